@@ -1,0 +1,1 @@
+"""The far side: everything that knows DQM². It knows no database and no Flask."""

@@ -1,0 +1,447 @@
+"""The settings: one frozen object, read from the environment and `.env`, here and nowhere else.
+
+Every setting is a row of `SETTINGS`: its name, what it is for and how its text becomes a value. A test holds
+`.env_sample` and README's table against these rows. What is missing or bad is collected and told all at once,
+by the variable's name, and never with a secret's value.
+"""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dotenv import dotenv_values
+
+from dqm2.identity import short_name
+from mirror.records import Cluster
+
+ENVIRONMENTS = ("development", "testbed", "test4", "production")
+
+# Words that a template leaves where a value must be put.
+_PLACEHOLDER = re.compile(
+    r"(?i)^[<\[{]?\s*(change[-_ ]?me|change[-_ ]?it|replace[-_ ]?me|placeholder|todo|x{3,})\b.*$"
+)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
+_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
+_RUN_KEY = re.compile(r"[a-z0-9_]{1,40}")
+_PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
+_SECRET_MIN_LENGTH = 16
+# The gateway's answer to this question keeps it busy: protocol, "get_cluster_status".
+_STATUS_MIN_S = 30
+
+
+class BadValue(ValueError):
+    """A setting's text is not what it must be; the message says what is wrong and what is accepted."""
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or bad: a line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings as the program uses them; secrets are kept out of `repr`."""
+
+    env: str
+    postgres_host: str
+    postgres_port: int
+    postgres_username: str
+    postgres_password: str = field(repr=False)
+    postgres_sslmode: str
+    postgres_production_db_name: str
+    postgres_playback_db_name: str
+    cmsweb_frontend_proxy_url: str
+    cmsweb_ca_path: Path | bool
+    server_fff_machine: str
+    fff_playback_machines: tuple[str, ...]
+    fff_production_machines: tuple[str, ...]
+    server_grid_cert_path: Path
+    server_grid_key_path: Path
+    dqm_fff_secret: str = field(repr=False)
+    dqm_cr_usernames: Mapping[str, str] = field(repr=False)
+    grabber_sleep_time_info: float
+    grabber_sleep_time_status: float
+    grabber_debug: bool
+    server_url_prefix: str
+    server_host: str
+    server_port: int
+    server_workers: int
+    server_threads: int
+    server_debug: bool
+    server_metrics_port: int
+    grabber_production_metrics_port: int
+    grabber_playback_metrics_port: int
+    server_simulator_run_keys: tuple[str, ...]
+    frontend_api_query_interval: int
+    logger_rotation_time: int
+    logger_max_n_log_files: int
+    log_dir: Path
+    tmp_dir: Path
+    mirror_secret: str = field(repr=False)
+    session_secret: str = field(repr=False)
+    stuck_after_s: int
+    public_sites: tuple[str, ...]
+
+    @property
+    def is_development(self) -> bool:
+        """Whether this is a developer's machine rather than a deployment."""
+        return self.env == "development"
+
+    @property
+    def verifies_tls(self) -> bool:
+        """False only where `CMSWEB_CA_PATH` spells it out; the programs warn of it at every start."""
+        return self.cmsweb_ca_path is not False
+
+    def machines(self, cluster: Cluster) -> tuple[str, ...]:
+        """The machines of a cluster in the order of the configuration, short names."""
+        return self.fff_production_machines if cluster is Cluster.PRODUCTION else self.fff_playback_machines
+
+    def database(self, cluster: Cluster) -> str:
+        """The name of a cluster's database."""
+        if cluster is Cluster.PRODUCTION:
+            return self.postgres_production_db_name
+        return self.postgres_playback_db_name
+
+    def grabber_metrics_port(self, cluster: Cluster) -> int:
+        """The port of a grabber's `/metrics`; 0 for none."""
+        if cluster is Cluster.PRODUCTION:
+            return self.grabber_production_metrics_port
+        return self.grabber_playback_metrics_port
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Every host name of P5 that the configuration holds: redaction covers them in short and long form."""
+        return tuple(
+            dict.fromkeys(
+                (self.server_fff_machine, *self.fff_production_machines, *self.fff_playback_machines)
+            )
+        )
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise BadValue(f"is {text!r}; accepted: {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _boolean(text: str) -> bool:
+    match text.lower():
+        case "true" | "1" | "yes" | "on":
+            return True
+        case "false" | "0" | "no" | "off":
+            return False
+    raise BadValue(f"is {text!r}; accepted: true or false")
+
+
+def _whole(text: str, *, least: int, most: int, unit: str = "") -> int:
+    accepted = f"accepted: a whole number{unit} from {least} to {most}"
+    if not re.fullmatch(r"-?[0-9]{1,12}", text):
+        raise BadValue(f"is {text!r}; {accepted}")
+    if not least <= int(text) <= most:
+        raise BadValue(f"is {text}; {accepted}")
+    return int(text)
+
+
+def _seconds(text: str, *, least: float, most: float) -> float:
+    accepted = f"accepted: seconds from {least:g} to {most:g}"
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        raise BadValue(f"is {text!r}; {accepted}")
+    if not least <= float(text) <= most:
+        raise BadValue(f"is {text}; {accepted}")
+    return float(text)
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise BadValue(f"is {text!r}; accepted: a host name")
+    return short_name(text)
+
+
+def _machines(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(";") if name.strip()]
+    if not names:
+        raise BadValue("is empty; accepted: host names separated by semicolons")
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise BadValue(f"holds {name!r}; accepted: host names separated by semicolons")
+    shorts = [short_name(name) for name in names]
+    if twice := [name for name in dict.fromkeys(shorts) if shorts.count(name) > 1]:
+        raise BadValue(f"holds {twice[0]!r} more than once; accepted: each host name once")
+    return tuple(shorts)
+
+
+def _listen_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
+        raise BadValue(f"is {text!r}; accepted: an address or a host name to listen on")
+    return text
+
+
+def _postgres_host(text: str) -> str:
+    if not re.fullmatch(r"(/[^\s,]*|[A-Za-z0-9.:_-]{1,253})", text):
+        raise BadValue(f"is {text!r}; accepted: a host name, an address, or the folder of a socket")
+    return text
+
+
+def _database(text: str) -> str:
+    if not _DATABASE.fullmatch(text):
+        raise BadValue(f"is {text!r}; accepted: letters, digits, _, $ and -, 63 at most")
+    return text
+
+
+def _front_end(text: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
+        raise BadValue("is not accepted: an https:// address without user, password, query or fragment is")
+    return text.rstrip("/")
+
+
+def _authorities(text: str) -> Path | bool:
+    if text == "":
+        return True
+    if text == "INSECURE-DO-NOT-VERIFY":
+        return False
+    return _file(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if "\0" in text or not text:
+        raise BadValue("is empty; accepted: the path of a file")
+    return path
+
+
+def _prefix(text: str) -> str:
+    prefix = text.strip("/")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise BadValue(f"is {text!r}; accepted: path parts joined by /, e.g. dqm/dqm-square")
+    return f"/{prefix}" if prefix else ""
+
+
+def _run_keys(text: str) -> tuple[str, ...]:
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    if bad := [key for key in keys if not _RUN_KEY.fullmatch(key)]:
+        raise BadValue(f"holds {bad[0]!r}; accepted: run keys of a-z, 0-9 and _ separated by commas")
+    if not keys:
+        raise BadValue("is empty; accepted: run keys separated by commas")
+    return tuple(dict.fromkeys(keys))
+
+
+def _sites(text: str) -> tuple[str, ...]:
+    sites = [site.strip().lower() for site in text.split(",") if site.strip()]
+    if bad := [site for site in sites if not _HOST.fullmatch(site)]:
+        raise BadValue(f"holds {bad[0]!r}; accepted: host names separated by commas")
+    return tuple(dict.fromkeys(sites))
+
+
+def _cookie_secret(text: str) -> str:
+    # A cookie's value ends at a semicolon, and DQM² splits at the equals sign: protocol, "The way in".
+    if re.search(r"[=;\s\x00-\x1f\x7f]", text) or not text.isascii():
+        raise BadValue(
+            "holds =, ;, white space or a character that no cookie can carry, so it can never match"
+        )
+    return text
+
+
+def _key_secret(text: str) -> str:
+    if len(text) < _SECRET_MIN_LENGTH:
+        raise BadValue(f"is too short; accepted: {_SECRET_MIN_LENGTH} characters or more")
+    return text
+
+
+def _users(text: str) -> Mapping[str, str]:
+    users: dict[str, str] = {}
+    for number, entry in enumerate((part for part in text.split(",") if part.strip()), start=1):
+        user, colon, password = entry.strip().partition(":")
+        if not colon or not user or not password:
+            raise BadValue(
+                f"has an entry without user or password (number {number}); accepted: user:password"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", user):
+            raise BadValue(
+                f"has a user name with other characters than A-Z a-z 0-9 . _ @ - (number {number})"
+            )
+        if _PLACEHOLDER.match(password):
+            raise BadValue(f"still has a placeholder for a password (number {number})")
+        if user in users:
+            raise BadValue(f"names a user twice (number {number})")
+        users[user] = password
+    return users
+
+
+def _per_environment(development: str | None, elsewhere: str | None) -> Callable[[str], str | None]:
+    return lambda env: development if env == "development" else elsewhere
+
+
+def _everywhere(text: str | None) -> Callable[[str], str | None]:
+    return lambda _env: text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its variable, what it is for, how its text is read, and its default by environment.
+
+    A default of `None` means that there is none. One that is `made` is written at random into `TMP_DIR` at
+    the first start in development.
+    """
+
+    name: str
+    meaning: str
+    read: Callable[[str], Any]
+    default: Callable[[str], str | None]
+    is_secret: bool = False
+    is_made: bool = False
+
+
+_PORT = partial(_whole, least=1, most=65535)
+_PORT_OR_NONE = partial(_whole, least=0, most=65535)
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("ENV", "where this runs: development, testbed, test4 or production", _choice(*ENVIRONMENTS), _everywhere("development")),
+    Setting("POSTGRES_HOST", "PostgreSQL's host, or the folder of its socket", _postgres_host, _everywhere("127.0.0.1")),
+    Setting("POSTGRES_PORT", "PostgreSQL's port", _PORT, _everywhere("5432")),
+    Setting("POSTGRES_USERNAME", "PostgreSQL's user", _text, _everywhere("postgres")),
+    Setting("POSTGRES_PASSWORD", "its password; needed outside development", _text, _per_environment("", None), is_secret=True),
+    Setting("POSTGRES_SSLMODE", "TLS to PostgreSQL, as libpq has it", _choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), _everywhere("prefer")),
+    Setting("POSTGRES_PRODUCTION_DB_NAME", "the production cluster's database", _database, _everywhere("postgres_production")),
+    Setting("POSTGRES_PLAYBACK_DB_NAME", "the playback cluster's database", _database, _everywhere("postgres")),
+    Setting("CMSWEB_FRONTEND_PROXY_URL", "the way in to DQM²: CMSWEB's front end", _front_end, _everywhere("https://cmsweb.cern.ch/dqm/dqm-square-origin")),
+    Setting("CMSWEB_CA_PATH", "file or folder of the authorities that the front end's certificate is verified by; empty: the usual ones; `INSECURE-DO-NOT-VERIFY` turns verification off, with a warning at every start", _authorities, _everywhere("")),
+    Setting("SERVER_FFF_MACHINE", "the gateway: the machine that the front end forwards to", _host, _everywhere("dqmrubu-c2a06-03-01")),
+    Setting("FFF_PLAYBACK_MACHINES", "machines of the playback cluster, by semicolons", _machines, _everywhere("dqmrubu-c2a06-03-01;dqmfu-c2b01-45-01;dqmfu-c2b02-45-01")),
+    Setting("FFF_PRODUCTION_MACHINES", "machines of the production cluster, by semicolons", _machines, _everywhere("dqmrubu-c2a06-01-01;dqmfu-c2b03-45-01;dqmfu-c2b04-45-01")),
+    Setting("SERVER_GRID_CERT_PATH", "the grid certificate", _file, _per_environment("~/.globus/usercert.pem", "/etc/robots/robotcert.pem")),
+    Setting("SERVER_GRID_KEY_PATH", "its key", _file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
+    Setting("DQM_FFF_SECRET", "the secret cookie that DQM² wants", _cookie_secret, _everywhere(None), is_secret=True),
+    Setting("DQM_CR_USERNAMES", "who may enter the Control Room: `user:password`, several by commas; a password may be a `scrypt:` or `pbkdf2:` hash; empty: nobody", _users, _everywhere(""), is_secret=True),
+    Setting("GRABBER_SLEEP_TIME_INFO", "pause between two polls of the machines (s)", partial(_seconds, least=0.1, most=3600), _everywhere("2")),
+    Setting("GRABBER_SLEEP_TIME_STATUS", "pause between two questions for the cluster's status (s)", partial(_seconds, least=_STATUS_MIN_S, most=86400), _everywhere("60")),
+    Setting("GRABBER_DEBUG", "log the grabbers' details", _boolean, _everywhere("false")),
+    Setting("SERVER_URL_PREFIX", "what stands before every address", _prefix, _per_environment("", "dqm/dqm-square")),
+    Setting("SERVER_HOST", "address that the server listens on", _listen_host, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - a pod's only address
+    Setting("SERVER_PORT", "port that the server listens on", _PORT, _per_environment("8887", "8084")),
+    Setting("SERVER_WORKERS", "worker processes of the server", partial(_whole, least=1, most=64), _everywhere("1")),
+    Setting("SERVER_THREADS", "threads of a worker", partial(_whole, least=1, most=256), _everywhere("8")),
+    Setting("SERVER_DEBUG", "log the server's details", _boolean, _everywhere("false")),
+    Setting("SERVER_METRICS_PORT", "port of the server's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18084")),
+    Setting("GRABBER_PRODUCTION_METRICS_PORT", "port of the production grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18085")),
+    Setting("GRABBER_PLAYBACK_METRICS_PORT", "port of the playback grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18086")),
+    Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys that a playback run may be started with, by commas", _run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
+    Setting("FRONTEND_API_QUERY_INTERVAL", "how often a page asks for what is new (ms)", partial(_whole, least=500, most=3_600_000), _everywhere("3000")),
+    Setting("LOGGER_ROTATION_TIME", "a log file is closed after so long (h)", partial(_whole, least=1, most=8760), _everywhere("24")),
+    Setting("LOGGER_MAX_N_LOG_FILES", "closed log files that are kept", partial(_whole, least=1, most=1000), _everywhere("10")),
+    Setting("LOG_DIR", "folder of the log files", _file, _per_environment("log", "/cinder/dqmsquare/log")),
+    Setting("TMP_DIR", "folder of what is made at run time", _file, _per_environment("tmp", "/tmp")),  # noqa: S108 - the pod's own
+    Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(_whole, least=60, most=86400), _everywhere("900")),
+    Setting("PUBLIC_SITES", "sites below cern.ch that redaction leaves readable, by commas", _sites, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch")),
+)  # fmt: skip
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings from the environment and, behind it, the file that `ENV_FILE` names (`.env`; empty: none).
+
+    Raises SettingsError with a line for each value that is missing or bad.
+    """
+    given = _given(os.environ if environment is None else environment)
+    env = given.get("ENV") or "development"
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for setting in SETTINGS:
+        try:
+            values[setting.name.lower()] = _value(setting, given, env)
+        except BadValue as problem:
+            problems.append(f"{setting.name} {problem}")
+    problems += _contradictions(values)
+    if not problems:
+        problems += _make_secrets(values)
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def load_or_exit() -> Settings:
+    """The settings, or the end of the program with status 2 and a line for each that is missing or bad."""
+    try:
+        return load()
+    except SettingsError as error:
+        refuse(error.lines)
+
+
+def refuse(lines: list[str]) -> NoReturn:
+    """Ends the program with status 2, as one whose settings don't hold does: a line each on standard error."""
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    raise SystemExit(2)
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is set, white space around it stripped: a secret's trailing newline breaks every request."""
+    env_file = environment.get("ENV_FILE", ".env")
+    from_file = dotenv_values(env_file, interpolate=False) if env_file else {}
+    merged = {**from_file, **environment}
+    return {name: value.strip() for name, value in merged.items() if value is not None}
+
+
+def _value(setting: Setting, given: Mapping[str, str], env: str) -> Any:
+    text = given.get(setting.name)
+    if text is None or (text == "" and setting.default(env) != ""):
+        if setting.is_made and env == "development":
+            return None
+        text = setting.default(env)
+    if text is None:
+        raise BadValue(f"is not set; it is: {setting.meaning}")
+    if _PLACEHOLDER.match(text):
+        raise BadValue(f"is still a placeholder; set it to: {setting.meaning}")
+    return setting.read(text)
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    if values.get("postgres_production_db_name", 0) == values.get("postgres_playback_db_name", 1):
+        return ["POSTGRES_PLAYBACK_DB_NAME is the production cluster's database too; each needs its own"]
+    production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
+    if both := set(production) & set(playback):
+        return [f"FFF_PLAYBACK_MACHINES holds {min(both)!r}, which FFF_PRODUCTION_MACHINES holds too"]
+    return []
+
+
+def _make_secrets(values: dict[str, Any]) -> list[str]:
+    """Fills in the secrets that development makes for itself, kept in `TMP_DIR` from start to start."""
+    for setting in SETTINGS:
+        if setting.is_made and values[setting.name.lower()] is None:
+            path: Path = values["tmp_dir"] / setting.name.lower()
+            try:
+                values[setting.name.lower()] = _kept_secret(path)
+            except OSError as error:
+                return [f"{setting.name} is not set and can't be kept in {path}: {error.strerror}"]
+    return []
+
+
+def _kept_secret(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and linked into place, so that of several programs starting at once one makes it for all.
+    made = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""The near side: everything that a browser sees."""
