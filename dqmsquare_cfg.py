@@ -119,7 +119,7 @@ class Settings:
 
     @property
     def known_hosts(self) -> tuple[str, ...]:
-        """Every host name of P5 that the configuration holds: redaction covers them in short and long form."""
+        """Every host name of P5 in the configuration: redaction covers their short and their long form."""
         return tuple(
             dict.fromkeys(
                 (self.server_fff_machine, *self.fff_production_machines, *self.fff_playback_machines)
@@ -384,7 +384,7 @@ def load_or_exit() -> Settings:
 
 
 def refuse(lines: list[str]) -> NoReturn:
-    """Ends the program with status 2, as one whose settings don't hold does: a line each on standard error."""
+    """Ends the program with status 2 and a line each on standard error, as for settings that don't hold."""
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     raise SystemExit(2)
 

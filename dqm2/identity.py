@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from uuid import UUID
 
-# The masks that users know keep the first and the last part of a name, and two parts of one that begins with dqm.
+# What separates the parts of a name.
 _PART = re.compile(r"[-_.]")
 
 

@@ -180,7 +180,10 @@ class PlaybackRecord:
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:
-    """Memory of a machine (`dqm-stats`). `used_bytes` includes the page cache; `available_bytes` tells the truth."""
+    """Memory of a machine (`dqm-stats`).
+
+    `used_bytes` includes the page cache and is always near the total; `available_bytes` tells the truth.
+    """
 
     origin: Origin
     total_bytes: int | None

@@ -1,0 +1,358 @@
+"""The database: its tables, how it is reached, and how its schema is kept up to date.
+
+There are two databases of one schema, one a cluster. What is asked of them stands beside: what a grabber
+writes in `mirror/writer.py`, what pages read in `mirror/reader.py`. Migrations only add within a release, so
+that old and new programs run side by side; `installation.readable_from` names the oldest schema revision
+whose programs may still use the database.
+
+    python db.py migrate     brings both databases up to date
+    python db.py status      says at which revision they are
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.dialects.postgresql import JSONB
+
+import dqmsquare_cfg
+from mirror.records import Cluster
+
+log = logging.getLogger(__name__)
+
+# Advisory locks of a cluster's database: who migrates it, who mirrors into it.
+MIGRATION_LOCK = 0x64716D01
+GRABBER_LOCK = 0x64716D02
+
+# The channel on which a committed batch is told: its payload is a JSON list of the runs that changed.
+CHANNEL = "mirrored"
+
+_CONNECT_TIMEOUT_S = 2
+_STATEMENT_TIMEOUT_MS = 30_000
+_MIGRATION_TIMEOUT_MS = 600_000
+_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+_Time = sa.TIMESTAMP(timezone=True)
+
+# What the database knows of itself: the check value of MIRROR_SECRET, the revision it is readable from.
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+# A machine by its keyed hash and its label, and how far it is mirrored: all its documents up to
+# (epoch, revision), the last of which is `head`. `clock_at` is its own clock: its newest document's time.
+machines = sa.Table(
+    "machines",
+    metadata,
+    sa.Column("id", sa.SmallInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("identity", sa.Uuid, nullable=False, unique=True),
+    sa.Column("label", sa.Text, nullable=False, unique=True),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("head", sa.Uuid),
+    sa.Column("clock_at", _Time),
+    sa.Column("newest_run", sa.Integer),
+)
+
+# When a machine went up or down, as the gateway sees it: a row a change, not a row a poll.
+machine_states = sa.Table(
+    "machine_states",
+    metadata,
+    sa.Column("machine_id", sa.ForeignKey("machines.id"), primary_key=True),
+    sa.Column("since", _Time, primary_key=True),
+    sa.Column("is_up", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text),
+)
+
+# One row: the grabber that holds the cluster, that it lives, and what it knows of each link.
+heartbeat = sa.Table(
+    "heartbeat",
+    metadata,
+    sa.Column("id", sa.SmallInteger, sa.CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    sa.Column("holder", sa.Uuid, nullable=False),
+    sa.Column("started_at", _Time, nullable=False),
+    sa.Column("beat_at", _Time, nullable=False),
+    sa.Column("links", JSONB, nullable=False),
+)
+
+
+def _document_columns() -> list[sa.Column[object]]:
+    """What every table of mirrored documents begins with: the document's origin."""
+    return [
+        sa.Column("identity", sa.Uuid, primary_key=True),
+        sa.Column("machine_id", sa.ForeignKey("machines.id"), nullable=False),
+        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", _Time, nullable=False),
+    ]
+
+
+# What the jobs of a run say of it; `described_at` is the newest of their reports.
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_key", sa.Text),
+    sa.Column("cmssw_version", sa.Text),
+    sa.Column("described_at", _Time),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    *_document_columns(),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("started_at", _Time, nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("cmssw_run", sa.Integer),
+    sa.Column("lumisection", sa.Integer),
+    sa.Column("lumisection_at", _Time),
+    sa.Column("lumisections_skipped", sa.Integer, nullable=False),
+    sa.Column("events_total", sa.BigInteger),
+    sa.Column("events_rate", sa.REAL),
+    sa.Column("fi_state", sa.SmallInteger),
+    sa.Column("rss_kb", sa.Integer),
+    sa.Index(None, "run", "client"),
+)
+
+# What is shown of a job when it is opened, packed (`mirror/packing.py`), apart so that lists stay narrow.
+job_details = sa.Table(
+    "job_details",
+    metadata,
+    sa.Column("identity", sa.ForeignKey("jobs.identity", ondelete="CASCADE"), primary_key=True),
+    sa.Column("memory", sa.LargeBinary, nullable=False),
+    sa.Column("events", sa.LargeBinary, nullable=False),
+    sa.Column("fates", sa.LargeBinary, nullable=False),
+    sa.Column("log", sa.LargeBinary, nullable=False),
+    sa.Column("log_replaced", sa.Integer, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    *_document_columns(),
+    sa.Column("run", sa.Integer, nullable=False, index=True),
+    sa.Column("global_start", _Time),
+    sa.Column("global_start_is_guess", sa.Boolean, nullable=False),
+    sa.Column("lumisection_s", sa.Double, nullable=False),
+    sa.Column("streams", sa.LargeBinary, nullable=False),
+)
+
+playbacks = sa.Table(
+    "playbacks",
+    metadata,
+    *_document_columns(),
+    sa.Column("run", sa.Integer, nullable=False, index=True),
+    sa.Column("state", sa.Text),
+    sa.Column("lumisection", sa.Integer),
+    sa.Column("number_of_ls", sa.Integer),
+    sa.Column("run_key", sa.Text),
+    sa.Column("source_run", sa.Integer),
+)
+
+machine_memory = sa.Table(
+    "machine_memory",
+    metadata,
+    *_document_columns(),
+    sa.Column("total_bytes", sa.BigInteger),
+    sa.Column("used_bytes", sa.BigInteger),
+    sa.Column("free_bytes", sa.BigInteger),
+    sa.Column("available_bytes", sa.BigInteger),
+)
+
+machine_disks = sa.Table(
+    "machine_disks",
+    metadata,
+    *_document_columns(),
+    sa.Column("tag", sa.Text, nullable=False),
+    sa.Column("total_bytes", sa.BigInteger),
+    sa.Column("used_bytes", sa.BigInteger),
+    sa.Column("free_bytes", sa.BigInteger),
+    sa.Column("files", sa.BigInteger),
+)
+
+# Documents that could not be understood, without anything of their content; `updated_at` is when that was.
+set_aside = sa.Table(
+    "set_aside",
+    metadata,
+    *_document_columns(),
+    sa.Column("document_type", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+# The tables whose rows are mirrored documents.
+DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, set_aside)
+
+
+class SchemaState(Enum):
+    """How a database's schema stands to this program's."""
+
+    READY = "ready"
+    TOO_OLD = "too old"
+    TOO_NEW = "too new"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A database's schema revision (`None`: none yet) and what it means to this program."""
+
+    revision: str | None
+    state: SchemaState
+
+    def __str__(self) -> str:
+        return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
+
+
+def engine(settings: dqmsquare_cfg.Settings, cluster: Cluster, role: str, *, pool_size: int = 2) -> sa.Engine:
+    """Connections to a cluster's database; `role` is what they are called there."""
+    return sa.create_engine(
+        sa.URL.create(
+            "postgresql+psycopg2",
+            username=settings.postgres_username,
+            password=settings.postgres_password or None,
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            database=settings.database(cluster),
+        ),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=_CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={
+            "sslmode": settings.postgres_sslmode,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": f"dqmsquare-mirror {role} {cluster}",
+            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            # A host that is gone without a word is noticed within half a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+        },
+    )
+
+
+def head_revision() -> str:
+    """The schema revision that this program was made for."""
+    head = _scripts().get_current_head()
+    if head is None:
+        raise RuntimeError(f"no migrations in {_MIGRATIONS}")
+    return head
+
+
+def schema(connection: sa.Connection) -> Schema:
+    """How the schema of a database stands to this program."""
+    revision = _revision(connection)
+    if revision == head_revision():
+        return Schema(revision, SchemaState.READY)
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if revision is None or revision in known:
+        return Schema(revision, SchemaState.TOO_OLD)
+    readable_from = connection.scalar(
+        sa.select(installation.c.value).where(installation.c.name == "readable_from")
+    )
+    return Schema(revision, SchemaState.READY if readable_from in known else SchemaState.TOO_NEW)
+
+
+def migrate(database: sa.Engine) -> Schema:
+    """Brings a database's schema up to date; of several programs that try at once one does, the others wait.
+
+    A schema that is newer than this program is left alone.
+    """
+    with database.connect() as connection, _locked(connection, MIGRATION_LOCK):
+        before = schema(connection)
+        connection.commit()
+        if before.state is not SchemaState.TOO_OLD:
+            return before
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+        after = schema(connection)
+        connection.commit()
+    log.info("migrated from=%s to=%s", before.revision, after.revision)
+    return after
+
+
+@contextmanager
+def _locked(connection: sa.Connection, key: int) -> Iterator[None]:
+    connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
+    connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
+    connection.commit()
+    try:
+        yield
+    finally:
+        # The lock is the connection's own: dropping that gives it back whatever state it is in.
+        connection.invalidate()
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python db.py migrate | status`: over both databases; exit status 1 where one is not ready after it."""
+    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the schema of the mirror's databases.")
+    parser.add_argument("what", choices=("migrate", "status"))
+    what = parser.parse_args(arguments).what
+    settings = dqmsquare_cfg.load_or_exit()
+    ready = True
+    for cluster in Cluster:
+        database = engine(settings, cluster, "db")
+        try:
+            found = migrate(database) if what == "migrate" else _status(database)
+        except sa.exc.OperationalError as error:
+            sys.stdout.write(f"{settings.database(cluster)}: can't be reached: {_first_line(error)}\n")
+            ready = False
+            continue
+        sys.stdout.write(f"{settings.database(cluster)}: {found}\n")
+        ready = ready and found.state is SchemaState.READY
+    return 0 if ready else 1
+
+
+def _status(database: sa.Engine) -> Schema:
+    with database.connect() as connection:
+        return schema(connection)
+
+
+def _first_line(error: sa.exc.OperationalError) -> str:
+    return str(error.orig).strip().partition("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Alembic's entry: migrations run over the connection that `db.migrate` hands in."""
+
+from alembic import context
+
+from db import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,54 @@
+"""Who mirrors a cluster: one grabber at a time.
+
+The claim is an advisory lock of PostgreSQL on a connection of its own. It ends with that connection, so that
+a grabber that dies, or loses its database, gives way at once. One that only slept may still believe that it
+holds the cluster: therefore whoever takes the claim also writes itself into the heartbeat as its holder, and
+every write asks for that first (`MirrorWriter`).
+"""
+
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+import db
+
+
+class ClaimLost(Exception):
+    """Another grabber holds the cluster, or the database that the claim was made in is gone."""
+
+
+class Claim:
+    """A grabber's claim on the cluster of a database; `holder` is what it signs its writes with."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self.holder: UUID = uuid4()
+        self._database = database
+        self._connection: sa.Connection | None = None
+
+    def take(self) -> bool:
+        """Takes the cluster if no other grabber has it; whether it is taken now."""
+        if self._connection is not None:
+            return True
+        connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(db.GRABBER_LOCK))):
+            connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    def confirm(self) -> None:
+        """Raises ClaimLost unless the connection that the lock hangs on still lives."""
+        if self._connection is None:
+            raise ClaimLost
+        try:
+            self._connection.execute(sa.select(1))
+        except sa.exc.DBAPIError as error:
+            self.drop()
+            raise ClaimLost from error
+
+    def drop(self) -> None:
+        """Gives the cluster back; the connection is closed, never reused, since the lock is its own."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None

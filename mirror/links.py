@@ -1,0 +1,70 @@
+"""What a grabber knows of each link on the data's way; its heartbeat carries it to the pages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link: when it last worked, and since when it doesn't and why; `reason` is redacted."""
+
+    worked_at: datetime | None = None
+    failing_since: datetime | None = None
+    reason: str | None = None
+
+    def worked(self, at: datetime) -> "Link":
+        """The link after it worked."""
+        return Link(worked_at=at)
+
+    def failed(self, at: datetime, reason: str) -> "Link":
+        """The link after it failed; it fails since its first failure."""
+        return Link(worked_at=self.worked_at, failing_since=self.failing_since or at, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """All links of a cluster: the gateway, each mirrored machine by its number, and the cluster's status.
+
+    `status_machines` are the machines that the cluster's status last spoke of.
+    """
+
+    gateway: Link
+    machines: Mapping[int, Link]
+    status: Link
+    status_machines: tuple[int, ...] = ()
+
+
+def to_json(links: Links) -> dict[str, Any]:
+    """The links as the database keeps them: JSON, times in unix seconds."""
+    return {
+        "gateway": _link_to_json(links.gateway),
+        "machines": {str(machine): _link_to_json(link) for machine, link in links.machines.items()},
+        "status": _link_to_json(links.status),
+        "status_machines": list(links.status_machines),
+    }
+
+
+def from_json(kept: Mapping[str, Any]) -> Links:
+    """What `to_json` made."""
+    return Links(
+        gateway=_link_from_json(kept["gateway"]),
+        machines={int(machine): _link_from_json(link) for machine, link in kept["machines"].items()},
+        status=_link_from_json(kept["status"]),
+        status_machines=tuple(kept["status_machines"]),
+    )
+
+
+def _link_to_json(link: Link) -> list[Any]:
+    times = (link.worked_at, link.failing_since)
+    return [*(None if time is None else time.timestamp() for time in times), link.reason]
+
+
+def _link_from_json(kept: list[Any]) -> Link:
+    worked_at, failing_since, reason = kept
+    return Link(_time(worked_at), _time(failing_since), reason)
+
+
+def _time(unix_s: float | None) -> datetime | None:
+    return None if unix_s is None else datetime.fromtimestamp(unix_s, UTC)
