@@ -1,0 +1,5 @@
+"""The mirror's pages."""
+
+from flask import Blueprint
+
+room = Blueprint("pages", __name__)

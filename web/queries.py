@@ -1,0 +1,44 @@
+"""Parameters of an address, parsed at the door; one that does not hold is a 400 with a sentence.
+
+A parameter counts once: given twice it is refused, since neither value can be meant. An empty one counts as
+absent, as a form sends it that was not filled in.
+"""
+
+import re
+
+from flask import request
+from werkzeug.exceptions import BadRequest
+
+from mirror.records import Cluster
+
+# PostgreSQL's `integer`, which is what runs are kept as.
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+
+
+def text(name: str) -> str | None:
+    """A parameter as it was sent; `None` if it is absent or empty. Raises BadRequest if it is repeated."""
+    values = request.args.getlist(name)
+    if len(values) > 1:
+        raise BadRequest(f"{name} must be given once")
+    return (values[0] or None) if values else None
+
+
+def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
+    """The cluster that a parameter names. Raises BadRequest; so it does without a default if it is absent."""
+    given = text(name)
+    if given is None and default is not None:
+        return default
+    try:
+        return Cluster(given or "")
+    except ValueError:
+        raise BadRequest(f"{name} must be one of {sorted(map(str, Cluster))}") from None
+
+
+def integer(name: str, refusal: str) -> int | None:
+    """A whole number that PostgreSQL can hold; `None` if it is absent. Raises BadRequest with `refusal`."""
+    given = text(name)
+    if given is None:
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]{1,10}", given, re.ASCII) or not INT_MIN <= int(given) <= INT_MAX:
+        raise BadRequest(refusal)
+    return int(given)
