@@ -1,0 +1,193 @@
+"""What tests stand on: a real PostgreSQL, a simulated DQM² over real HTTPS, the demo, a Chromium.
+
+A test gets databases of its own, copied from one that was migrated once. Nothing of the user's environment
+or `.env` gets into a test.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import db
+import dqmsquare_cfg
+from demo.postgres import EmbeddedPostgres
+from demo.private_folder import PLACE
+from mirror.records import Cluster
+
+if TYPE_CHECKING:
+    from dqm2.simulator import Simulator
+
+_DATABASES_MADE = pytest.StashKey[int]()
+_CLUSTER_SETTING = {
+    Cluster.PRODUCTION: "POSTGRES_PRODUCTION_DB_NAME",
+    Cluster.PLAYBACK: "POSTGRES_PLAYBACK_DB_NAME",
+}
+_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+_CHROMIUM_OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # Chromium's own calls home are none of a test's.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_NO_CHROMIUM = "there is no Chromium"
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user can pass through, as root's PostgreSQL needs; `tmp_path` isn't."""
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=PLACE))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL; a test that stops it starts it again."""
+    with EmbeddedPostgres(open_folder / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of an empty database with the newest schema, to be copied from."""
+    name = "migrated"
+    postgres.create_database(name)
+    databases = {Cluster.PRODUCTION: name, Cluster.PLAYBACK: "postgres"}
+    settings = dqmsquare_cfg.load(_environment(postgres, databases, tmp_path_factory.mktemp("migration")))
+    engine = db.engine(settings, Cluster.PRODUCTION, "tests")
+    db.migrate(engine)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture
+def databases(
+    postgres: EmbeddedPostgres, migrated_database: str, request: pytest.FixtureRequest
+) -> Iterator[Mapping[Cluster, str]]:
+    """The names of a test's own two databases, empty and of the newest schema."""
+    number = request.session.stash.setdefault(_DATABASES_MADE, 0) + 1
+    request.session.stash[_DATABASES_MADE] = number
+    names = {cluster: f"{cluster}_{number}" for cluster in Cluster}
+    for name in names.values():
+        postgres.create_database(name, template=migrated_database)
+    yield names
+    for name in names.values():
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def environment(
+    postgres: EmbeddedPostgres, databases: Mapping[Cluster, str], tmp_path: Path
+) -> dict[str, str]:
+    """The whole environment of a program under test, with databases and folders of the test's own.
+
+    Its DQM² is nowhere; that of `simulated_environment` is the test's simulator.
+    """
+    return _environment(postgres, databases, tmp_path)
+
+
+@pytest.fixture
+def settings(environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
+    """The settings that `environment` makes."""
+    return dqmsquare_cfg.load(environment)
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> "Iterator[Simulator]":
+    """A DQM² whose machines are empty, where nothing moves unless it is told to."""
+    from dqm2.simulator import Simulator
+
+    with Simulator(folder=tmp_path / "simulator", port=0, seed=1, history=0, live=False) as running:
+        yield running
+
+
+@pytest.fixture
+def simulated_environment(environment: Mapping[str, str], simulator: "Simulator") -> dict[str, str]:
+    """`environment` with the way in to `simulator`."""
+    return {
+        **environment,
+        "CMSWEB_FRONTEND_PROXY_URL": simulator.base_url,
+        "CMSWEB_CA_PATH": str(simulator.ca_path),
+        "SERVER_GRID_CERT_PATH": str(simulator.client_cert_path),
+        "SERVER_GRID_KEY_PATH": str(simulator.client_key_path),
+        "DQM_FFF_SECRET": simulator.secret,
+    }
+
+
+@pytest.fixture
+def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
+    """The settings that `simulated_environment` makes."""
+    return dqmsquare_cfg.load(simulated_environment)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; the test is skipped where there is none."""
+    executable = next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    if executable is None:
+        pytest.skip(_NO_CHROMIUM)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_OPTIONS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own, with no cookies."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which tests did not run for want of a Chromium, louder than a line of skips."""
+    skipped = [
+        report.nodeid
+        for report in terminalreporter.getreports("skipped")
+        if _NO_CHROMIUM in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.section("THERE IS NO CHROMIUM, SO THESE TESTS DID NOT RUN", red=True, bold=True)
+        terminalreporter.write_line("\n".join(skipped))
+
+
+def _environment(
+    postgres: EmbeddedPostgres, databases: Mapping[Cluster, str], folder: Path
+) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "ENV": "development",
+        "ENV_FILE": "",
+        "POSTGRES_HOST": postgres.host,
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_USERNAME": postgres.username,
+        "POSTGRES_PASSWORD": postgres.password,
+        **{_CLUSTER_SETTING[cluster]: name for cluster, name in databases.items()},
+        # Port 1 of the loopback: nobody is there.
+        "CMSWEB_FRONTEND_PROXY_URL": "https://127.0.0.1:1/dqm/dqm-square-origin",
+        "SERVER_GRID_CERT_PATH": str(folder / "usercert.pem"),
+        "SERVER_GRID_KEY_PATH": str(folder / "userkey.pem"),
+        "DQM_FFF_SECRET": "a-secret-of-the-tests",
+        "DQM_CR_USERNAMES": "shifter:a-password-of-the-tests",
+        "SERVER_METRICS_PORT": "0",
+        "GRABBER_PRODUCTION_METRICS_PORT": "0",
+        "GRABBER_PLAYBACK_METRICS_PORT": "0",
+        "LOG_DIR": str(folder / "log"),
+        "TMP_DIR": str(folder / "tmp"),
+        "MIRROR_SECRET": "a-mirror-secret-of-the-tests",
+        "SESSION_SECRET": "a-session-secret-of-the-tests",
+    }
