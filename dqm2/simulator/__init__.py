@@ -1,0 +1,37 @@
+"""A DQM² that runs on this machine: two clusters behind one gateway, for the demo, tests and benchmarks.
+
+It speaks the protocol as seen from outside P5, over HTTPS with a throwaway authority, and can be told to
+misbehave. Nothing of it is real: runs, logs, names and secrets are made up from a seed.
+"""
+
+from dqm2.simulator.documents import (
+    diskspace_document,
+    files_document,
+    job_document,
+    playback_document,
+    stats_document,
+    stream,
+)
+from dqm2.simulator.faults import AskKind, Fault, FaultKind, Faults
+from dqm2.simulator.machine import Document, Machine
+from dqm2.simulator.misbehaviour import WRONG_TYPES
+from dqm2.simulator.recorder import Recorded
+from dqm2.simulator.simulator import Simulator
+
+__all__ = [
+    "WRONG_TYPES",
+    "AskKind",
+    "Document",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "Machine",
+    "Recorded",
+    "Simulator",
+    "diskspace_document",
+    "files_document",
+    "job_document",
+    "playback_document",
+    "stats_document",
+    "stream",
+]

@@ -1,0 +1,142 @@
+"""The simulator as a whole: what tests and the command line start."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from dqm2.simulator.certificates import Authority
+from dqm2.simulator.control import Control
+from dqm2.simulator.exchange import Answer, Manner, Request
+from dqm2.simulator.faults import Faults
+from dqm2.simulator.gateway import BASE_PATH, RELAY_TIMEOUT_S, Gateway
+from dqm2.simulator.https import HOST, HttpsServer
+from dqm2.simulator.machine import Machine
+from dqm2.simulator.recorder import Recorded, Recorder
+from dqm2.simulator.site import Site
+from mirror.records import Cluster
+
+PRODUCTION = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
+PLAYBACK = ("dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01")
+GATEWAY = "dqmrubu-c2a06-03-01"
+
+
+class Simulator:
+    """Both clusters behind one gateway, served over HTTPS on the loopback while it is started.
+
+    `folder` keeps the certificates. Port 0 is any free one; a stopped simulator starts again on the port
+    that it had, with the documents that it has.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        secret: str = "simulated",  # noqa: S107 - of a simulator
+        production: Sequence[str] = PRODUCTION,
+        playback: Sequence[str] = PLAYBACK,
+        gateway: str = GATEWAY,
+        clock_offsets_s: Mapping[str, float] | None = None,
+        relay_timeout_s: float = RELAY_TIMEOUT_S,
+    ) -> None:
+        self.secret = secret
+        self.authority = Authority(folder)
+        self.site = Site(
+            {Cluster.PRODUCTION: production, Cluster.PLAYBACK: playback}, gateway, clock_offsets_s
+        )
+        self.faults = Faults()
+        self.recorder = Recorder()
+        self._port = port
+        self._stopping = threading.Event()
+        self._server: HttpsServer | None = None
+        self._gateway = Gateway(
+            self.site,
+            self.faults,
+            Control(),
+            secret=secret,
+            wait=self._stopping.wait,
+            relay_timeout_s=relay_timeout_s,
+        )
+
+    def __enter__(self) -> "Simulator":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Serves in background threads. Raises OSError if the port is taken."""
+        self._stopping.clear()
+        self._server = HttpsServer(self._port, self.authority, self._answer, self.faults.takes_connection)
+        self._port = self._server.port
+        self._server.start()
+
+    def stop(self) -> None:
+        """Closes the port and every connection, whatever waits."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    @property
+    def port(self) -> int:
+        """The port that is served; 0 before the first start if any free one is to be taken."""
+        return self._port
+
+    @property
+    def base_url(self) -> str:
+        """What `CMSWEB_FRONTEND_PROXY_URL` is set to."""
+        return f"https://{HOST}:{self._port}{BASE_PATH}"
+
+    @property
+    def ca_path(self) -> Path:
+        """The authority that a client verifies the simulator by."""
+        return self.authority.ca_path
+
+    @property
+    def client_cert_path(self) -> Path:
+        """The certificate that stands for the grid certificate."""
+        return self.authority.client.certificate
+
+    @property
+    def client_key_path(self) -> Path:
+        """Its key."""
+        return self.authority.client.key
+
+    @property
+    def requests(self) -> tuple[Recorded, ...]:
+        """The requests that reached the gateway, the oldest first."""
+        return self.recorder.requests()
+
+    def machine(self, name: str) -> Machine:
+        """A machine by its name, short or ending in `.cms`. Raises KeyError if there is none."""
+        return self.site.machine(name)
+
+    def present_certificate(self, *, expired: bool) -> None:
+        """Shows an expired certificate, or the good one again, to whoever connects from now on."""
+        if self._server is None:
+            raise RuntimeError("the simulator is not started")
+        if expired:
+            self.authority.make_expired_server()
+        self._server.present(self.authority.expired_server if expired else self.authority.server)
+        self._server.cut_connections()
+
+    def cut_connections(self) -> None:
+        """Closes every connection; new ones are welcome."""
+        if self._server is not None:
+            self._server.cut_connections()
+
+    def _answer(self, request: Request) -> Answer:
+        began_s = time.monotonic()
+        answer = self._gateway.answer(request)
+        status = 0 if answer.manner is Manner.CUT else answer.status
+        self.recorder.record(request, status, began_s=began_s, ended_s=time.monotonic())
+        return answer

@@ -1,0 +1,246 @@
+"""The simulator's reading routes speak the protocol to the letter."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from dqm2.simulator import Simulator, files_document, job_document, stats_document
+
+FILTER_UNIT = "dqmfu-c2b03-45-01"
+GATEWAY = "dqmrubu-c2a06-03-01"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture
+def simulator(folder: Path) -> Iterator[Simulator]:
+    with Simulator(folder) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.cert = (str(simulator.client_cert_path), str(simulator.client_key_path))
+        session.verify = str(simulator.ca_path)
+        session.trust_env = False
+        yield session
+
+
+def ask(
+    simulator: Simulator, session: requests.Session, host: str, *messages: dict[str, Any]
+) -> list[dict[str, Any]]:
+    body = json.dumps({"messages": [json.dumps(message) for message in messages]})
+    address = (
+        f"{simulator.base_url}/sync_proxy"
+        if host == GATEWAY
+        else f"{simulator.base_url}/redirect?path={host}&port=9215"
+    )
+    answer = session.post(address, data=body, timeout=30, allow_redirects=False)
+    assert answer.status_code == 200
+    return [json.loads(message) for message in answer.json()["messages"]]
+
+
+def headers_above(
+    simulator: Simulator, session: requests.Session, known_rev: Any, host: str = FILTER_UNIT
+) -> list[dict[str, Any]]:
+    messages = ask(simulator, session, host, {"event": "sync_request", "known_rev": known_rev})
+    return [header for message in messages for header in message["headers"]]
+
+
+def upload_jobs(simulator: Simulator, count: int, host: str = FILTER_UNIT) -> list[str]:
+    documents = [job_document(host=host, pid=pid) for pid in range(1000, 1000 + count)]
+    for document in documents:
+        simulator.machine(host).upload(document)
+    return [document["_id"] for document in documents]
+
+
+@pytest.mark.parametrize("host", [FILTER_UNIT, f"{FILTER_UNIT}.cms", GATEWAY])
+def test_it_answers_for_each_machine(simulator: Simulator, session: requests.Session, host: str) -> None:
+    short = host.removesuffix(".cms")
+    assert simulator.machine(short).upload(job_document(host=short, timestamp=17.5)) == 1
+    assert headers_above(simulator, session, None, host) == [
+        {
+            "_id": f"dqm-source-state-run358788-host{short}-pid039363",
+            "_rev": 1,
+            "timestamp": 17.5,
+            "type": "dqm-source-state",
+            "hostname": short,
+            "tag": "beampixel_dqm_sourceclient-live",
+            "run": 358788,
+        }
+    ]
+
+
+def test_it_leaves_null_in_a_header_what_the_document_has_not(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(stats_document())
+    [header] = headers_above(simulator, session, None)
+    assert (header["tag"], header["run"]) == (None, None)
+
+
+@pytest.mark.parametrize("known_rev", [3, "3"])
+def test_it_sends_the_known_revision_again(
+    simulator: Simulator, session: requests.Session, known_rev: Any
+) -> None:
+    upload_jobs(simulator, 5)
+    assert [header["_rev"] for header in headers_above(simulator, session, known_rev)] == [3, 4, 5]
+
+
+def test_it_answers_with_no_message_beyond_the_highest_revision(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    upload_jobs(simulator, 5)
+    assert ask(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": "6"}) == []
+
+
+def test_it_cuts_headers_into_messages_of_a_thousand(simulator: Simulator, session: requests.Session) -> None:
+    upload_jobs(simulator, 2345)
+    messages = ask(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": None})
+    assert [len(message["headers"]) for message in messages] == [1000, 1000, 345]
+    assert [message["rev"] for message in messages] == [[1, 1000], [1001, 2000], [2001, 2345]]
+    assert [message["total_sent"] for message in messages] == [1000, 2000, 2345]
+    assert {message["total_avail"] for message in messages} == {2345}
+    assert {message["sync_to_rev"] for message in messages} == {2345}
+    assert {message["event"] for message in messages} == {"update_headers"}
+
+
+def test_it_gives_a_document_uploaded_anew_a_new_revision(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    first, second = upload_jobs(simulator, 2)
+    assert simulator.machine(FILTER_UNIT).upload(job_document(pid=1000)) == 3
+    headers = headers_above(simulator, session, None)
+    assert [(header["_id"], header["_rev"]) for header in headers] == [(second, 2), (first, 3)]
+
+
+def test_it_counts_from_one_after_a_reset(simulator: Simulator, session: requests.Session) -> None:
+    upload_jobs(simulator, 5)
+    simulator.machine(FILTER_UNIT).reset()
+    assert headers_above(simulator, session, "5") == []
+    assert simulator.machine(FILTER_UNIT).upload(job_document(pid=7)) == 1
+
+
+def test_it_gives_pruned_revisions_out_again(simulator: Simulator, session: requests.Session) -> None:
+    ids = upload_jobs(simulator, 5)
+    assert simulator.machine(FILTER_UNIT).prune(2) == [ids[4], ids[3]]
+    assert simulator.machine(FILTER_UNIT).upload(job_document(pid=7)) == 4
+    [known, new] = headers_above(simulator, session, "3")
+    assert (known["_id"], new["_id"]) == (ids[2], job_document(pid=7)["_id"])
+
+
+def test_it_sends_documents_as_they_were_uploaded(simulator: Simulator, session: requests.Session) -> None:
+    document = job_document(exit_code=-9)
+    simulator.machine(FILTER_UNIT).upload(document)
+    [message] = ask(
+        simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": [document["_id"], "gone"]}
+    )
+    assert message == {"event": "update_documents", "documents": [{**document, "_rev": 1}]}
+
+
+def test_it_sends_the_same_when_answers_are_kept(simulator: Simulator, session: requests.Session) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    ids = upload_jobs(simulator, 2)
+    request = {"event": "request_documents", "ids": ids}
+    [before] = ask(simulator, session, FILTER_UNIT, request)
+    machine.keep_answers()
+    [after] = ask(simulator, session, FILTER_UNIT, request)
+    assert after == before
+    machine.upload(job_document(pid=1000, events_total="17"))
+    [updated] = ask(simulator, session, FILTER_UNIT, request)
+    assert updated["documents"][-1]["events_total"] == "17"
+
+
+def test_it_writes_python_s_json(simulator: Simulator, session: requests.Session) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(events_rate=float("nan"), note="half \ud83d of a pair"))
+    body = {"messages": [json.dumps({"event": "request_documents", "ids": list(machine.documents())})]}
+    text = session.post(
+        f"{simulator.base_url}/redirect?path={FILTER_UNIT}&port=9215", json=body, timeout=30
+    ).text
+    assert '\\"events_rate\\": NaN' in text
+    assert "half \\\\ud83d of a pair" in text
+
+
+def test_it_answers_several_messages_of_one_request(simulator: Simulator, session: requests.Session) -> None:
+    [document_id] = upload_jobs(simulator, 1)
+    messages = ask(
+        simulator,
+        session,
+        FILTER_UNIT,
+        {"event": "sync_request", "known_rev": None},
+        {"event": "something_else"},
+        {"event": "request_documents", "ids": [document_id]},
+    )
+    assert [message["event"] for message in messages] == ["update_headers", "update_documents"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"messages": ["{"]}',
+        b'{"messages": [{"event": "sync_request", "known_rev": null}]}',
+        json.dumps({"messages": [json.dumps({"event": "sync_request", "known_rev": "newest"})]}).encode(),
+        json.dumps({"messages": [json.dumps({"event": "request_documents", "ids": ["x"] * 1000})]}).encode(),
+    ],
+)
+def test_it_fails_with_a_page_on_what_an_old_server_fails_on(
+    simulator: Simulator, session: requests.Session, body: bytes
+) -> None:
+    answer = session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert "<title>Error: 500 Internal Server Error</title>" in answer.text
+
+
+def test_it_holds_what_documents_make_of_999_ids(simulator: Simulator, session: requests.Session) -> None:
+    ids = upload_jobs(simulator, 999)
+    [message] = ask(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": ids})
+    assert {document["_id"] for document in message["documents"]} == set(ids)
+
+
+def test_it_keeps_each_machine_s_revisions_apart(simulator: Simulator, session: requests.Session) -> None:
+    upload_jobs(simulator, 3)
+    simulator.machine(GATEWAY).upload(files_document(host=GATEWAY))
+    assert [header["_rev"] for header in headers_above(simulator, session, None, GATEWAY)] == [1]
+
+
+def test_it_keeps_a_connection_open(simulator: Simulator, session: requests.Session) -> None:
+    for _ in range(3):
+        assert headers_above(simulator, session, None) == []
+    [pool] = session.adapters["https://"].poolmanager.pools._container.values()  # type: ignore[attr-defined]
+    assert pool.num_connections == 1
+
+
+def test_it_wants_a_client_certificate(simulator: Simulator) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.post(f"{simulator.base_url}/sync_proxy", verify=str(simulator.ca_path), timeout=30)
+
+
+def test_it_makes_certificates_once(tmp_path: Path) -> None:
+    Simulator(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    Simulator(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_it_records_requests_without_secrets(simulator: Simulator, session: requests.Session) -> None:
+    session.headers["Cookie"] = f"selenium-secret-secret={simulator.secret}"
+    headers_above(simulator, session, "17")
+    [request] = simulator.requests
+    assert (request.method, request.status) == ("POST", 200)
+    assert request.path == "/dqm/dqm-square-origin/redirect"
+    assert request.query == (("path", FILTER_UNIT), ("port", "9215"))
+    assert request.messages == [{"event": "sync_request", "known_rev": "17"}]
+    assert simulator.secret not in repr(request.headers)
