@@ -89,6 +89,8 @@ class Settings:
     mirror_secret: str = field(repr=False)
     session_secret: str = field(repr=False)
     stuck_after_s: int
+    freshness_warn_s: int
+    delivery_late_s: int
     public_sites: tuple[str, ...]
 
     @property
@@ -349,6 +351,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
     Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
     Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(_whole, least=60, most=86400), _everywhere("900")),
+    Setting("FRESHNESS_WARN_S", "a machine, the gateway or a grabber that has been silent for so long makes the pages warn (s)", partial(_whole, least=5, most=3600), _everywhere("30")),
+    Setting("DELIVERY_LATE_S", "a file that is delivered later than this after the end of its lumisection is late; a line in the graph (s)", partial(_whole, least=1, most=86400), _everywhere("120")),
     Setting("PUBLIC_SITES", "sites below cern.ch that redaction leaves readable, by commas", _sites, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch")),
 )  # fmt: skip
 
