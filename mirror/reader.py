@@ -248,6 +248,20 @@ class MirrorReader:
         with self._database.connect() as connection:
             return sorted(map(client_name, connection.scalars(statement)))
 
+    def clients_before(self, run: int, run_key: str) -> frozenset[str]:
+        """The clients, by tag, of the last run before `run` with this run key: what `run` should have too."""
+        table = db.runs.c
+        last = (
+            sa.select(table.run)
+            .where(table.run < run, table.run_key == run_key)
+            .order_by(table.run.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run == last)
+        with self._database.connect() as connection:
+            return frozenset(connection.scalars(statement))
+
     def details(self, job: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if there is none of that id."""
         with self._database.connect() as connection:
@@ -294,6 +308,15 @@ class MirrorReader:
             lumisection_s=row.lumisection_s,
             streams=packing.unpack_streams(row.streams),
         )
+
+    def delivery_revision(self, run: int) -> int | None:
+        """The revision of what `delivery` answers: a graph that was made of it still holds."""
+        table = db.deliveries.c
+        newest = table.updated_at.desc(), table.identity
+        statement = sa.select(table.revision).where(table.run == run).order_by(*newest).limit(1)
+        with self._database.connect() as connection:
+            revision: int | None = connection.scalar(statement)
+        return revision
 
     def playback(self, run: int) -> Playback | None:
         """The simulator of a run, the newest report where there are several."""
