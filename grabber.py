@@ -2,8 +2,8 @@
 
 It takes the cluster, brings its machines up to date one after the other, asks for the cluster's status on a
 schedule of its own, and pauses. A machine that fails is asked ever more rarely; trouble with the gateway,
-which is everyone's, holds all machines back. What it knows of each link goes into its heartbeat, for the pages
-to tell. `--once` makes one pass over all machines and ends with status 0 if each was mirrored, 1 otherwise.
+which is everyone's, holds all machines back. What it knows of each link goes into its heartbeat, for the
+pages to tell. `--once` makes one pass over all machines and ends with status 0 if each was mirrored, 1 if not.
 """
 
 import argparse
@@ -374,11 +374,8 @@ def _serve_metrics(settings: Settings, clusters: Sequence[Cluster]) -> None:
         try:
             start_http_server(port, addr=settings.server_host)
         except OSError as error:
-            dqmsquare_cfg.refuse(
-                [
-                    f"GRABBER_{cluster.upper()}_METRICS_PORT is {port}, which can't be listened on: {error.strerror}"
-                ]
-            )
+            variable = f"GRABBER_{cluster.upper()}_METRICS_PORT"
+            dqmsquare_cfg.refuse([f"{variable} is {port}, which can't be listened on: {error.strerror}"])
 
 
 if __name__ == "__main__":

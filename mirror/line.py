@@ -1,8 +1,8 @@
 """The one line to the gateway: a question at a time, and a program that stays awake while it waits.
 
 The gateway serves nobody else while it works on a question, so a grabber has at most one in flight
-(protocol, "The way in"). Questions are asked on a thread of their own, which ends with the program whatever it
-waits for: neither a hanging gateway nor a slow one keeps a grabber from its heartbeat, or from ending in time.
+(protocol, "The way in"). Questions are asked on a thread of their own, which ends with the program whatever
+it waits for: no slow or hanging gateway keeps a grabber from its heartbeat, or from ending in time.
 """
 
 import queue

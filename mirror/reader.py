@@ -309,14 +309,13 @@ class MirrorReader:
             streams=packing.unpack_streams(row.streams),
         )
 
-    def delivery_revision(self, run: int) -> int | None:
-        """The revision of what `delivery` answers: a graph that was made of it still holds."""
+    def delivery_updated_at(self, run: int) -> datetime | None:
+        """When what `delivery` answers was reported; `None` if nothing was."""
         table = db.deliveries.c
-        newest = table.updated_at.desc(), table.identity
-        statement = sa.select(table.revision).where(table.run == run).order_by(*newest).limit(1)
+        statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
         with self._database.connect() as connection:
-            revision: int | None = connection.scalar(statement)
-        return revision
+            updated_at: datetime | None = connection.scalar(statement)
+        return updated_at
 
     def playback(self, run: int) -> Playback | None:
         """The simulator of a run, the newest report where there are several."""

@@ -130,7 +130,7 @@ class MachineSync:
         return written
 
     def _new_headers(self) -> list[_Known]:
-        """The headers beyond the position, which begins a new epoch if the machine's revisions started over."""
+        """The headers beyond the position; if the machine's revisions started over, all of them."""
         headers = self._headers(self._position.revision)
         if self._started_over(headers):
             self._begin_epoch()
@@ -208,7 +208,7 @@ class MachineSync:
             return _Answered(asked, *self._isolated(_ids(asked.wanted)))
 
     def _isolated(self, ids: Sequence[str]) -> tuple[dict[str, Mapping[str, object]], dict[str, str]]:
-        """A batch without a good answer, halved until what spoils it is alone: the documents, and the reasons."""
+        """A batch that has no good answer, halved until what spoils it is alone: documents, and reasons."""
         try:
             return dict(self._question(ids).answer()), {}
         except (Dqm2Garbled, Dqm2Failed) as error:
