@@ -3,7 +3,7 @@
 It takes the cluster, brings its machines up to date one after the other, asks for the cluster's status on a
 schedule of its own, and pauses. A machine that fails is asked ever more rarely; trouble with the gateway,
 which is everyone's, holds all machines back. What it knows of each link goes into its heartbeat, for the
-pages to tell. `--once` makes one pass over all machines and ends with status 0 if each was mirrored, 1 if not.
+pages to tell. `--once` makes one pass over all machines; its status is 0 if each was mirrored, 1 otherwise.
 """
 
 import argparse
@@ -156,8 +156,7 @@ class Grabber:
             raise SchemaTooNew(self._settings.database(self._cluster))
         if not self._claim.take():
             return False
-        self._links = Links(gateway=Link(), machines={}, status=Link())
-        self._writer.begin(self._identities.check_value(), self._links)
+        self._links = self._writer.begin(self._identities.check_value())
         self._register(self._turns)
         metrics.holds_cluster.labels(self._cluster.value).set(1)
         log.info("took cluster=%s machines=%d", self._cluster, len(self._machines))
@@ -180,8 +179,9 @@ class Grabber:
             )
             for host, identity in identities.items()
         }
-        for sync in self._machines.values():
-            self._set_link(sync, Link())
+        ids = [sync.machine.id for sync in self._machines.values()]
+        known = self._links.machines
+        self._links = replace(self._links, machines={id_: known.get(id_, Link()) for id_ in ids})
 
     def _mirror_while_held(self) -> None:
         while not self._stop.is_set:

@@ -18,7 +18,7 @@ import db
 from mirror import links as mirror_links
 from mirror import packing
 from mirror.claim import ClaimLost
-from mirror.links import Links
+from mirror.links import Link, Links
 from mirror.records import (
     DeliveryRecord,
     DiskRecord,
@@ -92,12 +92,13 @@ class MirrorWriter:
         self._database = database
         self._holder = holder
 
-    def begin(self, check_value: UUID, links: Links) -> None:
-        """Makes `holder` the one whose writes count.
+    def begin(self, check_value: UUID) -> Links:
+        """Makes `holder` the one whose writes count; what the holder before it knew of the links.
 
         Raises SecretChanged if the database was made under another secret, whose check value it keeps.
         """
         now = datetime.now(UTC)
+        unknown = Links(gateway=Link(), machines={}, status=Link())
         with self._database.begin() as connection:
             connection.execute(
                 insert(db.installation)
@@ -110,12 +111,13 @@ class MirrorWriter:
             if kept != str(check_value):
                 raise SecretChanged
             beat = {"holder": self._holder, "started_at": now, "beat_at": now}
-            beat["links"] = mirror_links.to_json(links)
-            connection.execute(
+            kept_links = connection.scalar(
                 insert(db.heartbeat)
-                .values(id=1, **beat)
+                .values(id=1, **beat, links=mirror_links.to_json(unknown))
                 .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=beat)
+                .returning(db.heartbeat.c.links)
             )
+        return mirror_links.from_json(kept_links)
 
     def register(self, machines: Mapping[UUID, str]) -> dict[UUID, Machine]:
         """The machines by identity; one that is seen for the first time gets its label, made of its mask."""

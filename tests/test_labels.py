@@ -1,0 +1,79 @@
+"""What stands for a machine: its label and its keyed hash."""
+
+import hmac
+from collections.abc import Mapping
+from uuid import UUID, uuid4
+
+import pytest
+
+import db
+from dqm2.identity import Identities, mask
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from mirror.writer import MirrorWriter, SecretChanged
+
+CHECK = UUID(int=1)
+
+
+@pytest.mark.parametrize(
+    ("host", "label"),
+    [
+        ("dqmfu-c2b03-45-01", "dqmfu-c2b03-.."),
+        ("dqmrubu-c2a06-03-01.cms", "dqmrubu-c2a06-.."),
+        ("DQMFU-C2B03-45-01", "dqmfu-c2b03-.."),
+        ("fu-c2f11-11-04", "fu..04"),
+        ("bu-c2f11-09-01", "bu..01"),
+    ],
+)
+def test_it_masks_a_name_as_users_know_it(host: str, label: str) -> None:
+    assert mask(host) == label
+
+
+@pytest.mark.parametrize("host", ["", "-", "....", "dqm", "localhost", "dqmfu", "x" * 300])
+def test_it_never_shows_a_whole_name(host: str) -> None:
+    assert mask(host) != host
+
+
+def test_it_identifies_a_machine_by_its_short_name_in_lower_case() -> None:
+    identities = Identities("a secret")
+    identity = identities.of_machine("dqmfu-c2b03-45-01")
+    assert identity == identities.of_machine("DQMFU-C2B03-45-01.cms")
+    assert identity.bytes == hmac.digest(b"a secret", b"dqmfu-c2b03-45-01", "sha256")[:16]
+    assert identity != Identities("another secret").of_machine("dqmfu-c2b03-45-01")
+
+
+def test_it_keeps_documents_of_one_id_on_two_machines_apart() -> None:
+    identities = Identities("a secret")
+    assert identities.of_document("a", "same") != identities.of_document("b", "same")
+
+
+def test_it_hides_its_secret() -> None:
+    assert "hidden-thing" not in repr(Identities("hidden-thing"))
+
+
+def registered(settings: Settings, *sights: Mapping[UUID, str]) -> list[str]:
+    """The labels given to machines that are seen in turn, in the order of their first sight."""
+    writer = MirrorWriter(db.engine(settings, Cluster.PLAYBACK, "tests"), uuid4())
+    writer.begin(CHECK)
+    for sight in sights:
+        known = writer.register(sight)
+    return [machine.label for machine in known.values()]
+
+
+def test_it_numbers_machines_of_one_mask_that_are_seen_together(settings: Settings) -> None:
+    a, b, c = uuid4(), uuid4(), uuid4()
+    assert registered(settings, {a: "fu..01", b: "fu..01", c: "fu..02"}) == ["fu..01·1", "fu..01·2", "fu..02"]
+
+
+def test_it_keeps_a_label_that_it_has_given(settings: Settings) -> None:
+    a, b, c = uuid4(), uuid4(), uuid4()
+    sights = ({a: "fu..01"}, {b: "fu..01"}, {a: "fu..01", b: "fu..01", c: "fu..01"})
+    assert registered(settings, *sights) == ["fu..01", "fu..01·2", "fu..01·3"]
+
+
+def test_it_refuses_a_database_that_was_made_under_another_secret(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PLAYBACK, "tests")
+    MirrorWriter(database, uuid4()).begin(Identities("a secret").check_value())
+    MirrorWriter(database, uuid4()).begin(Identities("a secret").check_value())
+    with pytest.raises(SecretChanged):
+        MirrorWriter(database, uuid4()).begin(Identities("another").check_value())
