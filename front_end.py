@@ -120,6 +120,8 @@ def main() -> int:
     except FrontEndError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

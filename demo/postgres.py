@@ -8,7 +8,6 @@ temporary folder. PostgreSQL refuses to run as root, so root's runs as `nobody`,
 
 import os
 import pwd
-import secrets
 import shutil
 import signal
 import socket
@@ -30,7 +29,7 @@ _UNPRIVILEGED = "nobody"
 _INITIALISED_WITHIN_S = 120.0
 _READY_WITHIN_S = 60.0
 _POLL_S = 0.05
-_STOP_WITHIN_S = 3.0
+_STOP_WITHIN_S = 2.0
 
 # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one: "Shutting Down the Server" in its manual.
 _FAST = (signal.SIGINT, signal.SIGQUIT)
@@ -75,7 +74,7 @@ class EmbeddedPostgres:
     @property
     def password(self) -> str:
         """The password of `username`, made at random with the data."""
-        return self._password_file.read_text()
+        return private_folder.kept_secret(self.folder / "password")
 
     @property
     def process(self) -> Process:
@@ -140,10 +139,6 @@ class EmbeddedPostgres:
     def _data(self) -> Path:
         return self.folder / f"data-{postgres_binaries.MAJOR_VERSION}"
 
-    @property
-    def _password_file(self) -> Path:
-        return self.folder / "password"
-
     def _make_folder(self) -> None:
         private_folder.claim(self.folder)
         if self._user is not None:
@@ -154,10 +149,9 @@ class EmbeddedPostgres:
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        password = secrets.token_urlsafe(24)
-        _private_file(self._password_file, password)
-        # A second one, which initdb reads as the user that it runs as.
-        handed_over = _private_file(self.folder / "password.initdb", password)
+        # A copy, which initdb reads as the user that it runs as.
+        handed_over = self.folder / "password.initdb"
+        private_folder.write(handed_over, self.password)
         try:
             for path in (unfinished, handed_over):
                 self._give_away(path)
@@ -242,12 +236,3 @@ def _free_port(host: str) -> int:
         door.bind((host, 0))
         port: int = door.getsockname()[1]
         return port
-
-
-def _private_file(path: Path, text: str) -> Path:
-    """A file made anew that its owner alone can read."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    return path

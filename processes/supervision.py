@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from processes import tied
 from processes.stop_signals import StopSignals
@@ -157,17 +157,29 @@ def end(processes: Iterable[Process], *, within_s: float) -> None:
         process.clear_away()
 
 
-def wait_until(ready: Callable[[], bool], process: Process, signals: StopSignals, *, within_s: float) -> None:
-    """Waits until a process is ready; raises ProcessError if it ends first or takes longer."""
+def wait_until(
+    ready: Callable[[], bool],
+    awaited: Process,
+    signals: StopSignals,
+    *,
+    within_s: float,
+    beside: Iterable[Process] = (),
+) -> None:
+    """Waits until `ready`, which `awaited` is to bring about.
+
+    Raises ProcessError if that takes longer, or if it, or one `beside` it, ends meanwhile; StopRequested.
+    """
+    watched = (*beside, awaited)
     deadline = time.monotonic() + within_s
     while not ready():
-        process.refuse_ended()
+        for process in watched:
+            process.refuse_ended()
         if time.monotonic() > deadline:
-            raise ProcessError(process.how_it_went(f"was not ready within {within_s:.0f} s"))
+            raise ProcessError(awaited.how_it_went(f"was not ready within {within_s:.0f} s"))
         signals.wait(_READY_POLL_S)
 
 
-def watch(processes: Sequence[Process], signals: StopSignals) -> None:
+def watch(processes: Sequence[Process], signals: StopSignals) -> NoReturn:
     """Waits until a signal ends it (StopRequested) or one of the processes ends by itself (ProcessError)."""
     while True:
         for process in processes:

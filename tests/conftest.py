@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -18,10 +17,8 @@ import db
 import dqmsquare_cfg
 from demo.postgres import EmbeddedPostgres
 from demo.private_folder import PLACE
+from dqm2.simulator import Simulator
 from mirror.records import Cluster
-
-if TYPE_CHECKING:
-    from dqm2.simulator import Simulator
 
 _DATABASES_MADE = pytest.StashKey[int]()
 _CLUSTER_SETTING = {
@@ -104,16 +101,14 @@ def settings(environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> "Iterator[Simulator]":
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² whose machines are empty, where nothing moves unless it is told to."""
-    from dqm2.simulator import Simulator
-
-    with Simulator(folder=tmp_path / "simulator", port=0, seed=1, history=0, live=False) as running:
+    with Simulator(tmp_path / "simulator") as running:
         yield running
 
 
 @pytest.fixture
-def simulated_environment(environment: Mapping[str, str], simulator: "Simulator") -> dict[str, str]:
+def simulated_environment(environment: Mapping[str, str], simulator: Simulator) -> dict[str, str]:
     """`environment` with the way in to `simulator`."""
     return {
         **environment,

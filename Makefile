@@ -1,0 +1,39 @@
+# What can be done with this repository; `make help` prints the targets.
+#
+# A recipe that runs for long is one simple command: only then make hands a signal on to it.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run setup setup-tests test test-all lint clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## the whole mirror on this machine, with a DQM² and a PostgreSQL that it brings along
+	@$(VENV)/python -B -m demo
+
+run: setup ## the real thing, by .env: both grabbers and the web server
+	@$(VENV)/python -m processes
+
+setup: ## install what demo and run need: .venv and the front-end libraries
+	@$(PYTHON) -B install.py
+
+setup-tests:
+	@$(PYTHON) -B install.py tests
+
+test: lint ## every check: format, lint, types and tests
+	$(VENV)/pytest -m "not long"
+
+test-all: lint ## every check, and the tests that take minutes
+	$(VENV)/pytest
+
+lint: setup-tests ## format, lint and types alone
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	$(VENV)/mypy --strict
+
+clean: ## remove what was installed and made here, the demo's data too
+	$(PYTHON) -B -m demo.forget
+	rm -rf .venv static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,154 @@
+"""`make demo`: PostgreSQL, a simulated DQM², both grabbers and the web server, started and ended together.
+
+It says what it does, a line a step. Exit status: 0 if it was told to end, 1 if something could not be
+started or ended by itself, 2 for an option that is bad or a port that is taken.
+"""
+
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+import dqmsquare_cfg
+import front_end
+from demo import options, private_folder
+from demo.options import HOST, POSTGRES_PORT, SERVER_PORT, Options, OptionsError
+from demo.postgres import EmbeddedPostgres
+from demo.private_folder import FolderError
+from demo.programs import CONTROL_ROOM_USER, Programs
+from mirror.records import Cluster
+from processes.stop_signals import StopRequested, StopSignals
+from processes.supervision import Process, ProcessError, Processes, wait_until, watch
+
+_CLONE = Path(__file__).resolve().parent.parent
+_READY_WITHIN_S = 60.0
+_FILLED_WITHIN_S = 120.0
+_ANSWER_WITHIN_S = 1.0
+# Together with PostgreSQL's share within the 5 s that Ctrl-C promises.
+_STOP_WITHIN_S = 2.5
+
+
+def main() -> int:
+    """Runs the demo until it is told to end."""
+    try:
+        with StopSignals() as signals:
+            chosen = options.read(os.environ, _CLONE)
+            with private_folder.held(chosen.folder):
+                options.refuse_taken_ports(chosen.ports)
+                run(chosen, signals)
+    except StopRequested:
+        say("everything has ended")
+        return 0
+    except OptionsError as error:
+        complain(error.lines)
+        return 2
+    except (FolderError, ProcessError, OSError) as error:
+        complain([str(error)])
+        return 1
+
+
+def run(chosen: Options, signals: StopSignals) -> NoReturn:
+    """Starts everything and watches it. Raises StopRequested when told to end, else ProcessError."""
+    if not front_end.is_up_to_date():
+        raise ProcessError("the front-end libraries are missing: make setup fetches them")
+    started_at = time.monotonic()
+    say(f"DQM² Mirror's demo, on this machine alone; what it keeps is in {chosen.folder}")
+    say(f"PostgreSQL on {HOST}:{chosen.ports[POSTGRES_PORT]}")
+    postgres = EmbeddedPostgres(
+        chosen.folder / "postgres", port=chosen.ports[POSTGRES_PORT], pause=signals.wait
+    )
+    with postgres, Processes(stop_within_s=_STOP_WITHIN_S) as processes:
+        programs = Programs(_CLONE, chosen, postgres, os.environ)
+        create_databases(postgres, programs)
+        start(processes, programs, chosen, signals, postgres.process)
+        say_where(chosen, programs, time.monotonic() - started_at)
+        watch([postgres.process, *processes], signals)
+
+
+def create_databases(postgres: EmbeddedPostgres, programs: Programs) -> None:
+    """The clusters' databases by the names that the settings have for them; the grabbers fill them."""
+    settings = dqmsquare_cfg.load(programs.environment)
+    for cluster in Cluster:
+        postgres.create_database(settings.database(cluster))
+
+
+def start(
+    processes: Processes, programs: Programs, chosen: Options, signals: StopSignals, postgres: Process
+) -> None:
+    """Starts the mirror's processes and what they mirror; returns when the page shows both clusters."""
+    say(f"simulated DQM² at {programs.dqm2_url}, its time {chosen.speed} times as fast")
+    simulator = processes.start(programs.simulator())
+    wait_until(
+        lambda: programs.dqm2_url in "\n".join(simulator.last_lines()),
+        simulator,
+        signals,
+        within_s=_READY_WITHIN_S,
+        beside=[postgres],
+    )
+    for cluster in Cluster:
+        say(f"grabber of the {cluster} cluster")
+        processes.start(programs.grabber(cluster))
+    say("web server")
+    server = processes.start(programs.server())
+    port = chosen.ports[SERVER_PORT]
+    wait_until(
+        lambda: answer(port, "/readyz") is not None,
+        server,
+        signals,
+        within_s=_READY_WITHIN_S,
+        beside=[postgres, *processes],
+    )
+    say("the first runs are mirrored")
+    wait_until(
+        lambda: all(has_runs(port, cluster) for cluster in Cluster),
+        server,
+        signals,
+        within_s=_FILLED_WITHIN_S,
+        beside=[postgres, *processes],
+    )
+
+
+def has_runs(port: int, cluster: Cluster) -> bool:
+    """Whether the web server knows a run of a cluster."""
+    runs = answer(port, f"/api?what=get_info&db={cluster}")
+    return runs is not None and None not in json.loads(runs)
+
+
+def answer(port: int, path: str) -> bytes | None:
+    """What the web server answers, if it is there and content; no proxy stands between."""
+    with closing(http.client.HTTPConnection(HOST, port, timeout=_ANSWER_WITHIN_S)) as connection:
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException):
+            return None
+    return body if response.status == http.HTTPStatus.OK else None
+
+
+def say_where(chosen: Options, programs: Programs, seconds: float) -> None:
+    """The last lines: where to look, and how to enter the Control Room."""
+    page = f"http://{HOST}:{chosen.ports[SERVER_PORT]}/"
+    say(f"ready after {seconds:.0f} s; Ctrl-C ends it")
+    say("")
+    say(f"  The mirror    {page}")
+    say(f"  Control Room  {page}cr/  user {CONTROL_ROOM_USER}, password {programs.control_room_password}")
+
+
+def say(line: str) -> None:
+    """A line for whoever watches, at once also where the output is a file."""
+    print(line, flush=True)
+
+
+def complain(lines: Sequence[str]) -> None:
+    """Why it did not run on."""
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""Puts in place what the mirror needs: `python3 install.py`; for the tests too: `python3 install.py tests`.
+
+Makes `.venv`, installs the requirements into it and fetches the front-end libraries; what is in place is left
+alone. It is the one program that a Python which is too old must be able to read, to be told so: its syntax
+is Python 3.6's, and it uses the standard library alone.
+"""
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+OLDEST = (3, 11)
+ROOT = os.path.dirname(os.path.abspath(__file__))
+VENV = os.path.join(ROOT, ".venv")
+VENV_PYTHON = os.path.join(VENV, "bin", "python")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+# How long a step that is told to end has for it.
+END_WITHIN_S = 3
+
+
+class InstallError(Exception):
+    """Something can't be put in place; the message says what to do."""
+
+
+def main(arguments: "list[str]") -> int:
+    """Installs for the demo and a run, with the argument `tests` for the tests too; 1 where that fails."""
+    for_tests = arguments == ["tests"]
+    try:
+        make_environment()
+        install_requirements("requirements-dev.txt" if for_tests else "requirements-demo.txt")
+        run("the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "front_end.py")])
+        if for_tests:
+            install_chromium()
+    except InstallError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def make_environment() -> None:
+    """Makes `.venv`, or makes it anew where its Python is gone or too old."""
+    if version_of(VENV_PYTHON) >= OLDEST:
+        return
+    refuse_unwritable()
+    python = suitable_python()
+    say(f"making .venv with {python}")
+    shutil.rmtree(VENV, ignore_errors=True)
+    run("the virtual environment", [python, "-m", "venv", VENV])
+
+
+def suitable_python() -> str:
+    """A Python that is new enough and has venv; rather one that every user of the machine may run."""
+    found = sorted(candidates(), key=lambda python: not is_open_to_all(python))
+    new_enough = [python for python in found if version_of(python) >= OLDEST]
+    if not new_enough:
+        raise InstallError(
+            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, and this is {sys.version.split()[0]}. "
+            "Install one, or name it: make PYTHON=/path/to/python"
+        )
+    for python in new_enough:
+        if has_venv(python):
+            return python
+    raise InstallError(
+        f"{new_enough[0]} has no venv module; install it (on Debian: apt-get install python3-venv)"
+    )
+
+
+def candidates() -> "list[str]":
+    """The Python that runs this, and where that was not named by hand, the others on PATH."""
+    own = [os.path.realpath(sys.executable)]
+    if os.environ.get("PYTHON"):
+        return own
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    named = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "python3*")))]
+    fit = [path for path in named if re.search(r"/python3(\.\d+)?$", path) and os.access(path, os.X_OK)]
+    return list(dict.fromkeys(own + fit))
+
+
+def version_of(python: str) -> "tuple[int, ...]":
+    """The version of a Python, (0,) if it can't be run."""
+    question = "import sys; print(*sys.version_info[:2])"
+    answer = answer_of([python, "-S", "-c", question])
+    return tuple(int(part) for part in answer.split()) or (0,)
+
+
+def has_venv(python: str) -> bool:
+    """Whether a Python can make virtual environments; Debian's can't as it comes."""
+    return answer_of([python, "-c", "import ensurepip, venv; print('yes')"]) == "yes"
+
+
+def is_open_to_all(python: str) -> bool:
+    """Whether every user of the machine may run a Python: an environment of root's serves others then."""
+    path = os.path.realpath(python)
+    while os.stat(path).st_mode & 0o001:
+        if path == os.path.dirname(path):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def answer_of(command: "list[str]") -> str:
+    """What a command prints, nothing if it fails."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.decode().strip()
+
+
+def install_requirements(name: str) -> None:
+    """Installs a file of requirements, unless it was and has not changed since."""
+    stamp = os.path.join(VENV, f"installed-{name}")
+    wanted = digest_of_requirements()
+    if os.path.exists(stamp) and read(stamp).decode() == wanted:
+        return
+    refuse_unwritable()
+    say(f"installing {name}")
+    pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    run("the requirements", [*pip, "--requirement", os.path.join(ROOT, name)])
+    with open(stamp, "w") as file:
+        file.write(wanted)
+
+
+def digest_of_requirements() -> str:
+    """A digest of all files of requirements: they include one another."""
+    digest = hashlib.sha256()
+    for path in sorted(glob.glob(os.path.join(ROOT, "requirements*.txt"))):
+        digest.update(read(path))
+    return digest.hexdigest()
+
+
+def install_chromium() -> None:
+    """Installs the browser that tests drive where it is missing: for root, by apt-get; or says that it is."""
+    if any(shutil.which(name) for name in CHROMIUMS):
+        return
+    if os.getuid() == 0 and shutil.which("apt-get"):
+        say("installing Chromium, which the browser tests drive")
+        apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        try:
+            run("the list of packages", [*apt_get, "update"])
+            run("Chromium", [*apt_get, "install", "-y", "--no-install-recommends", "chromium"])
+        except InstallError as error:
+            say(str(error))
+        else:
+            return
+    say("THERE IS NO CHROMIUM: the browser tests will not run. On Debian: apt-get install chromium")
+
+
+def refuse_unwritable() -> None:
+    """Refuses to install into another user's clone."""
+    if not os.access(ROOT, os.W_OK):
+        raise InstallError(
+            f"{ROOT} can't be written to by you, and its .venv is not complete or not for you to run; "
+            "let its owner run make setup"
+        )
+
+
+def run(what: str, command: "list[str]") -> None:
+    """Runs a step, and ends it with all that it started if this program is told to end."""
+    step = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+    try:
+        status = step.wait()
+    except KeyboardInterrupt:
+        end(step)
+        raise
+    if status != 0:
+        raise InstallError(f"{what} could not be installed; what went wrong stands above")
+
+
+def end(step: "subprocess.Popen[bytes]") -> None:
+    """Ends a step as Ctrl-C would, with SIGKILL where that takes too long."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.killpg(step.pid, signal.SIGINT)
+    try:
+        step.wait(END_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(step.pid, signal.SIGKILL)
+        step.wait()
+
+
+def read(path: str) -> bytes:
+    """The content of a file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def say(line: str) -> None:
+    """A line of what is being done."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    # make passes on SIGTERM; it ends a step as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
