@@ -1,0 +1,161 @@
+"""Settings: read from the environment and a file, refused all at once, and explained where people look."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+import dqmsquare_cfg
+from dqmsquare_cfg import SETTINGS, SettingsError
+
+ROOT = Path(dqmsquare_cfg.__file__).parent
+SAMPLE = ROOT / ".env_sample"
+README = ROOT / "README.md"
+NAMES = [setting.name for setting in SETTINGS]
+
+
+def refusal(**given: str) -> list[str]:
+    """The lines with which an environment is refused."""
+    with pytest.raises(SettingsError) as caught:
+        dqmsquare_cfg.load({"ENV_FILE": "", **given})
+    return caught.value.lines
+
+
+def sample_entries() -> dict[str, tuple[str, str]]:
+    """The variables of `.env_sample`, commented out or not: what is said above each, and its value."""
+    entries = {}
+    explanation: list[str] = []
+    for line in SAMPLE.read_text().splitlines():
+        if entry := re.fullmatch(r"#?([A-Z_]+)=(.*)", line):
+            entries[entry[1]] = (" ".join(explanation), entry[2])
+        explanation = [*explanation, line.removeprefix("# ")] if line.startswith("# ") else []
+    return entries
+
+
+def test_it_needs_no_more_than_the_secret_in_development(tmp_path: Path) -> None:
+    settings = dqmsquare_cfg.load({"ENV_FILE": "", "DQM_FFF_SECRET": "abc", "TMP_DIR": str(tmp_path)})
+    assert settings.is_development
+    assert settings.server_port == 8887
+
+
+def test_it_keeps_the_secrets_that_it_makes(tmp_path: Path) -> None:
+    environment = {"ENV_FILE": "", "DQM_FFF_SECRET": "abc", "TMP_DIR": str(tmp_path)}
+    first, second = dqmsquare_cfg.load(environment), dqmsquare_cfg.load(environment)
+    assert first.mirror_secret == second.mirror_secret != first.session_secret
+    assert (tmp_path / "mirror_secret").stat().st_mode & 0o077 == 0
+
+
+def test_it_takes_the_environment_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("DQM_FFF_SECRET=from-the-file\nSERVER_PORT=1234\n")
+    environment = {"ENV_FILE": str(file), "SERVER_PORT": "4321", "TMP_DIR": str(tmp_path)}
+    settings = dqmsquare_cfg.load(environment)
+    assert (settings.dqm_fff_secret, settings.server_port) == ("from-the-file", 4321)
+
+
+def test_it_strips_the_white_space_that_breaks_every_request(tmp_path: Path) -> None:
+    environment = {"ENV_FILE": "", "DQM_FFF_SECRET": " abc\n", "TMP_DIR": str(tmp_path)}
+    assert dqmsquare_cfg.load(environment).dqm_fff_secret == "abc"
+
+
+def test_it_refuses_all_that_is_bad_at_once() -> None:
+    lines = refusal(SERVER_PORT="0", GRABBER_DEBUG="perhaps", FFF_PLAYBACK_MACHINES="a b")
+    assert {line.split()[0] for line in lines} == {
+        "DQM_FFF_SECRET",
+        "SERVER_PORT",
+        "GRABBER_DEBUG",
+        "FFF_PLAYBACK_MACHINES",
+    }
+
+
+def test_it_needs_every_secret_outside_development() -> None:
+    lines = refusal(ENV="production")
+    assert {line.split()[0] for line in lines} == {
+        "DQM_FFF_SECRET",
+        "MIRROR_SECRET",
+        "POSTGRES_PASSWORD",
+        "SESSION_SECRET",
+    }
+
+
+@pytest.mark.parametrize("placeholder", ["CHANGEME", "<change me>", "replace_me", "XXXX"])
+def test_it_refuses_a_placeholder(placeholder: str) -> None:
+    [line] = refusal(DQM_FFF_SECRET=placeholder)
+    assert line.startswith("DQM_FFF_SECRET is still a placeholder")
+
+
+@pytest.mark.parametrize("secret", ["with=equals", "with;semicolon", "with blank"])
+def test_it_refuses_a_secret_that_no_cookie_can_carry_and_does_not_show_it(secret: str) -> None:
+    [line] = refusal(DQM_FFF_SECRET=secret)
+    assert line.startswith("DQM_FFF_SECRET ")
+    assert secret not in line
+
+
+def test_it_does_not_show_a_password_that_it_refuses() -> None:
+    [line] = refusal(DQM_FFF_SECRET="abc", DQM_CR_USERNAMES="shifter:hunter2,hunter3")
+    assert line.startswith("DQM_CR_USERNAMES ")
+    assert "hunter" not in line
+
+
+def test_it_refuses_one_database_for_both_clusters() -> None:
+    [line] = refusal(
+        DQM_FFF_SECRET="abc", POSTGRES_PRODUCTION_DB_NAME="mirror", POSTGRES_PLAYBACK_DB_NAME="mirror"
+    )
+    assert line.startswith("POSTGRES_PLAYBACK_DB_NAME ")
+
+
+def test_it_shows_no_secret_in_its_repr(tmp_path: Path) -> None:
+    secrets = {
+        setting.name: f"secret-number-{number}-of-the-test"
+        for number, setting in enumerate(SETTINGS)
+        if setting.is_secret
+    }
+    secrets["DQM_CR_USERNAMES"] = "shifter:secret-password-of-the-test"
+    settings = dqmsquare_cfg.load({"ENV_FILE": "", "TMP_DIR": str(tmp_path), **secrets})
+    assert "secret-" not in repr(settings)
+
+
+@pytest.mark.parametrize("program", [["db.py", "status"], ["-m", "processes"]])
+def test_it_ends_a_program_with_status_2_and_a_line_for_each(program: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *program],
+        env={"PATH": os.environ["PATH"], "ENV_FILE": "", "SERVER_PORT": "none"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert {line.split()[0] for line in done.stderr.splitlines()} == {"DQM_FFF_SECRET", "SERVER_PORT"}
+
+
+def test_the_sample_has_every_setting_and_no_other() -> None:
+    assert list(sample_entries()) == NAMES
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=NAMES)
+def test_the_sample_explains_a_setting_as_it_is(setting: dqmsquare_cfg.Setting) -> None:
+    explanation, value = sample_entries()[setting.name]
+    elsewhere = setting.default("production")
+    assert explanation.startswith(setting.meaning)
+    if value != "CHANGEME":
+        assert value == (setting.default("development") or "")
+    if elsewhere not in {setting.default("development"), None}:
+        assert explanation.endswith(f"Elsewhere than in development: {elsewhere}")
+
+
+def test_the_sample_is_refused_until_its_placeholders_are_replaced() -> None:
+    placeholders = {name for name, value in dotenv_values(SAMPLE).items() if value == "CHANGEME"}
+    with pytest.raises(SettingsError) as caught:
+        dqmsquare_cfg.load({"ENV_FILE": str(SAMPLE)})
+    assert {line.split()[0] for line in caught.value.lines} == placeholders == {"DQM_FFF_SECRET"}
+
+
+@pytest.mark.skipif(not README.exists(), reason="README is not written yet")
+def test_the_readme_has_every_setting_and_no_other() -> None:
+    rows = re.findall(r"^\| *`([A-Z][A-Z_]+)`", README.read_text(), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(NAMES)
