@@ -6,6 +6,7 @@ and runs nothing of theirs. Pages get single files, no package. What was fetched
 
 import hashlib
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -49,10 +50,8 @@ class FrontEndError(Exception):
     """The libraries could not be fetched; the message says at which step."""
 
 
-def fetch() -> bool:
-    """Makes `static/vendor/` anew unless it is up to date; returns whether it did. Raises FrontEndError."""
-    if is_up_to_date():
-        return False
+def fetch() -> None:
+    """Makes `static/vendor/` anew. Raises FrontEndError."""
     with tempfile.TemporaryDirectory(prefix="dqmsquare-npm-") as folder:
         packages = _install(Path(folder))
         shutil.rmtree(_UNFINISHED, ignore_errors=True)
@@ -62,7 +61,6 @@ def fetch() -> bool:
     # Put in place when it is whole: what is there is what the stamp says.
     shutil.rmtree(_VENDOR, ignore_errors=True)
     _UNFINISHED.rename(_VENDOR)
-    return True
 
 
 def is_up_to_date() -> bool:
@@ -84,9 +82,9 @@ def _install(folder: Path) -> Path:
     for name in _PACKAGE_FILES:
         shutil.copy(_ROOT / name, folder)
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=sys.stderr)
+    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL)
     if status != 0:
-        raise FrontEndError(f"npm ci ended with status {status}; what it said stands above")
+        raise FrontEndError(f"npm ci ended with status {status}; why stands above")
     return folder / "node_modules"
 
 
@@ -115,6 +113,10 @@ def _drawing(icon: str) -> str:
 
 def main() -> int:
     """Fetches what is missing; exit status 1, with a sentence, where that fails."""
+    if is_up_to_date():
+        return 0
+    sys.stdout.write("fetching the front-end libraries\n")
+    sys.stdout.flush()
     try:
         fetch()
     except FrontEndError as error:

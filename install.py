@@ -169,7 +169,7 @@ def run(what: str, command: "list[str]") -> None:
         end(step)
         raise
     if status != 0:
-        raise InstallError(f"{what} could not be installed; what went wrong stands above")
+        raise InstallError(f"{what} could not be installed; why stands above")
 
 
 def end(step: "subprocess.Popen[bytes]") -> None:

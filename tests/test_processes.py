@@ -1,0 +1,168 @@
+"""Processes that are watched and ended together."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from processes.stop_signals import StopRequested, StopSignals
+from processes.supervision import Process, ProcessError, Processes, Program, wait_until, watch
+
+ROOT = Path(__file__).resolve().parent.parent
+# Says when it is ready to be told to end; what it runs before that line is each test's own.
+READY = "echo ready; while :; do sleep 0.1; done"
+
+
+@pytest.fixture
+def signals() -> Iterator[StopSignals]:
+    """The signals that end a program, held back."""
+    with StopSignals() as held:
+        yield held
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[[str], Program]:
+    """Makes a program of a line of shell."""
+
+    def program(line: str, *endings: signal.Signals) -> Program:
+        return Program(
+            name="example",
+            arguments=["/bin/sh", "-c", line],
+            environment={"PATH": os.environ["PATH"]},
+            folder=tmp_path,
+            output=tmp_path / "example.out",
+            endings=endings or (signal.SIGTERM,),
+        )
+
+    return program
+
+
+def is_ready(process: Process) -> bool:
+    """Whether a program of `shell` has said so."""
+    return "ready" in process.last_lines()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process is no more, or no more than an entry that nobody has fetched."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Waits until something holds; the test's own time-out ends it otherwise."""
+    while not condition():
+        time.sleep(0.02)
+
+
+def test_it_ends_a_program_by_the_signal_that_asks_for_it(
+    shell: Callable[..., Program], signals: StopSignals
+) -> None:
+    with Processes(stop_within_s=10) as processes:
+        process = processes.start(shell(f"trap 'exit 7' INT; {READY}", signal.SIGINT))
+        wait_until(lambda: is_ready(process), process, signals, within_s=10)
+    assert process.exit_status == 7
+
+
+def test_it_grows_more_pressing_and_kills_in_the_end(
+    shell: Callable[..., Program], signals: StopSignals
+) -> None:
+    with Processes(stop_within_s=0.4) as processes:
+        yielding = processes.start(
+            shell(f"trap '' INT; trap 'exit 7' QUIT; {READY}", signal.SIGINT, signal.SIGQUIT)
+        )
+        wait_until(lambda: is_ready(yielding), yielding, signals, within_s=10)
+        stubborn = processes.start(shell(f"trap '' INT TERM; {READY}", signal.SIGTERM))
+        wait_until(lambda: is_ready(stubborn), stubborn, signals, within_s=10)
+    assert yielding.exit_status == 7
+    assert stubborn.exit_status == -signal.SIGKILL
+
+
+def test_it_clears_away_what_a_dead_process_left_of_its_group(
+    shell: Callable[..., Program], signals: StopSignals
+) -> None:
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell("sleep 1000 & echo $!; echo ready; exit 0"))
+        wait_until(lambda: is_ready(process), process, signals, within_s=10)
+        left_behind = int(process.last_lines()[0])
+        assert not is_gone(left_behind)
+    wait_for(lambda: is_gone(left_behind))
+
+
+def test_it_tells_how_a_process_ended_and_its_last_words(
+    shell: Callable[..., Program], signals: StopSignals
+) -> None:
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell("echo that was it; exit 3"))
+        with pytest.raises(ProcessError, match=r"(?s)example ended by itself, with status 3.*that was it"):
+            watch([process], signals)
+
+
+def test_it_does_not_wait_for_one_that_died(shell: Callable[..., Program], signals: StopSignals) -> None:
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell("kill -KILL $$"))
+        with pytest.raises(ProcessError, match="by SIGKILL"):
+            wait_until(lambda: False, process, signals, within_s=1000)
+
+
+def test_it_gives_up_on_one_that_is_never_ready(shell: Callable[..., Program], signals: StopSignals) -> None:
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell(READY))
+        with pytest.raises(ProcessError, match="was not ready within"):
+            wait_until(lambda: False, process, signals, within_s=0.2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_takes_a_signal_where_it_waits_and_not_before(number: signal.Signals) -> None:
+    with StopSignals() as signals:
+        os.kill(os.getpid(), number)
+        with pytest.raises(StopRequested, match=number.name):
+            signals.wait(0)
+
+
+def test_it_starts_programs_that_take_signals(shell: Callable[..., Program], signals: StopSignals) -> None:
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell(READY))
+        wait_until(lambda: is_ready(process), process, signals, within_s=10)
+        process.send(signal.SIGTERM)
+        assert process.wait(10)
+    assert process.exit_status == -signal.SIGTERM
+
+
+def test_it_gives_a_program_no_more_of_the_environment_than_it_is_given(
+    shell: Callable[..., Program], signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DQM_FFF_SECRET", "of-the-user")
+    with Processes(stop_within_s=5) as processes:
+        process = processes.start(shell(f"echo secret: $DQM_FFF_SECRET; {READY}"))
+        wait_until(lambda: is_ready(process), process, signals, within_s=10)
+    assert "secret:" in process.last_lines()
+
+
+def test_a_program_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: is_gone(child))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from processes.supervision import Process, Program
+
+process = Process(Program("child", ["/bin/sleep", "1000"], {}, Path(sys.argv[1])))
+print(process.pid, flush=True)
+time.sleep(1000)
+"""
