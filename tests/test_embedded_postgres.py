@@ -1,0 +1,130 @@
+"""The PostgreSQL that the demo and the tests bring along."""
+
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from demo.postgres import EmbeddedPostgres
+from demo.private_folder import FolderError
+from processes.supervision import ProcessError
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="is about what root does")
+
+
+@pytest.fixture
+def folder(open_folder: Path) -> Iterator[Path]:
+    """A folder for a PostgreSQL of the test's own; not there yet."""
+    own = open_folder / "one"
+    yield own
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def rows_after(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]]:
+    """What a statement gives, none for one that gives no rows."""
+    with closing(server.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_it_keeps_what_was_committed_through_a_stop_and_a_crash(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False) as server:
+        port = server.port
+        rows_after(server, "CREATE TABLE kept AS SELECT 1 AS number")
+        server.stop()
+        server.start()
+        rows_after(server, "INSERT INTO kept VALUES (2)")
+        server.kill()
+        server.start()
+        assert rows_after(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
+        assert server.port == port
+
+
+def test_it_goes_on_with_the_data_of_another_start(folder: Path) -> None:
+    with EmbeddedPostgres(folder, durable=False) as server:
+        server.create_database("kept")
+        server.create_database("kept")
+    with EmbeddedPostgres(folder, durable=False) as server:
+        server.connect("kept").close()
+
+
+def test_it_takes_connections_from_this_machine_alone_and_by_tcp(postgres: EmbeddedPostgres) -> None:
+    assert rows_after(postgres, "SHOW listen_addresses") == [("127.0.0.1",)]
+    assert rows_after(postgres, "SHOW unix_socket_directories") == [("",)]
+
+
+@pytest.mark.parametrize("password", ["", "guessed"])
+def test_it_wants_its_password(postgres: EmbeddedPostgres, password: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="password"):
+        psycopg2.connect(
+            host=postgres.host,
+            port=postgres.port,
+            user=postgres.username,
+            password=password,
+            dbname="template1",
+        )
+
+
+def test_it_keeps_its_password_to_its_user(postgres: EmbeddedPostgres) -> None:
+    mode = (postgres.folder / "password").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_it_is_utf_8_and_utc_wherever_it_runs(postgres: EmbeddedPostgres) -> None:
+    assert rows_after(postgres, "SHOW server_encoding") == [("UTF8",)]
+    assert rows_after(postgres, "SHOW timezone") == [("UTC",)]
+
+
+def test_it_tells_why_it_does_not_start(folder: Path, postgres: EmbeddedPostgres) -> None:
+    second = EmbeddedPostgres(folder, port=postgres.port, durable=False)
+    with pytest.raises(ProcessError, match="Address already in use"):
+        second.start()
+
+
+def test_it_starts_over_where_making_the_data_was_cut_off(folder: Path) -> None:
+    def give_up(_seconds: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        EmbeddedPostgres(folder, durable=False, pause=give_up).start()
+    with EmbeddedPostgres(folder, durable=False) as server:
+        assert rows_after(server, "SELECT 1") == [(1,)]
+
+
+def test_it_refuses_a_folder_that_others_can_write_to(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(FolderError, match="can be written to by others"):
+        EmbeddedPostgres(folder).start()
+
+
+@as_root
+def test_it_refuses_a_folder_that_another_user_made(folder: Path) -> None:
+    folder.mkdir()
+    os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(FolderError, match="belongs to another user"):
+        EmbeddedPostgres(folder).start()
+
+
+@as_root
+def test_it_opens_no_closed_folder_to_run_unprivileged(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(FolderError, match="is closed to others"):
+        EmbeddedPostgres(closed / "postgres").start()
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@as_root
+def test_it_runs_unprivileged_with_data_of_its_own(postgres: EmbeddedPostgres) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert Path(f"/proc/{postgres.process.pid}").stat().st_uid == nobody
+    [data] = postgres.folder.glob("data-*")
+    assert data.stat().st_uid == nobody
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
