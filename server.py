@@ -27,7 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     headers.init_app(app)
     static_files.init_app(app, prefix)
 
-    app.register_blueprint(pages.room, url_prefix=prefix)
+    pages.init_app(app, settings)
     app.register_blueprint(api.room, url_prefix=prefix)
     app.register_blueprint(health.room)
     if prefix:

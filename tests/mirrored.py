@@ -1,0 +1,283 @@
+"""A cluster as a grabber mirrors it, written through the grabber's own door, for tests of what is shown."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import db
+from dqm2.identity import Identities, mask
+from dqmsquare_cfg import Settings
+from mirror.links import Link, Links
+from mirror.records import (
+    LUMISECTION_S,
+    Cluster,
+    DeliveryRecord,
+    EventSeries,
+    InputFate,
+    InputFates,
+    JobRecord,
+    Log,
+    MachineState,
+    MemorySeries,
+    Origin,
+    Record,
+    Stream,
+)
+from mirror.writer import Batch, MirrorWriter, Position
+
+# Clients of the online DQM, by the names that users know.
+CLIENTS = (
+    "beam",
+    "beamhlt",
+    "beampixel",
+    "beamspotdip",
+    "csc",
+    "ctpps",
+    "dt",
+    "dt4ml",
+    "ecal",
+    "ecalcalib",
+    "ecalgpu",
+    "es",
+    "fed",
+    "gem",
+    "hcal",
+    "hcalcalib",
+    "hcalgpu",
+    "hcalreco",
+    "hlt",
+    "info",
+    "l1tstage2",
+    "l1tstage2emulator",
+    "mutracking",
+    "onlinebeammonitor",
+    "pixel",
+    "pixellumi",
+    "rpc",
+    "sistrip",
+)
+STREAMS = (
+    "streamDQM",
+    "streamDQMCalibration",
+    "streamDQMEventDisplay",
+    "streamDQMGPUvsCPU",
+    "streamDQMHistograms",
+    "streamDQMOnlineBeamspot",
+)
+_OPENED = "{at:%d-%b-%Y %H:%M:%S} CEST  Successfully opened file run{run}_ls{ls:04d}_streamDQM_[host].dat\n"
+_WARNED = (
+    "%MSG-w PSMonitorClient:  psChecker@endLumi  {at:%d-%b-%Y %H:%M:%S} CEST Run: {run} Lumi: {ls}\n"
+    "no psColumnVSlumi ME is available in HLT/PSMonitoring\n%MSG\n"
+)
+_LINES_EACH_END = 200
+
+
+class MirroredCluster:
+    """A cluster's database and what is mirrored into it; machines by their host names."""
+
+    def __init__(self, settings: Settings, cluster: Cluster = Cluster.PRODUCTION) -> None:
+        self.cluster = cluster
+        self.builder_unit, *self.filter_units = settings.machines(cluster)
+        self._revisions = count(1)
+        self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
+        identities = Identities(settings.mirror_secret)
+        self._writer.begin(identities.check_value())
+        by_host = {host: identities.of_machine(host) for host in settings.machines(cluster)}
+        known = self._writer.register({identity: mask(host) for host, identity in by_host.items()})
+        self._machines = {host: known[identity] for host, identity in by_host.items()}
+
+    def label(self, host: str) -> str:
+        """The label that a machine is shown by."""
+        return self._machines[host].label
+
+    def write(self, host: str, *records: Record, clock_at: datetime | None = None) -> None:
+        """Writes documents that a machine has just reported; its clock stands at the newest of them."""
+        newer = [
+            replace(record, origin=replace(record.origin, revision=next(self._revisions)))
+            for record in records
+        ]
+        newest = max(record.origin.updated_at for record in records)
+        position = Position(0, newer[-1].origin.revision, newer[-1].origin.identity)
+        self._writer.write(Batch(self._machines[host].id, position, clock_at or newest, newer))
+
+    def beat(
+        self,
+        at: datetime | None = None,
+        *,
+        gateway: Link | None = None,
+        status: Link | None = None,
+        machines: Mapping[str, Link] | None = None,
+    ) -> None:
+        """Tells that the grabber lives, and that every link worked at `at` (now) save those given."""
+        worked = Link(worked_at=at or datetime.now(UTC))
+        given = machines or {}
+        links = {machine.id: given.get(host, worked) for host, machine in self._machines.items()}
+        self._writer.beat(Links(gateway or worked, links, status or worked, tuple(links)))
+
+    def see(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
+        """Tells that the gateway saw a machine up at `at`, or down for a reason."""
+        machine = self._machines[host]
+        seen = MachineState(machine.label, is_up=down_because is None, reason=down_because)
+        self._writer.write_states({machine.id: seen}, at)
+
+
+def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> JobRecord:
+    """A job that runs well, two hours old, and reported at `at` (now); `given` replaces any of it."""
+    updated_at = at or datetime.now(UTC)
+    record = JobRecord(
+        origin=Origin(uuid4(), 0, updated_at),
+        run=run,
+        client=f"{client}_dqm_sourceclient-live",
+        started_at=updated_at - timedelta(hours=2),
+        exit_code=None,
+        run_key="pp_run",
+        cmssw_version="12_4_8_39145_39162",
+        cmssw_run=run,
+        lumisection=300,
+        lumisection_at=updated_at,
+        events_total=628_953,
+        events_rate=57.5,
+        fi_state=0,
+        rss_kb=1_812_744,
+        memory=MemorySeries(),
+        events=EventSeries(),
+        fates=InputFates(),
+        log=Log(),
+    )
+    return replace(record, **given)
+
+
+def with_history(record: JobRecord, seed: int = 0) -> JobRecord:
+    """The job with the memory series, events by lumisection, fates and log that it would have by now."""
+    dice = random.Random(seed)
+    start_s, end_s = int(record.started_at.timestamp()), int(record.origin.updated_at.timestamp())
+    reports = range(start_s, end_s + 1, 30)
+    rss = [
+        300_000 + int(1_500_000 * (1 - math.exp((start_s - at) / 900))) + dice.randrange(20_000)
+        for at in reports
+    ]
+    sections = range(1, (record.lumisection or 0) + 1)
+    fates = [InputFate.FAST_FORWARD if dice.random() < 0.01 else InputFate.OK for _ in sections]
+    return replace(
+        record,
+        memory=MemorySeries(reports, [kb + 800_000 for kb in rss], rss),
+        events=EventSeries(
+            sections,
+            [start_s + int(ls * LUMISECTION_S) for ls in sections],
+            [dice.randrange(1200, 1500) for _ in sections],
+            [23_310] * len(sections),
+        ),
+        fates=InputFates(sections, fates),
+        log=log_of(record),
+    )
+
+
+def log_of(record: JobRecord) -> Log:
+    """A log of the job that reads like CMSSW's after redaction, a host replaced in most lines."""
+    lines = [f"-- starting process: ['cmsRun', 'runNumber={record.run}', 'runkey={record.run_key}'] --\n"]
+    for ls in range(1, (record.lumisection or 0) + 1):
+        at = record.started_at + timedelta(seconds=ls * LUMISECTION_S)
+        line = _WARNED if ls % 20 == 0 else _OPENED
+        lines.append(line.format(at=at, run=record.run, ls=ls))
+    if record.exit_code is not None:
+        lines.append(f"\n-- process exit: {record.exit_code} --\n")
+    head, tail = lines[:_LINES_EACH_END], lines[-_LINES_EACH_END:]
+    return Log("".join(head), "".join(tail), replaced=sum("[host]" in line for line in head + tail))
+
+
+def delivery(
+    run: int, start: datetime, lumisections: int, streams: Sequence[str] = STREAMS
+) -> DeliveryRecord:
+    """File delivery of a run that began at `start`: seconds after each lumisection, now and then late."""
+    return DeliveryRecord(
+        origin=Origin(uuid4(), 0, start + timedelta(seconds=(lumisections + 1) * LUMISECTION_S)),
+        run=run,
+        global_start=start,
+        global_start_is_guess=False,
+        lumisection_s=LUMISECTION_S,
+        streams=tuple(
+            _stream(name, start, lumisections, random.Random(number)) for number, name in enumerate(streams)
+        ),
+    )
+
+
+def lively_run(
+    mirrored: MirroredCluster,
+    run: int,
+    *,
+    at: datetime | None = None,
+    lumisections: int = 300,
+    clients: Sequence[str] = CLIENTS,
+) -> list[JobRecord]:
+    """A run that goes on at `at` (now) on all filter units, most of its jobs well.
+
+    `ecalgpu` crashed, in its third job; `hcalreco` is silent, `beamhlt` finished, `dt` is behind.
+    """
+    now = at or datetime.now(UTC)
+    start = now - timedelta(seconds=lumisections * LUMISECTION_S)
+    dice = random.Random(run)
+    jobs = [
+        job(
+            run,
+            client,
+            at=now - timedelta(seconds=dice.randrange(30)),
+            started_at=start,
+            lumisection=lumisections - dice.randrange(3),
+            events_total=lumisections * dice.randrange(1300, 1400),
+            events_rate=dice.uniform(40, 70),
+            rss_kb=dice.randrange(400_000, 3_000_000),
+        )
+        for client in clients
+    ]
+    jobs = [_with_its_fate(record, now) for record in jobs]
+    crashed = next((record for record in jobs if record.client.startswith("ecalgpu")), None)
+    if crashed:
+        jobs += [_restarted(crashed, start + timedelta(minutes=9 * number)) for number in range(2)]
+    for number, unit in enumerate(mirrored.filter_units):
+        on_it = jobs[number :: len(mirrored.filter_units)]
+        mirrored.write(unit, *(with_history(record, seed) for seed, record in enumerate(on_it)), clock_at=now)
+    mirrored.write(mirrored.builder_unit, delivery(run, start, lumisections), clock_at=now)
+    return jobs
+
+
+def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
+    match record.client.partition("_")[0]:
+        case "ecalgpu":
+            return replace(record, exit_code=-11, lumisection=(record.lumisection or 0) // 2)
+        case "hcalreco":
+            silent = replace(record.origin, updated_at=now - timedelta(minutes=23))
+            return replace(record, origin=silent, lumisection_at=silent.updated_at, lumisection=200)
+        case "beamhlt":
+            return replace(record, exit_code=0, events_total=0, events_rate=None, lumisection=2)
+        case "dt":
+            return replace(record, lumisection=(record.lumisection or 0) - 17)
+    return record
+
+
+def _restarted(crashed: JobRecord, started_at: datetime) -> JobRecord:
+    ended = Origin(uuid4(), 0, started_at + timedelta(minutes=8))
+    return replace(crashed, origin=ended, started_at=started_at, exit_code=139, lumisection=20)
+
+
+def _stream(name: str, start: datetime, lumisections: int, dice: random.Random) -> Stream:
+    sections = range(1, lumisections + 1)
+    delay_s, ctimes_ms = 10.0, []
+    for ls in sections:
+        jump = 90 if dice.random() < 0.005 else 0
+        delay_s = max(3.0, delay_s * 0.96 + dice.uniform(-1, 2) + jump)
+        ctimes_ms.append(int((start.timestamp() + ls * LUMISECTION_S + delay_s) * 1000))
+    accepted = [dice.randrange(1200, 1600) for _ in sections]
+    return Stream(
+        name=name,
+        lumisections=sections,
+        mtimes_ms=[ctime - 1500 for ctime in ctimes_ms],
+        ctimes_ms=ctimes_ms,
+        events_accepted=accepted,
+        events_processed=[events * 40 for events in accepted],
+        sizes_bytes=[events * 91_000 for events in accepted],
+    )

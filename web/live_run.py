@@ -1,0 +1,93 @@
+"""What the live page shows of a run, put together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from mirror.reader import JobDetails, MirrorReader, Neighbours, Playback, Run
+from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
+from web.view import View
+
+_OMS = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run as a view shows it. `number` is `None` if nothing is mirrored yet, `run` if nothing of that run.
+
+    `rows` holds all clients in the view's order; `shows` tells which of them pass its filter.
+    """
+
+    view: View
+    number: int | None
+    newest: int | None
+    neighbours: Neighbours
+    run: Run | None
+    playback: Playback | None
+    rows: tuple[ClientRow, ...]
+    counts: Mapping[ClientState, int]
+    opened: Mapping[UUID, JobDetails]
+    delivery_version: str
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether this is the newest run there is."""
+        return self.number == self.newest
+
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether jobs of the run are reported to run."""
+        return self.run is not None and self.run.is_ongoing
+
+    @property
+    def problems(self) -> int:
+        """How many clients somebody should look at."""
+        return sum(number for state, number in self.counts.items() if state.is_problem)
+
+    @property
+    def shown(self) -> int:
+        """How many clients pass the filter."""
+        return sum(map(self.shows, self.rows))
+
+    @property
+    def oms_url(self) -> str:
+        """The experiment's own page of the run."""
+        return _OMS.format(self.number)
+
+    def shows(self, row: ClientRow) -> bool:
+        """Whether a row passes the view's filter."""
+        return matches(row, self.view.states, self.view.words)
+
+
+def read(reader: MirrorReader, view: View) -> LiveRun:
+    """The run that a view asks for, or the newest, with all that is shown of it."""
+    newest = reader.run_span().highest
+    number = newest if view.run is None else view.run
+    run = None if number is None else reader.run(number)
+    rows = () if run is None else tuple(ordered(client_rows(run, _expected(reader, run)), view.order))
+    opened = () if run is None else _details(reader, view, run)
+    delivered_at = None if number is None else reader.delivery_updated_at(number)
+    return LiveRun(
+        view=view,
+        number=number,
+        newest=newest,
+        neighbours=Neighbours(None, None) if number is None else reader.neighbours(number),
+        run=run,
+        playback=None if number is None else reader.playback(number),
+        rows=rows,
+        counts=count(rows),
+        opened={details.job.id: details for details in opened},
+        delivery_version="" if delivered_at is None else delivered_at.isoformat(),
+    )
+
+
+def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
+    """The clients that the run should have: those of the last one with the same key."""
+    if run.run_key is None or not run.jobs:
+        return frozenset()
+    return reader.clients_before(run.run, run.run_key)
+
+
+def _details(reader: MirrorReader, view: View, run: Run) -> list[JobDetails]:
+    asked = [job.id for job in run.jobs if job.id in view.opened]
+    return [details for job in asked if (details := reader.details(job)) is not None]
