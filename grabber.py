@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import logs
 import sqlalchemy as sa
 from dqm2.documents import Allowlist
 from dqm2.redact import Redactor
@@ -26,9 +25,10 @@ from prometheus_client import start_http_server
 
 import db
 import dqmsquare_cfg
+import logs
 from dqm2.client import Dqm2Client, Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.identity import Identities, mask
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Settings, SettingsError
 from mirror import metrics
 from mirror.claim import Claim, ClaimLost
 from mirror.line import Line, Stop, Stopped
@@ -226,7 +226,7 @@ class Grabber:
         if self._gateway_turn.failures:
             log.info("gateway answers again cluster=%s", self._cluster)
         self._gateway_turn.worked()
-        self._links = replace(self._links, gateway=self._links.gateway.worked(_now()))
+        self._set_gateway_link(self._links.gateway.worked(_now()))
 
     def _gateway_failed(self, error: Dqm2Error) -> None:
         self._gateway_turn.failed()
@@ -237,7 +237,7 @@ class Grabber:
             self._gateway_turn.failures,
             reason,
         )
-        self._links = replace(self._links, gateway=self._links.gateway.failed(_now(), reason))
+        self._set_gateway_link(self._links.gateway.failed(_now(), reason))
 
     def _ask_status(self) -> None:
         """Asks the gateway which machines answer, and writes down what has changed."""
@@ -267,7 +267,17 @@ class Grabber:
         self._links = replace(self._links, status=status, status_machines=tuple(by_id))
 
     def _set_link(self, sync: MachineSync, link: Link) -> None:
+        self._tell_soon_if_changed(self._links.machines[sync.machine.id], link)
         self._links = replace(self._links, machines={**self._links.machines, sync.machine.id: link})
+
+    def _set_gateway_link(self, link: Link) -> None:
+        self._tell_soon_if_changed(self._links.gateway, link)
+        self._links = replace(self._links, gateway=link)
+
+    def _tell_soon_if_changed(self, before: Link, after: Link) -> None:
+        """A link that broke or works again is told with the next beat, which is then due at once."""
+        if (before.failing_since is None) != (after.failing_since is None):
+            self._beat_at = 0.0
 
     def _beat_if_due(self) -> None:
         if time.monotonic() - self._beat_at >= _BEAT_EVERY_S:
@@ -346,7 +356,10 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
 def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
     redact = Redactor(settings.known_hosts, settings.public_sites)
-    logs.configure(settings, role, debug=settings.grabber_debug, redact=redact)
+    try:
+        logs.configure(settings, role, debug=settings.grabber_debug, redact=redact)
+    except SettingsError as error:
+        dqmsquare_cfg.refuse(error.lines)
     if not settings.verifies_tls:
         log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from mirror import links as mirror_links
@@ -348,7 +349,7 @@ class MirrorReader:
         statement = (
             sa.select(table, db.machines.c.label)
             .join(db.machines)
-            .distinct(table.c.machine_id)
+            .ext(distinct_on(table.c.machine_id))
             .order_by(table.c.machine_id, table.c.since.desc())
         )
         with self._database.connect() as connection:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 import db
 from mirror import links as mirror_links
@@ -168,7 +168,7 @@ class MirrorWriter:
         table = db.machine_states
         last = (
             sa.select(table.c.machine_id, table.c.is_up, table.c.reason)
-            .distinct(table.c.machine_id)
+            .ext(distinct_on(table.c.machine_id))
             .order_by(table.c.machine_id, table.c.since.desc())
         )
         with self._fenced() as connection:

@@ -1,0 +1,163 @@
+"""A pass of the grabber: what DQM² holds is in the database afterwards, once, and nothing else is touched."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+import db
+from dqm2.simulator import (
+    Simulator,
+    diskspace_document,
+    files_document,
+    job_document,
+    playback_document,
+    stats_document,
+)
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from mirror.states import JobState
+from tests.mirroring import (
+    BUILDER_UNIT,
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    grabbing,
+    mirror_once,
+    mirrored,
+    reader,
+    rows,
+    until,
+)
+
+
+def test_it_mirrors_a_job_with_its_series_and_its_log(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    log = {"stdlog_start": ["one\n", "two\n"], "stdlog_end": ["three\n"]}
+    simulator.machine(FILTER_UNIT).upload(job_document(run=358788, lumisections=10, extra=log))
+    assert mirror_once(simulated_settings)
+    run = reader(simulated_settings).run(358788)
+    assert run is not None
+    assert (run.run_key, run.cmssw_version) == ("cosmic_run", "12_4_8_39145_39162_39341_39326_39353")
+    (job,) = run.jobs
+    assert (job.name, job.machine, job.state) == ("beampixel", "dqmfu-c2b03-..", JobState.RUNNING)
+    assert (job.lumisection, job.events_total, job.rss_kb) == (10, 12000, 362_744)
+    details = reader(simulated_settings).details(job.id)
+    assert details is not None
+    assert (details.log.head, details.log.tail) == ("one\ntwo\n", "three\n")
+    assert list(details.events.lumisections) == list(range(1, 11))
+    assert set(details.memory.rss_kb) == {362_744}
+    assert len(details.fates.fates) == 10
+
+
+def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_settings: Settings) -> None:
+    gateway = simulated_settings.server_fff_machine
+    machine = simulator.machine(gateway)
+    machine.upload(files_document(host=gateway, run=500015))
+    machine.upload(playback_document(host=gateway, run=500015))
+    machine.upload(stats_document(host=gateway))
+    machine.upload(diskspace_document(host=gateway))
+    assert mirror_once(simulated_settings, Cluster.PLAYBACK)
+    mirror = reader(simulated_settings, Cluster.PLAYBACK)
+    delivery, playback = mirror.delivery(500015), mirror.playback(500015)
+    assert delivery is not None
+    assert [len(stream.lumisections) for stream in delivery.streams] == [10] * len(delivery.streams)
+    assert playback is not None
+    assert (playback.source_run, playback.number_of_ls, playback.run_key) == (256936, 1500, "pp_run")
+    (shown,) = (found for found in mirror.machines() if found.memory is not None)
+    assert shown.memory is not None
+    assert shown.memory.available_bytes == 40 * 2**30
+    assert [disk.tag for disk in shown.disks] == ["fff_deleter"]
+
+
+def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload({"_id": "release", "type": "dqm-release", "timestamp": 1.0})
+    assert mirror_once(simulated_settings)
+    assert not any(mirrored(simulated_settings).values())
+    before = len(simulator.requests)
+    assert mirror_once(simulated_settings)
+    assert len(simulator.requests) - before == len(simulated_settings.fff_production_machines) + 1
+
+
+def test_it_writes_a_newer_document_over_an_older_one_only(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(lumisections=10))
+    assert mirror_once(simulated_settings)
+    machine.upload(job_document(lumisections=11, exit_code=0))
+    assert mirror_once(simulated_settings)
+    (job,) = rows(simulated_settings, db.jobs)
+    assert (job["lumisection"], job["exit_code"]) == (11, 0)
+
+
+def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_settings: Settings) -> None:
+    for pid in range(300):
+        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
+    assert mirror_once(simulated_settings)
+    before = mirrored(simulated_settings)
+    assert len(before["jobs"]) == len(before["job_details"]) == 300
+    assert mirror_once(simulated_settings)
+    assert mirrored(simulated_settings) == before
+
+
+def test_it_mirrors_the_status_of_the_cluster_a_row_a_machine(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.machine(OTHER_FILTER_UNIT).is_dead = True
+    assert not mirror_once(simulated_settings)
+    status = {machine.machine: machine for machine in reader(simulated_settings).cluster_status()}
+    assert {label: machine.is_up for label, machine in status.items()} == {
+        "dqmrubu-c2a06-..": True,
+        "dqmfu-c2b03-..": True,
+        "dqmfu-c2b04-..": False,
+    }
+    assert status["dqmfu-c2b04-.."].reason
+
+
+def test_it_asks_one_question_a_machine_at_rest_and_writes_nothing_but_its_heartbeat(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document())
+    assert mirror_once(simulated_settings)
+    before = mirrored(simulated_settings) | {"machines": rows(simulated_settings, db.machines)}
+    earlier = len(simulator.requests)
+    with grabbing(simulated_settings):
+        until(lambda: len(simulator.requests) >= earlier + 10)
+    at_rest = simulator.requests[earlier:]
+    assert all(request.path.endswith(("redirect", "cr/exe")) for request in at_rest)
+    assert not any(b"request_documents" in request.body for request in at_rest)
+    assert mirrored(simulated_settings) | {"machines": rows(simulated_settings, db.machines)} == before
+
+
+def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
+    for pid in range(500):
+        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
+    assert mirror_once(simulated_settings)
+    spans = sorted((request.began_s, request.ended_s) for request in simulator.requests)
+    assert len(spans) > 5
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
+
+
+@pytest.mark.parametrize("field", ["cmssw_lumi", "events_total"])
+def test_it_takes_numbers_as_numbers_and_as_text(
+    simulator: Simulator, simulated_settings: Settings, field: str
+) -> None:
+    values: list[Any] = [7, "7"]
+    for pid, value in enumerate(values):
+        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, **{field: value}))
+    assert mirror_once(simulated_settings)
+    column = {"cmssw_lumi": "lumisection"}.get(field, field)
+    assert [job[column] for job in rows(simulated_settings, db.jobs)] == [7, 7]
+
+
+def test_it_mirrors_each_machine_by_its_own_revisions(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    for host in (BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT):
+        simulator.machine(host).upload(stats_document(host=host))
+    assert mirror_once(simulated_settings)
+    assert [machine["revision"] for machine in rows(simulated_settings, db.machines)] == [1, 1, 1]

@@ -1,0 +1,111 @@
+"""The grabber as the process that operators start: signals, exit status, and one grabber a cluster."""
+
+import signal
+import subprocess
+
+import pytest
+
+import db
+from dqm2.simulator import FaultKind, Simulator, job_document
+from dqmsquare_cfg import Settings
+from tests.mirroring import FILTER_UNIT, grabber_process, rows, until
+
+
+def told(process: "subprocess.Popen[str]", event: str) -> None:
+    """Waits until a process tells an event in its log. Raises AssertionError if it ends before."""
+    assert process.stdout is not None
+    assert any(event in line for line in process.stdout)
+
+
+def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document())
+    with grabber_process(simulated_environment, "production", "--once") as grabber:
+        assert grabber.wait(timeout=30) == 0
+    assert len(rows(simulated_settings, db.jobs)) == 1
+
+
+def test_it_ends_with_1_after_a_pass_that_missed_a_machine(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+    with grabber_process(simulated_environment, "production", "--once") as grabber:
+        assert grabber.wait(timeout=30) == 1
+
+
+def test_it_mirrors_both_clusters_without_a_word(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    with grabber_process(simulated_environment, "--once") as grabber:
+        assert grabber.wait(timeout=30) == 0
+    asked = {value for request in simulator.requests for name, value in request.query if name == "path"}
+    others = set(simulated_settings.known_hosts) - {simulated_settings.server_fff_machine}
+    assert asked == others
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    end: signal.Signals,
+) -> None:
+    for pid in range(2000):
+        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
+    simulator.faults.add(FaultKind.LATENCY, 0.3)
+    with grabber_process(simulated_environment, "production") as grabber:
+        until(lambda: rows(simulated_settings, db.jobs))
+        grabber.send_signal(end)
+        assert grabber.wait(timeout=5) == 0
+    (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
+    assert len(rows(simulated_settings, db.jobs)) == machine["revision"]
+
+
+def test_it_ends_in_time_while_the_gateway_hangs(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    simulator.faults.add(FaultKind.LATENCY, 60)
+    with grabber_process(simulated_environment, "production") as grabber:
+        told(grabber, "took cluster")
+        grabber.terminate()
+        assert grabber.wait(timeout=5) == 0
+
+
+def test_it_works_while_a_second_one_waits_and_takes_over(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    with grabber_process(simulated_environment, "production") as first:
+        until(lambda: simulator.requests)
+        with grabber_process(simulated_environment, "production", "--once") as passing:
+            output, _ = passing.communicate(timeout=30)
+        assert passing.returncode == 1
+        assert "another grabber holds" in output
+        with grabber_process(simulated_environment, "production") as second:
+            told(second, "another grabber holds")
+            first.kill()
+            first.wait(timeout=10)
+            simulator.machine(FILTER_UNIT).upload(job_document(run=7))
+            until(lambda: rows(simulated_settings, db.jobs), within_s=10)
+
+
+def test_it_refuses_a_database_made_under_another_secret(
+    simulated_environment: dict[str, str],
+) -> None:
+    with grabber_process(simulated_environment, "production", "--once") as grabber:
+        assert grabber.wait(timeout=30) == 0
+    changed = {**simulated_environment, "MIRROR_SECRET": "another-secret-altogether"}
+    with grabber_process(changed, "production") as grabber:
+        output, _ = grabber.communicate(timeout=30)
+    assert grabber.returncode == 1
+    assert "MIRROR_SECRET" in output
+    assert "another-secret-altogether" not in output
+
+
+def test_it_refuses_bad_settings_by_name(environment: dict[str, str]) -> None:
+    bad = {**environment, "POSTGRES_PORT": "many", "DQM_FFF_SECRET": "CHANGEME"}
+    with grabber_process(bad, "production") as grabber:
+        output, _ = grabber.communicate(timeout=30)
+    assert grabber.returncode == 2
+    assert [line.split()[0] for line in output.splitlines()] == ["POSTGRES_PORT", "DQM_FFF_SECRET"]
+    assert "CHANGEME" not in output

@@ -1,0 +1,160 @@
+"""Trouble on the way: it is told where people look, holds up nobody else, and passes by itself."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import db
+from demo.postgres import EmbeddedPostgres
+from dqm2.simulator import FaultKind, Simulator, job_document
+from dqmsquare_cfg import Settings, load
+from mirror.links import Link
+from tests.mirroring import (
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    grabbing,
+    mirror_once,
+    reader,
+    rows,
+    until,
+)
+
+BAD_ANSWERS = [
+    FaultKind.ERROR_PAGE,
+    FaultKind.CUT,
+    FaultKind.CUT_BODY,
+    FaultKind.TRUNCATED,
+    FaultKind.EMPTY,
+    FaultKind.GARBAGE,
+    FaultKind.LOGIN_REDIRECT,
+    FaultKind.LOGIN_PAGE,
+    FaultKind.OTHER_ANSWER,
+]
+
+
+@pytest.fixture
+def brisk_settings(simulated_environment: dict[str, str]) -> Settings:
+    """Settings of a grabber that polls ten times a second, so that its pauses are short."""
+    return load({**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"})
+
+
+def links(settings: Settings) -> dict[str, Link]:
+    """What pages are told of each machine's link."""
+    freshness = reader(settings).freshness()
+    return dict(freshness.machines) if freshness else {}
+
+
+def runs(settings: Settings) -> set[int]:
+    """The runs of the jobs in the database."""
+    return {job["run"] for job in rows(settings, db.jobs)}
+
+
+def test_it_mirrors_the_other_machines_while_one_is_dead(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+    simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=1, host=OTHER_FILTER_UNIT))
+    assert not mirror_once(simulated_settings)
+    assert runs(simulated_settings) == {1}
+    dead, alive = links(simulated_settings)["dqmfu-c2b03-.."], links(simulated_settings)["dqmfu-c2b04-.."]
+    assert dead.failing_since is not None
+    assert dead.reason == "answered with status 500"
+    assert alive.failing_since is None
+    assert alive.worked_at is not None
+
+
+@pytest.mark.parametrize("kind", BAD_ANSWERS)
+def test_it_recovers_from_bad_answers_and_loses_nothing(
+    simulator: Simulator, brisk_settings: Settings, kind: FaultKind
+) -> None:
+    simulator.faults.add(kind)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with grabbing(brisk_settings):
+        until(lambda: len(simulator.requests) >= 4)
+        simulator.machine(FILTER_UNIT).upload(job_document(run=2))
+        simulator.faults.clear()
+        until(lambda: runs(brisk_settings) == {1, 2})
+    assert rows(brisk_settings, db.set_aside) == []
+
+
+def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_settings: Settings) -> None:
+    with grabbing(brisk_settings):
+        until(lambda: simulator.requests)
+        simulator.stop()
+        until(lambda: (fresh := reader(brisk_settings).freshness()) and fresh.gateway.failing_since)
+        simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+        simulator.start()
+        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: (fresh := reader(brisk_settings).freshness()) and not fresh.gateway.failing_since)
+
+
+def test_it_says_that_the_front_ends_certificate_is_not_trusted(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.present_certificate(expired=True)
+    assert not mirror_once(simulated_settings)
+    freshness = reader(simulated_settings).freshness()
+    assert freshness is not None
+    assert "certificate" in (freshness.gateway.reason or "")
+    simulator.present_certificate(expired=False)
+    assert mirror_once(simulated_settings)
+
+
+def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    settings = load({**simulated_environment, "DQM_FFF_SECRET": "not-that-one"})
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    assert mirror_once(settings)
+    assert runs(settings) == {1}
+    freshness = reader(settings).freshness()
+    assert freshness is not None
+    assert "DQM_FFF_SECRET" in (freshness.status.reason or "")
+    assert "not-that-one" not in str(freshness)
+
+
+def test_it_uses_a_renewed_certificate_without_a_restart(
+    simulator: Simulator, simulated_environment: dict[str, str], tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "usercert.pem", tmp_path / "userkey.pem"
+    settings = load(
+        {
+            **simulated_environment,
+            "GRABBER_SLEEP_TIME_INFO": "0.1",
+            "SERVER_GRID_CERT_PATH": str(certificate),
+            "SERVER_GRID_KEY_PATH": str(key),
+        }
+    )
+    shutil.copy(simulator.ca_path, certificate)
+    shutil.copy(simulator.client_key_path, key)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with grabbing(settings):
+        until(lambda: (fresh := reader(settings).freshness()) and fresh.gateway.failing_since)
+        renewed = tmp_path / "renewed.pem"
+        shutil.copy(simulator.client_cert_path, renewed)
+        renewed.replace(certificate)
+        until(lambda: runs(settings) == {1})
+
+
+def test_it_waits_for_a_database_that_is_away_and_goes_on(
+    simulator: Simulator, brisk_settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with grabbing(brisk_settings):
+        until(lambda: runs(brisk_settings) == {1})
+        postgres.kill()
+        simulator.machine(FILTER_UNIT).upload(job_document(run=2))
+        postgres.start()
+        until(lambda: runs(brisk_settings) == {1, 2})
+
+
+def test_it_tells_no_host_name_in_what_it_keeps_of_trouble(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    for host in simulated_settings.fff_production_machines:
+        simulator.machine(host).is_dead = True
+    assert not mirror_once(simulated_settings)
+    kept = str(rows(simulated_settings, db.heartbeat)) + str(rows(simulated_settings, db.machine_states))
+    assert "failing" in kept or "500" in kept
+    assert not any(host in kept for host in simulated_settings.known_hosts)
