@@ -1,30 +1,58 @@
 """The web application: `create_app()`, and how it is started.
 
-python server.py             serves it with gunicorn
-python server.py --version   version and commit
+    python server.py             serves it with gunicorn
+    python server.py --version   version and commit
+
+`gunicorn 'server:create_app()'` serves it too, by gunicorn's own options and without /metrics.
 """
+
+import argparse
+import logging
 
 from flask import Flask
 
 import dqmsquare_cfg
+import logs
 import version
-from dqmsquare_cfg import Settings
-from web import api, clusters, errors, headers, health, pages, static_files
+from dqmsquare_cfg import Settings, SettingsError
+from web import (
+    api,
+    clusters,
+    compression,
+    errors,
+    headers,
+    health,
+    pages,
+    request_log,
+    serving,
+    static_files,
+)
+
+log = logging.getLogger("server")
+
+# The largest form is a sign-in.
+_LONGEST_BODY_BYTES = 64 * 1024
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application, by `settings` or else by the environment; it needs no database to start."""
-    settings = settings or dqmsquare_cfg.load_or_exit()
+    """The application, by `settings` or else by the environment; it needs no database to start.
+
+    Raises SettingsError if the settings don't hold.
+    """
+    settings = settings or dqmsquare_cfg.load()
     prefix = settings.server_url_prefix
+    configure_log(settings)
     app = Flask(__name__, static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = _LONGEST_BODY_BYTES
     app.jinja_env.globals.update(
         version=version.current(), query_interval_ms=settings.frontend_api_query_interval
     )
 
     clusters.init_app(app, settings)
+    request_log.init_app(app, prefix)
     errors.init_app(app)
     headers.init_app(app)
+    compression.init_app(app)
     static_files.init_app(app, prefix)
 
     pages.init_app(app, settings)
@@ -33,3 +61,30 @@ def create_app(settings: Settings | None = None) -> Flask:
     if prefix:
         app.register_blueprint(health.room, url_prefix=prefix, name="health_behind_prefix")
     return app
+
+
+def configure_log(settings: Settings) -> None:
+    """Sends the log where the settings say, redacted."""
+    redact = str
+    logs.configure(settings, "server", debug=settings.server_debug, redact=redact)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves the application until a signal ends the program."""
+    parser = argparse.ArgumentParser(prog="server.py", description="Serves the mirror's pages and API.")
+    parser.add_argument("--version", action="version", version=f"DQM² Mirror {version.current()}")
+    parser.parse_args(arguments)
+    settings = dqmsquare_cfg.load_or_exit()
+    try:
+        configure_log(settings)
+    except SettingsError as error:
+        dqmsquare_cfg.refuse(error.lines)
+    logs.catch_uncaught()
+    log.info("starting version=%s", logs.fact(version.current()))
+    if not settings.verifies_tls:
+        log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
+    serving.serve(settings, lambda: create_app(settings))
+
+
+if __name__ == "__main__":
+    main()

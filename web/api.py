@@ -1,5 +1,251 @@
-"""`/api?what=…`: the interface that scripts at CERN use, its addresses and shapes as they were."""
+"""`/api?what=…`: the interface that scripts at CERN use, its addresses and shapes as they were.
 
-from flask import Blueprint
+What a document does not have is -1 where a number is due and "" where a text is, since scripts compute with
+them; the exit code of a job that runs is null.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
+from itertools import chain, groupby
+from operator import attrgetter
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, render_template_string, request
+from werkzeug.exceptions import BadRequest, NotFound
+
+from mirror.reader import Delivery, Job, MachineStatus, MirrorReader, Run
+from mirror.records import Cluster, Stream
+from web import clusters, queries
+from web.log_text import whole
+from web.request_log import ROUTE
 
 room = Blueprint("api", __name__)
+
+_NUMBERS_OF_RUN = "run must be an integer"
+_NUMBERS_OF_RANGE = "to, from must be integers"
+_NUMBERS_OF_RUNS = "to, from, bad_only and ls must be integers"
+# A range of runs is sent in pieces of this size, whatever its length.
+_PIECE_BYTES = 64 * 1024
+
+_LOG_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{{ job.name }}, run {{ job.run }}</title>
+<pre>{{ text }}</pre>
+</html>
+"""
+
+
+@room.get("/api")
+def answer() -> Response:
+    """The answer to `what`."""
+    what = queries.text("what") or ""
+    find = _ANSWERS.get(what)
+    if find is None:
+        raise NotFound(f"{what} is not supported")
+    request.environ[ROUTE] = f"/api?what={what}"
+    return find()
+
+
+def _get_info() -> Response:
+    span = _reader().run_span()
+    return _json([span.lowest, span.highest])
+
+
+def _get_run() -> Response:
+    reader = _reader()
+    number = _needed("run", _NUMBERS_OF_RUN)
+    neighbours, run = reader.neighbours(number), reader.run(number)
+    now = datetime.now(UTC)
+    described = [[], []] if run is None else [_description(run), [_job(job, now) for job in run.jobs]]
+    return _json([[neighbours.previous, neighbours.next], described])
+
+
+def _get_graph() -> Response:
+    reader = _reader()
+    delivery = reader.delivery(_needed("run", _NUMBERS_OF_RUN))
+    return _json([] if delivery is None else _graph(delivery))
+
+
+def _get_runs() -> Response:
+    reader = _reader()
+    first, last = _range(_NUMBERS_OF_RUNS)
+    bad_only = bool(queries.integer("bad_only", _NUMBERS_OF_RUNS))
+    with_ls = bool(queries.integer("ls", _NUMBERS_OF_RUNS))
+
+    def is_asked_for(job: Job) -> bool:
+        return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
+
+    pieces = _pieces(_runs(reader, first, last, is_asked_for))
+    # The first piece is made before the answer begins: a database that is away is still a 503 then.
+    response = Response(chain([next(pieces)], pieces), mimetype="application/json")
+    response.call_on_close(pieces.close)
+    response.cache_control.no_cache = True
+    return response
+
+
+def _get_clients() -> Response:
+    reader = _reader()
+    return _json(reader.clients(*_range(_NUMBERS_OF_RANGE)))
+
+
+def _get_logs() -> Response:
+    reader = _reader()
+    job = queries.job("id")
+    details = None if job is None else reader.details(job)
+    if details is None:
+        raise NotFound("there is no job of this id")
+    page = render_template_string(_LOG_PAGE, job=details.job, text=whole(details.log))
+    return _conditional(Response(page, mimetype="text/html"))
+
+
+def _get_cluster_status() -> Response:
+    cluster = queries.cluster("cluster", default=Cluster.PLAYBACK)
+    return _json([_status(status) for status in clusters.reader(cluster).cluster_status()])
+
+
+_ANSWERS: dict[str, Callable[[], Response]] = {
+    "get_info": _get_info,
+    "get_run": _get_run,
+    "get_graph": _get_graph,
+    "get_runs": _get_runs,
+    "get_clients": _get_clients,
+    "get_logs": _get_logs,
+    "get_cluster_status": _get_cluster_status,
+}
+
+
+def _reader() -> MirrorReader:
+    return clusters.reader(queries.cluster("db"))
+
+
+def _needed(name: str, refusal: str) -> int:
+    number = queries.integer(name, refusal)
+    if number is None:
+        raise BadRequest(refusal)
+    return number
+
+
+def _range(refusal: str) -> tuple[int, int]:
+    """The lower and the higher of `from` and `to`, which may come in either order."""
+    first, last = sorted((_needed("from", refusal), _needed("to", refusal)))
+    return first, last
+
+
+def _json(value: Any) -> Response:
+    return _conditional(Response(orjson.dumps(value), mimetype="application/json"))
+
+
+def _conditional(response: Response) -> Response:
+    """The answer with a tag of its content, or 304 to a request that has it."""
+    response.cache_control.no_cache = True
+    response.add_etag(weak=True)
+    response.make_conditional(request)
+    return response
+
+
+def _description(run: Run) -> list[str]:
+    return [run.cmssw_version or "", run.run_key or ""]
+
+
+def _job(job: Job, now: datetime) -> list[Any]:
+    return [
+        round(job.updated_at.timestamp() * 1000),
+        max(0, int((now - job.updated_at).total_seconds())),
+        job.machine,
+        job.exit_code,
+        job.name,
+        _number(job.lumisection),
+        "" if job.rss_kb is None else f"{job.rss_kb} kB",
+        _number(job.events_total),
+        str(job.id),
+        _number(job.events_rate),
+    ]
+
+
+def _graph(delivery: Delivery) -> list[Any]:
+    start = delivery.global_start
+    return [
+        delivery.run,
+        delivery.revision,
+        str(delivery.id),
+        delivery.updated_at.timestamp(),
+        -1 if start is None else start.timestamp(),
+        {stream.name: _stream(stream) for stream in delivery.streams},
+        delivery.machine,
+    ]
+
+
+def _stream(stream: Stream) -> dict[str, list[Any]]:
+    return {
+        "lumis": list(stream.lumisections),
+        "mtimes": [time_ms / 1000 for time_ms in stream.mtimes_ms],
+        "ctimes": [time_ms / 1000 for time_ms in stream.ctimes_ms],
+        "evt_accepted": list(stream.events_accepted),
+        "evt_processed": list(stream.events_processed),
+        "fsize": list(stream.sizes_bytes),
+    }
+
+
+def _runs(
+    reader: MirrorReader, first: int, last: int, is_asked_for: Callable[[Job], bool]
+) -> Iterator[bytes]:
+    """One JSON object of runs, a run at a time."""
+    before = b"{"
+    for run in reader.runs(first, last):
+        jobs = [job for job in run.jobs if is_asked_for(job)]
+        if jobs:
+            yield before + b'"%d":' % run.run + orjson.dumps(_run_of_range(run, jobs))
+            before = b","
+    yield b"{}" if before == b"{" else b"}"
+
+
+def _run_of_range(run: Run, jobs: list[Job]) -> dict[str, Any]:
+    newest_first = sorted(run.jobs, key=attrgetter("updated_at"), reverse=True)
+    cmssw_runs = (job.cmssw_run for job in newest_first if job.cmssw_run is not None)
+    cmssw_version, run_key = _description(run)
+    return {
+        "run_data": [next(cmssw_runs, -1), run_key, cmssw_version],
+        "clients": {
+            name: [_job_of_range(job) for job in of_client]
+            for name, of_client in groupby(jobs, attrgetter("name"))
+        },
+    }
+
+
+def _job_of_range(job: Job) -> list[Any]:
+    return [
+        job.machine,
+        _number(job.events_total),
+        _number(job.lumisection),
+        _number(job.fi_state),
+        job.exit_code,
+        job.updated_at.isoformat(),
+    ]
+
+
+def _pieces(parts: Iterator[bytes]) -> Generator[bytes]:
+    """The same bytes in pieces of a size that is worth a write."""
+    piece = bytearray()
+    for part in parts:
+        piece += part
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def _status(status: MachineStatus) -> list[Any]:
+    checked_at = status.checked_at
+    return [
+        status.machine,
+        status.is_up,
+        status.reason,
+        -1 if checked_at is None else round(checked_at.timestamp()),
+    ]
+
+
+def _number(value: float | None) -> float:
+    return -1 if value is None or not math.isfinite(value) else value

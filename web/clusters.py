@@ -1,41 +1,117 @@
-"""The clusters' databases as requests see them: a reader each, and a refusal at once while one is away."""
+"""The clusters' databases as requests see them: a reader each, and a refusal at once while one is away.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+A database that did not answer is asked again by one request a second; the others are refused meanwhile, so
+that they neither wait nor wake it up all at once. Nothing needs a restart when it comes back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import NoReturn
 
+import psycopg2.errors
 import sqlalchemy as sa
 from flask import Flask, current_app
 
 import db
+import logs
 from dqmsquare_cfg import Settings
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
 
+log = logging.getLogger(__name__)
+
 _EXTENSION = "mirror_clusters"
+_ASK_AGAIN_S = 1.0
+
+# What a schema that is newer than this program does to it: a server ends, an application in a test does not.
+OnTooNew = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """A reader for each cluster."""
+class DatabaseAway(Exception):
+    """A cluster's database can't answer now; the message is a sentence that everyone may read."""
 
-    readers: Mapping[Cluster, MirrorReader]
+
+class ClusterDatabase:
+    """A cluster's database: its reader, and what is known of whether it answers."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.cluster = cluster
+        engine = db.engine(settings, cluster, "server", pool_size=settings.server_threads)
+        sa.event.listen(engine, "handle_error", self._notice)
+        self._reader = MirrorReader(engine, timedelta(seconds=settings.stuck_after_s))
+        self._on_too_new: OnTooNew | None = None
+        self._asking = threading.Lock()
+        self._is_ready = False
+        self._refusal: str | None = None
+        self._refused_at = 0.0
+
+    def on_too_new(self, end: OnTooNew) -> None:
+        """What to do, with a sentence, once the schema is found to be newer than this program can read."""
+        self._on_too_new = end
+
+    def reader(self) -> MirrorReader:
+        """The reader. Raises DatabaseAway, at once where that is known."""
+        if not self._is_ready:
+            self.check()
+        return self._reader
+
+    def check(self) -> None:
+        """Asks the database for its schema, once a second at most while it is away. Raises DatabaseAway."""
+        # The first to find it away makes the others wait, once; after that they are refused.
+        if not self._asking.acquire(blocking=self._refusal is None):
+            raise DatabaseAway(self._refusal)
+        try:
+            if self._refusal is not None and time.monotonic() - self._refused_at < _ASK_AGAIN_S:
+                raise DatabaseAway(self._refusal)
+            self._judge(self._reader.schema())
+        finally:
+            self._asking.release()
+
+    def _judge(self, schema: db.Schema) -> None:
+        if schema.state is db.SchemaState.READY:
+            if self._refusal is not None:
+                log.info("database back cluster=%s", self.cluster)
+            self._is_ready, self._refusal = True, None
+            return
+        sentence = f"The database of the {self.cluster} cluster has {schema}."
+        if schema.state is db.SchemaState.TOO_NEW and self._on_too_new is not None:
+            self._on_too_new(sentence)
+        self._refuse(sentence, str(schema))
+
+    def _notice(self, context: sa.engine.ExceptionContext) -> None:
+        """Turns what the driver raises into DatabaseAway where it says that the database is not to be had."""
+        error = context.original_exception
+        if context.is_pre_ping or not isinstance(error, psycopg2.Error):
+            return
+        if isinstance(error, psycopg2.errors.QueryCanceled):
+            raise DatabaseAway(f"The database of the {self.cluster} cluster took too long.") from error
+        if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+            self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
+        if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
+            # Its schema is not what it was. The next request asks which it is.
+            self._refuse(f"The database of the {self.cluster} cluster is being changed.", str(error))
+
+    def _refuse(self, sentence: str, reason: str) -> NoReturn:
+        if sentence != self._refusal:
+            log.warning("database away cluster=%s reason=%s", self.cluster, logs.fact(reason.strip()))
+        self._is_ready, self._refusal, self._refused_at = False, sentence, time.monotonic()
+        raise DatabaseAway(sentence)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Gives an application its readers; nothing is connected until the first question."""
-    app.extensions[_EXTENSION] = Clusters({cluster: _reader(settings, cluster) for cluster in Cluster})
+    """Gives an application its databases; nothing is connected until the first question."""
+    app.extensions[_EXTENSION] = {cluster: ClusterDatabase(settings, cluster) for cluster in Cluster}
+
+
+def databases(app: Flask) -> Mapping[Cluster, ClusterDatabase]:
+    """The databases of an application."""
+    found: Mapping[Cluster, ClusterDatabase] = app.extensions[_EXTENSION]
+    return found
 
 
 def reader(cluster: Cluster) -> MirrorReader:
-    """The reader of a cluster's database."""
-    clusters: Clusters = current_app.extensions[_EXTENSION]
-    return clusters.readers[cluster]
-
-
-def _reader(settings: Settings, cluster: Cluster) -> MirrorReader:
-    return MirrorReader(_database(settings, cluster), timedelta(seconds=settings.stuck_after_s))
-
-
-def _database(settings: Settings, cluster: Cluster) -> sa.Engine:
-    return db.engine(settings, cluster, "server", pool_size=settings.server_threads)
+    """The reader of a cluster's database. Raises DatabaseAway."""
+    return databases(current_app)[cluster].reader()

@@ -1,18 +1,74 @@
-"""What a visitor gets instead of an answer: one sentence, never a trace, a path or a statement."""
+"""What a visitor gets instead of an answer: one sentence, never a trace, a path or a statement.
 
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
+Scripts get it as plain text; a browser that asks for a page gets it on one.
+"""
+
+import logging
+
+import sqlalchemy as sa
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+
+import logs
+from web.clusters import DatabaseAway
+
+log = logging.getLogger(__name__)
+
+# When a script should ask again: a database that restarts is back by then.
+_RETRY_AFTER_S = 5
+_FOR_SCRIPTS = ("api", "health", "static_files")
 
 
 def init_app(app: Flask) -> None:
     """Registers what every room answers its errors with."""
     app.register_error_handler(HTTPException, refused)
+    app.register_error_handler(DatabaseAway, away)
+    app.register_error_handler(sa.exc.TimeoutError, busy)
+    app.register_error_handler(InternalServerError, failed)
 
 
 def refused(error: HTTPException) -> Response:
-    """An HTTP error as its sentence in plain text."""
-    response = Response(error.description, error.code, mimetype="text/plain")
+    """An HTTP error as its sentence."""
+    response = _sentence(error.description or error.name, error.code or InternalServerError.code)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
     return response
+
+
+def away(error: DatabaseAway) -> Response:
+    """A database that can't answer: 503."""
+    return _try_again(str(error))
+
+
+def busy(_error: sa.exc.TimeoutError) -> Response:
+    """All connections to the database are in use: 503."""
+    return _try_again("The server has more to do than it can.")
+
+
+def failed(_error: InternalServerError) -> Response:
+    """What no one foresaw; the log has it under the request's id."""
+    return _sentence(
+        f"The mirror failed at this. Its log has the reason under {logs.request_id.get()}.",
+        InternalServerError.code,
+    )
+
+
+def _try_again(sentence: str) -> Response:
+    response = _sentence(sentence, ServiceUnavailable.code)
+    response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _sentence(sentence: str, status: int) -> Response:
+    if _is_for_browser():
+        return Response(render_template("error.html", sentence=sentence, status=status), status)
+    return Response(sentence, status, mimetype="text/plain")
+
+
+def _is_for_browser() -> bool:
+    if (request.blueprint or "").startswith(_FOR_SCRIPTS):
+        return False
+    accepted = request.accept_mimetypes
+    return accepted.best_match(("text/plain", "text/html")) == "text/html"

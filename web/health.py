@@ -1,11 +1,70 @@
-"""`/healthz` and `/readyz`: whether the process lives, and whether it can answer."""
+"""`/healthz` and `/readyz`: whether the process lives, and whether it can answer.
 
-from flask import Blueprint, Response
+Ready is who reaches both databases and knows their schema. How fresh the mirror is is told beside it and
+takes nobody out of service: old data, said to be old, are better than none.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, current_app, jsonify
+
+import version
+from mirror.records import Cluster
+from web import clusters
+from web.clusters import ClusterDatabase, DatabaseAway
 
 room = Blueprint("health", __name__)
+
+_UNREADY = 503
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a cluster can be shown, why not, and how long ago its grabber last said that it lives (s)."""
+
+    ready: bool
+    reason: str | None
+    grabber_silent_s: float | None
 
 
 @room.get("/healthz")
 def healthz() -> Response:
     """The process lives and answers."""
-    return Response("ok\n", mimetype="text/plain")
+    return _uncached(Response("ok\n", mimetype="text/plain"))
+
+
+@room.get("/readyz")
+def readyz() -> Response:
+    """Whether each cluster can be shown, with the reason why not; 503 unless all can."""
+    found = {cluster: readiness(database) for cluster, database in _databases().items()}
+    response = jsonify(
+        ready=all(one.ready for one in found.values()),
+        version=str(version.current()),
+        clusters={str(cluster): one for cluster, one in found.items()},
+    )
+    if not all(one.ready for one in found.values()):
+        response.status_code = _UNREADY
+    return _uncached(response)
+
+
+def readiness(database: ClusterDatabase) -> Readiness:
+    """Whether a cluster can be shown now; the database is asked anew."""
+    try:
+        database.check()
+        freshness = database.reader().freshness()
+    except DatabaseAway as error:
+        return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
+    if freshness is None:
+        return Readiness(ready=True, reason="No grabber has worked here yet.", grabber_silent_s=None)
+    silent = datetime.now(UTC) - freshness.beat_at
+    return Readiness(ready=True, reason=None, grabber_silent_s=round(silent.total_seconds(), 1))
+
+
+def _databases() -> dict[Cluster, ClusterDatabase]:
+    return dict(clusters.databases(current_app))
+
+
+def _uncached(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -5,6 +5,7 @@ absent, as a form sends it that was not filled in.
 """
 
 import re
+from uuid import UUID
 
 from flask import request
 from werkzeug.exceptions import BadRequest
@@ -13,6 +14,9 @@ from mirror.records import Cluster
 
 # PostgreSQL's `integer`, which is what runs are kept as.
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def text(name: str) -> str | None:
@@ -39,6 +43,12 @@ def integer(name: str, refusal: str) -> int | None:
     given = text(name)
     if given is None:
         return None
-    if not re.fullmatch(r"[+-]?[0-9]{1,10}", given, re.ASCII) or not INT_MIN <= int(given) <= INT_MAX:
+    if not _INTEGER.fullmatch(given) or not INT_MIN <= int(given) <= INT_MAX:
         raise BadRequest(refusal)
     return int(given)
+
+
+def job(name: str) -> UUID | None:
+    """The id of a job, as the API gives it; `None` for anything that is none, which no job can have."""
+    given = text(name) or ""
+    return UUID(given) if _ID.fullmatch(given) else None

@@ -1,0 +1,184 @@
+"""How the application is served: gunicorn with threads, its log in ours, its metrics on a port of their own.
+
+The ports are opened here and handed over, so that one that is taken is told by the name of its setting.
+Both lead to the same workers; which one a request came in by decides what answers it.
+"""
+
+import logging
+import os
+import selectors
+import shutil
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
+from prometheus_client import multiprocess
+
+import dqmsquare_cfg
+from dqmsquare_cfg import Settings
+from web import clusters, metrics
+from web.clusters import DatabaseAway
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+# A connection is kept for longer than a page's polls are apart.
+_KEEP_ALIVE_S = 20
+# Together with what gunicorn needs besides, below the 5 s within which the server has to be gone.
+_GRACE_S = 3
+
+
+class _GunicornLog(Logger):
+    """Gunicorn's log in ours: no handlers of its own, no access log of its own."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self.error_log.propagate = True
+
+    @property
+    def access_log_enabled(self) -> bool:
+        return False
+
+
+class _PatientWorker(ThreadWorker):
+    """A worker whose threads wait for nobody to begin.
+
+    Browsers open connections that they may need later. Gunicorn's own worker gives each a thread for 5 s.
+    """
+
+    def enqueue_req(self, conn: Any) -> None:
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.sock.settimeout(0)
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+
+class _Server(BaseApplication):
+    """The application under gunicorn; `shared` is the folder of the workers' metrics, if any are served."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_app: Callable[[], Flask],
+        sockets: Iterable[socket.socket],
+        shared: Path | None,
+    ) -> None:
+        self._settings = settings
+        self._make_app = make_app
+        self._sockets = tuple(sockets)
+        self._shared = shared
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "bind": [f"fd://{listening.fileno()}" for listening in self._sockets],
+            "worker_class": _PatientWorker,
+            "workers": settings.server_workers,
+            "threads": settings.server_threads,
+            "keepalive": _KEEP_ALIVE_S,
+            "graceful_timeout": _GRACE_S,
+            "worker_tmp_dir": str(settings.tmp_dir),
+            "logger_class": _GunicornLog,
+            "proc_name": "dqmsquare-mirror",
+            "control_socket_disable": True,
+            # No header of a visitor says who he is or by which scheme he came.
+            "forwarded_allow_ips": "",
+            "child_exit": self._forget_worker,
+            "on_exit": self._clear_away,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> "WSGIApplication":  # type: ignore[override]
+        """The application in a worker. Where it can't read a database because that is newer, it ends all."""
+        app = self._make_app()
+        for database in clusters.databases(app).values():
+            database.on_too_new(_end)
+            with suppress(DatabaseAway):
+                database.check()
+        if self._shared is None:
+            return app
+        endpoint = metrics.MetricsEndpoint(self._shared, clusters.databases(app))
+        return _ByPort(app, endpoint, self._settings.server_metrics_port)
+
+    def _forget_worker(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
+        if self._shared is not None:
+            multiprocess.mark_process_dead(worker.pid, str(self._shared))  # type: ignore[no-untyped-call]
+
+    def _clear_away(self, _arbiter: Arbiter) -> None:
+        if self._shared is not None:
+            shutil.rmtree(self._shared, ignore_errors=True)
+
+
+class _ByPort:
+    """What came in by the metrics port gets metrics, everything else the application."""
+
+    def __init__(
+        self, application: "WSGIApplication", endpoint: "WSGIApplication", metrics_port: int
+    ) -> None:
+        self._application = application
+        self._endpoint = endpoint
+        self._metrics_port = str(metrics_port)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        # The port of the socket that took the connection: gunicorn does not ask the Host header for it.
+        is_for_metrics = environ["SERVER_PORT"] == self._metrics_port
+        return (self._endpoint if is_for_metrics else self._application)(environ, start_response)
+
+
+def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
+    """Serves the application that `make_app` makes in each worker, until a signal ends the program.
+
+    A port that can't be listened on ends it with status 2 and a line that names its setting.
+    """
+    sockets = [_listen(settings.server_host, settings.server_port, "SERVER_PORT")]
+    shared = None
+    settings.tmp_dir.mkdir(parents=True, exist_ok=True)
+    if settings.server_metrics_port:
+        # Refused like the other one: a server that goes on unwatched is found out when it is too late.
+        sockets.append(_listen(settings.server_host, settings.server_metrics_port, "SERVER_METRICS_PORT"))
+        shared = metrics.share(settings.tmp_dir)
+    log.info(
+        "listening address=%s port=%d metrics_port=%d workers=%d threads=%d",
+        settings.server_host,
+        settings.server_port,
+        settings.server_metrics_port,
+        settings.server_workers,
+        settings.server_threads,
+    )
+    _Server(settings, make_app, sockets, shared).run()
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    try:
+        family, _kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        dqmsquare_cfg.refuse([f"SERVER_HOST is {host!r}, which is no address here: {error.strerror}"])
+    try:
+        return socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        dqmsquare_cfg.refuse([f"{setting} is {port}, which can't be listened on: {reason}"])
+
+
+def _end(sentence: str) -> None:
+    """Ends the whole server: the status by which gunicorn knows that another worker would do no better."""
+    log.critical("ended: %s Start a newer release of the mirror.", sentence)
+    logging.shutdown()
+    os._exit(Arbiter.APP_LOAD_ERROR)
