@@ -18,6 +18,7 @@ OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
+ALL_REQUIREMENTS = "requirements-dev.txt"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 # How long a step that is told to end has for it.
 END_WITHIN_S = 3
@@ -32,7 +33,7 @@ def main(arguments: "list[str]") -> int:
     for_tests = arguments == ["tests"]
     try:
         make_environment()
-        install_requirements("requirements-dev.txt" if for_tests else "requirements-demo.txt")
+        install_requirements(ALL_REQUIREMENTS if for_tests else "requirements-demo.txt")
         run("the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "front_end.py")])
         if for_tests:
             install_chromium()
@@ -114,16 +115,25 @@ def answer_of(command: "list[str]") -> str:
 
 def install_requirements(name: str) -> None:
     """Installs a file of requirements, unless it was and has not changed since."""
-    stamp = os.path.join(VENV, f"installed-{name}")
     wanted = digest_of_requirements()
-    if os.path.exists(stamp) and read(stamp).decode() == wanted:
+    if wanted in (installed(name), installed(ALL_REQUIREMENTS)):
         return
     refuse_unwritable()
     say(f"installing {name}")
     pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     run("the requirements", [*pip, "--requirement", os.path.join(ROOT, name)])
-    with open(stamp, "w") as file:
+    with open(stamp(name), "w") as file:
         file.write(wanted)
+
+
+def installed(name: str) -> str:
+    """The digest of the requirements as they were when `name` was installed, nothing if it was not."""
+    return read(stamp(name)).decode() if os.path.exists(stamp(name)) else ""
+
+
+def stamp(name: str) -> str:
+    """The file that keeps what was installed."""
+    return os.path.join(VENV, f"installed-{name}")
 
 
 def digest_of_requirements() -> str:

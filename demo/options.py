@@ -61,7 +61,7 @@ def read(given: Mapping[str, str], clone: Path) -> Options:
         for name, default in _DEFAULT_PORTS.items()
     }
     speed = number("DEMO_SPEED", _DEFAULT_SPEED, 1, _MOST_SPEED)
-    folder = Path(given.get("DEMO_FOLDER") or private_folder.of_clone(clone))
+    folder = Path(given.get("DEMO_FOLDER") or private_folder.of_clone(clone)).absolute()
     if problems:
         raise OptionsError(problems)
     return Options(ports, speed, folder)

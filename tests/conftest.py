@@ -19,6 +19,7 @@ from demo.postgres import EmbeddedPostgres
 from demo.private_folder import PLACE
 from dqm2.simulator import Simulator
 from mirror.records import Cluster
+from tests.demo_process import DemoProcess, free_ports
 
 _DATABASES_MADE = pytest.StashKey[int]()
 _CLUSTER_SETTING = {
@@ -124,6 +125,14 @@ def simulated_environment(environment: Mapping[str, str], simulator: Simulator) 
 def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
     """The settings that `simulated_environment` makes."""
     return dqmsquare_cfg.load(simulated_environment)
+
+
+@pytest.fixture(scope="session")
+def demo(open_folder: Path) -> Iterator[DemoProcess]:
+    """The demo as `make demo` starts it, ready, its time much faster than P5's."""
+    with DemoProcess(open_folder / "demo", free_ports()) as running:
+        running.wait_until_ready()
+        yield running
 
 
 @pytest.fixture(scope="session")
