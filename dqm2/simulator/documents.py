@@ -1,11 +1,12 @@
 """Documents as DQM² writes them, a builder a type, for tests and benchmarks (protocol, "Document types").
 
 Every builder has defaults for all of its fields. `extra` is merged into the document's, further keywords
-replace or add fields at its top, so that a test names only what it is about.
+replace or add fields at its top, so that a test names only what it is about. A job's fields can be absent:
+`without` names them.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dqm2.simulator.machine import Document
@@ -15,7 +16,7 @@ FILTER_UNIT = "dqmfu-c2b03-45-01"
 BUILDER_UNIT = "dqmrubu-c2a06-01-01"
 PLAYBACK_BUILDER_UNIT = "dqmrubu-c2a06-03-01"
 STORAGE_MANAGER = "sm-c2a11-43-01"
-RELEASE = "CMSSW_12_4_8_39145_39162_39341_39326_39353"
+INSTALLATION = "production_0909_CMSSW_12_4_8_39145_39162_39341_39326_39353"
 
 _GIB = 1 << 30
 
@@ -34,11 +35,12 @@ def job_document(
     timestamp: float | None = None,
     exit_code: int | None = None,
     run_key: str = "cosmic_run",
-    release: str = RELEASE,
+    installation: str = INSTALLATION,
     lumisections: int = 10,
     events_a_lumisection: int = 1200,
-    fi_state: int | None = 0,
+    fi_state: int = 0,
     extra: Mapping[str, Any] | None = None,
+    without: Iterable[str] = (),
     **fields: Any,
 ) -> Document:
     """A job that has seen `lumisections` of real time; one with an `exit_code` has ended.
@@ -55,7 +57,7 @@ def job_document(
         "hostname": host,
         "sequence": 0,
         "pid": pid,
-        "cmdline": command_line(tag, run, run_key, release),
+        "cmdline": command_line(tag, run, run_key, installation),
         "timestamp": now,
         "report_timestamp": now,
         **_process_files(run, pid),
@@ -63,9 +65,8 @@ def job_document(
         "events_rate": f"{events_a_lumisection / LUMISECTION_S:.9g}",
         "cmssw_run": str(run),
         "cmssw_lumi": str(lumisections),
+        "fi_state": str(fi_state),
     }
-    if fi_state is not None:
-        document["fi_state"] = str(fi_state)
     if exit_code is not None:
         document["exit_code"] = exit_code
     ends = [(n, started + n * LUMISECTION_S) for n in range(1, lumisections + 1)]
@@ -79,19 +80,24 @@ def job_document(
         "stdlog_end": [f"-- process exit: {exit_code} --\n"] if exit_code is not None else [],
         **(extra or {}),
     }
-    return {**document, **fields}
+    return {**_without(document, without), **fields}
 
 
-def command_line(tag: str, run: int, run_key: str, release: str = RELEASE) -> list[str]:
+def command_line(tag: str, run: int, run_key: str, installation: str) -> list[str]:
     """How HLTD starts a client."""
     return [
         "cmsRun",
-        f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/production_0909_{release}/src/DQM/Integration/python/clients/{tag}_cfg.py",
+        f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/{installation}/src/DQM/Integration/python/clients/{tag}_cfg.py",
         "runInputDir=/fff/BU0/ramdisk",
         f"runNumber={run}",
         f"runkey={run_key}",
         f"runUniqueKey={run:08x}-9f31-4a2c-8f7e-0000{run:08x}",
     ]
+
+
+def _without(document: Document, fields: Iterable[str]) -> Document:
+    left_out = frozenset(fields)
+    return {name: value for name, value in document.items() if name not in left_out}
 
 
 def _process_files(run: int, pid: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,18 +15,23 @@ from dqm2.simulator.https import HOST, HttpsServer
 from dqm2.simulator.machine import Machine
 from dqm2.simulator.recorder import Recorded, Recorder
 from dqm2.simulator.site import Site
+from dqm2.simulator.world import World
 from mirror.records import Cluster
 
 PRODUCTION = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
 PLAYBACK = ("dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01")
 GATEWAY = "dqmrubu-c2a06-03-01"
+# A run has from so many to so many lumisections.
+RUN_LENGTH = (25, 90)
 
 
 class Simulator:
     """Both clusters behind one gateway, served over HTTPS on the loopback while it is started.
 
     `folder` keeps the certificates. Port 0 is any free one; a stopped simulator starts again on the port
-    that it had, with the documents that it has.
+    that it had, with the documents that it has. `history`: finished runs a cluster; `clients`: those that
+    run, by name or tag, `None` for all; `live`: runs go on in real time, `speed` times as fast as data
+    taking; otherwise nothing moves unless `world` is told to, from the time `now` on.
     """
 
     def __init__(
@@ -34,6 +39,13 @@ class Simulator:
         folder: Path,
         *,
         port: int = 0,
+        seed: int = 1,
+        history: int = 0,
+        clients: Iterable[str] | None = None,
+        speed: float = 1.0,
+        live: bool = False,
+        run_length: tuple[int, int] = RUN_LENGTH,
+        now: float | None = None,
         secret: str = "simulated",  # noqa: S107 - of a simulator
         production: Sequence[str] = PRODUCTION,
         playback: Sequence[str] = PLAYBACK,
@@ -45,6 +57,16 @@ class Simulator:
         self.authority = Authority(folder)
         self.site = Site(
             {Cluster.PRODUCTION: production, Cluster.PLAYBACK: playback}, gateway, clock_offsets_s
+        )
+        self.world = World(
+            self.site,
+            seed=seed,
+            history=history,
+            clients=clients,
+            speed=speed,
+            live=live,
+            run_length=run_length,
+            now=now,
         )
         self.faults = Faults()
         self.recorder = Recorder()
@@ -78,10 +100,12 @@ class Simulator:
         self._server = HttpsServer(self._port, self.authority, self._answer, self.faults.takes_connection)
         self._port = self._server.port
         self._server.start()
+        self.world.start()
 
     def stop(self) -> None:
         """Closes the port and every connection, whatever waits."""
         self._stopping.set()
+        self.world.stop()
         if self._server is not None:
             self._server.stop()
             self._server = None
