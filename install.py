@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
@@ -22,6 +23,7 @@ ALL_REQUIREMENTS = "requirements-dev.txt"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 # How long a step that is told to end has for it.
 END_WITHIN_S = 3
+END_POLL_S = 0.05
 
 
 class InstallError(Exception):
@@ -183,15 +185,21 @@ def run(what: str, command: "list[str]") -> None:
 
 
 def end(step: "subprocess.Popen[bytes]") -> None:
-    """Ends a step as Ctrl-C would, with SIGKILL where that takes too long."""
+    """Ends a step and all that it started as Ctrl-C would, with SIGKILL where that takes too long."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    deadline = time.monotonic() + END_WITHIN_S
     os.killpg(step.pid, signal.SIGINT)
     try:
-        step.wait(END_WITHIN_S)
-    except subprocess.TimeoutExpired:
+        while time.monotonic() < deadline:
+            step.poll()
+            os.killpg(step.pid, 0)
+            time.sleep(END_POLL_S)
         os.killpg(step.pid, signal.SIGKILL)
-        step.wait()
+    except ProcessLookupError:
+        # Nobody of its group is left.
+        return
+    step.wait()
 
 
 def read(path: str) -> bytes:
@@ -207,8 +215,9 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    # make passes on SIGTERM; it ends a step as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # make hands on SIGTERM: it ends a step as Ctrl-C does, which in turn a shell's background may ignore.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
