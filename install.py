@@ -19,7 +19,9 @@ OLDEST = (3, 11)
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
+DEMO_REQUIREMENTS = "requirements-demo.txt"
 ALL_REQUIREMENTS = "requirements-dev.txt"
+REQUIREMENTS = (DEMO_REQUIREMENTS, ALL_REQUIREMENTS)
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 # How long a step that is told to end has for it.
 END_WITHIN_S = 3
@@ -35,7 +37,7 @@ def main(arguments: "list[str]") -> int:
     for_tests = arguments == ["tests"]
     try:
         make_environment()
-        install_requirements(ALL_REQUIREMENTS if for_tests else "requirements-demo.txt")
+        install_requirements(ALL_REQUIREMENTS if for_tests else DEMO_REQUIREMENTS)
         run("the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "front_end.py")])
         if for_tests:
             install_chromium()
@@ -46,8 +48,8 @@ def main(arguments: "list[str]") -> int:
 
 
 def make_environment() -> None:
-    """Makes `.venv`, or makes it anew where its Python is gone or too old."""
-    if version_of(VENV_PYTHON) >= OLDEST:
+    """Makes `.venv`, or makes it anew where its Python is gone or too old, or its making was cut off."""
+    if version_of(VENV_PYTHON) >= OLDEST and (any(map(installed, REQUIREMENTS)) or has_pip()):
         return
     refuse_unwritable()
     python = suitable_python()
@@ -94,6 +96,11 @@ def version_of(python: str) -> "tuple[int, ...]":
 def has_venv(python: str) -> bool:
     """Whether a Python can make virtual environments; Debian's can't as it comes."""
     return answer_of([python, "-c", "import ensurepip, venv; print('yes')"]) == "yes"
+
+
+def has_pip() -> bool:
+    """Whether `.venv` can be installed into."""
+    return bool(answer_of([VENV_PYTHON, "-m", "pip", "--version"]))
 
 
 def is_open_to_all(python: str) -> bool:
