@@ -1,0 +1,113 @@
+"""The server under test: as an application in this process, and as the process that it is in production."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent
+_STARTED_WITHIN_S = 30
+
+
+@dataclass
+class ServerProcess:
+    """A running `python server.py`; `log` is where its standard error goes."""
+
+    process: "subprocess.Popen[bytes]"
+    environment: Mapping[str, str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """The address of the mirror page, without the slash."""
+        prefix = self.environment.get("SERVER_URL_PREFIX", "")
+        return f"http://127.0.0.1:{self.environment['SERVER_PORT']}{'/' if prefix else ''}{prefix}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The address of its metrics."""
+        return f"http://127.0.0.1:{self.environment['SERVER_METRICS_PORT']}/metrics"
+
+    def get(self, path: str, **options: object) -> requests.Response:
+        """What it answers to a path below `url`."""
+        return requests.get(f"{self.url}{path}", timeout=10, **options)  # type: ignore[arg-type]
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        with suppress(requests.ConnectionError):
+            return self.get("/healthz").ok
+        return False
+
+    def logged(self) -> str:
+        """All that it has said."""
+        return self.log.read_text()
+
+    def wait_for_end(self) -> int:
+        """Waits for its end; its exit status."""
+        return self.process.wait(timeout=_STARTED_WITHIN_S)
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as door:
+        return str(door.getsockname()[1])
+
+
+@contextmanager
+def server_process(
+    environment: Mapping[str, str], *command: str, is_up: bool = True
+) -> Iterator[ServerProcess]:
+    """A server on a port of its own (`command`: another way to start it), once it answers if it `is_up`."""
+    given = {"SERVER_PORT": free_port(), **environment}
+    log = Path(environment["LOG_DIR"]) / f"standard-error-{given['SERVER_PORT']}"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command or (sys.executable, "server.py"),
+            cwd=ROOT,
+            env=given,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    server = ServerProcess(process, given, log)
+    try:
+        if is_up:
+            _wait_until_up(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(timeout=10)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def workers_of(server: ServerProcess) -> list[int]:
+    """The numbers of its worker processes."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    return [int(child) for child in children.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not yet buried does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait_until_up(server: ServerProcess) -> None:
+    deadline = time.monotonic() + _STARTED_WITHIN_S
+    while not server.is_up():
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the server did not come up:\n{server.logged()}")
+        time.sleep(0.05)
