@@ -1,0 +1,46 @@
+"""The front-end libraries: what pages use is there, and says nothing of where it came from."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import front_end
+
+ROOT = Path(front_end.__file__).parent
+VENDOR = ROOT / "static" / "vendor"
+SVG = "{http://www.w3.org/2000/svg}"
+PAGES = "".join(
+    path.read_text()
+    for room in ("templates", "web", "static/js")
+    for path in (ROOT / room).rglob("*")
+    if path.suffix in {".html", ".py", ".js"}
+)
+# Every name in a call of the templates' macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`.
+ICONS_USED = {
+    name for call in re.findall(r"\bicon\(([^)]*)\)", PAGES) for name in re.findall(r'"([a-z-]+)"', call)
+}
+
+
+def test_it_has_every_file_that_pages_ask_for() -> None:
+    asked_for = set(re.findall(r"vendor/([A-Za-z0-9._-]+)", PAGES))
+    assert asked_for
+    assert asked_for <= {path.name for path in VENDOR.iterdir()}
+
+
+def test_it_has_every_icon_that_pages_ask_for() -> None:
+    assert ICONS_USED
+    assert set(front_end.ICONS) >= ICONS_USED
+
+
+def test_its_icons_are_one_drawing_each_of_one_file() -> None:
+    sprite = ElementTree.parse(VENDOR / "icons.svg").getroot()
+    assert [symbol.get("id") for symbol in sprite.iter(f"{SVG}symbol")] == list(front_end.ICONS)
+    assert all(len(symbol) for symbol in sprite.iter(f"{SVG}symbol"))
+
+
+def test_its_lock_file_has_hashes_and_no_addresses() -> None:
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    libraries = {name: package for name, package in packages.items() if name}
+    assert all(package["integrity"].startswith("sha512-") for package in libraries.values())
+    assert not any("resolved" in package for package in libraries.values())
