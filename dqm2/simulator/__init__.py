@@ -4,6 +4,7 @@ It speaks the protocol as seen from outside P5, over HTTPS with a throwaway auth
 misbehave. Nothing of it is real: runs, logs, names and secrets are made up from a seed.
 """
 
+from dqm2.simulator.control import Mode
 from dqm2.simulator.documents import (
     diskspace_document,
     files_document,
@@ -16,6 +17,7 @@ from dqm2.simulator.faults import AskKind, Fault, FaultKind, Faults
 from dqm2.simulator.machine import Document, Machine
 from dqm2.simulator.misbehaviour import WRONG_TYPES
 from dqm2.simulator.recorder import Recorded
+from dqm2.simulator.remote import Remote, RemoteError
 from dqm2.simulator.simulator import Simulator
 
 __all__ = [
@@ -26,7 +28,10 @@ __all__ = [
     "FaultKind",
     "Faults",
     "Machine",
+    "Mode",
     "Recorded",
+    "Remote",
+    "RemoteError",
     "Simulator",
     "diskspace_document",
     "files_document",

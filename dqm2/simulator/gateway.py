@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,10 +11,10 @@ from typing import Any
 
 from dqm2.simulator import sync
 from dqm2.simulator.control import Control
-from dqm2.simulator.exchange import HTML, Answer, Manner, Request, error_page, failure
+from dqm2.simulator.exchange import HTML, Answer, Request, error_page, failure
 from dqm2.simulator.faults import AskKind, FaultKind, Faults
 from dqm2.simulator.machine import Machine
-from dqm2.simulator.misbehaviour import distort, instead, login_redirect
+from dqm2.simulator.misbehaviour import changed, instead, login_redirect, sent
 from dqm2.simulator.site import Site
 
 BASE_PATH = "/dqm/dqm-square-origin"
@@ -50,7 +51,9 @@ class Gateway:
         self._one_at_a_time = threading.Lock()
 
     def answer(self, request: Request) -> Answer:
-        """The answer to a request below the base path."""
+        """The answer to a request below the base path; the front end's own if the gateway is dead."""
+        if self._site.gateway.is_dead:
+            return error_page(503, "Service Unavailable")
         match request.method, request.path.removeprefix(BASE_PATH):
             case "POST", "/sync_proxy":
                 return self._read(request, self._site.gateway, self._own_answer)
@@ -74,11 +77,11 @@ class Gateway:
             if FaultKind.OTHER_ANSWER in met:
                 request = replace(request, body=_other_question(request.body, machine))
             answer = answer_by(request, machine, met)
-        return distort(answer, met)
+        return sent(answer, met)
 
     def _own_answer(self, request: Request, machine: Machine, met: Met) -> Answer:
         self._wait(met.get(FaultKind.SILENCE, 0.0))
-        return self._machine_answer(request, machine, met)
+        return self._machine_answer(request, machine, met, most_s=math.inf)
 
     def _relayed_answer(self, request: Request, machine: Machine, met: Met) -> Answer:
         """Posts the body on to another machine; 500 if that doesn't begin to answer within 5 s."""
@@ -89,7 +92,7 @@ class Gateway:
             return self._unreachable(request, "timeout('timed out')")
         began_s = time.monotonic()
         self._wait(silence_s)
-        answer = self._machine_answer(request, machine, met)
+        answer = self._machine_answer(request, machine, met, most_s=self._relay_timeout_s)
         if time.monotonic() - began_s > self._relay_timeout_s:
             return self._unreachable(request, "timeout('timed out')")
         return replace(answer, content_type=HTML)
@@ -98,16 +101,16 @@ class Gateway:
         host, port = request.parameter("path"), request.parameter("port")
         return failure(f"URLError({reason}) for http://{host}:{port}/sync_proxy")
 
-    def _machine_answer(self, request: Request, machine: Machine, met: Met) -> Answer:
+    def _machine_answer(self, request: Request, machine: Machine, met: Met, *, most_s: float) -> Answer:
         answer = instead(met)
         if answer is not None:
             return answer
         try:
             asks = sync.parse(request.body)
-            body = sync.answer(machine, asks, sync.Costs.of(met), most_s=self._relay_timeout_s)
+            body = sync.answer(machine, asks, sync.Costs.of(met), most_s=most_s)
         except sync.AskError as error:
             return failure(str(error))
-        return Answer(200, body)
+        return Answer(200, changed(body, met))
 
     def _command(self, request: Request) -> Answer:
         met = self._faults.take(None, [AskKind.CONTROL])
@@ -115,9 +118,7 @@ class Gateway:
         with self._one_at_a_time:
             self._wait(met.get(FaultKind.SILENCE, 0.0))
             answer = instead(met) or self._refused(request) or self._control.answer(request)
-        if any(kind in met for kind in (FaultKind.TRUNCATED, FaultKind.CUT_BODY)):
-            return distort(replace(answer, manner=Manner.WHOLE), met)
-        return answer
+        return sent(answer, met)
 
     def _refused(self, request: Request) -> Answer | None:
         """303 for a wrong cookie, 500 for none; the cookie's value ends at the next equals sign."""

@@ -3,6 +3,7 @@
 Times are unix seconds of the world; a machine whose clock is off writes its own into its documents.
 """
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ _GAP_LUMISECTIONS = 3.0
 _RESTARTED_AFTER_LUMISECTIONS = 0.7
 # A machine forgets the documents of runs before so many.
 _RUNS_KEPT = 100
+
+log = logging.getLogger(__name__)
 
 
 class ClusterLife:
@@ -72,6 +75,7 @@ class ClusterLife:
         self._monitors.forget_vanished(run)
         for job in self._plan_jobs(run):
             self._monitors.watch(job, at)
+        log.info("run begins cluster=%s run=%d lumisections=%d", self.cluster, run.number, run.lumisections)
         self._agenda.add(run.ended_at, lambda now: self._run_is_over(run, now))
         if run.source_run is not None:
             self._tell_playback(run, at)
@@ -87,6 +91,7 @@ class ClusterLife:
         run, self._run = self._run, None
         if run.source_run is not None:
             self._upload_playback(run, state, at)
+        log.info("run ends cluster=%s run=%d lumisection=%d", self.cluster, run.number, run.closed(at))
         ended = replace(run, lumisections=max(1, run.closed(at)))
         self._recent[self._recent.index(run)] = ended
         self._monitors.move_to(ended, at)

@@ -51,22 +51,22 @@ def instead(faults: Faults) -> Answer | None:
     return next((make() for kind, make in _INSTEAD.items() if kind in faults), None)
 
 
-def distort(answer: Answer, faults: Faults) -> Answer:
-    """The answer as the faults let it out."""
-    body = answer.body
-    if answer.status == 200:
-        body = _changed(body, faults)
+def sent(answer: Answer, faults: Faults) -> Answer:
+    """The answer as the faults let it out: cut off, or in two packets."""
+    half = len(answer.body) // 2
     if FaultKind.TRUNCATED in faults:
-        body = body[: int(faults[FaultKind.TRUNCATED]) or len(body) // 2]
-    answer = replace(answer, body=body)
+        kept = int(faults[FaultKind.TRUNCATED]) or half
+        answer = replace(answer, body=answer.body[:kept], manner=Manner.WHOLE)
     if FaultKind.CUT_BODY in faults:
-        answer = replace(answer, closes_after=int(faults[FaultKind.CUT_BODY]) or len(body) // 2)
+        kept = int(faults[FaultKind.CUT_BODY]) or half
+        answer = replace(answer, closes_after=kept, manner=Manner.WHOLE)
     if FaultKind.TWO_PACKETS in faults and answer.manner is Manner.WHOLE:
         answer = replace(answer, manner=Manner.TWO_PACKETS)
     return answer
 
 
-def _changed(body: bytes, faults: Faults) -> bytes:
+def changed(body: bytes, faults: Faults) -> bytes:
+    """The body of a true answer as the faults change what is in it."""
     if FaultKind.WRONG_TYPES in faults:
         changes = list(WRONG_TYPES.values())
         body = _change(body, changes[int(faults[FaultKind.WRONG_TYPES]) % len(changes)])

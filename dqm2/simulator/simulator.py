@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from dqm2.simulator.administration import ADMINISTRATION_PATH, Administration
 from dqm2.simulator.certificates import Authority
-from dqm2.simulator.control import Control
+from dqm2.simulator.control import Control, Mode
 from dqm2.simulator.exchange import Answer, Manner, Request
 from dqm2.simulator.faults import Faults
+from dqm2.simulator.filling import fill
 from dqm2.simulator.gateway import BASE_PATH, RELAY_TIMEOUT_S, Gateway
 from dqm2.simulator.https import HOST, HttpsServer
 from dqm2.simulator.machine import Machine
@@ -21,6 +23,7 @@ from mirror.records import Cluster
 PRODUCTION = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
 PLAYBACK = ("dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01")
 GATEWAY = "dqmrubu-c2a06-03-01"
+SECRET = "simulated"  # noqa: S105 - opens nothing but a simulator
 # A run has from so many to so many lumisections.
 RUN_LENGTH = (25, 90)
 
@@ -46,10 +49,11 @@ class Simulator:
         live: bool = False,
         run_length: tuple[int, int] = RUN_LENGTH,
         now: float | None = None,
-        secret: str = "simulated",  # noqa: S107 - of a simulator
+        secret: str = SECRET,
         production: Sequence[str] = PRODUCTION,
         playback: Sequence[str] = PLAYBACK,
         gateway: str = GATEWAY,
+        mode: Mode | str = Mode.ANNOUNCED,
         clock_offsets_s: Mapping[str, float] | None = None,
         relay_timeout_s: float = RELAY_TIMEOUT_S,
     ) -> None:
@@ -73,10 +77,12 @@ class Simulator:
         self._port = port
         self._stopping = threading.Event()
         self._server: HttpsServer | None = None
+        self.control = Control(self.site, self.world, Mode(mode), self._stopping.wait)
+        self._administration = Administration(self.site, self.world, self.faults, self.control, self.recorder)
         self._gateway = Gateway(
             self.site,
             self.faults,
-            Control(),
+            self.control,
             secret=secret,
             wait=self._stopping.wait,
             relay_timeout_s=relay_timeout_s,
@@ -158,7 +164,13 @@ class Simulator:
         if self._server is not None:
             self._server.cut_connections()
 
+    def fill(self, host: str, count: int, *, small: bool = False) -> None:
+        """Uploads documents of finished jobs to a machine, by default of 41 kB with logs."""
+        fill(self.machine(host), count, self.world.sensitive, small=small)
+
     def _answer(self, request: Request) -> Answer:
+        if request.path.startswith(ADMINISTRATION_PATH):
+            return self._administration.answer(request)
         began_s = time.monotonic()
         answer = self._gateway.answer(request)
         status = 0 if answer.manner is Manner.CUT else answer.status

@@ -56,7 +56,7 @@ def parse(body: bytes) -> tuple[Ask, ...]:
         raise AskError(repr(error)) from error
 
 
-def answer(machine: Machine, asks: Sequence[Ask], costs: Costs = Costs(), *, most_s: float = 3600.0) -> bytes:
+def answer(machine: Machine, asks: Sequence[Ask], costs: Costs, *, most_s: float) -> bytes:
     """The body of the answer to all messages of a request. At most `most_s` of CPU are burned for it.
 
     Raises AskError where the server would fail.
