@@ -75,6 +75,7 @@ _WARNED = (
     "no psColumnVSlumi ME is available in HLT/PSMonitoring\n%MSG\n"
 )
 _LINES_EACH_END = 200
+_BETWEEN_CRASHES = timedelta(minutes=8)
 
 
 class MirroredCluster:
@@ -162,7 +163,7 @@ def with_history(record: JobRecord, seed: int = 0) -> JobRecord:
         for at in reports
     ]
     sections = range(1, (record.lumisection or 0) + 1)
-    fates = [InputFate.FAST_FORWARD if dice.random() < 0.01 else InputFate.OK for _ in sections]
+    fates = [InputFate.FAST_FORWARD if dice.random() < 0.001 else InputFate.OK for _ in sections]
     return replace(
         record,
         memory=MemorySeries(reports, [kb + 800_000 for kb in rss], rss),
@@ -237,7 +238,7 @@ def lively_run(
     jobs = [_with_its_fate(record, now) for record in jobs]
     crashed = next((record for record in jobs if record.client.startswith("ecalgpu")), None)
     if crashed:
-        jobs += [_restarted(crashed, start + timedelta(minutes=9 * number)) for number in range(2)]
+        jobs += [_crashed_before(crashed, start + number * _BETWEEN_CRASHES) for number in range(2)]
     for number, unit in enumerate(mirrored.filter_units):
         on_it = jobs[number :: len(mirrored.filter_units)]
         mirrored.write(unit, *(with_history(record, seed) for seed, record in enumerate(on_it)), clock_at=now)
@@ -248,7 +249,8 @@ def lively_run(
 def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
     match record.client.partition("_")[0]:
         case "ecalgpu":
-            return replace(record, exit_code=-11, lumisection=(record.lumisection or 0) // 2)
+            started_at = record.started_at + 2 * _BETWEEN_CRASHES
+            return replace(record, exit_code=-11, started_at=started_at, lumisection=200)
         case "hcalreco":
             silent = replace(record.origin, updated_at=now - timedelta(minutes=23))
             return replace(record, origin=silent, lumisection_at=silent.updated_at, lumisection=200)
@@ -259,8 +261,8 @@ def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
     return record
 
 
-def _restarted(crashed: JobRecord, started_at: datetime) -> JobRecord:
-    ended = Origin(uuid4(), 0, started_at + timedelta(minutes=8))
+def _crashed_before(crashed: JobRecord, started_at: datetime) -> JobRecord:
+    ended = Origin(uuid4(), 0, started_at + _BETWEEN_CRASHES)
     return replace(crashed, origin=ended, started_at=started_at, exit_code=139, lumisection=20)
 
 

@@ -72,6 +72,11 @@ class ClientRow:
         return ClientState.MISSING if self.newest is None else ClientState(self.newest.state)
 
     @property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of the client, newest first."""
+        return () if self.newest is None else (self.newest, *self.earlier)
+
+    @property
     def is_behind(self) -> bool:
         """Whether it runs, but further behind the run's newest lumisection than reporting explains."""
         return self.newest is not None and is_behind(self.newest)

@@ -2,7 +2,8 @@
 
 from mirror.records import Log
 
-_GAP = "\n[… the middle of the log is not kept …]\n\n"
+# What stands for the lines between head and tail, in a paragraph of its own.
+GAP = "[… the middle of the log is not kept …]"
 # Fewer lines than these can be equal by chance: empty ones, rulers.
 _SURELY_SHARED = 3
 
@@ -13,5 +14,5 @@ def whole(log: Log) -> str:
     longest = min(len(head), len(tail))
     least = min(_SURELY_SHARED, longest)
     shared = next((count for count in range(longest, least - 1, -1) if head[-count:] == tail[:count]), 0)
-    gap = _GAP if head and tail and not shared else ""
+    gap = f"\n{GAP}\n\n" if head and tail and not shared else ""
     return "".join([*head, gap, *tail[shared:]])

@@ -3,15 +3,16 @@
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web import live, shown
+from web import job_page, live, shown
 
-_ROOMS = (live.room,)
+_ROOMS = (live.room, job_page.room)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Registers the pages and gives them and their templates what they need of the settings."""
     app.config["FRESHNESS_WARN_S"] = settings.freshness_warn_s
-    app.config["DELIVERY_LATE_S"] = settings.delivery_late_s
+    app.jinja_env.globals["delivery_late_s"] = settings.delivery_late_s
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     shown.init_app(app)
     for room in _ROOMS:
-        app.register_blueprint(room, url_prefix=settings.server_url_prefix)
+        app.register_blueprint(room, url_prefix=f"{settings.server_url_prefix}{room.url_prefix or ''}")

@@ -6,9 +6,12 @@ Times are shown in Geneva's time with the zone named; scripts add UTC and how lo
 import signal
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from flask import Flask
+
+from mirror.records import InputFates, Log
 
 ZONE = ZoneInfo("Europe/Zurich")
 NOTHING = "–"
@@ -17,6 +20,7 @@ _SPACE = "\u202f"
 _BYTES_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI = 1024
 _SIGNAL_BASE = 128
+_LAST_LINES = 12
 
 # cmsRun's own error codes (FWCore/Utilities/interface/EDMException.h) as the system cuts them to 8 bits.
 _CMSSW_CODES = {
@@ -81,6 +85,8 @@ def init_app(app: Flask) -> None:
         day=day,
         moment=moment,
         exit_code=exit_code,
+        skipped=skipped,
+        last_lines=last_lines,
     )
 
 
@@ -164,3 +170,17 @@ def exit_code(code: int) -> ExitCode:
         return ExitCode(code, "", _CMSSW_CODES.get(code, "ended with an error of its own"))
     meaning = _SIGNAL_MEANINGS.get(ended_by, "ended by a signal")
     return ExitCode(code, ended_by.name, f"{ended_by.name}: {meaning}")
+
+
+def skipped(fates: InputFates) -> str:
+    """The lumisections whose input was skipped, neighbours together: `12, 40–52`."""
+    numbers = [ls for ls, fate in zip(fates.lumisections, fates.fates, strict=True) if fate.is_skipped]
+    # Numbers that follow each other are equally far from their places in the list.
+    together = groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0])
+    ranges = [[ls for _, ls in placed] for _, placed in together]
+    return ", ".join(str(ls[0]) if len(ls) == 1 else f"{ls[0]}–{ls[-1]}" for ls in ranges)
+
+
+def last_lines(log: Log) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.tail.rstrip("\n").split("\n")[-_LAST_LINES:])

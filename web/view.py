@@ -1,6 +1,7 @@
 """What a reader of the live page asks for; all of it stands in the address, so it lasts and can be sent."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,12 +15,23 @@ from web.job_table import ClientState, Column, Order
 # More than a screen holds; an address may not make the server read every job's details.
 MOST_OPENED = 8
 _LONGEST_WORDS = 200
+_LONGEST_HIDDEN = 2000
 USUAL_ORDER = Order(Column.STATE)
+
+
+class FileTime(StrEnum):
+    """Which time of a file its delivery is measured by."""
+
+    MODIFIED = "mtime"
+    CHANGED = "ctime"
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A cluster, a run (`None`: the newest, whichever it is), and how its jobs are shown."""
+    """A cluster, a run (`None`: the newest, whichever it is), and how its jobs and graphs are shown.
+
+    `streams_hidden` are names by commas; scripts draw the graphs, the server only carries them along.
+    """
 
     cluster: Cluster
     run: int | None = None
@@ -27,6 +39,8 @@ class View:
     states: tuple[ClientState, ...] = ()
     words: str = ""
     opened: tuple[UUID, ...] = ()
+    time_of_delivery: FileTime = FileTime.MODIFIED
+    streams_hidden: str = ""
 
     @property
     def follows(self) -> bool:
@@ -39,8 +53,8 @@ class View:
         return bool(self.states or self.words)
 
     @property
-    def query(self) -> str:
-        """The query of the view's address, without what is as usual."""
+    def pairs(self) -> list[tuple[str, str]]:
+        """The parameters of the view's address, without what is as usual."""
         pairs = (
             ("db", self.cluster, None),
             ("run", self.run, None),
@@ -48,8 +62,20 @@ class View:
             ("state", ",".join(self.states), ""),
             ("q", self.words, ""),
             ("job", ",".join(map(str, self.opened)), ""),
+            ("time", self.time_of_delivery, FileTime.MODIFIED),
+            ("hide", self.streams_hidden, ""),
         )
-        return urlencode([(name, str(value)) for name, value, usual in pairs if value != usual])
+        return [(name, str(value)) for name, value, usual in pairs if value != usual]
+
+    @property
+    def query(self) -> str:
+        """The query of the view's address."""
+        return urlencode(self.pairs)
+
+    @property
+    def pairs_without_words(self) -> list[tuple[str, str]]:
+        """What a form that asks for the words carries along."""
+        return self.but(words="").pairs
 
     def but(self, **changes: Any) -> Self:
         """The view with some of it changed."""
@@ -84,6 +110,8 @@ def of_request() -> View:
         states=_states(queries.text("state")),
         words=(queries.text("q") or "")[:_LONGEST_WORDS],
         opened=_jobs(queries.text("job")),
+        time_of_delivery=_file_time(queries.text("time")),
+        streams_hidden=(queries.text("hide") or "")[:_LONGEST_HIDDEN],
     )
 
 
@@ -106,6 +134,13 @@ def _states(given: str | None) -> tuple[ClientState, ...]:
     except ValueError:
         raise BadRequest(f"state must be of {', '.join(ClientState)}, by commas") from None
     return tuple(state for state in ClientState if state in asked)
+
+
+def _file_time(given: str | None) -> FileTime:
+    try:
+        return FileTime(given or FileTime.MODIFIED)
+    except ValueError:
+        raise BadRequest(f"time must be one of {', '.join(FileTime)}") from None
 
 
 def _jobs(given: str | None) -> tuple[UUID, ...]:

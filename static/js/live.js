@@ -3,3 +3,7 @@
 import "./ages.js";
 import "./parts.js";
 import "./address.js";
+import "./filter.js";
+import "./delivery_graphs.js";
+import "./job_graphs.js";
+import "./connection.js";

@@ -1,0 +1,180 @@
+// The two graphs of file delivery: delay and accepted events over lumisections, a line a stream.
+
+import { go, parameters } from "./address.js";
+import { axis, draw, fromZero, lineStyle, pageColour, renew, short } from "./graph.js";
+
+const HEIGHT = 190;
+const section = document.getElementById("graphs");
+const note = document.getElementById("graph-note");
+const legend = document.getElementById("streams");
+const lateS = Number(section.dataset.lateS);
+
+let shown = null; // what is drawn: { key, delivery }
+let graphs = [];
+
+const hidden = () => new Set((parameters().get("hide") ?? "").split(",").filter(Boolean));
+const timeOfFile = () => parameters().get("time") ?? "mtime";
+const delays = (stream) => stream[`delay_by_${timeOfFile()}_s`];
+
+/** Draws the delivery that the run's part names, if it is not drawn already. */
+async function update() {
+  const { cluster, run, delivery } = document.getElementById("run").dataset;
+  const key = [cluster, run, delivery].join();
+  if (key === shown?.key) return;
+  const query = new URLSearchParams({ db: cluster, run });
+  const answer = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
+  if (answer?.ok) show(key, await answer.json());
+}
+
+function show(key, delivery) {
+  const names = ({ streams }) => streams.map(({ name }) => name).join();
+  const isSame = shown && names(shown.delivery) === names(delivery) && graphs.length;
+  shown = { key, delivery };
+  if (isSame) columns().forEach((data, n) => renew(graphs[n], data));
+  else rebuild();
+  tell();
+}
+
+function rebuild() {
+  for (const graph of graphs) graph.destroy();
+  const { streams } = shown.delivery;
+  graphs = streams.length ? [drawDelay(), drawEvents()] : [];
+  legend.replaceChildren(...streams.map(legendEntry));
+}
+
+function columns() {
+  const { lumisections, streams } = shown.delivery;
+  return [
+    [lumisections, ...streams.map(delays)],
+    [lumisections, ...streams.map(({ events }) => events)],
+  ];
+}
+
+function drawDelay() {
+  return drawLines("delay-graph", columns()[0], { draw: [drawLate], setCursor: [showValues] });
+}
+
+function drawEvents() {
+  return drawLines("events-graph", columns()[1], {});
+}
+
+function drawLines(id, data, hooks) {
+  const off = hidden();
+  const lines = shown.delivery.streams.map(({ name }, n) => ({
+    ...lineStyle(n),
+    width: 1.5,
+    show: !off.has(name),
+    points: { size: 4 },
+  }));
+  return draw(document.getElementById(id), {
+    height: HEIGHT,
+    data,
+    series: [{}, ...lines],
+    scales: { x: { time: false }, y: { range: fromZero } },
+    axes: [axis((ls) => `${ls}`, { size: 28 }), axis(short, { size: 44 })],
+    cursor: { sync: { key: "delivery" }, points: { size: 6 } },
+    hooks,
+  });
+}
+
+// The line from which on a file is late, where the graph reaches it.
+function drawLate(graph) {
+  if (lateS > graph.scales.y.max) return;
+  const { ctx, bbox } = graph;
+  const y = Math.round(graph.valToPos(lateS, "y", true));
+  ctx.save();
+  ctx.strokeStyle = ctx.fillStyle = pageColour("crashed");
+  ctx.setLineDash([6, 4]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.textAlign = "right";
+  ctx.fillText("late", bbox.left + bbox.width - 4, y - 4);
+  ctx.restore();
+}
+
+function tell() {
+  const { lumisections, streams, start_is_guess: isGuess } = shown.delivery;
+  if (!streams.length) {
+    note.textContent = "Nothing is known of this run’s files.";
+    return;
+  }
+  const all = streams.flatMap(delays);
+  if (all.every((delay) => delay === null)) {
+    note.textContent = "When the run started is not known, so delays can’t be told.";
+    return;
+  }
+  const late = all.filter((delay) => delay > lateS).length;
+  const files = all.filter((delay) => delay !== null).length;
+  note.textContent =
+    `LS ${lumisections[0]}–${lumisections[lumisections.length - 1]}: ` +
+    `${late ? `${late} of ${files}` : "no"} files later than ${lateS} s` +
+    (isGuess ? "; the run’s start is a guess" : "");
+}
+
+// The legend: each stream's line, its values under the cursor, and a switch.
+
+function legendEntry({ name }, n) {
+  const { stroke, dash } = lineStyle(n);
+  const entry = document.getElementById("stream").content.firstElementChild.cloneNode(true);
+  entry.querySelector("line").setAttribute("stroke", stroke);
+  entry.querySelector("line").setAttribute("stroke-dasharray", dash.join(" "));
+  entry.querySelector(".stream-name").textContent = name;
+  entry.setAttribute("aria-pressed", String(!hidden().has(name)));
+  entry.addEventListener("click", () => toggle(name));
+  return entry;
+}
+
+function showValues(graph) {
+  const at = graph.cursor.idx;
+  const { lumisections, streams } = shown.delivery;
+  const isOn = at !== null && at !== undefined && graph.cursor.left >= 0;
+  section.querySelector("#cursor-ls").textContent = isOn ? `LS ${lumisections[at]}` : "";
+  streams.forEach((stream, n) => {
+    const [delay, events] = legend.children[n].querySelectorAll("output");
+    delay.textContent = isOn ? worded(delays(stream)[at], " s") : "";
+    events.textContent = isOn ? worded(stream.events[at], "") : "";
+  });
+}
+
+const worded = (value, unit) => (value === null ? "–" : `${value}${unit}`);
+
+function toggle(name) {
+  const off = hidden();
+  if (!off.delete(name)) off.add(name);
+  const query = parameters();
+  if (off.size) query.set("hide", [...off].join());
+  else query.delete("hide");
+  go(`?${query}`, { isStep: false });
+  applyAddress();
+}
+
+function chooseTime(time) {
+  const query = parameters();
+  query.set("time", time);
+  go(`?${query}`, { isStep: false });
+  applyAddress();
+}
+
+/** Brings graphs and buttons to what the address says. */
+function applyAddress() {
+  for (const button of section.querySelectorAll("[data-time]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.time === timeOfFile()));
+  }
+  if (!graphs.length) return;
+  const off = hidden();
+  shown.delivery.streams.forEach(({ name }, n) => {
+    legend.children[n].setAttribute("aria-pressed", String(!off.has(name)));
+    for (const graph of graphs) graph.setSeries(n + 1, { show: !off.has(name) }, false);
+  });
+  renew(graphs[0], columns()[0]);
+  tell();
+}
+
+section.addEventListener("click", ({ target }) => {
+  if (target.dataset.time) chooseTime(target.dataset.time);
+});
+document.addEventListener("htmx:afterSwap", update);
+addEventListener("popstate", applyAddress);
+update();

@@ -1,0 +1,72 @@
+"""A job's own page `/job/<id>`: what is known of it, its memory and events, its log."""
+
+from uuid import UUID
+
+import orjson
+from flask import Blueprint, Response, render_template
+from werkzeug.exceptions import NotFound
+
+from mirror.reader import JobDetails
+from mirror.records import Cluster
+from web import clusters, queries
+from web.answers import conditional
+from web.log_lines import Severity, first_lines, log_lines
+from web.log_text import whole
+
+room = Blueprint("job", __name__, url_prefix="/job")
+
+
+@room.get("/<uuid:job>")
+def page(job: UUID) -> Response:
+    """The page of a job, whole."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    return conditional(_rendered("job/page.html", cluster, _details(cluster, job)))
+
+
+@room.get("/<uuid:job>/part")
+def part(job: UUID) -> Response:
+    """What of the page changes while the job runs."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    return conditional(_rendered("job/_job.html", cluster, _details(cluster, job)))
+
+
+@room.get("/<uuid:job>/series")
+def series(job: UUID) -> Response:
+    """Memory over time and events by lumisection, JSON: columns of equal length for each of the two graphs."""
+    details = _details(queries.cluster(default=Cluster.PRODUCTION), job)
+    memory, events = details.memory, details.events
+    columns = {
+        "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
+        "events": {"lumisections": events.lumisections, "events": events.events},
+    }
+    return conditional(orjson.dumps(columns), "application/json")
+
+
+@room.get("/<uuid:job>/log.txt")
+def log_text(job: UUID) -> Response:
+    """The log as text, to be kept."""
+    details = _details(queries.cluster(default=Cluster.PRODUCTION), job)
+    response = conditional(whole(details.log), "text/plain")
+    name = f"run{details.job.run}_{details.job.name}.log"
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+    return response
+
+
+def _details(cluster: Cluster, job: UUID) -> JobDetails:
+    details = clusters.reader(cluster).details(job)
+    if details is None:
+        raise NotFound(f"There is no job of this id in the {cluster} cluster.")
+    return details
+
+
+def _rendered(template: str, cluster: Cluster, details: JobDetails) -> str:
+    lines = log_lines(details.log)
+    return render_template(
+        template,
+        cluster=cluster,
+        details=details,
+        job=details.job,
+        lines=lines,
+        warnings=first_lines(lines, Severity.WARNING),
+        errors=first_lines(lines, Severity.ERROR),
+    )
