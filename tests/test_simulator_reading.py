@@ -14,23 +14,9 @@ FILTER_UNIT = "dqmfu-c2b03-45-01"
 GATEWAY = "dqmrubu-c2a06-03-01"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("certificates")
-
-
-@pytest.fixture
-def simulator(folder: Path) -> Iterator[Simulator]:
-    with Simulator(folder) as simulator:
-        yield simulator
-
-
 @pytest.fixture
 def session(simulator: Simulator) -> Iterator[requests.Session]:
-    with requests.Session() as session:
-        session.cert = (str(simulator.client_cert_path), str(simulator.client_key_path))
-        session.verify = str(simulator.ca_path)
-        session.trust_env = False
+    with simulator.session() as session:
         yield session
 
 
@@ -236,7 +222,6 @@ def test_it_makes_certificates_once(tmp_path: Path) -> None:
 
 
 def test_it_records_requests_without_secrets(simulator: Simulator, session: requests.Session) -> None:
-    session.headers["Cookie"] = f"selenium-secret-secret={simulator.secret}"
     headers_above(simulator, session, "17")
     [request] = simulator.requests
     assert (request.method, request.status) == ("POST", 200)

@@ -101,7 +101,8 @@ def _in_each(path: str, value: Any) -> Change:
             below = [place[name] for place in places if isinstance(place, dict) and name in place]
             places = [item for inner in below for item in (inner if isinstance(inner, list) else [inner])]
         for place in places:
-            if isinstance(place, dict) and last in place:
+            # Of the messages only those that have it: an answer for headers has no documents.
+            if isinstance(place, dict) and (to or last in place):
                 place[last] = value
         return envelope
 

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from requests import Session
+
 from dqm2.simulator.administration import ADMINISTRATION_PATH, Administration
 from dqm2.simulator.certificates import Authority
 from dqm2.simulator.control import Control, Mode
 from dqm2.simulator.exchange import Answer, Manner, Request
 from dqm2.simulator.faults import Faults
 from dqm2.simulator.filling import fill
-from dqm2.simulator.gateway import BASE_PATH, RELAY_TIMEOUT_S, Gateway
+from dqm2.simulator.gateway import BASE_PATH, COOKIE, RELAY_TIMEOUT_S, Gateway
 from dqm2.simulator.https import HOST, HttpsServer
 from dqm2.simulator.machine import Machine
 from dqm2.simulator.recorder import Recorded, Recorder
@@ -145,6 +147,15 @@ class Simulator:
     def requests(self) -> tuple[Recorded, ...]:
         """The requests that reached the gateway, the oldest first."""
         return self.recorder.requests()
+
+    def session(self) -> Session:
+        """A session of a client with the certificate and the cookie, which trusts the authority."""
+        session = Session()
+        session.trust_env = False
+        session.cert = (str(self.client_cert_path), str(self.client_key_path))
+        session.verify = str(self.ca_path)
+        session.headers["Cookie"] = f"{COOKIE}={self.secret}"
+        return session
 
     def machine(self, name: str) -> Machine:
         """A machine by its name, short or ending in `.cms`. Raises KeyError if there is none."""

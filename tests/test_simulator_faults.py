@@ -1,0 +1,165 @@
+"""The simulator misbehaves as it is told: for whom, for what and for how long it is told."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document
+
+FILTER_UNIT = "dqmfu-c2b03-45-01"
+OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
+HEADERS = {"event": "sync_request", "known_rev": None}
+DOCUMENTS = {"event": "request_documents", "ids": [job_document()["_id"]]}
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[requests.Session]:
+    for host in (FILTER_UNIT, OTHER_FILTER_UNIT):
+        simulator.machine(host).upload(job_document(host=host))
+    with simulator.session() as session:
+        yield session
+
+
+def ask(
+    simulator: Simulator,
+    session: requests.Session,
+    message: dict[str, Any] = HEADERS,
+    host: str = FILTER_UNIT,
+) -> requests.Response:
+    address = f"{simulator.base_url}/redirect?path={host}&port=9215"
+    body = {"messages": [json.dumps(message)]}
+    return session.post(address, json=body, timeout=30, allow_redirects=False)
+
+
+def is_good(answer: requests.Response) -> bool:
+    return answer.status_code == 200 and answer.content.startswith(b'{"messages": [')
+
+
+def test_it_misbehaves_for_so_many_requests(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.ERROR_PAGE, requests=2)
+    statuses = [ask(simulator, session).status_code for _ in range(3)]
+    assert statuses == [500, 500, 200]
+
+
+def test_it_misbehaves_until_it_is_told_to_stop(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.ERROR_PAGE)
+    assert [ask(simulator, session).status_code for _ in range(3)] == [500, 500, 500]
+    simulator.faults.clear(FaultKind.ERROR_PAGE)
+    assert is_good(ask(simulator, session))
+
+
+def test_it_misbehaves_for_one_machine_alone(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.ERROR_PAGE, machine=FILTER_UNIT)
+    assert ask(simulator, session).status_code == 500
+    assert is_good(ask(simulator, session, host=OTHER_FILTER_UNIT))
+    simulator.faults.clear(machine=FILTER_UNIT)
+    assert is_good(ask(simulator, session))
+
+
+def test_it_misbehaves_for_one_kind_of_request_alone(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.ERROR_PAGE, ask="documents")
+    assert is_good(ask(simulator, session, HEADERS))
+    assert ask(simulator, session, DOCUMENTS).status_code == 500
+
+
+def test_it_refuses_a_fault_that_does_not_exist(simulator: Simulator) -> None:
+    with pytest.raises(ValueError, match="sabotage"):
+        simulator.faults.add("sabotage")
+
+
+def test_it_sends_to_the_login_page(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.LOGIN_REDIRECT, requests=1)
+    answer = ask(simulator, session)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "https://cmsweb.cern.ch/")
+    simulator.faults.add(FaultKind.LOGIN_PAGE, requests=1)
+    answer = ask(simulator, session)
+    assert (answer.status_code, answer.text[:15]) == (200, "<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("kind", [FaultKind.EMPTY, FaultKind.GARBAGE, FaultKind.TRUNCATED])
+def test_it_sends_what_is_no_json(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
+    simulator.faults.add(kind, requests=1)
+    answer = ask(simulator, session, DOCUMENTS)
+    assert answer.status_code == 200
+    with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
+        json.loads(answer.content)
+    assert is_good(ask(simulator, session))
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.REFUSED])
+def test_it_closes_the_connection(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
+    simulator.faults.add(kind, requests=1)
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        ask(simulator, session, DOCUMENTS)
+    assert is_good(ask(simulator, session))
+
+
+def test_it_cuts_where_it_is_told_to(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.TRUNCATED, 17, requests=1)
+    assert len(ask(simulator, session).content) == 17
+
+
+def test_it_answers_another_question(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.OTHER_ANSWER, requests=2)
+    events = [
+        json.loads(ask(simulator, session, message).json()["messages"][0])["event"]
+        for message in (HEADERS, DOCUMENTS)
+    ]
+    assert events == ["update_documents", "update_headers"]
+
+
+def test_it_sends_wrong_types_at_every_level(simulator: Simulator, session: requests.Session) -> None:
+    good = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
+    for number, place in enumerate(WRONG_TYPES):
+        simulator.faults.add(FaultKind.WRONG_TYPES, number, requests=2)
+        answers = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
+        assert answers != good, place
+        assert all(json.loads(answer) != [] for answer in answers)
+
+
+def test_it_sends_not_a_number(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.NOT_A_NUMBER, requests=1)
+    [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
+    [document] = json.loads(message)["documents"]
+    assert math.isnan(document["events_rate"])
+
+
+def test_it_sends_lone_surrogates(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.LONE_SURROGATES, requests=1)
+    [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
+    [document] = json.loads(message)["documents"]
+    assert "\udc00" in document["extra"]["stdlog_end"][-1]
+
+
+def test_it_burns_cpu_for_documents(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.DOCUMENT_COST, 50.0)
+    before = time.process_time()
+    assert is_good(ask(simulator, session, DOCUMENTS))
+    assert time.process_time() - before >= 0.05
+
+
+def test_it_sends_header_and_body_apart(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.TWO_PACKETS)
+    assert all(is_good(ask(simulator, session, DOCUMENTS)) for _ in range(3))
+
+
+def test_it_makes_the_way_longer_for_one_request_alone(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.faults.add(FaultKind.LATENCY, 0.2, requests=1)
+    for _ in range(2):
+        assert is_good(ask(simulator, session))
+    slow = simulator.requests[0]
+    assert slow.ended_s - slow.began_s >= 0.2
+
+
+def test_it_meets_several_faults_at_once(simulator: Simulator, session: requests.Session) -> None:
+    simulator.faults.add(FaultKind.NOT_A_NUMBER)
+    simulator.faults.add(FaultKind.EMPTY)
+    simulator.faults.add(FaultKind.TWO_PACKETS)
+    assert ask(simulator, session, DOCUMENTS).content == b""

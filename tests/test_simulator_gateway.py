@@ -1,0 +1,224 @@
+"""The simulated gateway relays, does one thing at a time, and guards its control commands with a cookie."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from dqm2.simulator import Simulator, job_document
+from dqm2.simulator.gateway import RELAY_TIMEOUT_S
+
+FILTER_UNIT = "dqmfu-c2b03-45-01"
+OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
+GATEWAY = "dqmrubu-c2a06-03-01"
+ALL_HEADERS = json.dumps({"messages": [json.dumps({"event": "sync_request", "known_rev": None})]})
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """One whose gateway gives a machine less than its 5 s, so that tests needn't wait for them."""
+    with Simulator(tmp_path, relay_timeout_s=0.5) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[requests.Session]:
+    with simulator.session() as session:
+        yield session
+
+
+def redirect(
+    simulator: Simulator, session: requests.Session, host: str, port: int = 9215
+) -> requests.Response:
+    address = f"{simulator.base_url}/redirect?path={host}&port={port}"
+    return session.post(address, data=ALL_HEADERS, timeout=30)
+
+
+def execute(simulator: Simulator, session: requests.Session, cookie: str | None) -> requests.Response:
+    session.headers.pop("Cookie", None)
+    if cookie is not None:
+        session.headers["Cookie"] = cookie
+    address = f"{simulator.base_url}/cr/exe?what=get_dqm_machines"
+    return session.get(address, timeout=30, allow_redirects=False)
+
+
+def test_it_gives_a_machine_five_seconds() -> None:
+    assert RELAY_TIMEOUT_S == 5.0
+
+
+def test_it_relays_with_any_content_type(simulator: Simulator, session: requests.Session) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document())
+    answer = redirect(simulator, session, FILTER_UNIT)
+    assert (answer.status_code, len(answer.json()["messages"])) == (200, 1)
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("dqmfu-c2b99-45-01", 9215),
+        (f"{FILTER_UNIT}.example", 9215),
+        ("", 9215),
+        (FILTER_UNIT, 9216),
+        (GATEWAY, 9215),
+    ],
+)
+def test_it_fails_to_relay_to_nobody_and_to_itself(
+    simulator: Simulator, session: requests.Session, host: str, port: int
+) -> None:
+    answer = redirect(simulator, session, host, port)
+    assert answer.status_code == 500
+    assert "Error: 500 Internal Server Error" in answer.text
+
+
+def test_it_fails_to_relay_to_a_dead_machine_until_that_lives_again(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 500
+    assert redirect(simulator, session, OTHER_FILTER_UNIT).status_code == 200
+    simulator.machine(FILTER_UNIT).is_dead = False
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 200
+
+
+def test_it_fails_to_relay_to_a_machine_that_begins_too_late(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.faults.add("silence", 0.6, machine=FILTER_UNIT, requests=1)
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 500
+    simulator.faults.add("silence", 0.1, machine=FILTER_UNIT, requests=1)
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 200
+
+
+def test_it_fails_to_relay_an_answer_that_takes_too_long_to_make(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.fill(FILTER_UNIT, 1000, small=True)
+    simulator.faults.add("header-cost", 1.0)
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 500
+    simulator.faults.clear()
+    simulator.faults.add("header-cost", 0.01)
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 200
+
+
+def test_it_does_one_thing_at_a_time(simulator: Simulator) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+
+    def ask(path: str) -> None:
+        with simulator.session() as session:
+            if path.startswith("cr/"):
+                session.get(f"{simulator.base_url}/{path}", timeout=30)
+            else:
+                session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
+
+    paths = [f"redirect?path={FILTER_UNIT}&port=9215", "sync_proxy", "cr/exe?what=get_dqm_machines"] * 2
+    threads = [threading.Thread(target=ask, args=[path]) for path in paths]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    answered = sorted(simulator.requests, key=lambda request: request.ended_s)
+    relayed = [request for request in answered if request.path.endswith("/redirect")]
+    first, second = relayed
+    # The second relay can't have begun to wait before the first had waited in full.
+    assert second.ended_s - first.ended_s >= 0.5
+    assert len(answered) == len(paths)
+
+
+@pytest.mark.parametrize("path", ["sync_proxy", f"redirect?path={FILTER_UNIT}&port=9215"])
+def test_it_needs_no_cookie_for_reading(simulator: Simulator, session: requests.Session, path: str) -> None:
+    del session.headers["Cookie"]
+    answer = session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
+    assert answer.json() == {"messages": []}
+
+
+def test_it_takes_the_right_cookie(simulator: Simulator, session: requests.Session) -> None:
+    cookie = f"other=1; selenium-secret-secret={simulator.secret}"
+    assert execute(simulator, session, cookie).status_code == 200
+
+
+def test_it_does_not_look_behind_an_equals_sign(simulator: Simulator, session: requests.Session) -> None:
+    assert execute(simulator, session, f"selenium-secret-secret={simulator.secret}=1").status_code == 200
+
+
+@pytest.mark.parametrize("value", ["wrong", ""])
+def test_it_sends_a_wrong_cookie_to_cmsweb(
+    simulator: Simulator, session: requests.Session, value: str
+) -> None:
+    answer = execute(simulator, session, f"selenium-secret-secret={value}")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "https://cmsweb.cern.ch/"
+
+
+@pytest.mark.parametrize("cookie", [None, "other=1"])
+def test_it_fails_without_a_cookie(
+    simulator: Simulator, session: requests.Session, cookie: str | None
+) -> None:
+    assert execute(simulator, session, cookie).status_code == 500
+
+
+@pytest.mark.parametrize("secret", ["half=other", "half;other"])
+def test_it_never_takes_a_secret_with_an_equals_sign_or_a_semicolon(tmp_path: Path, secret: str) -> None:
+    with Simulator(tmp_path, secret=secret) as simulator, simulator.session() as session:
+        assert execute(simulator, session, f"selenium-secret-secret={secret}").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/dqm/dqm-square-origin/sync_proxy", 405),
+        ("GET", f"/dqm/dqm-square-origin/redirect?path={FILTER_UNIT}&port=9215", 405),
+        ("POST", "/dqm/dqm-square-origin/cr/exe?what=get_dqm_machines", 405),
+        ("GET", "/dqm/dqm-square-origin/", 404),
+        ("GET", "/", 404),
+    ],
+)
+def test_it_has_no_other_routes(
+    simulator: Simulator, session: requests.Session, method: str, path: str, status: int
+) -> None:
+    origin = simulator.base_url.removesuffix("/dqm/dqm-square-origin")
+    assert session.request(method, f"{origin}{path}", timeout=30).status_code == status
+
+
+def test_it_answers_for_the_front_end_while_it_is_dead(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.machine(GATEWAY).is_dead = True
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 503
+
+
+def test_it_starts_again_on_its_port_with_its_documents(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path)
+    with simulator:
+        port = simulator.port
+        simulator.machine(FILTER_UNIT).upload(job_document())
+    with pytest.raises(requests.ConnectionError), simulator.session() as session:
+        redirect(simulator, session, FILTER_UNIT)
+    with simulator, simulator.session() as session:
+        assert simulator.port == port
+        assert len(redirect(simulator, session, FILTER_UNIT).json()["messages"]) == 1
+
+
+def test_it_shows_an_expired_certificate_when_told_to(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.present_certificate(expired=True)
+    with pytest.raises(requests.exceptions.SSLError, match="expired"):
+        redirect(simulator, session, FILTER_UNIT)
+    simulator.present_certificate(expired=False)
+    assert redirect(simulator, session, FILTER_UNIT).status_code == 200
+
+
+def test_it_tells_a_renewed_client_certificate_from_the_old(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    redirect(simulator, session, FILTER_UNIT)
+    simulator.authority.renew_client()
+    with simulator.session() as renewed:
+        redirect(simulator, renewed, FILTER_UNIT)
+    old, new = (request.client_serial for request in simulator.requests)
+    assert None not in (old, new)
+    assert old != new
