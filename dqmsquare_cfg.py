@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _RUN_KEY = re.compile(r"[a-z0-9_]{1,40}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
+_USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _SECRET_MIN_LENGTH = 16
 # The gateway's answer to this question keeps it busy: protocol, "get_cluster_status".
 _STATUS_MIN_S = 30
@@ -68,6 +70,11 @@ class Settings:
     server_grid_key_path: Path
     dqm_fff_secret: str = field(repr=False)
     dqm_cr_usernames: Mapping[str, str] = field(repr=False)
+    cr_enabled: bool
+    cr_production: bool
+    cmsweb_hmac_path: Path | None
+    cr_allowed_logins: tuple[str, ...]
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     grabber_sleep_time_info: float
     grabber_sleep_time_status: float
     grabber_debug: bool
@@ -273,7 +280,7 @@ def _users(text: str) -> Mapping[str, str]:
             raise BadValue(
                 f"has an entry without user or password (number {number}); accepted: user:password"
             )
-        if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", user):
+        if not _USER.fullmatch(user):
             raise BadValue(
                 f"has a user name with other characters than A-Z a-z 0-9 . _ @ - (number {number})"
             )
@@ -283,6 +290,29 @@ def _users(text: str) -> Mapping[str, str]:
             raise BadValue(f"names a user twice (number {number})")
         users[user] = password
     return users
+
+
+def _optional_file(text: str) -> Path | None:
+    return _file(text) if text else None
+
+
+def _logins(text: str) -> tuple[str, ...]:
+    logins = [login.strip() for login in text.split(",") if login.strip()]
+    if bad := [login for login in logins if not _USER.fullmatch(login)]:
+        raise BadValue(f"holds {bad[0]!r}; accepted: logins of A-Z a-z 0-9 . _ @ - separated by commas")
+    return tuple(dict.fromkeys(logins))
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    networks: list[IPv4Network | IPv6Network] = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        try:
+            networks.append(ip_network(part))
+        except ValueError:
+            raise BadValue(
+                f"holds {part!r}; accepted: addresses or networks (10.0.0.0/8) separated by commas"
+            ) from None
+    return tuple(dict.fromkeys(networks))
 
 
 def _per_environment(development: str | None, elsewhere: str | None) -> Callable[[str], str | None]:
@@ -330,6 +360,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SERVER_GRID_KEY_PATH", "its key", _file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
     Setting("DQM_FFF_SECRET", "the secret cookie that DQM² wants", _cookie_secret, _everywhere(None), is_secret=True),
     Setting("DQM_CR_USERNAMES", "who may enter the Control Room: `user:password`, several by commas; a password may be a `scrypt:` or `pbkdf2:` hash; empty: nobody", _users, _everywhere(""), is_secret=True),
+    Setting("CR_ENABLED", "whether there is a Control Room", _boolean, _everywhere("true")),
+    Setting("CR_PRODUCTION", "whether the Control Room may change the production cluster", _boolean, _everywhere("true")),
+    Setting("CMSWEB_HMAC_PATH", "file of the key by which CMSWEB's front end signs who a visitor is; empty: its headers are not heeded", _optional_file, _everywhere("")),
+    Setting("CR_ALLOWED_LOGINS", "CMSWEB logins that enter the Control Room with no further password, by commas; needs `CMSWEB_HMAC_PATH`", _logins, _everywhere("")),
+    Setting("TRUSTED_PROXIES", "addresses or networks of the proxies whose `X-Forwarded-For` is believed, by commas", _networks, _everywhere("")),
     Setting("GRABBER_SLEEP_TIME_INFO", "pause between two polls of the machines (s)", partial(_seconds, least=0.1, most=3600), _everywhere("2")),
     Setting("GRABBER_SLEEP_TIME_STATUS", "pause between two questions for the cluster's status (s)", partial(_seconds, least=_STATUS_MIN_S, most=86400), _everywhere("60")),
     Setting("GRABBER_DEBUG", "log the grabbers' details", _boolean, _everywhere("false")),
@@ -417,6 +452,8 @@ def _value(setting: Setting, given: Mapping[str, str], env: str) -> Any:
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if values.get("postgres_production_db_name", 0) == values.get("postgres_playback_db_name", 1):
         return ["POSTGRES_PLAYBACK_DB_NAME is the production cluster's database too; each needs its own"]
+    if values.get("cr_allowed_logins") and values.get("cmsweb_hmac_path", 0) is None:
+        return ["CR_ALLOWED_LOGINS is of no use without CMSWEB_HMAC_PATH, by which logins are proved"]
     production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
     if both := set(production) & set(playback):
         return [f"FFF_PLAYBACK_MACHINES holds {min(both)!r}, which FFF_PRODUCTION_MACHINES holds too"]
