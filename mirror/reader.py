@@ -1,6 +1,6 @@
 """What pages and the API read: the mirror as it is, job states computed, everything in dataclasses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +21,8 @@ from mirror.states import JobFacts, JobState
 
 # Rows that a range of runs brings over at a time, so that its memory is bounded.
 _ROWS_AT_A_TIME = 2000
+# What a range of runs may take (s), however many they are, where the server limits others to less.
+_WIDE: Mapping[str, Any] = {"answer_within_s": 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ class MirrorReader:
         """The names of the clients of the runs from `first` to `last`, sorted."""
         statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run.between(first, last))
         with self._database.connect() as connection:
-            return sorted(map(client_name, connection.scalars(statement)))
+            return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE)))
 
     def clients_before(self, run: int, run_key: str) -> frozenset[str]:
         """The clients, by tag, of the last run before `run` with this run key: what `run` should have too."""
@@ -419,7 +421,7 @@ class MirrorReader:
     @contextmanager
     def _streaming(self) -> Iterator[sa.Connection]:
         with self._database.connect() as connection:
-            yield connection.execution_options(stream_results=True, yield_per=_ROWS_AT_A_TIME)
+            yield connection.execution_options(stream_results=True, yield_per=_ROWS_AT_A_TIME, **_WIDE)
 
 
 def _jobs(*more: sa.FromClause) -> sa.Select[Any]:

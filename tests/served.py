@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +105,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def _wait_until_up(server: ServerProcess) -> None:
-    deadline = time.monotonic() + _STARTED_WITHIN_S
-    while not server.is_up():
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"the server did not come up:\n{server.logged()}")
+def until(holds: Callable[[], object], *, within_s: float = _STARTED_WITHIN_S) -> None:
+    """Waits until a condition holds. Raises AssertionError if it doesn't in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come to hold within {within_s:.0f} s")
         time.sleep(0.05)
+
+
+def _wait_until_up(server: ServerProcess) -> None:
+    until(lambda: server.is_up() or server.process.poll() is not None)
+    assert server.process.poll() is None, server.logged()

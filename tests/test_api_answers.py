@@ -248,7 +248,9 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
 
     assert sorted(rows) == rows
     assert sorted(row[0] for row in rows) == sorted(map(playback.label, hosts))
-    expected = {playback.label(host): [True, None, round(checked_at.timestamp())] for host in hosts}
+    expected: dict[str, list[Any]] = {
+        playback.label(host): [True, None, round(checked_at.timestamp())] for host in hosts
+    }
     expected[playback.label(hosts[-1])][:2] = [False, "gaierror(-2, 'Name or service not known')"]
     assert {row[0]: row[1:] for row in rows} == expected
     assert ask(client, "get_cluster_status", cluster="production") == []

@@ -20,6 +20,7 @@ import logs
 from dqmsquare_cfg import Settings
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
+from web import deadlines
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ClusterDatabase:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.cluster = cluster
         engine = db.engine(settings, cluster, "server", pool_size=settings.server_threads)
+        deadlines.limit(engine)
         sa.event.listen(engine, "handle_error", self._notice)
         self._reader = MirrorReader(engine, timedelta(seconds=settings.stuck_after_s))
         self._on_too_new: OnTooNew | None = None
@@ -84,7 +86,10 @@ class ClusterDatabase:
     def _notice(self, context: sa.engine.ExceptionContext) -> None:
         """Turns what the driver raises into DatabaseAway where it says that the database is not to be had."""
         error = context.original_exception
-        if context.is_pre_ping or not isinstance(error, psycopg2.Error):
+        # A kept connection that was cut is replaced by a new one, but one that hangs would only be followed
+        # by another.
+        is_replaced = context.is_pre_ping and not isinstance(error, deadlines.TimedOut)
+        if is_replaced or not isinstance(error, psycopg2.Error):
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
             raise DatabaseAway(f"The database of the {self.cluster} cluster took too long.") from error

@@ -24,7 +24,7 @@ from prometheus_client import multiprocess
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Settings
-from web import clusters, metrics
+from web import clusters, deadlines, metrics
 from web.clusters import DatabaseAway
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class _Server(BaseApplication):
 
     def load(self) -> "WSGIApplication":  # type: ignore[override]
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
+        deadlines.enforce()
         app = self._make_app()
         for database in clusters.databases(app).values():
             database.on_too_new(_end)
