@@ -1,5 +1,6 @@
 """A job's own page `/job/<id>`: what is known of it, its memory and events, its log."""
 
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -8,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 from mirror.reader import JobDetails
 from mirror.records import Cluster
-from web import clusters, queries
+from web import clusters, freshness, queries
 from web.answers import conditional
 from web.log_lines import Severity, first_lines, log_lines
 from web.log_text import whole
@@ -20,7 +21,8 @@ room = Blueprint("job", __name__, url_prefix="/job")
 def page(job: UUID) -> Response:
     """The page of a job, whole."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
-    return conditional(_rendered("job/page.html", cluster, _details(cluster, job)))
+    fresh = freshness.of_cluster(cluster)
+    return conditional(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
 
 
 @room.get("/<uuid:job>/part")
@@ -32,7 +34,7 @@ def part(job: UUID) -> Response:
 
 @room.get("/<uuid:job>/series")
 def series(job: UUID) -> Response:
-    """Memory over time and events by lumisection, JSON: columns of equal length for each of the two graphs."""
+    """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
     details = _details(queries.cluster(default=Cluster.PRODUCTION), job)
     memory, events = details.memory, details.events
     columns = {
@@ -59,7 +61,7 @@ def _details(cluster: Cluster, job: UUID) -> JobDetails:
     return details
 
 
-def _rendered(template: str, cluster: Cluster, details: JobDetails) -> str:
+def _rendered(template: str, cluster: Cluster, details: JobDetails, **more: Any) -> str:
     lines = log_lines(details.log)
     return render_template(
         template,
@@ -69,4 +71,5 @@ def _rendered(template: str, cluster: Cluster, details: JobDetails) -> str:
         lines=lines,
         warnings=first_lines(lines, Severity.WARNING),
         errors=first_lines(lines, Severity.ERROR),
+        **more,
     )

@@ -5,16 +5,14 @@ as the page is open; one that has not changed is answered 304. What a part holds
 ages are computed in the browser, against the server's clock.
 """
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, render_template
 
 from mirror.records import Cluster
-from web import clusters, delivery_graph, live_run, queries, view
+from web import clusters, delivery_graph, freshness, live_run, queries, view
 from web.answers import conditional
 from web.job_table import ClientState, Column
-from web.staleness import broken_links, is_old
 
 room = Blueprint("live", __name__)
 
@@ -23,22 +21,14 @@ room = Blueprint("live", __name__)
 def page() -> Response:
     """The page of a run, whole: what it says holds without any script."""
     asked = view.of_request()
-    return conditional(
-        render_template("live/page.html", cluster=asked.cluster, **_run(asked), **_freshness(asked.cluster))
-    )
+    shown = {**_run(asked), **freshness.of_cluster(asked.cluster)}
+    return conditional(render_template("live/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/live/run")
 def run_part() -> Response:
     """The run's summary and its jobs."""
     return conditional(render_template("live/_run.html", **_run(view.of_request())))
-
-
-@room.get("/live/freshness")
-def freshness_part() -> Response:
-    """How fresh the mirror is, with a banner for each link that is broken."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
-    return conditional(render_template("live/_freshness.html", cluster=cluster, **_freshness(cluster)))
 
 
 @room.get("/live/delivery")
@@ -53,14 +43,3 @@ def delivery() -> Response:
 def _run(asked: view.View) -> dict[str, Any]:
     reader = clusters.reader(asked.cluster)
     return {"live": live_run.read(reader, asked), "Column": Column, "ClientState": ClientState}
-
-
-def _freshness(cluster: Cluster) -> dict[str, Any]:
-    freshness = clusters.reader(cluster).freshness()
-    now = datetime.now(UTC)
-    warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
-    return {
-        "freshness": freshness,
-        "broken": broken_links(freshness, now, warn_after),
-        "is_old": lambda link: is_old(link, now - warn_after),
-    }

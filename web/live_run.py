@@ -45,6 +45,11 @@ class LiveRun:
         return sum(number for state, number in self.counts.items() if state.is_problem)
 
     @property
+    def behind(self) -> int:
+        """How many clients run, but far behind the newest lumisection."""
+        return sum(row.is_behind for row in self.rows)
+
+    @property
     def shown(self) -> int:
         """How many clients pass the filter."""
         return sum(map(self.shows, self.rows))

@@ -84,6 +84,7 @@ def init_app(app: Flask) -> None:
         clock=clock,
         day=day,
         moment=moment,
+        minute=minute,
         exit_code=exit_code,
         skipped=skipped,
         last_lines=last_lines,
@@ -157,6 +158,11 @@ def day(at: datetime) -> str:
 def moment(at: datetime) -> str:
     """Day and time with the zone's name, e.g. `15 Sep 2022 13:05:12 CEST`."""
     return f"{at.astimezone(ZONE):%d %b %Y %H:%M:%S %Z}"
+
+
+def minute(at: datetime) -> str:
+    """Day and minute, e.g. `15 Sep 13:05 CEST`: where little room is, and the whole time is at hand."""
+    return f"{at.astimezone(ZONE):%d %b %H:%M %Z}"
 
 
 def exit_code(code: int) -> ExitCode:

@@ -132,9 +132,11 @@ function showValues(graph) {
   const isOn = at !== null && at !== undefined && graph.cursor.left >= 0;
   section.querySelector("#cursor-ls").textContent = isOn ? `LS ${lumisections[at]}` : "";
   streams.forEach((stream, n) => {
-    const [delay, events] = legend.children[n].querySelectorAll("output");
-    delay.textContent = isOn ? worded(delays(stream)[at], " s") : "";
-    events.textContent = isOn ? worded(stream.events[at], "") : "";
+    const entry = legend.children[n];
+    const [delay, events] = entry.querySelectorAll("output");
+    const isTold = isOn && entry.getAttribute("aria-pressed") === "true";
+    delay.textContent = isTold ? worded(delays(stream)[at], " s") : "";
+    events.textContent = isTold ? worded(stream.events[at], "") : "";
   });
 }
 

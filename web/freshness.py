@@ -1,0 +1,32 @@
+"""How fresh a cluster's mirror is: the part that every page has at its top."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template
+
+from mirror.records import Cluster
+from web import clusters, queries
+from web.answers import conditional
+from web.staleness import broken_links, is_old
+
+room = Blueprint("freshness", __name__)
+
+
+@room.get("/live/freshness")
+def part() -> Response:
+    """When each machine was last mirrored, and a banner for each link that is broken."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
+
+
+def of_cluster(cluster: Cluster) -> dict[str, Any]:
+    """What the part's template shows."""
+    freshness = clusters.reader(cluster).freshness()
+    now = datetime.now(UTC)
+    warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
+    return {
+        "freshness": freshness,
+        "broken": broken_links(freshness, now, warn_after),
+        "is_old": lambda link: is_old(link, now - warn_after),
+    }
