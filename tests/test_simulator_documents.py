@@ -1,0 +1,169 @@
+"""The simulator's documents have the shapes of DQM²'s, with everything in them that may not leave P5."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from dqm2.simulator import (
+    Document,
+    Simulator,
+    diskspace_document,
+    files_document,
+    job_document,
+    playback_document,
+    stats_document,
+    stream,
+)
+from dqm2.simulator.sensitive import Sensitive
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
+    """The jobs of a past and of a run that goes on."""
+    simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=3, now=NOW)
+    simulator.world.next_run("production")
+    simulator.world.advance(600)
+    return [
+        document
+        for machine in simulator.site.machines
+        for document in machine.documents().values()
+        if document["type"] == "dqm-source-state"
+    ]
+
+
+def test_it_names_a_job_s_document_after_run_host_and_process(jobs: list[Document]) -> None:
+    for job in jobs:
+        assert job["_id"] == (
+            f"dqm-source-state-run{job['run']:06d}-host{job['hostname']}-pid{job['pid']:06d}"
+        )
+
+
+def test_it_has_what_the_job_itself_reports_as_text(jobs: list[Document]) -> None:
+    for job in jobs:
+        for name in ("events_total", "events_rate", "cmssw_run", "cmssw_lumi", "fi_state"):
+            assert isinstance(job.get(name, ""), str)
+        for entry in job["extra"]["lumi_stats"].values():
+            assert all(isinstance(value, str) for value in entry.values())
+        for name in ("run", "pid"):
+            assert isinstance(job[name], int)
+        assert isinstance(job.get("exit_code", 0), int)
+
+
+def test_it_gives_memory_in_pages_by_report(jobs: list[Document]) -> None:
+    for job in jobs:
+        at, newest = list(job["extra"]["mem_info"].items())[-1]
+        assert float(at) == pytest.approx(job["timestamp"], abs=1e-5)
+        size, resident, *rest = map(int, newest.split())
+        assert size > resident > 0
+        assert len(rest) == 5
+        assert job["extra"]["ps_info"]["VmRSS"].endswith(" kB")
+        assert int(job["extra"]["ps_info"]["VmRSS"].split()[0]) // 4 == resident
+
+
+def test_it_has_the_newest_entry_of_a_lumisection_last(jobs: list[Document]) -> None:
+    several = 0
+    for job in jobs:
+        entries = list(job["extra"]["lumi_stats"].items())
+        assert [float(at) for at, _ in entries] == sorted(float(at) for at, _ in entries)
+        newest = {entry["n"]: int(entry["nevents"]) for _, entry in entries}
+        several += len(entries) - len(newest)
+        if job.get("cmssw_run", "0") != "0":
+            assert sum(newest.values()) == int(job["events_total"])
+    assert several > 0
+
+
+def test_it_tells_the_fate_of_each_lumisection_s_input(jobs: list[Document]) -> None:
+    fates = {fate for job in jobs for fate in job["extra"]["lumi_seen"].values()}
+    assert fates == {
+        "open: file iterator",
+        "close: eof",
+        "close: ok",
+        "skipped: timeout",
+        "skipped: fast-forward to the latest lumi",
+    }
+
+
+def test_it_keeps_head_and_tail_of_a_log_within_bounds(jobs: list[Document]) -> None:
+    whole = [job for job in jobs if isinstance(job["extra"]["stdlog_end"], list)]
+    for job in whole:
+        for name in ("stdlog_start", "stdlog_end"):
+            lines = job["extra"][name]
+            assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
+            assert len(lines) <= 256
+            assert sum(map(len, lines)) < 17_000
+        assert job["extra"]["stdlog_start"][0].startswith("-- starting process: ['cmsRun', '/")
+        if "exit_code" in job:
+            assert job["extra"]["stdlog_end"][-1] == f"-- process exit: {job['exit_code']} --\n"
+
+
+def test_it_weighs_about_what_the_originals_do(jobs: list[Document]) -> None:
+    finished = sorted(len(json.dumps(job)) for job in jobs if job.get("exit_code") == 0)
+    assert 38_000 < finished[len(finished) // 2] < 52_000
+
+
+def test_it_sends_some_logs_as_old_monitors_do(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, history=5, now=NOW)
+    logs = [
+        document["extra"]["stdlog_end"]
+        for machine in simulator.site.machines
+        for document in machine.documents().values()
+        if document["type"] == "dqm-source-state"
+    ]
+    texts = [log for log in logs if isinstance(log, str)]
+    in_texts = [text for text in texts if text.startswith('["')]
+    assert all(isinstance(json.loads(text), list) for text in in_texts)
+    assert 0 < len(in_texts) < len(texts) < len(logs) / 5
+
+
+def test_it_sprinkles_all_that_may_not_leave(jobs: list[Document]) -> None:
+    logs = "".join(
+        "".join(job["extra"]["stdlog_start"]) + "".join(job["extra"]["stdlog_end"]) for job in jobs
+    )
+    missing = [value for value in Sensitive(1).values if value not in logs]
+    assert missing == []
+    assert all("DQM_FFF_SECRET" in job["extra"]["environ"] for job in jobs)
+
+
+def test_it_makes_up_other_secrets_from_another_seed() -> None:
+    assert Sensitive(1).values == Sensitive(1).values
+    assert set(Sensitive(1).values) & set(Sensitive(2).values) == set(Sensitive(1).hosts)
+
+
+def test_it_gives_something_away_in_each_such_line() -> None:
+    sensitive = Sensitive(1)
+    rng = random.Random(1)
+    for _ in range(200):
+        lines = sensitive.lines(rng)
+        assert all(line.endswith("\n") for line in lines)
+
+
+def test_it_builds_documents_with_one_field_changed() -> None:
+    job = job_document(
+        exit_code=-9, extra={"environ": {}}, without=["events_rate", "cmssw_lumi"], events_total=17
+    )
+    assert (job["exit_code"], job["events_total"], job["extra"]["environ"]) == (-9, 17, {})
+    assert "events_rate" not in job
+    assert "cmssw_lumi" not in job
+    assert "exit_code" not in job_document()
+    assert files_document(streams={"x": stream([1], [2.0])})["extra"]["streams"]["x"]["lumis"] == [1]
+    assert stats_document(extra={"meminfo": {}})["extra"]["meminfo"] == {}
+    assert diskspace_document(total_bytes=-1, file_count=None)["disk_free"] == -1
+    assert "ls" not in playback_document(lumisection=None)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_it_fills_machines_by_the_thousand(tmp_path: Path, *, small: bool) -> None:
+    simulator = Simulator(tmp_path)
+    simulator.fill("dqmfu-c2b03-45-01", 1000, small=small)
+    simulator.fill("dqmfu-c2b03-45-01", 500, small=small)
+    machine = simulator.machine("dqmfu-c2b03-45-01")
+    headers = machine.headers()
+    assert [header["_rev"] for header in headers] == list(range(1, 1501))
+    [stored] = machine.pick([headers[700]["_id"]])
+    document = stored.document()
+    assert {name: document[name] for name in headers[700]} == headers[700]
+    assert (len(json.dumps(document)) < 8_000) == small

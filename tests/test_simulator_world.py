@@ -1,0 +1,334 @@
+"""The simulated clusters have a past and a present: runs follow each other, jobs report, end and fail."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dqm2.simulator import Document, Simulator
+from dqm2.simulator.plans import PlaybackConfiguration
+from mirror.records import LUMISECTION_S, Cluster
+
+NOW = 1_800_000_000.0
+CLIENTS = (
+    "beam",
+    "beamhlt",
+    "ecalcalib",
+    "hlt_dqm_clientPB-live",
+    "visualization-live-secondInstance",
+    "csc",
+)
+FILTER_UNIT = "dqmfu-c2b03-45-01"
+BUILDER_UNIT = "dqmrubu-c2a06-01-01"
+PLAYBACK_BUILDER_UNIT = "dqmrubu-c2a06-03-01"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Simulator:
+    """A simulator at a time of its own, empty; it needn't be served."""
+    return Simulator(tmp_path, clients=CLIENTS, now=NOW, run_length=(40, 40))
+
+
+def documents(
+    simulator: Simulator, kind: str = "dqm-source-state", cluster: str = "production", **fields: Any
+) -> list[Document]:
+    return [
+        document
+        for machine in simulator.site.machines_of(Cluster(cluster))
+        for stored in machine.stored()
+        if stored.header.type == kind and fields.items() <= (document := stored.document()).items()
+    ]
+
+
+def job(simulator: Simulator, client: str) -> Document:
+    """The newest document of a client's jobs."""
+    found = documents(simulator, tag=f"{client}_dqm_sourceclient-live")
+    return max(found, key=lambda document: document["timestamp"])
+
+
+def advance_lumisections(simulator: Simulator, count: float) -> None:
+    simulator.world.advance(count * LUMISECTION_S)
+
+
+def test_it_is_empty_and_stands_still_by_default(world: Simulator) -> None:
+    world.world.advance(3600)
+    assert [machine.highest_revision for machine in world.site.machines] == [0] * 6
+
+
+@pytest.mark.parametrize("cluster", list(Cluster))
+def test_it_has_a_past(tmp_path: Path, cluster: Cluster) -> None:
+    simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
+    jobs = documents(simulator, cluster=cluster)
+    runs = sorted({document["run"] for document in jobs})
+    assert len(runs) == 25
+    assert len(jobs) >= 25 * len(CLIENTS)
+    assert len(documents(simulator, "dqm-files", cluster)) == 25
+    assert len(documents(simulator, "dqm-playback", cluster)) == (25 if cluster is Cluster.PLAYBACK else 0)
+    assert len(documents(simulator, "dqm-stats", cluster)) == 3
+    times = [document["timestamp"] for document in jobs]
+    assert max(times) < NOW
+    assert NOW - min(times) > 86_400
+    codes = {document.get("exit_code") for document in jobs}
+    assert {0, -9, None} < codes
+    assert any(code > 0 for code in codes if code is not None)
+
+
+def test_it_has_the_same_past_from_the_same_seed(tmp_path: Path) -> None:
+    def past(seed: int) -> str:
+        simulator = Simulator(tmp_path, history=1, seed=seed, now=NOW, clients=CLIENTS)
+        return json.dumps([machine.documents() for machine in simulator.site.machines])
+
+    assert past(1) == past(1)
+    assert past(1) != past(2)
+
+
+def test_it_writes_the_same_document_each_time(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 10)
+    before = [machine.documents() for machine in world.site.machines]
+    assert [machine.documents() for machine in world.site.machines] == before
+
+
+def test_it_spreads_a_run_s_jobs_over_the_filter_units(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    hosts = [document["hostname"] for document in documents(world)]
+    assert sorted(hosts) == ["dqmfu-c2b03-45-01"] * 3 + ["dqmfu-c2b04-45-01"] * 3
+
+
+def test_it_has_jobs_that_report_every_half_minute(world: Simulator) -> None:
+    world.world.next_run("production")
+    machine = world.machine(FILTER_UNIT)
+    world.world.advance(35)
+    before = job(world, "beam")
+    highest = machine.highest_revision
+    world.world.advance(30)
+    after = job(world, "beam")
+    assert after["_id"] == before["_id"]
+    assert after["_rev"] > highest
+    assert after["timestamp"] - before["timestamp"] == pytest.approx(30.0)
+    assert len(after["extra"]["mem_info"]) == len(before["extra"]["mem_info"]) + 1
+
+
+def test_it_goes_from_lumisection_to_lumisection(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 10)
+    early = job(world, "csc")
+    advance_lumisections(world, 10)
+    late = job(world, "csc")
+    assert 8 <= int(early["cmssw_lumi"]) <= 10
+    assert int(late["cmssw_lumi"]) - int(early["cmssw_lumi"]) in (9, 10, 11)
+    assert int(late["events_total"]) > int(early["events_total"])
+    assert "exit_code" not in late
+
+
+def test_it_goes_on_with_the_next_run_after_the_last_lumisection(world: Simulator) -> None:
+    first = world.world.next_run("production")
+    advance_lumisections(world, 42)
+    assert world.world.run("production") is None
+    ended = {document.get("exit_code") for document in documents(world)}
+    assert 0 in ended
+    advance_lumisections(world, 10)
+    second = world.world.run("production")
+    assert second is not None
+    assert second.number > first.number
+    assert {document["run"] for document in documents(world)} == {first.number, second.number}
+    assert all(document["timestamp"] <= world.world.now for document in documents(world))
+
+
+def test_it_lets_a_job_crash(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    world.world.crash("production", "beam", -11)
+    crashed = job(world, "beam")
+    assert (crashed["exit_code"], crashed["timestamp"]) == (-11, world.world.now)
+    assert "segmentation violation" in "".join(crashed["extra"]["stdlog_end"])
+    assert crashed["extra"]["stdlog_end"][-1] == "-- process exit: -11 --\n"
+    with pytest.raises(LookupError, match="beam"):
+        world.world.crash("production", "beam")
+
+
+def test_it_lets_a_job_finish_early(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    world.world.finish("production", "beam")
+    assert job(world, "beam")["exit_code"] == 0
+
+
+def test_it_lets_a_job_hang_until_the_run_is_over(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    world.world.hang("production", "beam")
+    hung_at = world.world.now
+    advance_lumisections(world, 30)
+    assert job(world, "beam")["timestamp"] <= hung_at
+    assert job(world, "csc")["timestamp"] > hung_at
+    advance_lumisections(world, 8)
+    assert job(world, "beam")["exit_code"] == -9
+
+
+def test_it_lets_a_job_stand_still_and_report(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    world.world.stand_still("production", "beam")
+    advance_lumisections(world, 3)
+    before = job(world, "beam")
+    advance_lumisections(world, 20)
+    after = job(world, "beam")
+    assert after["timestamp"] > before["timestamp"]
+    assert after["cmssw_lumi"] == before["cmssw_lumi"]
+    assert "Waiting for the next event" in after["extra"]["stdlog_end"][-1]
+
+
+def test_it_lets_a_job_vanish_with_its_monitor(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 5)
+    before = job(world, "beam")
+    world.world.vanish("production", "beam")
+    advance_lumisections(world, 100)
+    [vanished] = documents(world, _id=before["_id"])
+    assert vanished == before
+    assert "exit_code" not in vanished
+
+
+def test_it_starts_another_job_of_a_client_where_the_run_is(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 10)
+    world.world.crash("production", "csc", 65)
+    world.world.start_another("production", "csc")
+    advance_lumisections(world, 4)
+    first, second = documents(world, tag="csc_dqm_sourceclient-live")
+    assert first["pid"] != second["pid"]
+    assert first["exit_code"] == 65
+    assert second["extra"]["lumi_seen"]["lumi000001"] == "skipped: fast-forward to the latest lumi"
+    assert "exit_code" not in second
+
+
+def test_it_restarts_clients_that_crash_by_themselves(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
+    by_client: dict[tuple[int, str], list[Document]] = {}
+    for document in documents(simulator):
+        by_client.setdefault((document["run"], document["tag"]), []).append(document)
+    restarted = [jobs for jobs in by_client.values() if len(jobs) > 1]
+    assert restarted
+    assert all(any(job.get("exit_code", 0) > 0 for job in jobs) for jobs in restarted)
+
+
+def test_it_tells_of_files_for_the_last_five_runs(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, history=7, now=NOW, clients=["beam"], run_length=(40, 40))
+    simulator.world.next_run("production")
+    before = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
+    simulator.world.advance(106)
+    after = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
+    told_again = [run for run in sorted(after) if after[run] != before.get(run)]
+    assert told_again == sorted(after)[-5:]
+
+
+def test_it_tells_of_streams_with_delays(world: Simulator) -> None:
+    world.world.next_run("production")
+    advance_lumisections(world, 20)
+    [document] = documents(world, "dqm-files")
+    extra = document["extra"]
+    assert len(extra["streams"]) == 10
+    assert "streamDQM_sm-c2a11-43-01" in extra["streams"]
+    for stream in extra["streams"].values():
+        assert len({len(entries) for entries in stream.values()}) == 1
+        delays = [
+            mtime - extra["global_start"] - extra["lumi"] - (lumisection - 1) * extra["lumi"]
+            for lumisection, mtime in zip(stream["lumis"], stream["mtimes"], strict=True)
+        ]
+        assert all(0 < delay < 5 * 31 for delay in delays)
+        assert max(stream["mtimes"]) <= document["timestamp"]
+
+
+def test_it_has_no_start_of_a_run_before_its_first_file(world: Simulator) -> None:
+    world.world.next_run("production")
+    [document] = documents(world, "dqm-files")
+    assert document["extra"]["global_start"] is None
+
+
+def test_it_tells_of_the_playback_with_each_lumisection(world: Simulator) -> None:
+    world.world.configure_playback(PlaybackConfiguration("run300576", "hi_run", 12))
+    world.world.next_run("playback")
+    [playback] = documents(world, "dqm-playback", "playback")
+    assert "ls" not in playback
+    assert (playback["state"], playback["config"]["number_of_ls"]) == ("running", 12)
+    assert playback["config"]["source"].rstrip("/").endswith("/run300576")
+    seen: list[int] = []
+    for _ in range(11):
+        advance_lumisections(world, 1)
+        [playback] = documents(world, "dqm-playback", "playback")
+        seen.append(playback["ls"])
+    assert seen == list(range(1, 12))
+    advance_lumisections(world, 1)
+    [playback] = documents(world, "dqm-playback", "playback")
+    assert (playback["state"], playback["ls"]) == ("eor", 12)
+
+
+@pytest.mark.parametrize(
+    ("host", "kind", "every_s"),
+    [(FILTER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-diskspace", 30)],
+)
+def test_it_tells_of_machines_in_their_rhythm(world: Simulator, host: str, kind: str, every_s: float) -> None:
+    world.world.next_run("production")
+
+    def told_at() -> float:
+        [document] = documents(world, kind, hostname=host)
+        return float(document["timestamp"])
+
+    first = told_at()
+    world.world.advance(every_s + 1)
+    assert told_at() - first == pytest.approx(every_s)
+
+
+def test_it_goes_faster_but_keeps_to_the_clock(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, clients=CLIENTS, speed=10, now=NOW, run_length=(40, 40))
+    simulator.world.next_run("production")
+    simulator.world.advance(10 * LUMISECTION_S / 10)
+    newest = job(simulator, "csc")
+    assert 8 <= int(newest["cmssw_lumi"]) <= 10
+    assert NOW < newest["timestamp"] <= NOW + LUMISECTION_S
+    [files] = documents(simulator, "dqm-files")
+    assert files["extra"]["lumi"] == pytest.approx(LUMISECTION_S / 10)
+
+
+def test_it_writes_each_machine_s_own_clock(tmp_path: Path) -> None:
+    simulator = Simulator(
+        tmp_path, clients=CLIENTS, now=NOW, run_length=(40, 40), clock_offsets_s={FILTER_UNIT: 3600.0}
+    )
+    simulator.world.next_run("production")
+    advance_lumisections(simulator, 10)
+    ahead = [document for document in documents(simulator) if document["hostname"] == FILTER_UNIT]
+    right = [document for document in documents(simulator) if document["hostname"] != FILTER_UNIT]
+    now = simulator.world.now
+    assert all(now + 3600 - 35 <= document["timestamp"] <= now + 3600 for document in ahead)
+    assert all(now - 35 <= document["timestamp"] <= now for document in right)
+    assert {int(document["cmssw_lumi"]) for document in ahead + right} <= {0, 8, 9, 10}
+
+
+def test_it_forgets_the_documents_of_old_runs(tmp_path: Path) -> None:
+    simulator = Simulator(tmp_path, history=120, now=NOW, clients=["beam"])
+    assert len({document["run"] for document in documents(simulator)}) == 100
+
+
+def test_it_goes_on_by_itself_when_it_is_live(tmp_path: Path) -> None:
+    told = threading.Event()
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert not told.wait(0.02)
+
+    simulator = Simulator(tmp_path, live=True, speed=200, clients=CLIENTS, run_length=(10, 10))
+    with simulator:
+        first = simulator.world.run("production")
+        assert first is not None
+        wait_for(lambda: (run := simulator.world.run("production")) is not None and run.number > first.number)
+        with pytest.raises(RuntimeError, match="live"):
+            simulator.world.advance(1)
+    highest = simulator.machine(FILTER_UNIT).highest_revision
+    assert highest > len(CLIENTS)
+    assert not told.wait(0.2)
+    assert simulator.machine(FILTER_UNIT).highest_revision == highest
