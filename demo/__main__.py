@@ -20,7 +20,7 @@ from demo import options, private_folder
 from demo.options import HOST, POSTGRES_PORT, SERVER_PORT, Options, OptionsError
 from demo.postgres import EmbeddedPostgres
 from demo.private_folder import FolderError
-from demo.programs import CONTROL_ROOM_USER, Programs
+from demo.programs import CONTROL_ROOM_USER, PAST_RUNS, Programs
 from mirror.records import Cluster
 from processes.stop_signals import StopRequested, StopSignals
 from processes.supervision import Process, ProcessError, Processes, wait_until, watch
@@ -29,6 +29,8 @@ _CLONE = Path(__file__).resolve().parent.parent
 _READY_WITHIN_S = 60.0
 _FILLED_WITHIN_S = 120.0
 _ANSWER_WITHIN_S = 1.0
+# Where a job of `get_run` has its exit code.
+_EXIT_CODE = 3
 # Together with PostgreSQL's share within the 5 s that Ctrl-C promises.
 _STOP_WITHIN_S = 2.5
 
@@ -103,9 +105,9 @@ def start(
         within_s=_READY_WITHIN_S,
         beside=[postgres, *processes],
     )
-    say("the first runs are mirrored")
+    say(f"{PAST_RUNS} runs of each cluster are mirrored, and one that goes on")
     wait_until(
-        lambda: all(has_runs(port, cluster) for cluster in Cluster),
+        lambda: all(shows_a_run_that_goes_on(port, cluster) for cluster in Cluster),
         server,
         signals,
         within_s=_FILLED_WITHIN_S,
@@ -113,10 +115,14 @@ def start(
     )
 
 
-def has_runs(port: int, cluster: Cluster) -> bool:
-    """Whether the web server knows a run of a cluster."""
-    runs = answer(port, f"/api?what=get_info&db={cluster}")
-    return runs is not None and None not in json.loads(runs)
+def shows_a_run_that_goes_on(port: int, cluster: Cluster) -> bool:
+    """Whether the newest run of a cluster that the web server knows has jobs without an exit code."""
+    info = answer(port, f"/api?what=get_info&db={cluster}")
+    newest = info and json.loads(info)[1]
+    if newest is None:
+        return False
+    run = answer(port, f"/api?what=get_run&db={cluster}&run={newest}")
+    return run is not None and any(job[_EXIT_CODE] is None for job in json.loads(run)[1][1])
 
 
 def answer(port: int, path: str) -> bytes | None:

@@ -13,6 +13,8 @@ from mirror.records import Cluster
 from processes.supervision import Program
 
 CONTROL_ROOM_USER = "demo"
+# Runs of each cluster that are over when the demo starts.
+PAST_RUNS = 25
 
 # Of the user's environment no more than what any program needs.
 _KEPT = ("PATH", "HOME", "LANG")
@@ -53,6 +55,7 @@ class Programs:
             "--secret-file": self._dqm2_secret,
             "--speed": self._options.speed,
             "--seed": _SEED,
+            "--history": PAST_RUNS,
         }
         words = [str(word) for option in options.items() for word in option]
         return self._program("simulated DQM²", "simulator", ["-m", "dqm2.simulator", *words])

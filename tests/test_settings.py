@@ -119,7 +119,9 @@ def test_it_shows_no_secret_in_its_repr(tmp_path: Path) -> None:
     assert "secret-" not in repr(settings)
 
 
-@pytest.mark.parametrize("program", [["server.py"], ["db.py", "status"], ["-m", "processes"]])
+@pytest.mark.parametrize(
+    "program", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "processes"]]
+)
 def test_it_ends_a_program_with_status_2_and_a_line_for_each(program: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, *program],

@@ -1,0 +1,89 @@
+"""`make run`: the real thing by a file of settings, its processes started and ended as one."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.mirroring import until
+from tests.served import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def port() -> str:
+    """The web server's port."""
+    return free_port()
+
+
+@pytest.fixture
+def running(
+    simulated_environment: Mapping[str, str], port: str, tmp_path: Path
+) -> Iterator["subprocess.Popen[str]"]:
+    """`make run` by the settings of `simulated_environment` in a file."""
+    file = tmp_path / "settings.env"
+    settings = {**simulated_environment, "SERVER_PORT": port}
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items() if name != "ENV_FILE"))
+    with subprocess.Popen(
+        ["make", "--silent", "--old-file=setup", "run"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "ENV_FILE": str(file)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        yield process
+        process.terminate()
+
+
+def is_ready(port: str) -> bool:
+    """Whether the web server is ready."""
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def programs_of(folder: Path) -> dict[str, int]:
+    """The processes of the mirror that have their files in `folder`: command lines and numbers."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.fsencode(folder) in (entry / "environ").read_bytes():
+                found[(entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()] = int(entry.name)
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_it_runs_both_grabbers_and_the_server_until_it_is_told_to_end(
+    running: "subprocess.Popen[str]", port: str, tmp_path: Path
+) -> None:
+    until(lambda: is_ready(port))
+    commands = " ".join(programs_of(tmp_path))
+    assert all(
+        program in commands for program in ("grabber.py production", "grabber.py playback", "server.py")
+    )
+    running.terminate()
+    running.communicate()
+    assert programs_of(tmp_path) == {}
+
+
+def test_it_ends_as_a_whole_when_one_of_them_dies(
+    running: "subprocess.Popen[str]", port: str, tmp_path: Path
+) -> None:
+    until(lambda: is_ready(port))
+    [grabber] = [
+        number for command, number in programs_of(tmp_path).items() if "grabber.py playback" in command
+    ]
+    os.kill(grabber, signal.SIGKILL)
+    output, _ = running.communicate()
+    assert "playback grabber ended by itself, by SIGKILL" in output
+    assert running.returncode != 0
+    assert programs_of(tmp_path) == {}
