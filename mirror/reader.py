@@ -146,6 +146,16 @@ class MachineStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChange:
+    """A machine was seen to go up or down; `reason` is redacted."""
+
+    machine: str
+    at: datetime
+    is_up: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     """A disk of a machine, in bytes."""
 
@@ -366,6 +376,24 @@ class MirrorReader:
             if row.machine_id in asked
         )
         return sorted(found, key=attrgetter("machine"))
+
+    def state_changes(self, since: datetime) -> list[StateChange]:
+        """When machines went up or down from `since` on, and the last change before, oldest first."""
+        table, before = db.machine_states, db.machine_states.alias()
+        last_before = (
+            sa.select(sa.func.max(before.c.since))
+            .where(before.c.machine_id == table.c.machine_id, before.c.since <= since)
+            .scalar_subquery()
+        )
+        statement = (
+            sa.select(table, db.machines.c.label)
+            .join(db.machines)
+            .where(table.c.since >= sa.func.coalesce(last_before, since))
+            .order_by(table.c.since)
+        )
+        with self._database.connect() as connection:
+            rows = connection.execute(statement).all()
+        return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
 
     def machines(self) -> list[Machine]:
         """The machines that are mirrored, with their resources, by label."""

@@ -214,8 +214,9 @@ def lively_run(
     at: datetime | None = None,
     lumisections: int = 300,
     clients: Sequence[str] = CLIENTS,
+    is_over: bool = False,
 ) -> list[JobRecord]:
-    """A run that goes on at `at` (now) on all filter units, most of its jobs well.
+    """A run that goes on at `at` (now) on all filter units, or has just ended; most of its jobs are well.
 
     `ecalgpu` crashed, in its third job; `hcalreco` is silent, `beamhlt` finished, `dt` is behind.
     """
@@ -228,6 +229,7 @@ def lively_run(
             client,
             at=now - timedelta(seconds=dice.randrange(30)),
             started_at=start,
+            exit_code=0 if is_over else None,
             lumisection=lumisections - dice.randrange(3),
             events_total=lumisections * dice.randrange(1300, 1400),
             events_rate=dice.uniform(40, 70),
@@ -253,7 +255,9 @@ def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
             return replace(record, exit_code=-11, started_at=started_at, lumisection=200)
         case "hcalreco":
             silent = replace(record.origin, updated_at=now - timedelta(minutes=23))
-            return replace(record, origin=silent, lumisection_at=silent.updated_at, lumisection=200)
+            return replace(
+                record, origin=silent, exit_code=None, lumisection_at=silent.updated_at, lumisection=200
+            )
         case "beamhlt":
             return replace(record, exit_code=0, events_total=0, events_rate=None, lumisection=2)
         case "dt":

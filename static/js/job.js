@@ -4,3 +4,4 @@ import "./ages.js";
 import "./parts.js";
 import "./job_graphs.js";
 import "./log.js";
+import "./connection.js";
