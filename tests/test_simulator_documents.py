@@ -26,7 +26,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     """The jobs of a past and of a run that goes on."""
     simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=3, now=NOW)
     simulator.world.next_run("production")
-    simulator.world.advance(600)
+    simulator.world.advance(300)
     return [
         document
         for machine in simulator.site.machines
@@ -51,6 +51,14 @@ def test_it_has_what_the_job_itself_reports_as_text(jobs: list[Document]) -> Non
         for name in ("run", "pid"):
             assert isinstance(job[name], int)
         assert isinstance(job.get("exit_code", 0), int)
+
+
+def test_it_lacks_what_a_job_could_not_report_yet(jobs: list[Document]) -> None:
+    own = ("events_total", "cmssw_run", "cmssw_lumi", "fi_state")
+    reported = [sum(name in job for name in own) for job in jobs]
+    assert set(reported) <= {0, len(own)}
+    assert {job["fi_state"] for job in jobs if job.get("exit_code") == 0} == {"1", "2"}
+    assert {job["fi_state"] for job in jobs if "exit_code" not in job and "fi_state" in job} == {"0"}
 
 
 def test_it_gives_memory_in_pages_by_report(jobs: list[Document]) -> None:

@@ -38,7 +38,6 @@ def job_document(
     installation: str = INSTALLATION,
     lumisections: int = 10,
     events_a_lumisection: int = 1200,
-    fi_state: int = 0,
     extra: Mapping[str, Any] | None = None,
     without: Iterable[str] = (),
     **fields: Any,
@@ -65,7 +64,7 @@ def job_document(
         "events_rate": f"{events_a_lumisection / LUMISECTION_S:.9g}",
         "cmssw_run": str(run),
         "cmssw_lumi": str(lumisections),
-        "fi_state": str(fi_state),
+        "fi_state": "0" if exit_code is None else "1",
     }
     if exit_code is not None:
         document["exit_code"] = exit_code
@@ -313,8 +312,17 @@ def playback_document(
             "lumi_timeout": 23.4,
             "run": run,
         },
-        "extra": {"ls_map": {}, "streams_found": {"DQM": {"lumi_files": [0]}}, **(extra or {})},
+        "extra": {
+            "ls_map": {"DQM": _played_file(source, lumisection or 0)},
+            "streams_found": {"DQM": {"lumi_files": [0]}},
+            **(extra or {}),
+        },
     }
     if lumisection is not None:
         document["ls"] = lumisection
     return {**document, **fields}
+
+
+def _played_file(source: str, lumisection: int) -> str:
+    run = source.rstrip("/").rpartition("/")[2]
+    return f"{source}{run}_ls{lumisection:04d}_streamDQM_mrg-c2f12-21-01.dat"

@@ -1,0 +1,328 @@
+"""The simulator takes control commands as DQM² announces them, and as its released version answers them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from dqm2.simulator import Mode, Simulator
+from dqm2.simulator.services import Service
+from mirror.records import LUMISECTION_S
+
+CLIENTS = ("beam", "csc", "dt", "ecal")
+FILTER_UNIT = "dqmfu-c2b01-45-01"
+PRODUCTION_FILTER_UNIT = "dqmfu-c2b03-45-01"
+PLAYBACK = ["dqmrubu-c2a06-03-01.cms", "dqmfu-c2b01-45-01.cms", "dqmfu-c2b02-45-01.cms"]
+PRODUCTION = ["dqmrubu-c2a06-01-01.cms", "dqmfu-c2b03-45-01.cms", "dqmfu-c2b04-45-01.cms"]
+GATEWAY = "dqmrubu-c2a06-03-01"
+BEAM = "beam_dqm_sourceclient-live_cfg.py"
+CSC = "csc_dqm_sourceclient-live_cfg.py"
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(tmp_path, clients=CLIENTS, run_length=(20, 20)) as simulator:
+        simulator.control.switched_off_blocks_s = 0.05
+        simulator.control.calls_itself_s = 0.05
+        yield simulator
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[requests.Session]:
+    with simulator.session() as session:
+        yield session
+
+
+def execute(simulator: Simulator, session: requests.Session, what: str, **query: str) -> requests.Response:
+    return session.get(f"{simulator.base_url}/cr/exe", params={"what": what, **query}, timeout=30)
+
+
+def value(simulator: Simulator, session: requests.Session, what: str, **query: str) -> Any:
+    answer = execute(simulator, session, what, **query)
+    assert answer.status_code == 200
+    return json.loads(answer.text)
+
+
+@pytest.mark.parametrize(("kind", "machines"), [("playback", PLAYBACK), ("production", PRODUCTION)])
+def test_it_lists_a_cluster_s_machines(
+    simulator: Simulator, session: requests.Session, kind: str, machines: list[str]
+) -> None:
+    assert value(simulator, session, "get_dqm_machines", kind=kind) == machines
+
+
+def test_it_lists_all_machines_by_group(simulator: Simulator, session: requests.Session) -> None:
+    groups = value(simulator, session, "get_dqm_machines")
+    assert groups["production_c2a06"] == PRODUCTION
+    assert groups["playback_c2a06"] == PLAYBACK
+    assert groups["lookarea_c2a06"]
+
+
+def test_it_sends_html_a_character_a_chunk(simulator: Simulator, session: requests.Session) -> None:
+    answer = session.get(
+        f"{simulator.base_url}/cr/exe", params={"what": "get_cmssw_info"}, timeout=30, stream=True
+    )
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    chunks = list(answer.raw.read_chunked())
+    assert {len(chunk) for chunk in chunks} == {1}
+    assert b"<strong>" in b"".join(chunks)
+
+
+def test_it_tells_which_machines_are_up(simulator: Simulator, session: requests.Session) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+    status = value(simulator, session, "get_cluster_status", cluster="playback")
+    assert list(status) == PLAYBACK
+    assert [machine["up"] for machine in status.values()] == [True, False, True]
+    assert status[PLAYBACK[0]] == {"up": True, "msg": None}
+    assert "timed out" in status[PLAYBACK[1]]["msg"]
+
+
+def test_it_does_not_know_the_status_of_another_cluster(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    answer = execute(simulator, session, "get_cluster_status", cluster="lookarea")
+    assert answer.status_code == 404
+    assert isinstance(json.loads(answer.text), str)
+
+
+@pytest.mark.parametrize("what", ["get_hltd_versions", "get_fff_versions"])
+def test_it_takes_an_ssh_that_fails_for_a_version(
+    simulator: Simulator, session: requests.Session, what: str
+) -> None:
+    simulator.machine(FILTER_UNIT).is_ssh_broken = True
+    versions = value(simulator, session, what)["playback_c2a06"]
+    assert versions[PLAYBACK[0]].startswith(("hltd-", "fff_dqmtools-"))
+    assert versions[PLAYBACK[0]].endswith("\n")
+    assert versions[PLAYBACK[1]].startswith("ssh: connect to host")
+    assert versions[PLAYBACK[2]] != versions[PLAYBACK[0]]
+
+
+def test_it_lists_runs_to_play_back_with_an_empty_one_at_the_end(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    runs = value(simulator, session, "get_simulator_runs", host=GATEWAY)
+    assert runs[0] == "run256936"
+    assert runs[-1] == ""
+
+
+def test_it_starts_a_playback_run_as_announced(simulator: Simulator, session: requests.Session) -> None:
+    present = simulator.world.next_run("playback")
+    answer = execute(
+        simulator,
+        session,
+        "start_playback_run",
+        run_number="run300576",
+        run_key="hi_run",
+        number_of_ls="12",
+        host=GATEWAY,
+    )
+    assert answer.text == "start_playback_run Ok"
+    run = simulator.world.run("playback")
+    assert run is not None
+    assert run.number > present.number
+    assert (run.source_run, run.run_key, run.lumisections) == (300576, "hi_run", 12)
+    configuration = value(simulator, session, "get_simulator_config")
+    assert configuration["source"] == "/fff/output/playback_files/run300576/"
+    assert (configuration["run_key"], configuration["number_of_ls"]) == ("hi_run", 12)
+
+
+@pytest.mark.parametrize("query", [{}, {"run_key": "", "number_of_ls": "0"}])
+def test_it_starts_a_playback_run_as_before_where_nothing_else_is_said(
+    simulator: Simulator, session: requests.Session, query: dict[str, str]
+) -> None:
+    before = simulator.world.playback
+    execute(simulator, session, "start_playback_run", run_number="run300576", **query)
+    run = simulator.world.run("playback")
+    assert run is not None
+    assert (run.run_key, run.lumisections) == (before.run_key, before.number_of_ls)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"run_number": "run1"},
+        {"run_number": "run300576", "number_of_ls": ""},
+        {"run_number": "run300576", "number_of_ls": "many"},
+        {"run_number": "run300576", "host": f"{GATEWAY}.cms"},
+    ],
+)
+def test_it_fails_to_start_a_playback_run_and_changes_nothing(
+    simulator: Simulator, session: requests.Session, query: dict[str, str]
+) -> None:
+    before = simulator.world.playback
+    assert execute(simulator, session, "start_playback_run", **query).status_code == 500
+    assert simulator.world.playback == before
+    assert simulator.world.run("playback") is None
+
+
+def test_it_starts_a_playback_run_with_the_next_one_as_released(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.control.mode = Mode.RELEASED
+    present = simulator.world.next_run("playback")
+    answer = execute(simulator, session, "start_playback_run", run_number="run300576", number_of_ls="12")
+    assert answer.status_code == 500
+    assert value(simulator, session, "get_simulator_config")["number_of_ls"] == 12
+    assert simulator.world.run("playback") == present
+    simulator.world.advance(25 * LUMISECTION_S)
+    run = simulator.world.run("playback")
+    assert run is not None
+    assert (run.source_run, run.lumisections) == (300576, 12)
+
+
+@pytest.mark.parametrize("service", list(Service))
+def test_it_restarts_a_daemon_as_announced(
+    simulator: Simulator, session: requests.Session, service: Service
+) -> None:
+    before = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
+    assert execute(simulator, session, f"restart_{service}", host=f"{FILTER_UNIT}.cms").text == "Ok"
+    after = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
+    assert after[0].count("Service started") == before[0].count("Service started") + 1
+    assert len(simulator.world.services.daemon(service, FILTER_UNIT).starts) == 2
+
+
+@pytest.mark.parametrize("service", list(Service))
+def test_it_restarts_nothing_as_released(
+    simulator: Simulator, session: requests.Session, service: Service
+) -> None:
+    simulator.control.mode = Mode.RELEASED
+    assert execute(simulator, session, f"restart_{service}", host=FILTER_UNIT).status_code == 500
+    assert len(simulator.world.services.daemon(service, FILTER_UNIT).starts) == 1
+
+
+@pytest.mark.parametrize(("service", "files"), [(Service.HLTD, 2), (Service.FFF, 1)])
+def test_it_sends_whole_log_files(
+    simulator: Simulator, session: requests.Session, service: Service, files: int
+) -> None:
+    simulator.control.sends_characters = False
+    simulator.control.logs.least_characters = 300_000
+    logs = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
+    assert len(logs) == files
+    assert all(len(log) > 300_000 for log in logs)
+
+
+def test_it_lists_a_machine_s_clients(simulator: Simulator, session: requests.Session) -> None:
+    clients = value(simulator, session, "get_dqm_clients", host=FILTER_UNIT, playback="1")
+    assert clients == [[BEAM, True], ["dt_dqm_sourceclient-live_cfg.py", True]]
+    assert value(simulator, session, "get_dqm_clients", host=GATEWAY, playback="1") == []
+
+
+def test_it_leaves_a_client_out_of_the_next_run_that_is_switched_off(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.world.next_run("playback")
+
+    def switch(state: str) -> None:
+        answer = execute(
+            simulator,
+            session,
+            "change_dqm_client",
+            host=FILTER_UNIT,
+            playback="1",
+            client=BEAM,
+            state=state,
+        )
+        assert answer.text == "Ok"
+
+    def clients_of_next_run() -> set[str]:
+        run = simulator.world.next_run("playback")
+        return {job.client.name for job in simulator.world.jobs("playback") if job.run == run}
+
+    switch("0")
+    assert [BEAM, False] in value(simulator, session, "get_dqm_clients", host=FILTER_UNIT, playback="1")
+    assert clients_of_next_run() == {"csc", "dt", "ecal"}
+    switch("1")
+    assert clients_of_next_run() == set(CLIENTS)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_playback", "is_on"),
+    [
+        ({"playback": "1", "state": "0"}, True, False),
+        ({"playback": "1", "state": "off"}, True, True),
+        ({"playback": "1"}, True, True),
+        ({"playback": "true", "state": "0"}, False, False),
+        ({"state": "0"}, False, False),
+    ],
+)
+def test_it_takes_what_it_does_not_know_for_on_and_for_production(
+    simulator: Simulator,
+    session: requests.Session,
+    query: dict[str, str],
+    *,
+    is_playback: bool,
+    is_on: bool,
+) -> None:
+    execute(simulator, session, "change_dqm_client", host=FILTER_UNIT, client=BEAM, **query)
+    switches = {
+        side: dict(value(simulator, session, "get_dqm_clients", host=FILTER_UNIT, playback=str(int(side))))
+        for side in (False, True)
+    }
+    assert switches[is_playback][BEAM] is is_on
+    assert switches[not is_playback][BEAM] is True
+
+
+def test_it_says_so_when_a_machine_has_no_such_client(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    answer = execute(simulator, session, "change_dqm_client", host=FILTER_UNIT, client=CSC, state="0")
+    assert (answer.status_code, answer.text) == (200, f"No such client: {CSC}")
+
+
+@pytest.mark.parametrize(
+    ("what", "query"),
+    [
+        ("get_dqm_clients", {}),
+        ("get_hltd_logs", {}),
+        ("get_simulator_runs", {}),
+        ("get_simulator_config", {}),
+        ("change_dqm_client", {"client": BEAM}),
+        ("restart_hltd", {}),
+        ("start_playback_run", {"run_number": "run256936"}),
+    ],
+)
+def test_it_puts_the_text_of_a_failed_ssh_in_the_place_of_the_answer(
+    simulator: Simulator, session: requests.Session, what: str, query: dict[str, str]
+) -> None:
+    simulator.machine(FILTER_UNIT).is_ssh_broken = True
+    answer = execute(simulator, session, what, host=FILTER_UNIT, **query)
+    assert answer.status_code == 200
+    assert "ssh: connect to host dqmfu-c2b01-45-01.cms port 22: No route to host" in answer.text
+
+
+@pytest.mark.parametrize("what", ["get_dqm_clients", "get_fff_logs", "restart_fff", "change_dqm_client"])
+def test_it_does_what_a_hostile_host_name_says_to_nobody(
+    simulator: Simulator, session: requests.Session, what: str
+) -> None:
+    answer = execute(simulator, session, what, host=f"{FILTER_UNIT};reboot", client=BEAM)
+    assert "Could not resolve hostname" in answer.text
+    [request] = simulator.requests
+    assert ("host", f"{FILTER_UNIT};reboot") in request.query
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["get_production_runs", "copy_production_runs", "get_simulator_run_keys", "", "get_dqm_clients"],
+)
+def test_it_fails_on_what_it_can_not_do(simulator: Simulator, session: requests.Session, what: str) -> None:
+    answer = execute(simulator, session, what)
+    assert answer.status_code == 500
+    assert "Error: 500 Internal Server Error" in answer.text
+
+
+def test_it_holds_up_commands_and_answers_with_the_faults_for_them(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    simulator.faults.add("cut-body", ask="control", requests=1)
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        execute(simulator, session, "get_cmssw_info")
+    simulator.faults.add("error-page", ask="control", requests=1)
+    assert execute(simulator, session, "get_cmssw_info").status_code == 500
+    simulator.faults.add("silence", 0.2, ask="control", requests=1)
+    assert execute(simulator, session, "get_cmssw_info").status_code == 200
+    slow = simulator.requests[-1]
+    assert slow.ended_s - slow.began_s >= 0.2
