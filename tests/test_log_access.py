@@ -1,0 +1,85 @@
+"""The access log: what was asked and answered, and nothing that may not be in a file."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from dqmsquare_cfg import Settings
+from server import create_app
+from tests.served import server_process
+
+
+@pytest.fixture
+def app(settings: Settings) -> Flask:
+    app = create_app(settings)
+    for path in ("/cr/exe", "/dqm/dqm-square/cr/exe", "/streamed"):
+        app.add_url_rule(path, view_func=lambda: iter(["one", "two"]), endpoint=path.replace("/", "-"))
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[FlaskClient]:
+    with app.test_client() as client:
+        yield client
+
+
+def lines(settings: Settings) -> list[str]:
+    text = (settings.log_dir / "server.log").read_text()
+    return [line for line in text.splitlines() if " access " in line]
+
+
+def test_it_notes_what_was_asked_and_answered(client: FlaskClient, settings: Settings) -> None:
+    answer = client.get("/api?what=get_info&db=production", buffered=True)
+    [line] = lines(settings)
+    assert (
+        'INFO access answered method=GET path=/api query="what=get_info&db=production" status=200'
+        f" bytes={len(answer.data)} seconds=0."
+    ) in line
+    assert line.endswith(f" request={answer.headers['X-Request-ID']}")
+
+
+def test_it_notes_a_streamed_answer_at_its_end(client: FlaskClient, settings: Settings) -> None:
+    answer = client.get("/streamed", buffered=False)
+    assert lines(settings) == []
+    assert answer.text == "onetwo"
+    answer.close()
+    [line] = lines(settings)
+    assert "status=200 bytes=6 " in line
+
+
+def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settings: Settings) -> None:
+    client.get("/cr/exe?what=restart_hltd&host=dqmfu-c2b03-45-01", buffered=True)
+    [line] = lines(settings)
+    assert 'path=/cr/exe query="" status=200' in line
+
+
+def test_it_leaves_it_out_below_the_prefix(environment: dict[str, str]) -> None:
+    with server_process({**environment, "SERVER_URL_PREFIX": "dqm/dqm-square"}) as server:
+        server.get("/cr/exe?what=restart_hltd&host=of-the-query")
+        assert 'path=/dqm/dqm-square/cr/exe query=""' in server.logged()
+        assert "of-the-query" not in server.logged()
+
+
+def test_it_redacts_what_a_visitor_sends(client: FlaskClient, settings: Settings) -> None:
+    client.get("/dqmfu-c2b03-45-01.cms/?token=abcdefghijk&from=10.176.62.222", buffered=True)
+    [line] = lines(settings)
+    for sensitive in ("c2b03-45", "abcdefghijk", "10.176"):
+        assert sensitive not in line
+
+
+def test_it_lets_nobody_forge_a_line(client: FlaskClient, settings: Settings) -> None:
+    client.get("/x%0a2026-11-22T13:45:22.123Z INFO access forged%0d%e2%80%a8%00?a=b%0ac", buffered=True)
+    text = (settings.log_dir / "server.log").read_text()
+    assert not any(line.startswith("2026-11-22T13:45:22.123Z") for line in text.splitlines())
+    assert len(lines(settings)) == 1
+
+
+def test_it_is_silent_on_what_nobody_looks_for(client: FlaskClient, settings: Settings) -> None:
+    client.get("/healthz", buffered=True)
+    client.get("/readyz", buffered=True)
+    address = "/api?what=get_info&db=production"
+    tag = client.get(address, buffered=True).headers["ETag"]
+    assert client.get(address, headers={"If-None-Match": tag}, buffered=True).status_code == 304
+    assert len(lines(settings)) == 1

@@ -1,0 +1,93 @@
+"""`/metrics`: all workers together, on a port of its own and on no other."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+import db
+import version
+from dqmsquare_cfg import Settings
+from tests.mirrored import MirroredCluster, job
+from tests.served import ServerProcess, free_port, server_process, until, workers_of
+
+RUN = 358_791
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[ServerProcess]:
+    given = {**environment, "SERVER_METRICS_PORT": free_port(), "SERVER_WORKERS": "2"}
+    with server_process(given) as server:
+        until(lambda: len(workers_of(server)) == 2)
+        yield server
+
+
+def samples(server: ServerProcess) -> dict[str, float]:
+    """The samples by name and labels, as Prometheus reads them."""
+    answer = requests.get(server.metrics_url, timeout=10)
+    assert answer.ok
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerProcess) -> None:
+    for _ in range(40):
+        requests.get(f"{server.url}/api?what=get_info&db=production", timeout=10)
+    for run in range(3):
+        server.get(f"/api?what=get_run&db=production&run={run}")
+    server.get("/api?what=get_run&db=production&run=x")
+    server.get("/api?what=made-up-1")
+    server.get("/made-up-2")
+    found = samples(server)
+
+    def count(route: str, status: int) -> float:
+        return found[f'dqmsquare_requests_total{{route="{route}",status="{status}"}}']
+
+    assert count("/api?what=get_info", 200) == 40
+    assert count("/api?what=get_run", 200) == 3
+    assert count("/api?what=get_run", 400) == 1
+    assert count("/api", 404) == 1
+    assert count("none", 404) == 1
+    assert found['dqmsquare_request_seconds_count{route="/api?what=get_info"}'] == 40
+    assert not any("made-up" in name for name in found)
+
+
+def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, settings: Settings) -> None:
+    mirrored = MirroredCluster(settings)
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=1))
+    mirrored.write(
+        mirrored.filter_units[0],
+        *(job(RUN, client) for client in ("beam", "dt")),
+        job(RUN, "ecal", exit_code=0),
+        job(RUN, "hcal", exit_code=-9),
+    )
+    found = samples(server)
+    counts = {"running": 2, "finished": 1, "crashed": 1, "stuck": 0, "lost": 0}
+    for state, count in counts.items():
+        assert found[f'dqmsquare_jobs{{cluster="production",state="{state}"}}'] == count
+        assert found[f'dqmsquare_jobs{{cluster="playback",state="{state}"}}'] == 0
+
+
+def test_it_tells_its_version(server: ServerProcess) -> None:
+    made = version.current()
+    [info] = [name for name in samples(server) if name.startswith("dqmsquare_build_info")]
+    labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
+    assert labels == {"commit": made.commit, "schema": db.head_revision(), "version": made.number}
+
+
+def test_it_answers_nothing_else_there_and_no_metrics_elsewhere(server: ServerProcess) -> None:
+    there = server.metrics_url.removesuffix("/metrics")
+    for path in ("/", "/api?what=get_info&db=production", "/healthz", "/metrics/", "/cr/"):
+        assert requests.get(f"{there}{path}", timeout=10).status_code == 404
+    host_of_metrics = {"Host": there.removeprefix("http://")}
+    assert server.get("/metrics").status_code == 404
+    assert server.get("/metrics", headers=host_of_metrics).status_code == 404
+
+
+def test_it_tells_that_a_database_is_away(environment: dict[str, str]) -> None:
+    given = {**environment, "POSTGRES_PORT": free_port(), "SERVER_METRICS_PORT": free_port()}
+    with server_process(given) as server:
+        found = samples(server)
+        assert found['dqmsquare_database_up{cluster="production"}'] == 0
+        assert not any(name.startswith("dqmsquare_jobs") for name in found)

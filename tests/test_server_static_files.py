@@ -1,0 +1,77 @@
+"""The files of the pages: compressed, cached for good under a hash, still found under an old one."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask, render_template_string
+from flask.testing import FlaskClient
+
+from dqmsquare_cfg import Settings
+from server import create_app
+from web.static_files import StaticFiles
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "static"
+    (folder / "js").mkdir(parents=True)
+    (folder / "js" / "live.js").write_text("export const live = true;\n" * 100)
+    (folder / "alert.mp3").write_bytes(b"\x00" * 1000)
+    return folder
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[FlaskClient]:
+    app = Flask(__name__, static_folder=None)
+    app.add_url_rule("/static/<tree>/<path:name>", view_func=StaticFiles(folder).answer, endpoint="file")
+    with app.test_client() as client:
+        yield client
+
+
+def test_it_lets_browsers_keep_a_file_for_good(client: FlaskClient, folder: Path) -> None:
+    answer = client.get(f"/static/{StaticFiles(folder).hash}/js/live.js")
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert answer.text.startswith("export const live")
+
+
+def test_it_gives_a_changed_tree_another_address(folder: Path) -> None:
+    before = StaticFiles(folder).hash
+    assert StaticFiles(folder).hash == before
+    (folder / "js" / "live.js").write_text("export const live = false;\n")
+    changed = StaticFiles(folder).hash
+    (folder / "js" / "live.js").rename(folder / "js" / "life.js")
+    assert len({before, changed, StaticFiles(folder).hash}) == 3
+
+
+def test_it_answers_an_address_of_another_release_but_lets_nobody_keep_it(client: FlaskClient) -> None:
+    answer = client.get("/static/0123456789ab/js/live.js")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def test_it_compresses_for_who_accepts_it(client: FlaskClient) -> None:
+    plain = client.get("/static/x/js/live.js")
+    compressed = client.get("/static/x/js/live.js", headers={"Accept-Encoding": "gzip, br"})
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(compressed.data) == plain.data
+    assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    sound = client.get("/static/x/alert.mp3", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in sound.headers
+
+
+def test_it_serves_nothing_else(client: FlaskClient, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("sesame")
+    for name in ("../secret", "%2e%2e/secret", "js/../../secret", f"{tmp_path}/secret", "js", "js/", "x"):
+        assert client.get(f"/static/x/{name}", follow_redirects=True).status_code == 404, name
+
+
+def test_it_gives_templates_the_address(settings: Settings) -> None:
+    app = create_app(settings)
+    with app.test_request_context():
+        address = render_template_string("{{ static_url('css/mirror.css') }}")
+    answer = app.test_client().get(address)
+    assert answer.status_code == 200
+    assert "immutable" in answer.headers["Cache-Control"]
