@@ -6,16 +6,18 @@ is fetched. What can't be understood is set aside with the reason, and mirroring
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from dqm2.documents import Allowlist, Unidentifiable
 
 from dqm2.client import Dqm2Client, Dqm2Error, Dqm2Failed, Dqm2Garbled, Header, Headers
+from dqm2.documents import Allowlist, Unidentifiable
 from dqm2.identity import Identities
 from mirror import metrics
 from mirror.line import Line, Question
@@ -252,8 +254,10 @@ class MachineSync:
         except Unidentifiable as error:
             return _set_aside(entry, str(error))
         except _FAULTS as error:
-            log.exception("not understood host=%s type=%s", self.machine.label, entry.header.type)
-            return _set_aside(entry, f"not understood: {type(error).__name__}")
+            # What the error says may quote the document, so that only where it happened is told.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            return _set_aside(entry, f"not understood: {type(error).__name__} at {where}")
         for field in admitted.left_out:
             metrics.values_left_out.labels(self._cluster.value, field).inc()
         return admitted.record
