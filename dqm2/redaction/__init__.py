@@ -1,0 +1,1 @@
+"""What redaction takes out of text, a module a kind (docs/data-policy.md); `dqm2/redact.py` uses it."""
