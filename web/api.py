@@ -12,12 +12,14 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, render_template_string, request
+from flask import Blueprint, Response, request
+from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
 from mirror.reader import Delivery, Job, MachineStatus, MirrorReader, Run
 from mirror.records import Cluster, Stream
 from web import clusters, queries
+from web.answers import conditional
 from web.log_text import whole
 from web.request_log import ROUTE
 
@@ -29,13 +31,14 @@ _NUMBERS_OF_RUNS = "to, from, bad_only and ls must be integers"
 # A range of runs is sent in pieces of this size, whatever its length.
 _PIECE_BYTES = 64 * 1024
 
-_LOG_PAGE = """<!doctype html>
+# What is put into it is escaped.
+_LOG_PAGE = Markup("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<title>{{ job.name }}, run {{ job.run }}</title>
-<pre>{{ text }}</pre>
+<title>{client}, run {run}</title>
+<pre>{text}</pre>
 </html>
-"""
+""")
 
 
 @room.get("/api")
@@ -97,8 +100,8 @@ def _get_logs() -> Response:
     details = None if job is None else reader.details(job)
     if details is None:
         raise NotFound("there is no job of this id")
-    page = render_template_string(_LOG_PAGE, job=details.job, text=whole(details.log))
-    return _conditional(Response(page, mimetype="text/html"))
+    page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=whole(details.log))
+    return conditional(page)
 
 
 def _get_cluster_status() -> Response:
@@ -135,15 +138,7 @@ def _range(refusal: str) -> tuple[int, int]:
 
 
 def _json(value: Any) -> Response:
-    return _conditional(Response(orjson.dumps(value), mimetype="application/json"))
-
-
-def _conditional(response: Response) -> Response:
-    """The answer with a tag of its content, or 304 to a request that has it."""
-    response.cache_control.no_cache = True
-    response.add_etag(weak=True)
-    response.make_conditional(request)
-    return response
+    return conditional(orjson.dumps(value), "application/json")
 
 
 def _description(run: Run) -> list[str]:
