@@ -14,6 +14,7 @@ from flask import Flask
 import dqmsquare_cfg
 import logs
 import version
+from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings, SettingsError
 from web import (
     api,
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def configure_log(settings: Settings) -> None:
     """Sends the log where the settings say, redacted."""
-    redact = str
+    redact = Redactor(settings.known_hosts, settings.public_sites)
     logs.configure(settings, "server", debug=settings.server_debug, redact=redact)
 
 
