@@ -1,6 +1,8 @@
 """Machines filled with jobs of the past by the thousand, for benchmarks."""
 
+import itertools
 import time
+from collections.abc import Iterable, Iterator
 
 from dqm2.simulator import documents, job_life
 from dqm2.simulator.clients import CLIENTS
@@ -20,20 +22,25 @@ def fill(machine: Machine, count: int, sensitive: Sensitive, *, small: bool = Fa
     `small` ones have no logs to speak of. Filling again adds more.
     """
     already = len(machine.headers_above(None))
-    now = time.time()
-    for number in range(already, already + count):
-        job = _job(machine.name, number, now)
+    for job in _jobs(machine.name, range(already, already + count), time.time()):
         if small:
             machine.upload_draft(_small_draft(job))
         else:
             machine.upload_draft(job_life.draft(job, job.ended_at, sensitive))
 
 
-def _job(host: str, number: int, now: float) -> Job:
-    run_number, client_number = divmod(number, _JOBS_A_RUN)
-    run = Run(
+def _jobs(host: str, numbers: Iterable[int], now: float) -> Iterator[Job]:
+    for run_number, of_run in itertools.groupby(numbers, lambda number: number // _JOBS_A_RUN):
+        run = _run(_FIRST_RUN + run_number, now)
+        for number in of_run:
+            client = CLIENTS[number % _JOBS_A_RUN]
+            yield Job(run, client, host, 10_000 + number % 89_999, run.started_at)
+
+
+def _run(number: int, now: float) -> Run:
+    return Run(
         Cluster.PRODUCTION,
-        _FIRST_RUN + run_number,
+        number,
         "pp_run",
         documents.INSTALLATION,
         1,
@@ -41,7 +48,6 @@ def _job(host: str, number: int, now: float) -> Job:
         _LUMISECTIONS,
         LUMISECTION_S,
     )
-    return Job(run, CLIENTS[client_number], host, 10_000 + number % 89_999, run.started_at)
 
 
 def _small_draft(job: Job) -> Draft:
