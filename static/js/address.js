@@ -2,23 +2,35 @@
 
 const RUN = "run";
 
-/** Goes to another view of the page without loading it anew. */
-export function go(search, { isStep = true } = {}) {
-  if (isStep) history.pushState(null, "", search);
-  else history.replaceState(null, "", search);
-  show();
-}
-
 /** The parameters of the page's address. */
 export function parameters() {
   return new URLSearchParams(location.search);
 }
 
+/** Changes one parameter of the address, or takes it away, without a step in the history. */
+export function note(name, value) {
+  const query = parameters();
+  if (value) query.set(name, value);
+  else query.delete(name);
+  history.replaceState(null, "", `?${query}`);
+}
+
 /** Asks for the run's part now; an answer that is still under way would be of another view. */
-export function show() {
+export function ask() {
   const run = document.getElementById(RUN);
   htmx.trigger(run, "htmx:abort");
   htmx.trigger(run, "refresh");
+}
+
+// A link says what it changes. The rest of its address may be older than what the reader chose since.
+function changed(link) {
+  const query = parameters();
+  const asked = new URLSearchParams(link.search);
+  for (const name of link.dataset.view.split(" ")) {
+    if (asked.has(name)) query.set(name, asked.get(name));
+    else query.delete(name);
+  }
+  return query;
 }
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
@@ -30,7 +42,8 @@ document.addEventListener("click", (event) => {
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain) return;
   event.preventDefault();
-  go(link.search);
+  history.pushState(null, "", `?${changed(link)}`);
+  ask();
 });
 
-addEventListener("popstate", show);
+addEventListener("popstate", ask);

@@ -1,11 +1,11 @@
 // The two graphs of file delivery: delay and accepted events over lumisections, a line a stream.
 
-import { go, parameters } from "./address.js";
+import { ask, note, parameters } from "./address.js";
 import { axis, draw, fromZero, lineStyle, pageColour, renew, short } from "./graph.js";
 
 const HEIGHT = 190;
 const section = document.getElementById("graphs");
-const note = document.getElementById("graph-note");
+const words = document.getElementById("graph-note");
 const legend = document.getElementById("streams");
 const lateS = Number(section.dataset.lateS);
 
@@ -97,17 +97,17 @@ function drawLate(graph) {
 function tell() {
   const { lumisections, streams, start_is_guess: isGuess } = shown.delivery;
   if (!streams.length) {
-    note.textContent = "Nothing is known of this run’s files.";
+    words.textContent = "Nothing is known of this run’s files.";
     return;
   }
   const all = streams.flatMap(delays);
   if (all.every((delay) => delay === null)) {
-    note.textContent = "When the run started is not known, so delays can’t be told.";
+    words.textContent = "When the run started is not known, so delays can’t be told.";
     return;
   }
   const late = all.filter((delay) => delay > lateS).length;
   const files = all.filter((delay) => delay !== null).length;
-  note.textContent =
+  words.textContent =
     `LS ${lumisections[0]}–${lumisections[lumisections.length - 1]}: ` +
     `${late ? `${late} of ${files}` : "no"} files later than ${lateS} s` +
     (isGuess ? "; the run’s start is a guess" : "");
@@ -145,18 +145,14 @@ const worded = (value, unit) => (value === null ? "–" : `${value}${unit}`);
 function toggle(name) {
   const off = hidden();
   if (!off.delete(name)) off.add(name);
-  const query = parameters();
-  if (off.size) query.set("hide", [...off].join());
-  else query.delete("hide");
-  go(`?${query}`, { isStep: false });
-  applyAddress();
+  choose("hide", [...off].join());
 }
 
-function chooseTime(time) {
-  const query = parameters();
-  query.set("time", time);
-  go(`?${query}`, { isStep: false });
+function choose(name, value) {
+  note(name, value);
   applyAddress();
+  // The links of the run's part carry the choice along.
+  ask();
 }
 
 /** Brings graphs and buttons to what the address says. */
@@ -175,7 +171,7 @@ function applyAddress() {
 }
 
 section.addEventListener("click", ({ target }) => {
-  if (target.dataset.time) chooseTime(target.dataset.time);
+  if (target.dataset.time) choose("time", target.dataset.time);
 });
 document.addEventListener("htmx:afterSwap", update);
 addEventListener("popstate", applyAddress);

@@ -3,7 +3,8 @@
 import { fill } from "./ages.js";
 import { learn } from "./server_clock.js";
 
-const known = new Map();
+// The entity tag of what each part shows; a tag is made of the content, whatever address it came from.
+const tags = new Map();
 
 // What a script has drawn stays; its data attributes, by which it knows what to draw, are brought up to date.
 Idiomorph.defaults.ignoreActiveValue = true;
@@ -14,16 +15,14 @@ Idiomorph.defaults.callbacks.beforeNodeMorphed = (from, to) => {
 };
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
-  const part = known.get(detail.elt.id);
-  if (part?.path === detail.path) detail.headers["If-None-Match"] = part.tag;
+  const tag = tags.get(detail.elt.id);
+  if (tag) detail.headers["If-None-Match"] = tag;
 });
 
 document.addEventListener("htmx:beforeOnLoad", ({ detail }) => {
   learn(detail.xhr.getResponseHeader("Server-Time"));
   const tag = detail.xhr.getResponseHeader("ETag");
-  if (detail.xhr.status === 200 && tag) {
-    known.set(detail.elt.id, { path: detail.pathInfo.requestPath, tag });
-  }
+  if (detail.xhr.status === 200) tags.set(detail.elt.id, tag);
   fill();
 });
 

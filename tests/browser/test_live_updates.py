@@ -1,0 +1,183 @@
+"""The live page follows the mirror by itself, and moves nothing else of what the reader has before them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from playwright.sync_api import Page, expect
+
+from mirror.records import JobRecord
+from tests.mirrored import MirroredCluster, delivery, job, lively_run
+
+RUN = 358_791
+
+
+def row(client: str) -> str:
+    return f"#client-{client}_dqm_sourceclient-live"
+
+
+def ended(record: JobRecord, exit_code: int) -> JobRecord:
+    return replace(record, exit_code=exit_code, origin=replace(record.origin, updated_at=datetime.now(UTC)))
+
+
+def test_it_shows_a_job_crash(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    beam = job(RUN, "beam")
+    mirrored.write(unit, beam, job(RUN, "csc"))
+    page.goto(url)
+    expect(page.locator(row("beam"))).to_contain_text("running")
+    expect(page.locator(".verdict")).to_contain_text("All well")
+
+    mirrored.write(unit, ended(beam, -11))
+
+    expect(page.locator(row("beam"))).to_contain_text("crashed")
+    expect(page.locator(row("beam"))).to_contain_text("-11 SIGSEGV")
+    expect(page.locator(".verdict")).to_contain_text("1 problem")
+    expect(page.locator("tbody").first).to_have_attribute("data-client", "beam")
+
+
+def test_it_shows_a_client_that_starts(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("No run yet")
+
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+
+    expect(page.locator(row("beam"))).to_contain_text("running")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+
+
+def test_it_goes_on_to_the_next_run(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+
+    expect(page.locator(".run-number")).to_contain_text(str(RUN + 1))
+
+
+def test_it_stays_at_a_run_that_was_picked(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam"), job(RUN, "beam"))
+    page.goto(url)
+    page.click("#previous-run")
+    expect(page.locator("#follow")).to_have_attribute("aria-checked", "false")
+
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+
+    expect(page.locator("#follow")).to_contain_text(f"({RUN + 1})")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN - 1))
+
+    page.click("#follow")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN + 1))
+
+
+def test_it_goes_to_a_run_by_its_number(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN - 9, "beam"), job(RUN, "beam"))
+    page.goto(url)
+    page.fill("#go-to-run", str(RUN - 9))
+    page.press("#go-to-run", "Enter")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN - 9))
+    page.go_back()
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+
+
+def test_it_keeps_order_and_filter_through_an_update(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    beam = job(RUN, "beam", events_total=10)
+    mirrored.write(unit, beam, job(RUN, "beampixel", events_total=30), job(RUN, "csc", events_total=20))
+    page.goto(url)
+    page.fill("#words", "beam")
+    page.click("#by-events")
+    expect(page.locator("[aria-sort=ascending]")).to_contain_text("Events")
+    page.click("#by-events")
+    shown = page.locator("tbody:visible")
+    expect(shown).to_have_count(2)
+    expect(shown.first).to_have_attribute("data-client", "beampixel")
+
+    mirrored.write(unit, replace(beam, events_total=40))
+
+    expect(shown.first).to_have_attribute("data-client", "beam")
+    expect(shown).to_have_count(2)
+    assert "q=beam" in page.url
+    assert "sort=-events" in page.url
+
+
+def test_it_shows_the_same_view_at_the_same_address(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    lively_run(mirrored, RUN)
+    page.goto(url)
+    page.click(".count.state-stuck")
+    expect(page.locator("tbody:visible")).to_have_count(1)
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    expect(page.locator("tbody:visible")).to_have_count(1)
+    page.click("#show-all")
+    expect(page.locator("tbody:visible")).to_have_count(28)
+
+
+def test_it_leaves_scroll_focus_and_what_is_being_typed_alone(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    jobs = lively_run(mirrored, RUN)
+    page.goto(url)
+    opener = page.locator(f"{row('rpc')} .opener")
+    opener.focus()
+    page.evaluate("scrollTo(0, 300)")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.run-number a'))")
+    before = page.evaluate("[scrollY, document.activeElement.id, String(getSelection()).trim()]")
+
+    crashed = next(record for record in jobs if record.client.startswith("sistrip"))
+    mirrored.write(mirrored.filter_units[0], ended(crashed, 65))
+    expect(page.locator(".count.state-crashed")).to_contain_text("2")
+
+    assert page.evaluate("[scrollY, document.activeElement.id, String(getSelection()).trim()]") == before
+    assert before == [300, opener.get_attribute("id"), str(RUN)]
+
+
+def test_it_opens_a_job_in_place_and_keeps_it_open(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    jobs = lively_run(mirrored, RUN)
+    page.goto(url)
+    page.click(f"{row('ecalgpu')} .opener")
+    opened = page.locator(f"{row('ecalgpu')} .opened")
+    expect(opened).to_contain_text("SIGSEGV: segmentation violation")
+    expect(opened).to_contain_text("-- process exit: -11 --")
+    expect(opened.locator(".earlier li")).to_have_count(2)
+    expect(opened.locator("canvas")).to_have_count(2)
+    page.evaluate("document.querySelector('.opened canvas').dataset.mine = 'yes'")
+
+    other = next(record for record in jobs if record.client.startswith("sistrip"))
+    mirrored.write(mirrored.filter_units[0], ended(other, 65))
+    expect(page.locator(".count.state-crashed")).to_contain_text("2")
+
+    expect(opened.locator("canvas[data-mine]")).to_have_count(1)
+    page.go_back()
+    expect(opened).to_have_count(0)
+
+
+def test_it_asks_for_the_graphs_when_files_were_delivered(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    now = datetime.now(UTC)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    expect(page.locator("#graph-note")).to_contain_text("Nothing is known")
+
+    first = delivery(RUN, now, 20)
+    mirrored.write(mirrored.builder_unit, first)
+    expect(page.locator("#graph-note")).to_contain_text("LS 1–20")
+    expect(page.locator(".stream")).to_have_count(6)
+
+    more = delivery(RUN, now, 40)
+    mirrored.write(
+        mirrored.builder_unit, replace(more, origin=replace(more.origin, identity=first.origin.identity))
+    )
+    expect(page.locator("#graph-note")).to_contain_text("LS 1–40")
+
+
+def test_it_asks_for_nothing_that_it_has(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    with page.expect_response(lambda answer: "/live/run" in answer.url and answer.status == 200):
+        pass
+    with page.expect_response(lambda answer: "/live/run" in answer.url) as answer:
+        pass
+    assert answer.value.status == 304
