@@ -5,6 +5,7 @@ and runs nothing of theirs. Pages get single files, no package. What was fetched
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -101,7 +102,9 @@ def _install(folder: Path) -> Path:
     for name in _PACKAGE_FILES:
         shutil.copy(_ROOT / name, folder)
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL)
+    # Besides its own authorities node takes the machine's, as where a proxy stands between.
+    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
+    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL, env=environment)
     if status != 0:
         raise FrontEndError(f"npm ci ended with status {status}; why stands above")
     return folder / "node_modules"
