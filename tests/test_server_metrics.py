@@ -70,10 +70,10 @@ def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, setting
 
 
 def test_it_tells_its_version(server: ServerProcess) -> None:
-    made = version.current()
     [info] = [name for name in samples(server) if name.startswith("dqmsquare_build_info")]
     labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
-    assert labels == {"commit": made.commit, "schema": db.head_revision(), "version": made.number}
+    assert (labels["version"], labels["schema"]) == (version.NUMBER, db.head_revision())
+    assert re.fullmatch(r"unknown|[0-9a-f]{12}(-dirty)?", labels["commit"])
 
 
 def test_it_answers_nothing_else_there_and_no_metrics_elsewhere(server: ServerProcess) -> None:
