@@ -29,9 +29,15 @@ from mirror.records import Cluster
 
 log = logging.getLogger(__name__)
 
-# Advisory locks of a cluster's database: who migrates it, who mirrors into it.
+# Advisory locks of a cluster's database: who migrates it, who mirrors into it; in the playback cluster's also
+# whose control command is under way, who takes a place in the line for one, who counts a try to sign in.
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
+COMMAND_LOCK = 0x64716D03
+PLACE_LOCK = 0x64716D04
+SIGN_IN_LOCK = 0x64716D05
+# The first of two keys of an advisory lock; the second is a server process that takes control commands.
+DESK_LOCKS = 0x64716D06
 
 # The channel on which a committed batch is told: its payload is a JSON list of the runs that changed.
 CHANNEL = "mirrored"
@@ -199,6 +205,52 @@ set_aside = sa.Table(
     *_document_columns(),
     sa.Column("document_type", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+)
+
+# What the Control Room keeps, in the playback cluster's database alone. None of it names a machine in full.
+
+# Who is signed in. The browser holds what `id` is a hash of; `credential` is a keyed hash of what was known
+# to sign in by, so that a changed password ends it; `login` is CMSWEB's, where that vouches for one.
+control_sessions = sa.Table(
+    "control_sessions",
+    metadata,
+    sa.Column("id", sa.LargeBinary, primary_key=True),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("login", sa.Text),
+    sa.Column("credential", sa.LargeBinary, nullable=False),
+    sa.Column("began_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("ends_at", _Time, nullable=False),
+)
+
+# Tries to sign in that failed of late, by a keyed hash of who and where from.
+sign_in_tries = sa.Table(
+    "sign_in_tries",
+    metadata,
+    sa.Column("id", sa.LargeBinary, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("failed_at", _Time, nullable=False),
+)
+
+# Every sign-in, refusal and command. A row is written when it is received, marked before it is sent to DQM²,
+# and completed by its outcome; `desk` is the server process that has it meanwhile.
+control_audit = sa.Table(
+    "control_audit",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("received_at", _Time, nullable=False, index=True, server_default=sa.func.clock_timestamp()),
+    sa.Column("person", sa.Text),
+    sa.Column("login", sa.Text),
+    sa.Column("command", sa.Text, nullable=False),
+    sa.Column("is_change", sa.Boolean, nullable=False),
+    sa.Column("cluster", sa.Text),
+    sa.Column("machine", sa.Text),
+    sa.Column("parameters", JSONB, nullable=False),
+    sa.Column("once", sa.Uuid, unique=True),
+    sa.Column("desk", sa.Integer),
+    sa.Column("sent_at", _Time),
+    sa.Column("ended_at", _Time),
+    sa.Column("outcome", sa.Text),
+    sa.Column("sentence", sa.Text),
 )
 
 # The tables whose rows are mirrored documents.

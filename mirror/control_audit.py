@@ -1,0 +1,274 @@
+"""The Control Room's audit: every sign-in, refusal and command, with who, what, where, when and how it ended.
+
+A command's entry is written when it is received, marked before it is sent and completed after, each in a
+transaction of its own: whatever crashes leaves a trace, and what can't be written is not sent. Machines are
+named by their labels, and only values that passed the Control Room's checks are kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from psycopg2.errors import UniqueViolation
+
+import db
+
+_audit = db.control_audit
+_locks = sa.table(
+    "pg_locks",
+    sa.column("locktype"),
+    sa.column("database"),
+    sa.column("classid"),
+    sa.column("objid"),
+    sa.column("objsubid"),
+)
+_databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
+# How PostgreSQL marks an advisory lock of two keys.
+_OF_TWO_KEYS = 2
+
+
+class Outcome(StrEnum):
+    """How something ended, as far as that is known."""
+
+    OK = "ok"
+    # DQM² answered, but something else than was expected.
+    OTHERWISE = "otherwise"
+    # DQM² failed; what it did before is unknown.
+    FAILED = "failed"
+    # Sent, and no whole answer came.
+    UNKNOWN = "unknown"
+    NOT_SENT = "not sent"
+    # The Control Room did not let it through.
+    REFUSED = "refused"
+
+
+class Stage(StrEnum):
+    """How far a command has come."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What somebody wants done: a command by its name, with checked parameters, and the machine's label.
+
+    `once` marks a press of a button, so that it counts once however often it arrives.
+    """
+
+    command: str
+    person: str | None = None
+    login: str | None = None
+    is_change: bool = False
+    cluster: str | None = None
+    machine: str | None = None
+    parameters: Mapping[str, str] | None = None
+    once: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the audit. One without outcome whose server is gone ended in a way that nobody knows."""
+
+    id: int
+    deed: Deed
+    received_at: datetime
+    sent_at: datetime | None
+    ended_at: datetime | None
+    stage: Stage
+    outcome: Outcome | None
+    sentence: str | None
+
+    @property
+    def lasted(self) -> timedelta | None:
+        """From when it was sent until its end; `None` if either is not known."""
+        return None if self.sent_at is None or self.ended_at is None else self.ended_at - self.sent_at
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which entries are asked for; `before` is an id, `None` anywhere is for all."""
+
+    person: str | None = None
+    command: str | None = None
+    outcome: Outcome | None = None
+    before: int | None = None
+
+
+class AlreadyReceived(Exception):
+    """This very press of a button has arrived before."""
+
+
+class AlreadyUnderWay(Exception):
+    """The same change of the same target waits or runs already, by somebody else or by the same person."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry)
+        self.entry = entry
+
+
+class Audit:
+    """The audit in the playback cluster's database."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def note(self, deed: Deed, outcome: Outcome, sentence: str | None = None) -> None:
+        """Writes what is over already: a sign-in, a refusal."""
+        with self._database.begin() as connection:
+            connection.execute(
+                sa.insert(_audit).values(
+                    **_values(deed), outcome=outcome, sentence=sentence, ended_at=sa.func.clock_timestamp()
+                )
+            )
+
+    def begin(self, deed: Deed, desk: int) -> int:
+        """Writes a command that a server process (`desk`) has received; its entry's id.
+
+        Raises AlreadyReceived, and AlreadyUnderWay if the same change of the same target is.
+        """
+        insert = sa.insert(_audit).values(**_values(deed), desk=desk).returning(_audit.c.id)
+        with self._database.begin() as connection:
+            if deed.is_change:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.PLACE_LOCK)))
+                _refuse_second(connection, deed)
+            try:
+                entry: int = connection.execute(insert).scalar_one()
+            except sa.exc.IntegrityError as error:
+                if isinstance(error.orig, UniqueViolation):
+                    raise AlreadyReceived from error
+                raise
+        return entry
+
+    def mark_sent(self, entry: int) -> None:
+        """Says that a command is being sent."""
+        self._set(entry, sent_at=sa.func.clock_timestamp())
+
+    def complete(self, entry: int, outcome: Outcome, sentence: str) -> None:
+        """Says how a command ended."""
+        self._set(entry, ended_at=sa.func.clock_timestamp(), outcome=outcome, sentence=sentence)
+
+    def under_way(self) -> list[Entry]:
+        """The commands that wait or run, of all servers, in the order in which they came."""
+        with self._database.connect() as connection:
+            return list(_read(connection, _selected().where(_is_under_way()).order_by(_audit.c.id)))
+
+    def entries(self, wanted: Wanted, most: int, since: timedelta | None = None) -> list[Entry]:
+        """Entries, the newest first."""
+        conditions = [
+            column == value
+            for column, value in (
+                (_audit.c.person, wanted.person),
+                (_audit.c.command, wanted.command),
+                (_audit.c.outcome, wanted.outcome),
+            )
+            if value is not None
+        ]
+        if wanted.before is not None:
+            conditions.append(_audit.c.id < wanted.before)
+        if since is not None:
+            conditions.append(_audit.c.received_at > sa.func.now() - since)
+        statement = _selected().where(*conditions).order_by(_audit.c.id.desc()).limit(most)
+        with self._database.connect() as connection:
+            return list(_read(connection, statement))
+
+    def persons(self) -> Sequence[str]:
+        """Everybody whom the audit names."""
+        statement = sa.select(_audit.c.person).where(_audit.c.person.is_not(None)).distinct()
+        with self._database.connect() as connection:
+            return sorted(connection.scalars(statement))
+
+    def since_sent(self, command: str, cluster: str) -> timedelta | None:
+        """How long ago a command was last sent for a cluster; `None` if it never was."""
+        newest = sa.select(sa.func.max(_audit.c.sent_at)).where(
+            _audit.c.command == command, _audit.c.cluster == cluster
+        )
+        with self._database.connect() as connection:
+            since: timedelta | None = connection.scalar(
+                sa.select(sa.func.clock_timestamp() - newest.scalar_subquery())
+            )
+        return since
+
+    def _set(self, entry: int, **values: Any) -> None:
+        with self._database.begin() as connection:
+            connection.execute(sa.update(_audit).where(_audit.c.id == entry).values(**values))
+
+
+def _values(deed: Deed) -> dict[str, Any]:
+    return {
+        "command": deed.command,
+        "person": deed.person,
+        "login": deed.login,
+        "is_change": deed.is_change,
+        "cluster": deed.cluster,
+        "machine": deed.machine,
+        "parameters": dict(deed.parameters or {}),
+        "once": deed.once,
+    }
+
+
+def _refuse_second(connection: sa.Connection, deed: Deed) -> None:
+    client = (deed.parameters or {}).get("client")
+    same = _selected().where(
+        _is_under_way(),
+        _audit.c.is_change,
+        _audit.c.command == deed.command,
+        _audit.c.machine.is_not_distinct_from(deed.machine),
+        _audit.c.parameters["client"].astext.is_not_distinct_from(client),
+    )
+    for entry in _read(connection, same.limit(1)):
+        raise AlreadyUnderWay(entry)
+
+
+def _has_its_server() -> sa.ColumnElement[bool]:
+    """Whether the server process that has a command lives: it holds a lock as long as it does."""
+    own = sa.select(_databases.c.oid).where(_databases.c.datname == sa.func.current_database())
+    desks = sa.select(sa.cast(_locks.c.objid, sa.BigInteger)).where(
+        _locks.c.locktype == "advisory",
+        _locks.c.database == own.scalar_subquery(),
+        sa.cast(_locks.c.classid, sa.BigInteger) == db.DESK_LOCKS,
+        _locks.c.objsubid == _OF_TWO_KEYS,
+    )
+    return sa.cast(_audit.c.desk, sa.BigInteger).in_(desks)
+
+
+def _is_under_way() -> sa.ColumnElement[bool]:
+    return sa.and_(_audit.c.outcome.is_(None), _has_its_server())
+
+
+def _selected() -> sa.Select[Any]:
+    return sa.select(_audit, _is_under_way().label("is_under_way"))
+
+
+def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Entry]:
+    for row in connection.execute(statement):
+        yield Entry(
+            id=row.id,
+            deed=Deed(
+                command=row.command,
+                person=row.person,
+                login=row.login,
+                is_change=row.is_change,
+                cluster=row.cluster,
+                machine=row.machine,
+                parameters=row.parameters,
+                once=row.once,
+            ),
+            received_at=row.received_at,
+            sent_at=row.sent_at,
+            ended_at=row.ended_at,
+            stage=_stage(row),
+            outcome=None if row.outcome is None else Outcome(row.outcome),
+            sentence=row.sentence,
+        )
+
+
+def _stage(row: Any) -> Stage:
+    if not row.is_under_way:
+        return Stage.ENDED
+    return Stage.WAITING if row.sent_at is None else Stage.RUNNING
