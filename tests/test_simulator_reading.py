@@ -1,6 +1,8 @@
 """The simulator's reading routes speak the protocol to the letter."""
 
+import http.client
 import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,11 +204,17 @@ def test_it_keeps_each_machine_s_revisions_apart(simulator: Simulator, session: 
     assert [header["_rev"] for header in headers_above(simulator, session, None, GATEWAY)] == [1]
 
 
-def test_it_keeps_a_connection_open(simulator: Simulator, session: requests.Session) -> None:
+def test_it_keeps_a_connection_open(simulator: Simulator) -> None:
+    tls = ssl.create_default_context(cafile=simulator.ca_path)
+    tls.load_cert_chain(simulator.client_cert_path, simulator.client_key_path)
+    connection = http.client.HTTPSConnection("127.0.0.1", simulator.port, context=tls, timeout=30)
+    connection.connect()
+    # Not a second time.
+    connection.auto_open = 0
     for _ in range(3):
-        assert headers_above(simulator, session, None) == []
-    [pool] = session.adapters["https://"].poolmanager.pools._container.values()  # type: ignore[attr-defined]
-    assert pool.num_connections == 1
+        connection.request("POST", "/dqm/dqm-square-origin/sync_proxy", body='{"messages": []}')
+        assert connection.getresponse().read() == b'{"messages": []}'
+    connection.close()
 
 
 def test_it_wants_a_client_certificate(simulator: Simulator) -> None:
@@ -221,6 +229,20 @@ def test_it_makes_certificates_once(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["ca.pem", "server.pem", "client.key.pem"])
+@pytest.mark.parametrize("content", ["", "broken"])
+def test_it_makes_certificates_anew_when_one_is_broken(tmp_path: Path, name: str, content: str) -> None:
+    Simulator(tmp_path)
+    (tmp_path / name).write_text(content)
+    with Simulator(tmp_path) as simulator, simulator.session() as session:
+        assert headers_above(simulator, session, None) == []
+
+
+def test_it_keeps_keys_to_their_owner(tmp_path: Path) -> None:
+    Simulator(tmp_path)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.key.pem")} == {0o600}
+
+
 def test_it_records_requests_without_secrets(simulator: Simulator, session: requests.Session) -> None:
     headers_above(simulator, session, "17")
     [request] = simulator.requests
@@ -229,3 +251,12 @@ def test_it_records_requests_without_secrets(simulator: Simulator, session: requ
     assert request.query == (("path", FILTER_UNIT), ("port", "9215"))
     assert request.messages == [{"event": "sync_request", "known_rev": "17"}]
     assert simulator.secret not in repr(request.headers)
+
+
+def test_it_forgets_the_oldest_requests(simulator: Simulator, session: requests.Session) -> None:
+    for size in (1, 2, 3):
+        body = json.dumps({"messages": [], "padding": "x" * (size * 8_000_000)})
+        session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
+    assert [len(request.body) // 8_000_000 for request in simulator.requests] == [3]
+    simulator.recorder.clear()
+    assert simulator.requests == ()

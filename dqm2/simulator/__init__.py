@@ -2,6 +2,16 @@
 
 It speaks the protocol as seen from outside P5, over HTTPS with a throwaway authority, and can be told to
 misbehave. Nothing of it is real: runs, logs, names and secrets are made up from a seed.
+
+    the door      https, certificates, exchange, recorder
+    the gateway   gateway, sync, control, daemon_logs; faults, misbehaviour; administration, remote, filling
+    the machines  site, machine, services, switches
+    their life    world, agenda, life, monitors, vitals
+    its plans     plans, runs, clients, sensitive
+    what is told  documents, job_life, cmssw_log, delivery
+
+What is true of a run or a job at any moment follows from its plan, so that a document is written out only
+when somebody asks for it.
 """
 
 from dqm2.simulator.control import Mode

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -42,7 +43,7 @@ class Authority:
         self.server = Identity(folder / "server.pem", folder / "server.key.pem")
         self.client = Identity(folder / "client.pem", folder / "client.key.pem")
         self.expired_server = Identity(folder / "expired-server.pem", folder / "expired-server.key.pem")
-        if not all(_is_valid(identity) for identity in (self._own, self.server, self.client)):
+        if not all(_is_valid(identity, self._own) for identity in (self._own, self.server, self.client)):
             self._make_all()
 
     @property
@@ -96,13 +97,16 @@ class Authority:
         _write(identity, certificate, key)
 
 
-def _is_valid(identity: Identity) -> bool:
+def _is_valid(identity: Identity, issuer: Identity) -> bool:
+    """Whether certificate and key are there, belong together, were issued by `issuer` and last a while."""
     try:
         certificate = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
-        identity.key.read_bytes()
-    except (OSError, ValueError):
+        key = serialization.load_pem_private_key(identity.key.read_bytes(), password=None)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(issuer.certificate.read_bytes()))
+    except (OSError, ValueError, InvalidSignature):
         return False
-    return certificate.not_valid_after_utc - datetime.now(UTC) > _RENEWED_BEFORE
+    lasts = certificate.not_valid_after_utc - datetime.now(UTC)
+    return key.public_key() == certificate.public_key() and lasts > _RENEWED_BEFORE
 
 
 def _certificate(

@@ -17,9 +17,10 @@ from dqm2.simulator.sensitive import Sensitive
 _MOST_CHARACTERS = 15_000
 _MOST_LINES = 256
 _SNAPSHOT_EVERY = 15
-# Of a hundred lumisections so many have a line in the log that gives something away.
+# Of all lumisections this part has a line that gives something away, a message, a very long line.
 _GIVES_AWAY = 0.4
 _HAS_MESSAGE = 0.3
+_HAS_LONG_LINE = 0.02
 _OTHER_STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMGPUvsCPU")
 
 # Category, module, text.
@@ -102,6 +103,8 @@ class JobLog:
             lines[3:3] = self._sensitive.lines(rng)
         if rng.random() < _HAS_MESSAGE:
             lines[-1:-1] = self._message(number, rng)
+        if rng.random() < _HAS_LONG_LINE:
+            lines.append(f"Booked: {' '.join(f'h_{job.client.name}_{n}' for n in range(150))}\n")
         if number % _SNAPSHOT_EVERY == 0:
             lines += self._snapshot(number, seen)
         return [*self._other_streams(number, rng, seen), *lines]

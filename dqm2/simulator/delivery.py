@@ -12,7 +12,7 @@ from mirror.records import LUMISECTION_S
 # Of all files this part can't be read, and of all runs this part has no global file to know its start from.
 _UNREADABLE = 0.004
 _START_IS_GUESSED = 0.15
-# The 1-in-so-many file that takes this much longer than its stream's usual delay.
+# Of all files this part takes so many times as long as others of its stream.
 _LATE = 0.03
 _LATE_FACTOR = 4.0
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from dqm2.simulator.certificates import Authority, Identity
 from dqm2.simulator.exchange import Answer, Manner, Request, error_page
@@ -155,11 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(error_page(400, "Bad Request"))
             return
-        address = urlsplit(self.path)
+        path, _, query = self.path.partition("?")
         request = Request(
             self.command,
-            address.path,
-            tuple(parse_qsl(address.query, keep_blank_values=True)),
+            path,
+            tuple(parse_qsl(query, keep_blank_values=True)),
             tuple((name.lower(), value) for name, value in self.headers.items()),
             self.rfile.read(int(length)),
             _serial(self.request),

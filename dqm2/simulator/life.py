@@ -111,7 +111,7 @@ class ClusterLife:
         """Lets every job report now that isn't silent."""
         self._monitors.report_all(at)
 
-    def write_past_run(self, started_at: float) -> Run:
+    def write_past_run(self, started_at: float) -> None:
         """Uploads what a run of the past has left behind, at the pace of data taking."""
         run = self._plan_run(started_at, LUMISECTION_S)
         self._remember(run)
@@ -123,7 +123,6 @@ class ClusterLife:
         self._upload_files(run, run.ended_at + _FILES_EVERY_S)
         if run.source_run is not None:
             self._upload_playback(run, "eor", run.ended_at)
-        return run
 
     def _plan_run(self, started_at: float, lumisection_s: float) -> Run:
         playback = self.playback if self.cluster is Cluster.PLAYBACK else None
