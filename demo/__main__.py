@@ -28,7 +28,7 @@ from processes.supervision import Process, ProcessError, Processes, wait_until, 
 _CLONE = Path(__file__).resolve().parent.parent
 _READY_WITHIN_S = 60.0
 _FILLED_WITHIN_S = 120.0
-_ANSWER_WITHIN_S = 1.0
+_ANSWER_WITHIN_S = 0.5
 # Where a job of `get_run` has its exit code.
 _EXIT_CODE = 3
 # Together with PostgreSQL's share within the 5 s that Ctrl-C promises.
