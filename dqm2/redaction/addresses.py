@@ -15,11 +15,12 @@ _LONGER_NUMBER = linear(rb"\.[0-9]+\.[0-9]")
 _GROUP = rb"[0-9a-f]{1,4}"
 _GROUPS = _GROUP + rb"(?::" + _GROUP + rb"){0,6}"
 _IPV6 = rb"(?i:(?:" + _GROUP + rb":){7}" + _GROUP + rb"|" + _GROUPS + rb"::" + _GROUPS + rb")"
+_PORT = linear(rb":[0-9]{1,5}(?:[^0-9A-Za-z:]|\z)")
 _DIGIT = re.compile(rb"[0-9]")
 _MOST_OCTET = 255
 _FULL_GROUP = 4
 _LEAST_GROUPS = 3
-_MOST_GROUPS = 8
+_ALL_GROUPS = 8
 
 
 def _ipv4(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
@@ -43,14 +44,21 @@ def _ipv6(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     """An address has a digit and three groups or more, or a full one before `::`; a C++ scope has not."""
     if follows_word(text, free, start) or text[max(free, start - 1) : start] == b":":
         return ()
-    if precedes_word(text, end) or (text[end : end + 1] == b":" and precedes_word(text, end + 1)):
+    if precedes_word(text, end):  # a port, of more digits than a group has
+        end = text.rindex(b":", start, end)
+    if text[end : end + 1] == b":" and precedes_word(text, end + 1) and not _PORT.match(text, end):
         return ()
-    address = text[start:end]
-    groups = [group for group in address.split(b":") if group]
-    enough = len(groups) >= _LEAST_GROUPS or len(groups[0]) == _FULL_GROUP
-    if not enough or len(groups) > _MOST_GROUPS or not _DIGIT.search(address):
+    if not _is_ipv6(text[start:end]):
         return ()
     return (*user_at(text, free, start), Part(start, end, _IP))
+
+
+def _is_ipv6(address: bytes) -> bool:
+    groups = [group for group in address.split(b":") if group]
+    if b"::" not in address:
+        return len(groups) == _ALL_GROUPS
+    enough = len(groups) >= _LEAST_GROUPS or len(groups[0]) == _FULL_GROUP
+    return enough and _DIGIT.search(address) is not None and not address.endswith(b":")
 
 
 ADDRESS_RULES = (Rule(_IPV4, _ipv4), Rule(_IPV6, _ipv6))

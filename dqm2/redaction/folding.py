@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-import re2  # type: ignore[import-untyped]
+from dqm2.redaction.linear import linear
 
 # Control characters other than tab and newline.
 _CONTROLS = bytes((*range(0x09), *range(0x0B, 0x20), 0x7F))
@@ -21,8 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # A terminal's colours go as a whole: without its first character, the rest would stand in the text.
 _COLOUR = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
-# `%2D`, `%252D` (encoded twice), `\u002d`, `\x2d`: printable characters only, and not `%MSG`.
-_ESCAPE = re2.compile(rb"(?:%(?:25){0,8}|\\{1,8}(?:u00|x))(?:[2-6][0-9A-Fa-f]|7[0-9A-Ea-e])")
+# `%2D`, `%252D` (encoded twice), `\u002d`, `\x2d`.
+_ESCAPE = linear(rb"%(?:25){0,8}[0-9A-Fa-f]{2}|\\{1,8}(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 
 # What a character that looks like no plain one is told as: one of a word, or a sign.
 A_LETTER = 0xFF
@@ -97,12 +97,17 @@ def fold(text: str) -> Folded:
     pieces: list[bytes] = []
     rest = 0
     for start, end in escapes:
-        pieces += folded[rest:start], bytes((int(folded[end - 2 : end], 16),))
+        pieces += folded[rest:start], _unescaped(folded[start:end])
         rest = end
     pieces.append(folded[rest:])
     ahead = tuple(accumulate((end - start - 1 for start, end in escapes), initial=0))
     ends = tuple(end - grown for (_, end), grown in zip(escapes, ahead[1:], strict=True))
     return Folded(text, b"".join(pieces), ends, ahead)
+
+
+def _unescaped(escape: bytes) -> bytes:
+    code = int(escape[-4:] if b"u" in escape else escape[-2:], 16)
+    return _FIRST_CODES[code : code + 1] or bytes((_folded(chr(code)),))
 
 
 class _PerCharacter(dict[int, int | None]):
@@ -138,7 +143,7 @@ def _folded(character: str) -> int:
         return ord("0") + digit
     # The character without accent, width or style: `é` is `e`, `ｆ` is `f`, a no-break space is a space.
     base = unicodedata.normalize("NFKD", character)[0]
-    if " " <= base <= "~":
+    if " " <= base <= "~" or base in "\t\n":
         return ord(base)
     if (plain := _PLAIN.get(ord(base))) is not None:
         return plain
@@ -150,3 +155,4 @@ def _folded(character: str) -> int:
 
 _SEEN = _PerCharacter(_seen)
 _FOLDED = _PerCharacter(_folded)
+_FIRST_CODES = bytes(_folded(chr(code)) for code in range(0x100))
