@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
+# Jobs report about every second, and a lumisection takes half of one.
+_SPEED = "40"
 PORTS = (
     "SERVER_PORT",
     "POSTGRES_PORT",
@@ -21,7 +23,7 @@ PORTS = (
     "GRABBER_PLAYBACK_METRICS_PORT",
 )
 # What a user may have set for the real thing: none of it is the demo's business.
-_OF_THE_USER = {
+_FOR_THE_REAL_THING = {
     "POSTGRES_HOST": "database.invalid",
     "POSTGRES_PASSWORD": "of-the-user",
     "CMSWEB_FRONTEND_PROXY_URL": "https://cmsweb.invalid",
@@ -43,23 +45,20 @@ def free_ports() -> dict[str, str]:
 
 
 class DemoProcess:
-    """A running `make demo` and what it has said; leaving it ends it."""
+    """A running `make demo` and what it has said; leaving it ends it.
 
-    def __init__(self, folder: Path, ports: Mapping[str, str], speed: int = 40) -> None:
+    `clone`: one where nothing is set up yet, which is what makes it slow.
+    """
+
+    def __init__(self, folder: Path, ports: Mapping[str, str], clone: Path | None = None) -> None:
         self.folder = folder
         self.ports = ports
         self.lines: list[str] = []
+        options = {**ports, "DEMO_FOLDER": str(folder), "DEMO_SPEED": _SPEED}
         self._make = subprocess.Popen(
-            # What setup makes is there, or this test would not run.
-            ["make", "--silent", "--old-file=setup", "demo"],
-            cwd=ROOT,
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                **_OF_THE_USER,
-                **ports,
-                "DEMO_FOLDER": str(folder),
-                "DEMO_SPEED": str(speed),
-            },
+            ["make", "--silent", *([] if clone else ["--old-file=setup"]), "demo"],
+            cwd=clone or ROOT,
+            env={**(os.environ if clone else _of_a_user()), **options},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -137,3 +136,8 @@ def _command_line(entry: Path) -> str:
         return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def _of_a_user() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, **_FOR_THE_REAL_THING}

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo_process import DemoProcess, free_ports
+from tests.demo_process import ROOT, DemoProcess, free_ports
 
 
 @pytest.fixture
@@ -139,6 +140,20 @@ def test_it_ends_everything_when_one_process_dies_and_tells_its_last_words(
     assert demo.read_to_its_end() != 0
     assert "playback grabber ended by itself, by SIGKILL" in demo.lines
     assert demo.processes() == {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="there is nothing to clone")
+def test_it_needs_nothing_but_a_clone(open_folder: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    with DemoProcess(open_folder / "demo-of-a-clone", free_ports(), clone) as demo:
+        demo.wait_until_ready()
+        assert "DQM" in read(demo.page)
+        demo.terminate()
+        demo.read_to_its_end()
+        assert demo.processes() == {}
 
 
 def _sockets() -> list[str]:

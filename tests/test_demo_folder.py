@@ -21,6 +21,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def folder(place: Path) -> Path:
     """The folder of this clone's demo, made."""
     own = private_folder.of_clone(Path(forget.__file__).parent.parent)
+    assert own.parent == place
     private_folder.claim(own)
     return own
 
