@@ -3,6 +3,7 @@
 import http.client
 import json
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,3 +261,23 @@ def test_it_forgets_the_oldest_requests(simulator: Simulator, session: requests.
     assert [len(request.body) // 8_000_000 for request in simulator.requests] == [3]
     simulator.recorder.clear()
     assert simulator.requests == ()
+
+
+def test_it_waits_for_a_request(simulator: Simulator, session: requests.Session) -> None:
+    asked = threading.Thread(target=headers_above, args=(simulator, session, "17"))
+    asked.start()
+    request = simulator.recorder.wait_for(lambda request: request.messages[0]["known_rev"] == "17")
+    asked.join()
+    assert request in simulator.requests
+    with pytest.raises(TimeoutError):
+        simulator.recorder.wait_for(lambda request: request.method == "GET", timeout_s=0.01)
+
+
+def test_it_lets_a_test_change_things_just_before_an_answer(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    [document_id] = upload_jobs(simulator, 1)
+    simulator.on_request = lambda _request: machine.reset()
+    [message] = ask(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": [document_id]})
+    assert message["documents"] == []

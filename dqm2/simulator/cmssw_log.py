@@ -17,13 +17,15 @@ from dqm2.simulator.sensitive import Sensitive
 _MOST_CHARACTERS = 15_000
 _MOST_LINES = 256
 _SNAPSHOT_EVERY = 15
+# Of so many records of a lumisection some are told of.
+_RECORDS_APART = 9
 # Of all lumisections this part has a line that gives something away, a message, a very long line.
 _GIVES_AWAY = 0.4
 _HAS_MESSAGE = 0.3
 _HAS_LONG_LINE = 0.02
 _OTHER_STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMGPUvsCPU")
 
-# Category, module, text.
+# Severity, module, text.
 _MESSAGES = (
     ("w", "L1TStage2uGMT", "muon index 5 of bunch crossing 1 has no match"),
     ("w", "SiPixelRawToDigi", "siPixelDigis@cpu: 3 errors in FED 1217, type 30"),
@@ -125,7 +127,7 @@ class JobLog:
         job = self._job
         if not job.client.events_a_second:
             return []
-        first, count = (number - 1) * 7 + 1, rng.randint(5, 9)
+        first, count = (number - 1) * _RECORDS_APART + 1, rng.randint(5, _RECORDS_APART)
         at = job.seen_at(number)
         event = number * 11_000
         lines: list[str] = []

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,7 @@ class Recorder:
     """Keeps the newest requests."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._recorded = threading.Condition()
         self._kept: deque[Recorded] = deque()
         self._bytes = 0
 
@@ -60,19 +61,30 @@ class Recorder:
             ended_s,
             request.client_serial,
         )
-        with self._lock:
+        with self._recorded:
             self._kept.append(recorded)
             self._bytes += len(recorded.body)
             while len(self._kept) > _MOST_REQUESTS or self._bytes > _MOST_BYTES:
                 self._bytes -= len(self._kept.popleft().body)
+            self._recorded.notify_all()
 
     def requests(self) -> tuple[Recorded, ...]:
         """The requests that are kept, the oldest first."""
-        with self._lock:
+        with self._recorded:
             return tuple(self._kept)
+
+    def wait_for(self, meets: Callable[[Recorded], bool], timeout_s: float = 30.0) -> Recorded:
+        """The first request that is kept and meets a condition, once there is one.
+
+        Raises TimeoutError if none has come in time.
+        """
+        with self._recorded:
+            if not self._recorded.wait_for(lambda: any(map(meets, self._kept)), timeout_s):
+                raise TimeoutError(f"no such request came within {timeout_s:g} s")
+            return next(filter(meets, self._kept))
 
     def clear(self) -> None:
         """Forgets them all."""
-        with self._lock:
+        with self._recorded:
             self._kept.clear()
             self._bytes = 0

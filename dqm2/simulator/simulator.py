@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -76,6 +76,8 @@ class Simulator:
         )
         self.faults = Faults()
         self.recorder = Recorder()
+        # Called with each request to the gateway before it is answered: for tests of what happens in between.
+        self.on_request: Callable[[Request], object] = lambda _request: None
         self._port = port
         self._stopping = threading.Event()
         self._server: HttpsServer | None = None
@@ -183,6 +185,7 @@ class Simulator:
         if request.path.startswith(ADMINISTRATION_PATH):
             return self._administration.answer(request)
         began_s = time.monotonic()
+        self.on_request(request)
         answer = self._gateway.answer(request)
         status = 0 if answer.manner is Manner.CUT else answer.status
         self.recorder.record(request, status, began_s=began_s, ended_s=time.monotonic())
