@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from server import create_app
-from tests.served import server_process
+from tests.served import server_process, until
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settin
 def test_it_leaves_it_out_below_the_prefix(environment: dict[str, str]) -> None:
     with server_process({**environment, "SERVER_URL_PREFIX": "dqm/dqm-square"}) as server:
         server.get("/cr/exe?what=restart_hltd&host=of-the-query")
-        assert 'path=/dqm/dqm-square/cr/exe query=""' in server.logged()
+        # The line is written once the answer is sent.
+        until(lambda: 'path=/dqm/dqm-square/cr/exe query=""' in server.logged())
         assert "of-the-query" not in server.logged()
 
 
