@@ -54,14 +54,13 @@ _PEM_LINE = 40
 
 
 def _value(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    key, _, _ = text[start:end].lower().partition(b"\\")
-    word = key.rstrip(b"\"' \t:=>")
-    is_colon = text[start:end].rstrip().endswith(b":")
+    trigger = text[start:end].lower()
+    is_colon = trigger.rstrip().endswith(b":")
     if is_colon and (text[end : end + 1] == b":" or _is_file(text, free, start)):
         return ()
-    if word.startswith(b"pwd") and text[end : end + 1] in (b"/", b".", b"~"):  # the working folder
+    if trigger.startswith(b"pwd") and text[end : end + 1] in (b"/", b".", b"~"):  # the working folder
         return ()
-    if is_colon and word.startswith(_HEADERS):
+    if is_colon and trigger.startswith(_HEADERS):
         return _part(*header_span(text, end))
     return _part(*value_span(text, end))
 
@@ -89,6 +88,8 @@ def _bearer(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
 
 def _url(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
     limit = end + _URL_LONGEST
+    if text.find(b"@", end, limit) < 0:
+        return ()
     userinfo = _USERINFO.match(text, end, limit) or _USERINFO_WITH_SLASH.match(text, end, limit)
     if not userinfo:
         return ()

@@ -9,13 +9,20 @@ _OPENING = linear(
 )
 _QUOTES = b"\"'`"
 
+# What most values are: a word of ordinary characters up to a blank. Nothing else needs a closer look.
+_PLAIN_WORD = linear(rb"[A-Za-z0-9_./+~^!$*%#@=-]+(?:\s|\z)")
+# Marks that stand there already.
+_MARKED = linear(rb"(?:\[(?:host|ip|user|email|secret|key)\])+(?:[\s\"'<]|\z)")
+
 # A quote that a word goes on behind is part of it.
 _WORD = linear(rb'(?:[^\s"\'`<]|["\'`]+[A-Za-z0-9]|<[^/\s])+')
 # Authorization: Basic …
-_SCHEME = linear(rb"(?i:(?:basic|bearer|digest|negotiate|token|apikey|ntlm)[ \t]{1,8})")
+_SCHEMES = (b"basic", b"bearer", b"digest", b"negotiate", b"token", b"apikey", b"ntlm")
+_SCHEME = linear(rb"(?i:(?:" + b"|".join(_SCHEMES) + rb")[ \t]{1,8})")
 # A word ends before the next value of a list: password=…,user=…
 _NEXT_VALUE = linear(rb"[,;&](?:[A-Za-z_]{1,32}|\[[a-z]+\])=")
 _PEM_BEGIN = linear(rb"(?i:-----?[ ]?BEGIN )")
+_SHORTEST_PEM = len("----BEGIN ")
 _HEADER = linear(rb'(?:[^\n"\'\\]|=["\'][^"\'\n]*["\']|\\+[^\\nr"\'])+')
 _BRACKET = linear(rb"[\[\](){}]")
 _OPENING_BRACKETS = (b"[", b"(", b"{")
@@ -31,7 +38,15 @@ _SEVERAL_LINES = 512
 
 def value_span(text: bytes, at: int) -> tuple[int, int]:
     """Start and end of the value at `at`; it is empty if there is none, and ends before a PEM block in it."""
+    if text[at : at + 1] == b"[" and _MARKED.match(text, at):
+        return at, at
+    if plain := _PLAIN_WORD.match(text, at):
+        word = plain[0].rstrip()
+        if word.lower() not in _SCHEMES and not word.startswith(b"----"):
+            return at, _trimmed_end(text, at, at + len(word))
     start, end = quoted_span(text, at) or (at, _unquoted_end(text, at))
+    if end - start < _SHORTEST_PEM:
+        return start, end
     block = _PEM_BEGIN.search(text, start, end)
     return start, block.start() if block else end
 
@@ -82,14 +97,9 @@ def _unquoted_end(text: bytes, at: int) -> int:
         at = _bracket_end(text, at)
     elif scheme := _SCHEME.match(text, at):
         at = scheme.end()
-    word = _WORD.match(text, at, at + _WINDOW)
-    if not word:
-        return at
-    if following := _NEXT_VALUE.search(text, at, word.end()):
-        return _trimmed_end(text, at, following.start())
-    if word.end() == at + _WINDOW:
-        word = _WORD.match(text, at) or word
-    return _trimmed_end(text, at, word.end())
+    following = _NEXT_VALUE.search(text, at, at + _WINDOW)
+    word = _WORD.match(text, at, following.start() if following else None)
+    return _trimmed_end(text, at, word.end()) if word else at
 
 
 def _bracket_end(text: bytes, start: int) -> int:
