@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP, held back until the program waits.
 
 A signal that arrives between the start of a process and the note of it would leave that process behind. So
-the signals stay blocked, and a program that uses this takes them where it waits, and nowhere else.
+the signals stay blocked, and a program of one thread takes them where it waits, and nowhere else.
 """
 
 import signal

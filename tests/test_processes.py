@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,7 +123,8 @@ def test_it_gives_up_on_one_that_is_never_ready(shell: Callable[..., Program], s
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_takes_a_signal_where_it_waits_and_not_before(number: signal.Signals) -> None:
     with StopSignals() as signals:
-        os.kill(os.getpid(), number)
+        # To this thread alone: another test's threads hold nothing back.
+        signal.pthread_kill(threading.get_ident(), number)
         with pytest.raises(StopRequested, match=number.name):
             signals.wait(0)
 
