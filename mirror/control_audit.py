@@ -39,6 +39,8 @@ class Outcome(StrEnum):
     OTHERWISE = "otherwise"
     # DQM² failed; what it did before is unknown.
     FAILED = "failed"
+    # DQM² did not let the mirror in; nothing was done.
+    DENIED = "denied"
     # Sent, and no whole answer came.
     UNKNOWN = "unknown"
     NOT_SENT = "not sent"

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from mirror.reader import JobDetails, MirrorReader, Neighbours, Playback, Run
+from web import oms
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View
-
-_OMS = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class LiveRun:
     @property
     def oms_url(self) -> str:
         """The experiment's own page of the run."""
-        return _OMS.format(self.number)
+        return "" if self.number is None else oms.run_report(self.number)
 
     def shows(self, row: ClientRow) -> bool:
         """Whether a row passes the view's filter."""

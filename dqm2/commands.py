@@ -1,0 +1,149 @@
+"""The control commands of DQM²: which there are, what their parameters look like, what an answer may cost.
+
+DQM² pastes parameters into shell commands unquoted (protocol, "Control commands"), so what is not of these
+shapes is never sent. That a value is also one that exists is for the caller to check: machines against the
+configuration, clients and runs against DQM²'s own lists.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dqm2.relay import Bounds
+
+# The release of DQM² (the package `fff_dqmtools`) whose commands and answers these are.
+DQM2_RELEASE = "2.3.1"
+
+
+class Parameter(StrEnum):
+    """The parameters of control commands, by their names in the query."""
+
+    KIND = "kind"
+    CLUSTER = "cluster"
+    HOST = "host"
+    PLAYBACK = "playback"
+    CLIENT = "client"
+    STATE = "state"
+    RUN_NUMBER = "run_number"
+    RUN_KEY = "run_key"
+    NUMBER_OF_LS = "number_of_ls"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a parameter's text must look like, as an expression for all of it and in words."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+    def fits(self, text: str) -> bool:
+        """Whether a text has this shape."""
+        return self.pattern.fullmatch(text) is not None
+
+
+def _shape(pattern: str, words: str) -> Shape:
+    return Shape(re.compile(pattern, re.ASCII), words)
+
+
+_A_CLUSTER = _shape("playback|production", "playback or production")
+_A_SWITCH = _shape("[01]", "0 or 1")
+
+SHAPES: Mapping[Parameter, Shape] = {
+    Parameter.KIND: _A_CLUSTER,
+    Parameter.CLUSTER: _A_CLUSTER,
+    Parameter.HOST: _shape(r"[a-z0-9][a-z0-9-]{0,62}(\.cms)?", "the name of a machine"),
+    Parameter.PLAYBACK: _A_SWITCH,
+    Parameter.CLIENT: _shape(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
+    Parameter.STATE: _A_SWITCH,
+    Parameter.RUN_NUMBER: _shape("run[0-9]{1,9}", "run and a number, as in run358788"),
+    Parameter.RUN_KEY: _shape("[a-z0-9_]{1,40}", "a run key"),
+    Parameter.NUMBER_OF_LS: _shape("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A control command. `is_of_simulator`: it is for the machine that has the playback simulator.
+
+    `is_own`: the mirror answers it itself. `is_slow`: it holds up the gateway for long.
+    """
+
+    what: str
+    title: str
+    bounds: Bounds
+    required: tuple[Parameter, ...] = ()
+    optional: tuple[Parameter, ...] = ()
+    is_change: bool = False
+    is_of_simulator: bool = False
+    is_slow: bool = False
+    is_own: bool = False
+
+    @property
+    def parameters(self) -> frozenset[Parameter]:
+        """All that may be given."""
+        return frozenset((*self.required, *self.optional))
+
+
+_MEGABYTE = 1024 * 1024
+# A few files of a line or two, behind an ssh. The gateway may be busy with others at first.
+_SHORT = Bounds(45, _MEGABYTE)
+# Up to 5 s a machine.
+_VERSIONS = Bounds(120, _MEGABYTE)
+# A machine that is switched off holds up the gateway for up to 2 minutes.
+_STATUS = Bounds(150, _MEGABYTE)
+_INFO = Bounds(60, _MEGABYTE)
+_CHANGE = Bounds(90, _MEGABYTE)
+# Up to 30 s each, and then 80 kB a second; more than this no viewer is of use for.
+_LOGS = Bounds(120, 8 * _MEGABYTE, takes_part=True)
+
+_PANEL = (Parameter.HOST, Parameter.PLAYBACK)
+_PRODUCTION_RUNS = (Parameter.RUN_NUMBER, Parameter.NUMBER_OF_LS)
+
+_ALL = (
+    Command("get_dqm_machines", "Machines", _SHORT, optional=(Parameter.KIND,)),
+    Command("get_cluster_status", "Cluster status", _STATUS, required=(Parameter.CLUSTER,), is_slow=True),
+    Command("get_hltd_versions", "HLTD versions", _VERSIONS, is_slow=True),
+    Command("get_fff_versions", "DQM² versions", _VERSIONS, is_slow=True),
+    Command("get_cmssw_info", "CMSSW", _INFO),
+    Command(
+        "get_simulator_config",
+        "Simulator configuration",
+        _SHORT,
+        optional=(Parameter.HOST,),
+        is_of_simulator=True,
+    ),
+    Command("get_simulator_runs", "Simulator runs", _SHORT, optional=(Parameter.HOST,), is_of_simulator=True),
+    Command("get_simulator_run_keys", "Simulator run keys", _SHORT, is_own=True),
+    Command(
+        "start_playback_run",
+        "Start a playback run",
+        _CHANGE,
+        required=(Parameter.RUN_NUMBER,),
+        optional=(Parameter.RUN_KEY, Parameter.NUMBER_OF_LS, Parameter.HOST),
+        is_change=True,
+        is_of_simulator=True,
+    ),
+    Command("restart_hltd", "Restart HLTD", _CHANGE, required=(Parameter.HOST,), is_change=True),
+    Command("restart_fff", "Restart DQM²", _CHANGE, required=(Parameter.HOST,), is_change=True),
+    Command("get_hltd_logs", "HLTD logs", _LOGS, required=(Parameter.HOST,), is_slow=True),
+    Command("get_fff_logs", "DQM² logs", _LOGS, required=(Parameter.HOST,), is_slow=True),
+    Command("get_dqm_clients", "Clients", _SHORT, required=_PANEL),
+    Command(
+        "change_dqm_client",
+        "Switch a client",
+        _CHANGE,
+        required=(*_PANEL, Parameter.CLIENT, Parameter.STATE),
+        is_change=True,
+    ),
+    Command("get_production_runs", "Production runs", _SHORT, optional=_PRODUCTION_RUNS),
+    Command(
+        "copy_production_runs",
+        "Copy a production run",
+        _CHANGE,
+        required=_PRODUCTION_RUNS,
+        is_change=True,
+    ),
+)
+
+COMMANDS: Mapping[str, Command] = {command.what: command for command in _ALL}

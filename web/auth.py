@@ -1,0 +1,104 @@
+"""`/cr/login/` and `/cr/logout/`: who may enter the Control Room, and how one leaves it.
+
+Whoever CMSWEB's front end vouches for and the settings allow enters without a password. Others sign in by
+name and password; failed tries slow further ones down.
+"""
+
+import math
+from datetime import timedelta
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from werkzeug.exceptions import Unauthorized
+from werkzeug.wrappers import Response as BaseResponse
+
+from mirror.control_audit import Deed, Outcome
+from mirror.sign_in_tries import Try
+from web import control_desk, csrf
+from web.client_address import client_address
+from web.control_desk import desk
+
+room = Blueprint("auth", __name__)
+room.before_request(control_desk.refuse_forged)
+
+_TOO_EARLY = 429
+_WRONG = "Name or password is wrong."
+SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE = "sign_in", "sign_out", "sign_out_everywhere"
+
+
+@room.get("/login/")
+def sign_in_page() -> BaseResponse:
+    """The form; who is signed in already, or needs no password, goes on."""
+    if control_desk.expert() is not None or desk().sessions.is_allowed(control_desk.login()):
+        return redirect(url_for("control_room.page"))
+    return _form(None, 200)
+
+
+@room.post("/login/")
+def sign_in() -> BaseResponse:
+    """Signs in by the form's `username` and `password`."""
+    csrf.refuse_from_elsewhere(request)
+    user, password = request.form.get("username", ""), request.form.get("password", "")
+    attempt = _try(user)
+    wait = desk().tries.take(attempt)
+    if wait:
+        return _slowed_down(wait)
+    if not desk().passwords.accepts(user, password):
+        # A name that nobody has may be a password in the wrong field: it is not kept.
+        known = user if user in desk().settings.dqm_cr_usernames else None
+        _note(SIGN_IN, known, Outcome.REFUSED, _WRONG)
+        return _form(_WRONG, Unauthorized.code)
+    desk().tries.forgive(attempt)
+    return admitted(user, by_password=True)
+
+
+@room.post("/logout/")
+def sign_out() -> BaseResponse:
+    """Ends the session; with `everywhere` in the form, every session of this person."""
+    expert = control_desk.expert()
+    response = redirect(url_for("live.page"))
+    if expert is None:
+        return response
+    csrf.require_token(request, expert)
+    is_everywhere = "everywhere" in request.form
+    desk().sessions.end(response, expert, everywhere=is_everywhere)
+    _note(SIGN_OUT_EVERYWHERE if is_everywhere else SIGN_OUT, expert.person, Outcome.OK)
+    return response
+
+
+def admitted(person: str, *, by_password: bool) -> BaseResponse:
+    """The way in to the Control Room, with a new session; the audit knows of it first."""
+    response = redirect(url_for("control_room.page"))
+    _note(SIGN_IN, person, Outcome.OK)
+    desk().sessions.begin(response, person, control_desk.login(), by_password=by_password)
+    return response
+
+
+def _try(user: str) -> Try:
+    keyed = desk().sessions.keyed
+    address = client_address(request, desk().settings.trusted_proxies)
+    return Try(
+        user=keyed("user", user), address=keyed("address", address), together=keyed("together", user, address)
+    )
+
+
+def _slowed_down(wait: timedelta) -> Response:
+    seconds = math.ceil(wait.total_seconds())
+    response = _form(f"Too many tries failed. Try again in {seconds} s.", _TOO_EARLY)
+    response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+def _form(refusal: str | None, status: int) -> Response:
+    page = render_template(
+        "control_room/sign_in.html",
+        cluster=None,
+        refusal=refusal,
+        is_open=bool(desk().settings.dqm_cr_usernames),
+        login=control_desk.login(),
+    )
+    return Response(page, status)
+
+
+def _note(command: str, person: str | None, outcome: Outcome, sentence: str | None = None) -> None:
+    deed = Deed(command, person=person, login=control_desk.login())
+    desk().audit.note(deed, outcome, sentence)

@@ -1,0 +1,86 @@
+"""How the Control Room tells what became of a command: to a person on the page, to a script in plain text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from flask import Response, render_template
+
+from dqm2.command_answers import (
+    Answer,
+    Clients,
+    ClusterStatus,
+    CmsswInfo,
+    Logs,
+    Machines,
+    MachineVersion,
+    OwnList,
+    SimulatorConfiguration,
+    SimulatorRuns,
+    Versions,
+)
+from dqm2.commands import DQM2_RELEASE
+from web.control_relay import Report
+
+# Which template shows which answer; an Ok needs none.
+_TEMPLATES: Mapping[type[Answer], str] = {
+    Machines: "machines",
+    ClusterStatus: "cluster_status",
+    Versions: "versions",
+    CmsswInfo: "cmssw",
+    SimulatorConfiguration: "simulator",
+    SimulatorRuns: "simulator_runs",
+    Clients: "clients",
+    Logs: "logs",
+    OwnList: "own_list",
+}
+# Text that DQM² sent instead of an answer: enough of it to see what it is.
+_MOST_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTable:
+    """Machines by versions: the versions that there are, the most frequent first, and rows by group."""
+
+    versions: Sequence[str]
+    groups: Mapping[str, Sequence[MachineVersion]]
+
+    @property
+    def differ(self) -> bool:
+        """Whether not all machines that told one have the same."""
+        return len(self.versions) > 1
+
+
+def for_page(report: Report) -> Response:
+    """The answer as a part of the page; always 200, since what stands between may replace error pages."""
+    answer = report.answer
+    name = _TEMPLATES.get(type(answer)) if answer is not None else None
+    return Response(
+        render_template(
+            "control_room/_report.html",
+            report=report,
+            order=report.order,
+            shown_by=None if name is None else f"control_room/answers/{name}.html",
+            answer=answer,
+            text=report.text[:_MOST_CHARACTERS],
+            is_text_cut=len(report.text) > _MOST_CHARACTERS,
+            table=version_table(answer) if isinstance(answer, Versions) else None,
+            release=DQM2_RELEASE,
+        )
+    )
+
+
+def for_script(report: Report) -> Response:
+    """What DQM² said, as text or JSON, never as HTML; the sentence where it said nothing."""
+    text = report.text or report.sentence
+    is_json = text.lstrip()[:1] in ("[", "{")
+    response = Response(text, report.status, mimetype="application/json" if is_json else "text/plain")
+    response.headers["Command-Outcome"] = report.outcome
+    return response
+
+
+def version_table(versions: Versions) -> VersionTable:
+    """The versions as a table."""
+    told = [row.version for rows in versions.groups.values() for row in rows if row.version is not None]
+    return VersionTable(
+        sorted(set(told), key=lambda version: (-told.count(version), version)), versions.groups
+    )

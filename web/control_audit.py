@@ -1,0 +1,124 @@
+"""`/cr/audit/`: who did what, when and how it ended, with filters, and as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, redirect, render_template, url_for
+from werkzeug.exceptions import BadRequest, Unauthorized
+from werkzeug.wrappers import Response as BaseResponse
+
+from dqm2.commands import COMMANDS
+from mirror.control_audit import Entry, Outcome, Wanted
+from web import control_desk, queries
+from web.auth import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
+from web.control_desk import desk
+
+room = Blueprint("control_audit", __name__)
+room.before_request(control_desk.refuse_forged)
+
+_LAST_HOUR = timedelta(hours=1)
+_MOST_OF_LAST_HOUR = 20
+_MOST_ON_PAGE = 100
+_MOST_IN_CSV = 100_000
+_SIGN_INS = (SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE)
+_COLUMNS = (
+    "received_at", "person", "login", "command", "cluster", "machine", "parameters", "sent_at", "ended_at",
+    "seconds", "outcome", "sentence",
+)  # fmt: skip
+# What a spreadsheet takes for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@room.get("/audit/")
+def page() -> BaseResponse:
+    """The audit, newest first, filtered as the address says."""
+    expert = control_desk.expert()
+    if expert is None:
+        return redirect(url_for("auth.sign_in_page"))
+    wanted = _wanted()
+    entries = desk().audit.entries(wanted, _MOST_ON_PAGE + 1)
+    return Response(
+        render_template(
+            "control_room/audit.html",
+            cluster=None,
+            expert=expert,
+            wanted=wanted,
+            entries=entries[:_MOST_ON_PAGE],
+            has_more=len(entries) > _MOST_ON_PAGE,
+            persons=desk().audit.persons(),
+            commands=[*COMMANDS, *_SIGN_INS],
+            outcomes=list(Outcome),
+        )
+    )
+
+
+@room.get("/audit.csv")
+def table() -> BaseResponse:
+    """The same as CSV, without pages."""
+    if control_desk.expert() is None:
+        raise Unauthorized("Sign in first.")
+    entries = desk().audit.entries(_wanted(), _MOST_IN_CSV)
+    response = Response("".join(_lines(entries)), mimetype="text/csv")
+    response.headers["Content-Disposition"] = 'attachment; filename="control-room-audit.csv"'
+    return response
+
+
+def of_last_hour() -> dict[str, Any]:
+    """What is under way and what was done in the last hour, for the page's part."""
+    return {
+        "under_way": desk().audit.under_way(),
+        "entries": desk().audit.entries(Wanted(), _MOST_OF_LAST_HOUR, since=_LAST_HOUR),
+    }
+
+
+def _wanted() -> Wanted:
+    before = queries.integer("before", "before must be an integer")
+    outcome = queries.text("outcome")
+    try:
+        return Wanted(
+            queries.text("person"),
+            queries.text("command"),
+            None if outcome is None else Outcome(outcome),
+            before,
+        )
+    except ValueError:
+        raise BadRequest(f"outcome must be one of {', '.join(Outcome)}") from None
+
+
+def _lines(entries: list[Entry]) -> Iterator[str]:
+    yield _line(_COLUMNS)
+    for entry in entries:
+        deed, lasted = entry.deed, entry.lasted
+        yield _line(
+            (
+                _time(entry.received_at),
+                deed.person,
+                deed.login,
+                deed.command,
+                deed.cluster,
+                deed.machine,
+                " ".join(f"{name}={value}" for name, value in (deed.parameters or {}).items()),
+                _time(entry.sent_at),
+                _time(entry.ended_at),
+                "" if lasted is None else f"{lasted.total_seconds():.1f}",
+                entry.outcome,
+                entry.sentence,
+            )
+        )
+
+
+def _line(cells: tuple[str | None, ...]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([_harmless(cell or "") for cell in cells])
+    return line.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.isoformat(timespec="milliseconds")

@@ -1,0 +1,43 @@
+"""The playback cluster's database as the Control Room uses it: while it is away, nothing is sent."""
+
+from typing import NoReturn
+
+import psycopg2.errors
+import sqlalchemy as sa
+
+import db
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from web import deadlines
+from web.clusters import DatabaseAway
+
+# That the server does not know a table or a column, because it is not migrated yet.
+_UNMIGRATED = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
+
+
+def for_records(settings: Settings) -> sa.Engine:
+    """Connections for what the Control Room keeps; they raise DatabaseAway where it can't be had."""
+    engine = db.engine(settings, Cluster.PLAYBACK, "control-room", pool_size=settings.server_threads)
+    deadlines.limit(engine)
+    sa.event.listen(engine, "handle_error", _notice)
+    return engine
+
+
+def for_line(settings: Settings) -> sa.Engine:
+    """The connection on which this process waits for its turns, for as long as it takes."""
+    return db.engine(settings, Cluster.PLAYBACK, "control-line", pool_size=1)
+
+
+def _notice(context: sa.engine.ExceptionContext) -> None:
+    error = context.original_exception
+    if context.is_pre_ping:
+        return
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        _refuse("can't be reached", error)
+    if isinstance(error, _UNMIGRATED):
+        _refuse("is not migrated yet", error)
+
+
+def _refuse(reason: str, error: BaseException) -> NoReturn:
+    sentence = f"The database that the Control Room keeps its records in {reason}; so it does nothing."
+    raise DatabaseAway(sentence) from error

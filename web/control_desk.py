@@ -1,0 +1,72 @@
+"""What the Control Room's routes share, an object an application; and who it is that asks."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app, g, request
+
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Audit
+from mirror.control_queue import CommandLine
+from mirror.control_sessions import SessionList
+from mirror.sign_in_tries import SignInTries
+from web import cmsweb_identity, control_database
+from web.control_relay import Relay
+from web.machine_labels import MachineLabels
+from web.passwords import Passwords
+from web.sessions import Expert, Sessions
+
+_EXTENSION = "control_room"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The settings, and all that the Control Room keeps and does."""
+
+    settings: Settings
+    passwords: Passwords
+    sessions: Sessions
+    tries: SignInTries
+    audit: Audit
+    relay: Relay
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Gives an application its desk; nothing is connected until it is needed."""
+    database = control_database.for_records(settings)
+    audit = Audit(database)
+    line = CommandLine(control_database.for_line(settings))
+    app.extensions[_EXTENSION] = Desk(
+        settings,
+        Passwords(settings.dqm_cr_usernames),
+        Sessions(settings, SessionList(database)),
+        SignInTries(database),
+        audit,
+        Relay(settings, audit, line, MachineLabels(settings)),
+    )
+
+
+def desk() -> Desk:
+    """The application's desk."""
+    found: Desk = current_app.extensions[_EXTENSION]
+    return found
+
+
+def login() -> str | None:
+    """Who CMSWEB's front end says the request is from. Raises Forbidden where that is forged."""
+    if "cmsweb_login" not in g:
+        g.cmsweb_login = cmsweb_identity.login(request, desk().settings.cmsweb_hmac_path)
+    found: str | None = g.cmsweb_login
+    return found
+
+
+def refuse_forged() -> None:
+    """Before each request: raises Forbidden for headers of the front end that it did not sign."""
+    login()
+
+
+def expert() -> Expert | None:
+    """Who is signed in with the request, if anybody is."""
+    if "expert" not in g:
+        g.expert = desk().sessions.find(request, login())
+    found: Expert | None = g.expert
+    return found

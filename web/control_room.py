@@ -1,0 +1,145 @@
+"""`/cr/`: the Control Room. Experts run commands of DQM² by its page, scripts by `/cr/exe?what=…`.
+
+DQM² executes what it is given, so all that is let through is checked (`web/control_door.py`), carried out in
+turn and recorded (`web/control_relay.py`). Full names of machines are shown here and nowhere else.
+"""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
+from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.wrappers import Response as BaseResponse
+
+from dqm2.commands import COMMANDS
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Deed, Outcome
+from mirror.records import Cluster
+from web import auth, control_answers, control_audit, control_desk, control_door, csrf, oms
+from web.answers import conditional
+from web.control_desk import desk
+from web.control_door import Refusal
+from web.control_relay import Report
+from web.sessions import Expert
+
+room = Blueprint("control_room", __name__)
+room.before_request(control_desk.refuse_forged)
+
+# In the order in which the page has them: what is done most, and harms least, first.
+_CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
+_UNKNOWN_COMMAND = "unknown"
+# By this header the page's own script asks for an answer as a part of the page.
+_FOR_PAGE = "HX-Request"
+_ONCE = "Idempotency-Key"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Registers the Control Room, if there is to be one."""
+    app.jinja_env.globals["has_control_room"] = settings.cr_enabled
+    if not settings.cr_enabled:
+        return
+    control_desk.init_app(app, settings)
+    app.jinja_env.globals["commands"] = COMMANDS
+    app.jinja_env.filters["oms"] = oms.run_report
+    app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
+    prefix = f"{settings.server_url_prefix}/cr"
+    app.register_blueprint(auth.room, url_prefix=prefix)
+    app.register_blueprint(room, url_prefix=prefix)
+    app.register_blueprint(control_audit.room, url_prefix=prefix)
+
+    def keep_nothing(response: Response) -> Response:
+        if request.path.startswith(f"{prefix}/"):
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    app.after_request(keep_nothing)
+
+
+@room.get("/")
+def page() -> BaseResponse:
+    """The page; who is not signed in is sent to do so, unless the front end vouches for him."""
+    expert = control_desk.expert()
+    login = control_desk.login()
+    if expert is None and login is not None and desk().sessions.is_allowed(login):
+        return auth.admitted(login, by_password=False)
+    if expert is None:
+        return redirect(url_for("auth.sign_in_page"))
+    settings = desk().settings
+    return Response(
+        render_template(
+            "control_room/page.html",
+            cluster=None,
+            expert=expert,
+            machines={
+                cluster: settings.machines(cluster) for cluster in (Cluster.PLAYBACK, Cluster.PRODUCTION)
+            },
+            simulator_host=control_door.simulator_host(settings),
+            gateway=settings.server_fff_machine,
+            may_change_production=settings.cr_production,
+            **control_audit.of_last_hour(),
+        )
+    )
+
+
+@room.route("/exe", methods=["GET", "POST"])
+def execute() -> BaseResponse:
+    """Carries out one command: for the page as a part of it, for a script as DQM² answered."""
+    expert = control_desk.expert()
+    if expert is None:
+        raise Unauthorized("Sign in first.")
+    try:
+        report = _carried_out(expert)
+    except Refusal as refusal:
+        command = refusal.command.what if refusal.command else _UNKNOWN_COMMAND
+        _note_refusal(expert, command, refusal.sentence)
+        return _refused(refusal)
+    except Forbidden as refusal:
+        _note_refusal(expert, _UNKNOWN_COMMAND, refusal.description or "")
+        raise
+    return control_answers.for_page(report) if _is_for_page() else control_answers.for_script(report)
+
+
+@room.get("/line")
+def line() -> BaseResponse:
+    """Who waits for what, and what was done of late: a part of the page, asked for again and again."""
+    if control_desk.expert() is None:
+        raise Unauthorized("Sign in first.")
+    return conditional(render_template("control_room/_line.html", **control_audit.of_last_hour()))
+
+
+def _carried_out(expert: Expert) -> Report:
+    csrf.refuse_from_elsewhere(request)
+    if request.method == "POST":
+        csrf.require_token(request, expert)
+    order = control_door.order_of(request, desk().settings)
+    return desk().relay.carry_out(order, expert, _once())
+
+
+def _once() -> UUID | None:
+    """What marks this press of a button, if anything does."""
+    given = request.headers.get(_ONCE)
+    if given is None:
+        return None
+    try:
+        return UUID(given)
+    except ValueError:
+        raise Refusal(f"{_ONCE} must be a UUID.") from None
+
+
+def _note_refusal(expert: Expert, command: str, sentence: str) -> None:
+    is_change = command in COMMANDS and COMMANDS[command].is_change
+    deed = Deed(command, person=expert.person, login=expert.login, is_change=is_change)
+    desk().audit.note(deed, Outcome.REFUSED, sentence)
+
+
+def _refused(refusal: Refusal) -> Response:
+    if _is_for_page():
+        return Response(render_template("control_room/_refusal.html", refusal=refusal))
+    response = Response(refusal.sentence, refusal.status, mimetype="text/plain")
+    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.allow.add("POST")
+    return response
+
+
+def _is_for_page() -> bool:
+    return _FOR_PAGE in request.headers

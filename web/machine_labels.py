@@ -1,0 +1,45 @@
+"""What stands for a machine in whatever is kept: its label, as the mirror's own pages show it."""
+
+from contextlib import suppress
+
+import sqlalchemy as sa
+
+import db
+from dqm2.identity import Identities, mask
+from dqmsquare_cfg import Settings
+from mirror.labels import label_of
+from mirror.records import Cluster
+from web import deadlines
+
+
+class MachineLabels:
+    """The labels of the configured machines; those found are remembered, since labels are kept for good."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._identities = Identities(settings.mirror_secret)
+        self._found: dict[str, str] = {}
+        self._databases = {cluster: _engine(settings, cluster) for cluster in Cluster}
+
+    def label(self, host: str) -> str:
+        """The label of a machine of either cluster; the mask that it begins with where there is none yet."""
+        if host not in self._found:
+            label = self._look_up(host)
+            if label is None:
+                return mask(host)
+            self._found[host] = label
+        return self._found[host]
+
+    def _look_up(self, host: str) -> str | None:
+        is_playback = host in self._settings.fff_playback_machines
+        database = self._databases[Cluster.PLAYBACK if is_playback else Cluster.PRODUCTION]
+        # A mask will do, rather than no command while this database is away.
+        with suppress(sa.exc.SQLAlchemyError):
+            return label_of(database, self._identities.of_machine(host))
+        return None
+
+
+def _engine(settings: Settings, cluster: Cluster) -> sa.Engine:
+    engine = db.engine(settings, cluster, "control-labels", pool_size=1)
+    deadlines.limit(engine)
+    return engine

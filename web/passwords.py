@@ -1,0 +1,57 @@
+"""Passwords of the Control Room, compared in a time that does not tell whether there is such a user.
+
+Those that the settings hold in plain text are hashed when they are first needed, so that every try costs one
+hash, of a known user or of none.
+"""
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+
+from werkzeug.security import check_password_hash, generate_password_hash
+
+_HASHED = ("scrypt:", "pbkdf2:")
+# A hash takes 32 MB and a tenth of a second: this many at a time, however many knock.
+_AT_A_TIME = threading.BoundedSemaphore(2)
+_LONGEST = 1024
+
+
+class Passwords:
+    """The users and their passwords, plain or as Werkzeug hashes them."""
+
+    def __init__(self, users: Mapping[str, str]) -> None:
+        self._hash_of = {
+            user: password if password.startswith(_HASHED) else None for user, password in users.items()
+        }
+        self._plain = {user: users[user] for user, hashed in self._hash_of.items() if hashed is None}
+        self._hashing = threading.Lock()
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Whether this is the user's password."""
+        with _AT_A_TIME:
+            expected = self._expected(user)
+            is_right = check_password_hash(expected or _nobodys(), password[:_LONGEST])
+        return is_right and expected is not None and len(password) <= _LONGEST
+
+    def _expected(self, user: str) -> str | None:
+        with self._hashing:
+            if self._plain:
+                self._hash_of.update({user: _hash(plain) for user, plain in self._plain.items()})
+                self._plain = {}
+        return self._hash_of.get(user)
+
+
+def hashed(password: str) -> str:
+    """A password as `DQM_CR_USERNAMES` takes it. Raises ValueError with a sentence for one that is none."""
+    if not password or len(password) > _LONGEST:
+        raise ValueError(f"A password has from 1 to {_LONGEST} characters.")
+    return _hash(password)
+
+
+def _hash(password: str) -> str:
+    return generate_password_hash(password, "scrypt")
+
+
+@cache
+def _nobodys() -> str:
+    return _hash("")

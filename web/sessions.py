@@ -1,0 +1,114 @@
+"""Sessions of the Control Room: a signed cookie, checked against the list that all servers share.
+
+The cookie holds a random word; the list has its hash, so that nobody who reads the list can sign in by it.
+A session is no longer any good once its person's password or place in the settings has changed, or when the
+front end vouches for another login than it did at the sign-in.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from flask import Request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from werkzeug.wrappers import Response
+
+from dqmsquare_cfg import Settings
+from mirror.control_sessions import Session, SessionList
+
+LONGEST = timedelta(hours=12)
+COOKIE = "control_room"
+_WORD_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """Who is signed in: a user of the settings, or CMSWEB's login; `login` is CMSWEB's in either case."""
+
+    person: str
+    login: str | None
+    key: bytes = field(repr=False)
+    csrf_token: str = field(repr=False)
+
+
+class Sessions:
+    """Begins, finds and ends sessions."""
+
+    def __init__(self, settings: Settings, sessions: SessionList) -> None:
+        self._secret = settings.session_secret.encode()
+        self._users = settings.dqm_cr_usernames
+        self._allowed_logins = settings.cr_allowed_logins
+        self._path = settings.server_url_prefix or "/"
+        self._is_secure = not settings.is_development
+        self._list = sessions
+        self._cookies = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
+
+    def is_allowed(self, login: str | None) -> bool:
+        """Whether a login that the front end vouches for needs no password."""
+        return login in self._allowed_logins
+
+    def begin(self, response: Response, person: str, login: str | None, *, by_password: bool) -> Expert:
+        """Begins a session and gives it to the browser with a response. Nothing of an earlier one stays."""
+        word = secrets.token_urlsafe(_WORD_BYTES)
+        expert = self._expert(person, login, word)
+        known = self._password_credential(person) if by_password else self._login_credential(person)
+        if known is None:
+            raise ValueError(f"nobody can sign in as {person}")
+        self._list.begin(expert.key, Session(person, login, known), LONGEST)
+        response.set_cookie(
+            COOKIE,
+            str(self._cookies.dumps(word)),
+            max_age=LONGEST,
+            path=self._path,
+            secure=self._is_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+        return expert
+
+    def find(self, request: Request, login: str | None) -> Expert | None:
+        """Whose session a request belongs to, `login` being who the front end says it is from."""
+        try:
+            word = self._cookies.loads(request.cookies.get(COOKIE, ""), max_age=int(LONGEST.total_seconds()))
+        except BadSignature:
+            return None
+        session = self._list.find(_key(word))
+        if session is None or session.login != login or not self._is_still_known(session):
+            return None
+        return self._expert(session.person, session.login, word)
+
+    def end(self, response: Response, expert: Expert, *, everywhere: bool) -> None:
+        """Ends a session, or all that its person has, and takes the cookie back."""
+        if everywhere:
+            self._list.end_all(expert.person)
+        else:
+            self._list.end(expert.key)
+        response.delete_cookie(
+            COOKIE, path=self._path, secure=self._is_secure, httponly=True, samesite="Strict"
+        )
+
+    def keyed(self, purpose: str, *parts: str) -> bytes:
+        """A keyed hash of parts, for one purpose alone."""
+        return hmac.digest(self._secret, "\0".join((purpose, *parts)).encode(), "sha256")
+
+    def _expert(self, person: str, login: str | None, word: str) -> Expert:
+        return Expert(person, login, _key(word), self.keyed("csrf", word).hex())
+
+    def _is_still_known(self, session: Session) -> bool:
+        credentials = (self._password_credential(session.person), self._login_credential(session.person))
+        return any(
+            known is not None and hmac.compare_digest(known, session.credential) for known in credentials
+        )
+
+    def _password_credential(self, person: str) -> bytes | None:
+        password = self._users.get(person)
+        return None if password is None else self.keyed("password", person, password)
+
+    def _login_credential(self, person: str) -> bytes | None:
+        return self.keyed("login", person) if person in self._allowed_logins else None
+
+
+def _key(word: str) -> bytes:
+    return hashlib.sha256(word.encode()).digest()
