@@ -22,6 +22,7 @@ def test_a_python_that_is_too_old_can_read_it() -> None:
 
 def test_it_names_the_python_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "OLDEST", (99, 0))
+    monkeypatch.setenv("PYTHON", sys.executable)
     with pytest.raises(install.InstallError, match=r"Python 99\.0 or newer is needed"):
         install.suitable_python()
 
