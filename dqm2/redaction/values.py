@@ -11,20 +11,22 @@ _QUOTES = b"\"'`"
 
 # What most values are: a word of ordinary characters up to a blank. Nothing else needs a closer look.
 _PLAIN_WORD = linear(rb"[A-Za-z0-9_./+~^!$*%#@=-]+(?:\s|\z)")
-# Marks that stand there already.
-_MARKED = linear(rb"(?:\[(?:host|ip|user|email|secret|key)\])+(?:[\s\"'<]|\z)")
-
 # A quote that a word goes on behind is part of it.
 _WORD = linear(rb'(?:[^\s"\'`<]|["\'`]+[A-Za-z0-9]|<[^/\s])+')
 # Authorization: Basic …
 _SCHEMES = (b"basic", b"bearer", b"digest", b"negotiate", b"token", b"apikey", b"ntlm")
 _SCHEME = linear(rb"(?i:(?:" + b"|".join(_SCHEMES) + rb")[ \t]{1,8})")
 # A word ends before the next value of a list: password=…,user=…
-_NEXT_VALUE = linear(rb"[,;&](?:[A-Za-z_]{1,32}|\[[a-z]+\])=")
+_NEXT = rb"[,;&](?:[A-Za-z_]{1,32}|\[[a-z]+\])="
+_NEXT_VALUE = linear(_NEXT)
+# Marks that stand in place of a value already.
+_MARKED = linear(
+    rb"(?:\[(?:host|ip|user|email|secret|key)\])+(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\z))"
+)
 _PEM_BEGIN = linear(rb"(?i:-----?[ ]?BEGIN )")
 _SHORTEST_PEM = len("----BEGIN ")
 _HEADER = linear(rb'(?:[^\n"\'\\]|=["\'][^"\'\n]*["\']|\\+[^\\nr"\'])+')
-_BRACKET = linear(rb"[\[\](){}]")
+_BRACKET = linear(rb"[\[\](){}\n]")
 _OPENING_BRACKETS = (b"[", b"(", b"{")
 _CLOSING = {b"]": b"[", b")": b"(", b"}": b"{", b">": b"<"}
 _LOOSE = b",;:.\\"
@@ -104,12 +106,13 @@ def _unquoted_end(text: bytes, at: int) -> int:
 
 def _bracket_end(text: bytes, start: int) -> int:
     depth = 0
-    line_end = _line_end(text, start)
-    for bracket in _BRACKET.finditer(text, start, min(line_end, start + _WINDOW)):
+    for bracket in _BRACKET.finditer(text, start, start + _WINDOW):
+        if bracket[0] == b"\n":
+            break
         depth += 1 if bracket[0] in b"[({" else -1
         if depth == 0:
             return bracket.end()
-    return line_end
+    return _line_end(text, start)
 
 
 def _trimmed_end(text: bytes, start: int, end: int) -> int:
