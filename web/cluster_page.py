@@ -65,15 +65,14 @@ def used_of_memory(memory: Memory) -> int | None:
 def spells(changes: Sequence[StateChange], start: datetime, end: datetime) -> tuple[Spell, ...]:
     """What a machine's changes, oldest first, say of the time from `start` to `end`."""
     within = [change for change in changes if change.at < end]
-    ends = [*(change.at for change in within[1:]), end]
+    times = [*(change.at for change in within), end]
     found = [
         Spell(change.is_up, change.at, change.reason, *_minutes(max(change.at, start), until, start))
-        for change, until in zip(within, ends, strict=True)
+        for change, until in zip(within, times[1:], strict=True)
         if until > start
     ]
-    known_from = within[0].at if within else end
-    if known_from > start:
-        found.insert(0, Spell(None, start, None, *_minutes(start, known_from, start)))
+    if times[0] > start:
+        found.insert(0, Spell(None, start, None, *_minutes(start, times[0], start)))
     return tuple(found)
 
 

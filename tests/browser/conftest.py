@@ -85,8 +85,9 @@ def complaints() -> Iterator[Complaints]:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A reader's browser, on a laptop's screen."""
+def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
+    """A reader's browser, on a laptop's screen; it is closed before the server is, or it would complain."""
+    assert url
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(15_000)
     yield context

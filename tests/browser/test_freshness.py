@@ -1,0 +1,125 @@
+"""The page says which link is broken and since when, and recovers by itself."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from playwright.sync_api import Page, expect
+
+from demo.postgres import EmbeddedPostgres
+from mirror.links import Link
+from tests.browser.conftest import Complaints
+from tests.mirrored import MirroredCluster, job
+from tests.served import server_process
+
+RUN = 358_791
+LONG_AGO = timedelta(minutes=7)
+
+
+def test_it_tells_how_long_ago_each_machine_was_mirrored(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
+    page.goto(url)
+    links = page.locator(".link")
+    expect(links).to_have_count(3)
+    expect(links.first).to_contain_text(mirrored.label(mirrored.filter_units[0]))
+    expect(links.first.locator("dd")).to_have_text("13 s ago")
+    expect(links.first.locator("dd")).to_have_text("14 s ago")
+    expect(page.locator("[data-broken-link]")).to_have_count(0)
+
+
+def test_it_computes_ages_by_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
+    page.goto(url)
+    expect(page.locator(".link dd").first).to_have_text(re.compile(r"[1-4]\d s ago"))
+
+
+def test_it_says_that_the_grabber_is_silent(
+    page: Page, environment: dict[str, str], mirrored: MirroredCluster
+) -> None:
+    with server_process({**environment, "FRESHNESS_WARN_S": "5"}) as server:
+        mirrored.beat()
+        page.goto(server.url)
+        expect(page.locator(".link dd").first).to_contain_text("ago")
+        expect(page.locator("[data-broken-link]")).to_have_count(0)
+        # No further beat: the grabber is gone.
+        banner = page.locator("[data-broken-link]")
+        expect(banner).to_contain_text("The grabber is silent since", timeout=20_000)
+        expect(banner).to_contain_text("What is shown is old")
+
+        mirrored.beat()
+
+        expect(banner).to_have_count(0)
+        page.goto("about:blank")
+
+
+def test_it_says_that_the_gateway_does_not_answer(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    page.goto(url)
+    long_ago = datetime.now(UTC) - LONG_AGO
+    broken = Link(long_ago, failing_since=long_ago, reason="a certificate has expired")
+    mirrored.beat(gateway=broken, machines=dict.fromkeys(mirrored.filter_units, broken))
+    expect(page.locator("[data-broken-link]")).to_have_count(1)
+    expect(page.locator("[data-broken-link]")).to_contain_text("gateway does not answer since")
+    expect(page.locator("[data-broken-link]")).to_contain_text("a certificate has expired")
+
+
+def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    page.goto(url)
+    long_ago = datetime.now(UTC) - LONG_AGO
+    unit = mirrored.filter_units[1]
+    mirrored.beat(machines={unit: Link(long_ago, failing_since=long_ago, reason="it did not answer in time")})
+    expect(page.locator("[data-broken-link]")).to_contain_text(
+        f"{mirrored.label(unit)} is not mirrored since"
+    )
+    expect(page.locator(".link.is-old")).to_have_count(1)
+
+
+def test_it_says_that_nothing_was_ever_mirrored(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator("[data-broken-link]")).to_contain_text("No grabber has mirrored this cluster yet")
+
+
+def test_it_makes_old_data_look_old(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    expect(page.locator("#jobs")).to_have_css("filter", "none")
+    mirrored.beat(datetime.now(UTC) - LONG_AGO)
+    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
+
+
+def test_it_says_that_the_server_is_gone_and_recovers(
+    page: Page, environment: dict[str, str], mirrored: MirroredCluster, complaints: Complaints
+) -> None:
+    complaints.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
+    unit, beam = mirrored.filter_units[0], job(RUN, "beam")
+    mirrored.write(unit, beam)
+    with server_process(environment) as server:
+        page.goto(server.url)
+        expect(page.locator(".link dd").first).to_contain_text("ago")
+        port = server.environment["SERVER_PORT"]
+    expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror since")
+    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
+
+    mirrored.write(unit, replace(beam, exit_code=0))
+    with server_process({**environment, "SERVER_PORT": port}):
+        expect(page.locator("#connection")).to_be_hidden()
+        expect(page.locator("tbody")).to_contain_text("finished")
+        page.goto("about:blank")
+
+
+def test_it_says_that_the_database_is_gone_and_recovers(
+    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, complaints: Complaints
+) -> None:
+    complaints.allowed.append("503")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    expect(page.locator(".link dd").first).to_contain_text("ago")
+    postgres.stop()
+    try:
+        expect(page.locator("#connection")).to_contain_text("database")
+        expect(page.locator("tbody")).to_contain_text("beam")
+    finally:
+        postgres.start()
+    expect(page.locator("#connection")).to_be_hidden(timeout=20_000)

@@ -1,0 +1,88 @@
+"""The graphs of file delivery: zoom, values under the cursor, streams switched off, by which time."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from mirror.records import LUMISECTION_S
+from tests.mirrored import MirroredCluster, delivery, job
+
+RUN = 358_791
+LUMISECTIONS = 100
+
+
+@pytest.fixture
+def graphs(page: Page, url: str, mirrored: MirroredCluster) -> Page:
+    """The page of a run of 100 lumisections, its graphs drawn."""
+    start = datetime.now(UTC) - timedelta(seconds=LUMISECTIONS * LUMISECTION_S)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    mirrored.write(mirrored.builder_unit, delivery(RUN, start, LUMISECTIONS))
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    page.goto(url)
+    expect(page.locator(".graphs canvas")).to_have_count(2)
+    return page
+
+
+def cursor_at(page: Page, graph: str, share: float) -> str:
+    """Puts the cursor at a share of a graph's width; the lumisection that is told there."""
+    box = page.locator(f"#{graph} .u-over").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+    return page.locator("#cursor-ls").inner_text()
+
+
+def drag(page: Page, graph: str, start: float, end: float) -> None:
+    cursor_at(page, graph, start)
+    page.mouse.down()
+    cursor_at(page, graph, (start + end) / 2)
+    cursor_at(page, graph, end)
+    page.mouse.up()
+
+
+def lumisection(told: str) -> int:
+    return int(told.removeprefix("LS "))
+
+
+def test_it_tells_the_values_of_both_graphs_under_the_cursor(graphs: Page) -> None:
+    for graph in ("delay-graph", "events-graph"):
+        assert 45 <= lumisection(cursor_at(graphs, graph, 0.5)) <= 55
+        delay, events = graphs.locator(".stream").first.locator("output").all_inner_texts()
+        assert delay.endswith(" s")
+        assert int(events) > 1000
+
+
+@pytest.mark.parametrize("graph", ["delay-graph", "events-graph"])
+def test_it_zooms_both_graphs_and_goes_back(graphs: Page, graph: str) -> None:
+    drag(graphs, graph, 0.2, 0.4)
+    for each in ("delay-graph", "events-graph"):
+        assert 15 <= lumisection(cursor_at(graphs, each, 0.02)) <= 25
+        assert 35 <= lumisection(cursor_at(graphs, each, 0.98)) <= 45
+    box = graphs.locator(f"#{graph} .u-over").bounding_box()
+    assert box
+    graphs.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + 20)
+    for each in ("delay-graph", "events-graph"):
+        assert lumisection(cursor_at(graphs, each, 0.98)) > 90
+
+
+def test_it_remembers_in_the_address_which_streams_are_off(graphs: Page) -> None:
+    graphs.click("text=streamDQMCalibration")
+    expect(graphs.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
+    graphs.reload()
+    expect(graphs.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
+    graphs.click("#by-client")
+    expect(graphs.locator("[aria-sort]")).to_contain_text("Client")
+    assert "hide=streamDQMCalibration" in graphs.url
+    graphs.click("text=streamDQMCalibration")
+    expect(graphs.locator(".stream[aria-pressed=false]")).to_have_count(0)
+
+
+def test_it_measures_by_the_time_that_is_asked_for(graphs: Page) -> None:
+    cursor_at(graphs, "delay-graph", 0.5)
+    output = graphs.locator(".stream output").first
+    by_mtime = float(output.inner_text().removesuffix(" s"))
+    graphs.click("[data-time=ctime]")
+    expect(graphs.locator("[data-time=ctime]")).to_have_attribute("aria-pressed", "true")
+    cursor_at(graphs, "delay-graph", 0.5)
+    assert float(output.inner_text().removesuffix(" s")) == pytest.approx(by_mtime + 1.5, abs=0.01)
+    assert "time=ctime" in graphs.url

@@ -1,0 +1,105 @@
+"""A job's page: its log in two clicks, numbered lines, search, steps from error to error, kept up to date."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from mirror.records import JobRecord, Log
+from tests.mirrored import MirroredCluster, job, with_history
+
+RUN = 358_791
+HEAD = "".join(f"line {number}\n" for number in range(1, 101))
+TAIL = (
+    "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST Run: 358791\nhot module\n%MSG\n"
+    + "".join(f"quiet {number}\n" for number in range(60))
+    + "----- Begin Fatal Exception 15-Sep-2022 13:45:45 CEST-----\n"
+    + "An exception of category 'FileReadError' occurred\n"
+    + "----- End Fatal Exception -----\n"
+)
+
+
+@pytest.fixture
+def crashed(mirrored: MirroredCluster) -> JobRecord:
+    crashed = replace(with_history(job(RUN, "beam", exit_code=84)), log=Log(HEAD, TAIL, replaced=3))
+    mirrored.write(mirrored.filter_units[0], crashed)
+    return crashed
+
+
+def in_view(page: Page, line: str) -> None:
+    expect(page.locator(line)).to_be_in_viewport()
+
+
+def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(url)
+    page.click(f"#client-{crashed.client} .log")
+    expect(page.locator("#L1")).to_contain_text("line 1")
+    in_view(page, "#log h2")
+    expect(page.locator("#lines")).to_contain_text("the middle of the log is not kept")
+    expect(page.locator("#log")).to_contain_text("3 parts redacted")
+    expect(page.locator("h1")).to_contain_text("crashed")
+    expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
+
+
+def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.click("[data-jump=error]")
+    in_view(page, "#lines .error:has-text('Begin Fatal')")
+    page.click("[data-jump=warning]")
+    in_view(page, "#lines .warning:has-text('Pixel:')")
+    assert page.url.endswith("#L104")
+
+
+def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.fill("#log-words", "QUIET 5")
+    expect(page.locator("#log-found")).to_have_text("11 found")
+    page.press("#log-words", "Enter")
+    page.press("#log-words", "Enter")
+    expect(page.locator("#log-found")).to_have_text("2 of 11")
+    in_view(page, "code:text-is('quiet 50')")
+    page.press("#log-words", "Shift+Enter")
+    expect(page.locator("#log-found")).to_have_text("1 of 11")
+
+
+def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(f"{url}/job/{crashed.origin.identity}#L90")
+    in_view(page, "#L90")
+
+
+def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(f"{url}/job/{crashed.origin.identity}")
+    with page.expect_download() as download:
+        page.click("text=as text")
+    assert download.value.suggested_filename == f"run{RUN}_beam.log"
+    text = download.value.path().read_text()
+    assert text.startswith("line 1\n")
+    assert text.endswith("----- End Fatal Exception -----\n")
+
+
+def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    running = replace(job(RUN, "beam"), log=Log("begun\n", "begun\n"))
+    mirrored.write(mirrored.filter_units[0], running)
+    page.goto(f"{url}/job/{running.origin.identity}")
+    page.fill("#log-words", "beg")
+    expect(page.locator("#log-found")).to_have_text("1 found")
+
+    newer = replace(running.origin, updated_at=datetime.now(UTC))
+    mirrored.write(
+        mirrored.filter_units[0], replace(running, origin=newer, exit_code=1, log=Log("begun\nbegan\n"))
+    )
+
+    expect(page.locator("h1")).to_contain_text("crashed")
+    expect(page.locator("#L2")).to_contain_text("began")
+    expect(page.locator("#log-found")).to_have_text("2 found")
+    expect(page.locator("#log-words")).to_be_focused()
+
+
+def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) -> None:
+    page.goto(f"{url}/job/{crashed.origin.identity}")
+    expect(page.locator(".job-graphs canvas")).to_have_count(2)
+    box = page.locator(".job-graphs .u-over").first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    expect(page.locator(".job-graphs output").first).to_contain_text("GiB")

@@ -1,0 +1,63 @@
+"""Without JavaScript the page shows the run's current state, and every link and form of it works."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.mirrored import MirroredCluster, job, lively_run
+
+RUN = 358_791
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(java_script_enabled=False)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def runs(mirrored: MirroredCluster) -> None:
+    """A run that goes on, and one before it."""
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
+    lively_run(mirrored, RUN)
+
+
+def test_it_shows_the_newest_run(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+    expect(page.locator(".verdict")).to_contain_text("2 problems")
+    expect(page.locator("tbody")).to_have_count(28)
+    expect(page.locator("tbody").first).to_contain_text("crashed")
+    expect(page.locator(".link dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+
+
+def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
+    page.goto(url)
+    page.click("#by-client")
+    expect(page.locator("tbody").first).to_contain_text("beam")
+    page.click(".count.state-crashed")
+    expect(page.locator("tbody:visible")).to_have_count(1)
+    page.click("tbody:visible .opener")
+    expect(page.locator(".opened")).to_contain_text("SIGSEGV")
+    page.fill("#words", "no such client")
+    page.press("#words", "Enter")
+    expect(page.locator("#jobs > .nothing")).to_contain_text("No client passes this filter")
+    assert "sort=client" in page.url
+
+
+def test_it_goes_from_run_to_run(page: Page, url: str) -> None:
+    page.goto(url)
+    page.click("#previous-run")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN - 1))
+    page.fill("#go-to-run", str(RUN))
+    page.press("#go-to-run", "Enter")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+
+
+def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
+    page.goto(url)
+    page.click("tbody .log >> nth=0")
+    expect(page.locator("#lines")).to_contain_text("-- process exit: -11 --")

@@ -1,0 +1,61 @@
+"""The lines of a log: numbered through, warnings and errors marked as CMSSW writes them."""
+
+from mirror.records import Log
+from web.log_lines import Severity, first_lines, log_lines
+from web.log_text import GAP
+
+WARNING = "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
+ERROR = "%MSG-e Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nlost module\n%MSG\n"
+INFO = "%MSG-i Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\na warning in words\n%MSG\n"
+FATAL = "----- Begin Fatal Exception 15-Sep-2022-----\nwhy\n----- End Fatal Exception ---\n"
+
+
+def marked(head: str, tail: str = "") -> list[tuple[int, Severity]]:
+    lines = log_lines(Log(head, tail))
+    return [(line.number, line.severity) for line in lines if line.severity]
+
+
+def test_it_numbers_lines_through() -> None:
+    lines = log_lines(Log("a\nb\n", "y\nz\n"))
+    assert [(line.number, line.text) for line in lines] == list(
+        enumerate(["a", "b", "", GAP, "", "y", "z"], start=1)
+    )
+
+
+def test_it_has_no_line_of_an_empty_log() -> None:
+    assert log_lines(Log()) == []
+
+
+def test_it_marks_messages_by_their_severity() -> None:
+    assert marked(WARNING) == [(1, Severity.WARNING), (2, Severity.WARNING), (3, Severity.WARNING)]
+    assert marked(ERROR) == [(1, Severity.ERROR), (2, Severity.ERROR), (3, Severity.ERROR)]
+    assert marked(INFO) == []
+
+
+def test_it_marks_what_ends_a_job() -> None:
+    assert marked(FATAL) == [(1, Severity.ERROR), (2, Severity.ERROR), (3, Severity.ERROR)]
+    assert marked("A fatal system signal has occurred: segmentation violation\n") == [(1, Severity.ERROR)]
+    assert marked("Traceback (most recent call last):\n  x\nValueError: y\n") == [
+        (1, Severity.ERROR),
+        (3, Severity.ERROR),
+    ]
+    assert marked("-- process exit: -11 --\n") == [(1, Severity.ERROR)]
+
+
+def test_it_leaves_what_is_well_unmarked() -> None:
+    assert marked("-- process exit: 0 --\n") == []
+    assert marked("15-Sep-2022 13:45:45 CEST  Writing DQM Root file: ./upload/DQM_V0001.root\n") == []
+    assert marked("Warning                98                  98\n") == []
+
+
+def test_it_ends_an_open_message_where_the_log_has_a_gap() -> None:
+    assert marked("x\n%MSG-e Pixel:  cut off\nlost", "well\nagain\n") == [
+        (2, Severity.ERROR),
+        (3, Severity.ERROR),
+    ]
+
+
+def test_it_steps_to_where_something_begins() -> None:
+    lines = log_lines(Log(WARNING + "quiet\n" + WARNING + ERROR))
+    assert [line.number for line in first_lines(lines, Severity.WARNING)] == [1, 5]
+    assert [line.number for line in first_lines(lines, Severity.ERROR)] == [8]
