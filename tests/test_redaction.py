@@ -1,0 +1,209 @@
+"""Redaction takes out of text what the data policy names, and says what was there."""
+
+import json
+
+import pytest
+
+from dqm2.redact import Redacted, Redactor
+
+HOSTS = ("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def redact() -> Redactor:
+    """One redactor for all tests of a file: it remembers no text, only what triggers are."""
+    return Redactor(HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("dqmfu-c2b03-45-01", "[host]"),
+        ("DQMRUBU-C2A06-01-01.CMS is down", "[host] is down"),
+        ("from fu-c2f11-11-01.cms:5100, rubu-c2a06-01-01", "from [host]:5100, [host]"),
+        ("run358788_ls0093_streamDQM_sm-c2a11-43-01.jsn", "run358788_ls0093_streamDQM_[host].jsn"),
+        ("DT_R000358788.root.ls00000090_hostfu-c2f11-11-04_pid00041548", None),
+        ("srv-c2d05-15 kvm-s3562-1-ip151-85 ctrl-c2f11-21-01", "[host] [host] [host]"),
+        ("cmsvm-b1b07-16-01 mrg-c2f12-27-01.cms.cern.ch", "[host] [host]"),
+        ("a kind of machine unheard of: gem-c2e12-19-01", "a kind of machine unheard of: [host]"),
+        ("cms.string('dqm-prod-local.cms'),", "cms.string('[host]'),"),
+        ("http://cmsfrontier-proxy.cms:3128/x", "http://[host]:3128/x"),
+        ("dqm-prod-local.cms.log", "[host].log"),
+        ("cmsdimns1.cern.ch and vocms0123.CERN.CH.", "[host] and [host]."),
+        ("x.cmsweb.cern.ch is not cmsweb.cern.ch", "[host] is not cmsweb.cern.ch"),
+        ("gateway7 GATEWAY7.cms _hostgateway7_pid1", "[host] [host] _host[host]_pid1"),
+        ("mirror and mirror.example.org", "[host] and [host]"),
+        ("cut off: fu-c2f11-1", "cut off: [host]"),
+        ("line\\nfu-c2f11-11-01\\nfoo.cms\\n", "line\\n[host]\\n[host]\\n"),
+    ],
+)
+def test_it_replaces_host_names(redact: Redactor, text: str, redacted: str | None) -> None:
+    assert redact(text) == (redacted or "DT_R000358788.root.ls00000090_host[host]_pid00041548")
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("10.176.60.12:53312", "[ip]:53312"),
+        ("IP 10.176.60.12.53312 > 10.176.60.13.22.", "IP [ip].53312 > [ip].22."),
+        ("\x1b[31m10.176.60.12\x1b[0m", "[ip]"),
+        ("file_10.0.0.1.log", "file_[ip].log"),
+        ("2001:1458:d00:b::100:5a/64", "[ip]/64"),
+        ("peer 2001:1458:47d2::9f5:53312 attached", "peer [ip]:53312 attached"),
+        ("[2001:DB8::1]:9215", "[[ip]]:9215"),
+        ("2001:1458:0d00:000b:0000:0000:0100:005a: refused", "[ip]: refused"),
+        ("fe80::1%eth0", "[ip]%eth0"),
+        ("::ffff:10.176.60.12", "::ffff:[ip]"),
+    ],
+)
+def test_it_replaces_addresses(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("/nfshome0/dqmpro/pixel_lumi.txt", "/nfshome0/[user]/pixel_lumi.txt"),
+        ("/home/dqmdev", "/home/[user]"),
+        ("/afs/cern.ch/user/d/dqmpro/.dqmrc", "/afs/cern.ch/user/d/[user]/.dqmrc"),
+        ("/eos/user/j/jdoe/x /eos/home-j/jdoe/x", "/eos/user/j/[user]/x /eos/home-j/[user]/x"),
+        ('"path": "\\/nfshome0\\/dqmpro\\/x"', '"path": "\\/nfshome0\\/[user]\\/x"'),
+        ("ssh dqmpro@fu-c2f11-11-01 ls", "ssh [user]@[host] ls"),
+        ("dqmpro@gateway7:/x", "[user]@[host]:/x"),
+        ("DIM_DNS@cmsdimns1.cern.ch: refused", "[user]@[host]: refused"),
+        ("CmsBeamSpotServer(42714)@fu-c2f11-15-04.cms:5100", "CmsBeamSpotServer(42714)@[host]:5100"),
+        ("user=dqmpro, uid=51234(dqmpro) gid=1399(zh)", "user=[user], uid=[user] gid=1399(zh)"),
+        ("LOGNAME=dqmpro USER='dqm pro' login=x", "LOGNAME=[user] USER='[user]' login=[user]"),
+        ('{"user": "dqmpro", "n": 1}', '{"user": "[user]", "n": 1}'),
+        ("--user dqmpro -- '--user', 'dqmpro'", "--user [user] -- '--user', '[user]'"),
+        ("john.doe@cern.ch, dqm-oncall@mail.example.org.", "[email], [email]."),
+        ("dqmpro@CERN.CH", "[email]"),
+        ("dqmpro@10.176.60.12", "[user]@[ip]"),
+    ],
+)
+def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("password=hunter2", "password=[secret]"),
+        ("PASSWORD : hunter2, retry", "PASSWORD : [secret], retry"),
+        ("(passwd=hunter2) [token=abc].", "(passwd=[secret]) [token=[secret]]."),
+        ("DQM_FFF_SECRET=a,b;c", "DQM_FFF_SECRET=[secret]"),
+        ("password=abc,user=bob;n=1", "password=[secret],user=[user];n=1"),
+        ("https://x/?token=abc&run=358788", "https://x/?token=[secret]&run=358788"),
+        ("password = 'with blanks in it' # why", "password = '[secret]' # why"),
+        ('api_key: "a\\"b c"', 'api_key: "[secret]"'),
+        ("access-key => `x y`", "access-key => `[secret]`"),
+        ("password = cms.untracked.string('hunter 2'),", "password = cms.untracked.string('[secret]'),"),
+        ("token=b'a b', n=1", "token=b'[secret]', n=1"),
+        ("--password hunter2 --run 1", "--password [secret] --run 1"),
+        ("['cmsRun', '--token', 'a b', 'runkey=x']", "['cmsRun', '--token', '[secret]', 'runkey=x']"),
+        ("'runUniqueKey=a32007f9-223a']", "'runUniqueKey=[secret]']"),
+        ("Configured frontierKey a32007f9-223a", "Configured frontierKey [secret]"),
+        ("Authorization: Bearer a.b.c", "Authorization: [secret]"),
+        ("authorization=Basic dXNlcjpw n=1", "authorization=[secret] n=1"),
+        ("Cookie: selenium-secret-secret=a; b=c", "Cookie: [secret]"),
+        ('curl -H "Cookie: a=b; c=d" https://x', 'curl -H "Cookie: [secret]" https://x'),
+        ('{"cookie": {"a": "b"}, "n": 1}', '{"cookie": [secret], "n": 1}'),
+        ("<password>hunter2</password>", "<password>[secret]</password>"),
+        ("sent bearer abcdef123 along", "sent bearer [secret] along"),
+        ("https://jdoe:p@ss@x.org/", "https://[user]:[secret]@x.org/"),
+        ("https://:p@x.org/ ftp://jdoe@x.org", "https://:[secret]@x.org/ ftp://[user]@x.org"),
+        ("https://jdoe:p/w@x.org/", "https://[user]:[secret]@x.org/"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "[secret]"),
+        ("AKIAIOSFODNN7EXAMPLE, ghp_" + "a1" * 18, "[secret], [secret]"),
+        ("KRB5CCNAME=FILE:/tmp/krb5cc_51234_x", "KRB5CCNAME=[secret]"),
+        ("ticket /tmp/krb5cc_51234_x is old", "ticket [secret] is old"),
+        ("X509_USER_PROXY=/tmp/x509up_u51234", "X509_USER_PROXY=[secret]"),
+        ("PWD=hunter2 but PWD=/opt/dqm", "PWD=[secret] but PWD=/opt/dqm"),
+        ('password="cut off', 'password="[secret]'),
+        ('secret = "two\nlines", n=1', 'secret = "[secret]", n=1'),
+        ('password="cut off\nls = "streamDQM"', 'password="[secret]\nls = "streamDQM"'),
+    ],
+)
+def test_it_replaces_secrets(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize("levels", range(1, 5))
+def test_it_sees_values_in_json_within_json(redact: Redactor, levels: int) -> None:
+    text = {"message": 'a "quoted" word', "password": 'hun"ter 2', "user": "dqm pro"}
+    expected = {"message": 'a "quoted" word', "password": "[secret]", "user": "[user]"}
+    written, wanted = json.dumps(text), json.dumps(expected)
+    for _ in range(levels):
+        written, wanted = json.dumps({"log": written}), json.dumps({"log": wanted})
+    assert redact(written) == wanted
+
+
+BLOCK = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEowIBAAKCAQEA\nc3Rvcnk=\n"
+END = "-----END RSA PRIVATE KEY-----"
+LINE = "A" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (f"before\n{BLOCK}{END}\nafter", "before\n[key]\nafter"),
+        (f"a {BLOCK}{END} b {BLOCK}{END} c", "a [key] b [key] c"),
+        (f"before\n{BLOCK}and all that follows", "before\n[key]"),
+        (json.dumps({"pem": BLOCK + END}), '{"pem": "[key]"}'),
+        (f"private_key: '{BLOCK}{END}'", "private_key: '[key]'"),
+        (f"{LINE[:10]}\n{LINE}\nQUJD\n{END}\nafter", "[key]\nafter"),
+        (f"Run: 358788 Lumi: 3\n{LINE}\n{LINE}\nQUJD\n{END}\n", "Run: 358788 Lumi: 3\n[key]\n"),
+        (f"x {LINE}\\n{LINE}\\nQUJD\\n{END}\\n", "x [key]\\n"),
+    ],
+)
+def test_it_replaces_key_blocks_as_a_whole(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("fu%2Dc2f11%2D11%2D01 at 10%2E176%2E60%2E12", "[host] at [ip]"),
+        ("password%3Dhunter2 user%3Dbob", "password%3D[secret] user%3D[user]"),
+        ("https%3A%2F%2Fjdoe%3Apw%40x.org%2F", "https%3A%2F%2F[user]%3A[secret]%40x.org%2F"),
+        ("fu%252Dc2f11%252D11%252D01", "[host]"),
+        ("\\u0066u\\u002dc2f11-11-01 \\x31\\x30.0.0.1", "[host] [ip]"),
+        ("ｆｕ－ｃ２ｆ１１－１１－０１", "[host]"),
+        ("10.١٧٦.60.12 and １０．１．２．３", "[ip] and [ip]"),
+        ("fu-с2f11-11-01.сms", "[host]"),  # with Cyrillic с
+        ("fu‑c2f11–11—01", "[host]"),
+        ("p\u00e1ssword: “hun ter”, done", "p\u00e1ssword: “[secret]”, done"),
+        ("fu-\x00c2f11\x07-11-01", "[host]"),
+        ("fu-c2f\u200b11-11\u00ad-01", "[host]"),
+        ("\\u000710.176.60.12\\ud800AKIAIOSFODNN7EXAMPLE", "\\u0007[ip]\\ud800[secret]"),
+    ],
+)
+def test_it_sees_through_spellings(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+def test_it_drops_control_characters_but_tab_and_newline(redact: Redactor) -> None:
+    assert redact("a\tb\r\nc\x00\x1b[1;31md\x1b[0m\x7f\x9b") == "a\tb\ncd"
+
+
+def test_it_replaces_lone_surrogates(redact: Redactor) -> None:
+    assert redact("caf\u00e9 \ud83d \U0001f600") == "caf\u00e9 \ufffd \U0001f600"
+
+
+def test_it_keeps_lines(redact: Redactor) -> None:
+    text = "\n".join(["", "password=a", "", "fu-c2f11-11-01", "user@x.org", ""])
+    assert redact(text) == "\n".join(["", "password=[secret]", "", "[host]", "[email]", ""])
+
+
+def test_it_counts_what_it_replaces(redact: Redactor) -> None:
+    assert redact.redact("dqmpro@fu-c2f11-11-01 password=x") == Redacted("[user]@[host] password=[secret]", 3)
+    assert redact.redact("[user]@[host] password=[secret]").replaced == 0
+
+
+def test_it_leaves_the_public_sites_of_the_configuration() -> None:
+    redact = Redactor(public_sites=("dqm-gui.cern.ch",))
+    assert redact("dqm-gui.cern.ch cmsweb.cern.ch") == "dqm-gui.cern.ch [host]"
+
+
+def test_it_knows_machines_without_a_configuration() -> None:
+    assert Redactor()("gateway7 and dqmfu-c2b03-45-01") == "gateway7 and [host]"

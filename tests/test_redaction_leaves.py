@@ -1,0 +1,77 @@
+"""Redaction leaves what is not sensitive: a log must stay readable line by line."""
+
+import pytest
+
+from dqm2.identity import mask
+from dqm2.redact import Redactor
+
+# The forms that the logs of DQM's clients, and of the mirror itself, are full of.
+LINES = """\
+Loaded configuration file from: ['/etc/dqm_run_config']
+Initial Source settings: cms.Source("DQMStreamerReader",
+    SelectEvents = cms.untracked.vstring('HLT*SingleMu*'),
+    nextLumiTimeoutMillis = cms.untracked.int32(240000),
+    runInputDir = cms.untracked.string('/fff/BU0/ramdisk'),
+'runInputDir=/fff/BU0/ramdisk', 'runNumber=358788', 'runkey=cosmic_run'
+/dqm_cmssw/production_0909_CMSSW_12_4_8_39145_39162/src/DQM/Integration/python/clients/ecal_dqm_sourceclient-live_cfg.py
+CMSSW_12_4_8 CMSSW_14_1_0_pre3 CMSSW_13_0_5_patch1 12_4_8_39145_39162 12.4.8 v1.2.3.4
+124X_dataRun3_Express_v5 DD4hep_ExtendedGeometry2021 XMLFILE_Geometry_123YV1_Extended2021_mc TrackerAlignment_v2b10_1
+15-Sep-2022 13:07:36 CEST  Found and skipped json file (stream label mismatch, streamDQM [files] != streamDQMHistograms [config])
+15-Sep-2022 13:45:41 CEST  EoR file found: /fff/BU0/ramdisk/run358788/run358788_ls0000_EoR.jsn
+15-Sep-2022 13:45:41 CEST  Streamer state changed: 0->1
+15-Sep-2022 13:45:46 CEST  Writing DQM Root file: ./upload/DQM_V0001_BeamMonitorLegacy_R000358788.root
+-- process exit: -9 --
+TrigReport Events total = 1176 passed = 1172 failed = 4
+TrigReport          0          0          0          0          0 hcalGPUComparisonTask
+TimeReport   0.000011     0.013079     0.000000  siPixelDigis@cpu
+TimeReport ---------- Modules in End-Path: dqmPath1 ---[Real sec]----
+TrigReport -------End-Path   Summary ------------
+--------------------- end of LS 1
+%MSG-i BeamSpotDipServer:  BeamSpotDipServer:beamSpotDipServer@endLumi  15-Sep-2022 13:07:58 CEST Run: 358788 Lumi: 1
+%MSG-w Unexpected:  @finishedCallESModule  15-Sep-2022 13:07:44 CEST Run: 358788 Event: 3902
+Begin processing the 1st record. Run 358788, Event 3902, LumiSection 1 on stream 3 at 15-Sep-2022 13:07:44.650 CEST
+edm::global, edm::stream, edm::one, or in rare cases edm::limited.
+[beampixel_dqm_sourceclient-live_cfg]::running pp
+DQMFileSaver::globalEndRun() a::b a1::b2 dd::c0::ff00 std::array<int, 4>::at
+edm::WorkerT<edm::stream::EDProducerAdaptorBase>::implDo(edm::EventTransitionInfo const&) tbb::detail::d1::task
+EDGetToken, ESGetTokenH3DDVariant and edm::EDGetTokenT<reco::TrackCollection>; User::name, Token::value
+09/15/22 11:07:39 [140082164709184] ERROR system.dimerror %% - DIM message
+server started at 2022.09.15 13:07:39 +0200
+2022-09-15 13:08:27.552 DQMNet[41550]: WARNING: source not responding in 0.5s to update, have 607 data available
+       X0     = 0.172795 +/- 5.76682e-07 [cm]
+ Magnetic field is 2.02203 Template Magnetic field is 3.8
+358788/3902      358788/9258      358788/166061
+sending (Uncertain | No new data for 1 LS)
+could not get the reco::TrackCollection.hltTracksMerged
+1.3.6.1.4.1.11129 300.1.1.1 10.0.0 1.2.3.400
+guid=A1B2C3D4-0000-1111-2222-333344445555 uuid=1 nuser 5, user 0.5 s, sys 0.1 s
+/etc/passwd: no such file; the secret is safe, token expired, tokens left
+hash 0x8000 0x0001 0xffff, EB-09, FED 1217, (ieta, iphi) = (-17, 43)
+https://cmsoms.cern.ch/cms/runs/report?cms_run=358788&cms_run_sequence=GLOBAL-RUN https://cmsweb.cern.ch/dqm/
+/afs/cern.ch/cms/caf and /eos/cms/store
+mirrored host=dqmfu-c2b03-.. documents=120 rev=7911217 seconds=0.41
+"""  # noqa: E501 - lines as they are
+
+
+@pytest.mark.parametrize("line", LINES.splitlines())
+def test_it_leaves_a_line_of_a_log(line: str) -> None:
+    assert Redactor(("dqmfu-c2b03-45-01",)).redact(line).text == line
+
+
+@pytest.mark.parametrize("host", ["dqmfu-c2b03-45-01", "fu-c2f11-11-04", "srv-c2d05-15", "gateway"])
+def test_it_leaves_labels(host: str) -> None:
+    text = f"host={mask(host)} host={mask(host)}·2"
+    assert Redactor((host,))(text) == text
+
+
+def test_it_leaves_the_sentence_around_what_it_replaces() -> None:
+    line = (
+        "15-Sep-2022 13:07:36 CEST  Found and loaded json file: /fff/BU0/ramdisk/run358788/"
+        "run358788_ls0001_streamDQMGPUvsCPU_sm-c2a11-43-01.jsn"
+    )
+    assert Redactor()(line) == line.replace("sm-c2a11-43-01", "[host]")
+
+
+def test_it_leaves_text_of_all_languages() -> None:
+    text = "Δφ = 3.2°, µ = 5 · 10⁻⁴ — «натрий», 日本語, ٣ ½ 😀"
+    assert Redactor()(text) == text

@@ -1,0 +1,194 @@
+"""Redaction on any text: stable, complete however a thing is written, and quick on the worst of inputs."""
+
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dqm2.redact import Redactor
+
+REDACT = Redactor(("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org"))
+
+# What rules look for, in pieces, so that they come to stand next to, in and across one another.
+PIECES = (
+    *("fu-c2f11-11-01", "-c2b03-45-01", "cmsvm1", ".cms", ".cern.ch", "cmsweb", "gateway7", "host", "foo"),
+    *("10.0.0.1", "2001:db8::1", "1:2:3:4:5:6:7:8", "mirror.example.org", "@", ".x", "://", "/home/", "/"),
+    *(
+        "user",
+        "uid",
+        "password",
+        "--token",
+        "cookie",
+        "Authorization",
+        "Basic ",
+        "Bearer ",
+        "pwd",
+        "krb5cc_1",
+    ),
+    *(
+        "runUniqueKey",
+        "frontierKey ",
+        "eyJhbGciOiJIUzI1NiJ9abc",
+        "AKIAIOSFODNN7EXAMPLE",
+        "x=",
+        "v",
+        "a",
+        "b1",
+    ),
+    *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "MIIEabc", "[secret]", "[host]", "[key]"),
+    *("=", ":", "=>", ",", ";", "&", " ", "  ", "\t", "\n", "\\n", '\\"', '"', "'", "`", "\\", "[user]:"),
+    *("(", ")", "[", "]", "{", "}", "<", ">", "-", "_", ".", "%2D", "%3D", "%40", "\\u002d", "1"),
+    *("\u00e9", "\uff11", "\u0441", "\u200b", "\ud800", "\x00", "\x1b[0m"),
+)
+TEXTS = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=14).map("".join),
+    st.text(st.characters(), max_size=60),
+    st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=10).map("".join),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(TEXTS)
+def test_it_changes_nothing_the_second_time(text: str) -> None:
+    once = REDACT(text)
+    again = REDACT.redact(once)
+    assert (again.text, again.replaced) == (once, 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_it_writes_what_any_database_and_page_can_hold(text: str) -> None:
+    redacted = REDACT(text)
+    redacted.encode()
+    assert not set(redacted) & {chr(code) for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+LETTERS = st.text("abcdefghijklmnopqrstuvwxyz", min_size=8, max_size=12)
+NUMBERS = st.integers(10, 99)
+
+# A text of each kind around a canary, which must be gone.
+KINDS: dict[str, Callable[[str, int], tuple[str, str]]] = {
+    "P5 host": lambda _, n: (f"fu-c2f{n}-{n}-01", f"c2f{n}-{n}-01"),
+    "host in a file name": lambda _, n: (f"run1_streamDQM_sm-c2a{n}-{n}-01.jsn", f"sm-c2a{n}"),
+    "host below .cms": lambda word, _: (f"{word}.cms", word),
+    "host below .cern.ch": lambda word, _: (f"{word}.cern.ch", word),
+    "host of the configuration": lambda _, __: ("http://gateway7:9215/", "gateway7"),
+    "IPv4": lambda _, n: (f"10.176.{n}.{n}", f"176.{n}.{n}"),
+    "IPv6": lambda _, n: (f"2001:1458:{n}::{n}:1", f"1458:{n}::{n}"),
+    "home folder": lambda word, _: (f"/nfshome0/{word}/x", word),
+    "AFS folder": lambda word, _: (f"/afs/cern.ch/user/x/{word}/x", word),
+    "user at a host": lambda word, _: (f"{word}@fu-c2f11-11-01", word),
+    "user": lambda word, _: (f"user={word}", word),
+    "mail": lambda word, _: (f"{word}@example.org", word),
+    "password": lambda word, n: (f"password={word}{n}", word),
+    "quoted token": lambda word, n: (f'token: "{word} {n}{word}"', word),
+    "option": lambda word, n: (f"--api-key {word}{n}", word),
+    "run's key": lambda word, n: (f"runUniqueKey={word}-{n}", word),
+    "header": lambda word, n: (f"Authorization: Basic {word}{n}=", word),
+    "bearer": lambda word, n: (f"Bearer {word}{n}", word),
+    "URL": lambda word, n: (f"https://me:{word}{n}@example.org/", word),
+    "web token": lambda word, n: (f"eyJhbGciOiJIUzI1NiJ9.{word}{n}.{word}", word),
+    "AWS key": lambda _, n: (f"AKIAIOSFODNN7EXAMP{n}", f"FODNN7EXAMP{n}"),
+    "GitHub key": lambda word, n: (f"ghp_{word:x<34}{n}", word),
+    "ticket": lambda _, n: (f"/tmp/krb5cc_{n}0{n}", f"krb5cc_{n}0{n}"),
+    "key block": lambda word, _: (
+        f"-----BEGIN RSA PRIVATE KEY-----\n{word}\n-----END RSA PRIVATE KEY-----",
+        word,
+    ),
+}
+FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
+ARABIC_DIGITS = {ord("0") + digit: chr(0x660 + digit) for digit in range(10)}
+
+# How it may be written.
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "upper case": str.upper,
+    "in single quotes": lambda text: f"'{text}'",
+    "in double quotes": lambda text: f'"{text}"',
+    "in a sentence": lambda text: f"15-Sep-2022 13:45:45 CEST  can't reach {text}, will retry.",
+    "in brackets": lambda text: f"[({text})]",
+    "as an argument": lambda text: repr(["cmsRun", text, "runkey=cosmic_run"]),
+    "in JSON": lambda text: json.dumps({"message": f"failed: {text}", "n": 1}),
+    "in JSON within JSON": lambda text: json.dumps([json.dumps({"message": text})]),
+    "in bytes": lambda text: repr(text.encode()),
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "behind a control character": lambda text: f"\x07{text}\x00",
+    "coloured": lambda text: f"\x1b[1;31m{text}\x1b[0m",
+    "behind an escape": lambda text: f"\\n{text}\\t",
+    "on its own line": lambda text: f"13:45:45\n{text}\n13:45:46",
+    "in full width": lambda text: text.translate(FULL_WIDTH),
+    "in Arabic digits": lambda text: text.translate(ARABIC_DIGITS),
+    "with hyphens of print": lambda text: text.replace("-", "\u2010"),
+    "with zero-width characters": "\u200b".join,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@given(word=LETTERS, number=NUMBERS, spelling=st.sampled_from(sorted(SPELLINGS)))
+def test_it_leaves_no_canary(kind: str, word: str, number: int, spelling: str) -> None:
+    spell = SPELLINGS[spelling]
+    text, canary = KINDS[kind](f"q{word}q", number)
+    redacted = REDACT(spell(text)).lower()
+    for shown in (canary, canary.translate(FULL_WIDTH), canary.translate(ARABIC_DIGITS), quote(canary)):
+        assert shown.lower() not in redacted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_it_knows_every_kind_in_every_spelling(kind: str, spelling: str) -> None:
+    text, _ = KINDS[kind]("qcanaryq", 42)
+    assert REDACT.redact(SPELLINGS[spelling](text)).replaced > 0
+
+
+MEGABYTE = 1 << 20
+WORST = {
+    "digits": "1",
+    "dots": ".",
+    "colons": ":",
+    "hyphens": "-",
+    "at signs": "@",
+    "backslashes": "\\",
+    "quotes": '"',
+    "braces": "{",
+    "base64": "QUJD",
+    "lines of base64": "QUJD" * 16 + "\n",
+    "dotted digits": "1.",
+    "hex groups": "a1:",
+    "addresses": "10.0.0.1 ",
+    "at names": "a@",
+    "mail": "a@b.c",
+    "hosts": "-fu-c2f11-11-01",
+    "domains": "a.cms ",
+    "broken domains": "a.cmsx",
+    "URLs": "://a:b",
+    "options": "-token,",
+    "unterminated quotes": 'password="',
+    "escaped quotes": 'password=\\"',
+    "nested values": "password={",
+    "values in a list": "password=[a] ",
+    "joined values": "password=a,b=",
+    "beginnings of keys": "-----BEGIN PRIVATE KEY-----\n",
+    "ends of keys": "-----END PRIVATE KEY-----\n",
+    "tokens": "eyJhbGciOiJIUzI1N",
+    "percent signs": "%25",
+    "control characters": "\x00\x1b[",
+    "full width": "\uff11",
+    "marks": "password=[secret] ",
+}
+
+# The others look like something sensitive and are not.
+REPLACED = {
+    *("addresses", "mail", "hosts", "domains", "unterminated quotes", "escaped quotes", "nested values"),
+    *("values in a list", "joined values", "beginnings of keys", "ends of keys", "tokens"),
+}
+
+
+@pytest.mark.parametrize("kind", WORST)
+def test_it_gets_through_a_megabyte_of_the_worst(kind: str) -> None:
+    unit = WORST[kind]
+    redacted = REDACT.redact(unit * (MEGABYTE // len(unit)))
+    assert (redacted.replaced > 0) == (kind in REPLACED)
