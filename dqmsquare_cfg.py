@@ -91,6 +91,7 @@ class Settings:
     frontend_api_query_interval: int
     logger_rotation_time: int
     logger_max_n_log_files: int
+    log_format: str
     log_dir: Path
     tmp_dir: Path
     mirror_secret: str = field(repr=False)
@@ -134,6 +135,14 @@ class Settings:
                 (self.server_fff_machine, *self.fff_production_machines, *self.fff_playback_machines)
             )
         )
+
+
+@dataclass(frozen=True)
+class ServiceManager:
+    """Where systemd listens for news of this program, and within what time it wants them (s), if at all."""
+
+    address: str
+    news_within_s: float | None
 
 
 def _text(text: str) -> str:
@@ -381,6 +390,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("FRONTEND_API_QUERY_INTERVAL", "how often a page asks for what is new (ms)", partial(_whole, least=500, most=3_600_000), _everywhere("3000")),
     Setting("LOGGER_ROTATION_TIME", "a log file is closed after so long (h)", partial(_whole, least=1, most=8760), _everywhere("24")),
     Setting("LOGGER_MAX_N_LOG_FILES", "closed log files that are kept", partial(_whole, least=1, most=1000), _everywhere("10")),
+    Setting("LOG_FORMAT", "how a line of the log is written: text, or a JSON object", _choice("text", "json"), _everywhere("text")),
     Setting("LOG_DIR", "folder of the log files", _file, _per_environment("log", "/cinder/dqmsquare/log")),
     Setting("TMP_DIR", "folder of what is made at run time", _file, _per_environment("tmp", "/tmp")),  # noqa: S108 - the pod's own
     Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
@@ -420,6 +430,16 @@ def load_or_exit() -> Settings:
         return load()
     except SettingsError as error:
         refuse(error.lines)
+
+
+def take_service_manager() -> ServiceManager | None:
+    """The service manager that started this program, taken: what this one starts in turn does not see it."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    # WATCHDOG_PID, the process that was started, is the executable's outer one and no use here.
+    within_us = os.environ.pop("WATCHDOG_USEC", "")
+    if not address:
+        return None
+    return ServiceManager(address, int(within_us) / 1e6 if re.fullmatch(r"[1-9][0-9]*", within_us) else None)
 
 
 def refuse(lines: list[str]) -> NoReturn:

@@ -1,11 +1,12 @@
 """The log: one line an event, to standard error and to a file that several processes share.
 
-A line is `time level logger event key=value …`. Its text passes redaction as a whole, exception included,
-before it is written anywhere, and stays on its line whatever it holds: a newline in a value is written as
-`\\n`, so that nobody forges an event.
+A line is `time level logger event key=value …`, or by setting a JSON object with the same in it. Its text
+passes redaction as a whole, exception included, before it is written anywhere, and stays on its line whatever
+it holds: a newline in a value is written as `\\n`, so that nobody forges an event.
 """
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -52,7 +53,7 @@ def configure(settings: Settings, role: str, *, debug: bool, redact: Redact) -> 
     for handler in [handler for handler in root.handlers if isinstance(handler, _LineHandler)]:
         root.removeHandler(handler)
         handler.close()
-    root.addHandler(_LineHandler(file, redact))
+    root.addHandler(_LineHandler(file, _FORMATTERS[settings.log_format](redact)))
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
@@ -155,11 +156,11 @@ class SharedFile:
 class _LineHandler(logging.Handler):
     """Makes a line of a record once and writes it to standard error and to the file."""
 
-    def __init__(self, file: SharedFile, redact: Redact) -> None:
+    def __init__(self, file: SharedFile, formatter: logging.Formatter) -> None:
         super().__init__()
         self._file = file
         self._file_works = True
-        self.setFormatter(_LineFormatter(redact))
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -199,6 +200,11 @@ class _LineFormatter(logging.Formatter):
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
+        request = request_id.get()
+        of_request = f" request={request}" if request else ""
+        return f"{_time(record)} {record.levelname} {record.name} {self._event(record)}{of_request}"
+
+    def _event(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
@@ -207,9 +213,24 @@ class _LineFormatter(logging.Formatter):
         line = _CONTROL.sub(_named, self._redact(text))
         if len(line) > _LONGEST_LINE:
             line = f"{line[:_LONGEST_LINE]}…"
+        return line
+
+
+class _JsonFormatter(_LineFormatter):
+    def format(self, record: logging.LogRecord) -> str:
         request = request_id.get()
-        of_request = f" request={request}" if request else ""
-        return f"{_time(record)} {record.levelname} {record.name} {line}{of_request}"
+        line = {
+            "time": _time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": self._event(record),
+            **({"request": request} if request else {}),
+        }
+        return json.dumps(line, ensure_ascii=False)
+
+
+# By the setting LOG_FORMAT.
+_FORMATTERS = {"text": _LineFormatter, "json": _JsonFormatter}
 
 
 def _time(record: logging.LogRecord) -> str:

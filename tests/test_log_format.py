@@ -1,0 +1,60 @@
+"""LOG_FORMAT: what the log says is the same as text and as JSON."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dqmsquare_cfg
+import logs
+from dqm2.redact import Redactor
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """Where this process's log goes as JSON."""
+    settings = dqmsquare_cfg.load(
+        {
+            "ENV_FILE": "",
+            "DQM_FFF_SECRET": "a-secret-of-the-tests",
+            "LOG_DIR": str(tmp_path),
+            "TMP_DIR": str(tmp_path / "tmp"),
+            "LOG_FORMAT": "json",
+        }
+    )
+    before = list(logging.getLogger().handlers)
+    logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
+    yield tmp_path / "tests.log"
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def test_it_writes_an_object_a_line(log_file: Path) -> None:
+    logging.getLogger("grabber").warning("failed host=%s", "dqmfu-c2b03-45-01")
+    token = logs.request_id.set("0123456789ab")
+    logging.getLogger("access").info('answered "quoted"\nfaked: 1')
+    logs.request_id.reset(token)
+    first, second = map(json.loads, log_file.read_text().splitlines())
+    assert first.pop("time") <= second.pop("time")
+    assert first == {"level": "WARNING", "logger": "grabber", "event": "failed host=[host]"}
+    assert second == {
+        "level": "INFO",
+        "logger": "access",
+        "event": 'answered "quoted"\\nfaked: 1',
+        "request": "0123456789ab",
+    }
+
+
+def test_it_tells_an_exception_within_its_line(log_file: Path) -> None:
+    try:
+        int("fu-c2f11-11-01.cms")
+    except ValueError:
+        logging.getLogger("grabber").exception("broke")
+    [line] = log_file.read_text().splitlines()
+    event = json.loads(line)["event"]
+    assert event.startswith("broke\\nTraceback")
+    assert event.endswith("ValueError: invalid literal for int() with base 10: '[host]'")
