@@ -20,15 +20,20 @@ def main(parent: int, ending: int, user: str, program: list[str]) -> None:
     """Becomes `program`; raises OSError if it can't, and ends quietly if the parent is gone already."""
     if user != SAME_USER:
         become(user)
-    if sys.platform == "linux":
-        # After the change of user, which would clear it.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ending, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit(1)
+    # After the change of user, which would clear it.
+    end_with(parent, ending)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(program[0], program)  # noqa: S606 - an argument list, no shell
+
+
+def end_with(parent: int, ending: int) -> None:
+    """Has the kernel send this process a signal when its parent dies; ends it if that is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ending, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit(1)
 
 
 def become(user: str) -> None:
