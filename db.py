@@ -66,7 +66,8 @@ installation = sa.Table(
 )
 
 # A machine by its keyed hash and its label, and how far it is mirrored: all its documents up to
-# (epoch, revision), the last of which is `head`. `clock_at` is its own clock: its newest document's time.
+# (epoch, revision), the last of which is `head`, in its version of `head_at`. `clock_at` is its own clock:
+# its newest document's time.
 machines = sa.Table(
     "machines",
     metadata,
@@ -76,6 +77,7 @@ machines = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("revision", sa.BigInteger),
     sa.Column("head", sa.Uuid),
+    sa.Column("head_at", _Time),
     sa.Column("clock_at", _Time),
     sa.Column("newest_run", sa.Integer),
 )

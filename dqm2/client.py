@@ -5,26 +5,37 @@ Every answer is bounded in time and bytes and parsed here, so that behind this d
 Facts about the far side: protocol, "The way in" and "Reading documents".
 """
 
-import json
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
+from dqm2.answers import Answer, Headers, read_cluster_status, read_headers
+from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
 from dqm2.identity import short_name
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster, MachineState
 
+__all__ = [
+    "COOKIE",
+    "MOST_IDS",
+    "Dqm2Client",
+    "Dqm2Error",
+    "Dqm2Failed",
+    "Dqm2Garbled",
+    "Dqm2Refused",
+    "Dqm2TooLong",
+    "Dqm2Unreachable",
+]
+
 # DQM²'s port on every machine, and the cookie it knows its friends by.
 _DQM2_PORT = 9215
-_COOKIE = "selenium-secret-secret"
+COOKIE = "selenium-secret-secret"
 
 # How long to wait for a connection, for the next piece of an answer, and for all of it. The gateway may be
 # busy with others for a while; it gives a relayed machine 5 s to begin.
@@ -34,55 +45,14 @@ _HEADERS_S = 120.0
 _DOCUMENTS_S = 60.0
 _STATUS_S = 150.0
 
-# What can be the name of a machine in an answer, where the text of an error may stand instead.
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
-
-# The largest answers that are read: 500,000 headers, and a batch of documents.
-_HEADERS_BYTES = 256 * 1024 * 1024
+# The largest answers that are read: 400,000 headers, and a batch of documents.
+_HEADERS_BYTES = 128 * 1024 * 1024
 _DOCUMENTS_BYTES = 96 * 1024 * 1024
 _STATUS_BYTES = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 
 # Ids become SQL variables at the far side, of which old servers take 999.
 MOST_IDS = 500
-
-
-class Dqm2Error(Exception):
-    """A question to DQM² that has no usable answer; the message may hold host names: redact before use."""
-
-
-class Dqm2Unreachable(Dqm2Error):
-    """The front end or the gateway gives no answer: this concerns every machine."""
-
-
-class Dqm2Refused(Dqm2Error):
-    """The front end or DQM² does not accept the certificate or the secret."""
-
-
-class Dqm2Failed(Dqm2Error):
-    """An error answer: the machine failed, or the gateway could not reach it in time."""
-
-
-class Dqm2Garbled(Dqm2Error):
-    """An answer that is not what was asked for: cut off, too large, no JSON, or of another shape."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A document as the machine announces it; `type` and `updated_at` can be missing."""
-
-    id: str
-    revision: int
-    type: str | None
-    updated_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """The headers of an answer, ascending by revision, and how many entries of it were none."""
-
-    headers: Sequence[Header]
-    unreadable: int
 
 
 class Dqm2Client:
@@ -103,31 +73,14 @@ class Dqm2Client:
         """The headers of a machine's documents from `known_revision` on, it included; `None` asks for all."""
         known = None if known_revision is None else str(known_revision)
         question = {"event": "sync_request", "known_rev": known}
-        answer = self._ask(machine, question, timeout_s=_HEADERS_S, most_bytes=_HEADERS_BYTES)
-        headers: list[Header] = []
-        unreadable = 0
-        for entry in _entries(answer, "update_headers", "headers"):
-            header = _header(entry)
-            if header is None:
-                unreadable += 1
-            else:
-                headers.append(header)
-        headers.sort(key=lambda header: header.revision)
-        return Headers(headers, unreadable)
+        return read_headers(self._ask(machine, question, timeout_s=_HEADERS_S, most_bytes=_HEADERS_BYTES))
 
-    def documents(self, machine: str, ids: Sequence[str]) -> dict[str, Mapping[str, object]]:
-        """The documents of those ids that are still there, by id; at most MOST_IDS are asked for at once."""
+    def documents(self, machine: str, ids: Sequence[str]) -> Answer:
+        """The answer with the documents of those ids, for `read_documents`; at most MOST_IDS at once."""
         if len(ids) > MOST_IDS:
             raise ValueError(f"{len(ids)} ids asked for at once, {MOST_IDS} is the most")
         question = {"event": "request_documents", "ids": list(ids)}
-        answer = self._ask(machine, question, timeout_s=_DOCUMENTS_S, most_bytes=_DOCUMENTS_BYTES)
-        asked = set(ids)
-        documents: dict[str, Mapping[str, object]] = {}
-        for entry in _entries(answer, "update_documents", "documents"):
-            document_id = entry.get("_id") if isinstance(entry, dict) else None
-            if isinstance(entry, dict) and isinstance(document_id, str) and document_id in asked:
-                documents[document_id] = entry
-        return documents
+        return self._ask(machine, question, timeout_s=_DOCUMENTS_S, most_bytes=_DOCUMENTS_BYTES)
 
     def cluster_status(self, cluster: Cluster) -> list[MachineState]:
         """Which machines of a cluster answer, as the gateway finds: by full name, reasons as they came."""
@@ -137,12 +90,7 @@ class Dqm2Client:
             params={"what": "get_cluster_status", "cluster": cluster.value},
             timeout_s=_STATUS_S,
         )
-        status = _json(self._body(response, _STATUS_S, _STATUS_BYTES))
-        if not isinstance(status, dict):
-            raise Dqm2Garbled("the cluster's status is no object")
-        return [
-            _machine_state(machine, state) for machine, state in status.items() if _HOST.fullmatch(machine)
-        ]
+        return read_cluster_status(self._body(response, _STATUS_S, _STATUS_BYTES))
 
     def close(self) -> None:
         """Closes the kept connection."""
@@ -150,7 +98,7 @@ class Dqm2Client:
             self._session.close()
             self._session = None
 
-    def _ask(self, machine: str, question: Mapping[str, Any], *, timeout_s: float, most_bytes: int) -> bytes:
+    def _ask(self, machine: str, question: Mapping[str, Any], *, timeout_s: float, most_bytes: int) -> Answer:
         message = orjson.dumps({"messages": [orjson.dumps(question).decode()]})
         if short_name(machine) == self._gateway:
             url, params = f"{self._base}/sync_proxy", None
@@ -189,23 +137,24 @@ class Dqm2Client:
             raise _refusal(response.status_code)
         return response
 
-    def _body(self, response: requests.Response, timeout_s: float, most_bytes: int) -> bytes:
+    def _body(self, response: requests.Response, timeout_s: float, most_bytes: int) -> Answer:
         ends = time.monotonic() + timeout_s
         body = bytearray()
         try:
-            for piece in response.iter_content(_PIECE_BYTES):
+            # One read of the socket at a time: a body that trickles in is noticed.
+            while piece := response.raw.read1(_PIECE_BYTES):
                 body += piece
                 if len(body) > most_bytes:
-                    raise Dqm2Garbled(f"the answer is longer than {most_bytes} bytes")
+                    raise Dqm2TooLong(f"the answer is longer than {most_bytes} bytes")
                 if time.monotonic() > ends:
                     raise Dqm2Unreachable(f"the answer took longer than {timeout_s:.0f} s")
-        except (requests.exceptions.RequestException, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             raise Dqm2Garbled(f"the answer broke off: {_cause(error)}") from error
         finally:
             self.bytes_read += len(body)
             response.close()
-        return bytes(body)
+        return body
 
     def _open_session(self) -> requests.Session:
         """The kept connection, made anew once the certificate's files are others than it was made of."""
@@ -218,7 +167,7 @@ class Dqm2Client:
             self._session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify
-            self._session.headers["Cookie"] = f"{_COOKIE}={self._secret}"
+            self._session.headers["Cookie"] = f"{COOKIE}={self._secret}"
             self._session.headers["Accept-Encoding"] = "identity"
             self._session_made_of = made_of
         return self._session
@@ -256,71 +205,3 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     return type(error).__name__
-
-
-def _entries(answer: bytes, event: str, field: str) -> Iterator[object]:
-    """The entries of all messages of an answer, each of which must be of the event that was asked for."""
-    envelope = _json(answer)
-    messages = envelope.get("messages") if isinstance(envelope, dict) else None
-    if not isinstance(messages, list):
-        raise Dqm2Garbled("the answer has no list of messages")
-    for text in messages:
-        message = _json(text) if isinstance(text, str) else None
-        if not isinstance(message, dict) or message.get("event") != event:
-            raise Dqm2Garbled(f"a message of the answer is no {event}")
-        entries = message.get(field)
-        if not isinstance(entries, list):
-            raise Dqm2Garbled(f"an {event} has no list of {field}")
-        yield from entries
-
-
-def _json(text: bytes | str) -> Any:
-    """JSON as DQM² writes it: Python's, in which NaN, Infinity and lone surrogates occur."""
-    try:
-        return orjson.loads(text)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        pass
-    try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise Dqm2Garbled("the answer is no JSON") from error
-
-
-def _header(entry: object) -> Header | None:
-    if not isinstance(entry, dict):
-        return None
-    document_id, revision, kind = entry.get("_id"), _whole(entry.get("_rev")), entry.get("type")
-    if not isinstance(document_id, str) or not document_id or revision is None:
-        return None
-    return Header(
-        id=document_id,
-        revision=revision,
-        type=kind if isinstance(kind, str) else None,
-        updated_at=_time(entry.get("timestamp")),
-    )
-
-
-def _whole(value: object) -> int | None:
-    """A revision: a whole number that the database can hold, as a number or as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
-        return value
-    return None
-
-
-def _time(value: object) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _machine_state(machine: str, state: object) -> MachineState:
-    up = state.get("up") if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not isinstance(up, bool):
-        raise Dqm2Garbled("a machine's status is not told")
-    reason = state.get("msg")
-    return MachineState(machine, up, None if reason is None else str(reason))

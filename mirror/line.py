@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,8 +41,8 @@ class Stop:
         """Waits so long at most; whether the program is to end."""
         return bool(wait([self._wish], timeout_s).done)
 
-    def wait_with(self, future: Future[T], timeout_s: float) -> None:
-        """Waits for `future` so long at most, or until the program is to end."""
+    def wait_with(self, future: Future[T], timeout_s: float | None) -> None:
+        """Waits for `future`, or until the program is to end; so long at most, if that is given."""
         either: list[Future[Any]] = [self._wish, future]
         wait(either, timeout_s, return_when=FIRST_COMPLETED)
 
@@ -57,6 +58,10 @@ class Question(Generic[T]):
         """The answer, or the error that the question ended in. Raises Stopped when the program is to end."""
         return self._line.wait_for(self._answer)
 
+    def withdraw(self) -> None:
+        """Takes the question back, unless it is being asked already."""
+        self._answer.cancel()
+
 
 class Line:
     """Asks one question at a time; `meanwhile` is called every `every_s` seconds while one is awaited."""
@@ -71,26 +76,33 @@ class Line:
     def put(self, ask: Callable[[], T]) -> Question[T]:
         """Puts a question in line."""
         answer: Future[T] = Future()
-        self._questions.put(lambda: _settle(answer, ask))
+        self._questions.put(partial(settle, answer, ask))
         return Question(self, answer)
 
     def wait_for(self, answer: "Future[T]") -> T:
-        """The answer once it is there, with `meanwhile` called while it isn't."""
+        """The answer once it is there, with `meanwhile` called while it isn't. Raises Stopped."""
         while not answer.done():
             self._stop.wait_with(answer, self._every_s)
-            if self._stop.is_set and not answer.done():
-                raise Stopped
             if not answer.done():
-                self._meanwhile()
+                self.look_up()
         return answer.result()
+
+    def look_up(self) -> None:
+        """What is to be done now and then in a long piece of work: `meanwhile`. Raises Stopped."""
+        if self._stop.is_set:
+            raise Stopped
+        self._meanwhile()
 
     def _ask_in_turn(self) -> None:
         while True:
             self._questions.get()()
 
 
-def _settle(answer: "Future[T]", ask: Callable[[], T]) -> None:
+def settle(future: "Future[T]", work: Callable[[], T]) -> None:
+    """Does the work that a future is of, unless that was cancelled."""
+    if not future.set_running_or_notify_cancel():
+        return
     try:
-        answer.set_result(ask())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the answer is awaited
-        answer.set_exception(error)
+        future.set_result(work())
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+        future.set_exception(error)

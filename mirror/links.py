@@ -1,26 +1,32 @@
 """What a grabber knows of each link on the data's way; its heartbeat carries it to the pages."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One link: when it last worked, and since when it doesn't and why; `reason` is redacted."""
+    """One link: when it last worked, and since when it doesn't and why; `reason` is redacted.
+
+    Of a machine also: how many documents the mirror is `behind`, as far as it knows, and what is `missing`
+    because it can't be had.
+    """
 
     worked_at: datetime | None = None
     failing_since: datetime | None = None
     reason: str | None = None
+    behind: int = 0
+    missing: str | None = None
 
     def worked(self, at: datetime) -> "Link":
         """The link after it worked."""
-        return Link(worked_at=at)
+        return replace(self, worked_at=at, failing_since=None, reason=None)
 
     def failed(self, at: datetime, reason: str) -> "Link":
         """The link after it failed; it fails since its first failure."""
-        return Link(worked_at=self.worked_at, failing_since=self.failing_since or at, reason=reason)
+        return replace(self, failing_since=self.failing_since or at, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,17 @@ def from_json(kept: Mapping[str, Any]) -> Links:
 
 def _link_to_json(link: Link) -> list[Any]:
     times = (link.worked_at, link.failing_since)
-    return [*(None if time is None else time.timestamp() for time in times), link.reason]
+    return [
+        *(None if time is None else time.timestamp() for time in times),
+        link.reason,
+        link.behind,
+        link.missing,
+    ]
 
 
 def _link_from_json(kept: list[Any]) -> Link:
-    worked_at, failing_since, reason = kept
-    return Link(_time(worked_at), _time(failing_since), reason)
+    worked_at, failing_since, *rest = kept
+    return Link(_time(worked_at), _time(failing_since), *rest)
 
 
 def _time(unix_s: float | None) -> datetime | None:

@@ -26,8 +26,11 @@ epochs_begun = Counter(
     "dqmsquare_epochs_begun_total", "Times that a machine's revisions started over", ["cluster", "machine"]
 )
 revision = Gauge("dqmsquare_revision", "Revision up to which a machine is mirrored", ["cluster", "machine"])
-revision_lag = Gauge(
-    "dqmsquare_revision_lag", "Revisions that a machine is ahead of the mirror", ["cluster", "machine"]
+documents_behind = Gauge(
+    "dqmsquare_documents_behind", "Documents that a machine is ahead of the mirror", ["cluster", "machine"]
+)
+revisions_out_of_reach = Gauge(
+    "dqmsquare_revisions_out_of_reach", "Revisions that can't be had of a machine", ["cluster", "machine"]
 )
 mirrored_timestamp = Gauge(
     "dqmsquare_mirrored_timestamp_seconds", "When a machine was last mirrored", ["cluster", "machine"]

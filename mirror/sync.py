@@ -1,166 +1,212 @@
 """One machine brought up to date: the headers after its stored revision, then the documents that are new.
 
-Documents come in batches, ascending by revision; while one batch is turned into records and written, the next
-is fetched. What can't be understood is set aside with the reason, and mirroring goes on.
+Documents come part by part, ascending by revision, and each part is written with the position that it brings
+the machine to. A long catch-up is done in slices, so that the other machines have their turns. What can't be
+understood is set aside with the reason, mirroring goes on behind it, and it is looked at again later.
 """
 
 import logging
+import os
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TypeVar
-from uuid import UUID
+from functools import partial
 
-import sqlalchemy as sa
-
-from dqm2.client import Dqm2Client, Dqm2Error, Dqm2Failed, Dqm2Garbled, Header, Headers
-from dqm2.documents import Allowlist, Unidentifiable
+import logs
+from dqm2.answers import Header, Headers
+from dqm2.client import Dqm2Client
+from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
-from mirror import metrics
-from mirror.line import Line, Question
-from mirror.records import (
-    Cluster,
-    DeliveryRecord,
-    DiskRecord,
-    DocumentType,
-    JobRecord,
-    MemoryRecord,
-    PlaybackRecord,
-    Record,
-)
-from mirror.writer import Batch, Machine, MirrorWriter, SetAside
+from mirror import metrics, reach
+from mirror.asking import Asking
+from mirror.batch import Batch
+from mirror.fetching import MOST_AT_ONCE, Fetching, Part, Sifting
+from mirror.line import Line
+from mirror.records import Cluster, DocumentType
+from mirror.rows import Row, SetAside
+from mirror.sifters import Sifters
+from mirror.sifting import Announced, Rules, Sifter
+from mirror.turns import NEVER_S, Turn
+from mirror.writer import Machine, MirrorWriter, RowRefused
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-_Documents = Mapping[str, Mapping[str, object]]
-
-# Headers whose documents are asked for at once: 50 to 200 reach the full rate of DQM² (protocol, costs).
-_BATCH = 200
-# How often a long catch-up tells how far it is.
-_TELL_EVERY_S = 5.0
+# How long one machine is caught up with before the others have their turns.
+_SLICE_S = 5.0
+# What is set aside is looked at again after so long at first, and seldom as long as it stays what it is.
+_LOOK_AGAIN_S = 60.0
+_LOOK_SELDOM_S = 3600.0
+_MOST_LOOKED_AT = 1000
+# From so many headers on, sifting in processes of its own is worth their start.
+_MANY = 5 * MOST_AT_ONCE
+_MOST_PROCESSES = 2
 # A document's time this far ahead is a broken clock, by which nothing can be measured.
 _FUTURE = timedelta(days=1)
 # Older than any version that is stored.
 _NEVER = (-1, -1)
 _MIRRORED_TYPES = frozenset(DocumentType)
-# What turning a document into a record can end in, should the allowlist have a fault of its own.
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A header with the keyed hash of its document."""
+class Means:
+    """What all machines of a cluster are mirrored with."""
 
-    header: Header
-    identity: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Headers of a batch, those of them whose documents are wanted, and the question for these."""
-
-    headers: Sequence[_Known]
-    wanted: Sequence[_Known]
-    question: Question[_Documents] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """A batch with the documents that are still there, and why some could not be had, both by `_id`."""
-
-    asked: _Asked
-    documents: _Documents
-    garbled: Mapping[str, str]
+    cluster: Cluster
+    client: Dqm2Client
+    line: Line
+    writer: MirrorWriter
+    identities: Identities
+    redact: Callable[[str], str]
+    rules: Rules
+    sifter: Sifter
 
 
 class MachineSync:
-    """Keeps one machine mirrored; `host` is its name, for asking alone, everything else says its label."""
+    """Keeps one machine mirrored; `host` is its name, for asking alone, everything else says its label.
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        host: str,
-        machine: Machine,
-        *,
-        client: Dqm2Client,
-        line: Line,
-        writer: MirrorWriter,
-        allowlist: Allowlist,
-        identities: Identities,
-        redact: Callable[[str], str],
-    ) -> None:
+    `behind`: how many documents it is behind, as far as it knows. `missing`: what can't be had of the
+    machine, and why.
+    """
+
+    def __init__(self, means: Means, host: str, machine: Machine, missing: str | None) -> None:
         self.machine = machine
-        self._host = host
+        self.behind = 0
+        self.missing = missing
+        self._means = means
         self._position = machine.position
-        self._client = client
-        self._line = line
-        self._writer = writer
-        self._allowlist = allowlist
-        self._identities = identities
-        self._redact = redact
-        self._labels = {"cluster": cluster.value, "machine": machine.label}
-        self._cluster = cluster
+        self._asking = Asking(means.cluster, host, machine.label, client=means.client, line=means.line)
+        self._fetching = Fetching(self._asking, means.identities, means.redact)
+        self._labels = {"cluster": means.cluster.value, "machine": machine.label}
+        self._catch_up: Generator[None, None, None] | None = None
+        self._began_s = 0.0
+        self._total = self._written = 0
+        self._headers_failed = False
+        self._second_look = Turn(NEVER_S, _LOOK_AGAIN_S, _LOOK_SELDOM_S)
 
-    def bring_up_to_date(self) -> int:
-        """Mirrors what is new on the machine; the number of documents written.
+    def mirror_some(self) -> bool:
+        """Mirrors what is new on the machine, for some seconds; whether there is more to do at once.
 
         Raises Dqm2Error if the machine can't be asked, Stopped, ClaimLost, and SQLAlchemy's errors. Whatever
         it ends in, what was written before stays, and the next call goes on from there.
         """
-        began = told_at = time.monotonic()
+        ends_s = time.monotonic() + _SLICE_S
+        catch_up = self._catch_up or self._begin()
+        self._catch_up = None
+        for _ in catch_up:
+            self._means.line.look_up()
+            if time.monotonic() > ends_s:
+                self._catch_up = catch_up
+                break
+        self._tell()
+        return self._catch_up is not None
+
+    def _begin(self) -> "Generator[None, None, None]":
+        self._began_s = time.monotonic()
+        self._total = self._written = 0
+        return self._catching_up()
+
+    def _catching_up(self) -> "Generator[None, None, None]":
+        """Mirrors what is new part by part, then what was set aside if that is due."""
         headers = self._new_headers()
-        written = done = 0
-        for batch in self._batches(headers):
-            written += self._keep(batch)
-            done += len(batch.asked.headers)
-            if time.monotonic() - told_at > _TELL_EVERY_S:
-                told_at = time.monotonic()
-                self._tell_progress(done, len(headers), told_at - began)
-        if written:
-            log.info(
-                "mirrored host=%s documents=%d rev=%s seconds=%.2f",
-                self.machine.label,
-                written,
-                self._position.revision,
-                time.monotonic() - began,
-            )
-        self._tell_metrics(len(headers) - done)
-        return written
+        self._total = self.behind = len(headers)
+        with (
+            self._sifting(len(headers)) as sifting,
+            closing(self._fetching.parts(headers, self._newer, sifting)) as parts,
+        ):
+            for part in parts:
+                self._keep(part)
+                yield
+        if self._second_look.is_due():
+            yield from self._look_again()
 
-    def _new_headers(self) -> list[_Known]:
+    @contextmanager
+    def _sifting(self, headers: int) -> Iterator[Sifting]:
+        """Sifts here, or, where there are many headers, in processes beside."""
+        if headers < _MANY:
+            yield Sifting(lambda order: partial(self._means.sifter.sift, order), ahead=1)
+            return
+        count = min(_MOST_PROCESSES, os.cpu_count() or 1)
+        with Sifters(self._means.sifter, self._means.rules, count) as sifters:
+            wait_for = self._means.line.wait_for
+            yield Sifting(lambda order: partial(wait_for, sifters.put(order)), ahead=count + 1)
+
+    def _new_headers(self) -> Sequence[Header]:
         """The headers beyond the position; if the machine's revisions started over, all of them."""
-        headers = self._headers(self._position.revision)
-        if self._started_over(headers):
+        found = self._headers(self._position.revision)
+        if self._started_over(found):
             self._begin_epoch()
-            headers = self._headers(None)
+            found = self._headers(None)
         known = self._position.revision
-        return [entry for entry in headers if known is None or entry.header.revision > known]
+        return [header for header in found.headers if known is None or header.revision > known]
 
-    def _headers(self, known_revision: int | None) -> list[_Known]:
-        found: Headers = self._ask(
-            "headers", lambda: self._client.headers(self._host, known_revision)
-        ).answer()
+    def _headers(self, known_revision: int | None) -> Headers:
+        """The headers from a revision on; if that is too long an answer, the newest that can be had.
+
+        A machine that failed is asked first what takes no time, so that a dead one costs 5 s rather than 10.
+        """
+        is_proven = self._headers_failed
+        self._headers_failed = True
+        if is_proven:
+            reach.refuse_silent(self._asking.headers)
+        try:
+            found = self._asking.headers(known_revision)
+        except reach.TOO_LONG:
+            if known_revision is not None and not is_proven:
+                raise
+            reach.refuse_silent(self._asking.headers)
+            found = self._newest_headers(known_revision)
+        self._headers_failed = False
         if found.unreadable:
             log.warning("left out headers host=%s entries=%d", self.machine.label, found.unreadable)
-            metrics.values_left_out.labels(self._cluster.value, "header").inc(found.unreadable)
-        return [
-            _Known(header, self._identities.of_document(self._host, header.id)) for header in found.headers
-        ]
+            metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.unreadable)
+            if not found.headers:
+                raise Dqm2Garbled("no header of the answer can be read")
+        return found
 
-    def _started_over(self, headers: Sequence[_Known]) -> bool:
+    def _newest_headers(self, known_revision: int | None) -> Headers:
+        """The newest headers that can be had; what can't is told.
+
+        It can't be seen from them whether the revisions have started over, so that they count as a new epoch:
+        then they go over whatever is stored.
+        """
+        reached = reach.newest(self._asking.headers, known_revision or 0)
+        if known_revision is not None:
+            self._begin_epoch()
+        first = 0 if known_revision is None else known_revision + 1
+        self.missing = (
+            f"documents of revisions {first} to {reached.revision - 1}: "
+            "the answer that lists them is too long for the gateway"
+        )
+        log.warning("out of reach host=%s missing=%s", self.machine.label, logs.fact(self.missing))
+        metrics.revisions_out_of_reach.labels(**self._labels).set(reached.revision - first)
+        return reached.headers
+
+    def _started_over(self, found: Headers) -> bool:
         """Whether the revisions were reset or given out again: protocol, "Revisions can start over"."""
         known = self._position.revision
-        if known is None:
+        if known is None or self._shows_head(found.headers, known):
             return False
-        at_known = (entry for entry in headers if entry.header.revision == known)
-        of_head = (entry for entry in headers if entry.identity == self._position.head)
-        if any(entry.identity != self._position.head for entry in at_known):
-            return True
-        return not any(entry.header.revision >= known for entry in of_head)
+        if found.unreadable:
+            raise Dqm2Garbled("headers that can't be read may hide that no revisions started over")
+        return True
+
+    def _shows_head(self, headers: Sequence[Header], known: int) -> bool:
+        """Whether the head is where it must be: at the known revision as it was, or at a higher one."""
+        at_known = [header for header in headers if header.revision == known]
+        if at_known:
+            return all(self._is_head(header) and self._is_as_mirrored(header) for header in at_known)
+        return any(self._is_head(header) for header in headers if header.revision > known)
+
+    def _is_head(self, header: Header) -> bool:
+        return self._fetching.announced(header).identity == self._position.head
+
+    def _is_as_mirrored(self, header: Header) -> bool:
+        """Whether a header is that of the version that was mirrored, as far as its time tells."""
+        return (
+            None in (self._position.head_at, header.updated_at) or header.updated_at == self._position.head_at
+        )
 
     def _begin_epoch(self) -> None:
         position = self._position.anew()
@@ -172,189 +218,127 @@ class MachineSync:
         )
         metrics.epochs_begun.labels(**self._labels).inc()
         self._write(Batch(self.machine.id, position, None, ()))
+        self.missing = None
+        metrics.revisions_out_of_reach.labels(**self._labels).set(0)
 
-    def _batches(self, headers: Sequence[_Known]) -> Iterator[_Answered]:
-        """The batches with their documents, the next one asked for before the present one is handed out."""
-        ahead = self._ask_for(headers[:_BATCH]) if headers else None
-        start = 0
-        while ahead is not None:
-            present = self._answered(ahead)
-            start += _BATCH
-            ahead = self._ask_for(headers[start : start + _BATCH]) if start < len(headers) else None
-            yield present
-
-    def _ask_for(self, headers: Sequence[_Known]) -> _Asked:
-        """Asks for the documents that are newer than what is stored."""
-        mirrored = [entry for entry in headers if entry.header.type in _MIRRORED_TYPES]
-        stored = self._writer.stored_versions([entry.identity for entry in mirrored])
+    def _newer(self, announced: Sequence[Announced]) -> Sequence[Announced]:
+        """The documents of mirrored types that are newer than what is stored."""
+        mirrored = [one for one in announced if one.header.type in _MIRRORED_TYPES]
+        stored = self._means.writer.stored_versions([one.identity for one in mirrored])
         epoch = self._position.epoch
-        wanted = [
-            entry for entry in mirrored if stored.get(entry.identity, _NEVER) < (epoch, entry.header.revision)
-        ]
-        return _Asked(headers, wanted, self._question(_ids(wanted)) if wanted else None)
+        return [one for one in mirrored if stored.get(one.identity, _NEVER) < (epoch, one.header.revision)]
 
-    def _question_for_headers(self, known_revision: int | None) -> Question[Headers]:
-        return self._ask("headers", lambda: self._client.headers(self._host, known_revision))
+    def _keep(self, part: Part) -> None:
+        """Writes a part with the position that it brings."""
+        last = part.announced[-1]
+        position = replace(
+            self._position,
+            revision=last.header.revision,
+            head=last.identity,
+            head_at=last.header.updated_at,
+        )
+        clock_at = _clock(part.announced)
+        sifted = part.sifted
+        self._write(Batch(self.machine.id, position, clock_at, sifted.rows, sifted.set_aside))
+        self.behind -= len(part.announced)
+        for field in sifted.left_out:
+            metrics.values_left_out.labels(self._means.cluster.value, field).inc()
+        if clock_at is not None:
+            metrics.newest_document_timestamp.labels(**self._labels).set(clock_at.timestamp())
 
-    def _question(self, ids: Sequence[str]) -> Question[_Documents]:
-        return self._ask("documents", lambda: self._client.documents(self._host, ids))
-
-    def _answered(self, asked: _Asked) -> _Answered:
-        if asked.question is None:
-            return _Answered(asked, {}, {})
+    def _look_again(self) -> "Generator[None, None, None]":
+        """Asks again for what is set aside: it may have been the way, or a newer release understands it."""
+        aside = self._means.writer.set_aside(self.machine.id, self._position.epoch)
+        if not aside:
+            self._second_look.worked()
+            return
+        self._second_look.failed()
         try:
-            return _Answered(asked, asked.question.answer(), {})
-        except (Dqm2Garbled, Dqm2Failed):
-            # Is it the documents or the way? A question that was answered a moment ago tells.
-            self._prove_way()
-            return _Answered(asked, *self._isolated(_ids(asked.wanted)))
-
-    def _isolated(self, ids: Sequence[str]) -> tuple[dict[str, Mapping[str, object]], dict[str, str]]:
-        """A batch that has no good answer, halved until what spoils it is alone: documents, and reasons."""
-        try:
-            return dict(self._question(ids).answer()), {}
-        except (Dqm2Garbled, Dqm2Failed) as error:
-            if len(ids) == 1:
-                self._prove_way()
-                return {}, {ids[0]: self._redact(f"no good answer: {error}")}
-        half = len(ids) // 2
-        documents, garbled = self._isolated(ids[:half])
-        more_documents, more_garbled = self._isolated(ids[half:])
-        return documents | more_documents, garbled | more_garbled
-
-    def _prove_way(self) -> None:
-        """Raises Dqm2Error unless the machine answers: then trouble with documents is the documents' own."""
-        self._question_for_headers(self._position.revision).answer()
-
-    def _keep(self, batch: _Answered) -> int:
-        """Turns a batch into records and writes them with the position it brings; how many documents."""
-        now = datetime.now(UTC)
-        records: list[Record] = []
-        set_aside: list[SetAside] = []
-        for entry in batch.asked.wanted:
-            outcome = self._understood(entry, batch, now)
-            if isinstance(outcome, SetAside):
-                set_aside.append(outcome)
-            elif outcome is not None:
-                records.append(outcome)
-        last = batch.asked.headers[-1]
-        position = replace(self._position, revision=last.header.revision, head=last.identity)
-        self._write(Batch(self.machine.id, position, _clock(batch.asked.headers, now), records, set_aside))
-        return len(records)
-
-    def _understood(self, entry: _Known, batch: _Answered, now: datetime) -> Record | SetAside | None:
-        """The record of a document, or why there is none; `None` if the machine no longer has it."""
-        if (reason := batch.garbled.get(entry.header.id)) is not None:
-            return _set_aside(entry, reason)
-        document = batch.documents.get(entry.header.id)
-        if document is None:
-            return None
-        try:
-            admitted = self._allowlist.record(self._host, document, now=now)
-        except Unidentifiable as error:
-            return _set_aside(entry, str(error))
-        except _FAULTS as error:
-            # What the error says may quote the document, so that only where it happened is told.
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{Path(place.filename).name}:{place.lineno}"
-            return _set_aside(entry, f"not understood: {type(error).__name__} at {where}")
-        for field in admitted.left_out:
-            metrics.values_left_out.labels(self._cluster.value, field).inc()
-        return admitted.record
+            found = self._asking.headers(min(aside.values()))
+            still = [
+                header
+                for header in found.headers
+                if aside.get(self._fetching.announced(header).identity) == header.revision
+            ]
+            with self._sifting(0) as sifting:
+                for part in self._fetching.parts(still[-_MOST_LOOKED_AT:], lambda all_: all_, sifting):
+                    self._write(Batch(self.machine.id, self._position, None, part.sifted.rows))
+                    yield
+        except (Dqm2Failed, Dqm2Garbled) as error:
+            reason = logs.fact(self._means.redact(str(error)))
+            log.info("not looked at again host=%s reason=%s", self.machine.label, reason)
 
     def _write(self, batch: Batch) -> None:
         """Writes a batch; what the database refuses of it is set aside."""
         try:
-            self._writer.write(batch)
-        except (sa.exc.DataError, sa.exc.IntegrityError):
+            self._means.writer.write(batch)
+        except RowRefused:
             batch = self._without_refused(batch)
-            self._writer.write(batch)
+            self._means.writer.write(batch)
         self._position = batch.position
+        self._written += len(batch.rows)
+        for row in batch.rows:
+            metrics.documents_mirrored.labels(**self._labels, type=row.type.value).inc()
+        if batch.set_aside:
+            self._tell_set_aside(batch)
+
+    def _without_refused(self, batch: Batch) -> Batch:
+        """The batch less the rows that the database refuses when they are written one by one."""
+        accepted: list[Row] = []
+        set_aside = list(batch.set_aside)
+        for row in batch.rows:
+            try:
+                self._means.writer.write(Batch(self.machine.id, self._position, None, (row,)))
+            except RowRefused as refusal:
+                origin, reason = row.origin, f"the database refuses it: {refusal}"
+                set_aside.append(SetAside(origin.identity, origin.revision, row.type, reason))
+            else:
+                accepted.append(row)
+        return replace(batch, rows=accepted, set_aside=set_aside)
+
+    def _tell_set_aside(self, batch: Batch) -> None:
         for item in batch.set_aside:
             log.warning(
                 "set aside host=%s type=%s rev=%d reason=%s",
                 self.machine.label,
-                item.document_type,
+                logs.fact(item.document_type),
                 item.revision,
-                item.reason,
+                logs.fact(item.reason),
             )
         metrics.documents_set_aside.labels(**self._labels).inc(len(batch.set_aside))
-        for record in batch.records:
-            metrics.documents_mirrored.labels(**self._labels, type=document_type(record).value).inc()
+        self._second_look.forgive()
+        self._second_look.failed()
 
-    def _without_refused(self, batch: Batch) -> Batch:
-        """The batch less the records that the database refuses when they are written one by one."""
-        accepted: list[Record] = []
-        set_aside = list(batch.set_aside)
-        for record in batch.records:
-            alone = replace(batch, position=self._position, records=(record,), set_aside=())
-            try:
-                self._writer.write(alone)
-            except (sa.exc.DataError, sa.exc.IntegrityError) as error:
-                origin = record.origin
-                reason = f"the database refuses it: {type(error.orig).__name__}"
-                set_aside.append(SetAside(origin.identity, origin.revision, document_type(record), reason))
-            else:
-                accepted.append(record)
-        return replace(batch, records=accepted, set_aside=set_aside)
-
-    def _ask(self, question: str, ask: Callable[[], T]) -> Question[T]:
-        """Puts a question in line, timed and counted."""
-
-        def counted() -> T:
-            before = self._client.bytes_read
-            with metrics.requests_seconds.labels(**self._labels, question=question).time():
-                try:
-                    return ask()
-                except Dqm2Error as error:
-                    metrics.request_errors.labels(**self._labels, kind=type(error).__name__).inc()
-                    raise
-                finally:
-                    metrics.bytes_read.labels(self._cluster.value).inc(self._client.bytes_read - before)
-
-        return self._line.put(counted)
-
-    def _tell_progress(self, done: int, of: int, seconds: float) -> None:
-        rate = done / seconds
-        log.info(
-            "mirroring host=%s headers=%d of=%d per_s=%.0f left_s=%.0f",
-            self.machine.label,
-            done,
-            of,
-            rate,
-            (of - done) / rate,
-        )
-
-    def _tell_metrics(self, lag: int) -> None:
+    def _tell(self) -> None:
+        """Tells what was mirrored at the end of a catch-up, and how far a long one is after each slice."""
+        seconds = time.monotonic() - self._began_s
         metrics.revision.labels(**self._labels).set(self._position.revision or 0)
-        metrics.revision_lag.labels(**self._labels).set(lag)
+        metrics.documents_behind.labels(**self._labels).set(self.behind)
+        if self._catch_up is not None:
+            done = self._total - self.behind
+            log.info(
+                "mirroring host=%s headers=%d of=%d documents=%d per_s=%.0f left_s=%.0f",
+                self.machine.label,
+                done,
+                self._total,
+                self._written,
+                done / seconds,
+                seconds / done * self.behind,
+            )
+            return
         metrics.mirrored_timestamp.labels(**self._labels).set_to_current_time()
+        if self._written:
+            log.info(
+                "mirrored host=%s documents=%d rev=%s seconds=%.2f",
+                self.machine.label,
+                self._written,
+                self._position.revision,
+                seconds,
+            )
 
 
-def document_type(record: Record) -> DocumentType:
-    """The type of the documents that such records are made of."""
-    match record:
-        case JobRecord():
-            return DocumentType.JOB
-        case DeliveryRecord():
-            return DocumentType.DELIVERY
-        case PlaybackRecord():
-            return DocumentType.PLAYBACK
-        case MemoryRecord():
-            return DocumentType.MEMORY
-        case DiskRecord():
-            return DocumentType.DISK
-
-
-def _ids(entries: Sequence[_Known]) -> list[str]:
-    return [entry.header.id for entry in entries]
-
-
-def _set_aside(entry: _Known, reason: str) -> SetAside:
-    return SetAside(entry.identity, entry.header.revision, entry.header.type or "", reason)
-
-
-def _clock(headers: Sequence[_Known], now: datetime) -> datetime | None:
-    """The machine's own clock: the time of the newest document of those headers."""
-    times = (entry.header.updated_at for entry in reversed(headers))
-    return next((time for time in times if time is not None and time < now + _FUTURE), None)
+def _clock(announced: Sequence[Announced]) -> datetime | None:
+    """The machine's own clock: the time of the newest document that is announced."""
+    latest = datetime.now(UTC) + _FUTURE
+    times = (one.header.updated_at for one in reversed(announced))
+    return next((time for time in times if time is not None and time < latest), None)

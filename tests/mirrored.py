@@ -12,6 +12,7 @@ from uuid import uuid4
 import db
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
+from mirror.batch import Batch, Position
 from mirror.links import Link, Links
 from mirror.records import (
     LUMISECTION_S,
@@ -28,7 +29,8 @@ from mirror.records import (
     Record,
     Stream,
 )
-from mirror.writer import Batch, MirrorWriter, Position
+from mirror.rows import row_of
+from mirror.writer import MirrorWriter
 
 # Clients of the online DQM, by the names that users know.
 CLIENTS = (
@@ -104,7 +106,9 @@ class MirroredCluster:
         ]
         newest = max(record.origin.updated_at for record in records)
         position = Position(0, newer[-1].origin.revision, newer[-1].origin.identity)
-        self._writer.write(Batch(self._machines[host].id, position, clock_at or newest, newer))
+        self._writer.write(
+            Batch(self._machines[host].id, position, clock_at or newest, [row_of(record) for record in newer])
+        )
 
     def beat(
         self,

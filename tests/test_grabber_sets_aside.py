@@ -11,23 +11,27 @@ from dqmsquare_cfg import Settings
 from tests.mirroring import FILTER_UNIT, mirror_once, rows
 
 
-def test_it_sets_aside_a_document_without_a_run(simulator: Simulator, simulated_settings: Settings) -> None:
+# Fields without which nobody can tell what a document is about.
+TIMELESS = {"timestamp": None, "report_timestamp": None}
+
+
+def test_it_sets_aside_a_document_without_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
-    machine.upload({**job_document(run=2), "run": None})
+    machine.upload({**job_document(run=2), **TIMELESS})
     machine.upload(job_document(run=3))
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
     (aside,) = rows(simulated_settings, db.set_aside)
     assert aside["document_type"] == "dqm-source-state"
-    assert "run" in aside["reason"]
+    assert "timestamp" in aside["reason"]
 
 
 def test_it_mirrors_a_document_after_all_once_it_is_whole(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
-    machine.upload({**job_document(run=2), "run": None})
+    machine.upload({**job_document(run=2), **TIMELESS})
     assert mirror_once(simulated_settings)
     machine.upload(job_document(run=2))
     assert mirror_once(simulated_settings)

@@ -1,0 +1,158 @@
+"""What DQM² answers when it is read, parsed at the door: headers and documents, out of JSON that holds JSON.
+
+What is no answer to the question raises Dqm2Garbled. All that is known of a document behind this door is
+that it is an object and has an `_id` that was asked for. Shapes: protocol, "Reading documents".
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from dqm2.errors import Dqm2Garbled
+from mirror.records import DocumentType, MachineState
+
+Answer = bytes | bytearray
+Document = Mapping[str, object]
+
+# What can be the name of a machine in an answer, where the text of an error may stand instead.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+# One text for the many headers of a type.
+_TYPES = {kind.value: kind.value for kind in DocumentType}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A document as the machine announces it; `type` and `updated_at` can be missing."""
+
+    id: str
+    revision: int
+    type: str | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """The headers of an answer, ascending by revision, and how many entries of it were none."""
+
+    headers: Sequence[Header]
+    unreadable: int
+
+
+def read_headers(answer: Answer) -> Headers:
+    """The headers in the answer to a `sync_request`."""
+    headers: list[Header] = []
+    unreadable = 0
+    for entry in _entries(answer, "update_headers", "headers"):
+        header = _header(entry)
+        if header is None:
+            unreadable += 1
+        else:
+            headers.append(header)
+    headers.sort(key=lambda header: header.revision)
+    return Headers(headers, unreadable)
+
+
+def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document]:
+    """The documents in the answer to a `request_documents`, by `_id`; those that are gone are missing.
+
+    An entry that is no document, or one that was not asked for, spoils the whole answer: it may stand in the
+    place of one that was, which must not be taken for gone.
+    """
+    documents: dict[str, Document] = {}
+    for entry in _entries(answer, "update_documents", "documents"):
+        document_id = entry.get("_id") if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or not isinstance(document_id, str):
+            raise Dqm2Garbled("an entry of the answer is no document")
+        if document_id not in asked:
+            raise Dqm2Garbled("a document of the answer is none that was asked for")
+        documents[document_id] = entry
+    return documents
+
+
+def read_json(text: Answer | str) -> Any:
+    """JSON as DQM² writes it: Python's, in which NaN, Infinity and lone surrogates occur."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        pass
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise Dqm2Garbled("the answer is no JSON") from error
+
+
+def read_cluster_status(answer: Answer) -> list[MachineState]:
+    """Which machines of a cluster are up, by full name, reasons as they came (`get_cluster_status`)."""
+    status = read_json(answer)
+    if not isinstance(status, dict):
+        raise Dqm2Garbled("the cluster's status is no object")
+    return [_machine_state(machine, state) for machine, state in status.items() if _HOST.fullmatch(machine)]
+
+
+def _machine_state(machine: str, state: object) -> MachineState:
+    up = state.get("up") if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not isinstance(up, bool):
+        raise Dqm2Garbled("a machine's status is not told")
+    reason = state.get("msg")
+    return MachineState(machine, up, None if reason is None else str(reason))
+
+
+def _entries(answer: Answer, event: str, field: str) -> Iterator[object]:
+    """The entries of all messages of an answer, each of which must be of the event that was asked for.
+
+    Each message is let go of once it is parsed: the texts of 200,000 headers alone are 50 MB.
+    """
+    envelope = read_json(answer)
+    del answer
+    messages = envelope.get("messages") if isinstance(envelope, dict) else None
+    if not isinstance(messages, list):
+        raise Dqm2Garbled("the answer has no list of messages")
+    messages.reverse()
+    while messages:
+        text = messages.pop()
+        message = read_json(text) if isinstance(text, str) else None
+        if not isinstance(message, dict) or message.get("event") != event:
+            raise Dqm2Garbled(f"a message of the answer is no {event}")
+        entries = message.get(field)
+        if not isinstance(entries, list):
+            raise Dqm2Garbled(f"an {event} has no list of {field}")
+        yield from entries
+
+
+def _header(entry: object) -> Header | None:
+    if not isinstance(entry, dict):
+        return None
+    document_id, revision, kind = entry.get("_id"), _whole(entry.get("_rev")), entry.get("type")
+    if not isinstance(document_id, str) or not document_id or revision is None:
+        return None
+    if not isinstance(kind, str | None):
+        return None
+    return Header(
+        id=document_id,
+        revision=revision,
+        type=None if kind is None else _TYPES.get(kind, kind),
+        updated_at=_time(entry.get("timestamp")),
+    )
+
+
+def _whole(value: object) -> int | None:
+    """A revision: a whole number that the database can hold, as a number or as text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    return None
+
+
+def _time(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

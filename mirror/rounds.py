@@ -1,0 +1,178 @@
+"""A cluster's machines in turn, then its status: what one grabber asks the gateway for, one after the other.
+
+A machine that fails is asked ever more rarely, so that it costs the others little. Trouble with the gateway,
+which is everyone's, holds all machines back; the next to be asked is then another one, lest a machine whose
+answers look like the gateway's trouble keep the others waiting.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+import logs
+from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
+from dqm2.identity import mask
+from mirror import metrics
+from mirror.heartbeat import Heartbeat
+from mirror.links import Links
+from mirror.records import MachineState
+from mirror.sync import MachineSync, Means
+from mirror.turns import Turn
+
+log = logging.getLogger(__name__)
+
+# The longest pauses for a machine that fails, and for a gateway that does.
+_MACHINE_PAUSE_S = 60.0
+_GATEWAY_PAUSE_S = 15.0
+_LONGEST_REASON = 500
+
+
+class Rounds:
+    """Mirrors the machines `hosts` every `pause_s` seconds, and the status every `status_pause_s`."""
+
+    def __init__(
+        self,
+        means: Means,
+        heartbeat: Heartbeat,
+        hosts: Sequence[str],
+        *,
+        pause_s: float,
+        status_pause_s: float,
+    ) -> None:
+        self._means = means
+        self._heartbeat = heartbeat
+        self._cluster = means.cluster.value
+        self._turns = {host: Turn(pause_s, pause_s, _MACHINE_PAUSE_S) for host in hosts}
+        self._gateway = Turn(0.0, pause_s, _GATEWAY_PAUSE_S)
+        self._status = Turn(status_pause_s, status_pause_s, 4 * status_pause_s)
+        self._machines: dict[str, MachineSync] = {}
+
+    def begin(self, links: Links) -> None:
+        """Begins where the database is; `links` are what was known of them before."""
+        identities = {host: self._means.identities.of_machine(host) for host in self._turns}
+        known = self._means.writer.register({identity: mask(host) for host, identity in identities.items()})
+        machines = {host: known[identity] for host, identity in identities.items()}
+        self._heartbeat.begin(links, [machine.id for machine in machines.values()])
+        self._machines = {
+            host: MachineSync(self._means, host, machine, self._heartbeat.links.machines[machine.id].missing)
+            for host, machine in machines.items()
+        }
+
+    def round(self) -> bool:
+        """Mirrors every machine whose turn it is, for some seconds each, then asks for the status.
+
+        Whether there is more to do at once. Raises Stopped, ClaimLost and SQLAlchemy's errors.
+        """
+        has_more = False
+        for host in self._due():
+            has_more = self._mirror(host) or has_more
+            if self._gateway.failures:
+                return False
+        if self._status.is_due():
+            self._ask_status()
+        return has_more
+
+    def once(self) -> bool:
+        """One pass over all machines and the status; whether all were mirrored. Raises as `round`."""
+        for host in self._turns:
+            while self._mirror(host):
+                pass
+        self._ask_status()
+        self._heartbeat.beat()
+        return not any(turn.failures for turn in self._turns.values())
+
+    def _due(self) -> list[str]:
+        """The machines whose turn it is, the one that waited longest first; none while the gateway fails."""
+        if not self._gateway.is_due():
+            return []
+        due = [host for host, turn in self._turns.items() if turn.is_due()]
+        return sorted(due, key=lambda host: self._turns[host].taken_at)
+
+    def _mirror(self, host: str) -> bool:
+        """Mirrors a machine for some seconds; whether there is more to do at once."""
+        sync, turn = self._machines[host], self._turns[host]
+        turn.take()
+        try:
+            has_more = sync.mirror_some()
+        except (Dqm2Unreachable, Dqm2Refused) as error:
+            turn.failed()
+            self._gateway_failed(error)
+            return False
+        except Dqm2Error as error:
+            turn.failed()
+            self._gateway_worked()
+            self._machine_failed(sync, turn, error)
+            return False
+        except sa.exc.SQLAlchemyError:
+            # Whatever it is of this machine that the database fails at, the others come first.
+            turn.failed()
+            raise
+        if not has_more:
+            turn.worked()
+        self._gateway_worked()
+        self._heartbeat.machine_worked(sync.machine.id, behind=sync.behind, missing=sync.missing)
+        self._heartbeat.beat_if_due()
+        return has_more
+
+    def _machine_failed(self, sync: MachineSync, turn: Turn, error: Dqm2Error) -> None:
+        reason = self._reason(error)
+        log.warning("failed host=%s times=%d reason=%s", sync.machine.label, turn.failures, logs.fact(reason))
+        self._heartbeat.machine_failed(sync.machine.id, reason)
+
+    def _gateway_worked(self) -> None:
+        if self._gateway.failures:
+            log.info("gateway answers again cluster=%s", self._cluster)
+        if self._gateway.failures > 1:
+            # More than one machine met it, so that it was no machine's own.
+            for turn in self._turns.values():
+                turn.forgive()
+        self._gateway.worked()
+        self._heartbeat.gateway_worked()
+
+    def _gateway_failed(self, error: Dqm2Error) -> None:
+        self._gateway.failed()
+        reason = self._reason(error)
+        log.warning(
+            "failed gateway of cluster=%s times=%d reason=%s",
+            self._cluster,
+            self._gateway.failures,
+            logs.fact(reason),
+        )
+        self._heartbeat.gateway_failed(reason)
+
+    def _ask_status(self) -> None:
+        """Asks the gateway which machines answer, and writes down what has changed."""
+        question = self._means.line.put(lambda: self._means.client.cluster_status(self._means.cluster))
+        try:
+            states = question.answer()
+        except Dqm2Error as error:
+            self._status.failed()
+            reason = self._reason(error)
+            log.warning("failed status of cluster=%s reason=%s", self._cluster, logs.fact(reason))
+            metrics.request_errors.labels(self._cluster, "gateway", type(error).__name__).inc()
+            self._heartbeat.status_failed(reason)
+            return
+        self._status.worked()
+        self._keep_states(states)
+
+    def _keep_states(self, states: Sequence[MachineState]) -> None:
+        checked_at = datetime.now(UTC)
+        identities = {state.machine: self._means.identities.of_machine(state.machine) for state in states}
+        machines = self._means.writer.register({identities[name]: mask(name) for name in identities})
+        by_id = {
+            machines[identities[state.machine]].id: MachineState(
+                state.machine, state.is_up, None if state.reason is None else self._short(state.reason)
+            )
+            for state in states
+        }
+        self._means.writer.write_states(by_id, checked_at)
+        self._heartbeat.status_worked(tuple(by_id), checked_at)
+
+    def _reason(self, error: Dqm2Error) -> str:
+        return self._short(str(error)) or type(error).__name__
+
+    def _short(self, text: str) -> str:
+        """Text that came from P5, or may name it, as it may be kept and shown."""
+        return self._means.redact(text)[:_LONGEST_REASON]

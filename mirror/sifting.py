@@ -1,0 +1,113 @@
+"""An answer of DQM² sifted: rows of what the data policy lets through, and why the rest was set aside.
+
+It knows neither the network nor the database and takes and gives what can be sent between processes, so that
+it can be done beside the grabber (`mirror/sifters.py`).
+"""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from dqm2.answers import Answer, Document, Header, read_documents
+from dqm2.documents import Allowlist, Unidentifiable
+from dqm2.identity import Identities
+from dqm2.redact import Redactor
+from mirror.rows import Row, SetAside, row_of
+
+# What turning a document into a row can end in, should the allowlist or the packing have a fault of its own.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A document as its machine announced it, with the keyed hash that stands for it."""
+
+    header: Header
+    identity: UUID
+
+    def set_aside(self, reason: str) -> SetAside:
+        """The document as it is set aside; `reason` holds nothing sensitive."""
+        return SetAside(self.identity, self.header.revision, self.header.type or "", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An answer of a machine, to be sifted for the documents that were wanted of it."""
+
+    host: str
+    wanted: Sequence[Announced]
+    answer: Answer = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What came of the documents that are still there.
+
+    `left_out`: the fields, as often as one had a value of another shape than it must have.
+    """
+
+    rows: Sequence[Row] = ()
+    set_aside: Sequence[SetAside] = ()
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What sifting depends on: the secret of the identities, and which host names are known or public."""
+
+    secret: str = field(repr=False)
+    known_hosts: tuple[str, ...]
+    public_sites: tuple[str, ...]
+
+
+class _NotUnderstood(Exception):
+    """Why a document is set aside; the message holds nothing sensitive."""
+
+
+class Sifter:
+    """Sifts answers by the rules of an installation. May be used by several threads at once."""
+
+    def __init__(self, rules: Rules) -> None:
+        redactor = Redactor(rules.known_hosts, rules.public_sites)
+        self._allowlist = Allowlist(Identities(rules.secret), redactor)
+
+    def sift(self, order: Order) -> Sifted:
+        """The rows of an answer. Raises Dqm2Garbled if it is no answer to the question."""
+        asked = {announced.header.id: announced for announced in order.wanted}
+        documents = read_documents(order.answer, asked)
+        now = datetime.now(UTC)
+        rows: list[Row] = []
+        set_aside: list[SetAside] = []
+        left_out: list[str] = []
+        for document_id, announced in asked.items():
+            if (document := documents.get(document_id)) is None:
+                continue
+            try:
+                rows.append(self._row(order.host, announced, document, now, left_out))
+            except _NotUnderstood as reason:
+                set_aside.append(announced.set_aside(str(reason)))
+        return Sifted(rows, set_aside, left_out)
+
+    def _row(
+        self, host: str, announced: Announced, document: Document, now: datetime, left_out: list[str]
+    ) -> Row:
+        try:
+            admitted = self._allowlist.record(host, document, now=now)
+            row = row_of(admitted.record)
+        except Unidentifiable as error:
+            raise _NotUnderstood(str(error)) from error
+        except _FAULTS as error:
+            raise _NotUnderstood(_told_by_its_place(error)) from error
+        if row.origin.revision < announced.header.revision:
+            raise _NotUnderstood("the answer is older than its announcement")
+        left_out += admitted.left_out
+        return row
+
+
+def _told_by_its_place(error: Exception) -> str:
+    """What the error says may quote the document, so that only where it happened is told."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"not understood: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
