@@ -16,9 +16,12 @@ PAGES = "".join(
     for path in (ROOT / room).rglob("*")
     if path.suffix in {".html", ".py", ".js"}
 )
-# Every name in a call of the templates' macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`.
+# Every name in a call of the templates' macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`;
+# what stands in brackets is the key of another name.
 ICONS_USED = {
-    name for call in re.findall(r"\bicon\(([^)]*)\)", PAGES) for name in re.findall(r'"([a-z-]+)"', call)
+    name
+    for call in re.findall(r"\bicon\(([^)]*)\)", PAGES)
+    for name in re.findall(r'(?<!\[)"([a-z-]+)"', call)
 }
 
 
