@@ -17,11 +17,11 @@ PAGES = "".join(
     if path.suffix in {".html", ".py", ".js"}
 )
 # Every name in a call of the templates' macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`;
-# what stands in brackets is the key of another name.
+# what stands in brackets or is compared is none.
 ICONS_USED = {
     name
     for call in re.findall(r"\bicon\(([^)]*)\)", PAGES)
-    for name in re.findall(r'(?<!\[)"([a-z-]+)"', call)
+    for name in re.findall(r'(?<!\[)(?<!== )"([a-z-]+)"', call)
 }
 
 
