@@ -10,7 +10,6 @@ from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from tests.mirroring import FILTER_UNIT, mirror_once, rows
 
-
 # Fields without which nobody can tell what a document is about.
 TIMELESS = {"timestamp": None, "report_timestamp": None}
 
@@ -80,3 +79,11 @@ def test_it_blames_no_document_for_a_bad_way(
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 10
     assert rows(simulated_settings, db.set_aside) == []
+
+
+def test_it_mirrors_a_document_whose_id_holds_half_a_surrogate_pair(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.machine(FILTER_UNIT).upload({**job_document(), "_id": "half of a pair: \ud800"})
+    assert mirror_once(simulated_settings)
+    assert len(rows(simulated_settings, db.jobs)) == 1
