@@ -16,7 +16,6 @@ from concurrent.futures import Future, wait
 from functools import partial
 
 import sqlalchemy as sa
-from prometheus_client import start_http_server
 
 import db
 import dqmsquare_cfg
@@ -25,15 +24,18 @@ from dqm2.client import Dqm2Client
 from dqm2.identity import Identities
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings, SettingsError
-from mirror import metrics
+from mirror import health, metrics
+from mirror.certificate_watch import CertificateWatch
 from mirror.claim import Claim, ClaimLost
 from mirror.heartbeat import Heartbeat
 from mirror.line import Line, Stop, Stopped, settle
+from mirror.pulse import Pulse
 from mirror.records import Cluster
 from mirror.rounds import Rounds
 from mirror.sifting import Rules, Sifter
 from mirror.sync import Means
 from mirror.writer import MirrorWriter, SecretChanged
+from processes import service_manager
 
 log = logging.getLogger("grabber")
 
@@ -57,10 +59,12 @@ class Grabber:
         self._database_name = settings.database(cluster)
         self._cluster = cluster
         self._stop = stop
+        self.pulse = Pulse(cluster)
         self._claim = Claim(self._database)
         self._writer = MirrorWriter(self._database, self._claim.holder)
         self._identities = Identities(settings.mirror_secret)
         self._heartbeat = Heartbeat(self._writer)
+        self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
         self._redact = Redactor(settings.known_hosts, settings.public_sites)
         self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
         self._rounds = Rounds(
@@ -92,6 +96,7 @@ class Grabber:
             except sa.exc.SQLAlchemyError as error:
                 self._database_failed(error)
                 self._give_back()
+            self.pulse.turned()
             self._stop.wait(_AGAIN_PAUSE_S)
         self._give_back()
 
@@ -116,7 +121,7 @@ class Grabber:
         return Means(
             cluster=self._cluster,
             client=Dqm2Client(settings),
-            line=Line(self._stop, self._heartbeat.beat_if_due, every_s=1.0),
+            line=Line(self._stop, self._look_up, every_s=1.0),
             writer=self._writer,
             identities=self._identities,
             redact=self._redact,
@@ -131,7 +136,7 @@ class Grabber:
         if not self._claim.take():
             return False
         self._rounds.begin(self._writer.begin(self._identities.check_value()))
-        metrics.holds_cluster.labels(self._cluster.value).set(1)
+        self.pulse.took_cluster()
         log.info("took cluster=%s", self._cluster)
         return True
 
@@ -139,13 +144,18 @@ class Grabber:
         while not self._stop.is_set:
             self._claim.confirm()
             has_more = self._rounds.round()
-            self._heartbeat.beat_if_due()
-            metrics.loop_timestamp.labels(self._cluster.value).set_to_current_time()
+            self._look_up()
             if not has_more:
                 self._stop.wait(self._sleep_s)
 
+    def _look_up(self) -> None:
+        """Tells that it lives, and what of."""
+        self._heartbeat.certificate_ends(self._certificate.ends_at())
+        self._heartbeat.beat_if_due()
+        self.pulse.turned()
+
     def _give_back(self) -> None:
-        metrics.holds_cluster.labels(self._cluster.value).set(0)
+        self.pulse.gave_back()
         self._claim.drop()
 
     def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:
@@ -171,8 +181,13 @@ def main(arguments: list[str] | None = None) -> int:
     settings = dqmsquare_cfg.load_or_exit()
     _prepare(settings, clusters)
     stop = _stop_on_signals()
-    _serve_metrics(settings, clusters)
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
+    pulses = [grabber.pulse for grabber in grabbers]
+    _serve_health(settings, pulses)
+    service_manager.watch(
+        dqmsquare_cfg.take_service_manager(),
+        lambda: all(pulse.why_not_alive() is None for pulse in pulses),
+    )
     ends = [_started(partial(_guarded, grabber, stop, once=chosen.once)) for grabber in grabbers]
     _wait_for_the_end(ends, stop)
     return max(end.result() if end.done() else 0 for end in ends)
@@ -242,15 +257,15 @@ def _stop_on_signals() -> Stop:
     return stop
 
 
-def _serve_metrics(settings: Settings, clusters: Sequence[Cluster]) -> None:
-    for cluster in clusters:
-        port = settings.grabber_metrics_port(cluster)
+def _serve_health(settings: Settings, pulses: Sequence[Pulse]) -> None:
+    for pulse in pulses:
+        port = settings.grabber_metrics_port(pulse.cluster)
         if not port:
             continue
         try:
-            start_http_server(port, addr=settings.server_host)
+            health.serve(settings.server_host, port, pulse)
         except OSError as error:
-            variable = f"GRABBER_{cluster.upper()}_METRICS_PORT"
+            variable = f"GRABBER_{pulse.cluster.upper()}_METRICS_PORT"
             dqmsquare_cfg.refuse([f"{variable} is {port}, which can't be listened on: {error.strerror}"])
 
 

@@ -50,6 +50,10 @@ class Heartbeat:
         """The cluster's status could not be had."""
         self.links = replace(self.links, status=self.links.status.failed(_now(), reason))
 
+    def certificate_ends(self, at: datetime | None) -> None:
+        """When the grid certificate ends, if that is known."""
+        self.links = replace(self.links, certificate_ends_at=at)
+
     def beat_if_due(self) -> None:
         """Writes the links if that is due. Raises ClaimLost and SQLAlchemy's errors."""
         if time.monotonic() - self._told_s >= _EVERY_S:

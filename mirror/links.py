@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+# So long before its end the grid certificate is warned of: log, pages, docs/alerts.yaml.
+CERTIFICATE_WARN = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,15 @@ class Link:
 class Links:
     """All links of a cluster: the gateway, each mirrored machine by its number, and the cluster's status.
 
-    `status_machines` are the machines that the cluster's status last spoke of.
+    `status_machines` are the machines that the cluster's status last spoke of; `certificate_ends_at` is when
+    the grid certificate, without which none of them works, ends.
     """
 
     gateway: Link
     machines: Mapping[int, Link]
     status: Link
     status_machines: tuple[int, ...] = ()
+    certificate_ends_at: datetime | None = None
 
 
 def to_json(links: Links) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def to_json(links: Links) -> dict[str, Any]:
         "machines": {str(machine): _link_to_json(link) for machine, link in links.machines.items()},
         "status": _link_to_json(links.status),
         "status_machines": list(links.status_machines),
+        "certificate_ends_at": _unix_s(links.certificate_ends_at),
     }
 
 
@@ -59,13 +65,14 @@ def from_json(kept: Mapping[str, Any]) -> Links:
         machines={int(machine): _link_from_json(link) for machine, link in kept["machines"].items()},
         status=_link_from_json(kept["status"]),
         status_machines=tuple(kept["status_machines"]),
+        certificate_ends_at=_time(kept.get("certificate_ends_at")),
     )
 
 
 def _link_to_json(link: Link) -> list[Any]:
     times = (link.worked_at, link.failing_since)
     return [
-        *(None if time is None else time.timestamp() for time in times),
+        *map(_unix_s, times),
         link.reason,
         link.behind,
         link.missing,
@@ -75,6 +82,10 @@ def _link_to_json(link: Link) -> list[Any]:
 def _link_from_json(kept: list[Any]) -> Link:
     worked_at, failing_since, *rest = kept
     return Link(_time(worked_at), _time(failing_since), *rest)
+
+
+def _unix_s(time: datetime | None) -> float | None:
+    return None if time is None else time.timestamp()
 
 
 def _time(unix_s: float | None) -> datetime | None:

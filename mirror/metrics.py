@@ -29,6 +29,9 @@ revision = Gauge("dqmsquare_revision", "Revision up to which a machine is mirror
 documents_behind = Gauge(
     "dqmsquare_documents_behind", "Documents that a machine is ahead of the mirror", ["cluster", "machine"]
 )
+revision_lag = Gauge(
+    "dqmsquare_revision_lag", "Revisions that a machine is ahead of the mirror", ["cluster", "machine"]
+)
 revisions_out_of_reach = Gauge(
     "dqmsquare_revisions_out_of_reach", "Revisions that can't be had of a machine", ["cluster", "machine"]
 )
@@ -39,4 +42,7 @@ newest_document_timestamp = Gauge(
     "dqmsquare_newest_document_timestamp_seconds", "A machine's own clock", ["cluster", "machine"]
 )
 loop_timestamp = Gauge("dqmsquare_loop_timestamp_seconds", "When the loop last turned", ["cluster"])
+certificate_expiry_timestamp = Gauge(
+    "dqmsquare_certificate_expiry_timestamp_seconds", "When the grid certificate ends", ["cluster"]
+)
 holds_cluster = Gauge("dqmsquare_holds_cluster", "Whether this grabber mirrors the cluster", ["cluster"])

@@ -29,10 +29,15 @@ class Pulse:
         self._turned_at = time.monotonic()
         metrics.loop_timestamp.labels(self.cluster.value).set_to_current_time()
 
-    def has_cluster(self, has: bool) -> None:  # noqa: FBT001 - what is noted is whether
-        """Whether this grabber is now the one that mirrors the cluster."""
-        self._has_cluster = has
-        metrics.holds_cluster.labels(self.cluster.value).set(has)
+    def took_cluster(self) -> None:
+        """This grabber is now the one that mirrors the cluster."""
+        self._has_cluster = True
+        metrics.holds_cluster.labels(self.cluster.value).set(1)
+
+    def gave_back(self) -> None:
+        """It is no longer, or never was."""
+        self._has_cluster = False
+        metrics.holds_cluster.labels(self.cluster.value).set(0)
 
     def why_not_alive(self) -> str | None:
         """A sentence if the loop stands still, or has not turned yet; None while it turns."""
