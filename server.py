@@ -1,13 +1,15 @@
 """The web application: `create_app()`, and how it is started.
 
-    python server.py             serves it with gunicorn
-    python server.py --version   version and commit
+    python server.py                 serves it with gunicorn
+    python server.py --version       version and commit
+    python server.py hash-password   asks for a password, and tells how DQM_CR_USERNAMES takes it
 
 `gunicorn 'server:create_app()'` serves it too, by gunicorn's own options and without /metrics.
 """
 
 import argparse
 import logging
+import sys
 
 from flask import Flask
 
@@ -20,10 +22,12 @@ from web import (
     api,
     clusters,
     compression,
+    control_room,
     errors,
     headers,
     health,
     pages,
+    passwords,
     request_log,
     serving,
     static_files,
@@ -31,6 +35,7 @@ from web import (
 
 log = logging.getLogger("server")
 
+_HASHING = "hash-password"
 # The largest form is a sign-in.
 _LONGEST_BODY_BYTES = 64 * 1024
 
@@ -58,6 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     pages.init_app(app, settings)
     app.register_blueprint(api.room, url_prefix=prefix)
+    control_room.init_app(app, settings)
     app.register_blueprint(health.room)
     if prefix:
         app.register_blueprint(health.room, url_prefix=prefix, name="health_behind_prefix")
@@ -70,11 +76,22 @@ def configure_log(settings: Settings) -> None:
     logs.configure(settings, "server", debug=settings.server_debug, redact=redact)
 
 
+def tell_hash(parser: argparse.ArgumentParser) -> None:
+    """Asks for a password and writes its hash to standard output."""
+    try:
+        sys.stdout.write(f"{passwords.hash_asked_for()}\n")
+    except ValueError as error:
+        parser.error(str(error))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Serves the application until a signal ends the program."""
     parser = argparse.ArgumentParser(prog="server.py", description="Serves the mirror's pages and API.")
     parser.add_argument("--version", action="version", version=f"DQM² Mirror {version.current()}")
-    parser.parse_args(arguments)
+    parser.add_argument("what", nargs="?", choices=(_HASHING,), help="tells a password's hash instead")
+    if parser.parse_args(arguments).what == _HASHING:
+        tell_hash(parser)
+        return
     settings = dqmsquare_cfg.load_or_exit()
     try:
         configure_log(settings)

@@ -4,6 +4,8 @@ Those that the settings hold in plain text are hashed when they are first needed
 hash, of a known user or of none.
 """
 
+import getpass
+import sys
 import threading
 from collections.abc import Mapping
 from functools import cache
@@ -41,8 +43,17 @@ class Passwords:
         return self._hash_of.get(user)
 
 
-def hashed(password: str) -> str:
-    """A password as `DQM_CR_USERNAMES` takes it. Raises ValueError with a sentence for one that is none."""
+def hash_asked_for() -> str:
+    """The hash of a password that a person types twice, or that a program sends as a line.
+
+    Raises ValueError with a sentence where that is none.
+    """
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != password:
+            raise ValueError("The two are not the same.")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
     if not password or len(password) > _LONGEST:
         raise ValueError(f"A password has from 1 to {_LONGEST} characters.")
     return _hash(password)

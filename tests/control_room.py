@@ -1,0 +1,116 @@
+"""The Control Room under test: a server in a thread, and visitors of it who speak real HTTP."""
+
+import csv
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+import sqlalchemy as sa
+from werkzeug.serving import make_server
+
+import db
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from server import create_app
+
+USER, PASSWORD = "shifter", "a-password-of-the-tests"
+GATEWAY, UNIT, OTHER_UNIT = "dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01"
+PRODUCTION_UNIT = "dqmfu-c2b03-45-01"
+BEAM = "beam_dqm_sourceclient-live_cfg.py"
+RUN = "run256936"
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """The address of a server of the application, without the slash at its end; its prefix included."""
+    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}{settings.server_url_prefix}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Visitor:
+    """Somebody with a browser of his own, or a script; `headers` go with every request."""
+
+    def __init__(self, url: str, **headers: str) -> None:
+        self.url = url
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self.http.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+        self.token = ""
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """An answer below the address; redirects are not followed."""
+        return self.http.get(f"{self.url}{path}", timeout=60, **{"allow_redirects": False, **options})
+
+    def post(self, path: str, data: Any = None, **options: Any) -> requests.Response:
+        """The same, by POST."""
+        options = {"allow_redirects": False, **options}
+        return self.http.post(f"{self.url}{path}", data=data, timeout=60, **options)
+
+    def try_password(self, user: str = USER, password: str = PASSWORD, **options: Any) -> requests.Response:
+        """A try to sign in."""
+        return self.post("/cr/login/", {"username": user, "password": password}, **options)
+
+    def sign_in(self, user: str = USER, password: str = PASSWORD) -> "Visitor":
+        """Signs in and takes the page's token along."""
+        answer = self.try_password(user, password)
+        assert answer.status_code == 302, answer.text
+        return self.enter()
+
+    def enter(self) -> "Visitor":
+        """Takes the token from the page, as a script does."""
+        page = self.get("/cr/")
+        assert page.status_code == 200, page.text
+        found = re.search(r'<meta name="csrf-token" content="([0-9a-f]+)">', page.text)
+        assert found is not None
+        self.token = found[1]
+        return self
+
+    def is_in(self) -> bool:
+        """Whether the Control Room lets it in."""
+        return self.get("/cr/").status_code == 200
+
+    def ask(self, what: str, **parameters: object) -> requests.Response:
+        """A command by GET."""
+        return self.get("/cr/exe", params={"what": what, **parameters})
+
+    def tell(self, what: str, *, headers: dict[str, str] | None = None, **parameters: object) -> Any:
+        """A command by POST, with the session's token."""
+        return self.post(
+            "/cr/exe", {"what": what, **parameters}, headers={"X-CSRF-Token": self.token, **(headers or {})}
+        )
+
+    def audit(self, **wanted: str) -> list[dict[str, str]]:
+        """The audit, newest first."""
+        answer = self.get("/cr/audit.csv", params=wanted)
+        assert answer.status_code == 200, answer.text
+        return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def commands_sent(simulator: Simulator) -> list[dict[str, str]]:
+    """The control commands that reached the simulated gateway, in order."""
+    return [dict(request.query) for request in simulator.requests if request.path.endswith("/cr/exe")]
+
+
+def playback_database(settings: Settings) -> sa.Engine:
+    """The database in which the Control Room keeps what it keeps."""
+    return db.engine(settings, Cluster.PLAYBACK, "tests")
+
+
+def change(settings: Settings, statement: sa.Update | sa.Delete) -> None:
+    """Changes what the Control Room keeps behind its back."""
+    database = playback_database(settings)
+    with database.begin() as connection:
+        connection.execute(statement)
+    database.dispose()

@@ -1,0 +1,340 @@
+"""Who gets into the Control Room, for how long, and what ends it."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from werkzeug.security import check_password_hash, generate_password_hash
+
+import db
+import dqmsquare_cfg
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Outcome
+from mirror.records import Cluster
+from tests.control_room import PASSWORD, USER, Visitor, change, served
+
+ROOT = Path(dqmsquare_cfg.__file__).parent
+COOKIE = "control_room"
+
+
+class OldSigner(TimestampSigner):
+    """Signs as of thirteen hours ago."""
+
+    def get_timestamp(self) -> int:
+        return int(time.time()) - 13 * 3600
+
+
+@pytest.fixture
+def url(settings: Settings) -> Iterator[str]:
+    with served(settings) as url:
+        yield url
+
+
+def carrying(url: str, cookie: str) -> Visitor:
+    visitor = Visitor(url)
+    visitor.http.headers["Cookie"] = f"{COOKIE}={cookie}"
+    return visitor
+
+
+def other(text: str) -> str:
+    """The text with another character in its middle."""
+    middle = len(text) // 2
+    return text[:middle] + ("B" if text[middle] == "A" else "A") + text[middle + 1 :]
+
+
+def cookie_of(visitor: Visitor) -> str:
+    cookie = visitor.http.cookies[COOKIE]
+    assert isinstance(cookie, str)
+    return cookie
+
+
+def cookie_signed(secret: str, word: str, signer: type[TimestampSigner] = TimestampSigner) -> str:
+    return str(URLSafeTimedSerializer(secret, salt="control room session", signer=signer).dumps(word))
+
+
+def test_it_sends_who_is_not_signed_in_to_do_so(url: str) -> None:
+    answer = Visitor(url).get("/cr/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/login/")
+    assert Visitor(url).get("/cr/audit/").headers["Location"] == "/cr/login/"
+
+
+def test_it_tells_a_script_without_session_so(url: str) -> None:
+    for path in ("/cr/exe?what=get_dqm_machines", "/cr/line", "/cr/audit.csv"):
+        assert Visitor(url).get(path).status_code == 401
+    assert Visitor(url).post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 401
+
+
+def test_it_lets_in_who_knows_the_password(url: str) -> None:
+    visitor = Visitor(url)
+    answer = visitor.try_password()
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/")
+    assert visitor.is_in()
+    assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
+
+
+def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
+    wrong = [
+        (USER, "another"),
+        (USER, ""),
+        (USER, PASSWORD + " "),
+        (USER, PASSWORD.upper()),
+        (USER, "x" * 5000),
+        (USER, "pässwörd\x00"),
+        (USER.upper(), PASSWORD),
+        ("", PASSWORD),
+        ("nobody", PASSWORD),
+        (f"{USER}:{PASSWORD}", PASSWORD),
+    ]
+    for user, password in wrong:
+        visitor = Visitor(url)
+        answer = visitor.try_password(user, password)
+        assert answer.status_code == 401
+        assert "Name or password is wrong." in answer.text
+        assert COOKIE not in visitor.http.cookies
+        assert not visitor.is_in()
+        change(settings, sa.delete(db.sign_in_tries))
+
+
+def test_it_does_not_take_a_form_without_its_fields(url: str) -> None:
+    assert Visitor(url).post("/cr/login/", {}).status_code == 401
+    assert Visitor(url).post("/cr/login/", json={"username": USER, "password": PASSWORD}).status_code == 401
+
+
+@pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])
+def test_it_takes_passwords_that_are_hashed(settings: Settings, method: str) -> None:
+    hashed = generate_password_hash(PASSWORD, method)
+    with served(replace(settings, dqm_cr_usernames={USER: hashed})) as url:
+        assert Visitor(url).try_password(password=hashed).status_code == 401
+        assert Visitor(url).sign_in().is_in()
+
+
+def test_it_makes_a_hash_that_it_takes(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "server.py", "hash-password"],
+        cwd=ROOT,
+        input=f"{PASSWORD}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    assert check_password_hash(made, PASSWORD)
+    environment = {
+        "ENV_FILE": "",
+        "TMP_DIR": str(tmp_path),
+        "DQM_FFF_SECRET": "abc",
+        "DQM_CR_USERNAMES": f"{USER}:{made},expert:other",
+    }
+    assert dqmsquare_cfg.load(environment).dqm_cr_usernames == {USER: made, "expert": "other"}
+
+
+def test_it_makes_no_hash_of_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "server.py", "hash-password"],
+        cwd=ROOT,
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "A password has from 1 to 1024 characters." in done.stderr
+
+
+def test_it_says_so_where_nobody_can_sign_in(settings: Settings) -> None:
+    with served(replace(settings, dqm_cr_usernames={})) as url:
+        assert "DQM_CR_USERNAMES" in Visitor(url).get("/cr/login/").text
+        assert Visitor(url).try_password().status_code == 401
+
+
+def test_it_gives_a_cookie_that_pages_can_t_read_and_other_sites_can_t_use(url: str) -> None:
+    cookie = Visitor(url).try_password().headers["Set-Cookie"]
+    flags = [flag.strip() for flag in cookie.split(";")[1:]]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"} <= set(flags)
+    assert "Secure" not in flags
+
+
+def test_it_gives_a_cookie_of_its_prefix_for_tls_alone_outside_development(settings: Settings) -> None:
+    outside = replace(settings, env="testbed", server_url_prefix="/dqm/dqm-square")
+    with served(outside) as url:
+        answer = Visitor(url).try_password()
+    assert answer.headers["Location"] == "/dqm/dqm-square/cr/"
+    flags = [flag.strip() for flag in answer.headers["Set-Cookie"].split(";")[1:]]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/dqm/dqm-square", "Secure"} <= set(flags)
+
+
+def test_it_stores_nothing_that_signs_in(url: str, settings: Settings) -> None:
+    visitor = Visitor(url).sign_in()
+    engine = db.engine(settings, Cluster.PLAYBACK, "tests")
+    with engine.connect() as connection:
+        [row] = connection.execute(sa.select(db.control_sessions)).all()
+    engine.dispose()
+    word = URLSafeTimedSerializer(settings.session_secret, salt="control room session").loads(
+        cookie_of(visitor)
+    )
+    kept = b"".join(bytes(value) for value in row if isinstance(value, bytes | memoryview))
+    assert word.encode() not in kept
+    assert PASSWORD.encode() not in kept
+
+
+def test_it_ends_the_session_that_signs_out(url: str) -> None:
+    leaving, staying = Visitor(url).sign_in(), Visitor(url).sign_in()
+    cookie = cookie_of(leaving)
+    answer = leaving.post("/cr/logout/", {"csrf_token": leaving.token})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert not leaving.is_in()
+    assert not carrying(url, cookie).is_in()
+    assert staying.is_in()
+
+
+def test_it_ends_every_session_of_a_person_if_asked(settings: Settings) -> None:
+    both = replace(settings, dqm_cr_usernames={USER: PASSWORD, "expert": "second"})
+    with served(both) as url:
+        leaving, elsewhere = Visitor(url).sign_in(), Visitor(url).sign_in()
+        other = Visitor(url).sign_in("expert", "second")
+        leaving.post("/cr/logout/", {"csrf_token": leaving.token, "everywhere": "1"})
+        assert not elsewhere.is_in()
+        assert other.is_in()
+
+
+def test_it_signs_out_by_post_alone(url: str) -> None:
+    visitor = Visitor(url).sign_in()
+    assert visitor.get("/cr/logout/").status_code == 405
+    assert visitor.is_in()
+
+
+def test_it_lets_who_is_out_already_sign_out(url: str) -> None:
+    assert Visitor(url).post("/cr/logout/").headers["Location"] == "/"
+
+
+def test_it_is_known_to_every_server_at_once(settings: Settings) -> None:
+    with served(settings) as one, served(settings) as other:
+        visitor = Visitor(one).sign_in()
+        elsewhere = carrying(other, cookie_of(visitor))
+        assert elsewhere.is_in()
+        visitor.post("/cr/logout/", {"csrf_token": visitor.token})
+        assert not elsewhere.is_in()
+
+
+def test_it_ends_with_a_new_password_or_place_in_the_list(settings: Settings) -> None:
+    with served(settings) as url:
+        cookie = cookie_of(Visitor(url).sign_in())
+    lists: list[dict[str, str]] = [{USER: "another password"}, {"expert": PASSWORD}, {}]
+    for users in lists:
+        with served(replace(settings, dqm_cr_usernames=users)) as url:
+            assert not carrying(url, cookie).is_in()
+    with served(settings) as url:
+        assert carrying(url, cookie).is_in()
+
+
+def test_it_ends_for_all_with_a_new_secret(settings: Settings) -> None:
+    with served(settings) as url:
+        cookie = cookie_of(Visitor(url).sign_in())
+    with served(replace(settings, session_secret="another-secret-of-the-tests")) as url:
+        assert not carrying(url, cookie).is_in()
+
+
+def test_it_ends_after_twelve_hours(url: str, settings: Settings) -> None:
+    visitor = Visitor(url).sign_in()
+    later = sa.update(db.control_sessions).values(
+        ends_at=db.control_sessions.c.ends_at - sa.text("'12 h'::interval")
+    )
+    change(settings, later)
+    assert not visitor.is_in()
+
+
+def test_it_refuses_a_cookie_that_was_signed_too_long_ago(url: str, settings: Settings) -> None:
+    visitor = Visitor(url).sign_in()
+    serializer = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
+    word = serializer.loads(cookie_of(visitor))
+    assert carrying(url, cookie_signed(settings.session_secret, word)).is_in()
+    assert not carrying(url, cookie_signed(settings.session_secret, word, OldSigner)).is_in()
+
+
+def test_it_refuses_cookies_that_are_forged_or_altered(url: str, settings: Settings) -> None:
+    good = cookie_of(Visitor(url).sign_in())
+    payload, stamp, signature = good.split(".")
+    forged = [
+        cookie_signed("a-guessed-secret", "word"),
+        cookie_signed(settings.session_secret, "a word that is in no list"),
+        f"{other(payload)}.{stamp}.{signature}",
+        f"{payload}.{other(stamp)}.{signature}",
+        f"{payload}.{stamp}.{other(signature)}",
+        f"{payload}.{stamp}.{signature[:-2]}",
+        f"{payload}.{stamp}.",
+        f"{payload}",
+        "",
+        "....",
+        "\N{SNOWMAN}".encode().decode("latin-1"),
+        "x" * 4000,
+    ]
+    for cookie in forged:
+        assert not carrying(url, cookie).is_in(), cookie
+    assert carrying(url, good).is_in()
+
+
+def test_it_refuses_a_word_that_is_no_text(url: str, settings: Settings) -> None:
+    serializer = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
+    assert not carrying(url, str(serializer.dumps({"a": 1}))).is_in()
+
+
+def test_it_gives_a_new_session_to_who_brings_one_along(url: str) -> None:
+    planted = cookie_of(Visitor(url).sign_in())
+    victim = carrying(url, planted)
+    victim.try_password()
+    assert cookie_of(victim) != planted
+
+
+def test_it_goes_nowhere_but_to_the_control_room(url: str) -> None:
+    for next_ in ("//evil.example", "https://evil.example", "/\\evil.example", "/cr/audit/"):
+        form = {"username": USER, "password": PASSWORD, "next": next_}
+        for path in ("/cr/login/", f"/cr/login/?next={next_}"):
+            assert Visitor(url).post(path, form).headers["Location"] == "/cr/"
+
+
+def test_it_answers_nothing_that_may_be_kept(url: str) -> None:
+    visitor = Visitor(url).sign_in()
+    for path in ("/cr/", "/cr/login/", "/cr/line", "/cr/audit/", "/cr/audit.csv", "/cr/nothing", "/cr/exe"):
+        assert visitor.get(path).headers["Cache-Control"] == "no-store", path
+        assert Visitor(url).get(path).headers["Cache-Control"] == "no-store", path
+
+
+def test_it_is_not_there_where_it_is_switched_off(settings: Settings) -> None:
+    with served(replace(settings, cr_enabled=False)) as url:
+        for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_dqm_machines", "/cr/audit/"):
+            assert Visitor(url).get(path).status_code == 404
+        assert "Control Room" not in Visitor(url).get("/").text
+    with served(settings) as url:
+        assert "Control Room" in Visitor(url).get("/").text
+
+
+def test_it_writes_sign_ins_into_the_audit_and_no_name_that_nobody_has(url: str) -> None:
+    Visitor(url).try_password(USER, "wrong")
+    Visitor(url).try_password("my-password-in-the-wrong-field", "wrong")
+    visitor = Visitor(url).sign_in()
+    visitor.post("/cr/logout/", {"csrf_token": visitor.token})
+    entries = [
+        (entry["command"], entry["person"], entry["outcome"]) for entry in Visitor(url).sign_in().audit()
+    ]
+    assert entries == [
+        ("sign_in", USER, Outcome.OK),
+        ("sign_out", USER, Outcome.OK),
+        ("sign_in", USER, Outcome.OK),
+        ("sign_in", "", Outcome.REFUSED),
+        ("sign_in", USER, Outcome.REFUSED),
+    ]
+
+
+def test_it_logs_no_password_and_no_cookie(url: str, settings: Settings) -> None:
+    visitor = Visitor(url)
+    visitor.try_password(USER, "a-wrong-password-to-look-for")
+    visitor.sign_in()
+    logged = (settings.log_dir / "server.log").read_text()
+    assert not re.search("a-wrong-password-to-look-for|" + re.escape(PASSWORD), logged)
+    assert cookie_of(visitor) not in logged

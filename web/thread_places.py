@@ -1,0 +1,43 @@
+"""Who gets a worker's threads: control commands wait in line on threads of their own, and never on a page's.
+
+A command holds its thread until it is its turn and DQM² has answered, which can be minutes. So a worker has
+more threads than it answers ordinary requests with at a time, and what is over is left to commands.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from werkzeug.wsgi import ClosingIterator
+
+from dqmsquare_cfg import Settings
+from web.control_relay import MOST_PLACES
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+def threads(settings: Settings) -> int:
+    """How many threads a worker has."""
+    return settings.server_threads + (MOST_PLACES if settings.cr_enabled else 0)
+
+
+class Ordinary:
+    """The application behind it, with `SERVER_THREADS` ordinary requests in it at a time."""
+
+    def __init__(self, application: "WSGIApplication", settings: Settings) -> None:
+        self._application = application
+        self._places = threading.BoundedSemaphore(settings.server_threads)
+        self._commands = f"{settings.server_url_prefix}/cr/exe"
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == self._commands:
+            return self._application(environ, start_response)
+        self._places.acquire()
+        answer = None
+        try:
+            answer = self._application(environ, start_response)
+        finally:
+            if answer is None:
+                self._places.release()
+        return ClosingIterator(answer, self._places.release)
