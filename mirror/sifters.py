@@ -5,7 +5,8 @@ process of these is spoken to through a socket alone and ends when that closes, 
 grabber, however that ends. If one is killed, what it had in hand is sifted in the grabber: nothing depends
 on them but speed.
 
-    python -m mirror.sifters DESCRIPTOR     is such a process; DESCRIPTOR is its end of the socket
+    python -m mirror.sifters DESCRIPTOR    is such a process; DESCRIPTOR is its end of the socket
+    dqmsquare_mirror sift DESCRIPTOR       the same, of the one executable
 """
 
 import logging
@@ -27,6 +28,8 @@ from mirror.sifting import Order, Rules, Sifted, Sifter
 log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parent.parent
+# What Python runs; the executable is not Python, but one program for all parts.
+_PROGRAM = ("sift",) if getattr(sys, "frozen", False) else ("-m", "mirror.sifters")
 # What a socket says when the process at its other end is gone.
 _GONE = (EOFError, OSError)
 
@@ -109,7 +112,7 @@ class _Process:
             connection, far_end = Pipe()
             with far_end:
                 self._process = subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell
-                    [sys.executable, "-m", "mirror.sifters", str(far_end.fileno())],
+                    [sys.executable, *_PROGRAM, str(far_end.fileno())],
                     cwd=_ROOT,
                     stdin=subprocess.DEVNULL,
                     pass_fds=[far_end.fileno()],
@@ -119,15 +122,16 @@ class _Process:
         return connection
 
 
-def main(descriptor: int) -> None:
-    """Sifts what comes through a socket until that closes."""
-    with Connection(descriptor) as connection:
+def main(arguments: list[str] | None = None) -> int:
+    """Sifts what comes through the socket that the one argument names, until that closes."""
+    (descriptor,) = sys.argv[1:] if arguments is None else arguments
+    with Connection(int(descriptor)) as connection:
         try:
             sifter = Sifter(connection.recv())
             while True:
                 connection.send(_outcome(sifter, connection.recv()))
         except _GONE:
-            return
+            return 0
 
 
 def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2Garbled:
@@ -138,4 +142,4 @@ def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2Garbled:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    sys.exit(main())

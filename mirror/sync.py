@@ -82,6 +82,7 @@ class MachineSync:
         self._catch_up: Generator[None, None, None] | None = None
         self._began_s = 0.0
         self._total = self._written = 0
+        self._highest = 0
         self._headers_failed = False
         self._second_look = Turn(NEVER_S, _LOOK_AGAIN_S, _LOOK_SELDOM_S)
 
@@ -111,6 +112,7 @@ class MachineSync:
         """Mirrors what is new part by part, then what was set aside if that is due."""
         headers = self._new_headers()
         self._total = self.behind = len(headers)
+        self._highest = headers[-1].revision if headers else self._position.revision or 0
         with (
             self._sifting(len(headers)) as sifting,
             closing(self._fetching.parts(headers, self._newer, sifting)) as parts,
@@ -312,7 +314,9 @@ class MachineSync:
     def _tell(self) -> None:
         """Tells what was mirrored at the end of a catch-up, and how far a long one is after each slice."""
         seconds = time.monotonic() - self._began_s
-        metrics.revision.labels(**self._labels).set(self._position.revision or 0)
+        revision = self._position.revision or 0
+        metrics.revision.labels(**self._labels).set(revision)
+        metrics.revision_lag.labels(**self._labels).set(self._highest - revision)
         metrics.documents_behind.labels(**self._labels).set(self.behind)
         if self._catch_up is not None:
             done = self._total - self.behind
