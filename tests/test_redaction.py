@@ -29,6 +29,8 @@ def redact() -> Redactor:
         ("cms.string('dqm-prod-local.cms'),", "cms.string('[host]'),"),
         ("http://cmsfrontier-proxy.cms:3128/x", "http://[host]:3128/x"),
         ("dqm-prod-local.cms.log", "[host].log"),
+        ("x@adm-fu-c2f11-11-01.cms, adm.fu-c2f11-11-01.cms", "[user]@[host], [host]"),
+        ("2022-09-15-fu-c2f11-11-01.log", "2022-09-15-[host].log"),
         ("cmsdimns1.cern.ch and vocms0123.CERN.CH.", "[host] and [host]."),
         ("x.cmsweb.cern.ch is not cmsweb.cern.ch", "[host] is not cmsweb.cern.ch"),
         ("gateway7 GATEWAY7.cms _hostgateway7_pid1", "[host] [host] _host[host]_pid1"),

@@ -13,6 +13,8 @@ _HOST = "[host]"
 _EMAIL = "[email]"
 
 _NAME = ALPHANUMERIC + b"-."
+# A name that has its domain goes on before them: adm-fu-c2f11-11-01.cms.
+_JOINS = b"-."
 
 _DOMAIN = rb"(?:\.cms)?(?:\.cern\.ch)?"
 # Kind of machine, then rack, unit and number: dqmfu-c2b03-45-01, sm-c2a11-43-01, kvm-s3562-1-ip151-85.
@@ -23,6 +25,7 @@ _P5_NAME = (
 # A machine of any other kind shows by its rack.
 _P5_RACK = rb"(?i:-[a-z][0-9][a-z][0-9]{2}(?:-[0-9]{1,4}){1,3}" + _DOMAIN + rb")"
 _VIRTUAL = rb"(?i:cmsvm[a-z0-9-]{0,24}[0-9]" + _DOMAIN + rb")"
+_OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"
 _DOTTED = rb"(?i:@[a-z0-9-]{1,63}\.[a-z])"
 
@@ -72,15 +75,19 @@ class _Names:
     def _is_host(self, name: bytes) -> bool:
         if name.lower() in self._public:
             return False
-        if name.lower().endswith((b".cms", b".cern.ch")) or _SHOWS_P5.search(name):
+        if name.lower().endswith(_OWN_DOMAINS) or _SHOWS_P5.search(name):
             return True
         return self._configured is not None and self._configured.search(name) is not None
 
 
 def _host(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     """The host, and the user who is at it."""
-    host = Part(start, end, _HOST)
-    return (*user_at(text, free, start), host) if text[start - 1] == AT else (host,)
+    before = text[start - 1]
+    if before in _JOINS and text[start:end].lower().endswith(_OWN_DOMAINS):
+        start = run_start(text, free, start, _NAME)
+    elif before == AT:
+        return (*user_at(text, free, start), Part(start, end, _HOST))
+    return (Part(start, end, _HOST),)
 
 
 def _named_by_rack(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:

@@ -1,0 +1,210 @@
+"""Documents of DQM² become records: every type, numbers as numbers or as text, series in order."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dqm2.documents import Admitted
+from mirror.records import (
+    LUMISECTION_S,
+    DeliveryRecord,
+    DiskRecord,
+    EventSeries,
+    InputFate,
+    InputFates,
+    JobRecord,
+    Log,
+    MemoryRecord,
+    MemorySeries,
+    Origin,
+    PlaybackRecord,
+    Record,
+    SimulatorState,
+    Stream,
+)
+from tests.sample_documents import (
+    DELIVERY,
+    DISK,
+    IDENTITIES,
+    JOB,
+    MACHINE,
+    MEMORY,
+    PATH,
+    PLAYBACK,
+    admitted,
+    changed,
+    without,
+)
+
+
+def _origin(document: dict[str, Any]) -> Origin:
+    identity = IDENTITIES.of_document(MACHINE, document["_id"])
+    return Origin(identity, document["_rev"], datetime.fromtimestamp(document["timestamp"], UTC))
+
+
+def _job(document: dict[str, Any]) -> JobRecord:
+    record = admitted(document).record
+    assert isinstance(record, JobRecord)
+    return record
+
+
+def _delivery(document: dict[str, Any]) -> DeliveryRecord:
+    record = admitted(document).record
+    assert isinstance(record, DeliveryRecord)
+    return record
+
+
+def test_it_takes_a_job() -> None:
+    record = JobRecord(
+        origin=_origin(JOB),
+        run=358788,
+        client="ecal_dqm_sourceclient-live",
+        started_at=datetime.fromtimestamp(1663242282.5, UTC),
+        exit_code=-9,
+        run_key="cosmic_run",
+        cmssw_version="12_4_8_39145_39162",
+        cmssw_run=358788,
+        lumisection=97,
+        lumisection_at=datetime.fromtimestamp(1663242330.2, UTC),
+        events_total=1165,
+        events_rate=3.25,
+        fi_state=1,
+        rss_kb=362744,
+        memory=MemorySeries(
+            at_s=[1663242282, 1663242312], size_kb=[1088232, 1088232], rss_kb=[145096, 253920]
+        ),
+        events=EventSeries(
+            lumisections=[1, 2], at_s=[1663242319, 1663242342], events=[24, 30], duration_ms=[23311, 23310]
+        ),
+        fates=InputFates(lumisections=[1, 2], fates=[InputFate.TIMEOUT, InputFate.OK]),
+        log=Log(
+            head="-- starting process: cmsRun\ncollector [host]:9090\n",
+            tail="T---Report end!\n-- process exit: -9 --\n",
+            replaced=1,
+        ),
+    )
+    assert admitted(JOB) == Admitted(record, ())
+
+
+def test_it_takes_a_delivery() -> None:
+    stream = Stream(
+        name="streamDQM",
+        lumisections=[1, 2],
+        mtimes_ms=[1663240052507, 1663240076133],
+        ctimes_ms=[1663240052509, 1663240076135],
+        events_accepted=[6, 11],
+        events_processed=[9472, 9653],
+        sizes_bytes=[1042242, 1617156],
+    )
+    start = datetime.fromtimestamp(1663240007.5, UTC)
+    record = DeliveryRecord(_origin(DELIVERY), 358788, start, False, LUMISECTION_S, (stream,))  # noqa: FBT003
+    assert admitted(DELIVERY) == Admitted(record, ())
+
+
+@pytest.mark.parametrize(
+    ("document", "record"),
+    [
+        (
+            PLAYBACK,
+            PlaybackRecord(_origin(PLAYBACK), 500015, SimulatorState.RUNNING, 17, 1500, "pp_run", 256936),
+        ),
+        (MEMORY, MemoryRecord(_origin(MEMORY), 67562467328, 41231233024, 26331234304, 25714096 * 1024)),
+        (DISK, DiskRecord(_origin(DISK), "fff_deleter", 257562467328, 91231233024, 166331234304, 8123)),
+    ],
+)
+def test_it_takes_the_other_types(document: dict[str, Any], record: Record) -> None:
+    assert admitted(document) == Admitted(record, ())
+
+
+@pytest.mark.parametrize("path", ["_rev", "run", "exit_code", "events_total", "fi_state", "timestamp"])
+def test_it_takes_numbers_as_numbers_and_as_text(path: str) -> None:
+    number = float(JOB[path]) if path == "timestamp" else int(JOB[path])
+    for spelled in (number, float(number), str(number)):
+        assert admitted(changed(JOB, path, spelled)) == admitted(JOB)
+
+
+def test_it_leaves_unknown_what_a_starting_job_does_not_have() -> None:
+    few = {key: JOB[key] for key in ("_id", "_rev", "type", "timestamp")}
+    record = _job(few)
+    assert admitted(few).left_out == ()
+    assert (record.run, record.client, record.started_at) == (0, "unknown", record.origin.updated_at)
+    assert {record.exit_code, record.lumisection, record.lumisection_at, record.rss_kb} == {None}
+    assert (record.memory, record.events, record.log) == (MemorySeries(), EventSeries(), Log())
+
+
+def test_it_takes_the_report_time_where_there_is_no_other() -> None:
+    document = {**without(JOB, "timestamp"), "report_timestamp": 1663242342.452877}
+    assert admitted(document).record == admitted(JOB).record
+
+
+def test_it_starts_a_job_at_the_earliest_time_it_knows() -> None:
+    document = changed(JOB, "extra.lumi_stats", {"1663242200.0": {"n": 1, "nevents": 0, "nmillis": 1}})
+    assert _job(document).started_at == datetime.fromtimestamp(1663242200, UTC)
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("/x/CMSSW_14_1_0_pre3/src", "14_1_0_pre3"),
+        ("/x/CMSSW_13_0_5_patch1_41234/src", "13_0_5_patch1_41234"),
+        ("/x/playback_CMSSW_12_4_8_DEBUG/src", "12_4_8_DEBUG"),
+        ("/x/ecal_cfg.py", None),
+    ],
+)
+def test_it_finds_the_version_of_cmssw(path: str, version: str | None) -> None:
+    assert _job(changed(JOB, "cmdline", ["cmsRun", path])).cmssw_version == version
+    assert admitted(changed(JOB, "cmdline", ["cmsRun", path])).left_out == ()
+
+
+def test_it_numbers_a_second_stream_of_a_name() -> None:
+    lists = DELIVERY["extra"]["streams"]["streamDQM_sm-c2a11-43-01"]
+    streams = {
+        "streamDQM_sm-c2a11-45-01": lists,
+        "streamDQM_sm-c2a11-43-01": {**lists, "fsize": [1, 2]},
+        "streamDQMCalibration_sm-c2a11-43-01": lists,
+    }
+    record = _delivery(changed(DELIVERY, "extra.streams", streams))
+    assert [stream.name for stream in record.streams] == [
+        "streamDQMCalibration",
+        "streamDQM",
+        "streamDQM·2",
+    ]
+    assert list(record.streams[1].sizes_bytes) == [2, 1]
+
+
+def test_it_takes_unreadable_files_and_a_run_without_any() -> None:
+    unread = changed(DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01.fsize", [-1, -1])
+    assert list(_delivery(unread).streams[0].sizes_bytes) == [-1, -1]
+    none = changed(changed(DELIVERY, "extra.streams", {}), "extra.global_start", None)
+    assert (_delivery(none).streams, _delivery(none).global_start) == ((), None)
+    assert admitted(none).left_out == ()
+
+
+@pytest.mark.parametrize("source", ["first_lumi", None])
+def test_it_says_when_the_start_of_a_run_is_a_guess(source: str | None) -> None:
+    assert _delivery(changed(DELIVERY, "extra.global_start_source", source)).global_start_is_guess
+
+
+def test_it_takes_a_disk_that_knows_little() -> None:
+    document = changed(changed(DISK, "disk_free", -1), "extra.file_count", None)
+    record = admitted(DISK).record
+    assert isinstance(record, DiskRecord)
+    assert admitted(document) == Admitted(replace(record, free_bytes=None, files=None), ())
+
+
+def test_it_takes_available_memory_in_the_kernels_words() -> None:
+    assert admitted(changed(MEMORY, "extra.meminfo.MemAvailable", "25714096 kB")) == admitted(MEMORY)
+
+
+def test_it_keeps_a_document_to_the_machine_that_sent_it() -> None:
+    ours, renamed, theirs = (
+        admitted(JOB, host).record for host in (MACHINE, f"{MACHINE.upper()}.cms", "bu-x")
+    )
+    assert ours.origin == renamed.origin != theirs.origin
+    assert admitted(changed(JOB, "hostname", "bu-x")) == admitted(JOB)
+
+
+def test_it_takes_the_version_of_the_real_path() -> None:
+    assert _job(JOB).cmssw_version == PATH.split("CMSSW_")[1].split("/")[0]

@@ -1,0 +1,212 @@
+"""What a document must not bring out of P5 is left out and told of, and never fails the document."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dqm2.documents import Admitted, Unidentifiable
+from dqm2.fields import RECORDS, Every, fields_of
+from mirror.records import DeliveryRecord, JobRecord, PlaybackRecord
+from tests.sample_documents import ALL, DELIVERY, DISK, JOB, MEMORY, NOW, PLAYBACK, admitted, changed
+
+PATHS = {field.path for table in (Every, *RECORDS.values()) for field in fields_of(table)}
+HOLDERS = {path.rpartition(".")[0] for path in PATHS} - {""}
+FAR = NOW.timestamp() + 2 * 86400
+
+
+def _has(document: dict[str, Any], path: str) -> bool:
+    """Whether the document has an object at a path."""
+    holder: Any = document
+    for key in filter(None, path.split(".")):
+        holder = holder.get(key)
+        if not isinstance(holder, dict):
+            return False
+    return True
+
+
+def _outcome(document: object) -> Admitted | str:
+    """What is let through, or why the document is refused."""
+    try:
+        return admitted(document)
+    except Unidentifiable as refused:
+        return str(refused)
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "value"),
+    [
+        *((JOB, "exit_code", value) for value in (True, "", "0x1", "1_0", "١", 1.5, 2**31, "9" * 5000)),
+        *((JOB, "exit_code", value) for value in ([0], {"0": 0})),
+        *((JOB, "run", value) for value in (-1, 2**31, "358788 ", "３５８７８８")),
+        *((JOB, "events_total", value) for value in (2**63, -1, "1e400", "NaN", float("nan"), float("inf"))),
+        *((JOB, "events_rate", value) for value in (-1, float("nan"), "Infinity", "fast")),
+        *((JOB, "fi_state", value) for value in (3, "open", False)),
+        *((JOB, "cmssw_lumi", value) for value in (-1, "97.5", 2**31)),
+        *((JOB, "tag", value) for value in ("", "a b", "a" * 129, "fu-c2f11-11-01", "été", 7, "x\n")),
+        *((JOB, "tag", value) for value in ("ghp_" + "a1" * 18, "AKIAIOSFODNN7EXAMPLE", "kvm-s3562-1-85")),
+        *((JOB, "extra.ps_info.VmRSS", value) for value in ("362744 MB", "-1 kB", -1)),
+        *((JOB, f"extra.{name}", "x") for name in ("mem_info", "lumi_stats", "lumi_seen")),
+        *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
+        *((JOB, "cmdline", value) for value in ("cmsRun", {"x": 1}, ["runkey=Cosmic Run"])),
+        *((JOB, "cmdline", [f"/CMSSW_12_4_8_{part}/x"]) for part in ("jdoe", "fu-c2f11-11-01", "١", "")),
+        *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, {}, [1])),
+        *((DELIVERY, "extra.global_start", value) for value in (0, FAR, "soon", True)),
+        *((DELIVERY, "extra.global_start_source", value) for value in ("a guess of fu-c2f11-11-01", 1)),
+        *((DELIVERY, "extra.lumi", value) for value in (0, -1, 1e9, "x")),
+        *((DELIVERY, "extra.streams", value) for value in ("x", ["x"])),
+        *((DELIVERY, "extra.streams", {name: {}}) for name in ("fu-c2f11-11-01", "a b_x")),
+        (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", []),
+        (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", {"lumis": [1]}),
+        *((PLAYBACK, "state", value) for value in ("exploded", 1, "running\n")),
+        *((PLAYBACK, "config.source", value) for value in ("fu-c2f11-11-01", "run12x", 5, "run9999999999")),
+        *((PLAYBACK, "config.run_key", value) for value in ("PP", "a-b", "x" * 41, "pp_run\n")),
+        *((MEMORY, "memory_total", value) for value in (-1, 2**63, "lots")),
+        *((DISK, "disk_free", value) for value in (-2, "?", 1.5)),
+    ],
+)  # fmt: skip
+def test_it_leaves_out_a_value_of_another_shape(document: dict[str, Any], path: str, value: object) -> None:
+    known = path if path in PATHS else path.rpartition(".")[0]
+    assert admitted(changed(document, path, value)).left_out == (known,)
+
+
+@pytest.mark.parametrize("holder", sorted(HOLDERS))
+@pytest.mark.parametrize("value", ["text", 1, [], [{}], True])
+def test_it_leaves_out_what_is_no_object(holder: str, value: object) -> None:
+    documents = [document for document in ALL if holder.partition(".")[0] in document]
+    left_out = [
+        admitted(changed(document, holder, value)).left_out
+        for document in documents
+        if _has(document, holder)
+    ]
+    assert (holder,) in left_out
+    assert set(left_out) <= {(holder,), ()}
+
+
+def test_it_leaves_out_single_entries_of_a_series() -> None:
+    mem_info = {**JOB["extra"]["mem_info"], "1": "1 2 3 4 5 6 7", "1663242313": "1 2", "fu-c2f11": None}
+    taken = admitted(changed(JOB, "extra.mem_info", mem_info))
+    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.mem_info",))
+
+    stats = {**JOB["extra"]["lumi_stats"], "1663242000": {"n": 9, "nevents": -1, "nmillis": 1}, "x": {}}
+    taken = admitted(changed(JOB, "extra.lumi_stats", stats))
+    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.lumi_stats",))
+
+    seen = {**JOB["extra"]["lumi_seen"], "lumi000003": "moved to fu-c2f11-11-01", "lumi٤": "close: ok"}
+    taken = admitted(changed(JOB, "extra.lumi_seen", seen))
+    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.lumi_seen",))
+
+
+def test_it_leaves_out_single_files_and_streams_that_do_not_align() -> None:
+    stream = "extra.streams.streamDQM_sm-c2a11-43-01"
+    one = admitted(changed(DELIVERY, f"{stream}.mtimes", ["never", 1663240052.5067])).record
+    assert isinstance(one, DeliveryRecord)
+    assert list(one.streams[0].lumisections) == [1]
+
+    none = admitted(changed(DELIVERY, f"{stream}.mtimes", [1663240052.5067]))
+    assert isinstance(none.record, DeliveryRecord)
+    assert (none.record.streams, none.left_out) == ((), ("extra.streams",))
+
+
+def test_it_leaves_out_series_longer_than_any_run() -> None:
+    seen = {f"lumi{number:06d}": "close: ok" for number in range(100_001)}
+    assert admitted(changed(JOB, "extra.lumi_seen", seen)).left_out == ("extra.lumi_seen",)
+
+
+@pytest.mark.parametrize("key", ["1663242282.5x", "0", str(FAR), "nan", "١٦٦٣٢٤٢٢٨٢"])
+def test_it_leaves_out_times_that_can_not_be(key: str) -> None:
+    taken = admitted(changed(JOB, "extra.mem_info", {key: "1 2 3 4 5 6 7"}))
+    assert isinstance(taken.record, JobRecord)
+    assert (list(taken.record.memory.at_s), taken.left_out) == ([], ("extra.mem_info",))
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (None, "no object"),
+        ([JOB], "no object"),
+        (changed(JOB, "_id", ""), "no usable _id"),
+        (changed(JOB, "_id", ["fu-c2f11-11-01"]), "no usable _id"),
+        (changed(JOB, "_rev", None), "no usable _rev"),
+        (changed(JOB, "_rev", "dqmpro"), "no usable _rev"),
+        (changed(JOB, "type", "dqm-release"), "no usable type"),
+        (changed(JOB, "type", {}), "no usable type"),
+        (changed(JOB, "timestamp", FAR), "no usable timestamp"),
+        (changed(JOB, "timestamp", "fu-c2f11-11-01"), "no usable timestamp"),
+        (changed(DELIVERY, "run", None), "no usable run"),
+        (changed(PLAYBACK, "run", "x"), "no usable run"),
+    ],
+)
+def test_it_refuses_what_can_not_be_identified_and_quotes_nothing(document: object, reason: str) -> None:
+    with pytest.raises(Unidentifiable) as refused:
+        admitted(document)
+    assert str(refused.value) == reason
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(document=st.sampled_from(ALL), path=st.sampled_from(sorted(PATHS | HOLDERS)), value=JSON)
+def test_it_takes_or_refuses_whatever_stands_in_a_field(
+    document: dict[str, Any], path: str, value: object
+) -> None:
+    if _has(document, path.rpartition(".")[0]):
+        outcome = _outcome(changed(document, path, value))
+        told = {outcome.removeprefix("no usable ")} if isinstance(outcome, str) else set(outcome.left_out)
+        assert told <= PATHS | HOLDERS
+
+
+@settings(max_examples=100, deadline=None)
+@given(document=st.sampled_from(ALL), added=st.dictionaries(st.text(), JSON, max_size=4))
+def test_it_takes_a_document_with_fields_unheard_of_like_one_without(
+    document: dict[str, Any], added: dict[str, Any]
+) -> None:
+    inner = {**added, **document.get("extra", {})}
+    more = {**added, **document, **({"extra": inner} if "extra" in document else {})}
+    tops = {path.partition(".")[0] for path in PATHS}
+    if not tops & (added.keys() - document.keys()):
+        assert admitted(more) == admitted(document)
+
+
+CANARY = "canary-fu-c7z77-77-77.cms"
+PLANT: dict[str, Callable[[Any], Any]] = {
+    "in place of it": lambda _: CANARY,
+    "as a key": lambda value: {**(value if isinstance(value, dict) else {}), CANARY: value},
+    "as a key that means something": lambda value: {CANARY: value, "n": CANARY, "runkey": CANARY},
+    "in a list": lambda value: [CANARY, value],
+    "deep inside": lambda value: {"extra": [{"lumi000001": {CANARY: [CANARY, value]}}]},
+    "as an argument": lambda _: [f"runkey={CANARY}", f"/{CANARY}/CMSSW_{CANARY}/x"],
+}
+
+
+def _places(value: object, path: str = "") -> list[str]:
+    inner = value.items() if isinstance(value, dict) else ()
+    steps = [(f"{path}.{key}" if path else key, held) for key, held in inner if "." not in key]
+    return [place for step, held in steps for place in (step, *_places(held, step))]
+
+
+@pytest.mark.parametrize("how", PLANT)
+@pytest.mark.parametrize("document", ALL, ids=lambda document: str(document["type"]))
+def test_it_lets_no_canary_through_wherever_it_stands(document: dict[str, Any], how: str) -> None:
+    for place in _places(document):
+        value: Any = document
+        for key in place.split("."):
+            value = value[key]
+        outcome = repr(_outcome(changed(document, place, PLANT[how](value))))
+        assert "canary" not in outcome
+        assert "c7z77" not in outcome
+
+
+def test_it_lets_nothing_else_through_than_the_record_of_a_playback() -> None:
+    taken = admitted(changed(PLAYBACK, "config.source", "/fff/canary@fu-c2f11-11-01/run256936/"))
+    assert isinstance(taken.record, PlaybackRecord)
+    assert taken.record.source_run == 256936
+    assert json.dumps(taken.left_out) == "[]"

@@ -1,0 +1,66 @@
+"""The head and the tail of a job's log: whatever form they come in, in bounds and redacted."""
+
+import json
+
+import pytest
+
+from dqm2.job_log import MOST_CHARACTERS
+from mirror.records import JobRecord, Log
+from tests.sample_documents import JOB, admitted, changed
+
+LINES = ["15-Sep-2022 13:07:36 CEST  Waiting\n", "collector dqm-prod-local.cms\n", "cut off"]
+TEXT = "15-Sep-2022 13:07:36 CEST  Waiting\ncollector [host]\ncut off"
+
+
+def _log(head: object, tail: object) -> Log:
+    document = changed(changed(JOB, "extra.stdlog_start", head), "extra.stdlog_end", tail)
+    record = admitted(document).record
+    assert isinstance(record, JobRecord)
+    return record.log
+
+
+@pytest.mark.parametrize(
+    "value", [LINES, "".join(LINES), json.dumps(LINES), [line.rstrip("\n") for line in LINES]]
+)
+def test_it_takes_lines_a_text_and_a_list_in_a_text(value: object) -> None:
+    assert _log(value, value) == Log(TEXT, TEXT, replaced=2)
+
+
+@pytest.mark.parametrize("value", ["[not JSON\n", '[1, "x"]', "[" * 100_000, '["\\ud800"', "[]x"])
+def test_it_takes_a_text_that_only_looks_like_a_list(value: str) -> None:
+    assert _log(value, None) == Log(value, "", replaced=0)
+
+
+def test_it_leaves_out_lines_that_are_no_text() -> None:
+    assert _log(["a\n", 1, {"environ": "x"}, "b\n"], None).head == "a\nb\n"
+
+
+def test_it_redacts_over_lines() -> None:
+    block = ["-----BEGIN PRIVATE KEY-----\n", "MIIEvQIBADANBgkq\n", "-----END PRIVATE KEY-----\n"]
+    assert _log(["before\n", *block, "after\n"], None).head == "before\n[key]\nafter\n"
+
+
+def test_it_redacts_a_tail_that_begins_within_a_key() -> None:
+    tail = [f"{'A' * 20}\n", f"{'B' * 64}\n", "QUI=\n", "-----END PRIVATE KEY-----\n", "after\n"]
+    assert _log(None, tail).tail == "[key]\nafter\n"
+
+
+def test_it_cuts_at_line_ends() -> None:
+    line = "a line of twenty-four c\n"
+    lines = [f"first\n{line}", *[line] * (MOST_CHARACTERS // len(line)), "last\n"]
+    log = _log(lines, lines)
+    assert MOST_CHARACTERS - len(line) < len(log.head) <= MOST_CHARACTERS
+    assert MOST_CHARACTERS - len(line) < len(log.tail) <= MOST_CHARACTERS
+    assert log.head.startswith("first\na line")
+    assert log.head.endswith("\n")
+    assert log.tail.startswith("a line")
+    assert log.tail.endswith("c\nlast\n")
+
+
+def test_it_cuts_no_line_in_two() -> None:
+    endless = "password=" + "a" * MOST_CHARACTERS
+    document = changed(changed(JOB, "extra.stdlog_start", [endless]), "extra.stdlog_end", [endless])
+    taken = admitted(document)
+    assert isinstance(taken.record, JobRecord)
+    assert taken.record.log == Log()
+    assert taken.left_out == ("extra.stdlog_start", "extra.stdlog_end")
