@@ -53,7 +53,7 @@ def _outcome(document: object) -> Admitted | str:
         *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
         *((JOB, "cmdline", value) for value in ("cmsRun", {"x": 1}, ["runkey=Cosmic Run"])),
         *((JOB, "cmdline", [f"/CMSSW_12_4_8_{part}/x"]) for part in ("jdoe", "fu-c2f11-11-01", "١", "")),
-        *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, {}, [1])),
+        *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, [1])),
         *((DELIVERY, "extra.global_start", value) for value in (0, FAR, "soon", True)),
         *((DELIVERY, "extra.global_start_source", value) for value in ("a guess of fu-c2f11-11-01", 1)),
         *((DELIVERY, "extra.lumi", value) for value in (0, -1, 1e9, "x")),
