@@ -137,6 +137,7 @@ class Grabber:
             return False
         self._rounds.begin(self._writer.begin(self._identities.check_value()))
         self.pulse.took_cluster()
+        self._look_up()
         log.info("took cluster=%s", self._cluster)
         return True
 

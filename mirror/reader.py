@@ -198,6 +198,7 @@ class Freshness:
     gateway: Link
     status: Link
     machines: tuple[tuple[str, Link], ...]
+    certificate_ends_at: datetime | None = None
 
 
 def client_name(tag: str) -> str:
@@ -429,7 +430,9 @@ class MirrorReader:
             return None
         links = mirror_links.from_json(row.links)
         machines = sorted((labels[machine], link) for machine, link in links.machines.items())
-        return Freshness(row.beat_at, links.gateway, links.status, tuple(machines))
+        return Freshness(
+            row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_ends_at
+        )
 
     def _run(self, run: int, described: Any, rows: Sequence[Any]) -> Run:
         facts = [_facts(row) for row in rows]

@@ -117,12 +117,14 @@ class MirroredCluster:
         gateway: Link | None = None,
         status: Link | None = None,
         machines: Mapping[str, Link] | None = None,
+        certificate_ends_at: datetime | None = None,
     ) -> None:
         """Tells that the grabber lives, and that every link worked at `at` (now) save those given."""
         worked = Link(worked_at=at or datetime.now(UTC))
         given = machines or {}
         links = {machine.id: given.get(host, worked) for host, machine in self._machines.items()}
-        self._writer.beat(Links(gateway or worked, links, status or worked, tuple(links)))
+        told = Links(gateway or worked, links, status or worked, tuple(links), certificate_ends_at)
+        self._writer.beat(told)
 
     def see(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
         """Tells that the gateway saw a machine up at `at`, or down for a reason."""

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, render_template
 from mirror.records import Cluster
 from web import clusters, queries
 from web.answers import conditional
-from web.staleness import broken_links, is_old
+from web.staleness import broken_links, certificate_ends_soon, is_old
 
 room = Blueprint("freshness", __name__)
 
@@ -28,5 +28,6 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
     return {
         "freshness": freshness,
         "broken": broken_links(freshness, now, warn_after),
+        "certificate_ends_at": certificate_ends_soon(freshness, now),
         "is_old": lambda link: is_old(link, now - warn_after),
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mirror.links import Link
+from mirror.links import CERTIFICATE_WARN, Link
 from mirror.reader import Freshness
 
 
@@ -34,6 +34,12 @@ def broken_links(freshness: Freshness | None, now: datetime, warn_after: timedel
     if is_old(freshness.gateway, oldest):
         return [_broken("DQM²'s gateway does not answer", freshness.gateway)]
     return list(_broken_behind_the_gateway(freshness, oldest))
+
+
+def certificate_ends_soon(freshness: Freshness | None, now: datetime) -> datetime | None:
+    """When the grid certificate ends, or ended, if that is near: nothing can be mirrored after it."""
+    ends_at = None if freshness is None else freshness.certificate_ends_at
+    return ends_at if ends_at is not None and ends_at - now <= CERTIFICATE_WARN else None
 
 
 def is_old(link: Link, oldest: datetime) -> bool:

@@ -1,0 +1,107 @@
+"""The end of the grid certificate: told 14 days before, in the log, as a metric and on the pages."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import prometheus_client
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from flask.testing import FlaskClient
+
+from dqmsquare_cfg import Settings
+from mirror.certificate_watch import CertificateWatch
+from mirror.records import Cluster
+from server import create_app
+from tests.mirrored import MirroredCluster
+from tests.mirroring import mirror_once, reader
+
+DAY = timedelta(days=1)
+
+
+def write_certificate(path: Path, ends_at: datetime) -> None:
+    """A certificate signed by its own key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "robot")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(ends_at - 365 * DAY)
+        .not_valid_after(ends_at)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "robotcert.pem"
+
+
+def soon(days: float) -> datetime:
+    return (datetime.now(UTC) + days * DAY).replace(microsecond=0)
+
+
+def test_it_tells_when_the_certificate_ends(path: Path) -> None:
+    ends_at = soon(200)
+    write_certificate(path, ends_at)
+    assert CertificateWatch(path, Cluster.PLAYBACK).ends_at() == ends_at
+    metric = "dqmsquare_certificate_expiry_timestamp_seconds"
+    found = prometheus_client.REGISTRY.get_sample_value(metric, {"cluster": "playback"})
+    assert found == ends_at.timestamp()
+
+
+@pytest.mark.parametrize(("days", "warnings"), [(15, 0), (13, 1), (-1, 1)])
+def test_it_warns_once_from_14_days_before(
+    path: Path, caplog: pytest.LogCaptureFixture, days: float, warnings: int
+) -> None:
+    write_certificate(path, soon(days))
+    watch = CertificateWatch(path, Cluster.PLAYBACK)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watch.ends_at()
+    assert [record.getMessage().startswith("the grid certificate ends") for record in caplog.records] == [
+        True
+    ] * warnings
+
+
+def test_it_notices_a_renewed_certificate(path: Path) -> None:
+    write_certificate(path, soon(3))
+    watch = CertificateWatch(path, Cluster.PLAYBACK)
+    watch.ends_at()
+    path.unlink()
+    assert watch.ends_at() is None
+    renewed = soon(365)
+    write_certificate(path, renewed)
+    assert watch.ends_at() == renewed
+
+
+@pytest.mark.parametrize("content", [b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_it_knows_nothing_of_a_file_that_holds_no_certificate(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert CertificateWatch(path, Cluster.PLAYBACK).ends_at() is None
+
+
+def test_the_grabber_hands_it_to_the_pages(simulated_settings: Settings) -> None:
+    assert mirror_once(simulated_settings)
+    freshness = reader(simulated_settings).freshness()
+    assert freshness is not None
+    assert freshness.certificate_ends_at is not None
+    assert freshness.certificate_ends_at > datetime.now(UTC)
+
+
+@pytest.fixture
+def client(settings: Settings) -> FlaskClient:
+    return create_app(settings).test_client()
+
+
+@pytest.mark.parametrize(("days", "warnings"), [(30, 0), (13, 1), (-2, 1)])
+def test_every_page_warns_of_it(client: FlaskClient, settings: Settings, days: float, warnings: int) -> None:
+    MirroredCluster(settings).beat(certificate_ends_at=soon(days))
+    for page in ("/", "/cluster/", "/live/freshness?db=production"):
+        assert client.get(page).text.count("The grid certificate ends at") == warnings
