@@ -14,9 +14,10 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from mirror import links as mirror_links
-from mirror import packing, states
+from mirror import packing, run_search, states
 from mirror.links import Link, Links
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState, Stream
+from mirror.run_search import RunSearch
 from mirror.states import JobFacts, JobState
 
 # Rows that a range of runs brings over at a time, so that its memory is bounded.
@@ -249,12 +250,22 @@ class MirrorReader:
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """The runs from `first` to `last`, ascending; in bounded memory, however many they are."""
-        asked = _jobs(db.runs).where(db.jobs.c.run.between(first, last))
-        statement = asked.outerjoin(db.runs, db.runs.c.run == db.jobs.c.run).order_by(db.jobs.c.run)
-        with self._streaming() as connection:
-            for run, rows in groupby(connection.execute(statement), attrgetter("run")):
-                jobs = list(rows)
-                yield self._run(run, jobs[0], jobs)
+        yield from self._runs(db.jobs.c.run.between(first, last))
+
+    def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
+        """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
+        statement = run_search.numbers(search).order_by(db.runs.c.run.desc()).limit(most)
+        if below is not None:
+            statement = statement.where(db.runs.c.run < below)
+        with self._database.connect() as connection:
+            numbers = connection.scalars(statement).all()
+        return list(self._runs(db.jobs.c.run.in_(numbers)))[::-1]
+
+    def count_runs(self, search: RunSearch) -> int:
+        """How many runs a search finds."""
+        numbers = run_search.numbers(search).subquery()
+        with self._database.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(numbers)) or 0
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`, sorted."""
@@ -430,9 +441,16 @@ class MirrorReader:
             return None
         links = mirror_links.from_json(row.links)
         machines = sorted((labels[machine], link) for machine, link in links.machines.items())
-        return Freshness(
-            row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_ends_at
-        )
+        return Freshness(row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_ends_at)
+
+    def _runs(self, condition: sa.ColumnElement[bool]) -> Iterator[Run]:
+        """The runs whose jobs meet a condition, ascending."""
+        asked = _jobs(db.runs).outerjoin(db.runs, db.runs.c.run == db.jobs.c.run)
+        with self._streaming() as connection:
+            rows = connection.execute(asked.where(condition).order_by(db.jobs.c.run))
+            for run, of_run in groupby(rows, attrgetter("run")):
+                jobs = list(of_run)
+                yield self._run(run, jobs[0], jobs)
 
     def _run(self, run: int, described: Any, rows: Sequence[Any]) -> Run:
         facts = [_facts(row) for row in rows]

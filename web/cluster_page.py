@@ -16,7 +16,7 @@ room = Blueprint("cluster", __name__, url_prefix="/cluster")
 
 HISTORY = timedelta(hours=24)
 # The history moves on by steps, so that the part stays the same in between.
-_STEP = timedelta(minutes=5)
+_STEP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)

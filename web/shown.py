@@ -75,6 +75,7 @@ def init_app(app: Flask) -> None:
     """Gives templates the wordings as filters."""
     app.jinja_env.filters.update(
         number=number,
+        short=short,
         rate=rate,
         size=size,
         kilobytes=kilobytes,
@@ -94,6 +95,17 @@ def init_app(app: Flask) -> None:
 def number(value: int | None) -> str:
     """A whole number in groups of three digits."""
     return NOTHING if value is None else f"{value:,}".replace(",", _SPACE)
+
+
+def short(value: int | None) -> str:
+    """A number in two or three digits and a letter for thousands and more: 0, 950, 12k, 1.2M."""
+    if value is None:
+        return NOTHING
+    for letter, size_of_one in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= size_of_one:
+            times = value / size_of_one
+            return f"{times:.1f}{letter}" if times < 10 else f"{times:.0f}{letter}"
+    return str(value)
 
 
 def rate(per_s: float | None) -> str:

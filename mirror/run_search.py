@@ -1,0 +1,42 @@
+"""Which runs of a range are asked for, and the statement that finds them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+import db
+
+
+@dataclass(frozen=True, slots=True)
+class RunSearch:
+    """Runs from `first` to `last` that have jobs: all of them, or those of which all that is given holds.
+
+    `crashed_only`: a job of it crashed; `with_lumisections`: a job of it reached a lumisection.
+    """
+
+    first: int
+    last: int
+    crashed_only: bool = False
+    with_lumisections: bool = False
+    run_key: str | None = None
+    cmssw_version: str | None = None
+
+
+def numbers(search: RunSearch) -> sa.Select[Any]:
+    """The numbers of the runs that a search finds."""
+    runs, jobs = db.runs.c, db.jobs.c
+    statement = sa.select(runs.run).where(runs.run.between(search.first, search.last), _has_job(sa.true()))
+    if search.crashed_only:
+        statement = statement.where(_has_job(jobs.exit_code != 0))
+    if search.with_lumisections:
+        statement = statement.where(_has_job(jobs.lumisection > 0))
+    if search.run_key is not None:
+        statement = statement.where(runs.run_key == search.run_key)
+    if search.cmssw_version is not None:
+        statement = statement.where(runs.cmssw_version == search.cmssw_version)
+    return statement
+
+
+def _has_job(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(db.jobs.c.run == db.runs.c.run, condition)

@@ -1,0 +1,50 @@
+"""The whole way on real input: the demo's DQM² through grabber and PostgreSQL to a page, seen to change."""
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.demo_process import DemoProcess
+
+# Many lumisections pass meanwhile in the demo, whose time runs fast.
+SOON_MS = 60_000
+
+
+def test_it_shows_the_jobs_of_a_run_change_state(page: Page, demo: DemoProcess) -> None:
+    page.goto(demo.page)
+    expect(page.locator("tbody[data-state=running]").first).to_be_visible(timeout=SOON_MS)
+    seen = page.locator("tbody[data-client]").evaluate_all(
+        "rows => Object.fromEntries(rows.map(({ dataset }) => [dataset.job, dataset.state]))"
+    )
+
+    page.wait_for_function(
+        """seen => [...document.querySelectorAll("tbody[data-job]")].some(
+            ({ dataset }) => dataset.job in seen && seen[dataset.job] !== dataset.state
+        )""",
+        arg=seen,
+        timeout=SOON_MS,
+    )
+
+
+def test_it_shows_lumisections_pass(page: Page, demo: DemoProcess) -> None:
+    page.goto(demo.page)
+    newest = page.locator(".newest-ls strong")
+    expect(newest).to_have_text(re.compile(r"\d+"), timeout=SOON_MS)
+    before = newest.inner_text()
+    expect(newest).not_to_have_text(before, timeout=SOON_MS)
+
+
+def test_it_shows_both_clusters_fresh(page: Page, demo: DemoProcess) -> None:
+    page.goto(demo.page)
+    page.click("text=playback")
+    expect(page.locator(".facts")).to_contain_text("Simulator")
+    expect(page.locator(".link dd")).to_have_count(3)
+    expect(page.locator("[data-broken-link]")).to_have_count(0)
+
+
+def test_it_shows_a_log_without_what_stays_inside_p5(page: Page, demo: DemoProcess) -> None:
+    page.goto(demo.page)
+    page.locator(".log").first.click()
+    expect(page.locator("#log")).to_contain_text("redacted")
+    expect(page.locator("#lines li").first).to_be_visible()
+    assert not re.search(r"\.cms\b|dqmfu-c2b0\d-45-01", page.locator("#lines").inner_text())

@@ -1,0 +1,101 @@
+"""The timeline: runs by clients, more rows while scrolling, details of a cell, a CSV of what is shown."""
+
+import csv
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.mirrored import MirroredCluster, job
+
+RUN = 358_791
+RUNS = 200
+
+
+@pytest.fixture(autouse=True)
+def runs(mirrored: MirroredCluster) -> None:
+    """200 runs of three clients, a job of every tenth crashed before it was started again."""
+    unit = mirrored.filter_units[0]
+    for number in range(RUN - RUNS + 1, RUN + 1):
+        at = datetime.now(UTC) - (RUN - number) * timedelta(hours=1)
+        jobs = [
+            job(number, client, at=at, exit_code=0, events_total=12_345) for client in ("beam", "csc", "dt")
+        ]
+        if number % 10 == 0:
+            jobs.append(job(number, "csc", at=at - timedelta(minutes=9), exit_code=-9, lumisection=0))
+        mirrored.write(unit, *jobs)
+
+
+def cell(run: int, client: str) -> str:
+    return f"[data-run='{run}'][data-client='{client}']"
+
+
+def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    expect(page.locator(cell(358_790, "csc"))).to_contain_text("crashed")
+    expect(page.locator(cell(358_790, "beam"))).to_contain_text("finished")
+    expect(page.locator(cell(358_790, "beam"))).to_contain_text("12k")
+    expect(page.locator("tbody th").first).to_contain_text(str(RUN))
+
+
+def test_it_shows_more_while_the_reader_scrolls(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    expect(page.locator("#rows-shown")).to_have_text("40")
+    page.locator(".further").scroll_into_view_if_needed()
+    expect(page.locator("#rows-shown")).to_have_text("190")
+    page.locator(".further").scroll_into_view_if_needed()
+    expect(page.locator("#rows-shown")).to_have_text("200")
+    expect(page.locator(".further")).to_have_count(0)
+    numbers = page.locator("tbody th a").all_inner_texts()
+    assert numbers == [str(number) for number in range(RUN, RUN - RUNS, -1)]
+    head = page.locator("thead th").first
+    expect(head).to_be_in_viewport()
+
+
+def test_it_tells_the_details_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    details = page.locator("#cell-details")
+    page.hover(cell(358_790, "csc"))
+    expect(details).to_contain_text("-9 SIGKILL")
+    expect(details.locator("li")).to_have_count(2)
+    page.mouse.move(0, 0)
+    expect(details).to_be_hidden()
+
+    page.focus(cell(358_791, "beam"))
+    expect(details).to_contain_text("beam, run 358791")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    expect(details).to_contain_text("csc, run 358790")
+    page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody:visible")).to_have_count(1)
+
+
+def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    page.fill("[name=from]", str(RUN - 50))
+    page.check("[name=bad_only]")
+    page.click("text=Show")
+    expect(page.locator("tbody tr")).to_have_count(5)
+    assert "bad_only=1" in page.url
+    page.fill("[name=run_key]", "hi_run")
+    page.click("text=Show")
+    expect(page.locator(".nothing")).to_contain_text("No run")
+
+
+def test_it_gives_what_is_shown_as_csv(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
+    with page.expect_download() as download:
+        page.click("text=CSV of all")
+    with download.value.path().open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["run"], line["client"], line["state"], line["exit_code"]) for line in lines] == [
+        ("358791", "beam", "finished", "0"),
+        ("358791", "csc", "finished", "0"),
+        ("358791", "dt", "finished", "0"),
+        ("358790", "beam", "finished", "0"),
+        ("358790", "csc", "crashed", "-9"),
+        ("358790", "csc", "finished", "0"),
+        ("358790", "dt", "finished", "0"),
+    ]

@@ -1,0 +1,64 @@
+"""A range of runs as an address asks for it: what timeline and statistics share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from mirror.reader import MirrorReader, Run
+from mirror.records import Cluster
+from mirror.run_search import RunSearch
+from web import queries
+
+NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"
+# What is shown if no range is asked for: so many run numbers back from the newest.
+_USUAL_RANGE = 1000
+_RUNS_AT_A_TIME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RunRange:
+    """What of a cluster's runs is asked for."""
+
+    cluster: Cluster
+    search: RunSearch
+
+    @property
+    def query(self) -> str:
+        """The query of its address."""
+        search = self.search
+        pairs = {
+            "db": self.cluster,
+            "from": search.first,
+            "to": search.last,
+            "bad_only": int(search.crashed_only),
+            "ls": int(search.with_lumisections),
+            "run_key": search.run_key,
+            "version": search.cmssw_version,
+        }
+        return urlencode({name: value for name, value in pairs.items() if value})
+
+
+def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
+    """The range that a request asks for; from and to in either order. Raises BadRequest."""
+    newest = reader.run_span().highest or 0
+    last = queries.integer("to", NOT_NUMBERS)
+    last = newest if last is None else last
+    first = queries.integer("from", NOT_NUMBERS)
+    first = max(0, last - _USUAL_RANGE) if first is None else first
+    search = RunSearch(
+        first=min(first, last),
+        last=max(first, last),
+        crashed_only=bool(queries.integer("bad_only", NOT_NUMBERS)),
+        with_lumisections=bool(queries.integer("ls", NOT_NUMBERS)),
+        run_key=queries.text("run_key"),
+        cmssw_version=queries.text("version"),
+    )
+    return RunRange(cluster, search)
+
+
+def all_runs(reader: MirrorReader, asked: RunRange) -> Iterator[Run]:
+    """All runs of a range, newest first, in bounded memory."""
+    below: int | None = None
+    while runs := reader.find_runs(asked.search, below=below, most=_RUNS_AT_A_TIME):
+        yield from runs
+        below = runs[-1].run

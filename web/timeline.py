@@ -1,0 +1,162 @@
+"""The timeline `/timeline/`: runs × clients, newest first, a cell the worst state of a client in a run.
+
+Some rows come with the page, more as the reader scrolls.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby
+from operator import attrgetter
+
+from flask import Blueprint, Response, render_template
+from werkzeug.exceptions import BadRequest, NotFound
+
+from mirror.reader import Job, MirrorReader, Run
+from mirror.records import Cluster
+from web import clusters, csv_files, freshness, queries, run_range
+from web.answers import conditional
+from web.job_table import ClientState
+from web.run_range import RunRange
+from web.shown import iso
+
+room = Blueprint("timeline", __name__, url_prefix="/timeline")
+
+_FIRST_ROWS = 40
+_MORE_ROWS = 150
+_CSV_HEADS = (
+    "run",
+    "run_key",
+    "cmssw_version",
+    "client",
+    "state",
+    "machine",
+    "first_report",
+    "last_report",
+    "lumisection",
+    "events_total",
+    "exit_code",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A client in a run: its jobs, newest first."""
+
+    client: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def worst(self) -> ClientState:
+        """The worst state of any of its jobs."""
+        return min((ClientState(job.state) for job in self.jobs), key=list(ClientState).index)
+
+    @property
+    def newest(self) -> Job:
+        """Its newest job."""
+        return self.jobs[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run and its clients by name."""
+
+    run: Run
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of the table, whose columns are `clients`; `go_on_below` is `None` where they are the last."""
+
+    asked: RunRange
+    clients: tuple[str, ...]
+    rows: tuple[Row, ...]
+    go_on_below: int | None
+
+    @property
+    def columns(self) -> str:
+        """What tells whether further rows have the same columns."""
+        return blake2b("\0".join(self.clients).encode(), digest_size=6).hexdigest()
+
+
+@room.get("/")
+def page() -> Response:
+    """The page with its first rows."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    reader = clusters.reader(cluster)
+    asked = run_range.of_request(cluster, reader)
+    shown = {
+        "timeline": _rows(reader, asked, _FIRST_ROWS),
+        "found": reader.count_runs(asked.search),
+        **freshness.of_cluster(cluster),
+    }
+    return conditional(render_template("timeline/page.html", cluster=cluster, **shown))
+
+
+@room.get("/rows")
+def rows_part() -> Response:
+    """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    reader = clusters.reader(cluster)
+    further = _rows(reader, run_range.of_request(cluster, reader), _MORE_ROWS)
+    if queries.text("columns") != further.columns:
+        return Response("", headers={"HX-Refresh": "true"})
+    return conditional(render_template("timeline/_rows.html", cluster=cluster, timeline=further))
+
+
+@room.get("/cell")
+def cell_part() -> Response:
+    """What is known of a client in a run. Raises NotFound where it has no job."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    number, client = queries.integer("run", "run must be an integer"), queries.text("client")
+    if number is None or client is None:
+        raise BadRequest("run and client must be given")
+    run = clusters.reader(cluster).run(number)
+    cell = None if run is None else _row(run).cells.get(client)
+    if cell is None:
+        raise NotFound(f"{client} has no job in run {number}.")
+    return conditional(render_template("timeline/_cell.html", cluster=cluster, cell=cell))
+
+
+@room.get("/jobs.csv")
+def csv_file() -> Response:
+    """The jobs of all runs that are asked for, a line each."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    reader = clusters.reader(cluster)
+    asked = run_range.of_request(cluster, reader)
+    lines = (_csv_line(run, job) for run in run_range.all_runs(reader, asked) for job in run.jobs)
+    return csv_files.download(f"{cluster}_jobs.csv", _CSV_HEADS, lines)
+
+
+def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
+    below = queries.integer("below", run_range.NOT_NUMBERS)
+    runs = reader.find_runs(asked.search, below=below, most=most)
+    return Rows(
+        asked=asked,
+        clients=tuple(reader.clients(asked.search.first, asked.search.last)),
+        rows=tuple(map(_row, runs)),
+        go_on_below=runs[-1].run if len(runs) == most else None,
+    )
+
+
+def _row(run: Run) -> Row:
+    # The jobs of a run come ordered by client, then by start.
+    by_client = groupby(run.jobs, attrgetter("name"))
+    return Row(run, {name: Cell(name, tuple(jobs)[::-1]) for name, jobs in by_client})
+
+
+def _csv_line(run: Run, job: Job) -> tuple[object, ...]:
+    return (
+        run.run,
+        run.run_key,
+        run.cmssw_version,
+        job.name,
+        job.state,
+        job.machine,
+        iso(job.started_at),
+        iso(job.updated_at),
+        job.lumisection,
+        job.events_total,
+        job.exit_code,
+    )
