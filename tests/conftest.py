@@ -144,10 +144,13 @@ def browser() -> Iterator[Browser]:
     executable = next(filter(None, map(shutil.which, _CHROMIUMS)), None)
     if executable is None:
         pytest.skip(_NO_CHROMIUM)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_OPTIONS))
-        yield chromium
-        chromium.close()
+    with pytest.MonkeyPatch.context() as patched:
+        # Playwright's node looks in /tmp alone, which may be closed to ordinary users; Python looks further.
+        patched.setenv("TMPDIR", tempfile.gettempdir())
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_OPTIONS))
+            yield chromium
+            chromium.close()
 
 
 @pytest.fixture
