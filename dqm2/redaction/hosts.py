@@ -29,8 +29,6 @@ _OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"
 _DOTTED = rb"(?i:@[a-z0-9-]{1,63}\.[a-z])"
 
-_SHOWS_P5 = linear(_P5_NAME + rb"|" + _P5_RACK + rb"|" + _VIRTUAL)
-
 
 def host_rules(hosts: Iterable[str], public_sites: Iterable[str]) -> tuple[Rule, ...]:
     """The rules for host names and what is at them: `hosts` are covered in short and long form."""
@@ -53,7 +51,8 @@ class _Names:
         self._public = frozenset(_plain(site) for site in public_sites)
         names = b"|".join(re.escape(name) for name in _to_cover(hosts))
         self.configured = rb"(?i:(?:" + names + rb")" + _DOMAIN + rb")" if names else b""
-        self._configured = linear(self.configured) if names else None
+        forms = (_P5_NAME, _P5_RACK, _VIRTUAL, *([self.configured] if names else ()))
+        self._shows_host = linear(b"|".join(forms))
 
     def below_own_domain(self, text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
         if precedes_word(text, end):
@@ -73,11 +72,10 @@ class _Names:
         return (Part(local, last, _EMAIL),) if local < start else ()
 
     def _is_host(self, name: bytes) -> bool:
-        if name.lower() in self._public:
+        lower = name.lower()
+        if lower in self._public:
             return False
-        if name.lower().endswith(_OWN_DOMAINS) or _SHOWS_P5.search(name):
-            return True
-        return self._configured is not None and self._configured.search(name) is not None
+        return lower.endswith(_OWN_DOMAINS) or self._shows_host.search(name) is not None
 
 
 def _host(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:

@@ -8,6 +8,7 @@ _OPENING = linear(
     rb'(?:[A-Za-z_][A-Za-z_.:]{0,40}\([ \t]{0,8})?(?:[bBrRuUfF]{1,2})?\\{0,16}(?:"""|\'\'\'|["\'`])'
 )
 _QUOTES = b"\"'`"
+_OPENINGS = (b'"', b"'", b"`", b"\\")
 
 # What most values are: a word of ordinary characters up to a blank. Nothing else needs a closer look.
 _PLAIN_WORD = linear(rb"[A-Za-z0-9_./+~^!$*%#@=-]+(?:\s|\z)")
@@ -42,7 +43,7 @@ def value_span(text: bytes, at: int) -> tuple[int, int]:
     """Start and end of the value at `at`; it is empty if there is none, and ends before a PEM block in it."""
     if text[at : at + 1] == b"[" and _MARKED.match(text, at):
         return at, at
-    if plain := _PLAIN_WORD.match(text, at):
+    if text[at : at + 1] not in _OPENINGS and (plain := _PLAIN_WORD.match(text, at)):
         word = plain[0].rstrip()
         if word.lower() not in _SCHEMES and not word.startswith(b"----"):
             return at, _trimmed_end(text, at, at + len(word))
