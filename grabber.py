@@ -158,6 +158,7 @@ class Grabber:
     def _give_back(self) -> None:
         self.pulse.gave_back()
         self._claim.drop()
+        self._database.dispose()
 
     def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:
         metrics.database_errors.labels(self._cluster.value).inc()

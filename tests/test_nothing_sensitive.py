@@ -80,14 +80,22 @@ def logged_settings(simulated_settings: Settings) -> Settings:
     return simulated_settings
 
 
-def assert_gone(canaries: Sequence[Canary], settings: Settings, postgres: EmbeddedPostgres) -> None:
+@pytest.fixture
+def app(logged_settings: Settings) -> Flask:
+    """The application that shows what was mirrored."""
+    return create_app(logged_settings)
+
+
+def assert_gone(
+    canaries: Sequence[Canary], app: Flask, settings: Settings, postgres: EmbeddedPostgres
+) -> None:
     """Fails with the needles that anything of the mirror's gives away, and where."""
     places = {
         "dump": dumped(postgres, settings),
         "packed": unpacked(settings),
         "metrics": generate_latest().decode(),
         "log": "".join(path.read_text() for path in settings.log_dir.iterdir()),
-        **answers(create_app(settings), [str(job["identity"]) for job in rows(settings, db.jobs)][:10]),
+        **answers(app, [str(job["identity"]) for job in rows(settings, db.jobs)][:10]),
     }
     found = [
         (canary.needle, place)
@@ -170,7 +178,7 @@ def mirror_planted(simulator: Simulator, settings: Settings, planted_documents: 
 
 
 def test_it_shows_no_canary_wherever_one_is_planted(
-    simulator: Simulator, logged_settings: Settings, postgres: EmbeddedPostgres
+    simulator: Simulator, logged_settings: Settings, app: Flask, postgres: EmbeddedPostgres
 ) -> None:
     kinds, spellings = cycle(KINDS), cycle(SPELLINGS)
     canaries, documents_ = [], []
@@ -183,11 +191,11 @@ def test_it_shows_no_canary_wherever_one_is_planted(
             documents_.append(fresh(with_key(document, path, canary.text, canary.text)))
     mirror_planted(simulator, logged_settings, documents_)
     assert len(rows(logged_settings, db.jobs)) > 100
-    assert_gone(canaries, logged_settings, postgres)
+    assert_gone(canaries, app, logged_settings, postgres)
 
 
 def test_it_shows_no_canary_in_any_spelling_in_a_log(
-    simulator: Simulator, logged_settings: Settings, postgres: EmbeddedPostgres
+    simulator: Simulator, logged_settings: Settings, app: Flask, postgres: EmbeddedPostgres
 ) -> None:
     canaries = [planted(kind, spelling, next(numbers)) for kind in KINDS for spelling in SPELLINGS]
     canaries += [percent_encoded(KINDS[kind](next(numbers))) for kind in KINDS]
@@ -199,11 +207,11 @@ def test_it_shows_no_canary_in_any_spelling_in_a_log(
         logged_settings,
         [fresh(job_document(extra={"stdlog_start": lines, "stdlog_end": lines})) for lines in logs_],
     )
-    assert_gone(canaries, logged_settings, postgres)
+    assert_gone(canaries, app, logged_settings, postgres)
 
 
 def test_it_shows_no_free_text_where_a_shape_refuses_it(
-    simulator: Simulator, logged_settings: Settings, postgres: EmbeddedPostgres
+    simulator: Simulator, logged_settings: Settings, app: Flask, postgres: EmbeddedPostgres
 ) -> None:
     free = Canary(FREE_FORM, FREE_FORM)
     planted_documents = [
@@ -213,7 +221,7 @@ def test_it_shows_no_free_text_where_a_shape_refuses_it(
         if not set(path) & set(_FREE_TEXT)
     ]
     mirror_planted(simulator, logged_settings, planted_documents)
-    assert_gone([free], logged_settings, postgres)
+    assert_gone([free], app, logged_settings, postgres)
 
 
 @pytest.mark.long
@@ -222,7 +230,11 @@ def test_it_shows_no_free_text_where_a_shape_refuses_it(
 )
 @given(data=st.data())
 def test_it_shows_no_canary_of_any_kind_in_any_spelling_at_any_place(
-    simulator: Simulator, logged_settings: Settings, postgres: EmbeddedPostgres, data: st.DataObject
+    simulator: Simulator,
+    logged_settings: Settings,
+    app: Flask,
+    postgres: EmbeddedPostgres,
+    data: st.DataObject,
 ) -> None:
     canaries, planted_documents = [], []
     for _ in range(20):
@@ -235,7 +247,7 @@ def test_it_shows_no_canary_of_any_kind_in_any_spelling_at_any_place(
         canaries.append(canary)
         planted_documents.append(fresh(with_value(document, path, value)))
     mirror_planted(simulator, logged_settings, planted_documents)
-    assert_gone(canaries, logged_settings, postgres)
+    assert_gone(canaries, app, logged_settings, postgres)
 
 
 def test_it_mirrors_a_document_with_fields_that_nobody_has_heard_of_like_one_without(
