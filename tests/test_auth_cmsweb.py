@@ -1,0 +1,196 @@
+"""Behind CMSWEB: its front end says who somebody is, and is believed by its signature alone."""
+
+import hashlib
+import hmac
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from dqmsquare_cfg import Settings
+from tests.control_room import PASSWORD, USER, Visitor, served
+from tests.served import server_process
+
+KEY = b"\x00a key of the front end\n\xff"
+LOGIN = "jdoe"
+HEADERS = {
+    "cms-auth-status": "OK",
+    "cms-authn-login": LOGIN,
+    "cms-authn-name": "Jane Doe",
+    "cms-authn-dn": "/DC=ch/DC=cern/OU=Users/CN=jdoe",
+    "cms-authn-method": "X509Cert",
+    "cms-authz-dqm-operator": "group:dqm site:p5",
+}
+
+
+def signature(headers: Mapping[str, str], key: bytes = KEY) -> str:
+    """As CMSWEB's own modules compute it, written down from their description and not from ours."""
+    prefix = suffix = ""
+    for name in sorted(headers):
+        if name.startswith(("cms-authn", "cms-authz")) and name != "cms-authn-hmac":
+            prefix += "h%xv%x" % (len(name), len(headers[name]))  # noqa: UP031 - as described
+            suffix += f"{name}{headers[name]}"
+    return hmac.new(key, f"{prefix}#{suffix}".encode("latin-1"), hashlib.sha1).hexdigest()
+
+
+def signed(headers: Mapping[str, str] = HEADERS, key: bytes = KEY) -> dict[str, str]:
+    return {**headers, "cms-authn-hmac": signature(headers, key)}
+
+
+def coming_with(url: str, headers: Mapping[str, str]) -> Visitor:
+    visitor = Visitor(url)
+    visitor.http.headers.update(headers)
+    return visitor
+
+
+@pytest.fixture
+def behind_cmsweb(settings: Settings, tmp_path: Path) -> Settings:
+    path = tmp_path / "header-auth-key"
+    path.write_bytes(KEY)
+    return replace(settings, cmsweb_hmac_path=path, cr_allowed_logins=(LOGIN,))
+
+
+@pytest.fixture
+def url(behind_cmsweb: Settings) -> Iterator[str]:
+    with served(behind_cmsweb) as url:
+        yield url
+
+
+def test_it_lets_an_allowed_login_in_without_a_password(url: str) -> None:
+    visitor = coming_with(url, signed())
+    assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
+    assert visitor.get("/cr/").headers["Location"] == "/cr/"
+    visitor.enter()
+    assert visitor.tell("get_simulator_run_keys").status_code == 200
+    [command, sign_in] = visitor.audit()
+    assert (command["person"], command["login"]) == (LOGIN, LOGIN)
+    assert (sign_in["person"], sign_in["command"]) == (LOGIN, "sign_in")
+
+
+def test_it_wants_a_password_of_any_other_login_and_records_both(behind_cmsweb: Settings) -> None:
+    with served(replace(behind_cmsweb, cr_allowed_logins=())) as url:
+        visitor = coming_with(url, signed())
+        assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
+        assert LOGIN in visitor.get("/cr/login/").text
+        visitor.sign_in()
+        assert (visitor.audit()[0]["person"], visitor.audit()[0]["login"]) == (USER, LOGIN)
+
+
+def test_it_lets_who_comes_past_the_front_end_sign_in_by_password(url: str) -> None:
+    assert Visitor(url).sign_in().is_in()
+
+
+def test_it_is_the_session_of_one_login(behind_cmsweb: Settings) -> None:
+    other = signed({**HEADERS, "cms-authn-login": "somebody"})
+    with served(behind_cmsweb) as url:
+        visitor = coming_with(url, signed())
+        visitor.get("/cr/")
+        assert visitor.is_in()
+        visitor.http.headers.update(other)
+        assert not visitor.is_in()
+        for name in other:
+            del visitor.http.headers[name]
+        assert not visitor.is_in()
+
+
+def test_it_ends_with_the_login_s_place_in_the_list(behind_cmsweb: Settings) -> None:
+    with served(behind_cmsweb) as url:
+        visitor = coming_with(url, signed())
+        visitor.get("/cr/")
+        assert visitor.is_in()
+    with served(replace(behind_cmsweb, cr_allowed_logins=())) as url:
+        visitor.url = url
+        assert not visitor.is_in()
+
+
+def test_it_refuses_headers_that_the_front_end_did_not_sign(url: str) -> None:
+    good = signed()
+    forged = {
+        "no signature": HEADERS,
+        "an empty one": {**HEADERS, "cms-authn-hmac": ""},
+        "another key's": signed(key=b"guessed"),
+        "a truncated one": {**good, "cms-authn-hmac": good["cms-authn-hmac"][:-1]},
+        "a longer one": {**good, "cms-authn-hmac": good["cms-authn-hmac"] + "0"},
+        "in capitals": {**good, "cms-authn-hmac": good["cms-authn-hmac"].upper()},
+        "of SHA-256": {**good, "cms-authn-hmac": hmac.new(KEY, b"#", hashlib.sha256).hexdigest()},
+        "no ASCII": {**good, "cms-authn-hmac": "\xe9"},
+        "of another login": {**good, "cms-authn-login": "admin"},
+        "of another name": {**good, "cms-authn-name": "Somebody"},
+        "of more": {**good, "cms-authz-admin": "group:all"},
+        "of less": {name: value for name, value in good.items() if name != "cms-authn-dn"},
+        "moved between name and value": {
+            **{name: value for name, value in good.items() if name != "cms-authn-login"},
+            "cms-authn-loginm": LOGIN[1:],
+        },
+        "a signature alone": {"cms-authn-hmac": good["cms-authn-hmac"]},
+        "a login alone": {"cms-authn-login": LOGIN},
+        "roles alone": {"cms-authz-dqm-operator": "group:dqm"},
+    }
+    for what, headers in forged.items():
+        visitor = coming_with(url, headers)
+        for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_simulator_run_keys", "/cr/line", "/cr/audit/"):
+            assert visitor.get(path).status_code == 403, (what, path)
+        assert visitor.try_password().status_code == 403, what
+
+
+def test_it_takes_names_of_headers_in_any_case(url: str) -> None:
+    visitor = coming_with(url, {name.title(): value for name, value in signed().items()})
+    visitor.get("/cr/")
+    assert visitor.is_in()
+
+
+@pytest.mark.parametrize("status", ["NONE", "", "ok", None])
+def test_it_takes_nobody_s_word_but_a_status_of_ok(url: str, status: str | None) -> None:
+    headers = {name: value for name, value in signed().items() if name != "cms-auth-status"}
+    if status is not None:
+        headers["cms-auth-status"] = status
+    assert coming_with(url, headers).get("/cr/").headers["Location"] == "/cr/login/"
+
+
+def test_it_takes_a_header_that_is_there_twice_for_neither(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "header-auth-key"
+    path.write_bytes(KEY)
+    behind = {**environment, "CMSWEB_HMAC_PATH": str(path), "CR_ALLOWED_LOGINS": LOGIN}
+    with server_process(behind) as server:
+        address = urlsplit(server.url)
+        for doubled in ("cms-authn-login", "cms-authn-hmac", "CMS-AUTHN-Login", "cms_authn_login"):
+            lines = [f"{name}: {value}" for name, value in signed().items()]
+            request = "\r\n".join(["GET /cr/ HTTP/1.0", *lines, f"{doubled}: admin", "", ""])
+            with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+                connection.sendall(request.encode())
+                answer = connection.makefile("rb").read()
+            # A name with underscores never gets in, so that it can't pass for one with hyphens.
+            expected = b" 302 " if "_" in doubled else b" 403 "
+            assert expected in answer.partition(b"\r\n")[0], doubled
+
+
+def test_it_heeds_no_such_header_where_no_key_is_configured(settings: Settings) -> None:
+    with served(settings) as url:
+        visitor = coming_with(url, HEADERS)
+        assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
+        visitor.sign_in()
+        assert visitor.audit()[0]["login"] == ""
+
+
+def test_it_refuses_all_such_headers_while_the_key_can_t_be_read(behind_cmsweb: Settings) -> None:
+    path = behind_cmsweb.cmsweb_hmac_path
+    assert path is not None
+    with served(behind_cmsweb) as url:
+        path.write_bytes(b"")
+        assert coming_with(url, signed(key=b"")).get("/cr/").status_code == 403
+        path.unlink()
+        assert coming_with(url, signed()).get("/cr/").status_code == 403
+        path.write_bytes(b"a renewed key")
+        renewed = coming_with(url, signed(key=b"a renewed key"))
+        renewed.get("/cr/")
+        assert renewed.is_in()
+
+
+def test_it_does_not_take_a_login_for_a_user_of_that_name(behind_cmsweb: Settings) -> None:
+    with served(replace(behind_cmsweb, dqm_cr_usernames={LOGIN: PASSWORD}, cr_allowed_logins=())) as url:
+        assert coming_with(url, signed()).get("/cr/").headers["Location"] == "/cr/login/"

@@ -1,0 +1,196 @@
+"""Guessing passwords is slow, whichever server is asked; and nobody keeps anybody else out by it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from dqmsquare_cfg import Settings
+from tests.control_room import PASSWORD, USER, Visitor, change, playback_database, served
+
+OTHER_USER = "expert"
+HELD_S = 1000
+SLOWED = 429
+
+
+@pytest.fixture
+def behind_proxy(settings: Settings) -> Settings:
+    """Servers that believe the tests' own address what it says of whom it forwards."""
+    users = {USER: PASSWORD, OTHER_USER: PASSWORD}
+    return replace(settings, dqm_cr_usernames=users, trusted_proxies=(ip_network("127.0.0.0/8"),))
+
+
+@pytest.fixture
+def url(behind_proxy: Settings) -> Iterator[str]:
+    with served(behind_proxy) as url:
+        yield url
+
+
+def at(url: str, address: str = "192.0.2.1") -> Visitor:
+    return Visitor(url, X_Forwarded_For=address)
+
+
+def guess(visitor: Visitor, times: int, user: str = USER) -> list[int]:
+    """The statuses of so many wrong tries, and of no more once one was slowed down."""
+    statuses = []
+    for number in range(times):
+        statuses.append(visitor.try_password(user, f"wrong {number}").status_code)
+        if statuses[-1] == SLOWED:
+            break
+    return statuses
+
+
+def let_pass(settings: Settings, seconds: int) -> None:
+    """Makes all failures so much older."""
+    older = db.sign_in_tries.c.failed_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    change(settings, sa.update(db.sign_in_tries).values(failed_at=older))
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Puts the failures into the future meanwhile, so that no machine is too slow to meet the wait."""
+    let_pass(settings, -HELD_S)
+    yield
+    let_pass(settings, HELD_S)
+
+
+def is_slowed(settings: Settings, visitor: Visitor, user: str = USER) -> bool:
+    """Whether a further try would have to wait now."""
+    with held(settings):
+        return visitor.try_password(user, "wrong").status_code == SLOWED
+
+
+def is_told_to_wait(settings: Settings, visitor: Visitor, seconds: int) -> bool:
+    """Whether a try is told to wait so long, less what the asking takes."""
+    began_s = time.monotonic()
+    with held(settings):
+        answer = visitor.try_password(USER, "wrong")
+    told_s = int(answer.headers["Retry-After"]) - HELD_S
+    assert f"Try again in {told_s + HELD_S} s." in answer.text
+    return seconds - (time.monotonic() - began_s) <= told_s <= seconds
+
+
+def test_it_slows_down_after_a_few_tries_and_says_for_how_long(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    assert guess(visitor, 3) == [401, 401, 401]
+    assert is_told_to_wait(behind_proxy, visitor, 1)
+
+
+def test_it_waits_longer_with_each_failure_but_no_longer_than_half_a_minute(
+    url: str, behind_proxy: Settings
+) -> None:
+    visitor = at(url)
+    guess(visitor, 3)
+    for seconds in (1, 2, 4, 8, 16, 30, 30, 30):
+        assert is_told_to_wait(behind_proxy, visitor, seconds)
+        let_pass(behind_proxy, 31)
+        assert guess(visitor, 1) == [401]
+
+
+def test_it_counts_no_try_that_comes_too_early(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    guess(visitor, 3)
+    for _ in range(20):
+        assert is_slowed(behind_proxy, visitor)
+    let_pass(behind_proxy, 1)
+    assert visitor.try_password().status_code == 302
+
+
+def test_it_does_not_look_at_a_right_password_that_comes_too_early(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    guess(visitor, 3)
+    with held(behind_proxy):
+        assert visitor.try_password().status_code == SLOWED
+    assert not visitor.is_in()
+
+
+def test_it_forgets_a_person_s_failures_with_the_right_password(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    guess(visitor, 3)
+    let_pass(behind_proxy, 1)
+    visitor.sign_in()
+    assert guess(visitor, 3) == [401, 401, 401]
+    assert is_slowed(behind_proxy, visitor)
+
+
+def test_it_forgets_failures_after_a_while(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    guess(visitor, 3)
+    let_pass(behind_proxy, 15 * 60)
+    assert guess(visitor, 3) == [401, 401, 401]
+
+
+def test_it_counts_across_servers(url: str, behind_proxy: Settings) -> None:
+    with served(behind_proxy) as other:
+        assert guess(at(url), 2) == [401, 401]
+        assert guess(at(other), 1) == [401]
+        assert is_slowed(behind_proxy, at(url))
+        assert is_slowed(behind_proxy, at(other))
+
+
+def test_it_keeps_nobody_out_who_comes_from_somewhere_else(url: str, behind_proxy: Settings) -> None:
+    for number in range(15):
+        guess(at(url, f"198.51.100.{number}"), 1)
+    assert is_slowed(behind_proxy, at(url, "198.51.100.0"))
+    with held(behind_proxy):
+        assert at(url, "192.0.2.7").try_password().status_code == 302
+
+
+def test_it_makes_a_new_guesser_wait_longer_where_many_guess(url: str, behind_proxy: Settings) -> None:
+    for number in range(15):
+        guess(at(url, f"198.51.100.{number}"), 1)
+    newcomer = at(url, "192.0.2.9")
+    assert guess(newcomer, 1) == [401]
+    assert is_told_to_wait(behind_proxy, newcomer, 30)
+
+
+def test_it_slows_down_an_address_that_tries_many_names(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    for number in range(10):
+        assert guess(visitor, 1, f"name{number}") == [401]
+    assert is_slowed(behind_proxy, visitor, "name10")
+    assert is_slowed(behind_proxy, visitor, OTHER_USER)
+
+
+def test_it_does_not_tell_which_names_there_are(url: str, behind_proxy: Settings) -> None:
+    for user in (USER, "nobody-of-this-name"):
+        visitor = at(url, f"192.0.2.{len(user)}")
+        assert guess(visitor, 3, user) == [401, 401, 401]
+        assert is_slowed(behind_proxy, visitor, user)
+
+
+def test_it_counts_an_ipv6_client_by_its_network(url: str, behind_proxy: Settings) -> None:
+    for number in range(3):
+        guess(at(url, f"2001:db8:1:2::{number}"), 1)
+    assert is_slowed(behind_proxy, at(url, "2001:db8:1:2:ffff::1"))
+    assert not is_slowed(behind_proxy, at(url, "2001:db8:1:3::1"))
+
+
+def test_it_believes_a_proxy_the_last_address_alone(url: str, behind_proxy: Settings) -> None:
+    for number in range(3):
+        guess(at(url, f"203.0.113.{number}, 192.0.2.1"), 1)
+    assert is_slowed(behind_proxy, at(url, "192.0.2.1"))
+    assert is_slowed(behind_proxy, at(url, "192.0.2.1, 127.0.0.2"))
+    assert not is_slowed(behind_proxy, at(url, "192.0.2.1, no address"))
+
+
+def test_it_believes_nobody_where_no_proxy_is_trusted(settings: Settings) -> None:
+    with served(settings) as url:
+        for number in range(3):
+            guess(at(url, f"192.0.2.{number}"), 1)
+        assert is_slowed(settings, at(url, "192.0.2.99"))
+
+
+def test_it_keeps_addresses_and_names_hashed(url: str, behind_proxy: Settings) -> None:
+    guess(at(url, "192.0.2.200"), 2)
+    engine = playback_database(behind_proxy)
+    with engine.connect() as connection:
+        kept = [bytes(key) for key in connection.scalars(sa.select(db.sign_in_tries.c.id))]
+    engine.dispose()
+    assert len(kept) == 3
+    assert all(len(key) == 32 and USER.encode() not in key and b"192.0" not in key for key in kept)
