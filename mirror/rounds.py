@@ -6,7 +6,7 @@ answers look like the gateway's trouble keep the others waiting.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -75,13 +75,20 @@ class Rounds:
         return has_more
 
     def once(self) -> bool:
-        """One pass over all machines and the status; whether all were mirrored. Raises as `round`."""
-        for host in self._turns:
-            while self._mirror(host):
-                pass
+        """One pass over all machines and the status; whether all were mirrored. Raises as `round`.
+
+        A machine that failed is asked again at the end of it.
+        """
+        self._mirror_whole(self._turns)
+        self._mirror_whole([host for host, turn in self._turns.items() if turn.failures])
         self._ask_status()
         self._heartbeat.beat()
         return not any(turn.failures for turn in self._turns.values())
+
+    def _mirror_whole(self, hosts: Iterable[str]) -> None:
+        for host in hosts:
+            while self._mirror(host):
+                pass
 
     def _due(self) -> list[str]:
         """The machines whose turn it is, the one that waited longest first; none while the gateway fails."""

@@ -146,7 +146,8 @@ class MachineSync:
     def _headers(self, known_revision: int | None) -> Headers:
         """The headers from a revision on; if that is too long an answer, the newest that can be had.
 
-        A machine that failed is asked first what takes no time, so that a dead one costs 5 s rather than 10.
+        A machine that failed is asked first what takes no time: so a dead one costs no more than 5 s, and one
+        that answers that is not dead, but its answer too long.
         """
         is_proven = self._headers_failed
         self._headers_failed = True
@@ -155,9 +156,8 @@ class MachineSync:
         try:
             found = self._asking.headers(known_revision)
         except reach.TOO_LONG:
-            if known_revision is not None and not is_proven:
+            if not is_proven:
                 raise
-            reach.refuse_silent(self._asking.headers)
             found = self._newest_headers(known_revision)
         self._headers_failed = False
         if found.unreadable:

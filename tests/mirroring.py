@@ -1,23 +1,32 @@
 """A grabber under test, in this process or as one of its own, and what it has written."""
 
+import json
+import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 import db
+from dqm2.answers import Header
+from dqm2.identity import Identities
+from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
 from grabber import Grabber
 from mirror.line import Stop
+from mirror.links import Link
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
+from mirror.rows import Row
+from mirror.sifting import Announced, Order, Rules, Sifter
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
@@ -92,3 +101,88 @@ def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def told(process: "subprocess.Popen[str]", event: str) -> str:
+    """Waits until a process tells an event in its log; the line. Raises AssertionError if it ends before."""
+    assert process.stdout is not None
+    line = next((line for line in process.stdout if event in line), None)
+    assert line is not None, f"it ended before it told {event!r}"
+    return line
+
+
+def links(settings: Settings) -> dict[str, Link]:
+    """What pages are told of each machine's link, by label."""
+    freshness = reader(settings).freshness()
+    return dict(freshness.machines) if freshness else {}
+
+
+def gateway_link(settings: Settings) -> Link:
+    """What pages are told of the gateway."""
+    freshness = reader(settings).freshness()
+    return freshness.gateway if freshness else Link()
+
+
+def runs(settings: Settings) -> set[int]:
+    """The runs of the jobs in the database."""
+    return {job["run"] for job in rows(settings, db.jobs)}
+
+
+def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, Row]:
+    """The row that each document which machines hold is to become, by identity."""
+    sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
+    identities = Identities(settings.mirror_secret)
+    expected: dict[UUID, Row] = {}
+    for host in hosts:
+        for document in simulator.machine(host).documents().values():
+            header = Header(document["_id"], document["_rev"], document["type"], None)
+            wanted = Announced(header, identities.of_document(host, header.id))
+            message = json.dumps({"event": "update_documents", "documents": [document]})
+            answer = json.dumps({"messages": [message]}).encode()
+            for row in sifter.sift(Order(host, [wanted], answer)).rows:
+                expected[row.origin.identity] = row
+    return expected
+
+
+def differences(
+    settings: Settings, simulator: Simulator, cluster: Cluster = CLUSTER, *, most: int = 5
+) -> list[str]:
+    """Where the database does not hold exactly what the machines of a cluster hold; some of it."""
+    expected = as_sifted(settings, simulator, settings.machines(cluster))
+    found = _as_written(settings, cluster)
+    missing = [f"{row.type} of run {row.run} is missing" for id_, row in expected.items() if id_ not in found]
+    unknown = [f"{found[id_]} is of no document" for id_ in found.keys() - expected.keys()]
+    other = [
+        f"{row.type} of run {row.run}: {name} is {found[id_][name]!r}, not {value!r}"
+        for id_, row in expected.items()
+        if id_ in found
+        for name, value in _columns(row).items()
+        if not _is_same(found[id_][name], value)
+    ]
+    return (missing + unknown + other)[:most]
+
+
+def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, Any]]:
+    documents = {
+        row["identity"]: row
+        for table in db.DOCUMENT_TABLES
+        if table is not db.set_aside
+        for row in rows(settings, table, cluster)
+    }
+    for details in rows(settings, db.job_details, cluster):
+        documents[details["identity"]] |= details
+    return documents
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    """The columns of a row that depend on nothing but its document."""
+    columns = {**row.columns, **(row.details or {}), "revision": row.origin.revision}
+    # Kept from the first report on, whatever the newest says.
+    return {name: value for name, value in columns.items() if name not in ("started_at", "lumisection_at")}
+
+
+def _is_same(found: Any, value: Any) -> bool:
+    # Rates are kept in single precision.
+    if isinstance(found, float) and isinstance(value, float):
+        return math.isclose(found, value, rel_tol=1e-6)
+    return bool(found == value)

@@ -1,20 +1,13 @@
 """The grabber as the process that operators start: signals, exit status, and one grabber a cluster."""
 
 import signal
-import subprocess
 
 import pytest
 
 import db
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, grabber_process, rows, until
-
-
-def told(process: "subprocess.Popen[str]", event: str) -> None:
-    """Waits until a process tells an event in its log. Raises AssertionError if it ends before."""
-    assert process.stdout is not None
-    assert any(event in line for line in process.stdout)
+from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
 
 
 def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(

@@ -9,14 +9,15 @@ import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings, load
-from mirror.links import Link
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
     grabbing,
+    links,
     mirror_once,
     reader,
     rows,
+    runs,
     until,
 )
 
@@ -37,17 +38,6 @@ BAD_ANSWERS = [
 def brisk_settings(simulated_environment: dict[str, str]) -> Settings:
     """Settings of a grabber that polls ten times a second, so that its pauses are short."""
     return load({**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"})
-
-
-def links(settings: Settings) -> dict[str, Link]:
-    """What pages are told of each machine's link."""
-    freshness = reader(settings).freshness()
-    return dict(freshness.machines) if freshness else {}
-
-
-def runs(settings: Settings) -> set[int]:
-    """The runs of the jobs in the database."""
-    return {job["run"] for job in rows(settings, db.jobs)}
 
 
 def test_it_mirrors_the_other_machines_while_one_is_dead(

@@ -1,0 +1,98 @@
+"""Much to catch up with: sifted beside the grabber, in slices, and none of it depends on the helpers."""
+
+import os
+import signal
+from pathlib import Path
+
+import db
+from dqm2.simulator import FaultKind, Simulator, job_document
+from dqmsquare_cfg import Settings
+from tests.mirroring import (
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    differences,
+    grabber_process,
+    grabbing,
+    links,
+    mirror_once,
+    rows,
+    runs,
+    told,
+    until,
+)
+
+
+def sifting_processes(parent: int) -> list[int]:
+    """The processes that sift for a grabber."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes()
+            its_parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if its_parent == parent and b"mirror.sifters" in command:
+            found.append(int(path.name))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_it_mirrors_many_documents_as_it_mirrors_few(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.fill(FILTER_UNIT, 1000, small=True)
+    simulator.fill(FILTER_UNIT, 20)
+    simulator.fill(OTHER_FILTER_UNIT, 20)
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+
+
+def test_it_loses_nothing_when_its_sifting_processes_are_killed(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    simulator.fill(FILTER_UNIT, 1100, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.2)
+    with grabber_process(simulated_environment, "production", "--once") as grabber:
+        until(lambda: sifting_processes(grabber.pid))
+        for pid in sifting_processes(grabber.pid):
+            os.kill(pid, signal.SIGKILL)
+        told(grabber, "a sifting process is gone")
+        output, _ = grabber.communicate(timeout=60)
+    assert grabber.returncode == 0, output
+    assert differences(simulated_settings, simulator) == []
+
+
+def test_its_sifting_processes_end_when_it_is_killed(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    simulator.fill(FILTER_UNIT, 1100, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.5)
+    with grabber_process(simulated_environment, "production") as grabber:
+        until(lambda: sifting_processes(grabber.pid))
+        helpers = sifting_processes(grabber.pid)
+        grabber.kill()
+        grabber.wait(timeout=10)
+        until(lambda: not any(map(is_alive, helpers)))
+
+
+def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.fill(FILTER_UNIT, 6000, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
+    with grabbing(simulated_settings):
+        until(lambda: runs(simulated_settings))
+        simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))
+        until(lambda: 7 in runs(simulated_settings))
+        assert len(rows(simulated_settings, db.jobs)) < 6000
+        until(lambda: links(simulated_settings)["dqmfu-c2b03-.."].behind)
+        simulator.faults.clear()
+        until(lambda: len(rows(simulated_settings, db.jobs)) == 6001)
+        until(lambda: not links(simulated_settings)["dqmfu-c2b03-.."].behind)
