@@ -1,0 +1,19 @@
+"""The floor: a client that fetches the same batches as the grabber and throws them away."""
+
+import time
+
+from dqm2.client import Dqm2Client
+from dqm2.identity import short_name
+from dqmsquare_cfg import Settings
+from mirror.fetching import MOST_AT_ONCE
+
+
+def fetch_all(settings: Settings, host: str) -> float:
+    """Fetches every document of a machine over one connection, batch by batch; seconds."""
+    client = Dqm2Client(settings)
+    began_s = time.monotonic()
+    ids = [header.id for header in client.headers(short_name(host), None).headers]
+    for start in range(0, len(ids), MOST_AT_ONCE):
+        client.documents(host, ids[start : start + MOST_AT_ONCE])
+    client.close()
+    return time.monotonic() - began_s

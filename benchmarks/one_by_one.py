@@ -1,0 +1,37 @@
+"""The one-by-one mirror, as a first version of such a mirror would be written.
+
+A plain loop: each document is asked for alone over a new connection and written in a transaction of its own.
+What becomes of a document is the same as in the grabber, so that only the ways are compared.
+"""
+
+import time
+from uuid import uuid4
+
+import db
+from dqm2.client import Dqm2Client
+from dqm2.identity import Identities, mask
+from dqmsquare_cfg import Settings
+from mirror.batch import Batch, Position
+from mirror.records import Cluster
+from mirror.sifting import Announced, Order, Rules, Sifter
+from mirror.writer import MirrorWriter
+
+
+def mirror(settings: Settings, host: str, most: int) -> float:
+    """Mirrors `most` documents of a machine into the production cluster's database; seconds."""
+    sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
+    identities = Identities(settings.mirror_secret)
+    writer = MirrorWriter(db.engine(settings, Cluster.PRODUCTION, "benchmark"), uuid4())
+    writer.begin(identities.check_value())
+    identity = identities.of_machine(host)
+    machine = writer.register({identity: mask(host)})[identity]
+    client = Dqm2Client(settings)
+    began_s = time.monotonic()
+    for header in client.headers(host, None).headers[:most]:
+        client.close()
+        wanted = Announced(header, identities.of_document(host, header.id))
+        sifted = sifter.sift(Order(host, [wanted], client.documents(host, [header.id])))
+        position = Position(0, header.revision, wanted.identity, header.updated_at)
+        writer.write(Batch(machine.id, position, header.updated_at, sifted.rows, sifted.set_aside))
+    client.close()
+    return time.monotonic() - began_s

@@ -1,0 +1,103 @@
+"""How fast redaction is: on logs of jobs, and on the worst inputs there are.
+
+    python -m benchmarks.redaction [DOCUMENTS.jsonl.gz]
+
+The logs are those of the documents given, a JSON text a line, or else of jobs that the simulator makes up.
+Time is the process's own, on one core; of several rounds the best.
+"""
+
+import gzip
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Figure, tell
+from dqm2.redact import Redactor
+from dqm2.simulator.filling import fill
+from dqm2.simulator.machine import Machine
+from dqm2.simulator.sensitive import Sensitive
+
+_MEGABYTE = 1 << 20
+_ROUNDS = 5
+_SIMULATED_JOBS = 60
+_SIMULATED_HOST = "dqmfu-c2b03-45-01"
+
+# A megabyte of each; the goal is half a second.
+_WORST = {
+    "digits": "1",
+    "dots": ".",
+    "colons": ":",
+    "hyphens": "-",
+    "at signs": "@",
+    "base64": "QUJD",
+    "unterminated key block": "-----BEGIN PRIVATE KEY-----\n",
+    "unterminated quotes": 'x = "',
+    "unterminated passwords": 'password="',
+    "nested braces": '{"a":',
+    "nested passwords": "password={",
+    "dotted digits": "1.",
+    "hex groups": "a1:",
+    "host names": "fu-c2f11-11-01 ",
+    "mail addresses": "a@b.c ",
+    "escapes": "%2D",
+    "look-alikes": "\uff11",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measures and tells."""
+    documents = _documents_of(Path(arguments[0])) if arguments else _simulated_documents()
+    logs = list(_logs(documents))
+    redactor = Redactor((_SIMULATED_HOST,))
+    tell("redaction", [_logs_row(redactor, logs), *(_worst_row(redactor, kind) for kind in _WORST)])
+
+
+def _documents_of(path: Path) -> Iterable[dict[str, Any]]:
+    with gzip.open(path, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _simulated_documents() -> Iterable[dict[str, Any]]:
+    machine = Machine(_SIMULATED_HOST)
+    fill(machine, _SIMULATED_JOBS, Sensitive(1))
+    return machine.documents().values()
+
+
+def _logs(documents: Iterable[dict[str, Any]]) -> Iterable[str]:
+    for document in documents:
+        if document["type"] == "dqm-source-state":
+            yield from ("".join(document["extra"].get(part, ())) for part in ("stdlog_start", "stdlog_end"))
+
+
+def _logs_row(redactor: Redactor, logs: Sequence[str]) -> dict[str, Figure]:
+    return _row(redactor, f"{len(logs)} heads and tails of logs", logs)
+
+
+def _worst_row(redactor: Redactor, kind: str) -> dict[str, Figure]:
+    unit = _WORST[kind]
+    return _row(redactor, f"1 MB of {kind}", [unit * (_MEGABYTE // len(unit.encode()))])
+
+
+def _row(redactor: Redactor, name: str, texts: Sequence[str]) -> dict[str, Figure]:
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    replaced, seconds = min((_round(redactor, texts) for _ in range(_ROUNDS)), key=lambda figures: figures[1])
+    return {
+        "input": name,
+        "MB": megabytes,
+        "replaced": replaced,
+        "seconds": seconds,
+        "MB/s": megabytes / seconds,
+    }
+
+
+def _round(redactor: Redactor, texts: Sequence[str]) -> tuple[int, float]:
+    began_s = time.process_time()
+    replaced = sum(redactor.redact(text).replaced for text in texts)
+    return replaced, time.process_time() - began_s
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

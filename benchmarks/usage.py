@@ -1,0 +1,48 @@
+"""What processes use: CPU and memory, read from Linux's /proc."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    parent: int
+    cpu_s: float
+    rss_mb: float
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        if (stat := _stat(int(path.name))) is not None:
+            parents[int(path.name)] = stat.parent
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """CPU that a process, its descendants, and those of them that have ended have used, in seconds."""
+    return sum(stat.cpu_s for one in family(pid) if (stat := _stat(one)) is not None)
+
+
+def rss_mb(pid: int) -> float:
+    """Memory of a process and its descendants together; what they share counts for each."""
+    return sum(stat.rss_mb for one in family(pid) if (stat := _stat(one)) is not None)
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name of the program, in brackets, can hold anything.
+    fields = text.rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[11:15])
+    return _Stat(parent=int(fields[1]), cpu_s=ticks / _TICKS, rss_mb=int(fields[21]) * _PAGE_MB)
