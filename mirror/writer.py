@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.dialects.postgresql import insert
 
 import db
 from mirror import links as mirror_links
 from mirror.batch import Batch, Position
 from mirror.claim import ClaimLost
 from mirror.links import Link, Links
+from mirror.machine_states import newest
 from mirror.records import MachineState
 from mirror.upserts import write_batch
 
@@ -136,13 +137,8 @@ class MirrorWriter:
     def write_states(self, states: Mapping[int, MachineState], checked_at: datetime) -> None:
         """Writes the states of machines that differ from the last that is known."""
         table = db.machine_states
-        last = (
-            sa.select(table.c.machine_id, table.c.is_up, table.c.reason)
-            .ext(distinct_on(table.c.machine_id))
-            .order_by(table.c.machine_id, table.c.since.desc())
-        )
         with self._fenced() as connection:
-            known = {row.machine_id: (row.is_up, row.reason) for row in connection.execute(last)}
+            known = {row.machine_id: (row.is_up, row.reason) for row in connection.execute(newest())}
             rows = [
                 {"machine_id": machine, "since": checked_at, "is_up": state.is_up, "reason": state.reason}
                 for machine, state in states.items()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from mirror.reader import Job, Run
+from mirror.findings import Job, Run
 from mirror.states import JobState
 from web.job_table import ClientState, Column, Order, client_rows, count, matches, ordered
 

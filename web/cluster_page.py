@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from mirror.reader import Machine, MachineStatus, Memory, MirrorReader, StateChange
+from mirror.findings import Machine, MachineStatus, Memory, StateChange
+from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from web import clusters, freshness, queries
 from web.answers import conditional

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from mirror.reader import Delivery
+from mirror.findings import Delivery
 from mirror.records import Stream
 
 

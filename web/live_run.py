@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from mirror.reader import JobDetails, MirrorReader, Neighbours, Playback, Run
+from mirror.findings import JobDetails, Neighbours, Playback, Run
+from mirror.reader import MirrorReader
 from web import oms
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mirror.reader import MirrorReader, Run
+from mirror.findings import Run
+from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from mirror.run_search import RunSearch
 from web import queries

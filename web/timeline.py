@@ -12,7 +12,8 @@ from operator import attrgetter
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.reader import Job, MirrorReader, Run
+from mirror.findings import Job, Run
+from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from web import clusters, csv_files, freshness, queries, run_range
 from web.answers import conditional

@@ -1,0 +1,259 @@
+"""What is read of runs: which there are, their jobs with states computed, logs, series and file delivery."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+import db
+from mirror import packing, run_search, states
+from mirror.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
+from mirror.records import SimulatorState
+from mirror.run_search import RunSearch
+from mirror.states import JobFacts, JobState
+
+# Runs that a range brings over at a time.
+_RUNS_AT_A_TIME = 100
+# What a question over a whole range may take (s), where the server limits others to less.
+_WIDE: Mapping[str, Any] = {"answer_within_s": 30}
+
+
+class RunReader:
+    """Reads a cluster's runs. `stuck_after` is how long a silent job is not yet stuck."""
+
+    def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
+        self._database = database
+        self._stuck_after = stuck_after
+
+    def run_span(self) -> RunSpan:
+        """The lowest and the highest run."""
+        with self._database.connect() as connection:
+            lowest, highest = connection.execute(
+                sa.select(sa.func.min(db.runs.c.run), sa.func.max(db.runs.c.run))
+            ).one()
+        return RunSpan(lowest, highest)
+
+    def neighbours(self, run: int) -> Neighbours:
+        """The runs before and after `run`, which need not be there itself."""
+        number = db.runs.c.run
+        with self._database.connect() as connection:
+            before, after = connection.execute(
+                sa.select(
+                    sa.select(sa.func.max(number)).where(number < run).scalar_subquery(),
+                    sa.select(sa.func.min(number)).where(number > run).scalar_subquery(),
+                )
+            ).one()
+        return Neighbours(before, after)
+
+    def run(self, run: int) -> Run | None:
+        """A run with its jobs; `None` if nothing of it is mirrored."""
+        with self._database.connect() as connection:
+            described = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
+            rows = connection.execute(_jobs().where(db.jobs.c.run == run)).all()
+        if described is None and not rows:
+            return None
+        return self._run(run, described, rows)
+
+    def runs(self, first: int, last: int) -> Iterator[Run]:
+        """The runs from `first` to `last`, ascending.
+
+        They are read in pieces, each by a statement of its own, so that memory is bounded however many they
+        are, and a slow reader holds no connection.
+        """
+        while first <= last:
+            end = self._end_of_piece(first, last)
+            yield from self._runs(db.jobs.c.run.between(first, end))
+            first = end + 1
+
+    def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
+        """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
+        statement = run_search.numbers(search).order_by(db.runs.c.run.desc()).limit(most)
+        if below is not None:
+            statement = statement.where(db.runs.c.run < below)
+        with self._database.connect() as connection:
+            numbers = connection.scalars(statement).all()
+        return self._runs(db.jobs.c.run.in_(numbers))[::-1]
+
+    def count_runs(self, search: RunSearch) -> int:
+        """How many runs a search finds."""
+        numbers = run_search.numbers(search).subquery()
+        with self._database.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(numbers)) or 0
+
+    def clients(self, first: int, last: int) -> list[str]:
+        """The names of the clients of the runs from `first` to `last`, sorted."""
+        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run.between(first, last))
+        with self._database.connect() as connection:
+            return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE)))
+
+    def clients_before(self, run: int, run_key: str) -> frozenset[str]:
+        """The clients, by tag, of the last run before `run` with this run key: what `run` should have too."""
+        table = db.runs.c
+        last = (
+            sa.select(table.run)
+            .where(table.run < run, table.run_key == run_key)
+            .order_by(table.run.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run == last)
+        with self._database.connect() as connection:
+            return frozenset(connection.scalars(statement))
+
+    def details(self, job: UUID) -> JobDetails | None:
+        """A job with its series and its log; `None` if there is none of that id."""
+        with self._database.connect() as connection:
+            run = connection.scalar(sa.select(db.jobs.c.run).where(db.jobs.c.identity == job))
+            kept = connection.execute(
+                sa.select(db.job_details).where(db.job_details.c.identity == job)
+            ).one_or_none()
+        if run is None or kept is None:
+            return None
+        found = self.run(run)
+        shown = next((shown for shown in found.jobs if shown.id == job), None) if found else None
+        if shown is None:
+            return None
+        return JobDetails(
+            job=shown,
+            memory=packing.unpack_memory(kept.memory),
+            events=packing.unpack_events(kept.events),
+            fates=packing.unpack_fates(kept.fates),
+            log=packing.unpack_log(kept.log, kept.log_replaced),
+        )
+
+    def delivery(self, run: int) -> Delivery | None:
+        """The file delivery of a run, the newest where several machines report one."""
+        table = db.deliveries
+        statement = (
+            sa.select(table, db.machines.c.label)
+            .join(db.machines)
+            .where(table.c.run == run)
+            .order_by(table.c.updated_at.desc(), table.c.identity)
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return Delivery(
+            id=row.identity,
+            run=row.run,
+            revision=row.revision,
+            machine=row.label,
+            updated_at=row.updated_at,
+            global_start=row.global_start,
+            global_start_is_guess=row.global_start_is_guess,
+            lumisection_s=row.lumisection_s,
+            streams=packing.unpack_streams(row.streams),
+        )
+
+    def delivery_updated_at(self, run: int) -> datetime | None:
+        """When what `delivery` answers was reported; `None` if nothing was."""
+        table = db.deliveries.c
+        statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
+        with self._database.connect() as connection:
+            updated_at: datetime | None = connection.scalar(statement)
+        return updated_at
+
+    def playback(self, run: int) -> Playback | None:
+        """The simulator of a run, the newest report where there are several."""
+        table = db.playbacks
+        statement = (
+            sa.select(table, db.machines.c.label)
+            .join(db.machines)
+            .where(table.c.run == run)
+            .order_by(table.c.updated_at.desc(), table.c.identity)
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return Playback(
+            run=row.run,
+            machine=row.label,
+            state=None if row.state is None else SimulatorState(row.state),
+            lumisection=row.lumisection,
+            number_of_ls=row.number_of_ls,
+            run_key=row.run_key,
+            source_run=row.source_run,
+            updated_at=row.updated_at,
+        )
+
+    def _end_of_piece(self, first: int, last: int) -> int:
+        run = db.runs.c.run
+        statement = sa.select(run).where(run.between(first, last)).order_by(run)
+        with self._database.connect() as connection:
+            end: int | None = connection.scalar(statement.offset(_RUNS_AT_A_TIME - 1).limit(1))
+        return last if end is None else end
+
+    def _runs(self, condition: sa.ColumnElement[bool]) -> list[Run]:
+        """The runs whose jobs meet a condition, ascending."""
+        asked = _jobs(db.runs).outerjoin(db.runs, db.runs.c.run == db.jobs.c.run)
+        with self._database.connect() as connection:
+            rows = connection.execute(asked.where(condition).order_by(db.jobs.c.run)).all()
+        by_run = ((run, list(of_run)) for run, of_run in groupby(rows, attrgetter("run")))
+        return [self._run(run, jobs[0], jobs) for run, jobs in by_run]
+
+    def _run(self, run: int, described: Any, rows: Sequence[Any]) -> Run:
+        facts = [_facts(row) for row in rows]
+        newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
+        jobs = [
+            _job(row, state, newest)
+            for row, state in zip(rows, states.job_states(facts, self._stuck_after), strict=True)
+        ]
+        return Run(
+            run=run,
+            run_key=None if described is None else described.run_key,
+            cmssw_version=None if described is None else described.cmssw_version,
+            is_ongoing=states.is_ongoing(facts, self._stuck_after),
+            jobs=tuple(sorted(jobs, key=lambda job: (job.name, job.started_at, job.id))),
+        )
+
+
+def _jobs(*more: sa.FromClause) -> sa.Select[Any]:
+    """Jobs with what their state depends on, and the columns of `more`."""
+    columns: Iterable[Any] = (
+        column for table in more for column in table.c if column.name in ("run_key", "cmssw_version")
+    )
+    machine = db.machines.c
+    return sa.select(db.jobs, machine.label, machine.clock_at, machine.newest_run, *columns).join_from(
+        db.jobs, db.machines
+    )
+
+
+def _facts(row: Any) -> JobFacts:
+    return JobFacts(
+        run=row.run,
+        exit_code=row.exit_code,
+        updated_at=row.updated_at,
+        lumisection=row.lumisection,
+        lumisection_at=row.lumisection_at,
+        machine_clock_at=row.clock_at,
+        machine_newest_run=row.newest_run,
+    )
+
+
+def _job(row: Any, state: JobState, newest_lumisection: int) -> Job:
+    return Job(
+        id=row.identity,
+        run=row.run,
+        client=row.client,
+        machine=row.label,
+        state=state,
+        exit_code=row.exit_code,
+        started_at=row.started_at,
+        updated_at=row.updated_at,
+        cmssw_run=row.cmssw_run,
+        lumisection=row.lumisection,
+        lumisections_skipped=row.lumisections_skipped,
+        lag=newest_lumisection - (row.lumisection or 0),
+        events_total=row.events_total,
+        events_rate=row.events_rate,
+        fi_state=row.fi_state,
+        rss_kb=row.rss_kb,
+    )
