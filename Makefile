@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint clean
+.PHONY: help demo run setup setup-tests test test-all lint bench clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ lint: setup-tests ## format, lint and types alone
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
 	$(VENV)/mypy --strict
+
+bench: setup-tests ## how fast it is, measured
+	$(VENV)/python -m benchmarks.redaction
+	$(VENV)/python -m benchmarks.catch_up
 
 clean: ## remove what was installed and made here, the demo's data too
 	$(PYTHON) -B -m demo.forget
