@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dqm2.redaction.addresses import ADDRESS_RULES
 from dqm2.redaction.folding import Part, cleaned, fold
 from dqm2.redaction.hosts import host_rules
+from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.linear import linear
 from dqm2.redaction.rule import Reach
 from dqm2.redaction.secrets import SECRET_RULES
@@ -41,7 +42,13 @@ class Redactor:
     """
 
     def __init__(self, hosts: Iterable[str] = (), public_sites: Iterable[str] = PUBLIC_SITES) -> None:
-        rules = (*host_rules(hosts, public_sites), *ADDRESS_RULES, *USER_RULES, *SECRET_RULES)
+        rules = (
+            *host_rules(hosts, public_sites),
+            *ADDRESS_RULES,
+            *USER_RULES,
+            *SECRET_RULES,
+            *KEY_BLOCK_RULES,
+        )
         self._trigger = linear(b"|".join(rule.trigger for rule in rules))
         self._rules = tuple((linear(rule.trigger), rule.reach) for rule in rules)
         self._reaches: dict[bytes, Reach] = {}

@@ -116,6 +116,7 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
         ("https://:p@x.org/ ftp://jdoe@x.org", "https://:[secret]@x.org/ ftp://[user]@x.org"),
         ("https://jdoe:p/w@x.org/", "https://[user]:[secret]@x.org/"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "[secret]"),
+        ("eyJhbGciOiJIUzI1NiJ9." + "abcDEF123-_" * 100 + ".x, done", "[secret], done"),
         ("AKIAIOSFODNN7EXAMPLE, ghp_" + "a1" * 18, "[secret], [secret]"),
         ("KRB5CCNAME=FILE:/tmp/krb5cc_51234_x", "KRB5CCNAME=[secret]"),
         ("ticket /tmp/krb5cc_51234_x is old", "ticket [secret] is old"),

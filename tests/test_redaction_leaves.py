@@ -46,6 +46,8 @@ could not get the reco::TrackCollection.hltTracksMerged
 1.3.6.1.4.1.11129 300.1.1.1 10.0.0 1.2.3.400
 guid=A1B2C3D4-0000-1111-2222-333344445555 uuid=1 nuser 5, user 0.5 s, sys 0.1 s
 /etc/passwd: no such file; the secret is safe, token expired, tokens left
+if ntokens > 5 and token_count < 7, password required
+----- BEGIN EVENT LOOP ----- and -----END EVENT LOOP-----
 hash 0x8000 0x0001 0xffff, EB-09, FED 1217, (ieta, iphi) = (-17, 43)
 https://cmsoms.cern.ch/cms/runs/report?cms_run=358788&cms_run_sequence=GLOBAL-RUN https://cmsweb.cern.ch/dqm/
 /afs/cern.ch/cms/caf and /eos/cms/store

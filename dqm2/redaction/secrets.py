@@ -1,13 +1,12 @@
-"""Passwords, tokens, keys and whole PEM blocks (data policy, "Redaction of text", rules 5 and 6)."""
+"""Passwords, tokens and keys (data policy, "Redaction of text", rule 5)."""
 
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
 from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, run_end, run_start
 from dqm2.redaction.users import USER
-from dqm2.redaction.values import header_span, value_span
+from dqm2.redaction.values import KEY_QUOTE, header_span, value_span
 
 _SECRET = "[secret]"  # noqa: S105 - a mark
-_KEY = "[key]"
 
 # The words of the policy and their like, ending a name or with a short word behind: DB_PASSWORD, secret_id.
 _WORDS = (
@@ -15,13 +14,16 @@ _WORDS = (
     rb"|(?:api|access|private|session|signing|encryption|ssh|auth)[_-]?key|session[_-]?id)[a-z_-]{0,12}[0-9]?"
 )
 _HEADERS = (b"cookie", b"authorization")
-_QUOTE = rb'(?:\\{0,16}["\'])?'
-_VALUE = rb"(?i:" + _WORDS + _QUOTE + rb"[ \t]{0,8}(?:=>|==?|:=|:|>)[ \t]{0,8})"
+_VALUE = rb"(?i:" + _WORDS + KEY_QUOTE + rb"(?:[ \t]{0,8}(?:=>|==?|:=|:)|>)[ \t]{0,8})"
 _OPTION = (
-    rb"(?i:-(?:[a-z0-9]{1,16}[_-]){0,3}" + _WORDS + rb"(?:" + _QUOTE + rb"[ \t]{0,8},[ \t]{0,8}|[ \t]{1,8}))"
+    rb"(?i:-(?:[a-z0-9]{1,16}[_-]){0,3}"
+    + _WORDS
+    + rb"(?:"
+    + KEY_QUOTE
+    + rb"[ \t]{0,8},[ \t]{0,8}|[ \t]{1,8}))"
 )
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
-_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key" + _QUOTE + rb"(?:[ \t]{0,8}[=:][ \t]{0,8}|[ \t]{1,8}))"
+_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key" + KEY_QUOTE + rb"(?:[ \t]{0,8}[=:][ \t]{0,8}|[ \t]{1,8}))"
 
 _BEARER = rb"(?i:bearer[ \t]{1,8})"
 _BEARER_WORD = linear(rb"[A-Za-z0-9._~+/=-]{6,}")
@@ -38,19 +40,10 @@ _WELL_KNOWN = (
     rb"(?i:eyJ[a-z0-9_-]{13}|A[KS]IA[0-9A-Z]{16}|gh[pousr]_[a-z0-9]{20}|github_pat_[a-z0-9_]{20}"
     rb"|glpat-[a-z0-9_-]{20}|xox[baprs]-[a-z0-9-]{10})"
 )
-_WELL_KNOWN_REST = ALPHANUMERIC + b"_-."
+_WELL_KNOWN_REST = linear(rb"[A-Za-z0-9_.-]*")
 # Kerberos tickets and grid proxies; the name of the file holds the user's number.
 _TICKET = rb"(?i:krb5cc|x509up_u)"
 _PATH = ALPHANUMERIC + b"_./-"
-
-_PEM_WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET)"
-_PEM_BEGIN = rb"(?i:----[ -]?BEGIN [A-Z0-9 ]{0,32}" + _PEM_WORDS + rb")"
-_PEM_END = rb"(?i:----[ -]?END [A-Z0-9 ]{0,32}" + _PEM_WORDS + rb"[A-Z0-9 ]{0,32}-{0,5})"
-_PEM_ENDS = linear(_PEM_END)
-_PEM_BODY = ALPHANUMERIC + b"+/=\\\n"
-_PEM_LONGEST = 1 << 16
-# Lines of a block have 64 characters or more, save the last.
-_PEM_LINE = 40
 
 
 def _value(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
@@ -101,30 +94,12 @@ def _url(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
 
 
 def _well_known(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    return () if follows_word(text, free, start) else _part(start, run_end(text, end, _WELL_KNOWN_REST))
+    rest = _WELL_KNOWN_REST.match(text, end)
+    return () if follows_word(text, free, start) or not rest else _part(start, rest.end())
 
 
 def _ticket(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     return _part(run_start(text, free, start, _PATH), run_end(text, end, _PATH))
-
-
-def _block(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
-    """From BEGIN to END, or all the rest where the end was cut off."""
-    last = _PEM_ENDS.search(text, end)
-    return (Part(_start, last.end() if last else len(text), _KEY),)
-
-
-def _block_without_begin(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    """The END of a block whose beginning was cut off, as at the top of a log's tail, with its lines above."""
-    earliest = max(free, start - _PEM_LONGEST)
-    first = earliest + len(text[earliest:start].rstrip(_PEM_BODY))
-    if first not in (0, free) and text[first - 1 : first] != b"\n":
-        # The rest of an ordinary line; a block that is on the END's own line is taken from its beginning.
-        line_end = text.find(b"\n", first, start)
-        first = first if line_end < 0 else line_end + 1
-    while first > free and 0 <= (line_end := text.find(b"\n", first, start - 1)) < first + _PEM_LINE:
-        first = line_end + 1
-    return (Part(first, end, _KEY),)
 
 
 def _part(start: int, end: int) -> tuple[Part, ...]:
@@ -132,8 +107,6 @@ def _part(start: int, end: int) -> tuple[Part, ...]:
 
 
 SECRET_RULES = (
-    Rule(_PEM_BEGIN, _block),
-    Rule(_PEM_END, _block_without_begin),
     Rule(_VALUE, _value),
     Rule(_OPTION, _option),
     Rule(_RUN_KEY, _run_key),

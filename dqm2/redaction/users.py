@@ -3,7 +3,7 @@
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
 from dqm2.redaction.rule import DIGITS, WORD, Rule, follows_word, run_end, run_start
-from dqm2.redaction.values import quoted_span
+from dqm2.redaction.values import KEY_QUOTE, quoted_span
 
 USER = "[user]"
 # What may stand before the @ of an address.
@@ -16,10 +16,11 @@ _FOLDER = (
 )
 _FOLDER_NAME = WORD + b".-"
 _VALUE = (
-    rb'(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|[er]?uid)(?:\\*["\'])?[ \t]{0,8}(?:==?|:)[ \t]{0,8})'
+    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|[er]?uid)"
+    + KEY_QUOTE
+    + rb"[ \t]{0,8}(?:==?|:)[ \t]{0,8})"
 )
-_OPTION = rb'(?i:-(?:user(?:[_-]?name)?|login)(?:(?:\\*["\'])?,[ \t]{0,8}|[ \t]{1,8}))'
-_QUOTES = b"\"'"
+_OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 
@@ -42,13 +43,10 @@ def _value(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     if key.endswith(b"uid") and follows_word(text, free, start):  # a guid, a uuid
         return ()
     if trigger.endswith(b":") and not key.endswith((b'"', b"'")):
-        # `user: 0.5 s` is a time, `User::name` a C++ scope, `Last login: Thu` a greeting.
-        is_prose = key.startswith(b"log") or follows_word(text, free, start)
-        if (
-            is_prose
-            or text[end : end + 1] == b":"
-            or (text[end : end + 1] in DIGITS and not key.endswith(b"id"))
-        ):
+        # `Last login: Thu` is a greeting, `User::name` a C++ scope, `user: 0.5 s` a time.
+        if key.startswith(b"log") or follows_word(text, free, start) or text[end : end + 1] == b":":
+            return ()
+        if text[end : end + 1] in DIGITS and not key.endswith(b"id"):
             return ()
     return _name(text, end)
 

@@ -1,7 +1,10 @@
 """Where the value behind a `password=` ends: quoted or not, in brackets, in JSON, in JSON inside of JSON."""
 
+from dqm2.redaction.key_blocks import BEGINS
 from dqm2.redaction.linear import linear
 
+# The quote that ends a key, with the backslashes that JSON within JSON puts before it.
+KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
 # A quote with the backslashes that JSON within JSON puts before it, behind what Python, C++ or a CMSSW
 # configuration may put between `=` and a text: b'…', std::string("…"), cms.untracked.string('…').
 _OPENING = linear(
@@ -24,8 +27,7 @@ _NEXT_VALUE = linear(_NEXT)
 _MARKED = linear(
     rb"(?:\[(?:host|ip|user|email|secret|key)\])+(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\z))"
 )
-_PEM_BEGIN = linear(rb"(?i:-----?[ ]?BEGIN )")
-_SHORTEST_PEM = len("----BEGIN ")
+_SHORTEST_BLOCK = len("----BEGIN KEY")
 _HEADER = linear(rb'(?:[^\n"\'\\]|=["\'][^"\'\n]*["\']|\\+[^\\nr"\'])+')
 _BRACKET = linear(rb"[\[\](){}\n]")
 _OPENING_BRACKETS = (b"[", b"(", b"{")
@@ -48,9 +50,9 @@ def value_span(text: bytes, at: int) -> tuple[int, int]:
         if word.lower() not in _SCHEMES and not word.startswith(b"----"):
             return at, _trimmed_end(text, at, at + len(word))
     start, end = quoted_span(text, at) or (at, _unquoted_end(text, at))
-    if end - start < _SHORTEST_PEM:
+    if end - start < _SHORTEST_BLOCK:
         return start, end
-    block = _PEM_BEGIN.search(text, start, end)
+    block = BEGINS.search(text, start, end)
     return start, block.start() if block else end
 
 
