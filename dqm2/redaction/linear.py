@@ -10,12 +10,12 @@ _MEMORY_BYTES = 64 << 20
 
 
 class Match(Protocol):
-    """A match, as in `re`."""
+    """A match as a whole, as in `re`."""
 
     def __getitem__(self, group: int, /) -> bytes: ...
-    def start(self, group: int = 0, /) -> int: ...
-    def end(self, group: int = 0, /) -> int: ...
-    def span(self, group: int = 0, /) -> tuple[int, int]: ...
+    def start(self) -> int: ...
+    def end(self) -> int: ...
+    def span(self) -> tuple[int, int]: ...
 
 
 class Pattern(Protocol):
@@ -26,10 +26,10 @@ class Pattern(Protocol):
     def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Iterator[Match]: ...
 
 
-def linear(pattern: bytes, *, groups: bool = False) -> Pattern:
-    """The expression compiled; without `groups` it is faster, and tells of a match only where it stands."""
+def linear(pattern: bytes) -> Pattern:
+    """The expression compiled; a match tells no more than where it stands, which is the fast question."""
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = _MEMORY_BYTES
-    options.never_capture = not groups
+    options.never_capture = True
     return cast(Pattern, re2.compile(pattern, options))
