@@ -225,6 +225,7 @@ def test_it_shows_no_free_text_where_a_shape_refuses_it(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @hypothesis_settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
