@@ -1,11 +1,28 @@
 """After a pause, or after the machine's revisions started over, the mirror holds the newest of everything."""
 
+import dataclasses
 import signal
+import time
+
+import pytest
 
 import db
 from dqm2.simulator import FaultKind, Simulator, job_document
+from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, grabber_process, mirror_once, mirrored, rows, until
+from mirror.records import LUMISECTION_S
+from mirror.states import JobState
+from tests.mirroring import (
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    grabber_process,
+    grabbing,
+    mirror_once,
+    mirrored,
+    reader,
+    rows,
+    until,
+)
 
 
 def lumisections(settings: Settings) -> dict[int, int]:
@@ -68,6 +85,149 @@ def test_it_starts_over_when_pruned_revisions_are_given_out_again(
         machine.upload(job_document(run=run))
     assert mirror_once(simulated_settings)
     assert set(lumisections(simulated_settings)) == {1, 2, 3, 4, 5}
+
+
+def test_it_starts_over_when_the_head_too_is_given_out_again(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in (1, 2, 3):
+        machine.upload(job_document(run=run, lumisections=5))
+    assert mirror_once(simulated_settings)
+    machine.prune(2)
+    # What the monitors send next: the same documents in the same order, newer.
+    for run in (2, 3):
+        machine.upload(job_document(run=run, lumisections=6))
+    assert mirror_once(simulated_settings)
+    assert lumisections(simulated_settings) == {1: 5, 2: 6, 3: 6}
+
+
+def test_it_starts_over_while_documents_go_on_changing(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 6):
+        machine.upload(job_document(run=run, lumisections=5))
+    settings = dataclasses.replace(simulated_settings, grabber_sleep_time_info=0.1)
+    with grabbing(settings):
+        until(lambda: len(lumisections(settings)) == 5)
+        for lumisection in range(6, 30):
+            if lumisection % 5 == 0:
+                machine.prune(3)
+            if lumisection % 12 == 0:
+                machine.reset()
+            machine.upload(job_document(run=lumisection % 5 + 1, lumisections=lumisection))
+        machine.upload(job_document(run=9))
+        until(lambda: 9 in lumisections(settings))
+    held = {document["run"]: int(document["cmssw_lumi"]) for document in machine.documents().values()}
+    found = lumisections(settings)
+    assert {run: found[run] for run in held} == held
+
+
+def test_it_starts_over_when_it_happens_between_headers_and_documents(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 6):
+        machine.upload(job_document(run=run, lumisections=5))
+
+    def reset(asked: Request) -> None:
+        if b"request_documents" in asked.body:
+            simulator.on_request = lambda _request: None
+            machine.reset()
+            for run in (5, 4):
+                machine.upload(job_document(run=run, lumisections=6))
+
+    simulator.on_request = reset
+    assert mirror_once(simulated_settings)
+    assert mirror_once(simulated_settings)
+    assert lumisections(simulated_settings) == {4: 6, 5: 6}
+    assert rows(simulated_settings, db.set_aside) == []
+
+
+def test_it_goes_on_when_documents_are_pruned_between_headers_and_documents(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 6):
+        machine.upload(job_document(run=run))
+
+    def prune(asked: Request) -> None:
+        if b"request_documents" in asked.body:
+            simulator.on_request = lambda _request: None
+            machine.prune(2)
+
+    simulator.on_request = prune
+    assert mirror_once(simulated_settings)
+    machine.upload(job_document(run=6))
+    assert mirror_once(simulated_settings)
+    assert set(lumisections(simulated_settings)) == {1, 2, 3, 6}
+
+
+def test_it_takes_a_document_that_changes_while_it_is_fetched(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1, lumisections=5))
+
+    def change(asked: Request) -> None:
+        if b"request_documents" in asked.body:
+            simulator.on_request = lambda _request: None
+            machine.upload(job_document(run=1, lumisections=6))
+
+    simulator.on_request = change
+    assert mirror_once(simulated_settings)
+    assert lumisections(simulated_settings) == {1: 6}
+    before = mirrored(simulated_settings)
+    assert mirror_once(simulated_settings)
+    assert mirrored(simulated_settings) == before
+
+
+def test_it_takes_a_job_id_that_is_used_again_for_another_job(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    now = time.time()
+    machine.upload(job_document(timestamp=now - 9000, lumisections=5, exit_code=1))
+    assert mirror_once(simulated_settings)
+    machine.upload(job_document(timestamp=now, lumisections=5))
+    assert mirror_once(simulated_settings)
+    (job,) = rows(simulated_settings, db.jobs)
+    started_at = now - 4 * LUMISECTION_S
+    assert job["exit_code"] is None
+    assert job["started_at"].timestamp() == pytest.approx(started_at, abs=1)
+    assert job["lumisection_at"].timestamp() == pytest.approx(now, abs=1)
+
+
+def test_it_keeps_the_earliest_times_that_a_job_told(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    now = time.time()
+    for at in (now - 60, now - 30, now):
+        # A job that tells of no series knows neither when it started nor when it reached its lumisection.
+        series = {"mem_info": {}, "lumi_stats": {}}
+        machine.upload(job_document(timestamp=at, lumisections=5, extra=series))
+        assert mirror_once(simulated_settings)
+    (job,) = rows(simulated_settings, db.jobs)
+    assert job["updated_at"].timestamp() == pytest.approx(now, abs=1)
+    assert job["started_at"].timestamp() == pytest.approx(now - 60, abs=1)
+    assert job["lumisection_at"].timestamp() == pytest.approx(now - 60, abs=1)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_it_minds_no_clock_that_is_off_by_an_hour(
+    simulator: Simulator, simulated_settings: Settings, ahead_s: float
+) -> None:
+    now = time.time()
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1, timestamp=now + ahead_s))
+    simulator.machine(OTHER_FILTER_UNIT).upload(
+        job_document(run=1, timestamp=now, host=OTHER_FILTER_UNIT, pid=7)
+    )
+    assert mirror_once(simulated_settings)
+    run = reader(simulated_settings).run(1)
+    assert run is not None
+    assert [job.state for job in run.jobs] == [JobState.RUNNING] * 2
 
 
 def test_it_keeps_what_the_machine_has_lost(simulator: Simulator, simulated_settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import db
-from dqm2.simulator import FaultKind, Simulator, job_document
+from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from tests.mirroring import FILTER_UNIT, mirror_once, rows
 
@@ -79,6 +79,88 @@ def test_it_blames_no_document_for_a_bad_way(
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 10
     assert rows(simulated_settings, db.set_aside) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FaultKind.GARBAGE,
+        FaultKind.TRUNCATED,
+        FaultKind.EMPTY,
+        FaultKind.ERROR_PAGE,
+        FaultKind.CUT_BODY,
+        FaultKind.LOGIN_PAGE,
+        FaultKind.OTHER_ANSWER,
+    ],
+)
+def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
+    simulator: Simulator, simulated_settings: Settings, kind: FaultKind
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 11):
+        machine.upload(job_document(run=run, lumisections=1))
+    simulator.faults.add(kind, machine=FILTER_UNIT, ask=AskKind.DOCUMENTS)
+    assert not mirror_once(simulated_settings)
+    assert rows(simulated_settings, db.set_aside) == []
+    simulator.faults.clear()
+    assert mirror_once(simulated_settings)
+    assert len(rows(simulated_settings, db.jobs)) == 10
+
+
+def test_it_looks_again_at_what_it_set_aside(simulator: Simulator, simulated_settings: Settings) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    machine.upload(job_document(run=2))
+    stored = machine.stored()[0]
+    stored.kept_wire = "{half a document"
+    assert mirror_once(simulated_settings)
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
+    # The machine was at fault, and is no longer, without an update of the document.
+    stored.kept_wire = None
+    assert mirror_once(simulated_settings)
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
+    assert rows(simulated_settings, db.set_aside) == []
+
+
+def test_it_sets_aside_a_document_older_than_its_announcement(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    old = machine.stored()[0].wire()
+    machine.upload(job_document(run=1, lumisections=11))
+    machine.upload(job_document(run=2))
+    machine.stored()[0].kept_wire = old
+    assert mirror_once(simulated_settings)
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
+    (aside,) = rows(simulated_settings, db.set_aside)
+    assert "older" in aside["reason"]
+
+
+def test_it_advances_and_is_told_failing_where_most_documents_have_no_good_answer(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 41):
+        machine.upload(job_document(run=run, lumisections=1))
+    for stored in machine.stored()[:-1]:
+        stored.kept_wire = "{half a document"
+    advanced = [0]
+    while advanced[-1] < 40:
+        before = len(simulator.requests)
+        is_whole = mirror_once(simulated_settings)
+        advanced.append(revision(simulated_settings))
+        assert advanced[-1] > advanced[-2]
+        assert is_whole == (advanced[-1] == 40)
+        # Two attempts of a few questions each, and those to the other machines.
+        assert len(simulator.requests) - before < 100
+    assert len(rows(simulated_settings, db.set_aside)) == 39
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {40}
+
+
+def revision(settings: Settings) -> int:
+    """The highest revision that a machine is mirrored up to."""
+    return max(machine["revision"] or 0 for machine in rows(settings, db.machines))
 
 
 def test_it_mirrors_a_document_whose_id_holds_half_a_surrogate_pair(

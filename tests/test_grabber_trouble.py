@@ -1,17 +1,21 @@
 """Trouble on the way: it is told where people look, holds up nobody else, and passes by itself."""
 
 import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import db
 from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import FaultKind, Simulator, job_document
+from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings, load
 from tests.mirroring import (
+    BUILDER_UNIT,
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
+    differences,
     grabbing,
     links,
     mirror_once,
@@ -66,6 +70,96 @@ def test_it_recovers_from_bad_answers_and_loses_nothing(
         simulator.faults.clear()
         until(lambda: runs(brisk_settings) == {1, 2})
     assert rows(brisk_settings, db.set_aside) == []
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE])
+def test_it_mirrors_the_others_while_one_machines_answers_are_bad(
+    simulator: Simulator, brisk_settings: Settings, kind: FaultKind
+) -> None:
+    simulator.faults.add(kind, machine=BUILDER_UNIT)
+    simulator.faults.add(kind, machine=FILTER_UNIT)
+    with grabbing(brisk_settings):
+        for run in (1, 2, 3):
+            simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=run, host=OTHER_FILTER_UNIT))
+            until(lambda run=run: run in runs(brisk_settings))  # type: ignore[misc]
+
+
+def with_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[str]) -> list[int]:
+    """Has each place of a machine's answers be of a wrong type for a pass; the runs of its jobs.
+
+    Each pass must mirror what another machine has.
+    """
+    numbers = [list(WRONG_TYPES).index(place) for place in places]
+    for number in numbers:
+        simulator.faults.add(FaultKind.WRONG_TYPES, number, machine=FILTER_UNIT)
+        simulator.machine(FILTER_UNIT).upload(job_document(run=number + 1, lumisections=1))
+        simulator.machine(OTHER_FILTER_UNIT).upload(
+            job_document(run=1000 + number, host=OTHER_FILTER_UNIT, lumisections=1)
+        )
+        mirror_once(settings)
+        assert 1000 + number in runs(settings), list(WRONG_TYPES)[number]
+        simulator.faults.clear()
+    return [number + 1 for number in numbers]
+
+
+def test_it_survives_answers_of_wrong_types_and_loses_nothing(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    of_answers = [place for place in WRONG_TYPES if not place.startswith("a document's")]
+    uploaded = with_wrong_types(simulator, simulated_settings, of_answers)
+    assert mirror_once(simulated_settings)
+    assert runs(simulated_settings) >= set(uploaded)
+    assert rows(simulated_settings, db.set_aside) == []
+    assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
+
+
+def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    of_documents = [place for place in WRONG_TYPES if place.startswith("a document's")]
+    for run in with_wrong_types(simulator, simulated_settings, of_documents):
+        simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=2))
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+    assert rows(simulated_settings, db.set_aside) == []
+
+
+@pytest.mark.parametrize("kind", [FaultKind.NOT_A_NUMBER, FaultKind.LONE_SURROGATES])
+def test_it_mirrors_what_strict_parsers_refuse(
+    simulator: Simulator, simulated_settings: Settings, kind: FaultKind
+) -> None:
+    simulator.faults.add(kind)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    assert mirror_once(simulated_settings)
+    assert runs(simulated_settings) == {1}
+
+
+def test_it_asks_no_more_than_once_an_interval_while_it_fails(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    settings = load({**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.5"})
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    simulator.faults.add(FaultKind.ERROR_PAGE)
+    began = time.monotonic()
+    with grabbing(settings):
+        until(lambda: len(simulator.requests) >= 12)
+        intervals = (time.monotonic() - began) / 0.5
+    of_machine: dict[str, int] = {}
+    for request in simulator.requests:
+        host = dict(request.query).get("path", "status")
+        of_machine[host] = of_machine.get(host, 0) + 1
+    assert max(of_machine.values()) <= intervals + 1
+
+
+def test_it_goes_on_after_a_document_of_50_mb(simulator: Simulator, simulated_settings: Settings) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    line = "Begin processing the 1st record. Run 358788, Event 1, LumiSection 1\n"
+    machine.upload(job_document(run=2, extra={"stdlog_end": [line] * (50_000_000 // len(line))}))
+    machine.upload(job_document(run=3))
+    machine.keep_answers()
+    assert mirror_once(simulated_settings)
+    assert runs(simulated_settings) == {1, 2, 3}
 
 
 def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_settings: Settings) -> None:
