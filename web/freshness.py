@@ -15,19 +15,21 @@ room = Blueprint("freshness", __name__)
 
 @room.get("/live/freshness")
 def part() -> Response:
-    """When each machine was last mirrored, and a banner for each link that is broken."""
+    """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
     return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
 
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:
     """What the part's template shows."""
-    freshness = clusters.reader(cluster).freshness()
+    reader = clusters.reader(cluster)
+    freshness = reader.freshness()
     now = datetime.now(UTC)
     warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
     return {
         "freshness": freshness,
         "broken": broken_links(freshness, now, warn_after),
+        "down": {status.machine: status for status in reader.cluster_status() if not status.is_up},
         "certificate_ends_at": certificate_ends_soon(freshness, now),
         "is_old": lambda link: is_old(link, now - warn_after),
     }

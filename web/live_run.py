@@ -6,7 +6,6 @@ from uuid import UUID
 
 from mirror.findings import JobDetails, Neighbours, Playback, Run
 from mirror.reader import MirrorReader
-from web import oms
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View
 
@@ -53,11 +52,6 @@ class LiveRun:
     def shown(self) -> int:
         """How many clients pass the filter."""
         return sum(map(self.shows, self.rows))
-
-    @property
-    def oms_url(self) -> str:
-        """The experiment's own page of the run."""
-        return "" if self.number is None else oms.run_report(self.number)
 
     def shows(self, row: ClientRow) -> bool:
         """Whether a row passes the view's filter."""

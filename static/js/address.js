@@ -15,11 +15,14 @@ export function note(name, value) {
   history.replaceState(null, "", `?${query}`);
 }
 
-/** Asks for the run's part now; an answer that is still under way would be of another view. */
+/** Asks for the run's part now, or as soon as the answer that is under way has come. */
 export function ask() {
-  const run = document.getElementById(RUN);
-  htmx.trigger(run, "htmx:abort");
-  htmx.trigger(run, "refresh");
+  htmx.trigger(document.getElementById(RUN), "refresh");
+}
+
+function go(query) {
+  history.pushState(null, "", `?${query}`);
+  ask();
 }
 
 // A link says what it changes. The rest of its address may be older than what the reader chose since.
@@ -37,13 +40,31 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt.id === RUN) detail.path = detail.path.split("?")[0] + location.search;
 });
 
+// An answer that was asked for before the reader went on is of another view.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.elt.id !== RUN) return;
+  const { search } = new URL(detail.pathInfo.finalRequestPath, location.href);
+  if (search !== location.search) detail.shouldSwap = false;
+});
+
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-view]");
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain) return;
   event.preventDefault();
-  history.pushState(null, "", `?${changed(link)}`);
-  ask();
+  go(changed(link));
+});
+
+document.addEventListener("submit", (event) => {
+  if (event.target.id !== "go-to") return;
+  event.preventDefault();
+  const { run } = event.target.elements;
+  const query = parameters();
+  query.set("run", run.value);
+  query.delete("job");
+  run.value = "";
+  run.blur();
+  go(query);
 });
 
 addEventListener("popstate", ask);

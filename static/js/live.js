@@ -7,3 +7,6 @@ import "./filter.js";
 import "./delivery_graphs.js";
 import "./job_graphs.js";
 import "./connection.js";
+import "./alerts.js";
+import "./copy_state.js";
+import "./shortcuts.js";

@@ -21,9 +21,10 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
 
 document.addEventListener("htmx:beforeOnLoad", ({ detail }) => {
   learn(detail.xhr.getResponseHeader("Server-Time"));
-  const tag = detail.xhr.getResponseHeader("ETag");
-  if (detail.xhr.status === 200) tags.set(detail.elt.id, tag);
   fill();
 });
 
-document.addEventListener("htmx:afterSwap", fill);
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  tags.set(detail.elt.id, detail.xhr.getResponseHeader("ETag"));
+  fill();
+});

@@ -1,0 +1,151 @@
+"""One alert an event: none from history, one for what happens, however often the page asks."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from mirror.links import Link
+from tests.mirrored import MirroredCluster, job, lively_run
+
+RUN = 358_791
+
+
+@pytest.fixture
+def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
+    """The page of a run in which a job has crashed and one is stuck already."""
+    lively_run(mirrored, RUN)
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("2 problems")
+    expect(page.locator(".link dd").first).to_contain_text("ago")
+    return page
+
+
+def after_three_answers(page: Page) -> None:
+    for _ in range(3):
+        with page.expect_response(lambda answer: "/live/run" in answer.url):
+            pass
+
+
+def test_it_is_silent_about_what_was_so_before(toasts: Page) -> None:
+    after_three_answers(toasts)
+    expect(toasts.locator("#toasts li")).to_have_count(0)
+    expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
+
+
+def test_it_tells_once_of_a_crash(toasts: Page, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    toast = toasts.locator("#toasts li")
+    expect(toast).to_have_count(1)
+    expect(toast).to_contain_text(f"newcomer crashed in run {RUN}")
+    expect(toasts).to_have_title(f"(1) Run {RUN} · production · DQM² Mirror")
+    assert "problem.svg" in (toasts.locator("#icon").get_attribute("href") or "")
+
+    mirrored.write(mirrored.filter_units[0], job(RUN, "another"))
+    expect(toasts.locator("[data-client=another]")).to_have_count(1)
+    after_three_answers(toasts)
+    expect(toast).to_have_count(1)
+
+    toasts.reload()
+    after_three_answers(toasts)
+    expect(toast).to_have_count(0)
+    toasts.click("[popovertarget=alerts]")
+    expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
+
+
+def test_it_is_silent_about_a_crash_of_long_ago(toasts: Page, mirrored: MirroredCluster) -> None:
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "newcomer", at=an_hour_ago, exit_code=-6),
+        clock_at=datetime.now(UTC),
+    )
+    expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
+    after_three_answers(toasts)
+    expect(toasts.locator("#toasts li")).to_have_count(0)
+
+
+def test_it_is_silent_about_a_run_that_the_reader_goes_to(toasts: Page, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "crashed", exit_code=-6))
+    toasts.click("#previous-run")
+    expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
+    after_three_answers(toasts)
+    expect(toasts.locator("#toasts li")).to_have_count(0)
+
+
+def test_it_tells_of_a_crash_in_a_run_that_begins(toasts: Page, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "newcomer", exit_code=-6))
+    expect(toasts.locator("#toasts li")).to_contain_text(f"newcomer crashed in run {RUN + 1}")
+
+
+def test_it_tells_of_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    silent = job(RUN, "silent", at=datetime.now(UTC) - timedelta(minutes=14))
+    mirrored.write(unit, silent, clock_at=datetime.now(UTC))
+    expect(toasts.locator("[data-client=silent]")).to_contain_text("running")
+    mirrored.write(unit, job(RUN, "another"), clock_at=datetime.now(UTC) + timedelta(minutes=2))
+    expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
+
+
+def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: MirroredCluster) -> None:
+    unit, now = mirrored.filter_units[0], datetime.now(UTC)
+    down = f"{mirrored.label(unit)} is down"
+    mirrored.beat()
+    mirrored.see(unit, now, down_because="connection refused")
+    toast = toasts.locator("#toasts li")
+    expect(toast).to_have_count(1)
+    expect(toast).to_contain_text(down)
+    mirrored.see(unit, now + timedelta(seconds=1))
+    expect(toasts.locator("[data-down]")).to_have_count(0)
+    mirrored.see(unit, now + timedelta(seconds=2), down_because="connection refused")
+    expect(toast).to_have_count(2)
+
+
+def test_it_tells_when_data_get_old(toasts: Page, mirrored: MirroredCluster) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    mirrored.beat(gateway=Link(long_ago, failing_since=long_ago, reason="timed out"))
+    expect(toasts.locator("#toasts li")).to_contain_text("DQM²'s gateway does not answer")
+
+
+def test_it_is_silent_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.beat(machines={unit: replace(Link(datetime.now(UTC)), behind=5000)})
+    expect(toasts.locator("[data-catching-up]")).to_be_visible()
+    mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
+    mirrored.beat()
+    expect(toasts.locator("[data-catching-up]")).to_have_count(0)
+    after_three_answers(toasts)
+    expect(toasts.locator("#toasts li")).to_have_count(0)
+
+
+def test_it_notifies_if_the_reader_wants_it(toasts: Page, mirrored: MirroredCluster) -> None:
+    toasts.context.grant_permissions(["notifications"])
+    toasts.evaluate(
+        """() => {
+            window.notified = [];
+            window.Notification = class extends EventTarget {
+                static permission = "granted";
+                static requestPermission = async () => "granted";
+                constructor(text) { super(); window.notified.push(text); }
+            };
+        }"""
+    )
+    toasts.click("[popovertarget=alerts]")
+    toasts.check("[data-way=notification]")
+    toasts.check("[data-way=sound]")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator("#toasts li")).to_have_count(1)
+    assert toasts.evaluate("window.notified") == [f"newcomer crashed in run {RUN}"]
+    toasts.reload()
+    assert toasts.locator("[data-way=notification]").is_checked()
+    assert toasts.locator("[data-way=sound]").is_checked()
+
+
+def test_it_does_not_claim_to_notify_where_the_browser_refuses(toasts: Page) -> None:
+    toasts.evaluate("Notification.requestPermission = async () => 'denied'")
+    toasts.click("[popovertarget=alerts]")
+    toasts.locator("[data-way=notification]").click()
+    expect(toasts.locator("#alert-refusal")).to_contain_text("does not let this page notify")
+    assert not toasts.locator("[data-way=notification]").is_checked()

@@ -1,0 +1,68 @@
+"""The live page works with the keyboard alone."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.mirrored import MirroredCluster, job, lively_run
+
+RUN = 358_791
+
+
+@pytest.fixture
+def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
+    """The live page of the second of two runs."""
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
+    lively_run(mirrored, RUN)
+    page.goto(url)
+    expect(page.locator(".link dd").first).to_contain_text("ago")
+    return page
+
+
+def test_it_goes_from_run_to_run(live: Page) -> None:
+    live.keyboard.press("[")
+    expect(live.locator(".run-number")).to_contain_text(str(RUN - 1))
+    live.keyboard.press("]")
+    expect(live.locator(".run-number")).to_contain_text(str(RUN))
+    expect(live.locator("#follow")).to_have_attribute("aria-checked", "false")
+    live.keyboard.press("n")
+    expect(live.locator("#follow")).to_have_attribute("aria-checked", "true")
+    live.keyboard.press("r")
+    live.keyboard.type(str(RUN - 1))
+    live.keyboard.press("Enter")
+    expect(live.locator(".run-number")).to_contain_text(str(RUN - 1))
+
+
+def test_it_filters_and_opens_a_job(live: Page) -> None:
+    live.keyboard.press("/")
+    live.keyboard.type("ecalgpu")
+    expect(live.locator("tbody:visible")).to_have_count(1)
+    live.keyboard.press("Escape")
+    expect(live.locator("#words")).not_to_be_focused()
+    live.focus("tbody:visible .opener")
+    live.keyboard.press("Enter")
+    expect(live.locator(".opened")).to_contain_text("SIGSEGV")
+    expect(live.locator("tbody:visible .opener")).to_be_focused()
+
+
+def test_it_explains_itself(live: Page) -> None:
+    live.keyboard.press("?")
+    expect(live.locator("#help")).to_be_visible()
+    expect(live.locator("#help")).to_contain_text("silent, and its machine has gone on to a newer run")
+    live.keyboard.press("Escape")
+    expect(live.locator("#help")).to_be_hidden()
+
+
+def test_it_copies_the_runs_state(live: Page) -> None:
+    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    live.keyboard.press("c")
+    expect(live.locator("#copy-state")).to_contain_text("copied")
+    copied = live.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(f"DQM² production run {RUN}, pp_run")
+    assert "crashed: ecalgpu on" in copied
+    assert "exit code -11 SIGSEGV" in copied
+
+
+def test_it_skips_to_the_content(live: Page) -> None:
+    live.reload()
+    live.keyboard.press("Tab")
+    expect(live.locator(".skip")).to_be_focused()
