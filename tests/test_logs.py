@@ -161,7 +161,11 @@ def test_it_survives_a_record_that_does_not_fit_its_words(logged: Logged) -> Non
     assert line.endswith(" ERROR logs unreadable logger=server error=TypeError")
 
 
-def test_it_writes_characters_that_no_file_can_hold(settings: Settings) -> None:
+def test_it_writes_characters_that_no_file_can_hold(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The test runner's own handlers would hand such a text on to where it can't go.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     logs.configure(settings, "tests", debug=False, redact=str)
     logging.getLogger("server").info("path=\udcff µ")
     unconfigure()
