@@ -72,9 +72,7 @@ class Visitor:
         """Takes the token from the page, as a script does."""
         page = self.get("/cr/")
         assert page.status_code == 200, page.text
-        found = re.search(r'<meta name="csrf-token" content="([0-9a-f]+)">', page.text)
-        assert found is not None
-        self.token = found[1]
+        self.token = token_in(page.text)
         return self
 
     def is_in(self) -> bool:
@@ -85,17 +83,27 @@ class Visitor:
         """A command by GET."""
         return self.get("/cr/exe", params={"what": what, **parameters})
 
-    def tell(self, what: str, *, headers: dict[str, str] | None = None, **parameters: object) -> Any:
+    def tell(self, what: str, **parameters: object) -> requests.Response:
         """A command by POST, with the session's token."""
-        return self.post(
-            "/cr/exe", {"what": what, **parameters}, headers={"X-CSRF-Token": self.token, **(headers or {})}
-        )
+        return self.tell_with({}, what, **parameters)
+
+    def tell_with(self, headers: dict[str, str], what: str, **parameters: object) -> requests.Response:
+        """The same, with more headers or others."""
+        form = {"what": what, **parameters}
+        return self.post("/cr/exe", form, headers={"X-CSRF-Token": self.token, **headers})
 
     def audit(self, **wanted: str) -> list[dict[str, str]]:
         """The audit, newest first."""
         answer = self.get("/cr/audit.csv", params=wanted)
         assert answer.status_code == 200, answer.text
         return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def token_in(page: str) -> str:
+    """The session's token, as a page has it."""
+    found = re.search(r'<meta name="csrf-token" content="([0-9a-f]+)">', page)
+    assert found is not None
+    return found[1]
 
 
 def commands_sent(simulator: Simulator) -> list[dict[str, str]]:

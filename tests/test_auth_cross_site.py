@@ -44,7 +44,7 @@ def test_it_refuses_a_post_without_the_session_s_token(
         "\xe9",
         "0" * 64,
     ):
-        answer = visitor.tell("restart_hltd", host=UNIT, headers={"X-CSRF-Token": token})
+        answer = visitor.tell_with({"X-CSRF-Token": token}, "restart_hltd", host=UNIT)
         assert answer.status_code == 403
     assert visitor.post("/cr/exe", {"what": "restart_hltd", "host": UNIT}).status_code == 403
     assert visitor.post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 403
@@ -63,7 +63,7 @@ def test_it_takes_the_token_from_no_cookie_and_no_address(visitor: Visitor, simu
 
 def test_it_refuses_what_began_on_another_site(visitor: Visitor, simulator: Simulator) -> None:
     for headers in ELSEWHERE:
-        assert visitor.tell("restart_hltd", host=UNIT, headers=headers).status_code == 403
+        assert visitor.tell_with(headers, "restart_hltd", host=UNIT).status_code == 403
         assert visitor.get("/cr/exe?what=get_dqm_machines", headers=headers).status_code == 403
         assert visitor.post("/cr/logout/", {"csrf_token": visitor.token}, headers=headers).status_code == 403
         assert Visitor(visitor.url).try_password(headers=headers).status_code == 403
@@ -74,10 +74,10 @@ def test_it_refuses_what_began_on_another_site(visitor: Visitor, simulator: Simu
 def test_it_takes_what_began_on_its_own_page_or_by_hand(visitor: Visitor) -> None:
     own = visitor.url
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": own}, {}):
-        assert visitor.tell("get_simulator_run_keys", headers=headers).status_code == 200
+        assert visitor.tell_with(headers, "get_simulator_run_keys").status_code == 200
     # Behind a front end that changes the host, the browser's own word counts.
     rewritten = {"Sec-Fetch-Site": "same-origin", "Origin": "https://cmsweb.cern.ch"}
-    assert visitor.tell("get_simulator_run_keys", headers=rewritten).status_code == 200
+    assert visitor.tell_with(rewritten, "get_simulator_run_keys").status_code == 200
 
 
 def test_it_takes_no_token_to_sign_out_but_its_own(visitor: Visitor, url: str) -> None:
@@ -88,12 +88,12 @@ def test_it_takes_no_token_to_sign_out_but_its_own(visitor: Visitor, url: str) -
 
 
 def test_it_changes_nothing_by_get(visitor: Visitor, simulator: Simulator) -> None:
-    changes: dict[str, dict[str, object]] = {
-        "start_playback_run": {"run_number": "run256936", "run_key": "pp_run", "number_of_ls": 10},
+    changes = {
+        "start_playback_run": {"run_number": "run256936", "run_key": "pp_run", "number_of_ls": "10"},
         "restart_hltd": {"host": UNIT},
         "restart_fff": {"host": UNIT},
-        "change_dqm_client": {"host": UNIT, "playback": 1, "client": "a_cfg.py", "state": 0},
-        "copy_production_runs": {"run_number": "run1", "number_of_ls": 10},
+        "change_dqm_client": {"host": UNIT, "playback": "1", "client": "a_cfg.py", "state": "0"},
+        "copy_production_runs": {"run_number": "run1", "number_of_ls": "10"},
     }
     for what, parameters in changes.items():
         answer = visitor.ask(what, **parameters)

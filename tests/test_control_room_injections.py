@@ -1,0 +1,149 @@
+"""Nothing but what it should be gets through to DQM², which would execute it."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from dqm2.commands import COMMANDS, Parameter
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Outcome
+from server import create_app
+from tests.control_room import (
+    OTHER_UNIT,
+    PASSWORD,
+    UNIT,
+    USER,
+    Visitor,
+    commands_sent,
+    playback_database,
+    served,
+    token_in,
+)
+from tests.injections import GOOD, injections
+
+PARAMETERS = [
+    (what, parameter) for what, command in COMMANDS.items() for parameter in sorted(command.parameters)
+]
+
+
+@pytest.fixture
+def visitor(simulated_settings: Settings) -> Iterator[Visitor]:
+    with served(simulated_settings) as url:
+        yield Visitor(url).sign_in()
+
+
+def good_parameters(what: str) -> dict[str, str]:
+    return {
+        parameter.value: good
+        if not (parameter is Parameter.HOST and COMMANDS[what].is_of_simulator)
+        else "dqmrubu-c2a06-03-01"
+        for parameter, good in GOOD.items()
+        if parameter in COMMANDS[what].parameters
+    }
+
+
+def refusals(settings: Settings) -> dict[str, int]:
+    """How many refusals of each command the audit has."""
+    audit = db.control_audit
+    refused = sa.select(audit.c.command, sa.func.count()).where(audit.c.outcome == Outcome.REFUSED)
+    engine = playback_database(settings)
+    with engine.connect() as connection:
+        counted = {row.command: row[1] for row in connection.execute(refused.group_by(audit.c.command))}
+    engine.dispose()
+    return counted
+
+
+def test_it_has_two_hundred_injections_and_more_for_each() -> None:
+    assert all(len(injections(parameter)) > 200 for parameter in Parameter)
+
+
+@pytest.mark.timeout(600)
+def test_it_lets_no_injection_through_any_parameter_of_any_command(
+    simulated_settings: Settings, simulator: Simulator
+) -> None:
+    client = create_app(simulated_settings).test_client()
+    client.post("/cr/login/", data={"username": USER, "password": PASSWORD})
+    headers = {"X-CSRF-Token": token_in(client.get("/cr/").text)}
+    given: Counter[str] = Counter()
+    for what, parameter in PARAMETERS:
+        for text in injections(parameter):
+            form = {"what": what, **good_parameters(what), parameter: text}
+            answer = client.post("/cr/exe", data=form, headers=headers)
+            assert answer.status_code == 400, (what, parameter, text)
+            assert answer.text.endswith("."), answer.text
+            given[what] += 1
+    assert commands_sent(simulator) == []
+    assert refusals(simulated_settings) == given
+
+
+def test_it_lets_none_through_over_the_wire_either(visitor: Visitor, simulator: Simulator) -> None:
+    for text in injections(Parameter.HOST)[::5]:
+        assert visitor.ask("get_hltd_logs", host=text).status_code == 400, text
+        assert visitor.tell("restart_hltd", host=text).status_code == 400, text
+    assert commands_sent(simulator) == []
+
+
+def test_it_takes_no_such_thing_for_a_command(visitor: Visitor, simulator: Simulator) -> None:
+    for text in injections(Parameter.RUN_KEY)[::5]:
+        assert visitor.tell(text, host=UNIT).status_code == 400, text
+    for what in ("get_dqm_machines ", "GET_DQM_MACHINES", "restart_hltd;", "exec", "__class__", ""):
+        assert visitor.tell(what).status_code == 400
+    assert commands_sent(simulator) == []
+
+
+def test_it_refuses_what_is_unknown_missing_or_repeated(visitor: Visitor, simulator: Simulator) -> None:
+    for what, command in COMMANDS.items():
+        good = list({"what": what, **good_parameters(what)}.items())
+        headers = {"X-CSRF-Token": visitor.token}
+        for name, value in good:
+            twice = visitor.post("/cr/exe", [*good, (name, value)], headers=headers)
+            assert twice.status_code == 400, (what, name)
+        for name, value in (("x", "1"), ("Host", UNIT), ("host[]", UNIT), ("csrf_token", visitor.token)):
+            assert visitor.post("/cr/exe", [*good, (name, value)], headers=headers).status_code == 400
+        for missing in command.required:
+            less = [pair for pair in good if pair[0] != missing]
+            assert visitor.post("/cr/exe", less, headers=headers).status_code == 400, (what, missing)
+    assert visitor.get("/cr/exe?what=get_hltd_logs&host=a&host=b").status_code == 400
+    assert commands_sent(simulator) == []
+
+
+def test_it_takes_parameters_from_a_form_alone(visitor: Visitor, simulator: Simulator) -> None:
+    form = {"what": "restart_hltd", "host": UNIT}
+    headers = {"X-CSRF-Token": visitor.token}
+    assert visitor.post(f"/cr/exe?host={OTHER_UNIT}", form, headers=headers).status_code == 400
+    assert visitor.post("/cr/exe?what=restart_hltd", {"host": UNIT}, headers=headers).status_code == 400
+    assert visitor.post("/cr/exe", headers=headers, json=form).status_code == 415
+    assert visitor.post("/cr/exe", headers=headers, files={"what": "restart_hltd"}).status_code == 415
+    assert visitor.post(
+        "/cr/exe", b"what=restart_hltd&host=" + b"a" * 70_000, headers=headers
+    ).status_code in (
+        413,
+        415,
+    )
+    assert commands_sent(simulator) == []
+
+
+def test_it_checks_clients_and_runs_by_dqm2_s_own_lists(visitor: Visitor, simulator: Simulator) -> None:
+    client = visitor.tell(
+        "change_dqm_client", host=UNIT, playback=1, client="evil_dqm_sourceclient-live_cfg.py", state=0
+    )
+    assert (client.status_code, client.text) == (400, "client is none of that machine's.")
+    run = visitor.tell("start_playback_run", run_number="run999999")
+    assert (run.status_code, run.text) == (400, "run_number is no run of the simulator's.")
+    assert [command["what"] for command in commands_sent(simulator)] == [
+        "get_dqm_clients",
+        "get_simulator_runs",
+    ]
+
+
+def test_it_sends_simulator_commands_to_the_playback_cluster_alone(
+    visitor: Visitor, simulator: Simulator
+) -> None:
+    for what in ("get_simulator_config", "get_simulator_runs", "start_playback_run"):
+        parameters = {**good_parameters(what), "host": "dqmrubu-c2a06-01-01"}
+        assert visitor.tell(what, **parameters).status_code == 400
+    assert commands_sent(simulator) == []

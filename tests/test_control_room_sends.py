@@ -1,0 +1,196 @@
+"""A control command is sent once, over a connection of its own; each error says what may have happened."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from dqm2 import command_answers
+from dqm2.command_answers import Logs
+from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
+from dqm2.relay import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
+from dqm2.simulator import AskKind, FaultKind, Simulator
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.control_room import UNIT, commands_sent
+from tests.mirroring import until
+
+MACHINES = [("what", "get_dqm_machines"), ("kind", "playback")]
+RESTART = [("what", "restart_hltd"), ("host", UNIT)]
+LOGS = [("what", "get_fff_logs"), ("host", UNIT)]
+PATIENT = Bounds(20, 1_000_000)
+
+
+@pytest.fixture
+def relay(simulated_settings: Settings) -> CommandRelay:
+    return CommandRelay(simulated_settings)
+
+
+@pytest.fixture
+def hanging(simulator: Simulator) -> Iterator[Simulator]:
+    """A simulator that does not answer until it is told to end."""
+    simulator.faults.add(FaultKind.SILENCE, 60, ask=AskKind.CONTROL)
+    yield simulator
+    simulator.stop()
+
+
+def refusal(relay: CommandRelay, bounds: Bounds = PATIENT) -> Dqm2Error:
+    with pytest.raises(Dqm2Error) as caught:
+        relay.send(RESTART, bounds)
+    return caught.value
+
+
+def test_it_brings_back_what_was_answered(relay: CommandRelay, simulator: Simulator) -> None:
+    answer = relay.send(MACHINES, PATIENT)
+    assert json.loads(answer.body) == [f"{name}.cms" for name in simulator.site.clusters[Cluster.PLAYBACK]]
+    assert not answer.lacks_head
+    assert not answer.lacks_end
+
+
+def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator: Simulator) -> None:
+    ready = replace(
+        settings,
+        cmsweb_ca_path=simulator.ca_path,
+        server_grid_cert_path=simulator.client_cert_path,
+        server_grid_key_path=simulator.client_key_path,
+    )
+    assert isinstance(refusal(CommandRelay(ready)), NotSent)
+    nowhere = replace(ready, cmsweb_frontend_proxy_url="https://nowhere.invalid/dqm")
+    assert isinstance(refusal(CommandRelay(nowhere)), NotSent)
+
+
+def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
+    simulated_settings: Settings, simulator: Simulator
+) -> None:
+    without = replace(simulated_settings, server_grid_cert_path=simulator.ca_path.with_name("none.pem"))
+    assert isinstance(refusal(CommandRelay(without)), NotSent)
+    usual = replace(simulated_settings, cmsweb_ca_path=True)
+    assert isinstance(refusal(CommandRelay(usual)), NotSent)
+    simulator.present_certificate(expired=True)
+    assert isinstance(refusal(CommandRelay(simulated_settings)), NotSent)
+    assert commands_sent(simulator) == []
+
+
+def test_it_verifies_nobody_where_the_settings_say_so(
+    simulated_settings: Settings, simulator: Simulator
+) -> None:
+    simulator.present_certificate(expired=True)
+    relay = CommandRelay(replace(simulated_settings, cmsweb_ca_path=False))
+    assert relay.send(MACHINES, PATIENT).body
+
+
+def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
+    relay: CommandRelay, simulator: Simulator
+) -> None:
+    simulator.faults.add(FaultKind.REFUSED, requests=1)
+    assert isinstance(refusal(relay), NotSent)
+    assert commands_sent(simulator) == []
+    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL)
+    assert isinstance(refusal(relay), Unanswered)
+    assert len(commands_sent(simulator)) == 1
+
+
+def test_it_tells_a_certificate_that_is_not_accepted(relay: CommandRelay, simulator: Simulator) -> None:
+    simulator.authority.renew_client(valid_for=-timedelta(days=1))
+    assert isinstance(refusal(relay), Dqm2Refused)
+    assert commands_sent(simulator) == []
+    simulator.authority.renew_client()
+    assert relay.send(MACHINES, PATIENT).body
+
+
+def test_it_tells_a_secret_that_is_not_accepted(simulated_settings: Settings, simulator: Simulator) -> None:
+    wrong = CommandRelay(replace(simulated_settings, dqm_fff_secret="wrong"))
+    error = refusal(wrong)
+    assert isinstance(error, Dqm2Refused)
+    assert "DQM_FFF_SECRET" in str(error)
+    assert [request.status for request in simulator.requests] == [303]
+
+
+def test_it_tells_a_failure_of_dqm2(relay: CommandRelay, simulator: Simulator) -> None:
+    simulator.faults.add(FaultKind.ERROR_PAGE, ask=AskKind.CONTROL)
+    assert isinstance(refusal(relay), Dqm2Failed)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.TRUNCATED, FaultKind.SILENCE])
+def test_it_sends_once_whatever_becomes_of_it(
+    relay: CommandRelay, simulator: Simulator, kind: FaultKind
+) -> None:
+    simulator.faults.add(kind, 0.5 if kind is FaultKind.SILENCE else 0, ask=AskKind.CONTROL)
+    bounds = replace(PATIENT, timeout_s=0.2) if kind is FaultKind.SILENCE else PATIENT
+    if kind is FaultKind.TRUNCATED:
+        assert relay.send(RESTART, bounds).body != b"Ok"
+    else:
+        assert isinstance(refusal(relay, bounds), Unanswered)
+    until(lambda: simulator.requests)
+    assert len(commands_sent(simulator)) == 1
+
+
+def test_it_sends_once_over_a_connection_that_dies(relay: CommandRelay, simulator: Simulator) -> None:
+    seen = threading.Event()
+
+    def cut(_request: object) -> None:
+        if seen.is_set():
+            return
+        seen.set()
+        simulator.cut_connections()
+
+    simulator.on_request = cut
+    assert isinstance(refusal(relay), Unanswered)
+    until(lambda: simulator.requests)
+    assert len(commands_sent(simulator)) == 1
+
+
+def test_it_waits_no_longer_than_it_may(relay: CommandRelay, hanging: Simulator) -> None:
+    assert hanging.faults.active()
+    error = refusal(relay, replace(PATIENT, timeout_s=1))
+    assert isinstance(error, Unanswered)
+    assert str(error) == "no whole answer within 1 s"
+
+
+def test_it_takes_no_more_than_it_may(relay: CommandRelay) -> None:
+    with pytest.raises(Unanswered, match="longer than 1000 bytes"):
+        relay.send(LOGS, Bounds(20, 1000))
+
+
+def test_it_keeps_the_end_of_a_long_log(relay: CommandRelay) -> None:
+    whole = command_answers.read("get_fff_logs", relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True)))
+    cut = command_answers.read("get_fff_logs", relay.send(LOGS, Bounds(20, 5_000, takes_part=True)))
+    assert isinstance(whole, Logs)
+    assert isinstance(cut, Logs)
+    [text], [end] = [file.text for file in whole.files], [file.text for file in cut.files]
+    assert (whole.lacks_head, cut.lacks_head, cut.lacks_end) == (False, True, False)
+    assert 1000 < len(end) < 5_000
+    # The service's start is what both end in; the lines before are written anew each time.
+    assert end.splitlines()[-1] == text.splitlines()[-1]
+
+
+def test_it_keeps_what_came_of_a_slow_log(relay: CommandRelay, simulator: Simulator) -> None:
+    simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
+    raw = relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True))
+    assert raw.lacks_end
+    logs = command_answers.read("get_fff_logs", raw)
+    assert isinstance(logs, Logs)
+    assert logs.lacks_end
+    assert 2000 < len(logs.files[0].text) <= 3000
+
+
+@pytest.mark.parametrize("lacks_head", [False, True])
+def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, lacks_head: bool) -> None:
+    texts = ['first line\nsecond \\ line\n\ttab "quoted" \u00e9\u20ac \\n no break\n', "another\nfile\n", ""]
+    whole = json.dumps(texts).encode()
+    for end in range(2, len(whole)):
+        body = whole[:end]
+        if lacks_head:
+            body = body[15:]
+        raw = RawAnswer(body, lacks_head=lacks_head, lacks_end=True)
+        try:
+            logs = command_answers.read("get_fff_logs", raw)
+        except Dqm2Garbled:
+            assert lacks_head
+            continue
+        assert isinstance(logs, Logs)
+        for mended in logs.files:
+            assert any(mended.text in text for text in texts)
