@@ -314,6 +314,20 @@ def test_it_forgets_the_documents_of_old_runs(tmp_path: Path) -> None:
     assert len({document["run"] for document in documents(simulator)}) == 100
 
 
+def test_it_takes_up_the_runs_where_another_left_them(tmp_path: Path) -> None:
+    first = Simulator(tmp_path, history=7, now=NOW, clients=["beam"])
+    second = Simulator(
+        tmp_path, history=5, now=NOW, clients=["beam"], resume_after={Cluster.PRODUCTION: runs(first)[-1]}
+    )
+    assert runs(second) == runs(first)[-5:]
+    assert second.world.next_run("production").number == first.world.next_run("production").number
+
+
+def runs(simulator: Simulator) -> list[int]:
+    """The runs that there are jobs of, in their order."""
+    return sorted({document["run"] for document in documents(simulator)})
+
+
 def test_it_goes_on_by_itself_when_it_is_live(tmp_path: Path) -> None:
     told = threading.Event()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from dqm2.simulator.clients import CLIENTS
 from dqm2.simulator.control import Mode
 from dqm2.simulator.simulator import GATEWAY, PLAYBACK, PRODUCTION, RUN_LENGTH, SECRET, Simulator
+from mirror.records import Cluster
 
 log = logging.getLogger("dqm2.simulator")
 
@@ -61,6 +62,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         speed=options.speed,
         live=not options.still,
         run_length=tuple(options.run_length),
+        resume_after=dict(zip(Cluster, options.resume_after, strict=True)),
         secret=_secret(options.secret_file),
         mode=options.mode,
         production=options.production,
@@ -84,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=_positive, default=1.0, help="times as fast as data taking")
     add("--history", type=int, default=25, help="finished runs a cluster")
     add("--run-length", type=int, nargs=2, default=RUN_LENGTH, metavar=("LEAST", "MOST"), help="lumisections")
+    add(
+        "--resume-after", type=int, nargs=2, default=(0, 0), metavar=tuple(Cluster), help="runs that are over"
+    )
     add("--clients", type=_list, default=None, help=f"names by commas; {len(CLIENTS)} by default")
     add("--still", action="store_true", help="nothing moves unless it is told to")
     add("--mode", choices=list(Mode), default=Mode.ANNOUNCED, help="how control commands are answered")

@@ -1,6 +1,7 @@
 """Plans of runs and of their jobs, drawn from a seed: a run's name and length, and which jobs fail."""
 
 import random
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,13 @@ class Planner:
         # A cluster of a single machine does everything on it.
         self._filter_units = tuple(machines[1:]) or (machines[0],)
 
+    def resume(self, after: int, *, past: int) -> None:
+        """Goes on as if run `after` were over: the next `past` runs lead up to it, the one behind is new."""
+        numbers = deque([self._next_number], maxlen=past + 1)
+        while numbers[-1] <= after:
+            numbers.append(self._following(numbers[-1]))
+        self._next_number = numbers[0]
+
     def clients_of(self, host: str) -> list[Client]:
         """The clients that a machine runs; none on a builder unit that has filter units."""
         return [client for client in self._clients if self._host_of(client) == host]
@@ -80,8 +88,8 @@ class Planner:
     ) -> Run:
         """The next run; in the playback cluster as the simulator's configuration says."""
         number = self._next_number
+        self._next_number = self._following(number)
         rng = self._rng("run", number)
-        self._next_number += 1 if self.cluster is Cluster.PLAYBACK else rng.randint(1, 4)
         [release] = rng.choices(_RELEASES, _RELEASE_WEIGHTS)
         run = Run(
             self.cluster,
@@ -128,6 +136,12 @@ class Planner:
         pid = self._rng("later", self._later_jobs).choice(_PIDS)
         lumisection = max(1, run.lumisection(at))
         return Job(run, client, self._host_of(client), pid, at, first_lumisection=lumisection)
+
+    def _following(self, number: int) -> int:
+        """The number of the run after a run; in production not every run is one with DQM."""
+        if self.cluster is Cluster.PLAYBACK:
+            return number + 1
+        return number + self._rng("following", number).randint(1, 4)
 
     def _host_of(self, client: Client) -> str:
         return self._filter_units[self._clients.index(client) % len(self._filter_units)]

@@ -36,7 +36,8 @@ class Simulator:
     `folder` keeps the certificates. Port 0 is any free one; a stopped simulator starts again on the port
     that it had, with the documents that it has. `history`: finished runs a cluster; `clients`: those that
     run, by name or tag, `None` for all; `live`: runs go on in real time, `speed` times as fast as data
-    taking; otherwise nothing moves unless `world` is told to, from the time `now` on.
+    taking; otherwise nothing moves unless `world` is told to, from the time `now` on. `resume_after`: the
+    run of a cluster that `history` ends with, as when another simulator has got so far.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Simulator:
         speed: float = 1.0,
         live: bool = False,
         run_length: tuple[int, int] = RUN_LENGTH,
+        resume_after: Mapping[Cluster, int] | None = None,
         now: float | None = None,
         secret: str = SECRET,
         production: Sequence[str] = PRODUCTION,
@@ -72,6 +74,7 @@ class Simulator:
             speed=speed,
             live=live,
             run_length=run_length,
+            resume_after=resume_after or {},
             now=now,
         )
         self.faults = Faults()

@@ -6,7 +6,7 @@ With `live` a thread lets it go on with the wall clock. Otherwise its clock stan
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from dqm2.simulator.agenda import Agenda
@@ -42,6 +42,7 @@ class World:
         speed: float,
         live: bool,
         run_length: tuple[int, int],
+        resume_after: Mapping[Cluster, int],
         now: float | None,
     ) -> None:
         self.sensitive = Sensitive(seed)
@@ -57,6 +58,8 @@ class World:
         planners = [
             Planner(cluster, names, own_clients, seed, run_length) for cluster, names in site.clusters.items()
         ]
+        for planner in planners:
+            planner.resume(resume_after.get(planner.cluster, 0), past=history)
         self.switches = Switches(_configurations(planners))
         self._lives = {
             planner.cluster: ClusterLife(
