@@ -9,18 +9,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
+import db
 import dqmsquare_cfg
 import front_end
 from demo import options, private_folder
-from demo.options import HOST, POSTGRES_PORT, SERVER_PORT, Options, OptionsError
+from demo.options import HOST, POSTGRES_PORT, Options, OptionsError
 from demo.postgres import EmbeddedPostgres
 from demo.private_folder import FolderError
 from demo.programs import CONTROL_ROOM_USER, PAST_RUNS, Programs
+from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from processes.stop_signals import StopRequested, StopSignals
 from processes.supervision import Process, ProcessError, Processes, wait_until, watch
@@ -66,25 +69,36 @@ def run(chosen: Options, signals: StopSignals) -> NoReturn:
     )
     with postgres, Processes(stop_within_s=_STOP_WITHIN_S) as processes:
         programs = Programs(_CLONE, chosen, postgres, os.environ)
-        create_databases(postgres, programs)
-        start(processes, programs, chosen, signals, postgres.process)
-        say_where(chosen, programs, time.monotonic() - started_at)
+        newest_runs = prepare_databases(postgres, programs)
+        start(processes, programs, newest_runs, signals, postgres.process)
+        say_where(programs, time.monotonic() - started_at)
         watch([postgres.process, *processes], signals)
 
 
-def create_databases(postgres: EmbeddedPostgres, programs: Programs) -> None:
-    """The clusters' databases by the names that the settings have for them; the grabbers fill them."""
+def prepare_databases(postgres: EmbeddedPostgres, programs: Programs) -> dict[Cluster, int]:
+    """Makes the clusters' databases, up to date; returns the newest run that each knows, 0 for none."""
     settings = dqmsquare_cfg.load(programs.environment)
+    newest_runs = {}
     for cluster in Cluster:
         postgres.create_database(settings.database(cluster))
+        database = db.engine(settings, cluster, "demo")
+        db.migrate(database)
+        reader = MirrorReader(database, timedelta(seconds=settings.stuck_after_s))
+        newest_runs[cluster] = reader.run_span().highest or 0
+        database.dispose()
+    return newest_runs
 
 
 def start(
-    processes: Processes, programs: Programs, chosen: Options, signals: StopSignals, postgres: Process
+    processes: Processes,
+    programs: Programs,
+    newest_runs: Mapping[Cluster, int],
+    signals: StopSignals,
+    postgres: Process,
 ) -> None:
-    """Starts the mirror's processes and what they mirror; returns when the page shows both clusters."""
-    say(f"simulated DQM² at {programs.dqm2_url}, its time {chosen.speed} times as fast")
-    simulator = processes.start(programs.simulator())
+    """Starts the mirror's processes and what they mirror; returns when the page shows what is new."""
+    say(f"simulated DQM² at {programs.dqm2_url}, its time {programs.speed} times as fast")
+    simulator = processes.start(programs.simulator(newest_runs))
     wait_until(
         lambda: programs.dqm2_url in "\n".join(simulator.last_lines()),
         simulator,
@@ -97,9 +111,8 @@ def start(
         processes.start(programs.grabber(cluster))
     say("web server")
     server = processes.start(programs.server())
-    port = chosen.ports[SERVER_PORT]
     wait_until(
-        lambda: answer(port, "/readyz") is not None,
+        lambda: answer(programs.server_port, "/readyz") is not None,
         server,
         signals,
         within_s=_READY_WITHIN_S,
@@ -107,7 +120,7 @@ def start(
     )
     say(f"{PAST_RUNS} runs of each cluster are mirrored, and one that goes on")
     wait_until(
-        lambda: all(shows_a_run_that_goes_on(port, cluster) for cluster in Cluster),
+        lambda: all(shows_a_new_run(programs.server_port, *known) for known in newest_runs.items()),
         server,
         signals,
         within_s=_FILLED_WITHIN_S,
@@ -115,11 +128,11 @@ def start(
     )
 
 
-def shows_a_run_that_goes_on(port: int, cluster: Cluster) -> bool:
-    """Whether the newest run of a cluster that the web server knows has jobs without an exit code."""
+def shows_a_new_run(port: int, cluster: Cluster, known: int) -> bool:
+    """Whether the web server has a run of a cluster that was not `known` and goes on: jobs of it run."""
     info = answer(port, f"/api?what=get_info&db={cluster}")
-    newest = info and json.loads(info)[1]
-    if newest is None:
+    newest = json.loads(info)[1] if info else None
+    if newest is None or newest <= known:
         return False
     run = answer(port, f"/api?what=get_run&db={cluster}&run={newest}")
     return run is not None and any(job[_EXIT_CODE] is None for job in json.loads(run)[1][1])
@@ -137,9 +150,9 @@ def answer(port: int, path: str) -> bytes | None:
     return body if response.status == http.HTTPStatus.OK else None
 
 
-def say_where(chosen: Options, programs: Programs, seconds: float) -> None:
+def say_where(programs: Programs, seconds: float) -> None:
     """The last lines: where to look, and how to enter the Control Room."""
-    page = f"http://{HOST}:{chosen.ports[SERVER_PORT]}/"
+    page = f"http://{HOST}:{programs.server_port}/"
     say(f"ready after {seconds:.0f} s; Ctrl-C ends it")
     say("")
     say(f"  The mirror    {page}")

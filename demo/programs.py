@@ -21,7 +21,7 @@ _KEPT = ("PATH", "HOME", "LANG")
 # The shortest that the settings accept: jobs that hang are seen to be stuck while one watches.
 _STUCK_AFTER_S = 60
 _STATUS_EVERY_S = 30
-# The same history at each start: its documents are those that were mirrored already.
+# The same runs at each start: their documents are those that were mirrored already.
 _SEED = 1
 
 
@@ -47,8 +47,18 @@ class Programs:
         """The way in to the simulated DQM²."""
         return f"https://{HOST}:{self._options.ports[SIMULATOR_PORT]}{BASE_PATH}"
 
-    def simulator(self) -> Program:
-        """The simulated DQM², both clusters behind their gateway."""
+    @property
+    def server_port(self) -> int:
+        """The web server's port."""
+        return self._options.ports[SERVER_PORT]
+
+    @property
+    def speed(self) -> int:
+        """How much faster than at P5 the simulated time goes by."""
+        return self._options.speed
+
+    def simulator(self, newest_runs: Mapping[Cluster, int]) -> Program:
+        """The simulated DQM², both clusters behind their gateway; its runs go on after those known."""
         options = {
             "--port": self._options.ports[SIMULATOR_PORT],
             "--folder": self._folder / "simulator",
@@ -58,6 +68,7 @@ class Programs:
             "--history": PAST_RUNS,
         }
         words = [str(word) for option in options.items() for word in option]
+        words += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
         return self._program("simulated DQM²", "simulator", ["-m", "dqm2.simulator", *words])
 
     def grabber(self, cluster: Cluster) -> Program:
