@@ -1,0 +1,216 @@
+"""Trouble with the database: nothing is lost, the state is told, and it passes by itself."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+
+import pytest
+
+import db
+from demo.postgres import EmbeddedPostgres
+from dqm2.simulator import FaultKind, Simulator, job_document
+from dqmsquare_cfg import Settings, load
+from mirror.records import Cluster
+from tests.mirroring import (
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    differences,
+    grabber_process,
+    grabbing,
+    links,
+    mirror_once,
+    rows,
+    runs,
+    told,
+    until,
+)
+
+
+class Production:
+    """The production cluster's database, as somebody with every right meets it."""
+
+    def __init__(self, postgres: EmbeddedPostgres, name: str) -> None:
+        self.postgres = postgres
+        self.name = name
+
+    def execute(self, statement: str) -> None:
+        """Executes a statement."""
+        with closing(self.postgres.connect(self.name)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    def fail_at_jobs(self, sqlstate: str, of: str = "true") -> None:
+        """Lets every write of a job fail with a state, or of those jobs only that a condition is true of."""
+        self.execute(
+            f"""
+            CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF {of} THEN RAISE EXCEPTION 'as it was told to' USING ERRCODE = '{sqlstate}'; END IF;
+                RETURN new;
+            END $$;
+            CREATE OR REPLACE TRIGGER fail BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION fail();
+            """
+        )
+
+    def recover(self) -> None:
+        """Lets jobs be written again."""
+        self.execute("DROP TRIGGER fail ON jobs")
+
+    def cut_connections(self) -> None:
+        """Ends every connection of the grabbers."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'dqmsquare-mirror grabber%'"
+        )
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Holds a table for itself alone."""
+        with closing(self.postgres.connect(self.name)) as connection, connection.cursor() as cursor:
+            cursor.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> Production:
+    """The database under test."""
+    return Production(postgres, databases[Cluster.PRODUCTION])
+
+
+@pytest.fixture
+def brisk_settings(simulated_environment: dict[str, str]) -> Settings:
+    """Settings of a grabber that polls ten times a second, so that its pauses are short."""
+    return load({**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"})
+
+
+def test_it_goes_on_after_the_database_was_stopped(
+    simulator: Simulator, brisk_settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with grabbing(brisk_settings):
+        until(lambda: runs(brisk_settings) == {1})
+        postgres.stop()
+        simulator.machine(FILTER_UNIT).upload(job_document(run=2))
+        postgres.start()
+        until(lambda: runs(brisk_settings) == {1, 2})
+
+
+def test_it_waits_for_a_database_that_is_not_there_yet(
+    simulator: Simulator, simulated_environment: dict[str, str], postgres: EmbeddedPostgres
+) -> None:
+    settings = load(simulated_environment)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    postgres.stop()
+    with grabber_process(simulated_environment, "production") as grabber:
+        told(grabber, "failed database")
+        postgres.start()
+        until(lambda: runs(settings) == {1})
+
+
+def test_it_loses_and_repeats_nothing_when_its_connections_are_cut(
+    simulator: Simulator, brisk_settings: Settings, database: Production
+) -> None:
+    simulator.fill(FILTER_UNIT, 900, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.2)
+    with grabbing(brisk_settings):
+        for count in (1, 400):
+            until(lambda count=count: len(rows(brisk_settings, db.jobs)) >= count)  # type: ignore[misc]
+            database.cut_connections()
+        simulator.faults.clear()
+        until(lambda: len(rows(brisk_settings, db.jobs)) == 900)
+    assert differences(brisk_settings, simulator) == []
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "25006", "XX000"])
+def test_it_goes_on_once_statements_no_longer_fail(
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    brisk_settings: Settings,
+    database: Production,
+    sqlstate: str,
+) -> None:
+    """A disk that is full, a database that is read-only, trouble inside."""
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    database.fail_at_jobs(sqlstate)
+    with grabber_process(
+        {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}, "production"
+    ) as grabber:
+        assert "as it was told to" in told(grabber, "failed database")
+        assert runs(brisk_settings) == set()
+        assert "dqmfu-c2b03-.." not in worked(brisk_settings)
+        database.recover()
+        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: "dqmfu-c2b03-.." in worked(brisk_settings))
+
+
+def worked(settings: Settings) -> set[str]:
+    """The machines that were mirrored, as pages are told."""
+    return {machine for machine, link in links(settings).items() if link.worked_at is not None}
+
+
+def test_it_mirrors_the_others_while_the_database_fails_at_one_machine(
+    simulator: Simulator, brisk_settings: Settings, database: Production
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=2, host=OTHER_FILTER_UNIT))
+    database.fail_at_jobs("53100", of="new.run = 1")
+    with grabbing(brisk_settings):
+        until(lambda: runs(brisk_settings) == {2})
+        database.recover()
+        until(lambda: runs(brisk_settings) == {1, 2})
+
+
+@pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000"])
+def test_it_sets_aside_what_the_database_can_not_hold(
+    simulator: Simulator, simulated_settings: Settings, database: Production, sqlstate: str
+) -> None:
+    """A number out of range, a rule that is broken, a limit."""
+    for run in (1, 2, 3):
+        simulator.machine(FILTER_UNIT).upload(job_document(run=run))
+    database.fail_at_jobs(sqlstate, of="new.run = 2")
+    assert mirror_once(simulated_settings)
+    assert runs(simulated_settings) == {1, 3}
+    (aside,) = rows(simulated_settings, db.set_aside)
+    assert "the database refuses it" in aside["reason"]
+    database.recover()
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+
+
+def test_it_waits_for_a_lock_and_goes_on(
+    simulator: Simulator, brisk_settings: Settings, database: Production
+) -> None:
+    with grabbing(brisk_settings):
+        until(lambda: simulator.requests)
+        with database.locked("jobs"):
+            simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+            threading.Event().wait(2)
+        until(lambda: runs(brisk_settings) == {1})
+
+
+@pytest.mark.long
+def test_it_outlives_a_lock_that_is_held_for_a_minute(
+    simulator: Simulator, simulated_environment: dict[str, str], database: Production
+) -> None:
+    settings = load(simulated_environment)
+    with grabber_process(simulated_environment, "production") as grabber:
+        until(lambda: simulator.requests)
+        with database.locked("jobs"):
+            simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+            assert "timeout" in told(grabber, "failed database")
+            threading.Event().wait(30)
+        until(lambda: runs(settings) == {1})
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_time_while_the_database_hangs(
+    simulator: Simulator, simulated_environment: dict[str, str], database: Production, end: signal.Signals
+) -> None:
+    settings = load(simulated_environment)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with database.locked("job_details"), grabber_process(simulated_environment, "production") as grabber:
+        until(lambda: any(b"request_documents" in request.body for request in simulator.requests))
+        grabber.send_signal(end)
+        assert grabber.wait(timeout=5) == 0
+    assert mirror_once(settings)
+    assert differences(settings, simulator) == []
