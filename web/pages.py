@@ -3,9 +3,9 @@
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web import cluster_page, freshness, job_page, live, oms, shown, timeline
+from web import cluster_page, freshness, job_page, live, oms, shown, statistics_page, timeline
 
-_ROOMS = (live.room, freshness.room, job_page.room, cluster_page.room, timeline.room)
+_ROOMS = (live.room, freshness.room, job_page.room, cluster_page.room, timeline.room, statistics_page.room)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -77,6 +77,7 @@ def init_app(app: Flask) -> None:
         number=number,
         short=short,
         rate=rate,
+        seconds=seconds,
         size=size,
         kilobytes=kilobytes,
         duration=duration,
@@ -113,6 +114,11 @@ def rate(per_s: float | None) -> str:
     if per_s is None:
         return NOTHING
     return f"{per_s:.1f}" if 0 < per_s < 100 else number(round(per_s))
+
+
+def seconds(value: float | None) -> str:
+    """A length of time in seconds, of which tenths matter."""
+    return NOTHING if value is None else f"{value:.1f}"
 
 
 def size(value: float | None) -> str:

@@ -1,7 +1,5 @@
 // The job page's scripts, each for one thing.
 
-import "./ages.js";
-import "./parts.js";
+import "./every_page.js";
 import "./job_graphs.js";
 import "./log.js";
-import "./connection.js";

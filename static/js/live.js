@@ -1,12 +1,10 @@
 // The live page's scripts, each for one thing.
 
-import "./ages.js";
-import "./parts.js";
+import "./every_page.js";
 import "./address.js";
 import "./filter.js";
 import "./delivery_graphs.js";
 import "./job_graphs.js";
-import "./connection.js";
 import "./alerts.js";
 import "./copy_state.js";
 import "./shortcuts.js";

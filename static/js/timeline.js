@@ -1,6 +1,4 @@
-// The timeline's scripts: the parts' own, and what a cell tells on hover and on focus.
+// The timeline's scripts.
 
-import "./ages.js";
-import "./parts.js";
-import "./connection.js";
+import "./every_page.js";
 import "./timeline_cells.js";

@@ -1,0 +1,98 @@
+"""The statistics of a run, as DQM² itself makes them, on the page and as CSV."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from flask.testing import FlaskClient
+
+from dqmsquare_cfg import Settings
+from mirror.records import LUMISECTION_S, Stream
+from server import create_app
+from tests.mirrored import MirroredCluster, delivery, job
+
+RUN = 358_791
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[FlaskClient]:
+    with create_app(settings).test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def mirrored(settings: Settings) -> MirroredCluster:
+    """A run of two jobs, one of them crashed, and three streams, one of which nobody waits for."""
+    mirrored = MirroredCluster(settings)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "beam", at=START, exit_code=0, events_total=10, events_rate=2.5),
+        job(RUN, "csc", at=START, exit_code=-9, events_total=30, events_rate=1.5),
+    )
+    streams = (
+        stream("streamDQM", [2, 4]),
+        stream("streamDQM·2", [6, 8]),
+        stream("streamDQMCalibration", [500, 500]),
+    )
+    mirrored.write(mirrored.builder_unit, replace(delivery(RUN, START, 2), streams=streams))
+    return mirrored
+
+
+def stream(name: str, delays_s: list[int]) -> Stream:
+    times = [
+        round((START.timestamp() + ls * LUMISECTION_S + delay) * 1000)
+        for ls, delay in enumerate(delays_s, start=1)
+    ]
+    return Stream(name, [1, 2], times, times, [100, -1], [200, -1], [1000, -1])
+
+
+def lines(client: FlaskClient, query: str = "") -> list[dict[str, str]]:
+    answer = client.get(f"/statistics/runs.csv?{query}")
+    assert answer.mimetype == "text/csv"
+    return list(csv.DictReader(answer.text.splitlines()))
+
+
+def test_it_tells_a_run_in_numbers(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    assert mirrored
+    [line] = lines(client)
+    assert float(line.pop("delay_mean_s")) == pytest.approx(5)
+    assert float(line.pop("delay_deviation_s")) == pytest.approx(5**0.5)
+    assert line == {
+        "run": "358791",
+        "run_key": "pp_run",
+        "started_at": "2026-11-20T12:00:00Z",
+        "stopped_at": "2026-11-20T12:00:00Z",
+        "last_lumisection": "2",
+        "events_accepted": "300",
+        "size_bytes": "3000",
+        "jobs": "2",
+        "crashed": "1",
+        "most_events": "30",
+        "highest_rate": "2.5",
+    }
+    assert "358791" in client.get("/statistics/").text
+
+
+def test_it_leaves_empty_what_is_not_known(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key=None, lumisection=7))
+    newest, _ = lines(client)
+    assert newest["run"] == str(RUN + 1)
+    assert [newest[name] for name in ("run_key", "started_at", "delay_mean_s", "size_bytes")] == [""] * 4
+    assert newest["last_lumisection"] == "7"
+
+
+def test_it_tells_the_runs_that_are_asked_for(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"), job(RUN + 2, "beam", run_key="hi_run"))
+    assert [line["run"] for line in lines(client, f"from={RUN + 1}&to={RUN}")] == ["358792", "358791"]
+    assert [line["run"] for line in lines(client, "bad_only=1")] == ["358791"]
+    assert [line["run"] for line in lines(client, "run_key=hi_run")] == ["358793"]
+    assert client.get("/statistics/?from=x").status_code == 400
+    assert "No run of" in client.get("/statistics/?from=5&to=9").text
+
+
+def test_it_gives_no_spreadsheet_a_formula(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key="=1+1"))
+    assert lines(client, f"from={RUN + 1}&to={RUN + 1}")[0]["run_key"] == "'=1+1"

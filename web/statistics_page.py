@@ -1,0 +1,54 @@
+"""The statistics page `/statistics/`: one run in numbers, or a range of them as a table and as CSV."""
+
+from dataclasses import astuple, fields
+
+from flask import Blueprint, Response, render_template
+
+from mirror.findings import Run
+from mirror.reader import MirrorReader
+from mirror.records import Cluster
+from web import clusters, csv_files, freshness, queries, run_range
+from web.answers import conditional
+from web.run_statistics import RunStatistics, run_statistics
+from web.shown import iso
+
+room = Blueprint("statistics", __name__, url_prefix="/statistics")
+
+# A run's file delivery has to be unpacked for its statistics, so that the rows that come at once are few.
+_ROWS_AT_A_TIME = 25
+
+
+@room.get("/")
+def page() -> Response:
+    """The page with the newest runs of the range; older ones by a link."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    reader = clusters.reader(cluster)
+    asked = run_range.of_request(cluster, reader)
+    below = queries.integer("below", run_range.NOT_NUMBERS)
+    runs = reader.find_runs(asked.search, below=below, most=_ROWS_AT_A_TIME)
+    shown = {
+        "asked": asked,
+        "rows": [_of_run(reader, run) for run in runs],
+        "found": reader.count_runs(asked.search),
+        "go_on_below": runs[-1].run if len(runs) == _ROWS_AT_A_TIME else None,
+        **freshness.of_cluster(cluster),
+    }
+    return conditional(render_template("statistics/page.html", cluster=cluster, **shown))
+
+
+@room.get("/runs.csv")
+def csv_file() -> Response:
+    """The statistics of all runs of the range, a line each; times in UTC."""
+    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    reader = clusters.reader(cluster)
+    asked = run_range.of_request(cluster, reader)
+    lines = (_csv_line(_of_run(reader, run)) for run in run_range.all_runs(reader, asked))
+    return csv_files.download(f"{cluster}_runs.csv", [field.name for field in fields(RunStatistics)], lines)
+
+
+def _of_run(reader: MirrorReader, run: Run) -> RunStatistics:
+    return run_statistics(run, reader.delivery(run.run))
+
+
+def _csv_line(statistics: RunStatistics) -> list[object]:
+    return [iso(value) if hasattr(value, "tzinfo") else value for value in astuple(statistics)]
