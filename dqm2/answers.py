@@ -21,13 +21,17 @@ Document = Mapping[str, object]
 
 # What can be the name of a machine in an answer, where the text of an error may stand instead.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+UNREADABLE = ""
 # One text for the many headers of a type.
 _TYPES = {kind.value: kind.value for kind in DocumentType}
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A document as the machine announces it; `type` and `updated_at` can be missing."""
+    """A document as the machine announces it; `type` and `updated_at` can be missing.
+
+    A type that is no text is UNREADABLE: only the document itself can tell what it is.
+    """
 
     id: str
     revision: int
@@ -128,10 +132,10 @@ def _header(entry: object) -> Header | None:
     if not isinstance(entry, dict):
         return None
     document_id, revision, kind = entry.get("_id"), _whole(entry.get("_rev")), entry.get("type")
-    if not isinstance(document_id, str) or not document_id or revision is None:
+    if not isinstance(document_id, str) or revision is None:
         return None
     if not isinstance(kind, str | None):
-        return None
+        kind = UNREADABLE
     return Header(
         id=document_id,
         revision=revision,

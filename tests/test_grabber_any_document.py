@@ -1,0 +1,141 @@
+"""Whatever a document holds, it is mirrored or set aside with a reason, and the revision advances."""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import db
+from dqm2.identity import Identities
+from dqm2.simulator import (
+    Simulator,
+    diskspace_document,
+    files_document,
+    job_document,
+    playback_document,
+    stats_document,
+)
+from dqmsquare_cfg import Settings
+from mirror.records import DocumentType
+from tests.mirroring import FILTER_UNIT, mirror_once, rows
+
+Document = dict[str, Any]
+Path = tuple[str | int, ...]
+
+WHOLE = (
+    job_document(lumisections=3),
+    files_document(lumisections=3),
+    playback_document(),
+    stats_document(),
+    diskspace_document(),
+)
+# A batch of the grabber, and then some.
+AT_ONCE = 50
+_numbers = itertools.count()
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**31, 2**63, -(2**63) - 1, 10**400, "1e999", "٣", "NaN", "-1", "0x10", ""])
+    | st.floats()
+    | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths(value: Any, before: Path = ()) -> Iterator[Path]:
+    """Every place in a document, from the outside in."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, below in inner:
+        yield (*before, key)
+        yield from paths(below, (*before, key))
+
+
+def change(document: Any, path: Path, value: Any) -> None:
+    """Puts a value in a place of a document, unless an earlier change took the place away."""
+    *to, last = path
+    for key in to:
+        try:
+            document = document[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(document, dict) or (isinstance(document, list) and isinstance(last, int)):
+        try:
+            document[last] = value
+        except IndexError:
+            return
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """A document of the protocol with up to four places that hold something else, under an id of its own."""
+    document = copy.deepcopy(draw(st.sampled_from(WHOLE)))
+    places = st.sampled_from(list(paths(document)))
+    for path, value in draw(st.lists(st.tuples(places, anything), max_size=4)):
+        change(document, path, value)
+    return {**document, "_id": f"{next(_numbers)} {draw(st.text(st.characters(), max_size=20))}"}
+
+
+def check(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> None:
+    """Uploads documents and mirrors them: each must be found."""
+    machine = simulator.machine(FILTER_UNIT)
+    for document in uploaded:
+        machine.upload(document)
+    assert mirror_once(mirror)
+    (position,) = (row["revision"] for row in rows(mirror, db.machines) if row["revision"])
+    assert position == machine.highest_revision
+    kept = {row["identity"] for table in db.DOCUMENT_TABLES for row in rows(mirror, table)}
+    identities = Identities(mirror.mirror_secret)
+    lost = [
+        document
+        for document in uploaded
+        if is_of_a_mirrored_type(document)
+        and identities.of_document(FILTER_UNIT, document["_id"]) not in kept
+    ]
+    assert lost == []
+
+
+def is_of_a_mirrored_type(document: Document) -> bool:
+    """Whether a document is one to be mirrored, as far as that can be told."""
+    kind = document.get("type")
+    return kind is not None and (not isinstance(kind, str) or kind in set(DocumentType))
+
+
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+@given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
+def test_it_mirrors_any_document_or_sets_it_aside(
+    simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]
+) -> None:
+    check(simulator, simulated_settings, uploaded)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
+@given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
+def test_it_mirrors_any_of_ten_thousand_documents_or_sets_it_aside(
+    simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]
+) -> None:
+    check(simulator, simulated_settings, uploaded)

@@ -1,0 +1,92 @@
+"""Ended at any moment, it goes on where it was: nothing is missing, nothing is there twice."""
+
+import random
+import signal
+import threading
+
+import pytest
+
+import db
+from dqm2.simulator import FaultKind, Simulator
+from dqmsquare_cfg import Settings
+from tests.mirroring import (
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    differences,
+    grabber_process,
+    mirror_once,
+    rows,
+    told,
+)
+
+DOCUMENTS = 1500
+
+
+def end_at_random(
+    simulator: Simulator,
+    environment: dict[str, str],
+    settings: Settings,
+    *,
+    times: int,
+    by: signal.Signals,
+) -> None:
+    """Starts a grabber so often and ends it at a random moment of its start or of its catch-up.
+
+    Once it has caught up, its machine is reset and begins anew with the same documents.
+    """
+    dice = random.Random(times)
+    simulator.faults.add(FaultKind.LATENCY, 0.1)
+    for _ in range(times):
+        if len(rows(settings, db.jobs)) == DOCUMENTS and revision(settings) == DOCUMENTS:
+            machine = simulator.machine(FILTER_UNIT)
+            documents = list(machine.documents().values())
+            machine.reset()
+            for document in reversed(documents):
+                machine.upload(document)
+        with grabber_process(environment, "production") as grabber:
+            if by is not signal.SIGKILL:
+                told(grabber, "took cluster")
+            threading.Event().wait(dice.uniform(0, 3))
+            grabber.send_signal(by)
+            status = grabber.wait(timeout=5)
+        assert status == (-by if by is signal.SIGKILL else 0)
+    simulator.faults.clear()
+
+
+def revision(settings: Settings) -> int:
+    """The highest revision that a machine is mirrored up to."""
+    return max((machine["revision"] or 0 for machine in rows(settings, db.machines)), default=0)
+
+
+def fill(simulator: Simulator) -> None:
+    """Gives two machines something to be mirrored."""
+    simulator.fill(FILTER_UNIT, DOCUMENTS, small=True)
+    simulator.fill(OTHER_FILTER_UNIT, 10)
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_it_loses_and_repeats_nothing_when_it_is_ended_at_random_moments(
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    by: signal.Signals,
+) -> None:
+    fill(simulator)
+    end_at_random(simulator, simulated_environment, simulated_settings, times=3, by=by)
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_it_loses_and_repeats_nothing_when_it_is_ended_at_a_hundred_random_moments(
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    by: signal.Signals,
+) -> None:
+    fill(simulator)
+    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by)
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
