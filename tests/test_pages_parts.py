@@ -106,7 +106,7 @@ def test_it_gives_the_delivery_on_one_axis(client: FlaskClient, mirrored: Mirror
     lively_run(mirrored, RUN, lumisections=20)
     answer = json.loads(client.get(f"/live/delivery?run={RUN}").text)
     assert answer["lumisections"] == list(range(1, 21))
-    assert [len(stream["delay_by_ctime_s"]) for stream in answer["streams"]] == [20] * 6
+    assert [len(stream["delay_s"]) for stream in answer["streams"]] == [20] * 6
     assert not answer["start_is_guess"]
 
 

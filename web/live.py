@@ -9,8 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from mirror.records import Cluster
-from web import clusters, delivery_graph, freshness, live_run, queries, view
+from web import clusters, delivery_graph, freshness, live_run, view
 from web.answers import conditional
 from web.job_table import ClientState, Column
 
@@ -34,10 +33,9 @@ def run_part() -> Response:
 @room.get("/live/delivery")
 def delivery() -> Response:
     """The file delivery of a run as its graphs need it, JSON."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
-    run = queries.integer("run", "run must be an integer")
-    found = None if run is None else clusters.reader(cluster).delivery(run)
-    return conditional(delivery_graph.to_json(found), "application/json")
+    asked = view.of_request()
+    found = None if asked.run is None else clusters.reader(asked.cluster).delivery(asked.run)
+    return conditional(delivery_graph.to_json(found, asked.time_of_delivery), "application/json")
 
 
 def _run(asked: view.View) -> dict[str, Any]:

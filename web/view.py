@@ -1,7 +1,6 @@
 """What a reader of the live page asks for; all of it stands in the address, so it lasts and can be sent."""
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
@@ -10,6 +9,7 @@ from werkzeug.exceptions import BadRequest
 
 from mirror.records import Cluster
 from web import queries
+from web.delivery_graph import FileTime
 from web.job_table import ClientState, Column, Order
 
 # More than a screen holds; an address may not make the server read every job's details.
@@ -17,13 +17,6 @@ MOST_OPENED = 8
 _LONGEST_WORDS = 200
 _LONGEST_HIDDEN = 2000
 USUAL_ORDER = Order(Column.STATE)
-
-
-class FileTime(StrEnum):
-    """Which time of a file its delivery is measured by."""
-
-    MODIFIED = "mtime"
-    CHANGED = "ctime"
 
 
 @dataclass(frozen=True, slots=True)

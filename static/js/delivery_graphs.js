@@ -9,27 +9,29 @@ const words = document.getElementById("graph-note");
 const legend = document.getElementById("streams");
 const lateS = Number(section.dataset.lateS);
 
-let shown = null; // what is drawn: { key, delivery }
+let asked = null; // what is drawn or on its way: cluster, run, version and time of the delivery
+let shown = null; // the delivery that is drawn
 let graphs = [];
 
 const hidden = () => new Set((parameters().get("hide") ?? "").split(",").filter(Boolean));
 const timeOfFile = () => parameters().get("time") ?? "mtime";
-const delays = (stream) => stream[`delay_by_${timeOfFile()}_s`];
-
 /** Draws the delivery that the run's part names, if it is not drawn already. */
 async function update() {
   const { cluster, run, delivery } = document.getElementById("run").dataset;
-  const key = [cluster, run, delivery].join();
-  if (key === shown?.key) return;
-  const query = new URLSearchParams({ db: cluster, run });
+  const time = timeOfFile();
+  const key = [cluster, run, delivery, time].join();
+  if (key === asked) return;
+  asked = key;
+  const query = new URLSearchParams({ db: cluster, run, time });
   const answer = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
-  if (answer?.ok) show(key, await answer.json());
+  if (!answer?.ok) asked = null;
+  else if (key === asked) show(await answer.json());
 }
 
-function show(key, delivery) {
+function show(delivery) {
   const names = ({ streams }) => streams.map(({ name }) => name).join();
-  const isSame = shown && names(shown.delivery) === names(delivery) && graphs.length;
-  shown = { key, delivery };
+  const isSame = shown && names(shown) === names(delivery) && graphs.length;
+  shown = delivery;
   if (isSame) columns().forEach((data, n) => renew(graphs[n], data));
   else rebuild();
   tell();
@@ -37,15 +39,15 @@ function show(key, delivery) {
 
 function rebuild() {
   for (const graph of graphs) graph.destroy();
-  const { streams } = shown.delivery;
+  const { streams } = shown;
   graphs = streams.length ? [drawDelay(), drawEvents()] : [];
   legend.replaceChildren(...streams.map(legendEntry));
 }
 
 function columns() {
-  const { lumisections, streams } = shown.delivery;
+  const { lumisections, streams } = shown;
   return [
-    [lumisections, ...streams.map(delays)],
+    [lumisections, ...streams.map(({ delay_s: delays }) => delays)],
     [lumisections, ...streams.map(({ events }) => events)],
   ];
 }
@@ -60,7 +62,7 @@ function drawEvents() {
 
 function drawLines(id, data, hooks) {
   const off = hidden();
-  const lines = shown.delivery.streams.map(({ name }, n) => ({
+  const lines = shown.streams.map(({ name }, n) => ({
     ...lineStyle(n),
     width: 1.5,
     show: !off.has(name),
@@ -95,12 +97,12 @@ function drawLate(graph) {
 }
 
 function tell() {
-  const { lumisections, streams, start_is_guess: isGuess } = shown.delivery;
+  const { lumisections, streams, start_is_guess: isGuess } = shown;
   if (!streams.length) {
     words.textContent = "Nothing is known of this run’s files.";
     return;
   }
-  const all = streams.flatMap(delays);
+  const all = streams.flatMap(({ delay_s: delays }) => delays);
   if (all.every((delay) => delay === null)) {
     words.textContent = "When the run started is not known, so delays can’t be told.";
     return;
@@ -128,14 +130,14 @@ function legendEntry({ name }, n) {
 
 function showValues(graph) {
   const at = graph.cursor.idx;
-  const { lumisections, streams } = shown.delivery;
+  const { lumisections, streams } = shown;
   const isOn = at !== null && at !== undefined && graph.cursor.left >= 0;
   section.querySelector("#cursor-ls").textContent = isOn ? `LS ${lumisections[at]}` : "";
   streams.forEach((stream, n) => {
     const entry = legend.children[n];
     const [delay, events] = entry.querySelectorAll("output");
     const isTold = isOn && entry.getAttribute("aria-pressed") === "true";
-    delay.textContent = isTold ? worded(delays(stream)[at], " s") : "";
+    delay.textContent = isTold ? worded(stream.delay_s[at], " s") : "";
     events.textContent = isTold ? worded(stream.events[at], "") : "";
   });
 }
@@ -162,12 +164,11 @@ function applyAddress() {
   }
   if (!graphs.length) return;
   const off = hidden();
-  shown.delivery.streams.forEach(({ name }, n) => {
+  shown.streams.forEach(({ name }, n) => {
     legend.children[n].setAttribute("aria-pressed", String(!off.has(name)));
     for (const graph of graphs) graph.setSeries(n + 1, { show: !off.has(name) }, false);
   });
-  renew(graphs[0], columns()[0]);
-  tell();
+  update();
 }
 
 section.addEventListener("click", ({ target }) => {
