@@ -246,7 +246,7 @@ control_audit = sa.Table(
     sa.Column("is_change", sa.Boolean, nullable=False),
     sa.Column("cluster", sa.Text),
     sa.Column("machine", sa.Text),
-    sa.Column("parameters", JSONB, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
     sa.Column("once", sa.Uuid, unique=True),
     sa.Column("desk", sa.Integer),
     sa.Column("sent_at", _Time),

@@ -221,7 +221,7 @@ def _refuse_second(connection: sa.Connection, deed: Deed) -> None:
         _audit.c.is_change,
         _audit.c.command == deed.command,
         _audit.c.machine.is_not_distinct_from(deed.machine),
-        _audit.c.parameters["client"].astext.is_not_distinct_from(client),
+        _audit.c.parameters["client"].as_string().is_not_distinct_from(client),
     )
     for entry in _read(connection, same.limit(1)):
         raise AlreadyUnderWay(entry)

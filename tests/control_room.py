@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 import sqlalchemy as sa
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 import db
 from dqm2.simulator import Simulator
@@ -25,10 +25,17 @@ BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
 
 
+class _Quiet(WSGIRequestHandler):
+    """Without Werkzeug's own access log, which has queries in it."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the application has a log of its own."""
+
+
 @contextmanager
 def served(settings: Settings) -> Iterator[str]:
     """The address of a server of the application, without the slash at its end; its prefix included."""
-    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

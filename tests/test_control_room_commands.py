@@ -1,6 +1,5 @@
 """Every command of DQM², as scripts give it: what comes back, and what it does at the simulated clusters."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -95,7 +95,8 @@ def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
 
 def test_it_tells_a_certificate_that_is_not_accepted(relay: CommandRelay, simulator: Simulator) -> None:
     simulator.authority.renew_client(valid_for=-timedelta(days=1))
-    assert isinstance(refusal(relay), Dqm2Refused)
+    # Whoever refuses may close the connection before its reason is read.
+    assert isinstance(refusal(relay), Dqm2Refused | Unanswered)
     assert commands_sent(simulator) == []
     simulator.authority.renew_client()
     assert relay.send(MACHINES, PATIENT).body

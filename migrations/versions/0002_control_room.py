@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0002"
 down_revision = "0001"
@@ -39,7 +38,7 @@ def upgrade() -> None:
         sa.Column("is_change", sa.Boolean, nullable=False),
         sa.Column("cluster", sa.Text),
         sa.Column("machine", sa.Text),
-        sa.Column("parameters", JSONB(), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
         sa.Column("once", sa.Uuid),
         sa.Column("desk", sa.Integer),
         sa.Column("sent_at", _TIME),

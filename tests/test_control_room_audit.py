@@ -1,0 +1,177 @@
+"""The audit: who did what, where, when and how it ended, written before and after, shown and as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Outcome
+from mirror.records import Cluster
+from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
+from tests.mirrored import MirroredCluster
+
+
+@pytest.fixture
+def simulated_settings(simulated_settings: Settings) -> Settings:
+    return replace(simulated_settings, dqm_cr_usernames={"shifter": "first", "expert": "second"})
+
+
+@pytest.fixture
+def url(simulated_settings: Settings) -> Iterator[str]:
+    with served(simulated_settings) as url:
+        yield url
+
+
+@pytest.fixture
+def shifter(url: str) -> Visitor:
+    return Visitor(url).sign_in("shifter", "first")
+
+
+@pytest.fixture
+def expert(url: str) -> Visitor:
+    return Visitor(url).sign_in("expert", "second")
+
+
+def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
+    shifter.tell("change_dqm_client", host=UNIT, playback=1, client=BEAM, state=0)
+    entry = shifter.audit()[0]
+    times = [datetime.fromisoformat(entry[name]) for name in ("received_at", "sent_at", "ended_at")]
+    assert times == sorted(times)
+    assert float(entry["seconds"]) >= 0
+    assert entry | {"received_at": "", "sent_at": "", "ended_at": "", "seconds": ""} == {
+        "received_at": "",
+        "person": "shifter",
+        "login": "",
+        "command": "change_dqm_client",
+        "cluster": "playback",
+        "machine": "dqmfu-c2b01-..",
+        "parameters": f"playback=1 client={BEAM} state=0",
+        "sent_at": "",
+        "ended_at": "",
+        "seconds": "",
+        "outcome": Outcome.OK,
+        "sentence": "DQM² says Ok.",
+    }
+
+
+def test_it_names_a_machine_by_the_label_that_pages_show(
+    shifter: Visitor, simulated_settings: Settings
+) -> None:
+    # Two machines whose names look alike have labels that tell them apart.
+    mirrored = MirroredCluster(simulated_settings, Cluster.PLAYBACK)
+    change(
+        simulated_settings,
+        sa.update(db.machines)
+        .where(db.machines.c.label == mirrored.label(UNIT))
+        .values(label="dqmfu-c2b01-..·2"),
+    )
+    shifter.ask("get_hltd_logs", host=UNIT)
+    assert shifter.audit()[0]["machine"] == "dqmfu-c2b01-..·2"
+
+
+def test_it_keeps_no_full_name_of_a_machine(
+    shifter: Visitor, simulator: Simulator, simulated_settings: Settings
+) -> None:
+    simulator.machine(UNIT).is_ssh_broken = True
+    shifter.tell("restart_hltd", host=UNIT)
+    shifter.ask("get_dqm_machines")
+    shifter.ask("get_hltd_logs", host=UNIT)
+    shifter.ask("get_hltd_logs", host="dqmfu-c2b99-45-01")
+    shifter.ask("get_hltd_logs", host=f"{UNIT};reboot")
+    engine = playback_database(simulated_settings)
+    with engine.connect() as connection:
+        kept = str([tuple(row) for row in connection.execute(sa.select(db.control_audit))])
+    engine.dispose()
+    assert "45-01" not in kept
+    assert "reboot" not in kept
+    for path in ("/cr/audit/", "/cr/audit.csv", "/cr/line"):
+        assert "45-01" not in shifter.get(path).text
+    logged = (simulated_settings.log_dir / "server.log").read_text()
+    assert "45-01" not in logged
+    assert "reboot" not in logged
+
+
+def test_it_writes_refusals_down(shifter: Visitor) -> None:
+    shifter.ask("restart_hltd", host=UNIT)
+    shifter.ask("get_hltd_logs", host="elsewhere")
+    shifter.ask("no_such_command")
+    refused = shifter.audit(outcome="refused")
+    assert [(entry["command"], entry["person"], entry["sent_at"]) for entry in refused] == [
+        ("unknown", "shifter", ""),
+        ("get_hltd_logs", "shifter", ""),
+        ("restart_hltd", "shifter", ""),
+    ]
+
+
+def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: Visitor) -> None:
+    shifter.ask("get_dqm_machines")
+    expert.ask("get_dqm_machines")
+    expert.ask("get_production_runs")
+    assert {entry["person"] for entry in expert.audit(person="shifter")} == {"shifter"}
+    assert [entry["command"] for entry in expert.audit(command="get_dqm_machines")] == [
+        "get_dqm_machines"
+    ] * 2
+    assert [entry["command"] for entry in expert.audit(outcome="failed")] == ["get_production_runs"]
+    assert expert.audit(person="shifter", outcome="failed") == []
+    page = expert.get("/cr/audit/", params={"person": "shifter", "command": "get_dqm_machines"}).text
+    assert page.count('<tr id="entry-') == 1
+    assert "<option selected>get_dqm_machines</option>" in page
+    assert "The audit has nothing of this." in expert.get("/cr/audit/", params={"outcome": "denied"}).text
+
+
+@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "person=a&person=b"])
+def test_it_refuses_a_filter_that_is_none(shifter: Visitor, query: str) -> None:
+    assert shifter.get(f"/cr/audit/?{query}").status_code == 400
+
+
+def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Settings) -> None:
+    engine = playback_database(simulated_settings)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(db.control_audit),
+            [{"command": "sign_in", "is_change": False, "parameters": {}, "outcome": "ok"}] * 150,
+        )
+    engine.dispose()
+    first = shifter.get("/cr/audit/").text
+    assert first.count('<tr id="entry-') == 100
+    earlier = first[first.index("before=") :].partition('"')[0]
+    assert shifter.get(f"/cr/audit/?{earlier}").text.count('<tr id="entry-') == 51
+    assert len(shifter.audit()) == 151
+
+
+def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: Settings) -> None:
+    shifter.ask("get_dqm_machines")
+    for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)"):
+        change(simulated_settings, sa.update(db.control_audit).values(sentence=formula))
+        answer = shifter.get("/cr/audit.csv")
+        [row, *_] = csv.DictReader(io.StringIO(answer.text))
+        assert row["sentence"] == f"'{formula}"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
+    change(simulated_settings, sa.update(db.control_audit).values(sentence="<b>", person="<i>"))
+    for path in ("/cr/audit/", "/cr/line"):
+        text = shifter.get(path).text
+        assert "<b>" not in text
+        assert "<i>" not in text
+
+
+def test_it_shows_what_others_did_in_the_last_hour_on_the_page(
+    shifter: Visitor, expert: Visitor, simulated_settings: Settings
+) -> None:
+    shifter.tell("start_playback_run", run_number=RUN, run_key="pp_run", number_of_ls=12)
+    page = expert.get("/cr/").text
+    done = page[page.index('class="deeds"') :]
+    assert all(word in done for word in ("shifter", "start_playback_run", RUN, "pp_run", "12"))
+    earlier = db.control_audit.c.received_at - sa.text("'61 min'::interval")
+    change(simulated_settings, sa.update(db.control_audit).values(received_at=earlier))
+    assert "start_playback_run" not in expert.get("/cr/line").text
+    assert "start_playback_run" in expert.get("/cr/audit/").text
