@@ -7,12 +7,13 @@ whose programs may still use the database.
 
     python db.py migrate     brings both databases up to date
     python db.py status      says at which revision they are
+    python db.py prune       takes away logs and series that are older than LOG_RETENTION_DAYS
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -123,6 +124,7 @@ runs = sa.Table(
     sa.Column("run_key", sa.Text),
     sa.Column("cmssw_version", sa.Text),
     sa.Column("described_at", _Time),
+    sa.Index(None, "run_key", "run"),
 )
 
 jobs = sa.Table(
@@ -154,6 +156,15 @@ job_details = sa.Table(
     sa.Column("fates", sa.LargeBinary, nullable=False),
     sa.Column("log", sa.LargeBinary, nullable=False),
     sa.Column("log_replaced", sa.Integer, nullable=False),
+)
+
+# What logs are compressed by (`mirror/dictionary.py`); a row is never changed.
+log_dictionaries = sa.Table(
+    "log_dictionaries",
+    metadata,
+    sa.Column("version", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("trained_at", _Time, nullable=False),
 )
 
 deliveries = sa.Table(
@@ -380,26 +391,61 @@ def _scripts() -> ScriptDirectory:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python db.py migrate | status`: over both databases; exit status 1 where one is not ready after it."""
-    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the schema of the mirror's databases.")
-    parser.add_argument("what", choices=("migrate", "status"))
-    what = parser.parse_args(arguments).what
+    """`python db.py …`: what is asked for is done to both databases; exit status 1 where it could not be."""
+    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the mirror's databases.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, do in _COMMANDS.items():
+        commands.add_parser(name, help=do.__doc__, description=do.__doc__)
+    do = _COMMANDS[parser.parse_args(arguments).command]
     settings = dqmsquare_cfg.load_or_exit()
-    ready = True
-    for cluster in Cluster:
-        database = engine(settings, cluster, "db")
-        try:
-            found = migrate(database) if what == "migrate" else _status(database)
-        except sa.exc.OperationalError as error:
-            sys.stdout.write(f"{settings.database(cluster)}: can't be reached: {_first_line(error)}\n")
-            ready = False
-            continue
-        sys.stdout.write(f"{settings.database(cluster)}: {found}\n")
-        ready = ready and found.state is SchemaState.READY
-    return 0 if ready else 1
+    were_done = [_told(settings, cluster, do) for cluster in Cluster]
+    return 0 if all(were_done) else 1
 
 
-def _status(database: sa.Engine) -> Schema:
+def _told(settings: dqmsquare_cfg.Settings, cluster: Cluster, do: "_Command") -> bool:
+    """Does it to a cluster's database and says what came of it; whether it could be done."""
+    try:
+        outcome, is_done = do(settings, engine(settings, cluster, "db"))
+    except sa.exc.OperationalError as error:
+        outcome, is_done = f"can't be reached: {_first_line(error)}", False
+    sys.stdout.write(f"{settings.database(cluster)}: {outcome}\n")
+    return is_done
+
+
+# What is done to a database: what came of it in words, and whether it could be done.
+_Command = Callable[[dqmsquare_cfg.Settings, sa.Engine], tuple[str, bool]]
+
+
+def _migrate(_settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
+    """Brings both databases up to date."""
+    found = migrate(database)
+    return str(found), found.state is SchemaState.READY
+
+
+def _status(_settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
+    """Says at which revision the schema of both databases is."""
+    found = _schema(database)
+    return str(found), found.state is SchemaState.READY
+
+
+def _prune(settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
+    """Takes away logs and series of jobs that are older than LOG_RETENTION_DAYS."""
+    # It knows the tables, so that it can't be known where they are made.
+    from mirror import retention  # noqa: PLC0415
+
+    if settings.log_retention is None:
+        return "all logs and series are kept: LOG_RETENTION_DAYS is 0", True
+    found = _schema(database)
+    if found.state is not SchemaState.READY:
+        return str(found), False
+    pruned = sum(retention.prune(database, settings.log_retention))
+    return f"took away logs and series of {pruned} jobs", True
+
+
+_COMMANDS: dict[str, _Command] = {"migrate": _migrate, "status": _status, "prune": _prune}
+
+
+def _schema(database: sa.Engine) -> Schema:
     with database.connect() as connection:
         return schema(connection)
 

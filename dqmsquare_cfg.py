@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -97,6 +98,7 @@ class Settings:
     mirror_secret: str = field(repr=False)
     session_secret: str = field(repr=False)
     stuck_after_s: int
+    log_retention_days: int
     freshness_warn_s: int
     delivery_late_s: int
     public_sites: tuple[str, ...]
@@ -110,6 +112,11 @@ class Settings:
     def verifies_tls(self) -> bool:
         """False only where `CMSWEB_CA_PATH` spells it out; the programs warn of it at every start."""
         return self.cmsweb_ca_path is not False
+
+    @property
+    def log_retention(self) -> timedelta | None:
+        """How long logs and series of jobs are kept; `None` for good."""
+        return timedelta(days=self.log_retention_days) if self.log_retention_days else None
 
     def machines(self, cluster: Cluster) -> tuple[str, ...]:
         """The machines of a cluster in the order of the configuration, short names."""
@@ -396,6 +403,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
     Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
     Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(_whole, least=60, most=86400), _everywhere("900")),
+    Setting("LOG_RETENTION_DAYS", "after so many days the logs and series of a job go; runs, jobs and graphs stay; 0: nothing goes", partial(_whole, least=0, most=36500), _everywhere("0")),
     Setting("FRESHNESS_WARN_S", "a machine, the gateway or a grabber that has been silent for so long makes the pages warn (s)", partial(_whole, least=5, most=3600), _everywhere("30")),
     Setting("DELIVERY_LATE_S", "a file that is delivered later than this after the end of its lumisection is late; a line in the graph (s)", partial(_whole, least=1, most=86400), _everywhere("120")),
     Setting("PUBLIC_SITES", "sites below cern.ch that redaction leaves readable, by commas", _sites, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch")),

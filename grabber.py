@@ -34,6 +34,7 @@ from mirror.records import Cluster
 from mirror.rounds import Rounds
 from mirror.sifting import Rules, Sifter
 from mirror.sync import Means
+from mirror.upkeep import Upkeep
 from mirror.writer import MirrorWriter, SecretChanged
 from processes import service_manager
 
@@ -64,6 +65,7 @@ class Grabber:
         self._writer = MirrorWriter(self._database, self._claim.holder)
         self._identities = Identities(settings.mirror_secret)
         self._heartbeat = Heartbeat(self._writer)
+        self._upkeep = Upkeep(self._database, settings.log_retention)
         self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
         self._redact = Redactor(settings.known_hosts, settings.public_sites)
         self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
@@ -127,6 +129,7 @@ class Grabber:
             redact=self._redact,
             rules=rules,
             sifter=Sifter(rules),
+            dictionary=self._upkeep.dictionary,
         )
 
     def _take_cluster(self) -> bool:
@@ -135,6 +138,7 @@ class Grabber:
             raise SchemaTooNew(self._database_name)
         if not self._claim.take():
             return False
+        self._upkeep.begin()
         self._rounds.begin(self._writer.begin(self._identities.check_value()))
         self.pulse.took_cluster()
         self._look_up()
@@ -146,6 +150,7 @@ class Grabber:
             self._claim.confirm()
             has_more = self._rounds.round()
             self._look_up()
+            self._upkeep.turn(is_idle=not has_more)
             if not has_more:
                 self._stop.wait(self._sleep_s)
 

@@ -16,6 +16,7 @@ from dqm2.answers import Header, read_documents
 from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
 from mirror.asking import Asking
+from mirror.dictionary import Dictionary
 from mirror.line import Question
 from mirror.sifting import Announced, Order, Sifted
 
@@ -67,10 +68,17 @@ class _Asked:
 class Fetching:
     """Fetches documents of one machine; remembers how many at once its last trouble left standing."""
 
-    def __init__(self, asking: Asking, identities: Identities, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        identities: Identities,
+        redact: Callable[[str], str],
+        dictionary: Callable[[], Dictionary | None],
+    ) -> None:
         self._asking = asking
         self._identities = identities
         self._redact = redact
+        self._dictionary = dictionary
         self._at_once = MOST_AT_ONCE
 
     def announced(self, header: Header) -> Announced:
@@ -110,7 +118,9 @@ class Fetching:
             return _Asked(announced, None)
         ids = [one.header.id for one in wanted]
         host = self._asking.host
-        question = self._asking.documents(ids, lambda answer: sifting.hand_over(Order(host, wanted, answer)))
+        question = self._asking.documents(
+            ids, lambda answer: sifting.hand_over(Order(host, wanted, answer, self._dictionary()))
+        )
         return _Asked(announced, question)
 
     def _blamed(self, asked: _Asked, error: Exception) -> Sifted:

@@ -109,13 +109,14 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """What is shown of a job when it is opened."""
+    """What is shown of a job when it is opened; all empty once series and log are no longer kept."""
 
     job: Job
     memory: MemorySeries
     events: EventSeries
     fates: InputFates
     log: Log
+    is_kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)

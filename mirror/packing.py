@@ -1,7 +1,8 @@
 """How series and logs are kept in the database: packed columns of integers and compressed text.
 
-A packed value is one zstd frame. Columns of integers are differences of neighbours, as 64-bit integers whose
-bytes of equal weight stand together: a steady series is then mostly zeros, which cost next to nothing.
+A packed value is one zstd frame. Columns of integers are differences of neighbours, small ones of either sign
+as small numbers (zigzag), as 64-bit integers whose bytes of equal weight stand together: a steady series is
+then mostly zeros, which cost next to nothing. Logs are compressed by a dictionary (`mirror/dictionary.py`).
 """
 
 import threading
@@ -13,6 +14,8 @@ from operator import sub
 import orjson
 import zstandard
 
+from mirror import dictionary as dictionaries
+from mirror.dictionary import Dictionary
 from mirror.records import EventSeries, InputFate, InputFates, Log, MemorySeries, Stream
 
 _LEVEL = 6
@@ -57,17 +60,22 @@ def unpack_fates(packed: bytes) -> InputFates:
     return InputFates(lumisections, [_FATES[code] for code in codes])
 
 
-def pack_log(log: Log) -> bytes:
+def pack_log(log: Log, dictionary: Dictionary | None = None) -> bytes:
     """Head and tail of a job's log, in one frame: where they overlap they are kept once."""
-    head = log.head.encode()
-    return _compress(len(head).to_bytes(4, "little") + head + log.tail.encode())
+    return dictionaries.compress(log_text(log), dictionary)
 
 
-def unpack_log(packed: bytes, replaced: int) -> Log:
-    """What `pack_log` packed; the count of replaced parts is kept beside it."""
-    raw = _decompress(packed)
+def unpack_log(packed: bytes, replaced: int, dictionary: Dictionary | None = None) -> Log:
+    """What `pack_log` packed by this dictionary; the count of replaced parts is kept beside it."""
+    raw = dictionaries.decompress(packed, dictionary)
     end = 4 + int.from_bytes(raw[:4], "little")
     return Log(head=raw[4:end].decode(), tail=raw[end:].decode(), replaced=replaced)
+
+
+def log_text(log: Log) -> bytes:
+    """A log as one text, which is what dictionaries are trained on."""
+    head = log.head.encode()
+    return len(head).to_bytes(4, "little") + head + log.tail.encode()
 
 
 def pack_streams(streams: Sequence[Stream]) -> bytes:
@@ -109,24 +117,25 @@ def _pack_columns(columns: _Columns) -> bytes:
 def _unpack_columns(packed: bytes, count: int) -> list[list[int]]:
     raw = _decompress(packed)
     size = len(raw) // count
-    return [_unshuffled(raw[at * size : (at + 1) * size]) for at in range(count)]
+    return [_unshuffled(raw[at * size : (at + 1) * size]).tolist() for at in range(count)]
 
 
 def _shuffled(column: Sequence[int]) -> bytes:
     if not column:
         return b""
-    raw = array("q", (column[0], *map(sub, column[1:], column))).tobytes()
+    differences = (column[0], *map(sub, column[1:], column))
+    raw = array("Q", [(number << 1) ^ (number >> 63) for number in differences]).tobytes()
     return b"".join(raw[weight::_WIDTH] for weight in range(_WIDTH))
 
 
-def _unshuffled(raw: bytes) -> list[int]:
+def _unshuffled(raw: bytes) -> "array[int]":
     length = len(raw) // _WIDTH
     together = bytearray(len(raw))
     for weight in range(_WIDTH):
         together[weight::_WIDTH] = raw[weight * length : (weight + 1) * length]
-    differences = array("q")
-    differences.frombytes(together)
-    return list(accumulate(differences))
+    numbers = array("Q")
+    numbers.frombytes(together)
+    return array("q", accumulate((number >> 1) ^ -(number & 1) for number in numbers))
 
 
 def _compress(raw: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from mirror import packing
+from mirror.dictionary import Dictionary
 from mirror.records import (
     DeliveryRecord,
     DiskRecord,
@@ -20,6 +21,7 @@ from mirror.records import (
     PlaybackRecord,
     Record,
 )
+from mirror.thinning import thinned
 
 _Columns = Mapping[str, Any]
 
@@ -57,11 +59,11 @@ class SetAside:
     reason: str
 
 
-def row_of(record: Record) -> Row:
-    """The row of a record."""
+def row_of(record: Record, dictionary: Dictionary | None = None) -> Row:
+    """The row of a record; a job's log is packed by the dictionary, if there is one."""
     match record:
         case JobRecord():
-            return _job(record)
+            return _job(record, dictionary)
         case DeliveryRecord():
             return Row(DocumentType.DELIVERY, record.origin, _delivery(record), run=record.run)
         case PlaybackRecord():
@@ -72,7 +74,8 @@ def row_of(record: Record) -> Row:
             return Row(DocumentType.DISK, record.origin, _disk(record))
 
 
-def _job(record: JobRecord) -> Row:
+def _job(record: JobRecord, dictionary: Dictionary | None) -> Row:
+    is_over = record.exit_code is not None
     columns = {
         "run": record.run,
         "client": record.client,
@@ -88,10 +91,10 @@ def _job(record: JobRecord) -> Row:
         "rss_kb": record.rss_kb,
     }
     details = {
-        "memory": packing.pack_memory(record.memory),
-        "events": packing.pack_events(record.events),
+        "memory": packing.pack_memory(thinned(record.memory) if is_over else record.memory),
+        "events": packing.pack_events(thinned(record.events) if is_over else record.events),
         "fates": packing.pack_fates(record.fates),
-        "log": packing.pack_log(record.log),
+        "log": packing.pack_log(record.log, dictionary),
         "log_replaced": record.log.replaced,
     }
     facts = RunFacts(record.run_key, record.cmssw_version)

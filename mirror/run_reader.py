@@ -12,7 +12,8 @@ import sqlalchemy as sa
 import db
 from mirror import packing, run_search, states
 from mirror.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
-from mirror.records import SimulatorState
+from mirror.log_dictionaries import LogDictionaries
+from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
 from mirror.run_search import RunSearch
 from mirror.states import JobFacts, JobState
 
@@ -27,6 +28,7 @@ class RunReader:
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         self._database = database
+        self._dictionaries = LogDictionaries(database)
         self._stuck_after = stuck_after
 
     def run_span(self) -> RunSpan:
@@ -111,18 +113,18 @@ class RunReader:
             kept = connection.execute(
                 sa.select(db.job_details).where(db.job_details.c.identity == job)
             ).one_or_none()
-        if run is None or kept is None:
-            return None
-        found = self.run(run)
+        found = None if run is None else self.run(run)
         shown = next((shown for shown in found.jobs if shown.id == job), None) if found else None
         if shown is None:
             return None
+        if kept is None:
+            return JobDetails(shown, MemorySeries(), EventSeries(), InputFates(), Log(), is_kept=False)
         return JobDetails(
             job=shown,
             memory=packing.unpack_memory(kept.memory),
             events=packing.unpack_events(kept.events),
             fates=packing.unpack_fates(kept.fates),
-            log=packing.unpack_log(kept.log, kept.log_replaced),
+            log=packing.unpack_log(kept.log, kept.log_replaced, self._dictionaries.of(kept.log)),
         )
 
     def delivery(self, run: int) -> Delivery | None:

@@ -15,6 +15,7 @@ from dqm2.answers import Answer, Document, Header, read_documents
 from dqm2.documents import Allowlist, Unidentifiable
 from dqm2.identity import Identities
 from dqm2.redact import Redactor
+from mirror.dictionary import Dictionary
 from mirror.rows import Row, SetAside, row_of
 
 # What turning a document into a row can end in, should the allowlist or the packing have a fault of its own.
@@ -35,11 +36,15 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An answer of a machine, to be sifted for the documents that were wanted of it."""
+    """An answer of a machine, to be sifted for the documents that were wanted of it.
+
+    `dictionary` is what logs are packed by.
+    """
 
     host: str
     wanted: Sequence[Announced]
     answer: Answer = field(repr=False)
+    dictionary: Dictionary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +91,17 @@ class Sifter:
             if (document := documents.get(document_id)) is None:
                 continue
             try:
-                rows.append(self._row(order.host, announced, document, now, left_out))
+                rows.append(self._row(order, announced, document, now, left_out))
             except _NotUnderstood as reason:
                 set_aside.append(announced.set_aside(str(reason)))
         return Sifted(rows, set_aside, left_out)
 
     def _row(
-        self, host: str, announced: Announced, document: Document, now: datetime, left_out: list[str]
+        self, order: Order, announced: Announced, document: Document, now: datetime, left_out: list[str]
     ) -> Row:
         try:
-            admitted = self._allowlist.record(host, document, now=now)
-            row = row_of(admitted.record)
+            admitted = self._allowlist.record(order.host, document, now=now)
+            row = row_of(admitted.record, order.dictionary)
         except Unidentifiable as error:
             raise _NotUnderstood(str(error)) from error
         except _FAULTS as error:

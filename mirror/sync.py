@@ -22,6 +22,7 @@ from dqm2.identity import Identities
 from mirror import metrics, reach
 from mirror.asking import Asking
 from mirror.batch import Batch
+from mirror.dictionary import Dictionary
 from mirror.fetching import MOST_AT_ONCE, Fetching, Part, Sifting
 from mirror.line import Line
 from mirror.records import Cluster, DocumentType
@@ -61,6 +62,7 @@ class Means:
     redact: Callable[[str], str]
     rules: Rules
     sifter: Sifter
+    dictionary: Callable[[], Dictionary | None]
 
 
 class MachineSync:
@@ -77,7 +79,7 @@ class MachineSync:
         self._means = means
         self._position = machine.position
         self._asking = Asking(means.cluster, host, machine.label, client=means.client, line=means.line)
-        self._fetching = Fetching(self._asking, means.identities, means.redact)
+        self._fetching = Fetching(self._asking, means.identities, means.redact, means.dictionary)
         self._labels = {"cluster": means.cluster.value, "machine": machine.label}
         self._catch_up: Generator[None, None, None] | None = None
         self._began_s = 0.0

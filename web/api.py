@@ -32,6 +32,8 @@ _NUMBERS_OF_RUNS = "to, from, bad_only and ls must be integers"
 # A range of runs is sent in pieces of this size, whatever its length.
 _PIECE_BYTES = 64 * 1024
 
+_NO_LONGER_KEPT = "[the log of this job is no longer kept]"
+
 # What is put into it is escaped.
 _LOG_PAGE = Markup("""<!doctype html>
 <html lang="en">
@@ -101,7 +103,8 @@ def _get_logs() -> Response:
     details = None if job is None else reader.details(job)
     if details is None:
         raise NotFound("there is no job of this id")
-    page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=whole(details.log))
+    text = whole(details.log) if details.is_kept else _NO_LONGER_KEPT
+    page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
     return conditional(page)
 
 
