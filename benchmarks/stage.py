@@ -61,13 +61,12 @@ class Stage:
     postgres: EmbeddedPostgres
     processes: Processes
 
-    def source(self, *words: str, name: str = "source") -> Source:
-        """Starts a simulated DQM² in which nothing moves, with further options."""
-        folder = self.folder / name
+    def source(self, *, is_live: bool = False) -> Source:
+        """Starts a simulated DQM²: with a past and runs that go on, or empty until it is told something."""
+        folder = self.folder / "source"
         authority = Authority(folder)
-        process = self.start(
-            name, ["-m", "dqm2.simulator", "--still", "--history", "0", "--folder", str(folder), *words]
-        )
+        words = ["-m", "dqm2.simulator", "--folder", str(folder)]
+        process = self.start("source", words if is_live else [*words, "--still", "--history", "0"])
         return Source(process, self._first_line(process, "https://"), authority)
 
     def far(self, source: Source, round_trip_s: float) -> Source:

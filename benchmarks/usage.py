@@ -1,6 +1,7 @@
 """What processes use: CPU and memory, read from Linux's /proc."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,16 @@ def cpu_s(pid: int) -> float:
 def rss_mb(pid: int) -> float:
     """Memory of a process and its descendants together; what they share counts for each."""
     return sum(stat.rss_mb for one in family(pid) if (stat := _stat(one)) is not None)
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has had; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    peak_kb = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak_kb[1]) / 1000 if peak_kb else 0.0
 
 
 def _stat(pid: int) -> _Stat | None:
