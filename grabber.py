@@ -185,9 +185,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="one pass over all machines, then end")
     chosen = parser.parse_args(arguments)
     clusters = [Cluster(chosen.cluster)] if chosen.cluster else list(Cluster)
+    stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _prepare(settings, clusters)
-    stop = _stop_on_signals()
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
     pulses = [grabber.pulse for grabber in grabbers]
     _serve_health(settings, pulses)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import logs
-from dqm2.answers import Header, Headers
+from dqm2.answers import UNREADABLE, Header, Headers
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
@@ -47,7 +47,7 @@ _MOST_PROCESSES = 2
 _FUTURE = timedelta(days=1)
 # Older than any version that is stored.
 _NEVER = (-1, -1)
-_MIRRORED_TYPES = frozenset(DocumentType)
+_MIRRORED_TYPES = frozenset((*DocumentType, UNREADABLE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ class MachineSync:
         metrics.revisions_out_of_reach.labels(**self._labels).set(0)
 
     def _newer(self, announced: Sequence[Announced]) -> Sequence[Announced]:
-        """The documents of mirrored types that are newer than what is stored."""
+        """The documents that are newer than what is stored, of mirrored types as far as that can be told."""
         mirrored = [one for one in announced if one.header.type in _MIRRORED_TYPES]
         stored = self._means.writer.stored_versions([one.identity for one in mirrored])
         epoch = self._position.epoch
