@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Becomes one part of the mirror, for systemd:
+#
+#   dqmsquare_mirror_wrapper.sh server | grabber-production | grabber-playback  STATE
+#
+# It stands beside the executable, whose working directory is this one, with .env, log/ and tmp/. STATE is a
+# folder that lasts from a start to the restarts that follow it, and no longer.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# A part that ran for so long has not failed at its start (s).
+lasted=600
+# The longest pause before a restart (s). The unit's TimeoutStartSec leaves room for it.
+longest_pause=300
+
+part=${1:-}
+state=${2:-}
+case $part in
+    server) words=(server) ;;
+    grabber-production | grabber-playback) words=(grabber "${part#grabber-}") ;;
+    *)
+        echo "no part of the mirror is called '$part'; there are server, grabber-production, grabber-playback" >&2
+        exit 2
+        ;;
+esac
+
+# Restarts that follow quickly on each other come ever more slowly: older systemd has no RestartSteps.
+pause_before_restart() {
+    local quick=0 started=0 now pause
+    if [[ -r $state/restarts ]]; then
+        read -r quick started <"$state/restarts"
+        now=$(date +%s)
+        quick=$((now - started < lasted ? quick + 1 : 0))
+    fi
+    # The first restart is at once, the second after 5 s, then twice as long each time.
+    pause=$((quick < 2 ? 0 : quick > 8 ? longest_pause : 5 * 2 ** (quick - 2)))
+    pause=$((pause > longest_pause ? longest_pause : pause))
+    echo "$quick $(($(date +%s) + pause))" >"$state/restarts"
+    if ((pause > 0)); then
+        echo "restart number $quick in a row: waiting for $pause s" >&2
+        sleep "$pause"
+    fi
+}
+
+if [[ -n $state ]]; then
+    pause_before_restart
+fi
+
+# Where the executable unpacks itself. What one that was killed left there goes now.
+export TMPDIR=$PWD/tmp/$part
+rm -rf -- "$TMPDIR"
+mkdir -p -- "$TMPDIR"
+
+exec ./dqmsquare_mirror "${words[@]}"

@@ -1,0 +1,171 @@
+"""The one executable, all of its parts, on a machine with glibc and a temporary folder and nothing else."""
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+import version
+from demo.postgres import EmbeddedPostgres
+from mirror.records import Cluster
+from tests.bare_root import BareRoot
+from tests.served import free_port, is_alive, until
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "a-secret-of-the-tests"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The executable as `dqmsquare_deploy.sh build` makes it, and what that said."""
+    dist = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        ["./dqmsquare_deploy.sh", "build", "--dist", str(dist)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return dist / "dqmsquare_mirror", done.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(built: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> BareRoot:
+    return BareRoot(tmp_path_factory.mktemp("bare") / "root", built[0])
+
+
+@pytest.fixture
+def given(postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
+    """Settings as an operator has them: databases that are empty, folders within the root."""
+    names = {cluster: f"executable_{cluster}" for cluster in Cluster}
+    for name in names.values():
+        postgres.create_database(name)
+    yield {
+        "ENV": "production",
+        "ENV_FILE": "",
+        "POSTGRES_HOST": postgres.host,
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_PASSWORD": postgres.password,
+        "POSTGRES_PRODUCTION_DB_NAME": names[Cluster.PRODUCTION],
+        "POSTGRES_PLAYBACK_DB_NAME": names[Cluster.PLAYBACK],
+        "CMSWEB_FRONTEND_PROXY_URL": "https://127.0.0.1:1/dqm",
+        "DQM_FFF_SECRET": SECRET,
+        "DQM_CR_USERNAMES": "expert:a-password-of-the-tests",
+        "SERVER_HOST": "127.0.0.1",
+        "SERVER_PORT": free_port(),
+        "SERVER_METRICS_PORT": free_port(),
+        "GRABBER_PRODUCTION_METRICS_PORT": free_port(),
+        "GRABBER_PLAYBACK_METRICS_PORT": free_port(),
+        "LOG_DIR": "/tmp/log",
+        "TMP_DIR": "/tmp",
+        "MIRROR_SECRET": "a-mirror-secret-of-the-tests",
+        "SESSION_SECRET": "a-session-secret-of-the-tests",
+    }
+    for name in names.values():
+        postgres.drop_database(name)
+
+
+def simulated(given: Mapping[str, str], base_url: str) -> dict[str, str]:
+    """The settings with the way in to a simulator that runs within the root as well."""
+    return {
+        **given,
+        "CMSWEB_FRONTEND_PROXY_URL": base_url,
+        "CMSWEB_CA_PATH": "/tmp/simulator/ca.pem",
+        "SERVER_GRID_CERT_PATH": "/tmp/simulator/client.pem",
+        "SERVER_GRID_KEY_PATH": "/tmp/simulator/client.key.pem",
+    }
+
+
+def page(given: Mapping[str, str], path: str) -> requests.Response:
+    return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=10)
+
+
+def answers(given: Mapping[str, str], path: str) -> bool:
+    try:
+        return page(given, path).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_its_build_says_what_it_needs(built: tuple[Path, str]) -> None:
+    said = built[1].splitlines()[-1]
+    assert re.fullmatch(r"It runs on \w+ with glibc 2\.\d+ or newer, this system's own\.", said)
+
+
+def test_it_tells_its_version(bare: BareRoot) -> None:
+    status, said = bare.run({}, "--version")
+    assert (status, said) == (0, f"DQM² Mirror {version.current()}\n")
+
+
+def test_it_refuses_settings_that_do_not_hold(bare: BareRoot, given: dict[str, str]) -> None:
+    for words in (["server"], ["grabber", "production"], ["migrate"], ["probe"]):
+        status, said = bare.run({**given, "SERVER_PORT": "none", "MIRROR_SECRET": "CHANGEME"}, *words)
+        assert status == 2
+        assert sorted(line.split()[0] for line in said.splitlines()) == ["MIRROR_SECRET", "SERVER_PORT"]
+
+
+def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, str]) -> None:
+    (bare.tmp / "secret").write_text(SECRET)
+    with ExitStack() as parts:
+        simulator = parts.enter_context(
+            bare.running(
+                given,
+                *("simulator", "--folder", "/tmp/simulator", "--secret-file", "/tmp/secret"),
+                *("--history", "2", "--speed", "20"),
+            )
+        )
+        assert simulator.stdout is not None
+        base_url = next(line for line in simulator.stdout if line.startswith("https://")).strip()
+        settings = simulated(given, base_url)
+        status, said = bare.run(settings, "migrate")
+        assert status == 0, said
+        for cluster in Cluster:
+            parts.enter_context(bare.running(settings, "grabber", cluster.value))
+        parts.enter_context(bare.running(settings, "server"))
+        until(lambda: answers(given, "/readyz"), within_s=60)
+        for cluster in Cluster:
+            until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1], within_s=60)  # type: ignore[misc]
+            shown = page(given, f"/?db={cluster}")
+            assert "restarted" in shown.text or "running" in shown.text
+        style_sheet = re.search(r'href="/dqm/dqm-square(/static/[^"]+mirror\.css)"', shown.text)
+        assert style_sheet is not None
+        assert page(given, style_sheet[1]).ok
+        assert page(given, "/cr/login/").ok
+        metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=10)
+        assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
+        assert bare.run(settings, "probe") == (
+            0,
+            "server: well\nproduction grabber: well\nplayback grabber: well\n",
+        )
+
+
+@pytest.mark.parametrize("words", [["server"], ["grabber", "production"]])
+def test_it_ends_in_time_when_it_is_told_to(bare: BareRoot, given: dict[str, str], words: list[str]) -> None:
+    with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
+        until(lambda: bare.run(given, "probe")[0] == 0, within_s=60)
+        outer.send_signal(signal.SIGTERM)
+        assert outer.wait(timeout=5) == 0
+        assert bare.processes() == []
+    left = {path.name for path in bare.tmp.iterdir()} - {"log", "secret", "simulator"}
+    assert left == set()
+
+
+@pytest.mark.parametrize("words", [["server"], ["grabber", "production"]])
+def test_it_leaves_nothing_running_when_it_is_killed(
+    bare: BareRoot, given: dict[str, str], words: list[str]
+) -> None:
+    with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
+        until(lambda: bare.run(given, "probe")[0] == 0, within_s=60)
+        inner = [pid for pid in bare.processes() if pid != outer.pid]
+        assert inner
+        outer.kill()
+        until(lambda: not any(map(is_alive, inner)), within_s=10)
