@@ -23,8 +23,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import multiprocess
 
 import dqmsquare_cfg
-from dqmsquare_cfg import Settings
-from web import clusters, deadlines, metrics
+from dqmsquare_cfg import ServiceManager, Settings
+from processes import probe, service_manager
+from web import clusters, deadlines, metrics, thread_places
 from web.clusters import DatabaseAway
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ class _PatientWorker(ThreadWorker):
 
 
 class _Server(BaseApplication):
-    """The application under gunicorn; `shared` is the folder of the workers' metrics, if any are served."""
+    """The application under gunicorn.
+
+    `shared` is the folder of the workers' metrics, if any are served; `manager` who is told of its health.
+    """
 
     def __init__(
         self,
@@ -77,8 +81,10 @@ class _Server(BaseApplication):
         make_app: Callable[[], Flask],
         sockets: Iterable[socket.socket],
         shared: Path | None,
+        manager: ServiceManager | None,
     ) -> None:
         self._settings = settings
+        self._manager = manager
         self._make_app = make_app
         self._sockets = tuple(sockets)
         self._shared = shared
@@ -90,7 +96,7 @@ class _Server(BaseApplication):
             "bind": [f"fd://{listening.fileno()}" for listening in self._sockets],
             "worker_class": _PatientWorker,
             "workers": settings.server_workers,
-            "threads": settings.server_threads,
+            "threads": thread_places.threads(settings),
             "keepalive": _KEEP_ALIVE_S,
             "graceful_timeout": _GRACE_S,
             "worker_tmp_dir": str(settings.tmp_dir),
@@ -113,10 +119,16 @@ class _Server(BaseApplication):
             database.on_too_new(_end)
             with suppress(DatabaseAway):
                 database.check()
+        # Well is who answers on the port where visitors come in, by whichever worker.
+        service_manager.watch(self._manager, self._answers)
+        answering = thread_places.Ordinary(app, self._settings)
         if self._shared is None:
-            return app
+            return answering
         endpoint = metrics.MetricsEndpoint(self._shared, clusters.databases(app))
-        return _ByPort(app, endpoint, self._settings.server_metrics_port)
+        return _ByPort(answering, endpoint, self._settings.server_metrics_port)
+
+    def _answers(self) -> bool:
+        return probe.ask(self._settings.server_host, self._settings.server_port) is not None
 
     def _forget_worker(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
         if self._shared is not None:
@@ -163,7 +175,9 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
         settings.server_workers,
         settings.server_threads,
     )
-    _Server(settings, make_app, sockets, shared).run()
+    # Taken here, or gunicorn would call itself ready before a worker is.
+    manager = dqmsquare_cfg.take_service_manager()
+    _Server(settings, make_app, sockets, shared, manager).run()
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
