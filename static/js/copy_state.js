@@ -1,23 +1,22 @@
 // Copies a short text of the run's state, for the e-log.
 
-const button = document.getElementById("copy-state");
+const TOLD_MS = 2000;
 
-async function copy() {
+async function copy(button) {
   const text = document.getElementById("elog").textContent.trim();
   try {
     await navigator.clipboard.writeText(text);
-    tell("copied");
   } catch {
-    // Without a secure context, or with the clipboard closed to pages, the reader copies it from here.
+    // Where the clipboard is closed to pages the reader copies it from here.
     prompt("Copy this text:", text);
+    return;
   }
-}
-
-function tell(words) {
   const state = button.querySelector("output");
-  state.textContent = words;
-  setTimeout(() => (state.textContent = ""), 2000);
+  state.textContent = "copied";
+  setTimeout(() => (state.textContent = ""), TOLD_MS);
 }
 
-button.hidden = false;
-button.addEventListener("click", copy);
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("#copy-state");
+  if (button) copy(button);
+});

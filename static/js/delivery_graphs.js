@@ -40,6 +40,7 @@ function show(delivery) {
 function rebuild() {
   for (const graph of graphs) graph.destroy();
   const { streams } = shown;
+  section.classList.toggle("has-graphs", streams.length > 0);
   graphs = streams.length ? [drawDelay(), drawEvents()] : [];
   legend.replaceChildren(...streams.map(legendEntry));
 }

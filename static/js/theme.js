@@ -21,8 +21,6 @@
   system.addEventListener("change", apply);
   addEventListener("storage", apply);
   addEventListener("DOMContentLoaded", () => {
-    const button = document.getElementById("theme");
-    button.hidden = false;
-    button.addEventListener("click", change);
+    document.getElementById("theme").addEventListener("click", change);
   });
 })();

@@ -24,8 +24,9 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
     links = page.locator(".link")
     expect(links).to_have_count(3)
     expect(links.first).to_contain_text(mirrored.label(mirrored.filter_units[0]))
-    expect(links.first.locator("dd")).to_have_text("13 s ago")
-    expect(links.first.locator("dd")).to_have_text("14 s ago")
+    age = links.first.locator("dd")
+    expect(age).to_have_text(re.compile(r"\d\d s ago"))
+    expect(age).not_to_have_text(age.inner_text())
     expect(page.locator("[data-broken-link]")).to_have_count(0)
 
 
