@@ -52,7 +52,7 @@ def test_it_notes_a_streamed_answer_at_its_end(client: FlaskClient, settings: Se
 def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settings: Settings) -> None:
     client.get("/cr/exe?what=restart_hltd&host=dqmfu-c2b03-45-01", buffered=True)
     [line] = lines(settings)
-    assert 'path=/cr/exe query="" status=200' in line
+    assert 'path=/cr/exe query="" status=401' in line
 
 
 def test_it_leaves_it_out_below_the_prefix(environment: dict[str, str]) -> None:
