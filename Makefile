@@ -24,7 +24,7 @@ setup-tests:
 	@$(PYTHON) -B install.py tests
 
 test: lint ## every check: format, lint, types and tests
-	$(VENV)/pytest -m "not long"
+	$(VENV)/pytest -n 4 --dist worksteal -m "not long"
 
 test-all: lint ## every check, and the tests that take minutes
 	$(VENV)/pytest
