@@ -1,0 +1,93 @@
+"""The timeline over HTTP: further rows fit the columns that are there, or the page is loaded anew."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from dqmsquare_cfg import Settings
+from server import create_app
+from tests.mirrored import MirroredCluster, job
+
+RUN = 358_791
+RUNS = 60
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[FlaskClient]:
+    with create_app(settings).test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def mirrored(settings: Settings) -> MirroredCluster:
+    """60 runs of one client."""
+    mirrored = MirroredCluster(settings)
+    runs = range(RUN - RUNS + 1, RUN + 1)
+    mirrored.write(mirrored.filter_units[0], *(job(run, "beam", at=NOW, exit_code=0) for run in runs))
+    return mirrored
+
+
+def shown_runs(html: str) -> list[int]:
+    return [int(run) for run in re.findall(r'<th scope="row"><a [^>]*>(\d+)</a>', html)]
+
+
+def further(html: str) -> str:
+    """The address of the rows that come next."""
+    [address] = re.findall(r'class="further" hx-get="([^"]+)"', html)
+    return str(address).replace("&amp;", "&")
+
+
+def test_it_goes_on_where_the_page_ended(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    assert mirrored
+    page = client.get("/timeline/").text
+    assert shown_runs(page) == list(range(RUN, RUN - 40, -1))
+    rest = client.get(further(page)).text
+    assert shown_runs(rest) == list(range(RUN - 40, RUN - RUNS, -1))
+    assert "further" not in rest
+
+
+def test_it_loads_the_page_anew_when_a_client_came_since(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    address = further(client.get("/timeline/").text)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "aardvark"))
+    answer = client.get(address)
+    assert answer.headers["HX-Refresh"] == "true"
+    assert not answer.data
+
+
+def test_it_takes_from_and_to_in_either_order(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    assert mirrored
+    for query in (f"from={RUN - 2}&to={RUN}", f"from={RUN}&to={RUN - 2}"):
+        assert shown_runs(client.get(f"/timeline/?{query}").text) == [RUN, RUN - 1, RUN - 2]
+
+
+def test_it_finds_runs_with_crashes_or_with_lumisections(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    hour_ago = NOW - timedelta(hours=1)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN + 1, "beam", at=hour_ago, exit_code=-9, lumisection=0),
+        job(RUN + 2, "beam", at=hour_ago, lumisection=0),
+    )
+    assert shown_runs(client.get("/timeline/?bad_only=1").text) == [RUN + 1]
+    assert shown_runs(client.get("/timeline/?ls=1").text)[0] == RUN
+
+
+def test_it_tells_the_jobs_behind_a_cell(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam", at=NOW, exit_code=-11))
+    told = client.get(f"/timeline/cell?run={RUN}&client=beam").text
+    assert "-11 SIGSEGV" in told
+    assert told.count("<li>") == 2
+    assert client.get(f"/timeline/cell?run={RUN}&client=csc").status_code == 404
+    assert client.get("/timeline/cell?run=7&client=beam").status_code == 404
+    assert client.get("/timeline/cell?client=beam").status_code == 400
+
+
+def test_it_shows_an_empty_range(client: FlaskClient) -> None:
+    assert "No run of 5 to 9" in client.get("/timeline/?from=5&to=9").text
