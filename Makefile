@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint bench clean
+.PHONY: help demo run setup setup-tests test test-all lint bench soak clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,12 @@ lint: setup-tests ## format, lint and types alone
 bench: setup-tests ## how fast it is, measured
 	$(VENV)/python -m benchmarks.redaction
 	$(VENV)/python -m benchmarks.catch_up
+	$(VENV)/python -m benchmarks.freshness
+	$(VENV)/python -m benchmarks.first_sync
+	$(VENV)/python -m benchmarks.rest
+
+soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
+	@$(VENV)/pytest tests/test_grabber_soak.py
 
 clean: ## remove what was installed and made here, the demo's data too
 	$(PYTHON) -B -m demo.forget

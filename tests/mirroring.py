@@ -21,8 +21,10 @@ from dqm2.identity import Identities
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
 from grabber import Grabber
+from mirror import packing
 from mirror.line import Stop
 from mirror.links import Link
+from mirror.log_dictionaries import LogDictionaries
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from mirror.rows import Row
@@ -30,6 +32,7 @@ from mirror.sifting import Announced, Order, Rules, Sifter
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
+_MOST_TOLD = 5
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01"
 
 
@@ -145,13 +148,17 @@ def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) ->
 
 
 def differences(
-    settings: Settings, simulator: Simulator, cluster: Cluster = CLUSTER, *, most: int = 5
+    settings: Settings, simulator: Simulator, cluster: Cluster = CLUSTER, *, may_hold_more: bool = False
 ) -> list[str]:
-    """Where the database does not hold exactly what the machines of a cluster hold; some of it."""
+    """Where the database does not hold exactly what the machines of a cluster hold; some of it.
+
+    `may_hold_more`: what the machines have tidied away since.
+    """
     expected = as_sifted(settings, simulator, settings.machines(cluster))
     found = _as_written(settings, cluster)
     missing = [f"{row.type} of run {row.run} is missing" for id_, row in expected.items() if id_ not in found]
-    unknown = [f"{found[id_]} is of no document" for id_ in found.keys() - expected.keys()]
+    more = set() if may_hold_more else found.keys() - expected.keys()
+    unknown = [f"{found[id_]} is of no document" for id_ in more]
     other = [
         f"{row.type} of run {row.run}: {name} is {found[id_][name]!r}, not {value!r}"
         for id_, row in expected.items()
@@ -159,7 +166,7 @@ def differences(
         for name, value in _columns(row).items()
         if not _is_same(found[id_][name], value)
     ]
-    return (missing + unknown + other)[:most]
+    return (missing + unknown + other)[:_MOST_TOLD]
 
 
 def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, Any]]:
@@ -169,7 +176,10 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
         if table is not db.set_aside
         for row in rows(settings, table, cluster)
     }
+    dictionaries = LogDictionaries(db.engine(settings, cluster, "tests"))
     for details in rows(settings, db.job_details, cluster):
+        packed, replaced = details["log"], details["log_replaced"]
+        details["log"] = packing.unpack_log(packed, replaced, dictionaries.of(packed))
         documents[details["identity"]] |= details
     return documents
 
@@ -177,6 +187,8 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
 def _columns(row: Row) -> dict[str, Any]:
     """The columns of a row that depend on nothing but its document."""
     columns = {**row.columns, **(row.details or {}), "revision": row.origin.revision}
+    if row.details is not None:
+        columns["log"] = packing.unpack_log(row.details["log"], row.details["log_replaced"])
     # Kept from the first report on, whatever the newest says.
     return {name: value for name, value in columns.items() if name not in ("started_at", "lumisection_at")}
 

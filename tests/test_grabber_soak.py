@@ -1,0 +1,68 @@
+"""Simulated life at many times its speed: memory stays flat, and the mirror ends equal to DQM².
+
+`make soak` runs this alone; SOAK_HOURS is how many hours of life, at 60 times their speed.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import db
+from benchmarks import usage
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.mirroring import differences, grabber_process, rows, until
+
+HOURS = float(os.environ.get("SOAK_HOURS", "1"))
+SPEED = 60.0
+# Memory is compared with what it was once so much of the time had passed.
+SETTLED = 0.3
+# What a garbage collection more or less can make.
+FLAT_MB = 15.0
+_SAMPLE_EVERY_S = 2.0
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """A DQM² whose clusters live fast."""
+    with Simulator(tmp_path / "simulator", history=3, live=True, speed=SPEED) as running:
+        yield running
+
+
+def is_caught_up(simulator: Simulator, settings: Settings, cluster: Cluster) -> bool:
+    """Whether every machine of a cluster is mirrored up to its last revision."""
+    held = {simulator.machine(host).highest_revision for host in settings.machines(cluster)}
+    mirrored = {machine["revision"] for machine in rows(settings, db.machines, cluster)}
+    return held <= mirrored
+
+
+@pytest.mark.long
+@pytest.mark.timeout(HOURS * 3600 / SPEED + 600)
+def test_it_stays_flat_and_ends_equal_to_dqm2(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    lasts_s = HOURS * 3600 / SPEED
+    memory: list[float] = []
+    with grabber_process(simulated_environment) as grabber:
+        # What it tells is read, lest the pipe fill up.
+        assert grabber.stdout is not None
+        threading.Thread(target=grabber.stdout.read, daemon=True).start()
+        ends_s = time.monotonic() + lasts_s
+        while time.monotonic() < ends_s:
+            memory.append(usage.rss_mb(grabber.pid))
+            time.sleep(_SAMPLE_EVERY_S)
+        simulator.world.stop()
+        for cluster in Cluster:
+            until(lambda cluster=cluster: is_caught_up(simulator, simulated_settings, cluster), within_s=120)  # type: ignore[misc]
+        assert grabber.poll() is None
+    for cluster in Cluster:
+        assert rows(simulated_settings, db.set_aside, cluster) == []
+        assert differences(simulated_settings, simulator, cluster, may_hold_more=True) == []
+    settled = memory[int(SETTLED * len(memory)) :]
+    third = max(1, len(settled) // 3)
+    assert min(settled[-third:]) < max(settled[:third]) + FLAT_MB, memory
