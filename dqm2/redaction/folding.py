@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
+from dqm2.redaction.linear import linear
+
 # Control characters other than tab and newline.
 _CONTROLS = bytes((*range(0x09), *range(0x0B, 0x20), 0x7F))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -20,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 # `%2D`, `%252D` (encoded twice), `\u002d`, `\x2d`.
-_ESCAPE = re.compile(rb"%(?:25){0,8}[0-9A-Fa-f]{2}|\\{1,8}(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
+_ESCAPE = linear(rb"%(?:25){0,8}[0-9A-Fa-f]{2}|\\{1,8}(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
 
 # What a character that looks like no plain one is told as: one of a word, or a sign.
 A_LETTER = 0xFF
