@@ -6,10 +6,10 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint bench soak clean
+.PHONY: help demo run setup setup-tests test test-all lint deploy-check image bench soak clean
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## the whole mirror on this machine, with a DQM² and a PostgreSQL that it brings along
 	@$(VENV)/python -B -m demo
@@ -23,16 +23,23 @@ setup: ## install what demo and run need: .venv and the front-end libraries
 setup-tests:
 	@$(PYTHON) -B install.py tests
 
-test: lint ## every check: format, lint, types and tests
+test: lint deploy-check ## every check: format, lint, types, what is deployed, and tests
 	$(VENV)/pytest -n 4 --dist worksteal -m "not long"
 
-test-all: lint ## every check, and the tests that take minutes
+test-all: lint deploy-check ## every check, and the tests that take minutes
 	$(VENV)/pytest
 
 lint: setup-tests ## format, lint and types alone
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
 	$(VENV)/mypy --strict
+
+deploy-check: setup-tests ## what is deployed: manifests, image, units, scripts, alerts
+	@$(VENV)/python -m deploy_check
+
+image: ## the image of this version, by docker
+	docker build --build-arg COMMIT="$$(git describe --always --dirty --abbrev=12 --exclude='*')" \
+		--tag "registry.cern.ch/cmsweb/dqmsquare_mirror:v$$($(PYTHON) -c 'import version; print(version.NUMBER)')" .
 
 bench: setup-tests ## how fast it is, measured
 	$(VENV)/python -m benchmarks.redaction

@@ -18,6 +18,8 @@ from mirror.pulse import Pulse
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+PATHS = METRICS, ALIVE, READY = ("/metrics", "/healthz", "/readyz")
+
 
 def serve(host: str, port: int, pulse: Pulse) -> None:
     """Answers on a port, from threads that end with the program. Raises OSError if it can't be had."""
@@ -38,15 +40,15 @@ class Endpoints:
         self._metrics: WSGIApplication = prometheus_client.make_wsgi_app()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
-            case "/metrics":
-                return self._metrics(environ, start_response)
-            case "/healthz":
-                return _answer(self._pulse.why_not_alive(), start_response)
-            case "/readyz":
-                return _answer(self._pulse.why_not_ready(), start_response)
+        path = environ["PATH_INFO"]
+        if path == METRICS:
+            return self._metrics(environ, start_response)
+        if path == ALIVE:
+            return _answer(self._pulse.why_not_alive(), start_response)
+        if path == READY:
+            return _answer(self._pulse.why_not_ready(), start_response)
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"Only /metrics, /healthz and /readyz are here.\n"]
+        return [f"Only {', '.join(PATHS)} are here.\n".encode()]
 
 
 class _Quiet(WSGIRequestHandler):

@@ -26,15 +26,18 @@ esac
 
 # Restarts that follow quickly on each other come ever more slowly: older systemd has no RestartSteps.
 pause_before_restart() {
-    local quick=0 started=0 now pause
+    local quick=0 started=0 pause=0 now
     if [[ -r $state/restarts ]]; then
         read -r quick started <"$state/restarts"
         now=$(date +%s)
         quick=$((now - started < lasted ? quick + 1 : 0))
     fi
     # The first restart is at once, the second after 5 s, then twice as long each time.
-    pause=$((quick < 2 ? 0 : quick > 8 ? longest_pause : 5 * 2 ** (quick - 2)))
-    pause=$((pause > longest_pause ? longest_pause : pause))
+    if ((quick >= 8)); then
+        pause=$longest_pause
+    elif ((quick >= 2)); then
+        pause=$((5 << (quick - 2)))
+    fi
     echo "$quick $(($(date +%s) + pause))" >"$state/restarts"
     if ((pause > 0)); then
         echo "restart number $quick in a row: waiting for $pause s" >&2

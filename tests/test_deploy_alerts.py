@@ -1,0 +1,43 @@
+"""docs/alerts.yaml: Prometheus can read it, and it speaks of what the mirror tells."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy_check import alerts
+from mirror.links import CERTIFICATE_WARN
+
+ROOT = Path(__file__).resolve().parent.parent
+RULES = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ROOT / alerts.FILE).read_text())["groups"]
+    for rule in group["rules"]
+}
+
+
+def test_there_is_nothing_wrong_with_the_alerts() -> None:
+    assert alerts.problems(ROOT) == []
+
+
+def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
+    assert f"{CERTIFICATE_WARN.days} * 86400" in RULES["CertificateExpires"]["expr"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"expr": "dqmsquare_revision >"}, "its expression can't be read"),
+        ({"expr": "dqmsquare_revisions > 1"}, "there is no metric dqmsquare_revisions"),
+        ({"for": "soon"}, "soon is no length of time"),
+        ({"labels": {"severity": "page"}}, "its severity"),
+        ({"annotations": {"summary": "x"}}, "it needs a summary and a description"),
+        ({"exp": "1"}, "are no parts of a rule"),
+    ],
+)
+def test_the_check_notices(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
+    rule = {**RULES["NothingMirrored"], **change}
+    (tmp_path / "docs").mkdir()
+    (tmp_path / alerts.FILE).write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
+    assert [problem for problem in alerts.problems(tmp_path) if sentence in problem]
