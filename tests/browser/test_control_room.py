@@ -1,0 +1,271 @@
+"""Every command by the Control Room's page: its effect on the simulated clusters, and the words it finds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
+from dqm2.simulator.services import Service
+from dqm2.simulator.switches import Panel
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.browser.control_room import PATIENCE_MS, confirm, enter, item, press
+from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
+
+CLIENTS = ("beam", "csc", "dt", "ecal")
+PRODUCTION = "Production cluster"
+BOTH = "Both clusters"
+OK = "DQM² says Ok."
+FAILED = "What it did before that is unknown. Look before you try again."
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(tmp_path / "simulator", clients=CLIENTS, run_length=(20, 20)) as simulator:
+        simulator.control.logs.least_characters = 4_000
+        yield simulator
+
+
+@pytest.fixture
+def settings(simulated_settings: Settings) -> Settings:
+    return simulated_settings
+
+
+@pytest.fixture
+def entered(page: Page, url: str) -> Page:
+    enter(page, url)
+    return page
+
+
+def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
+    all_ = item(entered, "All of the cluster")
+    expect(press(all_, "Machines known")).to_contain_text(f"{OTHER_UNIT}.cms")
+    expect(press(all_, "Which are up").get_by_role("row", name=UNIT)).to_contain_text("up")
+    expect(press(item(entered, "DQM²'s own list", cluster=BOTH), "All machines")).to_contain_text(
+        "lookarea_c2a06"
+    )
+    versions = item(entered, "Versions", cluster=BOTH)
+    expect(press(versions, "CMSSW").locator("strong").first).to_have_text("CMSSW:")
+    expect(versions.locator("pre strong").first).to_have_text("Playback:")
+    for button, package in (
+        ("HLTD versions", "hltd-2.12.0-1.x86_64"),
+        ("DQM² versions", "fff_dqmtools-2.3.1-1.noarch"),
+    ):
+        answer = press(versions, button)
+        expect(answer.get_by_role("columnheader", name=package)).to_be_visible()
+        expect(answer).to_contain_text("The machines don't all have the same version.")
+        expect(answer.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
+        expect(answer.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
+        expect(answer.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
+    expect(versions).to_contain_text("The mirror was made for DQM² 2.3.1.")
+
+
+def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, "Simulator")
+    configuration = press(part, "Configuration")
+    expect(configuration).to_contain_text("pp_run")
+    expect(configuration.get_by_role("link", name="run256936 in OMS")).to_have_attribute(
+        "href", "https://cmsoms.cern.ch/cms/runs/report?cms_run=256936&cms_run_sequence=GLOBAL-RUN"
+    )
+    press(part, "Choose a run")
+    part.get_by_role("combobox", name="Run", exact=True).select_option("run355443")
+    expect(part.get_by_role("link", name="run355443 in OMS")).to_have_attribute(
+        "href", "https://cmsoms.cern.ch/cms/runs/report?cms_run=355443&cms_run_sequence=GLOBAL-RUN"
+    )
+    part.get_by_role("combobox", name="Run key").select_option("cosmic_run")
+    part.get_by_label("LS").fill("44")
+    part.get_by_role("button", name="Start").click()
+    dialog = entered.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text(
+        f"Start run355443 as cosmic_run, 44 LS, on {GATEWAY} (playback)?"
+    )
+    dialog.get_by_role("button", name="Yes, start").click()
+    expect(part).to_contain_text(OK, timeout=PATIENCE_MS)
+    run = simulator.world.run(Cluster.PLAYBACK)
+    assert run is not None
+    assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
+    part.get_by_role("button", name="Look at the simulator's configuration").click()
+    expect(part.locator("dl")).to_contain_text("run355443", timeout=PATIENCE_MS)
+
+
+def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, UNIT)
+    for name, service in (("HLTD", Service.HLTD), ("DQM²", Service.FFF)):
+        answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
+        expect(answer).to_contain_text(OK)
+        assert len(simulator.world.services.daemon(service, UNIT).starts) == 2
+        answer.get_by_role("button", name=f"Look at {name}'s logs").click()
+        expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text(
+            "Service started", timeout=PATIENCE_MS
+        )
+
+
+def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
+    entered: Page, simulator: Simulator
+) -> None:
+    part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
+    part.get_by_role("button", name="Restart HLTD").click()
+    dialog = entered.get_by_role("dialog")
+    yes = dialog.get_by_role("button", name="Yes, restart")
+    expect(dialog).to_contain_text("This is production.")
+    for typed in ("", PRODUCTION_UNIT[:-1], UNIT):
+        dialog.get_by_role("textbox").fill(typed)
+        expect(yes).to_be_disabled()
+        dialog.get_by_role("textbox").press("Enter")
+        expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="No, leave it").click()
+    expect(dialog).to_be_hidden()
+    assert commands_sent(simulator) == []
+    question = f"Restart HLTD on {PRODUCTION_UNIT} (production)?"
+    answer = confirm(entered, part, "Restart HLTD", question, typed=PRODUCTION_UNIT)
+    expect(answer).to_contain_text(OK)
+    assert len(simulator.world.services.daemon(Service.HLTD, PRODUCTION_UNIT).starts) == 2
+
+
+def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, UNIT)
+    switch = press(part, "Clients").get_by_role("switch", name=BEAM)
+    expect(switch).to_have_attribute("aria-checked", "true")
+    switch.click()
+    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    assert simulator.world.switches.is_on(Panel(UNIT, is_playback=True), BEAM) is False
+    # Nothing is claimed before it was looked at.
+    expect(switch).to_have_attribute("aria-checked", "true")
+    part.get_by_role("button", name="Look at the clients").click()
+    expect(switch).to_have_attribute("aria-checked", "false", timeout=PATIENCE_MS)
+
+
+def test_it_asks_before_it_switches_a_client_of_production(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
+    press(part, "Clients").get_by_role("switch", name=BEAM).click()
+    dialog = entered.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text(
+        f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
+    )
+    dialog.get_by_role("button", name="Yes, switch").click()
+    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    assert simulator.world.switches.is_on(Panel(PRODUCTION_UNIT, is_playback=False), BEAM) is False
+
+
+def test_it_shows_logs_to_search_and_to_download(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, UNIT)
+    answer = press(part, "HLTD logs")
+    viewer = answer.get_by_label("Log 1 of 2")
+    viewer.get_by_role("searchbox").fill("SERVICE STARTED")
+    expect(viewer.get_by_role("status")).to_have_text("1 found")
+    viewer.get_by_role("searchbox").press("Enter")
+    expect(viewer.get_by_role("status")).to_have_text("1 of 1")
+    with entered.expect_download() as download:
+        viewer.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == f"{UNIT}-hltd_logs-1.log"
+    saved = Path(download.value.path()).read_text()
+    assert saved == viewer.locator("pre").text_content()
+    simulator.machine(UNIT).is_ssh_broken = True
+    expect(press(part, "DQM² logs")).to_contain_text("This reads like an error of ssh, not like a log.")
+
+
+def test_it_says_what_dqm2_can_t_do(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, "Production runs", cluster=PRODUCTION)
+    for field in part.get_by_label("Run").all():
+        field.fill("run358788")
+    expect(press(part, "Look up")).to_contain_text("DQM² failed: it answered with status 500.")
+    answer = confirm(
+        entered, part, "Copy to playback", "Copy 100 LS of run358788 from production to playback?"
+    )
+    expect(answer).to_contain_text(FAILED)
+    assert [command["what"] for command in commands_sent(simulator)] == [
+        "get_production_runs",
+        "copy_production_runs",
+    ]
+
+
+def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulator: Simulator) -> None:
+    simulator.control.mode = Mode.RELEASED
+    part = item(entered, UNIT)
+    for name in ("HLTD", "DQM²"):
+        answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
+        expect(answer).to_contain_text(FAILED)
+        expect(answer).not_to_contain_text("Ok")
+    simulator_part = item(entered, "Simulator")
+    press(simulator_part, "Choose a run")
+    simulator_part.get_by_role("button", name="Start").click()
+    entered.get_by_role("dialog").get_by_role("button", name="Yes").click()
+    expect(simulator_part).to_contain_text(FAILED, timeout=PATIENCE_MS)
+    assert simulator.world.run(Cluster.PLAYBACK) is None
+    simulator_part.get_by_role("button", name="Look at the simulator's configuration").click()
+    expect(simulator_part.locator("dl")).to_contain_text("cosmic_run", timeout=PATIENCE_MS)
+    # What only reads, and the switches, work in the released version too.
+    switch = press(part, "Clients").get_by_role("switch", name=BEAM)
+    switch.click()
+    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    for heading, cluster, button in (
+        ("All of the cluster", PRODUCTION, "Which are up"),
+        ("All of the cluster", PRODUCTION, "Machines known"),
+        ("Versions", BOTH, "HLTD versions"),
+        ("Versions", BOTH, "DQM² versions"),
+        ("Versions", BOTH, "CMSSW"),
+        (PRODUCTION_UNIT, PRODUCTION, "HLTD logs"),
+        (PRODUCTION_UNIT, PRODUCTION, "DQM² logs"),
+    ):
+        expect(press(item(entered, heading, cluster=cluster), button)).to_contain_text("DQM² answered.")
+
+
+def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simulator) -> None:
+    part = item(entered, UNIT)
+    question = f"Restart HLTD on {UNIT} (playback)?"
+    for kind, words in (
+        (FaultKind.CUT, "Outcome unknown: the answer broke off"),
+        (
+            FaultKind.ERROR_PAGE,
+            "DQM² failed: it answered with status 500. What it did before that is unknown.",
+        ),
+        (FaultKind.LOGIN_REDIRECT, "DQM² turned the mirror away. Nothing was done."),
+        (FaultKind.LOGIN_PAGE, "DQM² did not say Ok. What it did is unknown."),
+        (FaultKind.REFUSED, "DQM² can't be reached: nothing was sent."),
+    ):
+        simulator.faults.add(kind, requests=1)
+        expect(confirm(entered, part, "Restart HLTD", question)).to_contain_text(words)
+        simulator.faults.clear()
+    simulator.machine(UNIT).is_ssh_broken = True
+    answer = confirm(entered, part, "Restart HLTD", question)
+    expect(answer).to_contain_text("DQM² did not say Ok.")
+    expect(answer.locator("pre")).to_contain_text("No route to host")
+
+
+def test_it_shows_sensible_states_while_dqm2_is_down(entered: Page, simulator: Simulator) -> None:
+    simulator.stop()
+    for heading, button in (
+        (UNIT, "Clients"),
+        ("Simulator", "Configuration"),
+        ("All of the cluster", "Which are up"),
+    ):
+        answer = press(item(entered, heading), button)
+        expect(answer).to_contain_text("DQM² can't be reached: nothing was sent.")
+    simulator.start()
+    expect(press(item(entered, UNIT), "Clients").get_by_role("switch", name=BEAM)).to_be_visible()
+
+
+def test_it_shows_markup_that_dqm2_sends_as_text(entered: Page, simulator: Simulator) -> None:
+    simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL)
+    for heading, button in ((UNIT, "Clients"), (UNIT, "HLTD logs"), ("Simulator", "Configuration")):
+        answer = press(item(entered, heading), button)
+        expect(answer.locator("pre")).to_contain_text("<html")
+
+
+def test_it_sends_names_of_machines_in_bodies_only(page: Page, url: str) -> None:
+    asked: list[Request] = []
+
+    def note(request: Request) -> None:
+        asked.append(request)
+
+    page.on("request", note)
+    enter(page, url)
+    press(item(page, UNIT), "Clients")
+    press(item(page, UNIT), "DQM² logs")
+    press(item(page, "Simulator"), "Configuration")
+    commands = [request for request in asked if request.url.endswith("/cr/exe")]
+    assert [request.method for request in commands] == ["POST"] * 3
+    assert all(UNIT in (request.post_data or "") for request in commands[:2])
+    assert not [request.url for request in asked if "45-01" in request.url or "c2a06" in request.url]

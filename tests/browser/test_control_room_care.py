@@ -1,0 +1,174 @@
+"""How the Control Room's page handles what can't be undone: one press, one line, a keyboard, no server."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Page, expect
+
+import db
+from dqm2.simulator import Simulator
+from dqm2.simulator.services import Service
+from dqmsquare_cfg import Settings
+from tests.browser.conftest import Complaints
+from tests.browser.control_room import PATIENCE_MS, enter, item, press
+from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, served
+
+PRODUCTION = "Production cluster"
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(tmp_path / "simulator", clients=("beam", "csc"), run_length=(20, 20)) as simulator:
+        simulator.control.logs.least_characters = 2_000
+        yield simulator
+
+
+@pytest.fixture
+def settings(simulated_settings: Settings) -> Settings:
+    return simulated_settings
+
+
+@contextmanager
+def held_up(simulator: Simulator) -> Iterator[threading.Event]:
+    """A gateway that keeps a control command until the event is set."""
+    go_on = threading.Event()
+    simulator.on_request = lambda _request: go_on.wait(60)
+    try:
+        yield go_on
+    finally:
+        go_on.set()
+
+
+def test_it_can_t_be_pressed_twice_and_shows_how_long_it_takes(
+    page: Page, url: str, simulator: Simulator
+) -> None:
+    enter(page, url)
+    part = item(page, UNIT)
+    with held_up(simulator) as go_on:
+        button = part.get_by_role("button", name="Clients")
+        button.click()
+        expect(button).to_be_disabled()
+        expect(button).to_have_text(re.compile(r"Clients [1-9]\d* s"), timeout=PATIENCE_MS)
+        button.click(force=True)
+        button.dispatch_event("click")
+        button.evaluate("button => button.form.requestSubmit()")
+        go_on.set()
+        expect(part.get_by_role("switch").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(button).to_be_enabled()
+    expect(button).to_have_text("Clients")
+    assert len(commands_sent(simulator)) == 1
+
+
+def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, simulator: Simulator) -> None:
+    enter(page, url)
+    others = browser.new_context()
+    other = others.new_page()
+    enter(other, url)
+    with held_up(simulator) as go_on:
+        item(page, UNIT).get_by_role("button", name="HLTD logs").click()
+        item(other, UNIT).get_by_role("button", name="DQM² logs").click()
+        for one in (page, other):
+            line = one.get_by_role("region", name="Under way")
+            expect(line.get_by_role("listitem")).to_have_count(2, timeout=PATIENCE_MS)
+            expect(line).to_contain_text("running")
+            expect(line).to_contain_text("waiting")
+            expect(line).to_contain_text("dqmfu-c2b01-..")
+        go_on.set()
+        for one in (page, other):
+            expect(one.get_by_role("region", name="Under way")).to_contain_text(
+                "No command", timeout=PATIENCE_MS
+            )
+            last_hour = one.get_by_role("region", name="In the last hour")
+            expect(last_hour).to_contain_text("get_hltd_logs")
+            expect(last_hour).to_contain_text("get_fff_logs")
+    others.close()
+
+
+def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulator) -> None:
+    page.goto(f"{url}/cr/")
+    for text in (USER, "Tab", PASSWORD, "Enter"):
+        if text in ("Tab", "Enter"):
+            page.keyboard.press(text)
+        else:
+            page.keyboard.type(text)
+    expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible(timeout=PATIENCE_MS)
+    button = item(page, UNIT).get_by_role("button", name="Restart HLTD")
+    _tab_to(page, button.element_handle().evaluate_handle("button => button"))
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    # What it stands on at first is no yes; Escape leaves everything as it is.
+    expect(dialog.get_by_role("button", name="No, leave it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button).to_be_focused()
+    page.keyboard.press("Space")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(item(page, UNIT)).to_contain_text("DQM² says Ok.", timeout=PATIENCE_MS)
+    assert len(simulator.world.services.daemon(Service.HLTD, UNIT).starts) == 2
+
+
+def _tab_to(page: Page, target: object) -> None:
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        if page.evaluate("target => document.activeElement === target", target):
+            return
+    raise AssertionError("it can't be reached by the keyboard")
+
+
+def test_it_goes_to_the_sign_in_when_the_session_was_ended_elsewhere(
+    page: Page, url: str, settings: Settings, complaints: Complaints
+) -> None:
+    complaints.allowed = ["401"]
+    enter(page, url)
+    change(settings, sa.delete(db.control_sessions))
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
+    elsewhere = Visitor(url).sign_in()
+    enter(page, url)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page).to_have_url(f"{url}/")
+    assert elsewhere.is_in()
+    enter(page, url)
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(page).to_have_url(f"{url}/")
+    assert not elsewhere.is_in()
+
+
+def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
+    browser: Browser, settings: Settings, complaints: Complaints
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    complaints.listen_to(page)
+    complaints.allowed = ["ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
+    with served(settings) as url:
+        enter(page, url)
+    answer = press(item(page, UNIT), "Clients")
+    expect(answer).to_contain_text("The mirror gave no answer: whether the command was sent is unknown.")
+    expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible(
+        timeout=PATIENCE_MS
+    )
+    context.close()
+
+
+def test_it_shows_the_audit_and_filters_it(page: Page, url: str) -> None:
+    enter(page, url)
+    press(item(page, UNIT), "Clients")
+    page.get_by_role("link", name="Audit").click()
+    expect(page.get_by_role("row")).to_have_count(3)
+    page.get_by_label("Command").select_option("sign_in")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="as CSV").click()
+    assert "sign_in" in Path(download.value.path()).read_text()

@@ -1,0 +1,103 @@
+"""The Control Room's pages can be read by everybody, by axe's word, in both themes, on a phone too."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dqm2.simulator import AskKind, FaultKind, Simulator
+from dqmsquare_cfg import Settings
+from tests.browser.conftest import Complaints
+from tests.browser.control_room import enter, item, press
+from tests.browser.test_accessibility import grave_findings
+from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor
+
+THEMES = ("light", "dark")
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    with Simulator(tmp_path / "simulator", clients=("beam", "csc"), run_length=(20, 20)) as simulator:
+        simulator.control.logs.least_characters = 2_000
+        yield simulator
+
+
+@pytest.fixture
+def settings(simulated_settings: Settings) -> Settings:
+    return simulated_settings
+
+
+def fill_with_answers(page: Page, simulator: Simulator) -> None:
+    """Every kind of answer on the page, good ones and others."""
+    press(item(page, "Simulator"), "Configuration")
+    press(item(page, UNIT), "Clients")
+    press(item(page, OTHER_UNIT), "HLTD logs")
+    press(item(page, "All of the cluster"), "Which are up")
+    press(item(page, "Versions", cluster="Both clusters"), "HLTD versions")
+    press(item(page, "DQM²'s own list", cluster="Both clusters"), "All machines")
+    simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL, requests=1)
+    press(item(page, PRODUCTION_UNIT, cluster="Production cluster"), "Clients")
+    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
+    press(item(page, "All of the cluster", cluster="Production cluster"), "Which are up")
+
+
+def in_each_theme(page: Page) -> dict[str, list[str]]:
+    """What axe finds of the page as it stands, theme by theme."""
+    found = {}
+    for theme in THEMES:
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+        found[theme] = grave_findings(page)
+    return {theme: findings for theme, findings in found.items() if findings}
+
+
+def test_it_is_accessible_with_answers_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:
+    page.goto(f"{url}/cr/")
+    assert in_each_theme(page) == {}
+    enter(page, url)
+    assert in_each_theme(page) == {}
+    fill_with_answers(page, simulator)
+    assert in_each_theme(page) == {}
+
+
+def test_it_is_accessible_while_it_asks(page: Page, url: str) -> None:
+    enter(page, url)
+    for heading, cluster in ((UNIT, "Playback cluster"), (PRODUCTION_UNIT, "Production cluster")):
+        item(page, heading, cluster=cluster).get_by_role("button", name="Restart HLTD").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert in_each_theme(page) == {}
+        page.keyboard.press("Escape")
+
+
+def test_it_is_accessible_where_it_shows_the_audit(page: Page, url: str, simulator: Simulator) -> None:
+    visitor = Visitor(url).sign_in()
+    visitor.ask("get_production_runs")
+    visitor.ask("get_dqm_clients", host="elsewhere", playback=1)
+    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
+    visitor.tell("restart_hltd", host=UNIT)
+    enter(page, url)
+    page.get_by_role("link", name="Audit").click()
+    assert in_each_theme(page) == {}
+
+
+def test_it_fits_a_phone(browser: Browser, url: str, complaints: Complaints, simulator: Simulator) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    complaints.listen_to(page)
+    enter(page, url)
+    fill_with_answers(page, simulator)
+    for path in ("/cr/", "/cr/audit/"):
+        if path != "/cr/":
+            page.goto(f"{url}{path}")
+        width, within = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width <= within, path
+    context.close()
+
+
+def test_it_says_that_commands_need_scripts(browser: Browser, url: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    enter(page, url)
+    expect(page.get_by_text("The commands of this page need JavaScript.")).to_be_visible()
+    context.close()
