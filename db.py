@@ -204,7 +204,6 @@ machine_disks = sa.Table(
     "machine_disks",
     metadata,
     *_document_columns(),
-    sa.Column("tag", sa.Text, nullable=False),
     sa.Column("total_bytes", sa.BigInteger),
     sa.Column("used_bytes", sa.BigInteger),
     sa.Column("free_bytes", sa.BigInteger),

@@ -210,7 +210,6 @@ def _memory(origin: Origin, reading: _Reading) -> MemoryRecord:
 def _disk(origin: Origin, reading: _Reading) -> DiskRecord:
     return DiskRecord(
         origin=origin,
-        tag=reading.take(Disk.TAG) or UNKNOWN,
         total_bytes=reading.take(Disk.TOTAL),
         used_bytes=reading.take(Disk.USED),
         free_bytes=reading.take(Disk.FREE),

@@ -110,7 +110,6 @@ class Memory:
 class Disk:
     """`dqm-diskspace`"""
 
-    TAG = Field("tag", shapes.NAME, ("tag",))
     TOTAL = Field("disk_total", shapes.BYTES, ("total_bytes",))
     USED = Field("disk_used", shapes.BYTES, ("used_bytes",))
     FREE = Field("disk_free", shapes.BYTES, ("free_bytes",))

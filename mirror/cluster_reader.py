@@ -55,7 +55,8 @@ class ClusterReader:
             links = _links(connection)
             rows = connection.execute(sa.select(db.machines)).all()
             memory = {row.machine_id: row for row in connection.execute(sa.select(db.machine_memory))}
-            disks = connection.execute(sa.select(db.machine_disks).order_by(db.machine_disks.c.tag)).all()
+            by_identity = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
+            disks = connection.execute(by_identity).all()
         mirrored = {} if links is None else links.machines
         found = (
             Machine(
@@ -98,4 +99,4 @@ def _memory(row: Any) -> Memory | None:
 
 
 def _disk(row: Any) -> Disk:
-    return Disk(row.tag, row.total_bytes, row.used_bytes, row.free_bytes, row.files, row.updated_at)
+    return Disk(row.total_bytes, row.used_bytes, row.free_bytes, row.files, row.updated_at)

@@ -144,7 +144,6 @@ class StateChange:
 class Disk:
     """A disk of a machine, in bytes."""
 
-    tag: str
     total_bytes: int | None
     used_bytes: int | None
     free_bytes: int | None

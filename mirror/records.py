@@ -194,10 +194,12 @@ class MemoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class DiskRecord:
-    """A disk of a machine (`dqm-diskspace`), by the tag of what watches it; `None` where it is unknown."""
+    """A disk of a machine (`dqm-diskspace`); `None` where a number is unknown.
+
+    Which disk it is stays at P5: the data policy names neither its path nor what watches it.
+    """
 
     origin: Origin
-    tag: str
     total_bytes: int | None
     used_bytes: int | None
     free_bytes: int | None

@@ -133,7 +133,6 @@ def _memory(record: MemoryRecord) -> _Columns:
 
 def _disk(record: DiskRecord) -> _Columns:
     return {
-        "tag": record.tag,
         "total_bytes": record.total_bytes,
         "used_bytes": record.used_bytes,
         "free_bytes": record.free_bytes,

@@ -111,7 +111,7 @@ def test_it_takes_a_delivery() -> None:
             PlaybackRecord(_origin(PLAYBACK), 500015, SimulatorState.RUNNING, 17, 1500, "pp_run", 256936),
         ),
         (MEMORY, MemoryRecord(_origin(MEMORY), 67562467328, 41231233024, 26331234304, 25714096 * 1024)),
-        (DISK, DiskRecord(_origin(DISK), "fff_deleter", 257562467328, 91231233024, 166331234304, 8123)),
+        (DISK, DiskRecord(_origin(DISK), 257562467328, 91231233024, 166331234304, 8123)),
     ],
 )
 def test_it_takes_the_other_types(document: dict[str, Any], record: Record) -> None:

@@ -67,7 +67,7 @@ def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_s
     (shown,) = (found for found in mirror.machines() if found.memory is not None)
     assert shown.memory is not None
     assert shown.memory.available_bytes == 40 * 2**30
-    assert [disk.tag for disk in shown.disks] == ["fff_deleter"]
+    assert [disk.files for disk in shown.disks] == [8123]
 
 
 def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(

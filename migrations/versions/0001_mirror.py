@@ -96,7 +96,6 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("revision", sa.BigInteger, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
-        sa.Column("tag", sa.Text, nullable=False),
         sa.Column("total_bytes", sa.BigInteger),
         sa.Column("used_bytes", sa.BigInteger),
         sa.Column("free_bytes", sa.BigInteger),
