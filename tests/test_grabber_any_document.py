@@ -65,11 +65,10 @@ def change(document: Any, path: Path, value: Any) -> None:
             document = document[key]
         except (KeyError, IndexError, TypeError):
             return
-    if isinstance(document, dict) or (isinstance(document, list) and isinstance(last, int)):
-        try:
-            document[last] = value
-        except IndexError:
-            return
+    if isinstance(document, dict):
+        document[last] = value
+    elif isinstance(document, list) and isinstance(last, int) and last < len(document):
+        document[last] = value
 
 
 @st.composite

@@ -206,7 +206,7 @@ def test_it_keeps_the_earliest_times_that_a_job_told(
     now = time.time()
     for at in (now - 60, now - 30, now):
         # A job that tells of no series knows neither when it started nor when it reached its lumisection.
-        series = {"mem_info": {}, "lumi_stats": {}}
+        series: dict[str, dict[str, str]] = {"mem_info": {}, "lumi_stats": {}}
         machine.upload(job_document(timestamp=at, lumisections=5, extra=series))
         assert mirror_once(simulated_settings)
     (job,) = rows(simulated_settings, db.jobs)
