@@ -65,9 +65,8 @@ def change(document: Any, path: Path, value: Any) -> None:
             document = document[key]
         except (KeyError, IndexError, TypeError):
             return
-    if isinstance(document, dict):
-        document[last] = value
-    elif isinstance(document, list) and isinstance(last, int) and last < len(document):
+    is_entry = isinstance(document, list) and isinstance(last, int) and last < len(document)
+    if is_entry or isinstance(document, dict):
         document[last] = value
 
 
