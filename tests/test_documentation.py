@@ -1,0 +1,163 @@
+"""README and docs/: every command in them is run by a test, or speaks of things that there are.
+
+A command that is new needs a place here: where it is tested, or what can be said of it without a cluster.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo import postgres_binaries
+from demo.postgres import EmbeddedPostgres
+from deploy_check import manifests
+from dqm2.simulator import Simulator, job_document
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# Commands that other tests run, by those tests.
+TESTED = {
+    r"git clone <this repository> \S+ && cd \S+": "test_demo.py",
+    r"make demo": "test_demo.py",
+    r"make run": "test_run.py",
+    r"make (help|bench|soak|pictures)": "test_install.py",
+    r"make (test|test-all|lint)": "conftest.py",
+    r"make deploy-check": "test_deploy_manifests.py",
+    r"cp \.env_sample \.env": "test_settings.py",
+    r"cp k8_secret\.yaml my_secret\.yaml": "test_deploy_manifests.py",
+    r"python grabber\.py production": "test_grabber_process.py",
+    r"python server\.py": "test_server_process.py",
+    r"\./dqmsquare_deploy\.sh build": "test_executable.py",
+    r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
+    r"/opt/dqmsquare_mirror/dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
+    r"pg_dump .*|pg_restore .*": "test_documentation.py",
+}
+# Commands that this test runs, all settings being there.
+RUN_HERE = (
+    r"python db\.py (status|migrate)",
+    r"python grabber\.py playback --once",
+    r"python server\.py --version",
+)
+# Commands of other programs, which need what is not here: a cluster, a registry, a running systemd.
+ELSEWHERE = r"(kubectl|docker|systemctl|journalctl|openssl) .+|git tag .+|make image"
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command of each document, without the comment behind it."""
+    for document in DOCUMENTS:
+        for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                if command := re.sub(r"(^|\s\s+)#.*$", "", line).strip():
+                    yield document.name, command
+
+
+def fits(command: str, *patterns: str) -> bool:
+    return any(re.fullmatch(pattern, command) for pattern in patterns)
+
+
+@pytest.mark.parametrize(("document", "command"), list(commands()))
+def test_a_command_has_its_place(document: str, command: str) -> None:
+    assert fits(command, *TESTED, *RUN_HERE, ELSEWHERE), f"{document}: which test runs this?"
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    assert all((ROOT / "tests" / name).is_file() for name in TESTED.values())
+
+
+@pytest.mark.parametrize(
+    "words", ["db.py status", "db.py migrate", "grabber.py playback --once", "server.py --version"]
+)
+def test_what_it_says_to_run_runs(
+    simulator: Simulator, simulated_environment: dict[str, str], words: str
+) -> None:
+    assert simulator.base_url
+    assert f"python {words}" in (ROOT / "README.md").read_text()
+    done = subprocess.run([sys.executable, *words.split()], cwd=ROOT, env=simulated_environment, check=False)
+    assert done.returncode == 0
+
+
+def kubectl_commands() -> list[str]:
+    return [command for _, command in commands() if command.startswith("kubectl ")]
+
+
+def test_kubectl_is_told_of_objects_that_there_are() -> None:
+    known = {f"{manifest.kind.lower()}/{manifest.name}" for manifest in manifests.read(ROOT)}
+    lines = "\n".join(kubectl_commands())
+    told = set(re.findall(r"\b(?:deployment|secret|service)/\S+", lines))
+    assert told
+    assert told <= known
+
+
+def test_kubectl_is_told_of_files_and_namespaces_that_there_are() -> None:
+    files = {name for line in kubectl_commands() for name in re.findall(r"-f (\S+\.yaml)", line)}
+    assert files - {"my_secret.yaml"} <= set(manifests.FILES)
+    spaces = {manifest.body["metadata"].get("namespace") for manifest in manifests.read(ROOT)} - {None}
+    assert {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)} == spaces
+
+
+def test_a_pod_of_the_manual_is_one_that_kubernetes_takes() -> None:
+    [overrides] = [found for line in kubectl_commands() for found in re.findall(r"--overrides='(.+)'", line)]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
+    one = manifests.Manifests([manifests.Manifest("operator.md", pod)])
+    assert manifests.schema_problems(one) == []
+    [claim] = manifests.read(ROOT).of("PersistentVolumeClaim")
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim.name
+
+
+def test_images_are_of_this_version() -> None:
+    tags = {name for _, line in commands() for name in re.findall(r"dqmsquare_mirror:(v[\d.]+)", line)}
+    assert tags == {f"v{_version()}"}
+
+
+def _version() -> str:
+    words = [sys.executable, "-c", "import version; print(version.NUMBER)"]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_a_backup_brings_back_what_was_mirrored(
+    simulator: Simulator,
+    simulated_settings: Settings,
+    postgres: EmbeddedPostgres,
+    databases: Mapping[Cluster, str],
+    tmp_path: Path,
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document())
+    assert mirror_once(simulated_settings)
+    before = mirrored(simulated_settings)
+    assert before["jobs"]
+    dump, restore = (line for _, line in commands() if re.match(r"pg_(dump|restore).*production", line))
+    name = databases[Cluster.PRODUCTION]
+    _run_of_postgres(dump.replace("postgres_production", name), postgres, tmp_path)
+    postgres.drop_database(name)
+    postgres.create_database(name)
+    _run_of_postgres(restore.replace("postgres_production", name), postgres, tmp_path)
+    assert mirrored(simulated_settings) == before
+    assert mirror_once(simulated_settings)
+    assert mirrored(simulated_settings) == before
+
+
+def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
+    """Runs a client program of PostgreSQL's, of the version that the tests have."""
+    environment = {
+        "PATH": f"{postgres_binaries.readable_by(None, folder)}:{os.environ['PATH']}",
+        "PGHOST": postgres.host,
+        "PGPORT": str(postgres.port),
+        "PGUSER": postgres.username,
+        "PGPASSWORD": postgres.password,
+    }
+    subprocess.run(command.split(), cwd=folder, env=environment, check=True)
