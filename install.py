@@ -22,7 +22,11 @@ VENV_PYTHON = os.path.join(VENV, "bin", "python")
 DEMO_REQUIREMENTS = "requirements-demo.txt"
 ALL_REQUIREMENTS = "requirements-dev.txt"
 REQUIREMENTS = (DEMO_REQUIREMENTS, ALL_REQUIREMENTS)
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+# Programs that the tests drive, by Debian's packages: the names that they go by, and what they test.
+PROGRAMS = {
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "the pages in a browser"),
+    "systemd": (("systemd-analyze",), "the units"),
+}
 # How long a step that is told to end has for it.
 END_WITHIN_S = 3
 END_POLL_S = 0.05
@@ -40,7 +44,7 @@ def main(arguments: "list[str]") -> int:
         install_requirements(ALL_REQUIREMENTS if for_tests else DEMO_REQUIREMENTS)
         run("the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "front_end.py")])
         if for_tests:
-            install_chromium()
+            install_programs()
     except InstallError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -153,21 +157,27 @@ def digest_of_requirements() -> str:
     return digest.hexdigest()
 
 
-def install_chromium() -> None:
-    """Installs the browser that tests drive where it is missing: for root, by apt-get; or says that it is."""
-    if any(shutil.which(name) for name in CHROMIUMS):
-        return
-    if os.getuid() == 0 and shutil.which("apt-get"):
-        say("installing Chromium, which the browser tests drive")
-        apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-        try:
-            run("the list of packages", [*apt_get, "update"])
-            run("Chromium", [*apt_get, "install", "-y", "--no-install-recommends", "chromium"])
-        except InstallError as error:
-            say(str(error))
-        else:
-            return
-    say("THERE IS NO CHROMIUM: the browser tests will not run. On Debian: apt-get install chromium")
+def install_programs() -> None:
+    """Installs what the tests drive and is missing: for root, by apt-get; or says what will not be tested."""
+    for package, (names, what_for) in PROGRAMS.items():
+        if not any(shutil.which(name) for name in names) and not install_package(package, what_for):
+            say(f"THERE IS NO {package.upper()}: {what_for} will not be tested")
+            say(f"On Debian: apt-get install {package}")
+
+
+def install_package(package: str, what_for: str) -> bool:
+    """Installs a package of Debian's for tests of something; whether it is there now."""
+    if os.getuid() != 0 or not shutil.which("apt-get"):
+        return False
+    say(f"installing {package}, for tests of {what_for}")
+    apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+    try:
+        run("the list of packages", [*apt_get, "update"])
+        run(package, [*apt_get, "install", "-y", "--no-install-recommends", package])
+    except InstallError as error:
+        say(str(error))
+        return False
+    return True
 
 
 def refuse_unwritable() -> None:

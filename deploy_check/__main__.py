@@ -25,6 +25,10 @@ def main() -> int:
     for name, problems in checks.items():
         sys.stdout.write(f"{name}: {'well' if not problems else f'{len(problems)} problems'}\n")
         sys.stdout.write("".join(f"    {problem}\n" for problem in problems))
+    if not units.can_be_checked():
+        sys.stdout.write(
+            "THERE IS NO SYSTEMD-ANALYZE: THE UNITS WERE NOT CHECKED. On Debian: apt-get install systemd\n"
+        )
     return 1 if any(checks.values()) else 0
 
 
