@@ -90,10 +90,13 @@ class Stage:
             )
         )
 
-    def environment(self, source: Source, **settings: str) -> dict[str, str]:
-        """The environment of the mirror's programs with this source."""
+    def environment(self, source: Source | None = None, **settings: str) -> dict[str, str]:
+        """The environment of the mirror's programs with this source, if they need one."""
+        of_postgres = _of_postgres(self.postgres, self.folder)
+        if source is None:
+            return {**of_postgres, **settings}
         return {
-            **_of_postgres(self.postgres, self.folder),
+            **of_postgres,
             "CMSWEB_FRONTEND_PROXY_URL": source.base_url,
             "CMSWEB_CA_PATH": str(source.authority.ca_path),
             "SERVER_GRID_CERT_PATH": str(source.authority.client.certificate),

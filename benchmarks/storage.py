@@ -22,7 +22,7 @@ import zstandard
 import db
 from benchmarks import jobs_of_old
 from benchmarks.report import Figure, tell
-from benchmarks.stage import stage
+from benchmarks.stage import settings_of, stage
 from dqm2.identity import Identities, mask
 from mirror import dictionary, packing
 from mirror.batch import Batch, Position
@@ -32,15 +32,15 @@ from mirror.rows import row_of
 from mirror.thinning import MOST_POINTS, thinned
 from mirror.writer import MirrorWriter
 
-_JOBS = 6000
+_JOBS = 3000
 _SIMULATED = 300
 _PARTS = 6
 _JOBS_A_RUN = 33
 _AT_ONCE = 200
 _FIRST_RUN = 358_000
 # Of runs of many lengths; beyond 240 points a series is thinned.
-_LUMISECTIONS = (40, 120, 300, 800, 2000)
-_LONG = 2000
+_LUMISECTIONS = (40, 120, 300, 800, 1500)
+_LONG = 1500
 _HOST = "dqmfu-c2b03-45-01"
 
 
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str]) -> None:
     ]
     raw = _mean(len(packing.log_text(record.log)) for record in records)
     zstd = zstandard.ZstdCompressor(level=19)
+    alone = _mean(len(zstd.compress(packing.log_text(record.log))) for record in records)
+    together = len(zstd.compress(_all_logs(records))) / len(records)
     notes = [
-        f"{len(records)} logs, raw {raw:,.0f} bytes each; "
-        f"zstd -19 of one: {_mean(len(zstd.compress(packing.log_text(r.log))) for r in records):,.0f}; "
-        f"of all together: {len(zstd.compress(_all_logs(records))) / len(records):,.0f}",
+        f"{len(records)} logs of {raw:,.0f} bytes; zstd -19: {alone:,.0f}, all as one {together:,.0f} each",
         "goal: a job in tables, indexes and TOAST at most 3,000 bytes",
     ]
     tell("storage", rows, notes=notes)
@@ -67,7 +67,7 @@ def _row(name: str, records: Sequence[JobRecord], lumisections: Sequence[int]) -
     dice = random.Random(1)
     kept = list(_kept(records, lumisections, dice))
     with stage() as made:
-        engine = db.engine(made.settings(), Cluster.PRODUCTION, "benchmark")
+        engine = db.engine(settings_of(made.environment()), Cluster.PRODUCTION, "benchmark")
         _write(engine, kept)
         sizes = _sizes(engine, len(kept))
         engine.dispose()

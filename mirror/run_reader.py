@@ -1,6 +1,6 @@
 """What is read of runs: which there are, their jobs with states computed, logs, series and file delivery."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -21,6 +21,9 @@ from mirror.states import JobFacts, JobState
 _RUNS_AT_A_TIME = 100
 # What a question over a whole range may take (s), where the server limits others to less.
 _WIDE: Mapping[str, Any] = {"answer_within_s": 30}
+
+# A condition on the number of a run, whichever table it stands in.
+_OfRun = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
 
 
 class RunReader:
@@ -68,7 +71,7 @@ class RunReader:
         """
         while first <= last:
             end = self._end_of_piece(first, last)
-            yield from self._runs(db.jobs.c.run.between(first, end))
+            yield from self._runs(_between(first, end))
             first = end + 1
 
     def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
@@ -78,7 +81,7 @@ class RunReader:
             statement = statement.where(db.runs.c.run < below)
         with self._database.connect() as connection:
             numbers = connection.scalars(statement).all()
-        return self._runs(db.jobs.c.run.in_(numbers))[::-1]
+        return self._runs(lambda run: run.in_(numbers))[::-1]
 
     def count_runs(self, search: RunSearch) -> int:
         """How many runs a search finds."""
@@ -193,13 +196,15 @@ class RunReader:
             end: int | None = connection.scalar(statement.offset(_RUNS_AT_A_TIME - 1).limit(1))
         return last if end is None else end
 
-    def _runs(self, condition: sa.ColumnElement[bool]) -> list[Run]:
-        """The runs whose jobs meet a condition, ascending."""
-        asked = _jobs(db.runs).outerjoin(db.runs, db.runs.c.run == db.jobs.c.run)
+    def _runs(self, is_asked_for: "_OfRun") -> list[Run]:
+        """The runs that have jobs and whose number is asked for, ascending."""
+        runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
-            rows = connection.execute(asked.where(condition).order_by(db.jobs.c.run)).all()
+            described = connection.execute(sa.select(db.runs).where(is_asked_for(runs))).all()
+            rows = connection.execute(_jobs().where(is_asked_for(jobs)).order_by(jobs)).all()
+        by_number = {row.run: row for row in described}
         by_run = ((run, list(of_run)) for run, of_run in groupby(rows, attrgetter("run")))
-        return [self._run(run, jobs[0], jobs) for run, jobs in by_run]
+        return [self._run(run, by_number.get(run), of_run) for run, of_run in by_run]
 
     def _run(self, run: int, described: Any, rows: Sequence[Any]) -> Run:
         facts = [_facts(row) for row in rows]
@@ -217,13 +222,14 @@ class RunReader:
         )
 
 
-def _jobs(*more: sa.FromClause) -> sa.Select[Any]:
-    """Jobs with what their state depends on, and the columns of `more`."""
-    columns: Iterable[Any] = (
-        column for table in more for column in table.c if column.name in ("run_key", "cmssw_version")
-    )
+def _between(first: int, last: int) -> _OfRun:
+    return lambda run: run.between(first, last)
+
+
+def _jobs() -> sa.Select[Any]:
+    """Jobs with what their state depends on."""
     machine = db.machines.c
-    return sa.select(db.jobs, machine.label, machine.clock_at, machine.newest_run, *columns).join_from(
+    return sa.select(db.jobs, machine.label, machine.clock_at, machine.newest_run).join_from(
         db.jobs, db.machines
     )
 

@@ -13,6 +13,7 @@ import db
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
 from mirror.batch import Batch, Position
+from mirror.dictionary import Dictionary
 from mirror.links import Link, Links
 from mirror.records import (
     LUMISECTION_S,
@@ -98,7 +99,13 @@ class MirroredCluster:
         """The label that a machine is shown by."""
         return self._machines[host].label
 
-    def write(self, host: str, *records: Record, clock_at: datetime | None = None) -> None:
+    def write(
+        self,
+        host: str,
+        *records: Record,
+        clock_at: datetime | None = None,
+        dictionary: Dictionary | None = None,
+    ) -> None:
         """Writes documents that a machine has just reported; its clock stands at the newest of them."""
         newer = [
             replace(record, origin=replace(record.origin, revision=next(self._revisions)))
@@ -106,9 +113,8 @@ class MirroredCluster:
         ]
         newest = max(record.origin.updated_at for record in records)
         position = Position(0, newer[-1].origin.revision, newer[-1].origin.identity)
-        self._writer.write(
-            Batch(self._machines[host].id, position, clock_at or newest, [row_of(record) for record in newer])
-        )
+        rows = [row_of(record, dictionary) for record in newer]
+        self._writer.write(Batch(self._machines[host].id, position, clock_at or newest, rows))
 
     def beat(
         self,

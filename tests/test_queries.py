@@ -1,0 +1,133 @@
+"""What is asked of the database stays cheap however many runs there are."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+import db
+from benchmarks.ten_years import Size, Span, fill
+from dqmsquare_cfg import Settings
+from mirror import machine_states
+from mirror.log_dictionaries import LogDictionaries
+from mirror.reader import MirrorReader
+from mirror.records import Cluster
+from mirror.retention import prune
+from mirror.run_search import RunSearch
+from mirror.writer import MirrorWriter
+
+# A row a machine, or fewer: reading such a table through is the cheapest way.
+SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries"}
+SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A database of some years, and a run and a job in the middle of what it holds in full."""
+
+    database: sa.Engine
+    reader: MirrorReader
+    span: Span
+
+    @property
+    def run(self) -> int:
+        """A run."""
+        return self.span.last_run - 100
+
+    @property
+    def job(self) -> UUID:
+        """A job of that run."""
+        with self.database.connect() as connection:
+            of_run = connection.scalars(sa.select(db.jobs.c.identity).where(db.jobs.c.run == self.run))
+            job: UUID = of_run.all()[0]
+        return job
+
+    def newest_states(self) -> object:
+        """What a grabber holds the cluster's status against."""
+        with self.database.connect() as connection:
+            return connection.execute(machine_states.newest()).all()
+
+    def search(self, **given: Any) -> RunSearch:
+        """A search in a part of it, as ten years' timeline shows a part of them."""
+        return RunSearch(self.span.last_run - 200, self.span.last_run, **given)
+
+
+QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
+    "run_span": lambda filled: filled.reader.run_span(),
+    "neighbours": lambda filled: filled.reader.neighbours(filled.run),
+    "run": lambda filled: filled.reader.run(filled.run),
+    "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
+    "find_runs": lambda filled: filled.reader.find_runs(filled.search(), below=None, most=40),
+    "find_runs further": lambda filled: filled.reader.find_runs(filled.search(), below=filled.run, most=150),
+    "find_runs crashed": lambda filled: filled.reader.find_runs(
+        filled.search(crashed_only=True, with_lumisections=True), below=None, most=40
+    ),
+    "count_runs": lambda filled: filled.reader.count_runs(filled.search()),
+    "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
+    "clients_before": lambda filled: filled.reader.clients_before(filled.run, "pp_run"),
+    "clients_before, of a rare key": lambda filled: filled.reader.clients_before(filled.run, "no_run"),
+    "details": lambda filled: filled.reader.details(filled.job),
+    "delivery": lambda filled: filled.reader.delivery(filled.run),
+    "delivery_updated_at": lambda filled: filled.reader.delivery_updated_at(filled.run),
+    "playback": lambda filled: filled.reader.playback(filled.run),
+    "cluster_status": lambda filled: filled.reader.cluster_status(),
+    "state_changes": lambda filled: filled.reader.state_changes(datetime.now(UTC) - timedelta(days=1)),
+    "machines": lambda filled: filled.reader.machines(),
+    "freshness": lambda filled: filled.reader.freshness(),
+    # What a grabber asks.
+    "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
+    "machine_states.newest": lambda filled: filled.newest_states(),
+    "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
+    "train": lambda filled: LogDictionaries(filled.database).train(),
+}
+
+
+def test_no_question_reads_a_growing_table_through(settings: Settings) -> None:
+    span = fill(settings, SOME_YEARS)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    filled = Filled(database, MirrorReader(database, timedelta(minutes=15)), span)
+    read_through = {name: _read_through(filled, ask) for name, ask in QUESTIONS.items()}
+    database.dispose()
+    assert {name: tables for name, tables in read_through.items() if tables} == {}
+
+
+def _read_through(filled: Filled, ask: Callable[[Filled], object]) -> set[str]:
+    """The tables, of those that grow, that a question reads from the first page to the last."""
+    with _asked(filled.database) as asked:
+        ask(filled)
+    assert asked
+    with filled.database.connect() as connection:
+        plans = [_plan(connection, *statement) for statement in asked]
+    nodes = [node for plan in plans for node in _nodes(plan)]
+    return {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} - SMALL
+
+
+@contextmanager
+def _asked(database: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that reach the database meanwhile, with their parameters."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(database, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        sa.event.remove(database, "before_cursor_execute", note)
+
+
+def _plan(connection: sa.Connection, statement: str, parameters: Any) -> Mapping[str, Any]:
+    explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+    plan: Mapping[str, Any] = explained.scalar_one()[0]["Plan"]
+    return plan
+
+
+def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)

@@ -1,0 +1,147 @@
+"""Logs and series go after LOG_RETENTION_DAYS; runs, jobs and graphs stay."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import db
+import dqmsquare_cfg
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster, JobRecord
+from mirror.retention import prune
+from server import create_app
+from tests.mirrored import MirroredCluster, delivery, job, log_of
+from tests.mirroring import grabbing, mirrored, reader, rows, until
+
+ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
+KEEP = timedelta(days=30)
+OLD, YOUNG = timedelta(days=31), timedelta(days=29)
+FIRST_RUN = 358_000
+
+
+def ended(run: int, ago: timedelta) -> JobRecord:
+    """A job that ended so long ago, with a log."""
+    record = job(run, "beam", at=datetime.now(UTC) - ago, exit_code=0)
+    return replace(record, log=log_of(record))
+
+
+def write(settings: Settings, *jobs: JobRecord) -> MirroredCluster:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], *jobs, clock_at=datetime.now(UTC))
+    return cluster
+
+
+def prune_all(settings: Settings) -> list[int]:
+    """The number of jobs of each batch."""
+    return list(prune(db.engine(settings, Cluster.PRODUCTION, "tests"), KEEP))
+
+
+def with_details(settings: Settings) -> set[UUID]:
+    """The jobs whose logs and series are there."""
+    return {row["identity"] for row in rows(settings, db.job_details)}
+
+
+def test_it_takes_away_what_is_too_old_and_nothing_else(settings: Settings) -> None:
+    old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
+    cluster = write(settings, old, young)
+    cluster.write(cluster.builder_unit, delivery(FIRST_RUN, datetime.now(UTC) - OLD, 10))
+    before = mirrored(settings)
+    assert sum(prune_all(settings)) == 1
+    assert with_details(settings) == {young.origin.identity}
+    after = mirrored(settings)
+    assert [table for table in before if before[table] != after[table]] == ["job_details"]
+
+
+def test_it_goes_in_small_batches(settings: Settings) -> None:
+    write(settings, *(ended(FIRST_RUN + number, OLD) for number in range(50)))
+    assert prune_all(settings) == [20, 20, 10]
+    assert prune_all(settings) == [0, 0, 0]
+
+
+def test_it_goes_by_the_report_of_each_job_and_not_by_its_run(settings: Settings) -> None:
+    old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN, YOUNG)
+    # A job that was told no run has 0.
+    of_no_run = ended(0, OLD)
+    write(settings, old, young, of_no_run)
+    prune_all(settings)
+    assert with_details(settings) == {young.origin.identity}
+
+
+def test_it_takes_away_what_came_late(settings: Settings) -> None:
+    write(settings, ended(FIRST_RUN + 1, OLD))
+    prune_all(settings)
+    write(settings, ended(FIRST_RUN, OLD))
+    assert sum(prune_all(settings)) == 1
+
+
+def test_a_job_is_shown_without_its_log(settings: Settings) -> None:
+    old = ended(FIRST_RUN, OLD)
+    write(settings, old).beat()
+    prune_all(settings)
+    details = reader(settings).details(old.origin.identity)
+    assert details is not None
+    assert (details.is_kept, details.job.exit_code, details.log.head) == (False, 0, "")
+    client = create_app(settings).test_client()
+    page = client.get(f"/job/{old.origin.identity}")
+    assert page.status_code == 200
+    assert "Log, memory and events of this job are no longer kept." in page.text
+    told = client.get(
+        "/api", query_string={"what": "get_logs", "db": "production", "id": str(old.origin.identity)}
+    )
+    assert told.status_code == 200
+    assert "no longer kept" in told.text
+
+
+def test_a_grabber_that_has_nothing_else_to_do_prunes(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    del simulator
+    settings = dqmsquare_cfg.load({**simulated_environment, "LOG_RETENTION_DAYS": str(KEEP.days)})
+    old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
+    write(settings, old, young)
+    with grabbing(settings):
+        until(lambda: with_details(settings) == {young.origin.identity})
+
+
+def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator: Simulator) -> None:
+    del simulator
+    assert simulated_settings.log_retention is None
+    old = ended(FIRST_RUN, timedelta(days=3650))
+    write(simulated_settings, old)
+    with grabbing(simulated_settings):
+        until(lambda: reader(simulated_settings).freshness())
+    assert with_details(simulated_settings) == {old.origin.identity}
+
+
+def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "db.py", "prune"],
+        cwd=ROOT,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_can_be_told_to_prune_at_once(environment: dict[str, str], settings: Settings) -> None:
+    write(settings, ended(FIRST_RUN, OLD))
+    kept = run_prune(environment)
+    assert kept.returncode == 0
+    assert "all logs and series are kept: LOG_RETENTION_DAYS is 0" in kept.stdout
+    pruned = run_prune({**environment, "LOG_RETENTION_DAYS": str(KEEP.days)})
+    assert pruned.returncode == 0
+    assert "took away logs and series of 1 jobs" in pruned.stdout
+    assert with_details(settings) == set()
+
+
+def test_it_says_that_a_database_can_not_be_reached(environment: dict[str, str]) -> None:
+    away = {**environment, "POSTGRES_PORT": "1", "LOG_RETENTION_DAYS": "30"}
+    refused = run_prune(away)
+    assert refused.returncode == 1
+    assert refused.stdout.count("can't be reached") == len(Cluster)
