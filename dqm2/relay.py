@@ -85,7 +85,7 @@ class CommandRelay:
                 raise Dqm2Refused(f"the grid certificate is not accepted: {error.reason}") from error
             raise Unanswered(f"TLS failed: {error.reason}") from error
         except TimeoutError as error:
-            raise Unanswered(f"no whole answer within {bounds.timeout_s:.0f} s") from error
+            raise Unanswered(f"it did not answer in full within {bounds.timeout_s:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
             raise Unanswered(f"the answer broke off: {type(error).__name__}") from error
         finally:

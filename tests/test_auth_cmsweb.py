@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import dqmsquare_cfg
 from dqmsquare_cfg import Settings
 from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.served import server_process
@@ -194,3 +195,13 @@ def test_it_refuses_all_such_headers_while_the_key_can_t_be_read(behind_cmsweb: 
 def test_it_does_not_take_a_login_for_a_user_of_that_name(behind_cmsweb: Settings) -> None:
     with served(replace(behind_cmsweb, dqm_cr_usernames={LOGIN: PASSWORD}, cr_allowed_logins=())) as url:
         assert coming_with(url, signed()).get("/cr/").headers["Location"] == "/cr/login/"
+
+
+def test_it_takes_no_list_of_logins_that_nothing_proves(environment: dict[str, str]) -> None:
+    with pytest.raises(dqmsquare_cfg.SettingsError) as caught:
+        dqmsquare_cfg.load({**environment, "CR_ALLOWED_LOGINS": LOGIN})
+    [line] = caught.value.lines
+    assert line.startswith("CR_ALLOWED_LOGINS ")
+    with pytest.raises(dqmsquare_cfg.SettingsError) as caught:
+        dqmsquare_cfg.load({**environment, "CR_ALLOWED_LOGINS": "a b", "TRUSTED_PROXIES": "10.0.0.1/8"})
+    assert [line.split()[0] for line in caught.value.lines] == ["CR_ALLOWED_LOGINS", "TRUSTED_PROXIES"]

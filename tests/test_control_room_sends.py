@@ -148,7 +148,7 @@ def test_it_waits_no_longer_than_it_may(relay: CommandRelay, hanging: Simulator)
     assert hanging.faults.active()
     error = refusal(relay, replace(PATIENT, timeout_s=1))
     assert isinstance(error, Unanswered)
-    assert str(error) == "no whole answer within 1 s"
+    assert str(error) == "it did not answer in full within 1 s"
 
 
 def test_it_takes_no_more_than_it_may(relay: CommandRelay) -> None:

@@ -11,13 +11,15 @@ from mirror.records import Cluster
 from web import deadlines
 from web.clusters import DatabaseAway
 
+# All that is asked here is answered in a moment, so a few serve everybody.
+_CONNECTIONS = 4
 # That the server does not know a table or a column, because it is not migrated yet.
 _UNMIGRATED = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 
 
 def for_records(settings: Settings) -> sa.Engine:
     """Connections for what the Control Room keeps; they raise DatabaseAway where it can't be had."""
-    engine = db.engine(settings, Cluster.PLAYBACK, "control-room", pool_size=settings.server_threads)
+    engine = db.engine(settings, Cluster.PLAYBACK, "control-room", pool_size=_CONNECTIONS)
     deadlines.limit(engine)
     sa.event.listen(engine, "handle_error", _notice)
     return engine

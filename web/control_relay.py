@@ -265,7 +265,7 @@ def _failed(command: Command, error: Dqm2Failed) -> str:
 def _unanswered(command: Command, error: Unanswered) -> str:
     if command.is_change:
         return f"Outcome unknown: {error}. {_LOOK_FIRST}"
-    return f"No answer: {error}."
+    return f"No answer that is of use: {error}."
 
 
 def _under_way(other: AlreadyUnderWay) -> str:

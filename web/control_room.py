@@ -19,7 +19,7 @@ from web import auth, control_answers, control_audit, control_desk, control_door
 from web.answers import conditional
 from web.control_desk import desk
 from web.control_door import Refusal
-from web.control_relay import Report
+from web.control_relay import Report, commands_by_outcome
 from web.sessions import Expert
 
 room = Blueprint("control_room", __name__)
@@ -42,6 +42,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["commands"] = COMMANDS
     app.jinja_env.filters["oms"] = oms.run_report
     app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
+    app.jinja_env.globals["may_change_production"] = settings.cr_production
     prefix = f"{settings.server_url_prefix}/cr"
     app.register_blueprint(auth.room, url_prefix=prefix)
     app.register_blueprint(room, url_prefix=prefix)
@@ -75,7 +76,6 @@ def page() -> BaseResponse:
             },
             simulator_host=control_door.simulator_host(settings),
             gateway=settings.server_fff_machine,
-            may_change_production=settings.cr_production,
             **control_audit.of_last_hour(),
         )
     )
@@ -130,6 +130,7 @@ def _note_refusal(expert: Expert, command: str, sentence: str) -> None:
     is_change = command in COMMANDS and COMMANDS[command].is_change
     deed = Deed(command, person=expert.person, login=expert.login, is_change=is_change)
     desk().audit.note(deed, Outcome.REFUSED, sentence)
+    commands_by_outcome.labels(command, Outcome.REFUSED).inc()
 
 
 def _refused(refusal: Refusal) -> Response:

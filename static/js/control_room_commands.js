@@ -2,6 +2,8 @@
 
 import { duration } from "./ages.js";
 
+const UNKNOWN = "Whether the command was sent is unknown: look into the audit first.";
+
 const token = document.querySelector('meta[name="csrf-token"]').content;
 const began = new Map(); // the forms whose command is under way, and since when
 
@@ -33,14 +35,15 @@ document.addEventListener("htmx:responseError", (event) => {
   if (xhr.status === 401) location.reload();
   if (!elt.matches(".command")) return;
   event.stopImmediatePropagation();
-  say(target, sentence(xhr), "refused");
+  if (isSentence(xhr)) say(target, xhr.responseText, "refused");
+  else say(target, `Something answered with status ${xhr.status} that is not the mirror. ${UNKNOWN}`, "unknown");
 });
 
 document.addEventListener("htmx:sendError", (event) => {
   const { detail } = event;
   if (!detail.elt.matches(".command")) return;
   event.stopImmediatePropagation();
-  say(detail.target, "The mirror gave no answer: whether the command was sent is unknown. Look into the audit first.", "unknown");
+  say(detail.target, `The mirror gave no answer. ${UNKNOWN}`, "unknown");
 });
 
 document.addEventListener("change", ({ target }) => {
@@ -55,9 +58,9 @@ function uniqueKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-function sentence(xhr) {
-  const isPlain = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  return isPlain ? xhr.responseText : `The mirror answered with status ${xhr.status}.`;
+// A refusal is a sentence of the mirror's; anything else comes from what stands between.
+function isSentence(xhr) {
+  return xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
 }
 
 function say(target, words, kind) {

@@ -15,6 +15,8 @@ def enter(page: Page, url: str) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible()
+    # With its scripts, without which its buttons do nothing.
+    page.wait_for_load_state()
 
 
 def item(page: Page, heading: str, *, cluster: str = "Playback cluster") -> Locator:

@@ -11,7 +11,7 @@ from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import grave_findings
-from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor
+from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
 THEMES = ("light", "dark")
 
@@ -95,9 +95,14 @@ def test_it_fits_a_phone(browser: Browser, url: str, complaints: Complaints, sim
     context.close()
 
 
-def test_it_says_that_commands_need_scripts(browser: Browser, url: str) -> None:
+def test_it_says_that_commands_need_scripts_and_does_nothing_without(
+    browser: Browser, url: str, simulator: Simulator
+) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     enter(page, url)
     expect(page.get_by_text("The commands of this page need JavaScript.")).to_be_visible()
+    item(page, UNIT).get_by_role("button", name="Restart HLTD").click()
+    expect(page).to_have_url(f"{url}/cr/")
+    assert commands_sent(simulator) == []
     context.close()
