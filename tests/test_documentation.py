@@ -40,6 +40,7 @@ TESTED = {
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
     r"/opt/dqmsquare_mirror/dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
+    r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
 # Commands that this test runs, all settings being there.
 RUN_HERE = (

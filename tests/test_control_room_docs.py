@@ -1,0 +1,44 @@
+"""What docs/control-room.md says can be done, can."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import dqmsquare_cfg
+from dqm2.commands import COMMANDS
+from dqm2.simulator import Simulator
+from dqm2.simulator.services import Service
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Outcome
+from tests.control_room import PASSWORD, UNIT, served
+
+GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_it_is_told_as_a_script_runs_it(simulated_settings: Settings, simulator: Simulator) -> None:
+    script = re.findall(r"```sh\n(.*?)```", GUIDE, flags=re.DOTALL)[0]
+    with served(replace(simulated_settings, dqm_cr_usernames={"demo": PASSWORD})) as url:
+        told = script.replace("http://127.0.0.1:8887", url)
+        assert told != script
+        done = subprocess.run(
+            ["bash", "-euc", told],
+            env={"PASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert re.fullmatch(r"\[\[.*_cfg\.py.*\]\]Ok", done.stdout)
+    assert len(simulator.world.services.daemon(Service.HLTD, UNIT).starts) == 2
+
+
+def test_it_names_every_outcome_and_time_out() -> None:
+    outcomes = re.findall(r"^\| (\w[\w ]*) \|", GUIDE.partition("## The audit")[0], flags=re.MULTILINE)
+    assert set(Outcome) <= set(outcomes)
+    told = {int(seconds) for seconds in re.findall(r"\b(\d+) s\b(?= to|,| \|)", GUIDE)}
+    assert {int(command.bounds.timeout_s) for command in COMMANDS.values()} <= told
