@@ -1,8 +1,10 @@
 """The one executable, all of its parts, on a machine with glibc and a temporary folder and nothing else."""
 
+import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     done = subprocess.run(
         ["./dqmsquare_deploy.sh", "build", "--dist", str(dist)],
         cwd=ROOT,
+        env={**os.environ, "PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
