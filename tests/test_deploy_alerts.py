@@ -1,5 +1,7 @@
 """docs/alerts.yaml: Prometheus can read it, and it speaks of what the mirror tells."""
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,19 @@ def test_there_is_nothing_wrong_with_the_alerts() -> None:
 
 def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
     assert f"{CERTIFICATE_WARN.days} * 86400" in RULES["CertificateExpires"]["expr"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+def test_they_wake_whom_they_should_when_they_should() -> None:
+    checked = subprocess.run(
+        ["promtool", "test", "rules", "tests/alerts_test.yaml"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize(
