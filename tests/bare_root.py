@@ -79,7 +79,7 @@ def _enter() -> list[str]:
         return [chroot]
     way = [unshare, "--user", "--map-root-user", chroot]
     if subprocess.run([*way, "/", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("there is no way to another root for this user")
+        pytest.skip("there is no chroot for this user")
     return way
 
 

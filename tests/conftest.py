@@ -5,6 +5,7 @@ or `.env` gets into a test.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,8 @@ _CHROMIUM_OPTIONS = (
     "--disable-sync",
 )
 _NO_CHROMIUM = "there is no Chromium"
+# How the reason reads why a test was skipped for want of a program.
+_MISSING = re.compile(r"there is no ([\w-]+)")
 
 
 @pytest.fixture(scope="session")
@@ -162,15 +165,13 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says which tests did not run for want of a Chromium, louder than a line of skips."""
-    skipped = [
-        report.nodeid
-        for report in terminalreporter.getreports("skipped")
-        if _NO_CHROMIUM in str(report.longrepr)
-    ]
-    if skipped:
-        terminalreporter.section("THERE IS NO CHROMIUM, SO THESE TESTS DID NOT RUN", red=True, bold=True)
-        terminalreporter.write_line("\n".join(skipped))
+    """Says which tests did not run for want of a program, louder than a line of skips."""
+    skipped = [(report.nodeid, str(report.longrepr)) for report in terminalreporter.getreports("skipped")]
+    for program in sorted({found[1] for _, reason in skipped if (found := _MISSING.search(reason))}):
+        title = f"THERE IS NO {program.upper()}, SO THESE TESTS DID NOT RUN"
+        terminalreporter.section(title, red=True, bold=True)
+        missed = [test for test, reason in skipped if f"there is no {program}" in reason]
+        terminalreporter.write_line("\n".join(missed))
 
 
 def _has_room(folder: Path) -> bool:
