@@ -53,4 +53,4 @@ soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SO
 
 clean: ## remove what was installed and made here, the demo's data too
 	$(PYTHON) -B -m demo.forget
-	rm -rf .venv static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
