@@ -143,6 +143,14 @@ def test_it_takes_names_of_headers_in_any_case(url: str) -> None:
     assert visitor.is_in()
 
 
+def test_it_takes_names_of_people_in_any_alphabet(url: str) -> None:
+    # A header's bytes are UTF-8; the front end signs them as they are.
+    name = "J\u00f6rg \u5f20".encode().decode("latin-1")
+    visitor = coming_with(url, signed({**HEADERS, "cms-authn-name": name}))
+    visitor.get("/cr/")
+    assert visitor.is_in()
+
+
 @pytest.mark.parametrize("status", ["NONE", "", "ok", None])
 def test_it_takes_nobody_s_word_but_a_status_of_ok(url: str, status: str | None) -> None:
     headers = {name: value for name, value in signed().items() if name != "cms-auth-status"}

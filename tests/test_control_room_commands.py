@@ -261,3 +261,11 @@ def test_it_leaves_production_alone_where_that_is_switched_off(
         assert commands_sent(simulator) == []
         assert visitor.ask("get_hltd_logs", host=PRODUCTION_UNIT).status_code == 200
         assert visitor.tell("restart_hltd", host=UNIT).status_code == 200
+
+
+def test_it_gives_scripts_the_end_of_a_log_as_json(visitor: Visitor, simulator: Simulator) -> None:
+    simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
+    answer = visitor.ask("get_hltd_logs", host=UNIT)
+    assert outcome(answer) == Outcome.OK
+    [text] = answer.json()
+    assert 2000 < len(text) <= 3000

@@ -10,6 +10,7 @@ from dqm2.command_answers import (
     Clients,
     ClusterStatus,
     CmsswInfo,
+    Done,
     Logs,
     Machines,
     MachineVersion,
@@ -71,9 +72,12 @@ def for_page(report: Report) -> Response:
 
 def for_script(report: Report) -> Response:
     """What DQM² said, as text or JSON, never as HTML; the sentence where it said nothing."""
-    text = report.text or report.sentence
-    is_json = text.lstrip()[:1] in ("[", "{")
-    response = Response(text, report.status, mimetype="application/json" if is_json else "text/plain")
+    is_json = report.answer is not None and not isinstance(report.answer, CmsswInfo | Done)
+    response = Response(
+        report.text or report.sentence,
+        report.status,
+        mimetype="application/json" if is_json else "text/plain",
+    )
     response.headers["Command-Outcome"] = report.outcome
     return response
 

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 import logs
 from dqm2 import command_answers
-from dqm2.command_answers import Answer, Clients, OwnList, SimulatorRuns
+from dqm2.command_answers import Answer, Clients, Logs, OwnList, SimulatorRuns
 from dqm2.commands import COMMANDS, Command, Parameter
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
 from dqm2.relay import CommandRelay, NotSent, RawAnswer, Unanswered
@@ -43,6 +43,7 @@ _MOST_WAIT_S = 300.0
 _STATUS_EVERY_S = 30
 
 _LOOK_FIRST = "Look before you try again."
+_NO_LINE = "The database that commands wait in line in can't be reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,10 @@ class Relay:
 
         Raises Refusal, and DatabaseAway if it can't be recorded; nothing is sent then.
         """
-        deed = self.deed(order.command, expert, order, once)
         if order.command.is_own:
-            self._audit.note(deed, Outcome.OK)
+            self._audit.note(self._deed(order, expert), Outcome.OK)
             return self._own(order)
+        deed = self._deed(order, expert, once)
         if not self._places.acquire(blocking=False):
             raise Refusal("So many commands wait that this one can't.", HTTPStatus.SERVICE_UNAVAILABLE)
         began_at = time.monotonic()
@@ -91,30 +92,27 @@ class Relay:
         self._tell(report, deed, time.monotonic() - began_at)
         return report
 
-    def deed(self, command: Command, expert: Expert, order: Order | None, once: UUID | None = None) -> Deed:
-        """What the audit keeps of a command that somebody asked for; of a refused one, its name alone."""
-        deed = Deed(
-            command.what, person=expert.person, login=expert.login, is_change=command.is_change, once=once
-        )
-        if order is None:
-            return deed
-        return replace(
-            deed,
+    def _deed(self, order: Order, expert: Expert, once: UUID | None = None) -> Deed:
+        return Deed(
+            order.command.what,
+            person=expert.person,
+            login=expert.login,
+            is_change=order.command.is_change,
             cluster=order.cluster,
             machine=None if order.host is None else self._labels.label(order.host),
             parameters={
                 name.value: value for name, value in order.values.items() if name is not Parameter.HOST
             },
+            once=once,
         )
 
     def _in_line(self, order: Order, deed: Deed) -> Report:
         try:
             with self._line.place() as place:
                 entry = self._audit.begin(deed, place.desk)
-                report = self._in_turn(order, place, entry)
-                return self._recorded(entry, report)
+                return self._recorded(entry, self._in_turn(order, place, entry))
         except LineLost:
-            return _not_sent(order, "The database that commands wait in line in can't be reached")
+            return _not_sent(order, _NO_LINE)
         except AlreadyReceived:
             raise Refusal("This press of the button was received already.", HTTPStatus.CONFLICT) from None
         except AlreadyUnderWay as other:
@@ -126,6 +124,8 @@ class Relay:
                 return self._prepared(order) or self._sent(order, entry)
         except WaitedTooLong:
             return _not_sent(order, f"Its turn did not come within {_MOST_WAIT_S:.0f} s")
+        except LineLost:
+            return _not_sent(order, _NO_LINE)
 
     def _prepared(self, order: Order) -> Report | None:
         """Looks whether what is named exists, as DQM²'s own lists have it; a report if it can't be sent."""
@@ -246,6 +246,9 @@ def _answered(order: Order, raw: RawAnswer) -> Report:
         answer = command_answers.read(order.command.what, raw)
     except Dqm2Garbled as error:
         return replace(_report(order, Outcome.OTHERWISE, _otherwise(order.command, error)), text=text)
+    if isinstance(answer, Logs):
+        # What is left of a list that was cut is whole again.
+        text = json.dumps([file.text for file in answer.files])
     sentence = "DQM² says Ok." if order.command.is_change else "DQM² answered."
     return replace(_report(order, Outcome.OK, sentence), answer=answer, text=text)
 

@@ -22,10 +22,8 @@ class Passwords:
     """The users and their passwords, plain or as Werkzeug hashes them."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
-        self._hash_of = {
-            user: password if password.startswith(_HASHED) else None for user, password in users.items()
-        }
-        self._plain = {user: users[user] for user, hashed in self._hash_of.items() if hashed is None}
+        self._hashes = {user: known for user, known in users.items() if known.startswith(_HASHED)}
+        self._plain = {user: known for user, known in users.items() if not known.startswith(_HASHED)}
         self._hashing = threading.Lock()
 
     def accepts(self, user: str, password: str) -> bool:
@@ -37,10 +35,9 @@ class Passwords:
 
     def _expected(self, user: str) -> str | None:
         with self._hashing:
-            if self._plain:
-                self._hash_of.update({user: _hash(plain) for user, plain in self._plain.items()})
-                self._plain = {}
-        return self._hash_of.get(user)
+            self._hashes.update({user: _hash(plain) for user, plain in self._plain.items()})
+            self._plain = {}
+        return self._hashes.get(user)
 
 
 def hash_asked_for() -> str:
