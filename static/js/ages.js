@@ -26,10 +26,10 @@ export function duration(ms) {
 export function fill() {
   const at = now();
   if (at === null) return;
-  for (const element of document.querySelectorAll("[data-ago]")) {
+  for (const element of document.getElementsByClassName("ago")) {
     write(element, `${duration(at - Number(element.dataset.ago))} ago`);
   }
-  for (const element of document.querySelectorAll("[data-lasts]")) {
+  for (const element of document.getElementsByClassName("lasts")) {
     write(element, duration(at - Number(element.dataset.lasts)));
   }
 }

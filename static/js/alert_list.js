@@ -77,7 +77,7 @@ function see() {
   showTitle();
 }
 
-document.addEventListener("htmx:afterSwap", showTitle);
+document.addEventListener("part", showTitle);
 document.addEventListener("visibilitychange", see);
 document.addEventListener("pointerdown", see);
 document.addEventListener("keydown", see);

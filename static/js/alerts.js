@@ -64,8 +64,8 @@ function lookAtLinks() {
   links = broken;
 }
 
-document.addEventListener("htmx:afterSwap", ({ detail }) => {
-  if (detail.elt.id === "run") lookAtJobs();
-  if (detail.elt.id === "freshness") lookAtLinks();
+document.addEventListener("part", ({ detail: part }) => {
+  if (part === "run") lookAtJobs();
+  if (part === "freshness") lookAtLinks();
 });
 lookAtJobs();

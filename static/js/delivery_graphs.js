@@ -175,6 +175,6 @@ function applyAddress() {
 section.addEventListener("click", ({ target }) => {
   if (target.dataset.time) choose("time", target.dataset.time);
 });
-document.addEventListener("htmx:afterSwap", update);
+document.addEventListener("part", update);
 addEventListener("popstate", applyAddress);
 update();

@@ -85,5 +85,5 @@ function tell(figure, graph, wordX, unit) {
   figure.querySelector("output").textContent = isOn ? `${wordX(graph.data[0][at])}: ${values.join(", ")}` : "";
 }
 
-document.addEventListener("htmx:afterSwap", update);
+document.addEventListener("part", update);
 update();

@@ -74,6 +74,6 @@ document.addEventListener("click", (event) => {
   jump(link.dataset.jump);
 });
 // The lines are new after an update; what is searched for is found in them again.
-document.addEventListener("htmx:afterSwap", () => search({ isNew: false }));
+document.addEventListener("part", () => search({ isNew: false }));
 
 form().hidden = false;

@@ -24,7 +24,13 @@ document.addEventListener("htmx:beforeOnLoad", ({ detail }) => {
   fill();
 });
 
+// htmx tells of each element that an answer brings; the page is told once, by "part" with the part's id.
+let told = null;
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
-  tags.set(detail.elt.id, detail.xhr.getResponseHeader("ETag"));
+  if (detail.xhr === told) return;
+  told = detail.xhr;
+  const { id } = detail.requestConfig.elt;
+  if (id) tags.set(id, detail.xhr.getResponseHeader("ETag"));
   fill();
+  document.dispatchEvent(new CustomEvent("part", { detail: id }));
 });

@@ -76,6 +76,8 @@ rows?.addEventListener("keydown", (event) => {
   event.preventDefault();
   next.focus();
 });
-rows?.addEventListener("htmx:afterSwap", () => {
-  document.getElementById("rows-shown").textContent = rows.querySelectorAll("tr:not(.further)").length;
+document.addEventListener("part", () => {
+  if (!rows) return;
+  const further = rows.lastElementChild.matches(".further") ? 1 : 0;
+  document.getElementById("rows-shown").textContent = rows.rows.length - further;
 });
