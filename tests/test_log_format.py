@@ -24,6 +24,8 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
             "LOG_FORMAT": "json",
         }
     )
+    # A request that another test of this process answered may be noted still.
+    logs.request_id.set("")
     before = list(logging.getLogger().handlers)
     logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
     yield tmp_path / "tests.log"
