@@ -71,12 +71,14 @@ def test_it_tells_a_script_without_session_so(url: str) -> None:
     assert Visitor(url).post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 401
 
 
-def test_it_lets_in_who_knows_the_password(url: str) -> None:
-    visitor = Visitor(url)
-    answer = visitor.try_password()
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/")
-    assert visitor.is_in()
-    assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
+def test_it_lets_in_who_knows_the_password(settings: Settings) -> None:
+    with served(settings, as_it_is=True) as url:
+        visitor = Visitor(url)
+        answer = visitor.try_password()
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/")
+        assert visitor.is_in()
+        assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
+        assert Visitor(url).try_password(password="another").status_code == 401
 
 
 def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from tests.control_room import (
     Visitor,
     commands_sent,
     playback_database,
+    quick,
     served,
     token_in,
 )
@@ -65,7 +66,7 @@ def test_it_has_two_hundred_injections_and_more_for_each() -> None:
 def test_it_lets_no_injection_through_any_parameter_of_any_command(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:
-    client = create_app(simulated_settings).test_client()
+    client = create_app(quick(simulated_settings)).test_client()
     client.post("/cr/login/", data={"username": USER, "password": PASSWORD})
     headers = {"X-CSRF-Token": token_in(client.get("/cr/").text)}
     given: Counter[str] = Counter()

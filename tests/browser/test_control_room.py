@@ -12,7 +12,7 @@ from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.browser.control_room import PATIENCE_MS, confirm, enter, item, press
-from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
+from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent, quick
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 PRODUCTION = "Production cluster"
@@ -30,7 +30,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulated_settings: Settings) -> Settings:
-    return simulated_settings
+    return quick(simulated_settings)
 
 
 @pytest.fixture

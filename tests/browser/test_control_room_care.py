@@ -16,7 +16,7 @@ from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import PATIENCE_MS, enter, item, press
-from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, served
+from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, quick, served
 
 PRODUCTION = "Production cluster"
 
@@ -30,7 +30,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulated_settings: Settings) -> Settings:
-    return simulated_settings
+    return quick(simulated_settings)
 
 
 @contextmanager

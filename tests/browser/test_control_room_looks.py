@@ -11,7 +11,7 @@ from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import grave_findings
-from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
+from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent, quick
 
 THEMES = ("light", "dark")
 
@@ -25,7 +25,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulated_settings: Settings) -> Settings:
-    return simulated_settings
+    return quick(simulated_settings)
 
 
 def fill_with_answers(page: Page, simulator: Simulator) -> None:
