@@ -26,7 +26,6 @@ from web import (
     errors,
     headers,
     health,
-    kept_answers,
     pages,
     passwords,
     request_log,
@@ -56,7 +55,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
 
     clusters.init_app(app, settings)
-    kept_answers.init_app(app)
     request_log.init_app(app, prefix)
     errors.init_app(app)
     headers.init_app(app)

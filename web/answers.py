@@ -6,12 +6,7 @@ from hashlib import blake2b
 from flask import Response, request
 
 # Unix milliseconds of the moment of the answer, on a 304 too: what browsers compute ages from.
-CLOCK_HEADER = "Server-Time"
-
-
-def clock() -> str:
-    """The value of `CLOCK_HEADER` now."""
-    return str(round(datetime.now(UTC).timestamp() * 1000))
+_CLOCK_HEADER = "Server-Time"
 
 
 def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
@@ -20,6 +15,6 @@ def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
     content = response.get_data()
     response.set_etag(blake2b(content, digest_size=12).hexdigest())
     response.cache_control.no_cache = True
-    response.headers[CLOCK_HEADER] = clock()
+    response.headers[_CLOCK_HEADER] = str(round(datetime.now(UTC).timestamp() * 1000))
     response.make_conditional(request)
     return response

@@ -9,7 +9,7 @@ import db
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from web import deadlines
-from web.away import DatabaseAway
+from web.clusters import DatabaseAway
 
 # All that is asked here is answered in a moment, so a few serve everybody.
 _CONNECTIONS = 4

@@ -12,8 +12,7 @@ from flask import Blueprint, Response, current_app, jsonify
 import version
 from mirror.records import Cluster
 from web import clusters
-from web.away import DatabaseAway
-from web.clusters import ClusterDatabase
+from web.clusters import ClusterDatabase, DatabaseAway
 
 room = Blueprint("health", __name__)
 

@@ -20,8 +20,7 @@ import db
 import version
 from mirror import states
 from mirror.records import Cluster
-from web.away import DatabaseAway
-from web.clusters import ClusterDatabase
+from web.clusters import ClusterDatabase, DatabaseAway
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,10 +33,6 @@ request_seconds = Histogram(
     "Time until a request's answer was sent",
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-
-kept_answers = Counter(
-    "dqmsquare_kept_answers_total", "Requests for answers that are kept, by where they come from", ["outcome"]
 )
 
 
