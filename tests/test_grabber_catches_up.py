@@ -2,14 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import db
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
+from mirror.sifting import Order, Rules, Sifted
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
+    ROOT,
     differences,
     grabber_process,
     grabbing,
@@ -96,3 +101,15 @@ def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
         simulator.faults.clear()
         until(lambda: len(rows(simulated_settings, db.jobs)) == 6001)
         until(lambda: not links(simulated_settings)["dqmfu-c2b03-.."].behind)
+
+
+def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Settings) -> None:
+    ours, theirs = Pipe()
+    with ours, theirs:
+        words = [sys.executable, "dqmsquare_mirror.py", "sift", str(theirs.fileno())]
+        process = subprocess.Popen(words, cwd=ROOT, pass_fds=[theirs.fileno()])
+        theirs.close()
+        ours.send(Rules(simulated_settings.mirror_secret, (), ()))
+        ours.send(Order(FILTER_UNIT, [], b'{"messages": []}'))
+        assert ours.recv() == Sifted([], [], [])
+    assert process.wait(timeout=10) == 0
