@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: who reaches both databases is ready, however old what is in them is."""
+"""`/healthz` and `/readyz`: who can show a cluster is ready, however old what is shown is."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

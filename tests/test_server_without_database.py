@@ -65,6 +65,7 @@ def test_it_starts_without_a_database(environment: dict[str, str]) -> None:
         assert_says_away(ask(server))
         assert ask(server, "/healthz").ok
         assert unreadiness(server) == AWAY
+        assert ask(server, "/readyz").status_code == 503
         assert "database away cluster=production" in server.logged()
 
 
@@ -120,6 +121,7 @@ def test_it_waits_for_a_schema_that_is_too_old(
         told = "The database of the playback cluster has schema none, too old for this program "
         assert unreadiness(server, "playback") == f"{told}({db.head_revision()})."
         assert unreadiness(server, "production") is None
+        assert ask(server, "/readyz").ok, "production is shown all the same"
         refused = ask(server, "/api?what=get_info&db=playback")
         assert (refused.status_code, refused.text.startswith(told)) == (503, True)
         db.migrate(db.engine(settings, Cluster.PLAYBACK, "tests"))
