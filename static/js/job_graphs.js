@@ -44,7 +44,7 @@ async function show(place, version) {
 const gib = (kib) => kib / KIB_PER_GIB;
 
 function drawMemory(place, data) {
-  const figure = add(place, "Memory in GiB: resident, and virtual (dashed)");
+  const figure = place.querySelector("[data-graph=memory]");
   return draw(figure.lastChild, {
     height: HEIGHT,
     data,
@@ -56,7 +56,7 @@ function drawMemory(place, data) {
 }
 
 function drawEvents(place, data) {
-  const figure = add(place, "Events by lumisection");
+  const figure = place.querySelector("[data-graph=events]");
   return draw(figure.lastChild, {
     height: HEIGHT,
     data,
@@ -68,15 +68,6 @@ function drawEvents(place, data) {
 }
 
 const line = (n) => ({ ...lineStyle(n), width: 1.5, points: { size: 4 } });
-
-function add(place, caption) {
-  const figure = document.createElement("figure");
-  figure.className = "graph";
-  figure.append(document.createElement("figcaption"), document.createElement("div"));
-  figure.firstChild.append(caption, document.createElement("output"));
-  place.append(figure);
-  return figure;
-}
 
 function tell(figure, graph, wordX, unit) {
   const at = graph.cursor.idx;

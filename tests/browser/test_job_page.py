@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from mirror.records import JobRecord, Log
 from tests.mirrored import MirroredCluster, job, with_history
@@ -40,6 +40,18 @@ def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crash
     expect(page.locator("#log")).to_contain_text("3 parts redacted")
     expect(page.locator("h1")).to_contain_text("crashed")
     expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
+
+
+def test_it_keeps_the_log_in_place_while_graphs_are_drawn(page: Page, url: str, crashed: JobRecord) -> None:
+    held: list[Route] = []
+    page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to what it is given
+    with page.expect_request("**/series*"):
+        page.goto(f"{url}/job/{crashed.origin.identity}", wait_until="commit")
+    expect(page.locator("#L1")).to_be_visible()
+    undrawn = page.locator("#log").bounding_box()
+    held.pop().continue_()
+    expect(page.locator(".job-graphs canvas")).to_have_count(2)
+    assert page.locator("#log").bounding_box() == undrawn
 
 
 def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
