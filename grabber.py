@@ -28,6 +28,7 @@ from mirror import health, metrics
 from mirror.certificate_watch import CertificateWatch
 from mirror.claim import Claim, ClaimLost
 from mirror.heartbeat import Heartbeat
+from mirror.installation import SecretChanged
 from mirror.line import Line, Stop, Stopped, settle
 from mirror.pulse import Pulse
 from mirror.records import Cluster
@@ -35,7 +36,7 @@ from mirror.rounds import Rounds
 from mirror.sifting import Rules, Sifter
 from mirror.sync import Means
 from mirror.upkeep import Upkeep
-from mirror.writer import MirrorWriter, SecretChanged
+from mirror.writer import MirrorWriter
 from processes import service_manager
 
 log = logging.getLogger("grabber")

@@ -68,7 +68,7 @@ class Rules:
     public_sites: tuple[str, ...]
 
 
-class _NotUnderstood(Exception):
+class NotUnderstood(Exception):
     """Why a document is set aside; the message holds nothing sensitive."""
 
 
@@ -91,25 +91,36 @@ class Sifter:
             if (document := documents.get(document_id)) is None:
                 continue
             try:
-                rows.append(self._row(order, announced, document, now, left_out))
-            except _NotUnderstood as reason:
+                row, of_document = self._announced_row(order, announced, document, now)
+            except NotUnderstood as reason:
                 set_aside.append(announced.set_aside(str(reason)))
+            else:
+                rows.append(row)
+                left_out += of_document
         return Sifted(rows, set_aside, left_out)
 
-    def _row(
-        self, order: Order, announced: Announced, document: Document, now: datetime, left_out: list[str]
-    ) -> Row:
+    def row(
+        self, host: str, document: object, dictionary: Dictionary | None, *, now: datetime
+    ) -> tuple[Row, Sequence[str]]:
+        """The row of a document of a machine, and the fields of it that were left out.
+
+        Raises NotUnderstood, which says why.
+        """
         try:
-            admitted = self._allowlist.record(order.host, document, now=now)
-            row = row_of(admitted.record, order.dictionary)
+            admitted = self._allowlist.record(host, document, now=now)
+            return row_of(admitted.record, dictionary), admitted.left_out
         except Unidentifiable as error:
-            raise _NotUnderstood(str(error)) from error
+            raise NotUnderstood(str(error)) from error
         except _FAULTS as error:
-            raise _NotUnderstood(_told_by_its_place(error)) from error
+            raise NotUnderstood(_told_by_its_place(error)) from error
+
+    def _announced_row(
+        self, order: Order, announced: Announced, document: Document, now: datetime
+    ) -> tuple[Row, Sequence[str]]:
+        row, left_out = self.row(order.host, document, order.dictionary, now=now)
         if row.origin.revision < announced.header.revision:
-            raise _NotUnderstood("the answer is older than its announcement")
-        left_out += admitted.left_out
-        return row
+            raise NotUnderstood("the answer is older than its announcement")
+        return row, left_out
 
 
 def _told_by_its_place(error: Exception) -> str:

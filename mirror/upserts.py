@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from mirror.batch import Batch
 from mirror.records import DocumentType
-from mirror.rows import Row
+from mirror.rows import Row, SetAside
 
 # A notification holds 8000 bytes; one that names more runs than this says "many" instead.
 _MOST_RUNS_TOLD = 500
@@ -32,33 +32,48 @@ _TABLES: Mapping[DocumentType, sa.Table] = {
 
 
 def write_batch(connection: sa.Connection, batch: Batch) -> None:
-    """Writes the documents of a batch, what they say of their runs, and the machine's position."""
-    written: set[UUID] = set()
-    for table, rows in _rows(batch).items():
-        written |= _upsert(connection, table, rows)
-    _write_details(connection, batch.rows, written)
-    _describe_runs(connection, batch.rows)
+    """Writes the documents of a batch and the machine's position, and tells who listens."""
+    write_documents(connection, batch.machine_id, batch.position.epoch, batch.rows)
+    write_set_aside(connection, batch.machine_id, batch.position.epoch, batch.set_aside)
     _forget_set_aside(connection, batch)
     connection.execute(_move(batch))
-    _notify(connection, sorted({row.run for row in batch.rows if row.run is not None}))
+    tell(connection, batch.rows)
 
 
-def _rows(batch: Batch) -> dict[sa.Table, list[dict[str, Any]]]:
-    """What goes into each table."""
-    of_batch = {"machine_id": batch.machine_id, "epoch": batch.position.epoch}
-    rows: dict[sa.Table, list[dict[str, Any]]] = {}
-    for row in batch.rows:
+def write_documents(connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[Row]) -> None:
+    """Writes documents of an epoch of a machine, and what they say of their runs."""
+    by_table: dict[sa.Table, list[dict[str, Any]]] = {}
+    for row in rows:
         origin = row.origin
         from_where = {
             "identity": origin.identity,
+            "machine_id": machine_id,
+            "epoch": epoch,
             "revision": origin.revision,
             "updated_at": origin.updated_at,
         }
-        rows.setdefault(_TABLES[row.type], []).append({**of_batch, **from_where, **row.columns})
-    if batch.set_aside:
-        now = datetime.now(UTC)
-        rows[db.set_aside] = [{**of_batch, **asdict(item), "updated_at": now} for item in batch.set_aside]
-    return rows
+        by_table.setdefault(_TABLES[row.type], []).append({**from_where, **row.columns})
+    written: set[UUID] = set()
+    for table, of_table in by_table.items():
+        written |= _upsert(connection, table, of_table)
+    _write_details(connection, rows, written)
+    _describe_runs(connection, rows)
+
+
+def write_set_aside(
+    connection: sa.Connection, machine_id: int, epoch: int, items: Sequence[SetAside]
+) -> None:
+    """Writes down which documents of an epoch of a machine are set aside."""
+    if items:
+        of_now = {"machine_id": machine_id, "epoch": epoch, "updated_at": datetime.now(UTC)}
+        _upsert(connection, db.set_aside, [{**of_now, **asdict(item)} for item in items])
+
+
+def tell(connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """Tells who listens which runs have changed, once this is committed."""
+    runs = sorted({row.run for row in rows if row.run is not None})
+    told = "many" if len(runs) > _MOST_RUNS_TOLD else orjson.dumps(runs).decode()
+    connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))
 
 
 def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> set[UUID]:
@@ -178,8 +193,3 @@ def _move(batch: Batch) -> sa.Update:
         # GREATEST passes over a null.
         changed["newest_run"] = sa.func.greatest(db.machines.c.newest_run, max(runs))
     return sa.update(db.machines).where(db.machines.c.id == batch.machine_id).values(changed)
-
-
-def _notify(connection: sa.Connection, runs: Sequence[int]) -> None:
-    told = "many" if len(runs) > _MOST_RUNS_TOLD else orjson.dumps(runs).decode()
-    connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))

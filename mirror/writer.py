@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
+from mirror import installation, labels
 from mirror import links as mirror_links
 from mirror.batch import Batch, Position
 from mirror.claim import ClaimLost
@@ -21,14 +22,8 @@ from mirror.machine_states import newest
 from mirror.records import MachineState
 from mirror.upserts import write_batch
 
-# A label that is taken gets the first free number behind it: data policy, "machine".
-_LABEL_NUMBER = "·{}"
 # The class of SQLSTATE of what is beyond PostgreSQL's limits: "PostgreSQL Error Codes" in its manual.
 _BEYOND_LIMITS = "54"
-
-
-class SecretChanged(Exception):
-    """The database was made under another MIRROR_SECRET: mirroring on would keep everything twice."""
 
 
 class RowRefused(sa.exc.SQLAlchemyError):
@@ -54,21 +49,12 @@ class MirrorWriter:
     def begin(self, check_value: UUID) -> Links:
         """Makes `holder` the one whose writes count; what the holder before it knew of the links.
 
-        Raises SecretChanged if the database was made under another secret, whose check value it keeps.
+        Raises SecretChanged if the database was made under another secret.
         """
         now = datetime.now(UTC)
         unknown = Links(gateway=Link(), machines={}, status=Link())
         with self._database.begin() as connection:
-            connection.execute(
-                insert(db.installation)
-                .values(name="secret_check", value=str(check_value))
-                .on_conflict_do_nothing()
-            )
-            kept = connection.scalar(
-                sa.select(db.installation.c.value).where(db.installation.c.name == "secret_check")
-            )
-            if kept != str(check_value):
-                raise SecretChanged
+            installation.confirm_secret(connection, check_value)
             beat = {"holder": self._holder, "started_at": now, "beat_at": now}
             kept_links = connection.scalar(
                 insert(db.heartbeat)
@@ -81,14 +67,8 @@ class MirrorWriter:
     def register(self, machines: Mapping[UUID, str]) -> dict[UUID, Machine]:
         """The machines by identity; one that is seen for the first time gets its label, made of its mask."""
         with self._fenced() as connection:
+            labels.register(connection, machines)
             known = _machines(connection)
-            new = {identity: mask for identity, mask in machines.items() if identity not in known}
-            if new:
-                taken = {machine.label for machine in known.values()}
-                labels = _labels(new, taken)
-                rows = [{"identity": identity, "label": labels[identity]} for identity in new]
-                connection.execute(sa.insert(db.machines), rows)
-                known = _machines(connection)
         return {identity: known[identity] for identity in machines}
 
     def stored_versions(self, identities: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
@@ -174,18 +154,3 @@ def _machines(connection: sa.Connection) -> dict[UUID, Machine]:
         row.identity: Machine(row.id, row.label, Position(row.epoch, row.revision, row.head, row.head_at))
         for row in connection.execute(sa.select(table))
     }
-
-
-def _labels(new: Mapping[UUID, str], taken: set[str]) -> dict[UUID, str]:
-    """A label for each new machine: its mask, with a number behind it where another has the same."""
-    masks = list(new.values())
-    labels: dict[UUID, str] = {}
-    for identity, mask in new.items():
-        number = 1 if masks.count(mask) > 1 else 0
-        label = mask + _LABEL_NUMBER.format(number) if number else mask
-        while label in taken or (number < 2 and mask in taken):
-            number = max(number, 1) + 1
-            label = mask + _LABEL_NUMBER.format(number)
-        labels[identity] = label
-        taken.add(label)
-    return labels
