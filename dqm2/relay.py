@@ -6,13 +6,14 @@ plain HTTP client is used since it does no more than it is told: no redirect, no
 """
 
 import http.client
-import socket
+import math
 import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -25,6 +26,14 @@ _CONNECT_S = 5.0
 _PIECE_BYTES = 64 * 1024
 # Statuses by which a front end says that it got no answer from what is behind it.
 _OF_FRONT_END = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+# What OpenSSL calls the alerts by which a client's certificate is refused.
+_ALERTS_OF_CERTIFICATE = (
+    "ALERT_CERTIFICATE",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_ACCESS_DENIED",
+)
 _REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 # As CMSWEB_CA_PATH has it: a file or folder, True for the usual ones, False for no verification.
@@ -75,15 +84,11 @@ class CommandRelay:
         """
         ends_at = time.monotonic() + bounds.timeout_s
         connection = self._connected(min(_CONNECT_S, bounds.timeout_s))
-        # The connection lets go of its socket as soon as it knows that there is one answer only.
-        patience = _Patience(connection.sock, ends_at)
+        cast("_PatientSocket", connection.sock).be_patient_until(ends_at)
         try:
-            return self._exchange(connection, query, bounds, patience)
+            return self._exchange(connection, query, bounds)
         except ssl.SSLError as error:
-            if "ALERT" in (error.reason or ""):
-                # The certificate is judged before anything that was sent is looked at.
-                raise Dqm2Refused(f"the grid certificate is not accepted: {error.reason}") from error
-            raise Unanswered(f"TLS failed: {error.reason}") from error
+            raise _broken_by(error.reason or "") from error
         except TimeoutError as error:
             raise Unanswered(f"it did not answer in full within {bounds.timeout_s:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
@@ -106,6 +111,7 @@ class CommandRelay:
         """Made anew each time: certificates are renewed under a running server."""
         try:
             context = _verifying(self._authorities)
+            context.sslsocket_class = _PatientSocket
             context.load_cert_chain(*self._certificate)
         except OSError as error:
             raise NotSent(f"certificate, key or authorities can't be read: {error.strerror}") from error
@@ -116,30 +122,36 @@ class CommandRelay:
         connection: http.client.HTTPSConnection,
         query: Sequence[tuple[str, str]],
         bounds: Bounds,
-        patience: "_Patience",
     ) -> RawAnswer:
-        patience.renew()
         connection.request("GET", f"{self._path}?{urlencode(query)}", headers={"Cookie": self._cookie})
-        patience.renew()
         response = connection.getresponse()
         if response.status != HTTPStatus.OK:
             raise _refusal(response.status)
-        return _read(response, bounds, patience)
+        return _read(response, bounds)
 
 
-class _Patience:
-    """What is left of the time for an answer, given to each wait for the other side."""
+class _PatientSocket(ssl.SSLSocket):
+    """A connection that ends its patience at a point in time, however often the other side sends a byte."""
 
-    def __init__(self, connection: socket.socket, ends_at: float) -> None:
-        self._connection = connection
+    _ends_at = math.inf
+
+    def be_patient_until(self, ends_at: float) -> None:
+        """Waits no longer than until then, by the monotonic clock."""
         self._ends_at = ends_at
+        self._wait_for_what_is_left()
 
-    def renew(self) -> None:
-        """Limits the next wait to what is left. Raises TimeoutError if that is nothing."""
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receives what has come. Raises TimeoutError once the time is up."""
+        self._wait_for_what_is_left()
+        return super().recv_into(buffer, nbytes, flags)
+
+    def _wait_for_what_is_left(self) -> None:
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
-        self._connection.settimeout(left_s)
+        # A handshake has the time-out that its connection was made with.
+        if math.isfinite(left_s):
+            self.settimeout(left_s)
 
 
 class _Tail:
@@ -171,12 +183,11 @@ class _Tail:
             self._lacks_head = True
 
 
-def _read(response: http.client.HTTPResponse, bounds: Bounds, patience: _Patience) -> RawAnswer:
+def _read(response: http.client.HTTPResponse, bounds: Bounds) -> RawAnswer:
     tail = _Tail(bounds)
     try:
         while piece := response.read1(_PIECE_BYTES):
             tail.add(piece)
-            patience.renew()
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
     except (OSError, http.client.HTTPException):
@@ -197,6 +208,13 @@ def _verifying(authorities: _Authorities) -> ssl.SSLContext:
     return ssl.create_default_context(
         cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
     )
+
+
+def _broken_by(reason: str) -> Dqm2Error:
+    """What it means that TLS broke off. Of all alerts, one of the certificate says that nothing was looked at."""
+    if any(word in reason for word in _ALERTS_OF_CERTIFICATE):
+        return Dqm2Refused(f"the grid certificate is not accepted: {reason}")
+    return Unanswered(f"TLS failed: {reason}")
 
 
 def _refusal(status: int) -> Dqm2Error:

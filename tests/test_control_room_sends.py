@@ -1,8 +1,11 @@
 """A control command is sent once, over a connection of its own; each error says what may have happened."""
 
 import json
+import socket
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -149,6 +152,79 @@ def test_it_waits_no_longer_than_it_may(relay: CommandRelay, hanging: Simulator)
     error = refusal(relay, replace(PATIENT, timeout_s=1))
     assert isinstance(error, Unanswered)
     assert str(error) == "it did not answer in full within 1 s"
+
+
+@contextmanager
+def front_end(
+    simulator: Simulator, settings: Settings, speak: Callable[[socket.socket, ssl.SSLContext], None]
+) -> Iterator[CommandRelay]:
+    """A relay to a front end that does with its one visitor as `speak` does; it has the right certificate."""
+    identity = simulator.authority.server
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.certificate, identity.key)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def welcome() -> None:
+            connection = door.accept()[0]
+            with connection, suppress(OSError):
+                speak(connection, context)
+
+        visited = threading.Thread(target=welcome)
+        visited.start()
+        url = f"https://127.0.0.1:{door.getsockname()[1]}/dqm"
+        yield CommandRelay(replace(settings, cmsweb_frontend_proxy_url=url))
+        visited.join()
+
+
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
+    simulator: Simulator, simulated_settings: Settings, said: bytes
+) -> None:
+    def drip(connection: socket.socket, context: ssl.SSLContext) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.recv(10_000)
+            encrypted.sendall(said)
+            encrypted.settimeout(0.05)
+            for _ in range(200):
+                encrypted.sendall(b"0")
+                with suppress(TimeoutError):
+                    encrypted.recv(1)
+
+    with front_end(simulator, simulated_settings, drip) as relay:
+        error = refusal(relay, replace(PATIENT, timeout_s=1))
+    assert isinstance(error, Unanswered)
+    assert str(error) == "it did not answer in full within 1 s"
+
+
+def test_it_does_not_take_every_end_of_tls_for_a_refusal(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    def fail_after_the_request(connection: socket.socket, context: ssl.SSLContext) -> None:
+        heard, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = context.wrap_bio(heard, said, server_side=True)
+
+        def until_done(step: Callable[[], object]) -> None:
+            while True:
+                with suppress(ssl.SSLWantReadError):
+                    step()
+                    return
+                connection.sendall(said.read())
+                heard.write(connection.recv(10_000))
+
+        until_done(session.do_handshake)
+        until_done(session.read)
+        # What can't be decrypted makes TLS end with an alert, whatever was done with the request before.
+        heard.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        with suppress(ssl.SSLError):
+            session.read()
+        connection.sendall(said.read())
+
+    with front_end(simulator, simulated_settings, fail_after_the_request) as relay:
+        error = refusal(relay)
+    assert isinstance(error, Unanswered)
+    assert "ALERT" in str(error)
 
 
 def test_it_takes_no_more_than_it_may(relay: CommandRelay) -> None:
