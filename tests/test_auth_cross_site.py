@@ -17,6 +17,7 @@ ELSEWHERE = (
     {"Origin": "null"},
     {"Origin": "http://127.0.0.1.evil.example"},
     {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://["},
 )
 
 

@@ -126,7 +126,7 @@ def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: 
     assert "The audit has nothing of this." in expert.get("/cr/audit/", params={"outcome": "denied"}).text
 
 
-@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "person=a&person=b"])
+@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "person=a&person=b", "person=%00"])
 def test_it_refuses_a_filter_that_is_none(shifter: Visitor, query: str) -> None:
     assert shifter.get(f"/cr/audit/?{query}").status_code == 400
 

@@ -22,12 +22,19 @@ def refuse_from_elsewhere(request: Request) -> None:
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
-        is_own = origin is None or urlsplit(origin).netloc == request.host
+        is_own = origin is None or _names(origin, request.host)
     else:
         # By hand from the address bar is "none", which no page can cause.
         is_own = site in ("same-origin", "none")
     if not is_own:
         raise Forbidden("This request was begun by a page of another site.")
+
+
+def _names(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 def require_token(request: Request, expert: Expert) -> None:

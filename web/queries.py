@@ -20,10 +20,15 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def text(name: str) -> str | None:
-    """A parameter as it was sent; `None` if it is absent or empty. Raises BadRequest if it is repeated."""
+    """A parameter as it was sent; `None` if it is absent or empty.
+
+    Raises BadRequest if it is repeated, or holds what no text of PostgreSQL can.
+    """
     values = request.args.getlist(name)
     if len(values) > 1:
         raise BadRequest(f"{name} must be given once")
+    if any("\0" in value for value in values):
+        raise BadRequest(f"{name} must not hold a NUL")
     return (values[0] or None) if values else None
 
 
