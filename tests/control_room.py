@@ -26,6 +26,9 @@ PRODUCTION_UNIT = "dqmfu-c2b03-45-01"
 BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
 
+# That a server is to end it notices so late; there is one in most tests.
+_NOTICED_WITHIN_S = 0.02
+
 
 class _Quiet(WSGIRequestHandler):
     """Without Werkzeug's own access log, which has queries in it."""
@@ -57,7 +60,7 @@ def served(settings: Settings, *, as_it_is: bool = False) -> Iterator[str]:
     """
     app = create_app(settings if as_it_is else quick(settings))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(_NOTICED_WITHIN_S,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}{settings.server_url_prefix}"
