@@ -211,7 +211,7 @@ def _verifying(authorities: _Authorities) -> ssl.SSLContext:
 
 
 def _broken_by(reason: str) -> Dqm2Error:
-    """What it means that TLS broke off. Of all alerts, one of the certificate says that nothing was looked at."""
+    """What it means that TLS broke off. Only an alert of the certificate says that nothing was looked at."""
     if any(word in reason for word in _ALERTS_OF_CERTIFICATE):
         return Dqm2Refused(f"the grid certificate is not accepted: {reason}")
     return Unanswered(f"TLS failed: {reason}")
