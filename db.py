@@ -40,7 +40,8 @@ SIGN_IN_LOCK = 0x64716D05
 # The first of two keys of an advisory lock; the second is a server process that takes control commands.
 DESK_LOCKS = 0x64716D06
 
-# The channel on which a committed batch is told: its payload is a JSON list of the runs that changed.
+# The channel on which a committed change is told: its payload is a JSON list of the runs that a batch
+# changed, or a word where anything may have changed.
 CHANNEL = "mirrored"
 
 _CONNECT_TIMEOUT_S = 2
@@ -217,6 +218,18 @@ set_aside = sa.Table(
     *_document_columns(),
     sa.Column("document_type", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+)
+
+# Clients that are known to be bad and raise no alarm until `ends_at`, which an expert may bring forward.
+mutes = sa.Table(
+    "mutes",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("muted_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("ends_at", _Time, nullable=False, index=True),
 )
 
 # What the Control Room keeps, in the playback cluster's database alone. None of it names a machine in full.

@@ -129,9 +129,10 @@ class Audit:
                 )
             )
 
-    def begin(self, deed: Deed, desk: int) -> int:
+    def begin(self, deed: Deed, desk: int | None) -> int:
         """Writes a command that a server process (`desk`) has received; its entry's id.
 
+        Without a desk it is done at once and never in anybody's way.
         Raises AlreadyReceived, and AlreadyUnderWay if the same change of the same target is.
         """
         insert = sa.insert(_audit).values(**_values(deed), desk=desk).returning(_audit.c.id)

@@ -6,15 +6,17 @@ import sqlalchemy as sa
 
 import db
 from mirror.cluster_reader import ClusterReader
+from mirror.mutes import MuteReader
 from mirror.run_reader import RunReader
 
 
-class MirrorReader(RunReader, ClusterReader):
+class MirrorReader(RunReader, ClusterReader, MuteReader):
     """The pages' side of a cluster's database. `stuck_after` is how long a silent job is not yet stuck."""
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         RunReader.__init__(self, database, stuck_after)
         ClusterReader.__init__(self, database)
+        MuteReader.__init__(self, database)
 
     def schema(self) -> db.Schema:
         """How the database's schema stands to this program."""

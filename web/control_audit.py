@@ -15,6 +15,7 @@ from mirror.control_audit import Entry, Outcome, Wanted
 from web import control_desk, queries
 from web.auth import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_desk import desk
+from web.mutes import MUTE, UNMUTE
 
 room = Blueprint("control_audit", __name__)
 room.before_request(control_desk.refuse_forged)
@@ -49,7 +50,7 @@ def page() -> BaseResponse:
             entries=entries[:_MOST_ON_PAGE],
             has_more=len(entries) > _MOST_ON_PAGE,
             persons=desk().audit.persons(),
-            commands=[*COMMANDS, *_SIGN_INS],
+            commands=[*COMMANDS, MUTE, UNMUTE, *_SIGN_INS],
             outcomes=list(Outcome),
         )
     )

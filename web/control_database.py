@@ -1,4 +1,7 @@
-"""The playback cluster's database as the Control Room uses it: while it is away, nothing is sent."""
+"""The databases as the Control Room writes to them, mostly the playback cluster's.
+
+While that is away, nothing is sent.
+"""
 
 from typing import NoReturn
 
@@ -17,9 +20,9 @@ _CONNECTIONS = 4
 _UNMIGRATED = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 
 
-def for_records(settings: Settings) -> sa.Engine:
-    """Connections for what the Control Room keeps; they raise DatabaseAway where it can't be had."""
-    engine = db.engine(settings, Cluster.PLAYBACK, "control-room", pool_size=_CONNECTIONS)
+def for_records(settings: Settings, cluster: Cluster = Cluster.PLAYBACK) -> sa.Engine:
+    """Connections for what the Control Room writes; they raise DatabaseAway where it can't be had."""
+    engine = db.engine(settings, cluster, "control-room", pool_size=_CONNECTIONS)
     deadlines.limit(engine)
     sa.event.listen(engine, "handle_error", _notice)
     return engine

@@ -1,13 +1,17 @@
 """What the Control Room's routes share, an object an application; and who it is that asks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Flask, current_app, g, request
 
+from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings
 from mirror.control_audit import Audit
 from mirror.control_queue import CommandLine
 from mirror.control_sessions import SessionList
+from mirror.mutes import Mutes
+from mirror.records import Cluster
 from mirror.sign_in_tries import SignInTries
 from web import cmsweb_identity, control_database
 from web.control_relay import Relay
@@ -28,11 +32,17 @@ class Desk:
     tries: SignInTries
     audit: Audit
     relay: Relay
+    mutes: Mapping[Cluster, Mutes]
+    redact: Redactor
 
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Gives an application its desk; nothing is connected until it is needed."""
     database = control_database.for_records(settings)
+    mutes = {
+        Cluster.PLAYBACK: Mutes(database),
+        Cluster.PRODUCTION: Mutes(control_database.for_records(settings, Cluster.PRODUCTION)),
+    }
     audit = Audit(database)
     line = CommandLine(control_database.for_line(settings))
     app.extensions[_EXTENSION] = Desk(
@@ -42,6 +52,8 @@ def init_app(app: Flask, settings: Settings) -> None:
         SignInTries(database),
         audit,
         Relay(settings, audit, line, MachineLabels(settings)),
+        mutes,
+        Redactor(settings.known_hosts, settings.public_sites),
     )
 
 

@@ -15,7 +15,7 @@ from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
-from web import auth, control_answers, control_audit, control_desk, control_door, csrf, oms
+from web import auth, control_answers, control_audit, control_desk, control_door, csrf, mutes
 from web.answers import conditional
 from web.control_desk import desk
 from web.control_door import Refusal
@@ -40,13 +40,13 @@ def init_app(app: Flask, settings: Settings) -> None:
         return
     control_desk.init_app(app, settings)
     app.jinja_env.globals["commands"] = COMMANDS
-    app.jinja_env.filters["oms"] = oms.run_report
     app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
     app.jinja_env.globals["may_change_production"] = settings.cr_production
     prefix = f"{settings.server_url_prefix}/cr"
     app.register_blueprint(auth.room, url_prefix=prefix)
     app.register_blueprint(room, url_prefix=prefix)
     app.register_blueprint(control_audit.room, url_prefix=prefix)
+    app.register_blueprint(mutes.room, url_prefix=prefix)
 
     def keep_nothing(response: Response) -> Response:
         if request.path.startswith(f"{prefix}/"):

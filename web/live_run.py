@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from mirror.findings import JobDetails, Neighbours, Playback, Run
+from mirror.mutes import Mute
 from mirror.reader import MirrorReader
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View
@@ -14,7 +16,8 @@ from web.view import View
 class LiveRun:
     """A run as a view shows it. `number` is `None` if nothing is mirrored yet, `run` if nothing of that run.
 
-    `rows` holds all clients in the view's order; `shows` tells which of them pass its filter.
+    `rows` holds all clients in the view's order; `shows` tells which of them pass its filter; `mutes` are by
+    the client's tag.
     """
 
     view: View
@@ -25,6 +28,7 @@ class LiveRun:
     playback: Playback | None
     rows: tuple[ClientRow, ...]
     counts: Mapping[ClientState, int]
+    mutes: Mapping[str, Mute]
     opened: Mapping[UUID, JobDetails]
     delivery_version: str
 
@@ -40,8 +44,13 @@ class LiveRun:
 
     @property
     def problems(self) -> int:
-        """How many clients somebody should look at."""
-        return sum(number for state, number in self.counts.items() if state.is_problem)
+        """How many clients somebody should look at: those that an expert has muted are known."""
+        return sum(row.state.is_problem and row.client not in self.mutes for row in self.rows)
+
+    @property
+    def known_problems(self) -> int:
+        """How many clients are bad, as is known: they are muted."""
+        return sum(row.state.is_problem and row.client in self.mutes for row in self.rows)
 
     @property
     def behind(self) -> int:
@@ -75,6 +84,7 @@ def read(reader: MirrorReader, view: View) -> LiveRun:
         playback=None if number is None else reader.playback(number),
         rows=rows,
         counts=count(rows),
+        mutes=_mutes(reader),
         opened={details.job.id: details for details in opened},
         delivery_version="" if delivered_at is None else delivered_at.isoformat(),
     )
@@ -85,6 +95,11 @@ def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
     if run.run_key is None or not run.jobs:
         return frozenset()
     return reader.clients_before(run.run, run.run_key)
+
+
+def _mutes(reader: MirrorReader) -> dict[str, Mute]:
+    now = datetime.now(UTC)
+    return {mute.client: mute for mute in reader.mutes() if mute.ends_at > now}
 
 
 def _details(reader: MirrorReader, view: View, run: Run) -> list[JobDetails]:

@@ -1,6 +1,6 @@
 // Tells what went wrong while the reader looked away: a job that crashed or got stuck, a machine that went
 // down, data that got old. One alert an event: none for what was so when the page was opened, none for what a
-// mirror that catches up finds in the past.
+// mirror that catches up finds in the past, none of a client that an expert has muted.
 
 import { announce, forget } from "./alert_list.js";
 import { now } from "./server_clock.js";
@@ -31,7 +31,8 @@ function lookAtJobs() {
 const isFollowing = () => document.getElementById("follow")?.getAttribute("aria-checked") === "true";
 
 // A stuck job is silent; that it is so is news whenever it was last heard of.
-function isNews({ state, reported }) {
+function isNews({ state, reported, muted }) {
+  if (muted !== undefined) return false;
   if (document.querySelector("[data-broken-link], [data-catching-up]")) return false;
   return state === "stuck" || now() - Number(reported) < NEWS_MS;
 }

@@ -1,0 +1,83 @@
+"""An expert mutes a client; everybody's page shows it, and it raises no alarm until the mute ends."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from dqmsquare_cfg import Settings
+from tests.browser.conftest import Complaints
+from tests.browser.control_room import enter
+from tests.control_room import USER, quick
+from tests.mirrored import MirroredCluster, job, lively_run
+
+RUN = 358_791
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return quick(settings)
+
+
+@pytest.fixture
+def expert(browser: Browser, url: str, complaints: Complaints) -> Iterator[Page]:
+    context = browser.new_context()
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    complaints.listen_to(page)
+    enter(page, url)
+    yield page
+    context.close()
+
+
+def production(page: Page) -> Locator:
+    """What the page has of the production cluster."""
+    return page.get_by_role("region", name="Muted in the production cluster")
+
+
+def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
+    page: Page, expert: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    jobs = lively_run(mirrored, RUN)
+    beam = next(record for record in jobs if record.client.startswith("beam_"))
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("2 problems")
+
+    expert.goto(f"{url}/?job={beam.origin.identity}")
+    expert.click("text=Mute this client")
+    expect(production(expert).get_by_role("combobox", name="Client")).to_have_value(beam.client)
+    production(expert).get_by_role("textbox").fill("its beam is off")
+    expert.keyboard.press("Enter")
+    expect(expert.locator(".mute-list")).to_contain_text(f"by {USER}, from")
+
+    row = page.locator("[data-client=beam]")
+    expect(row).to_contain_text(f"muted by {USER} until")
+    expect(row).to_contain_text("its beam is off")
+    for client in ("beam", "newcomer"):
+        crashed = job(RUN, client, exit_code=-6, started_at=datetime.now(UTC))
+        mirrored.write(mirrored.filter_units[0], crashed)
+    expect(page.locator("#toasts li")).to_have_count(1)
+    expect(page.locator("#toasts li")).to_contain_text("newcomer crashed")
+    expect(row).to_have_attribute("data-state", "crashed")
+    expect(page.locator(".verdict")).to_contain_text("3 problems among")
+    expect(page.locator(".verdict")).to_contain_text("1 more muted")
+
+    expert.get_by_role("button", name="End now").click()
+    expect(row).not_to_contain_text("muted by")
+    expect(page.locator(".verdict")).to_contain_text("4 problems")
+    # What was known before is no news.
+    expect(page.locator("#toasts li")).to_have_count(1)
+
+
+def test_it_does_not_alarm_a_reader_when_all_that_is_bad_is_known(
+    page: Page, expert: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam", exit_code=-6), job(RUN, "pixel"))
+    expert.goto(f"{url}/cr/mutes/")
+    production(expert).get_by_role("combobox", name="Client").select_option(label="beam")
+    production(expert).get_by_role("textbox").fill("its beam is off")
+    production(expert).get_by_role("button", name="Mute").click()
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("Nothing new")
+    expect(page.locator(".verdict")).to_contain_text("1 known problem, muted, among 2 clients")

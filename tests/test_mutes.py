@@ -1,0 +1,191 @@
+"""Mutes: an expert says of a client that it is known to be bad, and everybody's page knows it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sa
+
+import db
+from dqmsquare_cfg import Settings
+from mirror.control_audit import Outcome
+from mirror.records import Cluster
+from tests.control_room import USER, Visitor, served
+from tests.mirrored import MirroredCluster, lively_run
+from tests.served import until
+
+RUN = 358_791
+CRASHED = "ecalgpu_dqm_sourceclient-live"
+REASON = "its database is being moved"
+
+
+@pytest.fixture
+def mirrored(settings: Settings) -> MirroredCluster:
+    """The production cluster, in whose run one client crashed and one is stuck."""
+    cluster = MirroredCluster(settings)
+    lively_run(cluster, RUN)
+    cluster.beat()
+    return cluster
+
+
+@pytest.fixture
+def url(settings: Settings, mirrored: MirroredCluster) -> Iterator[str]:
+    assert mirrored
+    with served(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def expert(url: str) -> Visitor:
+    return Visitor(url).sign_in()
+
+
+def form(expert: Visitor, **given: object) -> dict[str, object]:
+    usual = {"db": "production", "client": CRASHED, "reason": REASON, "hours": "8"}
+    return {"csrf_token": expert.token, **usual, **given}
+
+
+def mute(expert: Visitor, **given: object) -> requests.Response:
+    return expert.post("/cr/mutes/", form(expert, **given))
+
+
+def live_page(url: str) -> str:
+    return Visitor(url).get("/").text
+
+
+def test_it_tells_everybody_who_muted_what_why_and_until_when(url: str, expert: Visitor) -> None:
+    assert "2 problems" in live_page(url)
+    assert mute(expert).status_code == 303
+    page = live_page(url)
+    assert f"muted by {USER} until" in page
+    assert REASON in page
+    assert "1 problem" in page
+    assert "1 more muted" in page
+    assert f"muted by {USER} until" in page.partition('id="elog"')[2].partition("</pre>")[0]
+
+
+def test_it_ends_when_an_expert_says_so(url: str, expert: Visitor) -> None:
+    mute(expert)
+    ended = expert.post("/cr/mutes/end", form(expert))
+    assert ended.status_code == 303
+    assert "muted by" not in live_page(url)
+    assert expert.post("/cr/mutes/end", form(expert)).status_code == 404
+
+
+def test_it_ends_by_itself(url: str, expert: Visitor, settings: Settings) -> None:
+    mute(expert, hours=1)
+    assert "muted by" in live_page(url)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        ends_at = connection.execute(sa.select(db.mutes.c.ends_at)).scalar_one()
+        assert abs(ends_at - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
+        # Told as any change is: a page does not look for what nobody tells it.
+        connection.execute(sa.update(db.mutes).values(ends_at=sa.func.now()))
+        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "mutes")))
+    database.dispose()
+    until(lambda: "muted by" not in live_page(url), within_s=5)
+
+
+def test_it_is_one_a_client(url: str, expert: Visitor) -> None:
+    mute(expert)
+    mute(expert, reason="its geometry is wrong")
+    page = live_page(url)
+    assert "its geometry is wrong" in page
+    assert REASON not in page
+
+
+def test_it_is_of_its_cluster_alone(url: str, expert: Visitor, settings: Settings) -> None:
+    lively_run(MirroredCluster(settings, Cluster.PLAYBACK), RUN)
+    mute(expert)
+    assert "muted by" not in Visitor(url).get("/?db=playback").text
+
+
+def test_it_tells_all_servers_at_once(expert: Visitor, settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with closing(database.raw_connection()) as heard:
+        heard.cursor().execute(f"LISTEN {db.CHANNEL}")
+        heard.commit()
+        mute(expert)
+        driver: Any = heard.driver_connection
+        driver.poll()
+        assert len(driver.notifies) == 1
+    database.dispose()
+
+
+def test_it_stands_in_the_audit(expert: Visitor) -> None:
+    mute(expert)
+    expert.post("/cr/mutes/end", form(expert))
+    ended, muted = expert.audit()[:2]
+    assert (muted["command"], ended["command"]) == ("mute", "unmute")
+    assert (muted["person"], muted["outcome"], muted["cluster"]) == (USER, Outcome.OK, "production")
+    assert muted["parameters"] == f"client={CRASHED} hours=8 reason={REASON}"
+    assert expert.audit(command="unmute") == [ended]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"client": "none_of_this_run"},
+        {"client": ""},
+        {"client": [CRASHED, CRASHED]},
+        {"hours": "9"},
+        {"hours": "1e3"},
+        {"reason": " \n"},
+        {"reason": "x" * 201},
+        {"db": "lookarea"},
+        {"run": "358791 OR 1=1"},
+        {"run": "7"},
+    ],
+    ids=str,
+)
+def test_it_refuses_what_it_does_not_offer(url: str, expert: Visitor, given: dict[str, object]) -> None:
+    assert mute(expert, **given).status_code == 400
+    assert expert.audit()[0]["outcome"] == Outcome.REFUSED
+    assert "muted by" not in live_page(url)
+
+
+def test_it_takes_an_experts_word_alone(url: str, expert: Visitor) -> None:
+    stranger = Visitor(url)
+    assert stranger.get("/cr/mutes/").headers["Location"].endswith("/cr/login/")
+    assert stranger.post("/cr/mutes/", form(expert)).status_code == 401
+    assert stranger.post("/cr/mutes/end", form(expert)).status_code == 401
+    assert mute(expert, csrf_token="").status_code == 403
+    assert expert.get("/cr/mutes/end", params=form(expert)).status_code == 405
+    foreign = expert.post("/cr/mutes/", form(expert), headers={"Origin": "https://evil.example"})
+    assert foreign.status_code == 403
+    assert "muted by" not in live_page(url)
+
+
+def test_it_lets_no_name_of_a_machine_out(url: str, expert: Visitor) -> None:
+    mute(expert, reason="dqmfu-c2b03-45-01.cms is broken, see fu-c2f11-11-01")
+    page = live_page(url)
+    assert "[host] is broken, see [host]" in page
+    assert "45-01" not in page
+    assert "45-01" not in expert.get("/cr/mutes/").text
+
+
+def test_it_shows_markup_as_text(url: str, expert: Visitor) -> None:
+    mute(expert, reason="<script>alert(1)</script>")
+    for page in (live_page(url), expert.get("/cr/mutes/").text):
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert" in page
+
+
+@pytest.fixture
+def without_control_room(settings: Settings) -> Iterator[Callable[[str], requests.Response]]:
+    with served(replace(settings, cr_enabled=False)) as url:
+        yield Visitor(url).get
+
+
+def test_it_stays_where_there_is_no_control_room(
+    expert: Visitor, without_control_room: Callable[[str], requests.Response]
+) -> None:
+    mute(expert)
+    page = without_control_room("/").text
+    assert REASON in page
+    assert "Mute this client" not in page
+    assert without_control_room("/cr/mutes/").status_code == 404
