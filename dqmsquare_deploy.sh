@@ -69,6 +69,7 @@ build() {
         --add-data "$here/templates:templates" \
         --add-data "$here/static:static" \
         --add-data "$here/migrations:migrations" \
+        --add-data "$here/docs/*.md:docs" \
         --add-data "$here/build/COMMIT:." \
         --collect-data tzdata --hidden-import tzdata \
         --hidden-import gunicorn.glogging --hidden-import gunicorn.workers.gthread \

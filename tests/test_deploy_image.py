@@ -16,6 +16,7 @@ import dqmsquare_mirror
 import version
 from deploy_check import tools
 from tests.served import server_process
+from web.guides import GUIDES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -68,11 +69,15 @@ def test_nothing_else_gets_into_it(image: Path) -> None:
         "log",
         "demo",
         "k8_secret.yaml",
-        "docs",
+        "docs/operator.md",
         "benchmarks",
         "deploy_check",
     ):
         assert not (image / name).exists()
+
+
+def test_the_guides_get_into_it(image: Path) -> None:
+    assert {path.stem for path in (image / "docs").iterdir()} == set(GUIDES)
 
 
 def test_every_part_can_be_loaded_from_it(image: Path) -> None:

@@ -3,9 +3,17 @@
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web import cluster_page, freshness, job_page, live, oms, shown, statistics_page, timeline
+from web import cluster_page, freshness, guides, job_page, live, oms, shown, statistics_page, timeline
 
-_ROOMS = (live.room, freshness.room, job_page.room, cluster_page.room, timeline.room, statistics_page.room)
+_ROOMS = (
+    live.room,
+    freshness.room,
+    job_page.room,
+    cluster_page.room,
+    timeline.room,
+    statistics_page.room,
+    guides.room,
+)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -14,6 +22,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["delivery_late_s"] = settings.delivery_late_s
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     shown.init_app(app)
+    guides.init_app(app)
     app.jinja_env.filters["oms"] = oms.run_report
     for room in _ROOMS:
         app.register_blueprint(room, url_prefix=f"{settings.server_url_prefix}{room.url_prefix or ''}")

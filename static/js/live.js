@@ -7,4 +7,3 @@ import "./delivery_graphs.js";
 import "./job_graphs.js";
 import "./alerts.js";
 import "./copy_state.js";
-import "./shortcuts.js";

@@ -1,7 +1,10 @@
-// The keyboard: / to the filter, [ and ] from run to run, n to the newest, r to go to a run, ? for this list.
+// The keyboard: ← and → from run to run, l to the newest, r to go to a run, / to the filter, c to copy the run's
+// state, d light or dark, ? what is what. A page has what it has of these.
 
-const CLICKS = { "[": "previous-run", "]": "next-run", t: "theme", c: "copy-state" };
+const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme", c: "copy-state" };
 const FIELDS = { "/": "words", r: "go-to-run" };
+// Where keys have a meaning of their own: writing, choosing, scrolling.
+const TAKERS = "input, select, textarea, pre, [role=region]";
 
 function follow() {
   const link = document.getElementById("follow");
@@ -10,16 +13,16 @@ function follow() {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest(TAKERS)) return;
   const field = document.getElementById(FIELDS[event.key]);
   if (field) {
     event.preventDefault();
     field.focus();
   } else if (event.key in CLICKS) {
     document.getElementById(CLICKS[event.key])?.click();
-  } else if (event.key === "n") {
+  } else if (event.key === "l") {
     follow();
   } else if (event.key === "?") {
-    document.getElementById("help")?.togglePopover();
+    document.getElementById("help").togglePopover();
   }
 });

@@ -19,12 +19,12 @@ def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
 
 
 def test_it_goes_from_run_to_run(live: Page) -> None:
-    live.keyboard.press("[")
+    live.keyboard.press("ArrowLeft")
     expect(live.locator(".run-number")).to_contain_text(str(RUN - 1))
-    live.keyboard.press("]")
+    live.keyboard.press("ArrowRight")
     expect(live.locator(".run-number")).to_contain_text(str(RUN))
     expect(live.locator("#follow")).to_have_attribute("aria-checked", "false")
-    live.keyboard.press("n")
+    live.keyboard.press("l")
     expect(live.locator("#follow")).to_have_attribute("aria-checked", "true")
     live.keyboard.press("r")
     live.keyboard.type(str(RUN - 1))
