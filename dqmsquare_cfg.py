@@ -13,33 +13,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dotenv import dotenv_values
 
-from dqm2.identity import short_name
+import setting_values as read
 from mirror.records import Cluster
+from setting_values import BadValue
 
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
 
-# Words that a template leaves where a value must be put.
-_PLACEHOLDER = re.compile(
-    r"(?i)^[<\[{]?\s*(change[-_ ]?me|change[-_ ]?it|replace[-_ ]?me|placeholder|todo|x{3,})\b.*$"
-)
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
-_DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
-_RUN_KEY = re.compile(r"[a-z0-9_]{1,40}")
-_PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
-_USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
-_SECRET_MIN_LENGTH = 16
 # The gateway's answer to this question keeps it busy: protocol, "get_cluster_status".
 _STATUS_MIN_S = 30
-
-
-class BadValue(ValueError):
-    """A setting's text is not what it must be; the message says what is wrong and what is accepted."""
 
 
 class SettingsError(Exception):
@@ -152,185 +139,6 @@ class ServiceManager:
     news_within_s: float | None
 
 
-def _text(text: str) -> str:
-    return text
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise BadValue(f"is {text!r}; accepted: {', '.join(words)}")
-        return text
-
-    return read
-
-
-def _boolean(text: str) -> bool:
-    match text.lower():
-        case "true" | "1" | "yes" | "on":
-            return True
-        case "false" | "0" | "no" | "off":
-            return False
-    raise BadValue(f"is {text!r}; accepted: true or false")
-
-
-def _whole(text: str, *, least: int, most: int, unit: str = "") -> int:
-    accepted = f"accepted: a whole number{unit} from {least} to {most}"
-    if not re.fullmatch(r"-?[0-9]{1,12}", text):
-        raise BadValue(f"is {text!r}; {accepted}")
-    if not least <= int(text) <= most:
-        raise BadValue(f"is {text}; {accepted}")
-    return int(text)
-
-
-def _seconds(text: str, *, least: float, most: float) -> float:
-    accepted = f"accepted: seconds from {least:g} to {most:g}"
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        raise BadValue(f"is {text!r}; {accepted}")
-    if not least <= float(text) <= most:
-        raise BadValue(f"is {text}; {accepted}")
-    return float(text)
-
-
-def _host(text: str) -> str:
-    if not _HOST.fullmatch(text):
-        raise BadValue(f"is {text!r}; accepted: a host name")
-    return short_name(text)
-
-
-def _machines(text: str) -> tuple[str, ...]:
-    names = [name.strip() for name in text.split(";") if name.strip()]
-    if not names:
-        raise BadValue("is empty; accepted: host names separated by semicolons")
-    for name in names:
-        if not _HOST.fullmatch(name):
-            raise BadValue(f"holds {name!r}; accepted: host names separated by semicolons")
-    shorts = [short_name(name) for name in names]
-    if twice := [name for name in dict.fromkeys(shorts) if shorts.count(name) > 1]:
-        raise BadValue(f"holds {twice[0]!r} more than once; accepted: each host name once")
-    return tuple(shorts)
-
-
-def _listen_host(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
-        raise BadValue(f"is {text!r}; accepted: an address or a host name to listen on")
-    return text
-
-
-def _postgres_host(text: str) -> str:
-    if not re.fullmatch(r"(/[^\s,]*|[A-Za-z0-9.:_-]{1,253})", text):
-        raise BadValue(f"is {text!r}; accepted: a host name, an address, or the folder of a socket")
-    return text
-
-
-def _database(text: str) -> str:
-    if not _DATABASE.fullmatch(text):
-        raise BadValue(f"is {text!r}; accepted: letters, digits, _, $ and -, 63 at most")
-    return text
-
-
-def _front_end(text: str) -> str:
-    if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
-        raise BadValue("is not accepted: an https:// address without user, password, query or fragment is")
-    return text.rstrip("/")
-
-
-def _authorities(text: str) -> Path | bool:
-    if text == "":
-        return True
-    if text == "INSECURE-DO-NOT-VERIFY":
-        return False
-    return _file(text)
-
-
-def _file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if "\0" in text or not text:
-        raise BadValue("is empty; accepted: the path of a file")
-    return path
-
-
-def _prefix(text: str) -> str:
-    prefix = text.strip("/")
-    if prefix and not _PREFIX.fullmatch(prefix):
-        raise BadValue(f"is {text!r}; accepted: path parts joined by /, e.g. dqm/dqm-square")
-    return f"/{prefix}" if prefix else ""
-
-
-def _run_keys(text: str) -> tuple[str, ...]:
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    if bad := [key for key in keys if not _RUN_KEY.fullmatch(key)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: run keys of a-z, 0-9 and _ separated by commas")
-    if not keys:
-        raise BadValue("is empty; accepted: run keys separated by commas")
-    return tuple(dict.fromkeys(keys))
-
-
-def _sites(text: str) -> tuple[str, ...]:
-    sites = [site.strip().lower() for site in text.split(",") if site.strip()]
-    if bad := [site for site in sites if not _HOST.fullmatch(site)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: host names separated by commas")
-    return tuple(dict.fromkeys(sites))
-
-
-def _cookie_secret(text: str) -> str:
-    # A cookie's value ends at a semicolon, and DQM² splits at the equals sign: protocol, "The way in".
-    if re.search(r"[=;\s\x00-\x1f\x7f]", text) or not text.isascii():
-        raise BadValue(
-            "holds =, ;, white space or a character that no cookie can carry, so it can never match"
-        )
-    return text
-
-
-def _key_secret(text: str) -> str:
-    if len(text) < _SECRET_MIN_LENGTH:
-        raise BadValue(f"is too short; accepted: {_SECRET_MIN_LENGTH} characters or more")
-    return text
-
-
-def _users(text: str) -> Mapping[str, str]:
-    users: dict[str, str] = {}
-    for number, entry in enumerate((part for part in text.split(",") if part.strip()), start=1):
-        user, colon, password = entry.strip().partition(":")
-        if not colon or not user or not password:
-            raise BadValue(
-                f"has an entry without user or password (number {number}); accepted: user:password"
-            )
-        if not _USER.fullmatch(user):
-            raise BadValue(
-                f"has a user name with other characters than A-Z a-z 0-9 . _ @ - (number {number})"
-            )
-        if _PLACEHOLDER.match(password):
-            raise BadValue(f"still has a placeholder for a password (number {number})")
-        if user in users:
-            raise BadValue(f"names a user twice (number {number})")
-        users[user] = password
-    return users
-
-
-def _optional_file(text: str) -> Path | None:
-    return _file(text) if text else None
-
-
-def _logins(text: str) -> tuple[str, ...]:
-    logins = [login.strip() for login in text.split(",") if login.strip()]
-    if bad := [login for login in logins if not _USER.fullmatch(login)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: logins of A-Z a-z 0-9 . _ @ - separated by commas")
-    return tuple(dict.fromkeys(logins))
-
-
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    networks: list[IPv4Network | IPv6Network] = []
-    for part in (part.strip() for part in text.split(",") if part.strip()):
-        try:
-            networks.append(ip_network(part))
-        except ValueError:
-            raise BadValue(
-                f"holds {part!r}; accepted: addresses or networks (10.0.0.0/8) separated by commas"
-            ) from None
-    return tuple(dict.fromkeys(networks))
-
-
 def _per_environment(development: str | None, elsewhere: str | None) -> Callable[[str], str | None]:
     return lambda env: development if env == "development" else elsewhere
 
@@ -355,58 +163,58 @@ class Setting:
     is_made: bool = False
 
 
-_PORT = partial(_whole, least=1, most=65535)
-_PORT_OR_NONE = partial(_whole, least=0, most=65535)
+_PORT = partial(read.whole, least=1, most=65535)
+_PORT_OR_NONE = partial(read.whole, least=0, most=65535)
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("ENV", "where this runs: development, testbed, test4 or production", _choice(*ENVIRONMENTS), _everywhere("development")),
-    Setting("POSTGRES_HOST", "PostgreSQL's host, or the folder of its socket", _postgres_host, _everywhere("127.0.0.1")),
+    Setting("ENV", "where this runs: development, testbed, test4 or production", read.choice(*ENVIRONMENTS), _everywhere("development")),
+    Setting("POSTGRES_HOST", "PostgreSQL's host, or the folder of its socket", read.postgres_host, _everywhere("127.0.0.1")),
     Setting("POSTGRES_PORT", "PostgreSQL's port", _PORT, _everywhere("5432")),
-    Setting("POSTGRES_USERNAME", "PostgreSQL's user", _text, _everywhere("postgres")),
-    Setting("POSTGRES_PASSWORD", "its password; needed outside development", _text, _per_environment("", None), is_secret=True),
-    Setting("POSTGRES_SSLMODE", "TLS to PostgreSQL, as libpq has it", _choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), _everywhere("prefer")),
-    Setting("POSTGRES_PRODUCTION_DB_NAME", "the production cluster's database", _database, _everywhere("postgres_production")),
-    Setting("POSTGRES_PLAYBACK_DB_NAME", "the playback cluster's database", _database, _everywhere("postgres")),
-    Setting("CMSWEB_FRONTEND_PROXY_URL", "the way in to DQM²: CMSWEB's front end", _front_end, _everywhere("https://cmsweb.cern.ch/dqm/dqm-square-origin")),
-    Setting("CMSWEB_CA_PATH", "file or folder of the authorities that the front end's certificate is verified by; empty: the usual ones; `INSECURE-DO-NOT-VERIFY` turns verification off, with a warning at every start", _authorities, _everywhere("")),
-    Setting("SERVER_FFF_MACHINE", "the gateway: the machine that the front end forwards to", _host, _everywhere("dqmrubu-c2a06-03-01")),
-    Setting("FFF_PLAYBACK_MACHINES", "machines of the playback cluster, by semicolons", _machines, _everywhere("dqmrubu-c2a06-03-01;dqmfu-c2b01-45-01;dqmfu-c2b02-45-01")),
-    Setting("FFF_PRODUCTION_MACHINES", "machines of the production cluster, by semicolons", _machines, _everywhere("dqmrubu-c2a06-01-01;dqmfu-c2b03-45-01;dqmfu-c2b04-45-01")),
-    Setting("SERVER_GRID_CERT_PATH", "the grid certificate", _file, _per_environment("~/.globus/usercert.pem", "/etc/robots/robotcert.pem")),
-    Setting("SERVER_GRID_KEY_PATH", "its key", _file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
-    Setting("DQM_FFF_SECRET", "the secret cookie that DQM² wants", _cookie_secret, _everywhere(None), is_secret=True),
-    Setting("DQM_CR_USERNAMES", "who may enter the Control Room: `user:password`, several by commas; a password may be a `scrypt:` or `pbkdf2:` hash; empty: nobody", _users, _everywhere(""), is_secret=True),
-    Setting("CR_ENABLED", "whether there is a Control Room", _boolean, _everywhere("true")),
-    Setting("CR_PRODUCTION", "whether the Control Room may change the production cluster", _boolean, _everywhere("true")),
-    Setting("CMSWEB_HMAC_PATH", "file of the key by which CMSWEB's front end signs who a visitor is; empty: its headers are not heeded", _optional_file, _everywhere("")),
-    Setting("CR_ALLOWED_LOGINS", "CMSWEB logins that enter the Control Room with no further password, by commas; needs `CMSWEB_HMAC_PATH`", _logins, _everywhere("")),
-    Setting("TRUSTED_PROXIES", "addresses or networks of the proxies whose `X-Forwarded-For` is believed, by commas", _networks, _everywhere("")),
-    Setting("GRABBER_SLEEP_TIME_INFO", "pause between two polls of the machines (s)", partial(_seconds, least=0.1, most=3600), _everywhere("2")),
-    Setting("GRABBER_SLEEP_TIME_STATUS", "pause between two questions for the cluster's status (s)", partial(_seconds, least=_STATUS_MIN_S, most=86400), _everywhere("60")),
-    Setting("GRABBER_DEBUG", "log the grabbers' details", _boolean, _everywhere("false")),
-    Setting("SERVER_URL_PREFIX", "what stands before every address", _prefix, _per_environment("", "dqm/dqm-square")),
-    Setting("SERVER_HOST", "address that the server listens on", _listen_host, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - a pod's only address
+    Setting("POSTGRES_USERNAME", "PostgreSQL's user", read.anything, _everywhere("postgres")),
+    Setting("POSTGRES_PASSWORD", "its password; needed outside development", read.anything, _per_environment("", None), is_secret=True),
+    Setting("POSTGRES_SSLMODE", "TLS to PostgreSQL, as libpq has it", read.choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), _everywhere("prefer")),
+    Setting("POSTGRES_PRODUCTION_DB_NAME", "the production cluster's database", read.database, _everywhere("postgres_production")),
+    Setting("POSTGRES_PLAYBACK_DB_NAME", "the playback cluster's database", read.database, _everywhere("postgres")),
+    Setting("CMSWEB_FRONTEND_PROXY_URL", "the way in to DQM²: CMSWEB's front end", read.front_end, _everywhere("https://cmsweb.cern.ch/dqm/dqm-square-origin")),
+    Setting("CMSWEB_CA_PATH", "file or folder of the authorities that the front end's certificate is verified by; empty: the usual ones; `INSECURE-DO-NOT-VERIFY` turns verification off, with a warning at every start", read.authorities, _everywhere("")),
+    Setting("SERVER_FFF_MACHINE", "the gateway: the machine that the front end forwards to", read.host, _everywhere("dqmrubu-c2a06-03-01")),
+    Setting("FFF_PLAYBACK_MACHINES", "machines of the playback cluster, by semicolons", read.machines, _everywhere("dqmrubu-c2a06-03-01;dqmfu-c2b01-45-01;dqmfu-c2b02-45-01")),
+    Setting("FFF_PRODUCTION_MACHINES", "machines of the production cluster, by semicolons", read.machines, _everywhere("dqmrubu-c2a06-01-01;dqmfu-c2b03-45-01;dqmfu-c2b04-45-01")),
+    Setting("SERVER_GRID_CERT_PATH", "the grid certificate", read.file, _per_environment("~/.globus/usercert.pem", "/etc/robots/robotcert.pem")),
+    Setting("SERVER_GRID_KEY_PATH", "its key", read.file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
+    Setting("DQM_FFF_SECRET", "the secret cookie that DQM² wants", read.cookie_secret, _everywhere(None), is_secret=True),
+    Setting("DQM_CR_USERNAMES", "who may enter the Control Room: `user:password`, several by commas; a password may be a `scrypt:` or `pbkdf2:` hash; empty: nobody", read.users, _everywhere(""), is_secret=True),
+    Setting("CR_ENABLED", "whether there is a Control Room", read.boolean, _everywhere("true")),
+    Setting("CR_PRODUCTION", "whether the Control Room may change the production cluster", read.boolean, _everywhere("true")),
+    Setting("CMSWEB_HMAC_PATH", "file of the key by which CMSWEB's front end signs who a visitor is; empty: its headers are not heeded", read.optional_file, _everywhere("")),
+    Setting("CR_ALLOWED_LOGINS", "CMSWEB logins that enter the Control Room with no further password, by commas; needs `CMSWEB_HMAC_PATH`", read.logins, _everywhere("")),
+    Setting("TRUSTED_PROXIES", "addresses or networks of the proxies whose `X-Forwarded-For` is believed, by commas", read.networks, _everywhere("")),
+    Setting("GRABBER_SLEEP_TIME_INFO", "pause between two polls of the machines (s)", partial(read.seconds, least=0.1, most=3600), _everywhere("2")),
+    Setting("GRABBER_SLEEP_TIME_STATUS", "pause between two questions for the cluster's status (s)", partial(read.seconds, least=_STATUS_MIN_S, most=86400), _everywhere("60")),
+    Setting("GRABBER_DEBUG", "log the grabbers' details", read.boolean, _everywhere("false")),
+    Setting("SERVER_URL_PREFIX", "what stands before every address", read.prefix, _per_environment("", "dqm/dqm-square")),
+    Setting("SERVER_HOST", "address that the server listens on", read.listen_host, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - a pod's only address
     Setting("SERVER_PORT", "port that the server listens on", _PORT, _per_environment("8887", "8084")),
-    Setting("SERVER_WORKERS", "worker processes of the server", partial(_whole, least=1, most=64), _everywhere("1")),
-    Setting("SERVER_THREADS", "threads of a worker", partial(_whole, least=1, most=256), _everywhere("8")),
-    Setting("SERVER_DEBUG", "log the server's details", _boolean, _everywhere("false")),
+    Setting("SERVER_WORKERS", "worker processes of the server", partial(read.whole, least=1, most=64), _everywhere("1")),
+    Setting("SERVER_THREADS", "threads of a worker", partial(read.whole, least=1, most=256), _everywhere("8")),
+    Setting("SERVER_DEBUG", "log the server's details", read.boolean, _everywhere("false")),
     Setting("SERVER_METRICS_PORT", "port of the server's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18084")),
     Setting("GRABBER_PRODUCTION_METRICS_PORT", "port of the production grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18085")),
     Setting("GRABBER_PLAYBACK_METRICS_PORT", "port of the playback grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18086")),
-    Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys that a playback run may be started with, by commas", _run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
-    Setting("FRONTEND_API_QUERY_INTERVAL", "how often a page asks for what is new (ms)", partial(_whole, least=500, most=3_600_000), _everywhere("3000")),
-    Setting("LOGGER_ROTATION_TIME", "a log file is closed after so long (h)", partial(_whole, least=1, most=8760), _everywhere("24")),
-    Setting("LOGGER_MAX_N_LOG_FILES", "closed log files that are kept", partial(_whole, least=1, most=1000), _everywhere("10")),
-    Setting("LOG_FORMAT", "how a line of the log is written: text, or a JSON object", _choice("text", "json"), _everywhere("text")),
-    Setting("LOG_DIR", "folder of the log files", _file, _per_environment("log", "/cinder/dqmsquare/log")),
-    Setting("TMP_DIR", "folder of what is made at run time", _file, _per_environment("tmp", "/tmp")),  # noqa: S108 - the pod's own
-    Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
-    Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", _key_secret, _everywhere(None), is_secret=True, is_made=True),
-    Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(_whole, least=60, most=86400), _everywhere("900")),
-    Setting("LOG_RETENTION_DAYS", "after so many days the logs and series of a job go; runs, jobs and graphs stay; 0: nothing goes", partial(_whole, least=0, most=36500), _everywhere("0")),
-    Setting("FRESHNESS_WARN_S", "a machine, the gateway or a grabber that has been silent for so long makes the pages warn (s)", partial(_whole, least=5, most=3600), _everywhere("30")),
-    Setting("DELIVERY_LATE_S", "a file that is delivered later than this after the end of its lumisection is late; a line in the graph (s)", partial(_whole, least=1, most=86400), _everywhere("120")),
-    Setting("PUBLIC_SITES", "sites below cern.ch that redaction leaves readable, by commas", _sites, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch")),
+    Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys that a playback run may be started with, by commas", read.run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
+    Setting("FRONTEND_API_QUERY_INTERVAL", "how often a page asks for what is new (ms)", partial(read.whole, least=500, most=3_600_000), _everywhere("3000")),
+    Setting("LOGGER_ROTATION_TIME", "a log file is closed after so long (h)", partial(read.whole, least=1, most=8760), _everywhere("24")),
+    Setting("LOGGER_MAX_N_LOG_FILES", "closed log files that are kept", partial(read.whole, least=1, most=1000), _everywhere("10")),
+    Setting("LOG_FORMAT", "how a line of the log is written: text, or a JSON object", read.choice("text", "json"), _everywhere("text")),
+    Setting("LOG_DIR", "folder of the log files", read.file, _per_environment("log", "/cinder/dqmsquare/log")),
+    Setting("TMP_DIR", "folder of what is made at run time", read.file, _per_environment("tmp", "/tmp")),  # noqa: S108 - the pod's own
+    Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(read.whole, least=60, most=86400), _everywhere("900")),
+    Setting("LOG_RETENTION_DAYS", "after so many days the logs and series of a job go; runs, jobs and graphs stay; 0: nothing goes", partial(read.whole, least=0, most=36500), _everywhere("0")),
+    Setting("FRESHNESS_WARN_S", "a machine, the gateway or a grabber that has been silent for so long makes the pages warn (s)", partial(read.whole, least=5, most=3600), _everywhere("30")),
+    Setting("DELIVERY_LATE_S", "a file that is delivered later than this after the end of its lumisection is late; a line in the graph (s)", partial(read.whole, least=1, most=86400), _everywhere("120")),
+    Setting("PUBLIC_SITES", "sites below cern.ch that redaction leaves readable, by commas", read.sites, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch")),
 )  # fmt: skip
 
 
@@ -472,7 +280,7 @@ def _value(setting: Setting, given: Mapping[str, str], env: str) -> Any:
         text = setting.default(env)
     if text is None:
         raise BadValue(f"is not set; it is: {setting.meaning}")
-    if _PLACEHOLDER.match(text):
+    if read.is_placeholder(text):
         raise BadValue(f"is still a placeholder; set it to: {setting.meaning}")
     return setting.read(text)
 
