@@ -133,7 +133,7 @@ def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cf
     return dqmsquare_cfg.load(simulated_environment)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(open_folder: Path) -> Iterator[DemoProcess]:
     """The demo as `make demo` starts it, ready, its time much faster than P5's."""
     with DemoProcess(open_folder / "demo", free_ports()) as running:
