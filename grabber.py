@@ -24,7 +24,7 @@ from dqm2.client import Dqm2Client
 from dqm2.identity import Identities
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings, SettingsError
-from mirror import health, metrics
+from mirror import health, memory, metrics
 from mirror.certificate_watch import CertificateWatch
 from mirror.claim import Claim, ClaimLost
 from mirror.heartbeat import Heartbeat
@@ -186,6 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="one pass over all machines, then end")
     chosen = parser.parse_args(arguments)
     clusters = [Cluster(chosen.cluster)] if chosen.cluster else list(Cluster)
+    memory.give_back_early()
     stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _prepare(settings, clusters)

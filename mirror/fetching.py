@@ -37,10 +37,12 @@ Choose = Callable[[Sequence[Announced]], Sequence[Announced]]
 class Sifting:
     """Who sifts: an answer is handed over where it came in; what came of it is had by calling what returns.
 
-    `ahead`: how many parts may be under way beyond the one that is waited for.
+    `at_once`: of how many headers the documents are asked for at once. `ahead`: how many such parts may be
+    under way beyond the one that is waited for.
     """
 
     hand_over: Callable[[Order], Callable[[], Sifted]]
+    at_once: int
     ahead: int
 
 
@@ -95,7 +97,8 @@ class Fetching:
         """
         trouble = _Trouble()
         with closing(_Window(headers, sifting.ahead)) as window:
-            while asked := window.first(self._at_once, partial(self._ask_for, choose, sifting)):
+            ask_for = partial(self._ask_for, choose, sifting)
+            while asked := window.first(min(self._at_once, sifting.at_once), ask_for):
                 try:
                     sifted = asked.sifted()
                 except (Dqm2Failed, Dqm2Garbled) as error:

@@ -41,8 +41,11 @@ _LOOK_AGAIN_S = 60.0
 _LOOK_SELDOM_S = 3600.0
 _MOST_LOOKED_AT = 1000
 # From so many headers on, sifting in processes of its own is worth their start.
-_MANY = 5 * MOST_AT_ONCE
+_MANY = 1000
 _MOST_PROCESSES = 2
+# Documents that are sifted here at once: parsed they take ten times their room, and what has once been taken
+# stays with the process.
+_FEW_AT_ONCE = 40
 # A document's time this far ahead is a broken clock, by which nothing can be measured.
 _FUTURE = timedelta(days=1)
 # Older than any version that is stored.
@@ -129,12 +132,12 @@ class MachineSync:
     def _sifting(self, headers: int) -> Iterator[Sifting]:
         """Sifts here, or, where there are many headers, in processes beside."""
         if headers < _MANY:
-            yield Sifting(lambda order: partial(self._means.sifter.sift, order), ahead=1)
+            yield Sifting(lambda order: partial(self._means.sifter.sift, order), _FEW_AT_ONCE, ahead=1)
             return
         count = min(_MOST_PROCESSES, os.cpu_count() or 1)
         with Sifters(self._means.sifter, self._means.rules, count) as sifters:
             wait_for = self._means.line.wait_for
-            yield Sifting(lambda order: partial(wait_for, sifters.put(order)), ahead=count + 1)
+            yield Sifting(lambda order: partial(wait_for, sifters.put(order)), MOST_AT_ONCE, ahead=count + 1)
 
     def _new_headers(self) -> Sequence[Header]:
         """The headers beyond the position; if the machine's revisions started over, all of them."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from mirror import memory
 from mirror.dictionary import Dictionary
 from mirror.log_dictionaries import LogDictionaries
 from mirror.retention import prune
@@ -56,6 +57,8 @@ class Upkeep:
 
     def _train(self) -> None:
         self._dictionary = self._dictionaries.train() or self._dictionary
+        # It has read hundreds of logs.
+        memory.give_back()
         pause_s = _TRAIN_AGAIN_S if self._dictionary is None else _TRAIN_EVERY_S
         self._train_at_s = time.monotonic() + pause_s
 

@@ -1,0 +1,27 @@
+"""What a grabber does at its start leaves little memory behind: for months it has a few documents in hand."""
+
+import db
+from benchmarks import usage
+from dqm2.simulator import Simulator
+from dqmsquare_cfg import Settings
+from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
+
+# Enough for a dictionary to be trained of their logs, and too few for processes beside.
+DOCUMENTS = 420
+# What is read of them is 17 MB; what stays is what it works with from the first document on.
+STAYS_MB = 18.0
+
+
+def test_it_gives_back_what_a_catch_up_and_a_training_took(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    brisk = {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}
+    with grabber_process(brisk, "production") as grabber:
+        told(grabber, "took cluster")
+        before = usage.rss_mb(grabber.pid)
+        simulator.fill(FILTER_UNIT, DOCUMENTS)
+        told(grabber, "trained log dictionary")
+        until(lambda: len(rows(simulated_settings, db.jobs)) == DOCUMENTS)
+        asked = len(simulator.requests)
+        until(lambda: len(simulator.requests) > asked)
+        assert usage.rss_mb(grabber.pid) - before < STAYS_MB
