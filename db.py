@@ -40,8 +40,8 @@ SIGN_IN_LOCK = 0x64716D05
 # The first of two keys of an advisory lock; the second is a server process that takes control commands.
 DESK_LOCKS = 0x64716D06
 
-# The channel on which a committed change is told: its payload is a JSON list of the runs that a batch
-# changed, or a word where anything may have changed.
+# The channel on which a committed change is told: what a batch changed (`mirror/news.py`), or a word where
+# anything may have changed.
 CHANNEL = "mirrored"
 
 _CONNECT_TIMEOUT_S = 2

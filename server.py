@@ -26,6 +26,7 @@ from web import (
     errors,
     headers,
     health,
+    kept_answers,
     pages,
     passwords,
     request_log,
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
 
     clusters.init_app(app, settings)
+    kept_answers.init_app(app)
     request_log.init_app(app, prefix)
     errors.init_app(app)
     headers.init_app(app)

@@ -63,6 +63,11 @@ class Run:
     jobs: tuple[Job, ...]
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no clock can change the state of any of its jobs."""
+        return all(job.state.is_final for job in self.jobs)
+
+    @property
     def lumisection(self) -> int | None:
         """The newest lumisection that any of its jobs has reached."""
         return max((job.lumisection for job in self.jobs if job.lumisection is not None), default=None)

@@ -19,6 +19,11 @@ class JobState(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether no clock can change it, only another report of the job."""
+        return self not in (JobState.STUCK, JobState.RUNNING)
+
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:

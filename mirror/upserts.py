@@ -10,17 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
 from mirror.batch import Batch
+from mirror.news import Moved, News
 from mirror.records import DocumentType
 from mirror.rows import Row, SetAside
-
-# A notification holds 8000 bytes; one that names more runs than this says "many" instead.
-_MOST_RUNS_TOLD = 500
 
 _TABLES: Mapping[DocumentType, sa.Table] = {
     DocumentType.JOB: db.jobs,
@@ -37,7 +34,8 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
     write_set_aside(connection, batch.machine_id, batch.position.epoch, batch.set_aside)
     _forget_set_aside(connection, batch)
     connection.execute(_move(batch))
-    tell(connection, batch.rows)
+    position = batch.position
+    tell(connection, batch.rows, Moved(batch.machine_id, position.epoch, position.revision))
 
 
 def write_documents(connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[Row]) -> None:
@@ -69,10 +67,10 @@ def write_set_aside(
         _upsert(connection, db.set_aside, [{**of_now, **asdict(item)} for item in items])
 
 
-def tell(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Tells who listens which runs have changed, once this is committed."""
+def tell(connection: sa.Connection, rows: Sequence[Row], moved: Moved | None = None) -> None:
+    """Tells who listens which runs changed, and how far a machine is mirrored with that, once committed."""
     runs = sorted({row.run for row in rows if row.run is not None})
-    told = "many" if len(runs) > _MOST_RUNS_TOLD else orjson.dumps(runs).decode()
+    told = News(tuple(runs), moved).to_text()
     connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,14 +81,8 @@ def databases(
     postgres: EmbeddedPostgres, migrated_database: str, request: pytest.FixtureRequest
 ) -> Iterator[Mapping[Cluster, str]]:
     """The names of a test's own two databases, empty and of the newest schema."""
-    number = request.session.stash.setdefault(_DATABASES_MADE, 0) + 1
-    request.session.stash[_DATABASES_MADE] = number
-    names = {cluster: f"{cluster}_{number}" for cluster in Cluster}
-    for name in names.values():
-        postgres.create_database(name, template=migrated_database)
-    yield names
-    for name in names.values():
-        postgres.drop_database(name)
+    with _own_databases(postgres, migrated_database, request.session) as names:
+        yield names
 
 
 @pytest.fixture
@@ -105,6 +100,24 @@ def environment(
 def settings(environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
     """The settings that `environment` makes."""
     return dqmsquare_cfg.load(environment)
+
+
+@pytest.fixture(scope="module")
+def shared_environment(
+    postgres: EmbeddedPostgres,
+    migrated_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[dict[str, str]]:
+    """As `environment`, for a program that the tests of a file share."""
+    with _own_databases(postgres, migrated_database, request.session) as names:
+        yield _environment(postgres, names, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def shared_settings(shared_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
+    """The settings that `shared_environment` makes."""
+    return dqmsquare_cfg.load(shared_environment)
 
 
 @pytest.fixture
@@ -180,6 +193,20 @@ def _has_room(folder: Path) -> bool:
         return False
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize > _ROOM_BYTES and not status.f_flag & os.ST_NOEXEC
+
+
+@contextmanager
+def _own_databases(
+    postgres: EmbeddedPostgres, template: str, session: pytest.Session
+) -> Iterator[Mapping[Cluster, str]]:
+    number = session.stash.setdefault(_DATABASES_MADE, 0) + 1
+    session.stash[_DATABASES_MADE] = number
+    names = {cluster: f"{cluster}_{number}" for cluster in Cluster}
+    for name in names.values():
+        postgres.create_database(name, template=template)
+    yield names
+    for name in names.values():
+        postgres.drop_database(name)
 
 
 def _environment(

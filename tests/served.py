@@ -1,5 +1,7 @@
 """The server under test: as an application in this process, and as the process that it is in production."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+
+from demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_WITHIN_S = 30
@@ -37,6 +41,13 @@ class ServerProcess:
     def get(self, path: str, **options: object) -> requests.Response:
         """What it answers to a path below `url`."""
         return requests.get(f"{self.url}{path}", timeout=10, **options)  # type: ignore[arg-type]
+
+    def samples(self) -> dict[str, float]:
+        """The samples of its metrics by name and labels, as Prometheus reads them."""
+        answer = requests.get(self.metrics_url, timeout=10)
+        assert answer.ok
+        lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def is_up(self) -> bool:
         """Whether it answers."""
@@ -95,6 +106,21 @@ def workers_of(server: ServerProcess) -> list[int]:
     """The numbers of its worker processes."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
     return [int(child) for child in children.split()]
+
+
+@contextmanager
+def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
+    """PostgreSQL with all of its processes stopped: it is reached, and never answers."""
+    master = postgres.process.pid
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    processes = [master, *map(int, children)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
 
 
 def is_alive(pid: int) -> bool:

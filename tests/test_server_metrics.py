@@ -23,14 +23,6 @@ def server(environment: dict[str, str]) -> Iterator[ServerProcess]:
         yield server
 
 
-def samples(server: ServerProcess) -> dict[str, float]:
-    """The samples by name and labels, as Prometheus reads them."""
-    answer = requests.get(server.metrics_url, timeout=10)
-    assert answer.ok
-    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-
-
 def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerProcess) -> None:
     for _ in range(40):
         requests.get(f"{server.url}/api?what=get_info&db=production", timeout=10)
@@ -48,7 +40,7 @@ def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerPro
     }
 
     def counted() -> dict[tuple[str, int], float]:
-        found = samples(server)
+        found = server.samples()
         names = {
             pair: 'dqmsquare_requests_total{{route="{}",status="{}"}}'.format(*pair) for pair in expected
         }
@@ -56,9 +48,22 @@ def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerPro
 
     # A request is counted once its answer is sent.
     until(lambda: counted() == expected)
-    found = samples(server)
+    found = server.samples()
     assert found['dqmsquare_request_seconds_count{route="/api?what=get_info"}'] == 40
     assert not any("made-up" in name for name in found)
+
+
+def test_it_tells_how_many_answers_were_kept(server: ServerProcess) -> None:
+    server.get("/api?what=get_run&db=production&run=1")
+    for _ in range(40):
+        server.get("/live/run?db=production")
+
+    def told(outcome: str) -> float:
+        return server.samples().get(f'dqmsquare_kept_answers_total{{outcome="{outcome}"}}', 0)
+
+    # Each worker makes its own, once more where it has only just begun to hear of changes.
+    assert told("kept") + told("made") == 40
+    assert 1 <= told("made") <= 4
 
 
 def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, settings: Settings) -> None:
@@ -70,7 +75,7 @@ def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, setting
         job(RUN, "ecal", exit_code=0),
         job(RUN, "hcal", exit_code=-9),
     )
-    found = samples(server)
+    found = server.samples()
     counts = {"running": 2, "finished": 1, "crashed": 1, "stuck": 0, "lost": 0}
     for state, count in counts.items():
         assert found[f'dqmsquare_jobs{{cluster="production",state="{state}"}}'] == count
@@ -78,7 +83,7 @@ def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, setting
 
 
 def test_it_tells_its_version(server: ServerProcess) -> None:
-    [info] = [name for name in samples(server) if name.startswith("dqmsquare_build_info")]
+    [info] = [name for name in server.samples() if name.startswith("dqmsquare_build_info")]
     labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
     assert (labels["version"], labels["schema"]) == (version.NUMBER, db.head_revision())
     assert re.fullmatch(r"unknown|[0-9a-f]{12}(-dirty)?", labels["commit"])
@@ -96,6 +101,6 @@ def test_it_answers_nothing_else_there_and_no_metrics_elsewhere(server: ServerPr
 def test_it_tells_that_a_database_is_away(environment: dict[str, str]) -> None:
     given = {**environment, "POSTGRES_PORT": free_port(), "SERVER_METRICS_PORT": free_port()}
     with server_process(given) as server:
-        found = samples(server)
+        found = server.samples()
         assert found['dqmsquare_database_up{cluster="production"}'] == 0
         assert not any(name.startswith("dqmsquare_jobs") for name in found)

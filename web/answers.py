@@ -6,7 +6,12 @@ from hashlib import blake2b
 from flask import Response, request
 
 # Unix milliseconds of the moment of the answer, on a 304 too: what browsers compute ages from.
-_CLOCK_HEADER = "Server-Time"
+CLOCK_HEADER = "Server-Time"
+
+
+def clock() -> str:
+    """The value of `CLOCK_HEADER` now."""
+    return str(round(datetime.now(UTC).timestamp() * 1000))
 
 
 def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
@@ -15,6 +20,6 @@ def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
     content = response.get_data()
     response.set_etag(blake2b(content, digest_size=12).hexdigest())
     response.cache_control.no_cache = True
-    response.headers[_CLOCK_HEADER] = str(round(datetime.now(UTC).timestamp() * 1000))
+    response.headers[CLOCK_HEADER] = clock()
     response.make_conditional(request)
     return response

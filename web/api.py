@@ -21,6 +21,7 @@ from mirror.reader import MirrorReader
 from mirror.records import Cluster, Stream
 from web import clusters, queries
 from web.answers import conditional
+from web.grounds import kept_when
 from web.log_text import whole
 from web.request_log import ROUTE
 
@@ -44,7 +45,12 @@ _LOG_PAGE = Markup("""<!doctype html>
 """)
 
 
+# What tells of the time of day, is a range, or is large and rarely asked for twice, is not.
+_KEPT = ("get_info", "get_graph", "get_cluster_status")
+
+
 @room.get("/api")
+@kept_when(lambda query: query.get("what") in _KEPT)
 def answer() -> Response:
     """The answer to `what`."""
     what = queries.text("what") or ""
@@ -110,7 +116,7 @@ def _get_logs() -> Response:
 
 def _get_cluster_status() -> Response:
     cluster = queries.cluster("cluster", default=Cluster.PLAYBACK)
-    return _json([_status(status) for status in clusters.reader(cluster).cluster_status()])
+    return _json([_status(status) for status in clusters.current_reader(cluster).cluster_status()])
 
 
 _ANSWERS: dict[str, Callable[[], Response]] = {
@@ -125,7 +131,7 @@ _ANSWERS: dict[str, Callable[[], Response]] = {
 
 
 def _reader() -> MirrorReader:
-    return clusters.reader(queries.cluster("db"))
+    return clusters.current_reader(queries.cluster("db"))
 
 
 def _needed(name: str, refusal: str) -> int:

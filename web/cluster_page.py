@@ -10,7 +10,7 @@ from flask import Blueprint, Response, render_template
 from mirror.findings import Machine, MachineStatus, Memory, StateChange
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, freshness, queries
+from web import clusters, freshness, grounds, queries
 from web.answers import conditional
 
 room = Blueprint("cluster", __name__, url_prefix="/cluster")
@@ -42,6 +42,7 @@ class Row:
 
 
 @room.get("/")
+@grounds.kept
 def page() -> Response:
     """The page, whole."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -50,6 +51,7 @@ def page() -> Response:
 
 
 @room.get("/part")
+@grounds.kept
 def part() -> Response:
     """The machines, kept up to date."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -85,6 +87,7 @@ def _minutes(begins: datetime, ends: datetime, start: datetime) -> tuple[float, 
 
 def _machines(cluster: Cluster) -> dict[str, Any]:
     end = _last_step(datetime.now(UTC))
+    grounds.until(end + _STEP)
     rows = _rows(clusters.reader(cluster), end - HISTORY, end)
     return {
         "rows": rows,

@@ -1,4 +1,4 @@
-"""The clusters' databases as requests see them: a reader each, and a refusal at once while one is away.
+"""The clusters' databases as requests see them: readers, and a refusal at once while one is away.
 
 A database that did not answer is asked again by one request a second; the others are refused meanwhile, so
 that they neither wait nor wake it up all at once. Nothing needs a restart when it comes back.
@@ -8,7 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NoReturn
 
 import psycopg2.errors
@@ -18,9 +19,13 @@ from flask import Flask, current_app
 import db
 import logs
 from dqmsquare_cfg import Settings
+from mirror.changes import Changes
+from mirror.listener import Listener
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
 from web import deadlines
+from web.away import DatabaseAway
+from web.kept_reader import KeptReader, Memory
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +36,6 @@ _ASK_AGAIN_S = 1.0
 OnTooNew = Callable[[str], None]
 
 
-class DatabaseAway(Exception):
-    """A cluster's database can't answer now; the message is a sentence that everyone may read."""
-
-
 class ClusterDatabase:
     """A cluster's database: its reader, and what is known of whether it answers."""
 
@@ -43,22 +44,54 @@ class ClusterDatabase:
         engine = db.engine(settings, cluster, "server", pool_size=settings.server_threads)
         deadlines.limit(engine)
         sa.event.listen(engine, "handle_error", self._notice)
-        self._reader = MirrorReader(engine, timedelta(seconds=settings.stuck_after_s))
+        # Every question is one statement, which needs no words around it.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._stuck_after = timedelta(seconds=settings.stuck_after_s)
+        self._reader = MirrorReader(self._engine, self._stuck_after)
+        self._current: MirrorReader | None = None
+        self._last_known: MirrorReader | None = None
         self._on_too_new: OnTooNew | None = None
         self._asking = threading.Lock()
         self._is_ready = False
         self._refusal: str | None = None
         self._refused_at = 0.0
+        self._away_since: datetime | None = None
 
     def on_too_new(self, end: OnTooNew) -> None:
         """What to do, with a sentence, once the schema is found to be newer than this program can read."""
         self._on_too_new = end
 
+    def listen(self, settings: Settings) -> None:
+        """Hears of changes from now on, so that what was read is kept for as long as it holds."""
+        engine = db.engine(settings, self.cluster, "listener", pool_size=1)
+        deadlines.limit(engine)
+        memory = Memory(Changes())
+        Listener(engine, memory.changes).start()
+        reader = partial(KeptReader, self._engine, self._stuck_after, memory, self.refuse_away)
+        self._current, self._last_known = reader(gives_old=False), reader(gives_old=True)
+
+    @property
+    def away_since(self) -> datetime | None:
+        """Since when the database has been away, if it is."""
+        return self._away_since
+
     def reader(self) -> MirrorReader:
-        """The reader. Raises DatabaseAway, at once where that is known."""
+        """The database itself. Raises DatabaseAway, at once where that is known."""
+        self.refuse_away()
+        return self._reader
+
+    def current(self) -> MirrorReader:
+        """What the database holds, from memory where that is the same. It, or its questions, as `reader`."""
+        return self._current or self.reader()
+
+    def last_known(self) -> MirrorReader:
+        """What the database holds or, while it is away, held when it was last asked. Raises as `current`."""
+        return self._last_known or self.reader()
+
+    def refuse_away(self) -> None:
+        """Raises DatabaseAway, at once where that is known."""
         if not self._is_ready:
             self.check()
-        return self._reader
 
     def check(self) -> None:
         """Asks the database for its schema, once a second at most while it is away. Raises DatabaseAway."""
@@ -76,7 +109,7 @@ class ClusterDatabase:
         if schema.state is db.SchemaState.READY:
             if self._refusal is not None:
                 log.info("database back cluster=%s", self.cluster)
-            self._is_ready, self._refusal = True, None
+            self._is_ready, self._refusal, self._away_since = True, None, None
             return
         sentence = f"The database of the {self.cluster} cluster has {schema}."
         if schema.state is db.SchemaState.TOO_NEW and self._on_too_new is not None:
@@ -103,6 +136,7 @@ class ClusterDatabase:
         if sentence != self._refusal:
             log.warning("database away cluster=%s reason=%s", self.cluster, logs.fact(reason.strip()))
         self._is_ready, self._refusal, self._refused_at = False, sentence, time.monotonic()
+        self._away_since = self._away_since or datetime.now(UTC)
         raise DatabaseAway(sentence)
 
 
@@ -118,5 +152,20 @@ def databases(app: Flask) -> Mapping[Cluster, ClusterDatabase]:
 
 
 def reader(cluster: Cluster) -> MirrorReader:
-    """The reader of a cluster's database. Raises DatabaseAway."""
+    """What is shown on pages, which say so if it is old. It, or its questions, raise DatabaseAway."""
+    return databases(current_app)[cluster].last_known()
+
+
+def current_reader(cluster: Cluster) -> MirrorReader:
+    """What scripts are told, which is never old. It, or its questions, raise DatabaseAway."""
+    return databases(current_app)[cluster].current()
+
+
+def database_reader(cluster: Cluster) -> MirrorReader:
+    """What the database holds at this moment, for who has just written to it. Raises DatabaseAway."""
     return databases(current_app)[cluster].reader()
+
+
+def away_since(cluster: Cluster) -> datetime | None:
+    """Since when a cluster's database has been away, so that its pages show what is old."""
+    return databases(current_app)[cluster].away_since

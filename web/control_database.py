@@ -12,7 +12,7 @@ import db
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from web import deadlines
-from web.clusters import DatabaseAway
+from web.away import DatabaseAway
 
 # All that is asked here is answered in a moment, so a few serve everybody.
 _CONNECTIONS = 4

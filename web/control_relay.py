@@ -25,7 +25,7 @@ from dqm2.relay import CommandRelay, NotSent, RawAnswer, Unanswered
 from dqmsquare_cfg import Settings
 from mirror.control_audit import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
 from mirror.control_queue import CommandLine, LineLost, Place, WaitedTooLong
-from web.clusters import DatabaseAway
+from web.away import DatabaseAway
 from web.control_door import Order, Refusal
 from web.machine_labels import MachineLabels
 from web.sessions import Expert

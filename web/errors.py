@@ -10,7 +10,7 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
 
 import logs
-from web.clusters import DatabaseAway
+from web.away import DatabaseAway
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,19 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template
 
 from mirror.records import Cluster
-from web import clusters, queries
+from web import clusters, grounds, queries, staleness
 from web.answers import conditional
 from web.staleness import broken_links, certificate_ends_soon, is_old
 
 room = Blueprint("freshness", __name__)
 
 
+# What is silent for so long is old, and not a moment before.
+_AFTER = timedelta(milliseconds=1)
+
+
 @room.get("/live/freshness")
+@grounds.kept
 def part() -> Response:
     """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -26,9 +31,12 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
     freshness = reader.freshness()
     now = datetime.now(UTC)
     warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
+    if holds_until := staleness.holds_until(freshness, now, warn_after):
+        grounds.until(holds_until + _AFTER)
+    away_since = clusters.away_since(cluster)
     return {
         "freshness": freshness,
-        "broken": broken_links(freshness, now, warn_after),
+        "broken": broken_links(freshness, now, warn_after, away_since),
         "down": {status.machine: status for status in reader.cluster_status() if not status.is_up},
         "certificate_ends_at": certificate_ends_soon(freshness, now),
         "is_old": lambda link: is_old(link, now - warn_after),

@@ -14,7 +14,8 @@ from flask import Blueprint, Response, current_app, jsonify
 import version
 from mirror.records import Cluster
 from web import clusters
-from web.clusters import ClusterDatabase, DatabaseAway
+from web.away import DatabaseAway
+from web.clusters import ClusterDatabase
 
 room = Blueprint("health", __name__)
 

@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 from mirror.findings import JobDetails
 from mirror.records import Cluster
-from web import clusters, freshness, queries
+from web import clusters, freshness, grounds, queries
 from web.answers import conditional
 from web.log_lines import Severity, first_lines, log_lines
 from web.log_text import whole
@@ -18,6 +18,7 @@ room = Blueprint("job", __name__, url_prefix="/job")
 
 
 @room.get("/<uuid:job>")
+@grounds.kept
 def page(job: UUID) -> Response:
     """The page of a job, whole."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -26,6 +27,7 @@ def page(job: UUID) -> Response:
 
 
 @room.get("/<uuid:job>/part")
+@grounds.kept
 def part(job: UUID) -> Response:
     """What of the page changes while the job runs."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -33,6 +35,7 @@ def part(job: UUID) -> Response:
 
 
 @room.get("/<uuid:job>/series")
+@grounds.kept
 def series(job: UUID) -> Response:
     """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
     details = _details(queries.cluster(default=Cluster.PRODUCTION), job)

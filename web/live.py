@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from web import clusters, delivery_graph, freshness, live_run, view
+from web import clusters, delivery_graph, freshness, grounds, live_run, view
 from web.answers import conditional
 from web.job_table import ClientState, Column
 
@@ -17,6 +17,7 @@ room = Blueprint("live", __name__)
 
 
 @room.get("/")
+@grounds.kept
 def page() -> Response:
     """The page of a run, whole: what it says holds without any script."""
     asked = view.of_request()
@@ -25,12 +26,14 @@ def page() -> Response:
 
 
 @room.get("/live/run")
+@grounds.kept
 def run_part() -> Response:
     """The run's summary and its jobs."""
     return conditional(render_template("live/_run.html", **_run(view.of_request())))
 
 
 @room.get("/live/delivery")
+@grounds.kept
 def delivery() -> Response:
     """The file delivery of a run as its graphs need it, JSON."""
     asked = view.of_request()

@@ -8,6 +8,7 @@ from uuid import UUID
 from mirror.findings import JobDetails, Neighbours, Playback, Run
 from mirror.mutes import Mute
 from mirror.reader import MirrorReader
+from web import grounds
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View
 
@@ -99,7 +100,10 @@ def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
 
 def _mutes(reader: MirrorReader) -> dict[str, Mute]:
     now = datetime.now(UTC)
-    return {mute.client: mute for mute in reader.mutes() if mute.ends_at > now}
+    mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
+    for mute in mutes:
+        grounds.until(mute.ends_at)
+    return {mute.client: mute for mute in mutes}
 
 
 def _details(reader: MirrorReader, view: View, run: Run) -> list[JobDetails]:

@@ -20,7 +20,8 @@ import db
 import version
 from mirror import states
 from mirror.records import Cluster
-from web.clusters import ClusterDatabase, DatabaseAway
+from web.away import DatabaseAway
+from web.clusters import ClusterDatabase
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -33,6 +34,11 @@ request_seconds = Histogram(
     "Time until a request's answer was sent",
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+kept_answers = Counter(
+    "dqmsquare_kept_answers_total",
+    "Answers of pages and the API that could be given again: made, or kept from when they were",
+    ["outcome"],
 )
 
 

@@ -62,7 +62,7 @@ def page() -> BaseResponse:
             expert=expert,
             runs=runs,
             clients={cluster: _clients(cluster, run) for cluster, run in runs.items()},
-            mutes={cluster: clusters.reader(cluster).mutes() for cluster in Cluster},
+            mutes={cluster: clusters.database_reader(cluster).mutes() for cluster in Cluster},
             chosen_cluster=chosen,
             chosen_client=queries.text("client"),
             lasts=LASTS,
@@ -92,7 +92,7 @@ def end() -> BaseResponse:
     with _refusal_recorded(expert, UNMUTE):
         csrf.require_token(request, expert)
         cluster, client = _cluster(), _once("client")
-        if client not in {mute.client for mute in clusters.reader(cluster).mutes()}:
+        if client not in {mute.client for mute in clusters.database_reader(cluster).mutes()}:
             raise NotFound("This client is not muted, or no longer.")
     with _recorded(expert, UNMUTE, cluster, {"client": client}):
         desk().mutes[cluster].end(client)

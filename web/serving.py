@@ -26,7 +26,7 @@ import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
 from processes import probe, service_manager
 from web import clusters, deadlines, metrics, thread_places
-from web.clusters import DatabaseAway
+from web.away import DatabaseAway
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -117,6 +117,7 @@ class _Server(BaseApplication):
         app = self._make_app()
         for database in clusters.databases(app).values():
             database.on_too_new(_end)
+            database.listen(self._settings)
             with suppress(DatabaseAway):
                 database.check()
         # Well is who answers on the port where visitors come in, by whichever worker.

@@ -1,7 +1,7 @@
 """Which link on the data's way is broken, so that what is shown is old: DQM²'s machines → gateway → grabber.
 
-The links beyond, database and server, tell of themselves: a page that can't have its parts says so
-(`static/js/connection.js`).
+While the database is away, a page shows what the server has last known; one that can't have its parts says so
+itself (`static/js/connection.js`).
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,15 @@ class BrokenLink:
     reason: str | None = None
 
 
-def broken_links(freshness: Freshness | None, now: datetime, warn_after: timedelta) -> list[BrokenLink]:
-    """The links that have been silent for `warn_after`, nearest first.
+def broken_links(
+    freshness: Freshness | None, now: datetime, warn_after: timedelta, away_since: datetime | None = None
+) -> list[BrokenLink]:
+    """The links that have been silent for `warn_after`, nearest first; the database, if that is away.
 
     What lies behind a broken link can't be told, so a silent grabber or gateway is the only one named.
     """
+    if away_since is not None:
+        return [BrokenLink("The mirror's database does not answer", away_since)]
     if freshness is None:
         return [BrokenLink("No grabber has mirrored this cluster yet", None)]
     oldest = now - warn_after
@@ -34,6 +38,18 @@ def broken_links(freshness: Freshness | None, now: datetime, warn_after: timedel
     if is_old(freshness.gateway, oldest):
         return [_broken("DQM²'s gateway does not answer", freshness.gateway)]
     return list(_broken_behind_the_gateway(freshness, oldest))
+
+
+def holds_until(freshness: Freshness | None, now: datetime, warn_after: timedelta) -> datetime | None:
+    """Until when, if nothing is heard meanwhile, no other link is old and no certificate near its end."""
+    if freshness is None:
+        return None
+    links = [link for _, link in freshness.machines]
+    times = [freshness.beat_at, *(link.worked_at for link in (freshness.gateway, freshness.status, *links))]
+    moments = [at + warn_after for at in times if at is not None]
+    if freshness.certificate_ends_at is not None:
+        moments.append(freshness.certificate_ends_at - CERTIFICATE_WARN)
+    return min((at for at in moments if at >= now), default=None)
 
 
 def certificate_ends_soon(freshness: Freshness | None, now: datetime) -> datetime | None:

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, render_template
 from mirror.findings import Run
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, csv_files, freshness, queries, run_range
+from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional
 from web.run_statistics import RunStatistics, run_statistics
 from web.shown import iso
@@ -19,6 +19,7 @@ _ROWS_AT_A_TIME = 25
 
 
 @room.get("/")
+@grounds.kept
 def page() -> Response:
     """The page with the newest runs of the range; older ones by a link."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)

@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from mirror.findings import Job, Run
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, csv_files, freshness, queries, run_range
+from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional
 from web.job_table import ClientState
 from web.run_range import RunRange
@@ -82,6 +82,7 @@ class Rows:
 
 
 @room.get("/")
+@grounds.kept
 def page() -> Response:
     """The page with its first rows."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -96,6 +97,7 @@ def page() -> Response:
 
 
 @room.get("/rows")
+@grounds.kept
 def rows_part() -> Response:
     """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
@@ -107,6 +109,7 @@ def rows_part() -> Response:
 
 
 @room.get("/cell")
+@grounds.kept
 def cell_part() -> Response:
     """What is known of a client in a run. Raises NotFound where it has no job."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)

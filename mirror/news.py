@@ -1,0 +1,40 @@
+"""What is told by `NOTIFY` of documents that were written: the text of a notification, and what it says."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import orjson
+
+# A notification holds 8000 bytes; one of more runs than this does not name them.
+_MOST_RUNS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A machine is mirrored up to (epoch, revision) now."""
+
+    machine_id: int
+    epoch: int
+    revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """The runs that changed, `None` if too many to be named, and which machine moved on with that."""
+
+    runs: tuple[int, ...] | None
+    moved: Moved | None = None
+
+    @classmethod
+    def of_text(cls, text: str) -> Self | None:
+        """What a notification says; `None` if it is a word, or of a release that tells something else."""
+        try:
+            runs, moved = orjson.loads(text)
+            return cls(None if runs is None else tuple(runs), None if moved is None else Moved(**moved))
+        except (TypeError, ValueError):
+            return None
+
+    def to_text(self) -> str:
+        """The text of the notification."""
+        runs = self.runs if self.runs is not None and len(self.runs) <= _MOST_RUNS else None
+        return orjson.dumps([runs, self.moved]).decode()

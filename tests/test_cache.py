@@ -1,0 +1,391 @@
+"""What has not changed is neither read nor rendered again, and what has is seen by everyone at once."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import requests
+import sqlalchemy as sa
+
+import db
+from demo.postgres import EmbeddedPostgres
+from dqmsquare_cfg import Settings
+from mirror.mutes import Mutes
+from mirror.records import Cluster, JobRecord, MemoryRecord, Origin
+from tests.mirrored import MirroredCluster, delivery, job
+from tests.served import ServerProcess, free_port, server_process, until, workers_of
+
+FRESHNESS = "/live/freshness?db=production"
+INFO = "/api?what=get_info&db=production"
+STUCK_AFTER = timedelta(minutes=15)
+_RUNS = count(358_000, 10)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A test's own run, newer than those of other tests, and where it is shown."""
+
+    number: int
+
+    @property
+    def part(self) -> str:
+        """The part of the live page that changes most."""
+        return f"/live/run?db=production&run={self.number}"
+
+    @property
+    def graph(self) -> str:
+        """Its file delivery, for scripts."""
+        return f"/api?what=get_graph&db=production&run={self.number}"
+
+    @property
+    def jobs(self) -> str:
+        """Its jobs, for scripts."""
+        return f"/api?what=get_run&db=production&run={self.number}"
+
+    @property
+    def unchanging(self) -> Sequence[str]:
+        """The live page as its scripts ask for it, and what other scripts ask for."""
+        delivery = f"/live/delivery?db=production&run={self.number}"
+        return (self.part, delivery, FRESHNESS, "/", INFO, self.graph)
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run(next(_RUNS))
+
+
+@pytest.fixture(scope="module")
+def mirrored(shared_settings: Settings) -> MirroredCluster:
+    cluster = MirroredCluster(shared_settings)
+    cluster.beat()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Iterator[ServerProcess]:
+    del mirrored
+    with server_process({**shared_environment, "SERVER_METRICS_PORT": free_port()}) as server:
+        yield server
+
+
+def made(server: ServerProcess) -> int:
+    """How many answers of those that are kept were made so far."""
+    return int(server.samples().get('dqmsquare_kept_answers_total{outcome="made"}', 0))
+
+
+def settled_tags(server: ServerProcess, paths: Sequence[str]) -> dict[str, str]:
+    """The entity tags of answers once they are kept: what was just written may be told a moment later."""
+    known: dict[str, str] = {}
+
+    def are_kept() -> bool:
+        before = made(server)
+        known.update({path: server.get(path).headers["ETag"] for path in paths})
+        return made(server) == before
+
+    until(are_kept)
+    return known
+
+
+def status_if_changed(server: ServerProcess, path: str, tag: str) -> int:
+    return server.get(path, headers={"If-None-Match": tag}).status_code
+
+
+def lumisection_of(server: ServerProcess, run: Run) -> int | None:
+    """The lumisection that the API tells of a run's first job."""
+    _neighbours, (_run, jobs) = server.get(run.jobs).json()
+    return int(jobs[0][5]) if jobs else None
+
+
+def show_lumisection(server: ServerProcess, run: Run, lumisection: int) -> None:
+    """Waits until page and API tell it."""
+    until(lambda: lumisection_of(server, run) == lumisection)
+    until(lambda: f">{lumisection}<" in "".join(server.get(run.part).text.split()))
+
+
+def report(record: JobRecord, lumisection: int) -> JobRecord:
+    """The job's next report."""
+    now = datetime.now(UTC)
+    origin = Origin(record.origin.identity, 0, now)
+    return replace(record, origin=origin, lumisection=lumisection, lumisection_at=now)
+
+
+def test_what_has_not_changed_takes_no_query(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, postgres: EmbeddedPostgres
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    mirrored.write(mirrored.builder_unit, delivery(run.number, datetime.now(UTC), 5))
+    known = settled_tags(server, run.unchanging)
+    made_before, asked_before = made(server), last_questions(postgres)
+    # What /metrics asks for itself it asks each time.
+    for path, tag in known.items():
+        assert status_if_changed(server, path, tag) == 304, path
+    assert last_questions(postgres) == asked_before
+    assert made(server) == made_before
+
+
+def last_questions(postgres: EmbeddedPostgres) -> list[tuple[object, ...]]:
+    """When each connection of a server was last asked something, the listener's left out."""
+    with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, query_start FROM pg_stat_activity"
+            " WHERE application_name LIKE 'dqmsquare-mirror server %' ORDER BY pid"
+        )
+        return list(cursor.fetchall())
+
+
+def test_a_304_has_the_headers_that_its_answer_has(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    settled_tags(server, [run.part])
+    whole = server.get(run.part)
+    again = server.get(run.part)
+    unchanged = server.get(run.part, headers={"If-None-Match": whole.headers["ETag"]})
+    assert (whole.status_code, again.status_code, unchanged.status_code) == (200, 200, 304)
+    assert (again.content, unchanged.content) == (whole.content, b"")
+    of_each = {"X-Request-ID", "Server-Time", "Date"}
+    of_content = {"Content-Type", "Content-Length", "Content-Encoding"}
+    assert set(whole.headers) == set(again.headers) == set(unchanged.headers) | of_content
+    for name in set(unchanged.headers) - of_each:
+        assert unchanged.headers[name] == whole.headers[name]
+    assert int(unchanged.headers["Server-Time"]) >= int(whole.headers["Server-Time"])
+    assert unchanged.headers["X-Request-ID"] != whole.headers["X-Request-ID"]
+
+
+def test_it_knows_its_tag_in_every_form(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    quoted = settled_tags(server, [run.part])[run.part].removeprefix("W/")
+    for known in ("*", quoted, f"W/{quoted}", f'"other", {quoted}', f'"other",W/{quoted}'):
+        assert status_if_changed(server, run.part, known) == 304, known
+    assert status_if_changed(server, run.part, '"other"') == 200
+
+
+def test_each_gets_it_in_the_encoding_that_he_takes(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    settled_tags(server, [run.part])
+    plain = server.get(run.part, headers={"Accept-Encoding": "identity"})
+    packed = server.get(run.part, headers={"Accept-Encoding": "gzip"})
+    again = server.get(run.part, headers={"Accept-Encoding": "identity"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    for answer in (plain, again):
+        assert "Content-Encoding" not in answer.headers
+        assert answer.text == packed.text
+
+
+def test_every_change_is_seen(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
+    record = job(run.number, "beam", lumisection=100)
+    mirrored.write(mirrored.filter_units[0], record)
+    for lumisection in range(101, 121):
+        mirrored.write(mirrored.filter_units[0], report(record, lumisection))
+        show_lumisection(server, run, lumisection)
+
+
+def test_many_viewers_cause_one_rendering_a_change(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    record = job(run.number, "beam", lumisection=100)
+    mirrored.write(mirrored.filter_units[0], record)
+    known = settled_tags(server, [run.part])[run.part]
+    before = made(server)
+    mirrored.write(mirrored.filter_units[0], report(record, 101))
+
+    def view(_viewer: int) -> None:
+        with requests.Session() as session:
+            session.headers["If-None-Match"] = known
+            until(lambda: session.get(f"{server.url}{run.part}", timeout=10).status_code == 200)
+
+    with ThreadPoolExecutor(30) as viewers:
+        assert len(list(viewers.map(view, range(60)))) == 60
+    assert made(server) == before + 1
+
+
+def test_every_worker_hears_of_a_change(
+    shared_environment: dict[str, str], mirrored: MirroredCluster, run: Run
+) -> None:
+    record = job(run.number, "beam", lumisection=100)
+    mirrored.write(mirrored.filter_units[0], record)
+    with server_process({**shared_environment, "SERVER_WORKERS": "3"}) as server:
+        until(lambda: len(workers_of(server)) == 3)
+        assert {lumisection_of(server, run) for _ in range(20)} == {100}
+        mirrored.write(mirrored.filter_units[0], report(record, 101))
+        until(lambda: {lumisection_of(server, run) for _ in range(20)} == {101})
+
+
+def test_the_page_goes_on_to_a_new_run(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
+    newest = "/live/run?db=production"
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    until(lambda: f'data-run="{run.number}"' in server.get(newest).text)
+    mirrored.write(mirrored.filter_units[0], job(run.number + 1, "beam"))
+    until(lambda: f'data-run="{run.number + 1}"' in server.get(newest).text)
+    # The page of the run before has got a next one.
+    assert f"The next run, {run.number + 1}" in server.get(run.part).text
+
+
+def test_a_run_that_is_over_is_not_made_again_for_another(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    ended, running = job(run.number, "beam", exit_code=0), job(run.number + 1, "beam")
+    mirrored.write(mirrored.filter_units[0], ended, running)
+    known = settled_tags(server, [run.graph])[run.graph]
+    mirrored.write(mirrored.filter_units[0], report(running, 301))
+    show_lumisection(server, Run(run.number + 1), 301)
+    before = made(server)
+    assert status_if_changed(server, run.graph, known) == 304
+    assert made(server) == before
+
+
+def test_a_heartbeat_outdates_nothing_but_freshness(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    known = settled_tags(server, [run.part, FRESHNESS])
+    before = made(server)
+    mirrored.beat(datetime.now(UTC) + timedelta(seconds=1))
+    until(lambda: status_if_changed(server, FRESHNESS, known[FRESHNESS]) == 200)
+    assert status_if_changed(server, run.part, known[run.part]) == 304
+    assert made(server) == before + 1
+
+
+def test_a_job_gets_stuck_with_no_row_of_it_changing(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    now = datetime.now(UTC)
+    silent = job(run.number, "beam", at=now - STUCK_AFTER + timedelta(minutes=1))
+    unit = mirrored.filter_units[1]
+    mirrored.write(unit, silent, clock_at=now)
+    assert 'data-state="running"' in server.get(run.part).text
+    # A document of the machine itself, of no run.
+    memory = MemoryRecord(Origin(uuid4(), 0, now + timedelta(minutes=2)), 1, 1, 1, 1)
+    mirrored.write(unit, memory)
+    until(lambda: 'data-state="stuck"' in server.get(run.part).text)
+
+
+def test_what_is_silent_turns_old_with_nothing_changing(
+    shared_environment: dict[str, str], mirrored: MirroredCluster
+) -> None:
+    with server_process({**shared_environment, "FRESHNESS_WARN_S": "5"}) as server:
+        mirrored.beat()
+        until(lambda: "data-broken-link" not in server.get(FRESHNESS).text)
+        until(lambda: "The grabber is silent" in server.get(FRESHNESS).text)
+        # The page has it without any script.
+        assert "The grabber is silent" in server.get("/").text
+
+
+def test_seconds_since_are_counted_for_each_answer(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    reported_at = datetime.now(UTC) - timedelta(seconds=100)
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam", at=reported_at))
+
+    def seconds_since() -> int:
+        return int(server.get(run.jobs).json()[1][1][0][1])
+
+    first = seconds_since()
+    assert first >= 100
+    until(lambda: seconds_since() > first)
+
+
+def test_a_notification_is_enough(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam", lumisection=100))
+    show_lumisection(server, run, 100)
+    engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
+    with engine.begin() as connection:
+        # The look behind the notifications does not see this: no machine has moved on.
+        connection.execute(sa.update(db.jobs).where(db.jobs.c.run == run.number).values(lumisection=101))
+        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "of another release")))
+    engine.dispose()
+    show_lumisection(server, run, 101)
+
+
+def test_a_lost_notification_is_found_out(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings
+) -> None:
+    unit, other = mirrored.filter_units
+    mirrored.write(unit, job(run.number, "beam", lumisection=100))
+    assert lumisection_of(server, run) == 100
+    engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
+    with engine.begin() as connection:
+        # As a grabber would write it, but for the notification.
+        of_run, label = db.jobs.c.run == run.number, mirrored.label(unit)
+        connection.execute(sa.update(db.jobs).where(of_run).values(lumisection=101))
+        of_unit = sa.update(db.machines).where(db.machines.c.label == label)
+        connection.execute(of_unit.values(revision=db.machines.c.revision + 1))
+    engine.dispose()
+    # Another's, in the same moment, does not hide it.
+    mirrored.write(other, job(run.number + 1, "beam"))
+    until(lambda: lumisection_of(server, run) == 101)
+
+
+def test_a_mute_is_seen_and_ends_in_time(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings
+) -> None:
+    record = job(run.number, "beam", exit_code=1)
+    mirrored.write(mirrored.filter_units[0], record)
+    settled_tags(server, [run.part])
+    engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
+    Mutes(engine).mute(record.client, "known to be bad", "shifter", timedelta(seconds=2))
+    engine.dispose()
+    until(lambda: "data-muted" in server.get(run.part).text)
+    until(lambda: "data-muted" not in server.get(run.part).text)
+
+
+def test_it_hears_again_after_its_connection_was_cut(
+    server: ServerProcess,
+    mirrored: MirroredCluster,
+    run: Run,
+    postgres: EmbeddedPostgres,
+    shared_settings: Settings,
+) -> None:
+    database = shared_settings.database(Cluster.PRODUCTION)
+    record = job(run.number, "beam", lumisection=100)
+    mirrored.write(mirrored.filter_units[0], record)
+    assert lumisection_of(server, run) == 100
+    [before] = listeners(postgres, database)
+    with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", (before,))
+    mirrored.write(mirrored.filter_units[0], report(record, 101))
+    until(lambda: lumisection_of(server, run) == 101)
+    until(lambda: listeners(postgres, database) not in ([], [before]))
+    settled_tags(server, [run.part])
+    mirrored.write(mirrored.filter_units[0], report(record, 102))
+    show_lumisection(server, run, 102)
+
+
+def listeners(postgres: EmbeddedPostgres, database: str) -> list[int]:
+    """The connections on which servers hear of changes."""
+    with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = %s AND application_name LIKE 'dqmsquare-mirror listener %%'",
+            (database,),
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def test_addresses_without_end_leave_memory_bounded(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.builder_unit, delivery(run.number, datetime.now(UTC), 3000))
+    size = len(server.get(run.graph, headers={"Accept-Encoding": "identity"}).content)
+    before = resident_bytes(server)
+    with requests.Session() as session:
+        session.headers["Accept-Encoding"] = "identity"
+        for number in range(100):
+            assert session.get(f"{server.url}{run.graph}&q={number}", timeout=10).ok
+    # All of them together would be far more than what is kept.
+    assert resident_bytes(server) - before < 100 * size / 2
+
+
+def resident_bytes(server: ServerProcess) -> int:
+    [worker] = workers_of(server)
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096

@@ -1,0 +1,131 @@
+"""While a database is away, pages show what was last known and say so; they recover by themselves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from html import unescape
+
+import pytest
+import requests
+
+from demo.postgres import EmbeddedPostgres
+from dqmsquare_cfg import Settings
+from tests.mirrored import MirroredCluster, job, lively_run
+from tests.served import ServerProcess, frozen, server_process, until
+
+RUN = 358_791
+OLD = "The mirror's database does not answer"
+SAYS_SO_WITHIN_S = 2
+BROWSER = {"Accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def mirrored(shared_settings: Settings) -> MirroredCluster:
+    cluster = MirroredCluster(shared_settings)
+    lively_run(cluster, RUN)
+    cluster.see(cluster.filter_units[0], datetime.now(UTC))
+    cluster.beat()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Iterator[ServerProcess]:
+    del mirrored
+    with server_process(shared_environment) as server:
+        yield server
+
+
+def ask(server: ServerProcess, path: str) -> requests.Response:
+    return requests.get(f"{server.url}{path}", headers=BROWSER, timeout=SAYS_SO_WITHIN_S)
+
+
+@contextmanager
+def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
+    postgres.stop()
+    try:
+        yield
+    finally:
+        postgres.start()
+
+
+def shown(server: ServerProcess, path: str) -> str:
+    """What a page shows, which must be there in time."""
+    answer = ask(server, path)
+    assert answer.status_code == 200
+    return unescape(answer.text)
+
+
+def test_pages_show_the_last_state_marked_as_old(
+    server: ServerProcess, mirrored: MirroredCluster, postgres: EmbeddedPostgres
+) -> None:
+    job_page = f"/job/{lively_run(mirrored, RUN - 1)[0].origin.identity}"
+    pages = ("/", f"/?run={RUN}", "/cluster/", job_page)
+    for page in pages:
+        assert OLD not in shown(server, page)
+    with stopped(postgres):
+        until(lambda: all(OLD in shown(server, page) for page in pages))
+        assert "ecalgpu" in shown(server, f"/?run={RUN}")
+        # A run that is shown in another order was not rendered before.
+        assert "ecalgpu" in shown(server, f"/?run={RUN}&sort=client")
+        assert OLD in shown(server, "/live/freshness")
+        assert "ecalgpu" in shown(server, f"/live/run?run={RUN}")
+    until(lambda: not any(OLD in shown(server, page) for page in pages))
+
+
+def test_pages_of_a_database_that_hangs_say_so_in_time(
+    server: ServerProcess, postgres: EmbeddedPostgres
+) -> None:
+    until(lambda: OLD not in shown(server, "/"))
+    with frozen(postgres):
+        until(lambda: OLD in shown(server, "/"))
+        assert str(RUN) in shown(server, "/")
+    until(lambda: OLD not in shown(server, "/"))
+
+
+def test_what_nobody_has_asked_for_can_not_be_shown(
+    server: ServerProcess, postgres: EmbeddedPostgres
+) -> None:
+    assert shown(server, "/")
+    with stopped(postgres):
+        refused = ask(server, "/?run=1")
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "can't be reached" in unescape(refused.text)
+
+
+def test_scripts_are_told_nothing_that_is_old(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
+    paths = (f"/api?what=get_run&db=production&run={RUN}", "/api?what=get_info&db=production")
+    until(lambda: all(ask(server, path).ok for path in paths))
+    with stopped(postgres):
+        assert [ask(server, path).status_code for path in paths] == [503, 503]
+    until(lambda: all(ask(server, path).ok for path in paths))
+
+
+def test_the_state_is_the_new_one_once_the_database_is_back(
+    server: ServerProcess, postgres: EmbeddedPostgres, shared_settings: Settings
+) -> None:
+    assert f'data-run="{RUN}"' in shown(server, "/")
+    with stopped(postgres):
+        until(lambda: OLD in shown(server, "/"))
+    later = MirroredCluster(shared_settings)
+    later.write(later.filter_units[0], job(RUN + 1, "beam"))
+    until(lambda: f'data-run="{RUN + 1}"' in shown(server, "/"))
+    until(lambda: OLD not in shown(server, "/"))
+
+
+def test_the_other_cluster_goes_on(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
+    assert shown(server, "/")
+    connection = postgres.connect("template1")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_stat_activity WHERE application_name LIKE '%% production'")
+        [name] = {row[0] for row in cursor.fetchall()}
+        cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    try:
+        until(lambda: OLD in shown(server, "/"))
+        assert OLD not in shown(server, "/?db=playback")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        connection.close()
+    until(lambda: OLD not in shown(server, "/"))
