@@ -10,10 +10,8 @@ from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
-from tests.browser.test_accessibility import grave_findings
+from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent, quick
-
-THEMES = ("light", "dark")
 
 
 @pytest.fixture
@@ -40,16 +38,6 @@ def fill_with_answers(page: Page, simulator: Simulator) -> None:
     press(item(page, PRODUCTION_UNIT, cluster="Production cluster"), "Clients")
     simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
     press(item(page, "All of the cluster", cluster="Production cluster"), "Which are up")
-
-
-def in_each_theme(page: Page) -> dict[str, list[str]]:
-    """What axe finds of the page as it stands, theme by theme."""
-    found = {}
-    for theme in THEMES:
-        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        found[theme] = grave_findings(page)
-    return {theme: findings for theme, findings in found.items() if findings}
 
 
 def test_it_is_accessible_with_answers_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:

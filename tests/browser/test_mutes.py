@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter
+from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import USER, quick
 from tests.mirrored import MirroredCluster, job, lively_run
 
@@ -70,7 +71,7 @@ def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
     expect(page.locator("#toasts li")).to_have_count(1)
 
 
-def test_it_does_not_alarm_a_reader_when_all_that_is_bad_is_known(
+def test_it_calms_a_reader_when_all_that_is_bad_is_known(
     page: Page, expert: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam", exit_code=-6), job(RUN, "pixel"))
@@ -81,3 +82,6 @@ def test_it_does_not_alarm_a_reader_when_all_that_is_bad_is_known(
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("Nothing new")
     expect(page.locator(".verdict")).to_contain_text("1 known problem, muted, among 2 clients")
+    assert in_each_theme(page) == {}
+    expert.reload()
+    assert in_each_theme(expert) == {}
