@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint deploy-check image bench soak clean
+.PHONY: help demo run setup setup-tests test test-all lint deploy-check image bench soak pictures lighthouse clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,12 @@ bench: setup-tests ## how fast it is, measured
 
 soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
 	@$(VENV)/pytest tests/test_grabber_soak.py
+
+pictures: setup-tests ## pictures of every page in both themes, into docs/pictures
+	@$(VENV)/python -m showcase.pictures
+
+lighthouse: setup-tests ## Lighthouse's figures of the live page and the timeline
+	@$(VENV)/python -m showcase.lighthouse
 
 clean: ## remove what was installed and made here, the demo's data too
 	$(PYTHON) -B -m demo.forget

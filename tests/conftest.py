@@ -21,6 +21,7 @@ from demo.postgres import EmbeddedPostgres
 from demo.private_folder import PLACE
 from dqm2.simulator import Simulator
 from mirror.records import Cluster
+from showcase import chromium
 from tests.demo_process import DemoProcess, free_ports
 
 _DATABASES_MADE = pytest.StashKey[int]()
@@ -31,17 +32,6 @@ _CLUSTER_SETTING = {
 # Copying a database takes a tenth of the time where it is memory.
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 2 << 30
-_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
-_CHROMIUM_OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    # Chromium's own calls home are none of a test's.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 _NO_CHROMIUM = "there is no Chromium"
 # How the reason reads why a test was skipped for want of a program.
 _MISSING = re.compile(r"there is no ([\w-]+)")
@@ -157,16 +147,16 @@ def demo(open_folder: Path) -> Iterator[DemoProcess]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; the test is skipped where there is none."""
-    executable = next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    executable = chromium.executable()
     if executable is None:
         pytest.skip(_NO_CHROMIUM)
     with pytest.MonkeyPatch.context() as patched:
         # Playwright's node looks in /tmp alone, which may be closed to ordinary users; Python looks further.
         patched.setenv("TMPDIR", tempfile.gettempdir())
         with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=executable, args=list(_CHROMIUM_OPTIONS))
-            yield chromium
-            chromium.close()
+            running = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
+            yield running
+            running.close()
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 import front_end
 
 ROOT = Path(front_end.__file__).parent
@@ -42,8 +44,9 @@ def test_its_icons_are_one_drawing_each_of_one_file() -> None:
     assert all(len(symbol) for symbol in sprite.iter(f"{SVG}symbol"))
 
 
-def test_its_lock_file_has_hashes_and_no_addresses() -> None:
-    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "showcase"], ids=lambda folder: folder.name)
+def test_its_lock_files_have_hashes_and_no_addresses(folder: Path) -> None:
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     libraries = {name: package for name, package in packages.items() if name}
     assert all(package["integrity"].startswith("sha512-") for package in libraries.values())
     assert not any("resolved" in package for package in libraries.values())

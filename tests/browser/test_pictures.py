@@ -1,0 +1,20 @@
+"""`make pictures` has a picture of every page in both themes."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from showcase import pictures
+from showcase.running_demo import RunningDemo
+from tests.demo_process import DemoProcess
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_it_takes_every_picture(demo: DemoProcess, browser: Browser, tmp_path: Path) -> None:
+    _, user, password = demo.control_room
+    pictures.take_all(browser, RunningDemo(demo.page.rstrip("/"), user, password), tmp_path)
+    taken = {path.name for path in tmp_path.iterdir()}
+    for shot in (*pictures.SHOTS, *pictures.SHOTS_OF_STRANGERS, *pictures.SHOTS_OF_EXPERTS):
+        assert {f"{shot.name}-light.png", f"{shot.name}-dark.png"} <= taken
