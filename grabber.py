@@ -41,12 +41,12 @@ from processes import service_manager
 
 log = logging.getLogger("grabber")
 
-# How often one without the cluster looks whether it is free, and whether the database is there again.
-_AGAIN_PAUSE_S = 3.0
 # The longest sleep between two looks at what is due.
 _LONGEST_SLEEP_S = 5.0
+# The longest between two at whether the cluster is free, and whether the database is there again.
+_LONGEST_WAIT_S = 3.0
 # How long the batch in hand may take once the program is to end: supervisors kill after 5 s and more.
-_LAST_BATCH_S = 4.0
+_LAST_BATCH_S = 3.0
 
 
 class SchemaTooNew(Exception):
@@ -70,6 +70,7 @@ class Grabber:
         self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
         self._redact = Redactor(settings.known_hosts, settings.public_sites)
         self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
+        self._wait_s = min(settings.grabber_sleep_time_info, _LONGEST_WAIT_S)
         self._rounds = Rounds(
             self._means(settings),
             self._heartbeat,
@@ -100,7 +101,7 @@ class Grabber:
                 self._database_failed(error)
                 self._give_back()
             self.pulse.turned()
-            self._stop.wait(_AGAIN_PAUSE_S)
+            self._stop.wait(self._wait_s)
         self._give_back()
 
     def once(self) -> bool:

@@ -12,7 +12,7 @@ _EVERY_S = 5.0
 
 
 class Heartbeat:
-    """Keeps the links of a cluster and writes them; a link that broke or works again is told at once."""
+    """Keeps the links of a cluster and writes them; one that breaks, works or catches up is told at once."""
 
     def __init__(self, writer: MirrorWriter) -> None:
         self.links = Links(gateway=Link(), machines={}, status=Link())
@@ -73,8 +73,12 @@ class Heartbeat:
         self.links = replace(self.links, machines={**self.links.machines, machine_id: link})
 
     def _tell_soon_if_changed(self, before: Link, after: Link) -> None:
-        if (before.failing_since is None, before.missing) != (after.failing_since is None, after.missing):
+        if _condition(before) != _condition(after):
             self._told_s = 0.0
+
+
+def _condition(link: Link) -> tuple[bool, bool, bool, str | None]:
+    return link.worked_at is not None, link.failing_since is not None, link.behind > 0, link.missing
 
 
 def _now() -> datetime:

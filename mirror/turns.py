@@ -5,7 +5,7 @@ import random
 import time
 from dataclasses import dataclass
 
-# Pauses vary by so much of themselves, lest all that fail together are asked together ever after.
+# Pauses are longer by up to so much of themselves, lest all that fail together are asked together ever after.
 _JITTER = 0.2
 NEVER_S = math.inf
 
@@ -38,7 +38,7 @@ class Turn:
         """It is due after a pause that doubles with each failure in a row, up to the longest."""
         pause_s = min(self.longest_s, self.first_s * 2 ** min(self.failures, 16))
         self.failures += 1
-        self._due_at = time.monotonic() + pause_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        self._due_at = time.monotonic() + pause_s * random.uniform(1, 1 + _JITTER)  # noqa: S311
 
     def forgive(self) -> None:
         """It is due at once: what it failed at was not its own."""

@@ -114,6 +114,7 @@ def shared_settings(shared_environment: Mapping[str, str]) -> dqmsquare_cfg.Sett
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² whose machines are empty, where nothing moves unless it is told to; dead ones cost less time."""
     with Simulator(tmp_path / "simulator", relay_timeout_s=1.5) as running:
+        running.control.switched_off_blocks_s = 0.1
         yield running
 
 
@@ -128,6 +129,18 @@ def simulated_environment(environment: Mapping[str, str], simulator: Simulator) 
         "SERVER_GRID_KEY_PATH": str(simulator.client_key_path),
         "DQM_FFF_SECRET": simulator.secret,
     }
+
+
+@pytest.fixture
+def brisk_environment(simulated_environment: Mapping[str, str]) -> dict[str, str]:
+    """`simulated_environment` of a grabber that polls ten times a second, so that its pauses are short."""
+    return {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}
+
+
+@pytest.fixture
+def brisk_settings(brisk_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
+    """The settings that `brisk_environment` makes."""
+    return dqmsquare_cfg.load(brisk_environment)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ import db
 from dqm2.answers import Header
 from dqm2.identity import Identities
 from dqm2.simulator import Simulator
+from dqm2.simulator.recorder import Recorded
 from dqmsquare_cfg import Settings
 from grabber import Grabber
 from mirror import packing
@@ -112,6 +114,22 @@ def told(process: "subprocess.Popen[str]", event: str) -> str:
     line = next((line for line in process.stdout if event in line), None)
     assert line is not None, f"it ended before it told {event!r}"
     return line
+
+
+def asked(simulator: Simulator, host: str) -> list[tuple[str, Recorded]]:
+    """What a machine was asked, in turn: the event of each message, and the request that it came with."""
+    return [
+        (message["event"], request)
+        for request in simulator.requests
+        if ("path", host) in request.query
+        for message in request.messages
+    ]
+
+
+def pauses_s(simulator: Simulator, host: str) -> list[float]:
+    """How long it was from each question for headers of a machine to the next one."""
+    headers = [request for event, request in asked(simulator, host) if event == "sync_request"]
+    return [after.began_s - before.ended_s for before, after in pairwise(headers)]
 
 
 def links(settings: Settings) -> dict[str, Link]:

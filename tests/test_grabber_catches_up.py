@@ -7,6 +7,8 @@ import sys
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
+import pytest
+
 import db
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
@@ -59,6 +61,13 @@ def test_it_mirrors_many_documents_as_it_mirrors_few(
     assert differences(simulated_settings, simulator) == []
 
 
+@pytest.mark.long
+def test_it_mirrors_ten_thousand_small_documents(simulator: Simulator, simulated_settings: Settings) -> None:
+    simulator.fill(FILTER_UNIT, 10_000, small=True)
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+
+
 def test_it_loses_nothing_when_its_sifting_processes_are_killed(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
@@ -88,19 +97,20 @@ def test_its_sifting_processes_end_when_it_is_killed(
 
 
 def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulator.fill(FILTER_UNIT, 6000, small=True)
+    monkeypatch.setattr("mirror.sync._SLICE_S", 1.0)
+    simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
-    with grabbing(simulated_settings):
-        until(lambda: runs(simulated_settings))
+    with grabbing(brisk_settings):
+        until(lambda: runs(brisk_settings))
         simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))
-        until(lambda: 7 in runs(simulated_settings))
-        assert len(rows(simulated_settings, db.jobs)) < 6000
-        until(lambda: links(simulated_settings)["dqmfu-c2b03-.."].behind)
+        until(lambda: 7 in runs(brisk_settings))
+        assert len(rows(brisk_settings, db.jobs)) < 600
+        until(lambda: links(brisk_settings)["dqmfu-c2b03-.."].behind)
         simulator.faults.clear()
-        until(lambda: len(rows(simulated_settings, db.jobs)) == 6001)
-        until(lambda: not links(simulated_settings)["dqmfu-c2b03-.."].behind)
+        until(lambda: len(rows(brisk_settings, db.jobs)) == 601)
+        until(lambda: not links(brisk_settings)["dqmfu-c2b03-.."].behind)
 
 
 def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Settings) -> None:

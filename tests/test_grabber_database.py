@@ -1,8 +1,7 @@
 """Trouble with the database: nothing is lost, the state is told, and it passes by itself."""
 
-import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
-from dqmsquare_cfg import Settings, load
+from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.mirroring import (
     FILTER_UNIT,
@@ -20,6 +19,7 @@ from tests.mirroring import (
     grabbing,
     links,
     mirror_once,
+    pauses_s,
     rows,
     runs,
     told,
@@ -64,23 +64,25 @@ class Production:
         )
 
     @contextmanager
-    def locked(self, table: str) -> Iterator[None]:
-        """Holds a table for itself alone."""
+    def locked(self, table: str) -> Iterator[Callable[[], bool]]:
+        """Holds a table for itself alone; what is yielded tells whether somebody waits for it."""
         with closing(self.postgres.connect(self.name)) as connection, connection.cursor() as cursor:
             cursor.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            yield
+
+            def is_waited_for() -> bool:
+                cursor.execute(
+                    "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = %s::regclass)",
+                    (table,),
+                )
+                return cursor.fetchone() == (True,)
+
+            yield is_waited_for
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> Production:
     """The database under test."""
     return Production(postgres, databases[Cluster.PRODUCTION])
-
-
-@pytest.fixture
-def brisk_settings(simulated_environment: dict[str, str]) -> Settings:
-    """Settings of a grabber that polls ten times a second, so that its pauses are short."""
-    return load({**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"})
 
 
 def test_it_goes_on_after_the_database_was_stopped(
@@ -96,15 +98,17 @@ def test_it_goes_on_after_the_database_was_stopped(
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet(
-    simulator: Simulator, simulated_environment: dict[str, str], postgres: EmbeddedPostgres
+    simulator: Simulator,
+    brisk_environment: dict[str, str],
+    brisk_settings: Settings,
+    postgres: EmbeddedPostgres,
 ) -> None:
-    settings = load(simulated_environment)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     postgres.stop()
-    with grabber_process(simulated_environment, "production") as grabber:
+    with grabber_process(brisk_environment, "production") as grabber:
         told(grabber, "failed database")
         postgres.start()
-        until(lambda: runs(settings) == {1})
+        until(lambda: runs(brisk_settings) == {1})
 
 
 def test_it_loses_and_repeats_nothing_when_its_connections_are_cut(
@@ -124,7 +128,7 @@ def test_it_loses_and_repeats_nothing_when_its_connections_are_cut(
 @pytest.mark.parametrize("sqlstate", ["53100", "25006", "XX000"])
 def test_it_goes_on_once_statements_no_longer_fail(
     simulator: Simulator,
-    simulated_environment: dict[str, str],
+    brisk_environment: dict[str, str],
     brisk_settings: Settings,
     database: Production,
     sqlstate: str,
@@ -132,15 +136,23 @@ def test_it_goes_on_once_statements_no_longer_fail(
     """A disk that is full, a database that is read-only, trouble inside."""
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     database.fail_at_jobs(sqlstate)
-    with grabber_process(
-        {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}, "production"
-    ) as grabber:
+    with grabber_process(brisk_environment, "production") as grabber:
         assert "as it was told to" in told(grabber, "failed database")
         assert runs(brisk_settings) == set()
         assert "dqmfu-c2b03-.." not in worked(brisk_settings)
         database.recover()
         until(lambda: runs(brisk_settings) == {1})
         until(lambda: "dqmfu-c2b03-.." in worked(brisk_settings))
+
+
+def test_it_writes_no_more_than_once_an_interval_while_the_database_fails(
+    simulator: Simulator, brisk_settings: Settings, database: Production
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    database.fail_at_jobs("53100")
+    with grabbing(brisk_settings):
+        until(lambda: len(pauses_s(simulator, FILTER_UNIT)) >= 3)
+    assert min(pauses_s(simulator, FILTER_UNIT)) >= brisk_settings.grabber_sleep_time_info
 
 
 def worked(settings: Settings) -> set[str]:
@@ -182,35 +194,43 @@ def test_it_waits_for_a_lock_and_goes_on(
 ) -> None:
     with grabbing(brisk_settings):
         until(lambda: simulator.requests)
-        with database.locked("jobs"):
+        with database.locked("jobs") as is_waited_for:
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-            threading.Event().wait(2)
+            until(is_waited_for)
         until(lambda: runs(brisk_settings) == {1})
 
 
 @pytest.mark.long
 def test_it_outlives_a_lock_that_is_held_for_a_minute(
-    simulator: Simulator, simulated_environment: dict[str, str], database: Production
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    database: Production,
 ) -> None:
-    settings = load(simulated_environment)
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: simulator.requests)
         with database.locked("jobs"):
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
             assert "timeout" in told(grabber, "failed database")
             threading.Event().wait(30)
-        until(lambda: runs(settings) == {1})
+        until(lambda: runs(simulated_settings) == {1})
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_in_time_while_the_database_hangs(
-    simulator: Simulator, simulated_environment: dict[str, str], database: Production, end: signal.Signals
+def test_it_ends_while_the_database_hangs(
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    database: Production,
 ) -> None:
-    settings = load(simulated_environment)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    with database.locked("job_details"), grabber_process(simulated_environment, "production") as grabber:
-        until(lambda: any(b"request_documents" in request.body for request in simulator.requests))
-        grabber.send_signal(end)
-        assert grabber.wait(timeout=5) == 0
-    assert mirror_once(settings)
-    assert differences(settings, simulator) == []
+    with (
+        database.locked("job_details") as is_waited_for,
+        grabber_process(simulated_environment, "production") as grabber,
+    ):
+        until(is_waited_for)
+        grabber.terminate()
+        told(grabber, "ended in the middle of a batch")
+        # The database itself would end the statement after 30 s.
+        assert grabber.wait(timeout=15) == 0
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []

@@ -28,13 +28,13 @@ def answers(environment: Mapping[str, str], path: str) -> bool:
 
 
 def test_it_is_alive_and_ready_while_it_mirrors(
-    simulator: Simulator, simulated_environment: dict[str, str]
+    simulator: Simulator, brisk_environment: dict[str, str]
 ) -> None:
-    given = {**simulated_environment, PORT: free_port()}
+    given = {**brisk_environment, PORT: free_port()}
     with grabber_process(given, "production"):
         until(lambda: answers(given, "/readyz"))
         assert ask(given, "/healthz") == (200, "ok")
-        assert simulator.requests
+        until(lambda: simulator.requests)
         status, metrics = ask(given, "/metrics")
         assert status == 200
         assert 'dqmsquare_holds_cluster{cluster="production"} 1.0' in metrics
@@ -49,10 +49,10 @@ def test_it_is_alive_but_not_ready_without_its_database(environment: dict[str, s
 
 
 def test_the_one_that_waits_is_not_ready_until_it_takes_over(
-    simulator: Simulator, simulated_environment: dict[str, str]
+    simulator: Simulator, brisk_environment: dict[str, str]
 ) -> None:
-    first = {**simulated_environment, PORT: free_port()}
-    second = {**simulated_environment, PORT: free_port()}
+    first = {**brisk_environment, PORT: free_port()}
+    second = {**brisk_environment, PORT: free_port()}
     with grabber_process(first, "production") as holding:
         until(lambda: answers(first, "/readyz"))
         with grabber_process(second, "production"):

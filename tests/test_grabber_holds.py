@@ -23,44 +23,44 @@ def holder(settings: Settings) -> UUID | None:
 
 def test_it_gives_way_when_its_connection_is_cut(
     simulator: Simulator,
-    simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    brisk_environment: dict[str, str],
+    brisk_settings: Settings,
     postgres: EmbeddedPostgres,
     databases: Mapping[Cluster, str],
 ) -> None:
     """The first is stopped by SIGSTOP, as on a machine that sleeps, and its connections are cut meanwhile."""
     simulator.fill(FILTER_UNIT, 800, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3)
-    with grabber_process(simulated_environment, "production") as first:
-        until(lambda: rows(simulated_settings, db.jobs))
+    with grabber_process(brisk_environment, "production") as first:
+        until(lambda: rows(brisk_settings, db.jobs))
         first.send_signal(signal.SIGSTOP)
-        its_own = holder(simulated_settings)
+        its_own = holder(brisk_settings)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        with grabber_process(simulated_environment, "production") as second:
-            until(lambda: holder(simulated_settings) != its_own, within_s=10)
-            the_others = holder(simulated_settings)
+        with grabber_process(brisk_environment, "production") as second:
+            until(lambda: holder(brisk_settings) != its_own, within_s=10)
+            the_others = holder(brisk_settings)
             first.send_signal(signal.SIGCONT)
             told(first, "another grabber holds it")
             simulator.faults.clear()
-            until(lambda: len(rows(simulated_settings, db.jobs)) == 800)
-            assert holder(simulated_settings) == the_others
+            until(lambda: len(rows(brisk_settings, db.jobs)) == 800)
+            assert holder(brisk_settings) == the_others
             # And back again.
             second.kill()
             second.wait(timeout=10)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
-            until(lambda: 7 in runs(simulated_settings), within_s=10)
-    assert differences(simulated_settings, simulator) == []
+            until(lambda: 7 in runs(brisk_settings), within_s=10)
+    assert differences(brisk_settings, simulator) == []
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_it_writes_nothing_once_another_is_written_down_as_holder(
     simulator: Simulator,
-    simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    brisk_environment: dict[str, str],
+    brisk_settings: Settings,
     postgres: EmbeddedPostgres,
     databases: Mapping[Cluster, str],
     number: int,
@@ -68,11 +68,11 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
     simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.2)
     other = UUID(int=number + 1)
-    with grabber_process(simulated_environment, "production") as grabber:
-        until(lambda: len(rows(simulated_settings, db.jobs)) >= 200 * number)
-        until(lambda: holder(simulated_settings))
+    with grabber_process(brisk_environment, "production") as grabber:
+        until(lambda: len(rows(brisk_settings, db.jobs)) >= 200 * number)
+        until(lambda: holder(brisk_settings))
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET holder = %s", (str(other),))
-        written = len(rows(simulated_settings, db.jobs))
+        written = len(rows(brisk_settings, db.jobs))
         told(grabber, "lost cluster")
-        assert len(rows(simulated_settings, db.jobs)) == written
+        assert len(rows(brisk_settings, db.jobs)) == written

@@ -17,6 +17,7 @@ from tests.mirroring import (
     mirror_once,
     rows,
     told,
+    until,
 )
 
 DOCUMENTS = 1500
@@ -29,10 +30,12 @@ def end_at_random(
     *,
     times: int,
     by: signal.Signals,
+    within_s: float,
 ) -> None:
     """Starts a grabber so often and ends it at a random moment of its start or of its catch-up.
 
-    Once it has caught up, its machine is reset and begins anew with the same documents.
+    It must have ended `within_s`, with status 0 unless it was killed. Once it has caught up, its machine is
+    reset and begins anew with the same documents.
     """
     dice = random.Random(times)
     simulator.faults.add(FaultKind.LATENCY, 0.1)
@@ -48,7 +51,7 @@ def end_at_random(
                 told(grabber, "took cluster")
             threading.Event().wait(dice.uniform(0, 3))
             grabber.send_signal(by)
-            status = grabber.wait(timeout=5)
+            status = grabber.wait(timeout=within_s)
         assert status == (-by if by is signal.SIGKILL else 0)
     simulator.faults.clear()
 
@@ -64,15 +67,29 @@ def fill(simulator: Simulator) -> None:
     simulator.fill(OTHER_FILTER_UNIT, 10)
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-def test_it_loses_and_repeats_nothing_when_it_is_ended_at_random_moments(
-    simulator: Simulator,
-    simulated_environment: dict[str, str],
-    simulated_settings: Settings,
-    by: signal.Signals,
+def test_it_loses_and_repeats_nothing_when_it_is_killed_during_a_catch_up(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     fill(simulator)
-    end_at_random(simulator, simulated_environment, simulated_settings, times=3, by=by)
+    simulator.faults.add(FaultKind.LATENCY, 0.2)
+    for killed_at in (200, 800):
+        with grabber_process(simulated_environment, "production") as grabber:
+            until(lambda count=killed_at: len(rows(simulated_settings, db.jobs)) >= count)  # type: ignore[misc]
+            grabber.kill()
+            grabber.wait(timeout=10)
+    assert 800 <= len(rows(simulated_settings, db.jobs)) < DOCUMENTS
+    simulator.faults.clear()
+    assert mirror_once(simulated_settings)
+    assert differences(simulated_settings, simulator) == []
+
+
+def test_it_loses_and_repeats_nothing_when_it_is_told_to_end_at_random_moments(
+    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+) -> None:
+    fill(simulator)
+    end_at_random(
+        simulator, simulated_environment, simulated_settings, times=3, by=signal.SIGTERM, within_s=30
+    )
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
 
@@ -87,6 +104,6 @@ def test_it_loses_and_repeats_nothing_when_it_is_ended_at_a_hundred_random_momen
     by: signal.Signals,
 ) -> None:
     fill(simulator)
-    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by)
+    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by, within_s=5)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []

@@ -13,15 +13,14 @@ STAYS_MB = 18.0
 
 
 def test_it_gives_back_what_a_catch_up_and_a_training_took(
-    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+    simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:
-    brisk = {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}
-    with grabber_process(brisk, "production") as grabber:
+    with grabber_process(brisk_environment, "production") as grabber:
         told(grabber, "took cluster")
         before = usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         told(grabber, "trained log dictionary")
-        until(lambda: len(rows(simulated_settings, db.jobs)) == DOCUMENTS)
+        until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
         asked = len(simulator.requests)
         until(lambda: len(simulator.requests) > asked)
         assert usage.rss_mb(grabber.pid) - before < STAYS_MB

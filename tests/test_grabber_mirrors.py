@@ -119,18 +119,18 @@ def test_it_mirrors_the_status_of_the_cluster_a_row_a_machine(
 
 
 def test_it_asks_one_question_a_machine_at_rest_and_writes_nothing_but_its_heartbeat(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
-    assert mirror_once(simulated_settings)
-    before = mirrored(simulated_settings) | {"machines": rows(simulated_settings, db.machines)}
+    assert mirror_once(brisk_settings)
+    before = mirrored(brisk_settings) | {"machines": rows(brisk_settings, db.machines)}
     earlier = len(simulator.requests)
-    with grabbing(simulated_settings):
+    with grabbing(brisk_settings):
         until(lambda: len(simulator.requests) >= earlier + 10)
     at_rest = simulator.requests[earlier:]
     assert all(request.path.endswith(("redirect", "cr/exe")) for request in at_rest)
     assert not any(b"request_documents" in request.body for request in at_rest)
-    assert mirrored(simulated_settings) | {"machines": rows(simulated_settings, db.machines)} == before
+    assert mirrored(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
 
 
 def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:

@@ -50,19 +50,17 @@ def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: rows(simulated_settings, db.jobs))
         grabber.send_signal(end)
-        assert grabber.wait(timeout=5) == 0
+        assert grabber.wait(timeout=30) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
-    assert len(rows(simulated_settings, db.jobs)) == machine["revision"]
+    assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
 
 
-def test_it_ends_in_time_while_the_gateway_hangs(
-    simulator: Simulator, simulated_environment: dict[str, str]
-) -> None:
+def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
     simulator.faults.add(FaultKind.LATENCY, 60)
     with grabber_process(simulated_environment, "production") as grabber:
         told(grabber, "took cluster")
         grabber.terminate()
-        assert grabber.wait(timeout=5) == 0
+        assert grabber.wait(timeout=30) == 0
 
 
 def test_it_works_while_a_second_one_waits_and_takes_over(

@@ -1,13 +1,12 @@
 """After a pause, or after the machine's revisions started over, the mirror holds the newest of everything."""
 
 import dataclasses
-import signal
 import time
 
 import pytest
 
 import db
-from dqm2.simulator import FaultKind, Simulator, job_document
+from dqm2.simulator import Simulator, job_document
 from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings
 from mirror.records import LUMISECTION_S
@@ -15,7 +14,6 @@ from mirror.states import JobState
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
-    grabber_process,
     grabbing,
     mirror_once,
     mirrored,
@@ -252,23 +250,3 @@ def test_it_takes_the_head_document_updated_meanwhile_for_no_reset(
     assert mirror_once(simulated_settings)
     assert lumisections(simulated_settings) == {1: 6}
     assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
-
-
-def test_it_loses_and_repeats_nothing_when_it_is_killed_during_a_catch_up(
-    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
-) -> None:
-    machine = simulator.machine(FILTER_UNIT)
-    for pid in range(1500):
-        machine.upload(job_document(pid=pid, run=pid, lumisections=1))
-    simulator.faults.add(FaultKind.LATENCY, 0.2)
-    for killed_at in (200, 800):
-        with grabber_process(simulated_environment, "production") as grabber:
-            until(lambda count=killed_at: len(rows(simulated_settings, db.jobs)) >= count)  # type: ignore[misc]
-            grabber.send_signal(signal.SIGKILL)
-            grabber.wait(timeout=10)
-    assert 800 <= len(rows(simulated_settings, db.jobs)) < 1500
-    simulator.faults.clear()
-    assert mirror_once(simulated_settings)
-    kept = mirrored(simulated_settings)
-    assert len(kept["jobs"]) == len(kept["job_details"]) == 1500
-    assert {job["run"] for job in kept["jobs"]} == set(range(1500))
