@@ -19,6 +19,7 @@ from dqmsquare_cfg import Settings
 from mirror.control_audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import PASSWORD, USER, Visitor, change, served
+from web.passwords import Passwords
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
 COOKIE = "control_room"
@@ -107,6 +108,22 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
 def test_it_does_not_take_a_form_without_its_fields(url: str) -> None:
     assert Visitor(url).post("/cr/login/", {}).status_code == 401
     assert Visitor(url).post("/cr/login/", json={"username": USER, "password": PASSWORD}).status_code == 401
+
+
+def test_it_takes_as_long_over_a_name_that_nobody_has() -> None:
+    cheap, dear = "pbkdf2:sha256:1", "pbkdf2:sha256:100000"
+    users = {user: generate_password_hash(PASSWORD, method) for user, method in (("a", cheap), ("b", dear))}
+    of_both, of_one = Passwords(users), Passwords({"a": users["a"]})
+
+    def cost_s(passwords: Passwords, user: str) -> float:
+        """CPU time of this thread, whatever else the machine has to do."""
+        began_s = time.thread_time()
+        assert not passwords.accepts(user, "wrong")
+        return time.thread_time() - began_s
+
+    costs = [cost_s(of_both, user) for user in ("a", "b", "nobody")]
+    assert min(costs) > max(costs) / 5
+    assert cost_s(of_one, "nobody") < min(costs) / 5
 
 
 @pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])

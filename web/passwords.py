@@ -1,14 +1,14 @@
 """Passwords of the Control Room, compared in a time that does not tell whether there is such a user.
 
-Those that the settings hold in plain text are hashed when they are first needed, so that every try costs one
-hash, of a known user or of none.
+Those that the settings hold in plain text are hashed when they are first needed. Hashes of different methods
+take different times, so a try computes one of each method that any user has: of the user's own password where
+there is one, else of somebody's.
 """
 
 import getpass
 import sys
 import threading
 from collections.abc import Mapping
-from functools import cache
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
@@ -29,15 +29,20 @@ class Passwords:
     def accepts(self, user: str, password: str) -> bool:
         """Whether this is the user's password."""
         with _AT_A_TIME:
-            expected = self._expected(user)
-            is_right = check_password_hash(expected or _nobodys(), password[:_LONGEST])
-        return is_right and expected is not None and len(password) <= _LONGEST
+            hashes = self._hashed()
+            of_each_method = {_method(known): known for known in hashes.values()}
+            own = hashes.get(user)
+            if own is not None:
+                of_each_method[_method(own)] = own
+            given = password[:_LONGEST]
+            right = [known for known in of_each_method.values() if check_password_hash(known, given)]
+        return own in right and len(password) <= _LONGEST
 
-    def _expected(self, user: str) -> str | None:
+    def _hashed(self) -> Mapping[str, str]:
         with self._hashing:
             self._hashes.update({user: _hash(plain) for user, plain in self._plain.items()})
             self._plain = {}
-        return self._hashes.get(user)
+        return self._hashes
 
 
 def hash_asked_for() -> str:
@@ -60,6 +65,6 @@ def _hash(password: str) -> str:
     return generate_password_hash(password, "scrypt")
 
 
-@cache
-def _nobodys() -> str:
-    return _hash("")
+def _method(known: str) -> str:
+    """What a hash was made by, and with which cost: `scrypt:32768:8:1`."""
+    return known.partition("$")[0]
