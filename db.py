@@ -257,7 +257,8 @@ sign_in_tries = sa.Table(
 )
 
 # Every sign-in, refusal and command. A row is written when it is received, marked before it is sent to DQM²,
-# and completed by its outcome; `desk` is the server process that has it meanwhile.
+# and completed by its outcome; `desk` is the server process that has it meanwhile. What somebody without a
+# session is refused has a keyed hash of the address, and how many times that row stands for.
 control_audit = sa.Table(
     "control_audit",
     metadata,
@@ -276,6 +277,11 @@ control_audit = sa.Table(
     sa.Column("ended_at", _Time),
     sa.Column("outcome", sa.Text),
     sa.Column("sentence", sa.Text),
+    sa.Column("address", sa.LargeBinary),
+    sa.Column("told_together", sa.LargeBinary, unique=True),
+    sa.Column("times", sa.Integer, nullable=False, server_default="1"),
+    sa.Index("control_audit_open_idx", "id", postgresql_where=sa.text("outcome IS NULL")),
+    sa.Index("control_audit_strangers_idx", "id", postgresql_where=sa.text("told_together IS NOT NULL")),
 )
 
 # The tables whose rows are mirrored documents.

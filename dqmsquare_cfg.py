@@ -63,6 +63,7 @@ class Settings:
     cmsweb_hmac_path: Path | None
     cr_allowed_logins: tuple[str, ...]
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    cr_audit_retention_days: int
     grabber_sleep_time_info: float
     grabber_sleep_time_status: float
     grabber_debug: bool
@@ -104,6 +105,11 @@ class Settings:
     def log_retention(self) -> timedelta | None:
         """How long logs and series of jobs are kept; `None` for good."""
         return timedelta(days=self.log_retention_days) if self.log_retention_days else None
+
+    @property
+    def audit_retention(self) -> timedelta | None:
+        """How far the Control Room's audit goes back; `None`: to its beginning."""
+        return timedelta(days=self.cr_audit_retention_days) if self.cr_audit_retention_days else None
 
     def machines(self, cluster: Cluster) -> tuple[str, ...]:
         """The machines of a cluster in the order of the configuration, short names."""
@@ -189,6 +195,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CMSWEB_HMAC_PATH", "file of the key by which CMSWEB's front end signs who a visitor is; empty: its headers are not heeded", read.optional_file, _everywhere("")),
     Setting("CR_ALLOWED_LOGINS", "CMSWEB logins that enter the Control Room with no further password, by commas; needs `CMSWEB_HMAC_PATH`", read.logins, _everywhere("")),
     Setting("TRUSTED_PROXIES", "addresses or networks of the proxies whose `X-Forwarded-For` is believed, by commas", read.networks, _everywhere("")),
+    Setting("CR_AUDIT_RETENTION_DAYS", "after so many days an entry of the Control Room's audit goes; 0: nothing goes", partial(read.whole, least=0, most=36500), _everywhere("0")),
     Setting("GRABBER_SLEEP_TIME_INFO", "pause between two polls of the machines (s)", partial(read.seconds, least=0.1, most=3600), _everywhere("2")),
     Setting("GRABBER_SLEEP_TIME_STATUS", "pause between two questions for the cluster's status (s)", partial(read.seconds, least=_STATUS_MIN_S, most=86400), _everywhere("60")),
     Setting("GRABBER_DEBUG", "log the grabbers' details", read.boolean, _everywhere("false")),

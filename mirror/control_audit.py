@@ -2,7 +2,8 @@
 
 A command's entry is written when it is received, marked before it is sent and completed after, each in a
 transaction of its own: whatever crashes leaves a trace, and what can't be written is not sent. Machines are
-named by their labels, and only values that passed the Control Room's checks are kept.
+named by their labels, and only values that passed the Control Room's checks are kept. What is older than it
+is to be kept goes whenever something is written. Refusals of strangers come from `mirror/strangers.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _locks = sa.table(
 _databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
 # How PostgreSQL marks an advisory lock of two keys.
 _OF_TWO_KEYS = 2
+# So long after it was received nothing is waiting to be sent any more.
+_SENT_WITHIN = timedelta(hours=1)
 
 
 class Outcome(StrEnum):
@@ -75,7 +78,10 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the audit. One without outcome whose server is gone ended in a way that nobody knows."""
+    """An entry of the audit. One without outcome whose server is gone ended in a way that nobody knows.
+
+    Of what a stranger was refused: `times` how often, and a keyed hash of the `address` if it was one alone.
+    """
 
     id: int
     deed: Deed
@@ -85,6 +91,8 @@ class Entry:
     stage: Stage
     outcome: Outcome | None
     sentence: str | None
+    address: bytes | None
+    times: int
 
     @property
     def lasted(self) -> timedelta | None:
@@ -115,19 +123,17 @@ class AlreadyUnderWay(Exception):
 
 
 class Audit:
-    """The audit in the playback cluster's database."""
+    """The audit in the playback cluster's database; `keep` is how long it goes back, `None` for good."""
 
-    def __init__(self, database: sa.Engine) -> None:
+    def __init__(self, database: sa.Engine, keep: timedelta | None) -> None:
         self._database = database
+        self._keep = keep
 
     def note(self, deed: Deed, outcome: Outcome, sentence: str | None = None) -> None:
         """Writes what is over already: a sign-in, a refusal."""
         with self._database.begin() as connection:
-            connection.execute(
-                sa.insert(_audit).values(
-                    **_values(deed), outcome=outcome, sentence=sentence, ended_at=sa.func.clock_timestamp()
-                )
-            )
+            self._forget(connection)
+            connection.execute(sa.insert(_audit).values(**over(deed, outcome, sentence)))
 
     def begin(self, deed: Deed, desk: int | None) -> int:
         """Writes a command that a server process (`desk`) has received; its entry's id.
@@ -137,6 +143,7 @@ class Audit:
         """
         insert = sa.insert(_audit).values(**_values(deed), desk=desk).returning(_audit.c.id)
         with self._database.begin() as connection:
+            self._forget(connection)
             if deed.is_change:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.PLACE_LOCK)))
                 _refuse_second(connection, deed)
@@ -161,7 +168,7 @@ class Audit:
         with self._database.connect() as connection:
             return list(_read(connection, _selected().where(_is_under_way()).order_by(_audit.c.id)))
 
-    def entries(self, wanted: Wanted, most: int, since: timedelta | None = None) -> list[Entry]:
+    def entries(self, wanted: Wanted, most: int) -> list[Entry]:
         """Entries, the newest first."""
         conditions = [
             column == value
@@ -174,11 +181,22 @@ class Audit:
         ]
         if wanted.before is not None:
             conditions.append(_audit.c.id < wanted.before)
-        if since is not None:
-            conditions.append(_audit.c.received_at > sa.func.now() - since)
-        statement = _selected().where(*conditions).order_by(_audit.c.id.desc()).limit(most)
+        return self._newest(most, *conditions)
+
+    def done_within(self, time: timedelta, most: int) -> list[Entry]:
+        """What was done of late by who is known, the newest first."""
+        return self._newest(
+            most, _audit.c.received_at > sa.func.now() - time, _audit.c.told_together.is_(None)
+        )
+
+    def strangers_refused_within(self, time: timedelta) -> int:
+        """How often somebody without a session was refused something of late."""
+        is_of_late = _audit.c.received_at > sa.func.now() - time
+        refused = sa.select(sa.func.sum(_audit.c.times)).where(
+            is_of_late, _audit.c.told_together.is_not(None)
+        )
         with self._database.connect() as connection:
-            return list(_read(connection, statement))
+            return connection.scalar(refused) or 0
 
     def persons(self) -> Sequence[str]:
         """Everybody whom the audit names."""
@@ -187,9 +205,11 @@ class Audit:
             return sorted(connection.scalars(statement))
 
     def since_sent(self, command: str, cluster: str) -> timedelta | None:
-        """How long ago a command was last sent for a cluster; `None` if it never was."""
+        """How long ago a command was last sent for a cluster; `None` if it was not of late."""
         newest = sa.select(sa.func.max(_audit.c.sent_at)).where(
-            _audit.c.command == command, _audit.c.cluster == cluster
+            _audit.c.received_at > sa.func.now() - _SENT_WITHIN,
+            _audit.c.command == command,
+            _audit.c.cluster == cluster,
         )
         with self._database.connect() as connection:
             since: timedelta | None = connection.scalar(
@@ -197,9 +217,28 @@ class Audit:
             )
         return since
 
+    def _newest(self, most: int, *conditions: sa.ColumnElement[bool]) -> list[Entry]:
+        statement = _selected().where(*conditions).order_by(_audit.c.id.desc()).limit(most)
+        with self._database.connect() as connection:
+            return list(_read(connection, statement))
+
+    def _forget(self, connection: sa.Connection) -> None:
+        if self._keep is not None:
+            connection.execute(sa.delete(_audit).where(_audit.c.received_at < sa.func.now() - self._keep))
+
     def _set(self, entry: int, **values: Any) -> None:
         with self._database.begin() as connection:
             connection.execute(sa.update(_audit).where(_audit.c.id == entry).values(**values))
+
+
+def over(deed: Deed, outcome: Outcome, sentence: str | None) -> dict[str, Any]:
+    """The columns of an entry of what is over already."""
+    return {
+        **_values(deed),
+        "outcome": outcome,
+        "sentence": sentence,
+        "ended_at": sa.func.clock_timestamp(),
+    }
 
 
 def _values(deed: Deed) -> dict[str, Any]:
@@ -268,6 +307,8 @@ def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Entr
             stage=_stage(row),
             outcome=None if row.outcome is None else Outcome(row.outcome),
             sentence=row.sentence,
+            address=row.address,
+            times=row.times,
         )
 
 

@@ -58,6 +58,8 @@ def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
         "seconds": "",
         "outcome": Outcome.OK,
         "sentence": "DQM² says Ok.",
+        "times": "1",
+        "address": "",
     }
 
 
@@ -108,6 +110,27 @@ def test_it_writes_refusals_down(shifter: Visitor) -> None:
         ("get_hltd_logs", "shifter", ""),
         ("restart_hltd", "shifter", ""),
     ]
+
+
+def test_it_tells_who_was_refused_what_though_it_was_too_long_to_read(shifter: Visitor) -> None:
+    assert shifter.tell("restart_hltd", host="a" * 70_000).status_code == 413
+    [entry] = shifter.audit(outcome="refused")
+    assert (entry["person"], entry["command"]) == ("shifter", "unknown")
+
+
+def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Settings) -> None:
+    def age(days: int) -> None:
+        earlier = db.control_audit.c.received_at - sa.func.make_interval(0, 0, 0, days)
+        change(simulated_settings, sa.update(db.control_audit).values(received_at=earlier))
+
+    with served(replace(simulated_settings, cr_audit_retention_days=30)) as url:
+        shifter = Visitor(url).sign_in("shifter", "first")
+        age(20)
+        shifter.ask("get_dqm_machines")
+        assert [entry["command"] for entry in shifter.audit()] == ["get_dqm_machines", "sign_in"]
+        age(20)
+        shifter.ask("get_cmssw_info")
+        assert [entry["command"] for entry in shifter.audit()] == ["get_cmssw_info", "get_dqm_machines"]
 
 
 def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: Visitor) -> None:

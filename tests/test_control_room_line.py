@@ -146,6 +146,11 @@ def test_it_refuses_the_same_change_of_the_same_target_while_one_is_under_way(
             "shifter has asked for the same already, and that is still under way.",
         )
         assert expert.tell("change_dqm_client", client=BEAM, **panel).status_code == 409
+        refused = expert.audit(outcome="refused")
+        assert [(entry["command"], entry["machine"], entry["parameters"]) for entry in refused] == [
+            ("change_dqm_client", "dqmfu-c2b01-..", f"playback=1 client={BEAM} state=0"),
+            ("restart_hltd", "dqmfu-c2b01-..", ""),
+        ]
         more = [
             crowd.submit(expert.tell, "restart_hltd", host=OTHER_UNIT),
             crowd.submit(expert.tell, "restart_fff", host=UNIT),
@@ -167,6 +172,27 @@ def test_it_counts_a_press_once_however_often_it_arrives(
         assert (again.status_code, again.text) == (409, "This press of the button was received already.")
         assert visitor.tell_with({"Idempotency-Key": "no key"}, "restart_hltd", host=UNIT).status_code == 400
     assert len(commands_sent(simulator)) == 1
+
+
+def test_it_sends_nothing_for_who_signed_out_while_it_waited(
+    simulated_settings: Settings, simulator: Simulator, crowd: ThreadPoolExecutor
+) -> None:
+    with served(simulated_settings) as url, held_up(simulator) as go_on:
+        shifter, expert = Visitor(url).sign_in("shifter", "first"), Visitor(url).sign_in("expert", "second")
+        waiting = in_order(
+            crowd,
+            simulated_settings,
+            lambda: expert.ask("get_dqm_machines"),
+            lambda: shifter.tell("restart_hltd", host=UNIT),
+        )
+        shifter.post("/cr/logout/", {"csrf_token": shifter.token})
+        go_on.set()
+        answers = [answer.result(30) for answer in waiting]
+        assert [answer.status_code for answer in answers] == [200, 401]
+        assert "Your session ended before it was this command's turn" in answers[1].text
+        [entry] = expert.audit(command="restart_hltd")
+    assert (entry["outcome"], entry["sent_at"]) == (Outcome.REFUSED, "")
+    assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
 
 
 def test_it_keeps_the_pages_as_free_as_ever_with_twenty_in_line(

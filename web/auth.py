@@ -13,16 +13,17 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.sign_in_tries import Try
-from web import control_desk, csrf
+from web import control_desk, control_refusals, csrf
 from web.client_address import client_address
 from web.control_desk import desk
+from web.control_refusals import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 
 room = Blueprint("auth", __name__)
-room.before_request(control_desk.refuse_forged)
+control_refusals.guard(room)
 
 _TOO_EARLY = 429
 _WRONG = "Name or password is wrong."
-SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE = "sign_in", "sign_out", "sign_out_everywhere"
+_TOO_EARLY_WORDS = "Too many tries failed."
 
 
 @room.get("/login/")
@@ -38,14 +39,15 @@ def sign_in() -> BaseResponse:
     """Signs in by the form's `username` and `password`."""
     csrf.refuse_from_elsewhere(request)
     user, password = request.form.get("username", ""), request.form.get("password", "")
+    # A name that nobody has may be a password in the wrong field: it is not kept.
+    known = user if user in desk().settings.dqm_cr_usernames else None
     attempt = _try(user)
     wait = desk().tries.take(attempt)
     if wait:
+        control_refusals.turn_away(_TOO_EARLY_WORDS, known)
         return _slowed_down(wait)
     if not desk().passwords.accepts(user, password):
-        # A name that nobody has may be a password in the wrong field: it is not kept.
-        known = user if user in desk().settings.dqm_cr_usernames else None
-        _note(SIGN_IN, known, Outcome.REFUSED, _WRONG)
+        control_refusals.turn_away(_WRONG, known)
         return _form(_WRONG, Unauthorized.code)
     desk().tries.forgive(attempt)
     return admitted(user, by_password=True)
@@ -61,14 +63,14 @@ def sign_out() -> BaseResponse:
     csrf.require_token(request, expert)
     is_everywhere = "everywhere" in request.form
     desk().sessions.end(response, expert, everywhere=is_everywhere)
-    _note(SIGN_OUT_EVERYWHERE if is_everywhere else SIGN_OUT, expert.person, Outcome.OK)
+    _note(SIGN_OUT_EVERYWHERE if is_everywhere else SIGN_OUT, expert.person)
     return response
 
 
 def admitted(person: str, *, by_password: bool) -> BaseResponse:
     """The way in to the Control Room, with a new session; the audit knows of it first."""
     response = redirect(url_for("control_room.page"))
-    _note(SIGN_IN, person, Outcome.OK)
+    _note(SIGN_IN, person)
     desk().sessions.begin(response, person, control_desk.login(), by_password=by_password)
     return response
 
@@ -83,7 +85,7 @@ def _try(user: str) -> Try:
 
 def _slowed_down(wait: timedelta) -> Response:
     seconds = math.ceil(wait.total_seconds())
-    response = _form(f"Too many tries failed. Try again in {seconds} s.", _TOO_EARLY)
+    response = _form(f"{_TOO_EARLY_WORDS} Try again in {seconds} s.", _TOO_EARLY)
     response.headers["Retry-After"] = str(seconds)
     return response
 
@@ -99,6 +101,5 @@ def _form(refusal: str | None, status: int) -> Response:
     return Response(page, status)
 
 
-def _note(command: str, person: str | None, outcome: Outcome, sentence: str | None = None) -> None:
-    deed = Deed(command, person=person, login=control_desk.login())
-    desk().audit.note(deed, outcome, sentence)
+def _note(command: str, person: str) -> None:
+    desk().audit.note(Deed(command, person=person, login=control_desk.login()), Outcome.OK)

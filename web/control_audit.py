@@ -7,28 +7,28 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, redirect, render_template, url_for
-from werkzeug.exceptions import BadRequest, Unauthorized
+from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
 from mirror.control_audit import Entry, Outcome, Wanted
-from web import control_desk, queries
-from web.auth import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
+from web import control_desk, control_door, control_refusals, queries
 from web.control_desk import desk
-from web.mutes import MUTE, UNMUTE
+from web.control_refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
 
 room = Blueprint("control_audit", __name__)
-room.before_request(control_desk.refuse_forged)
+control_refusals.guard(room)
 
 _LAST_HOUR = timedelta(hours=1)
-_MOST_OF_LAST_HOUR = 20
+_MOST_OF_LAST_HOUR = 100
 _MOST_ON_PAGE = 100
 _MOST_IN_CSV = 100_000
-_SIGN_INS = (SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE)
+_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, control_door.UNKNOWN)
 _COLUMNS = (
     "received_at", "person", "login", "command", "cluster", "machine", "parameters", "sent_at", "ended_at",
-    "seconds", "outcome", "sentence",
+    "seconds", "outcome", "sentence", "times", "address",
 )  # fmt: skip
+_MARK_BYTES = 4
 # What a spreadsheet takes for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -50,7 +50,7 @@ def page() -> BaseResponse:
             entries=entries[:_MOST_ON_PAGE],
             has_more=len(entries) > _MOST_ON_PAGE,
             persons=desk().audit.persons(),
-            commands=[*COMMANDS, MUTE, UNMUTE, *_SIGN_INS],
+            commands=[*COMMANDS, *_NO_COMMANDS],
             outcomes=list(Outcome),
         )
     )
@@ -59,8 +59,7 @@ def page() -> BaseResponse:
 @room.get("/audit.csv")
 def table() -> BaseResponse:
     """The same as CSV, without pages."""
-    if control_desk.expert() is None:
-        raise Unauthorized("Sign in first.")
+    control_desk.signed_in()
     entries = desk().audit.entries(_wanted(), _MOST_IN_CSV)
     response = Response("".join(_lines(entries)), mimetype="text/csv")
     response.headers["Content-Disposition"] = 'attachment; filename="control-room-audit.csv"'
@@ -71,8 +70,14 @@ def of_last_hour() -> dict[str, Any]:
     """What is under way and what was done in the last hour, for the page's part."""
     return {
         "under_way": desk().audit.under_way(),
-        "entries": desk().audit.entries(Wanted(), _MOST_OF_LAST_HOUR, since=_LAST_HOUR),
+        "entries": desk().audit.done_within(_LAST_HOUR, _MOST_OF_LAST_HOUR),
+        "strangers_refused": desk().audit.strangers_refused_within(_LAST_HOUR),
     }
+
+
+def address_mark(address: bytes) -> str:
+    """What tells one address from another, and not which it is."""
+    return address[:_MARK_BYTES].hex()
 
 
 def _wanted() -> Wanted:
@@ -107,6 +112,8 @@ def _lines(entries: list[Entry]) -> Iterator[str]:
                 "" if lasted is None else f"{lasted.total_seconds():.1f}",
                 entry.outcome,
                 entry.sentence,
+                str(entry.times),
+                None if entry.address is None else address_mark(entry.address),
             )
         )
 

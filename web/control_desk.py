@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Flask, current_app, g, request
+from werkzeug.exceptions import Unauthorized
 
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings
@@ -13,6 +14,7 @@ from mirror.control_sessions import SessionList
 from mirror.mutes import Mutes
 from mirror.records import Cluster
 from mirror.sign_in_tries import SignInTries
+from mirror.strangers import Strangers
 from web import cmsweb_identity, control_database
 from web.control_relay import Relay
 from web.machine_labels import MachineLabels
@@ -31,6 +33,7 @@ class Desk:
     sessions: Sessions
     tries: SignInTries
     audit: Audit
+    strangers: Strangers
     relay: Relay
     mutes: Mapping[Cluster, Mutes]
     redact: Redactor
@@ -43,15 +46,17 @@ def init_app(app: Flask, settings: Settings) -> None:
         Cluster.PLAYBACK: Mutes(database),
         Cluster.PRODUCTION: Mutes(control_database.for_records(settings, Cluster.PRODUCTION)),
     }
-    audit = Audit(database)
+    audit = Audit(database, settings.audit_retention)
+    sessions = Sessions(settings, SessionList(database))
     line = CommandLine(control_database.for_line(settings))
     app.extensions[_EXTENSION] = Desk(
         settings,
         Passwords(settings.dqm_cr_usernames),
-        Sessions(settings, SessionList(database)),
+        sessions,
         SignInTries(database),
         audit,
-        Relay(settings, audit, line, MachineLabels(settings)),
+        Strangers(database),
+        Relay(settings, audit, line, MachineLabels(settings), sessions),
         mutes,
         Redactor(settings.known_hosts, settings.public_sites),
     )
@@ -80,5 +85,24 @@ def expert() -> Expert | None:
     """Who is signed in with the request, if anybody is."""
     if "expert" not in g:
         g.expert = desk().sessions.find(request, login())
-    found: Expert | None = g.expert
+    return known_expert()
+
+
+def known_expert() -> Expert | None:
+    """The same, as far as the request was looked at."""
+    found: Expert | None = g.get("expert")
+    return found
+
+
+def known_login() -> str | None:
+    """Who the front end says the request is from, as far as that was found to be true."""
+    found: str | None = g.get("cmsweb_login")
+    return found
+
+
+def signed_in() -> Expert:
+    """Who is signed in. Raises Unauthorized."""
+    found = expert()
+    if found is None:
+        raise Unauthorized("Sign in first.")
     return found

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 
 from flask import Request
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from dqm2.commands import COMMANDS, SHAPES, Command, Parameter
 from dqm2.identity import short_name
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
+
+UNKNOWN = "unknown"
 
 _WHAT = "what"
 _BAD_REQUEST, _FORBIDDEN, _NOT_ALLOWED, _UNSUPPORTED = 400, 403, 405, 415
@@ -74,6 +77,15 @@ def order_of(request: Request, settings: Settings) -> Order:
             "Changes of the production cluster are switched off here (CR_PRODUCTION).", _FORBIDDEN, command
         )
     return order
+
+
+def named(request: Request) -> str:
+    """The command that a request names, whatever else is wrong with it; UNKNOWN if it names none."""
+    try:
+        whats = request.values.getlist(_WHAT)
+    except RequestEntityTooLarge:
+        return UNKNOWN
+    return whats[0] if len(whats) == 1 and whats[0] in COMMANDS else UNKNOWN
 
 
 def simulator_host(settings: Settings) -> str:

@@ -26,9 +26,9 @@ from dqmsquare_cfg import Settings
 from mirror.control_audit import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
 from mirror.control_queue import CommandLine, LineLost, Place, WaitedTooLong
 from web.away import DatabaseAway
-from web.control_door import Order, Refusal
+from web.control_door import Order
 from web.machine_labels import MachineLabels
-from web.sessions import Expert
+from web.sessions import Expert, Sessions
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,10 @@ _STATUS_EVERY_S = 30
 
 _LOOK_FIRST = "Look before you try again."
 _NO_LINE = "The database that commands wait in line in can't be reached"
+_SESSION_OVER = "Your session ended before it was this command's turn: nothing was sent."
+_NO_AUDIT = "The audit can't be written"
+# The database of the records is away, or all connections to it are in use.
+_AWAY = (DatabaseAway, sa.exc.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +69,33 @@ class Report:
 class Relay:
     """Carries out orders. May be used by several threads at once."""
 
-    def __init__(self, settings: Settings, audit: Audit, line: CommandLine, labels: MachineLabels) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        audit: Audit,
+        line: CommandLine,
+        labels: MachineLabels,
+        sessions: Sessions,
+    ) -> None:
         self._settings = settings
         self._audit = audit
         self._line = line
         self._labels = labels
+        self._sessions = sessions
         self._relay = CommandRelay(settings)
         self._places = threading.BoundedSemaphore(MOST_PLACES)
 
     def carry_out(self, order: Order, expert: Expert, once: UUID | None) -> Report:
         """Carries out an order once it is its turn; what `once` marks is carried out once.
 
-        Raises Refusal, and DatabaseAway if it can't be recorded; nothing is sent then.
+        Raises DatabaseAway if it can't be recorded; nothing is sent then.
         """
         if order.command.is_own:
             self._audit.note(self._deed(order, expert), Outcome.OK)
             return self._own(order)
         deed = self._deed(order, expert, once)
-        if not self._places.acquire(blocking=False):
-            raise Refusal("So many commands wait that this one can't.", HTTPStatus.SERVICE_UNAVAILABLE)
         began_at = time.monotonic()
-        try:
-            report = self._in_line(order, deed)
-        finally:
-            self._places.release()
+        report = self._if_there_is_room(order, deed, expert)
         self._tell(report, deed, time.monotonic() - began_at)
         return report
 
@@ -106,28 +113,55 @@ class Relay:
             once=once,
         )
 
-    def _in_line(self, order: Order, deed: Deed) -> Report:
+    def _if_there_is_room(self, order: Order, deed: Deed, expert: Expert) -> Report:
+        if not self._places.acquire(blocking=False):
+            sentence = "So many commands wait that this one can't."
+            return self._noted(deed, _refused(order, sentence, HTTPStatus.SERVICE_UNAVAILABLE))
+        try:
+            return self._in_line(order, deed, expert)
+        finally:
+            self._places.release()
+
+    def _in_line(self, order: Order, deed: Deed, expert: Expert) -> Report:
         try:
             with self._line.place() as place:
                 entry = self._audit.begin(deed, place.desk)
-                return self._recorded(entry, self._in_turn(order, place, entry))
+                return self._recorded(entry, self._in_turn(order, place, entry, expert))
         except LineLost:
-            return _not_sent(order, _NO_LINE)
+            return self._noted(deed, _not_sent(order, _NO_LINE))
         except AlreadyReceived:
-            raise Refusal("This press of the button was received already.", HTTPStatus.CONFLICT) from None
+            sentence = "This press of the button was received already."
+            return self._noted(deed, _refused(order, sentence, HTTPStatus.CONFLICT))
         except AlreadyUnderWay as other:
-            raise Refusal(_under_way(other), HTTPStatus.CONFLICT) from None
+            return self._noted(deed, _refused(order, _under_way(other), HTTPStatus.CONFLICT))
 
-    def _in_turn(self, order: Order, place: Place, entry: int) -> Report:
+    def _noted(self, deed: Deed, report: Report) -> Report:
+        """Records what got no place in the line; its press may come again."""
+        self._audit.note(replace(deed, once=None), report.outcome, report.sentence)
+        return report
+
+    def _in_turn(self, order: Order, place: Place, entry: int, expert: Expert) -> Report:
         try:
             with place.turn(_MOST_WAIT_S):
-                return self._prepared(order) or self._sent(order, entry)
+                return self._prepared(order, entry, expert) or self._sent(order)
         except WaitedTooLong:
             return _not_sent(order, f"Its turn did not come within {_MOST_WAIT_S:.0f} s")
         except LineLost:
             return _not_sent(order, _NO_LINE)
 
-    def _prepared(self, order: Order) -> Report | None:
+    def _prepared(self, order: Order, entry: int, expert: Expert) -> Report | None:
+        """Does what comes before it is sent; a report if it can't be."""
+        try:
+            if not self._sessions.goes_on(expert):
+                return _refused(order, _SESSION_OVER, HTTPStatus.UNAUTHORIZED)
+            if report := self._unfit(order):
+                return report
+            self._audit.mark_sent(entry)
+        except _AWAY:
+            return _not_sent(order, _NO_AUDIT)
+        return None
+
+    def _unfit(self, order: Order) -> Report | None:
         """Looks whether what is named exists, as DQM²'s own lists have it; a report if it can't be sent."""
         match order.command.what:
             case "get_cluster_status":
@@ -147,13 +181,11 @@ class Relay:
         if since is None or since.total_seconds() >= _STATUS_EVERY_S:
             return None
         left_s = _STATUS_EVERY_S - int(since.total_seconds())
-        return Report(
-            order,
-            Outcome.REFUSED,
+        sentence = (
             f"This was asked less than {_STATUS_EVERY_S} s ago, and it costs every machine much. "
-            f"Ask again in {left_s} s.",
-            HTTPStatus.TOO_MANY_REQUESTS,
+            f"Ask again in {left_s} s."
         )
+        return _refused(order, sentence, HTTPStatus.TOO_MANY_REQUESTS)
 
     def _listed(self, what: str, order: Order, parameters: Sequence[Parameter]) -> Sequence[str] | None:
         """What DQM² lists; `None` where it doesn't. An error's text in the list's place is no list."""
@@ -171,9 +203,8 @@ class Relay:
                 return runs
         return None
 
-    def _sent(self, order: Order, entry: int) -> Report:
+    def _sent(self, order: Order) -> Report:
         command = order.command
-        self._audit.mark_sent(entry)
         try:
             raw = self._relay.send(order.query, command.bounds)
         except NotSent as error:
@@ -191,7 +222,7 @@ class Relay:
     def _recorded(self, entry: int, report: Report) -> Report:
         try:
             self._audit.complete(entry, report.outcome, report.sentence)
-        except (DatabaseAway, sa.exc.TimeoutError):
+        except _AWAY:
             log.exception("outcome not recorded entry=%d outcome=%s", entry, logs.fact(report.outcome))
             return replace(report, is_recorded=False)
         return report
@@ -232,11 +263,15 @@ def _not_sent(order: Order, reason: str) -> Report:
     return _report(order, Outcome.NOT_SENT, f"{reason}: nothing was sent.")
 
 
+def _refused(order: Order, sentence: str, status: int) -> Report:
+    return Report(order, Outcome.REFUSED, sentence, status)
+
+
 def _member(order: Order, parameter: Parameter, listed: Sequence[str] | None, refusal: str) -> Report | None:
     if listed is None:
         return _not_sent(order, f"DQM² does not tell its own list, by which {parameter} is checked")
     if order.values[parameter] not in listed:
-        return Report(order, Outcome.REFUSED, refusal, HTTPStatus.BAD_REQUEST)
+        return _refused(order, refusal, HTTPStatus.BAD_REQUEST)
     return None
 
 

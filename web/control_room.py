@@ -8,14 +8,22 @@ from http import HTTPStatus
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
-from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
-from web import auth, control_answers, control_audit, control_desk, control_door, csrf, mutes
+from web import (
+    auth,
+    control_answers,
+    control_audit,
+    control_desk,
+    control_door,
+    control_refusals,
+    csrf,
+    mutes,
+)
 from web.answers import conditional
 from web.control_desk import desk
 from web.control_door import Refusal
@@ -23,11 +31,10 @@ from web.control_relay import Report, commands_by_outcome
 from web.sessions import Expert
 
 room = Blueprint("control_room", __name__)
-room.before_request(control_desk.refuse_forged)
+control_refusals.guard(room)
 
 # In the order in which the page has them: what is done most, and harms least, first.
 _CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
-_UNKNOWN_COMMAND = "unknown"
 # By this header the page's own script asks for an answer as a part of the page.
 _FOR_PAGE = "HX-Request"
 _ONCE = "Idempotency-Key"
@@ -40,6 +47,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         return
     control_desk.init_app(app, settings)
     app.jinja_env.globals["commands"] = COMMANDS
+    app.jinja_env.filters["address_mark"] = control_audit.address_mark
     app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
     app.jinja_env.globals["may_change_production"] = settings.cr_production
     prefix = f"{settings.server_url_prefix}/cr"
@@ -84,26 +92,19 @@ def page() -> BaseResponse:
 @room.route("/exe", methods=["GET", "POST"])
 def execute() -> BaseResponse:
     """Carries out one command: for the page as a part of it, for a script as DQM² answered."""
-    expert = control_desk.expert()
-    if expert is None:
-        raise Unauthorized("Sign in first.")
+    expert = control_desk.signed_in()
     try:
         report = _carried_out(expert)
     except Refusal as refusal:
-        command = refusal.command.what if refusal.command else _UNKNOWN_COMMAND
-        _note_refusal(expert, command, refusal.sentence)
+        _note_refusal(expert, refusal)
         return _refused(refusal)
-    except Forbidden as refusal:
-        _note_refusal(expert, _UNKNOWN_COMMAND, refusal.description or "")
-        raise
     return control_answers.for_page(report) if _is_for_page() else control_answers.for_script(report)
 
 
 @room.get("/line")
 def line() -> BaseResponse:
     """Who waits for what, and what was done of late: a part of the page, asked for again and again."""
-    if control_desk.expert() is None:
-        raise Unauthorized("Sign in first.")
+    control_desk.signed_in()
     return conditional(render_template("control_room/_line.html", **control_audit.of_last_hour()))
 
 
@@ -126,11 +127,12 @@ def _once() -> UUID | None:
         raise Refusal(f"{_ONCE} must be a UUID.") from None
 
 
-def _note_refusal(expert: Expert, command: str, sentence: str) -> None:
-    is_change = command in COMMANDS and COMMANDS[command].is_change
-    deed = Deed(command, person=expert.person, login=expert.login, is_change=is_change)
-    desk().audit.note(deed, Outcome.REFUSED, sentence)
-    commands_by_outcome.labels(command, Outcome.REFUSED).inc()
+def _note_refusal(expert: Expert, refusal: Refusal) -> None:
+    name = refusal.command.what if refusal.command else control_door.UNKNOWN
+    is_change = refusal.command is not None and refusal.command.is_change
+    deed = Deed(name, person=expert.person, login=expert.login, is_change=is_change)
+    desk().audit.note(deed, Outcome.REFUSED, refusal.sentence)
+    commands_by_outcome.labels(name, Outcome.REFUSED).inc()
 
 
 def _refused(refusal: Refusal) -> Response:

@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
-from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
+from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
-from web import clusters, control_desk, csrf, live_run, queries
+from web import clusters, control_desk, control_refusals, csrf, live_run, queries
 from web.control_desk import desk
+from web.control_refusals import MUTE, UNMUTE
 from web.sessions import Expert
 from web.view import View
 
 room = Blueprint("mutes", __name__)
-room.before_request(control_desk.refuse_forged)
+control_refusals.guard(room)
 
-MUTE, UNMUTE = "mute", "unmute"
 LONGEST_REASON = 200
 # For how long, by the number of hours that the form sends.
 LASTS: Mapping[str, str] = {
@@ -74,9 +74,9 @@ def page() -> BaseResponse:
 @room.post("/mutes/")
 def mute() -> BaseResponse:
     """Mutes a client of the form's run, or of the newest, by its `db`, `client`, `reason` and `hours`."""
-    expert = _signed_in()
+    expert = control_desk.signed_in()
+    csrf.require_token(request, expert)
     with _refusal_recorded(expert, MUTE):
-        csrf.require_token(request, expert)
         asked = _asked()
     told = {"client": asked.client, "hours": asked.hours, "reason": asked.reason}
     with _recorded(expert, MUTE, asked.cluster, told):
@@ -88,22 +88,15 @@ def mute() -> BaseResponse:
 @room.post("/mutes/end")
 def end() -> BaseResponse:
     """Ends a mute early, by the form's `db` and `client`."""
-    expert = _signed_in()
+    expert = control_desk.signed_in()
+    csrf.require_token(request, expert)
     with _refusal_recorded(expert, UNMUTE):
-        csrf.require_token(request, expert)
         cluster, client = _cluster(), _once("client")
         if client not in {mute.client for mute in clusters.database_reader(cluster).mutes()}:
             raise NotFound("This client is not muted, or no longer.")
     with _recorded(expert, UNMUTE, cluster, {"client": client}):
         desk().mutes[cluster].end(client)
     return redirect(url_for("mutes.page", db=cluster), 303)
-
-
-def _signed_in() -> Expert:
-    expert = control_desk.expert()
-    if expert is None:
-        raise Unauthorized("Sign in first.")
-    return expert
 
 
 def _asked() -> Asked:
@@ -153,10 +146,10 @@ def _clients(cluster: Cluster, run: int | None) -> Mapping[str, str]:
 
 @contextmanager
 def _refusal_recorded(expert: Expert, command: str) -> Iterator[None]:
-    """Whatever is refused within stands in the audit."""
+    """What is refused within for its content stands in the audit, as other refusals do."""
     try:
         yield
-    except (BadRequest, Forbidden, NotFound) as refusal:
+    except (BadRequest, NotFound) as refusal:
         deed = Deed(command, person=expert.person, login=expert.login, is_change=True)
         desk().audit.note(deed, Outcome.REFUSED, refusal.description)
         raise

@@ -74,10 +74,12 @@ class Sessions:
             word = self._cookies.loads(request.cookies.get(COOKIE, ""), max_age=int(LONGEST.total_seconds()))
         except BadSignature:
             return None
-        session = self._list.find(_key(word))
-        if session is None or session.login != login or not self._is_still_known(session):
-            return None
-        return self._expert(session.person, session.login, word)
+        session = self._find(_key(word), login)
+        return None if session is None else self._expert(session.person, session.login, word)
+
+    def goes_on(self, expert: Expert) -> bool:
+        """Whether a session that was found before goes on now."""
+        return self._find(expert.key, expert.login) is not None
 
     def end(self, response: Response, expert: Expert, *, everywhere: bool) -> None:
         """Ends a session, or all that its person has, and takes the cookie back."""
@@ -95,6 +97,12 @@ class Sessions:
 
     def _expert(self, person: str, login: str | None, word: str) -> Expert:
         return Expert(person, login, _key(word), self.keyed("csrf", word).hex())
+
+    def _find(self, key: bytes, login: str | None) -> Session | None:
+        session = self._list.find(key)
+        if session is None or session.login != login or not self._is_still_known(session):
+            return None
+        return session
 
     def _is_still_known(self, session: Session) -> bool:
         credentials = (self._password_credential(session.person), self._login_credential(session.person))

@@ -1,0 +1,66 @@
+"""What the Control Room refuses: its audit is told first, and then whoever asked.
+
+Who is signed in is named there. Of anybody else it says where from, and how often (`mirror/strangers.py`).
+"""
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, Unauthorized
+
+from dqm2.commands import COMMANDS
+from mirror.control_audit import Deed, Outcome
+from web import control_desk, control_door, errors
+from web.away import DatabaseAway
+from web.client_address import client_address
+from web.control_desk import desk
+
+# What the audit calls what is asked of the Control Room besides commands.
+SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"
+MUTE, UNMUTE = "mute", "unmute"
+_BY_ENDPOINT = {
+    "auth.sign_in": SIGN_IN,
+    "auth.sign_out": SIGN_OUT,
+    "mutes.mute": MUTE,
+    "mutes.end": UNMUTE,
+}
+_CHANGES = {MUTE, UNMUTE, *(what for what, command in COMMANDS.items() if command.is_change)}
+
+
+def guard(room: Blueprint) -> None:
+    """Refuses what is forged before any of a room's routes; no refusal of theirs is left out of the audit."""
+    room.before_request(control_desk.refuse_forged)
+    for refusal in (Forbidden, RequestEntityTooLarge, Unauthorized):
+        room.register_error_handler(refusal, _refused)
+
+
+def turn_away(sentence: str, person: str | None = None) -> None:
+    """Tells the audit that somebody without a session, who claims to be `person`, was refused something."""
+    deed = _deed(person, control_desk.known_login())
+    address = client_address(request, desk().settings.trusted_proxies)
+    desk().strangers.note(deed, desk().sessions.keyed("address", address), sentence)
+
+
+def _refused(error: HTTPException) -> Response:
+    expert = control_desk.known_expert()
+    sentence = error.description or error.name
+    try:
+        if expert is None:
+            turn_away(sentence)
+        else:
+            desk().audit.note(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
+    except DatabaseAway as away:
+        return errors.away(away)
+    except sa.exc.TimeoutError as busy:
+        return errors.busy(busy)
+    return errors.refused(error)
+
+
+def _deed(person: str | None, login: str | None) -> Deed:
+    name = _asked_for()
+    return Deed(name, person=person, login=login, is_change=name in _CHANGES)
+
+
+def _asked_for() -> str:
+    if request.endpoint == "control_room.execute":
+        return control_door.named(request)
+    return _BY_ENDPOINT.get(request.endpoint or "", PAGE)
