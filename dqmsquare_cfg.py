@@ -77,6 +77,7 @@ class Settings:
     grabber_production_metrics_port: int
     grabber_playback_metrics_port: int
     server_simulator_run_keys: tuple[str, ...]
+    dqm_fff_release: str
     frontend_api_query_interval: int
     logger_rotation_time: int
     logger_max_n_log_files: int
@@ -209,6 +210,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("GRABBER_PRODUCTION_METRICS_PORT", "port of the production grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18085")),
     Setting("GRABBER_PLAYBACK_METRICS_PORT", "port of the playback grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18086")),
     Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys that a playback run may be started with, by commas", read.run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
+    Setting("DQM_FFF_RELEASE", "release of DQM² (`fff_dqmtools`) that this mirror was checked against, shown beside those of the machines; empty: not told", read.anything, _everywhere("")),
     Setting("FRONTEND_API_QUERY_INTERVAL", "how often a page asks for what is new (ms)", partial(read.whole, least=500, most=3_600_000), _everywhere("3000")),
     Setting("LOGGER_ROTATION_TIME", "a log file is closed after so long (h)", partial(read.whole, least=1, most=8760), _everywhere("24")),
     Setting("LOGGER_MAX_N_LOG_FILES", "closed log files that are kept", partial(read.whole, least=1, most=1000), _everywhere("10")),

@@ -8,6 +8,7 @@ from demo import private_folder
 from demo.options import HOST, METRICS_PORTS, SERVER_PORT, SIMULATOR_PORT, Options
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator.certificates import Authority
+from dqm2.simulator.control import RELEASE
 from dqm2.simulator.gateway import BASE_PATH
 from mirror.records import Cluster
 from processes.supervision import Program
@@ -111,6 +112,7 @@ class Programs:
             "SERVER_GRID_KEY_PATH": str(self._authority.client.key),
             "DQM_FFF_SECRET": private_folder.kept_secret(self._dqm2_secret),
             "DQM_CR_USERNAMES": f"{CONTROL_ROOM_USER}:{self.control_room_password}",
+            "DQM_FFF_RELEASE": RELEASE,
             "SERVER_HOST": HOST,
             **ports,
             "GRABBER_SLEEP_TIME_STATUS": str(_STATUS_EVERY_S),

@@ -12,9 +12,6 @@ from enum import StrEnum
 
 from dqm2.relay import Bounds
 
-# The release of DQM² (the package `fff_dqmtools`) whose commands and answers these are.
-DQM2_RELEASE = "2.3.1"
-
 
 class Parameter(StrEnum):
     """The parameters of control commands, by their names in the query."""

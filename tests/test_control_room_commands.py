@@ -237,6 +237,11 @@ def test_it_asks_for_the_status_no_more_than_every_half_minute(
     assert len(commands_sent(simulator)) == 3
 
 
+def test_it_does_not_make_up_which_dqm2_it_was_made_for(visitor: Visitor) -> None:
+    page = visitor.tell_with({"HX-Request": "true"}, "get_fff_versions").text
+    assert "Which DQM² the mirror was made for is not told here" in page
+
+
 def test_it_counts_commands_by_their_outcome(visitor: Visitor) -> None:
     from prometheus_client import REGISTRY
 

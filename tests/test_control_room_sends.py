@@ -122,8 +122,8 @@ def test_it_tells_a_failure_of_dqm2(relay: CommandRelay, simulator: Simulator) -
 def test_it_sends_once_whatever_becomes_of_it(
     relay: CommandRelay, simulator: Simulator, kind: FaultKind
 ) -> None:
-    simulator.faults.add(kind, 0.5 if kind is FaultKind.SILENCE else 0, ask=AskKind.CONTROL)
-    bounds = replace(PATIENT, timeout_s=0.2) if kind is FaultKind.SILENCE else PATIENT
+    simulator.faults.add(kind, 3 if kind is FaultKind.SILENCE else 0, ask=AskKind.CONTROL)
+    bounds = replace(PATIENT, timeout_s=2) if kind is FaultKind.SILENCE else PATIENT
     if kind is FaultKind.TRUNCATED:
         assert relay.send(RESTART, bounds).body != b"Ok"
     else:

@@ -19,7 +19,7 @@ from dqm2.command_answers import (
     SimulatorRuns,
     Versions,
 )
-from dqm2.commands import DQM2_RELEASE
+from web.control_desk import desk
 from web.control_relay import Report
 
 # Which template shows which answer; an Ok needs none.
@@ -65,7 +65,7 @@ def for_page(report: Report) -> Response:
             text=report.text[:_MOST_CHARACTERS],
             is_text_cut=len(report.text) > _MOST_CHARACTERS,
             table=version_table(answer) if isinstance(answer, Versions) else None,
-            release=DQM2_RELEASE,
+            release=desk().settings.dqm_fff_release,
         )
     )
 

@@ -23,9 +23,11 @@ from mirror.records import Cluster
 _RACK = "c2a06"
 # The third cluster's machines: they are listed, and can't be reached.
 _LOOKAREA = ("dqmrubu-c2a06-05-01", "dqmfu-c2b05-45-01")
+# The release that the simulated machines have, and is none of the real DQM²'s.
+RELEASE = "2.3.1"
 _VERSIONS: Mapping[Service, tuple[str, str]] = {
     Service.HLTD: ("hltd-2.12.0-1.x86_64", "hltd-2.11.3-0.x86_64"),
-    Service.FFF: ("fff_dqmtools-2.3.1-1.noarch", "fff_dqmtools-2.2.0-1.noarch"),
+    Service.FFF: (f"fff_dqmtools-{RELEASE}-1.noarch", "fff_dqmtools-2.2.0-1.noarch"),
 }
 # The runs that lie ready to be played back, and what the listing's last line break leaves behind them.
 _PLAYBACK_RUNS = ("run256936", "run300576", "run355443", "run358788", "")

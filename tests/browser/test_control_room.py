@@ -1,12 +1,14 @@
 """Every command by the Control Room's page: its effect on the simulated clusters, and the words it finds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Request, expect
 
 from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
+from dqm2.simulator.control import RELEASE
 from dqm2.simulator.services import Service
 from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
@@ -30,7 +32,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulated_settings: Settings) -> Settings:
-    return quick(simulated_settings)
+    return replace(quick(simulated_settings), dqm_fff_release=RELEASE)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
     expect(versions.locator("pre strong").first).to_have_text("Playback:")
     for button, package in (
         ("HLTD versions", "hltd-2.12.0-1.x86_64"),
-        ("DQM² versions", "fff_dqmtools-2.3.1-1.noarch"),
+        ("DQM² versions", f"fff_dqmtools-{RELEASE}-1.noarch"),
     ):
         answer = press(versions, button)
         expect(answer.get_by_role("columnheader", name=package)).to_be_visible()
@@ -59,7 +61,7 @@ def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
         expect(answer.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
         expect(answer.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
         expect(answer.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
-    expect(versions).to_contain_text("The mirror was made for DQM² 2.3.1.")
+    expect(versions).to_contain_text(f"The mirror was made for DQM² {RELEASE}.")
 
 
 def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
