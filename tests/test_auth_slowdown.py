@@ -8,12 +8,14 @@ from ipaddress import ip_network
 
 import pytest
 import sqlalchemy as sa
+from itsdangerous import URLSafeTimedSerializer
 
 import db
 from dqmsquare_cfg import Settings
 from tests.control_room import PASSWORD, USER, Visitor, change, playback_database, served
 
 OTHER_USER = "expert"
+KNOWN = "control_room_browser"
 HELD_S = 1000
 SLOWED = 429
 
@@ -139,6 +141,41 @@ def test_it_keeps_nobody_out_who_comes_from_somewhere_else(url: str, behind_prox
     assert is_slowed(behind_proxy, at(url, "198.51.100.0"))
     with held(behind_proxy):
         assert at(url, "192.0.2.7").try_password().status_code == 302
+
+
+def test_it_keeps_nobody_out_who_signed_in_by_that_browser_before(url: str, behind_proxy: Settings) -> None:
+    known, guesser = at(url).sign_in(), at(url)
+    for number in range(12):
+        guess(guesser, 1, f"name{number}")
+        guess(guesser, 1)
+    with held(behind_proxy):
+        assert at(url).try_password().status_code == SLOWED
+        assert known.try_password(password="mistyped").status_code == 401
+        assert known.try_password().status_code == 302
+
+
+def test_it_slows_down_a_known_browser_too_and_for_other_names_like_any(
+    url: str, behind_proxy: Settings
+) -> None:
+    known = at(url).sign_in()
+    assert guess(known, 3) == [401, 401, 401]
+    assert is_slowed(behind_proxy, known)
+    assert guess(at(url), 3, OTHER_USER) == [401, 401, 401]
+    assert is_slowed(behind_proxy, known, OTHER_USER)
+
+
+@pytest.mark.parametrize("value", ["", "x", "....", '["shifter","a"]'])
+def test_it_knows_no_browser_by_a_mark_that_it_did_not_give(
+    url: str, behind_proxy: Settings, value: str
+) -> None:
+    guess(at(url), 3)
+    forged = at(url)
+    forged.http.cookies.set(KNOWN, value)
+    another_s = URLSafeTimedSerializer("a-guessed-secret", salt="control room browser")
+    signed = at(url)
+    signed.http.cookies.set(KNOWN, str(another_s.dumps([USER, value])))
+    assert is_slowed(behind_proxy, forged)
+    assert is_slowed(behind_proxy, signed)
 
 
 def test_it_makes_a_new_guesser_wait_longer_where_many_guess(url: str, behind_proxy: Settings) -> None:

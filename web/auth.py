@@ -50,7 +50,9 @@ def sign_in() -> BaseResponse:
         control_refusals.turn_away(_WRONG, known)
         return _form(_WRONG, Unauthorized.code)
     desk().tries.forgive(attempt)
-    return admitted(user, by_password=True)
+    response = admitted(user, by_password=True)
+    desk().browsers.remember(response, user)
+    return response
 
 
 @room.post("/logout/")
@@ -77,9 +79,10 @@ def admitted(person: str, *, by_password: bool) -> BaseResponse:
 
 def _try(user: str) -> Try:
     keyed = desk().sessions.keyed
-    address = client_address(request, desk().settings.trusted_proxies)
+    # A browser that the user is known by counts as an address of its own.
+    origin = desk().browsers.mark(request, user) or client_address(request, desk().settings.trusted_proxies)
     return Try(
-        user=keyed("user", user), address=keyed("address", address), together=keyed("together", user, address)
+        user=keyed("user", user), address=keyed("address", origin), together=keyed("together", user, origin)
     )
 
 

@@ -17,6 +17,7 @@ from mirror.sign_in_tries import SignInTries
 from mirror.strangers import Strangers
 from web import cmsweb_identity, control_database
 from web.control_relay import Relay
+from web.known_browsers import KnownBrowsers
 from web.machine_labels import MachineLabels
 from web.passwords import Passwords
 from web.sessions import Expert, Sessions
@@ -32,6 +33,7 @@ class Desk:
     passwords: Passwords
     sessions: Sessions
     tries: SignInTries
+    browsers: KnownBrowsers
     audit: Audit
     strangers: Strangers
     relay: Relay
@@ -54,6 +56,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         Passwords(settings.dqm_cr_usernames),
         sessions,
         SignInTries(database),
+        KnownBrowsers(settings),
         audit,
         Strangers(database),
         Relay(settings, audit, line, MachineLabels(settings), sessions),
