@@ -112,6 +112,16 @@ def test_it_writes_refusals_down(shifter: Visitor) -> None:
     ]
 
 
+def test_it_tells_what_was_good_of_a_command_that_is_refused(shifter: Visitor) -> None:
+    shifter.tell("change_dqm_client", host=UNIT, playback=0, client="x;reboot", state="1;reboot")
+    [entry] = shifter.audit(outcome="refused")
+    assert (entry["command"], entry["machine"], entry["parameters"]) == (
+        "change_dqm_client",
+        "dqmfu-c2b01-..",
+        "playback=0",
+    )
+
+
 def test_it_tells_who_was_refused_what_though_it_was_too_long_to_read(shifter: Visitor) -> None:
     assert shifter.tell("restart_hltd", host="a" * 70_000).status_code == 413
     [entry] = shifter.audit(outcome="refused")

@@ -6,7 +6,7 @@ be anything.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flask import Request
@@ -56,13 +56,16 @@ class Order:
 
 
 class Refusal(Exception):
-    """A request that is not let through, with a sentence that says why and repeats nothing of it."""
+    """A request that is not let through, with a sentence that says why and repeats nothing of it.
 
-    def __init__(self, sentence: str, status: int = _BAD_REQUEST, command: Command | None = None) -> None:
+    `order` is what of it was found to be good before, if it got as far as naming a command.
+    """
+
+    def __init__(self, sentence: str, status: int = _BAD_REQUEST, order: Order | None = None) -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.status = status
-        self.command = command
+        self.order = order
 
 
 def order_of(request: Request, settings: Settings) -> Order:
@@ -70,11 +73,11 @@ def order_of(request: Request, settings: Settings) -> Order:
     given = _given(request)
     command = _command(given)
     if command.is_change and request.method != "POST":
-        raise Refusal("This command changes something: it must be a POST.", _NOT_ALLOWED, command)
+        raise Refusal("This command changes something: it must be a POST.", _NOT_ALLOWED, Order(command, {}))
     order = _checked(command, given, settings)
     if order.changes_production and not settings.cr_production:
         raise Refusal(
-            "Changes of the production cluster are switched off here (CR_PRODUCTION).", _FORBIDDEN, command
+            "Changes of the production cluster are switched off here (CR_PRODUCTION).", _FORBIDDEN, order
         )
     return order
 
@@ -116,41 +119,64 @@ def _command(given: "MultiDict[str, str]") -> Command:
 
 def _checked(command: Command, given: "MultiDict[str, str]", settings: Settings) -> Order:
     values: dict[Parameter, str] = {}
+    try:
+        # Value by value: those before one that is refused stay in it.
+        values.update(_values(command, given, settings))
+    except Refusal as refusal:
+        raise Refusal(refusal.sentence, refusal.status, _order(command, values, settings)) from None
+    if command.is_of_simulator:
+        values.setdefault(Parameter.HOST, simulator_host(settings))
+    return _order(command, values, settings)
+
+
+def _values(
+    command: Command, given: "MultiDict[str, str]", settings: Settings
+) -> Iterator[tuple[Parameter, str]]:
+    """The values that are good, until one isn't. Raises Refusal."""
+    missing = list(command.required)
     for name in given:
         if name == _WHAT:
             continue
-        parameter = next((one for one in Parameter if one == name and one in command.parameters), None)
-        if parameter is None:
-            raise Refusal("It has a parameter that this command doesn't have.", command=command)
-        values[parameter] = _value(command, parameter, given.getlist(name), settings)
-    if missing := [parameter for parameter in command.required if parameter not in values]:
-        raise Refusal(f"{missing[0]} is missing.", command=command)
-    if command.is_of_simulator:
-        values.setdefault(Parameter.HOST, simulator_host(settings))
+        parameter = _parameter(command, name)
+        yield parameter, _value(command, parameter, given.getlist(name), settings)
+        if parameter in missing:
+            missing.remove(parameter)
+    if missing:
+        raise Refusal(f"{missing[0]} is missing.")
+
+
+def _order(command: Command, values: Mapping[Parameter, str], settings: Settings) -> Order:
     ordered = {parameter: values[parameter] for parameter in Parameter if parameter in values}
     return Order(command, ordered, _cluster(ordered, settings))
 
 
+def _parameter(command: Command, name: str) -> Parameter:
+    found = next((one for one in Parameter if one == name and one in command.parameters), None)
+    if found is None:
+        raise Refusal("It has a parameter that this command doesn't have.")
+    return found
+
+
 def _value(command: Command, parameter: Parameter, given: list[str], settings: Settings) -> str:
     if len(given) != 1:
-        raise Refusal(f"{parameter} must be given once.", command=command)
+        raise Refusal(f"{parameter} must be given once.")
     shape = SHAPES[parameter]
     if not shape.fits(given[0]):
-        raise Refusal(f"{parameter} must be {shape.words}.", command=command)
+        raise Refusal(f"{parameter} must be {shape.words}.")
     match parameter:
         case Parameter.HOST:
             return _host(command, short_name(given[0]), settings)
         case Parameter.RUN_KEY if given[0] not in settings.server_simulator_run_keys:
             keys = ", ".join(settings.server_simulator_run_keys)
-            raise Refusal(f"run_key must be one of {keys}.", command=command)
+            raise Refusal(f"run_key must be one of {keys}.")
     return given[0]
 
 
 def _host(command: Command, host: str, settings: Settings) -> str:
     if command.is_of_simulator and host not in settings.fff_playback_machines:
-        raise Refusal("host must be a machine of the playback cluster.", command=command)
+        raise Refusal("host must be a machine of the playback cluster.")
     if host not in settings.fff_playback_machines + settings.fff_production_machines:
-        raise Refusal("host must be a machine of the playback or the production cluster.", command=command)
+        raise Refusal("host must be a machine of the playback or the production cluster.")
     return host
 
 

@@ -91,15 +91,16 @@ class Relay:
         Raises DatabaseAway if it can't be recorded; nothing is sent then.
         """
         if order.command.is_own:
-            self._audit.note(self._deed(order, expert), Outcome.OK)
+            self._audit.note(self.deed(order, expert), Outcome.OK)
             return self._own(order)
-        deed = self._deed(order, expert, once)
+        deed = self.deed(order, expert, once)
         began_at = time.monotonic()
         report = self._if_there_is_room(order, deed, expert)
         self._tell(report, deed, time.monotonic() - began_at)
         return report
 
-    def _deed(self, order: Order, expert: Expert, once: UUID | None = None) -> Deed:
+    def deed(self, order: Order, expert: Expert, once: UUID | None = None) -> Deed:
+        """An order as the audit has it: its machine by the label."""
         return Deed(
             order.command.what,
             person=expert.person,

@@ -128,11 +128,12 @@ def _once() -> UUID | None:
 
 
 def _note_refusal(expert: Expert, refusal: Refusal) -> None:
-    name = refusal.command.what if refusal.command else control_door.UNKNOWN
-    is_change = refusal.command is not None and refusal.command.is_change
-    deed = Deed(name, person=expert.person, login=expert.login, is_change=is_change)
+    if refusal.order is None:
+        deed = Deed(control_door.UNKNOWN, person=expert.person, login=expert.login)
+    else:
+        deed = desk().relay.deed(refusal.order, expert)
     desk().audit.note(deed, Outcome.REFUSED, refusal.sentence)
-    commands_by_outcome.labels(name, Outcome.REFUSED).inc()
+    commands_by_outcome.labels(deed.command, Outcome.REFUSED).inc()
 
 
 def _refused(refusal: Refusal) -> Response:
