@@ -204,7 +204,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SERVER_HOST", "address that the server listens on", read.listen_host, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - a pod's only address
     Setting("SERVER_PORT", "port that the server listens on", _PORT, _per_environment("8887", "8084")),
     Setting("SERVER_WORKERS", "worker processes of the server", partial(read.whole, least=1, most=64), _everywhere("1")),
-    Setting("SERVER_THREADS", "threads of a worker", partial(read.whole, least=1, most=256), _everywhere("8")),
+    Setting("SERVER_THREADS", "requests that a worker answers at a time; up to 24 commands of the Control Room wait in it besides", partial(read.whole, least=1, most=256), _everywhere("8")),
     Setting("SERVER_DEBUG", "log the server's details", read.boolean, _everywhere("false")),
     Setting("SERVER_METRICS_PORT", "port of the server's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18084")),
     Setting("GRABBER_PRODUCTION_METRICS_PORT", "port of the production grabber's /metrics; 0: none", _PORT_OR_NONE, _everywhere("18085")),

@@ -68,9 +68,11 @@ def table() -> BaseResponse:
 
 def of_last_hour() -> dict[str, Any]:
     """What is under way and what was done in the last hour, for the page's part."""
+    done = desk().audit.done_within(_LAST_HOUR, _MOST_OF_LAST_HOUR + 1)
     return {
         "under_way": desk().audit.under_way(),
-        "entries": desk().audit.done_within(_LAST_HOUR, _MOST_OF_LAST_HOUR),
+        "entries": done[:_MOST_OF_LAST_HOUR],
+        "has_earlier": len(done) > _MOST_OF_LAST_HOUR,
         "strangers_refused": desk().audit.strangers_refused_within(_LAST_HOUR),
     }
 

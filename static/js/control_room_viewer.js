@@ -24,23 +24,22 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
 
 function search(viewer, words) {
   const text = viewer.querySelector("[data-viewer-text]").firstChild;
-  const ranges = words && text ? rangesOf(text, words.toLowerCase()) : [];
+  const ranges = words && text ? rangesOf(text, words) : [];
   found.set(viewer, { ranges, here: -1 });
   CSS.highlights.set("found", new Highlight(...ranges));
   CSS.highlights.delete("found-here");
   tell(viewer, words);
 }
 
+// Not by small letters: there are some that take more room than their capitals, and move all places behind them.
 function rangesOf(text, words) {
-  const lower = text.data.toLowerCase();
-  const ranges = [];
-  for (let start = lower.indexOf(words); start >= 0; start = lower.indexOf(words, start + words.length)) {
+  const pattern = new RegExp(words.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "giu");
+  return Array.from(text.data.matchAll(pattern), ({ index, 0: found }) => {
     const range = new Range();
-    range.setStart(text, start);
-    range.setEnd(text, start + words.length);
-    ranges.push(range);
-  }
-  return ranges;
+    range.setStart(text, index);
+    range.setEnd(text, index + found.length);
+    return range;
+  });
 }
 
 function step(viewer, by) {
