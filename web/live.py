@@ -7,9 +7,9 @@ ages are computed in the browser, against the server's clock.
 
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, current_app, render_template
 
-from web import clusters, delivery_graph, freshness, grounds, live_run, view
+from web import clusters, delivery_graph, freshness, grounds, live_run, queries, view
 from web.answers import conditional
 from web.job_table import ClientState, Column
 
@@ -35,10 +35,16 @@ def run_part() -> Response:
 @room.get("/live/delivery")
 @grounds.kept
 def delivery() -> Response:
-    """The file delivery of a run as its graphs need it, JSON."""
+    """The file delivery of a run as its graphs need it, JSON; `whole` to look closer."""
     asked = view.of_request()
     found = None if asked.run is None else clusters.reader(asked.cluster).delivery(asked.run)
-    return conditional(delivery_graph.to_json(found, asked.time_of_delivery), "application/json")
+    columns = delivery_graph.to_json(
+        found,
+        asked.time_of_delivery,
+        current_app.config["DELIVERY_LATE_S"],
+        is_whole=queries.text("whole") is not None,
+    )
+    return conditional(columns, "application/json")
 
 
 def _run(asked: view.View) -> dict[str, Any]:

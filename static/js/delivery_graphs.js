@@ -1,7 +1,7 @@
 // The two graphs of file delivery: delay and accepted events over lumisections, a line a stream.
 
 import { ask, note, parameters } from "./address.js";
-import { axis, draw, fromZero, lineStyle, pageColour, renew, short } from "./graph.js";
+import { axis, draw, fromZero, lineStyle, lumisectionAxis, pageColour, renew, short } from "./graph.js";
 
 const HEIGHT = 190;
 const section = document.getElementById("graphs");
@@ -9,7 +9,8 @@ const words = document.getElementById("graph-note");
 const legend = document.getElementById("streams");
 const lateS = Number(section.dataset.lateS);
 
-let asked = null; // what is drawn or on its way: cluster, run, version and time of the delivery
+let asked = null; // what is drawn or on its way: cluster, run, version and time of the delivery, whole or not
+let isWhole = false; // whether every lumisection of a long run is wanted, because somebody looks closer
 let shown = null; // the delivery that is drawn
 let graphs = [];
 
@@ -19,10 +20,10 @@ const timeOfFile = () => parameters().get("time") ?? "mtime";
 async function update() {
   const { cluster, run, delivery } = document.getElementById("run").dataset;
   const time = timeOfFile();
-  const key = [cluster, run, delivery, time].join();
+  const key = [cluster, run, delivery, time, isWhole].join();
   if (key === asked) return;
   asked = key;
-  const query = new URLSearchParams({ db: cluster, run, time });
+  const query = new URLSearchParams({ db: cluster, run, time, ...(isWhole && { whole: 1 }) });
   const answer = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
   if (!answer?.ok) asked = null;
   else if (key === asked) show(await answer.json());
@@ -74,7 +75,7 @@ function drawLines(id, data, hooks) {
     data,
     series: [{}, ...lines],
     scales: { x: { time: false }, y: { range: fromZero } },
-    axes: [axis((ls) => `${ls}`, { size: 28 }), axis(short, { size: 44 })],
+    axes: [lumisectionAxis(), axis(short, { size: 44 })],
     cursor: { sync: { key: "delivery" }, points: { size: 6 } },
     hooks,
   });
@@ -98,20 +99,17 @@ function drawLate(graph) {
 }
 
 function tell() {
-  const { lumisections, streams, start_is_guess: isGuess } = shown;
+  const { lumisections, last, streams, files, late, start_is_guess: isGuess } = shown;
   if (!streams.length) {
     words.textContent = "Nothing is known of this run’s files.";
     return;
   }
-  const all = streams.flatMap(({ delay_s: delays }) => delays);
-  if (all.every((delay) => delay === null)) {
+  if (!files) {
     words.textContent = "When the run started is not known, so delays can’t be told.";
     return;
   }
-  const late = all.filter((delay) => delay > lateS).length;
-  const files = all.filter((delay) => delay !== null).length;
   words.textContent =
-    `LS ${lumisections[0]}–${lumisections[lumisections.length - 1]}: ` +
+    `LS ${lumisections[0]}–${last}: ` +
     `${late ? `${late} of ${files}` : "no"} files later than ${lateS} s` +
     (isGuess ? "; the run’s start is a guess" : "");
 }
@@ -172,6 +170,13 @@ function applyAddress() {
   update();
 }
 
+function lookCloser() {
+  if (!shown || shown.is_whole) return;
+  isWhole = true;
+  update();
+}
+
+section.addEventListener("pointerenter", lookCloser);
 section.addEventListener("click", ({ target }) => {
   if (target.dataset.time) choose("time", target.dataset.time);
 });

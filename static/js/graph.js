@@ -4,6 +4,10 @@
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#808890"];
 const DASHES = [[], [8, 4], [2, 3]];
 
+// From mark to mark: lumisections, and seconds.
+const LUMISECTION_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+const MINUTE_STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 240, 720, 1440].map((minutes) => 60 * minutes);
+
 /** The colour and the dashes of the n-th line of a graph. */
 export function lineStyle(n) {
   return { stroke: COLOURS[n % COLOURS.length], dash: DASHES[Math.floor(n / COLOURS.length) % DASHES.length] };
@@ -24,6 +28,16 @@ export function axis(format, options = {}) {
     values: (_graph, splits) => splits.map((value) => (value === null ? "" : format(value))),
     ...options,
   };
+}
+
+/** An axis of lumisections, which are whole numbers. */
+export function lumisectionAxis() {
+  return axis((ls) => `${ls}`, { size: 28, incrs: LUMISECTION_STEPS });
+}
+
+/** An axis of times of day, told to the minute by `clock`. */
+export function minuteAxis(clock) {
+  return axis((at) => clock.format(at * 1000), { size: 28, incrs: MINUTE_STEPS });
 }
 
 /** Numbers short enough for an axis: 1200, 12k, 3.4M. */

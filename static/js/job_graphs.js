@@ -1,6 +1,6 @@
 // The graphs of each job that is open: memory over time, and events by lumisection.
 
-import { axis, draw, fromZero, lineStyle, renew, short } from "./graph.js";
+import { axis, draw, fromZero, lineStyle, lumisectionAxis, minuteAxis, renew, short } from "./graph.js";
 
 const HEIGHT = 150;
 const KIB_PER_GIB = 1024 * 1024;
@@ -50,7 +50,7 @@ function drawMemory(place, data) {
     data,
     series: [{}, line(0), { ...line(0), dash: [4, 3] }],
     scales: { x: { time: true }, y: { range: fromZero } },
-    axes: [axis((at) => clock.format(at * 1000), { size: 28 }), axis(short, { size: 44 })],
+    axes: [minuteAxis(clock), axis(short, { size: 44 })],
     hooks: { setCursor: [(graph) => tell(figure, graph, (at) => clock.format(at * 1000), " GiB")] },
   });
 }
@@ -62,7 +62,7 @@ function drawEvents(place, data) {
     data,
     series: [{}, line(1)],
     scales: { x: { time: false }, y: { range: fromZero } },
-    axes: [axis((ls) => `${ls}`, { size: 28 }), axis(short, { size: 44 })],
+    axes: [lumisectionAxis(), axis(short, { size: 44 })],
     hooks: { setCursor: [(graph) => tell(figure, graph, (ls) => `LS ${ls}`, "")] },
   });
 }

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from mirror.records import LUMISECTION_S
-from tests.mirrored import MirroredCluster, delivery, job
+from tests.mirrored import MirroredCluster, delivery, job, lively_run
 
 RUN = 358_791
 LUMISECTIONS = 100
+FIRST_LOAD_BYTES = 150_000
 
 
 @pytest.fixture
@@ -88,3 +89,40 @@ def test_it_measures_by_the_time_that_is_asked_for(graphs: Page) -> None:
     later_s = float(output.inner_text().removesuffix(" s")) - float(by_mtime.removesuffix(" s"))
     assert later_s == pytest.approx(1.5, abs=0.11)
     assert "time=ctime" in graphs.url
+
+
+def test_it_draws_a_long_run_coarsely_until_somebody_looks_closer(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    start = datetime.now(UTC) - timedelta(seconds=1500 * LUMISECTION_S)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    mirrored.write(mirrored.builder_unit, delivery(RUN, start, 1500))
+    with page.expect_response(lambda answer: "/live/delivery" in answer.url) as coarse:
+        page.goto(url)
+    expect(page.locator(".graphs canvas")).to_have_count(2)
+    told = page.locator("#graph-note").inner_text()
+    assert told.startswith("LS 1–1500: ")
+    with page.expect_response(lambda answer: "/live/delivery" in answer.url) as whole:
+        page.hover("#delay-graph")
+    assert len(coarse.value.json()["lumisections"]) == 500
+    assert whole.value.json()["lumisections"] == list(range(1, 1501))
+    worst = [max(stream["delay_s"]) for stream in whole.value.json()["streams"]]
+    assert [max(stream["delay_s"]) for stream in coarse.value.json()["streams"]] == worst
+    expect(page.locator("#graph-note")).to_have_text(told)
+
+
+def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    lively_run(mirrored, RUN)
+    start = datetime.now(UTC) - timedelta(seconds=3000 * LUMISECTION_S)
+    streams = [f"streamDQM{number}" for number in range(20)]
+    mirrored.write(mirrored.builder_unit, delivery(RUN, start, 3000, streams))
+    answers: list[Response] = []
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+
+    page.on("response", note)
+    page.goto(url)
+    expect(page.locator(".graphs canvas")).to_have_count(2)
+    first = {answer.url: answer.request.sizes()["responseBodySize"] for answer in reversed(answers)}
+    assert sum(first.values()) < FIRST_LOAD_BYTES, first
