@@ -3,8 +3,12 @@
 
 const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme", c: "copy-state" };
 const FIELDS = { "/": "words", r: "go-to-run" };
-// Where keys have a meaning of their own: writing, choosing, scrolling.
-const TAKERS = "input, select, textarea, pre, [role=region]";
+// Where all keys have a meaning of their own, and where arrows have: they scroll, or go from cell to cell.
+const WRITING = "input, select, textarea";
+const SCROLLING = "pre, [role=region]";
+
+const isTaken = ({ key, target }) =>
+  target.matches(WRITING) || (key.startsWith("Arrow") && target.closest(SCROLLING));
 
 function follow() {
   const link = document.getElementById("follow");
@@ -13,7 +17,7 @@ function follow() {
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest(TAKERS)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || isTaken(event)) return;
   const field = document.getElementById(FIELDS[event.key]);
   if (field) {
     event.preventDefault();

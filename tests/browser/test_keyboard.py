@@ -52,6 +52,23 @@ def test_it_explains_itself(live: Page) -> None:
     expect(live.locator("#help")).to_be_hidden()
 
 
+def test_it_has_help_and_theme_on_every_page(live: Page, url: str) -> None:
+    for path in ("/", "/timeline/", "/statistics/", "/cluster/", "/help/shifter"):
+        live.goto(f"{url}{path}")
+        before = live.locator("html").get_attribute("data-bs-theme")
+        live.keyboard.press("d")
+        expect(live.locator("html")).not_to_have_attribute("data-bs-theme", before or "")
+        live.keyboard.press("?")
+        expect(live.locator("#help")).to_be_visible()
+
+
+def test_it_leads_from_its_help_to_the_guides(live: Page) -> None:
+    live.keyboard.press("?")
+    live.click("text=For shifters")
+    expect(live.get_by_role("heading", level=1)).to_have_text("For shifters")
+    expect(live.get_by_role("cell", name="stuck", exact=True)).to_be_visible()
+
+
 def test_it_copies_the_runs_state(live: Page) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.keyboard.press("c")
