@@ -29,7 +29,7 @@ TESTED = {
     r"git clone <this repository> \S+ && cd \S+": "test_demo.py",
     r"make demo": "test_demo.py",
     r"make run": "test_run.py",
-    r"make (help|bench|soak|pictures)": "test_install.py",
+    r"make (help|bench|soak|pictures|lighthouse)": "test_install.py",
     r"make (test|test-all|lint)": "conftest.py",
     r"make deploy-check": "test_deploy_manifests.py",
     r"cp \.env_sample \.env": "test_settings.py",

@@ -77,11 +77,11 @@ def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     page.fill("[name=from]", str(RUN - 50))
     page.check("[name=bad_only]")
-    page.click("text=Show")
+    page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(5)
     assert "bad_only=1" in page.url
     page.fill("[name=run_key]", "hi_run")
-    page.click("text=Show")
+    page.get_by_role("button", name="Show").click()
     expect(page.locator(".nothing")).to_contain_text("No run")
 
 
