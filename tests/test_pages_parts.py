@@ -119,6 +119,10 @@ def test_it_has_no_page_of_a_job_that_is_not_there(client: FlaskClient) -> None:
         assert client.get(path).status_code == 404
 
 
+def test_it_says_in_its_own_words_that_there_is_no_such_page(client: FlaskClient) -> None:
+    assert client.get("/nowhere").text == "There is nothing at this address."
+
+
 def test_it_shows_ups_and_downs_of_machines(client: FlaskClient, mirrored: MirroredCluster) -> None:
     now = datetime.now(UTC)
     unit, other = mirrored.filter_units

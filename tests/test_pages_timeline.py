@@ -89,5 +89,7 @@ def test_it_tells_the_jobs_behind_a_cell(client: FlaskClient, mirrored: Mirrored
     assert client.get("/timeline/cell?client=beam").status_code == 400
 
 
-def test_it_shows_an_empty_range(client: FlaskClient) -> None:
-    assert "No run of 5 to 9" in client.get("/timeline/?from=5&to=9").text
+def test_it_shows_an_empty_range_and_an_empty_cluster(client: FlaskClient) -> None:
+    for page in ("/timeline/", "/statistics/"):
+        assert "No run of 5 to 9" in client.get(f"{page}?from=5&to=9").text
+        assert "Nothing of the playback cluster is mirrored yet" in client.get(f"{page}?db=playback").text

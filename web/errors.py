@@ -7,7 +7,7 @@ import logging
 
 import sqlalchemy as sa
 from flask import Flask, Response, render_template, request
-from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, ServiceUnavailable
 
 import logs
 from web.away import DatabaseAway
@@ -29,7 +29,9 @@ def init_app(app: Flask) -> None:
 
 def refused(error: HTTPException) -> Response:
     """An HTTP error as its sentence."""
-    response = _sentence(error.description or error.name, error.code or InternalServerError.code)
+    is_own = error.description != NotFound.description
+    said = error.description if is_own else "There is nothing at this address."
+    response = _sentence(said or error.name, error.code or InternalServerError.code)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value

@@ -11,6 +11,8 @@ from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job, lively_run
 
 RUN = 358_791
+# An eighth of a phone's screen.
+HIGHEST_BAR = 105
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
 
 
@@ -36,6 +38,12 @@ def test_it_fits_a_phone(phone: Page, url: str, mirrored: MirroredCluster) -> No
         expect(phone.locator(".link dd").first).to_contain_text("ago")
         width, within = widths(phone)
         assert width <= within, path
+        assert phone.locator(".top").bounding_box()["height"] < HIGHEST_BAR, path  # type: ignore[index]
+    phone.goto(url)
+    width, within = phone.locator(".jobs .table-responsive").evaluate(
+        "at => [at.scrollWidth, at.clientWidth]"
+    )
+    assert width <= within
 
 
 def test_it_takes_the_systems_theme_and_remembers_a_choice(
