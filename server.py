@@ -32,6 +32,7 @@ from web import (
     request_log,
     serving,
     static_files,
+    wide,
 )
 
 log = logging.getLogger("server")
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     clusters.init_app(app, settings)
     kept_answers.init_app(app)
+    wide.init_app(app, settings)
     request_log.init_app(app, prefix)
     errors.init_app(app)
     headers.init_app(app)

@@ -24,6 +24,7 @@ from web.answers import conditional
 from web.grounds import kept_when
 from web.log_text import whole
 from web.request_log import ROUTE
+from web.wide import a_few_at_a_time
 
 room = Blueprint("api", __name__)
 
@@ -81,6 +82,7 @@ def _get_graph() -> Response:
     return _json([] if delivery is None else _graph(delivery))
 
 
+@a_few_at_a_time
 def _get_runs() -> Response:
     reader = _reader()
     first, last = _range(_NUMBERS_OF_RUNS)
@@ -98,6 +100,7 @@ def _get_runs() -> Response:
     return response
 
 
+@a_few_at_a_time
 def _get_clients() -> Response:
     reader = _reader()
     return _json(reader.clients(*_range(_NUMBERS_OF_RANGE)))

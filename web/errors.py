@@ -11,11 +11,10 @@ from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, Se
 
 import logs
 from web.away import DatabaseAway
+from web.busy import RETRY_AFTER_S, SENTENCE
 
 log = logging.getLogger(__name__)
 
-# When a script should ask again: a database that restarts is back by then.
-_RETRY_AFTER_S = 5
 _FOR_SCRIPTS = ("api", "health", "static_files")
 
 
@@ -45,7 +44,7 @@ def away(error: DatabaseAway) -> Response:
 
 def busy(_error: sa.exc.TimeoutError) -> Response:
     """All connections to the database are in use: 503."""
-    return _try_again("The server has more to do than it can.")
+    return _try_again(SENTENCE)
 
 
 def failed(_error: InternalServerError) -> Response:
@@ -58,7 +57,7 @@ def failed(_error: InternalServerError) -> Response:
 
 def _try_again(sentence: str) -> Response:
     response = _sentence(sentence, ServiceUnavailable.code)
-    response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -6,12 +6,11 @@ Both lead to the same workers; which one a request came in by decides what answe
 
 import logging
 import os
-import selectors
+import resource
 import shutil
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +26,22 @@ from dqmsquare_cfg import ServiceManager, Settings
 from processes import probe, service_manager
 from web import clusters, deadlines, metrics, thread_places
 from web.away import DatabaseAway
+from web.worker import PatientWorker
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 1024
+_BACKLOG = 4096
+# A viewer keeps a connection or two open; each is a file.
+_CONNECTIONS = 4096
+_FILES_BESIDES = 512
+_FEWEST_CONNECTIONS = 256
+# An address with the most that a view can have in it fits; a header of CMSWEB's with a whole certificate too.
+_LONGEST_REQUEST_LINE = 4094
+_MOST_HEADERS = 64
+_LONGEST_HEADER = 8190
 # A connection is kept for longer than a page's polls are apart.
 _KEEP_ALIVE_S = 20
 # Together with what gunicorn needs besides, below the 5 s within which the server has to be gone.
@@ -50,23 +58,6 @@ class _GunicornLog(Logger):
     @property
     def access_log_enabled(self) -> bool:
         return False
-
-
-class _PatientWorker(ThreadWorker):
-    """A worker whose threads wait for nobody to begin.
-
-    Browsers open connections that they may need later. Gunicorn's own worker gives each a thread for 5 s.
-    """
-
-    def enqueue_req(self, conn: Any) -> None:
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
-            return
-        conn.sock.settimeout(0)
-        conn.set_timeout()
-        self.pending_conns.append(conn)
-        readable = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
 
 class _Server(BaseApplication):
@@ -94,9 +85,13 @@ class _Server(BaseApplication):
         settings = self._settings
         options: dict[str, Any] = {
             "bind": [f"fd://{listening.fileno()}" for listening in self._sockets],
-            "worker_class": _PatientWorker,
+            "worker_class": PatientWorker,
             "workers": settings.server_workers,
             "threads": thread_places.threads(settings),
+            "worker_connections": _take_connections(),
+            "limit_request_line": _LONGEST_REQUEST_LINE,
+            "limit_request_fields": _MOST_HEADERS,
+            "limit_request_field_size": _LONGEST_HEADER,
             "keepalive": _KEEP_ALIVE_S,
             "graceful_timeout": _GRACE_S,
             "worker_tmp_dir": str(settings.tmp_dir),
@@ -179,6 +174,16 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
     # Taken here, or gunicorn would call itself ready before a worker is.
     manager = dqmsquare_cfg.take_service_manager()
     _Server(settings, make_app, sockets, shared, manager).run()
+
+
+def _take_connections() -> int:
+    """How many connections a worker may have open; as many files are asked of the system as it gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS + _FILES_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(_FEWEST_CONNECTIONS, wanted - _FILES_BESIDES)
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

@@ -11,6 +11,7 @@ from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional
 from web.run_statistics import RunStatistics, run_statistics
 from web.shown import iso
+from web.wide import a_few_at_a_time
 
 room = Blueprint("statistics", __name__, url_prefix="/statistics")
 
@@ -38,6 +39,7 @@ def page() -> Response:
 
 
 @room.get("/runs.csv")
+@a_few_at_a_time
 def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 from werkzeug.wsgi import ClosingIterator
 
 from dqmsquare_cfg import Settings
+from web import busy, metrics
 from web.control_relay import MOST_PLACES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# How long a request waits for others before it is refused.
+_LONGEST_WAIT_S = 1.0
+# However much there is to do, the process lives.
+_PROBE = "/healthz"
 
 
 def threads(settings: Settings) -> int:
@@ -31,9 +37,11 @@ class Ordinary:
         self._commands = f"{settings.server_url_prefix}/cr/exe"
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == self._commands:
+        if environ["PATH_INFO"] == self._commands or environ["PATH_INFO"].endswith(_PROBE):
             return self._application(environ, start_response)
-        self._places.acquire()
+        if not self._places.acquire(timeout=_LONGEST_WAIT_S):
+            metrics.requests.labels("none", "503").inc()
+            return busy.answer(start_response)
         answer = None
         try:
             answer = self._application(environ, start_response)

@@ -20,6 +20,7 @@ from web.answers import conditional
 from web.job_table import ClientState
 from web.run_range import RunRange
 from web.shown import iso
+from web.wide import a_few_at_a_time
 
 room = Blueprint("timeline", __name__, url_prefix="/timeline")
 
@@ -124,6 +125,7 @@ def cell_part() -> Response:
 
 
 @room.get("/jobs.csv")
+@a_few_at_a_time
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)

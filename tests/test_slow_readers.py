@@ -1,0 +1,78 @@
+"""Who reads a large answer slowly holds nobody else up, and gets all of it."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from benchmarks.ten_years import Size, fill
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.mirrored import MirroredCluster, delivery
+from tests.served import ServerProcess, server_process
+
+THREADS = 4
+# More than the system keeps for a connection.
+LUMISECTIONS, RUNS = 20_000, 3000
+OLD_RUN = 1
+GRAPH = f"/api?what=get_graph&db=production&run={OLD_RUN}"
+RANGE = "/api?what=get_runs&db=production&from=0&to=999999"
+INFO = "/api?what=get_info&db=production"
+
+
+@pytest.fixture(scope="module")
+def server(shared_settings: Settings, shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
+    fill(shared_settings, Size(runs=RUNS, runs_with_details=1, states=100), Cluster.PRODUCTION)
+    cluster = MirroredCluster(shared_settings)
+    start = datetime.now(UTC) - timedelta(days=3000)
+    cluster.write(cluster.builder_unit, delivery(OLD_RUN, start, LUMISECTIONS))
+    with server_process({**shared_environment, "SERVER_THREADS": str(THREADS)}) as server:
+        yield server
+
+
+def ask(server: ServerProcess, path: str) -> socket.socket:
+    """A visitor who has asked, and takes little at a time."""
+    visitor = socket.socket()
+    visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    visitor.settimeout(20)
+    visitor.connect(("127.0.0.1", int(server.environment["SERVER_PORT"])))
+    visitor.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return visitor
+
+
+def test_slow_readers_take_no_thread(server: ServerProcess) -> None:
+    whole = server.get(GRAPH).content
+    with ExitStack() as stack:
+        readers = [stack.enter_context(closing(ask(server, GRAPH))) for _ in range(2 * THREADS)]
+        begun = [reader.recv(1) for reader in readers]
+        assert begun == [b"H"] * len(readers)
+        # All of them have their answer under way, and nobody reads on.
+        for path in (INFO, "/live/freshness", "/healthz"):
+            assert server.get(path).ok
+        rest = stack.enter_context(readers[0].makefile("rb")).read()
+    assert rest.partition(b"\r\n\r\n")[2] == whole
+
+
+def test_slow_readers_of_ranges_leave_threads_to_others(server: ServerProcess) -> None:
+    whole = server.get(RANGE).json()
+    assert len(whole) == RUNS
+    with closing(ask(server, RANGE)) as reader:
+        assert reader.recv(1) == b"H"
+        assert server.get(RANGE).status_code == 503
+        for path in (INFO, "/live/freshness", "/timeline/"):
+            assert server.get(path).ok
+        with reader.makefile("rb") as answer:
+            assert json.loads(unchunked(answer.read())) == whole
+    assert server.get("/api?what=get_clients&db=production&from=1&to=2").ok
+
+
+def unchunked(answer: bytes) -> bytes:
+    """The content of an answer that came in chunks."""
+    rest, content = answer.partition(b"\r\n\r\n")[2], b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        content, rest = content + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return content
