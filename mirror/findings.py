@@ -8,6 +8,9 @@ from mirror.links import Link
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState, Stream
 from mirror.states import JobState
 
+# What the tags of most clients end in.
+_USUAL_END = "_dqm_sourceclient-live"
+
 
 @dataclass(frozen=True, slots=True)
 class RunSpan:
@@ -192,4 +195,9 @@ class Freshness:
 
 def client_name(tag: str) -> str:
     """A client's name: its tag without `_dqm_sourceclient-live` (api, `get_clients`)."""
-    return tag.removesuffix("_dqm_sourceclient-live")
+    return tag.removesuffix(_USUAL_END)
+
+
+def client_tags(name: str) -> tuple[str, ...]:
+    """The tags that a client of this name can have."""
+    return name, f"{name}{_USUAL_END}"

@@ -41,6 +41,20 @@ def further(html: str) -> str:
     return str(address).replace("&amp;", "&")
 
 
+def test_it_shows_one_client_alone(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.write(unit, job(RUN, "dt", exit_code=1), job(RUN - 2, "dt", exit_code=0))
+    page = client.get("/timeline/?client=dt").text
+    assert shown_runs(page) == [RUN, RUN - 2]
+    assert re.findall(r'class="client-head" title="(\w+)"', page) == ["dt"]
+    assert 'name="client" maxlength="128" value="dt"' in page
+    # What is asked of jobs is asked of this client's.
+    assert shown_runs(client.get("/timeline/?client=dt&bad_only=1").text) == [RUN]
+    assert shown_runs(client.get("/timeline/?client=beam&bad_only=1").text) == []
+    table = client.get("/timeline/jobs.csv?client=dt").text.splitlines()[1:]
+    assert [line.split(",")[3] for line in table] == ["dt", "dt"]
+
+
 def test_it_goes_on_where_the_page_ended(client: FlaskClient, mirrored: MirroredCluster) -> None:
     assert mirrored
     page = client.get("/timeline/").text

@@ -66,6 +66,10 @@ QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
     "find_runs crashed": lambda filled: filled.reader.find_runs(
         filled.search(crashed_only=True, with_lumisections=True), below=None, most=40
     ),
+    "find_runs of a client": lambda filled: filled.reader.find_runs(
+        filled.search(client="beam", crashed_only=True), below=None, most=40
+    ),
+    "count_runs of a client": lambda filled: filled.reader.count_runs(filled.search(client="beam")),
     "count_runs": lambda filled: filled.reader.count_runs(filled.search()),
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
     "clients_before": lambda filled: filled.reader.clients_before(filled.run, "pp_run"),

@@ -35,6 +35,7 @@ class RunRange:
             "ls": int(search.with_lumisections),
             "run_key": search.run_key,
             "version": search.cmssw_version,
+            "client": search.client,
         }
         return urlencode({name: value for name, value in pairs.items() if value})
 
@@ -53,6 +54,7 @@ def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
         with_lumisections=bool(queries.integer("ls", NOT_NUMBERS)),
         run_key=queries.text("run_key"),
         cmssw_version=queries.text("version"),
+        client=queries.text("client"),
     )
     return RunRange(cluster, search)
 

@@ -131,16 +131,24 @@ def csv_file() -> Response:
     cluster = queries.cluster(default=Cluster.PRODUCTION)
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
-    lines = (_csv_line(run, job) for run in run_range.all_runs(reader, asked) for job in run.jobs)
+    client = asked.search.client
+    lines = (
+        _csv_line(run, job)
+        for run in run_range.all_runs(reader, asked)
+        for job in run.jobs
+        if client in (None, job.name)
+    )
     return csv_files.download(f"{cluster}_jobs.csv", _CSV_HEADS, lines)
 
 
 def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
     below = queries.integer("below", run_range.NOT_NUMBERS)
-    runs = reader.find_runs(asked.search, below=below, most=most)
+    search = asked.search
+    runs = reader.find_runs(search, below=below, most=most)
+    clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
     return Rows(
         asked=asked,
-        clients=tuple(reader.clients(asked.search.first, asked.search.last)),
+        clients=tuple(clients),
         rows=tuple(map(_row, runs)),
         go_on_below=runs[-1].run if len(runs) == most else None,
     )
