@@ -47,6 +47,10 @@ bench: setup-tests ## how fast it is, measured
 	$(VENV)/python -m benchmarks.freshness
 	$(VENV)/python -m benchmarks.first_sync
 	$(VENV)/python -m benchmarks.rest
+	$(VENV)/python -m benchmarks.storage
+	$(VENV)/python -m benchmarks.viewers
+	$(VENV)/python -m benchmarks.pages
+	$(VENV)/python -m benchmarks.memory
 
 soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
 	@$(VENV)/pytest tests/test_grabber_soak.py
