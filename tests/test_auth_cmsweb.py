@@ -170,7 +170,7 @@ def test_it_takes_a_header_that_is_there_twice_for_neither(
         for doubled in ("cms-authn-login", "cms-authn-hmac", "CMS-AUTHN-Login", "cms_authn_login"):
             lines = [f"{name}: {value}" for name, value in signed().items()]
             request = "\r\n".join(["GET /cr/ HTTP/1.0", *lines, f"{doubled}: admin", "", ""])
-            with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
                 connection.sendall(request.encode())
                 answer = connection.makefile("rb").read()
             # A name with underscores never gets in, so that it can't pass for one with hyphens.

@@ -106,6 +106,6 @@ def test_it_changes_nothing_by_get(visitor: Visitor, simulator: Simulator) -> No
     assert commands_sent(simulator) == []
     for method in ("PUT", "DELETE", "PATCH"):
         answer = visitor.http.request(
-            method, f"{visitor.url}/cr/exe", data={"what": "restart_hltd"}, timeout=10
+            method, f"{visitor.url}/cr/exe", data={"what": "restart_hltd"}, timeout=60
         )
         assert answer.status_code == 405

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from werkzeug.serving import make_server
 
 from dqmsquare_cfg import Settings
@@ -15,6 +15,9 @@ from tests.mirrored import MirroredCluster
 
 # Quick enough that a test need not wait, and slow enough that two answers are told apart.
 QUERY_INTERVAL_MS = "500"
+# On a busy machine what is expected can take longer than the 5 s that Playwright waits for it.
+_PATIENCE_MS = 30_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 @dataclass
@@ -89,7 +92,7 @@ def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A reader's browser, on a laptop's screen; it is closed before the server is, or it would complain."""
     assert url
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(_PATIENCE_MS)
     yield context
     context.close()
 

@@ -13,7 +13,7 @@ from dqm2.simulator.services import Service
 from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
-from tests.browser.control_room import PATIENCE_MS, confirm, enter, item, press
+from tests.browser.control_room import confirm, enter, item, press
 from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent, quick
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
@@ -84,12 +84,12 @@ def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
         f"Start run355443 as cosmic_run, 44 LS, on {GATEWAY} (playback)?"
     )
     dialog.get_by_role("button", name="Yes, start").click()
-    expect(part).to_contain_text(OK, timeout=PATIENCE_MS)
+    expect(part).to_contain_text(OK)
     run = simulator.world.run(Cluster.PLAYBACK)
     assert run is not None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
     part.get_by_role("button", name="Look at the simulator's configuration").click()
-    expect(part.locator("dl")).to_contain_text("run355443", timeout=PATIENCE_MS)
+    expect(part.locator("dl")).to_contain_text("run355443")
 
 
 def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simulator) -> None:
@@ -99,9 +99,7 @@ def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simula
         expect(answer).to_contain_text(OK)
         assert len(simulator.world.services.daemon(service, UNIT).starts) == 2
         answer.get_by_role("button", name=f"Look at {name}'s logs").click()
-        expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text(
-            "Service started", timeout=PATIENCE_MS
-        )
+        expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
 
 
 def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
@@ -131,12 +129,12 @@ def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simul
     switch = press(part, "Clients").get_by_role("switch", name=BEAM)
     expect(switch).to_have_attribute("aria-checked", "true")
     switch.click()
-    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    expect(part.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(Panel(UNIT, is_playback=True), BEAM) is False
     # Nothing is claimed before it was looked at.
     expect(switch).to_have_attribute("aria-checked", "true")
     part.get_by_role("button", name="Look at the clients").click()
-    expect(switch).to_have_attribute("aria-checked", "false", timeout=PATIENCE_MS)
+    expect(switch).to_have_attribute("aria-checked", "false")
 
 
 def test_it_asks_before_it_switches_a_client_of_production(entered: Page, simulator: Simulator) -> None:
@@ -147,7 +145,7 @@ def test_it_asks_before_it_switches_a_client_of_production(entered: Page, simula
         f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
     )
     dialog.get_by_role("button", name="Yes, switch").click()
-    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    expect(part.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(Panel(PRODUCTION_UNIT, is_playback=False), BEAM) is False
 
 
@@ -194,14 +192,14 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulato
     press(simulator_part, "Choose a run")
     simulator_part.get_by_role("button", name="Start").click()
     entered.get_by_role("dialog").get_by_role("button", name="Yes").click()
-    expect(simulator_part).to_contain_text(FAILED, timeout=PATIENCE_MS)
+    expect(simulator_part).to_contain_text(FAILED)
     assert simulator.world.run(Cluster.PLAYBACK) is None
     simulator_part.get_by_role("button", name="Look at the simulator's configuration").click()
-    expect(simulator_part.locator("dl")).to_contain_text("cosmic_run", timeout=PATIENCE_MS)
+    expect(simulator_part.locator("dl")).to_contain_text("cosmic_run")
     # What only reads, and the switches, work in the released version too.
     switch = press(part, "Clients").get_by_role("switch", name=BEAM)
     switch.click()
-    expect(part.locator(".switches")).to_contain_text(OK, timeout=PATIENCE_MS)
+    expect(part.locator(".switches")).to_contain_text(OK)
     for heading, cluster, button in (
         ("All of the cluster", PRODUCTION, "Which are up"),
         ("All of the cluster", PRODUCTION, "Machines known"),

@@ -15,7 +15,7 @@ from dqm2.simulator import Simulator
 from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
-from tests.browser.control_room import PATIENCE_MS, enter, item, press
+from tests.browser.control_room import enter, item, press
 from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, quick, served
 
 PRODUCTION = "Production cluster"
@@ -53,12 +53,12 @@ def test_it_can_t_be_pressed_twice_and_shows_how_long_it_takes(
         button = part.get_by_role("button", name="Clients")
         button.click()
         expect(button).to_be_disabled()
-        expect(button).to_have_text(re.compile(r"Clients [1-9]\d* s"), timeout=PATIENCE_MS)
+        expect(button).to_have_text(re.compile(r"Clients [1-9]\d* s"))
         button.click(force=True)
         button.dispatch_event("click")
         button.evaluate("button => button.form.requestSubmit()")
         go_on.set()
-        expect(part.get_by_role("switch").first).to_be_visible(timeout=PATIENCE_MS)
+        expect(part.get_by_role("switch").first).to_be_visible()
     expect(button).to_be_enabled()
     expect(button).to_have_text("Clients")
     assert len(commands_sent(simulator)) == 1
@@ -74,15 +74,13 @@ def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, 
         item(other, UNIT).get_by_role("button", name="DQM² logs").click()
         for one in (page, other):
             line = one.get_by_role("region", name="Under way")
-            expect(line.get_by_role("listitem")).to_have_count(2, timeout=PATIENCE_MS)
+            expect(line.get_by_role("listitem")).to_have_count(2)
             expect(line).to_contain_text("running")
             expect(line).to_contain_text("waiting")
             expect(line).to_contain_text("dqmfu-c2b01-..")
         go_on.set()
         for one in (page, other):
-            expect(one.get_by_role("region", name="Under way")).to_contain_text(
-                "No command", timeout=PATIENCE_MS
-            )
+            expect(one.get_by_role("region", name="Under way")).to_contain_text("No command")
             last_hour = one.get_by_role("region", name="In the last hour")
             expect(last_hour).to_contain_text("get_hltd_logs")
             expect(last_hour).to_contain_text("get_fff_logs")
@@ -96,7 +94,7 @@ def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulat
             page.keyboard.press(text)
         else:
             page.keyboard.type(text)
-    expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible()
     page.wait_for_load_state()
     button = item(page, UNIT).get_by_role("button", name="Restart HLTD")
     _tab_to(page, button.element_handle().evaluate_handle("button => button"))
@@ -112,7 +110,7 @@ def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulat
     expect(dialog).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(item(page, UNIT)).to_contain_text("DQM² says Ok.", timeout=PATIENCE_MS)
+    expect(item(page, UNIT)).to_contain_text("DQM² says Ok.")
     assert len(simulator.world.services.daemon(Service.HLTD, UNIT).starts) == 2
 
 
@@ -130,7 +128,7 @@ def test_it_goes_to_the_sign_in_when_the_session_was_ended_elsewhere(
     complaints.allowed = ["401"]
     enter(page, url)
     change(settings, sa.delete(db.control_sessions))
-    expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
 def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
@@ -159,9 +157,7 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
     expect(answer).to_contain_text(
         "The mirror gave no answer. Whether the command was sent is unknown: look into the audit first."
     )
-    expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible(
-        timeout=PATIENCE_MS
-    )
+    expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible()
     context.close()
 
 
