@@ -4,6 +4,7 @@ Everybody sees who muted what, why and until when on the live page; so the reaso
 that leaves P5. Each mute, and each that is ended early, stands in the audit.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ room = Blueprint("mutes", __name__)
 control_refusals.guard(room)
 
 LONGEST_REASON = 200
+_RUN = re.compile(r"[0-9]{1,10}")
 # For how long, by the number of hours that the form sends.
 LASTS: Mapping[str, str] = {
     "1": "1 hour",
@@ -118,7 +120,7 @@ def _cluster() -> Cluster:
 
 def _run() -> int | None:
     given = _once("run") if "run" in request.form else ""
-    if given and (not given.isdecimal() or int(given) > queries.INT_MAX):
+    if given and (not _RUN.fullmatch(given) or int(given) > queries.INT_MAX):
         raise BadRequest("run must be an integer.")
     return int(given) if given else None
 
