@@ -60,3 +60,12 @@ def test_it_refuses_what_is_no_guide(visitor: Visitor) -> None:
 def test_it_names_every_state(texts: dict[str, str]) -> None:
     told = re.findall(r"^\| (\w+) \|", texts["shifter"], flags=re.MULTILINE)
     assert set(ClientState) <= set(told)
+
+
+def test_it_names_what_the_banner_can_say(texts: dict[str, str]) -> None:
+    of_links = (DOCS.parent / "web" / "staleness.py").read_text()
+    of_connection = (DOCS.parent / "static" / "js" / "connection.js").read_text()
+    said = re.findall(r'"((?:The|No|Which|DQM²\'s) [^"{}\n]+)"', of_links)
+    said += re.findall(r'"(Th[^"$(\n]+)"', of_connection)
+    assert len(said) == 7
+    assert [sentence for sentence in said if sentence not in texts["shifter"]] == []

@@ -13,7 +13,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.records import Cluster
-from web import queries
+from web import grounds, queries
 from web.answers import conditional
 
 room = Blueprint("guides", __name__, url_prefix="/help")
@@ -40,6 +40,7 @@ def first() -> BaseResponse:
 
 
 @room.get("/<name>")
+@grounds.kept
 def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
