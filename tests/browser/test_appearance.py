@@ -79,3 +79,10 @@ def test_it_shows_markup_as_text(page: Page, url: str, mirrored: MirroredCluster
     expect(page.locator("h1")).to_contain_text(MARKUP)
     expect(page.locator("#L1 code")).to_have_text(MARKUP)
     assert page.locator("img").count() == 0
+    page.goto(f"{url}/statistics/")
+    expect(page.locator("tbody")).to_contain_text(MARKUP)
+    page.goto(f"{url}/timeline/")
+    expect(page.locator("tbody th")).to_contain_text(MARKUP)
+    page.hover(".cell")
+    expect(page.locator("#cell-details")).to_contain_text(MARKUP)
+    assert page.locator("img").count() == 0

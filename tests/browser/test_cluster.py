@@ -1,0 +1,44 @@
+"""The cluster page and the statistics, as a reader comes to them from the live page."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.mirrored import MirroredCluster, lively_run
+
+RUN = 358_791
+
+
+@pytest.fixture
+def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
+    """The live page of a run on machines that are all up."""
+    lively_run(mirrored, RUN)
+    for host in (mirrored.builder_unit, *mirrored.filter_units):
+        mirrored.see(host, datetime.now(UTC) - timedelta(hours=3))
+    mirrored.beat()
+    page.goto(url)
+    return page
+
+
+def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> None:
+    live.get_by_role("link", name="Cluster").click()
+    unit = mirrored.filter_units[0]
+    machine = live.locator(f"[data-machine='{mirrored.label(unit)}']")
+    expect(machine.locator(".machine-state")).to_contain_text("up since")
+    mirrored.see(unit, datetime.now(UTC), down_because="connection refused")
+    mirrored.beat()
+    expect(machine.locator(".machine-state")).to_contain_text("down since")
+    expect(machine.locator(".machine-state")).to_contain_text("connection refused")
+    expect(live.locator(f"[data-down='{mirrored.label(unit)}']")).to_be_visible()
+    expect(machine.get_by_role("img", name="Ups and downs of the last 24 hours")).to_be_visible()
+
+
+def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
+    live.get_by_role("link", name="statistics", exact=True).click()
+    row = live.locator(".statistics-table tbody tr")
+    expect(row).to_have_count(1)
+    expect(row.get_by_role("rowheader")).to_have_text(str(RUN))
+    with live.expect_download() as download:
+        live.get_by_role("link", name="CSV of all").click()
+    assert download.value.path().read_text().splitlines()[1].startswith(str(RUN))
