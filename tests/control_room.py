@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,29 +11,19 @@ from typing import Any
 
 import requests
 import sqlalchemy as sa
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 import db
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from server import create_app
+from tests.served import server_thread
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"
 GATEWAY, UNIT, OTHER_UNIT = "dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01"
 PRODUCTION_UNIT = "dqmfu-c2b03-45-01"
 BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
-
-# That a server is to end it notices so late; there is one in most tests.
-_NOTICED_WITHIN_S = 0.02
-
-
-class _Quiet(WSGIRequestHandler):
-    """Without Werkzeug's own access log, which has queries in it."""
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the application has a log of its own."""
 
 
 def quick(settings: Settings) -> Settings:
@@ -59,15 +48,8 @@ def served(settings: Settings, *, as_it_is: bool = False) -> Iterator[str]:
     `as_it_is`: with the passwords as the settings have them, which takes longer.
     """
     app = create_app(settings if as_it_is else quick(settings))
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(_NOTICED_WITHIN_S,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}{settings.server_url_prefix}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with server_thread(app) as url:
+        yield f"{url}{settings.server_url_prefix}"
 
 
 class Visitor:

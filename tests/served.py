@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -12,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_WITHIN_S = 30
+# Most tests have a server; half a second of Werkzeug's own for each would be minutes.
+_END_NOTICED_WITHIN_S = 0.02
 
 
 @dataclass
@@ -62,6 +67,27 @@ class ServerProcess:
     def wait_for_end(self) -> int:
         """Waits for its end; its exit status."""
         return self.process.wait(timeout=_STARTED_WITHIN_S)
+
+
+class _Quiet(WSGIRequestHandler):
+    """Without Werkzeug's own access log, which has queries in it."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the application has a log of its own."""
+
+
+@contextmanager
+def server_thread(application: Flask) -> Iterator[str]:
+    """The address of a server of the application in this process, without the slash at its end."""
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(_END_NOTICED_WITHIN_S,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def free_port() -> str:

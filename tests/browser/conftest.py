@@ -1,17 +1,16 @@
 """What browser tests stand on: a mirrored cluster, a server that shows it, a page that is watched."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
-from werkzeug.serving import make_server
 
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from server import create_app
 from tests.mirrored import MirroredCluster
+from tests.served import server_thread
 
 # Quick enough that a test need not wait, and slow enough that two answers are told apart.
 QUERY_INTERVAL_MS = "500"
@@ -70,13 +69,8 @@ def playback(settings: Settings) -> MirroredCluster:
 @pytest.fixture
 def url(settings: Settings) -> Iterator[str]:
     """The address of a server that shows the clusters, without the slash; it runs in a thread of its own."""
-    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with server_thread(create_app(settings)) as url:
+        yield url
 
 
 @pytest.fixture
