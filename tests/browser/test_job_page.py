@@ -63,6 +63,19 @@ def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecor
     assert page.url.endswith("#L104")
 
 
+def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
+    page: Page, url: str, crashed: JobRecord
+) -> None:
+    page.set_viewport_size({"width": 700, "height": 700})
+    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.click("[data-jump=error]")
+    in_view(page, "#lines .error:has-text('Begin Fatal')")
+    bar, steps = (page.locator(place).bounding_box() for place in (".top", ".log .tools"))
+    assert bar is not None
+    assert steps is not None
+    assert steps["y"] >= bar["y"] + bar["height"]
+
+
 def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.origin.identity}")
     page.fill("#log-words", "QUIET 5")
