@@ -51,6 +51,7 @@ bench: setup-tests ## how fast it is, measured
 	$(VENV)/python -m benchmarks.viewers
 	$(VENV)/python -m benchmarks.pages
 	$(VENV)/python -m benchmarks.memory
+	$(VENV)/python -m benchmarks.adoption
 
 soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
 	@$(VENV)/pytest tests/test_grabber_soak.py

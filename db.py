@@ -8,12 +8,12 @@ whose programs may still use the database.
     python db.py migrate     brings both databases up to date
     python db.py status      says at which revision they are
     python db.py prune       takes away logs and series that are older than LOG_RETENTION_DAYS
+    python db.py adopt       takes over what an earlier mirror left in them (`adoption/`)
 """
 
-import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -232,6 +232,19 @@ mutes = sa.Table(
     sa.Column("ends_at", _Time, nullable=False, index=True),
 )
 
+# What an earlier mirror left here and whether it was taken over: runs, in batches, the newest first. The one
+# of no runs is the ups and downs of machines; `left_out` counts by reason what could not be taken.
+adoption_batches = sa.Table(
+    "adoption_batches",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("first_run", sa.Integer),
+    sa.Column("last_run", sa.Integer),
+    sa.Column("documents", sa.Integer, nullable=False),
+    sa.Column("left_out", JSONB),
+    sa.Column("done_at", _Time),
+)
+
 # What the Control Room keeps, in the playback cluster's database alone. None of it names a machine in full.
 
 # Who is signed in. The browser holds what `id` is a hash of; `credential` is a keyed hash of what was known
@@ -294,6 +307,7 @@ class SchemaState(Enum):
     READY = "ready"
     TOO_OLD = "too old"
     TOO_NEW = "too new"
+    EARLIER = "an earlier mirror's"
 
 
 @dataclass(frozen=True)
@@ -304,6 +318,8 @@ class Schema:
     state: SchemaState
 
     def __str__(self) -> str:
+        if self.state is SchemaState.EARLIER:
+            return "the tables of an earlier mirror, which `python db.py adopt` takes over"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
 
 
@@ -350,6 +366,8 @@ def schema(connection: sa.Connection) -> Schema:
     revision = _revision(connection)
     if revision == head_revision():
         return Schema(revision, SchemaState.READY)
+    if revision is None and _is_of_an_earlier_mirror(connection):
+        return Schema(revision, SchemaState.EARLIER)
     known = {script.revision for script in _scripts().walk_revisions()}
     if revision is None or revision in known:
         return Schema(revision, SchemaState.TOO_OLD)
@@ -362,16 +380,14 @@ def schema(connection: sa.Connection) -> Schema:
 def migrate(database: sa.Engine) -> Schema:
     """Brings a database's schema up to date; of several programs that try at once one does, the others wait.
 
-    A schema that is newer than this program is left alone.
+    A schema that is newer than this program is left alone, and so are an earlier mirror's tables.
     """
-    with database.connect() as connection, _locked(connection, MIGRATION_LOCK):
+    with locked_for_migration(database) as connection:
         before = schema(connection)
         connection.commit()
         if before.state is not SchemaState.TOO_OLD:
             return before
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection)
         connection.commit()
         after = schema(connection)
         connection.commit()
@@ -380,15 +396,30 @@ def migrate(database: sa.Engine) -> Schema:
 
 
 @contextmanager
-def _locked(connection: sa.Connection, key: int) -> Iterator[None]:
-    connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
-    connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
-    connection.commit()
-    try:
-        yield
-    finally:
-        # The lock is the connection's own: dropping that gives it back whatever state it is in.
-        connection.invalidate()
+def locked_for_migration(database: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection on which tables may be made and changed for long; whoever else wants to waits."""
+    with database.connect() as connection:
+        connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
+        connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+        connection.commit()
+        try:
+            yield connection
+        finally:
+            # The lock is the connection's own: dropping that gives it back whatever state it is in.
+            connection.invalidate()
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Runs the migrations that are missing; within the connection's transaction, if it is in one."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _is_of_an_earlier_mirror(connection: sa.Connection) -> bool:
+    """Whether there is a table of runs that keeps logs in it."""
+    found = sa.inspect(connection)
+    return found.has_table("runs") and "stdlog_start" in {it["name"] for it in found.get_columns("runs")}
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -410,66 +441,10 @@ def _scripts() -> ScriptDirectory:
 
 def main(arguments: list[str] | None = None) -> int:
     """`python db.py …`: what is asked for is done to both databases; exit status 1 where it could not be."""
-    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the mirror's databases.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, do in _COMMANDS.items():
-        commands.add_parser(name, help=do.__doc__, description=do.__doc__)
-    do = _COMMANDS[parser.parse_args(arguments).command]
-    settings = dqmsquare_cfg.load_or_exit()
-    were_done = [_told(settings, cluster, do) for cluster in Cluster]
-    return 0 if all(were_done) else 1
+    # They know the tables, so that they can't be known where those are made.
+    import db_commands  # noqa: PLC0415
 
-
-def _told(settings: dqmsquare_cfg.Settings, cluster: Cluster, do: "_Command") -> bool:
-    """Does it to a cluster's database and says what came of it; whether it could be done."""
-    try:
-        outcome, is_done = do(settings, engine(settings, cluster, "db"))
-    except sa.exc.OperationalError as error:
-        outcome, is_done = f"can't be reached: {_first_line(error)}", False
-    sys.stdout.write(f"{settings.database(cluster)}: {outcome}\n")
-    return is_done
-
-
-# What is done to a database: what came of it in words, and whether it could be done.
-_Command = Callable[[dqmsquare_cfg.Settings, sa.Engine], tuple[str, bool]]
-
-
-def _migrate(_settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
-    """Brings both databases up to date."""
-    found = migrate(database)
-    return str(found), found.state is SchemaState.READY
-
-
-def _status(_settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
-    """Says at which revision the schema of both databases is."""
-    found = _schema(database)
-    return str(found), found.state is SchemaState.READY
-
-
-def _prune(settings: dqmsquare_cfg.Settings, database: sa.Engine) -> tuple[str, bool]:
-    """Takes away logs and series of jobs that are older than LOG_RETENTION_DAYS."""
-    # It knows the tables, so that it can't be known where they are made.
-    from mirror import retention  # noqa: PLC0415
-
-    if settings.log_retention is None:
-        return "all logs and series are kept: LOG_RETENTION_DAYS is 0", True
-    found = _schema(database)
-    if found.state is not SchemaState.READY:
-        return str(found), False
-    pruned = sum(retention.prune(database, settings.log_retention))
-    return f"took away logs and series of {pruned} jobs", True
-
-
-_COMMANDS: dict[str, _Command] = {"migrate": _migrate, "status": _status, "prune": _prune}
-
-
-def _schema(database: sa.Engine) -> Schema:
-    with database.connect() as connection:
-        return schema(connection)
-
-
-def _first_line(error: sa.exc.OperationalError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+    return db_commands.main(sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":

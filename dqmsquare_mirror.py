@@ -28,8 +28,8 @@ from processes import tied
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "server": ("server", ()),
     "grabber": ("grabber", ()),
-    "migrate": ("db", ("migrate",)),
-    "db": ("db", ()),
+    "migrate": ("db_commands", ("migrate",)),
+    "db": ("db_commands", ()),
     "probe": ("processes.probe", ()),
     "simulator": ("dqm2.simulator.__main__", ()),
     "sift": ("mirror.sifters", ()),

@@ -53,6 +53,10 @@ class SchemaTooNew(Exception):
     """A newer release has changed the database in a way that this one can't work with."""
 
 
+class NotAdopted(Exception):
+    """The database holds an earlier mirror's tables, which somebody has to have taken over."""
+
+
 class Grabber:
     """Keeps one cluster mirrored until `stop` is set."""
 
@@ -90,6 +94,10 @@ class Grabber:
                 elif not is_waiting:
                     is_waiting = True
                     log.info("waiting cluster=%s: another grabber holds it", self._cluster)
+            except NotAdopted as error:
+                if not is_waiting:
+                    is_waiting = True
+                    log.warning("waiting cluster=%s: its database has %s", self._cluster, error)
             except Stopped:
                 break
             except ClaimLost:
@@ -105,7 +113,10 @@ class Grabber:
         self._give_back()
 
     def once(self) -> bool:
-        """One pass over all machines; whether each was mirrored. Raises as `run`, and SQLAlchemy's errors."""
+        """One pass over all machines; whether each was mirrored.
+
+        Raises as `run`, NotAdopted, and SQLAlchemy's errors.
+        """
         try:
             if not self._take_cluster():
                 log.error("another grabber holds cluster=%s: nothing was mirrored", self._cluster)
@@ -136,8 +147,11 @@ class Grabber:
 
     def _take_cluster(self) -> bool:
         """Takes the cluster if it is free: schema, secret and machines made ready."""
-        if db.migrate(self._database).state is db.SchemaState.TOO_NEW:
+        schema = db.migrate(self._database)
+        if schema.state is db.SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
+        if schema.state is db.SchemaState.EARLIER:
+            raise NotAdopted(str(schema))
         if not self._claim.take():
             return False
         self._upkeep.begin()
@@ -233,6 +247,8 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
         log.error("MIRROR_SECRET is not the one that this database was made under; put that one back")
     except SchemaTooNew as error:
         log.error("the schema of database %s is of a newer release; start that, or an empty database", error)
+    except NotAdopted as error:
+        log.error("the database has %s", error)
     except sa.exc.SQLAlchemyError as error:
         log.error("the database fails: %s", _database_reason(error))
     finally:

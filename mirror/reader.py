@@ -5,6 +5,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 import db
+from mirror import adopted
+from mirror.adopted import Adoption
 from mirror.cluster_reader import ClusterReader
 from mirror.mutes import MuteReader
 from mirror.run_reader import RunReader
@@ -22,3 +24,8 @@ class MirrorReader(RunReader, ClusterReader, MuteReader):
         """How the database's schema stands to this program."""
         with self._database.connect() as connection:
             return db.schema(connection)
+
+    def adoption(self) -> Adoption | None:
+        """How far an earlier mirror's tables are taken over; `None` if there are none."""
+        with self._database.connect() as connection:
+            return adopted.read(connection)

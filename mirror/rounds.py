@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 # The longest pauses for a machine that fails, and for a gateway that does.
 _MACHINE_PAUSE_S = 60.0
 _GATEWAY_PAUSE_S = 15.0
-_LONGEST_REASON = 500
+LONGEST_REASON = 500
 
 
 class Rounds:
@@ -182,4 +182,4 @@ class Rounds:
 
     def _short(self, text: str) -> str:
         """Text that came from P5, or may name it, as it may be kept and shown."""
-        return self._means.redact(text)[:_LONGEST_REASON]
+        return self._means.redact(text)[:LONGEST_REASON]

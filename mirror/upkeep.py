@@ -1,4 +1,7 @@
-"""What a grabber does for its database besides mirroring: it trains dictionaries and takes away old logs."""
+"""What a grabber does for its database besides mirroring: it trains dictionaries and takes away old logs.
+
+It also reminds of what an earlier mirror left there, as long as that is there.
+"""
 
 import logging
 import time
@@ -7,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from mirror import memory
+from mirror import adopted, memory
 from mirror.dictionary import Dictionary
 from mirror.log_dictionaries import LogDictionaries
 from mirror.retention import prune
@@ -20,6 +23,7 @@ _TRAIN_EVERY_S = 7 * _DAY_S
 # The first dictionary is trained as soon as there are logs enough.
 _TRAIN_AGAIN_S = 10.0
 _PRUNE_EVERY_S = _DAY_S
+_REMIND_EVERY_S = _DAY_S
 
 
 class Upkeep:
@@ -30,7 +34,7 @@ class Upkeep:
         self._keep = keep
         self._dictionaries = LogDictionaries(database)
         self._dictionary: Dictionary | None = None
-        self._train_at_s = self._prune_at_s = 0.0
+        self._train_at_s = self._prune_at_s = self._remind_at_s = 0.0
         self._pruning: Iterator[int] | None = None
         self._pruned = 0
 
@@ -52,6 +56,8 @@ class Upkeep:
         """
         if time.monotonic() >= self._train_at_s:
             self._train()
+        if time.monotonic() >= self._remind_at_s:
+            self._remind()
         if is_idle and self._keep is not None:
             self._prune_some(self._keep)
 
@@ -61,6 +67,13 @@ class Upkeep:
         memory.give_back()
         pause_s = _TRAIN_AGAIN_S if self._dictionary is None else _TRAIN_EVERY_S
         self._train_at_s = time.monotonic() + pause_s
+
+    def _remind(self) -> None:
+        self._remind_at_s = time.monotonic() + _REMIND_EVERY_S
+        with self._database.connect() as connection:
+            adoption = adopted.read(connection)
+        if adoption is not None:
+            log.warning("%s", adoption)
 
     def _prune_some(self, keep: timedelta) -> None:
         if self._pruning is None:

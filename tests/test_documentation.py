@@ -5,6 +5,7 @@ A command that is new needs a place here: where it is tested, or what can be sai
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from deploy_check import manifests
 from dqm2.simulator import Simulator, job_document
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
+from tests.earlier_mirror import EarlierMirror, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,11 +42,12 @@ TESTED = {
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
     r"/opt/dqmsquare_mirror/dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
+    r"python db\.py adopt --(dry-run|drop|undo)": "test_adoption_goes_on.py",
     r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
 # Commands that this test runs, all settings being there.
 RUN_HERE = (
-    r"python db\.py (status|migrate)",
+    r"python db\.py (status|migrate|adopt|prune)",
     r"python grabber\.py playback --once",
     r"python server\.py --version",
 )
@@ -75,7 +78,15 @@ def test_the_tests_that_are_named_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["db.py status", "db.py migrate", "grabber.py playback --once", "server.py --version"]
+    "words",
+    [
+        "db.py status",
+        "db.py migrate",
+        "db.py adopt",
+        "db.py prune",
+        "grabber.py playback --once",
+        "server.py --version",
+    ],
 )
 def test_what_it_says_to_run_runs(
     simulator: Simulator, simulated_environment: dict[str, str], words: str
@@ -141,7 +152,9 @@ def test_a_backup_brings_back_what_was_mirrored(
     assert mirror_once(simulated_settings)
     before = mirrored(simulated_settings)
     assert before["jobs"]
-    dump, restore = (line for _, line in commands() if re.match(r"pg_(dump|restore).*production", line))
+    dump, restore = (
+        line for _, line in commands() if re.match(r"pg_(dump|restore) (?!.*legacy).*production", line)
+    )
     name = databases[Cluster.PRODUCTION]
     _run_of_postgres(dump.replace("postgres_production", name), postgres, tmp_path)
     postgres.drop_database(name)
@@ -150,6 +163,20 @@ def test_a_backup_brings_back_what_was_mirrored(
     assert mirrored(simulated_settings) == before
     assert mirror_once(simulated_settings)
     assert mirrored(simulated_settings) == before
+
+
+def test_a_backup_leaves_the_earlier_tables_out(
+    postgres: EmbeddedPostgres, environment: dict[str, str], databases: Mapping[Cluster, str], tmp_path: Path
+) -> None:
+    earlier = EarlierMirror(postgres, databases[Cluster.PRODUCTION])
+    earlier.write("runs", job())
+    assert run_adopt(environment)[0] == 0
+    [dump] = (line for _, line in commands() if "--exclude-table" in line)
+    _run_of_postgres(dump.replace("postgres_production", earlier.name), postgres, tmp_path)
+    _run_of_postgres("pg_restore --file=restored.sql production.dump", postgres, tmp_path)
+    restored = (tmp_path / "restored.sql").read_text()
+    assert "CREATE TABLE public.jobs" in restored
+    assert "legacy_" not in restored
 
 
 def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
@@ -161,4 +188,4 @@ def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> 
         "PGUSER": postgres.username,
         "PGPASSWORD": postgres.password,
     }
-    subprocess.run(command.split(), cwd=folder, env=environment, check=True)
+    subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True)

@@ -34,7 +34,12 @@ def test_it_lives_without_asking_a_database(client: FlaskClient) -> None:
 
 
 def test_it_is_ready_before_a_grabber_has_worked(client: FlaskClient) -> None:
-    nobody = {"ready": True, "reason": "No grabber has worked here yet.", "grabber_silent_s": None}
+    nobody = {
+        "ready": True,
+        "reason": "No grabber has worked here yet.",
+        "grabber_silent_s": None,
+        "warning": None,
+    }
     assert readiness(client) == {
         "ready": True,
         "version": str(version.current()),

@@ -4,10 +4,8 @@ What is searched is all that the mirror can give away: a dump of both databases 
 every answer of every route of the application, the metrics, and the log files.
 """
 
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, cycle
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from werkzeug.routing import Rule
 
 import db
 import logs
-from demo import postgres_binaries
 from demo.postgres import EmbeddedPostgres
 from dqm2.redact import Redactor
 from dqm2.simulator import (
@@ -37,13 +34,13 @@ from mirror.records import Cluster
 from server import create_app
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
+from tests.postgres_clients import dumped
 
 FREE_FORM = "zqcanaryzq"
 RUN = 358788
 # Where a free text may stand and is shown: names that have a shape of their own, and the log.
 _FREE_TEXT = ("tag", "cmdline", "stdlog_start", "stdlog_end", "run_key", "source")
 _NOT_SWEPT = ("/cr/",)
-_PG_DUMP = postgres_binaries.readable_by(None, Path()) / "pg_dump"
 _WHATS = (
     "get_info",
     "get_run",
@@ -91,7 +88,7 @@ def assert_gone(
 ) -> None:
     """Fails with the needles that anything of the mirror's gives away, and where."""
     places = {
-        "dump": dumped(postgres, settings),
+        "dump": "".join(dumped(postgres, settings.database(cluster)) for cluster in Cluster),
         "packed": unpacked(settings),
         "metrics": generate_latest().decode(),
         "log": "".join(path.read_text() for path in settings.log_dir.iterdir()),
@@ -104,27 +101,6 @@ def assert_gone(
         if canary.needle.lower() in text
     ]
     assert found == []
-
-
-def dumped(postgres: EmbeddedPostgres, settings: Settings) -> str:
-    """Both databases as pg_dump writes them."""
-    return "".join(
-        subprocess.run(
-            [
-                _PG_DUMP,
-                f"--host={postgres.host}",
-                f"--port={postgres.port}",
-                f"--username={postgres.username}",
-                "--no-password",
-                settings.database(cluster),
-            ],
-            env={"PGPASSWORD": postgres.password},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for cluster in Cluster
-    )
 
 
 def unpacked(settings: Settings) -> str:

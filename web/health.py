@@ -24,11 +24,15 @@ _UNREADY = 503
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a cluster can be shown, why not, and how long ago its grabber last said that it lives (s)."""
+    """Whether a cluster can be shown, why not, and how long ago its grabber last said that it lives (s).
+
+    `warning` is what somebody should see to all the same.
+    """
 
     ready: bool
     reason: str | None
     grabber_silent_s: float | None
+    warning: str | None = None
 
 
 @room.get("/healthz")
@@ -57,12 +61,15 @@ def readiness(database: ClusterDatabase) -> Readiness:
     try:
         database.check()
         freshness = database.reader().freshness()
+        adoption = database.reader().adoption()
     except DatabaseAway as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
+    warning = None if adoption is None else str(adoption)
     if freshness is None:
-        return Readiness(ready=True, reason="No grabber has worked here yet.", grabber_silent_s=None)
-    silent = datetime.now(UTC) - freshness.beat_at
-    return Readiness(ready=True, reason=None, grabber_silent_s=round(silent.total_seconds(), 1))
+        reason = "No grabber has worked here yet."
+        return Readiness(ready=True, reason=reason, grabber_silent_s=None, warning=warning)
+    silent_s = round((datetime.now(UTC) - freshness.beat_at).total_seconds(), 1)
+    return Readiness(ready=True, reason=None, grabber_silent_s=silent_s, warning=warning)
 
 
 def _databases() -> dict[Cluster, ClusterDatabase]:

@@ -1,0 +1,68 @@
+"""How long it takes to take over an earlier mirror's database.
+
+    python -m benchmarks.adoption [JOBS [PROCESSES]]
+
+By default 50,000 jobs; there are five polls of machines for each job. The goal is 1,000,000 within 20 minutes
+on two cores.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+import db
+from adoption import workers
+from adoption.beginning import begin
+from benchmarks import earlier_mirror
+from benchmarks.report import tell
+from benchmarks.stage import settings_of, stage
+from dqm2.identity import Identities
+from mirror.records import Cluster
+
+_JOBS = 50_000
+_POLLS_A_JOB = 5
+_GOAL = 1_000_000 / (20 * 60)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Fills, measures and tells."""
+    jobs, processes = [*map(int, arguments), *(_JOBS, os.cpu_count() or 1)[len(arguments) :]]
+    with stage() as made:
+        environment = made.environment()
+        settings = settings_of(environment)
+        os.environ.update(environment)
+        name = settings.database(Cluster.PRODUCTION)
+        made.postgres.drop_database(name)
+        made.postgres.create_database(name)
+        engine = db.engine(settings, Cluster.PRODUCTION, "benchmark")
+        earlier_mirror.fill(engine, jobs, _POLLS_A_JOB * jobs)
+        before = _bytes(engine)
+        began_s = time.monotonic()
+        begin(engine, Identities(settings.mirror_secret))
+        begun_s = time.monotonic() - began_s
+        workers.take_over(settings, Cluster.PRODUCTION, engine, processes)
+        seconds = time.monotonic() - began_s
+        row = {
+            "jobs": jobs,
+            "processes": processes,
+            "set apart (s)": begun_s,
+            "all (s)": seconds,
+            "jobs/s": jobs / seconds,
+            "GB to take over": before / 1e9,
+            "GB of it taken over": (_bytes(engine) - before) / 1e9,
+        }
+        engine.dispose()
+    tell("adoption", [row], notes=[f"goal: 1,000,000 jobs within 20 minutes, which is {_GOAL:.0f} a second"])
+
+
+def _bytes(engine: sa.Engine) -> int:
+    of_database = sa.func.pg_database_size(sa.func.current_database(), type_=sa.BigInteger)
+    with engine.connect() as connection:
+        return connection.execute(sa.select(of_database)).scalar_one()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

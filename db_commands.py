@@ -1,0 +1,59 @@
+"""The commands of `python db.py`: what each does to both databases, and says of it."""
+
+import argparse
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+import db
+import dqmsquare_cfg
+from adoption import command as adoption
+from db import SchemaState
+from dqmsquare_cfg import Settings
+from mirror import adopted, retention
+from mirror.databases import Command, to_both
+from mirror.records import Cluster
+
+
+def main(arguments: list[str]) -> int:
+    """Does what is asked for; exit status 1 where it could not be done."""
+    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the mirror's databases.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, do in _COMMANDS.items():
+        commands.add_parser(name, help=do.__doc__, description=do.__doc__)
+    adoption.add_arguments(commands.add_parser("adopt", help=adoption.HELP, description=adoption.DESCRIPTION))
+    chosen = parser.parse_args(arguments)
+    settings = dqmsquare_cfg.load_or_exit()
+    if chosen.command == "adopt":
+        return adoption.run(chosen, settings)
+    return to_both(settings, _COMMANDS[chosen.command])
+
+
+def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
+    """Brings both databases up to date."""
+    found = db.migrate(database)
+    return str(found), found.state is SchemaState.READY
+
+
+def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
+    """Says at which revision the schema of both databases is, and what is left of an earlier mirror."""
+    with database.connect() as connection:
+        found = db.schema(connection)
+        is_ready = found.state is SchemaState.READY
+        adoption = adopted.read(connection) if is_ready else None
+    return "; ".join(str(told) for told in (found, adoption) if told is not None), is_ready
+
+
+def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
+    """Takes away logs and series of jobs that are older than LOG_RETENTION_DAYS."""
+    if settings.log_retention is None:
+        return "all logs and series are kept: LOG_RETENTION_DAYS is 0", True
+    with database.connect() as connection:
+        found = db.schema(connection)
+    if found.state is not SchemaState.READY:
+        return str(found), False
+    pruned = sum(retention.prune(database, settings.log_retention))
+    return f"took away logs and series of {pruned} jobs", True
+
+
+_COMMANDS: Mapping[str, Command] = {"migrate": _migrate, "status": _status, "prune": _prune}

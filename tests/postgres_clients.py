@@ -1,0 +1,28 @@
+"""Client programs of PostgreSQL, of the version that the tests have."""
+
+import subprocess
+from pathlib import Path
+
+from demo import postgres_binaries
+from demo.postgres import EmbeddedPostgres
+
+_PG_DUMP = postgres_binaries.readable_by(None, Path()) / "pg_dump"
+
+
+def dumped(postgres: EmbeddedPostgres, database: str, *options: str) -> str:
+    """A database as pg_dump writes it."""
+    return subprocess.run(
+        [
+            _PG_DUMP,
+            f"--host={postgres.host}",
+            f"--port={postgres.port}",
+            f"--username={postgres.username}",
+            "--no-password",
+            *options,
+            database,
+        ],
+        env={"PGPASSWORD": postgres.password},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout

@@ -1,0 +1,106 @@
+"""After an adoption the grabber goes on from the revisions that the earlier mirror held."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+import db
+from demo.postgres import EmbeddedPostgres
+from dqm2.simulator import Simulator, job_document
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+from tests.earlier_mirror import EarlierMirror, Row, job, run_adopt
+from tests.mirroring import FILTER_UNIT, mirror_once, rows
+
+RUNS = KEPT, ENDED_SINCE, HUNG_UP, NEW = 1, 2, 3, 4
+
+
+@pytest.fixture
+def earlier(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> EarlierMirror:
+    """An earlier mirror's database in the place of the production cluster's."""
+    return EarlierMirror(postgres, databases[Cluster.PRODUCTION])
+
+
+def upload(simulator: Simulator, run: int, **values: Any) -> Row:
+    """Has a filter unit hold a job; the row of it that an earlier mirror would keep."""
+    document = job_document(run=run, **values)
+    revision = simulator.machine(FILTER_UNIT).upload(document)
+    return job(
+        revision,
+        id=document["_id"],
+        run=run,
+        exit_code=document.get("exit_code", -1),
+        timestamp=datetime.fromtimestamp(document["timestamp"], UTC),
+    )
+
+
+def asked_for(simulator: Simulator) -> list[str]:
+    """The documents that were asked for."""
+    return [
+        document_id
+        for request in simulator.requests
+        if ("path", FILTER_UNIT) in request.query
+        for message in request.messages
+        for document_id in message.get("ids", ())
+    ]
+
+
+def exit_codes(settings: Settings) -> dict[int, int | None]:
+    """By run."""
+    return {row["run"]: row["exit_code"] for row in rows(settings, db.jobs)}
+
+
+def test_it_asks_for_what_is_new_and_for_what_was_not_known_and_for_nothing_else(
+    earlier: EarlierMirror,
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+) -> None:
+    kept = [upload(simulator, KEPT, exit_code=0), upload(simulator, ENDED_SINCE)]
+    # -1 is how a job ends that was hung up, and what the earlier mirror wrote of one that ran.
+    kept += [upload(simulator, HUNG_UP, exit_code=-1), upload(simulator, RUNS[0], pid=2, exit_code=0)]
+    earlier.write("runs", *kept)
+    assert run_adopt(simulated_environment)[0] == 0
+    assert exit_codes(simulated_settings) == {KEPT: 0, ENDED_SINCE: None, HUNG_UP: None}
+    upload(simulator, ENDED_SINCE, exit_code=65)
+    upload(simulator, NEW)
+    assert mirror_once(simulated_settings)
+    assert exit_codes(simulated_settings) == {KEPT: 0, ENDED_SINCE: 65, HUNG_UP: -1, NEW: None}
+    wanted = [job_document(run=run)["_id"] for run in (ENDED_SINCE, HUNG_UP, NEW)]
+    assert sorted(asked_for(simulator)) == sorted(wanted)
+    assert rows(simulated_settings, db.set_aside) == []
+    [machine] = [row for row in rows(simulated_settings, db.machines) if row["head"] is not None]
+    assert machine["epoch"] == 0
+
+
+def test_what_the_grabber_has_stays_though_it_is_taken_over_later(
+    earlier: EarlierMirror,
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+) -> None:
+    earlier.write("runs", upload(simulator, KEPT, exit_code=0), upload(simulator, ENDED_SINCE))
+    assert run_adopt(simulated_environment)[0] == 0
+    upload(simulator, ENDED_SINCE, exit_code=65)
+    assert mirror_once(simulated_settings)
+    before = rows(simulated_settings, db.jobs)
+    earlier.execute("UPDATE adoption_batches SET done_at = NULL")
+    assert run_adopt(simulated_environment)[0] == 0
+    assert rows(simulated_settings, db.jobs) == before
+
+
+def test_revisions_that_started_over_meanwhile_are_mirrored_anew(
+    earlier: EarlierMirror,
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+) -> None:
+    earlier.write("runs", *(upload(simulator, run) for run in (KEPT, ENDED_SINCE, HUNG_UP)))
+    assert run_adopt(simulated_environment)[0] == 0
+    simulator.machine(FILTER_UNIT).reset()
+    for run, exit_code in ((NEW, 0), (ENDED_SINCE, 65)):
+        upload(simulator, run, exit_code=exit_code)
+    assert mirror_once(simulated_settings)
+    assert exit_codes(simulated_settings) == {KEPT: None, ENDED_SINCE: 65, HUNG_UP: None, NEW: 0}
