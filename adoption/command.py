@@ -111,23 +111,24 @@ def _begin(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
                 return "its tables are in use: end the programs of the earlier mirror", False
         else:
             break
-    return _otherwise(*_found(database))
+    schema, adoption = _found(database)
+    if _is_left(adoption) and _is_of_this_secret(settings, database):
+        workers.take_newest(settings, database)
+        schema, adoption = _found(database)
+    return _otherwise(schema, adoption)
 
 
 def _take_over(
     settings: Settings, cluster: Cluster, database: sa.Engine, *, processes: int
 ) -> tuple[str, bool]:
-    _, adoption = _found(database)
-    if adoption is not None and not adoption.is_complete:
-        try:
-            with database.begin() as connection:
-                installation.confirm_secret(connection, Identities(settings.mirror_secret).check_value())
-        except SecretChanged:
+    schema, adoption = _found(database)
+    if _is_left(adoption):
+        if not _is_of_this_secret(settings, database):
             return _BEGUN_OTHERWISE, False
         workers.take_over(settings, cluster, database, processes)
-    schema, adoption = _found(database)
-    outcome, is_ready = _otherwise(schema, adoption)
-    return outcome, is_ready and (adoption is None or adoption.is_complete)
+        schema, adoption = _found(database)
+    outcome, is_done = _otherwise(schema, adoption)
+    return outcome, is_done and not _is_left(adoption)
 
 
 def _drop(settings: Settings, cluster: Cluster, database: sa.Engine, *, is_sure: bool) -> tuple[str, bool]:
@@ -161,6 +162,19 @@ def _found(database: sa.Engine) -> tuple[db.Schema, Adoption | None]:
     with database.connect() as connection:
         schema = db.schema(connection)
         return schema, adopted.read(connection) if schema.state is SchemaState.READY else None
+
+
+def _is_left(adoption: Adoption | None) -> bool:
+    return adoption is not None and not adoption.is_complete
+
+
+def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
+    try:
+        with database.begin() as connection:
+            installation.confirm_secret(connection, Identities(settings.mirror_secret).check_value())
+    except SecretChanged:
+        return False
+    return True
 
 
 def _otherwise(schema: db.Schema, adoption: Adoption | None) -> tuple[str, bool]:

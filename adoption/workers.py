@@ -35,21 +35,30 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PROGRAM = ("db",) if getattr(sys, "frozen", False) else ("-B", "db.py")
 
 
+def take_newest(settings: Settings, database: sa.Engine) -> None:
+    """Takes over the ups and downs of machines and the newest runs, and sees what logs have in common."""
+    adopter = Adopter(database, settings)
+    if adopter.take_over_some() and adopter.take_over_some():
+        _train(LogDictionaries(database))
+
+
 def take_over(settings: Settings, cluster: Cluster, database: sa.Engine, processes: int) -> None:
     """Takes over all that there is, with so many processes, and tells how far it is meanwhile."""
-    adopter = Adopter(database, settings)
-    progress = _Progress(database, settings.database(cluster))
-    # The ups and downs of machines and the newest runs come first, and show what logs have in common.
-    is_more = adopter.take_over_some() and adopter.take_over_some()
     dictionaries = LogDictionaries(database)
-    with _sharing(cluster, processes if is_more else 0) as started:
+    progress = _Progress(database, settings.database(cluster))
+    with _sharing(cluster, processes) as started:
         while running := [process for process in started if process.poll() is None]:
-            if dictionaries.newest() is None:
-                dictionaries.train()
+            _train(dictionaries)
             with suppress(subprocess.TimeoutExpired):
                 running[0].wait(_TELL_EVERY_S)
             progress.tell()
     _analyze(database)
+
+
+def _train(dictionaries: LogDictionaries) -> None:
+    """Trains the first dictionary, as soon as there are logs enough; later ones are for the grabber."""
+    if dictionaries.newest() is None:
+        dictionaries.train()
 
 
 def share(settings: Settings, cluster: Cluster) -> None:

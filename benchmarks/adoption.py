@@ -43,12 +43,15 @@ def main(arguments: Sequence[str]) -> None:
         began_s = time.monotonic()
         begin(engine, Identities(settings.mirror_secret))
         begun_s = time.monotonic() - began_s
+        workers.take_newest(settings, engine)
+        newest_s = time.monotonic() - began_s
         workers.take_over(settings, Cluster.PRODUCTION, engine, processes)
         seconds = time.monotonic() - began_s
         row = {
             "jobs": jobs,
             "processes": processes,
             "set apart (s)": begun_s,
+            "newest runs (s)": newest_s,
             "all (s)": seconds,
             "jobs/s": jobs / seconds,
             "GB to take over": before / 1e9,
