@@ -1,5 +1,6 @@
 """Mutes: an expert says of a client that it is known to be bad, and everybody's page knows it."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -188,5 +189,8 @@ def test_it_stays_where_there_is_no_control_room(
     mute(expert)
     page = without_control_room("/").text
     assert REASON in page
-    assert "Mute this client" not in page
+    [job, *_] = re.findall(r'data-job="([^"]+)"', page)
+    opened = without_control_room(f"/?job={job}").text
+    assert "In earlier runs" in opened
+    assert "/cr/" not in opened
     assert without_control_room("/cr/mutes/").status_code == 404

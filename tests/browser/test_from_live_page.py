@@ -1,4 +1,4 @@
-"""The cluster page and the statistics, as a reader comes to them from the live page."""
+"""Where the live page leads: to the machines, to a run in numbers, to a client in earlier runs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,3 +42,11 @@ def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
     with live.expect_download() as download:
         live.get_by_role("link", name="CSV of all").click()
     assert download.value.path().read_text().splitlines()[1].startswith(str(RUN))
+
+
+def test_it_leads_from_a_client_to_its_earlier_runs(live: Page, mirrored: MirroredCluster) -> None:
+    lively_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
+    live.click("[data-client=ecalgpu] .opener")
+    live.get_by_role("link", name="In earlier runs").click()
+    expect(live.locator(".client-head")).to_have_text(["ecalgpu"])
+    expect(live.locator("#timeline-rows .cell.state-crashed")).to_have_count(2)
