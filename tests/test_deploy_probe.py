@@ -42,7 +42,7 @@ def test_it_tells_its_version(given: dict[str, str]) -> None:
 def test_it_refuses_a_first_word_that_is_no_part(given: dict[str, str], words: list[str]) -> None:
     status, said = mirror(given, *words)
     assert status == 2
-    assert said == "the first word must be one of: server, grabber, migrate, db, probe, simulator\n"
+    assert said == "the first word must be one of: server, grabber, migrate, db, probe, simulator, sift\n"
 
 
 @pytest.mark.parametrize("part", ["server", "grabber", "migrate", "db", "probe", "simulator"])

@@ -12,7 +12,7 @@ from mirror.records import Stream
 
 # A graph has pixels for so many lumisections. Of a longer run neighbours are drawn as one, until somebody
 # looks closer: 20 streams of 3000 lumisections are more than all else of a page's first load.
-MOST_POINTS = 600
+MOST_POINTS = 500
 
 _Values = Sequence[float | None]
 

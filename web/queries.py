@@ -24,17 +24,15 @@ def text(name: str) -> str | None:
 
     Raises BadRequest if it is repeated, or holds what no text of PostgreSQL can.
     """
-    values = request.args.getlist(name)
-    if len(values) > 1:
-        raise BadRequest(f"{name} must be given once")
-    if any("\0" in value for value in values):
+    given = _once(name)
+    if given is not None and "\0" in given:
         raise BadRequest(f"{name} must not hold a NUL")
-    return (values[0] or None) if values else None
+    return given
 
 
 def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
     """The cluster that a parameter names. Raises BadRequest; so it does without a default if it is absent."""
-    given = text(name)
+    given = _once(name)
     if given is None and default is not None:
         return default
     try:
@@ -45,7 +43,7 @@ def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
 
 def integer(name: str, refusal: str) -> int | None:
     """A whole number that PostgreSQL can hold; `None` if it is absent. Raises BadRequest with `refusal`."""
-    given = text(name)
+    given = _once(name)
     if given is None:
         return None
     if not _INTEGER.fullmatch(given) or not INT_MIN <= int(given) <= INT_MAX:
@@ -55,5 +53,12 @@ def integer(name: str, refusal: str) -> int | None:
 
 def job(name: str) -> UUID | None:
     """The id of a job, as the API gives it; `None` for anything that is none, which no job can have."""
-    given = text(name) or ""
+    given = _once(name) or ""
     return UUID(given) if _ID.fullmatch(given) else None
+
+
+def _once(name: str) -> str | None:
+    values = request.args.getlist(name)
+    if len(values) > 1:
+        raise BadRequest(f"{name} must be given once")
+    return (values[0] or None) if values else None
