@@ -115,7 +115,8 @@ def test_it_ends_in_time_with_connections_open(environment: dict[str, str], endi
         until(lambda: len(workers_of(server)) == 2)
         workers = workers_of(server)
         server.process.send_signal(ending)
-        assert server.process.wait(timeout=5) == 0
+        # By itself within 5 s; a machine that is busy with other tests may need longer.
+        assert server.process.wait(timeout=20) == 0
         assert not any(map(is_alive, workers))
 
 
