@@ -15,7 +15,9 @@ from tests.mirrored import MirroredCluster, job
 from tests.served import ServerProcess, server_process, until
 
 RUN = 358_791
+NEWEST = "/live/run?db=production"
 INFO = "/api?what=get_info&db=production"
+ANOTHER = f"/api?what=get_run&db=production&run={RUN}"
 RANGE = "/api?what=get_clients&db=production&from=1&to=400000"
 BUSY = "The server has more to do than it can."
 OTHERS = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
@@ -90,9 +92,9 @@ def test_it_refuses_at_once_what_would_wait(
     shared_environment: dict[str, str], settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     with server_process({**shared_environment, "SERVER_THREADS": "1"}) as server:
-        assert server.get(INFO).ok
+        assert server.get(NEWEST).ok
         with asking_for_ranges(server, postgres, settings, 1):
-            refused = answers_at_once(server, INFO, 100)
+            refused = answers_at_once(server, ANOTHER, 100)
             assert {answer.split("\r\n", 1)[0] for answer in refused} == {"HTTP/1.1 503 Service Unavailable"}
             assert {answer.rpartition("\r\n")[2] for answer in refused} == {BUSY}
             assert all("\r\nRetry-After: 5\r\n" in answer for answer in refused)
@@ -100,7 +102,9 @@ def test_it_refuses_at_once_what_would_wait(
             # However much there is to do, the process lives.
             lives = answers_at_once(server, "/healthz", 30)
             assert {answer.split("\r\n", 1)[0] for answer in lives} == {"HTTP/1.1 200 OK"}
-        assert server.get(INFO).ok
+            # Nor do viewers of what has not changed notice.
+            assert server.get(NEWEST).ok
+        assert server.get(ANOTHER).ok
         until(lambda: "overloaded refused=" in server.logged())
 
 

@@ -27,6 +27,7 @@ from web.request_log import ROUTE
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+_EXTENSION = "mirror_kept_answers"
 # Of a worker's memory of 90 MB this may take so much; what was used longest ago goes first.
 _MOST_BYTES = 12_000_000
 _LARGEST_BYTES = 2_000_000
@@ -93,6 +94,10 @@ class KeptAnswers:
         if not self._is_of_kept_view(environ):
             return self._application(environ, start_response)
         return self._make(key, environ).send(environ, start_response)
+
+    def has(self, path: str, query: str, encodings: str) -> bool:
+        """Whether there is an answer that holds to who asks for this."""
+        return self._find((path, query, encodings)) is not None
 
     def _find(self, key: _Key) -> Answer | None:
         with self._lock:
@@ -173,7 +178,13 @@ class KeptAnswers:
 
 def init_app(app: Flask) -> None:
     """Keeps the answers of the application's views that are marked as kept."""
-    app.wsgi_app = KeptAnswers(app)  # type: ignore[method-assign]
+    app.extensions[_EXTENSION] = app.wsgi_app = KeptAnswers(app)  # type: ignore[method-assign]
+
+
+def of(app: Flask) -> KeptAnswers:
+    """What an application keeps."""
+    kept: KeptAnswers = app.extensions[_EXTENSION]
+    return kept
 
 
 def _names(asked: str, tag: str) -> bool:

@@ -24,8 +24,10 @@ from prometheus_client import multiprocess
 import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
 from processes import probe, service_manager
-from web import clusters, deadlines, metrics, thread_places
+from web import clusters, deadlines, kept_answers, metrics, thread_places
 from web.away import DatabaseAway
+from web.kept_answers import KeptAnswers
+from web.request_head import RequestHead
 from web.worker import PatientWorker
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class _Server(BaseApplication):
         self._make_app = make_app
         self._sockets = tuple(sockets)
         self._shared = shared
+        self._kept: KeptAnswers | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -110,6 +113,7 @@ class _Server(BaseApplication):
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
         deadlines.enforce()
         app = self._make_app()
+        self._kept = kept_answers.of(app)
         for database in clusters.databases(app).values():
             database.on_too_new(_end)
             database.listen(self._settings)
@@ -122,6 +126,10 @@ class _Server(BaseApplication):
             return answering
         endpoint = metrics.MetricsEndpoint(self._shared, clusters.databases(app))
         return _ByPort(answering, endpoint, self._settings.server_metrics_port)
+
+    def has_answer(self, head: RequestHead) -> bool:
+        """Whether this worker has the answer to a request, so that no thread is needed to make it."""
+        return self._kept is not None and self._kept.has(head.path, head.query, head.encodings)
 
     def _answers(self) -> bool:
         return probe.ask(self._settings.server_host, self._settings.server_port) is not None

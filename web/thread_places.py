@@ -8,10 +8,11 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from flask import Flask
 from werkzeug.wsgi import ClosingIterator
 
 from dqmsquare_cfg import Settings
-from web import busy, metrics
+from web import busy, kept_answers, metrics
 from web.control_relay import MOST_PLACES
 
 if TYPE_CHECKING:
@@ -29,15 +30,19 @@ def threads(settings: Settings) -> int:
 
 
 class Ordinary:
-    """The application behind it, with `SERVER_THREADS` ordinary requests in it at a time."""
+    """The application behind it, with `SERVER_THREADS` ordinary requests in it at a time.
 
-    def __init__(self, application: "WSGIApplication", settings: Settings) -> None:
-        self._application = application
+    What is kept takes no time, and so no place.
+    """
+
+    def __init__(self, application: Flask, settings: Settings) -> None:
+        self._application: WSGIApplication = application
+        self._kept = kept_answers.of(application)
         self._places = threading.BoundedSemaphore(settings.server_threads)
         self._commands = f"{settings.server_url_prefix}/cr/exe"
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ["PATH_INFO"] == self._commands or environ["PATH_INFO"].endswith(_PROBE):
+        if self._needs_no_place(environ):
             return self._application(environ, start_response)
         if not self._places.acquire(timeout=_LONGEST_WAIT_S):
             metrics.requests.labels("none", "503").inc()
@@ -49,3 +54,9 @@ class Ordinary:
             if answer is None:
                 self._places.release()
         return ClosingIterator(answer, self._places.release)
+
+    def _needs_no_place(self, environ: "WSGIEnvironment") -> bool:
+        path = environ["PATH_INFO"]
+        if path == self._commands or path.endswith(_PROBE):
+            return True
+        return self._kept.has(path, environ["QUERY_STRING"], environ.get("HTTP_ACCEPT_ENCODING", ""))

@@ -3,7 +3,8 @@
 Gunicorn's own gives a connection that asks nothing a thread for 5 s, and one that reads slowly a thread for
 as long as that takes; its one loop waits up to 2 s for a visitor to hang up, and what comes in faster than it
 goes out waits without end. Here waiting is the loop's, which waits for all at once, and a request that would
-wait too long for a thread is refused (`web/busy.py`).
+wait too long for a thread is refused (`web/busy.py`). One whose answer the application has (`has_answer`) is
+answered by the loop itself, since to hand it to a thread and back takes longer.
 """
 
 import logging
@@ -23,6 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from web import busy, metrics
 from web.outbox import STALLED_S, Outbox
+from web.request_head import RequestHead
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ _PROBE = re.compile(rb"GET (/[^ ?]*)?/healthz[ ?]")
 _ALIVE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n"
 
 _Outcome = Future[Any]
+HasAnswer = Callable[[RequestHead], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class _Waiting:
 
 
 class PatientWorker(ThreadWorker):
-    """The worker; its one loop calls every method but `handle_request`."""
+    """The worker; its one loop calls every method, threads `handle_request` alone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,9 +73,13 @@ class PatientWorker(ThreadWorker):
         self._look_at_s = self._tell_at_s = 0.0
 
     def enqueue_req(self, conn: Any) -> None:
-        """Hands a request to the threads, unless others have waited for them too long already."""
+        """Answers a request, or hands it to the threads unless others have waited for them too long."""
         if not (conn.initialized or conn.data_ready):
             self._wait_for_request(conn)
+        elif self._has_answer(conn):
+            outcome = _Outcome()
+            outcome.set_result(self.handle(conn))
+            self.finish_request(conn, outcome)
         elif self._is_overloaded():
             self._refuse(conn)
         else:
@@ -81,7 +88,7 @@ class PatientWorker(ThreadWorker):
             outcome.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def handle_request(self, req: Any, conn: Any) -> Any:
-        """Answers a request, on a thread; what its reader does not take at once stays in the outbox."""
+        """Answers a request; what its reader does not take at once stays in the outbox."""
         sock = conn.sock
         conn.sock = conn.outbox = Outbox(sock)
         try:
@@ -132,6 +139,15 @@ class PatientWorker(ThreadWorker):
         readable = partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
+    def _has_answer(self, conn: Any) -> bool:
+        """Whether a whole request has come in that there is an answer to, so that nothing is waited for."""
+        has_answer: HasAnswer | None = getattr(self.app, "has_answer", None)
+        # What was read ahead comes before what can be seen.
+        if has_answer is None or (conn.parser is not None and conn.parser.unreader.buf.getvalue()):
+            return False
+        head = RequestHead.of(_received(conn))
+        return head is not None and has_answer(head)
+
     def _is_overloaded(self) -> bool:
         while self._waiting and self._waiting[0].has_begun:
             self._waiting.popleft()
@@ -139,10 +155,7 @@ class PatientWorker(ThreadWorker):
 
     def _refuse(self, conn: Any) -> None:
         """Answers, without a thread, that there is too much to do; or, to a probe, that the process lives."""
-        is_probe = False
-        with suppress(OSError):
-            conn.sock.settimeout(0)
-            is_probe = _PROBE.match(conn.sock.recv(_READ_BYTES, socket.MSG_PEEK)) is not None
+        is_probe = _PROBE.match(_received(conn)) is not None
         if not is_probe:
             self._refused += 1
             metrics.requests.labels("none", "503").inc()
@@ -219,3 +232,13 @@ class PatientWorker(ThreadWorker):
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+def _received(conn: Any) -> bytes:
+    """What has come in of a request, which stays where it is."""
+    try:
+        conn.sock.settimeout(0)
+        received: bytes = conn.sock.recv(_READ_BYTES, socket.MSG_PEEK)
+    except OSError:
+        return b""
+    return received
