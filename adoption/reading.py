@@ -58,7 +58,7 @@ class Reader:
         """The file delivery of runs."""
         table = self.tables.graphs
         start_s = _known_s(table.c.global_start)
-        streams = sa.func.left(table.c.stream_data, _MOST_CHARACTERS)
+        streams = _bounded(table.c.stream_data)
         known_s = self._latest_s(runs)
         for row in self._rows(table, runs, start_s, streams):
             document_id, host, run, revision, at_s, *of_delivery = tuple(row)
@@ -91,10 +91,16 @@ class Reader:
         return {row.run: row.at_s for row in found}
 
     def _log(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str | None]:
-        text = sa.func.left(column, _MOST_CHARACTERS)
+        text = _bounded(column)
         if self.logs_since is None:
             return text
         return sa.case((self.tables.runs.c.timestamp >= self.logs_since, text), else_=None)
+
+
+def _bounded(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A text that is not longer than it may be. To count bytes, PostgreSQL needn't unpack it."""
+    is_short = sa.func.octet_length(column) <= _MOST_CHARACTERS
+    return sa.case((is_short, column), else_=sa.func.left(column, _MOST_CHARACTERS))
 
 
 def _known_s(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float | None]:

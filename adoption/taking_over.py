@@ -60,6 +60,8 @@ class Adopter:
             if batch is None:
                 return False
             earlier.reveal(connection)
+            # What a crash of PostgreSQL takes back it takes back whole, for the next process to do again.
+            connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             self._machines = self._machines or _machines(connection)
             left_out: Counter[str] = Counter()
             if batch.first_run is None or batch.last_run is None:

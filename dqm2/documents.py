@@ -7,6 +7,7 @@ identified is refused as a whole.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from dqm2.fields import Delivery, Disk, Every, Field, Job, Memory, Playback, StartSource
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 UNKNOWN = "unknown"
 _BYTES_A_KILOBYTE = 1024
+_NAMES_REMEMBERED = 4096
 
 
 class Unidentifiable(Exception):
@@ -53,6 +55,8 @@ class Allowlist:
     def __init__(self, identities: Identities, redactor: Redactor) -> None:
         self._identities = identities
         self._redactor = redactor
+        # Names of clients and streams recur with every document.
+        self._is_left_by_redaction = lru_cache(_NAMES_REMEMBERED)(lambda name: redactor(name) == name)
 
     def record(self, machine: str, document: object, *, now: datetime) -> Admitted:
         """The record of a document that `machine` answered with; `now` bounds the times that it may tell.
@@ -121,9 +125,6 @@ class Allowlist:
 
     def _redacted(self, text: str | None) -> Redacted:
         return self._redactor.redact(text or "")
-
-    def _is_left_by_redaction(self, word: str) -> bool:
-        return self._redactor(word) == word
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_killed_at_random_moments_it_goes_on_where_it_was(
             kill_after(dice.uniform(0.5, 3), environment, with_workers=number % 2 == 0)
         status, said = run_adopt(environment)
         assert status == 0, said
+        assert re.search(r"taking over database=\S+ documents=\d+ of=1549 per_s=\d+ left_s=\d+", said)
         found.append(contents(settings))
     assert len(found[0]["jobs"]) == len(jobs)
     assert len(found[0]["deliveries"]) == RUNS
@@ -170,6 +172,11 @@ def test_the_earlier_tables_stay_until_all_is_taken_over(
 ) -> None:
     assert run_adopt(environment)[0] == 0
     earlier.execute("UPDATE adoption_batches SET done_at = NULL")
+    words = [sys.executable, "db.py", "status"]
+    told = subprocess.run(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert "an earlier mirror's tables are being taken over, 0 of 10 documents" in told
     status, said = run_adopt(environment, "--drop", "--yes")
     assert status == 1
     assert "not dropped: an earlier mirror's tables are being taken over, 0 of 10 documents" in said
