@@ -1,23 +1,24 @@
-"""Memory that a long piece of work leaves behind is given back to the system; a grabber mostly rests.
+"""What the C library does with memory that is free: a grabber, which mostly rests, gives it back.
 
 By itself the C library of most Linuxes, glibc, keeps what it once had: blocks as large as any that was ever
 freed, and whatever lies below something that is still in use. Others have no such calls, or no need of them.
 """
 
 import ctypes
+from collections.abc import Mapping
 
 # From <malloc.h> of glibc.
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 128 * 1024
+_BEYOND_ALL_BYTES = 1 << 30
 
 _C_LIBRARY = ctypes.CDLL(None)
 
 
 def give_back_early() -> None:
     """Has large blocks given back as soon as they are free, from now on."""
-    mallopt = getattr(_C_LIBRARY, "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    _set({_M_MMAP_THRESHOLD: _LARGE_BYTES})
 
 
 def give_back() -> None:
@@ -25,3 +26,15 @@ def give_back() -> None:
     malloc_trim = getattr(_C_LIBRARY, "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def keep() -> None:
+    """Has what is free kept from now on; for a process that will need as much again at once, till it ends."""
+    _set({_M_MMAP_THRESHOLD: _BEYOND_ALL_BYTES, _M_TRIM_THRESHOLD: _BEYOND_ALL_BYTES})
+
+
+def _set(options: Mapping[int, int]) -> None:
+    mallopt = getattr(_C_LIBRARY, "mallopt", None)
+    if mallopt is not None:
+        for option, value in options.items():
+            mallopt(option, value)

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from dqm2.errors import Dqm2Garbled
+from mirror import memory
 from mirror.line import settle
 from mirror.sifting import Order, Rules, Sifted, Sifter
 
@@ -125,6 +126,7 @@ class _Process:
 def main(arguments: list[str] | None = None) -> int:
     """Sifts what comes through the socket that the one argument names, until that closes."""
     (descriptor,) = sys.argv[1:] if arguments is None else arguments
+    memory.keep()
     with Connection(int(descriptor)) as connection:
         try:
             sifter = Sifter(connection.recv())
