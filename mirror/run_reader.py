@@ -132,16 +132,7 @@ class RunReader:
 
     def delivery(self, run: int) -> Delivery | None:
         """The file delivery of a run, the newest where several machines report one."""
-        table = db.deliveries
-        statement = (
-            sa.select(table, db.machines.c.label)
-            .join(db.machines)
-            .where(table.c.run == run)
-            .order_by(table.c.updated_at.desc(), table.c.identity)
-            .limit(1)
-        )
-        with self._database.connect() as connection:
-            row = connection.execute(statement).one_or_none()
+        row = self._newest(db.deliveries, run)
         if row is None:
             return None
         return Delivery(
@@ -166,16 +157,7 @@ class RunReader:
 
     def playback(self, run: int) -> Playback | None:
         """The simulator of a run, the newest report where there are several."""
-        table = db.playbacks
-        statement = (
-            sa.select(table, db.machines.c.label)
-            .join(db.machines)
-            .where(table.c.run == run)
-            .order_by(table.c.updated_at.desc(), table.c.identity)
-            .limit(1)
-        )
-        with self._database.connect() as connection:
-            row = connection.execute(statement).one_or_none()
+        row = self._newest(db.playbacks, run)
         if row is None:
             return None
         return Playback(
@@ -188,6 +170,18 @@ class RunReader:
             source_run=row.source_run,
             updated_at=row.updated_at,
         )
+
+    def _newest(self, table: sa.Table, run: int) -> Any | None:
+        """The newest row of a run, of which several machines may report, with its machine's label."""
+        statement = (
+            sa.select(table, db.machines.c.label)
+            .join(db.machines)
+            .where(table.c.run == run)
+            .order_by(table.c.updated_at.desc(), table.c.identity)
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            return connection.execute(statement).one_or_none()
 
     def _end_of_piece(self, first: int, last: int) -> int:
         run = db.runs.c.run
