@@ -88,7 +88,7 @@ def test_it_loses_and_repeats_nothing_when_it_is_told_to_end_at_random_moments(
 ) -> None:
     fill(simulator)
     end_at_random(
-        simulator, simulated_environment, simulated_settings, times=3, by=signal.SIGTERM, within_s=30
+        simulator, simulated_environment, simulated_settings, times=2, by=signal.SIGTERM, within_s=30
     )
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
