@@ -10,6 +10,7 @@ on them but speed.
 """
 
 import logging
+import os
 import queue
 import subprocess
 import sys
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 # What Python runs; the executable is not Python, but one program for all parts.
 _PROGRAM = ("sift",) if getattr(sys, "frozen", False) else ("-m", "mirror.sifters")
+# A catch-up takes what processors others leave it: the grabber itself, PostgreSQL, and the web server beside.
+_GIVES_WAY = 10
 # What a socket says when the process at its other end is gone.
 _GONE = (EOFError, OSError)
 
@@ -127,6 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Sifts what comes through the socket that the one argument names, until that closes."""
     (descriptor,) = sys.argv[1:] if arguments is None else arguments
     memory.keep()
+    os.nice(_GIVES_WAY)
     with Connection(int(descriptor)) as connection:
         try:
             sifter = Sifter(connection.recv())
