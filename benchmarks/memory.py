@@ -21,7 +21,7 @@ _SIZE = Size(runs=6000, runs_with_details=600, states=100_000)
 _VISITORS = 4
 _LOOKS = 10
 # Most visitors look at what is newest; a range takes as long as a hundred of those.
-_OF_EACH = ((NEWEST, 80), (OF_RUNS, 19), (OF_RANGES, 1))
+_OF_EACH = ((NEWEST, 90), (OF_RUNS, 9), (OF_RANGES, 1))
 
 
 def main() -> None:

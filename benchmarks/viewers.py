@@ -37,8 +37,18 @@ _INTERVAL_S = 3.0
 _VIEWERS, _MANY_VIEWERS = 200, 2000
 _SIZE = Size(runs=300, runs_with_details=30, states=10_000)
 _BEAT_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page asks for each cycle; only for what changed, if it knows how to."""
+
+    paths: Sequence[str]
+    asks_if_changed: bool = True
+
+
 # The live page's parts, as `static/js` asks for them.
-_PARTS = ("/live/run?db=production", "/live/freshness?db=production")
+_LIVE = Page(("/live/run?db=production", "/live/freshness?db=production"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +79,13 @@ def main() -> None:
         span = fill(settings, _SIZE)
         bare, plain, kept = bare_server(made), server_that_keeps_nothing(made), mirror_server(made)
         measured = {
-            "bare view, 304": _look(made, bare, _PARTS, cycles),
-            "plain page, nothing kept": _look(made, plain, _asked_by_a_plain_page(span), cycles),
-            "unchanged": _look(made, kept, _PARTS, cycles),
+            "bare view, 304": _look(made, bare, _LIVE, cycles),
+            "plain page, nothing kept": _look(made, plain, _plain_page(span), cycles),
+            "unchanged": _look(made, kept, _LIVE, cycles),
         }
         with _changing(settings, span):
-            measured["one change a second"] = _look(made, kept, _PARTS, cycles)
-            measured["many, one change a second"] = _look(made, kept, _PARTS, cycles, viewers=_MANY_VIEWERS)
+            measured["one change a second"] = _look(made, kept, _LIVE, cycles)
+            measured["many, one change a second"] = _look(made, kept, _LIVE, cycles, viewers=_MANY_VIEWERS)
     floor, plain_page = measured["bare view, 304"], measured["plain page, nothing kept"]
     report.tell(
         "viewers",
@@ -88,29 +98,23 @@ def main() -> None:
     )
 
 
-def _asked_by_a_plain_page(span: Span) -> tuple[str, ...]:
+def _plain_page(span: Span) -> Page:
     of_run = f"db=production&run={span.last_run}"
-    return (
-        "/api?what=get_info&db=production",
-        f"/api?what=get_run&{of_run}",
-        f"/api?what=get_graph&{of_run}",
-        "/api?what=get_cluster_status&cluster=production",
-    )
+    asked = ("get_info&db=production", f"get_run&{of_run}", f"get_graph&{of_run}", "get_cluster_status")
+    return Page([f"/api?what={what}" for what in asked], asks_if_changed=False)
 
 
-def _look(
-    made: Stage, server: Server, paths: Sequence[str], cycles: int, *, viewers: int = _VIEWERS
-) -> Looked:
-    return asyncio.run(_look_on(made, server, paths, cycles, viewers))
+def _look(made: Stage, server: Server, page: Page, cycles: int, *, viewers: int = _VIEWERS) -> Looked:
+    return asyncio.run(_look_on(made, server, page, cycles, viewers))
 
 
-async def _look_on(made: Stage, server: Server, paths: Sequence[str], cycles: int, viewers: int) -> Looked:
+async def _look_on(made: Stage, server: Server, page: Page, cycles: int, viewers: int) -> Looked:
     """Lets viewers look on: for some cycles until all of them know the page, then for those measured."""
     times_s: list[float] = []
     statuses: list[int] = []
     dice = random.Random(1)
     looking = [
-        asyncio.create_task(_view(server.url, paths, dice.uniform(0, _INTERVAL_S), times_s, statuses))
+        asyncio.create_task(_view(server.url, page, dice.uniform(0, _INTERVAL_S), times_s, statuses))
         for _ in range(viewers)
     ]
     await asyncio.sleep(2 * _INTERVAL_S)
@@ -129,7 +133,7 @@ async def _look_on(made: Stage, server: Server, paths: Sequence[str], cycles: in
         raise RuntimeError(f"{len(ended)} viewers were left alone: {ended[0]!r}")
     return Looked(
         viewers=viewers,
-        cycles=len(times_s) / len(paths) / viewers,
+        cycles=len(times_s) / len(page.paths) / viewers,
         seconds=seconds,
         times_s=times_s,
         unchanged=statuses.count(304),
@@ -138,22 +142,21 @@ async def _look_on(made: Stage, server: Server, paths: Sequence[str], cycles: in
     )
 
 
-async def _view(
-    url: str, paths: Sequence[str], starts_s: float, times_s: list[float], statuses: list[int]
-) -> None:
-    """One viewer, until cancelled: all parts every few seconds, each only if it changed."""
+async def _view(url: str, page: Page, starts_s: float, times_s: list[float], statuses: list[int]) -> None:
+    """One viewer, until cancelled: all that the page asks for, every few seconds."""
     visitor = Visitor(url)
-    tags: dict[str, str | None] = dict.fromkeys(paths)
+    tags: dict[str, str | None] = {}
     loop = asyncio.get_running_loop()
     due_s = loop.time() + starts_s
     try:
         while True:
             await asyncio.sleep(max(0.0, due_s - loop.time()))
-            for path in paths:
-                answer = await visitor.get(path, tags[path])
+            for path in page.paths:
+                answer = await visitor.get(path, tags.get(path))
                 if answer.status not in (200, 304):
                     raise RuntimeError(f"{path} was answered {answer.status}")
-                tags[path] = answer.tag or tags[path]
+                if page.asks_if_changed and answer.tag is not None:
+                    tags[path] = answer.tag
                 times_s.append(answer.seconds)
                 statuses.append(answer.status)
             due_s += _INTERVAL_S
