@@ -79,8 +79,11 @@ class _Request:
         route = self._environ.get(ROUTE, _UNMATCHED)
         metrics.requests.labels(route, self.status).inc()
         metrics.request_seconds.labels(route).observe(seconds)
+        level = self._level()
+        if not log.isEnabledFor(level):
+            return
         log.log(
-            self._level(),
+            level,
             "answered method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
             logs.fact(self._environ.get("REQUEST_METHOD", "")),
             logs.fact(self._environ.get("PATH_INFO", "")),
