@@ -273,6 +273,36 @@ def test_it_sends_nothing_while_it_can_t_write_it_down(
         assert visitor.tell("restart_hltd", host=UNIT).status_code == 200
 
 
+def alter(settings: Settings, statement: str) -> None:
+    engine = playback_database(settings)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+def test_it_sends_nothing_that_can_t_be_marked_as_sent(
+    simulated_settings: Settings, simulator: Simulator, crowd: ThreadPoolExecutor
+) -> None:
+    with served(simulated_settings) as url, held_up(simulator) as go_on:
+        shifter = Visitor(url).sign_in("shifter", "first")
+        waiting = in_order(
+            crowd,
+            simulated_settings,
+            lambda: shifter.ask("get_dqm_machines"),
+            lambda: shifter.tell("restart_hltd", host=UNIT),
+        )
+        until(lambda: under_way(simulated_settings)[0][1])
+        alter(simulated_settings, "ALTER TABLE control_audit RENAME COLUMN sent_at TO elsewhere")
+        go_on.set()
+        answers = [answer.result(30) for answer in waiting]
+        alter(simulated_settings, "ALTER TABLE control_audit RENAME COLUMN elsewhere TO sent_at")
+        assert [answer.status_code for answer in answers] == [200, 503]
+        assert answers[1].text == "The audit can't be written: nothing was sent."
+        [entry] = shifter.audit(command="restart_hltd")
+    assert (entry["outcome"], entry["sent_at"]) == (Outcome.NOT_SENT, "")
+    assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
+
+
 def test_it_tells_the_outcome_even_if_it_can_t_be_written_down(
     simulated_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
 ) -> None:
