@@ -13,6 +13,8 @@ from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent, quick
 
+DOWN_A_PHONE = ("Under way", "Playback cluster", "Production cluster", "In the last hour")
+
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
@@ -75,6 +77,11 @@ def test_it_fits_a_phone(browser: Browser, url: str, complaints: Complaints, sim
     complaints.listen_to(page)
     enter(page, url)
     fill_with_answers(page, simulator)
+    # What was done comes after what can be done, however much that was.
+    places = [page.get_by_role("region", name=name).bounding_box() for name in DOWN_A_PHONE]
+    tops = [place["y"] for place in places if place is not None]
+    assert len(tops) == len(DOWN_A_PHONE)
+    assert tops == sorted(tops)
     for path in ("/cr/", "/cr/audit/"):
         if path != "/cr/":
             page.goto(f"{url}{path}")
