@@ -164,9 +164,10 @@ class Audit:
         self._set(entry, ended_at=sa.func.clock_timestamp(), outcome=outcome, sentence=sentence)
 
     def under_way(self) -> list[Entry]:
-        """The commands that wait or run, of all servers, in the order in which they came."""
+        """The commands that run or wait, of all servers: what runs, then the others as they came."""
+        open_ = _selected().where(_is_under_way()).order_by(_audit.c.sent_at.nulls_last(), _audit.c.id)
         with self._database.connect() as connection:
-            return list(_read(connection, _selected().where(_is_under_way()).order_by(_audit.c.id)))
+            return list(_read(connection, open_))
 
     def entries(self, wanted: Wanted, most: int) -> list[Entry]:
         """Entries, the newest first."""
