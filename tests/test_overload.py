@@ -149,3 +149,18 @@ def test_a_request_has_bounds(server: ServerProcess, path: str, headers: dict[st
 def test_a_form_has_bounds(server: ServerProcess) -> None:
     sent = requests.post(f"{server.url}/cr/login/", data={"username": "x" * 1_000_000}, timeout=10)
     assert sent.status_code == 413
+
+
+def test_what_is_sent_behind_a_half_request_holds_nobody_up(server: ServerProcess) -> None:
+    known = {"Accept-Encoding": "gzip"}
+    until(lambda: server.get(INFO, headers=known).ok)
+    half = b"POST /cr/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"
+    first = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    kept = f"GET {INFO} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".encode()
+    # The server reads so much at a time: the half request together with the first, and what is kept not yet.
+    body = b"x" * (8192 - len(first % 1000) - len(half))
+    with closing(socket.create_connection(("127.0.0.1", int(server.environment["SERVER_PORT"])))) as visitor:
+        visitor.sendall(first % len(body) + body + half + kept)
+        assert visitor.recv(12) == b"HTTP/1.1 404"
+        for _ in range(3):
+            assert server.get(INFO, headers=known).ok
