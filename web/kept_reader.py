@@ -40,7 +40,7 @@ Topics = Collection[Topic | int]
 
 # How many of a kind are remembered, those used last; of the large ones few.
 _USUALLY = 128
-_MOST: Mapping[str, int] = {"run": 64, "details": 16, "delivery": 4}
+_MOST: Mapping[str, int] = {"run": 64, "details": 16, "delivery": 4, "find_runs": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +159,29 @@ class KeptReader(MirrorReader):
         """The mutes that go on; a new one is told as if anything had changed."""
         return self._kept("mutes", (), super().mutes, lambda _: ())
 
-    # Ranges are too large to be remembered; an answer that is made of one is kept all the same.
-
     def runs(self, first: int, last: int) -> Iterator[Run]:
-        """The runs from `first` to `last`, ascending."""
+        """The runs from `first` to `last`, ascending; they are too many to be remembered."""
         self._refuse_away()
         return super().runs(first, last)
 
     def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
         """The newest runs that a search finds."""
         read = super().find_runs
-        return self._of_range(lambda: read(search, below=below, most=most))
+        asked = (search, below, most)
+        return self._kept(
+            "find_runs", asked, lambda: read(search, below=below, most=most), lambda _: (Topic.BATCHES,)
+        )
 
     def count_runs(self, search: RunSearch) -> int:
         """How many runs a search finds."""
         read = super().count_runs
-        return self._of_range(lambda: read(search))
+        return self._kept("count_runs", search, lambda: read(search), lambda _: (Topic.BATCHES,))
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`."""
         read = super().clients
-        return self._of_range(lambda: read(first, last))
+        asked = (first, last)
+        return self._kept("clients", asked, lambda: read(first, last), lambda _: (Topic.BATCHES,))
 
     def _kept(self, kind: str, asked: Hashable, read: Callable[[], T], topics: Callable[[T], Topics]) -> T:
         remembered = self._memory.get(kind, asked)
@@ -192,12 +194,6 @@ class KeptReader(MirrorReader):
                 grounds.for_a_moment()
         grounds.stand_on(remembered.reading)
         value: T = remembered.value
-        return value
-
-    def _of_range(self, read: Callable[[], T]) -> T:
-        found = self._read(read, lambda _: (Topic.BATCHES,))
-        grounds.stand_on(found.reading)
-        value: T = found.value
         return value
 
     def _again(
