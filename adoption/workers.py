@@ -30,6 +30,8 @@ from mirror.records import Cluster
 log = logging.getLogger("adoption")
 
 _TELL_EVERY_S = 5.0
+# Nobody waits for an adoption: what needs the processors beside it goes before.
+_GIVES_WAY = 10
 _ROOT = Path(__file__).resolve().parent.parent
 # What Python runs; the executable is not Python, but one program for all parts.
 _PROGRAM = ("db",) if getattr(sys, "frozen", False) else ("-B", "db.py")
@@ -63,6 +65,7 @@ def _train(dictionaries: LogDictionaries) -> None:
 
 def share(settings: Settings, cluster: Cluster) -> None:
     """Is one of the processes."""
+    os.nice(_GIVES_WAY)
     adopter = Adopter(db.engine(settings, cluster, "adoption"), settings)
     while not _is_alone() and adopter.take_over_some():
         pass
