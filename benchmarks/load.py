@@ -88,7 +88,8 @@ def _is_whole(received: bytearray) -> bool:
     if end < 0:
         return False
     head = bytes(received[:end])
+    begins = end + len(_END_OF_HEAD)
     length = _LENGTH.search(head)
     if length is not None:
-        return len(received) - end - len(_END_OF_HEAD) >= int(length[1])
-    return received.endswith(_LAST_CHUNK) if _CHUNKED.search(head) else True
+        return len(received) - begins >= int(length[1])
+    return received.endswith(_LAST_CHUNK, begins) if _CHUNKED.search(head) else True
