@@ -26,6 +26,8 @@ room = Blueprint("timeline", __name__, url_prefix="/timeline")
 
 _FIRST_ROWS = 40
 _MORE_ROWS = 150
+# The states' places in their order, the worst first.
+_FROM_WORST = {state: place for place, state in enumerate(ClientState)}
 _CSV_HEADS = (
     "run",
     "run_key",
@@ -51,7 +53,7 @@ class Cell:
     @property
     def worst(self) -> ClientState:
         """The worst state of any of its jobs."""
-        return min((ClientState(job.state) for job in self.jobs), key=list(ClientState).index)
+        return min((ClientState(job.state) for job in self.jobs), key=_FROM_WORST.__getitem__)
 
     @property
     def newest(self) -> Job:
