@@ -33,7 +33,7 @@ what the earlier ones hold is copied, the newest runs first. However that ends, 
 _MOST_PROCESSES = 16
 # In a pod there seem to be more processors than it may use, and each process takes some 100 MB.
 _USUAL_PROCESSES = 2
-_TRIES = 5
+_TRIES = 3
 _NOTHING = "nothing of an earlier mirror is here"
 _BEGUN_OTHERWISE = "MIRROR_SECRET is not the one that this was begun under; put that one back"
 
