@@ -61,16 +61,18 @@ class Rounds:
         }
 
     def round(self) -> bool:
-        """Mirrors every machine whose turn it is, for some seconds each, then asks for the status.
+        """Mirrors every machine whose turn it is, for some seconds each; if all worked, asks for the status.
 
         Whether there is more to do at once. Raises Stopped, ClaimLost and SQLAlchemy's errors.
         """
-        has_more = False
-        for host in self._due():
+        due, has_more = self._due(), False
+        for host in due:
             has_more = self._mirror(host) or has_more
             if self._gateway.failures:
                 return False
-        if self._status.is_due():
+        # A machine that is dead keeps the gateway busy for 5 s, and for 5 s more when it is asked which are
+        # up. The others have their turn between the two.
+        if self._status.is_due() and not any(self._turns[host].failures for host in due):
             self._ask_status()
         return has_more
 

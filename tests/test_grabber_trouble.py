@@ -60,6 +60,19 @@ def test_it_mirrors_the_other_machines_while_one_is_dead(
     assert alive.worked_at is not None
 
 
+def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
+    simulator: Simulator, brisk_settings: Settings
+) -> None:
+    simulator.machine(FILTER_UNIT).is_dead = True
+    with grabbing(brisk_settings):
+        status = simulator.recorder.wait_for(lambda request: ("what", "get_cluster_status") in request.query)
+    dead = max(
+        request.ended_s for _, request in asked(simulator, FILTER_UNIT) if request.ended_s < status.began_s
+    )
+    for host in (BUILDER_UNIT, OTHER_FILTER_UNIT):
+        assert any(dead < request.began_s < status.began_s for _, request in asked(simulator, host))
+
+
 def is_told_failing(settings: Settings) -> bool:
     """Whether pages are told that the way to a machine is broken."""
     told_of = [gateway_link(settings), *links(settings).values()]
