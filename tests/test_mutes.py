@@ -16,20 +16,32 @@ from dqmsquare_cfg import Settings
 from mirror.control_audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import USER, Visitor, served
-from tests.mirrored import MirroredCluster, lively_run
+from tests.mirrored import MirroredCluster, job
 from tests.served import until
 
 RUN = 358_791
 CRASHED = "ecalgpu_dqm_sourceclient-live"
 REASON = "its database is being moved"
+NOT_OFFERED: tuple[dict[str, object], ...] = (
+    {"client": "none_of_this_run"},
+    {"client": ""},
+    {"client": [CRASHED, CRASHED]},
+    {"hours": "9"},
+    {"hours": "1e3"},
+    {"reason": " \n"},
+    {"reason": "x" * 201},
+    {"db": "lookarea"},
+    {"run": "358791 OR 1=1"},
+    {"run": "7"},
+    {"run": "9" * 5000},
+)
 
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    """The production cluster, in whose run one client crashed and one is stuck."""
+    """The production cluster, in whose run two clients of three crashed."""
     cluster = MirroredCluster(settings)
-    lively_run(cluster, RUN)
-    cluster.beat()
+    _write_run(cluster)
     return cluster
 
 
@@ -43,6 +55,12 @@ def url(settings: Settings, mirrored: MirroredCluster) -> Iterator[str]:
 @pytest.fixture
 def expert(url: str) -> Visitor:
     return Visitor(url).sign_in()
+
+
+def _write_run(cluster: MirroredCluster) -> None:
+    crashed = (job(RUN, client, exit_code=-11) for client in ("ecalgpu", "hcalreco"))
+    cluster.write(cluster.filter_units[0], job(RUN, "beam"), *crashed)
+    cluster.beat()
 
 
 def form(expert: Visitor, **given: object) -> dict[str, object]:
@@ -100,7 +118,7 @@ def test_it_is_one_a_client(url: str, expert: Visitor) -> None:
 
 
 def test_it_is_of_its_cluster_alone(url: str, expert: Visitor, settings: Settings) -> None:
-    lively_run(MirroredCluster(settings, Cluster.PLAYBACK), RUN)
+    _write_run(MirroredCluster(settings, Cluster.PLAYBACK))
     mute(expert)
     assert "muted by" not in Visitor(url).get("/?db=playback").text
 
@@ -127,26 +145,11 @@ def test_it_stands_in_the_audit(expert: Visitor) -> None:
     assert expert.audit(command="unmute") == [ended]
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"client": "none_of_this_run"},
-        {"client": ""},
-        {"client": [CRASHED, CRASHED]},
-        {"hours": "9"},
-        {"hours": "1e3"},
-        {"reason": " \n"},
-        {"reason": "x" * 201},
-        {"db": "lookarea"},
-        {"run": "358791 OR 1=1"},
-        {"run": "7"},
-        {"run": "9" * 5000},
-    ],
-    ids=lambda given: str(given)[:40],
-)
-def test_it_refuses_what_it_does_not_offer(url: str, expert: Visitor, given: dict[str, object]) -> None:
-    assert mute(expert, **given).status_code == 400
-    assert expert.audit()[0]["outcome"] == Outcome.REFUSED
+def test_it_refuses_what_it_does_not_offer(url: str, expert: Visitor) -> None:
+    answers = {str(given)[:40]: mute(expert, **given).status_code for given in NOT_OFFERED}
+    assert {given for given, status in answers.items() if status != 400} == set()
+    refused = [entry for entry in expert.audit(command="mute") if entry["outcome"] == Outcome.REFUSED]
+    assert len(refused) == len(NOT_OFFERED)
     assert "muted by" not in live_page(url)
 
 
