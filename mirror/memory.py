@@ -1,4 +1,4 @@
-"""What the C library does with memory that is free: a grabber, which mostly rests, gives it back.
+"""What the C library does with memory that is free: what mostly rests gives it back.
 
 By itself the C library of most Linuxes, glibc, keeps what it once had: blocks as large as any that was ever
 freed, and whatever lies below something that is still in use. Others have no such calls, or no need of them.
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 # From <malloc.h> of glibc.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_FEW_POOLS = 2
 _LARGE_BYTES = 128 * 1024
 _BEYOND_ALL_BYTES = 1 << 30
 
@@ -19,6 +21,11 @@ _C_LIBRARY = ctypes.CDLL(None)
 def give_back_early() -> None:
     """Has large blocks given back as soon as they are free, from now on."""
     _set({_M_MMAP_THRESHOLD: _LARGE_BYTES})
+
+
+def share_pools() -> None:
+    """Has all threads take small blocks from the same few pools; each keeps for itself what it once had."""
+    _set({_M_ARENA_MAX: _FEW_POOLS})
 
 
 def give_back() -> None:

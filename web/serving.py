@@ -23,6 +23,7 @@ from prometheus_client import multiprocess
 
 import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
+from mirror import memory
 from processes import probe, service_manager
 from web import clusters, deadlines, kept_answers, metrics, thread_places
 from web.away import DatabaseAway
@@ -112,6 +113,8 @@ class _Server(BaseApplication):
     def load(self) -> "WSGIApplication":  # type: ignore[override]
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
         deadlines.enforce()
+        memory.give_back_early()
+        memory.share_pools()
         app = self._make_app()
         self._kept = kept_answers.of(app)
         for database in clusters.databases(app).values():
