@@ -1,0 +1,28 @@
+"""The migrations: files whose names say which schema revisions this program knows."""
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+import db
+from dqmsquare_cfg import Settings
+from mirror.records import Cluster
+
+
+def test_they_are_numbered_in_the_order_in_which_they_are_run() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(db.MIGRATIONS))
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())
+    numbers = [f"{number:04}" for number in range(len(scripts), 0, -1)]
+    assert [script.revision for script in scripts] == numbers
+    assert all(script.path.rpartition("/")[2].startswith(f"{script.revision}_") for script in scripts)
+    assert db.head_revision() == numbers[0]
+
+
+def test_they_lead_to_the_schema_that_this_program_was_made_for(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.connect() as connection:
+        assert db.schema(connection) == db.Schema(db.head_revision(), db.SchemaState.READY)
+        tables = set(sa.inspect(connection).get_table_names())
+    database.dispose()
+    assert tables == {*db.metadata.tables, "alembic_version"}
