@@ -39,8 +39,8 @@ T = TypeVar("T")
 Topics = Collection[Topic | int]
 
 # How many of a kind are remembered, those used last; of the large ones few.
-_USUALLY = 128
-_MOST: Mapping[str, int] = {"run": 64, "details": 16, "delivery": 4, "find_runs": 2}
+_USUALLY = 64
+_MOST: Mapping[str, int] = {"run": 24, "details": 8, "delivery": 2, "find_runs": 2}
 
 
 @dataclass(frozen=True, slots=True)
