@@ -24,7 +24,7 @@ setup-tests:
 	@$(PYTHON) -B install.py tests
 
 test: lint deploy-check ## every check: format, lint, types, what is deployed, and tests
-	$(VENV)/pytest -n 2 --dist worksteal -m "not long"
+	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
 test-all: lint deploy-check ## every check, and the tests that take minutes
 	$(VENV)/pytest
