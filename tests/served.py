@@ -20,6 +20,8 @@ from demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_WITHIN_S = 30
+# On a busy machine a request may wait for others, and be refused, though nobody else asks anything.
+_BUSY = 503
 # Most tests have a server; half a second of Werkzeug's own for each would be minutes.
 _END_NOTICED_WITHIN_S = 0.02
 
@@ -48,10 +50,16 @@ class ServerProcess:
         return requests.get(f"{self.url}{path}", timeout=10, **options)  # type: ignore[arg-type]
 
     def samples(self) -> dict[str, float]:
-        """The samples of its metrics by name and labels, as Prometheus reads them."""
-        answer = requests.get(self.metrics_url, timeout=10)
-        assert answer.ok
-        lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+        """The samples of its metrics by name and labels, as Prometheus reads them; refused it comes again."""
+        answers: list[requests.Response] = []
+
+        def has_answered() -> bool:
+            answers.append(requests.get(self.metrics_url, timeout=10))
+            return answers[-1].status_code != _BUSY
+
+        until(has_answered)
+        assert answers[-1].ok, answers[-1].text
+        lines = [line for line in answers[-1].text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def is_up(self) -> bool:
