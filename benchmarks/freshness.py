@@ -7,17 +7,16 @@ same with one filter unit dead.
 """
 
 import argparse
-import socket
 import statistics
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 
 import requests
 
 from benchmarks import report
 from benchmarks.report import Figure
-from benchmarks.stage import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, Source, Stage, settings_of, stage
+from benchmarks.serving import mirror_server
+from benchmarks.stage import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, Source, settings_of, stage
 from dqm2.simulator import files_document, job_document
 from dqm2.simulator.clients import CLIENTS
 
@@ -64,12 +63,9 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     with stage() as made:
         source = made.source()
-        port = _free_port()
-        environment = made.environment(source, SERVER_PORT=str(port))
+        environment = made.environment(source)
         made.start("grabber", ["grabber.py", "production"], environment)
-        made.start("server", ["server.py"], environment)
-        address = f"http://127.0.0.1:{port}/api?what=get_run&db=production&run={_RUN}"
-        _wait_for(made, address)
+        address = f"{mirror_server(made).url}/api?what=get_run&db=production&run={_RUN}"
         well = _measure(source, address, seconds, hosts=(FILTER_UNIT, OTHER_FILTER_UNIT))
         source.tell("machine", machine=OTHER_FILTER_UNIT, is_dead=True)
         dead = _measure(source, address, seconds, hosts=(FILTER_UNIT,))
@@ -121,25 +117,6 @@ def _look(session: requests.Session, address: str, reports: Reports) -> None:
     _, found = answer
     for _, _, _, _, client, lumisection, *_ in found[1] if found else []:
         reports.see(client, lumisection, now_s)
-
-
-def _wait_for(made: Stage, address: str) -> None:
-    while True:
-        for process in made.processes:
-            process.refuse_ended()
-        try:
-            requests.get(address, timeout=5).raise_for_status()
-        except requests.RequestException:
-            time.sleep(0.2)
-        else:
-            return
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as door:
-        door.bind(("127.0.0.1", 0))
-        port: int = door.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":
