@@ -28,12 +28,12 @@ from web import (
     health,
     kept_answers,
     pages,
-    passwords,
     request_log,
     serving,
     static_files,
     wide,
 )
+from web.control_room import passwords
 
 log = logging.getLogger("server")
 

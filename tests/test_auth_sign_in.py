@@ -20,7 +20,7 @@ from dqmsquare_cfg import Settings
 from mirror.control_audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import PASSWORD, USER, Visitor, change, served
-from web.passwords import Passwords
+from web.control_room.passwords import Passwords
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
 COOKIE = "control_room"

@@ -13,7 +13,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from dqmsquare_cfg import Settings
 from web import busy, kept_answers, metrics
-from web.control_relay import MOST_PLACES
+from web.control_room.relay import MOST_PLACES
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

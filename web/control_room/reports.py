@@ -19,8 +19,8 @@ from dqm2.command_answers import (
     SimulatorRuns,
     Versions,
 )
-from web.control_desk import desk
-from web.control_relay import Report
+from web.control_room.desk import desk
+from web.control_room.relay import Report
 
 # Which template shows which answer; an Ok needs none.
 _TEMPLATES: Mapping[type[Answer], str] = {

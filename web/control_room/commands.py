@@ -1,37 +1,22 @@
-"""`/cr/`: the Control Room. Experts run commands of DQM² by its page, scripts by `/cr/exe?what=…`.
-
-DQM² executes what it is given, so all that is let through is checked (`web/control_door.py`), carried out in
-turn and recorded (`web/control_relay.py`). Full names of machines are shown here and nowhere else.
-"""
+"""`/cr/`: experts run commands of DQM² by its page, scripts by `/cr/exe?what=…`."""
 
 from http import HTTPStatus
 from uuid import UUID
 
-from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from dqm2.commands import COMMANDS
-from dqmsquare_cfg import Settings
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
-from web import (
-    auth,
-    control_answers,
-    control_audit,
-    control_desk,
-    control_door,
-    control_refusals,
-    csrf,
-    mutes,
-)
 from web.answers import conditional
-from web.control_desk import desk
-from web.control_door import Refusal
-from web.control_relay import Report, commands_by_outcome
-from web.sessions import Expert
+from web.control_room import audit, auth, csrf, door, refusals, reports, visitor
+from web.control_room.desk import desk
+from web.control_room.door import Refusal
+from web.control_room.relay import Report, commands_by_outcome
+from web.control_room.sessions import Expert
 
 room = Blueprint("control_room", __name__)
-control_refusals.guard(room)
+refusals.guard(room)
 
 # In the order in which the page has them: what is done most, and harms least, first.
 _CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
@@ -40,35 +25,11 @@ _FOR_PAGE = "HX-Request"
 _ONCE = "Idempotency-Key"
 
 
-def init_app(app: Flask, settings: Settings) -> None:
-    """Registers the Control Room, if there is to be one."""
-    app.jinja_env.globals["has_control_room"] = settings.cr_enabled
-    if not settings.cr_enabled:
-        return
-    control_desk.init_app(app, settings)
-    app.jinja_env.globals["commands"] = COMMANDS
-    app.jinja_env.filters["address_mark"] = control_audit.address_mark
-    app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
-    app.jinja_env.globals["may_change_production"] = settings.cr_production
-    prefix = f"{settings.server_url_prefix}/cr"
-    app.register_blueprint(auth.room, url_prefix=prefix)
-    app.register_blueprint(room, url_prefix=prefix)
-    app.register_blueprint(control_audit.room, url_prefix=prefix)
-    app.register_blueprint(mutes.room, url_prefix=prefix)
-
-    def keep_nothing(response: Response) -> Response:
-        if request.path.startswith(f"{prefix}/"):
-            response.headers["Cache-Control"] = "no-store"
-        return response
-
-    app.after_request(keep_nothing)
-
-
 @room.get("/")
 def page() -> BaseResponse:
     """The page; who is not signed in is sent to do so, unless the front end vouches for him."""
-    expert = control_desk.expert()
-    login = control_desk.login()
+    expert = visitor.expert()
+    login = visitor.login()
     if expert is None and login is not None and desk().sessions.is_allowed(login):
         return auth.admitted(login, by_password=False)
     if expert is None:
@@ -79,12 +40,10 @@ def page() -> BaseResponse:
             "control_room/page.html",
             cluster=None,
             expert=expert,
-            machines={
-                cluster: settings.machines(cluster) for cluster in (Cluster.PLAYBACK, Cluster.PRODUCTION)
-            },
-            simulator_host=control_door.simulator_host(settings),
+            machines={cluster: settings.machines(cluster) for cluster in _CLUSTERS},
+            simulator_host=door.simulator_host(settings),
             gateway=settings.server_fff_machine,
-            **control_audit.of_last_hour(),
+            **audit.of_last_hour(),
         )
     )
 
@@ -92,27 +51,27 @@ def page() -> BaseResponse:
 @room.route("/exe", methods=["GET", "POST"])
 def execute() -> BaseResponse:
     """Carries out one command: for the page as a part of it, for a script as DQM² answered."""
-    expert = control_desk.signed_in()
+    expert = visitor.signed_in()
     try:
         report = _carried_out(expert)
     except Refusal as refusal:
         _note_refusal(expert, refusal)
         return _refused(refusal)
-    return control_answers.for_page(report) if _is_for_page() else control_answers.for_script(report)
+    return reports.for_page(report) if _is_for_page() else reports.for_script(report)
 
 
 @room.get("/line")
 def line() -> BaseResponse:
     """Who waits for what, and what was done of late: a part of the page, asked for again and again."""
-    control_desk.signed_in()
-    return conditional(render_template("control_room/_line.html", **control_audit.of_last_hour()))
+    visitor.signed_in()
+    return conditional(render_template("control_room/_line.html", **audit.of_last_hour()))
 
 
 def _carried_out(expert: Expert) -> Report:
     csrf.refuse_from_elsewhere(request)
     if request.method == "POST":
         csrf.require_token(request, expert)
-    order = control_door.order_of(request, desk().settings)
+    order = door.order_of(request, desk().settings)
     return desk().relay.carry_out(order, expert, _once())
 
 
@@ -129,7 +88,7 @@ def _once() -> UUID | None:
 
 def _note_refusal(expert: Expert, refusal: Refusal) -> None:
     if refusal.order is None:
-        deed = Deed(control_door.UNKNOWN, person=expert.person, login=expert.login)
+        deed = Deed(door.UNKNOWN, person=expert.person, login=expert.login)
     else:
         deed = desk().relay.deed(refusal.order, expert)
     desk().audit.note(deed, Outcome.REFUSED, refusal.sentence)

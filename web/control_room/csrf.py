@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from flask import Request
 from werkzeug.exceptions import Forbidden
 
-from web.sessions import Expert
+from web.control_room.sessions import Expert
 
 HEADER = "X-CSRF-Token"
 FIELD = "csrf_token"

@@ -16,14 +16,15 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
-from web import clusters, control_desk, control_refusals, csrf, live_run, queries
-from web.control_desk import desk
-from web.control_refusals import MUTE, UNMUTE
-from web.sessions import Expert
+from web import clusters, live_run, queries
+from web.control_room import csrf, refusals, visitor
+from web.control_room.desk import desk
+from web.control_room.refusals import MUTE, UNMUTE
+from web.control_room.sessions import Expert
 from web.view import View
 
 room = Blueprint("mutes", __name__)
-control_refusals.guard(room)
+refusals.guard(room)
 
 LONGEST_REASON = 200
 _RUN = re.compile(r"[0-9]{1,10}")
@@ -51,7 +52,7 @@ class Asked:
 @room.get("/mutes/")
 def page() -> BaseResponse:
     """What is muted in both clusters, and the forms that mute; `db`, `run` and `client` choose beforehand."""
-    expert = control_desk.expert()
+    expert = visitor.expert()
     if expert is None:
         return redirect(url_for("auth.sign_in_page"))
     chosen = queries.cluster(default=Cluster.PRODUCTION)
@@ -76,7 +77,7 @@ def page() -> BaseResponse:
 @room.post("/mutes/")
 def mute() -> BaseResponse:
     """Mutes a client of the form's run, or of the newest, by its `db`, `client`, `reason` and `hours`."""
-    expert = control_desk.signed_in()
+    expert = visitor.signed_in()
     csrf.require_token(request, expert)
     with _refusal_recorded(expert, MUTE):
         asked = _asked()
@@ -90,7 +91,7 @@ def mute() -> BaseResponse:
 @room.post("/mutes/end")
 def end() -> BaseResponse:
     """Ends a mute early, by the form's `db` and `client`."""
-    expert = control_desk.signed_in()
+    expert = visitor.signed_in()
     csrf.require_token(request, expert)
     with _refusal_recorded(expert, UNMUTE):
         cluster, client = _cluster(), _once("client")

@@ -12,18 +12,19 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
 from mirror.control_audit import Entry, Outcome, Wanted
-from web import control_desk, control_door, control_refusals, queries
-from web.control_desk import desk
-from web.control_refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
+from web import queries
+from web.control_room import door, refusals, visitor
+from web.control_room.desk import desk
+from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
 
 room = Blueprint("control_audit", __name__)
-control_refusals.guard(room)
+refusals.guard(room)
 
 _LAST_HOUR = timedelta(hours=1)
 _MOST_OF_LAST_HOUR = 100
 _MOST_ON_PAGE = 100
 _MOST_IN_CSV = 100_000
-_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, control_door.UNKNOWN)
+_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, door.UNKNOWN)
 _COLUMNS = (
     "received_at", "person", "login", "command", "cluster", "machine", "parameters", "sent_at", "ended_at",
     "seconds", "outcome", "sentence", "times", "address",
@@ -36,7 +37,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @room.get("/audit/")
 def page() -> BaseResponse:
     """The audit, newest first, filtered as the address says."""
-    expert = control_desk.expert()
+    expert = visitor.expert()
     if expert is None:
         return redirect(url_for("auth.sign_in_page"))
     wanted = _wanted()
@@ -59,7 +60,7 @@ def page() -> BaseResponse:
 @room.get("/audit.csv")
 def table() -> BaseResponse:
     """The same as CSV, without pages."""
-    control_desk.signed_in()
+    visitor.signed_in()
     entries = desk().audit.entries(_wanted(), _MOST_IN_CSV)
     response = Response("".join(_lines(entries)), mimetype="text/csv")
     response.headers["Content-Disposition"] = 'attachment; filename="control-room-audit.csv"'

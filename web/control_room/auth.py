@@ -13,13 +13,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.sign_in_tries import Try
-from web import control_desk, control_refusals, csrf
-from web.client_address import client_address
-from web.control_desk import desk
-from web.control_refusals import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
+from web.control_room import csrf, refusals, visitor
+from web.control_room.client_address import client_address
+from web.control_room.desk import desk
+from web.control_room.refusals import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 
 room = Blueprint("auth", __name__)
-control_refusals.guard(room)
+refusals.guard(room)
 
 _TOO_EARLY = 429
 _WRONG = "Name or password is wrong."
@@ -29,7 +29,7 @@ _TOO_EARLY_WORDS = "Too many tries failed."
 @room.get("/login/")
 def sign_in_page() -> BaseResponse:
     """The form; who is signed in already, or needs no password, goes on."""
-    if control_desk.expert() is not None or desk().sessions.is_allowed(control_desk.login()):
+    if visitor.expert() is not None or desk().sessions.is_allowed(visitor.login()):
         return redirect(url_for("control_room.page"))
     return _form(None, 200)
 
@@ -44,10 +44,10 @@ def sign_in() -> BaseResponse:
     attempt = _try(user)
     wait = desk().tries.take(attempt)
     if wait:
-        control_refusals.turn_away(_TOO_EARLY_WORDS, known)
+        refusals.turn_away(_TOO_EARLY_WORDS, known)
         return _slowed_down(wait)
     if not desk().passwords.accepts(user, password):
-        control_refusals.turn_away(_WRONG, known)
+        refusals.turn_away(_WRONG, known)
         return _form(_WRONG, Unauthorized.code)
     desk().tries.forgive(attempt)
     response = admitted(user, by_password=True)
@@ -58,7 +58,7 @@ def sign_in() -> BaseResponse:
 @room.post("/logout/")
 def sign_out() -> BaseResponse:
     """Ends the session; with `everywhere` in the form, every session of this person."""
-    expert = control_desk.expert()
+    expert = visitor.expert()
     response = redirect(url_for("live.page"))
     if expert is None:
         return response
@@ -73,7 +73,7 @@ def admitted(person: str, *, by_password: bool) -> BaseResponse:
     """The way in to the Control Room, with a new session; the audit knows of it first."""
     response = redirect(url_for("control_room.page"))
     _note(SIGN_IN, person)
-    desk().sessions.begin(response, person, control_desk.login(), by_password=by_password)
+    desk().sessions.begin(response, person, visitor.login(), by_password=by_password)
     return response
 
 
@@ -99,10 +99,10 @@ def _form(refusal: str | None, status: int) -> Response:
         cluster=None,
         refusal=refusal,
         is_open=bool(desk().settings.dqm_cr_usernames),
-        login=control_desk.login(),
+        login=visitor.login(),
     )
     return Response(page, status)
 
 
 def _note(command: str, person: str) -> None:
-    desk().audit.note(Deed(command, person=person, login=control_desk.login()), Outcome.OK)
+    desk().audit.note(Deed(command, person=person, login=visitor.login()), Outcome.OK)

@@ -9,10 +9,11 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge,
 
 from dqm2.commands import COMMANDS
 from mirror.control_audit import Deed, Outcome
-from web import control_desk, control_door, errors
+from web import errors
 from web.away import DatabaseAway
-from web.client_address import client_address
-from web.control_desk import desk
+from web.control_room import door, visitor
+from web.control_room.client_address import client_address
+from web.control_room.desk import desk
 
 # What the audit calls what is asked of the Control Room besides commands.
 SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"
@@ -28,20 +29,20 @@ _CHANGES = {MUTE, UNMUTE, *(what for what, command in COMMANDS.items() if comman
 
 def guard(room: Blueprint) -> None:
     """Refuses what is forged before any of a room's routes; no refusal of theirs is left out of the audit."""
-    room.before_request(control_desk.refuse_forged)
+    room.before_request(visitor.refuse_forged)
     for refusal in (Forbidden, RequestEntityTooLarge, Unauthorized):
         room.register_error_handler(refusal, _refused)
 
 
 def turn_away(sentence: str, person: str | None = None) -> None:
     """Tells the audit that somebody without a session, who claims to be `person`, was refused something."""
-    deed = _deed(person, control_desk.known_login())
+    deed = _deed(person, visitor.known_login())
     address = client_address(request, desk().settings.trusted_proxies)
     desk().strangers.note(deed, desk().sessions.keyed("address", address), sentence)
 
 
 def _refused(error: HTTPException) -> Response:
-    expert = control_desk.known_expert()
+    expert = visitor.known_expert()
     sentence = error.description or error.name
     try:
         if expert is None:
@@ -62,5 +63,5 @@ def _deed(person: str | None, login: str | None) -> Deed:
 
 def _asked_for() -> str:
     if request.endpoint == "control_room.execute":
-        return control_door.named(request)
+        return door.named(request)
     return _BY_ENDPOINT.get(request.endpoint or "", PAGE)

@@ -26,9 +26,9 @@ from dqmsquare_cfg import Settings
 from mirror.control_audit import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
 from mirror.control_queue import CommandLine, LineLost, Place, WaitedTooLong
 from web.away import DatabaseAway
-from web.control_door import Order
-from web.machine_labels import MachineLabels
-from web.sessions import Expert, Sessions
+from web.control_room.door import Order
+from web.control_room.machine_labels import MachineLabels
+from web.control_room.sessions import Expert, Sessions
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ commands_by_outcome = Counter(
     "dqmsquare_control_commands_total", "Control commands by how they ended", ["command", "outcome"]
 )
 
-# So many at a time may wait in one server process; each has a thread of its own (`web/serving.py`).
+# So many at a time may wait in one server process; each has a thread of its own (`web/thread_places.py`).
 MOST_PLACES = 24
 _MOST_WAIT_S = 300.0
 # The gateway's question to all machines costs them much: protocol, "get_cluster_status".
