@@ -158,6 +158,37 @@ def test_a_304_has_the_headers_that_its_answer_has(
     assert unchanged.headers["X-Request-ID"] != whole.headers["X-Request-ID"]
 
 
+def test_who_asks_again_on_his_connection_is_told_the_same(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    known = {"If-None-Match": settled_tags(server, [run.part])[run.part]}
+    of_others = server.get(run.part, headers=known)
+    counted = 'dqmsquare_requests_total{route="/live/run",status="304"}'
+    before = server.samples()[counted]
+    with requests.Session() as visitor:
+        first, *again = [visitor.get(f"{server.url}{run.part}", headers=known, timeout=10) for _ in range(4)]
+        after = visitor.get(f"{server.url}{run.part}", timeout=10)
+    assert [answer.status_code for answer in (first, *again, after)] == [304, 304, 304, 304, 200]
+    for answer in again:
+        assert list(answer.headers) == list(of_others.headers)
+        for name in set(answer.headers) - {"X-Request-ID", "Server-Time", "Date"}:
+            assert answer.headers[name] == of_others.headers[name]
+    assert len({answer.headers["X-Request-ID"] for answer in (of_others, first, *again)}) == 5
+    assert server.samples()[counted] == before + 4
+
+
+def test_the_port_of_metrics_tells_of_nothing_else(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    known = {"If-None-Match": settled_tags(server, [run.part])[run.part]}
+    with requests.Session() as visitor:
+        assert visitor.get(server.metrics_url, timeout=10).ok
+        address = server.metrics_url.replace("/metrics", run.part)
+        assert visitor.get(address, headers=known, timeout=10).status_code == 404
+
+
 def test_it_knows_its_tag_in_every_form(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
     quoted = settled_tags(server, [run.part])[run.part].removeprefix("W/")

@@ -8,8 +8,22 @@ PLAIN = b"GET /live/run?db=production&run=1 HTTP/1.1\r\nHost: x\r\nAccept-Encodi
 
 
 def test_it_tells_what_a_whole_get_asks_for() -> None:
-    assert RequestHead.of(PLAIN) == RequestHead("/live/run", "db=production&run=1", "gzip, br")
-    assert RequestHead.of(b"GET / HTTP/1.1\r\n\r\n") == RequestHead("/", "", "")
+    assert RequestHead.of(PLAIN) == RequestHead(
+        "/live/run", "db=production&run=1", "gzip, br", None, stays=True
+    )
+    assert RequestHead.of(b"GET / HTTP/1.1\r\n\r\n") == RequestHead("/", "", "", None, stays=True)
+
+
+def test_it_tells_what_is_known_already() -> None:
+    head = RequestHead.of(PLAIN.replace(b"Host: x", b'IF-none-match:  W/"abc" '))
+    assert head is not None
+    assert head.known == 'W/"abc"'
+
+
+def test_it_tells_who_stays() -> None:
+    words = (b"keep-alive", b"Keep-Alive", b"close", b"keep-alive, close")
+    heads = [RequestHead.of(PLAIN.replace(b"Host: x", b"Connection: " + word)) for word in words]
+    assert [head is not None and head.stays for head in heads] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +41,11 @@ def test_it_tells_what_a_whole_get_asks_for() -> None:
         PLAIN.replace(b"Host: x", b"transfer-encoding: chunked"),
         PLAIN.replace(b"Host: x", b"Accept-Encoding: identity"),
         PLAIN.replace(b"Host: x", b"Host: x\r\n folded"),
+        PLAIN.replace(b"Host: x", b"Host: x\r\nHost: y"),
+        PLAIN.replace(b"Host: x", b"Host: x\nContent-Length: 3"),
+        PLAIN.replace(b"Host: x", b"Host: x\rContent-Length: 3"),
+        PLAIN.replace(b"Host: x", b"Host: x\0"),
+        PLAIN.replace(b"Host: x", b"Content-Length : 3"),
     ],
 )
 def test_it_tells_nothing_of_anything_else(received: bytes) -> None:

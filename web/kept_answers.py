@@ -34,7 +34,7 @@ _LARGEST_BYTES = 2_000_000
 # Its key, its headers and what it stands on.
 _BYTES_BESIDES = 3_000
 _OK = "200 OK"
-_NOT_MODIFIED = "304 Not Modified"
+NOT_MODIFIED = "304 Not Modified"
 # What makes an answer a 304, which is decided here instead.
 _CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
 # Headers of the content, which a 304 doesn't have.
@@ -63,13 +63,23 @@ class Answer:
     def send(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         """Gives it to a request: nothing but its headers, if the request knows the content."""
         environ[ROUTE] = self.route
-        headers = [*self.headers, (CLOCK_HEADER, clock())]
-        asked = environ.get("HTTP_IF_NONE_MATCH")
-        if self.tag is None or asked is None or not _names(asked, self.tag):
-            start(self.status, headers)
-            return (self.content,)
-        start(_NOT_MODIFIED, [header for header in headers if header[0].lower() not in _OF_CONTENT])
-        return ()
+        if self.is_known_to(environ.get("HTTP_IF_NONE_MATCH")):
+            start(NOT_MODIFIED, self.headers_of_unchanged())
+            return ()
+        start(self.status, [*self.headers, (CLOCK_HEADER, clock())])
+        return (self.content,)
+
+    def is_known_to(self, asked: str | None) -> bool:
+        """Whether a request has the content already, by the entity tags that it names (`If-None-Match`)."""
+        if self.tag is None or asked is None:
+            return False
+        # A browser sends the one that it was given.
+        return unquote_etag(asked)[0] == self.tag or parse_etags(asked).contains_weak(self.tag)
+
+    def headers_of_unchanged(self) -> _Headers:
+        """The headers that a request gets which has the content already."""
+        lasting = [header for header in self.headers if header[0].lower() not in _OF_CONTENT]
+        return [*lasting, (CLOCK_HEADER, clock())]
 
 
 class KeptAnswers:
@@ -87,7 +97,7 @@ class KeptAnswers:
         if environ["REQUEST_METHOD"] != "GET":
             return self._application(environ, start_response)
         key = (environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_ACCEPT_ENCODING", ""))
-        answer = self._find(key)
+        answer = self.find(*key)
         if answer is not None:
             metrics.kept_answers.labels("kept").inc()
             return answer.send(environ, start_response)
@@ -95,11 +105,9 @@ class KeptAnswers:
             return self._application(environ, start_response)
         return self._make(key, environ).send(environ, start_response)
 
-    def has(self, path: str, query: str, encodings: str) -> bool:
-        """Whether there is an answer that holds to who asks for this."""
-        return self._find((path, query, encodings)) is not None
-
-    def _find(self, key: _Key) -> Answer | None:
+    def find(self, path: str, query: str, encodings: str) -> Answer | None:
+        """The answer to who asks for this, if there is one that holds."""
+        key = (path, query, encodings)
         with self._lock:
             answer = self._answers.get(key)
             if answer is not None:
@@ -119,7 +127,7 @@ class KeptAnswers:
 
         def make_once() -> Answer:
             # Another may have made it since this request has looked.
-            found = self._find(key)
+            found = self.find(*key)
             if found is not None:
                 return found
             answer = self._made(environ)
@@ -185,9 +193,3 @@ def of(app: Flask) -> KeptAnswers:
     """What an application keeps."""
     kept: KeptAnswers = app.extensions[_EXTENSION]
     return kept
-
-
-def _names(asked: str, tag: str) -> bool:
-    """Whether the entity tags that a request knows (`If-None-Match`) are of this content."""
-    # A browser sends the one that it was given.
-    return unquote_etag(asked)[0] == tag or parse_etags(asked).contains_weak(tag)

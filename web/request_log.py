@@ -23,9 +23,10 @@ log = logging.getLogger("access")
 
 # Where a request's environment holds the rule that it matched; anything else a visitor may have made up.
 ROUTE = "dqmsquare.route"
+ID_HEADER = "X-Request-ID"
+NOT_MODIFIED = "304"
 
 _ID_BYTES = 6
-_NOT_MODIFIED = "304"
 _UNMATCHED = "none"
 # Asked every few seconds by machines; worth a line when they fail.
 _PROBES = ("/healthz", "/readyz")
@@ -52,31 +53,31 @@ class _Seen:
         self._without_query = without_query
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        seen = _Request(environ, hides_query=environ.get("PATH_INFO", "").startswith(self._without_query))
+        path = environ.get("PATH_INFO", "")
+        query = "" if path.startswith(self._without_query) else environ.get("QUERY_STRING", "")
+        seen = SeenRequest(environ.get("REQUEST_METHOD", ""), path, query)
         logs.request_id.set(seen.id)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None) -> object:
             seen.status = status[:3]
-            return start_response(status, [*headers, ("X-Request-ID", seen.id)], exc_info)
+            return start_response(status, [*headers, (ID_HEADER, seen.id)], exc_info)
 
-        return _Answer(self._application(environ, start), seen)  # type: ignore[arg-type]
+        return _Answer(self._application(environ, start), seen, environ)  # type: ignore[arg-type]
 
 
-class _Request:
-    """What is noted of a request until its answer is sent."""
+class SeenRequest:
+    """What is noted of a request until its answer is sent; `id` is what the answer calls it."""
 
-    def __init__(self, environ: "WSGIEnvironment", *, hides_query: bool) -> None:
+    def __init__(self, method: str, path: str, query: str) -> None:
         self.id = secrets.token_hex(_ID_BYTES)
         self.status = "-"
         self.bytes_sent = 0
-        self._environ = environ
-        self._query = "" if hides_query else environ.get("QUERY_STRING", "")
+        self._method, self._path, self._query = method, path, query
         self._began_at = time.monotonic()
 
-    def end(self) -> None:
+    def end(self, route: str) -> None:
         """Logs and counts it."""
         seconds = time.monotonic() - self._began_at
-        route = self._environ.get(ROUTE, _UNMATCHED)
         metrics.requests.labels(route, self.status).inc()
         metrics.request_seconds.labels(route).observe(seconds)
         level = self._level()
@@ -85,8 +86,8 @@ class _Request:
         log.log(
             level,
             "answered method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
-            logs.fact(self._environ.get("REQUEST_METHOD", "")),
-            logs.fact(self._environ.get("PATH_INFO", "")),
+            logs.fact(self._method),
+            logs.fact(self._path),
             logs.fact(self._query),
             self.status,
             self.bytes_sent,
@@ -95,17 +96,17 @@ class _Request:
 
     def _level(self) -> int:
         # Nobody looks for a page that had not changed, or for a probe that was content.
-        path = self._environ.get("PATH_INFO", "")
-        is_routine = self.status == _NOT_MODIFIED or (self.status == "200" and path.endswith(_PROBES))
+        is_routine = self.status == NOT_MODIFIED or (self.status == "200" and self._path.endswith(_PROBES))
         return logging.DEBUG if is_routine else logging.INFO
 
 
 class _Answer:
     """An answer on its way; its end is noted when the server closes it, sent in full or not."""
 
-    def __init__(self, body: Iterable[bytes], seen: _Request) -> None:
+    def __init__(self, body: Iterable[bytes], seen: SeenRequest, environ: "WSGIEnvironment") -> None:
         self._body = body
         self._seen = seen
+        self._environ = environ
 
     def __iter__(self) -> Iterator[bytes]:
         for part in self._body:
@@ -119,5 +120,5 @@ class _Answer:
             if close is not None:
                 close()
         finally:
-            self._seen.end()
+            self._seen.end(self._environ.get(ROUTE, _UNMATCHED))
             logs.request_id.set("")

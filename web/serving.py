@@ -25,10 +25,11 @@ import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
 from mirror import memory
 from processes import probe, service_manager
-from web import clusters, deadlines, kept_answers, metrics, thread_places
+from web import clusters, deadlines, kept_answers, metrics, thread_places, unchanged
 from web.away import DatabaseAway
 from web.kept_answers import KeptAnswers
 from web.request_head import RequestHead
+from web.unchanged import Unchanged
 from web.worker import PatientWorker
 
 if TYPE_CHECKING:
@@ -132,7 +133,13 @@ class _Server(BaseApplication):
 
     def has_answer(self, head: RequestHead) -> bool:
         """Whether this worker has the answer to a request, so that no thread is needed to make it."""
-        return self._kept is not None and self._kept.has(head.path, head.query, head.encodings)
+        return self._kept is not None and self._kept.find(head.path, head.query, head.encodings) is not None
+
+    def unchanged(self, head: RequestHead, port: int) -> Unchanged | None:
+        """What to tell who asked at a port for what he already has; `None` if it is another answer."""
+        if self._kept is None or port == self._settings.server_metrics_port:
+            return None
+        return unchanged.answer(self._kept, head)
 
     def _answers(self) -> bool:
         return probe.ask(self._settings.server_host, self._settings.server_port) is not None

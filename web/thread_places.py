@@ -59,4 +59,5 @@ class Ordinary:
         path = environ["PATH_INFO"]
         if path == self._commands or path.endswith(_PROBE):
             return True
-        return self._kept.has(path, environ["QUERY_STRING"], environ.get("HTTP_ACCEPT_ENCODING", ""))
+        encodings = environ.get("HTTP_ACCEPT_ENCODING", "")
+        return self._kept.find(path, environ["QUERY_STRING"], encodings) is not None

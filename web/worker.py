@@ -4,7 +4,8 @@ Gunicorn's own gives a connection that asks nothing a thread for 5 s, and one th
 as long as that takes; its one loop waits up to 2 s for a visitor to hang up, and what comes in faster than it
 goes out waits without end. Here waiting is the loop's, which waits for all at once, and a request that would
 wait too long for a thread is refused (`web/busy.py`). One whose answer the application has (`has_answer`) is
-answered by the loop itself, since to hand it to a thread and back takes longer.
+answered by the loop itself, since to hand it to a thread and back takes longer; and who asks again for what
+has not changed is told so (`unchanged`) without the connection being taken from where it waits.
 """
 
 import logging
@@ -25,6 +26,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from web import busy, metrics
 from web.outbox import STALLED_S, Outbox
 from web.request_head import RequestHead
+from web.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ _MOST_UNSENT_BYTES = 64_000_000
 # How long a visitor may take to hang up once he has been told that this is the end.
 _LINGER_S = 2.0
 _READ_BYTES = 65_536
+# A plain request's head is shorter; a longer one is not looked into.
+_HEAD_BYTES = 8192
 _LOOK_EVERY_S = 0.25
 _TELL_EVERY_S = 10.0
 # Overloaded is alive: a probe that is told otherwise has the process killed, and the others overloaded.
@@ -43,6 +47,7 @@ _ALIVE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nC
 
 _Outcome = Future[Any]
 HasAnswer = Callable[[RequestHead], bool]
+TellUnchanged = Callable[[RequestHead, int], Unchanged | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,16 @@ class PatientWorker(ThreadWorker):
             outcome = self.tpool.submit(self.handle, conn)
             self._waiting.append(_Waiting(conn, outcome, time.monotonic()))
             outcome.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        """Tells who asks again that nothing has changed, or takes it as any other request."""
+        if not self._told_unchanged(conn):
+            super().on_client_socket_readable(conn, client)
+            return
+        # It goes on waiting, now for longer than all others.
+        self.keepalived_conns.remove(conn)
+        conn.set_timeout()
+        self.keepalived_conns.append(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answers a request; what its reader does not take at once stays in the outbox."""
@@ -148,6 +163,22 @@ class PatientWorker(ThreadWorker):
         head = RequestHead.of(_received(conn))
         return head is not None and has_answer(head)
 
+    def _told_unchanged(self, conn: Any) -> bool:
+        """Answers a request if nothing has changed that it asks for; any other is left as it came."""
+        unchanged: TellUnchanged | None = getattr(self.app, "unchanged", None)
+        # One that stops hangs up behind its answers.
+        if unchanged is None or not self.alive:
+            return False
+        received = _received(conn)
+        head = RequestHead.of(received)
+        answer = None if head is None else unchanged(head, conn.server[1])
+        if answer is None or not _send_at_once(conn, answer.content):
+            return False
+        with suppress(OSError):
+            conn.sock.recv(len(received))
+        answer.sent()
+        return True
+
     def _is_overloaded(self) -> bool:
         while self._waiting and self._waiting[0].has_begun:
             self._waiting.popleft()
@@ -160,7 +191,7 @@ class PatientWorker(ThreadWorker):
             self._refused += 1
             metrics.requests.labels("none", "503").inc()
         with suppress(OSError):
-            conn.sock.send(_ALIVE if is_probe else busy.RAW)
+            conn.sock.send(_ALIVE if is_probe else busy.RAW, socket.MSG_DONTWAIT)
         self._hang_up(conn)
 
     def _answered(self, conn: Any, fs: _Outcome) -> None:
@@ -237,8 +268,19 @@ class PatientWorker(ThreadWorker):
 def _received(conn: Any) -> bytes:
     """What has come in of a request, which stays where it is."""
     try:
-        conn.sock.settimeout(0)
-        received: bytes = conn.sock.recv(_READ_BYTES, socket.MSG_PEEK)
+        received: bytes = conn.sock.recv(_HEAD_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
         return b""
     return received
+
+
+def _send_at_once(conn: Any, content: bytes) -> bool:
+    """Sends something short, or nothing of it; whether it did."""
+    try:
+        sent = conn.sock.send(content, socket.MSG_DONTWAIT)
+        if sent < len(content):
+            # Half an answer can't be taken back. What is at its end is found as soon as it is read.
+            conn.sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return False
+    return True

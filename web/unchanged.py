@@ -1,0 +1,53 @@
+"""What who already has the newest of something is told: that it has not changed, in the bytes that go out.
+
+Hundreds of viewers ask for the same every few seconds, and nearly always this is the answer. It is made of
+the request's head and of what is kept (`web/kept_answers.py`) alone, without WSGI; its headers, its place in
+the log and in the metrics are those that it would have had.
+"""
+
+from dataclasses import dataclass
+
+from gunicorn.util import http_date
+
+import logs
+from web import metrics
+from web.kept_answers import NOT_MODIFIED as STATUS
+from web.kept_answers import KeptAnswers
+from web.request_head import RequestHead
+from web.request_log import ID_HEADER, NOT_MODIFIED, SeenRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """An answer that nothing has changed: its bytes, and `sent` to be called once they are on their way."""
+
+    content: bytes
+    seen: SeenRequest
+    route: str
+
+    def sent(self) -> None:
+        """Logs and counts it."""
+        metrics.kept_answers.labels("kept").inc()
+        self.seen.status = NOT_MODIFIED
+        token = logs.request_id.set(self.seen.id)
+        self.seen.end(self.route)
+        logs.request_id.reset(token)
+
+
+def answer(kept: KeptAnswers, head: RequestHead) -> Unchanged | None:
+    """What to tell who has what he asks for, and asks on; `None` if he is to be answered otherwise."""
+    if head.known is None or not head.stays:
+        return None
+    found = kept.find(head.path, head.query, head.encodings)
+    if found is None or not found.is_known_to(head.known):
+        return None
+    seen = SeenRequest("GET", head.path, head.query)
+    headers = (
+        ("Server", "gunicorn"),
+        ("Date", http_date()),
+        ("Connection", "keep-alive"),
+        *found.headers_of_unchanged(),
+        (ID_HEADER, seen.id),
+    )
+    lines = (f"HTTP/1.1 {STATUS}", *(f"{name}: {value}" for name, value in headers), "", "")
+    return Unchanged("\r\n".join(lines).encode("latin-1"), seen, found.route)
