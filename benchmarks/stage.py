@@ -150,10 +150,7 @@ def _of_postgres(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
     return {
         "ENV": "development",
         "ENV_FILE": "",
-        "POSTGRES_HOST": postgres.host,
-        "POSTGRES_PORT": str(postgres.port),
-        "POSTGRES_USERNAME": postgres.username,
-        "POSTGRES_PASSWORD": postgres.password,
+        **postgres.settings,
         "POSTGRES_PRODUCTION_DB_NAME": _DATABASES[Cluster.PRODUCTION],
         "POSTGRES_PLAYBACK_DB_NAME": _DATABASES[Cluster.PLAYBACK],
         "DQM_FFF_SECRET": SECRET,

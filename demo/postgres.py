@@ -77,6 +77,16 @@ class EmbeddedPostgres:
         return private_folder.kept_secret(self.folder / "password")
 
     @property
+    def settings(self) -> dict[str, str]:
+        """How the mirror reaches it, as its settings have it."""
+        return {
+            "POSTGRES_HOST": self.host,
+            "POSTGRES_PORT": str(self.port),
+            "POSTGRES_USERNAME": self.username,
+            "POSTGRES_PASSWORD": self.password,
+        }
+
+    @property
     def process(self) -> Process:
         """The running PostgreSQL; raises ProcessError if it was not started."""
         if self._process is None:

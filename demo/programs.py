@@ -102,10 +102,7 @@ class Programs:
         return {
             "ENV_FILE": "",
             "ENV": "development",
-            "POSTGRES_HOST": postgres.host,
-            "POSTGRES_PORT": str(postgres.port),
-            "POSTGRES_USERNAME": postgres.username,
-            "POSTGRES_PASSWORD": postgres.password,
+            **postgres.settings,
             "CMSWEB_FRONTEND_PROXY_URL": self.dqm2_url,
             "CMSWEB_CA_PATH": str(self._authority.ca_path),
             "SERVER_GRID_CERT_PATH": str(self._authority.client.certificate),

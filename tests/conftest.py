@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import db
@@ -21,8 +23,10 @@ from demo.postgres import EmbeddedPostgres
 from demo.private_folder import PLACE
 from dqm2.simulator import Simulator
 from mirror.records import Cluster
+from server import create_app
 from showcase import chromium
 from tests.demo_process import DemoProcess, free_ports
+from tests.mirrored import MirroredCluster
 
 _DATABASES_MADE = pytest.StashKey[int]()
 _CLUSTER_SETTING = {
@@ -90,6 +94,25 @@ def environment(
 def settings(environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
     """The settings that `environment` makes."""
     return dqmsquare_cfg.load(environment)
+
+
+@pytest.fixture
+def app(settings: dqmsquare_cfg.Settings) -> Flask:
+    """The web application, by `settings`."""
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[FlaskClient]:
+    """Who asks `app` without a server between."""
+    with app.test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def mirrored(settings: dqmsquare_cfg.Settings) -> MirroredCluster:
+    """The production cluster, empty."""
+    return MirroredCluster(settings)
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +244,7 @@ def _environment(
         "HOME": str(folder),
         "ENV": "development",
         "ENV_FILE": "",
-        "POSTGRES_HOST": postgres.host,
-        "POSTGRES_PORT": str(postgres.port),
-        "POSTGRES_USERNAME": postgres.username,
-        "POSTGRES_PASSWORD": postgres.password,
+        **postgres.settings,
         **{_CLUSTER_SETTING[cluster]: name for cluster, name in databases.items()},
         # Port 1 of the loopback: nobody is there.
         "CMSWEB_FRONTEND_PROXY_URL": "https://127.0.0.1:1/dqm/dqm-square-origin",

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,22 +12,10 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from mirror.records import LUMISECTION_S, Cluster, DeliveryRecord, Log, Origin, Stream
-from server import create_app
 from tests.mirrored import MirroredCluster, delivery, job, with_history
 
 RUN = 358_791
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
-
-
-@pytest.fixture
-def mirrored(settings: Settings) -> MirroredCluster:
-    return MirroredCluster(settings)
 
 
 def ask(client: FlaskClient, what: str, **parameters: object) -> Any:

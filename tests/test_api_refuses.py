@@ -1,10 +1,8 @@
 """What `/api` refuses, with the sentences that scripts know."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from uuid import uuid4
 
-import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
@@ -32,12 +30,6 @@ NO_INTEGERS = (
     "9" * 400,
 )
 NO_CLUSTERS = ("", "Production", "lookarea", "production ", "production'--", "%00")
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
 
 
 def refusal(client: FlaskClient, query: str, status: int = 400) -> str:

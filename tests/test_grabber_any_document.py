@@ -36,6 +36,15 @@ WHOLE = (
 # A batch of the grabber, and then some.
 AT_ONCE = 50
 _numbers = itertools.count()
+# An example is a batch that is mirrored by real grabbers: large, slow, and on one simulator for all.
+_WHOLE_BATCHES = settings(
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
+)
 
 anything = st.recursive(
     st.none()
@@ -105,15 +114,7 @@ def is_of_a_mirrored_type(document: Document) -> bool:
     return kind is not None and (not isinstance(kind, str) or kind in set(DocumentType))
 
 
-@settings(
-    max_examples=4,
-    deadline=None,
-    suppress_health_check=[
-        HealthCheck.function_scoped_fixture,
-        HealthCheck.too_slow,
-        HealthCheck.data_too_large,
-    ],
-)
+@settings(_WHOLE_BATCHES, max_examples=4)
 @given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
 def test_it_mirrors_any_document_or_sets_it_aside(
     simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]
@@ -123,15 +124,7 @@ def test_it_mirrors_any_document_or_sets_it_aside(
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[
-        HealthCheck.function_scoped_fixture,
-        HealthCheck.too_slow,
-        HealthCheck.data_too_large,
-    ],
-)
+@settings(_WHOLE_BATCHES, max_examples=200)
 @given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
 def test_it_mirrors_any_of_ten_thousand_documents_or_sets_it_aside(
     simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]

@@ -1,24 +1,15 @@
 """`/healthz` and `/readyz`: who can show a cluster is ready, however old what is shown is."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 import version
 from dqmsquare_cfg import Settings
 from mirror.links import Link
 from mirror.records import Cluster
-from server import create_app
 from tests.mirrored import MirroredCluster
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
 
 
 def readiness(client: FlaskClient) -> Any:

@@ -1,28 +1,18 @@
 """The access log: what was asked and answered, and nothing that may not be in a file."""
 
-from collections.abc import Iterator
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
-from server import create_app
 from tests.served import server_process, until
 
 
 @pytest.fixture
-def app(settings: Settings) -> Flask:
-    app = create_app(settings)
+def app(app: Flask) -> Flask:
     for path in ("/cr/exe", "/dqm/dqm-square/cr/exe", "/streamed"):
         app.add_url_rule(path, view_func=lambda: iter(["one", "two"]), endpoint=path.replace("/", "-"))
     return app
-
-
-@pytest.fixture
-def client(app: Flask) -> Iterator[FlaskClient]:
-    with app.test_client() as client:
-        yield client
 
 
 def lines(settings: Settings) -> list[str]:

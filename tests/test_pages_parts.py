@@ -1,28 +1,14 @@
 """Pages and their parts over HTTP: what is asked for, what is refused, what is answered again."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
-from dqmsquare_cfg import Settings
-from server import create_app
 from tests.mirrored import MirroredCluster, job, lively_run
 
 RUN = 358_791
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
-
-
-@pytest.fixture
-def mirrored(settings: Settings) -> MirroredCluster:
-    return MirroredCluster(settings)
 
 
 @pytest.mark.parametrize("path", ["/", "/live/run", "/live/freshness", "/live/delivery?run=1", "/cluster/"])

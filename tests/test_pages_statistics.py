@@ -1,7 +1,6 @@
 """The statistics of a run, as DQM² itself makes them, on the page and as CSV."""
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,17 +9,10 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from mirror.records import LUMISECTION_S, Stream
-from server import create_app
 from tests.mirrored import MirroredCluster, delivery, job
 
 RUN = 358_791
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,25 +1,17 @@
 """The timeline over HTTP: further rows fit the columns that are there, or the page is loaded anew."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
-from server import create_app
 from tests.mirrored import MirroredCluster, job
 
 RUN = 358_791
 RUNS = 60
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[FlaskClient]:
-    with create_app(settings).test_client() as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
 """What every answer of the server carries, whatever it answers, and what a visitor's own headers can't do."""
 
-from collections.abc import Iterator
-
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
-
-from dqmsquare_cfg import Settings
-from server import create_app
 
 PATHS = ("/", "/healthz", "/readyz", "/api?what=get_info&db=production", "/api?what=x", "/nowhere", "/fails")
 
@@ -17,17 +12,10 @@ def fail() -> str:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Flask:
-    app = create_app(settings)
+def app(app: Flask) -> Flask:
     app.add_url_rule("/fails", view_func=fail)
     app.add_url_rule("/folder/", view_func=lambda: "in it", endpoint="folder")
     return app
-
-
-@pytest.fixture
-def client(app: Flask) -> Iterator[FlaskClient]:
-    with app.test_client() as client:
-        yield client
 
 
 def test_it_lets_a_browser_run_nothing_from_elsewhere(client: FlaskClient) -> None:

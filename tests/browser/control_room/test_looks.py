@@ -1,31 +1,14 @@
 """The Control Room's pages can be read by everybody, by axe's word, in both themes, on a phone too."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dqm2.simulator import AskKind, FaultKind, Simulator
-from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme
-from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent, quick
+from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
 DOWN_A_PHONE = ("Under way", "Playback cluster", "Production cluster", "In the last hour")
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(tmp_path / "simulator", clients=("beam", "csc"), run_length=(20, 20)) as simulator:
-        simulator.control.logs.least_characters = 2_000
-        yield simulator
-
-
-@pytest.fixture
-def settings(simulated_settings: Settings) -> Settings:
-    return quick(simulated_settings)
 
 
 def fill_with_answers(page: Page, simulator: Simulator) -> None:

@@ -1,6 +1,5 @@
 """Every command by the Control Room's page: its effect on the simulated clusters, and the words it finds."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.browser.control_room import confirm, enter, item, press
-from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent, quick
+from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 PRODUCTION = "Production cluster"
@@ -24,15 +23,8 @@ FAILED = "What it did before that is unknown. Look before you try again."
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(tmp_path / "simulator", clients=CLIENTS, run_length=(20, 20)) as simulator:
-        simulator.control.logs.least_characters = 4_000
-        yield simulator
-
-
-@pytest.fixture
-def settings(simulated_settings: Settings) -> Settings:
-    return replace(quick(simulated_settings), dqm_fff_release=RELEASE)
+def settings(settings: Settings) -> Settings:
+    return replace(settings, dqm_fff_release=RELEASE)
 
 
 @pytest.fixture

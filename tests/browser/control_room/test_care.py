@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
@@ -16,21 +15,9 @@ from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
-from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, quick, served
+from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, served
 
 PRODUCTION = "Production cluster"
-
-
-@pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    with Simulator(tmp_path / "simulator", clients=("beam", "csc"), run_length=(20, 20)) as simulator:
-        simulator.control.logs.least_characters = 2_000
-        yield simulator
-
-
-@pytest.fixture
-def settings(simulated_settings: Settings) -> Settings:
-    return quick(simulated_settings)
 
 
 @contextmanager
