@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, redirect, render_template, url_for
+from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
 from mirror.control_audit import Entry, Outcome, Wanted
 from web import queries
-from web.control_room import door, refusals, visitor
+from web.control_room import auth, door, goals, refusals, visitor
 from web.control_room.desk import desk
 from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
 
@@ -39,7 +39,7 @@ def page() -> BaseResponse:
     """The audit, newest first, filtered as the address says."""
     expert = visitor.expert()
     if expert is None:
-        return redirect(url_for("auth.sign_in_page"))
+        return auth.refer(goals.goal(goals.AUDIT))
     wanted = _wanted()
     entries = desk().audit.entries(wanted, _MOST_ON_PAGE + 1)
     return Response(

@@ -13,9 +13,10 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.sign_in_tries import Try
-from web.control_room import csrf, refusals, visitor
+from web.control_room import csrf, goals, refusals, visitor
 from web.control_room.client_address import client_address
 from web.control_room.desk import desk
+from web.control_room.goals import Goal
 from web.control_room.refusals import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 
 room = Blueprint("auth", __name__)
@@ -30,7 +31,7 @@ _TOO_EARLY_WORDS = "Too many tries failed."
 def sign_in_page() -> BaseResponse:
     """The form; who is signed in already, or needs no password, goes on."""
     if visitor.expert() is not None or desk().sessions.is_allowed(visitor.login()):
-        return redirect(url_for("control_room.page"))
+        return redirect(goals.of_request().address)
     return _form(None, 200)
 
 
@@ -50,7 +51,7 @@ def sign_in() -> BaseResponse:
         refusals.turn_away(_WRONG, known)
         return _form(_WRONG, Unauthorized.code)
     desk().tries.forgive(attempt)
-    response = admitted(user, by_password=True)
+    response = _admitted(user, goals.of_request(), by_password=True)
     desk().browsers.remember(response, user)
     return response
 
@@ -69,9 +70,17 @@ def sign_out() -> BaseResponse:
     return response
 
 
-def admitted(person: str, *, by_password: bool) -> BaseResponse:
-    """The way in to the Control Room, with a new session; the audit knows of it first."""
-    response = redirect(url_for("control_room.page"))
+def refer(goal: Goal) -> BaseResponse:
+    """The answer to who wants a page and is not signed in: to do so, unless the front end vouches for him."""
+    login = visitor.login()
+    if login is not None and desk().sessions.is_allowed(login):
+        return _admitted(login, goal, by_password=False)
+    return redirect(goal.sign_in)
+
+
+def _admitted(person: str, goal: Goal, *, by_password: bool) -> BaseResponse:
+    """The way in, with a new session; the audit knows of it first."""
+    response = redirect(goal.address)
     _note(SIGN_IN, person)
     desk().sessions.begin(response, person, visitor.login(), by_password=by_password)
     return response
@@ -100,6 +109,7 @@ def _form(refusal: str | None, status: int) -> Response:
         refusal=refusal,
         is_open=bool(desk().settings.dqm_cr_usernames),
         login=visitor.login(),
+        goal=goals.of_request(),
     )
     return Response(page, status)
 

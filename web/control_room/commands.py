@@ -3,13 +3,13 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
 from web.answers import conditional
-from web.control_room import audit, auth, csrf, door, refusals, reports, visitor
+from web.control_room import audit, auth, csrf, door, goals, refusals, reports, visitor
 from web.control_room.desk import desk
 from web.control_room.door import Refusal
 from web.control_room.relay import Report, commands_by_outcome
@@ -27,13 +27,10 @@ _ONCE = "Idempotency-Key"
 
 @room.get("/")
 def page() -> BaseResponse:
-    """The page; who is not signed in is sent to do so, unless the front end vouches for him."""
+    """The page."""
     expert = visitor.expert()
-    login = visitor.login()
-    if expert is None and login is not None and desk().sessions.is_allowed(login):
-        return auth.admitted(login, by_password=False)
     if expert is None:
-        return redirect(url_for("auth.sign_in_page"))
+        return auth.refer(goals.goal())
     settings = desk().settings
     return Response(
         render_template(

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from mirror.control_audit import Deed, Outcome
 from mirror.records import Cluster
 from web import clusters, live_run, queries
-from web.control_room import csrf, refusals, visitor
+from web.control_room import auth, csrf, goals, refusals, visitor
 from web.control_room.desk import desk
 from web.control_room.refusals import MUTE, UNMUTE
 from web.control_room.sessions import Expert
@@ -54,7 +54,7 @@ def page() -> BaseResponse:
     """What is muted in both clusters, and the forms that mute; `db`, `run` and `client` choose beforehand."""
     expert = visitor.expert()
     if expert is None:
-        return redirect(url_for("auth.sign_in_page"))
+        return auth.refer(goals.goal(goals.MUTES))
     chosen = queries.cluster(default=Cluster.PRODUCTION)
     run = queries.integer("run", "run must be an integer")
     runs = {cluster: run if cluster is chosen else None for cluster in Cluster}
