@@ -5,16 +5,22 @@ possessive, so that it takes linear time on any text.
 """
 
 import re
-from itertools import product
 
 import orjson
 
-_STRING = r"""(?:'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")"""
-_STRINGS = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*+)?\]")
-_ONE_STRING = re.compile(_STRING)
 _QUOTES = "'\""
-# What no text of PostgreSQL's has in it.
-_NUL = "\0"
+
+
+def _run(quote: str) -> str:
+    """Strings of one quote that follow each other."""
+    inner = rf"[^{quote}\\\n]*+"
+    return rf"{quote}{inner}(?:(?:\\.|{quote}, {quote}){inner})*+{quote}"
+
+
+# Nothing is done line by line, for a log has hundreds, of which few have another quote than the one before.
+# What is no such run is the rest of the text, whatever it is.
+_RUNS = re.compile(rf"(?:\A\[|(?!\A), )(?:{'|'.join(map(_run, _QUOTES))})|(?s:.+)")
+_STRINGS = {quote: re.compile(rf"{quote}([^{quote}\\]*+(?:\\.[^{quote}\\]*+)*+){quote}") for quote in _QUOTES}
 # Streams have names without quotes or escapes, and lists of numbers.
 _PLAIN = re.compile(r"(?:'[\w .:-]*+'|[][{}:, 0-9.eE+-]++|nan|inf|None)*+")
 _NO_NUMBER = re.compile(r"'[^']*+'|nan|-?inf|None")
@@ -22,14 +28,16 @@ _NO_NUMBER = re.compile(r"'[^']*+'|nan|-?inf|None")
 
 def log(text: str) -> str | None:
     """The log that a list of its lines tells of, each line but the last ended; `None` if it is none."""
-    if not _STRINGS.fullmatch(text):
+    if text == "[]":
+        return ""
+    *runs, rest = _RUNS.findall(text) or [""]
+    if not runs or rest != "]":
         return None
-    # A log has hundreds of lines, so that nothing is done line by line.
-    strings = _NUL.join(_ONE_STRING.findall(text))
-    for left, right in product(_QUOTES, repeat=2):
-        strings = strings.replace(f"{left}{_NUL}{right}", "\n")
+    lines = "".join(map(_ended_lines, runs))
+    if not _is_ended(runs[-1][:-1]):
+        lines = lines.removesuffix("\\n")
     try:
-        return _joined(strings[1:-1]).encode("latin-1", "backslashreplace").decode("unicode_escape")
+        return lines.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError:
         return None
 
@@ -45,15 +53,22 @@ def streams(text: str) -> object:
         return None
 
 
-def _joined(lines: str) -> str:
-    """Lines, parted by newlines, behind each other, their escapes as they are: of one newline each."""
-    if "\\\\n\n" not in lines:
-        return lines.replace("\\n\n", "\\n").replace("\n", "\\n")
-    # A line may end with a backslash and an n.
-    *ended, last = lines.split("\n")
-    return "".join([*(line if _has_newline(line) else f"{line}\\n" for line in ended), last])
+def _ended_lines(run: str) -> str:
+    """What the strings of a run hold, one behind the other, each ended, their escapes as they are."""
+    quote = run[-1]
+    between = f"{quote}, {quote}"
+    inside = _ended(run.partition(quote)[2][:-1])
+    if f"\\{between}" in inside or f"\\\\n{between}" in inside:
+        # One of them holds its own quote or ends with a backslash, or with one and an n.
+        return "".join(map(_ended, _STRINGS[quote].findall(run)))
+    return inside.replace(f"\\n{between}", "\\n").replace(between, "\\n")
 
 
-def _has_newline(line: str) -> bool:
+def _ended(line: str) -> str:
+    return line if _is_ended(line) else f"{line}\\n"
+
+
+def _is_ended(line: str) -> bool:
+    """Whether a line ends with a newline's escape; a backslash may stand before an n as well."""
     before = line.removesuffix("n")
     return before != line and (len(before) - len(before.rstrip("\\"))) % 2 == 1

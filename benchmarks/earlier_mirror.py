@@ -95,7 +95,9 @@ def _logs() -> list[tuple[list[str], list[str]]]:
     machine = Machine(_FILTER_UNITS[0])
     fill_machine(machine, _DEALT, Sensitive(1))
     documents = [document["extra"] for document in machine.documents().values() if "tag" in document]
-    return [(extra["stdlog_start"], extra["stdlog_end"]) for extra in documents if "stdlog_start" in extra]
+    logs = [(extra.get("stdlog_start"), extra.get("stdlog_end")) for extra in documents]
+    # Some monitors send one text; the earlier mirror knew lists of lines.
+    return [(head, tail) for head, tail in logs if isinstance(head, list) and isinstance(tail, list)]
 
 
 def _path(run: int, tag: str) -> str:
