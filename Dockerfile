@@ -22,12 +22,6 @@ RUN /opt/libraries/bin/python -m pip install --no-cache-dir --only-binary :all: 
     && /opt/libraries/bin/python -m pip uninstall --yes pip setuptools
 
 FROM python:3.11-slim
-ARG COMMIT=unknown
-LABEL org.opencontainers.image.title="DQM² Mirror" \
-      org.opencontainers.image.description="Mirrors the online DQM of CMS: grabbers, web server, migrations" \
-      org.opencontainers.image.vendor="CMS DQM" \
-      org.opencontainers.image.version="v1.0.0" \
-      org.opencontainers.image.revision="${COMMIT}"
 ENV PATH=/opt/libraries/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -36,6 +30,13 @@ WORKDIR /opt/dqmsquare_mirror
 COPY --from=libraries /opt/libraries /opt/libraries
 COPY --from=front-end /build/static/vendor static/vendor
 COPY . .
+# Only now, for every commit makes what stands below it anew.
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="DQM² Mirror" \
+      org.opencontainers.image.description="Mirrors the online DQM of CMS: grabbers, web server, migrations" \
+      org.opencontainers.image.vendor="CMS DQM" \
+      org.opencontainers.image.version="v1.0.0" \
+      org.opencontainers.image.revision="${COMMIT}"
 RUN printf '%s\n' "${COMMIT}" > COMMIT && python -m compileall -q .
 # A number, so that Kubernetes can see that it is not root; it owns nothing here.
 USER 10001:10001
