@@ -108,10 +108,14 @@ install_() {
     replace 0755 "$executable" "$prefix/$program"
     replace 0755 "$here/services/${program}_wrapper.sh" "$prefix/${program}_wrapper.sh"
     unit | replace 0644 /dev/stdin "$units/$program@.service"
-    make_env
+    local then="what runs goes on as it was until: systemctl restart"
+    if [[ ! -e $prefix/.env ]]; then
+        make_env
+        then="fill in $prefix/.env, then: systemctl enable --now"
+    fi
     reload_systemd
     echo "installed $("$prefix/$program" --version) in $prefix"
-    echo "fill in $prefix/.env, then: systemctl enable --now ${parts[*]/#/$program@}"
+    echo "$then ${parts[*]/#/$program@}"
 }
 
 make_user() {
@@ -134,7 +138,6 @@ unit() {
 
 # The settings as the sample has them, with what is so in an installation, and placeholders for what must be set.
 make_env() {
-    [[ -e $prefix/.env ]] && return
     sed -e 's/^ENV=development$/ENV=production/' \
         -e "s#^\#LOG_DIR=.*#LOG_DIR=$prefix/log#" -e "s#^\#TMP_DIR=.*#TMP_DIR=$prefix/tmp#" \
         -e 's/^#\(POSTGRES_PASSWORD\|MIRROR_SECRET\|SESSION_SECRET\)=.*/\1=CHANGEME/' \

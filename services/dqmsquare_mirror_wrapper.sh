@@ -2,6 +2,7 @@
 # Becomes one part of the mirror, for systemd:
 #
 #   dqmsquare_mirror_wrapper.sh server | grabber-production | grabber-playback  STATE
+#   dqmsquare_mirror_wrapper.sh ended STATE    when it has ended; why is in SERVICE_RESULT, as systemd.exec(5) says
 #
 # It stands beside the executable, whose working directory is this one, with .env, log/ and tmp/. STATE is a
 # folder that lasts from a start to the restarts that follow it, and no longer.
@@ -18,6 +19,11 @@ state=${2:-}
 case $part in
     server) words=(server) ;;
     grabber-production | grabber-playback) words=(grabber "${part#grabber-}") ;;
+    ended)
+        # Who was told to end did not fail: an operator's restart is at once, however many came before it.
+        [[ ${SERVICE_RESULT:-} != success ]] || rm -f -- "$state/restarts"
+        exit
+        ;;
     *)
         echo "no part of the mirror is called '$part'; there are server, grabber-production, grabber-playback" >&2
         exit 2

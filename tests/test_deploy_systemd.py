@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,12 @@ def stand_in(prefix: Path, script: str) -> None:
     (prefix / "dqmsquare_mirror").write_text(f"#!/bin/sh\n{script}\n")
 
 
-def wrapper(prefix: Path, *words: str, path: str | None = None) -> "subprocess.CompletedProcess[str]":
+def wrapper(
+    prefix: Path, *words: str, path: str | None = None, result: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [str(prefix / "dqmsquare_mirror_wrapper.sh"), *words],
-        env={"PATH": path or os.environ["PATH"]},
+        env={"PATH": path or os.environ["PATH"], **({"SERVICE_RESULT": result} if result else {})},
         cwd="/",
         capture_output=True,
         text=True,
@@ -84,7 +87,9 @@ def test_its_settings_are_refused_until_they_are_filled_in(prefix: Path) -> None
 
 def test_it_keeps_settings_that_are_there(prefix: Path) -> None:
     (prefix / ".env").write_text("ENV=testbed\n")
-    assert units.install(ROOT, prefix, prefix.parent / "units").returncode == 0
+    done = units.install(ROOT, prefix, prefix.parent / "units")
+    assert done.returncode == 0
+    assert "until: systemctl restart dqmsquare_mirror@server" in done.stdout
     assert (prefix / ".env").read_text() == "ENV=testbed\n"
 
 
@@ -192,3 +197,16 @@ def test_a_part_that_ran_for_long_is_restarted_at_once(prefix: Path, pauses: tup
     (state / "restarts").write_text("7 1000\n")
     assert wrapper(prefix, "server", str(state), path=path).returncode == 0
     assert notes.read_text() == ""
+
+
+@pytest.mark.parametrize(("result", "pause"), [("success", []), ("exit-code", [80]), ("watchdog", [80])])
+def test_a_part_that_was_told_to_end_is_started_at_once(
+    prefix: Path, pauses: tuple[str, Path], result: str, pause: list[int]
+) -> None:
+    path, notes = pauses
+    state = prefix.parent / "state"
+    state.mkdir()
+    (state / "restarts").write_text(f"5 {int(time.time())}\n")
+    assert wrapper(prefix, "ended", str(state), result=result).returncode == 0
+    assert wrapper(prefix, "server", str(state), path=path).returncode == 0
+    assert [int(line) for line in notes.read_text().split()] == pause
