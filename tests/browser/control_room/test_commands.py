@@ -129,14 +129,19 @@ def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simul
     expect(switch).to_have_attribute("aria-checked", "false")
 
 
-def test_it_asks_before_it_switches_a_client_of_production(entered: Page, simulator: Simulator) -> None:
+def test_it_wants_the_machine_s_name_before_it_switches_a_client_of_production(
+    entered: Page, simulator: Simulator
+) -> None:
     part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
     press(part, "Clients").get_by_role("switch", name=BEAM).click()
     dialog = entered.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
     )
-    dialog.get_by_role("button", name="Yes, switch").click()
+    yes = dialog.get_by_role("button", name="Yes, switch")
+    expect(yes).to_be_disabled()
+    dialog.get_by_role("textbox").fill(PRODUCTION_UNIT)
+    yes.click()
     expect(part.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(Panel(PRODUCTION_UNIT, is_playback=False), BEAM) is False
 
