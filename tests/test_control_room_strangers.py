@@ -147,7 +147,11 @@ def test_it_shows_how_often_and_which_are_the_same_address(url: str) -> None:
     assert "192.0.2.1" not in page
 
 
-def test_it_refuses_strangers_while_it_can_t_write_that_down(guarded: Settings) -> None:
+def test_it_tells_the_log_alone_while_the_audit_can_t_be_written(guarded: Settings) -> None:
     with served(replace(guarded, postgres_port=1)) as url:
-        assert at(url).ask("get_dqm_machines").status_code == 503
-        assert at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 503
+        assert at(url).ask("get_dqm_machines").status_code == 401
+        assert at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 403
+        # Whether a password may be tried is written down as well: none is, then.
+        assert at(url).try_password().status_code == 503
+    logged = (guarded.log_dir / "server.log").read_text()
+    assert 'refusal not in the audit command=get_dqm_machines reason="Sign in first."' in logged

@@ -1,12 +1,16 @@
 """What the Control Room refuses: its audit is told first, and then whoever asked.
 
 Who is signed in is named there. Of anybody else it says where from, and how often (`mirror/strangers.py`).
+While the audit can't be written, the log has it.
 """
+
+import logging
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, Unauthorized
 
+import logs
 from dqm2.commands import COMMANDS
 from mirror.control_audit import Deed, Outcome
 from web import errors
@@ -14,6 +18,8 @@ from web.away import DatabaseAway
 from web.control_room import door, visitor
 from web.control_room.client_address import client_address
 from web.control_room.desk import desk
+
+log = logging.getLogger(__name__)
 
 # What the audit calls what is asked of the Control Room besides commands.
 SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"
@@ -49,10 +55,9 @@ def _refused(error: HTTPException) -> Response:
             turn_away(sentence)
         else:
             desk().audit.note(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
-    except DatabaseAway as away:
-        return errors.away(away)
-    except sa.exc.TimeoutError as busy:
-        return errors.busy(busy)
+    except (DatabaseAway, sa.exc.TimeoutError):
+        # What is refused stays refused, whether or not that can be written down.
+        log.warning("refusal not in the audit command=%s reason=%s", _asked_for(), logs.fact(sentence))
     return errors.refused(error)
 
 
