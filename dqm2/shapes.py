@@ -73,20 +73,22 @@ class Shape(Generic[T]):
 def number(value: object) -> int | float | None:
     """A finite number from a JSON number or its text; a truth value is none."""
     if isinstance(value, str):
-        if _WHOLE.fullmatch(value):
+        # Most are plain digits, which are told without the cost of an expression.
+        if (len(value) < 19 and value.isascii() and value.isdigit()) or _WHOLE.fullmatch(value):
             return int(value)
         value = float(value) if _DECIMAL.fullmatch(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def whole_number(value: object, least: int, most: int) -> int | None:
     """A whole number within bounds."""
     found = number(value)
-    if found is None or not least <= found <= most or found != int(found):
+    if found is None or not least <= found <= most:
         return None
-    return int(found)
+    whole = int(found)
+    return whole if whole == found else None
 
 
 def unix_time(value: object, latest_s: float) -> float | None:
