@@ -76,7 +76,9 @@ class Redactor:
             resume = None
             for match in matches:
                 start, end = match.span()
-                parts = self._reach(text[start:end])(text, free, start, end)
+                trigger = text[start:end]
+                reach = self._reaches.get(trigger) or self._reach(trigger)
+                parts = reach(text, free, start, end)
                 if not parts:
                     continue
                 found += parts
@@ -88,13 +90,11 @@ class Redactor:
 
     def _reach(self, trigger: bytes) -> Reach:
         """The reach of the rule whose trigger this is; it depends on nothing but the trigger's text."""
-        reach = self._reaches.get(trigger)
-        if reach is None:
-            reach = next(reach for pattern, reach in self._rules if pattern.match(trigger))
-            if len(trigger) <= _LONGEST_REMEMBERED:
-                if len(self._reaches) == _REMEMBERED:
-                    self._reaches.clear()
-                self._reaches[trigger] = reach
+        reach = next(reach for pattern, reach in self._rules if pattern.match(trigger))
+        if len(trigger) <= _LONGEST_REMEMBERED:
+            if len(self._reaches) == _REMEMBERED:
+                self._reaches.clear()
+            self._reaches[trigger] = reach
         return reach
 
 

@@ -22,7 +22,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 # `%2D`, `%252D` (encoded twice), `\u002d`, `\x2d`.
-_ESCAPE = linear(rb"%(?:25){0,8}[0-9A-Fa-f]{2}|\\{1,8}(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})")
+_ENCODED = rb"%(?:25){0,8}[0-9A-Fa-f]{2}"
+_ESCAPED = rb"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+_ESCAPE = linear(_ENCODED + rb"|\\{0,7}" + _ESCAPED)
+# Whether there is any is faster told of each: what a single character begins is found by that character.
+_HAS_ESCAPES = (linear(_ENCODED).search, linear(_ESCAPED).search)
 
 # What a character that looks like no plain one is told as: one of a word, or a sign.
 A_LETTER = 0xFF
@@ -90,8 +94,8 @@ def fold(text: str) -> Folded:
     """The folded form of a text that is `cleaned`."""
     plain = text if text.isascii() else _BEYOND_ASCII.sub(lambda run: run[0].translate(_FOLDED), text)
     folded: bytes = plain.encode("latin-1")
-    may_escape = b"%" in folded or b"\\" in folded
-    escapes = [escape.span() for escape in _ESCAPE.finditer(folded)] if may_escape else []
+    has_escapes = any(search(folded) for search in _HAS_ESCAPES)
+    escapes = [escape.span() for escape in _ESCAPE.finditer(folded)] if has_escapes else []
     if not escapes:
         return Folded(text, folded)
     pieces: list[bytes] = []

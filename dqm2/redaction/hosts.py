@@ -81,10 +81,10 @@ class _Names:
 def _host(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     """The host, and the user who is at it."""
     before = text[start - 1]
+    if before == AT:
+        return (*user_at(text, free, start), Part(start, end, _HOST))
     if before in _JOINS and text[start:end].lower().endswith(_OWN_DOMAINS):
         start = run_start(text, free, start, _NAME)
-    elif before == AT:
-        return (*user_at(text, free, start), Part(start, end, _HOST))
     return (Part(start, end, _HOST),)
 
 
