@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -95,7 +96,7 @@ class _Process:
     def sift(self, order: Order) -> Sifted:
         """Sifts an order there. Raises an error of `Sifter.sift`, or EOFError or OSError if it is gone."""
         connection = self._connection or self._start()
-        connection.send(order)
+        _send(connection, order)
         outcome: Sifted | Dqm2Garbled = connection.recv()
         if isinstance(outcome, Dqm2Garbled):
             raise outcome
@@ -135,9 +136,20 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             sifter = Sifter(connection.recv())
             while True:
-                connection.send(_outcome(sifter, connection.recv()))
+                connection.send(_outcome(sifter, _received(connection)))
         except _GONE:
             return 0
+
+
+def _send(connection: Connection, order: Order) -> None:
+    """Sends an order, its answer as it came behind the rest: that is megabytes, which pickling would copy."""
+    connection.send(replace(order, answer=b""))
+    connection.send_bytes(order.answer)
+
+
+def _received(connection: Connection) -> Order:
+    order: Order = connection.recv()
+    return replace(order, answer=connection.recv_bytes())
 
 
 def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2Garbled:
