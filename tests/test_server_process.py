@@ -144,6 +144,36 @@ def test_it_keeps_no_file_of_its_metrics(environment: dict[str, str]) -> None:
     assert not shared.exists()
 
 
+def test_it_clears_away_what_a_killed_server_counted_but_not_what_another_counts(
+    environment: dict[str, str],
+) -> None:
+    folder = Path(environment["TMP_DIR"])
+
+    def counted() -> set[Path]:
+        return set(folder.glob("server-metrics-*"))
+
+    with ExitStack() as stack:
+
+        def started() -> ServerProcess:
+            return stack.enter_context(
+                server_process(
+                    {**environment, "SERVER_METRICS_PORT": free_port(), "SERVER_PORT": free_port()}
+                )
+            )
+
+        killed = started()
+        [left] = counted()
+        other = started()
+        [others] = counted() - {left}
+        [worker] = workers_of(killed)
+        killed.process.kill()
+        until(lambda: not is_alive(worker))
+        started()
+        assert not left.exists()
+        assert others.exists()
+        assert other.samples()
+
+
 def test_it_works_under_gunicorns_own_command(environment: dict[str, str]) -> None:
     port = free_port()
     command = (sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "server:create_app()")

@@ -5,7 +5,6 @@ metric must have labels: only those choose where they count when they are first 
 """
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ import db
 import version
 from mirror import states
 from mirror.records import Cluster
+from web import metrics_folder
 from web.away import DatabaseAway
 from web.clusters import ClusterDatabase
 
@@ -44,8 +44,7 @@ kept_answers = Counter(
 
 def share(folder: Path) -> Path:
     """Makes this process and those that it forks count into a new folder below `folder`, which it returns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shared = Path(tempfile.mkdtemp(prefix="server-metrics-", dir=folder))
+    shared = metrics_folder.make(folder)
     # The library's own way to share: this variable, and its class of values that are kept in files.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
