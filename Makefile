@@ -3,6 +3,7 @@
 # A recipe that runs for long is one simple command: only then make hands a signal on to it.
 
 PYTHON ?= python3
+DOCKER ?= docker
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -37,8 +38,9 @@ lint: setup-tests ## format, lint and types alone
 deploy-check: setup-tests ## what is deployed: manifests, image, units, scripts, alerts
 	@$(VENV)/python -m deploy_check
 
-image: ## the image of this version, by docker
-	docker build --build-arg COMMIT="$$(git describe --always --dirty --abbrev=12 --exclude='*')" \
+# Without BUILDAH_FORMAT, Podman's images have no HEALTHCHECK.
+image: ## the image of this version, by docker; DOCKER=podman takes that
+	BUILDAH_FORMAT=docker $(DOCKER) build --build-arg COMMIT="$$(git describe --always --dirty --abbrev=12 --exclude='*')" \
 		--tag "registry.cern.ch/cmsweb/dqmsquare_mirror:v$$($(PYTHON) -c 'import version; print(version.NUMBER)')" .
 
 bench: setup-tests ## how fast it is, measured

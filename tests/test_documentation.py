@@ -40,7 +40,7 @@ TESTED = {
     r"python server\.py": "test_server_process.py",
     r"\./dqmsquare_deploy\.sh build": "test_executable.py",
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
-    r"/opt/dqmsquare_mirror/dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
+    r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
     r"python db\.py adopt --(dry-run|drop|undo)": "test_adoption_goes_on.py",
     r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
@@ -113,12 +113,19 @@ def test_kubectl_is_told_of_files_and_namespaces_that_there_are() -> None:
     files = {name for line in kubectl_commands() for name in re.findall(r"-f (\S+\.yaml)", line)}
     assert files - {"my_secret.yaml"} <= set(manifests.FILES)
     spaces = {manifest.body["metadata"].get("namespace") for manifest in manifests.read(ROOT)} - {None}
-    assert {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)} == spaces
+    told = {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)}
+    assert told == {*spaces, *_spaces_of_the_storage_class()}
+
+
+def _spaces_of_the_storage_class() -> set[str]:
+    [storage] = manifests.read(ROOT).of("StorageClass")
+    return {value for name, value in storage.body["parameters"].items() if name.endswith("-namespace")}
 
 
 def test_a_pod_of_the_manual_is_one_that_kubernetes_takes() -> None:
     [overrides] = [found for line in kubectl_commands() for found in re.findall(r"--overrides='(.+)'", line)]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
+    # kubectl knows the kind and the name, but wants the version said.
+    pod = {"kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
     one = manifests.Manifests([manifests.Manifest("operator.md", pod)])
     assert manifests.schema_problems(one) == []
     [claim] = manifests.read(ROOT).of("PersistentVolumeClaim")
