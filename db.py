@@ -306,18 +306,25 @@ class SchemaState(Enum):
     TOO_OLD = "too old"
     TOO_NEW = "too new"
     EARLIER = "an earlier mirror's"
+    OTHER = "another program's"
 
 
 @dataclass(frozen=True)
 class Schema:
-    """A database's schema revision (`None`: none yet) and what it means to this program."""
+    """A database's schema revision (`None`: none yet) and what it means to this program.
+
+    `others`: the tables of another program that stand where the mirror's would.
+    """
 
     revision: str | None
     state: SchemaState
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.state is SchemaState.EARLIER:
             return "the tables of an earlier mirror, which `python db.py adopt` takes over"
+        if self.state is SchemaState.OTHER:
+            return f"tables of another program under the mirror's names: {', '.join(self.others)}"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
 
 
@@ -361,10 +368,10 @@ def schema(connection: sa.Connection) -> Schema:
     revision = _revision(connection)
     if revision == head_revision():
         return Schema(revision, SchemaState.READY)
-    if revision is None and _is_of_an_earlier_mirror(connection):
-        return Schema(revision, SchemaState.EARLIER)
+    if revision is None:
+        return _before_any_migration(connection)
     known = _revisions()
-    if revision is None or revision in known:
+    if revision in known:
         return Schema(revision, SchemaState.TOO_OLD)
     readable_from = connection.scalar(
         sa.select(installation.c.value).where(installation.c.name == "readable_from")
@@ -375,7 +382,8 @@ def schema(connection: sa.Connection) -> Schema:
 def migrate(database: sa.Engine) -> Schema:
     """Brings a database's schema up to date; of several programs that try at once one does, the others wait.
 
-    A schema that is newer than this program is left alone, and so are an earlier mirror's tables.
+    A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
+    other programs.
     """
     with locked_for_migration(database) as connection:
         before = schema(connection)
@@ -414,6 +422,14 @@ def upgrade(connection: sa.Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _before_any_migration(connection: sa.Connection) -> Schema:
+    if _is_of_an_earlier_mirror(connection):
+        return Schema(None, SchemaState.EARLIER)
+    found = sa.inspect(connection)
+    others = sorted(metadata.tables.keys() & {*found.get_table_names(), *found.get_view_names()})
+    return Schema(None, SchemaState.OTHER if others else SchemaState.TOO_OLD, tuple(others))
 
 
 def _is_of_an_earlier_mirror(connection: sa.Connection) -> bool:

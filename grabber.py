@@ -53,8 +53,8 @@ class SchemaTooNew(Exception):
     """A newer release has changed the database in a way that this one can't work with."""
 
 
-class NotAdopted(Exception):
-    """The database holds an earlier mirror's tables, which somebody has to have taken over."""
+class Occupied(Exception):
+    """The database holds tables of an earlier mirror, to be taken over, or of another program."""
 
 
 class Grabber:
@@ -94,7 +94,7 @@ class Grabber:
                 elif not is_waiting:
                     is_waiting = True
                     log.info("waiting cluster=%s: another grabber holds it", self._cluster)
-            except NotAdopted as error:
+            except Occupied as error:
                 if not is_waiting:
                     is_waiting = True
                     log.warning("waiting cluster=%s: its database has %s", self._cluster, error)
@@ -115,7 +115,7 @@ class Grabber:
     def once(self) -> bool:
         """One pass over all machines; whether each was mirrored.
 
-        Raises as `run`, NotAdopted, and SQLAlchemy's errors.
+        Raises as `run`, Occupied, and SQLAlchemy's errors.
         """
         try:
             if not self._take_cluster():
@@ -150,8 +150,8 @@ class Grabber:
         schema = db.migrate(self._database)
         if schema.state is db.SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
-        if schema.state is db.SchemaState.EARLIER:
-            raise NotAdopted(str(schema))
+        if schema.state in (db.SchemaState.EARLIER, db.SchemaState.OTHER):
+            raise Occupied(str(schema))
         if not self._claim.take():
             return False
         self._upkeep.begin()
@@ -247,7 +247,7 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
         log.error("MIRROR_SECRET is not the one that this database was made under; put that one back")
     except SchemaTooNew as error:
         log.error("the schema of database %s is of a newer release; start that, or an empty database", error)
-    except NotAdopted as error:
+    except Occupied as error:
         log.error("the database has %s", error)
     except sa.exc.SQLAlchemyError as error:
         log.error("the database fails: %s", _database_reason(error))

@@ -35,6 +35,8 @@ _LONGEST_LINE = 32_000
 _HOUR_S = 3600
 # What they say in detail is of no use here.
 _TALKATIVE = ("asyncio", "PIL", "urllib3", "werkzeug")
+# What Alembic sets up at a start is nothing to an operator.
+_SILENT = ("alembic.runtime.plugins",)
 _GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
@@ -57,6 +59,8 @@ def configure(settings: Settings, role: str, *, debug: bool, redact: Redact) -> 
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in _GUNICORN:
         _give_to_root(logging.getLogger(name))
     logging.captureWarnings(capture=True)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import db
 from adoption import batches, earlier
 from adoption.earlier import AS_FOUND
+from adoption.fitness import refuse_unfit
 from adoption.taking_over import EPOCH
 from dqm2.identity import Identities, mask
 from mirror import installation, labels
@@ -26,7 +27,10 @@ _UNDETERMINED = "taken over while it ran: how it ended is not known"
 
 
 def begin(database: sa.Engine, identities: Identities) -> None:
-    """Begins, unless somebody has. Raises OperationalError if a table is in use for longer than a moment."""
+    """Begins, unless somebody has.
+
+    Raises Unfit if that can't be, OperationalError if a table is in use for longer than a moment.
+    """
     with db.locked_for_migration(database) as connection:
         is_to_begin = db.schema(connection).state is db.SchemaState.EARLIER
         connection.rollback()
@@ -36,6 +40,7 @@ def begin(database: sa.Engine, identities: Identities) -> None:
 
 
 def _begin(connection: sa.Connection, identities: Identities) -> None:
+    refuse_unfit(connection)
     connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
     earlier.hold_still(connection)
     # What takes long comes first: as yet the tables can be read.

@@ -13,6 +13,7 @@ import dqmsquare_cfg
 import logs
 from adoption import ending, workers
 from adoption.beginning import begin
+from adoption.fitness import Unfit
 from adoption.rehearsal import rehearse
 from adoption.taking_over import Adopter
 from db import SchemaState
@@ -21,7 +22,7 @@ from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings, SettingsError
 from mirror import adopted, installation
 from mirror.adopted import Adoption
-from mirror.databases import reason, to_both
+from mirror.databases import done_to, reason, status, to_both
 from mirror.installation import SecretChanged
 from mirror.records import Cluster
 
@@ -35,6 +36,7 @@ _MOST_PROCESSES = 16
 _USUAL_PROCESSES = 2
 _TRIES = 3
 _NOTHING = "nothing of an earlier mirror is here"
+_UNFIT = "can't be taken over, and nothing was changed"
 _BEGUN_OTHERWISE = "MIRROR_SECRET is not the one that this was begun under; put that one back"
 
 
@@ -70,8 +72,8 @@ def run(chosen: argparse.Namespace, settings: Settings) -> int:
     if chosen.undo:
         return to_both(settings, partial(_undo, is_sure=chosen.yes))
     # Both are begun first: the newest runs of both are there within seconds.
-    begun = to_both(settings, _begin)
-    return max(begun, to_both(settings, partial(_take_over, processes=chosen.processes)))
+    begun = done_to(Cluster, settings, _begin)
+    return status(done_to(begun, settings, partial(_take_over, processes=chosen.processes)))
 
 
 def _log_to(settings: Settings) -> None:
@@ -95,7 +97,10 @@ def _share(settings: Settings, cluster: Cluster) -> int:
 def _rehearse(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
     schema, adoption = _found(database)
     if schema.state is SchemaState.EARLIER:
-        lines = rehearse(database, Adopter(database, settings))
+        try:
+            lines = list(rehearse(database, Adopter(database, settings)))
+        except Unfit as misfits:
+            return f"{_UNFIT}: {misfits}", False
         return "an earlier mirror's, and would be taken over\n  " + "\n  ".join(lines), True
     return _otherwise(schema, adoption)
 
@@ -109,13 +114,17 @@ def _begin(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
                 raise
             if not tries_left:
                 return "its tables are in use: end the programs of the earlier mirror", False
+        except Unfit as misfits:
+            return f"{_UNFIT}: {misfits}", False
         else:
             break
-    schema, adoption = _found(database)
-    if _is_left(adoption) and _is_of_this_secret(settings, database):
-        workers.take_newest(settings, database)
-        schema, adoption = _found(database)
-    return _otherwise(schema, adoption)
+    _, adoption = _found(database)
+    if not _is_left(adoption):
+        return "", True
+    if not _is_of_this_secret(settings, database):
+        return _BEGUN_OTHERWISE, False
+    workers.take_newest(settings, database)
+    return "begun: grabbers and servers may work from now on", True
 
 
 def _take_over(
@@ -123,8 +132,6 @@ def _take_over(
 ) -> tuple[str, bool]:
     schema, adoption = _found(database)
     if _is_left(adoption):
-        if not _is_of_this_secret(settings, database):
-            return _BEGUN_OTHERWISE, False
         workers.take_over(settings, cluster, database, processes)
         schema, adoption = _found(database)
     outcome, is_done = _otherwise(schema, adoption)
@@ -180,7 +187,7 @@ def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
 def _otherwise(schema: db.Schema, adoption: Adoption | None) -> tuple[str, bool]:
     """Where there is nothing to be done, or no longer."""
     match schema.state:
-        case SchemaState.TOO_NEW | SchemaState.EARLIER:
+        case SchemaState.TOO_NEW | SchemaState.EARLIER | SchemaState.OTHER:
             return str(schema), False
         case SchemaState.TOO_OLD | SchemaState.READY:
             return _NOTHING if adoption is None else str(adoption), True

@@ -5,11 +5,12 @@ reads them who does not say that it is for the adoption: a policy on their rows 
 owner included, save one that no policy holds for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
 
 PREFIX = "legacy_"
 TABLES = ("runs", "graphs", "meta", "hostnames", "hoststatuses")
@@ -28,6 +29,43 @@ KNOWN_TO = sa.text("now() + interval '1 day'")
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What a column holds, and the names of PostgreSQL's types that it may be of."""
+
+    type: TypeEngine[Any]
+    names: tuple[str, ...]
+
+
+_TEXT = Kind(sa.Text(), ("text", "character varying"))
+_NUMBER = Kind(sa.BigInteger(), ("integer", "smallint", "bigint"))
+_RUN = Kind(sa.Integer(), ("integer", "smallint"))
+_RATE = Kind(sa.REAL(), ("real", "double precision"))
+_FLAG = Kind(sa.Boolean(), ("boolean",))
+_TIME = Kind(sa.TIMESTAMP(timezone=True), ("timestamp with time zone",))
+
+_OF_DOCUMENT = {"id": _TEXT, "run": _RUN, "rev": _NUMBER, "hostname": _TEXT, "timestamp": _TIME}
+# What is read of each table, by column.
+COLUMNS: Mapping[str, Mapping[str, Kind]] = {
+    "runs": {
+        **_OF_DOCUMENT,
+        **dict.fromkeys(("exit_code", "events_total", "cmssw_run", "cmssw_lumi"), _NUMBER),
+        "events_rate": _RATE,
+        **dict.fromkeys(("client", "client_path", "runkey", "fi_state", "vmrss"), _TEXT),
+        **dict.fromkeys(("stdlog_start", "stdlog_end"), _TEXT),
+    },
+    "graphs": {**_OF_DOCUMENT, "global_start": _TIME, "stream_data": _TEXT},
+    "hostnames": {"id": _NUMBER, "name": _TEXT},
+    "hoststatuses": {
+        "id": _NUMBER,
+        "host_id": _NUMBER,
+        "created_at": _TIME,
+        "is_up": _FLAG,
+        "message": _TEXT,
+    },
+}
+
+
+@dataclass(frozen=True)
 class EarlierTables:
     """The tables that something is taken over of."""
 
@@ -38,35 +76,11 @@ class EarlierTables:
 
 
 def _tables(prefix: str) -> EarlierTables:
-    of_job = (
-        *("client", "exit_code", "events_total", "events_rate", "cmssw_run", "cmssw_lumi"),
-        *("client_path", "runkey", "fi_state", "vmrss", "stdlog_start", "stdlog_end"),
-    )
     return EarlierTables(
-        runs=sa.table(f"{prefix}runs", *_of_document(), *map(sa.column, of_job)),
-        graphs=sa.table(
-            f"{prefix}graphs",
-            *_of_document(),
-            sa.column("global_start", sa.TIMESTAMP(timezone=True)),
-            sa.column("stream_data", sa.Text),
-        ),
-        hostnames=sa.table(f"{prefix}hostnames", sa.column("id"), sa.column("name", sa.Text)),
-        hoststatuses=sa.table(
-            f"{prefix}hoststatuses",
-            *(sa.column("id"), sa.column("host_id"), sa.column("is_up", sa.Boolean)),
-            sa.column("message", sa.Text),
-            sa.column("created_at", sa.TIMESTAMP(timezone=True)),
-        ),
-    )
-
-
-def _of_document() -> tuple[sa.ColumnClause[Any], ...]:
-    return (
-        sa.column("id", sa.Text),
-        sa.column("run", sa.Integer),
-        sa.column("rev", sa.BigInteger),
-        sa.column("hostname", sa.Text),
-        sa.column("timestamp", sa.TIMESTAMP(timezone=True)),
+        **{
+            table: sa.table(prefix + table, *(sa.column(name, kind.type) for name, kind in columns.items()))
+            for table, columns in COLUMNS.items()
+        }
     )
 
 
@@ -121,7 +135,7 @@ def set_apart(connection: sa.Connection) -> None:
     """Renames the tables as found, and keeps them from being read."""
     # Made before the tables are anyone's alone.
     connection.execute(sa.text(f"CREATE INDEX {_RUN_INDEX} ON runs (run)"))
-    for name in _present(connection, TABLES):
+    for name in present(connection, TABLES):
         _rename(connection, name, PREFIX + name)
         for statement in (
             "ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
@@ -133,7 +147,7 @@ def set_apart(connection: sa.Connection) -> None:
 
 def put_back(connection: sa.Connection) -> None:
     """Undoes `set_apart`."""
-    for name in _present(connection, [PREFIX + name for name in TABLES]):
+    for name in present(connection, [PREFIX + name for name in TABLES]):
         for statement in (
             f"DROP POLICY {_POLICY} ON {{}}",
             "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY",
@@ -150,7 +164,8 @@ def drop(connection: sa.Connection) -> None:
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {', '.join(PREFIX + name for name in TABLES)}"))
 
 
-def _present(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+def present(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+    """Which of these tables there are."""
     found = sa.inspect(connection)
     return [name for name in names if found.has_table(name)]
 

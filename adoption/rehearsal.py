@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from adoption import earlier, ups_and_downs
 from adoption.documents import EarlierDelivery, EarlierJob
 from adoption.earlier import AS_FOUND
+from adoption.fitness import refuse_unfit
 from adoption.reading import ALL_RUNS, Reader
 from adoption.taking_over import Adopter
 from dqm2.identity import mask
@@ -20,10 +21,11 @@ _NO_LOGS = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def rehearse(database: sa.Engine, adopter: Adopter) -> Iterator[str]:
-    """What would be taken over, what could not be and why, a line each."""
+    """What would be taken over, what could not be and why, a line each. Raises Unfit if nothing would be."""
     with database.connect() as connection:
         connection.execute(sa.text("SET TRANSACTION READ ONLY, ISOLATION LEVEL REPEATABLE READ"))
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        refuse_unfit(connection)
         yield from _counts(connection)
         yield from _refusals(connection, adopter)
         if earlier.has_states(connection, AS_FOUND):

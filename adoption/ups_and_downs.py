@@ -59,7 +59,7 @@ def changes(tables: EarlierTables) -> sa.Select[Any]:
             before(states.c.message).label("was_said"),
         )
         .join_from(states, names, names.c.id == states.c.host_id)
-        .where(states.c.is_up.is_not(None), sa.func.isfinite(states.c.created_at), host.is_not(None))
+        .where(states.c.is_up.is_not(None), earlier.is_known(states.c.created_at), host.is_not(None))
         .subquery()
     )
     # The first has no state before it, which differs from any.

@@ -17,12 +17,17 @@ _MARK = "BARE_ROOT"
 
 
 class BareRoot:
-    """A bare root in `folder` with one executable; `/tmp` within it is `tmp` outside."""
+    """A bare root in `folder` with one executable; `/tmp` within it is `tmp` outside.
+
+    What is written to its `/dev/null` is kept, for only root could make the device.
+    """
 
     def __init__(self, folder: Path, executable: Path) -> None:
         self.folder = folder
         self.tmp = folder / "tmp"
         self.tmp.mkdir(parents=True)
+        (folder / "dev").mkdir()
+        (folder / "dev/null").touch()
         self._name = executable.name
         self._numbers = count()
         shutil.copy(executable, folder)

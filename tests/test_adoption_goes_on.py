@@ -169,6 +169,17 @@ def test_the_earlier_tables_go_when_the_operator_says_so(
         assert adopted.read(connection) is None
 
 
+def test_what_still_depends_on_the_earlier_tables_is_named(
+    earlier: EarlierMirror, environment: dict[str, str]
+) -> None:
+    earlier.execute("CREATE VIEW of_somebody AS SELECT run FROM runs")
+    assert run_adopt(environment)[0] == 0
+    status, said = run_adopt(environment, "--drop", "--yes")
+    assert status == 1
+    assert "view of_somebody depends on table legacy_runs" in said
+    assert "Traceback" not in said
+
+
 def test_the_earlier_tables_stay_until_all_is_taken_over(
     earlier: EarlierMirror, environment: dict[str, str]
 ) -> None:

@@ -86,6 +86,10 @@ def earlier(postgres: EmbeddedPostgres, shared_settings: Settings) -> EarlierMir
             for minute, (up, message) in enumerate([*POLLS, *POLLS])
         ),
     )
+    mirror.execute(
+        "INSERT INTO hoststatuses (created_at, host_id, is_up)"
+        " VALUES ('4713-01-01 BC', 1, true), ('infinity', 1, false), ('294276-12-31', 1, true)"
+    )
     return mirror
 
 

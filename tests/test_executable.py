@@ -16,12 +16,17 @@ import version
 from demo.postgres import EmbeddedPostgres
 from mirror.records import Cluster
 from tests.bare_root import BareRoot
+from tests.earlier_mirror import RUN, EarlierMirror, graph, job
 from tests.served import free_port, is_alive, until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a-secret-of-the-tests"
+# Each of two machines has more jobs of them than a grabber sifts by itself.
+RUNS = 100
+# Some seconds of work for those that take over an earlier mirror's database.
+JOBS = 6000
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +93,18 @@ def simulated(given: Mapping[str, str], base_url: str) -> dict[str, str]:
     }
 
 
+def working(bare: BareRoot, word: str) -> list[int]:
+    """The processes within the root that were started with a word."""
+    return [pid for pid in bare.processes() if word in words_of(pid)]
+
+
+def words_of(pid: int) -> list[str]:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def page(given: Mapping[str, str], path: str) -> requests.Response:
     return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=10)
 
@@ -123,7 +140,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
             bare.running(
                 given,
                 *("simulator", "--folder", "/tmp/simulator", "--secret-file", "/tmp/secret"),
-                *("--history", "2", "--speed", "20"),
+                *("--history", str(RUNS), "--speed", "20"),
             )
         )
         assert simulator.stdout is not None
@@ -134,6 +151,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         for cluster in Cluster:
             parts.enter_context(bare.running(settings, "grabber", cluster.value))
         parts.enter_context(bare.running(settings, "server"))
+        until(lambda: working(bare, "sift"), within_s=60)
         until(lambda: answers(given, "/readyz"), within_s=60)
         for cluster in Cluster:
             until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1], within_s=60)  # type: ignore[misc]
@@ -143,12 +161,40 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         assert style_sheet is not None
         assert page(given, style_sheet[1]).ok
         assert page(given, "/cr/login/").ok
+        assert "For shifters" in page(given, "/help/shifter/").text
         metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=10)
         assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
         assert bare.run(settings, "probe") == (
             0,
             "server: well\nproduction grabber: well\nplayback grabber: well\n",
         )
+        logged = "".join(file.read_text() for file in (bare.tmp / "log").iterdir() if "grabber" in file.name)
+        assert "mirrored" in logged
+        assert "a sifting process is gone" not in logged
+
+
+def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_killed(
+    bare: BareRoot, given: dict[str, str], postgres: EmbeddedPostgres
+) -> None:
+    earlier = EarlierMirror(postgres, given["POSTGRES_PRODUCTION_DB_NAME"])
+    earlier.write("runs", *(job(number, run=RUN - number // 30) for number in range(1, JOBS + 1)))
+    earlier.write("graphs", graph())
+    status, said = bare.run(given, "db", "adopt", "--dry-run")
+    assert (status, f"jobs: {JOBS}, of " in said) == (0, True), said
+    with bare.running(given, "db", "adopt") as outer:
+        until(lambda: len(working(bare, "--share")) == 2, within_s=60)
+        at_work = [pid for pid in bare.processes() if pid != outer.pid]
+        outer.kill()
+        until(lambda: not any(map(is_alive, at_work)), within_s=10)
+    assert "are being taken over" in bare.run(given, "db", "status")[1]
+    status, said = bare.run(given, "db", "adopt", "--processes", "3")
+    assert status == 0, said
+    assert earlier.execute("SELECT count(*) FROM jobs") == [(JOBS,)]
+    assert bare.run({**given, "LOG_RETENTION_DAYS": "30"}, "db", "prune")[0] == 0
+    status, said = bare.run(given, "db", "adopt", "--drop", "--yes")
+    assert status == 0, said
+    assert "legacy" not in bare.run(given, "db", "status")[1]
+    assert earlier.execute("SELECT relname FROM pg_class WHERE relname LIKE 'legacy%'") == []
 
 
 @pytest.mark.parametrize("words", [["server"], ["grabber", "production"]])

@@ -1,10 +1,14 @@
 """The migrations: files whose names say which schema revisions this program knows."""
 
+from contextlib import closing
+
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 import db
+import dqmsquare_cfg
+from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 
@@ -26,3 +30,17 @@ def test_they_lead_to_the_schema_that_this_program_was_made_for(settings: Settin
         tables = set(sa.inspect(connection).get_table_names())
     database.dispose()
     assert tables == {*db.metadata.tables, "alembic_version"}
+
+
+def test_they_leave_the_tables_of_another_program_alone(
+    postgres: EmbeddedPostgres, environment: dict[str, str]
+) -> None:
+    postgres.create_database("of_another_program")
+    with closing(postgres.connect("of_another_program")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE runs (name text); CREATE VIEW jobs AS SELECT * FROM runs")
+    settings = dqmsquare_cfg.load({**environment, "POSTGRES_PRODUCTION_DB_NAME": "of_another_program"})
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    assert str(db.migrate(database)) == "tables of another program under the mirror's names: jobs, runs"
+    assert sa.inspect(database).get_table_names() == ["runs"]
+    database.dispose()
+    postgres.drop_database("of_another_program")
