@@ -4,11 +4,8 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from mirror.links import Link, Links
+from mirror.links import HEARTBEAT_EVERY_S, Link, Links
 from mirror.writer import MirrorWriter
-
-# The only write at rest.
-_EVERY_S = 5.0
 
 
 class Heartbeat:
@@ -56,7 +53,7 @@ class Heartbeat:
 
     def beat_if_due(self) -> None:
         """Writes the links if that is due. Raises ClaimLost and SQLAlchemy's errors."""
-        if time.monotonic() - self._told_s >= _EVERY_S:
+        if time.monotonic() - self._told_s >= HEARTBEAT_EVERY_S:
             self.beat()
 
     def beat(self) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+# The heartbeat is the only write at rest.
+HEARTBEAT_EVERY_S = 5.0
 # So long before its end the grid certificate is warned of: log, pages, docs/alerts.yaml.
 CERTIFICATE_WARN = timedelta(days=14)
 

@@ -1,10 +1,13 @@
 """How fresh a cluster's mirror is: the part that every page has at its top."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
+from dqmsquare_cfg import Settings
+from mirror.links import HEARTBEAT_EVERY_S
 from mirror.records import Cluster
 from web import clusters, grounds, queries, staleness
 from web.answers import conditional
@@ -23,6 +26,15 @@ def part() -> Response:
     """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
     cluster = queries.cluster(default=Cluster.PRODUCTION)
     return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
+
+
+def told_within_s(settings: Settings) -> int:
+    """Within how long a page is told that a machine was mirrored; younger than that, it may be younger still.
+
+    A heartbeat comes up to a pause between two polls late, and a page asks for it now and then.
+    """
+    heartbeat_s = HEARTBEAT_EVERY_S + settings.grabber_sleep_time_info
+    return math.ceil(heartbeat_s + settings.frontend_api_query_interval / 1000)
 
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:

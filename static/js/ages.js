@@ -1,4 +1,5 @@
 // How long ago things were: `<span data-ago="unix ms">` is kept up to date, and a `<time>` says it on hover.
+// What a page is told with a delay says so (`data-told-within="s"`): any age below that is "less than" it.
 
 import { now } from "./server_clock.js";
 
@@ -27,11 +28,16 @@ export function fill() {
   const at = now();
   if (at === null) return;
   for (const element of document.getElementsByClassName("ago")) {
-    write(element, `${duration(at - Number(element.dataset.ago))} ago`);
+    write(element, `${age(at - Number(element.dataset.ago), 1000 * Number(element.dataset.toldWithin ?? 0))} ago`);
   }
   for (const element of document.getElementsByClassName("lasts")) {
     write(element, duration(at - Number(element.dataset.lasts)));
   }
+}
+
+// What is told within so many ms may be younger than it seems.
+function age(ms, toldWithin) {
+  return ms < toldWithin ? `< ${duration(toldWithin)}` : duration(ms);
 }
 
 function write(element, text) {

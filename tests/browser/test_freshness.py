@@ -30,6 +30,13 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
     expect(page.locator("[data-broken-link]")).to_have_count(0)
 
 
+def test_it_claims_no_age_that_it_can_t_know(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    """A heartbeat every 5 s, a poll every 2 s, a page that asks every 0.5 s."""
+    mirrored.beat(datetime.now(UTC))
+    page.goto(url)
+    expect(page.locator(".link dd").first).to_have_text("< 8 s ago")
+
+
 def test_it_computes_ages_by_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
