@@ -14,9 +14,10 @@ GRAVE = ("serious", "critical")
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def grave_findings(page: Page) -> list[str]:
-    """What axe finds, by rule, with the elements that it holds for."""
-    found = Axe().run(page).response["violations"]
+def grave_findings(page: Page, **rules: bool) -> list[str]:
+    """What axe finds, by rule, with the elements that it holds for; `rules` are switched on or off."""
+    options = {"rules": {name.replace("_", "-"): {"enabled": is_on} for name, is_on in rules.items()}}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['html']}" for rule in found if rule["impact"] in GRAVE for node in rule["nodes"]
     ]
@@ -59,6 +60,15 @@ def test_it_is_accessible(page: Page, url: str, job_id: str) -> None:
         page.goto(f"{url}{path}")
         expect(page.locator(".link dd").first).to_contain_text("ago")
         found[path] = in_each_theme(page)
+    assert not any(found.values()), found
+
+
+def test_it_can_be_hit_with_a_finger(page: Page, url: str, job_id: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    found = {}
+    for path in ("/", f"/?job={job_id}", "/timeline/", "/cluster/", "/statistics/", "/cr/"):
+        page.goto(f"{url}{path}")
+        found[path] = grave_findings(page, target_size=True)
     assert not any(found.values()), found
 
 
