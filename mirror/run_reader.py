@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -24,6 +25,43 @@ _WIDE: Mapping[str, Any] = {"answer_within_s": 30}
 
 # A condition on the number of a run, whichever table it stands in.
 _OfRun = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
+
+
+class _JobRow(NamedTuple):
+    """A job with what its state depends on, as `_JOBS` selects it.
+
+    Of a page's thousands of fields each is found by its place: by its name, SQLAlchemy's own rows take as
+    long as all else that is made of them.
+    """
+
+    identity: UUID
+    run: int
+    client: str
+    started_at: datetime
+    updated_at: datetime
+    exit_code: int | None
+    cmssw_run: int | None
+    lumisection: int | None
+    lumisection_at: datetime | None
+    lumisections_skipped: int
+    events_total: int | None
+    events_rate: float | None
+    fi_state: int | None
+    rss_kb: int | None
+    machine: str
+    machine_clock_at: datetime | None
+    machine_newest_run: int | None
+
+
+_OF_MACHINE = {
+    "machine": db.machines.c.label,
+    "machine_clock_at": db.machines.c.clock_at,
+    "machine_newest_run": db.machines.c.newest_run,
+}
+_COLUMNS: Sequence[sa.Column[Any]] = [
+    _OF_MACHINE[field] if field in _OF_MACHINE else db.jobs.c[field] for field in _JobRow._fields
+]
+_JOBS = sa.select(*_COLUMNS).join_from(db.jobs, db.machines)
 
 
 class RunReader:
@@ -58,7 +96,7 @@ class RunReader:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
             described = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
-            rows = connection.execute(_jobs().where(db.jobs.c.run == run)).all()
+            rows = _job_rows(connection, _JOBS.where(db.jobs.c.run == run))
         if described is None and not rows:
             return None
         return self._run(run, described, rows)
@@ -195,12 +233,12 @@ class RunReader:
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
             described = connection.execute(sa.select(db.runs).where(is_asked_for(runs))).all()
-            rows = connection.execute(_jobs().where(is_asked_for(jobs)).order_by(jobs)).all()
+            rows = _job_rows(connection, _JOBS.where(is_asked_for(jobs)).order_by(jobs))
         by_number = {row.run: row for row in described}
         by_run = ((run, list(of_run)) for run, of_run in groupby(rows, attrgetter("run")))
         return [self._run(run, by_number.get(run), of_run) for run, of_run in by_run]
 
-    def _run(self, run: int, described: Any, rows: Sequence[Any]) -> Run:
+    def _run(self, run: int, described: Any, rows: Sequence[_JobRow]) -> Run:
         facts = [_facts(row) for row in rows]
         newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
         jobs = [
@@ -220,32 +258,29 @@ def _between(first: int, last: int) -> _OfRun:
     return lambda run: run.between(first, last)
 
 
-def _jobs() -> sa.Select[Any]:
-    """Jobs with what their state depends on."""
-    machine = db.machines.c
-    return sa.select(db.jobs, machine.label, machine.clock_at, machine.newest_run).join_from(
-        db.jobs, db.machines
-    )
+def _job_rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[_JobRow]:
+    return [_JobRow._make(row) for row in connection.execute(statement)]
 
 
-def _facts(row: Any) -> JobFacts:
+def _facts(row: _JobRow) -> JobFacts:
     return JobFacts(
         run=row.run,
         exit_code=row.exit_code,
         updated_at=row.updated_at,
         lumisection=row.lumisection,
         lumisection_at=row.lumisection_at,
-        machine_clock_at=row.clock_at,
-        machine_newest_run=row.newest_run,
+        machine_clock_at=row.machine_clock_at,
+        machine_newest_run=row.machine_newest_run,
     )
 
 
-def _job(row: Any, state: JobState, newest_lumisection: int) -> Job:
+def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:
     return Job(
         id=row.identity,
         run=row.run,
-        client=row.client,
-        machine=row.label,
+        # The same few names in all of what is remembered.
+        client=intern(row.client),
+        machine=intern(row.machine),
         state=state,
         exit_code=row.exit_code,
         started_at=row.started_at,

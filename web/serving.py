@@ -4,6 +4,7 @@ The ports are opened here and handed over, so that one that is taken is told by 
 Both lead to the same workers; which one a request came in by decides what answers it.
 """
 
+import gc
 import logging
 import os
 import resource
@@ -50,6 +51,8 @@ _LONGEST_HEADER = 8190
 _KEEP_ALIVE_S = 20
 # Together with what gunicorn needs besides, below the 5 s within which the server has to be gone.
 _GRACE_S = 3
+# So many more objects than before make Python look for garbage among the young ones.
+_OBJECTS_A_LOOK = 20_000
 
 
 class _GunicornLog(Logger):
@@ -118,6 +121,7 @@ class _Server(BaseApplication):
         memory.share_pools()
         app = self._make_app()
         self._kept = kept_answers.of(app)
+        _collect_rarely()
         for database in clusters.databases(app).values():
             database.on_too_new(_end)
             database.listen(self._settings)
@@ -214,6 +218,17 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         dqmsquare_cfg.refuse([f"{setting} is {port}, which can't be listened on: {reason}"])
+
+
+def _collect_rarely() -> None:
+    """Has Python look for garbage that refers to itself less often, and not in what is there from the start.
+
+    A page of a thousand jobs makes ten thousand objects, hardly any of which is such; by itself Python looks
+    through all that there is in the midst of one page in ten, which takes longer than to make the page.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_A_LOOK)
 
 
 def _end(sentence: str) -> None:

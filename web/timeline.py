@@ -3,23 +3,26 @@
 Some rows come with the page, more as the reader scrolls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 from operator import attrgetter
+from urllib.parse import quote
 
 from flask import Blueprint, Response, render_template
+from markupsafe import Markup, escape
 from werkzeug.exceptions import BadRequest, NotFound
 
 from mirror.findings import Job, Run
 from mirror.reader import MirrorReader
 from mirror.records import Cluster
+from mirror.states import JobState
 from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional
 from web.job_table import ClientState
 from web.run_range import RunRange
-from web.shown import iso
+from web.shown import iso, short
 from web.wide import a_few_at_a_time
 
 room = Blueprint("timeline", __name__, url_prefix="/timeline")
@@ -28,6 +31,8 @@ _FIRST_ROWS = 40
 _MORE_ROWS = 150
 # The states' places in their order, the worst first.
 _FROM_WORST = {state: place for place, state in enumerate(ClientState)}
+# A client is as its job is.
+_STATES = {state: ClientState(state) for state in JobState}
 _CSV_HEADS = (
     "run",
     "run_key",
@@ -53,7 +58,7 @@ class Cell:
     @property
     def worst(self) -> ClientState:
         """The worst state of any of its jobs."""
-        return min((ClientState(job.state) for job in self.jobs), key=_FROM_WORST.__getitem__)
+        return min((_STATES[job.state] for job in self.jobs), key=_FROM_WORST.__getitem__)
 
     @property
     def newest(self) -> Job:
@@ -62,11 +67,28 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A client: its name, and the same as the end of an address that asks for it, both for a template."""
+
+    client: Markup
+    asked: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a template shows of a client in a run: the word of its worst state, and its newest events."""
+
+    column: Column
+    state: Markup
+    events: Markup
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """A run and its clients by name."""
+    """A run, and what is shown of each client, `None` where it has no job."""
 
     run: Run
-    cells: Mapping[str, Cell]
+    marks: Sequence[Mark | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +97,7 @@ class Rows:
 
     asked: RunRange
     clients: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     go_on_below: int | None
 
     @property
@@ -120,7 +142,7 @@ def cell_part() -> Response:
     if number is None or client is None:
         raise BadRequest("run and client must be given")
     run = clusters.reader(cluster).run(number)
-    cell = None if run is None else _row(run).cells.get(client)
+    cell = None if run is None else _cells(run).get(client)
     if cell is None:
         raise NotFound(f"{client} has no job in run {number}.")
     return conditional(render_template("timeline/_cell.html", cluster=cluster, cell=cell))
@@ -148,18 +170,29 @@ def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
     search = asked.search
     runs = reader.find_runs(search, below=below, most=most)
     clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
+    columns = {client: Column(escape(client), escape(quote(client))) for client in clients}
     return Rows(
         asked=asked,
         clients=tuple(clients),
-        rows=tuple(map(_row, runs)),
+        rows=[Row(run, _marks(run, columns)) for run in runs],
         go_on_below=runs[-1].run if len(runs) == most else None,
     )
 
 
-def _row(run: Run) -> Row:
+def _marks(run: Run, columns: Mapping[str, Column]) -> list[Mark | None]:
+    cells = _cells(run)
+    return [_mark(column, cells[client]) if client in cells else None for client, column in columns.items()]
+
+
+def _mark(column: Column, cell: Cell) -> Mark:
+    # A page has thousands of them: what needs no escaping says so.
+    return Mark(column, escape(cell.worst.value), escape(short(cell.newest.events_total)))
+
+
+def _cells(run: Run) -> dict[str, Cell]:
     # The jobs of a run come ordered by client, then by start.
     by_client = groupby(run.jobs, attrgetter("name"))
-    return Row(run, {name: Cell(name, tuple(jobs)[::-1]) for name, jobs in by_client})
+    return {name: Cell(name, tuple(jobs)[::-1]) for name, jobs in by_client}
 
 
 def _csv_line(run: Run, job: Job) -> tuple[object, ...]:
