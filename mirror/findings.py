@@ -1,5 +1,6 @@
 """What a reader finds in the mirror: runs, jobs, machines and how fresh they are, all in dataclasses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -113,6 +114,16 @@ class Delivery:
     global_start_is_guess: bool
     lumisection_s: float
     streams: tuple[Stream, ...]
+
+    def delays_s(self, lumisections: Sequence[int], times_ms: Sequence[int]) -> list[float | None]:
+        """How long after its lumisection's end each file came; never below 0 (protocol, `dqm-files`)."""
+        if self.global_start is None:
+            return [None] * len(lumisections)
+        start_s, length_s = self.global_start.timestamp(), self.lumisection_s
+        return [
+            max(0.0, at_ms / 1000 - start_s - ls * length_s)
+            for ls, at_ms in zip(lumisections, times_ms, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

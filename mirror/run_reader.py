@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from mirror import packing, run_search, states
+from mirror.delivery_numbers import DeliveryNumbers, in_numbers
 from mirror.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
 from mirror.log_dictionaries import LogDictionaries
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
@@ -171,19 +173,20 @@ class RunReader:
     def delivery(self, run: int) -> Delivery | None:
         """The file delivery of a run, the newest where several machines report one."""
         row = self._newest(db.deliveries, run)
-        if row is None:
-            return None
-        return Delivery(
-            id=row.identity,
-            run=row.run,
-            revision=row.revision,
-            machine=row.label,
-            updated_at=row.updated_at,
-            global_start=row.global_start,
-            global_start_is_guess=row.global_start_is_guess,
-            lumisection_s=row.lumisection_s,
-            streams=packing.unpack_streams(row.streams),
+        return None if row is None else _delivery(row)
+
+    def delivery_numbers(self, runs: Sequence[int]) -> dict[int, DeliveryNumbers]:
+        """What `delivery` answers to each of some runs, in numbers; without those that have none."""
+        table = db.deliveries.c
+        statement = (
+            sa.select(db.deliveries, db.machines.c.label)
+            .join(db.machines)
+            .where(table.run.in_(runs))
+            .order_by(table.run, *_newest_first(table))
+            .ext(distinct_on(table.run))
         )
+        with self._database.connect() as connection:
+            return {row.run: in_numbers(_delivery(row)) for row in connection.execute(statement)}
 
     def delivery_updated_at(self, run: int) -> datetime | None:
         """When what `delivery` answers was reported; `None` if nothing was."""
@@ -215,7 +218,7 @@ class RunReader:
             sa.select(table, db.machines.c.label)
             .join(db.machines)
             .where(table.c.run == run)
-            .order_by(table.c.updated_at.desc(), table.c.identity)
+            .order_by(*_newest_first(table.c))
             .limit(1)
         )
         with self._database.connect() as connection:
@@ -256,6 +259,25 @@ class RunReader:
 
 def _between(first: int, last: int) -> _OfRun:
     return lambda run: run.between(first, last)
+
+
+def _newest_first(of_table: Any) -> tuple[sa.ColumnElement[Any], ...]:
+    """The order of what several machines report of a run."""
+    return of_table.updated_at.desc(), of_table.identity
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        id=row.identity,
+        run=row.run,
+        revision=row.revision,
+        machine=row.label,
+        updated_at=row.updated_at,
+        global_start=row.global_start,
+        global_start_is_guess=row.global_start_is_guess,
+        lumisection_s=row.lumisection_s,
+        streams=packing.unpack_streams(row.streams),
+    )
 
 
 def _job_rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[_JobRow]:

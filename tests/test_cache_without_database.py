@@ -59,7 +59,7 @@ def test_pages_show_the_last_state_marked_as_old(
     server: ServerProcess, mirrored: MirroredCluster, postgres: EmbeddedPostgres
 ) -> None:
     job_page = f"/job/{lively_run(mirrored, RUN - 1)[0].origin.identity}"
-    pages = ("/", f"/?run={RUN}", "/cluster/", "/timeline/", job_page)
+    pages = ("/", f"/?run={RUN}", "/cluster/", "/timeline/", "/statistics/", job_page)
     for page in pages:
         assert OLD not in shown(server, page)
     with stopped(postgres):

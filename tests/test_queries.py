@@ -76,6 +76,7 @@ QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
     "clients_before, of a rare key": lambda filled: filled.reader.clients_before(filled.run, "no_run"),
     "details": lambda filled: filled.reader.details(filled.job),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
+    "delivery_numbers": lambda filled: filled.reader.delivery_numbers(range(filled.run - 25, filled.run)),
     "delivery_updated_at": lambda filled: filled.reader.delivery_updated_at(filled.run),
     "playback": lambda filled: filled.reader.playback(filled.run),
     "cluster_status": lambda filled: filled.reader.cluster_status(),

@@ -58,17 +58,6 @@ def to_json(delivery: Delivery | None, time: FileTime, late_s: float, *, is_whol
     )
 
 
-def delays_s(delivery: Delivery, lumisections: Sequence[int], times_ms: Sequence[int]) -> list[float | None]:
-    """How long after its lumisection's end each file was delivered; never below 0 (protocol, `dqm-files`)."""
-    if delivery.global_start is None:
-        return [None] * len(lumisections)
-    start_s, length_s = delivery.global_start.timestamp(), delivery.lumisection_s
-    return [
-        max(0.0, at_ms / 1000 - start_s - ls * length_s)
-        for ls, at_ms in zip(lumisections, times_ms, strict=True)
-    ]
-
-
 def _columns(
     delivery: Delivery, stream: Stream, axis: Sequence[int], time: FileTime
 ) -> tuple[str, _Values, _Values]:
@@ -79,7 +68,7 @@ def _columns(
         return [by_lumisection.get(ls) for ls in axis]
 
     times = stream.ctimes_ms if time is FileTime.CHANGED else stream.mtimes_ms
-    delays = delays_s(delivery, stream.lumisections, times)
+    delays = delivery.delays_s(stream.lumisections, times)
     events = [None if events < 0 else events for events in stream.events_accepted]
     return (
         stream.name,

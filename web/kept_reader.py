@@ -6,7 +6,7 @@ While the database is away it can give what it last read, for pages that say so.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from mirror.changes import Changes, Topic
+from mirror.delivery_numbers import DeliveryNumbers
 from mirror.findings import (
     Delivery,
     Freshness,
@@ -40,7 +41,13 @@ Topics = Collection[Topic | int]
 
 # How many of a kind are remembered, those used last; of the large ones few.
 _USUALLY = 64
-_MOST: Mapping[str, int] = {"run": 24, "details": 8, "delivery": 2, "find_runs": 2}
+_MOST: Mapping[str, int] = {
+    "run": 24,
+    "details": 8,
+    "delivery": 2,
+    "find_runs": 2,
+    "further_runs": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,11 @@ class KeptReader(MirrorReader):
         read = super().delivery
         return self._kept("delivery", run, lambda: read(run), lambda _: (run,))
 
+    def delivery_numbers(self, runs: Sequence[int]) -> dict[int, DeliveryNumbers]:
+        """The file delivery of some runs in numbers."""
+        read, asked = super().delivery_numbers, tuple(runs)
+        return self._kept("delivery_numbers", asked, lambda: read(asked), lambda _: asked)
+
     def delivery_updated_at(self, run: int) -> datetime | None:
         """When what `delivery` answers was reported."""
         read = super().delivery_updated_at
@@ -165,11 +177,11 @@ class KeptReader(MirrorReader):
         return super().runs(first, last)
 
     def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
-        """The newest runs that a search finds."""
+        """The newest runs that a search finds; those further down are not remembered."""
         read = super().find_runs
-        asked = (search, below, most)
+        kind, asked = "find_runs" if below is None else "further_runs", (search, below, most)
         return self._kept(
-            "find_runs", asked, lambda: read(search, below=below, most=most), lambda _: (Topic.BATCHES,)
+            kind, asked, lambda: read(search, below=below, most=most), lambda _: (Topic.BATCHES,)
         )
 
     def count_runs(self, search: RunSearch) -> int:

@@ -61,7 +61,7 @@ def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
 
 def all_runs(reader: MirrorReader, asked: RunRange) -> Iterator[Run]:
     """All runs of a range, newest first, in bounded memory."""
-    below: int | None = None
+    below = asked.search.last + 1
     while runs := reader.find_runs(asked.search, below=below, most=_RUNS_AT_A_TIME):
         yield from runs
         below = runs[-1].run

@@ -1,25 +1,21 @@
 """The statistics of a run, as DQM² itself makes them (protocol, "run statistics")."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean, pstdev
 
-from mirror.findings import Delivery, Run
-from mirror.records import Stream
+from mirror.delivery_numbers import DeliveryNumbers
+from mirror.findings import Run
 from mirror.states import JobState
-from web.delivery_graph import delays_s
 
-# The streams whose files clients wait for: the delay is theirs.
-_AWAITED = ("streamDQM", "streamDQMHistograms")
+_NOTHING = DeliveryNumbers(None, None, None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
     """A run in numbers; `None` is what is not known, of which there is much without its file delivery.
 
-    `started_at` is the run's start, `stopped_at` the newest report of a job; the delay is by ctime, of the
-    streams DQM and DQMHistograms; events accepted and bytes are of the files of all streams.
+    `started_at` is the run's start, `stopped_at` the newest report of a job; what is of its file delivery is
+    as `DeliveryNumbers` has it.
     """
 
     run: int
@@ -37,44 +33,23 @@ class RunStatistics:
     highest_rate: float | None
 
 
-def run_statistics(run: Run, delivery: Delivery | None) -> RunStatistics:
+def run_statistics(run: Run, delivered: DeliveryNumbers | None) -> RunStatistics:
     """The statistics of a run and of its file delivery, if there is any."""
-    streams = () if delivery is None else delivery.streams
-    delays = [] if delivery is None else _delays_s(delivery)
-    lumisections = [ls for stream in streams for ls in stream.lumisections]
+    delivered = delivered or _NOTHING
     return RunStatistics(
         run=run.run,
         run_key=run.run_key,
-        started_at=None if delivery is None else delivery.global_start,
+        started_at=delivered.started_at,
         stopped_at=run.updated_at,
-        delay_mean_s=fmean(delays) if delays else None,
-        delay_deviation_s=pstdev(delays) if delays else None,
-        last_lumisection=max(lumisections, default=run.lumisection),
-        events_accepted=_sum_known(stream.events_accepted for stream in streams),
-        size_bytes=_sum_known(stream.sizes_bytes for stream in streams),
+        delay_mean_s=delivered.delay_mean_s,
+        delay_deviation_s=delivered.delay_deviation_s,
+        last_lumisection=run.lumisection
+        if delivered.last_lumisection is None
+        else delivered.last_lumisection,
+        events_accepted=delivered.events_accepted,
+        size_bytes=delivered.size_bytes,
         jobs=len(run.jobs),
         crashed=sum(job.state is JobState.CRASHED for job in run.jobs),
         most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
         highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
     )
-
-
-def _delays_s(delivery: Delivery) -> list[float]:
-    return [
-        delay
-        for stream in delivery.streams
-        if _is_awaited(stream)
-        for delay in delays_s(delivery, stream.lumisections, stream.ctimes_ms)
-        if delay is not None
-    ]
-
-
-def _is_awaited(stream: Stream) -> bool:
-    # A second stream of a name is told apart by a number behind it.
-    return stream.name.partition("·")[0] in _AWAITED
-
-
-def _sum_known(columns: Iterable[Iterable[int]]) -> int | None:
-    """The sum of what is known, -1 standing for what is not; `None` if nothing is."""
-    known = [value for column in columns for value in column if value >= 0]
-    return sum(known) if known else None
