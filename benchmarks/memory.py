@@ -38,8 +38,10 @@ def main() -> None:
 
 
 async def _measure(server: Server, paths: Iterator[str], count: int) -> list[dict[str, Figure]]:
-    [worker] = [pid for pid in usage.family(server.process.pid) if pid != server.process.pid]
     visitors = [Visitor(server.url) for _ in range(_VISITORS)]
+    # The port is open before there is a worker to answer.
+    await visitors[0].get("/healthz")
+    [worker] = [pid for pid in usage.family(server.process.pid) if pid != server.process.pid]
     rows: list[dict[str, Figure]] = [_row(worker, 0)]
     for look in range(1, _LOOKS + 1):
         for_all = list(islice(paths, count // _LOOKS))
