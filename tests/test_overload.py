@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 
 import pytest
 import requests
@@ -12,7 +13,7 @@ from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.mirrored import MirroredCluster, job
-from tests.served import ServerProcess, server_process, until
+from tests.served import ServerProcess, server_process, until, workers_of
 
 RUN = 358_791
 NEWEST = "/live/run?db=production"
@@ -106,6 +107,26 @@ def test_it_refuses_at_once_what_would_wait(
             assert server.get(NEWEST).ok
         assert server.get(ANOTHER).ok
         until(lambda: "overloaded refused=" in server.logged())
+
+
+def test_who_comes_when_others_have_waited_too_long_is_refused_at_once(
+    shared_environment: dict[str, str], settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    # Without threads for commands, on which others would wait too.
+    with server_process({**shared_environment, "SERVER_THREADS": "1", "CR_ENABLED": "false"}) as server:
+        workers = workers_of(server)
+        with asking_for_ranges(server, postgres, settings, 1), ThreadPoolExecutor(100) as askers:
+            asking: list[Future[requests.Response]] = []
+
+            def one_more_is_refused() -> bool:
+                asking.append(askers.submit(server.get, ANOTHER))
+                answers = [asked.result() for asked in asking if asked.done()]
+                return any(answer.elapsed < timedelta(seconds=0.5) for answer in answers)
+
+            until(one_more_is_refused)
+            assert {asked.result().status_code for asked in asking} == {503}
+        assert server.get(ANOTHER).ok
+        assert workers_of(server) == workers
 
 
 def test_those_who_ask_for_ranges_leave_room_for_others(

@@ -12,6 +12,7 @@ import logging
 import re
 import selectors
 import socket
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from web import busy, metrics
 from web.outbox import STALLED_S, Outbox
+from web.overflow import Room
 from web.request_head import RequestHead
 from web.unchanged import Unchanged
 
@@ -32,8 +35,10 @@ log = logging.getLogger(__name__)
 
 # How long a request may wait for a thread.
 _LONGEST_WAIT_S = 1.0
-# Of answers that were not taken yet this much is kept; who would make it more is dropped.
+# Of answers that were not taken yet this much is kept in memory; who would make it more is dropped.
 _MOST_UNSENT_BYTES = 64_000_000
+# And so much on disk; who would make it more is waited for.
+_MOST_ON_DISK_BYTES = 512_000_000
 # How long a visitor may take to hang up once he has been told that this is the end.
 _LINGER_S = 2.0
 _READ_BYTES = 65_536
@@ -73,12 +78,14 @@ class PatientWorker(ThreadWorker):
         self._waiting: deque[_Waiting] = deque()
         # Until when the loop waits for each visitor who reads on or is to hang up.
         self._patience_s: dict[Any, float] = {}
-        self._unsent_bytes = 0
+        folder = Path(self.cfg.worker_tmp_dir or tempfile.gettempdir())
+        self._room = Room(folder / "waiting", _MOST_ON_DISK_BYTES)
         self._refused = 0
         self._look_at_s = self._tell_at_s = 0.0
 
     def enqueue_req(self, conn: Any) -> None:
         """Answers a request, or hands it to the threads unless others have waited for them too long."""
+        conn.outbox = None
         if not (conn.initialized or conn.data_ready):
             self._wait_for_request(conn)
         elif self._has_answer(conn):
@@ -105,10 +112,11 @@ class PatientWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answers a request; what its reader does not take at once stays in the outbox."""
         sock = conn.sock
-        conn.sock = conn.outbox = Outbox(sock)
+        conn.sock = conn.outbox = Outbox(sock, self._room)
         try:
             return super().handle_request(req, conn)
         except BaseException:
+            conn.outbox.give_up()
             conn.outbox = None
             raise
         finally:
@@ -116,7 +124,7 @@ class PatientWorker(ThreadWorker):
 
     def finish_request(self, conn: Any, fs: _Outcome) -> None:
         """Goes on with a connection whose request was answered, or given up."""
-        outbox: Outbox | None = getattr(conn, "outbox", None)
+        outbox: Outbox | None = conn.outbox
         conn.outbox = None
         if fs.cancelled():
             self._refuse(conn)
@@ -202,23 +210,22 @@ class PatientWorker(ThreadWorker):
 
     def _send_rest(self, conn: Any, outbox: Outbox, fs: _Outcome) -> None:
         """Sends what is left of an answer as its reader takes it."""
-        if self._unsent_bytes + outbox.size > _MOST_UNSENT_BYTES:
+        unsent = (waiting.outbox.in_memory for waiting in self._patience_s if waiting.outbox is not None)
+        if sum(unsent) + outbox.in_memory > _MOST_UNSENT_BYTES:
+            outbox.give_up()
             self._close(conn)
             return
         conn.outbox = outbox
         conn.sock.settimeout(0)
-        self._unsent_bytes += outbox.size
         send = partial(self._send_more, conn, outbox, fs)
         self._wait_for(conn, selectors.EVENT_WRITE, send, STALLED_S)
 
     def _send_more(self, conn: Any, outbox: Outbox, fs: _Outcome, _sock: object) -> None:
-        before = outbox.size
         try:
             outbox.send_some()
         except OSError:
             self._drop(conn)
             return
-        self._unsent_bytes -= before - outbox.size
         self._patience_s[conn] = min(time.monotonic() + STALLED_S, outbox.until_s)
         if not outbox.size:
             conn.outbox = None
@@ -257,7 +264,7 @@ class PatientWorker(ThreadWorker):
         """Closes a connection that the loop waits for."""
         self._wait_no_more(conn)
         if conn.outbox is not None:
-            self._unsent_bytes -= conn.outbox.size
+            conn.outbox.give_up()
         self._close(conn)
 
     def _close(self, conn: Any) -> None:
