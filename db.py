@@ -1,7 +1,7 @@
 """The database: its tables, how it is reached, and how its schema is kept up to date.
 
 There are two databases of one schema, one a cluster. What is asked of them stands beside: what a grabber
-writes in `mirror/writer.py`, what pages read in `mirror/reader.py`. Migrations only add within a release, so
+writes in `mirror/grabbing/`, what pages read in `mirror/reading/`. Migrations only add within a release, so
 that old and new programs run side by side; `installation.readable_from` names the oldest schema revision
 whose programs may still use the database.
 

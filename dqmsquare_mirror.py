@@ -6,7 +6,7 @@
     dqmsquare_mirror db …          what db.py can do
     dqmsquare_mirror probe         whether what runs here is well
     dqmsquare_mirror simulator …   a DQM² to try it with
-    dqmsquare_mirror sift …        what a grabber starts beside itself (mirror/sifters.py)
+    dqmsquare_mirror sift …        what a grabber starts beside itself (mirror/grabbing/sifters.py)
     dqmsquare_mirror --version
 
 What follows the first word is that part's own; `--help` behind it tells.
@@ -32,7 +32,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "db": ("db_commands", ()),
     "probe": ("processes.probe", ()),
     "simulator": ("dqm2.simulator.__main__", ()),
-    "sift": ("mirror.sifters", ()),
+    "sift": ("mirror.grabbing.sifters", ()),
 }
 
 Main = Callable[[list[str]], int | None]

@@ -1,8 +1,8 @@
 """The daemon that keeps a cluster mirrored: `python grabber.py production | playback`, without a word both.
 
 It takes the cluster, brings its machines up to date one after the other, asks for the cluster's status on a
-schedule of its own, and pauses (`mirror/rounds.py`). Without its database it waits; another grabber that
-holds the cluster it waits for. `--once` makes one pass over all machines; its status is 0 if each was
+schedule of its own, and pauses (`mirror/grabbing/rounds.py`). Without its database it waits; another grabber
+that holds the cluster it waits for. `--once` makes one pass over all machines; its status is 0 if each was
 mirrored, 1 otherwise.
 """
 
@@ -24,19 +24,20 @@ from dqm2.client import Dqm2Client
 from dqm2.identity import Identities
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings, SettingsError
-from mirror import health, memory, metrics
-from mirror.certificate_watch import CertificateWatch
-from mirror.claim import Claim, ClaimLost
-from mirror.heartbeat import Heartbeat
+from mirror import memory
+from mirror.grabbing import health, metrics
+from mirror.grabbing.certificate_watch import CertificateWatch
+from mirror.grabbing.claim import Claim, ClaimLost
+from mirror.grabbing.heartbeat import Heartbeat
+from mirror.grabbing.line import Line, Stop, Stopped, settle
+from mirror.grabbing.pulse import Pulse
+from mirror.grabbing.rounds import Rounds
+from mirror.grabbing.sifting import Rules, Sifter
+from mirror.grabbing.sync import Means
+from mirror.grabbing.upkeep import Upkeep
+from mirror.grabbing.writer import MirrorWriter
 from mirror.installation import SecretChanged
-from mirror.line import Line, Stop, Stopped, settle
-from mirror.pulse import Pulse
 from mirror.records import Cluster
-from mirror.rounds import Rounds
-from mirror.sifting import Rules, Sifter
-from mirror.sync import Means
-from mirror.upkeep import Upkeep
-from mirror.writer import MirrorWriter
 from processes import service_manager
 
 log = logging.getLogger("grabber")

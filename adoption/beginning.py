@@ -15,9 +15,9 @@ from adoption.fitness import refuse_unfit
 from adoption.taking_over import EPOCH
 from dqm2.identity import Identities, mask
 from mirror import installation, labels
+from mirror.grabbing.upserts import write_set_aside
 from mirror.records import DocumentType
 from mirror.rows import SetAside
-from mirror.upserts import write_set_aside
 
 # Whoever waits for a table keeps all others waiting that come after it.
 _LOCK_TIMEOUT = "2s"

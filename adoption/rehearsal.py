@@ -14,7 +14,7 @@ from adoption.fitness import refuse_unfit
 from adoption.reading import ALL_RUNS, Reader
 from adoption.taking_over import Adopter
 from dqm2.identity import mask
-from mirror.sifting import NotUnderstood
+from mirror.grabbing.sifting import NotUnderstood
 
 # Later than any report: no log is read, which would take most of the time and refuses no row.
 _NO_LOGS = datetime(9999, 1, 1, tzinfo=UTC)

@@ -18,10 +18,10 @@ from dqm2.identity import Identities
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings
 from mirror.dictionary import Dictionary
+from mirror.grabbing.sifting import NotUnderstood, Rules, Sifter
+from mirror.grabbing.upserts import tell, write_documents
 from mirror.log_dictionaries import LogDictionaries
 from mirror.rows import Row
-from mirror.sifting import NotUnderstood, Rules, Sifter
-from mirror.upserts import tell, write_documents
 
 # All that is taken over is of a machine's first epoch; should its revisions have started over, its grabber
 # sees that.

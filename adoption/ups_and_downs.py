@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from adoption import earlier
 from adoption.earlier import SET_APART, EarlierTables
-from mirror.rounds import LONGEST_REASON
+from mirror.grabbing.rounds import LONGEST_REASON
 
 _ROWS_AT_ONCE = 1000
 _REASONS_REMEMBERED = 10_000

@@ -5,7 +5,7 @@ import time
 from dqm2.client import Dqm2Client
 from dqm2.identity import short_name
 from dqmsquare_cfg import Settings
-from mirror.fetching import MOST_AT_ONCE
+from mirror.grabbing.fetching import MOST_AT_ONCE
 
 
 def fetch_all(settings: Settings, host: str) -> float:

@@ -11,10 +11,10 @@ import db
 from dqm2.client import Dqm2Client
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
-from mirror.batch import Batch, Position
+from mirror.grabbing.batch import Batch, Position
+from mirror.grabbing.sifting import Announced, Order, Rules, Sifter
+from mirror.grabbing.writer import MirrorWriter
 from mirror.records import Cluster
-from mirror.sifting import Announced, Order, Rules, Sifter
-from mirror.writer import MirrorWriter
 
 
 def mirror(settings: Settings, host: str, most: int) -> float:

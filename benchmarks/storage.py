@@ -25,12 +25,12 @@ from benchmarks.report import Figure, tell
 from benchmarks.stage import settings_of, stage
 from dqm2.identity import Identities, mask
 from mirror import dictionary, packing
-from mirror.batch import Batch, Position
 from mirror.dictionary import Dictionary
+from mirror.grabbing.batch import Batch, Position
+from mirror.grabbing.writer import MirrorWriter
 from mirror.records import Cluster, JobRecord
 from mirror.rows import row_of
 from mirror.thinning import MOST_POINTS, thinned
-from mirror.writer import MirrorWriter
 
 _JOBS = 3000
 _SIMULATED = 300

@@ -22,10 +22,10 @@ from dqm2.simulator.clients import CLIENTS
 from dqmsquare_cfg import Settings
 from mirror import dictionary, packing
 from mirror.dictionary import Dictionary
+from mirror.grabbing.writer import MirrorWriter
 from mirror.links import Link, Links
 from mirror.records import LUMISECTION_S, Cluster, Stream
 from mirror.thinning import thinned
-from mirror.writer import MirrorWriter
 
 FIRST_RUN = 300_000
 _YEARS = timedelta(days=3652)

@@ -27,11 +27,11 @@ from benchmarks.stage import FILTER_UNIT, Stage, settings_of, stage
 from benchmarks.ten_years import Size, Span, fill
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
-from mirror.batch import Batch, Position
+from mirror.grabbing.batch import Batch, Position
+from mirror.grabbing.writer import MirrorWriter
 from mirror.links import Link, Links
 from mirror.records import Cluster, Origin
 from mirror.rows import row_of
-from mirror.writer import MirrorWriter
 
 _INTERVAL_S = 3.0
 _VIEWERS, _MANY_VIEWERS = 200, 2000

@@ -23,7 +23,7 @@ from demo.options import HOST, POSTGRES_PORT, Options, OptionsError
 from demo.postgres import EmbeddedPostgres
 from demo.private_folder import FolderError
 from demo.programs import CONTROL_ROOM_USER, PAST_RUNS, Programs
-from mirror.reader import MirrorReader
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from processes.stop_signals import StopRequested, StopSignals
 from processes.supervision import Process, ProcessError, Processes, wait_until, watch

@@ -10,7 +10,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import web.metrics
-from mirror import metrics
+from mirror.grabbing import metrics
 
 FILE = "docs/alerts.yaml"
 _KEYS = {"alert", "expr", "for", "labels", "annotations"}

@@ -17,7 +17,7 @@ import dqmsquare_mirror
 import version
 from deploy_check.manifests import Body, Manifest, Manifests, Pod
 from dqmsquare_cfg import SETTINGS, Settings, SettingsError
-from mirror.health import PATHS as GRABBER_PATHS
+from mirror.grabbing.health import PATHS as GRABBER_PATHS
 from mirror.records import Cluster
 from server import create_app
 

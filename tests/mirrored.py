@@ -12,8 +12,9 @@ from uuid import uuid4
 import db
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
-from mirror.batch import Batch, Position
 from mirror.dictionary import Dictionary
+from mirror.grabbing.batch import Batch, Position
+from mirror.grabbing.writer import MirrorWriter
 from mirror.links import Link, Links
 from mirror.records import (
     LUMISECTION_S,
@@ -31,7 +32,6 @@ from mirror.records import (
     Stream,
 )
 from mirror.rows import row_of
-from mirror.writer import MirrorWriter
 
 # Clients of the online DQM, by the names that users know.
 CLIENTS = (

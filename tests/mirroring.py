@@ -24,13 +24,13 @@ from dqm2.simulator.recorder import Recorded
 from dqmsquare_cfg import Settings
 from grabber import Grabber
 from mirror import packing
-from mirror.line import Stop
+from mirror.grabbing.line import Stop
+from mirror.grabbing.sifting import Announced, Order, Rules, Sifter
 from mirror.links import Link
 from mirror.log_dictionaries import LogDictionaries
-from mirror.reader import MirrorReader
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from mirror.rows import Row
-from mirror.sifting import Announced, Order, Rules, Sifter
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION

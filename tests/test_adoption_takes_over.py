@@ -10,9 +10,9 @@ from demo.postgres import EmbeddedPostgres
 from dqm2.identity import Identities
 from dqmsquare_cfg import Settings
 from mirror import packing
-from mirror.findings import Job
+from mirror.reading.findings import Job
+from mirror.reading.states import JobState
 from mirror.records import Cluster
-from mirror.states import JobState
 from tests.canaries import KINDS
 from tests.earlier_mirror import (
     AT,

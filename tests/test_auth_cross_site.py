@@ -6,7 +6,7 @@ import pytest
 
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from tests.control_room import UNIT, USER, Visitor, commands_sent, served
 
 ELSEWHERE = (

@@ -18,7 +18,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import PASSWORD, USER, Visitor, change, served
 from web.control_room.passwords import Passwords

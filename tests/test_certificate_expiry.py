@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
-from mirror.certificate_watch import CertificateWatch
+from mirror.grabbing.certificate_watch import CertificateWatch
 from mirror.records import Cluster
 from server import create_app
 from tests.mirrored import MirroredCluster

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import db
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
 from tests.mirrored import MirroredCluster

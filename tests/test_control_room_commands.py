@@ -12,7 +12,7 @@ from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
 from dqm2.simulator.services import Service
 from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import (
     BEAM,

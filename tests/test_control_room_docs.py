@@ -13,7 +13,7 @@ from dqm2.commands import COMMANDS
 from dqm2.simulator import Simulator
 from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from tests.control_room import PASSWORD, UNIT, served
 
 GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()

@@ -10,7 +10,7 @@ import db
 from dqm2.commands import COMMANDS, Parameter
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from server import create_app
 from tests.control_room import (

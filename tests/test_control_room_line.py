@@ -17,7 +17,7 @@ import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
 from tests.mirroring import until
 from tests.served import server_process, workers_of

@@ -12,7 +12,7 @@ import pytest
 import db
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from mirror.sifting import Order, Rules, Sifted
+from mirror.grabbing.sifting import Order, Rules, Sifted
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
@@ -38,7 +38,7 @@ def sifting_processes(parent: int) -> list[int]:
             its_parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if its_parent == parent and b"mirror.sifters" in command:
+        if its_parent == parent and b"mirror.grabbing.sifters" in command:
             found.append(int(path.name))
     return found
 
@@ -99,7 +99,7 @@ def test_its_sifting_processes_end_when_it_is_killed(
 def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.sync._SLICE_S", 1.0)
+    monkeypatch.setattr("mirror.grabbing.sync._SLICE_S", 1.0)
     simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
     with grabbing(brisk_settings):

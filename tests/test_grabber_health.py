@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from dqm2.simulator import Simulator
-from mirror.pulse import Pulse
+from mirror.grabbing.pulse import Pulse
 from mirror.records import Cluster
 from tests.mirroring import grabber_process, until
 from tests.served import free_port

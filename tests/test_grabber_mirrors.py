@@ -15,8 +15,8 @@ from dqm2.simulator import (
     stats_document,
 )
 from dqmsquare_cfg import Settings
+from mirror.reading.states import JobState
 from mirror.records import Cluster
-from mirror.states import JobState
 from tests.mirroring import (
     BUILDER_UNIT,
     FILTER_UNIT,

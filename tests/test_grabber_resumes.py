@@ -9,8 +9,8 @@ import db
 from dqm2.simulator import Simulator, job_document
 from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings
+from mirror.reading.states import JobState
 from mirror.records import LUMISECTION_S
-from mirror.states import JobState
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

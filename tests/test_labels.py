@@ -9,9 +9,9 @@ import pytest
 import db
 from dqm2.identity import Identities, mask
 from dqmsquare_cfg import Settings
+from mirror.grabbing.writer import MirrorWriter
 from mirror.installation import SecretChanged
 from mirror.records import Cluster
-from mirror.writer import MirrorWriter
 
 CHECK = UUID(int=1)
 

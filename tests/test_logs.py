@@ -71,20 +71,20 @@ def unconfigure() -> None:
 
 
 def test_it_writes_one_line_an_event(logged: Logged) -> None:
-    logging.getLogger("mirror.sync").info("mirrored host=%s documents=%d", "dqmfu-c2b03-..", 120)
-    logging.getLogger("mirror.sync").debug("never seen")
+    logging.getLogger("mirror.grabbing.sync").info("mirrored host=%s documents=%d", "dqmfu-c2b03-..", 120)
+    logging.getLogger("mirror.grabbing.sync").debug("never seen")
     [line] = logged()
     assert LINE.fullmatch(line)
-    assert line.endswith(" INFO mirror.sync mirrored host=dqmfu-c2b03-.. documents=120")
+    assert line.endswith(" INFO mirror.grabbing.sync mirrored host=dqmfu-c2b03-.. documents=120")
 
 
 def test_it_writes_details_when_asked(settings: Settings) -> None:
     logs.configure(settings, "tests", debug=True, redact=str)
-    logging.getLogger("mirror.sync").debug("seen")
+    logging.getLogger("mirror.grabbing.sync").debug("seen")
     logging.getLogger("urllib3.connectionpool").debug("never seen")
     unconfigure()
     [line] = (settings.log_dir / "tests.log").read_text().splitlines()
-    assert line.endswith(" DEBUG mirror.sync seen")
+    assert line.endswith(" DEBUG mirror.grabbing.sync seen")
 
 
 def test_it_redacts_the_whole_text(logged: Logged) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Outcome
+from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import USER, Visitor, served
 from tests.mirrored import MirroredCluster, job

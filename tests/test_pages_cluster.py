@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mirror.findings import StateChange
+from mirror.reading.findings import StateChange
 from web.cluster_page import spells
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mirror.findings import Freshness
 from mirror.links import Link
+from mirror.reading.findings import Freshness
 from web.staleness import broken_links
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

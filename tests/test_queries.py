@@ -13,12 +13,12 @@ import db
 from benchmarks.ten_years import Size, Span, fill
 from dqmsquare_cfg import Settings
 from mirror import machine_states
+from mirror.grabbing.writer import MirrorWriter
 from mirror.log_dictionaries import LogDictionaries
-from mirror.reader import MirrorReader
+from mirror.reading.reader import MirrorReader
+from mirror.reading.run_search import RunSearch
 from mirror.records import Cluster
 from mirror.retention import prune
-from mirror.run_search import RunSearch
-from mirror.writer import MirrorWriter
 
 # A row a machine, or fewer: reading such a table through is the cheapest way.
 SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries"}

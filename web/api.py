@@ -16,8 +16,8 @@ from flask import Blueprint, Response, request
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.findings import Delivery, Job, MachineStatus, Run
-from mirror.reader import MirrorReader
+from mirror.reading.findings import Delivery, Job, MachineStatus, Run
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster, Stream
 from web import clusters, queries
 from web.answers import conditional

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from mirror.findings import Machine, MachineStatus, Memory, StateChange
-from mirror.reader import MirrorReader
+from mirror.reading.findings import Machine, MachineStatus, Memory, StateChange
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from web import clusters, freshness, grounds, queries
 from web.answers import conditional

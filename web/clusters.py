@@ -19,9 +19,9 @@ from flask import Flask, current_app
 import db
 import logs
 from dqmsquare_cfg import Settings
-from mirror.changes import Changes
-from mirror.listener import Listener
-from mirror.reader import MirrorReader
+from mirror.reading.changes import Changes
+from mirror.reading.listener import Listener
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from web import deadlines
 from web.away import DatabaseAway

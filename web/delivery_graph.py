@@ -7,7 +7,7 @@ from statistics import fmean
 
 import orjson
 
-from mirror.findings import Delivery
+from mirror.reading.findings import Delivery
 from mirror.records import Stream
 
 # A graph has pixels for so many lumisections. Of a longer run neighbours are drawn as one, until somebody

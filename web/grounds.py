@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from mirror.changes import Changes, Topic
+from mirror.reading.changes import Changes, Topic
 
 View = TypeVar("View", bound=Callable[..., Any])
 # Decides by the parameters of an address whether its answer is kept.

@@ -7,7 +7,7 @@ import orjson
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
-from mirror.findings import JobDetails
+from mirror.reading.findings import JobDetails
 from mirror.records import Cluster
 from web import clusters, freshness, grounds, queries
 from web.answers import conditional

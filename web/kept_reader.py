@@ -14,9 +14,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from mirror.changes import Changes, Topic
-from mirror.delivery_numbers import DeliveryNumbers
-from mirror.findings import (
+from mirror.mutes import Mute
+from mirror.reading.changes import Changes, Topic
+from mirror.reading.delivery_numbers import DeliveryNumbers
+from mirror.reading.findings import (
     Delivery,
     Freshness,
     JobDetails,
@@ -28,9 +29,8 @@ from mirror.findings import (
     RunSpan,
     StateChange,
 )
-from mirror.mutes import Mute
-from mirror.reader import MirrorReader
-from mirror.run_search import RunSearch
+from mirror.reading.reader import MirrorReader
+from mirror.reading.run_search import RunSearch
 from web import grounds
 from web.away import DatabaseAway
 from web.flights import Flights

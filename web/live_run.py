@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from mirror.findings import JobDetails, Neighbours, Playback, Run
 from mirror.mutes import Mute
-from mirror.reader import MirrorReader
+from mirror.reading.findings import JobDetails, Neighbours, Playback, Run
+from mirror.reading.reader import MirrorReader
 from web import grounds
 from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.view import View

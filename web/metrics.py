@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 import db
 import version
-from mirror import states
+from mirror.reading import states
 from mirror.records import Cluster
 from web import metrics_folder
 from web.away import DatabaseAway

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mirror.findings import Run
-from mirror.reader import MirrorReader
+from mirror.reading.findings import Run
+from mirror.reading.reader import MirrorReader
+from mirror.reading.run_search import RunSearch
 from mirror.records import Cluster
-from mirror.run_search import RunSearch
 from web import queries
 
 NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"

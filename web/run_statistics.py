@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mirror.delivery_numbers import DeliveryNumbers
-from mirror.findings import Run
-from mirror.states import JobState
+from mirror.reading.delivery_numbers import DeliveryNumbers
+from mirror.reading.findings import Run
+from mirror.reading.states import JobState
 
 _NOTHING = DeliveryNumbers(None, None, None, None, None, None)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mirror.findings import Freshness
 from mirror.links import CERTIFICATE_WARN, Link
+from mirror.reading.findings import Freshness
 
 
 @dataclass(frozen=True, slots=True)

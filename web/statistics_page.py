@@ -6,8 +6,8 @@ from itertools import islice
 
 from flask import Blueprint, Response, render_template
 
-from mirror.findings import Run
-from mirror.reader import MirrorReader
+from mirror.reading.findings import Run
+from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional

@@ -14,10 +14,10 @@ from flask import Blueprint, Response, render_template
 from markupsafe import Markup, escape
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.findings import Job, Run
-from mirror.reader import MirrorReader
+from mirror.reading.findings import Job, Run
+from mirror.reading.reader import MirrorReader
+from mirror.reading.states import JobState
 from mirror.records import Cluster
-from mirror.states import JobState
 from web import clusters, csv_files, freshness, grounds, queries, run_range
 from web.answers import conditional
 from web.job_table import ClientState

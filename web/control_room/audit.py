@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
-from mirror.control_audit import Entry, Outcome, Wanted
+from mirror.control_room.audit import Entry, Outcome, Wanted
 from web import queries
 from web.control_room import auth, door, goals, refusals, visitor
 from web.control_room.desk import desk

@@ -11,8 +11,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.control_audit import Deed, Outcome
-from mirror.sign_in_tries import Try
+from mirror.control_room.audit import Deed, Outcome
+from mirror.control_room.sign_in_tries import Try
 from web.control_room import csrf, goals, refusals, visitor
 from web.control_room.client_address import client_address
 from web.control_room.desk import desk

@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.control_audit import Deed, Outcome
+from mirror.control_room.audit import Deed, Outcome
 from mirror.records import Cluster
 from web.answers import conditional
 from web.control_room import audit, auth, csrf, door, goals, refusals, reports, visitor

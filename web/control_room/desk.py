@@ -7,13 +7,13 @@ from flask import Flask, current_app
 
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings
-from mirror.control_audit import Audit
-from mirror.control_queue import CommandLine
-from mirror.control_sessions import SessionList
+from mirror.control_room.audit import Audit
+from mirror.control_room.queue import CommandLine
+from mirror.control_room.sessions import SessionList
+from mirror.control_room.sign_in_tries import SignInTries
+from mirror.control_room.strangers import Strangers
 from mirror.mutes import Mutes
 from mirror.records import Cluster
-from mirror.sign_in_tries import SignInTries
-from mirror.strangers import Strangers
 from web.control_room import databases
 from web.control_room.known_browsers import KnownBrowsers
 from web.control_room.machine_labels import MachineLabels

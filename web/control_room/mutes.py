@@ -14,7 +14,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.control_audit import Deed, Outcome
+from mirror.control_room.audit import Deed, Outcome
 from mirror.records import Cluster
 from web import clusters, live_run, queries
 from web.control_room import auth, csrf, goals, refusals, visitor

@@ -1,7 +1,7 @@
 """What the Control Room refuses: its audit is told first, and then whoever asked.
 
-Who is signed in is named there. Of anybody else it says where from, and how often (`mirror/strangers.py`).
-While the audit can't be written, the log has it.
+Who is signed in is named there. Of anybody else it says where from, and how often
+(`mirror/control_room/strangers.py`). While the audit can't be written, the log has it.
 """
 
 import logging
@@ -12,7 +12,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge,
 
 import logs
 from dqm2.commands import COMMANDS
-from mirror.control_audit import Deed, Outcome
+from mirror.control_room.audit import Deed, Outcome
 from web import errors
 from web.away import DatabaseAway
 from web.control_room import door, visitor

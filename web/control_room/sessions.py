@@ -16,7 +16,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
-from mirror.control_sessions import Session, SessionList
+from mirror.control_room.sessions import Session, SessionList
 
 LONGEST = timedelta(hours=12)
 COOKIE = "control_room"

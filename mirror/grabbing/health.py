@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import prometheus_client
 from prometheus_client.exposition import ThreadingWSGIServer
 
-from mirror.pulse import Pulse
+from mirror.grabbing.pulse import Pulse
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

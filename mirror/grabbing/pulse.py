@@ -1,12 +1,12 @@
 """That a grabber's loop turns, and whether it has its cluster: what those who watch over it ask for.
 
 A loop that hangs is found out from outside alone, so it is asked from other threads: by Kubernetes' probes
-(`mirror/health.py`), systemd's watchdog (`processes/service_manager.py`) and Prometheus.
+(`mirror/grabbing/health.py`), systemd's watchdog (`processes/service_manager.py`) and Prometheus.
 """
 
 import time
 
-from mirror import metrics
+from mirror.grabbing import metrics
 from mirror.records import Cluster
 
 # The longest that a loop which works may take for a turn: the database ends a statement after 30 s, and a

@@ -19,18 +19,18 @@ from dqm2.answers import UNREADABLE, Header, Headers
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
-from mirror import metrics, reach
-from mirror.asking import Asking
-from mirror.batch import Batch
 from mirror.dictionary import Dictionary
-from mirror.fetching import MOST_AT_ONCE, Fetching, Part, Sifting
-from mirror.line import Line
+from mirror.grabbing import metrics, reach
+from mirror.grabbing.asking import Asking
+from mirror.grabbing.batch import Batch
+from mirror.grabbing.fetching import MOST_AT_ONCE, Fetching, Part, Sifting
+from mirror.grabbing.line import Line
+from mirror.grabbing.sifters import Sifters
+from mirror.grabbing.sifting import Announced, Rules, Sifter
+from mirror.grabbing.turns import NEVER_S, Turn
+from mirror.grabbing.writer import Machine, MirrorWriter, RowRefused
 from mirror.records import Cluster, DocumentType
 from mirror.rows import Row, SetAside
-from mirror.sifters import Sifters
-from mirror.sifting import Announced, Rules, Sifter
-from mirror.turns import NEVER_S, Turn
-from mirror.writer import Machine, MirrorWriter, RowRefused
 
 log = logging.getLogger(__name__)
 

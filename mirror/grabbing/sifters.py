@@ -5,7 +5,7 @@ process of these is spoken to through a socket alone and ends when that closes, 
 grabber, however that ends. If one is killed, what it had in hand is sifted in the grabber: nothing depends
 on them but speed.
 
-    python -m mirror.sifters DESCRIPTOR    is such a process; DESCRIPTOR is its end of the socket
+    python -m mirror.grabbing.sifters DESCRIPTOR    is such a process; DESCRIPTOR is its end of the socket
     dqmsquare_mirror sift DESCRIPTOR       the same, of the one executable
 """
 
@@ -25,14 +25,14 @@ from typing import Self
 
 from dqm2.errors import Dqm2Garbled
 from mirror import memory
-from mirror.line import settle
-from mirror.sifting import Order, Rules, Sifted, Sifter
+from mirror.grabbing.line import settle
+from mirror.grabbing.sifting import Order, Rules, Sifted, Sifter
 
 log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 # What Python runs; the executable is not Python, but one program for all parts.
-_PROGRAM = ("sift",) if getattr(sys, "frozen", False) else ("-m", "mirror.sifters")
+_PROGRAM = ("sift",) if getattr(sys, "frozen", False) else ("-m", "mirror.grabbing.sifters")
 # A catch-up takes what processors others leave it: the grabber itself, PostgreSQL, and the web server beside.
 _GIVES_WAY = 10
 # What a socket says when the process at its other end is gone.

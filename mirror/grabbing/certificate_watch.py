@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dqm2 import certificate
-from mirror import metrics
+from mirror.grabbing import metrics
 from mirror.links import CERTIFICATE_WARN
 from mirror.records import Cluster
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 import db
-from mirror.control_audit import Deed, Outcome, over
+from mirror.control_room.audit import Deed, Outcome, over
 
 _MINUTE_S = 60
 _MOST_A_MINUTE = 20

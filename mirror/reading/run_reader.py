@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from mirror import packing, run_search, states
-from mirror.delivery_numbers import DeliveryNumbers, in_numbers
-from mirror.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
+from mirror import packing
 from mirror.log_dictionaries import LogDictionaries
+from mirror.reading import run_search, states
+from mirror.reading.delivery_numbers import DeliveryNumbers, in_numbers
+from mirror.reading.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
+from mirror.reading.run_search import RunSearch
+from mirror.reading.states import JobFacts, JobState
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
-from mirror.run_search import RunSearch
-from mirror.states import JobFacts, JobState
 
 # Runs that a range brings over at a time.
 _RUNS_AT_A_TIME = 100

@@ -3,7 +3,7 @@
 A command's entry is written when it is received, marked before it is sent and completed after, each in a
 transaction of its own: whatever crashes leaves a trace, and what can't be written is not sent. Machines are
 named by their labels, and only values that passed the Control Room's checks are kept. What is older than it
-is to be kept goes whenever something is written. Refusals of strangers come from `mirror/strangers.py`.
+is to be kept goes whenever something is written. Refusals of strangers come from `strangers.py`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -15,10 +15,10 @@ from functools import partial
 from dqm2.answers import Header, read_documents
 from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
-from mirror.asking import Asking
 from mirror.dictionary import Dictionary
-from mirror.line import Question
-from mirror.sifting import Announced, Order, Sifted
+from mirror.grabbing.asking import Asking
+from mirror.grabbing.line import Question
+from mirror.grabbing.sifting import Announced, Order, Sifted
 
 # Headers whose documents are asked for at once: 50 to 200 reach the full rate of DQM² (protocol, costs).
 MOST_AT_ONCE = 200

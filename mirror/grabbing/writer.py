@@ -15,12 +15,12 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from mirror import installation, labels
 from mirror import links as mirror_links
-from mirror.batch import Batch, Position
-from mirror.claim import ClaimLost
+from mirror.grabbing.batch import Batch, Position
+from mirror.grabbing.claim import ClaimLost
+from mirror.grabbing.upserts import write_batch
 from mirror.links import Link, Links
 from mirror.machine_states import newest
 from mirror.records import MachineState
-from mirror.upserts import write_batch
 
 # The class of SQLSTATE of what is beyond PostgreSQL's limits: "PostgreSQL Error Codes" in its manual.
 _BEYOND_LIMITS = "54"

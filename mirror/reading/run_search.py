@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
-from mirror.findings import client_tags
+from mirror.reading.findings import client_tags
 
 
 @dataclass(frozen=True, slots=True)

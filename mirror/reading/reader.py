@@ -7,9 +7,9 @@ import sqlalchemy as sa
 import db
 from mirror import adopted
 from mirror.adopted import Adoption
-from mirror.cluster_reader import ClusterReader
 from mirror.mutes import MuteReader
-from mirror.run_reader import RunReader
+from mirror.reading.cluster_reader import ClusterReader
+from mirror.reading.run_reader import RunReader
 
 
 class MirrorReader(RunReader, ClusterReader, MuteReader):

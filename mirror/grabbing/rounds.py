@@ -14,12 +14,12 @@ import sqlalchemy as sa
 import logs
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.identity import mask
-from mirror import metrics
-from mirror.heartbeat import Heartbeat
+from mirror.grabbing import metrics
+from mirror.grabbing.heartbeat import Heartbeat
+from mirror.grabbing.sync import MachineSync, Means
+from mirror.grabbing.turns import Turn
 from mirror.links import Links
 from mirror.records import MachineState
-from mirror.sync import MachineSync, Means
-from mirror.turns import Turn
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean, pstdev
 
-from mirror.findings import Delivery
+from mirror.reading.findings import Delivery
 from mirror.records import Stream
 
 # The streams whose files clients wait for: the delay is theirs.

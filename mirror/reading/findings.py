@@ -6,8 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from mirror.links import Link
+from mirror.reading.states import JobState
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState, Stream
-from mirror.states import JobState
 
 # What the tags of most clients end in.
 _USUAL_END = "_dqm_sourceclient-live"

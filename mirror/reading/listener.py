@@ -1,4 +1,4 @@
-"""Hears from PostgreSQL what changed, on a connection and a thread of its own (`mirror/changes.py`).
+"""Hears from PostgreSQL what changed, on a connection and a thread of its own (`mirror/reading/changes.py`).
 
 The grabber's notifications say how far a machine is mirrored and which runs changed with that. Behind them
 the listener looks once a second how far the mirror is: that tells of heartbeats, of a notification that was
@@ -18,8 +18,8 @@ import psycopg2
 import sqlalchemy as sa
 
 import db
-from mirror.changes import Changes
 from mirror.news import Moved, News
+from mirror.reading.changes import Changes
 
 log = logging.getLogger(__name__)
 

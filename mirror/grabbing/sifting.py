@@ -1,7 +1,7 @@
 """An answer of DQM² sifted: rows of what the data policy lets through, and why the rest was set aside.
 
 It knows neither the network nor the database and takes and gives what can be sent between processes, so that
-it can be done beside the grabber (`mirror/sifters.py`).
+it can be done beside the grabber (`mirror/grabbing/sifters.py`).
 """
 
 import traceback

@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from mirror.grabbing.writer import MirrorWriter
 from mirror.links import HEARTBEAT_EVERY_S, Link, Links
-from mirror.writer import MirrorWriter
 
 
 class Heartbeat:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
-from mirror.batch import Batch
+from mirror.grabbing.batch import Batch
 from mirror.news import Moved, News
 from mirror.records import DocumentType
 from mirror.rows import Row, SetAside

@@ -6,8 +6,8 @@ from typing import TypeVar
 from dqm2.answers import Answer, Headers
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Error
-from mirror import metrics
-from mirror.line import Line, Question
+from mirror.grabbing import metrics
+from mirror.grabbing.line import Line, Question
 from mirror.records import Cluster
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 import db
 from mirror import links as mirror_links
 from mirror import machine_states
-from mirror.findings import Disk, Freshness, Machine, MachineStatus, Memory, StateChange
 from mirror.links import Links
+from mirror.reading.findings import Disk, Freshness, Machine, MachineStatus, Memory, StateChange
 
 
 class ClusterReader:
