@@ -322,7 +322,7 @@ class Schema:
 
     def __str__(self) -> str:
         if self.state is SchemaState.EARLIER:
-            return "the tables of an earlier mirror, which `python db.py adopt` takes over"
+            return "the tables of an earlier mirror, which `db adopt` takes over"
         if self.state is SchemaState.OTHER:
             return f"tables of another program under the mirror's names: {', '.join(self.others)}"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"

@@ -22,11 +22,11 @@ class Adoption:
         if self.is_complete:
             return (
                 "an earlier mirror's tables were taken over and are still here, raw as they are: "
-                "`python db.py adopt --drop` removes them"
+                "`db adopt --drop` removes them"
             )
         return (
             f"an earlier mirror's tables are being taken over, {self.done} of {self.documents} documents: "
-            "`python db.py adopt` goes on if it was ended"
+            "`db adopt` goes on if it was ended"
         )
 
 

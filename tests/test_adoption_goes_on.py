@@ -132,7 +132,7 @@ def test_before_it_nothing_is_shown_and_grabbers_wait(
 ) -> None:
     del earlier
     client = create_app(settings).test_client()
-    has = "the tables of an earlier mirror, which `python db.py adopt` takes over"
+    has = "the tables of an earlier mirror, which `db adopt` takes over"
     refused = readiness(client)
     assert refused["reason"] == f"The database of the production cluster has {has}."
     with grabber_process(environment, "production") as grabber:
@@ -143,7 +143,7 @@ def test_before_it_nothing_is_shown_and_grabbers_wait(
         told(grabber, "an earlier mirror's tables")
     shown = readiness(client)
     assert shown["ready"] is True
-    assert "`python db.py adopt --drop` removes them" in shown["warning"]
+    assert "`db adopt --drop` removes them" in shown["warning"]
 
 
 def readiness(client: FlaskClient) -> dict[str, Any]:
