@@ -6,14 +6,16 @@ python -m benchmarks.rest [--minutes M]
 import argparse
 import time
 
+import db
 from benchmarks import report, usage
 from benchmarks.report import Figure
-from benchmarks.stage import stage
+from benchmarks.stage import Stage, settings_of, stage
+from mirror.reading.cluster_reader import ClusterReader
+from mirror.reading.findings import Freshness
 from mirror.records import Cluster
 from processes.supervision import Process
 
-# What a grabber does before it rests: it starts, and catches up with what is there.
-_SETTLING_S = 45.0
+_LOOK_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 5.0
 
 
@@ -29,9 +31,27 @@ def main() -> None:
             cluster: made.start(f"grabber-{cluster}", ["grabber.py", cluster.value], environment)
             for cluster in Cluster
         }
-        time.sleep(_SETTLING_S)
+        for cluster, grabber in grabbers.items():
+            _wait_until_caught_up(made, cluster, grabber)
         rows = _measure(grabbers, minutes)
     report.tell("rest", rows, notes=["Memory at the beginning, at the end, and the most of any moment, MB."])
+
+
+def _wait_until_caught_up(made: Stage, cluster: Cluster, grabber: Process) -> None:
+    """Waits until a grabber has nothing left to do but to go on."""
+    database = db.engine(settings_of(made.environment()), cluster, "benchmark")
+    reader = ClusterReader(database)
+    while not _is_caught_up(reader.freshness()):
+        grabber.refuse_ended()
+        grabber.wait(_LOOK_EVERY_S)
+    database.dispose()
+
+
+def _is_caught_up(freshness: Freshness | None) -> bool:
+    """Whether every machine is mirrored to its end, and is known to be up or not."""
+    if freshness is None or freshness.status.worked_at is None:
+        return False
+    return all(link.worked_at is not None and not link.behind for _, link in freshness.machines)
 
 
 def _measure(grabbers: dict[Cluster, Process], minutes: float) -> list[dict[str, Figure]]:
