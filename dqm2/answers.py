@@ -65,10 +65,11 @@ def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document
     """The documents in the answer to a `request_documents`, by `_id`; those that are gone are missing.
 
     An entry that is no document, or one that was not asked for, spoils the whole answer: it may stand in the
-    place of one that was, which must not be taken for gone.
+    place of one that was, which must not be taken for gone. So does the lack of any message: where all are
+    gone, DQM² says so in one.
     """
     documents: dict[str, Document] = {}
-    for entry in _entries(answer, "update_documents", "documents"):
+    for entry in _entries(answer, "update_documents", "documents", least_messages=1):
         document_id = entry.get("_id") if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(document_id, str):
             raise Dqm2Garbled("an entry of the answer is no document")
@@ -106,7 +107,7 @@ def _machine_state(machine: str, state: object) -> MachineState:
     return MachineState(machine, up, None if reason is None else str(reason))
 
 
-def _entries(answer: Answer, event: str, field: str) -> Iterator[object]:
+def _entries(answer: Answer, event: str, field: str, least_messages: int = 0) -> Iterator[object]:
     """The entries of all messages of an answer, each of which must be of the event that was asked for.
 
     Each message is let go of once it is parsed: the texts of 200,000 headers alone are 50 MB.
@@ -116,6 +117,8 @@ def _entries(answer: Answer, event: str, field: str) -> Iterator[object]:
     messages = envelope.get("messages") if isinstance(envelope, dict) else None
     if not isinstance(messages, list):
         raise Dqm2Garbled("the answer has no list of messages")
+    if len(messages) < least_messages:
+        raise Dqm2Garbled("the answer has no message")
     messages.reverse()
     while messages:
         text = messages.pop()
