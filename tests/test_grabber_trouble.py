@@ -1,5 +1,6 @@
 """Trouble on the way: it is told where people look, holds up nobody else, and passes by itself."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterable
 from itertools import pairwise
@@ -11,6 +12,7 @@ import requests
 import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document
+from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings, load
 from tests.mirroring import (
     BUILDER_UNIT,
@@ -177,6 +179,26 @@ def test_it_survives_answers_of_wrong_types_and_loses_nothing(
     assert runs(simulated_settings) >= set(uploaded)
     assert rows(simulated_settings, db.set_aside) == []
     assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
+
+
+@pytest.mark.parametrize("is_mended", [True, False], ids=["once", "for good"])
+def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behind_it(
+    simulator: Simulator, simulated_settings: Settings, *, is_mended: bool
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in (1, 2, 3):
+        machine.upload(job_document(run=run))
+    spoiled = machine.stored()[1]
+    whole = spoiled.header
+    spoiled.header = dataclasses.replace(whole, document_id=None)  # type: ignore[arg-type]
+
+    def mend(question: Request) -> None:
+        if is_mended and asked(simulator, FILTER_UNIT) and b"sync_request" in question.body:
+            spoiled.header = whole
+
+    simulator.on_request = mend
+    assert mirror_once(simulated_settings)
+    assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
 
 
 def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right(

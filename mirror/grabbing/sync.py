@@ -88,7 +88,7 @@ class MachineSync:
         self._began_s = 0.0
         self._total = self._written = 0
         self._highest = 0
-        self._headers_failed = False
+        self._headers_failed = self._headers_unreadable = False
         self._second_look = Turn(NEVER_S, _LOOK_AGAIN_S, _LOOK_SELDOM_S)
 
     def mirror_some(self) -> bool:
@@ -165,12 +165,18 @@ class MachineSync:
                 raise
             found = self._newest_headers(known_revision)
         self._headers_failed = False
-        if found.unreadable:
-            log.warning("left out headers host=%s entries=%d", self.machine.label, found.unreadable)
-            metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.unreadable)
-            if not found.headers:
-                raise Dqm2Garbled("no header of the answer can be read")
+        self._bear_unreadable(found)
         return found
+
+    def _bear_unreadable(self, found: Headers) -> None:
+        """Leaves out headers that can't be read, once they were asked for again: it may have been the way."""
+        is_known, self._headers_unreadable = self._headers_unreadable, found.unreadable > 0
+        if not found.unreadable:
+            return
+        if not (is_known and found.headers):
+            raise Dqm2Garbled(f"headers of the answer can't be read, {found.unreadable} of them")
+        log.warning("left out headers host=%s entries=%d", self.machine.label, found.unreadable)
+        metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.unreadable)
 
     def _newest_headers(self, known_revision: int | None) -> Headers:
         """The newest headers that can be had; what can't is told.
