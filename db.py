@@ -45,6 +45,16 @@ CHANNEL = "mirrored"
 _CONNECT_TIMEOUT_S = 2
 _STATEMENT_TIMEOUT_MS = 30_000
 _MIGRATION_TIMEOUT_MS = 600_000
+# How PostgreSQL is to treat a connection. It notices within 8 s that the machine at the other end is gone
+# without a word, and frees its locks: another grabber takes over then, and not after hours.
+_SESSION = {
+    "statement_timeout": _STATEMENT_TIMEOUT_MS,
+    "timezone": "UTC",
+    "tcp_keepalives_idle": 4,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 metadata = sa.MetaData(
@@ -348,7 +358,7 @@ def engine(settings: dqmsquare_cfg.Settings, cluster: Cluster, role: str, *, poo
             "sslmode": settings.postgres_sslmode,
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": f"dqmsquare-mirror {role} {cluster}",
-            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             # A host that is gone without a word is noticed within half a minute.
             "keepalives_idle": 10,
             "keepalives_interval": 5,

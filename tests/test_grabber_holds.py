@@ -6,6 +6,7 @@ from contextlib import closing
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 import db
 from demo.postgres import EmbeddedPostgres
@@ -54,6 +55,20 @@ def test_it_gives_way_when_its_connection_is_cut(
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
             until(lambda: 7 in runs(brisk_settings), within_s=10)
     assert differences(brisk_settings, simulator) == []
+
+
+def test_it_has_the_database_notice_in_time_that_its_machine_is_gone(settings: Settings) -> None:
+    """A machine without power says no farewell: PostgreSQL has to ask, or the cluster stays taken."""
+    database = db.engine(settings, Cluster.PRODUCTION, "grabber")
+    with database.connect() as connection:
+        shown = connection.execute(
+            sa.text("SELECT name, setting::int AS value FROM pg_settings WHERE name LIKE 'tcp\\_%'")
+        )
+        kept = {row.name: row.value for row in shown}
+    database.dispose()
+    asked_s = kept["tcp_keepalives_idle"] + kept["tcp_keepalives_interval"] * kept["tcp_keepalives_count"]
+    assert 0 < asked_s < 10
+    assert 0 < kept["tcp_user_timeout"] < 10_000
 
 
 @pytest.mark.parametrize("number", range(3))
