@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 import db
 from dqm2.answers import Header
@@ -142,6 +143,12 @@ def gateway_link(settings: Settings) -> Link:
     """What pages are told of the gateway."""
     freshness = reader(settings).freshness()
     return freshness.gateway if freshness else Link()
+
+
+def metric(name: str, machine: str) -> float:
+    """What the metrics of a grabber in this process tell of a machine of the production cluster."""
+    labels = {"cluster": Cluster.PRODUCTION.value, "machine": machine}
+    return REGISTRY.get_sample_value(f"dqmsquare_{name}", labels) or 0.0
 
 
 def runs(settings: Settings) -> set[int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import pytest
+import requests
 
 import db
 from demo.postgres import EmbeddedPostgres
@@ -25,6 +26,7 @@ from tests.mirroring import (
     told,
     until,
 )
+from tests.served import free_port
 
 
 class Production:
@@ -136,8 +138,12 @@ def test_it_goes_on_once_statements_no_longer_fail(
     """A disk that is full, a database that is read-only, trouble inside."""
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     database.fail_at_jobs(sqlstate)
-    with grabber_process(brisk_environment, "production") as grabber:
+    port = free_port()
+    given = {**brisk_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
+    with grabber_process(given, "production") as grabber:
         assert "as it was told to" in told(grabber, "failed database")
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        assert 'dqmsquare_database_errors_total{cluster="production"}' in metrics
         assert runs(brisk_settings) == set()
         assert "dqmfu-c2b03-.." not in worked(brisk_settings)
         database.recover()

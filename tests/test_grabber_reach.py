@@ -7,7 +7,7 @@ import pytest
 
 from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, grabber_process, links, mirror_once, runs
+from tests.mirroring import FILTER_UNIT, grabber_process, links, metric, mirror_once, runs
 
 MACHINE = "dqmfu-c2b03-.."
 # Headers that a machine of these tests can tell of in time.
@@ -50,6 +50,7 @@ def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_s
     upload(simulator, 501, 502)
     assert mirror_once(simulated_settings)
     assert {1, 501, 502} <= runs(simulated_settings)
+    assert metric("revisions_out_of_reach", MACHINE) == min(runs(simulated_settings) - {1})
     # What is missing stays missing, and so does the news of it.
     assert "too long" in (links(simulated_settings)[MACHINE].missing or "")
 

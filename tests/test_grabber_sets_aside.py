@@ -8,13 +8,17 @@ import pytest
 import db
 from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, mirror_once, rows
+from tests.mirroring import FILTER_UNIT, metric, mirror_once, rows
 
+LABEL = "dqmfu-c2b03-.."
 # Fields without which nobody can tell what a document is about.
 TIMELESS = {"timestamp": None, "report_timestamp": None}
 
 
-def test_it_sets_aside_a_document_without_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_sets_aside_a_document_without_a_time_and_tells_so(
+    simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = metric("documents_set_aside_total", LABEL)
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload({**job_document(run=2), **TIMELESS})
@@ -24,6 +28,8 @@ def test_it_sets_aside_a_document_without_a_time(simulator: Simulator, simulated
     (aside,) = rows(simulated_settings, db.set_aside)
     assert aside["document_type"] == "dqm-source-state"
     assert "timestamp" in aside["reason"]
+    assert metric("documents_set_aside_total", LABEL) == before + 1
+    assert f"set aside host={LABEL} type=dqm-source-state rev=2" in caplog.text
 
 
 def test_it_mirrors_a_document_after_all_once_it_is_whole(
