@@ -265,6 +265,7 @@ def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
         logs.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     except SettingsError as error:
         dqmsquare_cfg.refuse(error.lines)
+    logs.catch_uncaught()
     if not settings.verifies_tls:
         log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
 

@@ -1,10 +1,12 @@
 """The grabber as the process that operators start: signals, exit status, and one grabber a cluster."""
 
 import signal
+from contextlib import closing
 
 import pytest
 
 import db
+from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
@@ -91,6 +93,24 @@ def test_it_refuses_a_database_made_under_another_secret(
     assert grabber.returncode == 1
     assert "MIRROR_SECRET" in output
     assert "another-secret-altogether" not in output
+
+
+def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
+    simulated_environment: dict[str, str], simulated_settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    with grabber_process(simulated_environment, "production", "--once") as grabber:
+        assert grabber.wait(timeout=30) == 0
+    spoiled = (
+        """UPDATE heartbeat SET links = jsonb_set(links, '{machines}', '{"dqmfu-c2b03-45-01.cms": []}')"""
+    )
+    with closing(postgres.connect(simulated_settings.postgres_production_db_name)) as connection:
+        connection.cursor().execute(spoiled)
+    with grabber_process(simulated_environment, "production") as grabber:
+        output, _ = grabber.communicate(timeout=30)
+    assert grabber.returncode == 1
+    assert "CRITICAL uncaught ended error=ValueError" in output
+    assert "Traceback" in (simulated_settings.log_dir / "grabber-production.log").read_text()
+    assert FILTER_UNIT not in output
 
 
 def test_it_refuses_bad_settings_by_name(environment: dict[str, str]) -> None:
