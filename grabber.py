@@ -179,6 +179,7 @@ class Grabber:
 
     def _give_back(self) -> None:
         self.pulse.gave_back()
+        self._rounds.leave()
         self._claim.drop()
         self._database.dispose()
 

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import pytest
 
 import db
+from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from mirror.grabbing.sifting import Order, Rules, Sifted
@@ -94,6 +96,31 @@ def test_its_sifting_processes_end_when_it_is_killed(
         grabber.kill()
         grabber.wait(timeout=10)
         until(lambda: not any(map(is_alive, helpers)))
+
+
+def test_it_keeps_no_sifting_process_while_another_holds_the_cluster(
+    simulator: Simulator,
+    brisk_settings: Settings,
+    postgres: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mirror.grabbing.sync._SLICE_S", 0.5)
+    simulator.fill(FILTER_UNIT, 5000, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.3)
+    with (
+        closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
+        other.cursor() as cursor,
+        grabbing(brisk_settings),
+    ):
+        until(lambda: sifting_processes(os.getpid()))
+        # The connection that the claim hangs on is cut, that which is written by is not.
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s;"
+            " SELECT pg_advisory_lock(%s)",
+            (db.GRABBER_LOCK, db.GRABBER_LOCK),
+        )
+        until(lambda: not sifting_processes(os.getpid()))
+        assert len(rows(brisk_settings, db.jobs)) < 5000
 
 
 def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(

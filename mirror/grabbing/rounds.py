@@ -60,6 +60,12 @@ class Rounds:
             for host, machine in machines.items()
         }
 
+    def leave(self) -> None:
+        """Lets go of what is half done; the cluster may be another grabber's for long."""
+        for sync in self._machines.values():
+            sync.leave()
+        self._machines = {}
+
     def round(self) -> bool:
         """Mirrors every machine whose turn it is, for some seconds each; if all worked, asks for the status.
 

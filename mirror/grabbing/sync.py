@@ -108,6 +108,12 @@ class MachineSync:
         self._tell()
         return self._catch_up is not None
 
+    def leave(self) -> None:
+        """Lets go of a catch-up that is half done: its headers, and the processes that sift for it."""
+        if self._catch_up is not None:
+            self._catch_up.close()
+            self._catch_up = None
+
     def _begin(self) -> "Generator[None, None, None]":
         self._began_s = time.monotonic()
         self._total = self._written = 0
