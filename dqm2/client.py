@@ -15,9 +15,11 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from dqm2 import patience
 from dqm2.answers import Answer, Headers, read_cluster_status, read_headers
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
 from dqm2.identity import short_name
+from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster, MachineState
 
@@ -65,6 +67,7 @@ class Dqm2Client:
         self._certificate = (settings.server_grid_cert_path, settings.server_grid_key_path)
         ca_path = settings.cmsweb_ca_path
         self._verify = str(ca_path) if isinstance(ca_path, Path) else ca_path
+        self._tls = patience.context(verifies=self._verify is not False)
         self._session: requests.Session | None = None
         self._session_made_of: tuple[tuple[int, int, int], ...] = ()
         self.bytes_read = 0
@@ -117,8 +120,10 @@ class Dqm2Client:
         data: bytes | None = None,
         timeout_s: float,
     ) -> requests.Response:
+        session = self._open_session()
+        self._tls.ends_at = time.monotonic() + timeout_s
         try:
-            response = self._open_session().request(
+            response = session.request(
                 method,
                 url,
                 params=params,
@@ -139,18 +144,17 @@ class Dqm2Client:
         return response
 
     def _body(self, response: requests.Response, timeout_s: float, most_bytes: int) -> Answer:
-        ends = time.monotonic() + timeout_s
         body = bytearray()
         try:
-            # One read of the socket at a time: a body that trickles in is noticed.
+            # One read of the socket at a time: what is too long is noticed in time.
             while piece := response.raw.read1(_PIECE_BYTES):
                 body += piece
                 if len(body) > most_bytes:
                     raise Dqm2TooLong(f"the answer is longer than {most_bytes} bytes")
-                if time.monotonic() > ends:
-                    raise Dqm2Unreachable(f"the answer took longer than {timeout_s:.0f} s")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
+            if time.monotonic() >= self._tls.ends_at:
+                raise Dqm2Unreachable(f"the answer took longer than {timeout_s:.0f} s") from error
             raise Dqm2Garbled(f"the answer broke off: {_cause(error)}") from error
         finally:
             self.bytes_read += len(body)
@@ -165,13 +169,26 @@ class Dqm2Client:
             self._session = requests.Session()
             # Proxies and .netrc are the environment's, which the settings alone may read.
             self._session.trust_env = False
-            self._session.mount("https://", HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0))
+            self._tls = patience.context(verifies=self._verify is not False)
+            self._session.mount("https://", _OneConnection(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify
             self._session.headers["Cookie"] = f"{COOKIE}={self._secret}"
             self._session.headers["Accept-Encoding"] = "identity"
             self._session_made_of = made_of
         return self._session
+
+
+class _OneConnection(HTTPAdapter):
+    """Keeps one connection, made by a context of its own."""
+
+    def __init__(self, tls: PatientContext) -> None:
+        self._tls = tls
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """As HTTPAdapter makes it, with the context."""
+        super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:

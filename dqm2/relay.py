@@ -6,20 +6,20 @@ plain HTTP client is used since it does no more than it is told: no redirect, no
 """
 
 import http.client
-import math
 import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from dqm2 import patience
 from dqm2.client import COOKIE
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Refused
+from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
@@ -83,8 +83,8 @@ class CommandRelay:
         Raises NotSent, Dqm2Refused, Dqm2Failed or Unanswered.
         """
         ends_at = time.monotonic() + bounds.timeout_s
-        connection = self._connected(min(_CONNECT_S, bounds.timeout_s))
-        cast("_PatientSocket", connection.sock).be_patient_until(ends_at)
+        connection = self._connected(min(_CONNECT_S, bounds.timeout_s), ends_at)
+        connection.sock.settimeout(bounds.timeout_s)
         try:
             return self._exchange(connection, query, bounds)
         except ssl.SSLError as error:
@@ -96,10 +96,10 @@ class CommandRelay:
         finally:
             connection.close()
 
-    def _connected(self, timeout_s: float) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(
-            self._host, self._port, timeout=timeout_s, context=self._context()
-        )
+    def _connected(self, timeout_s: float, ends_at: float) -> http.client.HTTPSConnection:
+        context = self._context()
+        context.ends_at = ends_at
+        connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
         try:
             connection.connect()
         except OSError as error:
@@ -107,11 +107,10 @@ class CommandRelay:
             raise NotSent(f"the front end can't be reached: {error.strerror or error}") from error
         return connection
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self) -> PatientContext:
         """Made anew each time: certificates are renewed under a running server."""
         try:
             context = _verifying(self._authorities)
-            context.sslsocket_class = _PatientSocket
             context.load_cert_chain(*self._certificate)
         except OSError as error:
             raise NotSent(f"certificate, key or authorities can't be read: {error.strerror}") from error
@@ -128,30 +127,6 @@ class CommandRelay:
         if response.status != HTTPStatus.OK:
             raise _refusal(response.status)
         return _read(response, bounds)
-
-
-class _PatientSocket(ssl.SSLSocket):
-    """A connection that ends its patience at a point in time, however often the other side sends a byte."""
-
-    _ends_at = math.inf
-
-    def be_patient_until(self, ends_at: float) -> None:
-        """Waits no longer than until then, by the monotonic clock."""
-        self._ends_at = ends_at
-        self._wait_for_what_is_left()
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """Receives what has come. Raises TimeoutError once the time is up."""
-        self._wait_for_what_is_left()
-        return super().recv_into(buffer, nbytes, flags)
-
-    def _wait_for_what_is_left(self) -> None:
-        left_s = self._ends_at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        # A handshake has the time-out that its connection was made with.
-        if math.isfinite(left_s):
-            self.settimeout(left_s)
 
 
 class _Tail:
@@ -197,17 +172,15 @@ def _read(response: http.client.HTTPResponse, bounds: Bounds) -> RawAnswer:
     return tail.answer(lacks_end=False)
 
 
-def _verifying(authorities: _Authorities) -> ssl.SSLContext:
-    if authorities is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    # Where nothing is said, the authorities that the grabbers trust too.
-    path = authorities if isinstance(authorities, Path) else Path(DEFAULT_CA_BUNDLE_PATH)
-    return ssl.create_default_context(
-        cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
-    )
+def _verifying(authorities: _Authorities) -> PatientContext:
+    context = patience.context(verifies=authorities is not False)
+    if authorities is not False:
+        # Where nothing is said, the authorities that the grabbers trust too.
+        path = authorities if isinstance(authorities, Path) else Path(DEFAULT_CA_BUNDLE_PATH)
+        context.load_verify_locations(
+            cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
+        )
+    return context
 
 
 def _broken_by(reason: str) -> Dqm2Error:

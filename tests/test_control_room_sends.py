@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,6 +18,7 @@ from dqm2.relay import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
 from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
+from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.control_room import UNIT, commands_sent
 from tests.mirroring import until
 
@@ -156,46 +157,12 @@ def test_it_waits_no_longer_than_it_may(relay: CommandRelay, hanging: Simulator)
     assert str(error) == "it did not answer in full within 2 s"
 
 
-@contextmanager
-def front_end(
-    simulator: Simulator, settings: Settings, speak: Callable[[socket.socket, ssl.SSLContext], None]
-) -> Iterator[CommandRelay]:
-    """A relay to a front end that does with its one visitor as `speak` does; it has the right certificate."""
-    identity = simulator.authority.server
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity.certificate, identity.key)
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def welcome() -> None:
-            connection = door.accept()[0]
-            with connection, suppress(OSError):
-                speak(connection, context)
-
-        visited = threading.Thread(target=welcome)
-        visited.start()
-        url = f"https://127.0.0.1:{door.getsockname()[1]}/dqm"
-        yield CommandRelay(replace(settings, cmsweb_frontend_proxy_url=url))
-        visited.join()
-
-
-@pytest.mark.parametrize(
-    "said", [b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
-)
+@pytest.mark.parametrize("begun", BEGUN_ANSWERS)
 def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
-    simulator: Simulator, simulated_settings: Settings, said: bytes
+    simulator: Simulator, simulated_settings: Settings, begun: bytes
 ) -> None:
-    def drip(connection: socket.socket, context: ssl.SSLContext) -> None:
-        with context.wrap_socket(connection, server_side=True) as encrypted:
-            encrypted.recv(10_000)
-            encrypted.sendall(said)
-            encrypted.settimeout(0.05)
-            for _ in range(200):
-                encrypted.sendall(b"0")
-                with suppress(TimeoutError):
-                    encrypted.recv(1)
-
-    with front_end(simulator, simulated_settings, drip) as relay:
-        error = refusal(relay, IMPATIENT)
+    with front_end(simulator, simulated_settings, dripping(begun)) as settings:
+        error = refusal(CommandRelay(settings), IMPATIENT)
     assert isinstance(error, Unanswered)
     assert str(error) == "it did not answer in full within 2 s"
 
@@ -223,8 +190,8 @@ def test_it_does_not_take_every_end_of_tls_for_a_refusal(
             session.read()
         connection.sendall(said.read())
 
-    with front_end(simulator, simulated_settings, fail_after_the_request) as relay:
-        error = refusal(relay)
+    with front_end(simulator, simulated_settings, fail_after_the_request) as settings:
+        error = refusal(CommandRelay(settings))
     assert isinstance(error, Unanswered)
     assert "ALERT" in str(error)
 

@@ -11,10 +11,12 @@ import requests
 
 import db
 from demo.postgres import EmbeddedPostgres
+from dqm2.client import Dqm2Client, Dqm2Unreachable
 from dqm2.simulator import WRONG_TYPES, AskKind, FaultKind, Simulator, job_document
 from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings, load
 from mirror.links import Link
+from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.mirroring import (
     BUILDER_UNIT,
     FILTER_UNIT,
@@ -112,6 +114,17 @@ def test_it_goes_on_after_the_gateway_hung(
         simulator.faults.clear()
         until(lambda: runs(brisk_settings) == {1})
         until(lambda: not is_told_failing(brisk_settings))
+
+
+@pytest.mark.parametrize("begun", BEGUN_ANSWERS)
+def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("dqm2.client._HEADERS_S", 1.0)
+    with front_end(simulator, simulated_settings, dripping(begun)) as settings:
+        client = Dqm2Client(settings)
+        with pytest.raises(Dqm2Unreachable, match=r"timed out|took longer than 1 s"):
+            client.headers(FILTER_UNIT, None)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +333,13 @@ def test_it_says_that_the_front_ends_certificate_is_not_trusted(
     assert "certificate" in (freshness.gateway.reason or "")
     simulator.present_certificate(expired=False)
     assert mirror_once(simulated_settings)
+
+
+def test_it_verifies_nothing_where_it_is_told_so(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
+    simulator.present_certificate(expired=True)
+    assert mirror_once(load({**simulated_environment, "CMSWEB_CA_PATH": "INSECURE-DO-NOT-VERIFY"}))
 
 
 def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
