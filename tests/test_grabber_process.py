@@ -10,6 +10,7 @@ from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
+from tests.served import free_port
 
 
 def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(
@@ -65,6 +66,14 @@ def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environ
         assert grabber.wait(timeout=30) == 0
 
 
+def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
+    given = {**environment, "POSTGRES_PORT": str(free_port())}
+    with grabber_process(given, "production") as grabber:
+        told(grabber, "failed database")
+        grabber.terminate()
+        assert grabber.wait(timeout=30) == 0
+
+
 def test_it_works_while_a_second_one_waits_and_takes_over(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
@@ -76,6 +85,10 @@ def test_it_works_while_a_second_one_waits_and_takes_over(
         assert "another grabber holds" in output
         with grabber_process(simulated_environment, "production") as second:
             told(second, "another grabber holds")
+            with grabber_process(simulated_environment, "production") as third:
+                told(third, "another grabber holds")
+                third.terminate()
+                assert third.wait(timeout=30) == 0
             first.kill()
             first.wait(timeout=10)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
