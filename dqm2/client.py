@@ -8,6 +8,7 @@ Facts about the far side: protocol, "The way in" and "Reading documents".
 import json
 import time
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ _HEADERS_BYTES = 128 * 1024 * 1024
 _DOCUMENTS_BYTES = 96 * 1024 * 1024
 _STATUS_BYTES = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
+
+# Statuses by which a certificate is not accepted, and by which a front end says that it got no answer itself.
+_REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_OF_FRONT_END = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 # Ids become SQL variables at the far side, of which old servers take 999.
 MOST_IDS = 500
@@ -140,7 +145,7 @@ class Dqm2Client:
             raise Dqm2Unreachable(f"no answer: {_cause(error)}") from error
         if response.status_code != requests.codes.ok:
             response.close()
-            raise _refusal(response.status_code)
+            raise refusal(response.status_code)
         return response
 
     def _body(self, response: requests.Response, timeout_s: float, most_bytes: int) -> Answer:
@@ -199,13 +204,14 @@ def _file_state(path: Path) -> tuple[int, int, int]:
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def _refusal(status: int) -> Dqm2Error:
+def refusal(status: int) -> Dqm2Error:
+    """What an answer of another status than 200 means; `Dqm2Unreachable` if the front end got none itself."""
     if 300 <= status < 400:
         return Dqm2Refused(f"sent away with status {status}: DQM_FFF_SECRET is not the one DQM² has")
-    if status in (401, 403):
+    if status in _REFUSING:
         return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
-    if status in (502, 503, 504):
-        return Dqm2Unreachable(f"the front end answered with status {status}: it can't reach the gateway")
+    if status in _OF_FRONT_END:
+        return Dqm2Unreachable(f"the front end answered with status {status}: no answer from the gateway")
     return Dqm2Failed(f"answered with status {status}")
 
 

@@ -17,15 +17,13 @@ from urllib.parse import urlencode, urlsplit
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from dqm2 import patience
-from dqm2.client import COOKIE
-from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Refused
+from dqm2.client import COOKIE, refusal
+from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
 _PIECE_BYTES = 64 * 1024
-# Statuses by which a front end says that it got no answer from what is behind it.
-_OF_FRONT_END = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 # What OpenSSL calls the alerts by which a client's certificate is refused.
 _ALERTS_OF_CERTIFICATE = (
     "ALERT_CERTIFICATE",
@@ -34,7 +32,6 @@ _ALERTS_OF_CERTIFICATE = (
     "ALERT_UNKNOWN_CA",
     "ALERT_ACCESS_DENIED",
 )
-_REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 # As CMSWEB_CA_PATH has it: a file or folder, True for the usual ones, False for no verification.
 _Authorities = Path | bool
@@ -191,10 +188,6 @@ def _broken_by(reason: str) -> Dqm2Error:
 
 
 def _refusal(status: int) -> Dqm2Error:
-    if 300 <= status < 400:
-        return Dqm2Refused(f"sent away with status {status}: DQM_FFF_SECRET is not the one DQM² has")
-    if status in _REFUSING:
-        return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
-    if status in _OF_FRONT_END:
-        return Unanswered(f"the front end answered with status {status}")
-    return Dqm2Failed(f"answered with status {status}")
+    error = refusal(status)
+    # A front end that got no answer doesn't know what was done behind it.
+    return Unanswered(str(error)) if isinstance(error, Dqm2Unreachable) else error

@@ -335,6 +335,7 @@ def test_it_says_that_the_front_ends_certificate_is_not_trusted(
     assert mirror_once(simulated_settings)
 
 
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
 def test_it_verifies_nothing_where_it_is_told_so(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
