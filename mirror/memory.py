@@ -5,7 +5,8 @@ freed, and whatever lies below something that is still in use. Others have no su
 """
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 # From <malloc.h> of glibc.
 _M_TRIM_THRESHOLD = -1
@@ -20,7 +21,7 @@ _C_LIBRARY = ctypes.CDLL(None)
 
 def give_back_early() -> None:
     """Has large blocks given back as soon as they are free, from now on."""
-    _set({_M_MMAP_THRESHOLD: _LARGE_BYTES})
+    _set({_M_MMAP_THRESHOLD: _LARGE_BYTES, _M_TRIM_THRESHOLD: _LARGE_BYTES})
 
 
 def share_pools() -> None:
@@ -38,6 +39,20 @@ def give_back() -> None:
 def keep() -> None:
     """Has what is free kept from now on; for a process that will need as much again at once, till it ends."""
     _set({_M_MMAP_THRESHOLD: _BEYOND_ALL_BYTES, _M_TRIM_THRESHOLD: _BEYOND_ALL_BYTES})
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Has what is free kept meanwhile, and given back early again after: work that needs it again at once.
+
+    To have 8 MB anew for each of a row of answers takes as long as to read them.
+    """
+    keep()
+    try:
+        yield
+    finally:
+        give_back_early()
+        give_back()
 
 
 def _set(options: Mapping[int, int]) -> None:

@@ -22,6 +22,7 @@ from mirror.grabbing.sifting import Announced, Order, Sifted
 
 # Headers whose documents are asked for at once: 50 to 200 reach the full rate of DQM² (protocol, costs).
 MOST_AT_ONCE = 200
+_FEWEST_AT_FULL_RATE = 50
 # How many questions for documents may fail in a row, and for how long, before the machine counts as failing:
 # one culprit is found within them, and others can be kept waiting so long.
 _MOST_FAILURES = 10
@@ -146,7 +147,10 @@ class _Window:
     def first(self, at_once: int, ask_for: Callable[[Sequence[Header]], _Asked]) -> _Asked | None:
         """The first part that is not settled, with those behind it asked for; `None` at the end."""
         while self._begun < len(self._headers) and len(self._under_way) <= self._ahead:
-            part = self._headers[self._begun : self._begun + at_once]
+            left = len(self._headers) - self._begun
+            # The last parts get smaller: while the very last is sifted there is nothing to do beside.
+            size = min(at_once, max(_FEWEST_AT_FULL_RATE, left // 2))
+            part = self._headers[self._begun : self._begun + size]
             self._under_way.append(ask_for(part))
             self._begun += len(part)
         return self._under_way.popleft() if self._under_way else None

@@ -19,6 +19,7 @@ from dqm2.answers import UNREADABLE, Header, Headers
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Failed, Dqm2Garbled
 from dqm2.identity import Identities
+from mirror import memory
 from mirror.dictionary import Dictionary
 from mirror.grabbing import metrics, reach
 from mirror.grabbing.asking import Asking
@@ -141,7 +142,7 @@ class MachineSync:
             yield Sifting(lambda order: partial(self._means.sifter.sift, order), _FEW_AT_ONCE, ahead=1)
             return
         count = min(_MOST_PROCESSES, os.cpu_count() or 1)
-        with Sifters(self._means.sifter, self._means.rules, count) as sifters:
+        with memory.kept(), Sifters(self._means.sifter, self._means.rules, count) as sifters:
             wait_for = self._means.line.wait_for
             yield Sifting(lambda order: partial(wait_for, sifters.put(order)), MOST_AT_ONCE, ahead=count + 1)
 
