@@ -82,7 +82,7 @@ def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(
     assert len(simulator.requests) - before == len(simulated_settings.fff_production_machines) + 1
 
 
-def test_it_writes_a_newer_document_over_an_older_one_only(
+def test_it_writes_a_newer_document_over_an_older_one(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
