@@ -17,13 +17,16 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
 import setting_values as read
 from mirror.records import Cluster
 from setting_values import BadValue
 
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
+
+# Read where `ENV_FILE` names no other; the one file that may be missing.
+_ENV_FILE = ".env"
 
 # The gateway's answer to this question keeps it busy: protocol, "get_cluster_status".
 _STATUS_MIN_S = 30
@@ -230,12 +233,14 @@ SETTINGS: tuple[Setting, ...] = (
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment and, behind it, the file that `ENV_FILE` names (`.env`; empty: none).
 
-    Raises SettingsError with a line for each value that is missing or bad.
+    Raises SettingsError with a line for each value that is missing or bad, and for each line of the file that
+    sets nothing: what it was to set would go by its default unnoticed.
     """
-    given = _given(os.environ if environment is None else environment)
+    environment = os.environ if environment is None else environment
+    from_file, problems = _from_file(environment.get("ENV_FILE"))
+    given = _given(environment, from_file)
     env = given.get("ENV") or "development"
     values: dict[str, Any] = {}
-    problems: list[str] = []
     for setting in SETTINGS:
         try:
             values[setting.name.lower()] = _value(setting, given, env)
@@ -273,12 +278,37 @@ def refuse(lines: list[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _given(environment: Mapping[str, str]) -> dict[str, str]:
+def _from_file(named: str | None) -> tuple[dict[str, str], list[str]]:
+    """What the file sets, and a line for each of its own that sets nothing; lines are told by number alone."""
+    name = _ENV_FILE if named is None else named
+    if not name:
+        return {}, []
+    try:
+        with Path(name).open(encoding="utf-8") as file:
+            bindings = list(parse_stream(file))
+    except FileNotFoundError:
+        return {}, [] if named is None else [f"ENV_FILE is {name!r}, and there is no such file"]
+    except OSError as error:
+        return {}, [f"ENV_FILE is {name!r}, which can't be read: {error.strerror}"]
+    except UnicodeDecodeError:
+        return {}, [f"ENV_FILE is {name!r}, which can't be read; accepted: a text in UTF-8"]
+    values = {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
+    return values, [
+        f"ENV_FILE is {name!r}, whose line {_line(binding)} can't be understood; accepted: NAME=value"
+        for binding in bindings
+        if binding.error or (binding.key and binding.value is None)
+    ]
+
+
+def _line(binding: Binding) -> int:
+    """The line at which it begins, the blank ones before it being counted as its own by the parser."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _given(environment: Mapping[str, str], from_file: Mapping[str, str]) -> dict[str, str]:
     """What is set, white space around it stripped: a secret's trailing newline breaks every request."""
-    env_file = environment.get("ENV_FILE", ".env")
-    from_file = dotenv_values(env_file, interpolate=False) if env_file else {}
-    merged = {**from_file, **environment}
-    return {name: value.strip() for name, value in merged.items() if value is not None}
+    return {name: value.strip() for name, value in {**from_file, **environment}.items()}
 
 
 def _value(setting: Setting, given: Mapping[str, str], env: str) -> Any:

@@ -57,6 +57,26 @@ def test_it_takes_the_environment_before_the_file(tmp_path: Path) -> None:
     assert (settings.dqm_fff_secret, settings.server_port) == ("from-the-file", 4321)
 
 
+@pytest.mark.parametrize("line", ['CR_PRODUCTION="false', "CR_PRODUCTION false", "CR_PRODUCTION"])
+def test_it_refuses_a_line_of_the_file_that_sets_nothing(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "env"
+    file.write_text(f"# who may do what\n\nDQM_FFF_SECRET=abc\n\n{line}\n")
+    assert refusal(ENV_FILE=str(file)) == [
+        f"ENV_FILE is {str(file)!r}, whose line 5 can't be understood; accepted: NAME=value"
+    ]
+
+
+def test_it_refuses_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    [line] = refusal(ENV_FILE=str(file), DQM_FFF_SECRET="abc")
+    assert line.endswith("and there is no such file")
+    file.write_bytes(b"DQM_FFF_SECRET=\xff\n")
+    [line] = refusal(ENV_FILE=str(file), DQM_FFF_SECRET="abc")
+    assert line.endswith("accepted: a text in UTF-8")
+    [line] = refusal(ENV_FILE=str(tmp_path), DQM_FFF_SECRET="abc")
+    assert line.endswith("which can't be read: Is a directory")
+
+
 def test_it_strips_the_white_space_that_breaks_every_request(tmp_path: Path) -> None:
     environment = {"ENV_FILE": "", "DQM_FFF_SECRET": " abc\n", "TMP_DIR": str(tmp_path)}
     assert dqmsquare_cfg.load(environment).dqm_fff_secret == "abc"
