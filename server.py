@@ -26,14 +26,14 @@ from web import (
     errors,
     headers,
     health,
-    kept_answers,
     pages,
     request_log,
-    serving,
     static_files,
-    wide,
 )
 from web.control_room import passwords
+from web.keeping import kept_answers
+from web.serving import wide
+from web.serving.server import serve
 
 log = logging.getLogger("server")
 
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     log.info("starting version=%s", logs.fact(version.current()))
     if not settings.verifies_tls:
         log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
-    serving.serve(settings, lambda: create_app(settings))
+    serve(settings, lambda: create_app(settings))
 
 
 if __name__ == "__main__":

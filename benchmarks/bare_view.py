@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response
 from gunicorn.app.base import BaseApplication
 
-from web.worker import PatientWorker
+from web.serving.worker import PatientWorker
 
 _THREADS = 8
 _KEEP_ALIVE_S = 20

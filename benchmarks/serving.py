@@ -11,7 +11,7 @@ from processes.supervision import Process
 _STARTED_WITHIN_S = 30.0
 # Gunicorn's own command makes an application that hears of no changes, and so keeps nothing.
 _KEEPS_NOTHING = (
-    *("-m", "gunicorn", "server:create_app()", "--worker-class", "web.worker.PatientWorker"),
+    *("-m", "gunicorn", "server:create_app()", "--worker-class", "web.serving.worker.PatientWorker"),
     *("--threads", "8", "--keep-alive", "20", "--worker-connections", "4096", "--bind"),
 )
 

@@ -16,7 +16,7 @@ import dqmsquare_mirror
 import version
 from deploy_check import tools
 from tests.served import server_process
-from web.guides import GUIDES
+from web.pages.guides import GUIDES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

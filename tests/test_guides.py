@@ -8,8 +8,8 @@ import pytest
 
 from dqmsquare_cfg import Settings
 from tests.control_room import Visitor, served
-from web import guides
-from web.job_table import ClientState
+from web.pages import guides
+from web.pages.job_table import ClientState
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -63,7 +63,7 @@ def test_it_names_every_state(texts: dict[str, str]) -> None:
 
 
 def test_it_names_what_the_banner_can_say(texts: dict[str, str]) -> None:
-    of_links = (DOCS.parent / "web" / "staleness.py").read_text()
+    of_links = (DOCS.parent / "web" / "pages" / "staleness.py").read_text()
     of_connection = (DOCS.parent / "static" / "js" / "connection.js").read_text()
     said = re.findall(r'"((?:The|No|Which|DQM²\'s) [^"{}\n]+)"', of_links)
     said += re.findall(r'"(Th[^"$(\n]+)"', of_connection)

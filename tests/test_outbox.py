@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from web.outbox import Outbox
-from web.overflow import Room
+from web.serving.outbox import Outbox
+from web.serving.overflow import Room
 
 CONTENT = Random(1).randbytes(6_000_000)
 ENOUGH = 10_000_000

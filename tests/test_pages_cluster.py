@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from mirror.reading.findings import StateChange
-from web.cluster_page import spells
+from web.pages.cluster import spells
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 END = START + timedelta(hours=24)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from mirror.reading.findings import Job, Run
 from mirror.reading.states import JobState
-from web.job_table import ClientState, Column, Order, client_rows, count, matches, ordered
+from web.pages.job_table import ClientState, Column, Order, client_rows, count, matches, ordered
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

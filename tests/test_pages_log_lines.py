@@ -1,8 +1,8 @@
 """The lines of a log: numbered through, warnings and errors marked as CMSSW writes them."""
 
 from mirror.records import Log
-from web.log_lines import Severity, first_lines, log_lines
 from web.log_text import GAP
+from web.pages.log_lines import Severity, first_lines, log_lines
 
 WARNING = "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
 ERROR = "%MSG-e Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nlost module\n%MSG\n"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from mirror.links import Link
 from mirror.reading.findings import Freshness
-from web.staleness import broken_links
+from web.pages.staleness import broken_links
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WARN_AFTER = timedelta(seconds=30)

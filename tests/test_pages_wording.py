@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mirror.records import InputFate, InputFates
-from web import shown
+from web.pages import shown
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from web.request_head import RequestHead
+from web.serving.request_head import RequestHead
 
 PLAIN = b"GET /live/run?db=production&run=1 HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\n\r\n"
 

@@ -21,10 +21,10 @@ from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster, Stream
 from web import clusters, queries
 from web.answers import conditional
-from web.grounds import kept_when
+from web.keeping.grounds import kept_when
 from web.log_text import whole
 from web.request_log import ROUTE
-from web.wide import a_few_at_a_time
+from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("api", __name__)
 

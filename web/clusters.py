@@ -25,7 +25,7 @@ from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
 from web import deadlines
 from web.away import DatabaseAway
-from web.kept_reader import KeptReader, Memory
+from web.keeping.kept_reader import KeptReader, Memory
 
 log = logging.getLogger(__name__)
 

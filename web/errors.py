@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, Se
 
 import logs
 from web.away import DatabaseAway
-from web.busy import RETRY_AFTER_S, SENTENCE
+from web.serving.busy import RETRY_AFTER_S, SENTENCE
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ Three things are counted. Failures of a user from an address make further tries 
 wait, the longer the more others fail for the same user elsewhere; failures from an address for whichever
 users make that address wait, later. So who guesses is slowed down, and nobody makes anyone wait who comes
 from somewhere else; a browser by which the user has signed in before counts as an address of its own
-(`web/known_browsers.py`). A try that comes too early is not looked at and not counted, so that no wait is
-longer than the last one that was told.
+(`web/control_room/known_browsers.py`). A try that comes too early is not looked at and not counted, so that
+no wait is longer than the last one that was told.
 """
 
 from collections.abc import Mapping

@@ -16,12 +16,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.control_room.audit import Deed, Outcome
 from mirror.records import Cluster
-from web import clusters, live_run, queries
+from web import clusters, queries
 from web.control_room import auth, csrf, goals, refusals, visitor
 from web.control_room.desk import desk
 from web.control_room.refusals import MUTE, UNMUTE
 from web.control_room.sessions import Expert
-from web.view import View
+from web.pages import live_run
+from web.pages.view import View
 
 room = Blueprint("mutes", __name__)
 refusals.guard(room)

@@ -36,7 +36,8 @@ commands_by_outcome = Counter(
     "dqmsquare_control_commands_total", "Control commands by how they ended", ["command", "outcome"]
 )
 
-# So many at a time may wait in one server process; each has a thread of its own (`web/thread_places.py`).
+# So many at a time may wait in one server process; each has a thread of its own
+# (`web/serving/thread_places.py`).
 MOST_PLACES = 24
 _MOST_WAIT_S = 300.0
 # The gateway's question to all machines costs them much: protocol, "get_cluster_status".

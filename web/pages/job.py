@@ -9,10 +9,12 @@ from werkzeug.exceptions import NotFound
 
 from mirror.reading.findings import JobDetails
 from mirror.records import Cluster
-from web import clusters, freshness, grounds, queries
+from web import clusters, queries
 from web.answers import conditional
-from web.log_lines import Severity, first_lines, log_lines
+from web.keeping import grounds
 from web.log_text import whole
+from web.pages import freshness
+from web.pages.log_lines import Severity, first_lines, log_lines
 
 room = Blueprint("job", __name__, url_prefix="/job")
 

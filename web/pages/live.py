@@ -9,9 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
-from web import clusters, delivery_graph, freshness, grounds, live_run, queries, view
+from web import clusters, queries
 from web.answers import conditional
-from web.job_table import ClientState, Column
+from web.keeping import grounds
+from web.pages import delivery_graph, freshness, live_run, view
+from web.pages.job_table import ClientState, Column
 
 room = Blueprint("live", __name__)
 

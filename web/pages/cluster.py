@@ -10,8 +10,10 @@ from flask import Blueprint, Response, render_template
 from mirror.reading.findings import Machine, MachineStatus, Memory, StateChange
 from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, freshness, grounds, queries
+from web import clusters, queries
 from web.answers import conditional
+from web.keeping import grounds
+from web.pages import freshness
 
 room = Blueprint("cluster", __name__, url_prefix="/cluster")
 

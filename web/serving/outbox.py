@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from web.overflow import Overflow, Room
+from web.serving.overflow import Overflow, Room
 
 # How far ahead of its reader an answer in pieces may be in memory.
 _MOST_AHEAD_BYTES = 1_000_000

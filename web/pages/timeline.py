@@ -18,12 +18,14 @@ from mirror.reading.findings import Job, Run
 from mirror.reading.reader import MirrorReader
 from mirror.reading.states import JobState
 from mirror.records import Cluster
-from web import clusters, csv_files, freshness, grounds, queries, run_range
+from web import clusters, queries
 from web.answers import conditional
-from web.job_table import ClientState
-from web.run_range import RunRange
-from web.shown import iso, short
-from web.wide import a_few_at_a_time
+from web.keeping import grounds
+from web.pages import csv_files, freshness, run_range
+from web.pages.job_table import ClientState
+from web.pages.run_range import RunRange
+from web.pages.shown import iso, short
+from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("timeline", __name__, url_prefix="/timeline")
 

@@ -9,9 +9,11 @@ from flask import Blueprint, Response, current_app, render_template
 from dqmsquare_cfg import Settings
 from mirror.links import HEARTBEAT_EVERY_S
 from mirror.records import Cluster
-from web import clusters, grounds, queries, staleness
+from web import clusters, queries
 from web.answers import conditional
-from web.staleness import broken_links, certificate_ends_soon, is_old
+from web.keeping import grounds
+from web.pages import staleness
+from web.pages.staleness import broken_links, certificate_ends_soon, is_old
 
 room = Blueprint("freshness", __name__)
 

@@ -3,7 +3,7 @@
 Gunicorn's own gives a connection that asks nothing a thread for 5 s, and one that reads slowly a thread for
 as long as that takes; its one loop waits up to 2 s for a visitor to hang up, and what comes in faster than it
 goes out waits without end. Here waiting is the loop's, which waits for all at once, and a request that would
-wait too long for a thread is refused (`web/busy.py`). One whose answer the application has (`has_answer`) is
+wait too long for a thread is refused (`busy`). One whose answer the application has (`has_answer`) is
 answered by the loop itself, since to hand it to a thread and back takes longer; and who asks again for what
 has not changed is told so (`unchanged`) without the connection being taken from where it waits.
 """
@@ -25,11 +25,12 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from web import busy, metrics
-from web.outbox import STALLED_S, Outbox
-from web.overflow import Room
-from web.request_head import RequestHead
-from web.unchanged import Unchanged
+from web import metrics
+from web.serving import busy
+from web.serving.outbox import STALLED_S, Outbox
+from web.serving.overflow import Room
+from web.serving.request_head import RequestHead
+from web.serving.unchanged import Unchanged
 
 log = logging.getLogger(__name__)
 

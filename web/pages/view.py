@@ -9,8 +9,8 @@ from werkzeug.exceptions import BadRequest
 
 from mirror.records import Cluster
 from web import queries
-from web.delivery_graph import FileTime
-from web.job_table import ClientState, Column, Order
+from web.pages.delivery_graph import FileTime
+from web.pages.job_table import ClientState, Column, Order
 
 # More than a screen holds; an address may not make the server read every job's details.
 MOST_OPENED = 8

@@ -1,9 +1,9 @@
 """What an answer stands on: what was read for it, and until when it holds by the clock.
 
 The answer of a view that is marked as `kept` is the same for everyone, and is given again to whoever comes to
-the same address (`web/kept_answers.py`) as long as nothing that was read for it has changed. What it depends
-on besides, the view has to say: the time of day, by `until`. A statement that reaches a database past
-`web/kept_reader.py` is not known to change, so that an answer that stands on one is not kept.
+the same address (`web/keeping/kept_answers.py`) as long as nothing that was read for it has changed. What it
+depends on besides, the view has to say: the time of day, by `until`. A statement that reaches a database past
+`web/keeping/kept_reader.py` is not known to change, so that an answer that stands on one is not kept.
 """
 
 import math

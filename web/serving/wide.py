@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
 from dqmsquare_cfg import Settings
-from web.busy import RETRY_AFTER_S
+from web.serving.busy import RETRY_AFTER_S
 
 P = ParamSpec("P")
 

@@ -31,10 +31,10 @@ from mirror.reading.findings import (
 )
 from mirror.reading.reader import MirrorReader
 from mirror.reading.run_search import RunSearch
-from web import grounds
 from web.away import DatabaseAway
-from web.flights import Flights
-from web.grounds import Reading
+from web.keeping import grounds
+from web.keeping.flights import Flights
+from web.keeping.grounds import Reading
 
 T = TypeVar("T")
 Topics = Collection[Topic | int]

@@ -12,8 +12,10 @@ from flask import Flask
 from werkzeug.wsgi import ClosingIterator
 
 from dqmsquare_cfg import Settings
-from web import busy, kept_answers, metrics
+from web import metrics
 from web.control_room.relay import MOST_PLACES
+from web.keeping import kept_answers
+from web.serving import busy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

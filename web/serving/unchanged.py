@@ -1,8 +1,8 @@
 """What who already has the newest of something is told: that it has not changed, in the bytes that go out.
 
 Hundreds of viewers ask for the same every few seconds, and nearly always this is the answer. It is made of
-the request's head and of what is kept (`web/kept_answers.py`) alone, without WSGI; its headers, its place in
-the log and in the metrics are those that it would have had.
+the request's head and of what is kept (`web/keeping/kept_answers.py`) alone, without WSGI; its headers, its
+place in the log and in the metrics are those that it would have had.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from gunicorn.util import http_date
 
 import logs
 from web import metrics
-from web.kept_answers import NOT_MODIFIED as STATUS
-from web.kept_answers import KeptAnswers
-from web.request_head import RequestHead
+from web.keeping.kept_answers import NOT_MODIFIED as STATUS
+from web.keeping.kept_answers import KeptAnswers
 from web.request_log import ID_HEADER, NOT_MODIFIED, SeenRequest
+from web.serving.request_head import RequestHead
 
 
 @dataclass(frozen=True, slots=True)

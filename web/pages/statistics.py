@@ -9,11 +9,13 @@ from flask import Blueprint, Response, render_template
 from mirror.reading.findings import Run
 from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, csv_files, freshness, grounds, queries, run_range
+from web import clusters, queries
 from web.answers import conditional
-from web.run_statistics import RunStatistics, run_statistics
-from web.shown import iso
-from web.wide import a_few_at_a_time
+from web.keeping import grounds
+from web.pages import csv_files, freshness, run_range
+from web.pages.run_statistics import RunStatistics, run_statistics
+from web.pages.shown import iso
+from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("statistics", __name__, url_prefix="/statistics")
 

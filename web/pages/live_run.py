@@ -8,9 +8,9 @@ from uuid import UUID
 from mirror.mutes import Mute
 from mirror.reading.findings import JobDetails, Neighbours, Playback, Run
 from mirror.reading.reader import MirrorReader
-from web import grounds
-from web.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
-from web.view import View
+from web.keeping import grounds
+from web.pages.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
+from web.pages.view import View
 
 
 @dataclass(frozen=True, slots=True)

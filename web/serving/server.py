@@ -26,12 +26,14 @@ import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
 from mirror import memory
 from processes import probe, service_manager
-from web import clusters, deadlines, kept_answers, metrics, thread_places, unchanged
+from web import clusters, deadlines, metrics
 from web.away import DatabaseAway
-from web.kept_answers import KeptAnswers
-from web.request_head import RequestHead
-from web.unchanged import Unchanged
-from web.worker import PatientWorker
+from web.keeping import kept_answers
+from web.keeping.kept_answers import KeptAnswers
+from web.serving import thread_places, unchanged
+from web.serving.request_head import RequestHead
+from web.serving.unchanged import Unchanged
+from web.serving.worker import PatientWorker
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

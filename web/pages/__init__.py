@@ -1,17 +1,26 @@
-"""The mirror's pages: each a room of its own, and what they share."""
+"""The mirror's pages: each a room of its own, and what they share.
+
+Their templates stand in folders of the same names.
+
+    the live page     live; view: what its reader asks for; live_run, job_table, delivery_graph: what it shows
+    one job           job; log_lines
+    machines          cluster
+    many runs         timeline; statistics, run_statistics; run_range, csv_files
+    on every page     freshness, staleness: how old it all is; shown: how values are worded; guides; oms
+"""
 
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web import cluster_page, freshness, guides, job_page, live, oms, shown, statistics_page, timeline
+from web.pages import cluster, freshness, guides, job, live, oms, shown, statistics, timeline
 
 _ROOMS = (
     live.room,
     freshness.room,
-    job_page.room,
-    cluster_page.room,
+    job.room,
+    cluster.room,
     timeline.room,
-    statistics_page.room,
+    statistics.room,
     guides.room,
 )
 

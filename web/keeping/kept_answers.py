@@ -2,7 +2,7 @@
 
 A page that has not changed costs a look into a table: no query, no template, no Flask. One that has is made
 once, however many viewers ask for it at the same time. What it stands on is noted while it is made
-(`web/grounds.py`); replicas and workers each keep their own.
+(`web/keeping/grounds.py`); replicas and workers each keep their own.
 """
 
 import threading
@@ -18,10 +18,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_etags, unquote_etag
 from werkzeug.wsgi import ClosingIterator
 
-from web import grounds, metrics
+from web import metrics
 from web.answers import CLOCK_HEADER, clock
-from web.flights import Flights
-from web.grounds import Grounds
+from web.keeping import grounds
+from web.keeping.flights import Flights
+from web.keeping.grounds import Grounds
 from web.request_log import ROUTE
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from mirror.records import Cluster
-from web import grounds, queries
+from web import queries
 from web.answers import conditional
+from web.keeping import grounds
 
 room = Blueprint("guides", __name__, url_prefix="/help")
 
@@ -24,7 +25,7 @@ GUIDES: Mapping[str, str] = {
     "expert": "For experts",
     "control-room": "The Control Room",
 }
-_FOLDER = Path(__file__).resolve().parent.parent / "docs"
+_FOLDER = Path(__file__).resolve().parents[2] / "docs"
 _SUFFIX = ".md"
 
 
