@@ -21,8 +21,8 @@ from mirror.reading.run_search import RunSearch
 from mirror.reading.states import JobFacts, JobState
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
 
-# Runs that a range brings over at a time.
-_RUNS_AT_A_TIME = 100
+# Runs that a range brings over at a time: with more, what their jobs took stays with the process.
+_RUNS_AT_A_TIME = 25
 # What a question over a whole range may take (s), where the server limits others to less.
 _WIDE: Mapping[str, Any] = {"answer_within_s": 30}
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _EXTENSION = "mirror_kept_answers"
 # Of a worker's memory of 90 MB this may take so much; what was used longest ago goes first.
-_MOST_BYTES = 6_000_000
+_MOST_BYTES = 4_000_000
 _LARGEST_BYTES = 2_000_000
 # Its key, its headers and what it stands on.
 _BYTES_BESIDES = 3_000
