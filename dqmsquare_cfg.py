@@ -181,7 +181,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("POSTGRES_HOST", "PostgreSQL's host, or the folder of its socket", read.postgres_host, _everywhere("127.0.0.1")),
     Setting("POSTGRES_PORT", "PostgreSQL's port", _PORT, _everywhere("5432")),
     Setting("POSTGRES_USERNAME", "PostgreSQL's user", read.anything, _everywhere("postgres")),
-    Setting("POSTGRES_PASSWORD", "its password; needed outside development", read.anything, _per_environment("", None), is_secret=True),
+    Setting("POSTGRES_PASSWORD", "PostgreSQL's password; needed outside development", read.anything, _per_environment("", None), is_secret=True),
     Setting("POSTGRES_SSLMODE", "TLS to PostgreSQL, as libpq has it", read.choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), _everywhere("prefer")),
     Setting("POSTGRES_PRODUCTION_DB_NAME", "the production cluster's database", read.database, _everywhere("postgres_production")),
     Setting("POSTGRES_PLAYBACK_DB_NAME", "the playback cluster's database", read.database, _everywhere("postgres")),
@@ -191,7 +191,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("FFF_PLAYBACK_MACHINES", "machines of the playback cluster, by semicolons", read.machines, _everywhere("dqmrubu-c2a06-03-01;dqmfu-c2b01-45-01;dqmfu-c2b02-45-01")),
     Setting("FFF_PRODUCTION_MACHINES", "machines of the production cluster, by semicolons", read.machines, _everywhere("dqmrubu-c2a06-01-01;dqmfu-c2b03-45-01;dqmfu-c2b04-45-01")),
     Setting("SERVER_GRID_CERT_PATH", "the grid certificate", read.file, _per_environment("~/.globus/usercert.pem", "/etc/robots/robotcert.pem")),
-    Setting("SERVER_GRID_KEY_PATH", "its key", read.file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
+    Setting("SERVER_GRID_KEY_PATH", "the grid certificate's key", read.file, _per_environment("~/.globus/userkey.pem", "/etc/robots/robotkey.pem")),
     Setting("DQM_FFF_SECRET", "the secret cookie that DQM² wants", read.cookie_secret, _everywhere(None), is_secret=True),
     Setting("DQM_CR_USERNAMES", "who may enter the Control Room: `user:password`, several by commas; a password may be a `scrypt:` or `pbkdf2:` hash; empty: nobody", read.users, _everywhere(""), is_secret=True),
     Setting("CR_ENABLED", "whether there is a Control Room", read.boolean, _everywhere("true")),
@@ -220,8 +220,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("LOG_FORMAT", "how a line of the log is written: text, or a JSON object", read.choice("text", "json"), _everywhere("text")),
     Setting("LOG_DIR", "folder of the log files", read.file, _per_environment("log", "/cinder/dqmsquare/log")),
     Setting("TMP_DIR", "folder of what is made at run time", read.file, _per_environment("tmp", "/tmp")),  # noqa: S108 - the pod's own
-    Setting("MIRROR_SECRET", "keys the identities of machines and documents; can't be changed later; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
-    Setting("SESSION_SECRET", "signs the Control Room's sessions; a change signs everyone out; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("MIRROR_SECRET", "keys the identities of machines and documents; 16 characters or more; can't be changed later; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
+    Setting("SESSION_SECRET", "signs the Control Room's sessions; 16 characters or more; a change signs everyone out; made at random in development", read.key_secret, _everywhere(None), is_secret=True, is_made=True),
     Setting("STUCK_AFTER_S", "a job that is silent for so long, by its machine's clock, is stuck (s)", partial(read.whole, least=60, most=86400), _everywhere("900")),
     Setting("LOG_RETENTION_DAYS", "after so many days the logs and series of a job go; runs, jobs and graphs stay; 0: nothing goes", partial(read.whole, least=0, most=36500), _everywhere("0")),
     Setting("FRESHNESS_WARN_S", "a machine, the gateway or a grabber that has been silent for so long makes the pages warn (s)", partial(read.whole, least=5, most=3600), _everywhere("30")),
@@ -318,9 +318,9 @@ def _value(setting: Setting, given: Mapping[str, str], env: str) -> Any:
             return None
         text = setting.default(env)
     if text is None:
-        raise BadValue(f"is not set; it is: {setting.meaning}")
+        raise BadValue(f"is not set and has no default: {setting.meaning}")
     if read.is_placeholder(text):
-        raise BadValue(f"is still a placeholder; set it to: {setting.meaning}")
+        raise BadValue(f"is still a placeholder: {setting.meaning}")
     return setting.read(text)
 
 
