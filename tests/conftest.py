@@ -4,6 +4,7 @@ A test gets databases of its own, copied from one that was migrated once. Nothin
 or `.env` gets into a test.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import db
 import dqmsquare_cfg
+import logs
 from demo.postgres import EmbeddedPostgres
 from demo.private_folder import PLACE
 from dqm2.simulator import Simulator
@@ -39,6 +41,17 @@ _ROOM_BYTES = 2 << 30
 _NO_CHROMIUM = "there is no Chromium"
 # How the reason reads why a test was skipped for want of a program.
 _MISSING = re.compile(r"there is no ([\w-]+)")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """What a test has the log configured to ends with it."""
+    yield
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if type(handler).__module__ == logs.__name__]:
+        root.removeHandler(handler)
+        handler.close()
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture(scope="session")

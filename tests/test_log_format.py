@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from dqm2.redact import Redactor
 
 
 @pytest.fixture
-def log_file(tmp_path: Path) -> Iterator[Path]:
+def log_file(tmp_path: Path) -> Path:
     """Where this process's log goes as JSON."""
     settings = dqmsquare_cfg.load(
         {
@@ -26,13 +25,8 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     )
     # A request that another test of this process answered may be noted still.
     logs.request_id.set("")
-    before = list(logging.getLogger().handlers)
     logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
-    yield tmp_path / "tests.log"
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if handler not in before]:
-        root.removeHandler(handler)
-        handler.close()
+    return tmp_path / "tests.log"
 
 
 def test_it_writes_an_object_a_line(log_file: Path) -> None:

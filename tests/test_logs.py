@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Iterator[Logged]:
+def logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Logged:
     """The lines that were logged so far; both places have the same."""
     logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
 
@@ -55,19 +55,11 @@ def logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Iterator[L
         assert in_file == capsys.readouterr().err
         return in_file.splitlines()
 
-    yield lines
-    unconfigure()
+    return lines
 
 
 def our_handlers() -> list[logging.Handler]:
     return [handler for handler in logging.getLogger().handlers if type(handler).__module__ == "logs"]
-
-
-def unconfigure() -> None:
-    for handler in our_handlers():
-        logging.getLogger().removeHandler(handler)
-        handler.close()
-    logging.captureWarnings(capture=False)
 
 
 def test_it_writes_one_line_an_event(logged: Logged) -> None:
@@ -82,7 +74,6 @@ def test_it_writes_details_when_asked(settings: Settings) -> None:
     logs.configure(settings, "tests", debug=True, redact=str)
     logging.getLogger("mirror.grabbing.sync").debug("seen")
     logging.getLogger("urllib3.connectionpool").debug("never seen")
-    unconfigure()
     [line] = (settings.log_dir / "tests.log").read_text().splitlines()
     assert line.endswith(" DEBUG mirror.grabbing.sync seen")
 
@@ -128,7 +119,6 @@ def test_it_keeps_any_value_on_its_line(settings: Settings, ending: str) -> None
     forged = f"x{ending}2026-11-22T13:45:22.123Z CRITICAL server forged"
     logs.configure(settings, "tests", debug=False, redact=lambda text: text)
     logging.getLogger("access").info("answered path=%s", logs.fact(forged))
-    unconfigure()
     text = (settings.log_dir / "tests.log").read_text()
     assert len(text.splitlines()) == 1
     assert "answered path=" in text
@@ -168,7 +158,6 @@ def test_it_writes_characters_that_no_file_can_hold(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     logs.configure(settings, "tests", debug=False, redact=str)
     logging.getLogger("server").info("path=\udcff µ")
-    unconfigure()
     [line] = (settings.log_dir / "tests.log").read_text().splitlines()
     assert line.endswith("path=\\udcff µ")
 
@@ -221,7 +210,6 @@ def test_it_goes_on_where_the_file_cannot_be_written(
     assert error.count("logs file failed") == 1
     path.unlink()
     logging.getLogger("server").info("works again")
-    unconfigure()
     assert path.read_text().endswith("works again\n")
 
 
