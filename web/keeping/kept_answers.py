@@ -38,6 +38,8 @@ _OK = "200 OK"
 NOT_MODIFIED = "304 Not Modified"
 # What makes an answer a 304, which is decided here instead.
 _CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE")
+# What an answer may vary by: only that is in its key.
+_MAY_VARY_BY = (None, "Accept-Encoding")
 # Headers of the content, which a 304 doesn't have.
 _OF_CONTENT = ("content-type", "content-length", "content-encoding")
 
@@ -158,7 +160,8 @@ class KeptAnswers:
         status, headers, *_ = told
         named = dict(headers)
         tag, _is_weak = unquote_etag(named.get("ETag"))
-        is_kept = status == _OK and tag is not None and stands_on.is_known and "Set-Cookie" not in named
+        is_for_all = "Set-Cookie" not in named and named.get("Vary") in _MAY_VARY_BY
+        is_kept = status == _OK and tag is not None and stands_on.is_known and is_for_all
         return Answer(
             status=status,
             headers=[header for header in headers if header[0] != CLOCK_HEADER],
