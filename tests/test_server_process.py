@@ -58,12 +58,23 @@ def test_it_refuses_bad_settings_all_at_once(environment: dict[str, str]) -> Non
     assert sorted(line.split()[0] for line in lines) == ["MIRROR_SECRET", "SERVER_PORT"]
 
 
-def test_it_refuses_a_log_folder_that_is_none(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["LOG_DIR", "TMP_DIR"])
+def test_it_refuses_a_folder_that_is_none(environment: dict[str, str], tmp_path: Path, setting: str) -> None:
     (tmp_path / "file").touch()
-    refused = run_server({**environment, "LOG_DIR": str(tmp_path / "file")})
+    refused = run_server({**environment, setting: str(tmp_path / "file")})
     assert refused.returncode == 2
-    assert refused.stderr.startswith("LOG_DIR can't be used: ")
-    assert len(refused.stderr.splitlines()) == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith(f"{setting} can't be used: ")
+    assert "Traceback" not in refused.stderr
+
+
+def test_it_serves_where_no_answer_can_wait_on_disk_but_says_so(environment: dict[str, str]) -> None:
+    folder = Path(environment["TMP_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "waiting").touch()
+    with server_process(environment) as server:
+        assert server.get("/healthz").ok
+        assert "answers can't wait on disk" in server.log.read_text()
 
 
 @pytest.mark.parametrize("setting", ["SERVER_PORT", "SERVER_METRICS_PORT"])

@@ -16,9 +16,14 @@ class Room:
     """How much may wait in a folder's files, for all answers of a worker together."""
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        self.folder = folder
+        self._folder = folder
         self._free_bytes = most_bytes
         self._lock = threading.Lock()
+
+    def new_file(self) -> IO[bytes]:
+        """A file in the folder that is gone once it is closed. Raises OSError if there can be none."""
+        self._folder.mkdir(exist_ok=True)
+        return tempfile.TemporaryFile(dir=self._folder, buffering=0)
 
     def take(self, count: int) -> bool:
         """Takes so many bytes of it, if they are free."""
@@ -83,8 +88,7 @@ class Overflow:
 
     def _write(self, content: bytes) -> None:
         if self._file is None:
-            self._room.folder.mkdir(exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self._room.folder, buffering=0)  # noqa: SIM115
+            self._file = self._room.new_file()
         left, at = memoryview(content), self._written_to
         while left:
             written = os.pwrite(self._file.fileno(), left, at)

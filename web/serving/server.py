@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -181,8 +182,8 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
     A port that can't be listened on ends it with status 2 and a line that names its setting.
     """
     sockets = [_listen(settings.server_host, settings.server_port, "SERVER_PORT")]
+    _take_folder(settings.tmp_dir)
     shared = None
-    settings.tmp_dir.mkdir(parents=True, exist_ok=True)
     if settings.server_metrics_port:
         # Refused like the other one: a server that goes on unwatched is found out when it is too late.
         sockets.append(_listen(settings.server_host, settings.server_metrics_port, "SERVER_METRICS_PORT"))
@@ -208,6 +209,16 @@ def _take_connections() -> int:
         wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(_FEWEST_CONNECTIONS, wanted - _FILES_BESIDES)
+
+
+def _take_folder(folder: Path) -> None:
+    """Makes the folder of what is made at run time, and a file in it, lest a worker finds that it can't."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        dqmsquare_cfg.refuse([f"TMP_DIR can't be used: {folder}: {error.strerror}"])
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:

@@ -25,6 +25,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+import logs
 from web import metrics
 from web.serving import busy
 from web.serving.outbox import STALLED_S, Outbox
@@ -79,8 +80,7 @@ class PatientWorker(ThreadWorker):
         self._waiting: deque[_Waiting] = deque()
         # Until when the loop waits for each visitor who reads on or is to hang up.
         self._patience_s: dict[Any, float] = {}
-        folder = Path(self.cfg.worker_tmp_dir or tempfile.gettempdir())
-        self._room = Room(folder / "waiting", _MOST_ON_DISK_BYTES)
+        self._room = _room_on_disk(Path(self.cfg.worker_tmp_dir or tempfile.gettempdir()) / "waiting")
         self._refused = 0
         self._look_at_s = self._tell_at_s = 0.0
 
@@ -271,6 +271,20 @@ class PatientWorker(ThreadWorker):
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
         conn.close()
+
+
+def _room_on_disk(folder: Path) -> Room:
+    room = Room(folder, _MOST_ON_DISK_BYTES)
+    try:
+        room.new_file().close()
+    except OSError as error:
+        # Slow readers hold threads then, which is to be known before there are any.
+        log.warning(
+            "answers can't wait on disk folder=%s reason=%s",
+            logs.fact(str(folder)),
+            logs.fact(error.strerror or ""),
+        )
+    return room
 
 
 def _received(conn: Any) -> bytes:
