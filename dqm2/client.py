@@ -6,6 +6,7 @@ Facts about the far side: protocol, "The way in" and "Reading documents".
 """
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -72,6 +73,13 @@ class Dqm2Client:
         self._certificate = (settings.server_grid_cert_path, settings.server_grid_key_path)
         ca_path = settings.cmsweb_ca_path
         self._verify = str(ca_path) if isinstance(ca_path, Path) else ca_path
+        # What a connection is made of, by the settings that name it.
+        self._files = {
+            "SERVER_GRID_CERT_PATH": settings.server_grid_cert_path,
+            "SERVER_GRID_KEY_PATH": settings.server_grid_key_path,
+        }
+        if isinstance(ca_path, Path):
+            self._files["CMSWEB_CA_PATH"] = ca_path
         self._tls = patience.context(verifies=self._verify is not False)
         self._session: requests.Session | None = None
         self._session_made_of: tuple[tuple[int, int, int], ...] = ()
@@ -167,8 +175,8 @@ class Dqm2Client:
         return body
 
     def _open_session(self) -> requests.Session:
-        """The kept connection, made anew once the certificate's files are others than it was made of."""
-        made_of = tuple(_file_state(path) for path in self._certificate)
+        """The kept connection, made anew once the files are others than it was made of."""
+        made_of = tuple(_file_state(setting, path) for setting, path in self._files.items())
         if self._session is None or made_of != self._session_made_of:
             self.close()
             self._session = requests.Session()
@@ -196,11 +204,16 @@ class _OneConnection(HTTPAdapter):
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
 
 
-def _file_state(path: Path) -> tuple[int, int, int]:
+def _file_state(setting: str, path: Path) -> tuple[int, int, int]:
+    """What tells a file or folder from the one that took its place; opened, for it may be another user's."""
     try:
-        state = path.stat()
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise Dqm2Refused(f"{path.name} can't be read: {error.strerror}") from error
+        raise Dqm2Refused(f"{setting} can't be read: {error.strerror}") from error
+    try:
+        state = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 

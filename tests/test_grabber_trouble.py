@@ -356,6 +356,17 @@ def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
     assert "not-that-one" not in str(freshness)
 
 
+@pytest.mark.parametrize("setting", ["SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH", "CMSWEB_CA_PATH"])
+def test_it_names_the_setting_whose_file_is_missing(
+    simulated_environment: dict[str, str], tmp_path: Path, setting: str
+) -> None:
+    settings = load({**simulated_environment, setting: str(tmp_path / "none.pem")})
+    assert not mirror_once(settings)
+    freshness = reader(settings).freshness()
+    assert freshness is not None
+    assert freshness.gateway.reason == f"{setting} can't be read: No such file or directory"
+
+
 def test_it_uses_a_renewed_certificate_without_a_restart(
     simulator: Simulator, simulated_environment: dict[str, str], tmp_path: Path
 ) -> None:
