@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
+from threading import Event
 
 import pytest
 import requests
 
+import db
 from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
+from mirror.reading.changes import Changes
 from tests.mirrored import MirroredCluster, job, lively_run
 from tests.served import ServerProcess, frozen, server_process, until
+from web.away import DatabaseAway
+from web.keeping.kept_reader import KeptReader, Memory
 
 RUN = 358_791
 OLD = "The mirror's database does not answer"
@@ -70,6 +75,26 @@ def test_pages_show_the_last_state_marked_as_old(
         assert OLD in shown(server, "/live/freshness")
         assert "ecalgpu" in shown(server, f"/live/run?run={RUN}")
     until(lambda: not any(OLD in shown(server, page) for page in pages))
+
+
+def test_what_happened_to_machines_is_known_however_long_it_is_away(
+    shared_settings: Settings, mirrored: MirroredCluster
+) -> None:
+    is_away = Event()
+
+    def refuse_away() -> None:
+        if is_away.is_set():
+            raise DatabaseAway
+
+    mirrored.see(mirrored.filter_units[0], datetime.now(UTC))
+    engine = db.engine(shared_settings, mirrored.cluster, "tests")
+    stuck_after = timedelta(seconds=shared_settings.stuck_after_s)
+    reader = KeptReader(engine, stuck_after, Memory(Changes()), refuse_away, gives_old=True)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    found = reader.state_changes(yesterday)
+    is_away.set()
+    for later in (timedelta(minutes=1), timedelta(hours=1)):
+        assert reader.state_changes(yesterday + later) == found
 
 
 def test_pages_of_a_database_that_hangs_say_so_in_time(

@@ -155,9 +155,12 @@ class KeptReader(MirrorReader):
         return self._kept("cluster_status", (), super().cluster_status, lambda _: (Topic.LINKS,))
 
     def state_changes(self, since: datetime) -> list[StateChange]:
-        """When machines went up or down from `since` on, and the last change before."""
+        """When machines went up or down from `since` on, and the last change before; or more than that.
+
+        What was read for an earlier moment has it too, and is all there is while the database is away.
+        """
         read = super().state_changes
-        return self._kept("state_changes", since, lambda: read(since), lambda _: (Topic.LINKS,))
+        return self._kept("state_changes", (), lambda: read(since), lambda _: (Topic.LINKS,))
 
     def machines(self) -> list[Machine]:
         """The machines that are mirrored, with their resources."""
