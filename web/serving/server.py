@@ -179,7 +179,8 @@ class _ByPort:
 def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
     """Serves the application that `make_app` makes in each worker, until a signal ends the program.
 
-    A port that can't be listened on ends it with status 2 and a line that names its setting.
+    A port that can't be listened on, or a folder that can't be used, ends it with status 2 and a line that
+    names its setting.
     """
     sockets = [_listen(settings.server_host, settings.server_port, "SERVER_PORT")]
     _take_folder(settings.tmp_dir)
@@ -212,7 +213,7 @@ def _take_connections() -> int:
 
 
 def _take_folder(folder: Path) -> None:
-    """Makes the folder of what is made at run time, and a file in it, lest a worker finds that it can't."""
+    """Makes the folder of what is made at run time, or refuses it: no worker lives without a file there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
