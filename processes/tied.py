@@ -22,7 +22,8 @@ def main(parent: int, ending: int, user: str, program: list[str]) -> None:
         become(user)
     # After the change of user, which would clear it.
     end_with(parent, ending)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # A shell has what it runs in the background ignore the first two.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(program[0], program)  # noqa: S606 - an argument list, no shell

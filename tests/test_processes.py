@@ -139,13 +139,19 @@ def test_it_takes_a_signal_where_it_waits_and_not_before(number: signal.Signals)
             signals.wait(0)
 
 
-def test_it_starts_programs_that_take_signals(shell: Callable[..., Program], signals: StopSignals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+def test_it_starts_programs_that_take_signals(
+    shell: Callable[..., Program], signals: StopSignals, number: signal.Signals
+) -> None:
+    # As a shell has what it runs in the background ignore them, and `nohup` the last.
+    before = signal.signal(number, signal.SIG_IGN)
     with Processes(stop_within_s=5) as processes:
         process = processes.start(shell(READY))
+        signal.signal(number, before)
         wait_until(lambda: is_ready(process), process, signals, within_s=10)
-        process.send(signal.SIGTERM)
+        process.send(number)
         assert process.wait(10)
-    assert process.exit_status == -signal.SIGTERM
+    assert process.exit_status == -number
 
 
 def test_it_gives_a_program_no_more_of_the_environment_than_it_is_given(
