@@ -14,7 +14,8 @@ import zstandard
 
 # The ids below are reserved: "Dictionary_ID" in RFC 8878.
 _FIRST_ID = 32768
-_BYTES = 112_640
+# Half of it costs a log 9 % more, a third more gains 1 %.
+_BYTES = 225_280
 # zstd's cover algorithm picks segments of so many bytes by how much of them recurs in pieces of so many. Logs
 # recur by paragraphs: shorter segments, which zstd chooses by itself, compress a third worse.
 _SEGMENT_BYTES = 2000
