@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
     settings = dqmsquare_cfg.load_or_exit()
     if chosen.command == "adopt":
         return adoption.run(chosen, settings)
+    dqmsquare_cfg.tell(settings.unknown_in_env_file)
     return to_both(settings, _COMMANDS[chosen.command])
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -17,19 +17,17 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dotenv.parser import Binding, parse_stream
-
+import env_file
 import setting_values as read
 from mirror.records import Cluster
 from setting_values import BadValue
 
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
 
-# Read where `ENV_FILE` names no other; the one file that may be missing.
-_ENV_FILE = ".env"
-
 # The gateway's answer to this question keeps it busy: protocol, "get_cluster_status".
 _STATUS_MIN_S = 30
+
+_UNVERIFIED = "TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end"
 
 
 class SettingsError(Exception):
@@ -94,6 +92,7 @@ class Settings:
     freshness_warn_s: int
     delivery_late_s: int
     public_sites: tuple[str, ...]
+    unknown_in_env_file: tuple[str, ...] = ()
 
     @property
     def is_development(self) -> bool:
@@ -101,9 +100,10 @@ class Settings:
         return self.env == "development"
 
     @property
-    def verifies_tls(self) -> bool:
-        """False only where `CMSWEB_CA_PATH` spells it out; the programs warn of it at every start."""
-        return self.cmsweb_ca_path is not False
+    def warnings(self) -> tuple[str, ...]:
+        """What holds and is hardly meant, a sentence each: the programs warn of it at every start."""
+        unverified = (_UNVERIFIED,) if self.cmsweb_ca_path is False else ()
+        return (*self.unknown_in_env_file, *unverified)
 
     @property
     def log_retention(self) -> timedelta | None:
@@ -234,11 +234,13 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment and, behind it, the file that `ENV_FILE` names (`.env`; empty: none).
 
     Raises SettingsError with a line for each value that is missing or bad, and for each line of the file that
-    sets nothing: what it was to set would go by its default unnoticed.
+    sets nothing: what it was to set would go by its default unnoticed. What the file sets beyond the settings
+    is told by `Settings.warnings`; the environment holds much that is not the mirror's.
     """
     environment = os.environ if environment is None else environment
-    from_file, problems = _from_file(environment.get("ENV_FILE"))
-    given = _given(environment, from_file)
+    file = env_file.read(environment.get("ENV_FILE"), [setting.name for setting in SETTINGS])
+    problems = [*file.refused]
+    given = _given(environment, file.values)
     env = given.get("ENV") or "development"
     values: dict[str, Any] = {}
     for setting in SETTINGS:
@@ -251,7 +253,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         problems += _make_secrets(values)
     if problems:
         raise SettingsError(problems)
-    return Settings(**values)
+    return Settings(**values, unknown_in_env_file=file.unknown)
 
 
 def load_or_exit() -> Settings:
@@ -272,38 +274,15 @@ def take_service_manager() -> ServiceManager | None:
     return ServiceManager(address, int(within_us) / 1e6 if re.fullmatch(r"[1-9][0-9]*", within_us) else None)
 
 
-def refuse(lines: list[str]) -> NoReturn:
+def refuse(lines: Sequence[str]) -> NoReturn:
     """Ends the program with status 2 and a line each on standard error, as for settings that don't hold."""
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    tell(lines)
     raise SystemExit(2)
 
 
-def _from_file(named: str | None) -> tuple[dict[str, str], list[str]]:
-    """What the file sets, and a line for each of its own that sets nothing; lines are told by number alone."""
-    name = _ENV_FILE if named is None else named
-    if not name:
-        return {}, []
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            bindings = list(parse_stream(file))
-    except FileNotFoundError:
-        return {}, [] if named is None else [f"ENV_FILE is {name!r}, and there is no such file"]
-    except OSError as error:
-        return {}, [f"ENV_FILE is {name!r}, which can't be read: {error.strerror}"]
-    except UnicodeDecodeError:
-        return {}, [f"ENV_FILE is {name!r}, which can't be read; accepted: a text in UTF-8"]
-    values = {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
-    return values, [
-        f"ENV_FILE is {name!r}, whose line {_line(binding)} can't be understood; accepted: NAME=value"
-        for binding in bindings
-        if binding.error or (binding.key and binding.value is None)
-    ]
-
-
-def _line(binding: Binding) -> int:
-    """The line at which it begins, the blank ones before it being counted as its own by the parser."""
-    text = binding.original.string
-    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+def tell(lines: Sequence[str]) -> None:
+    """Says a line each on standard error."""
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _given(environment: Mapping[str, str], from_file: Mapping[str, str]) -> dict[str, str]:

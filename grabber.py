@@ -267,8 +267,8 @@ def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
     except SettingsError as error:
         dqmsquare_cfg.refuse(error.lines)
     logs.catch_uncaught()
-    if not settings.verifies_tls:
-        log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
+    for warning in settings.warnings:
+        log.warning("%s", warning)
 
 
 def _stop_on_signals() -> Stop:

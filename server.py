@@ -103,8 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
         dqmsquare_cfg.refuse(error.lines)
     logs.catch_uncaught()
     log.info("starting version=%s", logs.fact(version.current()))
-    if not settings.verifies_tls:
-        log.warning("TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end")
+    for warning in settings.warnings:
+        log.warning("%s", warning)
     serve(settings, lambda: create_app(settings))
 
 

@@ -65,6 +65,8 @@ def run(chosen: argparse.Namespace, settings: Settings) -> int:
     _log_to(settings)
     if chosen.share:
         return _share(settings, Cluster(chosen.share))
+    for unknown in settings.unknown_in_env_file:
+        log.warning("%s", unknown)
     if chosen.dry_run:
         return to_both(settings, _rehearse)
     if chosen.drop:

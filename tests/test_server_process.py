@@ -94,11 +94,15 @@ def test_it_names_a_host_that_is_not_here(environment: dict[str, str]) -> None:
     assert "SERVER_HOST is 'nowhere.invalid', which is no address here" in refused.stderr
 
 
-def test_it_warns_that_tls_is_not_verified(environment: dict[str, str]) -> None:
-    with server_process({**environment, "CMSWEB_CA_PATH": "INSECURE-DO-NOT-VERIFY"}) as server:
-        assert "TLS is NOT verified" in server.logged()
+def test_it_warns_at_its_start_of_what_is_hardly_meant(environment: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("CMSWEB_CA_PATH=INSECURE-DO-NOT-VERIFY\nCR_PRODUCTOIN=false\n")
+    with server_process({**environment, "ENV_FILE": str(file)}) as server:
+        assert server.logged().count("TLS is NOT verified") == 1
+        assert server.logged().count("CR_PRODUCTOIN, which is no setting; CR_PRODUCTION is") == 1
     with server_process(environment) as server:
         assert "TLS" not in server.logged()
+        assert "no setting" not in server.logged()
 
 
 @contextmanager

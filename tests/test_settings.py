@@ -66,6 +66,55 @@ def test_it_refuses_a_line_of_the_file_that_sets_nothing(tmp_path: Path, line: s
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("POSTGRES_PASSWROD", "POSTGRES_PASSWROD, which is no setting; POSTGRES_PASSWORD is"),
+        ("server_port", "server_port, which is no setting; SERVER_PORT is"),
+        ("POSTGRES_USER", "POSTGRES_USER, which is no setting; POSTGRES_USERNAME is"),
+        ("COMPOSE_PROJECT", "COMPOSE_PROJECT, which is no setting"),
+        # A piece of a key that was broken over lines.
+        ("hunter2xpk4V+/mQ", "what is no setting"),
+    ],
+)
+def test_it_warns_of_a_name_in_the_file_that_is_no_setting_and_never_shows_its_value(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    file = tmp_path / "env"
+    file.write_text(f"DQM_FFF_SECRET=abc\n\n{name}=hunter2\n")
+    environment = {"ENV_FILE": str(file), "TMP_DIR": str(tmp_path), "SERVER_PROT": "1"}
+    [warning] = dqmsquare_cfg.load(environment).warnings
+    assert warning == f"ENV_FILE is {str(file)!r}, whose line 3 sets {told}"
+    assert "hunter2" not in warning
+
+
+@pytest.mark.parametrize(
+    "program", [["grabber.py", "production", "--once"], ["db.py", "status"], ["db.py", "adopt", "--dry-run"]]
+)
+def test_a_program_tells_of_such_a_name_once_at_its_start(tmp_path: Path, program: list[str]) -> None:
+    file = tmp_path / "env"
+    file.write_text("POSTGRES_PROT=1\n")
+    given = {
+        "ENV_FILE": str(file),
+        "DQM_FFF_SECRET": "abc",
+        # Nobody is there.
+        "POSTGRES_PORT": "1",
+        "GRABBER_PRODUCTION_METRICS_PORT": "0",
+        "LOG_DIR": str(tmp_path),
+        "TMP_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, *program],
+        env={"PATH": os.environ["PATH"], **given},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("line 1 sets POSTGRES_PROT, which is no setting; POSTGRES_PORT is") == 1
+
+
 def test_it_refuses_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     file = tmp_path / "env"
     [line] = refusal(ENV_FILE=str(file), DQM_FFF_SECRET="abc")
