@@ -126,6 +126,24 @@ def test_scripts_are_told_nothing_that_is_old(server: ServerProcess, postgres: E
     until(lambda: all(ask(server, path).ok for path in paths))
 
 
+def test_a_range_that_can_not_be_read_is_refused_before_it_begins(
+    server: ServerProcess, postgres: EmbeddedPostgres
+) -> None:
+    ranges = (
+        "/timeline/jobs.csv",
+        "/statistics/runs.csv",
+        f"/api?what=get_runs&db=production&from=1&to={RUN}",
+        f"/api?what=get_clients&db=production&from=1&to={RUN}",
+    )
+    until(lambda: all(ask(server, path).ok for path in ranges))
+    with stopped(postgres):
+        for path in ranges:
+            refused = ask(server, path)
+            assert refused.status_code == 503, path
+            assert "can't be reached" in unescape(refused.text)
+    until(lambda: all(ask(server, path).ok for path in ranges))
+
+
 def test_the_state_is_the_new_one_once_the_database_is_back(
     server: ServerProcess, postgres: EmbeddedPostgres, shared_settings: Settings
 ) -> None:

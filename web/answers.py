@@ -1,7 +1,9 @@
-"""How pages and their parts are answered: only when they changed, and always with the server's clock."""
+"""How answers are given: short ones only when they changed, with the server's clock; long ones in pieces."""
 
+from collections.abc import Generator
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import chain
 
 from flask import Response, request
 
@@ -22,4 +24,15 @@ def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
     response.cache_control.no_cache = True
     response.headers[CLOCK_HEADER] = clock()
     response.make_conditional(request)
+    return response
+
+
+def in_pieces(pieces: Generator[bytes], mimetype: str) -> Response:
+    """An answer of any length, made while it is sent; `pieces` has one or more.
+
+    The first is made before the answer begins: a database that is away is a 503 still.
+    """
+    response = Response(chain([next(pieces)], pieces), mimetype=mimetype)
+    response.call_on_close(pieces.close)
+    response.cache_control.no_cache = True
     return response

@@ -7,7 +7,7 @@ them; the exit code of a job that runs is null.
 import math
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
-from itertools import chain, groupby
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +20,7 @@ from mirror.reading.findings import Delivery, Job, MachineStatus, Run
 from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster, Stream
 from web import clusters, queries
-from web.answers import conditional
+from web.answers import conditional, in_pieces
 from web.keeping.grounds import kept_when
 from web.log_text import whole
 from web.request_log import ROUTE
@@ -92,12 +92,7 @@ def _get_runs() -> Response:
     def is_asked_for(job: Job) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
-    pieces = _pieces(_runs(reader, first, last, is_asked_for))
-    # The first piece is made before the answer begins: a database that is away is still a 503 then.
-    response = Response(chain([next(pieces)], pieces), mimetype="application/json")
-    response.call_on_close(pieces.close)
-    response.cache_control.no_cache = True
-    return response
+    return in_pieces(_pieces(_runs(reader, first, last, is_asked_for)), "application/json")
 
 
 @a_few_at_a_time

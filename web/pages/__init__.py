@@ -5,7 +5,7 @@ Their templates stand in folders of the same names.
     the live page     live; view: what its reader asks for; live_run, job_table, delivery_graph: what it shows
     one job           job; log_lines
     machines          cluster
-    many runs         timeline; statistics, run_statistics; run_range, csv_files
+    many runs         timeline; statistics, run_statistics; run_range
     on every page     freshness, staleness: how old it all is; shown: how values are worded; guides; oms
 """
 

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, render_template
 from mirror.reading.findings import Run
 from mirror.reading.reader import MirrorReader
 from mirror.records import Cluster
-from web import clusters, queries
+from web import clusters, csv_files, queries
 from web.answers import conditional
 from web.keeping import grounds
-from web.pages import csv_files, freshness, run_range
+from web.pages import freshness, run_range
 from web.pages.run_statistics import RunStatistics, run_statistics
 from web.pages.shown import iso
 from web.serving.wide import a_few_at_a_time

@@ -18,10 +18,10 @@ from mirror.reading.findings import Job, Run
 from mirror.reading.reader import MirrorReader
 from mirror.reading.states import JobState
 from mirror.records import Cluster
-from web import clusters, queries
+from web import clusters, csv_files, queries
 from web.answers import conditional
 from web.keeping import grounds
-from web.pages import csv_files, freshness, run_range
+from web.pages import freshness, run_range
 from web.pages.job_table import ClientState
 from web.pages.run_range import RunRange
 from web.pages.shown import iso, short

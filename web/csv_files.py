@@ -2,9 +2,11 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from flask import Response
+
+from web.answers import in_pieces
 
 # A text that begins with one of these is run as a formula by spreadsheets ("CSV injection" at OWASP).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -13,13 +15,12 @@ _LINES_AT_A_TIME = 500
 
 def download(name: str, heads: Sequence[str], lines: Iterable[Sequence[object]]) -> Response:
     """A file of lines below heads; numbers are numbers, what is `None` is empty."""
-    response = Response(_pieces(heads, lines), mimetype="text/csv")
+    response = in_pieces(_pieces(heads, lines), "text/csv")
     response.headers.set("Content-Disposition", "attachment", filename=name)
-    response.headers["Cache-Control"] = "no-cache"
     return response
 
 
-def _pieces(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> Iterator[str]:
+def _pieces(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> Generator[bytes]:
     piece = io.StringIO()
     writer = csv.writer(piece, lineterminator="\r\n")
     writer.writerow(heads)
@@ -30,11 +31,11 @@ def _pieces(heads: Sequence[str], lines: Iterable[Sequence[object]]) -> Iterator
     yield _taken(piece)
 
 
-def _taken(piece: io.StringIO) -> str:
+def _taken(piece: io.StringIO) -> bytes:
     text = piece.getvalue()
     piece.seek(0)
     piece.truncate()
-    return text
+    return text.encode()
 
 
 def _harmless(value: object) -> object:
