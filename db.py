@@ -226,6 +226,7 @@ set_aside = sa.Table(
     *_document_columns(),
     sa.Column("document_type", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Index(None, "machine_id", "epoch", "updated_at"),
 )
 
 # Clients that are known to be bad and raise no alarm until `ends_at`, which an expert may bring forward.

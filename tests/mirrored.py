@@ -31,7 +31,7 @@ from mirror.records import (
     Record,
     Stream,
 )
-from mirror.rows import row_of
+from mirror.rows import SetAside, row_of
 
 # Clients of the online DQM, by the names that users know.
 CLIENTS = (
@@ -115,6 +115,11 @@ class MirroredCluster:
         position = Position(0, newer[-1].origin.revision, newer[-1].origin.identity)
         rows = [row_of(record, dictionary) for record in newer]
         self._writer.write(Batch(self._machines[host].id, position, clock_at or newest, rows))
+
+    def set_aside(self, host: str, documents: Sequence[SetAside]) -> None:
+        """Tells of documents of a machine that could not be stored."""
+        position = Position(0, next(self._revisions), uuid4())
+        self._writer.write(Batch(self._machines[host].id, position, None, (), documents))
 
     def beat(
         self,

@@ -5,12 +5,24 @@ from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from mirror import links as mirror_links
 from mirror import machine_states
 from mirror.links import Links
-from mirror.reading.findings import Disk, Freshness, Machine, MachineStatus, Memory, StateChange
+from mirror.reading.findings import (
+    Disk,
+    DocumentsSetAside,
+    Freshness,
+    Machine,
+    MachineStatus,
+    Memory,
+    StateChange,
+)
+
+# So many documents that are set aside are counted: beyond that how many doesn't matter any more.
+_MOST_COUNTED = 1000
 
 
 class ClusterReader:
@@ -57,6 +69,7 @@ class ClusterReader:
             memory = {row.machine_id: row for row in connection.execute(sa.select(db.machine_memory))}
             by_identity = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
             disks = connection.execute(by_identity).all()
+            set_aside = {row.machine_id: row for row in connection.execute(_newest_set_aside())}
         mirrored = {} if links is None else links.machines
         found = (
             Machine(
@@ -66,6 +79,7 @@ class ClusterReader:
                 clock_at=row.clock_at,
                 memory=_memory(memory.get(row.id)),
                 disks=tuple(_disk(disk) for disk in disks if disk.machine_id == row.id),
+                set_aside=_set_aside(set_aside.get(row.id)),
             )
             for row in rows
             if row.id in mirrored
@@ -100,3 +114,37 @@ def _memory(row: Any) -> Memory | None:
 
 def _disk(row: Any) -> Disk:
     return Disk(row.total_bytes, row.used_bytes, row.free_bytes, row.files, row.updated_at)
+
+
+def _newest_set_aside() -> sa.Select[Any]:
+    """Of each machine that has any, the newest document that is set aside, and how many there are.
+
+    One of an earlier epoch is gone from its machine: what is there was mirrored anew since.
+    """
+    machines, table = db.machines, db.set_aside
+    of_machine = (
+        sa.select(table)
+        .where(table.c.machine_id == machines.c.id, table.c.epoch == machines.c.epoch)
+        .order_by(table.c.updated_at.desc())
+        .limit(_MOST_COUNTED + 1)
+        .lateral()
+    )
+    number = sa.func.count().over(partition_by=of_machine.c.machine_id)
+    return (
+        sa.select(of_machine, number.label("number"))
+        .select_from(machines.join(of_machine, sa.true()))
+        .ext(distinct_on(of_machine.c.machine_id))
+        .order_by(of_machine.c.machine_id, of_machine.c.updated_at.desc())
+    )
+
+
+def _set_aside(row: Any) -> DocumentsSetAside | None:
+    if row is None:
+        return None
+    return DocumentsSetAside(
+        number=min(row.number, _MOST_COUNTED),
+        has_more=row.number > _MOST_COUNTED,
+        newest_at=row.updated_at,
+        newest_type=row.document_type,
+        reason=row.reason,
+    )

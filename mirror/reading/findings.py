@@ -182,8 +182,25 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentsSetAside:
+    """Documents of a machine that could not be stored: how many, and when, of which type and why the newest.
+
+    `has_more`: there are even more than `number`. `reason` holds nothing sensitive.
+    """
+
+    number: int
+    has_more: bool
+    newest_at: datetime
+    newest_type: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine that is mirrored: its link, how far it is mirrored, and its resources."""
+    """A machine that is mirrored: its link, how far it is mirrored, and its resources.
+
+    `set_aside` is `None` where every document could be stored.
+    """
 
     label: str
     link: Link
@@ -191,6 +208,7 @@ class Machine:
     clock_at: datetime | None
     memory: Memory | None
     disks: tuple[Disk, ...]
+    set_aside: DocumentsSetAside | None
 
 
 @dataclass(frozen=True, slots=True)
