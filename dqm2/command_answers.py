@@ -284,7 +284,7 @@ def _mended(raw: RawAnswer) -> bytes:
 def _is_json(text: bytes) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

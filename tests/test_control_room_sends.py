@@ -240,3 +240,8 @@ def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, lacks_head: bool) -> Non
         assert isinstance(logs, Logs)
         for mended in logs.files:
             assert any(mended.text in text for text in texts)
+
+
+def test_it_takes_no_list_within_list_without_end_for_a_log() -> None:
+    with pytest.raises(Dqm2Garbled):
+        command_answers.read("get_fff_logs", RawAnswer(b"[" * 100_000, lacks_end=True))
