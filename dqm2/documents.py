@@ -13,7 +13,7 @@ from typing import TypeVar
 from dqm2.fields import Delivery, Disk, Every, Field, Job, Memory, Playback, StartSource
 from dqm2.identity import Identities
 from dqm2.redact import Redacted, Redactor
-from dqm2.shapes import Circumstances
+from dqm2.shapes import BYTES_A_KILOBYTE, Circumstances
 from mirror.records import (
     LUMISECTION_S,
     DeliveryRecord,
@@ -33,7 +33,6 @@ from mirror.records import (
 T = TypeVar("T")
 
 UNKNOWN = "unknown"
-_BYTES_A_KILOBYTE = 1024
 _NAMES_REMEMBERED = 4096
 
 
@@ -204,7 +203,7 @@ def _memory(origin: Origin, reading: _Reading) -> MemoryRecord:
         total_bytes=reading.take(Memory.TOTAL),
         used_bytes=reading.take(Memory.USED),
         free_bytes=reading.take(Memory.FREE),
-        available_bytes=None if available_kb is None else available_kb * _BYTES_A_KILOBYTE,
+        available_bytes=None if available_kb is None else available_kb * BYTES_A_KILOBYTE,
     )
 
 

@@ -69,7 +69,7 @@ class Job:
     EVENTS_TOTAL = Field("events_total", shapes.COUNT, ("events_total",))
     EVENTS_RATE = Field("events_rate", shapes.RATE, ("events_rate",))
     INPUT_STATE = Field("fi_state", shapes.INPUT_STATE, ("fi_state",))
-    RSS = Field("extra.ps_info.VmRSS", shapes.KILOBYTES, ("rss_kb",))
+    RSS = Field("extra.ps_info.VmRSS", shapes.JOB_KILOBYTES, ("rss_kb",))
     MEMORY = Field("extra.mem_info", series.MEMORY, ("memory", "started_at"))
     EVENTS = Field("extra.lumi_stats", series.EVENTS, ("events", "lumisection_at", "started_at"))
     FATES = Field("extra.lumi_seen", series.FATES, ("fates",))
@@ -104,7 +104,7 @@ class Memory:
     TOTAL = Field("memory_total", shapes.COUNT, ("total_bytes",))
     USED = Field("memory_used", shapes.COUNT, ("used_bytes",))
     FREE = Field("memory_free", shapes.COUNT, ("free_bytes",))
-    AVAILABLE = Field("extra.meminfo.MemAvailable", shapes.KILOBYTES, ("available_bytes",))
+    AVAILABLE = Field("extra.meminfo.MemAvailable", shapes.MACHINE_KILOBYTES, ("available_bytes",))
 
 
 class Disk:

@@ -26,6 +26,8 @@ _STATM = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})(?: [0-9]{1,15}){5}")
 _LUMISECTION_KEY = re.compile(r"lumi([0-9]{1,10})")
 _STREAM_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MOST_STREAMS = 1000
+# Of events and bytes of a file: what differs from -1, for unknown, by more can't be packed.
+_MOST_OF_FILE = INT8_MOST - 1
 _FATES = {fate.value: fate for fate in InputFate}
 _NOTHING: Taken[Any] = Taken(None, is_whole=False)
 
@@ -168,7 +170,7 @@ def _file(entry: tuple[object, ...], latest_s: float) -> tuple[int, ...] | None:
     numbers = [whole_number(lumisection, 0, INT4_MOST)]
     numbers += [None if time is None else round(time * 1000) for time in times]
     # -1 where the file could not be read.
-    numbers += [whole_number(value, -1, INT8_MOST) for value in rest]
+    numbers += [whole_number(value, -1, _MOST_OF_FILE) for value in rest]
     found = tuple(value for value in numbers if value is not None)
     return found if len(found) == len(numbers) else None
 

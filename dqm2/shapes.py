@@ -18,6 +18,7 @@ Word = TypeVar("Word", bound=StrEnum)
 INT4_MOST = 2**31 - 1
 INT8_MOST = 2**63 - 1
 PAGE_KB = 4
+BYTES_A_KILOBYTE = 1024
 # Series and lists that are longer than any run's are no series.
 MOST_ENTRIES = 100_000
 
@@ -150,9 +151,12 @@ def _run_key(value: object) -> str | None:
     return value if isinstance(value, str) and _RUN_KEY.fullmatch(value) else None
 
 
-def _kilobytes(value: object) -> int | None:
-    found = _KILOBYTES.fullmatch(value) if isinstance(value, str) else None
-    return int(found[1]) if found else whole_number(value, 0, INT8_MOST // 1024)
+def _kilobytes(most: int) -> Shape[int]:
+    def read(value: object) -> int | None:
+        found = _KILOBYTES.fullmatch(value) if isinstance(value, str) else None
+        return whole_number(found[1] if found else value, 0, most)
+
+    return _scalar("`362744 kB`, or a number", read)
 
 
 def _bytes_or_unknown(value: object, _circumstances: Circumstances) -> Taken[int]:
@@ -213,5 +217,7 @@ CMSSW_VERSION = Shape(
 )
 RUN_KEY_ARGUMENT = Shape("what follows `runkey=`: `[a-z0-9_]{1,40}`", _run_key_argument)
 SOURCE_RUN = _scalar("the number of a last path component `run…`", _source_run)
-KILOBYTES = _scalar("`362744 kB`, or a number", _kilobytes)
+# Kept in kilobytes, and in bytes.
+JOB_KILOBYTES = _kilobytes(INT4_MOST)
+MACHINE_KILOBYTES = _kilobytes(INT8_MOST // BYTES_A_KILOBYTE)
 BYTES = Shape("a number from 0 to 2⁶³ − 1, or −1 for unknown", _bytes_or_unknown)

@@ -49,6 +49,7 @@ def _outcome(document: object) -> Admitted | str:
         *((JOB, "tag", value) for value in ("", "a b", "a" * 129, "fu-c2f11-11-01", "été", 7, "x\n")),
         *((JOB, "tag", value) for value in ("ghp_" + "a1" * 18, "AKIAIOSFODNN7EXAMPLE", "kvm-s3562-1-85")),
         *((JOB, "extra.ps_info.VmRSS", value) for value in ("362744 MB", "-1 kB", -1)),
+        *((JOB, "extra.ps_info.VmRSS", value) for value in ("2147483648 kB", 2**31)),
         *((JOB, f"extra.{name}", "x") for name in ("mem_info", "lumi_stats", "lumi_seen")),
         *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
         *((JOB, "cmdline", value) for value in ("cmsRun", {"x": 1}, ["runkey=Cosmic Run"])),
@@ -105,6 +106,10 @@ def test_it_leaves_out_single_files_and_streams_that_do_not_align() -> None:
     one = admitted(changed(DELIVERY, f"{stream}.mtimes", ["never", 1663240052.5067])).record
     assert isinstance(one, DeliveryRecord)
     assert list(one.streams[0].lumisections) == [1]
+
+    readable = admitted(changed(DELIVERY, f"{stream}.fsize", [2**63 - 1, -1])).record
+    assert isinstance(readable, DeliveryRecord)
+    assert list(readable.streams[0].sizes_bytes) == [-1]
 
     none = admitted(changed(DELIVERY, f"{stream}.mtimes", [1663240052.5067]))
     assert isinstance(none.record, DeliveryRecord)
