@@ -30,7 +30,9 @@ class News:
         """What a notification says; `None` if it is a word, or of a release that tells something else."""
         try:
             runs, moved = orjson.loads(text)
-            return cls(None if runs is None else tuple(runs), None if moved is None else Moved(**moved))
+            return cls(
+                None if runs is None else tuple(map(_whole, runs)), None if moved is None else _moved(**moved)
+            )
         except (TypeError, ValueError):
             return None
 
@@ -38,3 +40,13 @@ class News:
         """The text of the notification."""
         runs = self.runs if self.runs is not None and len(self.runs) <= _MOST_RUNS else None
         return orjson.dumps([runs, self.moved]).decode()
+
+
+def _moved(machine_id: object, epoch: object, revision: object) -> Moved:
+    return Moved(_whole(machine_id), _whole(epoch), None if revision is None else _whole(revision))
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError
+    return value

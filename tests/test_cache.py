@@ -324,8 +324,12 @@ def test_seconds_since_are_counted_for_each_answer(
     until(lambda: seconds_since() > first)
 
 
-def test_a_notification_is_enough(
-    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings
+@pytest.mark.parametrize(
+    "told",
+    ["of another release", "[[[358000]], null]", '[[], {"machine_id": [], "epoch": 0, "revision": 0}]'],
+)
+def test_a_notification_is_enough_even_if_it_is_of_another_release(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings, told: str
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam", lumisection=100))
     show_lumisection(server, run, 100)
@@ -333,7 +337,7 @@ def test_a_notification_is_enough(
     with engine.begin() as connection:
         # The look behind the notifications does not see this: no machine has moved on.
         connection.execute(sa.update(db.jobs).where(db.jobs.c.run == run.number).values(lumisection=101))
-        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "of another release")))
+        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))
     engine.dispose()
     show_lumisection(server, run, 101)
 

@@ -58,8 +58,10 @@ class Listener:
                 self._listen()
             except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
                 log.debug("not listening reason=%s", type(error).__name__)
-            self._changes.is_heard = False
-            self._changes.everything()
+            finally:
+                # Whatever it was: nobody hears of changes, so that nothing holds.
+                self._changes.is_heard = False
+                self._changes.everything()
             pause.wait(_AGAIN_PAUSE_S)
 
     def _listen(self) -> None:
