@@ -20,7 +20,7 @@ Answer = bytes | bytearray
 Document = Mapping[str, object]
 
 # What can be the name of a machine in an answer, where the text of an error may stand instead.
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 UNREADABLE = ""
 # One text for the many headers of a type.
 _TYPES = {kind.value: kind.value for kind in DocumentType}
@@ -96,7 +96,7 @@ def read_cluster_status(answer: Answer) -> list[MachineState]:
     status = read_json(answer)
     if not isinstance(status, dict):
         raise Dqm2Garbled("the cluster's status is no object")
-    return [_machine_state(machine, state) for machine, state in status.items() if _HOST.fullmatch(machine)]
+    return [_machine_state(machine, state) for machine, state in status.items() if HOST.fullmatch(machine)]
 
 
 def _machine_state(machine: str, state: object) -> MachineState:

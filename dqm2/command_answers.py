@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dqm2.answers import read_cluster_status, read_json
+from dqm2.answers import HOST, read_cluster_status, read_json
 from dqm2.commands import SHAPES, Parameter
 from dqm2.errors import Dqm2Garbled
 from dqm2.relay import RawAnswer
 from mirror.records import MachineState
 
 _OK = re.compile(r"\s*(start_playback_run )?Ok\s*")
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]{1,127}")
 _STRONG = re.compile(r"(</?strong>)", re.IGNORECASE)
 # How ssh and what it starts say that they failed.
@@ -170,7 +169,7 @@ def _machines(raw: RawAnswer) -> Machines:
 def _hosts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(host, str) for host in value):
         raise Dqm2Garbled("the machines are no list of names")
-    if not all(_HOST.fullmatch(host) for host in value):
+    if not all(HOST.fullmatch(host) for host in value):
         raise Dqm2Garbled("among the machines is something that is no name")
     return tuple(value)
 
