@@ -13,13 +13,12 @@ from dqm2.redaction.folding import Part, cleaned, fold
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import MARKS
 from dqm2.redaction.rule import Reach
 from dqm2.redaction.secrets import SECRET_RULES
 from dqm2.redaction.users import USER_RULES
 
-PUBLIC_SITES = ("cmsweb.cern.ch", "cmsoms.cern.ch")
-
-_MARKS = linear(rb"(?:\[(?:host|ip|user|email|secret|key)\])+")
+_MARKS = linear(MARKS)
 _MARK_START = ord("[")
 # Triggers recur (one storage manager's name is on most lines of a log), so what they are is remembered.
 _REMEMBERED = 4096
@@ -41,7 +40,7 @@ class Redactor:
     are names below `cern.ch` that stay.
     """
 
-    def __init__(self, hosts: Iterable[str] = (), public_sites: Iterable[str] = PUBLIC_SITES) -> None:
+    def __init__(self, hosts: Iterable[str] = (), public_sites: Iterable[str] = ()) -> None:
         rules = (
             *host_rules(hosts, public_sites),
             *ADDRESS_RULES,

@@ -7,12 +7,13 @@ import pytest
 from dqm2.redact import Redacted, Redactor
 
 HOSTS = ("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org", "127.0.0.1")
+PUBLIC_SITES = ("cmsweb.cern.ch", "cmsoms.cern.ch")
 
 
 @pytest.fixture(scope="module")
 def redact() -> Redactor:
     """One redactor for all tests of a file: it remembers no text, only what triggers are."""
-    return Redactor(HOSTS)
+    return Redactor(HOSTS, PUBLIC_SITES)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import re
 
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import DIGITS, Rule, follows_word, is_escaped_letter, precedes_word
 from dqm2.redaction.users import user_at
 
-_IP = "[ip]"
 _IPV4 = rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 # A number of two parts more goes on: no address (nor one with its port, as in 10.0.0.1.9215).
 _LONGER_NUMBER = linear(rb"\.[0-9]+\.[0-9]")
@@ -30,7 +30,7 @@ def _ipv4(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
         int(octet) > _MOST_OCTET for octet in text[start:end].split(b".")
     ):
         return ()
-    return (*user_at(text, free, start), Part(start, end, _IP))
+    return (*user_at(text, free, start), Part(start, end, Mark.IP))
 
 
 def _continues_number(text: bytes, free: int, start: int) -> bool:
@@ -50,7 +50,7 @@ def _ipv6(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
         return ()
     if not _is_ipv6(text[start:end]):
         return ()
-    return (*user_at(text, free, start), Part(start, end, _IP))
+    return (*user_at(text, free, start), Part(start, end, Mark.IP))
 
 
 def _is_ipv6(address: bytes) -> bool:

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dqm2.identity import short_name
 from dqm2.redaction.folding import Part, fold
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, precedes_word, run_end, run_start
 from dqm2.redaction.users import AT, LOCAL_PART, user_at
-
-_HOST = "[host]"
-_EMAIL = "[email]"
 
 _NAME = ALPHANUMERIC + b"-."
 # A name that has its domain goes on before them: adm-fu-c2f11-11-01.cms.
@@ -68,8 +66,8 @@ class _Names:
         domain = start + 1
         last = domain + len(text[domain : run_end(text, end, _NAME)].rstrip(b".-"))
         if self._is_host(text[domain:last]):
-            return (*user_at(text, free, domain), Part(domain, last, _HOST))
-        return (Part(local, last, _EMAIL),) if local < start else ()
+            return (*user_at(text, free, domain), Part(domain, last, Mark.HOST))
+        return (Part(local, last, Mark.EMAIL),) if local < start else ()
 
     def _is_host(self, name: bytes) -> bool:
         lower = name.lower()
@@ -82,10 +80,10 @@ def _host(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     """The host, and the user who is at it."""
     before = text[start - 1]
     if before == AT:
-        return (*user_at(text, free, start), Part(start, end, _HOST))
+        return (*user_at(text, free, start), Part(start, end, Mark.HOST))
     if before in _JOINS and text[start:end].lower().endswith(_OWN_DOMAINS):
         start = run_start(text, free, start, _NAME)
-    return (Part(start, end, _HOST),)
+    return (Part(start, end, Mark.HOST),)
 
 
 def _named_by_rack(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:

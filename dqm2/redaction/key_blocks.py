@@ -2,9 +2,8 @@
 
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import ALPHANUMERIC, Rule
-
-_KEY = "[key]"
 
 # Without one of these words it is a headline of a log rather than a block.
 _WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET)"
@@ -22,7 +21,7 @@ _LINE = 40
 def _block(text: bytes, _free: int, start: int, end: int) -> tuple[Part, ...]:
     """From BEGIN to END, or all the rest where the END was cut off."""
     last = _ENDS.search(text, end)
-    return (Part(start, last.end() if last else len(text), _KEY),)
+    return (Part(start, last.end() if last else len(text), Mark.KEY),)
 
 
 def _block_without_begin(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
@@ -35,7 +34,7 @@ def _block_without_begin(text: bytes, free: int, start: int, end: int) -> tuple[
         first = first if line_end < 0 else line_end + 1
     while first > free and 0 <= (line_end := text.find(b"\n", first, start - 1)) < first + _LINE:
         first = line_end + 1
-    return (Part(first, end, _KEY),)
+    return (Part(first, end, Mark.KEY),)
 
 
 KEY_BLOCK_RULES = (Rule(_BEGIN, _block), Rule(_END, _block_without_begin))

@@ -8,9 +8,9 @@ what stands before it: that is the function's, which sees the text around.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dqm2.redaction.folding import A_LETTER, Part
+from dqm2.redaction.folding import A_SIGN, Part
 
-_BEYOND_ASCII = bytes(range(0x80, A_LETTER - 1)) + bytes((A_LETTER,))
+_BEYOND_ASCII = bytes(code for code in range(0x80, 0x100) if code != A_SIGN)
 LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = b"0123456789"
 ALPHANUMERIC = LETTERS + DIGITS

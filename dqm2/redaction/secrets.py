@@ -2,11 +2,9 @@
 
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, run_end, run_start
-from dqm2.redaction.users import USER
 from dqm2.redaction.values import KEY_QUOTE, header_span, value_span
-
-_SECRET = "[secret]"  # noqa: S105 - a mark
 
 # The words of the policy and their like, ending a name or with a short word behind: DB_PASSWORD, secret_id.
 _WORDS = (
@@ -88,8 +86,8 @@ def _url(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
         return ()
     last = userinfo.end() - 1
     colon = text.find(b":", end, last)
-    user = Part(end, last if colon < 0 else colon, USER)
-    password = Part(last if colon < 0 else colon + 1, last, _SECRET)
+    user = Part(end, last if colon < 0 else colon, Mark.USER)
+    password = Part(last if colon < 0 else colon + 1, last, Mark.SECRET)
     return tuple(part for part in (user, password) if part.start < part.end)
 
 
@@ -103,7 +101,7 @@ def _ticket(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
 
 
 def _part(start: int, end: int) -> tuple[Part, ...]:
-    return (Part(start, end, _SECRET),) if start < end else ()
+    return (Part(start, end, Mark.SECRET),) if start < end else ()
 
 
 SECRET_RULES = (

@@ -2,10 +2,10 @@
 
 from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import DIGITS, WORD, Rule, follows_word, run_end, run_start
 from dqm2.redaction.values import KEY_QUOTE, quoted_span
 
-USER = "[user]"
 # What may stand before the @ of an address.
 LOCAL_PART = WORD + b".%+-"
 
@@ -30,7 +30,7 @@ def user_at(text: bytes, free: int, at: int) -> tuple[Part, ...]:
     if at <= free or text[at - 1] != AT:
         return ()
     start = run_start(text, free, at - 1, LOCAL_PART)
-    return (Part(start, at - 1, USER),) if start < at - 1 else ()
+    return (Part(start, at - 1, Mark.USER),) if start < at - 1 else ()
 
 
 def _folder(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
@@ -63,7 +63,7 @@ def _name(text: bytes, at: int) -> tuple[Part, ...]:
 
 
 def _part(start: int, end: int) -> tuple[Part, ...]:
-    return (Part(start, end, USER),) if start < end else ()
+    return (Part(start, end, Mark.USER),) if start < end else ()
 
 
 USER_RULES = (Rule(_FOLDER, _folder), Rule(_VALUE, _value), Rule(_OPTION, _option))

@@ -2,6 +2,7 @@
 
 from dqm2.redaction.key_blocks import BEGINS
 from dqm2.redaction.linear import linear
+from dqm2.redaction.marks import MARKS
 
 # The quote that ends a key, with the backslashes that JSON within JSON puts before it.
 KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
@@ -24,9 +25,7 @@ _SCHEME = linear(rb"(?i:(?:" + b"|".join(_SCHEMES) + rb")[ \t]{1,8})")
 _NEXT = rb"[,;&](?:[A-Za-z_]{1,32}|\[[a-z]+\])="
 _NEXT_VALUE = linear(_NEXT)
 # Marks that stand in place of a value already.
-_MARKED = linear(
-    rb"(?:\[(?:host|ip|user|email|secret|key)\])+(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\z))"
-)
+_MARKED = linear(MARKS + rb"(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\z))")
 _SHORTEST_BLOCK = len("----BEGIN KEY")
 _HEADER = linear(rb'(?:[^\n"\'\\]|=["\'][^"\'\n]*["\']|\\+[^\\nr"\'])+')
 _BRACKET = linear(rb"[\[\](){}\n]")
