@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
         dqmsquare_cfg.refuse(error.lines)
     logs.catch_uncaught()
     log.info("starting version=%s", logs.fact(version.current()))
-    for warning in settings.warnings:
+    for warning in (*settings.warnings, *control_room.unreadable_files(settings)):
         log.warning("%s", warning)
     serve(settings, lambda: create_app(settings))
 

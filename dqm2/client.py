@@ -6,7 +6,6 @@ Facts about the far side: protocol, "The way in" and "Reading documents".
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+import setting_files
 from dqm2 import patience
 from dqm2.answers import Answer, Headers, read_cluster_status, read_headers
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
@@ -24,6 +24,7 @@ from dqm2.identity import short_name
 from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster, MachineState
+from setting_files import FileState, Unreadable
 
 __all__ = [
     "COOKIE",
@@ -73,16 +74,10 @@ class Dqm2Client:
         self._certificate = (settings.server_grid_cert_path, settings.server_grid_key_path)
         ca_path = settings.cmsweb_ca_path
         self._verify = str(ca_path) if isinstance(ca_path, Path) else ca_path
-        # What a connection is made of, by the settings that name it.
-        self._files = {
-            "SERVER_GRID_CERT_PATH": settings.server_grid_cert_path,
-            "SERVER_GRID_KEY_PATH": settings.server_grid_key_path,
-        }
-        if isinstance(ca_path, Path):
-            self._files["CMSWEB_CA_PATH"] = ca_path
+        self._files = setting_files.of_way_in(settings)
         self._tls = patience.context(verifies=self._verify is not False)
         self._session: requests.Session | None = None
-        self._session_made_of: tuple[tuple[int, int, int], ...] = ()
+        self._session_made_of: tuple[FileState, ...] = ()
         self.bytes_read = 0
 
     def headers(self, machine: str, known_revision: int | None) -> Headers:
@@ -176,7 +171,10 @@ class Dqm2Client:
 
     def _open_session(self) -> requests.Session:
         """The kept connection, made anew once the files are others than it was made of."""
-        made_of = tuple(_file_state(setting, path) for setting, path in self._files.items())
+        try:
+            made_of = setting_files.states(self._files)
+        except Unreadable as error:
+            raise Dqm2Refused(str(error)) from error
         if self._session is None or made_of != self._session_made_of:
             self.close()
             self._session = requests.Session()
@@ -202,19 +200,6 @@ class _OneConnection(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """As HTTPAdapter makes it, with the context."""
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
-
-
-def _file_state(setting: str, path: Path) -> tuple[int, int, int]:
-    """What tells a file or folder from the one that took its place; opened, for it may be another user's."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise Dqm2Refused(f"{setting} can't be read: {error.strerror}") from error
-    try:
-        state = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def refusal(status: int) -> Dqm2Error:

@@ -16,11 +16,13 @@ from urllib.parse import urlencode, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+import setting_files
 from dqm2 import patience
 from dqm2.client import COOKIE, refusal
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
+from setting_files import Unreadable
 
 _CONNECT_S = 5.0
 _PIECE_BYTES = 64 * 1024
@@ -71,6 +73,7 @@ class CommandRelay:
         self._host, self._port = address.hostname or "", address.port
         self._path = f"{address.path}/cr/exe"
         self._cookie = f"{COOKIE}={settings.dqm_fff_secret}"
+        self._files = setting_files.of_way_in(settings)
         self._certificate = settings.server_grid_cert_path, settings.server_grid_key_path
         self._authorities = settings.cmsweb_ca_path
 
@@ -107,10 +110,13 @@ class CommandRelay:
     def _context(self) -> PatientContext:
         """Made anew each time: certificates are renewed under a running server."""
         try:
+            setting_files.states(self._files)
             context = _verifying(self._authorities)
             context.load_cert_chain(*self._certificate)
+        except Unreadable as error:
+            raise NotSent(str(error)) from error
         except OSError as error:
-            raise NotSent(f"certificate, key or authorities can't be read: {error.strerror}") from error
+            raise NotSent(f"certificate, key or authorities can't be used: {error.strerror}") from error
         return context
 
     def _exchange(

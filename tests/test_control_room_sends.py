@@ -16,7 +16,7 @@ from dqm2.command_answers import Logs
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
 from dqm2.relay import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
 from dqm2.simulator import AskKind, FaultKind, Simulator
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Settings, load
 from mirror.records import Cluster
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.control_room import UNIT, commands_sent
@@ -69,10 +69,13 @@ def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator:
 
 
 def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
-    simulated_settings: Settings, simulator: Simulator
+    simulated_environment: dict[str, str], simulated_settings: Settings, simulator: Simulator
 ) -> None:
-    without = replace(simulated_settings, server_grid_cert_path=simulator.ca_path.with_name("none.pem"))
-    assert isinstance(refusal(CommandRelay(without)), NotSent)
+    nowhere = str(simulator.ca_path.with_name("none.pem"))
+    for setting in ("SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH", "CMSWEB_CA_PATH"):
+        error = refusal(CommandRelay(load({**simulated_environment, setting: nowhere})))
+        assert isinstance(error, NotSent)
+        assert str(error) == f"{setting} can't be read: No such file or directory"
     usual = replace(simulated_settings, cmsweb_ca_path=True)
     assert isinstance(refusal(CommandRelay(usual)), NotSent)
     simulator.present_certificate(expired=True)

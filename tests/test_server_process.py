@@ -105,6 +105,21 @@ def test_it_warns_at_its_start_of_what_is_hardly_meant(environment: dict[str, st
         assert "no setting" not in server.logged()
 
 
+def test_it_names_at_its_start_the_files_that_the_control_room_lacks(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    Path(environment["SERVER_GRID_KEY_PATH"]).touch()
+    given = {**environment, "CMSWEB_HMAC_PATH": str(tmp_path / "none"), "SERVER_WORKERS": "2"}
+    lacking = "{} can't be read: No such file or directory"
+    with server_process(given) as server:
+        assert server.get("/healthz").ok
+        for setting in ("SERVER_GRID_CERT_PATH", "CMSWEB_HMAC_PATH"):
+            assert server.logged().count(lacking.format(setting)) == 1
+        assert "SERVER_GRID_KEY_PATH" not in server.logged()
+    with server_process({**given, "CR_ENABLED": "false"}) as server:
+        assert "can't be read" not in server.logged()
+
+
 @contextmanager
 def idle_connections(server: ServerProcess, count: int) -> Iterator[None]:
     port = int(server.environment["SERVER_PORT"])

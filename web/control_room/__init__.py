@@ -9,11 +9,19 @@ names of machines are shown here and nowhere else.
     what it keeps   desk: an object an application; databases, machine_labels; refusals: none goes unrecorded
 """
 
+from collections.abc import Iterable
+
 from flask import Flask, Response, request
 
+import setting_files
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from web.control_room import audit, auth, commands, desk, mutes
+
+
+def unreadable_files(settings: Settings) -> Iterable[str]:
+    """A sentence for each file that it will need and can't read yet."""
+    return setting_files.unreadable(setting_files.of_control_room(settings)) if settings.cr_enabled else ()
 
 
 def init_app(app: Flask, settings: Settings) -> None:
