@@ -4,7 +4,8 @@ DQM² executes what it is given, so all that is let through is checked, carried 
 names of machines are shown here and nowhere else.
 
     what is there   commands, audit, mutes; auth: the ways in and out; goals: where the way in leads
-    who asks        visitor; sessions, passwords, known_browsers, cmsweb_identity, client_address, csrf
+    who asks        visitor; passwords, cmsweb_identity, client_address, csrf
+                    sessions, known_browsers: what a browser is known by; cookies
     what it does    door: what may be ordered; relay: an order carried out; reports: what became of it
     what it keeps   desk: an object an application; databases, machine_labels; refusals: none goes unrecorded
 """

@@ -12,8 +12,9 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
+from web.control_room.cookies import Cookie
 
-COOKIE = "control_room_browser"
+_COOKIE = "control_room_browser"
 _REMEMBERED = timedelta(days=180)
 _MARK_BYTES = 16
 
@@ -22,26 +23,17 @@ class KnownBrowsers:
     """Gives browsers a mark to be known by, and finds it again."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.server_url_prefix or "/"
-        self._is_secure = not settings.is_development
-        self._cookies = URLSafeTimedSerializer(settings.session_secret, salt="control room browser")
+        self._cookie = Cookie(settings, _COOKIE, _REMEMBERED)
+        self._signed = URLSafeTimedSerializer(settings.session_secret, salt="control room browser")
 
     def remember(self, response: Response, user: str) -> None:
         """Marks the browser that gets a response as one of a user, who has just proved to be there."""
-        response.set_cookie(
-            COOKIE,
-            str(self._cookies.dumps([user, secrets.token_hex(_MARK_BYTES)])),
-            max_age=_REMEMBERED,
-            path=self._path,
-            secure=self._is_secure,
-            httponly=True,
-            samesite="Strict",
-        )
+        self._cookie.give(response, str(self._signed.dumps([user, secrets.token_hex(_MARK_BYTES)])))
 
     def mark(self, request: Request, user: str) -> str | None:
         """What a browser is known by as this user's; `None` if it isn't."""
         try:
-            known = self._cookies.loads(request.cookies.get(COOKIE, ""), int(_REMEMBERED.total_seconds()))
+            known = self._signed.loads(self._cookie.text(request), int(_REMEMBERED.total_seconds()))
         except BadSignature:
             return None
         match known:

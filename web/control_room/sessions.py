@@ -17,9 +17,10 @@ from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
 from mirror.control_room.sessions import Session, SessionList
+from web.control_room.cookies import Cookie
 
-LONGEST = timedelta(hours=12)
-COOKIE = "control_room"
+_LONGEST = timedelta(hours=12)
+_COOKIE = "control_room"
 _WORD_BYTES = 32
 
 
@@ -40,10 +41,9 @@ class Sessions:
         self._secret = settings.session_secret.encode()
         self._users = settings.dqm_cr_usernames
         self._allowed_logins = settings.cr_allowed_logins
-        self._path = settings.server_url_prefix or "/"
-        self._is_secure = not settings.is_development
         self._list = sessions
-        self._cookies = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
+        self._cookie = Cookie(settings, _COOKIE, _LONGEST)
+        self._signed = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
 
     def is_allowed(self, login: str | None) -> bool:
         """Whether a login that the front end vouches for needs no password."""
@@ -56,22 +56,14 @@ class Sessions:
         known = self._password_credential(person) if by_password else self._login_credential(person)
         if known is None:
             raise ValueError(f"nobody can sign in as {person}")
-        self._list.begin(expert.key, Session(person, login, known), LONGEST)
-        response.set_cookie(
-            COOKIE,
-            str(self._cookies.dumps(word)),
-            max_age=LONGEST,
-            path=self._path,
-            secure=self._is_secure,
-            httponly=True,
-            samesite="Strict",
-        )
+        self._list.begin(expert.key, Session(person, login, known), _LONGEST)
+        self._cookie.give(response, str(self._signed.dumps(word)))
         return expert
 
     def find(self, request: Request, login: str | None) -> Expert | None:
         """Whose session a request belongs to, `login` being who the front end says it is from."""
         try:
-            word = self._cookies.loads(request.cookies.get(COOKIE, ""), max_age=int(LONGEST.total_seconds()))
+            word = self._signed.loads(self._cookie.text(request), max_age=int(_LONGEST.total_seconds()))
         except BadSignature:
             return None
         session = self._find(_key(word), login)
@@ -87,9 +79,7 @@ class Sessions:
             self._list.end_all(expert.person)
         else:
             self._list.end(expert.key)
-        response.delete_cookie(
-            COOKIE, path=self._path, secure=self._is_secure, httponly=True, samesite="Strict"
-        )
+        self._cookie.take_back(response)
 
     def keyed(self, purpose: str, *parts: str) -> bytes:
         """A keyed hash of parts, for one purpose alone."""
