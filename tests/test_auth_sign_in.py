@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 import sqlalchemy as sa
-from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from itsdangerous import URLSafeSerializer, URLSafeTimedSerializer
 from werkzeug.security import check_password_hash, generate_password_hash
 
 import db
@@ -25,13 +25,6 @@ from web.control_room.passwords import Passwords
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
 COOKIE = "control_room"
-
-
-class OldSigner(TimestampSigner):
-    """Signs as of thirteen hours ago."""
-
-    def get_timestamp(self) -> int:
-        return int(time.time()) - 13 * 3600
 
 
 @pytest.fixture
@@ -64,8 +57,8 @@ def cookie_flags(answer: requests.Response) -> dict[str, set[str]]:
     return {pair.partition("=")[0]: set(flags) for pair, *flags in cookies}
 
 
-def cookie_signed(secret: str, word: str, signer: type[TimestampSigner] = TimestampSigner) -> str:
-    return str(URLSafeTimedSerializer(secret, salt="control room session", signer=signer).dumps(word))
+def signed_by(secret: str) -> URLSafeSerializer:
+    return URLSafeSerializer(secret, salt="control room session")
 
 
 def test_it_sends_who_is_not_signed_in_to_do_so(url: str) -> None:
@@ -201,9 +194,7 @@ def test_it_stores_nothing_that_signs_in(url: str, settings: Settings) -> None:
     with engine.connect() as connection:
         [row] = connection.execute(sa.select(db.control_sessions)).all()
     engine.dispose()
-    word = URLSafeTimedSerializer(settings.session_secret, salt="control room session").loads(
-        cookie_of(visitor)
-    )
+    word = signed_by(settings.session_secret).loads(cookie_of(visitor))
     kept = b"".join(bytes(value) for value in row if isinstance(value, bytes | memoryview))
     assert word.encode() not in kept
     assert PASSWORD.encode() not in kept
@@ -275,25 +266,31 @@ def test_it_ends_after_twelve_hours(url: str, settings: Settings) -> None:
     assert not visitor.is_in()
 
 
-def test_it_refuses_a_cookie_that_was_signed_too_long_ago(url: str, settings: Settings) -> None:
-    visitor = Visitor(url).sign_in()
-    serializer = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
-    word = serializer.loads(cookie_of(visitor))
-    assert carrying(url, cookie_signed(settings.session_secret, word)).is_in()
-    assert not carrying(url, cookie_signed(settings.session_secret, word, OldSigner)).is_in()
+@pytest.mark.parametrize("wrong_by_s", [-86_400, 2])
+def test_it_goes_by_the_database_s_clock_and_no_server_s(
+    url: str, monkeypatch: pytest.MonkeyPatch, wrong_by_s: int
+) -> None:
+    right = time.time
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: right() + wrong_by_s)
+        cookie = cookie_of(Visitor(url).sign_in())
+    assert carrying(url, cookie).is_in()
 
 
 def test_it_refuses_cookies_that_are_forged_or_altered(url: str, settings: Settings) -> None:
     good = cookie_of(Visitor(url).sign_in())
-    payload, stamp, signature = good.split(".")
+    payload, signature = good.split(".")
+    word = signed_by(settings.session_secret).loads(good)
     forged = [
-        cookie_signed("a-guessed-secret", "word"),
-        cookie_signed(settings.session_secret, "a word that is in no list"),
-        f"{other(payload)}.{stamp}.{signature}",
-        f"{payload}.{other(stamp)}.{signature}",
-        f"{payload}.{stamp}.{other(signature)}",
-        f"{payload}.{stamp}.{signature[:-2]}",
-        f"{payload}.{stamp}.",
+        str(signed_by("a-guessed-secret").dumps(word)),
+        str(signed_by(settings.session_secret).dumps("a word that is in no list")),
+        # Signed for another purpose, or as it was in an earlier release: what is within is not a text.
+        str(URLSafeTimedSerializer(settings.session_secret, salt="control room session").dumps(word)),
+        str(URLSafeSerializer(settings.session_secret, salt="control room browser").dumps(word)),
+        f"{other(payload)}.{signature}",
+        f"{payload}.{other(signature)}",
+        f"{payload}.{signature[:-2]}",
+        f"{payload}.",
         f"{payload}",
         "",
         "....",
@@ -301,13 +298,8 @@ def test_it_refuses_cookies_that_are_forged_or_altered(url: str, settings: Setti
         "x" * 4000,
     ]
     for cookie in forged:
-        assert not carrying(url, cookie).is_in(), cookie
+        assert carrying(url, cookie).get("/cr/").status_code == 302, cookie
     assert carrying(url, good).is_in()
-
-
-def test_it_refuses_a_word_that_is_no_text(url: str, settings: Settings) -> None:
-    serializer = URLSafeTimedSerializer(settings.session_secret, salt="control room session")
-    assert not carrying(url, str(serializer.dumps({"a": 1}))).is_in()
 
 
 def test_it_gives_a_new_session_to_who_brings_one_along(url: str) -> None:
