@@ -82,7 +82,7 @@ def _admitted(person: str, goal: Goal, *, by_password: bool) -> BaseResponse:
     """The way in, with a new session; the audit knows of it first."""
     response = redirect(goal.address)
     _note(SIGN_IN, person)
-    desk().sessions.begin(response, person, visitor.login(), by_password=by_password)
+    desk().sessions.begin(response, person, visitor.login(), visitor.expert(), by_password=by_password)
     return response
 
 

@@ -50,16 +50,18 @@ class Sessions:
         """Whether a login that the front end vouches for needs no password."""
         return login in self._allowed_logins
 
-    def begin(self, response: Response, person: str, login: str | None, *, by_password: bool) -> Expert:
-        """Begins a session and gives it to the browser with a response. Nothing of an earlier one stays."""
+    def begin(
+        self, response: Response, person: str, login: str | None, earlier: Expert | None, *, by_password: bool
+    ) -> None:
+        """Begins a session and gives it to the browser with a response; its `earlier` one ends."""
         word = secrets.token_urlsafe(_WORD_BYTES)
-        expert = self._expert(person, login, word)
         known = self._password_credential(person) if by_password else self._login_credential(person)
         if known is None:
             raise ValueError(f"nobody can sign in as {person}")
-        self._list.begin(expert.key, Session(person, login, known), _LONGEST)
+        if earlier is not None:
+            self._list.end(earlier.key)
+        self._list.begin(_key(word), Session(person, login, known), _LONGEST)
         self._cookie.give(response, str(self._signed.dumps(word)))
-        return expert
 
     def find(self, request: Request, login: str | None) -> Expert | None:
         """Whose session a request belongs to, `login` being who the front end says it is from."""
