@@ -339,8 +339,18 @@ class Schema:
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
 
 
-def engine(settings: dqmsquare_cfg.Settings, cluster: Cluster, role: str, *, pool_size: int = 2) -> sa.Engine:
-    """Connections to a cluster's database; `role` is what they are called there."""
+def engine(
+    settings: dqmsquare_cfg.Settings,
+    cluster: Cluster,
+    role: str,
+    *,
+    pool_size: int = 2,
+    is_autocommit: bool = False,
+) -> sa.Engine:
+    """Connections to a cluster's database; `role` is what they are called there.
+
+    `is_autocommit`: each statement stands for itself, without the words to and fro of a transaction.
+    """
     return sa.create_engine(
         sa.URL.create(
             "postgresql+psycopg2",
@@ -355,6 +365,7 @@ def engine(settings: dqmsquare_cfg.Settings, cluster: Cluster, role: str, *, poo
         pool_timeout=_CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
         hide_parameters=True,
+        isolation_level="AUTOCOMMIT" if is_autocommit else None,
         connect_args={
             "sslmode": settings.postgres_sslmode,
             "connect_timeout": _CONNECT_TIMEOUT_S,

@@ -41,11 +41,11 @@ class ClusterDatabase:
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.cluster = cluster
-        engine = db.engine(settings, cluster, "server", pool_size=settings.server_threads)
-        deadlines.limit(engine)
-        sa.event.listen(engine, "handle_error", self._notice)
-        # Every question is one statement, which needs no words around it.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = db.engine(
+            settings, cluster, "server", pool_size=settings.server_threads, is_autocommit=True
+        )
+        deadlines.limit(self._engine)
+        sa.event.listen(self._engine, "handle_error", self._notice)
         self._stuck_after = timedelta(seconds=settings.stuck_after_s)
         self._reader = MirrorReader(self._engine, self._stuck_after)
         self._current: MirrorReader | None = None
