@@ -282,7 +282,7 @@ def _delivery(row: Any) -> Delivery:
 
 
 def _job_rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[_JobRow]:
-    return [_JobRow._make(row) for row in connection.execute(statement)]
+    return [_JobRow._make(row) for row in connection.execute(statement).all()]
 
 
 def _facts(row: _JobRow) -> JobFacts:
