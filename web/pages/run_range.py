@@ -42,9 +42,8 @@ class RunRange:
 
 def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
     """The range that a request asks for; from and to in either order. Raises BadRequest."""
-    newest = reader.run_span().highest or 0
     last = queries.integer("to", NOT_NUMBERS)
-    last = newest if last is None else last
+    last = (reader.run_span().highest or 0) if last is None else last
     first = queries.integer("from", NOT_NUMBERS)
     first = max(0, last - _USUAL_RANGE) if first is None else first
     search = RunSearch(
