@@ -9,8 +9,7 @@ const known = new Map();
 let pending = 0;
 
 async function read(cell) {
-  const { run, client } = cell.dataset;
-  const db = new URL(cell.href).searchParams.get("db");
+  const { db, run, q: client } = Object.fromEntries(new URL(cell.href).searchParams);
   const query = new URLSearchParams({ db, run, client }).toString();
   if (!known.has(query)) {
     const answer = await fetch(`${url.pathname}?${query}`).catch(() => null);

@@ -27,7 +27,7 @@ def runs(mirrored: MirroredCluster) -> None:
 
 
 def cell(run: int, client: str) -> str:
-    return f"[data-run='{run}'][data-client='{client}']"
+    return f".cell[href*='run={run}&'][href$='q={client}']"
 
 
 def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 from urllib.parse import quote
 
 from flask import Blueprint, Response, render_template
-from markupsafe import Markup, escape
 from werkzeug.exceptions import BadRequest, NotFound
 
 from mirror.reading.findings import Job, Run
@@ -31,10 +31,8 @@ room = Blueprint("timeline", __name__, url_prefix="/timeline")
 
 _FIRST_ROWS = 40
 _MORE_ROWS = 150
-# The states' places in their order, the worst first.
-_FROM_WORST = {state: place for place, state in enumerate(ClientState)}
-# A client is as its job is.
-_STATES = {state: ClientState(state) for state in JobState}
+# The places of a job's states among a client's, the worst first.
+_FROM_WORST = {state: list(ClientState).index(ClientState(state)) for state in JobState}
 _CSV_HEADS = (
     "run",
     "run_key",
@@ -58,9 +56,9 @@ class Cell:
     jobs: tuple[Job, ...]
 
     @property
-    def worst(self) -> ClientState:
+    def worst(self) -> JobState:
         """The worst state of any of its jobs."""
-        return min((_STATES[job.state] for job in self.jobs), key=_FROM_WORST.__getitem__)
+        return min([job.state for job in self.jobs], key=_FROM_WORST.__getitem__)
 
     @property
     def newest(self) -> Job:
@@ -68,21 +66,16 @@ class Cell:
         return self.jobs[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A client: its name, and the same as the end of an address that asks for it, both for a template."""
+class Mark(NamedTuple):
+    """What is shown of a client in a run: its worst state, and the events of its newest job.
 
-    client: Markup
-    asked: Markup
+    `asked` is the client as an address asks for it. A page has thousands of marks: a template takes a tuple
+    apart at once, where it would look up each field of another.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a template shows of a client in a run: the word of its worst state, and its newest events."""
-
-    column: Column
-    state: Markup
-    events: Markup
+    asked: str
+    state: JobState
+    events: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +165,22 @@ def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
     search = asked.search
     runs = reader.find_runs(search, below=below, most=most)
     clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
-    columns = {client: Column(escape(client), escape(quote(client))) for client in clients}
+    asked_for = {client: quote(client) for client in clients}
     return Rows(
         asked=asked,
         clients=tuple(clients),
-        rows=[Row(run, _marks(run, columns)) for run in runs],
+        rows=[Row(run, _marks(run, asked_for)) for run in runs],
         go_on_below=runs[-1].run if len(runs) == most else None,
     )
 
 
-def _marks(run: Run, columns: Mapping[str, Column]) -> list[Mark | None]:
+def _marks(run: Run, asked_for: Mapping[str, str]) -> list[Mark | None]:
     cells = _cells(run)
-    return [_mark(column, cells[client]) if client in cells else None for client, column in columns.items()]
+    return [_mark(asked, cells[client]) if client in cells else None for client, asked in asked_for.items()]
 
 
-def _mark(column: Column, cell: Cell) -> Mark:
-    # A page has thousands of them: what needs no escaping says so.
-    return Mark(column, escape(cell.worst.value), escape(short(cell.newest.events_total)))
+def _mark(asked: str, cell: Cell) -> Mark:
+    return Mark(asked, cell.worst, short(cell.newest.events_total))
 
 
 def _cells(run: Run) -> dict[str, Cell]:
