@@ -30,6 +30,17 @@ def test_it_ends_with_1_after_a_pass_that_missed_a_machine(
         assert grabber.wait(timeout=30) == 1
 
 
+def test_it_ends_a_pass_with_1_once_a_second_machine_meets_the_gateways_trouble(
+    environment: dict[str, str],
+) -> None:
+    with grabber_process(environment, "production", "--once") as grabber:
+        output, _ = grabber.communicate(timeout=30)
+    assert grabber.returncode == 1
+    failures = [line.partition(" failed ")[2] for line in output.splitlines() if " failed " in line]
+    lacking = 'reason="SERVER_GRID_CERT_PATH can\'t be read: No such file or directory"'
+    assert failures == [f"gateway of cluster=production times={times} {lacking}" for times in (1, 2)]
+
+
 def test_it_mirrors_both_clusters_without_a_word(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:

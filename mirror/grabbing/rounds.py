@@ -85,16 +85,19 @@ class Rounds:
     def once(self) -> bool:
         """One pass over all machines and the status; whether all were mirrored. Raises as `round`.
 
-        A machine that failed is asked again at the end of it.
+        A machine that failed is asked again at the end of it. It ends early where the gateway fails.
         """
         self._mirror_whole(self._turns)
         self._mirror_whole([host for host, turn in self._turns.items() if turn.failures])
-        self._ask_status()
+        if not self._gateway_fails_everyone:
+            self._ask_status()
         self._heartbeat.beat()
         return not any(turn.failures for turn in self._turns.values())
 
     def _mirror_whole(self, hosts: Iterable[str]) -> None:
         for host in hosts:
+            if self._gateway_fails_everyone:
+                return
             while self._mirror(host):
                 pass
 
@@ -136,11 +139,15 @@ class Rounds:
         log.warning("failed host=%s times=%d reason=%s", sync.machine.label, turn.failures, logs.fact(reason))
         self._heartbeat.machine_failed(sync.machine.id, reason)
 
+    @property
+    def _gateway_fails_everyone(self) -> bool:
+        """Whether one machine after the other met its trouble, so that it is no machine's own."""
+        return self._gateway.failures > 1
+
     def _gateway_worked(self) -> None:
         if self._gateway.failures:
             log.info("gateway answers again cluster=%s", self._cluster)
-        if self._gateway.failures > 1:
-            # More than one machine met it, so that it was no machine's own.
+        if self._gateway_fails_everyone:
             for turn in self._turns.values():
                 turn.forgive()
         self._gateway.worked()
