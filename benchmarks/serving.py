@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.stage import Stage
+from processes.ports import free_port
 from processes.supervision import Process
 
 _STARTED_WITHIN_S = 30.0
@@ -26,19 +27,19 @@ class Server:
 
 def mirror_server(made: Stage) -> Server:
     """The mirror's server, as it is in production."""
-    port = _free_port()
+    port = str(free_port())
     return _started(made, "server", ["server.py"], port)
 
 
 def server_that_keeps_nothing(made: Stage) -> Server:
     """The mirror's server, that asks the database and makes the answer every time."""
-    port = _free_port()
+    port = str(free_port())
     return _started(made, "keeps-nothing", [*_KEEPS_NOTHING, f"127.0.0.1:{port}"], port)
 
 
 def bare_server(made: Stage) -> Server:
     """A bare Flask view that answers 304 (`benchmarks/bare_view.py`)."""
-    port = _free_port()
+    port = str(free_port())
     return _started(made, "bare", ["-m", "benchmarks.bare_view", port], port)
 
 
@@ -51,11 +52,6 @@ def _started(made: Stage, name: str, words: list[str], port: str) -> Server:
             raise RuntimeError(process.how_it_went("does not answer"))
         process.wait(0.05)
     return Server(process, f"http://127.0.0.1:{port}")
-
-
-def _free_port() -> str:
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        return str(door.getsockname()[1])
 
 
 def _listens(port: str) -> bool:

@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +21,7 @@ import psycopg2
 from psycopg2 import sql
 
 from demo import postgres_binaries, private_folder
+from processes.ports import free_port
 from processes.supervision import Process, ProcessError, Program, end
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"}
@@ -101,7 +101,7 @@ class EmbeddedPostgres:
         self._make_folder()
         if not self._data.exists():
             self._initialise()
-        self.port = self.port or _free_port(self.host)
+        self.port = self.port or free_port()
         self._process = Process(self._server())
         try:
             self._wait_until_ready(self._process)
@@ -239,10 +239,3 @@ class EmbeddedPostgres:
             user=self._user,
             endings=endings,
         )
-
-
-def _free_port(host: str) -> int:
-    with closing(socket.socket()) as door:
-        door.bind((host, 0))
-        port: int = door.getsockname()[1]
-        return port

@@ -3,16 +3,16 @@
 import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.options import HOST, METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
+from demo.options import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
 from demo.private_folder import PLACE
+from processes.ports import free_ports
 from processes.supervision import Process, Processes, Program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,7 @@ def _demo(folder: Path) -> Program:
         arguments=[sys.executable, "-B", "-m", "demo"],
         environment={
             **kept,
-            **dict(zip(sorted(ports), _free_ports(len(ports)), strict=True)),
+            **dict(zip(sorted(ports), map(str, free_ports(len(ports))), strict=True)),
             **dict.fromkeys(METRICS_PORTS, "0"),
             "DEMO_FOLDER": str(folder / "demo"),
         },
@@ -68,9 +68,3 @@ def _ready(demo: Process) -> RunningDemo:
             return RunningDemo(url.rstrip("/"), user, password)
         demo.wait(1)
     raise TimeoutError(f"the demo was not ready within {_READY_WITHIN_S} s")
-
-
-def _free_ports(number: int) -> Sequence[str]:
-    with ExitStack() as stack:
-        doors = [stack.enter_context(closing(socket.create_server((HOST, 0)))) for _ in range(number)]
-        return [str(door.getsockname()[1]) for door in doors]

@@ -27,7 +27,7 @@ from dqm2.simulator import Simulator
 from mirror.records import Cluster
 from server import create_app
 from showcase import chromium
-from tests.demo_process import DemoProcess, free_ports
+from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored import MirroredCluster
 
 _DATABASES_MADE = pytest.StashKey[int]()
@@ -188,7 +188,7 @@ def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cf
 @pytest.fixture(scope="module")
 def demo(open_folder: Path) -> Iterator[DemoProcess]:
     """The demo as `make demo` starts it, ready, its time much faster than P5's."""
-    with DemoProcess(open_folder / "demo", free_ports()) as running:
+    with DemoProcess(open_folder / "demo", demo_ports()) as running:
         running.wait_until_ready()
         yield running
 

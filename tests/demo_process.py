@@ -3,13 +3,13 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from processes.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 # Jobs report about every second, and a lumisection takes half of one.
@@ -35,13 +35,9 @@ _FOR_THE_REAL_THING = {
 _LAST_LINE = re.compile(r" +Control Room +(\S+) +user (\S+), password (\S+)")
 
 
-def free_ports() -> dict[str, str]:
+def demo_ports() -> dict[str, str]:
     """A free port for each variable of the demo's that names one."""
-    with ExitStack() as stack:
-        doors = [stack.enter_context(closing(socket.socket())) for _ in PORTS]
-        for door in doors:
-            door.bind(("127.0.0.1", 0))
-        return {name: str(door.getsockname()[1]) for name, door in zip(PORTS, doors, strict=True)}
+    return {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
 
 
 class DemoProcess:

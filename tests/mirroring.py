@@ -5,8 +5,7 @@ import math
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -63,16 +62,6 @@ def mirrored(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[d
     """Every mirrored document, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)
     return {table.name: rows(settings, table, cluster) for table in tables}
-
-
-def until(holds: Callable[[], object], *, within_s: float = 30.0) -> None:
-    """Waits until a condition holds. Raises AssertionError if it doesn't in time."""
-    ends = time.monotonic() + within_s
-    pause = threading.Event()
-    while not holds():
-        if time.monotonic() > ends:
-            raise AssertionError(f"did not come to hold within {within_s:.0f} s")
-        pause.wait(0.05)
 
 
 @contextmanager

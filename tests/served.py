@@ -2,13 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from demo.postgres import EmbeddedPostgres
+from processes import ports
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_WITHIN_S = 30
@@ -100,8 +100,7 @@ def server_thread(application: Flask) -> Iterator[str]:
 
 def free_port() -> str:
     """A port that nobody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        return str(door.getsockname()[1])
+    return str(ports.free_port())
 
 
 @contextmanager
@@ -163,15 +162,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def until(holds: Callable[[], object], *, within_s: float = _STARTED_WITHIN_S) -> None:
-    """Waits until a condition holds. Raises AssertionError if it doesn't in time."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not come to hold within {within_s:.0f} s")
-        time.sleep(0.05)
 
 
 def _wait_until_up(server: ServerProcess) -> None:

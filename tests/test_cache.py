@@ -19,7 +19,8 @@ from dqmsquare_cfg import Settings
 from mirror.mutes import Mutes
 from mirror.records import Cluster, JobRecord, MemoryRecord, Origin
 from tests.mirrored import MirroredCluster, delivery, job
-from tests.served import ServerProcess, free_port, server_process, until, workers_of
+from tests.served import ServerProcess, free_port, server_process, workers_of
+from tests.waiting import until
 
 FRESHNESS = "/live/freshness?db=production"
 INFO = "/api?what=get_info&db=production"

@@ -14,7 +14,8 @@ from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
 from mirror.reading.changes import Changes
 from tests.mirrored import MirroredCluster, job, lively_run
-from tests.served import ServerProcess, frozen, server_process, until
+from tests.served import ServerProcess, frozen, server_process
+from tests.waiting import until
 from web.away import DatabaseAway
 from web.keeping.kept_reader import KeptReader, Memory
 

@@ -19,8 +19,8 @@ from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import Outcome
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
-from tests.mirroring import until
 from tests.served import server_process, workers_of
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from dqmsquare_cfg import Settings, load
 from mirror.records import Cluster
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.control_room import UNIT, commands_sent
-from tests.mirroring import until
+from tests.waiting import until
 
 MACHINES = [("what", "get_dqm_machines"), ("kind", "playback")]
 RESTART = [("what", "restart_hltd"), ("host", UNIT)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo_process import ROOT, DemoProcess, free_ports
+from tests.demo_process import ROOT, DemoProcess, demo_ports
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def start_demo(open_folder: Path, request: pytest.FixtureRequest) -> Iterator[Ca
     started: list[DemoProcess] = []
 
     def start(**ports: str) -> DemoProcess:
-        started.append(DemoProcess(folder, {**free_ports(), **ports}))
+        started.append(DemoProcess(folder, {**demo_ports(), **ports}))
         return started[-1]
 
     yield start
@@ -114,14 +114,14 @@ def test_it_names_every_port_that_is_taken_before_it_starts_anything(
 
 
 def test_it_refuses_one_port_for_two(start_demo: Callable[..., DemoProcess]) -> None:
-    port = free_ports()["SERVER_PORT"]
+    port = demo_ports()["SERVER_PORT"]
     demo = start_demo(SERVER_PORT=port, SIMULATOR_PORT=port)
     assert demo.read_to_its_end() != 0
     assert any("each needs a port of its own" in line for line in demo.lines)
 
 
 def test_it_refuses_to_run_twice_from_one_folder(demo: DemoProcess) -> None:
-    with DemoProcess(demo.folder, free_ports()) as second:
+    with DemoProcess(demo.folder, demo_ports()) as second:
         assert second.read_to_its_end() != 0
     assert any("this demo runs already" in line for line in second.lines)
 
@@ -144,7 +144,7 @@ def test_it_ends_everything_when_one_process_dies_and_tells_its_last_words(
 def test_it_needs_nothing_but_a_clone(open_folder: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    with DemoProcess(open_folder / "demo-of-a-clone", free_ports(), clone) as demo:
+    with DemoProcess(open_folder / "demo-of-a-clone", demo_ports(), clone) as demo:
         demo.wait_until_ready()
         assert "DQM" in read(demo.page)
         demo.terminate()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import version
-from tests.mirroring import grabber_process, until
+from tests.mirroring import grabber_process
 from tests.served import free_port, server_process
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 

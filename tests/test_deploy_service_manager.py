@@ -9,7 +9,8 @@ import pytest
 from dqm2.simulator import Simulator
 from tests.mirroring import grabber_process
 from tests.notified import service_manager
-from tests.served import free_port, server_process, until, workers_of
+from tests.served import free_port, server_process, workers_of
+from tests.waiting import until
 
 READY, WELL = "READY=1", "WATCHDOG=1"
 

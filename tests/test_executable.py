@@ -17,7 +17,8 @@ from demo.postgres import EmbeddedPostgres
 from mirror.records import Cluster
 from tests.bare_root import BareRoot
 from tests.earlier_mirror import RUN, EarlierMirror, graph, job
-from tests.served import free_port, is_alive, until
+from tests.served import free_port, is_alive
+from tests.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -27,8 +27,8 @@ from tests.mirroring import (
     rows,
     runs,
     told,
-    until,
 )
+from tests.waiting import until
 
 
 def sifting_processes(parent: int) -> list[int]:

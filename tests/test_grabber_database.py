@@ -24,9 +24,9 @@ from tests.mirroring import (
     rows,
     runs,
     told,
-    until,
 )
 from tests.served import free_port
+from tests.waiting import until
 
 
 class Production:

@@ -9,8 +9,9 @@ import requests
 from dqm2.simulator import Simulator
 from mirror.grabbing.pulse import Pulse
 from mirror.records import Cluster
-from tests.mirroring import grabber_process, until
+from tests.mirroring import grabber_process
 from tests.served import free_port
+from tests.waiting import until
 
 PORT = "GRABBER_PRODUCTION_METRICS_PORT"
 

@@ -13,7 +13,8 @@ from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
-from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told, until
+from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
+from tests.waiting import until
 
 
 def holder(settings: Settings) -> UUID | None:

@@ -17,8 +17,8 @@ from tests.mirroring import (
     mirror_once,
     rows,
     told,
-    until,
 )
+from tests.waiting import until
 
 DOCUMENTS = 1500
 

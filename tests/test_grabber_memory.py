@@ -4,7 +4,8 @@ import db
 from benchmarks import usage
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
+from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
+from tests.waiting import until
 
 # Enough for a dictionary to be trained of their logs, and too few for processes beside.
 DOCUMENTS = 420

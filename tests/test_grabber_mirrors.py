@@ -26,8 +26,8 @@ from tests.mirroring import (
     mirrored,
     reader,
     rows,
-    until,
 )
+from tests.waiting import until
 
 
 def test_it_mirrors_a_job_with_its_series_and_its_log(

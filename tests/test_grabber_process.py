@@ -9,8 +9,9 @@ import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, grabber_process, rows, told, until
+from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
 from tests.served import free_port
+from tests.waiting import until
 
 
 def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(

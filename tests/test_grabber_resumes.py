@@ -20,8 +20,8 @@ from tests.mirroring import (
     mirrored,
     reader,
     rows,
-    until,
 )
+from tests.waiting import until
 
 
 def lumisections(settings: Settings) -> dict[int, int]:

@@ -16,7 +16,8 @@ from benchmarks import usage
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
-from tests.mirroring import differences, grabber_process, rows, until
+from tests.mirroring import differences, grabber_process, rows
+from tests.waiting import until
 
 HOURS = float(os.environ.get("SOAK_HOURS", "1"))
 SPEED = 60.0

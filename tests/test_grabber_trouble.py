@@ -33,9 +33,9 @@ from tests.mirroring import (
     rows,
     runs,
     told,
-    until,
 )
 from tests.served import free_port
+from tests.waiting import until
 
 BAD_ANSWERS = [
     FaultKind.ERROR_PAGE,

@@ -5,7 +5,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
-from tests.served import server_process, until
+from tests.served import server_process
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mirror.control_room.audit import Outcome
 from mirror.records import Cluster
 from tests.control_room import USER, Visitor, served
 from tests.mirrored import MirroredCluster, job
-from tests.served import until
+from tests.waiting import until
 
 RUN = 358_791
 CRASHED = "ecalgpu_dqm_sourceclient-live"

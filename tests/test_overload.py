@@ -13,7 +13,8 @@ from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.mirrored import MirroredCluster, job
-from tests.served import ServerProcess, server_process, until, workers_of
+from tests.served import ServerProcess, server_process, workers_of
+from tests.waiting import until
 
 RUN = 358_791
 NEWEST = "/live/run?db=production"

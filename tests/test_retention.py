@@ -15,7 +15,8 @@ from mirror.records import Cluster, JobRecord
 from mirror.retention import prune
 from server import create_app
 from tests.mirrored import MirroredCluster, delivery, job, log_of
-from tests.mirroring import grabbing, mirrored, reader, rows, until
+from tests.mirroring import grabbing, mirrored, reader, rows
+from tests.waiting import until
 
 ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
 KEEP = timedelta(days=30)

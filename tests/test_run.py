@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.mirroring import until
 from tests.served import free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,8 @@ import db
 import version
 from dqmsquare_cfg import Settings
 from tests.mirrored import MirroredCluster, job
-from tests.served import ServerProcess, free_port, server_process, until, workers_of
+from tests.served import ServerProcess, free_port, server_process, workers_of
+from tests.waiting import until
 
 RUN = 358_791
 

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 import version
-from tests.served import ROOT, ServerProcess, free_port, is_alive, server_process, until, workers_of
+from tests.served import ROOT, ServerProcess, free_port, is_alive, server_process, workers_of
+from tests.waiting import until
 
 
 def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -11,7 +11,8 @@ from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.mirrored import MirroredCluster, job
-from tests.served import ServerProcess, free_port, frozen, server_process, until
+from tests.served import ServerProcess, free_port, frozen, server_process
+from tests.waiting import until
 
 INFO = "/api?what=get_info&db=production"
 AWAY = "The database of the production cluster can't be reached."

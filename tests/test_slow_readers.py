@@ -14,7 +14,8 @@ from benchmarks.ten_years import Size, fill
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.mirrored import MirroredCluster, delivery
-from tests.served import ServerProcess, server_process, until, workers_of
+from tests.served import ServerProcess, server_process, workers_of
+from tests.waiting import until
 
 THREADS = 4
 # More than the system keeps for a connection.

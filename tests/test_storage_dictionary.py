@@ -15,7 +15,8 @@ from mirror import dictionary
 from mirror.log_dictionaries import LogDictionaries
 from mirror.records import Cluster, JobRecord
 from tests.mirrored import MirroredCluster
-from tests.mirroring import FILTER_UNIT, grabbing, reader, rows, until
+from tests.mirroring import FILTER_UNIT, grabbing, reader, rows
+from tests.waiting import until
 
 ENOUGH = 300
 
