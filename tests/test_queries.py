@@ -63,6 +63,8 @@ QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
     "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
     "find_runs": lambda filled: filled.reader.find_runs(filled.search(), below=None, most=40),
     "find_runs further": lambda filled: filled.reader.find_runs(filled.search(), below=filled.run, most=150),
+    "outlines": lambda filled: filled.reader.outlines(filled.search(), below=None, most=40),
+    "outlines further": lambda filled: filled.reader.outlines(filled.search(), below=filled.run, most=150),
     "find_runs crashed": lambda filled: filled.reader.find_runs(
         filled.search(crashed_only=True, with_lumisections=True), below=None, most=40
     ),

@@ -1,15 +1,30 @@
 """The state of a job: what its reports, its machine's clock and the other jobs of its run make of it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mirror.reading.states import JobFacts, JobState, is_ongoing, job_states
+from mirror.reading.states import JobState, is_ongoing, job_states
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 STUCK_AFTER = timedelta(seconds=900)
-RUNNING = JobFacts(
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reader knows of a job."""
+
+    run: int
+    exit_code: int | None
+    updated_at: datetime
+    lumisection: int | None
+    lumisection_at: datetime | None
+    machine_clock_at: datetime | None
+    machine_newest_run: int | None
+
+
+RUNNING = Facts(
     run=358788,
     exit_code=None,
     updated_at=NOON,
@@ -20,7 +35,7 @@ RUNNING = JobFacts(
 )
 
 
-def state(job: JobFacts, *others: JobFacts) -> JobState:
+def state(job: Facts, *others: Facts) -> JobState:
     """The state of a job among others of its run."""
     return job_states([job, *others], STUCK_AFTER)[0]
 

@@ -88,6 +88,30 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOutline:
+    """A job where many runs are shown at once; `name` is its client's, as users know it."""
+
+    name: str
+    started_at: datetime
+    state: JobState
+    events_total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutline:
+    """A run where many are shown at once, and its jobs, ordered by client, then by start."""
+
+    run: int
+    run_key: str | None
+    jobs: tuple[JobOutline, ...]
+
+    @property
+    def started_at(self) -> datetime | None:
+        """The first report of any of its jobs."""
+        return min((job.started_at for job in self.jobs), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class Playback:
     """The simulator of a run of the playback cluster."""
 

@@ -9,14 +9,16 @@ from mirror import adopted
 from mirror.adopted import Adoption
 from mirror.mutes import MuteReader
 from mirror.reading.cluster_reader import ClusterReader
+from mirror.reading.outline_reader import OutlineReader
 from mirror.reading.run_reader import RunReader
 
 
-class MirrorReader(RunReader, ClusterReader, MuteReader):
+class MirrorReader(RunReader, OutlineReader, ClusterReader, MuteReader):
     """The pages' side of a cluster's database. `stuck_after` is how long a silent job is not yet stuck."""
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         RunReader.__init__(self, database, stuck_after)
+        OutlineReader.__init__(self, database, stuck_after)
         ClusterReader.__init__(self, database)
         MuteReader.__init__(self, database)
 

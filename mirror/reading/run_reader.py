@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 import db
 from mirror import packing
 from mirror.log_dictionaries import LogDictionaries
-from mirror.reading import run_search, states
+from mirror.reading import job_rows, run_search, states
 from mirror.reading.delivery_numbers import DeliveryNumbers, in_numbers
 from mirror.reading.findings import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
 from mirror.reading.run_search import RunSearch
-from mirror.reading.states import JobFacts, JobState
+from mirror.reading.states import JobState
 from mirror.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
 
 # Runs that a range brings over at a time: with more, what their jobs took stays with the process.
@@ -31,11 +31,7 @@ _OfRun = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
 
 
 class _JobRow(NamedTuple):
-    """A job with what its state depends on, as `_JOBS` selects it.
-
-    Of a page's thousands of fields each is found by its place: by its name, SQLAlchemy's own rows take as
-    long as all else that is made of them.
-    """
+    """A job with what its state depends on."""
 
     identity: UUID
     run: int
@@ -56,15 +52,7 @@ class _JobRow(NamedTuple):
     machine_newest_run: int | None
 
 
-_OF_MACHINE = {
-    "machine": db.machines.c.label,
-    "machine_clock_at": db.machines.c.clock_at,
-    "machine_newest_run": db.machines.c.newest_run,
-}
-_COLUMNS: Sequence[sa.Column[Any]] = [
-    _OF_MACHINE[field] if field in _OF_MACHINE else db.jobs.c[field] for field in _JobRow._fields
-]
-_JOBS = sa.select(*_COLUMNS).join_from(db.jobs, db.machines)
+_JOBS = job_rows.select(_JobRow)
 
 
 class RunReader:
@@ -99,7 +87,7 @@ class RunReader:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
             described = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
-            rows = _job_rows(connection, _JOBS.where(db.jobs.c.run == run))
+            rows = job_rows.read(connection, _JOBS.where(db.jobs.c.run == run), _JobRow)
         if described is None and not rows:
             return None
         return self._run(run, described, rows)
@@ -117,11 +105,8 @@ class RunReader:
 
     def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
         """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
-        statement = run_search.numbers(search).order_by(db.runs.c.run.desc()).limit(most)
-        if below is not None:
-            statement = statement.where(db.runs.c.run < below)
         with self._database.connect() as connection:
-            numbers = connection.scalars(statement).all()
+            numbers = connection.scalars(run_search.newest(search, below=below, most=most)).all()
         return self._runs(lambda run: run.in_(numbers))[::-1]
 
     def count_runs(self, search: RunSearch) -> int:
@@ -237,23 +222,22 @@ class RunReader:
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
             described = connection.execute(sa.select(db.runs).where(is_asked_for(runs))).all()
-            rows = _job_rows(connection, _JOBS.where(is_asked_for(jobs)).order_by(jobs))
+            rows = job_rows.read(connection, _JOBS.where(is_asked_for(jobs)).order_by(jobs), _JobRow)
         by_number = {row.run: row for row in described}
         by_run = ((run, list(of_run)) for run, of_run in groupby(rows, attrgetter("run")))
         return [self._run(run, by_number.get(run), of_run) for run, of_run in by_run]
 
     def _run(self, run: int, described: Any, rows: Sequence[_JobRow]) -> Run:
-        facts = [_facts(row) for row in rows]
         newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
         jobs = [
             _job(row, state, newest)
-            for row, state in zip(rows, states.job_states(facts, self._stuck_after), strict=True)
+            for row, state in zip(rows, states.job_states(rows, self._stuck_after), strict=True)
         ]
         return Run(
             run=run,
             run_key=None if described is None else described.run_key,
             cmssw_version=None if described is None else described.cmssw_version,
-            is_ongoing=states.is_ongoing(facts, self._stuck_after),
+            is_ongoing=states.is_ongoing(rows, self._stuck_after),
             jobs=tuple(sorted(jobs, key=lambda job: (job.name, job.started_at, job.id))),
         )
 
@@ -278,22 +262,6 @@ def _delivery(row: Any) -> Delivery:
         global_start_is_guess=row.global_start_is_guess,
         lumisection_s=row.lumisection_s,
         streams=packing.unpack_streams(row.streams),
-    )
-
-
-def _job_rows(connection: sa.Connection, statement: sa.Select[Any]) -> list[_JobRow]:
-    return [_JobRow._make(row) for row in connection.execute(statement).all()]
-
-
-def _facts(row: _JobRow) -> JobFacts:
-    return JobFacts(
-        run=row.run,
-        exit_code=row.exit_code,
-        updated_at=row.updated_at,
-        lumisection=row.lumisection,
-        lumisection_at=row.lumisection_at,
-        machine_clock_at=row.machine_clock_at,
-        machine_newest_run=row.machine_newest_run,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which runs of a range are asked for, and the statement that finds them."""
+"""Which runs of a range are asked for, and the statements that find them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +40,12 @@ def numbers(search: RunSearch) -> sa.Select[Any]:
     if search.cmssw_version is not None:
         statement = statement.where(runs.cmssw_version == search.cmssw_version)
     return statement
+
+
+def newest(search: RunSearch, *, below: int | None, most: int) -> sa.Select[Any]:
+    """The numbers of the newest runs that it finds, newest first: at `most` so many, and `below` a run."""
+    statement = numbers(search).order_by(db.runs.c.run.desc()).limit(most)
+    return statement if below is None else statement.where(db.runs.c.run < below)
 
 
 def _has_job(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

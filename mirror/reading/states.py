@@ -5,9 +5,9 @@ neither a late mirror nor a wrong clock makes a job stuck (design, "Rules of the
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 
 class JobState(StrEnum):
@@ -25,17 +25,23 @@ class JobState(StrEnum):
         return self not in (JobState.STUCK, JobState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class JobFacts:
+class JobFacts(Protocol):
     """What the state of a job depends on; `machine_clock_at` and `machine_newest_run` are its machine's."""
 
-    run: int
-    exit_code: int | None
-    updated_at: datetime
-    lumisection: int | None
-    lumisection_at: datetime | None
-    machine_clock_at: datetime | None
-    machine_newest_run: int | None
+    @property
+    def run(self) -> int: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
+    def updated_at(self) -> datetime: ...
+    @property
+    def lumisection(self) -> int | None: ...
+    @property
+    def lumisection_at(self) -> datetime | None: ...
+    @property
+    def machine_clock_at(self) -> datetime | None: ...
+    @property
+    def machine_newest_run(self) -> int | None: ...
 
 
 def job_states(jobs: Sequence[JobFacts], stuck_after: timedelta) -> list[JobState]:

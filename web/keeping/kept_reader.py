@@ -26,6 +26,7 @@ from mirror.reading.findings import (
     Neighbours,
     Playback,
     Run,
+    RunOutline,
     RunSpan,
     StateChange,
 )
@@ -46,7 +47,9 @@ _MOST: Mapping[str, int] = {
     "details": 8,
     "delivery": 2,
     "find_runs": 2,
-    "further_runs": 0,
+    "further find_runs": 0,
+    "outlines": 2,
+    "further outlines": 0,
 }
 
 
@@ -182,10 +185,12 @@ class KeptReader(MirrorReader):
     def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
         """The newest runs that a search finds; those further down are not remembered."""
         read = super().find_runs
-        kind, asked = "find_runs" if below is None else "further_runs", (search, below, most)
-        return self._kept(
-            kind, asked, lambda: read(search, below=below, most=most), lambda _: (Topic.BATCHES,)
-        )
+        return self._found("find_runs", (search, below, most), lambda: read(search, below=below, most=most))
+
+    def outlines(self, search: RunSearch, *, below: int | None, most: int) -> list[RunOutline]:
+        """The newest runs that a search finds, in outline; those further down are not remembered."""
+        read = super().outlines
+        return self._found("outlines", (search, below, most), lambda: read(search, below=below, most=most))
 
     def count_runs(self, search: RunSearch) -> int:
         """How many runs a search finds."""
@@ -197,6 +202,11 @@ class KeptReader(MirrorReader):
         read = super().clients
         asked = (first, last)
         return self._kept("clients", asked, lambda: read(first, last), lambda _: (Topic.BATCHES,))
+
+    def _found(self, kind: str, asked: tuple[RunSearch, int | None, int], read: Callable[[], T]) -> T:
+        _search, below, _most = asked
+        kind = kind if below is None else f"further {kind}"
+        return self._kept(kind, asked, read, lambda _: (Topic.BATCHES,))
 
     def _kept(self, kind: str, asked: Hashable, read: Callable[[], T], topics: Callable[[T], Topics]) -> T:
         remembered = self._memory.get(kind, asked)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.reading.findings import Job, Run
+from mirror.reading.findings import Job, JobOutline, Run, RunOutline
 from mirror.reading.reader import MirrorReader
 from mirror.reading.states import JobState
 from mirror.records import Cluster
@@ -48,24 +48,6 @@ _CSV_HEADS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A client in a run: its jobs, newest first."""
-
-    client: str
-    jobs: tuple[Job, ...]
-
-    @property
-    def worst(self) -> JobState:
-        """The worst state of any of its jobs."""
-        return min([job.state for job in self.jobs], key=_FROM_WORST.__getitem__)
-
-    @property
-    def newest(self) -> Job:
-        """Its newest job."""
-        return self.jobs[0]
-
-
 class Mark(NamedTuple):
     """What is shown of a client in a run: its worst state, and the events of its newest job.
 
@@ -82,7 +64,7 @@ class Mark(NamedTuple):
 class Row:
     """A run, and what is shown of each client, `None` where it has no job."""
 
-    run: Run
+    run: RunOutline
     marks: Sequence[Mark | None]
 
 
@@ -137,10 +119,11 @@ def cell_part() -> Response:
     if number is None or client is None:
         raise BadRequest("run and client must be given")
     run = clusters.reader(cluster).run(number)
-    cell = None if run is None else _cells(run).get(client)
-    if cell is None:
+    jobs = [] if run is None else [job for job in run.jobs if job.name == client]
+    if not jobs:
         raise NotFound(f"{client} has no job in run {number}.")
-    return conditional(render_template("timeline/_cell.html", cluster=cluster, cell=cell))
+    shown = {"client": client, "run": number, "jobs": jobs[::-1]}
+    return conditional(render_template("timeline/_cell.html", cluster=cluster, **shown))
 
 
 @room.get("/jobs.csv")
@@ -163,7 +146,7 @@ def csv_file() -> Response:
 def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
     below = queries.integer("below", run_range.NOT_NUMBERS)
     search = asked.search
-    runs = reader.find_runs(search, below=below, most=most)
+    runs = reader.outlines(search, below=below, most=most)
     clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
     asked_for = {client: quote(client) for client in clients}
     return Rows(
@@ -174,19 +157,17 @@ def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
     )
 
 
-def _marks(run: Run, asked_for: Mapping[str, str]) -> list[Mark | None]:
-    cells = _cells(run)
-    return [_mark(asked, cells[client]) if client in cells else None for client, asked in asked_for.items()]
+def _marks(run: RunOutline, asked_for: Mapping[str, str]) -> list[Mark | None]:
+    by_client = {name: list(jobs) for name, jobs in groupby(run.jobs, attrgetter("name"))}
+    return [
+        _mark(asked, by_client[client]) if client in by_client else None
+        for client, asked in asked_for.items()
+    ]
 
 
-def _mark(asked: str, cell: Cell) -> Mark:
-    return Mark(asked, cell.worst, short(cell.newest.events_total))
-
-
-def _cells(run: Run) -> dict[str, Cell]:
-    # The jobs of a run come ordered by client, then by start.
-    by_client = groupby(run.jobs, attrgetter("name"))
-    return {name: Cell(name, tuple(jobs)[::-1]) for name, jobs in by_client}
+def _mark(asked: str, jobs: Sequence[JobOutline]) -> Mark:
+    worst = min([job.state for job in jobs], key=_FROM_WORST.__getitem__)
+    return Mark(asked, worst, short(jobs[-1].events_total))
 
 
 def _csv_line(run: Run, job: Job) -> tuple[object, ...]:

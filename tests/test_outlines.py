@@ -1,0 +1,61 @@
+"""Runs in outline: what the timeline reads of many runs agrees with what is read of each."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dqmsquare_cfg import Settings
+from mirror.reading.findings import JobOutline, Run, RunOutline
+from mirror.reading.reader import MirrorReader
+from mirror.reading.run_search import RunSearch
+from mirror.reading.states import JobState
+from tests.mirrored import MirroredCluster, job
+from tests.mirroring import reader as reader_of
+
+RUN = 358_791
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def reader(settings: Settings) -> MirrorReader:
+    """Three runs: jobs in every state, of tags with and without the usual end, and started again at once."""
+    mirrored = MirroredCluster(settings)
+    one, other = mirrored.filter_units[:2]
+    hour_ago = NOW - timedelta(hours=1)
+    mirrored.write(
+        one,
+        job(RUN, "beam"),
+        job(RUN, "beam", exit_code=-9, events_total=None),
+        replace(job(RUN, "csc", exit_code=0, at=hour_ago), client="csc"),
+        job(RUN, "dt", at=hour_ago),
+        job(RUN, "ecal", lumisection_at=hour_ago),
+        *(job(RUN, "hcal", started_at=hour_ago, events_total=many) for many in range(8)),
+        job(RUN - 1, "beam", at=hour_ago, run_key=None),
+        job(RUN - 2, "csc", exit_code=65, run_key="cosmic_run"),
+    )
+    mirrored.write(
+        other, job(RUN, "beam", exit_code=0, started_at=hour_ago), job(RUN - 2, "beam", exit_code=0)
+    )
+    return reader_of(settings)
+
+
+def in_outline(run: Run) -> RunOutline:
+    jobs = [JobOutline(job.name, job.started_at, job.state, job.events_total) for job in run.jobs]
+    return RunOutline(run.run, run.run_key, tuple(jobs))
+
+
+def outlines(reader: MirrorReader, *, below: int | None = None, most: int = 10) -> list[RunOutline]:
+    return reader.outlines(RunSearch(first=RUN - 2, last=RUN), below=below, most=most)
+
+
+def test_it_tells_of_runs_what_is_told_of_each(reader: MirrorReader) -> None:
+    whole = [reader.run(RUN - back) for back in range(3)]
+    assert outlines(reader) == [in_outline(run) for run in whole if run]
+    assert {job.state for run in outlines(reader) for job in run.jobs} == set(JobState)
+
+
+def test_it_begins_below_a_run_and_ends_after_so_many(reader: MirrorReader) -> None:
+    assert [run.run for run in outlines(reader, below=RUN)] == [RUN - 1, RUN - 2]
+    assert [run.run for run in outlines(reader, below=RUN, most=1)] == [RUN - 1]
+    assert outlines(reader, below=RUN - 2) == []
