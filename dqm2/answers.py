@@ -21,6 +21,8 @@ Document = Mapping[str, object]
 
 # What can be the name of a machine in an answer, where the text of an error may stand instead.
 HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+# Ten times what any cluster of the online DQM has; what tells of more than that is no status of one.
+_MOST_MACHINES = 200
 UNREADABLE = ""
 # One text for the many headers of a type.
 _TYPES = {kind.value: kind.value for kind in DocumentType}
@@ -45,6 +47,14 @@ class Headers:
 
     headers: Sequence[Header]
     unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Which machines are up, by full name, reasons as they came; `strange` is what among it tells of none."""
+
+    states: Sequence[MachineState]
+    strange: Sequence[str]
 
 
 def read_headers(answer: Answer) -> Headers:
@@ -91,20 +101,41 @@ def read_json(text: Answer | str) -> Any:
         raise Dqm2Garbled("the answer is no JSON") from error
 
 
-def read_cluster_status(answer: Answer) -> list[MachineState]:
-    """Which machines of a cluster are up, by full name, reasons as they came (`get_cluster_status`)."""
+def as_text(value: object) -> str:
+    """A value out of JSON for people to read: a text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return "[nested too deep to be shown]"
+
+
+def read_cluster_status(answer: Answer) -> ClusterStatus:
+    """The answer to `get_cluster_status`; an entry that is none is kept apart and spoils no other."""
     status = read_json(answer)
     if not isinstance(status, dict):
         raise Dqm2Garbled("the cluster's status is no object")
-    return [_machine_state(machine, state) for machine, state in status.items() if HOST.fullmatch(machine)]
+    if len(status) > _MOST_MACHINES:
+        raise Dqm2Garbled(
+            f"the cluster's status tells of {len(status)} machines, {_MOST_MACHINES} is the most"
+        )
+    found = {machine: _machine_state(machine, state) for machine, state in status.items()}
+    states = tuple(state for state in found.values() if state is not None)
+    if not states:
+        raise Dqm2Garbled("no machine's status is told")
+    strange = tuple(
+        f"{machine}: {as_text(status[machine])}" for machine, state in found.items() if state is None
+    )
+    return ClusterStatus(states, strange)
 
 
-def _machine_state(machine: str, state: object) -> MachineState:
-    up = state.get("up") if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not isinstance(up, bool):
-        raise Dqm2Garbled("a machine's status is not told")
-    reason = state.get("msg")
-    return MachineState(machine, up, None if reason is None else str(reason))
+def _machine_state(machine: str, state: object) -> MachineState | None:
+    match state:
+        case {"up": bool() as is_up, **rest} if HOST.fullmatch(machine):
+            reason = rest.get("msg")
+            return MachineState(machine, is_up, reason) if isinstance(reason, str | None) else None
+    return None
 
 
 def _entries(answer: Answer, event: str, field: str, least_messages: int = 0) -> Iterator[object]:

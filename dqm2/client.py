@@ -18,12 +18,12 @@ from requests.adapters import HTTPAdapter
 
 import setting_files
 from dqm2 import patience
-from dqm2.answers import Answer, Headers, read_cluster_status, read_headers
+from dqm2.answers import Answer, ClusterStatus, Headers, read_cluster_status, read_headers
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
 from dqm2.identity import short_name
 from dqm2.patience import PatientContext
 from dqmsquare_cfg import Settings
-from mirror.records import Cluster, MachineState
+from mirror.records import Cluster
 from setting_files import FileState, Unreadable
 
 __all__ = [
@@ -93,8 +93,8 @@ class Dqm2Client:
         question = {"event": "request_documents", "ids": list(ids)}
         return self._ask(machine, question, timeout_s=_DOCUMENTS_S, most_bytes=_DOCUMENTS_BYTES)
 
-    def cluster_status(self, cluster: Cluster) -> list[MachineState]:
-        """Which machines of a cluster answer, as the gateway finds: by full name, reasons as they came."""
+    def cluster_status(self, cluster: Cluster) -> ClusterStatus:
+        """Which machines of a cluster answer, as the gateway finds."""
         response = self._request(
             "GET",
             f"{self._base}/cr/exe",

@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dqm2.answers import HOST, read_cluster_status, read_json
+from dqm2.answers import HOST, ClusterStatus, as_text, read_cluster_status, read_json
 from dqm2.commands import SHAPES, Parameter
 from dqm2.errors import Dqm2Garbled
 from dqm2.relay import RawAnswer
-from mirror.records import MachineState
 
 _OK = re.compile(r"\s*(start_playback_run )?Ok\s*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]{1,127}")
@@ -31,13 +30,6 @@ class Machines:
     """The machines that DQM² knows, full names, by group (`playback_c2a06`); "" where one kind was asked."""
 
     groups: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """Which machines of a cluster take a connection, as the gateway finds."""
-
-    states: Sequence[MachineState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +167,7 @@ def _hosts(value: object) -> tuple[str, ...]:
 
 
 def _cluster_status(raw: RawAnswer) -> ClusterStatus:
-    return ClusterStatus(tuple(read_cluster_status(raw.body)))
+    return read_cluster_status(raw.body)
 
 
 def _versions(raw: RawAnswer) -> Versions:
@@ -189,7 +181,7 @@ def _versions(raw: RawAnswer) -> Versions:
 
 
 def _version(host: str, told: object) -> MachineVersion:
-    text = told.strip() if isinstance(told, str) else json.dumps(told)
+    text = as_text(told).strip()
     return MachineVersion(host, text if _VERSION.fullmatch(text) else None, text)
 
 
@@ -214,7 +206,7 @@ def _simulator_configuration(raw: RawAnswer) -> SimulatorConfiguration:
     last_part = source.rstrip("/").rpartition("/")[2] if isinstance(source, str) else ""
     is_run = SHAPES[Parameter.RUN_NUMBER].fits(last_part)
     return SimulatorConfiguration(
-        {key: entry if isinstance(entry, str) else json.dumps(entry) for key, entry in value.items()},
+        {key: as_text(entry) for key, entry in value.items()},
         last_part if is_run else None,
     )
 
@@ -237,7 +229,7 @@ def _clients(raw: RawAnswer) -> Clients:
     for entry in value:
         switch = _switch(entry)
         if switch is None:
-            strange.append(entry if isinstance(entry, str) else json.dumps(entry))
+            strange.append(as_text(entry))
         else:
             switches.append(switch)
     return Clients(tuple(switches), tuple(strange))

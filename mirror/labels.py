@@ -1,6 +1,7 @@
 """The labels of machines: given at first sight, of their masks, and kept."""
 
 from collections.abc import Mapping
+from itertools import islice
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,10 +19,15 @@ def label_of(database: sa.Engine, identity: UUID) -> str | None:
         return connection.scalar(statement)
 
 
-def register(connection: sa.Connection, masks: Mapping[UUID, str]) -> None:
-    """Makes rows of those machines that are seen for the first time, each with a label made of its mask."""
+def register(connection: sa.Connection, masks: Mapping[UUID, str], *, most: int | None = None) -> None:
+    """Makes rows of those machines that are seen for the first time, each with a label made of its mask.
+
+    `most`: where there are so many machines, no more are made.
+    """
     labels = {row.identity: row.label for row in connection.execute(sa.select(db.machines))}
     new = {identity: mask for identity, mask in masks.items() if identity not in labels}
+    if most is not None:
+        new = dict(islice(new.items(), max(0, most - len(labels))))
     if new:
         given = _labels(new, set(labels.values()))
         rows = [{"identity": identity, "label": given[identity]} for identity in new]

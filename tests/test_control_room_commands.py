@@ -1,5 +1,6 @@
 """Every command of DQM², as scripts give it: what comes back, and what it does at the simulated clusters."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 import db
 from dqm2.commands import COMMANDS
 from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
+from dqm2.simulator.exchange import Answer
 from dqm2.simulator.services import Service
 from dqm2.simulator.switches import Panel
 from dqmsquare_cfg import Settings
@@ -235,6 +237,19 @@ def test_it_asks_for_the_status_no_more_than_every_half_minute(
     change(simulated_settings, sa.update(db.control_audit).values(sent_at=earlier))
     assert visitor.ask("get_cluster_status", cluster="playback").status_code == 200
     assert len(commands_sent(simulator)) == 3
+
+
+def test_it_shows_apart_what_tells_no_state_of_a_machine(
+    visitor: Visitor, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {f"{UNIT}.cms": {"up": True, "msg": None}, f"{GATEWAY}.cms": "Permission denied"}
+    answer = Answer(200, json.dumps(told).encode())
+    monkeypatch.setitem(simulator.control._commands, "get_cluster_status", lambda _request: answer)
+    page = visitor.tell_with({"HX-Request": "true"}, "get_cluster_status", cluster="playback").text
+    table, _, strange = page.partition("</table>")
+    assert f"{UNIT}.cms" in table
+    assert f"{GATEWAY}.cms" not in table
+    assert f"{GATEWAY}.cms: Permission denied" in strange
 
 
 def test_it_does_not_make_up_which_dqm2_it_was_made_for(visitor: Visitor) -> None:

@@ -12,10 +12,9 @@ import requests
 import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.client import Dqm2Client, Dqm2Unreachable
-from dqm2.simulator import WRONG_TYPES, AskKind, FaultKind, Simulator, job_document
+from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document
 from dqm2.simulator.exchange import Request
 from dqmsquare_cfg import Settings, load
-from mirror.links import Link
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.mirroring import (
     BUILDER_UNIT,
@@ -213,47 +212,6 @@ def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behin
     simulator.on_request = mend
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
-
-
-# What may stand where a machine is told to be up or down.
-WRONG_STATES: list[object] = [None, 17, "up", [], {}, {"up": None}, {"up": "yes"}, {"up": 1}]
-
-
-def test_it_tells_of_a_status_of_wrong_types_and_mirrors_on(
-    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for run, wrong in enumerate(WRONG_STATES, start=1):
-        monkeypatch.setattr(simulator.control, "_status", lambda _machine, wrong=wrong: wrong)
-        simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=1))
-        assert mirror_once(simulated_settings)
-        assert run in runs(simulated_settings)
-        assert status_link(simulated_settings).reason == "a machine's status is not told", wrong
-    monkeypatch.undo()
-    assert mirror_once(simulated_settings)
-    assert status_link(simulated_settings).failing_since is None
-    assert all(machine.is_up for machine in reader(simulated_settings).cluster_status())
-
-
-@pytest.mark.parametrize(
-    "kind", [FaultKind.ERROR_PAGE, FaultKind.GARBAGE, FaultKind.EMPTY, FaultKind.LOGIN_PAGE, FaultKind.CUT]
-)
-def test_it_tells_of_a_status_that_is_none_and_mirrors_on(
-    simulator: Simulator, simulated_settings: Settings, kind: FaultKind
-) -> None:
-    simulator.faults.add(kind, ask=AskKind.CONTROL)
-    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1}
-    assert status_link(simulated_settings).reason
-    simulator.faults.clear()
-    assert mirror_once(simulated_settings)
-    assert status_link(simulated_settings).failing_since is None
-
-
-def status_link(settings: Settings) -> Link:
-    """What pages are told of the cluster's status."""
-    freshness = reader(settings).freshness()
-    return freshness.status if freshness else Link()
 
 
 def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right(

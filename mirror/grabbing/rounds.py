@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 import logs
+from dqm2.answers import ClusterStatus
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.identity import mask
 from mirror.grabbing import metrics
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 _MACHINE_PAUSE_S = 60.0
 _GATEWAY_PAUSE_S = 15.0
 LONGEST_REASON = 500
+# A cluster gets some new machines a year. A status that tells of other names each time, of machines that
+# are none, fills the database with no more than this.
+_MOST_MACHINES = 1000
 
 
 class Rounds:
@@ -168,7 +172,7 @@ class Rounds:
         """Asks the gateway which machines answer, and writes down what has changed."""
         question = self._means.line.put(lambda: self._means.client.cluster_status(self._means.cluster))
         try:
-            states = question.answer()
+            status = question.answer()
         except Dqm2Error as error:
             self._status.failed()
             reason = self._reason(error)
@@ -177,20 +181,31 @@ class Rounds:
             self._heartbeat.status_failed(reason)
             return
         self._status.worked()
-        self._keep_states(states)
+        self._keep_states(status)
 
-    def _keep_states(self, states: Sequence[MachineState]) -> None:
+    def _keep_states(self, status: ClusterStatus) -> None:
         checked_at = datetime.now(UTC)
-        identities = {state.machine: self._means.identities.of_machine(state.machine) for state in states}
-        machines = self._means.writer.register({identities[name]: mask(name) for name in identities})
+        identities = {
+            state.machine: self._means.identities.of_machine(state.machine) for state in status.states
+        }
+        machines = self._means.writer.register(
+            {identity: mask(name) for name, identity in identities.items()}, most=_MOST_MACHINES
+        )
+        known = [state for state in status.states if identities[state.machine] in machines]
         by_id = {
             machines[identities[state.machine]].id: MachineState(
                 state.machine, state.is_up, None if state.reason is None else self._short(state.reason)
             )
-            for state in states
+            for state in known
         }
         self._means.writer.write_states(by_id, checked_at)
         self._heartbeat.status_worked(tuple(by_id), checked_at)
+        self._tell_left_out(len(status.strange) + len(status.states) - len(known))
+
+    def _tell_left_out(self, entries: int) -> None:
+        if entries:
+            log.warning("left out of status cluster=%s entries=%d", self._cluster, entries)
+            metrics.values_left_out.labels(self._cluster, "status").inc(entries)
 
     def _reason(self, error: Dqm2Error) -> str:
         return self._short(str(error)) or type(error).__name__

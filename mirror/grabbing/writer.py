@@ -64,12 +64,15 @@ class MirrorWriter:
             )
         return mirror_links.from_json(kept_links)
 
-    def register(self, machines: Mapping[UUID, str]) -> dict[UUID, Machine]:
-        """The machines by identity; one that is seen for the first time gets its label, made of its mask."""
+    def register(self, machines: Mapping[UUID, str], *, most: int | None = None) -> dict[UUID, Machine]:
+        """The machines by identity; one that is seen for the first time gets its label, made of its mask.
+
+        `most`: where the database knows so many, one that it does not know is left out.
+        """
         with self._fenced() as connection:
-            labels.register(connection, machines)
+            labels.register(connection, machines, most=most)
             known = _machines(connection)
-        return {identity: known[identity] for identity in machines}
+        return {identity: known[identity] for identity in machines if identity in known}
 
     def stored_versions(self, identities: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
         """The (epoch, revision) of those documents that are stored or set aside."""

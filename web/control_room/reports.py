@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from flask import Response, render_template
 
+from dqm2.answers import ClusterStatus
 from dqm2.command_answers import (
     Answer,
     Clients,
-    ClusterStatus,
     CmsswInfo,
     Done,
     Logs,
