@@ -56,6 +56,15 @@ def test_it_goes_on_where_the_page_ended(client: FlaskClient, mirrored: Mirrored
     assert "further" not in rest
 
 
+def test_it_goes_on_to_the_first_run_that_was_asked_for(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(7, "beam", at=NOW, exit_code=0))
+    for first in (0, 7):
+        rest = client.get(further(client.get(f"/timeline/?from={first}").text)).text
+        assert shown_runs(rest)[-1] == 7
+
+
 def test_it_loads_the_page_anew_when_a_client_came_since(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:

@@ -31,13 +31,13 @@ class RunRange:
             "db": self.cluster,
             "from": search.first,
             "to": search.last,
-            "bad_only": int(search.crashed_only),
-            "ls": int(search.with_lumisections),
+            "bad_only": 1 if search.crashed_only else None,
+            "ls": 1 if search.with_lumisections else None,
             "run_key": search.run_key,
             "version": search.cmssw_version,
             "client": search.client,
         }
-        return urlencode({name: value for name, value in pairs.items() if value})
+        return urlencode({name: value for name, value in pairs.items() if value is not None})
 
 
 def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
