@@ -153,7 +153,9 @@ def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
         yield
     finally:
         for process in processes:
-            os.kill(process, signal.SIGCONT)
+            # The first to go on may have ended others.
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
 
 
 def is_alive(pid: int) -> bool:

@@ -19,7 +19,7 @@ from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import Outcome
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
-from tests.served import server_process, workers_of
+from tests.served import frozen, server_process, workers_of
 from tests.waiting import until
 
 
@@ -332,3 +332,38 @@ def test_it_lets_the_next_one_go_on_after_an_answer_that_never_ends(
         visitor = Visitor(url).sign_in("shifter", "first")
         assert visitor.ask("get_dqm_machines").status_code == 504
         assert visitor.ask("get_dqm_machines").status_code == 200
+
+
+def turn_is_waited_for_s(connection: sa.Connection) -> float:
+    """For how long PostgreSQL has let a server wait for its turn."""
+    waits = sa.text(
+        "SELECT extract(epoch FROM clock_timestamp() - query_start) FROM pg_stat_activity"
+        " WHERE wait_event = 'advisory' AND application_name LIKE '%control-line%'"
+        " AND datname = current_database()"
+    )
+    return float(connection.scalar(waits) or 0)
+
+
+def test_it_waits_long_for_its_turn_but_not_for_a_database_that_hangs(
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    simulator: Simulator,
+    postgres: EmbeddedPostgres,
+    crowd: ThreadPoolExecutor,
+) -> None:
+    environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first"}
+    with server_process(environment) as server, held_up(simulator) as go_on:
+        visitor = Visitor(server.url).sign_in("shifter", "first")
+        with playback_database(simulated_settings).connect() as connection:
+            elsewhere = connection.execution_options(isolation_level="AUTOCOMMIT")
+            elsewhere.execute(sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK)))
+            told = crowd.submit(visitor.tell, "restart_hltd", host=UNIT)
+            # Longer than any other answer of a database may take.
+            until(lambda: turn_is_waited_for_s(elsewhere) > 2)
+            elsewhere.execute(sa.select(sa.func.pg_advisory_unlock(db.COMMAND_LOCK)))
+        until(lambda: under_way(simulated_settings) == [("shifter", True)])
+        with frozen(postgres):
+            go_on.set()
+            assert told.result(20).text == "Ok"
+        assert visitor.tell("restart_hltd", host=UNIT).status_code == 200
+    assert len(commands_sent(simulator)) == 2

@@ -119,10 +119,7 @@ class ClusterDatabase:
     def _notice(self, context: sa.engine.ExceptionContext) -> None:
         """Turns what the driver raises into DatabaseAway where it says that the database is not to be had."""
         error = context.original_exception
-        # A kept connection that was cut is replaced by a new one, but one that hangs would only be followed
-        # by another.
-        is_replaced = context.is_pre_ping and not isinstance(error, deadlines.TimedOut)
-        if is_replaced or not isinstance(error, psycopg2.Error):
+        if deadlines.is_replaced(context) or not isinstance(error, psycopg2.Error):
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
             raise DatabaseAway(f"The database of the {self.cluster} cluster took too long.") from error

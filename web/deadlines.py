@@ -15,12 +15,12 @@ from psycopg2 import extensions
 
 # A page says within 2 s that the database is away, and needs some of that for itself.
 _ANSWER_S = 1.5
-# The execution option by which a statement asks for more (`MirrorReader`, wide ranges).
+# The execution option by which a statement asks for more (wide ranges, turns) or less.
 _OPTION = "answer_within_s"
 _EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
-class TimedOut(psycopg2.OperationalError):
+class _TimedOut(psycopg2.OperationalError):
     """PostgreSQL did not answer in time; the connection is closed."""
 
 
@@ -55,6 +55,14 @@ def enforce() -> None:
     extensions.set_wait_callback(_wait)
 
 
+def is_replaced(context: sa.engine.ExceptionContext) -> bool:
+    """Whether an error is that of a kept connection which was cut, so that a new one takes its place.
+
+    One that hangs is given up: it would only be followed by another.
+    """
+    return context.is_pre_ping and not isinstance(context.original_exception, _TimedOut)
+
+
 def _wait(connection: extensions.connection) -> None:
     within_s = connection.answer_within_s if isinstance(connection, _TimedConnection) else None
     ends_at = None if within_s is None else time.monotonic() + within_s
@@ -63,4 +71,4 @@ def _wait(connection: extensions.connection) -> None:
         ready = select.poll()
         ready.register(connection, _EVENTS[state])
         if not ready.poll(None if left_s is None else left_s * 1000):
-            raise TimedOut(f"no answer within {within_s} s")
+            raise _TimedOut(f"no answer within {within_s} s")

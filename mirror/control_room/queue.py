@@ -21,6 +21,8 @@ import db
 
 # A process of which the client is gone is to stop waiting for its turn; PostgreSQL 14 and newer know how.
 _NOTICED_WITHIN = "5s"
+# So long after a wait should have ended, a database that has not said so hangs (`web/deadlines.py`).
+_OVERDUE_S = 2.0
 _HIGHEST_DESK = 2**31
 
 
@@ -95,18 +97,20 @@ class CommandLine:
             return
         desk = secrets.randbelow(_HIGHEST_DESK)
         try:
-            connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.execute(_notice_loss())
-            connection.execute(sa.select(sa.func.pg_advisory_lock(db.DESK_LOCKS, desk)))
+            self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.execute(_notice_loss())
+            self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.DESK_LOCKS, desk)))
         except sa.exc.DBAPIError as error:
+            self._close()
             raise LineLost from error
-        self._connection, self._desk = connection, desk
+        self._desk = desk
 
     def _lock(self, connection: sa.Connection, within_s: float) -> None:
         milliseconds = max(1, round(within_s * 1000))
+        turn = sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK))
         try:
             connection.execute(_set("statement_timeout", str(milliseconds)))
-            connection.execute(sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK)))
+            connection.execute(turn.execution_options(answer_within_s=within_s + _OVERDUE_S))
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, QueryCanceled):
                 raise WaitedTooLong from error

@@ -29,13 +29,15 @@ def for_records(settings: Settings, cluster: Cluster = Cluster.PLAYBACK) -> sa.E
 
 
 def for_line(settings: Settings) -> sa.Engine:
-    """The connection on which this process waits for its turns, for as long as it takes."""
-    return db.engine(settings, Cluster.PLAYBACK, "control-line", pool_size=1)
+    """The connection on which this process waits for its turns; one that hangs is noticed like any other."""
+    engine = db.engine(settings, Cluster.PLAYBACK, "control-line", pool_size=1)
+    deadlines.limit(engine)
+    return engine
 
 
 def _notice(context: sa.engine.ExceptionContext) -> None:
     error = context.original_exception
-    if context.is_pre_ping:
+    if deadlines.is_replaced(context):
         return
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         _refuse("can't be reached", error)
