@@ -8,7 +8,7 @@ from flask import Flask, current_app
 from dqm2.redact import Redactor
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import Audit
-from mirror.control_room.queue import CommandLine
+from mirror.control_room.line import Line
 from mirror.control_room.sessions import SessionList
 from mirror.control_room.sign_in_tries import SignInTries
 from mirror.control_room.strangers import Strangers
@@ -49,7 +49,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     }
     audit = Audit(database, settings.audit_retention)
     sessions = Sessions(settings, SessionList(database))
-    line = CommandLine(databases.for_line(settings))
+    line = Line(databases.for_line(settings))
     app.extensions[_EXTENSION] = Desk(
         settings,
         Passwords(settings.dqm_cr_usernames),

@@ -24,7 +24,7 @@ from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
 from dqm2.relay import CommandRelay, NotSent, RawAnswer, Unanswered
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
-from mirror.control_room.queue import CommandLine, LineLost, Place, WaitedTooLong
+from mirror.control_room.line import Line, LineLost, Place, WaitedTooLong
 from web.away import DatabaseAway
 from web.control_room.door import Order
 from web.control_room.machine_labels import MachineLabels
@@ -74,7 +74,7 @@ class Relay:
         self,
         settings: Settings,
         audit: Audit,
-        line: CommandLine,
+        line: Line,
         labels: MachineLabels,
         sessions: Sessions,
     ) -> None:

@@ -37,7 +37,7 @@ class LineLost(Exception):
 class Place:
     """A place in the line, taken; `desk` stands for this process in the audit."""
 
-    def __init__(self, line: "CommandLine", desk: int) -> None:
+    def __init__(self, line: "Line", desk: int) -> None:
         self._line = line
         self.desk = desk
 
@@ -48,7 +48,7 @@ class Place:
             yield
 
 
-class CommandLine:
+class Line:
     """This process's part of the line. `database` is an engine that is used for nothing else."""
 
     def __init__(self, database: sa.Engine) -> None:
