@@ -41,8 +41,8 @@ def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tupl
     with database.connect() as connection:
         found = db.schema(connection)
         is_ready = found.state is SchemaState.READY
-        adoption = adopted.read(connection) if is_ready else None
-    return "; ".join(str(told) for told in (found, adoption) if told is not None), is_ready
+        left = adopted.read(connection) if is_ready else None
+    return "; ".join(str(told) for told in (found, left) if told is not None), is_ready
 
 
 def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ _PLACEHOLDER = "CHANGEME"
 _HTTPS = 443
 _DNS = 53
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-# Where the image's program writes to nothing: one of these mounts must hold what it writes.
+# The image itself can't be written to: what is written lies in a volume of one of these kinds.
 _WRITABLE = ("persistentVolumeClaim", "emptyDir")
 
 Rule = Callable[[Manifests], Iterator[str]]

@@ -158,12 +158,11 @@ class _Reading:
 
     def _at(self, field: Field[T]) -> object:
         holder: object = self._document
-        *outer, last = field.keys
-        for depth, key in enumerate((*outer, last)):
+        for depth, key in enumerate(field.keys):
             if holder is None:
                 return None
             if not isinstance(holder, dict):
-                self._left_out[".".join(outer[:depth])] = None
+                self._left_out[".".join(field.keys[:depth])] = None
                 return None
             holder = holder.get(key)
         return holder

@@ -39,11 +39,7 @@ class LogDictionaries:
     def of(self, packed: bytes) -> Dictionary | None:
         """The dictionary that a packed log needs; `None` if it needs none."""
         version = dictionary.version_needed(packed)
-        if version is None or version in self._known:
-            return None if version is None else self._known[version]
-        table = db.log_dictionaries
-        with self._database.connect() as connection:
-            return self._keep(connection.execute(sa.select(table).where(table.c.version == version)).one())
+        return None if version is None else self._known.get(version) or self._read(version)
 
     def train(self) -> Dictionary | None:
         """Trains a dictionary on the newest logs and keeps it if it gains; `None` if not, or on too few."""
@@ -62,6 +58,11 @@ class LogDictionaries:
         share = _size(held_back, trained) / _size(held_back, before)
         log.info("trained log dictionary version=%d share_of_before=%.2f", version, share)
         return self._add(trained) if share < _GAIN else None
+
+    def _read(self, version: int) -> Dictionary:
+        table = db.log_dictionaries
+        with self._database.connect() as connection:
+            return self._keep(connection.execute(sa.select(table).where(table.c.version == version)).one())
 
     def _newest_logs(self) -> list[bytes]:
         jobs = db.jobs.c

@@ -8,6 +8,7 @@ Of all these entries the newest are kept.
 import hashlib
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -15,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 import db
 from mirror.control_room.audit import Deed, Outcome, over
 
-_MINUTE_S = 60
+_MINUTE = timedelta(minutes=1)
 _MOST_A_MINUTE = 20
 _MOST_KEPT = 10_000
 
@@ -30,7 +31,7 @@ class Strangers:
 
     def note(self, deed: Deed, address: bytes, sentence: str) -> None:
         """Writes a refusal down; `address` is a keyed hash of where it came from."""
-        minute = int(time.time() // _MINUTE_S)
+        minute = int(time.time() // _MINUTE.total_seconds())
         own = _key(minute, deed.command, deed.person, deed.login, sentence, address.hex())
         with self._database.begin() as connection:
             if _counted(connection, own):
@@ -54,9 +55,8 @@ def _counted(connection: sa.Connection, key: bytes) -> bool:
 
 
 def _is_crowded(connection: sa.Connection) -> bool:
-    of_late = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, _MINUTE_S)
     new = sa.select(sa.func.count()).where(
-        _audit.c.received_at > of_late, _audit.c.told_together.is_not(None)
+        _audit.c.received_at > sa.func.now() - _MINUTE, _audit.c.told_together.is_not(None)
     )
     return connection.execute(new).scalar_one() >= _MOST_A_MINUTE
 
