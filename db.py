@@ -28,13 +28,15 @@ from mirror.records import Cluster
 
 log = logging.getLogger(__name__)
 
-# Advisory locks of a cluster's database: who migrates it, who mirrors into it; in the playback cluster's also
-# whose control command is under way, who takes a place in the line for one, who counts a try to sign in.
+# Advisory locks of a cluster's database: who migrates it, who mirrors into it, who mutes a client; in the
+# playback cluster's also whose control command is under way, who takes a place in the line for one, who
+# counts a try to sign in.
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 COMMAND_LOCK = 0x64716D03
 PLACE_LOCK = 0x64716D04
 SIGN_IN_LOCK = 0x64716D05
+MUTE_LOCK = 0x64716D07
 # The first of two keys of an advisory lock; the second is a server process that takes control commands.
 DESK_LOCKS = 0x64716D06
 

@@ -53,6 +53,8 @@ class Mutes:
     def mute(self, client: str, reason: str, person: str, lasts: timedelta) -> None:
         """Mutes a client from now on; a mute that it has ends."""
         with self._told() as connection:
+            # One expert after the other, so that each sees the mute of the one before.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.MUTE_LOCK)))
             connection.execute(_end(client))
             connection.execute(
                 sa.insert(_mutes).values(

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import Outcome
+from mirror.mutes import MuteReader, Mutes
 from mirror.records import Cluster
 from tests.control_room import USER, Visitor, served
 from tests.mirrored import MirroredCluster, job
@@ -115,6 +118,22 @@ def test_it_is_one_a_client(url: str, expert: Visitor) -> None:
     page = live_page(url)
     assert "its geometry is wrong" in page
     assert REASON not in page
+
+
+def test_it_is_one_a_client_however_many_experts_mute_it_at_once(settings: Settings) -> None:
+    experts, clients = 8, [f"client_{number}" for number in range(5)]
+    database = db.engine(settings, Cluster.PRODUCTION, "tests", pool_size=experts)
+    begin_together = Barrier(experts)
+
+    def mute_too(number: int) -> None:
+        for client in clients:
+            begin_together.wait()
+            Mutes(database).mute(client, REASON, f"expert {number}", timedelta(hours=1))
+
+    with ThreadPoolExecutor(experts) as pool:
+        list(pool.map(mute_too, range(experts)))
+    assert sorted(mute.client for mute in MuteReader(database).mutes()) == clients
+    database.dispose()
 
 
 def test_it_is_of_its_cluster_alone(url: str, expert: Visitor, settings: Settings) -> None:
