@@ -43,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """The headers of an answer, ascending by revision, and how many entries of it were none."""
+    """The headers of an answer, ascending by revision; how many of it can't be read, or lack by its count."""
 
     headers: Sequence[Header]
     unreadable: int
@@ -58,17 +58,21 @@ class ClusterStatus:
 
 
 def read_headers(answer: Answer) -> Headers:
-    """The headers in the answer to a `sync_request`."""
+    """The headers in the answer to a `sync_request`.
+
+    A message that is lost among the others shows by `total_sent` alone, which counts up over them. What an
+    answer lacks at its end is asked for next: so `total_avail`, which may count otherwise, says no more.
+    """
     headers: list[Header] = []
-    unreadable = 0
-    for entry in _entries(answer, "update_headers", "headers"):
-        header = _header(entry)
-        if header is None:
-            unreadable += 1
-        else:
-            headers.append(header)
+    entries = total_sent = 0
+    for message in _messages(answer, "update_headers"):
+        for entry in _entries(message, "headers"):
+            entries += 1
+            if (header := _header(entry)) is not None:
+                headers.append(header)
+        total_sent = max(total_sent, _whole(message.get("total_sent")) or 0)
     headers.sort(key=lambda header: header.revision)
-    return Headers(headers, unreadable)
+    return Headers(headers, max(entries, total_sent) - len(headers))
 
 
 def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document]:
@@ -79,13 +83,14 @@ def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document
     gone, DQM² says so in one.
     """
     documents: dict[str, Document] = {}
-    for entry in _entries(answer, "update_documents", "documents", least_messages=1):
-        document_id = entry.get("_id") if isinstance(entry, dict) else None
-        if not isinstance(entry, dict) or not isinstance(document_id, str):
-            raise Dqm2Garbled("an entry of the answer is no document")
-        if document_id not in asked:
-            raise Dqm2Garbled("a document of the answer is none that was asked for")
-        documents[document_id] = entry
+    for message in _messages(answer, "update_documents", least=1):
+        for entry in _entries(message, "documents"):
+            document_id = entry.get("_id") if isinstance(entry, dict) else None
+            if not isinstance(entry, dict) or not isinstance(document_id, str):
+                raise Dqm2Garbled("an entry of the answer is no document")
+            if document_id not in asked:
+                raise Dqm2Garbled("a document of the answer is none that was asked for")
+            documents[document_id] = entry
     return documents
 
 
@@ -138,8 +143,8 @@ def _machine_state(machine: str, state: object) -> MachineState | None:
     return None
 
 
-def _entries(answer: Answer, event: str, field: str, least_messages: int = 0) -> Iterator[object]:
-    """The entries of all messages of an answer, each of which must be of the event that was asked for.
+def _messages(answer: Answer, event: str, least: int = 0) -> Iterator[Mapping[str, object]]:
+    """The messages of an answer, each of which must be of the event that was asked for.
 
     Each message is let go of once it is parsed: the texts of 200,000 headers alone are 50 MB.
     """
@@ -148,7 +153,7 @@ def _entries(answer: Answer, event: str, field: str, least_messages: int = 0) ->
     messages = envelope.get("messages") if isinstance(envelope, dict) else None
     if not isinstance(messages, list):
         raise Dqm2Garbled("the answer has no list of messages")
-    if len(messages) < least_messages:
+    if len(messages) < least:
         raise Dqm2Garbled("the answer has no message")
     messages.reverse()
     while messages:
@@ -156,10 +161,14 @@ def _entries(answer: Answer, event: str, field: str, least_messages: int = 0) ->
         message = read_json(text) if isinstance(text, str) else None
         if not isinstance(message, dict) or message.get("event") != event:
             raise Dqm2Garbled(f"a message of the answer is no {event}")
-        entries = message.get(field)
-        if not isinstance(entries, list):
-            raise Dqm2Garbled(f"an {event} has no list of {field}")
-        yield from entries
+        yield message
+
+
+def _entries(message: Mapping[str, object], field: str) -> Sequence[object]:
+    entries = message.get(field)
+    if not isinstance(entries, list):
+        raise Dqm2Garbled(f"a message of the answer has no list of {field}")
+    return entries
 
 
 def _header(entry: object) -> Header | None:
