@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from mirror.records import Log
+from mirror.records import JobRecord, Log
 from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job, lively_run
 
 RUN = 358_791
 # An eighth of a phone's screen.
 HIGHEST_BAR = 105
+# What WCAG 2.5.8 asks of a target in px.
+TARGET = 24
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
 
 
@@ -31,19 +33,54 @@ def widths(page: Page) -> tuple[int, int]:
     return width, within
 
 
-def test_it_fits_a_phone(phone: Page, url: str, mirrored: MirroredCluster) -> None:
-    jobs = lively_run(mirrored, RUN)
-    for path in ("/", f"/job/{jobs[0].origin.identity}", "/cluster/"):
+def cut_off(page: Page) -> list[list[int]]:
+    """The tables that are wider than their place: both widths."""
+    tables = page.locator(".table-responsive")
+    found: list[list[int]] = tables.evaluate_all("all => all.map(at => [at.scrollWidth, at.clientWidth])")
+    assert found
+    return [[width, within] for width, within in found if width > within]
+
+
+@pytest.fixture
+def troubled(mirrored: MirroredCluster) -> list[JobRecord]:
+    """The jobs of a run with three problems: one crashed, one is stuck, one is missing."""
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
+    return lively_run(mirrored, RUN)
+
+
+def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> None:
+    for path in ("/", f"/job/{troubled[0].origin.identity}", "/cluster/", "/statistics/"):
         phone.goto(f"{url}{path}")
         expect(phone.locator(".link dd").first).to_contain_text("ago")
         width, within = widths(phone)
         assert width <= within, path
         assert phone.locator(".top").bounding_box()["height"] < HIGHEST_BAR, path  # type: ignore[index]
-    phone.goto(url)
-    width, within = phone.locator(".jobs .table-responsive").evaluate(
-        "at => [at.scrollWidth, at.clientWidth]"
+    for path in ("/", "/statistics/"):
+        phone.goto(f"{url}{path}")
+        assert cut_off(phone) == [], path
+    expect(phone.get_by_role("row").last).to_contain_text("pp_run")
+    head = phone.locator("[data-head='Run key']").first.evaluate(
+        "at => getComputedStyle(at, '::before').content"
     )
-    assert width <= within
+    assert head == '"Run key"'
+
+
+@pytest.mark.usefixtures("troubled")
+def test_it_shows_the_jobs_of_a_bad_run_on_the_first_screen(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("3 problems")
+    expect(page.locator(".job .ago").last).to_contain_text("ago")
+    for width in (721, 1024, 1280, 1440, 1600):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator("tbody").nth(9)).to_be_in_viewport(ratio=1)
+        assert cut_off(page) == [], width
+
+
+def test_it_has_line_numbers_that_a_finger_meets(phone: Page, url: str, troubled: list[JobRecord]) -> None:
+    phone.goto(f"{url}/job/{troubled[0].origin.identity}")
+    sizes = phone.locator(".lines a").evaluate_all("all => all.map(at => [at.offsetWidth, at.offsetHeight])")
+    assert len(sizes) > 100
+    assert min(map(min, sizes)) >= TARGET
 
 
 def test_it_takes_the_systems_theme_and_remembers_a_choice(
