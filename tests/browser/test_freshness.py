@@ -30,6 +30,17 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
     expect(page.locator("[data-broken-link]")).to_have_count(0)
 
 
+def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.see(unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused")
+    mirrored.beat()
+    page.goto(url)
+    expect(page.locator(".link")).to_have_count(3)
+    down = page.locator(".link.is-down")
+    expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+< 8 s ago, down1 h 0 min"))
+    expect(down).to_have_attribute("title", "connection refused")
+
+
 def test_it_claims_no_age_that_it_can_t_know(page: Page, url: str, mirrored: MirroredCluster) -> None:
     """A heartbeat every 5 s, a poll every 2 s, a page that asks every 0.5 s."""
     mirrored.beat(datetime.now(UTC))

@@ -1,13 +1,16 @@
 """How fresh a cluster's mirror is: the part that every page has at its top."""
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
 from dqmsquare_cfg import Settings
-from mirror.links import HEARTBEAT_EVERY_S
+from mirror.links import HEARTBEAT_EVERY_S, Link
+from mirror.reading.findings import Freshness, MachineStatus
 from mirror.records import Cluster
 from web import clusters, queries
 from web.answers import conditional
@@ -20,6 +23,16 @@ room = Blueprint("freshness", __name__)
 
 # What is silent for so long is old, and not a moment before.
 _AFTER = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineInBar:
+    """A machine as the bar tells of it: how it is mirrored, if it is, and since when it is down, if it is."""
+
+    label: str
+    link: Link | None
+    is_old: bool
+    down: MachineStatus | None
 
 
 @room.get("/live/freshness")
@@ -51,7 +64,20 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
     return {
         "freshness": freshness,
         "broken": broken_links(freshness, now, warn_after, away_since),
-        "down": {status.machine: status for status in reader.cluster_status() if not status.is_up},
+        "machines": _machines(freshness, reader.cluster_status(), now - warn_after),
         "certificate_ends_at": certificate_ends_soon(freshness, now),
-        "is_old": lambda link: is_old(link, now - warn_after),
     }
+
+
+def _machines(
+    freshness: Freshness | None, statuses: Iterable[MachineStatus], oldest: datetime
+) -> list[MachineInBar]:
+    """The machines that are mirrored, and those that are down, by label; what is before `oldest` is old."""
+    links = {} if freshness is None else dict(freshness.machines)
+    down = {status.machine: status for status in statuses if not status.is_up}
+    return [
+        MachineInBar(
+            label, links.get(label), label in links and is_old(links[label], oldest), down.get(label)
+        )
+        for label in sorted({*links, *down})
+    ]
