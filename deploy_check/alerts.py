@@ -18,8 +18,6 @@ _DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 _METRIC = re.compile(r"\bdqmsquare_\w+")
 # What Prometheus' own client makes of a counter's or a histogram's name.
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
-# What the server looks up when it is asked: no metric of a module.
-_COLLECTED = {"dqmsquare_database_up", "dqmsquare_jobs", "dqmsquare_build_info"}
 
 
 def problems(folder: Path) -> list[str]:
@@ -41,7 +39,9 @@ def metric_names() -> set[str]:
         for value in vars(module).values()
         if isinstance(value, MetricWrapperBase)
     ]
-    return {family.name for metric in counted for family in metric.collect()} | _COLLECTED
+    # What the server looks up when it is asked is no metric of a module.
+    looked_up = web.metrics.MirrorCollector({})
+    return {family.name for metric in (*counted, looked_up) for family in metric.collect()}
 
 
 def _rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:

@@ -57,7 +57,7 @@ class MetricsEndpoint:
     def __init__(self, shared: Path, databases: Mapping[Cluster, ClusterDatabase]) -> None:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]
-        registry.register(_MirrorCollector(databases))
+        registry.register(MirrorCollector(databases))
         self._answer: WSGIApplication = prometheus_client.make_wsgi_app(registry)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -67,13 +67,14 @@ class MetricsEndpoint:
         return self._answer(environ, start_response)
 
 
-class _MirrorCollector(Collector):
+class MirrorCollector(Collector):
     """What the databases say at the moment they are asked."""
 
     def __init__(self, databases: Mapping[Cluster, ClusterDatabase]) -> None:
         self._databases = databases
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The program's version, and of each database whether it answers and the jobs of its newest run."""
         yield _versions()
         answers = GaugeMetricFamily(
             "dqmsquare_database_up", "Whether the database answers", labels=["cluster"]
