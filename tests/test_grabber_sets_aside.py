@@ -57,19 +57,27 @@ def test_it_mirrors_a_job_without_a_value_of_another_shape(
     assert job["lumisection"] == 10
 
 
+@pytest.mark.parametrize(
+    ("wire", "reason"),
+    [
+        ("{half a document", "JSON"),
+        ("null", "is no document"),
+        (r"{\"_id\": \"another\", \"_rev\": 41}", "none that was asked for"),
+    ],
+)
 def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, wire: str, reason: str
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
     for run in range(1, 41):
         machine.upload(job_document(run=run, lumisections=1))
     machine.upload(job_document(run=41, lumisections=1))
     # What stands in the place of its JSON in every answer from now on.
-    machine.stored()[-1].kept_wire = "{half a document"
+    machine.stored()[-1].kept_wire = wire
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 40
     (aside,) = rows(simulated_settings, db.set_aside)
-    assert "JSON" in aside["reason"]
+    assert reason in aside["reason"]
 
 
 @pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.TRUNCATED, FaultKind.EMPTY])
