@@ -324,6 +324,20 @@ def test_it_tells_the_outcome_even_if_it_can_t_be_written_down(
         assert (entry["outcome"], bool(entry["sent_at"])) == ("", True)
 
 
+def test_it_tells_the_outcome_whatever_keeps_it_from_being_written_down(
+    simulated_settings: Settings, simulator: Simulator, crowd: ThreadPoolExecutor
+) -> None:
+    with served(simulated_settings) as url, held_up(simulator) as go_on:
+        visitor = Visitor(url).sign_in("shifter", "first")
+        told = crowd.submit(visitor.tell_with, {"HX-Request": "true"}, "restart_hltd", host=UNIT)
+        until(lambda: under_way(simulated_settings) == [("shifter", True)])
+        alter(simulated_settings, "ALTER TABLE control_audit ADD CHECK (outcome <> 'ok') NOT VALID")
+        go_on.set()
+        answer = told.result(30)
+    assert "DQM² says Ok." in answer.text
+    assert "The audit could not be told how it ended." in answer.text
+
+
 def test_it_lets_the_next_one_go_on_after_an_answer_that_never_ends(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:

@@ -16,6 +16,8 @@ from web.away import DatabaseAway
 
 # All that is asked here is answered in a moment, so a few serve everybody.
 _CONNECTIONS = 4
+# What tells that a record is not written: nearly always, that its database is away.
+NOT_WRITTEN = (DatabaseAway, sa.exc.SQLAlchemyError)
 # That the server does not know a table or a column, because it is not migrated yet.
 _UNMIGRATED = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 

@@ -6,7 +6,6 @@ Who is signed in is named there. Of anybody else it says where from, and how oft
 
 import logging
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, Unauthorized
 
@@ -14,9 +13,9 @@ import logs
 from dqm2.commands import COMMANDS
 from mirror.control_room.audit import Deed, Outcome
 from web import errors
-from web.away import DatabaseAway
 from web.control_room import door, visitor
 from web.control_room.client_address import client_address
+from web.control_room.databases import NOT_WRITTEN
 from web.control_room.desk import desk
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def _refused(error: HTTPException) -> Response:
             turn_away(sentence)
         else:
             desk().audit.note(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
-    except (DatabaseAway, sa.exc.TimeoutError):
+    except NOT_WRITTEN:
         # What is refused stays refused, whether or not that can be written down.
         log.warning("refusal not in the audit command=%s reason=%s", _asked_for(), logs.fact(sentence))
     return errors.refused(error)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from uuid import UUID
 
-import sqlalchemy as sa
 from prometheus_client import Counter
 
 import logs
@@ -25,7 +24,7 @@ from dqm2.relay import CommandRelay, NotSent, RawAnswer, Unanswered
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
 from mirror.control_room.line import Line, LineLost, Place, WaitedTooLong
-from web.away import DatabaseAway
+from web.control_room.databases import NOT_WRITTEN
 from web.control_room.door import Order
 from web.control_room.machine_labels import MachineLabels
 from web.control_room.sessions import Expert, Sessions
@@ -47,8 +46,6 @@ _LOOK_FIRST = "Look before you try again."
 _NO_LINE = "The database that commands wait in line in can't be reached"
 _SESSION_OVER = "Your session ended before it was this command's turn: nothing was sent."
 _NO_AUDIT = "The audit can't be written"
-# The database of the records is away, or all connections to it are in use.
-_AWAY = (DatabaseAway, sa.exc.TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ class Relay:
             if report := self._unfit(order):
                 return report
             self._audit.mark_sent(entry)
-        except _AWAY:
+        except NOT_WRITTEN:
             return _not_sent(order, _NO_AUDIT)
         return None
 
@@ -224,7 +221,7 @@ class Relay:
     def _recorded(self, entry: int, report: Report) -> Report:
         try:
             self._audit.complete(entry, report.outcome, report.sentence)
-        except _AWAY:
+        except NOT_WRITTEN:
             log.exception("outcome not recorded entry=%d outcome=%s", entry, logs.fact(report.outcome))
             return replace(report, is_recorded=False)
         return report
