@@ -2,6 +2,8 @@
 
 import { duration } from "./ages.js";
 
+// What no one foresaw may have happened before a command was sent, or after.
+const FAILED = 500;
 const UNKNOWN = "Whether the command was sent is unknown: look into the audit first.";
 
 const token = document.querySelector('meta[name="csrf-token"]').content;
@@ -35,8 +37,9 @@ document.addEventListener("htmx:responseError", (event) => {
   if (xhr.status === 401) location.reload();
   if (!elt.matches(".command")) return;
   event.stopImmediatePropagation();
-  if (isSentence(xhr)) say(target, xhr.responseText, "refused");
-  else say(target, `Something answered with status ${xhr.status} that is not the mirror. ${UNKNOWN}`, "unknown");
+  if (!isSentence(xhr)) say(target, `Something answered with status ${xhr.status} that is not the mirror. ${UNKNOWN}`, "unknown");
+  else if (xhr.status === FAILED) say(target, `${xhr.responseText} ${UNKNOWN}`, "unknown");
+  else say(target, xhr.responseText, "refused");
 });
 
 document.addEventListener("htmx:sendError", (event) => {
@@ -58,7 +61,7 @@ function uniqueKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// A refusal is a sentence of the mirror's; anything else comes from what stands between.
+// The mirror's own word is a sentence; anything else comes from what stands between.
 function isSentence(xhr) {
   return xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
 }

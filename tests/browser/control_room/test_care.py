@@ -15,7 +15,16 @@ from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
-from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, served
+from tests.control_room import (
+    PASSWORD,
+    UNIT,
+    USER,
+    Visitor,
+    change,
+    commands_sent,
+    playback_database,
+    served,
+)
 
 PRODUCTION = "Production cluster"
 
@@ -146,6 +155,20 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
     )
     expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible()
     context.close()
+
+
+def test_it_says_that_nobody_knows_when_the_mirror_itself_fails(
+    page: Page, url: str, settings: Settings, complaints: Complaints
+) -> None:
+    complaints.allowed = ["500"]
+    enter(page, url)
+    database = playback_database(settings)
+    with database.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE control_audit ADD CHECK (command = 'sign_in') NOT VALID"))
+    database.dispose()
+    answer = press(item(page, UNIT), "Clients")
+    expect(answer).to_contain_text("The mirror failed at this.")
+    expect(answer).to_contain_text("Whether the command was sent is unknown: look into the audit first.")
 
 
 def test_it_shows_the_audit_and_filters_it(page: Page, url: str) -> None:
