@@ -1,13 +1,9 @@
 """How long it takes to take over an earlier mirror's database.
 
-    python -m benchmarks.adoption [JOBS [PROCESSES]]
-
-By default 50,000 jobs; there are five polls of machines for each job. The goal is 1,000,000 within 20 minutes
-on two cores.
+There are five polls of machines for each job. The goal is 1,000,000 jobs within 20 minutes on two cores.
 """
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 
@@ -16,7 +12,7 @@ import sqlalchemy as sa
 import db
 from adoption import workers
 from adoption.beginning import begin
-from benchmarks import earlier_mirror
+from benchmarks import command_line, earlier_mirror
 from benchmarks.report import tell
 from benchmarks.stage import settings_of, stage
 from dqm2.identity import Identities
@@ -27,9 +23,15 @@ _POLLS_A_JOB = 5
 _GOAL = 1_000_000 / (20 * 60)
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fills, measures and tells."""
-    jobs, processes = [*map(int, arguments), *(_JOBS, os.cpu_count() or 1)[len(arguments) :]]
+    parser = command_line.parser("adoption", __doc__)
+    parser.add_argument("--jobs", type=command_line.count, default=_JOBS, help="how many there are")
+    parser.add_argument(
+        "--processes", type=command_line.count, default=os.cpu_count() or 1, help="how many share the work"
+    )
+    chosen = parser.parse_args(arguments)
+    jobs, processes = chosen.jobs, chosen.processes
     with stage() as made:
         environment = made.environment()
         settings = settings_of(environment)
@@ -68,4 +70,4 @@ def _bytes(engine: sa.Engine) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,14 +1,11 @@
-"""The floor of what an answer can cost: a bare Flask view that answers 304, by the server's own gunicorn.
+"""The floor of what an answer can cost: a bare Flask view that answers 304, by the server's own gunicorn."""
 
-python -m benchmarks.bare_view PORT
-"""
-
-import sys
 from typing import Any
 
 from flask import Flask, Response
 from gunicorn.app.base import BaseApplication
 
+from benchmarks import command_line
 from web.serving.worker import PatientWorker
 
 _THREADS = 8
@@ -44,4 +41,6 @@ class _Bare(BaseApplication):
 
 
 if __name__ == "__main__":
-    _Bare(int(sys.argv[1])).run()
+    parser = command_line.parser("bare_view", __doc__)
+    parser.add_argument("port", type=command_line.count, help="to listen on")
+    _Bare(parser.parse_args().port).run()

@@ -1,15 +1,11 @@
-"""How fast a machine's documents come to committed rows, beside the floor and the one-by-one mirror.
+"""How fast a machine's documents come to committed rows, beside the floor and the one-by-one mirror."""
 
-python -m benchmarks.catch_up [--documents N] [--one-by-one N]
-"""
-
-import argparse
 import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import floor, one_by_one, report, usage
+from benchmarks import command_line, floor, one_by_one, report, usage
 from benchmarks.report import Figure
 from benchmarks.stage import FILTER_UNIT, Source, Stage, settings_of, stage
 
@@ -30,12 +26,16 @@ class CaughtUp:
     source_cpu_s: float
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures against a source as slow as DQM², one that is far away, and one that costs nothing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--documents", type=int, default=5000, help="how many are caught up with")
-    parser.add_argument("--one-by-one", type=int, default=100, help="how many of them one by one")
-    chosen = parser.parse_args()
+    parser = command_line.parser("catch_up", __doc__)
+    parser.add_argument(
+        "--documents", type=command_line.count, default=5000, help="how many are caught up with"
+    )
+    parser.add_argument(
+        "--one-by-one", type=command_line.count, default=100, help="how many of them one by one"
+    )
+    chosen = parser.parse_args(arguments)
     with stage() as made:
         source = made.source()
         source.tell("fill", machine=FILTER_UNIT, count=chosen.documents, keep_answers=True)

@@ -1,11 +1,9 @@
-"""A long way on one machine: passes TCP on to another port, each byte half a round trip later.
-
-python -m benchmarks.distance PORT ROUND_TRIP_S     prints the port that it listens on
-"""
+"""A long way on one machine: passes TCP on to another port, each byte half a round trip later."""
 
 import asyncio
-import sys
 from collections import deque
+
+from benchmarks import command_line
 
 _PIECE_BYTES = 1 << 18
 
@@ -62,4 +60,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))
+    parser = command_line.parser("distance", __doc__)
+    parser.add_argument("port", type=command_line.count, help="to pass on to")
+    parser.add_argument("round_trip_s", type=command_line.duration, help="how far away that seems")
+    chosen = parser.parse_args()
+    asyncio.run(main(chosen.port, chosen.round_trip_s))

@@ -1,22 +1,19 @@
 """A machine met for the first time, with a great many headers: memory, progress, interruptions.
 
-    python -m benchmarks.first_sync [--headers N] [--seconds S] [--whole]
-
 Then the same machine so slow that the answer to all headers misses the gateway's 5 s.
 """
 
-import argparse
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 import db
-from benchmarks import report, usage
+from benchmarks import command_line, report, usage
 from benchmarks.report import Figure
 from benchmarks.stage import FILTER_UNIT, Source, Stage, settings_of, stage
 from mirror.records import Cluster
@@ -55,13 +52,17 @@ class Met:
         }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Meets the machine, interrupts, goes on, and meets it again when its answer is too long."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--headers", type=int, default=200_000, help="how many the machine has")
-    parser.add_argument("--seconds", type=float, default=20, help="how long the grabber is let each time")
+    parser = command_line.parser("first_sync", __doc__)
+    parser.add_argument(
+        "--headers", type=command_line.count, default=200_000, help="how many the machine has"
+    )
+    parser.add_argument(
+        "--seconds", type=command_line.duration, default=20, help="how long the grabber is let each time"
+    )
     parser.add_argument("--whole", action="store_true", help="go on to the last document")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     with stage() as made:
         source = made.source()
         source.tell("fill", machine=FILTER_UNIT, count=chosen.headers, small=True)

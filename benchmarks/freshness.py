@@ -1,19 +1,17 @@
 """From a document's upload at DQM² to its visibility through `/api`, at one run's normal traffic.
 
-    python -m benchmarks.freshness [--seconds S]
-
 Thirty jobs on two filter units report every 30 s, the builder unit tells of their files every 105 s; then the
 same with one filter unit dead.
 """
 
-import argparse
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import requests
 
-from benchmarks import report
+from benchmarks import command_line, report
 from benchmarks.report import Figure
 from benchmarks.serving import mirror_server
 from benchmarks.stage import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, Source, settings_of, stage
@@ -56,11 +54,11 @@ class Reports:
         }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures with all machines well, then with one dead."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=180, help="how long each time")
-    seconds = parser.parse_args().seconds
+    parser = command_line.parser("freshness", __doc__)
+    parser.add_argument("--seconds", type=command_line.duration, default=180, help="how long each time")
+    seconds = parser.parse_args(arguments).seconds
     with stage() as made:
         source = made.source()
         environment = made.environment(source)

@@ -1,15 +1,11 @@
-"""Memory of a worker under requests of every kind, of runs, jobs and ranges without end.
+"""Memory of a worker under requests of every kind, of runs, jobs and ranges without end."""
 
-python -m benchmarks.memory [--requests N]
-"""
-
-import argparse
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from benchmarks import report, usage
+from benchmarks import command_line, report, usage
 from benchmarks.addresses import NEWEST, OF_RANGES, OF_RUNS, Addresses, addresses
 from benchmarks.load import Visitor
 from benchmarks.report import Figure
@@ -24,11 +20,11 @@ _LOOKS = 10
 _OF_EACH = ((NEWEST, 90), (OF_RUNS, 9), (OF_RANGES, 1))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Asks, and looks every now and then how much memory the worker has."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--requests", type=int, default=100_000, help="how many")
-    count = parser.parse_args().requests
+    parser = command_line.parser("memory", __doc__)
+    parser.add_argument("--requests", type=command_line.count, default=100_000, help="how many")
+    count = parser.parse_args(arguments).requests
     with stage() as made:
         settings = settings_of(made.environment())
         some = addresses(settings, fill(settings, _SIZE))

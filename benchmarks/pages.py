@@ -1,19 +1,16 @@
 """How fast each page and each call of the API is answered on a database of ten years.
 
-    python -m benchmarks.pages [--runs N] [--requests N]
-
 One visitor asks again as soon as he is answered: first each time for something else, so that the database is
 asked and the answer made, then for the same, as when many look at it. What there is only one of, such as the
 newest run, is made anew each time by a server that keeps nothing.
 """
 
-import argparse
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import report
+from benchmarks import command_line, report
 from benchmarks.addresses import NEWEST, OF_RANGES, OF_RUNS, Addresses, Make, addresses
 from benchmarks.load import Visitor, percentile_ms
 from benchmarks.report import Figure
@@ -39,12 +36,14 @@ class Asked:
         return len(self.times_s) / sum(self.times_s)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fills a database, asks for everything and tells."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--runs", type=int, default=60_000, help="runs of ten years, of 33 jobs or more each")
-    parser.add_argument("--requests", type=int, default=200, help="how many of each kind")
-    chosen = parser.parse_args()
+    parser = command_line.parser("pages", __doc__)
+    parser.add_argument(
+        "--runs", type=command_line.count, default=60_000, help="runs of ten years, of 33 jobs or more each"
+    )
+    parser.add_argument("--requests", type=command_line.count, default=200, help="how many of each kind")
+    chosen = parser.parse_args(arguments)
     with stage() as made:
         settings = settings_of(made.environment())
         size = Size(chosen.runs, chosen.runs // _RUNS_A_DETAIL, chosen.runs * _STATES_A_RUN)

@@ -1,19 +1,17 @@
 """How fast redaction is: on logs of jobs, and on the worst inputs there are.
 
-    python -m benchmarks.redaction [DOCUMENTS.jsonl.gz]
-
 The logs are those of the documents given, a JSON text a line, or else of jobs that the simulator makes up.
 Time is the process's own, on one core; of several rounds the best.
 """
 
 import gzip
 import json
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import command_line
 from benchmarks.report import Figure, tell
 from dqm2.redact import Redactor
 from dqm2.simulator.filling import fill
@@ -47,9 +45,12 @@ _WORST = {
 }
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and tells."""
-    documents = _documents_of(Path(arguments[0])) if arguments else _simulated_documents()
+    parser = command_line.parser("redaction", __doc__)
+    parser.add_argument("documents", nargs="?", type=command_line.documents, metavar="DOCUMENTS.jsonl.gz")
+    given = parser.parse_args(arguments).documents
+    documents = _documents_of(given) if given else _simulated_documents()
     logs = list(_logs(documents))
     redactor = Redactor((_SIMULATED_HOST,))
     tell("redaction", [_logs_row(redactor, logs), *(_worst_row(redactor, kind) for kind in _WORST)])
@@ -100,4 +101,4 @@ def _round(redactor: Redactor, texts: Sequence[str]) -> tuple[int, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,13 +1,10 @@
-"""CPU and memory of the grabbers at normal traffic: a run a cluster, at the pace of data taking.
+"""CPU and memory of the grabbers at normal traffic: a run a cluster, at the pace of data taking."""
 
-python -m benchmarks.rest [--minutes M]
-"""
-
-import argparse
 import time
+from collections.abc import Sequence
 
 import db
-from benchmarks import report, usage
+from benchmarks import command_line, report, usage
 from benchmarks.report import Figure
 from benchmarks.stage import Stage, settings_of, stage
 from mirror.reading.cluster_reader import ClusterReader
@@ -19,11 +16,11 @@ _LOOK_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 5.0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Lets both grabbers mirror live clusters and looks what they use."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10, help="how long")
-    minutes = parser.parse_args().minutes
+    parser = command_line.parser("rest", __doc__)
+    parser.add_argument("--minutes", type=command_line.duration, default=10, help="how long")
+    minutes = parser.parse_args(arguments).minutes
     with stage() as made:
         source = made.source(is_live=True)
         environment = made.environment(source)

@@ -1,18 +1,14 @@
 """How much room a job that is over takes, part by part, beside the raw text and beside `zstd -19` of it.
 
-    python -m benchmarks.storage [DOCUMENTS.jsonl.gz]
-
 The logs are those of the documents given, a JSON text a line, or else of jobs that the simulator makes up. No
 log is packed by a dictionary that has seen it: they are parted into six, and each part is packed by what was
 trained on the others. Each job is kept several times, with other series each time.
 """
 
 import random
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import orjson
@@ -20,7 +16,7 @@ import sqlalchemy as sa
 import zstandard
 
 import db
-from benchmarks import jobs_of_old
+from benchmarks import command_line, jobs_of_old
 from benchmarks.report import Figure, tell
 from benchmarks.stage import settings_of, stage
 from dqm2.identity import Identities, mask
@@ -44,9 +40,12 @@ _LONG = 1500
 _HOST = "dqmfu-c2b03-45-01"
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and tells."""
-    records = jobs_of_old.of_file(Path(arguments[0])) if arguments else jobs_of_old.simulated(_SIMULATED)
+    parser = command_line.parser("storage", __doc__)
+    parser.add_argument("documents", nargs="?", type=command_line.documents, metavar="DOCUMENTS.jsonl.gz")
+    documents = parser.parse_args(arguments).documents
+    records = jobs_of_old.of_file(documents) if documents else jobs_of_old.simulated(_SIMULATED)
     rows = [
         _row("runs of many lengths", records, _LUMISECTIONS),
         _row(f"every series of {MOST_POINTS} points", records, [_LONG]),
@@ -167,4 +166,4 @@ def _mean(numbers: Iterable[int]) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

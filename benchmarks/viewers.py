@@ -1,13 +1,10 @@
 """What a viewer of the live page costs: CPU of the server and of PostgreSQL, a viewer and poll cycle.
 
-    python -m benchmarks.viewers [--cycles N]
-
 Two hundred viewers poll as the page's scripts do, with nothing changing and with one report a second. Beside
 them stand a bare Flask view that answers 304 to as many requests, the floor, and a plain page that asks four
 API requests a cycle of a server that keeps nothing. Then two thousand viewers, with one report a second.
 """
 
-import argparse
 import asyncio
 import random
 import threading
@@ -19,7 +16,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import db
-from benchmarks import jobs_of_old, report, usage
+from benchmarks import command_line, jobs_of_old, report, usage
 from benchmarks.load import Visitor, percentile_ms
 from benchmarks.report import Figure
 from benchmarks.serving import Server, bare_server, mirror_server, server_that_keeps_nothing
@@ -69,11 +66,13 @@ class Looked:
         return 1000 * (self.server_cpu_s + self.postgres_cpu_s) / (self.viewers * self.cycles)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measures each after the other, on one machine, and tells."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--cycles", type=int, default=10, help="poll cycles of 3 s that are measured")
-    cycles = parser.parse_args().cycles
+    parser = command_line.parser("viewers", __doc__)
+    parser.add_argument(
+        "--cycles", type=command_line.count, default=10, help="poll cycles of 3 s that are measured"
+    )
+    cycles = parser.parse_args(arguments).cycles
     with stage() as made:
         settings = settings_of(made.environment())
         span = fill(settings, _SIZE)
