@@ -64,7 +64,8 @@ def test_it_takes_the_token_from_no_cookie_and_no_address(visitor: Visitor, simu
 
 
 def test_it_refuses_what_began_on_another_site(visitor: Visitor, simulator: Simulator) -> None:
-    for headers in ELSEWHERE:
+    of_like_name = {"Origin": visitor.url.replace("//", "//evil-")}
+    for headers in (*ELSEWHERE, of_like_name):
         assert visitor.tell_with(headers, "restart_hltd", host=UNIT).status_code == 403
         assert visitor.get("/cr/exe?what=get_dqm_machines", headers=headers).status_code == 403
         assert visitor.post("/cr/logout/", {"csrf_token": visitor.token}, headers=headers).status_code == 403

@@ -205,6 +205,7 @@ def test_it_ends_the_session_that_signs_out(url: str) -> None:
     cookie = cookie_of(leaving)
     answer = leaving.post("/cr/logout/", {"csrf_token": leaving.token})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    assert COOKIE not in leaving.http.cookies
     assert not leaving.is_in()
     assert not carrying(url, cookie).is_in()
     assert staying.is_in()

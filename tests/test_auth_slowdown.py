@@ -116,8 +116,9 @@ def test_it_forgets_a_person_s_failures_with_the_right_password(url: str, behind
     guess(visitor, 3)
     let_pass(behind_proxy, 1)
     visitor.sign_in()
-    assert guess(visitor, 3) == [401, 401, 401]
-    assert is_slowed(behind_proxy, visitor)
+    # From the same address, by a browser that nobody has signed in by.
+    assert guess(at(url), 3) == [401, 401, 401]
+    assert is_slowed(behind_proxy, at(url))
 
 
 def test_it_forgets_failures_after_a_while(url: str, behind_proxy: Settings) -> None:
@@ -206,6 +207,14 @@ def test_it_counts_an_ipv6_client_by_its_network(url: str, behind_proxy: Setting
         guess(at(url, f"2001:db8:1:2::{number}"), 1)
     assert is_slowed(behind_proxy, at(url, "2001:db8:1:2:ffff::1"))
     assert not is_slowed(behind_proxy, at(url, "2001:db8:1:3::1"))
+
+
+def test_it_counts_an_ipv4_client_by_its_address_however_that_is_written(
+    url: str, behind_proxy: Settings
+) -> None:
+    guess(at(url, "::ffff:192.0.2.1"), 3)
+    assert is_slowed(behind_proxy, at(url, "192.0.2.1"))
+    assert not is_slowed(behind_proxy, at(url, "::ffff:192.0.2.2"))
 
 
 def test_it_believes_a_proxy_the_last_address_alone(url: str, behind_proxy: Settings) -> None:
