@@ -109,6 +109,13 @@ class RunReader:
             numbers = connection.scalars(run_search.newest(search, below=below, most=most)).all()
         return self._runs(lambda run: run.in_(numbers))[::-1]
 
+    def all_found(self, search: RunSearch) -> Iterator[Run]:
+        """All runs that a search finds, newest first; in pieces, as `runs`."""
+        below = search.last + 1
+        while runs := self.find_runs(search, below=below, most=_RUNS_AT_A_TIME):
+            yield from runs
+            below = runs[-1].run
+
     def count_runs(self, search: RunSearch) -> int:
         """How many runs a search finds."""
         numbers = run_search.numbers(search).subquery()

@@ -1,10 +1,8 @@
 """A range of runs as an address asks for it: what timeline and statistics share."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mirror.reading.findings import Run
 from mirror.reading.reader import MirrorReader
 from mirror.reading.run_search import RunSearch
 from mirror.records import Cluster
@@ -13,7 +11,6 @@ from web import queries
 NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"
 # What is shown if no range is asked for: so many run numbers back from the newest.
 _USUAL_RANGE = 1000
-_RUNS_AT_A_TIME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +53,3 @@ def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
         client=queries.text("client"),
     )
     return RunRange(cluster, search)
-
-
-def all_runs(reader: MirrorReader, asked: RunRange) -> Iterator[Run]:
-    """All runs of a range, newest first, in bounded memory."""
-    below = asked.search.last + 1
-    while runs := reader.find_runs(asked.search, below=below, most=_RUNS_AT_A_TIME):
-        yield from runs
-        below = runs[-1].run

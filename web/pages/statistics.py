@@ -49,7 +49,7 @@ def csv_file() -> Response:
     cluster = queries.cluster(default=Cluster.PRODUCTION)
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
-    runs = run_range.all_runs(reader, asked)
+    runs = reader.all_found(asked.search)
     # Some at a time are taken until there are none.
     some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])
     lines = (_csv_line(line) for of_some in some for line in _statistics(reader, of_some))

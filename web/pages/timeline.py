@@ -136,7 +136,7 @@ def csv_file() -> Response:
     client = asked.search.client
     lines = (
         _csv_line(run, job)
-        for run in run_range.all_runs(reader, asked)
+        for run in reader.all_found(asked.search)
         for job in run.jobs
         if client in (None, job.name)
     )
