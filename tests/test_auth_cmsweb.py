@@ -134,7 +134,8 @@ def test_it_refuses_headers_that_the_front_end_did_not_sign(url: str) -> None:
         visitor = coming_with(url, headers)
         for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_simulator_run_keys", "/cr/line", "/cr/audit/"):
             assert visitor.get(path).status_code == 403, (what, path)
-        assert visitor.try_password().status_code == 403, what
+        for password in (PASSWORD, "wrong"):
+            assert visitor.try_password(password=password).status_code == 403, what
 
 
 def test_it_takes_names_of_headers_in_any_case(url: str) -> None:

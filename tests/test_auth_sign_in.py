@@ -105,6 +105,13 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
         change(settings, sa.delete(db.sign_in_tries))
 
 
+def test_it_takes_no_password_that_begins_like_a_long_one() -> None:
+    longest = "x" * 1024
+    passwords = Passwords({USER: generate_password_hash(longest, "pbkdf2:sha256:1")})
+    assert passwords.accepts(USER, longest)
+    assert not passwords.accepts(USER, longest + "x")
+
+
 def test_it_does_not_take_a_form_without_its_fields(url: str) -> None:
     assert Visitor(url).post("/cr/login/", {}).status_code == 401
     assert Visitor(url).post("/cr/login/", json={"username": USER, "password": PASSWORD}).status_code == 401

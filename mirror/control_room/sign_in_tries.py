@@ -56,6 +56,8 @@ class SignInTries:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.SIGN_IN_LOCK)))
             now = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
             connection.execute(sa.delete(_tries).where(_tries.c.failed_at <= now - _FORGOTTEN_AFTER))
+            # The clock was set back since.
+            connection.execute(sa.update(_tries).where(_tries.c.failed_at > now).values(failed_at=now))
             wait = _wait(attempt, _failures(connection, attempt, now))
             if not wait:
                 _count(connection, attempt, now)
