@@ -1,7 +1,8 @@
 // What all graphs have in common: uPlot in the page's colours, as wide as the place it is given.
 
-// Told apart by eyes of all kinds (Okabe and Ito); when they are used up they come again, dashed.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#808890"];
+// Told apart by eyes of all kinds (Okabe and Ito, two of them darker, so that they can be seen on white); when they
+// are used up they come again, dashed.
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b57900", "#2b9bd6", "#8c6bb1", "#808890"];
 const DASHES = [[], [8, 4], [2, 3]];
 
 // From mark to mark: lumisections, and seconds.
