@@ -100,6 +100,18 @@ def test_it_takes_the_systems_theme_and_remembers_a_choice(
     expect(root).to_have_attribute("data-bs-theme", "light")
 
 
+@pytest.mark.usefixtures("troubled")
+def test_it_is_dark_on_light_on_paper_without_what_is_to_be_clicked(page: Page, url: str) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(url)
+    expect(page.locator("#follow")).to_be_visible()
+    page.emulate_media(media="print")
+    for name in ("#follow", "#go-to", "#words", "#theme"):
+        expect(page.locator(name)).to_be_hidden()
+    expect(page.locator(".verdict")).to_contain_text("3 problems")
+    expect(page.locator(".jobs")).to_have_css("background-color", "rgb(255, 255, 255)")
+
+
 def test_it_shows_markup_as_text(page: Page, url: str, mirrored: MirroredCluster) -> None:
     hostile = replace(
         job(RUN, "beam", run_key=MARKUP, cmssw_version=MARKUP, exit_code=3),
