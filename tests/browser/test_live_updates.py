@@ -9,6 +9,11 @@ from mirror.records import JobRecord
 from tests.mirrored import MirroredCluster, delivery, job, lively_run
 
 RUN = 358_791
+# Where on the screen what has the focus is, what that is, and what is selected.
+SEEN = """() => {
+  const { id } = document.activeElement;
+  return [document.activeElement.getBoundingClientRect().top, id, String(getSelection()).trim()];
+}"""
 
 
 def row(client: str) -> str:
@@ -123,13 +128,13 @@ def test_it_leaves_scroll_focus_and_what_is_being_typed_alone(
     opener.focus()
     page.evaluate("scrollTo(0, 300)")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('.run-number a'))")
-    before = page.evaluate("[scrollY, document.activeElement.id, String(getSelection()).trim()]")
+    before = page.evaluate(SEEN)
 
     crashed = next(record for record in jobs if record.client.startswith("sistrip"))
     mirrored.write(mirrored.filter_units[0], ended(crashed, 65))
     expect(page.locator(".count.state-crashed")).to_contain_text("2")
 
-    assert page.evaluate("[scrollY, document.activeElement.id, String(getSelection()).trim()]") == before
+    assert page.evaluate(SEEN) == before
     assert before == [300, opener.get_attribute("id"), str(RUN)]
 
 
