@@ -37,7 +37,7 @@ def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored:
     page.goto(url)
     expect(page.locator(".link")).to_have_count(3)
     down = page.locator(".link.is-down")
-    expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+< 8 s ago, down1 h 0 min"))
+    expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+< 8 s ago, down 1 h 0 min"))
     expect(down).to_have_attribute("title", "connection refused")
 
 
