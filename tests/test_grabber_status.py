@@ -96,7 +96,7 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mirror.grabbing.rounds._MOST_MACHINES", 5)
+    monkeypatch.setattr("mirror.grabbing.rounds._MOST_KNOWN", 5)
     for number in range(3):
         answers({f"{FILTER_UNIT}.cms": UP, f"a-{number}-1.cms": UP, f"a-{number}-2.cms": UP})
         assert mirror_once(simulated_settings)

@@ -30,7 +30,7 @@ _GATEWAY_PAUSE_S = 15.0
 LONGEST_REASON = 500
 # A cluster gets some new machines a year. A status that tells of other names each time, of machines that
 # are none, fills the database with no more than this.
-_MOST_MACHINES = 1000
+_MOST_KNOWN = 1000
 
 
 class Rounds:
@@ -189,7 +189,7 @@ class Rounds:
             state.machine: self._means.identities.of_machine(state.machine) for state in status.states
         }
         machines = self._means.writer.register(
-            {identity: mask(name) for name, identity in identities.items()}, most=_MOST_MACHINES
+            {identity: mask(name) for name, identity in identities.items()}, most=_MOST_KNOWN
         )
         known = [state for state in status.states if identities[state.machine] in machines]
         by_id = {
