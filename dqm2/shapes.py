@@ -18,6 +18,8 @@ Word = TypeVar("Word", bound=StrEnum)
 INT4_MOST = 2**31 - 1
 INT8_MOST = 2**63 - 1
 PAGE_KB = 4
+# The database's four bytes hold nothing that is nearer to 0.
+_LEAST_RATE = 1e-37
 BYTES_A_KILOBYTE = 1024
 # Series and lists that are longer than any run's are no series.
 MOST_ENTRIES = 100_000
@@ -124,7 +126,9 @@ def word_of(words: type[Word]) -> Shape[Word]:
 
 def _rate(value: object) -> float | None:
     found = number(value)
-    return float(found) if found is not None and 0 <= found <= INT8_MOST else None
+    if found is None or not 0 <= found <= INT8_MOST:
+        return None
+    return 0.0 if found < _LEAST_RATE else float(found)
 
 
 def _seconds(value: object) -> float | None:

@@ -116,6 +116,13 @@ def test_it_leaves_out_single_files_and_streams_that_do_not_align() -> None:
     assert (none.record.streams, none.left_out) == ((), ("extra.streams",))
 
 
+def test_a_rate_nearer_to_0_than_the_database_can_tell_is_0() -> None:
+    for rate in (1e-60, "1e-60", 5e-324):
+        record = admitted(changed(JOB, "events_rate", rate)).record
+        assert isinstance(record, JobRecord)
+        assert record.events_rate == 0
+
+
 def test_it_leaves_out_series_longer_than_any_run() -> None:
     seen = {f"lumi{number:06d}": "close: ok" for number in range(100_001)}
     assert admitted(changed(JOB, "extra.lumi_seen", seen)).left_out == ("extra.lumi_seen",)
