@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import db
+from adoption.beginning import begin
 from demo.postgres import EmbeddedPostgres
 from dqm2.identity import Identities
 from dqmsquare_cfg import Settings
@@ -31,6 +32,8 @@ from tests.postgres_clients import dumped
 CANARIES = [kind(number) for number, kind in enumerate(KINDS.values(), start=7000)]
 NEWER = RUN + 1
 LATER = AT + timedelta(hours=1)
+# A lumisection that the database can't hold.
+REFUSED = 1_000_000
 NEWER_RUN: dict[str, Any] = {"run": NEWER, "timestamp": LATER}
 # Each has something of its own; by number, which is its revision.
 JOBS = {
@@ -43,7 +46,7 @@ JOBS = {
     7: job(7, timestamp=UNKNOWN),
     8: job(8, hostname=""),
     9: job(9, hostname=None, id="dqm-source-state-of-nobody"),
-    10: job(10, vmrss="99999999999 kB"),
+    10: job(10, cmssw_lumi=REFUSED),
     11: job(11, client="<b>beam</b>", runkey="runkey=<i>", fi_state="7", events_total=-1, vmrss=""),
     12: job(12, hostname=f"{FILTER_UNIT.upper()}.cms"),
     13: job(13, run=RUN - 100, timestamp=UNKNOWN),
@@ -98,7 +101,10 @@ def taken_over(
     earlier: EarlierMirror, shared_environment: dict[str, str], shared_settings: Settings
 ) -> Settings:
     """The settings of the mirror whose production database was an earlier mirror's."""
-    del earlier
+    database = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
+    begin(database, Identities(shared_settings.mirror_secret))
+    database.dispose()
+    earlier.execute(f"ALTER TABLE jobs ADD CHECK (lumisection < {REFUSED})")
     status, said = run_adopt(shared_environment)
     assert status == 0, said
     return shared_settings
@@ -172,7 +178,7 @@ def test_what_can_not_be_taken_over_is_counted_by_its_reason(taken_over: Setting
     assert adoption.left_out == {
         "no machine is named": 1,
         "no usable timestamp": 1,
-        "the database refuses it: NumericValueOutOfRange": 1,
+        "the database refuses it: CheckViolation": 1,
     }
     assert {9, 10, 13}.isdisjoint(jobs(taken_over))
 
