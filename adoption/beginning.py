@@ -7,6 +7,7 @@ goes on, and what there is to take over is written down.
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from adoption import batches, earlier
@@ -92,8 +93,8 @@ def _positions() -> sa.Select[Any]:
     return (
         sa.select(newest, documents.c.id)
         .outerjoin(documents, is_head)
-        .distinct(newest.c.host)
         .order_by(newest.c.host, documents.c.id)
+        .ext(distinct_on(newest.c.host))
     )
 
 
