@@ -29,6 +29,8 @@ def in_each_theme(page: Page) -> dict[str, list[str]]:
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+        # Buttons fade from one theme's colours to the other's.
+        page.evaluate("Promise.all(document.getAnimations().map((fading) => fading.finished))")
         found[theme] = grave_findings(page)
     return {theme: findings for theme, findings in found.items() if findings}
 
