@@ -124,6 +124,13 @@ def test_it_tells_a_failure_of_dqm2(relay: CommandRelay, simulator: Simulator) -
     assert isinstance(refusal(relay), Dqm2Failed)
 
 
+def test_it_does_not_know_what_was_done_behind_a_front_end_that_got_no_answer(
+    relay: CommandRelay, simulator: Simulator
+) -> None:
+    simulator.site.gateway.is_dead = True
+    assert isinstance(refusal(relay), Unanswered)
+
+
 @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.TRUNCATED, FaultKind.SILENCE])
 def test_it_sends_once_whatever_becomes_of_it(
     relay: CommandRelay, simulator: Simulator, kind: FaultKind

@@ -144,6 +144,12 @@ def test_it_starts_a_job_at_the_earliest_time_it_knows() -> None:
     assert _job(document).started_at == datetime.fromtimestamp(1663242200, UTC)
 
 
+def test_it_starts_no_job_after_its_own_report() -> None:
+    late = {"1663242400.0": "272058 63480 30000 5 0 72548 0"}
+    record = _job(without(changed(JOB, "extra.mem_info", late), "extra.lumi_stats"))
+    assert record.started_at == record.origin.updated_at
+
+
 @pytest.mark.parametrize(
     ("path", "version"),
     [

@@ -46,6 +46,7 @@ def test_it_identifies_a_machine_by_its_short_name_in_lower_case() -> None:
 def test_it_keeps_documents_of_one_id_on_two_machines_apart() -> None:
     identities = Identities("a secret")
     assert identities.of_document("a", "same") != identities.of_document("b", "same")
+    assert identities.of_document("ab", "c") != identities.of_document("a", "bc")
 
 
 def test_it_hides_its_secret() -> None:
