@@ -132,6 +132,55 @@ def test_it_replaces_secrets(redact: Redactor, text: str, redacted: str) -> None
     assert redact(text) == redacted
 
 
+WORDS_OF_SECRETS = (
+    *("password", "passwd", "passphrase", "pwd", "secret", "token", "cookie", "authorization", "credential"),
+    *("krb5ccname", "session_id", "sessionid", "secret_id", "credentials", "token2"),
+    *(f"{kind}{joint}key" for joint in ("", "_", "-") for kind in ("api", "access", "private", "session")),
+    *(f"{kind}_key" for kind in ("signing", "encryption", "ssh", "auth", "unique", "frontier")),
+)
+
+
+@pytest.mark.parametrize("word", WORDS_OF_SECRETS)
+def test_it_knows_the_words_of_secrets(redact: Redactor, word: str) -> None:
+    for text in (f"{word}=", f"DQM_{word.upper()} := ", f'"{word}": "', f"--{word} "):
+        assert redact(f"{text}hunter2") == f"{text}[secret]"
+
+
+@pytest.mark.parametrize("word", ["user", "username", "user_name", "userid", "user-id", "login", "logname"])
+def test_it_knows_the_words_of_users(redact: Redactor, word: str) -> None:
+    for text in (f"{word}=", f"{word.upper()} := ", f'"{word}": "', f"'{word}' => '"):
+        assert redact(f"{text}jdoe") == f"{text}[user]"
+
+
+@pytest.mark.parametrize("word", ["uid", "ruid", "euid"])
+def test_it_knows_the_numbers_of_users(redact: Redactor, word: str) -> None:
+    assert redact(f"{word}=51234") == f"{word}=[user]"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("/nfshome0/", "/home/", "/Users/", "/eos/user/j/", "/eos/home-j/"),
+        *(f"/afs/cern.ch/{area}/j/" for area in ("user", "work")),
+    ],
+)
+def test_it_knows_the_folders_of_users(redact: Redactor, folder: str) -> None:
+    assert redact(f"cp {folder}jdoe/x .") == f"cp {folder}[user]/x ."
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("AKIA" + "X7" * 8, "ASIA" + "X7" * 8, "AKIA".lower() + "x7" * 8, "glpat-" + "a1" * 10),
+        *(f"gh{kind}_" + "a1" * 18 for kind in "pousr"),
+        "github_pat_" + "a1" * 20,
+        *(f"xox{kind}-" + "12" * 8 for kind in "baprs"),
+    ],
+)
+def test_it_knows_keys_by_their_form(redact: Redactor, key: str) -> None:
+    assert redact(f"with {key}, and {key}") == "with [secret], and [secret]"
+
+
 @pytest.mark.parametrize("levels", range(1, 5))
 def test_it_sees_values_in_json_within_json(redact: Redactor, levels: int) -> None:
     text = {"message": 'a "quoted" word', "password": 'hun"ter 2', "user": "dqm pro"}
@@ -179,6 +228,8 @@ def test_it_replaces_key_blocks_as_a_whole(redact: Redactor, text: str, redacted
         ("p\u00e1ssword: “hun ter”, done", "p\u00e1ssword: “[secret]”, done"),
         ("fu-\x00c2f11\x07-11-01", "[host]"),
         ("fu-c2f\u200b11-11\u00ad-01", "[host]"),
+        ("pass\ufe0fword=hunter2", "password=[secret]"),
+        ('password="cut off\u2028of the next line', 'password="[secret]\u2028of the next line'),
         ("\\u000710.176.60.12\\ud800AKIAIOSFODNN7EXAMPLE", "\\u0007[ip]\\ud800[secret]"),
     ],
 )

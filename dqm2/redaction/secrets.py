@@ -4,7 +4,7 @@ from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
 from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, run_end, run_start
-from dqm2.redaction.values import KEY_QUOTE, header_span, value_span
+from dqm2.redaction.values import KEY_QUOTE, SEPARATOR, header_span, value_span
 
 # The words of the policy and their like, ending a name or with a short word behind: DB_PASSWORD, secret_id.
 _WORDS = (
@@ -12,7 +12,7 @@ _WORDS = (
     rb"|(?:api|access|private|session|signing|encryption|ssh|auth)[_-]?key|session[_-]?id)[a-z_-]{0,12}[0-9]?"
 )
 _HEADERS = (b"cookie", b"authorization")
-_VALUE = rb"(?i:" + _WORDS + KEY_QUOTE + rb"(?:[ \t]{0,8}(?:=>|==?|:=|:)|>)[ \t]{0,8})"
+_VALUE = rb"(?i:" + _WORDS + KEY_QUOTE + rb"(?:" + SEPARATOR + rb"|>[ \t]{0,8}))"
 _OPTION = (
     rb"(?i:-(?:[a-z0-9]{1,16}[_-]){0,3}"
     + _WORDS
@@ -21,7 +21,7 @@ _OPTION = (
     + rb"[ \t]{0,8},[ \t]{0,8}|[ \t]{1,8}))"
 )
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
-_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key" + KEY_QUOTE + rb"(?:[ \t]{0,8}[=:][ \t]{0,8}|[ \t]{1,8}))"
+_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key" + KEY_QUOTE + rb"(?:" + SEPARATOR + rb"|[ \t]{1,8}))"
 
 _BEARER = rb"(?i:bearer[ \t]{1,8})"
 _BEARER_WORD = linear(rb"[A-Za-z0-9._~+/=-]{6,}")

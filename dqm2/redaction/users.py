@@ -4,7 +4,7 @@ from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
 from dqm2.redaction.marks import Mark
 from dqm2.redaction.rule import DIGITS, WORD, Rule, follows_word, run_end, run_start
-from dqm2.redaction.values import KEY_QUOTE, quoted_span
+from dqm2.redaction.values import KEY_QUOTE, SEPARATOR, quoted_span
 
 # What may stand before the @ of an address.
 LOCAL_PART = WORD + b".%+-"
@@ -15,11 +15,7 @@ _FOLDER = (
     rb"|/eos/(?:user\\?/[a-z]|home-[a-z])\\?/+)"
 )
 _FOLDER_NAME = WORD + b".-"
-_VALUE = (
-    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|[er]?uid)"
-    + KEY_QUOTE
-    + rb"[ \t]{0,8}(?:==?|:)[ \t]{0,8})"
-)
+_VALUE = rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|[er]?uid)" + KEY_QUOTE + SEPARATOR + rb")"
 _OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
@@ -39,7 +35,7 @@ def _folder(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
 
 def _value(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
     trigger = text[start:end].rstrip()
-    key = trigger.rstrip(b":= \t").lower()
+    key = trigger.rstrip(b":=> \t").lower()
     if key.endswith(b"uid") and follows_word(text, free, start):  # a guid, a uuid
         return ()
     if trigger.endswith(b":") and not key.endswith((b'"', b"'")):

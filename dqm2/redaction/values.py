@@ -6,6 +6,8 @@ from dqm2.redaction.marks import MARKS
 
 # The quote that ends a key, with the backslashes that JSON within JSON puts before it.
 KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
+# What stands between a key and its value.
+SEPARATOR = rb"[ \t]{0,8}(?:=>|==?|:=|:)[ \t]{0,8}"
 # A quote with the backslashes that JSON within JSON puts before it, behind what Python, C++ or a CMSSW
 # configuration may put between `=` and a text: b'…', std::string("…"), cms.untracked.string('…').
 _OPENING = linear(
