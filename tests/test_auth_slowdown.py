@@ -97,6 +97,19 @@ def test_it_waits_longer_with_each_failure_but_no_longer_than_half_a_minute(
         assert guess(visitor, 1) == [401]
 
 
+def test_it_waits_no_longer_after_a_thousand_failures(url: str, behind_proxy: Settings) -> None:
+    visitor = at(url)
+    guess(visitor, 1)
+    change(behind_proxy, sa.update(db.sign_in_tries).values(failures=1000))
+    assert is_told_to_wait(behind_proxy, visitor, 30)
+
+
+def test_it_slows_down_nobody_for_right_passwords(url: str) -> None:
+    for _ in range(12):
+        at(url).sign_in()
+    assert at(url).try_password(OTHER_USER, "wrong").status_code == 401
+
+
 def test_it_counts_no_try_that_comes_too_early(url: str, behind_proxy: Settings) -> None:
     visitor = at(url)
     guess(visitor, 3)

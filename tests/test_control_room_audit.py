@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import db
 from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
+from mirror.control_room.audit import Audit, Deed, Outcome
 from mirror.records import Cluster
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
 from tests.mirrored import MirroredCluster
@@ -141,6 +141,27 @@ def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Sett
         age(20)
         shifter.ask("get_cmssw_info")
         assert [entry["command"] for entry in shifter.audit()] == ["get_cmssw_info", "get_dqm_machines"]
+        age(20)
+        # A refusal is written as well.
+        shifter.ask("no_such_command")
+        assert [entry["command"] for entry in shifter.audit()] == ["unknown", "get_cmssw_info"]
+
+
+def test_it_knows_a_server_that_lives_by_its_lock_in_this_very_database(settings: Settings) -> None:
+    engines = {cluster: db.engine(settings, cluster, "tests") for cluster in Cluster}
+    audit = Audit(engines[Cluster.PLAYBACK], keep=None)
+    desk = 7
+    entry = audit.begin(Deed("restart_hltd"), desk)
+    lock = sa.select(sa.func.pg_advisory_lock(db.DESK_LOCKS, desk))
+    with engines[Cluster.PRODUCTION].connect() as elsewhere:
+        elsewhere.execute(lock)
+        assert audit.under_way() == []
+    with engines[Cluster.PLAYBACK].connect() as here:
+        here.execute(lock)
+        assert [found.id for found in audit.under_way()] == [entry]
+        here.invalidate()
+    for engine in engines.values():
+        engine.dispose()
 
 
 def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: Visitor) -> None:

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,6 +18,8 @@ from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import AskKind, FaultKind, Simulator
 from dqmsquare_cfg import Settings
 from mirror.control_room.audit import Outcome
+from mirror.control_room.line import Line, LineLost
+from mirror.records import Cluster
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
 from tests.served import frozen, server_process, workers_of
 from tests.waiting import until
@@ -255,6 +257,32 @@ def restarts(settings: Settings) -> list[tuple[str, str | None]]:
         ).all()
     engine.dispose()
     return [(row.person, row.outcome) for row in rows]
+
+
+def test_it_sends_nothing_for_who_waited_on_a_connection_that_was_lost(
+    settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    """The audit knows the server by that connection: it has told everybody that this entry's is gone."""
+    engine = db.engine(settings, Cluster.PLAYBACK, "line", pool_size=1)
+    line = Line(engine)
+    with ExitStack() as stack:
+        with line.place() as first:
+            waits = stack.enter_context(line.place())
+            with first.turn(5):
+                cut(postgres, settings.database(Cluster.PLAYBACK))
+        later = stack.enter_context(line.place())
+        assert later.desk != waits.desk
+        with pytest.raises(LineLost), waits.turn(5):
+            pytest.fail("it was sent")
+    engine.dispose()
+
+
+def cut(postgres: EmbeddedPostgres, database: str) -> None:
+    """Ends all connections to a database, as PostgreSQL's own end would."""
+    with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,)
+        )
 
 
 def test_it_sends_nothing_while_it_can_t_write_it_down(
