@@ -80,6 +80,19 @@ def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
     assert reason in aside["reason"]
 
 
+def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dqm2.client._DOCUMENTS_BYTES", 100_000)
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    machine.upload(job_document(run=2, extra={"stdlog_end": ["x" * 99 + "\n"] * 1000}))
+    assert mirror_once(simulated_settings)
+    assert [job["run"] for job in rows(simulated_settings, db.jobs)] == [1]
+    (aside,) = rows(simulated_settings, db.set_aside)
+    assert "longer than 100000 bytes" in aside["reason"]
+
+
 @pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.TRUNCATED, FaultKind.EMPTY])
 def test_it_blames_no_document_for_a_bad_way(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind

@@ -103,6 +103,17 @@ def test_it_recovers_from_bad_answers_at_its_next_attempt_and_loses_nothing(
     assert events.index("request_documents") <= 3
 
 
+def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_settings: Settings) -> None:
+    def newest_serial() -> int | None:
+        return simulator.requests[-1].client_serial if simulator.requests else None
+
+    with grabbing(brisk_settings):
+        until(newest_serial)
+        before = newest_serial()
+        simulator.authority.renew_client()
+        until(lambda: newest_serial() != before)
+
+
 def test_it_goes_on_after_the_gateway_hung(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

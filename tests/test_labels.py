@@ -73,6 +73,12 @@ def test_it_keeps_a_label_that_it_has_given(settings: Settings) -> None:
     assert registered(settings, *sights) == ["fu..01", "fu..01·2", "fu..01·3"]
 
 
+def test_it_numbers_from_2_where_a_mask_was_given_without_a_number(settings: Settings) -> None:
+    a, b, c = uuid4(), uuid4(), uuid4()
+    together = {b: "fu..01", c: "fu..01"}
+    assert registered(settings, {a: "fu..01"}, together) == ["fu..01·2", "fu..01·3"]
+
+
 def test_it_refuses_a_database_that_was_made_under_another_secret(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PLAYBACK, "tests")
     MirrorWriter(database, uuid4()).begin(Identities("a secret").check_value())
