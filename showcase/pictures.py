@@ -84,7 +84,7 @@ SHOTS = (
 SHOTS_OF_STRANGERS = (Shot("sign-in", "/cr/login/", is_for_phones=True),)
 SHOTS_OF_EXPERTS = (
     Shot("control-room", "/cr/", _ask_for_clients, is_for_phones=True),
-    Shot("audit", "/cr/audit/"),
+    Shot("audit", "/cr/audit/", is_for_phones=True),
     Shot("mutes", "/cr/mutes/", is_for_phones=True),
 )
 
