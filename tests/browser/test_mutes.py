@@ -83,5 +83,8 @@ def test_it_calms_a_reader_when_all_that_is_bad_is_known(
     expect(page.locator(".verdict")).to_contain_text("Nothing new")
     expect(page.locator(".verdict")).to_contain_text("1 known problem, muted, among 2 clients")
     assert in_each_theme(page) == {}
+    page.set_viewport_size({"width": 390, "height": 844})
+    table = page.get_by_role("table")
+    assert table.evaluate("at => at.scrollWidth <= at.parentElement.clientWidth")
     expert.reload()
     assert in_each_theme(expert) == {}
