@@ -285,3 +285,5 @@ def test_it_compresses_a_long_answer_for_who_accepts_it(
     assert compressed.headers["Content-Encoding"] == "gzip"
     assert len(compressed.data) < len(plain.data) / 3
     assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    # Of the same content, in other bytes.
+    assert compressed.headers["ETag"] == f"W/{plain.headers['ETag']}"

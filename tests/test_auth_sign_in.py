@@ -359,6 +359,12 @@ def test_it_answers_nothing_that_may_be_kept(url: str) -> None:
         assert Visitor(url).get(path).headers["Cache-Control"] == "no-store", path
 
 
+def test_it_compresses_no_page_that_has_a_secret(url: str) -> None:
+    page = Visitor(url).sign_in().get("/cr/", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in page.headers
+    assert len(page.content) > 10_000
+
+
 def test_it_is_not_there_where_it_is_switched_off(settings: Settings) -> None:
     with served(replace(settings, cr_enabled=False)) as url:
         for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_dqm_machines", "/cr/audit/"):
