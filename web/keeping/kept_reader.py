@@ -230,7 +230,7 @@ class KeptReader(MirrorReader):
         def read_once() -> Remembered:
             # Another may have read it since this request has looked.
             found = self._memory.get(kind, asked)
-            if found is not None and found.reading.count >= count:
+            if found is not None and found.reading.count >= count and found.reading.holds(time.monotonic()):
                 return found
             remembered = self._read(read, topics)
             self._memory.put(kind, asked, remembered)

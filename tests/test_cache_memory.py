@@ -1,0 +1,51 @@
+"""What was read is remembered only as long as it is sure to be the same."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from dqmsquare_cfg import Settings
+from mirror.reading.changes import Changes
+from tests.mirrored import MirroredCluster, job
+from tests.waiting import until
+from web.keeping.kept_reader import KeptReader, Memory
+
+RUN = 358_791
+
+
+@pytest.fixture
+def database(settings: Settings, mirrored: MirroredCluster) -> sa.Engine:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    return db.engine(settings, mirrored.cluster, "tests")
+
+
+def remembering(database: sa.Engine, changes: Changes) -> KeptReader:
+    return KeptReader(database, timedelta(minutes=15), Memory(changes), lambda: None, gives_old=False)
+
+
+def test_it_looks_itself_while_changes_can_not_be_heard(
+    database: sa.Engine, mirrored: MirroredCluster
+) -> None:
+    reader = remembering(database, Changes())
+    assert reader.run_span().highest == RUN
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+    until(lambda: reader.run_span().highest == RUN + 1)
+
+
+def test_it_reads_again_what_changed_while_it_was_read(
+    database: sa.Engine, mirrored: MirroredCluster
+) -> None:
+    changes = Changes()
+    changes.is_heard = True
+    reader = remembering(database, changes)
+
+    def change(*_: Any) -> None:
+        mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+        changes.batch([RUN + 1])
+
+    sa.event.listen(database, "after_cursor_execute", change, once=True)
+    assert reader.run_span().highest == RUN
+    assert reader.run_span().highest == RUN + 1
