@@ -170,13 +170,16 @@ def test_who_asks_again_on_his_connection_is_told_the_same(
     with requests.Session() as visitor:
         first, *again = [visitor.get(f"{server.url}{run.part}", headers=known, timeout=10) for _ in range(4)]
         after = visitor.get(f"{server.url}{run.part}", timeout=10)
-    assert [answer.status_code for answer in (first, *again, after)] == [304, 304, 304, 304, 200]
+        leaving = {**known, "Connection": "close"}
+        last = visitor.get(f"{server.url}{run.part}", headers=leaving, timeout=10)
+    assert [answer.status_code for answer in (first, *again, after, last)] == [304, 304, 304, 304, 200, 304]
+    assert last.headers["Connection"] == "close"
     for answer in again:
         assert list(answer.headers) == list(of_others.headers)
         for name in set(answer.headers) - {"X-Request-ID", "Server-Time", "Date"}:
             assert answer.headers[name] == of_others.headers[name]
     assert len({answer.headers["X-Request-ID"] for answer in (of_others, first, *again)}) == 5
-    assert server.samples()[counted] == before + 4
+    assert server.samples()[counted] == before + 5
 
 
 def test_the_port_of_metrics_tells_of_nothing_else(

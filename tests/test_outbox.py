@@ -1,5 +1,7 @@
 """An answer that is far ahead of its reader waits on disk; without room its reader is waited for."""
 
+import resource
+import select
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +12,7 @@ from random import Random
 import pytest
 
 from web.serving.outbox import Outbox
-from web.serving.overflow import Room
+from web.serving.overflow import Overflow, Room
 
 CONTENT = Random(1).randbytes(6_000_000)
 ENOUGH = 10_000_000
@@ -28,6 +30,11 @@ class Answered:
         """Writes all of it, in the pieces that answers come in."""
         for at in range(0, len(CONTENT), 70_000):
             self.outbox.sendall(CONTENT[at : at + 70_000])
+
+    def read_some(self) -> bytes:
+        """What a reader gets of what is on its way, if anything is."""
+        on_its_way, _, _ = select.select([self.reader], [], [], 0.05)
+        return self.reader.recv(10_000) if on_its_way else b""
 
     def read_rest(self, begun: bytes = b"") -> bytes:
         """What a reader gets who reads on, the server's loop sending on meanwhile."""
@@ -69,7 +76,7 @@ def test_without_room_its_reader_is_waited_for(tmp_path: Path, folder: str, most
     ):
         received = bytearray()
         while not written.done():
-            received += answered.reader.recv(10_000)
+            received += answered.read_some()
             assert answered.outbox.in_memory < 1_200_000
         written.result()
         assert answered.read_rest(bytes(received)) == CONTENT
@@ -81,4 +88,15 @@ def test_its_room_is_given_back(tmp_path: Path) -> None:
         taken.answer()
         assert taken.read_rest() == CONTENT
         given_up.answer()
+    assert room.take(ENOUGH)
+
+
+def test_its_room_is_given_back_where_the_disk_takes_nothing(tmp_path: Path) -> None:
+    room = Room(tmp_path / "waiting", ENOUGH)
+    longest, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+    try:
+        assert not Overflow(room).put(CONTENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest, most))
     assert room.take(ENOUGH)

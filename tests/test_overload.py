@@ -142,6 +142,11 @@ def test_those_who_ask_for_ranges_leave_room_for_others(
     assert server.get(RANGE).json() == ["beam"]
 
 
+def test_who_asks_for_the_head_of_a_range_alone_holds_no_place(server: ServerProcess) -> None:
+    for _ in range(3):
+        assert requests.head(f"{server.url}/timeline/jobs.csv", timeout=10).ok
+
+
 def test_hundreds_who_ask_nothing_are_in_nobodys_way(server: ServerProcess) -> None:
     port = int(server.environment["SERVER_PORT"])
     with ExitStack() as stack:
