@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -61,3 +62,15 @@ def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
     page.goto(url)
     page.click("tbody .log >> nth=0")
     expect(page.locator("#lines")).to_contain_text("-- process exit: -11 --")
+
+
+def test_it_leaves_no_room_for_ages_that_nobody_tells(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    mirrored.see(mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_because="off")
+    mirrored.beat(datetime.now(UTC) - timedelta(minutes=5))
+    for path in ("/", "/cluster/"):
+        page.goto(f"{url}{path}")
+        expect(page.locator("main")).to_contain_text(mirrored.label(mirrored.filter_units[0]))
+        assert not re.search(r"\(\s*\)", page.inner_text("body")), path
+    expect(page.locator(".machine-state").first).to_contain_text(re.compile(r"checked \d\d:\d\d:\d\d"))
