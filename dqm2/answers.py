@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from dqm2.errors import Dqm2Garbled
-from mirror.records import DocumentType, MachineState
+from mirror.records import DocumentType
 
 Answer = bytes | bytearray
 Document = Mapping[str, object]
@@ -50,10 +50,19 @@ class Headers:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """Which machines are up, by full name, reasons as they came; `strange` is what among it tells of none."""
+class MachineSeen:
+    """Whether a machine answers, as the gateway sees it; by its full name, the reason as it came."""
 
-    states: Sequence[MachineState]
+    machine: str
+    is_up: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """Which machines are up; `strange` is what among it tells of none."""
+
+    states: Sequence[MachineSeen]
     strange: Sequence[str]
 
 
@@ -125,7 +134,7 @@ def read_cluster_status(answer: Answer) -> ClusterStatus:
         raise Dqm2Garbled(
             f"the cluster's status tells of {len(status)} machines, {_MOST_MACHINES} is the most"
         )
-    found = {machine: _machine_state(machine, state) for machine, state in status.items()}
+    found = {machine: _machine_seen(machine, state) for machine, state in status.items()}
     states = tuple(state for state in found.values() if state is not None)
     if not states:
         raise Dqm2Garbled("no machine's status is told")
@@ -135,11 +144,11 @@ def read_cluster_status(answer: Answer) -> ClusterStatus:
     return ClusterStatus(states, strange)
 
 
-def _machine_state(machine: str, state: object) -> MachineState | None:
+def _machine_seen(machine: str, state: object) -> MachineSeen | None:
     match state:
         case {"up": bool() as is_up, **rest} if HOST.fullmatch(machine):
             reason = rest.get("msg")
-            return MachineState(machine, is_up, reason) if isinstance(reason, str | None) else None
+            return MachineSeen(machine, is_up, reason) if isinstance(reason, str | None) else None
     return None
 
 

@@ -213,6 +213,5 @@ Record = JobRecord | DeliveryRecord | PlaybackRecord | MemoryRecord | DiskRecord
 class MachineState:
     """Whether a machine answers, as the gateway sees it; `reason` is redacted."""
 
-    machine: str
     is_up: bool
     reason: str | None

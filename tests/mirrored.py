@@ -140,7 +140,7 @@ class MirroredCluster:
     def see(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
         """Tells that the gateway saw a machine up at `at`, or down for a reason."""
         machine = self._machines[host]
-        seen = MachineState(machine.label, is_up=down_because is None, reason=down_because)
+        seen = MachineState(is_up=down_because is None, reason=down_because)
         self._writer.write_states({machine.id: seen}, at)
 
 

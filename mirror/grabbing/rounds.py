@@ -194,7 +194,7 @@ class Rounds:
         known = [state for state in status.states if identities[state.machine] in machines]
         by_id = {
             machines[identities[state.machine]].id: MachineState(
-                state.machine, state.is_up, None if state.reason is None else self._short(state.reason)
+                state.is_up, None if state.reason is None else self._short(state.reason)
             )
             for state in known
         }
