@@ -289,7 +289,7 @@ def test_a_heartbeat_outdates_nothing_but_freshness(
     assert made(server) == before + 1
 
 
-def test_a_job_gets_stuck_with_no_row_of_it_changing(
+def test_a_job_gets_stuck_and_lost_with_no_row_of_it_changing(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:
     now = datetime.now(UTC)
@@ -301,6 +301,9 @@ def test_a_job_gets_stuck_with_no_row_of_it_changing(
     memory = MemoryRecord(Origin(uuid4(), 0, now + timedelta(minutes=2)), 1, 1, 1, 1)
     mirrored.write(unit, memory)
     until(lambda: 'data-state="stuck"' in server.get(run.part).text)
+    # Nor is it changed by what its machine goes on to.
+    mirrored.write(unit, job(run.number + 1, "dt", at=now + timedelta(minutes=3)))
+    until(lambda: 'data-state="lost"' in server.get(run.part).text)
 
 
 def test_what_is_silent_turns_old_with_nothing_changing(

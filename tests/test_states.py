@@ -86,6 +86,20 @@ def test_it_calls_no_job_stuck_when_the_lumisections_of_all_stand_still() -> Non
     assert state(still, still) is JobState.RUNNING
 
 
+def test_it_takes_a_job_that_is_over_for_none_that_goes_on() -> None:
+    later = NOON + STUCK_AFTER
+    still = replace(RUNNING, updated_at=later, machine_clock_at=later)
+    over = replace(still, lumisection=78, lumisection_at=later, exit_code=0)
+    assert state(still, over) is JobState.RUNNING
+
+
+def test_it_takes_a_report_for_the_time_that_it_is_on_its_machine() -> None:
+    later = NOON + STUCK_AFTER
+    still = replace(RUNNING, updated_at=later)
+    goes_on = replace(still, lumisection=78, lumisection_at=later)
+    assert state(still, goes_on) is JobState.STUCK
+
+
 def test_it_measures_each_job_by_its_own_machines_clock() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later, machine_clock_at=later)
