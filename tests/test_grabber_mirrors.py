@@ -1,5 +1,6 @@
 """A pass of the grabber: what DQM² holds is in the database afterwards, once, and nothing else is touched."""
 
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -92,6 +93,32 @@ def test_it_writes_a_newer_document_over_an_older_one(
     assert mirror_once(simulated_settings)
     (job,) = rows(simulated_settings, db.jobs)
     assert (job["lumisection"], job["exit_code"]) == (11, 0)
+
+
+def test_it_describes_a_run_by_its_newest_report_whichever_machine_comes_last(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    newer, older = time.time(), time.time() - 60
+    for host, at, run_key in ((FILTER_UNIT, newer, "pp_run"), (OTHER_FILTER_UNIT, older, "cosmic_run")):
+        simulator.machine(host).upload(job_document(run=1, host=host, timestamp=at, run_key=run_key))
+        assert mirror_once(simulated_settings)
+    assert [run["run_key"] for run in rows(simulated_settings, db.runs)] == ["pp_run"]
+
+
+def test_it_knows_a_machines_clock_by_its_newest_document_and_its_newest_run_by_any(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    now = int(time.time())
+    unit = simulator.machine(FILTER_UNIT)
+    for run, at in ((5, now - 60), (3, now - 30), (4, now)):
+        unit.upload(job_document(run=run, timestamp=at))
+        if run == 5:
+            assert mirror_once(simulated_settings)
+    # A clock so far ahead is broken.
+    unit.upload(job_document(run=6, timestamp=now + 10 * 86_400))
+    assert mirror_once(simulated_settings)
+    [machine] = [row for row in rows(simulated_settings, db.machines) if row["label"] == "dqmfu-c2b03-.."]
+    assert (machine["clock_at"].timestamp(), machine["newest_run"]) == (now, 5)
 
 
 def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_settings: Settings) -> None:
