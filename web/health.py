@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, current_app, jsonify
 
 import version
-from mirror.records import Cluster
 from web import clusters
 from web.away import DatabaseAway
 from web.clusters import ClusterDatabase
@@ -44,7 +43,8 @@ def healthz() -> Response:
 @room.get("/readyz")
 def readyz() -> Response:
     """Whether each cluster can be shown, with the reason why not; 503 if none can."""
-    found = {cluster: readiness(database) for cluster, database in _databases().items()}
+    databases = clusters.databases(current_app)
+    found = {cluster: readiness(database) for cluster, database in databases.items()}
     is_ready = any(one.ready for one in found.values())
     response = jsonify(
         ready=is_ready,
@@ -70,10 +70,6 @@ def readiness(database: ClusterDatabase) -> Readiness:
         return Readiness(ready=True, reason=reason, grabber_silent_s=None, warning=warning)
     silent_s = round((datetime.now(UTC) - freshness.beat_at).total_seconds(), 1)
     return Readiness(ready=True, reason=None, grabber_silent_s=silent_s, warning=warning)
-
-
-def _databases() -> dict[Cluster, ClusterDatabase]:
-    return dict(clusters.databases(current_app))
 
 
 def _uncached(response: Response) -> Response:

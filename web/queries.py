@@ -41,6 +41,11 @@ def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
         raise BadRequest(f"{name} must be one of {sorted(map(str, Cluster))}") from None
 
 
+def shown_cluster() -> Cluster:
+    """The cluster that a page shows: production unless its address names the other. Raises BadRequest."""
+    return cluster(default=Cluster.PRODUCTION)
+
+
 def integer(name: str, refusal: str) -> int | None:
     """A whole number that PostgreSQL can hold; `None` if it is absent. Raises BadRequest with `refusal`."""
     given = _once(name)

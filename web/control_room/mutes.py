@@ -56,7 +56,7 @@ def page() -> BaseResponse:
     expert = visitor.expert()
     if expert is None:
         return auth.refer(goals.goal(goals.MUTES))
-    chosen = queries.cluster(default=Cluster.PRODUCTION)
+    chosen = queries.shown_cluster()
     run = queries.integer("run", "run must be an integer")
     runs = {cluster: run if cluster is chosen else None for cluster in Cluster}
     return Response(

@@ -47,7 +47,7 @@ class Row:
 @grounds.kept
 def page() -> Response:
     """The page, whole."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     shown = {**_machines(cluster), **freshness.of_cluster(cluster)}
     return conditional(render_template("cluster/page.html", cluster=cluster, **shown))
 
@@ -56,7 +56,7 @@ def page() -> Response:
 @grounds.kept
 def part() -> Response:
     """The machines, kept up to date."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     return conditional(render_template("cluster/_machines.html", cluster=cluster, **_machines(cluster)))
 
 

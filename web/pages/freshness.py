@@ -39,7 +39,7 @@ class MachineInBar:
 @grounds.kept
 def part() -> Response:
     """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
 
 

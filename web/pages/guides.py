@@ -12,7 +12,6 @@ from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.records import Cluster
 from web import queries
 from web.answers import conditional
 from web.keeping import grounds
@@ -46,7 +45,7 @@ def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
         raise NotFound("There is no such guide.")
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     guide = _rendered(name)
     return conditional(render_template("guide.html", cluster=cluster, name=name, guide=guide))
 

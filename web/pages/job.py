@@ -23,7 +23,7 @@ room = Blueprint("job", __name__, url_prefix="/job")
 @grounds.kept
 def page(job: UUID) -> Response:
     """The page of a job, whole."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     fresh = freshness.of_cluster(cluster)
     return conditional(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
 
@@ -32,7 +32,7 @@ def page(job: UUID) -> Response:
 @grounds.kept
 def part(job: UUID) -> Response:
     """What of the page changes while the job runs."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     return conditional(_rendered("job/_job.html", cluster, _details(cluster, job)))
 
 
@@ -40,7 +40,7 @@ def part(job: UUID) -> Response:
 @grounds.kept
 def series(job: UUID) -> Response:
     """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
-    details = _details(queries.cluster(default=Cluster.PRODUCTION), job)
+    details = _details(queries.shown_cluster(), job)
     memory, events = details.memory, details.events
     columns = {
         "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
@@ -52,7 +52,7 @@ def series(job: UUID) -> Response:
 @room.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
     """The log as text, to be kept."""
-    details = _details(queries.cluster(default=Cluster.PRODUCTION), job)
+    details = _details(queries.shown_cluster(), job)
     response = conditional(whole(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)

@@ -8,7 +8,6 @@ from flask import Blueprint, Response, render_template
 
 from mirror.reading.findings import Run
 from mirror.reading.reader import MirrorReader
-from mirror.records import Cluster
 from web import clusters, csv_files, queries
 from web.answers import conditional
 from web.keeping import grounds
@@ -27,7 +26,7 @@ _ROWS_AT_A_TIME = 25
 @grounds.kept
 def page() -> Response:
     """The page with the newest runs of the range; older ones by a link."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
     below = queries.integer("below", run_range.NOT_NUMBERS)
@@ -46,7 +45,7 @@ def page() -> Response:
 @a_few_at_a_time
 def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
     runs = reader.all_found(asked.search)

@@ -17,7 +17,6 @@ from werkzeug.exceptions import BadRequest, NotFound
 from mirror.reading.findings import Job, JobOutline, Run, RunOutline
 from mirror.reading.reader import MirrorReader
 from mirror.reading.states import JobState
-from mirror.records import Cluster
 from web import clusters, csv_files, queries
 from web.answers import conditional
 from web.keeping import grounds
@@ -87,7 +86,7 @@ class Rows:
 @grounds.kept
 def page() -> Response:
     """The page with its first rows."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
     shown = {
@@ -102,7 +101,7 @@ def page() -> Response:
 @grounds.kept
 def rows_part() -> Response:
     """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     reader = clusters.reader(cluster)
     further = _rows(reader, run_range.of_request(cluster, reader), _MORE_ROWS)
     if queries.text("columns") != further.columns:
@@ -114,7 +113,7 @@ def rows_part() -> Response:
 @grounds.kept
 def cell_part() -> Response:
     """What is known of a client in a run. Raises NotFound where it has no job."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     number, client = queries.integer("run", "run must be an integer"), queries.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
@@ -130,7 +129,7 @@ def cell_part() -> Response:
 @a_few_at_a_time
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
-    cluster = queries.cluster(default=Cluster.PRODUCTION)
+    cluster = queries.shown_cluster()
     reader = clusters.reader(cluster)
     asked = run_range.of_request(cluster, reader)
     client = asked.search.client

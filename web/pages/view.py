@@ -97,7 +97,7 @@ class View:
 def of_request() -> View:
     """The view that a request asks for. Raises BadRequest with what is accepted."""
     return View(
-        cluster=queries.cluster(default=Cluster.PRODUCTION),
+        cluster=queries.shown_cluster(),
         run=queries.integer("run", "run must be an integer"),
         order=_order(queries.text("sort")),
         states=_states(queries.text("state")),
