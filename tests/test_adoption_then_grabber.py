@@ -12,7 +12,7 @@ from dqm2.simulator import Simulator, job_document
 from dqmsquare_cfg import Settings
 from mirror.records import Cluster
 from tests.earlier_mirror import EarlierMirror, Row, job, run_adopt
-from tests.mirroring import FILTER_UNIT, mirror_once, rows
+from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
 
 RUNS = KEPT, ENDED_SINCE, HUNG_UP, NEW = 1, 2, 3, 4
 
@@ -85,10 +85,10 @@ def test_what_the_grabber_has_stays_though_it_is_taken_over_later(
     assert run_adopt(simulated_environment)[0] == 0
     upload(simulator, ENDED_SINCE, exit_code=65)
     assert mirror_once(simulated_settings)
-    before = rows(simulated_settings, db.jobs)
+    before = mirrored(simulated_settings)
     earlier.execute("UPDATE adoption_batches SET done_at = NULL")
     assert run_adopt(simulated_environment)[0] == 0
-    assert rows(simulated_settings, db.jobs) == before
+    assert mirrored(simulated_settings) == before
 
 
 def test_revisions_that_started_over_meanwhile_are_mirrored_anew(

@@ -125,10 +125,11 @@ def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_
     for pid in range(300):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     assert mirror_once(simulated_settings)
-    before = mirrored(simulated_settings)
+    before, states_before = mirrored(simulated_settings), rows(simulated_settings, db.machine_states)
     assert len(before["jobs"]) == len(before["job_details"]) == 300
     assert mirror_once(simulated_settings)
     assert mirrored(simulated_settings) == before
+    assert rows(simulated_settings, db.machine_states) == states_before != []
 
 
 def test_it_mirrors_the_status_of_the_cluster_a_row_a_machine(

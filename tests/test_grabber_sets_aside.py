@@ -8,7 +8,7 @@ import pytest
 import db
 from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from tests.mirroring import FILTER_UNIT, metric, mirror_once, rows
+from tests.mirroring import FILTER_UNIT, asked, metric, mirror_once, rows
 
 LABEL = "dqmfu-c2b03-.."
 # Fields without which nobody can tell what a document is about.
@@ -78,6 +78,19 @@ def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
     assert len(rows(simulated_settings, db.jobs)) == 40
     (aside,) = rows(simulated_settings, db.set_aside)
     assert reason in aside["reason"]
+
+
+def test_it_asks_for_many_at_once_again_behind_the_document_that_spoils_a_batch(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in range(1, 201):
+        machine.upload(job_document(run=run, lumisections=1))
+    machine.stored()[0].kept_wire = "{half a document"
+    assert mirror_once(simulated_settings)
+    assert len(rows(simulated_settings, db.jobs)) == 199
+    questions = [event for event, _ in asked(simulator, FILTER_UNIT) if event == "request_documents"]
+    assert len(questions) < 40
 
 
 def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
