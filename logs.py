@@ -33,6 +33,8 @@ _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f-\x9f]+")
 _LONGEST_LINE = 32_000
 _HOUR_S = 3600
+# What is no file's number.
+_CLOSED = -1
 # What they say in detail is of no use here.
 _TALKATIVE = ("asyncio", "PIL", "urllib3", "werkzeug")
 # What Alembic sets up at a start is nothing to an operator.
@@ -95,7 +97,7 @@ class SharedFile:
         self._descriptor = self._open()
 
     def write(self, line: str) -> None:
-        """Appends a line. Raises OSError."""
+        """Appends a line. Raises OSError, as it does once the file is closed."""
         if not self._is_current():
             self._reopen()
         if self._is_due():
@@ -105,8 +107,10 @@ class SharedFile:
             left = left[os.write(self._descriptor, left) :]
 
     def close(self) -> None:
-        """Closes the file in this process."""
-        os.close(self._descriptor)
+        """Closes the file in this process, for good; its number may be another file's then."""
+        if self._descriptor != _CLOSED:
+            os.close(self._descriptor)
+            self._descriptor = _CLOSED
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -114,16 +118,16 @@ class SharedFile:
     def _reopen(self) -> None:
         # In this order, so that a failure leaves an open file behind.
         opened = self._open()
-        self.close()
+        os.close(self._descriptor)
         self._descriptor = opened
 
     def _is_current(self) -> bool:
         """Whether what is open is still what is called so: another process may have closed the period."""
+        opened = os.fstat(self._descriptor)
         try:
-            named = self._path.stat()
+            return os.path.samestat(self._path.stat(), opened)
         except FileNotFoundError:
             return False
-        return os.path.samestat(named, os.fstat(self._descriptor))
 
     def _is_due(self) -> bool:
         status = os.fstat(self._descriptor)
@@ -180,7 +184,12 @@ class _LineHandler(logging.Handler):
             self._file_works = True
 
     def close(self) -> None:
-        self._file.close()
+        # Not while another thread writes a line.
+        self.acquire()
+        try:
+            self._file.close()
+        finally:
+            self.release()
         super().close()
 
     def _to_standard_error(self, line: str) -> None:

@@ -320,3 +320,17 @@ def test_it_loses_no_line_of_processes_that_share_a_file(tmp_path: Path) -> None
     written = {line for line in text.splitlines() if line.endswith("x" * 200)}
     assert len(written) == len(text.splitlines()) == 3 * lines
     assert len(closed(tmp_path)) > 1
+
+
+def test_it_touches_no_other_file_once_it_is_closed(tmp_path: Path) -> None:
+    file = file_of(tmp_path)
+    file.write("before")
+    file.close()
+    # The system gives the number of the closed file to the next that is opened.
+    with (tmp_path / "other").open("w") as other:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            file.write("after")
+        file.close()
+        other.write("its own")
+    assert (tmp_path / "other").read_text() == "its own"
+    assert (tmp_path / "server.log").read_text() == "before\n"
