@@ -70,6 +70,7 @@ def test_it_redirects_to_nobody_elses_host(client: FlaskClient) -> None:
     answer = client.get("/folder", headers={"Host": "evil.example"})
     assert answer.status_code == 308
     assert answer.location == "/folder/"
+    assert "evil.example" not in answer.text
     for path in ("//evil.example/", "///evil.example", "/\\evil.example/folder"):
         location = client.get(path).location or "/"
         assert location.startswith("/")

@@ -40,4 +40,6 @@ def _redirect_within(response: Response) -> Response:
     if response.location is not None and response.location.startswith(request.host_url):
         # One slash: two would begin another host's name.
         response.location = "/" + response.location.removeprefix(request.host_url).lstrip("/")
+        # It has the same address once more, for browsers that follow no redirect.
+        response.set_data(b"")
     return response
