@@ -181,7 +181,8 @@ def test_a_form_has_bounds(server: ServerProcess) -> None:
 def test_what_is_sent_behind_a_half_request_holds_nobody_up(server: ServerProcess) -> None:
     known = {"Accept-Encoding": "gzip"}
     until(lambda: server.get(INFO, headers=known).ok)
-    half = b"POST /cr/login/ HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"
+    form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 50000\r\n"
+    half = b"POST /cr/login/ HTTP/1.1\r\nHost: x\r\n" + form + b"\r\n"
     first = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
     kept = f"GET {INFO} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".encode()
     # The server reads so much at a time: the half request together with the first, and what is kept not yet.
