@@ -1,6 +1,7 @@
 """The access log: what was asked and answered, and nothing that may not be in a file."""
 
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -48,9 +49,13 @@ def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settin
 
 def test_it_leaves_it_out_below_the_prefix(environment: dict[str, str]) -> None:
     with server_process({**environment, "SERVER_URL_PREFIX": "dqm/dqm-square"}) as server:
-        server.get("/cr/exe?what=restart_hltd&host=of-the-query")
-        # The line is written once the answer is sent.
-        until(lambda: 'path=/dqm/dqm-square/cr/exe query=""' in server.logged())
+        query = "what=restart_hltd&host=of-the-query"
+        server.get(f"/cr/exe?{query}")
+        # Redirected to the same address.
+        requests.get(f"{server.url.replace('/dqm-square', '//dqm-square')}/cr/exe?{query}", timeout=10)
+        # The lines are written once the answers are sent.
+        until(lambda: server.logged().count('path=/dqm/dqm-square/cr/exe query=""') == 2)
+        assert 'path=/dqm//dqm-square/cr/exe query=""' in server.logged()
         assert "of-the-query" not in server.logged()
 
 

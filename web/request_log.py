@@ -5,6 +5,7 @@ A request gets an id of its own. It is in each line that is logged meanwhile and
 """
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ NOT_MODIFIED = "304"
 
 _ID_BYTES = 6
 _UNMATCHED = "none"
+_SLASHES = re.compile("/+")
 # Asked every few seconds by machines; worth a line when they fail.
 _PROBES = ("/healthz", "/readyz")
 
@@ -54,7 +56,9 @@ class _Seen:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        query = "" if path.startswith(self._without_query) else environ.get("QUERY_STRING", "")
+        # As it is taken for a route: several slashes are one.
+        is_without_query = _SLASHES.sub("/", path).startswith(self._without_query)
+        query = "" if is_without_query else environ.get("QUERY_STRING", "")
         seen = SeenRequest(environ.get("REQUEST_METHOD", ""), path, query)
         logs.request_id.set(seen.id)
 
