@@ -22,7 +22,7 @@ def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.C
     return subprocess.run(
         [sys.executable, "server.py", *arguments],
         cwd=ROOT,
-        env=dict(environment),
+        env={"SERVER_PORT": free_port(), **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -82,7 +82,7 @@ def test_it_serves_where_no_answer_can_wait_on_disk_but_says_so(environment: dic
 def test_it_names_a_port_that_is_taken(environment: dict[str, str], setting: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
-        refused = run_server({**environment, "SERVER_PORT": free_port(), setting: port})
+        refused = run_server({**environment, setting: port})
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1] == (
         f"{setting} is {port}, which can't be listened on: Address already in use"
