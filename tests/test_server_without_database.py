@@ -59,6 +59,8 @@ def test_it_gives_a_browser_a_page_that_says_so(environment: dict[str, str]) -> 
         assert answer.status_code == 503
         assert answer.headers["Content-Type"].startswith("text/html")
         assert "production" in answer.text
+        assert answer.headers["Refresh"] == answer.headers["Retry-After"]
+        assert "Refresh" not in ask(server).headers, "a script comes again as it likes"
 
 
 def test_it_recovers_when_the_database_comes_back(

@@ -56,15 +56,20 @@ def failed(_error: InternalServerError) -> Response:
 
 
 def _try_again(sentence: str) -> Response:
-    response = _sentence(sentence, ServiceUnavailable.code)
+    # A page comes by itself once it can be had; what a form has sent is not sent again.
+    comes_by_itself = request.method == "GET" and _is_for_browser()
+    response = _sentence(sentence, ServiceUnavailable.code, comes_by_itself=comes_by_itself)
+    if comes_by_itself:
+        response.headers["Refresh"] = str(RETRY_AFTER_S)
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _sentence(sentence: str, status: int) -> Response:
+def _sentence(sentence: str, status: int, *, comes_by_itself: bool = False) -> Response:
     if _is_for_browser():
-        return Response(render_template("error.html", sentence=sentence, status=status), status)
+        shown = {"sentence": sentence, "status": status, "comes_by_itself": comes_by_itself}
+        return Response(render_template("error.html", **shown), status)
     return Response(sentence, status, mimetype="text/plain")
 
 

@@ -142,3 +142,17 @@ def test_it_says_that_the_database_is_gone_and_recovers(
     finally:
         postgres.start()
     expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
+
+
+def test_a_page_that_could_not_be_had_comes_by_itself(
+    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, complaints: Complaints
+) -> None:
+    complaints.allowed.append("503")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    postgres.stop()
+    try:
+        page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
+        expect(page.locator("main")).to_contain_text("comes by itself once it can be had")
+    finally:
+        postgres.start()
+    expect(page.locator("tbody th a")).to_have_text(str(RUN), timeout=20_000)
