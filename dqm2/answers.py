@@ -43,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """The headers of an answer, ascending by revision; how many of it can't be read, or lack by its count."""
+    """The headers of an answer, ascending by revision; how many are missing by its count or unreadable."""
 
     headers: Sequence[Header]
     unreadable: int

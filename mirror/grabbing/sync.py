@@ -176,12 +176,14 @@ class MachineSync:
         return found
 
     def _bear_unreadable(self, found: Headers) -> None:
-        """Leaves out headers that can't be read or lack, once asked for again: it may have been the way."""
+        """Leaves out headers missing or unreadable, once asked for again: it may have been the way."""
         is_known, self._headers_unreadable = self._headers_unreadable, found.unreadable > 0
         if not found.unreadable:
             return
         if not (is_known and found.headers):
-            raise Dqm2Garbled(f"headers of the answer lack or can't be read, {found.unreadable} of them")
+            raise Dqm2Garbled(
+                f"headers of the answer are missing or can't be read, {found.unreadable} of them"
+            )
         log.warning("left out headers host=%s entries=%d", self.machine.label, found.unreadable)
         metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.unreadable)
 
@@ -209,7 +211,9 @@ class MachineSync:
         if known is None or self._shows_head(found.headers, known):
             return False
         if found.unreadable:
-            raise Dqm2Garbled("headers that lack or can't be read may hide that no revisions started over")
+            raise Dqm2Garbled(
+                "headers that are missing or can't be read may hide that no revisions started over"
+            )
         return True
 
     def _shows_head(self, headers: Sequence[Header], known: int) -> bool:
