@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from mirror.reading.reader import MirrorReader
 from mirror.reading.run_search import RunSearch
 from mirror.records import Cluster
-from web import queries
+from web import clusters, queries
 
 NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"
 # What is shown if no range is asked for: so many run numbers back from the newest.
@@ -37,8 +36,10 @@ class RunRange:
         return urlencode({name: value for name, value in pairs.items() if value is not None})
 
 
-def of_request(cluster: Cluster, reader: MirrorReader) -> RunRange:
-    """The range that a request asks for; from and to in either order. Raises BadRequest."""
+def of_request() -> RunRange:
+    """The range that a request asks for; from and to in either order. Raises BadRequest, DatabaseAway."""
+    cluster = queries.shown_cluster()
+    reader = clusters.reader(cluster)
     last = queries.integer("to", NOT_NUMBERS)
     last = (reader.run_span().highest or 0) if last is None else last
     first = queries.integer("from", NOT_NUMBERS)

@@ -26,9 +26,8 @@ _ROWS_AT_A_TIME = 25
 @grounds.kept
 def page() -> Response:
     """The page with the newest runs of the range; older ones by a link."""
-    cluster = queries.shown_cluster()
-    reader = clusters.reader(cluster)
-    asked = run_range.of_request(cluster, reader)
+    asked = run_range.of_request()
+    reader = clusters.reader(asked.cluster)
     below = queries.integer("below", run_range.NOT_NUMBERS)
     runs = reader.find_runs(asked.search, below=below, most=_ROWS_AT_A_TIME)
     shown = {
@@ -36,23 +35,24 @@ def page() -> Response:
         "rows": _statistics(reader, runs),
         "found": reader.count_runs(asked.search),
         "go_on_below": runs[-1].run if len(runs) == _ROWS_AT_A_TIME else None,
-        **freshness.of_cluster(cluster),
+        **freshness.of_cluster(asked.cluster),
     }
-    return conditional(render_template("statistics/page.html", cluster=cluster, **shown))
+    return conditional(render_template("statistics/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/runs.csv")
 @a_few_at_a_time
 def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
-    cluster = queries.shown_cluster()
-    reader = clusters.reader(cluster)
-    asked = run_range.of_request(cluster, reader)
+    asked = run_range.of_request()
+    reader = clusters.reader(asked.cluster)
     runs = reader.all_found(asked.search)
     # Some at a time are taken until there are none.
     some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])
     lines = (_csv_line(line) for of_some in some for line in _statistics(reader, of_some))
-    return csv_files.download(f"{cluster}_runs.csv", [field.name for field in fields(RunStatistics)], lines)
+    return csv_files.download(
+        f"{asked.cluster}_runs.csv", [field.name for field in fields(RunStatistics)], lines
+    )
 
 
 def _statistics(reader: MirrorReader, runs: Sequence[Run]) -> list[RunStatistics]:

@@ -15,7 +15,6 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
 from mirror.reading.findings import Job, JobOutline, Run, RunOutline
-from mirror.reading.reader import MirrorReader
 from mirror.reading.states import JobState
 from web import clusters, csv_files, queries
 from web.answers import conditional
@@ -86,27 +85,25 @@ class Rows:
 @grounds.kept
 def page() -> Response:
     """The page with its first rows."""
-    cluster = queries.shown_cluster()
-    reader = clusters.reader(cluster)
-    asked = run_range.of_request(cluster, reader)
+    asked = run_range.of_request()
     shown = {
-        "timeline": _rows(reader, asked, _FIRST_ROWS),
-        "found": reader.count_runs(asked.search),
-        **freshness.of_cluster(cluster),
+        "timeline": _rows(asked, _FIRST_ROWS),
+        "found": clusters.reader(asked.cluster).count_runs(asked.search),
+        **freshness.of_cluster(asked.cluster),
     }
-    return conditional(render_template("timeline/page.html", cluster=cluster, **shown))
+    return conditional(render_template("timeline/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/rows")
 @grounds.kept
 def rows_part() -> Response:
     """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
-    cluster = queries.shown_cluster()
-    reader = clusters.reader(cluster)
-    further = _rows(reader, run_range.of_request(cluster, reader), _MORE_ROWS)
+    further = _rows(run_range.of_request(), _MORE_ROWS)
     if queries.text("columns") != further.columns:
         return Response("", headers={"HX-Refresh": "true"})
-    return conditional(render_template("timeline/_rows.html", cluster=cluster, timeline=further))
+    return conditional(
+        render_template("timeline/_rows.html", cluster=further.asked.cluster, timeline=further)
+    )
 
 
 @room.get("/cell")
@@ -129,20 +126,15 @@ def cell_part() -> Response:
 @a_few_at_a_time
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
-    cluster = queries.shown_cluster()
-    reader = clusters.reader(cluster)
-    asked = run_range.of_request(cluster, reader)
+    asked = run_range.of_request()
+    runs = clusters.reader(asked.cluster).all_found(asked.search)
     client = asked.search.client
-    lines = (
-        _csv_line(run, job)
-        for run in reader.all_found(asked.search)
-        for job in run.jobs
-        if client in (None, job.name)
-    )
-    return csv_files.download(f"{cluster}_jobs.csv", _CSV_HEADS, lines)
+    lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
+    return csv_files.download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
 
 
-def _rows(reader: MirrorReader, asked: RunRange, most: int) -> Rows:
+def _rows(asked: RunRange, most: int) -> Rows:
+    reader = clusters.reader(asked.cluster)
     below = queries.integer("below", run_range.NOT_NUMBERS)
     search = asked.search
     runs = reader.outlines(search, below=below, most=most)
