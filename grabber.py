@@ -122,12 +122,15 @@ class Grabber:
             if not self._take_cluster():
                 log.error("another grabber holds cluster=%s: nothing was mirrored", self._cluster)
                 return False
-            return self._rounds.once()
+            is_whole = self._rounds.once()
+            self._claim.release()
         except Stopped:
             return False
         except ClaimLost:
             log.error("another grabber took cluster=%s meanwhile", self._cluster)
             return False
+        else:
+            return is_whole
         finally:
             self._give_back()
 

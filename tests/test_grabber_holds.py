@@ -12,6 +12,7 @@ import db
 from demo.postgres import EmbeddedPostgres
 from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
+from mirror.grabbing.claim import Claim
 from mirror.records import Cluster
 from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
 from tests.waiting import until
@@ -92,3 +93,15 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
         written = len(rows(brisk_settings, db.jobs))
         told(grabber, "lost cluster")
         assert len(rows(brisk_settings, db.jobs)) == written
+
+
+def test_it_gives_the_cluster_back_before_its_connection_is_closed(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "grabber")
+    first, second = Claim(database), Claim(database)
+    assert first.take()
+    assert not second.take()
+    first.release()
+    assert second.take()
+    first.drop()
+    second.drop()
+    database.dispose()
