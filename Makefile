@@ -13,16 +13,16 @@ help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## the whole mirror on this machine, with a DQM² and a PostgreSQL that it brings along
-	@$(VENV)/python -B -m demo
+	@$(VENV)/python -B -m tools.demo
 
 run: setup ## the real thing, by .env: both grabbers and the web server
-	@$(VENV)/python -m processes
+	@$(VENV)/python -m tools.run
 
 setup: ## install what demo and run need: .venv and the front-end libraries
-	@$(PYTHON) -B install.py
+	@$(PYTHON) -B tools/install.py
 
 setup-tests:
-	@$(PYTHON) -B install.py tests
+	@$(PYTHON) -B tools/install.py tests
 
 test: lint deploy-check ## every check: format, lint, types, what is deployed, and tests
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
@@ -36,34 +36,34 @@ lint: setup-tests ## format, lint and types alone
 	$(VENV)/mypy --strict
 
 deploy-check: setup-tests ## what is deployed: manifests, image, units, scripts, alerts
-	@$(VENV)/python -m deploy_check
+	@$(VENV)/python -m tools.deploy_check
 
 # Without BUILDAH_FORMAT, Podman's images have no HEALTHCHECK.
 image: ## the image of this version, by docker; DOCKER=podman takes that
 	BUILDAH_FORMAT=docker $(DOCKER) build --build-arg COMMIT="$$(git describe --always --dirty --abbrev=12 --exclude='*')" \
-		--tag "registry.cern.ch/cmsweb/dqmsquare_mirror:v$$($(PYTHON) -c 'import version; print(version.NUMBER)')" .
+		--tag "registry.cern.ch/cmsweb/dqmsquare_mirror:v$$($(PYTHON) -c 'from runtime import version; print(version.NUMBER)')" .
 
 bench: setup-tests ## how fast it is, measured
 	$(VENV)/python -m benchmarks.redaction
 	$(VENV)/python -m benchmarks.catch_up
-	$(VENV)/python -m benchmarks.freshness
-	$(VENV)/python -m benchmarks.first_sync
-	$(VENV)/python -m benchmarks.rest
-	$(VENV)/python -m benchmarks.storage
-	$(VENV)/python -m benchmarks.viewers
-	$(VENV)/python -m benchmarks.pages
-	$(VENV)/python -m benchmarks.memory
-	$(VENV)/python -m benchmarks.adoption
+	$(VENV)/python -m benchmarks.end_to_end_latency
+	$(VENV)/python -m benchmarks.initial_sync
+	$(VENV)/python -m benchmarks.idle_usage
+	$(VENV)/python -m benchmarks.storage_size
+	$(VENV)/python -m benchmarks.viewer_load
+	$(VENV)/python -m benchmarks.page_latency
+	$(VENV)/python -m benchmarks.server_memory
+	$(VENV)/python -m benchmarks.legacy_import
 
 soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
 	@$(VENV)/pytest tests/test_grabber_soak.py
 
 pictures: setup-tests ## pictures of every page in both themes, into docs/pictures
-	@$(VENV)/python -m showcase.pictures
+	@$(VENV)/python -m tools.screenshots.pictures
 
 lighthouse: setup-tests ## Lighthouse's figures of the live page and the timeline
-	@$(VENV)/python -m showcase.lighthouse
+	@$(VENV)/python -m tools.screenshots.lighthouse
 
 clean: ## remove what was installed and made here, the demo's data too
-	$(PYTHON) -B -m demo.forget
+	$(PYTHON) -B -m tools.demo.clean
 	rm -rf .venv build dist static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis

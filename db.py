@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 import dqmsquare_cfg
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ MUTE_LOCK = 0x64716D07
 # The first of two keys of an advisory lock; the second is a server process that takes control commands.
 DESK_LOCKS = 0x64716D06
 
-# The channel on which a committed change is told: what a batch changed (`mirror/news.py`), or a word where
-# anything may have changed.
+# The channel on which a committed change is told: what a batch changed (`storage/notifications.py`), or a
+# word where anything may have changed.
 CHANNEL = "mirrored"
 
 _CONNECT_TIMEOUT_S = 2
@@ -157,7 +157,7 @@ jobs = sa.Table(
     sa.Index(None, "run", "client"),
 )
 
-# What is shown of a job when it is opened, packed (`mirror/packing.py`), apart so that lists stay narrow.
+# What is shown of a job when it is opened, packed (`storage/codecs.py`), apart so that lists stay narrow.
 job_details = sa.Table(
     "job_details",
     metadata,
@@ -169,7 +169,7 @@ job_details = sa.Table(
     sa.Column("log_replaced", sa.Integer, nullable=False),
 )
 
-# What logs are compressed by (`mirror/dictionary.py`); a row is never changed.
+# What logs are compressed by (`storage/log_compression.py`); a row is never changed.
 log_dictionaries = sa.Table(
     "log_dictionaries",
     metadata,

@@ -7,12 +7,11 @@ import sqlalchemy as sa
 
 import db
 import dqmsquare_cfg
-from adoption import command as adoption
 from db import SchemaState
-from dqmsquare_cfg import Settings
-from mirror import adopted, retention
-from mirror.databases import Command, to_both
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from legacy_import import cli as adoption
+from storage import import_progress, retention
+from storage.databases import Command, to_both
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +40,7 @@ def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tupl
     with database.connect() as connection:
         found = db.schema(connection)
         is_ready = found.state is SchemaState.READY
-        left = adopted.read(connection) if is_ready else None
+        left = import_progress.read(connection) if is_ready else None
     return "; ".join(str(told) for told in (found, left) if told is not None), is_ready
 
 

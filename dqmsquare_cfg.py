@@ -12,15 +12,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
 
-import env_file
-import setting_values as read
-from mirror.records import Cluster
-from setting_values import BadValue
+import config.parsers as read
+from config import env_file
+from config.parsers import BadValue
 
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
 
@@ -28,6 +28,13 @@ ENVIRONMENTS = ("development", "testbed", "test4", "production")
 _STATUS_MIN_S = 30
 
 _UNVERIFIED = "TLS is NOT verified: CMSWEB_CA_PATH says so; anyone may pose as the front end"
+
+
+class Cluster(StrEnum):
+    """The mirrored clusters, named as in the settings and in URLs."""
+
+    PRODUCTION = "production"
+    PLAYBACK = "playback"
 
 
 class SettingsError(Exception):

@@ -57,8 +57,8 @@ build() {
     cd "$here"
     make_environment build/venv
     local python=build/venv/bin/python module
-    $python -B front_end.py
-    $python -c 'import version; print(version.current().commit)' >build/COMMIT
+    $python -B tools/frontend_libs.py
+    $python -c 'from runtime import version; print(version.current().commit)' >build/COMMIT
     local hidden=()
     while read -r module; do
         hidden+=(--hidden-import "$module")

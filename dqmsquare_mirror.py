@@ -5,8 +5,8 @@
     dqmsquare_mirror migrate
     dqmsquare_mirror db …          what db.py can do
     dqmsquare_mirror probe         whether what runs here is well
-    dqmsquare_mirror simulator …   a DQM² to try it with
-    dqmsquare_mirror sift …        what a grabber starts beside itself (mirror/grabbing/sifters.py)
+    dqmsquare_mirror simulator …   a DQM² to try it with; not in the image
+    dqmsquare_mirror sift …        what a grabber starts beside itself (grabbing/parser_pool.py)
     dqmsquare_mirror --version
 
 What follows the first word is that part's own; `--help` behind it tells.
@@ -19,8 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import cast
 
-import version
-from processes import tied
+from runtime import die_with_parent, version
 
 # The parts by their words: the module whose `main` is called, and the words put before those given. A module
 # is loaded when its word is said, so that no part carries the others in its memory; the executable's build
@@ -30,9 +29,9 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "grabber": ("grabber", ()),
     "migrate": ("db_commands", ("migrate",)),
     "db": ("db_commands", ()),
-    "probe": ("processes.probe", ()),
-    "simulator": ("dqm2.simulator.__main__", ()),
-    "sift": ("mirror.grabbing.sifters", ()),
+    "probe": ("runtime.healthcheck", ()),
+    "simulator": ("simulator.__main__", ()),
+    "sift": ("grabbing.parser_pool", ()),
 }
 
 Main = Callable[[list[str]], int | None]
@@ -57,7 +56,7 @@ def main(words: list[str]) -> int | None:
 def _end_with_the_outer_process() -> None:
     """The executable runs in two processes, the outer of which unpacks it: neither outlives the other."""
     if getattr(sys, "frozen", False):
-        tied.end_with(os.getppid(), signal.SIGTERM)
+        die_with_parent.end_with(os.getppid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The daemon that keeps a cluster mirrored: `python grabber.py production | playback`, without a word both.
 
 It takes the cluster, brings its machines up to date one after the other, asks for the cluster's status on a
-schedule of its own, and pauses (`mirror/grabbing/rounds.py`). Without its database it waits; another grabber
+schedule of its own, and pauses (`grabbing/scheduler.py`). Without its database it waits; another grabber
 that holds the cluster it waits for. `--once` makes one pass over all machines; its status is 0 if each was
 mirrored, 1 otherwise.
 """
@@ -19,26 +19,23 @@ import sqlalchemy as sa
 
 import db
 import dqmsquare_cfg
-import logs
 from dqm2.client import Dqm2Client
-from dqm2.identity import Identities
-from dqm2.redact import Redactor
-from dqmsquare_cfg import Settings, SettingsError
-from mirror import memory
-from mirror.grabbing import health, metrics
-from mirror.grabbing.certificate_watch import CertificateWatch
-from mirror.grabbing.claim import Claim, ClaimLost
-from mirror.grabbing.heartbeat import Heartbeat
-from mirror.grabbing.line import Line, Stop, Stopped, settle
-from mirror.grabbing.pulse import Pulse
-from mirror.grabbing.rounds import Rounds
-from mirror.grabbing.sifting import Rules, Sifter
-from mirror.grabbing.sync import Means
-from mirror.grabbing.upkeep import Upkeep
-from mirror.grabbing.writer import MirrorWriter
-from mirror.installation import SecretChanged
-from mirror.records import Cluster
-from processes import service_manager
+from dqm2.pseudonyms import Identities
+from dqm2.redaction.redactor import Redactor
+from dqmsquare_cfg import Cluster, Settings, SettingsError
+from grabbing import health, metrics
+from grabbing.certificate_monitor import CertificateWatch
+from grabbing.document_pipeline import Rules, Sifter
+from grabbing.gateway_queue import Line, Stop, Stopped, settle
+from grabbing.heartbeat import Heartbeat
+from grabbing.liveness import Pulse
+from grabbing.machine_sync import Means
+from grabbing.maintenance import Upkeep
+from grabbing.scheduler import Rounds
+from runtime import logging_setup, malloc, systemd_notify
+from storage.installation import SecretChanged
+from storage.leader_lock import Claim, ClaimLost
+from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
 
@@ -188,7 +185,7 @@ class Grabber:
 
     def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:
         metrics.database_errors.labels(self._cluster.value).inc()
-        reason = logs.fact(self._redact(_database_reason(error)))
+        reason = logging_setup.fact(self._redact(_database_reason(error)))
         log.warning("failed database of cluster=%s reason=%s", self._cluster, reason)
 
 
@@ -206,14 +203,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="one pass over all machines, then end")
     chosen = parser.parse_args(arguments)
     clusters = [Cluster(chosen.cluster)] if chosen.cluster else list(Cluster)
-    memory.give_back_early()
+    malloc.give_back_early()
     stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _prepare(settings, clusters)
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
     pulses = [grabber.pulse for grabber in grabbers]
     _serve_health(settings, pulses)
-    service_manager.watch(
+    systemd_notify.watch(
         dqmsquare_cfg.take_service_manager(),
         lambda: all(pulse.why_not_alive() is None for pulse in pulses),
     )
@@ -266,10 +263,10 @@ def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
     redact = Redactor(settings.known_hosts, settings.public_sites)
     try:
-        logs.configure(settings, role, debug=settings.grabber_debug, redact=redact)
+        logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     except SettingsError as error:
         dqmsquare_cfg.refuse(error.lines)
-    logs.catch_uncaught()
+    logging_setup.catch_uncaught()
     for warning in settings.warnings:
         log.warning("%s", warning)
 

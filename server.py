@@ -14,24 +14,23 @@ import sys
 from flask import Flask
 
 import dqmsquare_cfg
-import logs
-import version
-from dqm2.redact import Redactor
+from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Settings, SettingsError
+from runtime import logging_setup, version
 from web import (
+    access_log,
     api,
-    clusters,
     compression,
     control_room,
+    databases,
     errors,
     headers,
     health,
     pages,
-    request_log,
     static_files,
 )
+from web.cache import response_cache
 from web.control_room import passwords
-from web.keeping import kept_answers
 from web.serving import wide
 from web.serving.server import serve
 
@@ -56,10 +55,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         version=version.current(), query_interval_ms=settings.frontend_api_query_interval
     )
 
-    clusters.init_app(app, settings)
-    kept_answers.init_app(app)
+    databases.init_app(app, settings)
+    response_cache.init_app(app)
     wide.init_app(app, settings)
-    request_log.init_app(app, prefix)
+    access_log.init_app(app, prefix)
     errors.init_app(app)
     headers.init_app(app)
     compression.init_app(app)
@@ -77,7 +76,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def configure_log(settings: Settings) -> None:
     """Sends the log where the settings say, redacted."""
     redact = Redactor(settings.known_hosts, settings.public_sites)
-    logs.configure(settings, "server", debug=settings.server_debug, redact=redact)
+    logging_setup.configure(settings, "server", debug=settings.server_debug, redact=redact)
 
 
 def tell_hash(parser: argparse.ArgumentParser) -> None:
@@ -101,8 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         configure_log(settings)
     except SettingsError as error:
         dqmsquare_cfg.refuse(error.lines)
-    logs.catch_uncaught()
-    log.info("starting version=%s", logs.fact(version.current()))
+    logging_setup.catch_uncaught()
+    log.info("starting version=%s", logging_setup.fact(version.current()))
     for warning in (*settings.warnings, *control_room.unreadable_files(settings)):
         log.warning("%s", warning)
     serve(settings, lambda: create_app(settings))

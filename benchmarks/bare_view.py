@@ -5,7 +5,7 @@ from typing import Any
 from flask import Flask, Response
 from gunicorn.app.base import BaseApplication
 
-from benchmarks import command_line
+from benchmarks import cli
 from web.serving.worker import PatientWorker
 
 _THREADS = 8
@@ -41,6 +41,6 @@ class _Bare(BaseApplication):
 
 
 if __name__ == "__main__":
-    parser = command_line.parser("bare_view", __doc__)
-    parser.add_argument("port", type=command_line.count, help="to listen on")
+    parser = cli.parser("bare_view", __doc__)
+    parser.add_argument("port", type=cli.count, help="to listen on")
     _Bare(parser.parse_args().port).run()

@@ -5,9 +5,9 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import command_line, floor, one_by_one, report, usage
-from benchmarks.report import Figure
-from benchmarks.stage import FILTER_UNIT, Source, Stage, settings_of, stage
+from benchmarks import cli, floor, one_by_one, proc_usage, results
+from benchmarks.environment import FILTER_UNIT, Source, Stage, settings_of, stage
+from benchmarks.results import Figure
 
 # CPU that the released DQM² takes a document, in milliseconds (protocol, costs).
 _RELEASED_COST_MS = 1.3
@@ -28,13 +28,9 @@ class CaughtUp:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures against a source as slow as DQM², one that is far away, and one that costs nothing."""
-    parser = command_line.parser("catch_up", __doc__)
-    parser.add_argument(
-        "--documents", type=command_line.count, default=5000, help="how many are caught up with"
-    )
-    parser.add_argument(
-        "--one-by-one", type=command_line.count, default=100, help="how many of them one by one"
-    )
+    parser = cli.parser("catch_up", __doc__)
+    parser.add_argument("--documents", type=cli.count, default=5000, help="how many are caught up with")
+    parser.add_argument("--one-by-one", type=cli.count, default=100, help="how many of them one by one")
     chosen = parser.parse_args(arguments)
     with stage() as made:
         source = made.source()
@@ -44,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             *_far_source(made, source, chosen.one_by_one),
             *_free_source(made, source),
         ]
-    report.tell(
+    results.tell(
         "catch_up",
         rows,
         notes=[
@@ -98,7 +94,7 @@ def _catch_up(made: Stage, source: Source, name: str) -> CaughtUp:
     made.empty()
     environment = made.environment(source)
     postgres_pid = made.postgres.process.pid
-    before = usage.cpu_s(postgres_pid), usage.cpu_s(source.process.pid), _children_cpu_s()
+    before = proc_usage.cpu_s(postgres_pid), proc_usage.cpu_s(source.process.pid), _children_cpu_s()
     grabber = made.start(f"grabber-{name}", ["grabber.py", "production", "--once"], environment)
     while not grabber.wait(60):
         grabber.refuse_ended()
@@ -111,8 +107,8 @@ def _catch_up(made: Stage, source: Source, name: str) -> CaughtUp:
         documents=int(found[1]),
         seconds=float(found[2]),
         grabber_cpu_s=_children_cpu_s() - before[2],
-        postgres_cpu_s=usage.cpu_s(postgres_pid) - before[0],
-        source_cpu_s=usage.cpu_s(source.process.pid) - before[1],
+        postgres_cpu_s=proc_usage.cpu_s(postgres_pid) - before[0],
+        source_cpu_s=proc_usage.cpu_s(source.process.pid) - before[1],
     )
 
 

@@ -12,11 +12,11 @@ from itertools import islice
 
 import sqlalchemy as sa
 
-from dqm2.simulator.clients import CLIENTS
-from dqm2.simulator.filling import fill as fill_machine
-from dqm2.simulator.machine import Machine
-from dqm2.simulator.sensitive import Sensitive
-from mirror.records import LUMISECTION_S
+from dqm2.records import LUMISECTION_S
+from simulator.bulk_documents import fill as fill_machine
+from simulator.clients import CLIENTS
+from simulator.fake_secrets import Sensitive
+from simulator.machine import Machine
 
 SCHEMA = """
 CREATE TABLE runs (id text PRIMARY KEY, client text, run int, rev int, hostname text, exit_code int,

@@ -2,10 +2,10 @@
 
 import time
 
+from config.parsers import short_name
 from dqm2.client import Dqm2Client
-from dqm2.identity import short_name
 from dqmsquare_cfg import Settings
-from mirror.grabbing.fetching import MOST_AT_ONCE
+from grabbing.document_fetcher import MOST_AT_ONCE
 
 
 def fetch_all(settings: Settings, host: str) -> float:

@@ -9,12 +9,11 @@ from uuid import uuid4
 
 import db
 from dqm2.client import Dqm2Client
-from dqm2.identity import Identities, mask
-from dqmsquare_cfg import Settings
-from mirror.grabbing.batch import Batch, Position
-from mirror.grabbing.sifting import Announced, Order, Rules, Sifter
-from mirror.grabbing.writer import MirrorWriter
-from mirror.records import Cluster
+from dqm2.pseudonyms import Identities, mask
+from dqmsquare_cfg import Cluster, Settings
+from grabbing.document_pipeline import Announced, Order, Rules, Sifter
+from storage.batch import Batch, Position
+from storage.writer import MirrorWriter
 
 
 def mirror(settings: Settings, host: str, most: int) -> float:

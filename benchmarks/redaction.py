@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import command_line
-from benchmarks.report import Figure, tell
-from dqm2.redact import Redactor
-from dqm2.simulator.filling import fill
-from dqm2.simulator.machine import Machine
-from dqm2.simulator.sensitive import Sensitive
+from benchmarks import cli
+from benchmarks.results import Figure, tell
+from dqm2.redaction.redactor import Redactor
+from simulator.bulk_documents import fill
+from simulator.fake_secrets import Sensitive
+from simulator.machine import Machine
 
 _MEGABYTE = 1 << 20
 _ROUNDS = 5
@@ -47,8 +47,8 @@ _WORST = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and tells."""
-    parser = command_line.parser("redaction", __doc__)
-    parser.add_argument("documents", nargs="?", type=command_line.documents, metavar="DOCUMENTS.jsonl.gz")
+    parser = cli.parser("redaction", __doc__)
+    parser.add_argument("documents", nargs="?", type=cli.documents, metavar="DOCUMENTS.jsonl.gz")
     given = parser.parse_args(arguments).documents
     documents = _documents_of(given) if given else _simulated_documents()
     logs = list(_logs(documents))

@@ -16,15 +16,13 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-import setting_files
-from dqm2 import patience
-from dqm2.answers import Answer, ClusterStatus, Headers, read_cluster_status, read_headers
+from config.parsers import short_name
+from dqm2 import credentials, deadline_tls
+from dqm2.credentials import FileState, Unreadable
+from dqm2.deadline_tls import PatientContext
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
-from dqm2.identity import short_name
-from dqm2.patience import PatientContext
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
-from setting_files import FileState, Unreadable
+from dqm2.sync_messages import Answer, ClusterStatus, Headers, read_cluster_status, read_headers
+from dqmsquare_cfg import Cluster, Settings
 
 __all__ = [
     "COOKIE",
@@ -74,8 +72,8 @@ class Dqm2Client:
         self._certificate = (settings.server_grid_cert_path, settings.server_grid_key_path)
         ca_path = settings.cmsweb_ca_path
         self._verify = str(ca_path) if isinstance(ca_path, Path) else ca_path
-        self._files = setting_files.of_way_in(settings)
-        self._tls = patience.context(verifies=self._verify is not False)
+        self._files = credentials.of_way_in(settings)
+        self._tls = deadline_tls.context(verifies=self._verify is not False)
         self._session: requests.Session | None = None
         self._session_made_of: tuple[FileState, ...] = ()
         self.bytes_read = 0
@@ -172,7 +170,7 @@ class Dqm2Client:
     def _open_session(self) -> requests.Session:
         """The kept connection, made anew once the files are others than it was made of."""
         try:
-            made_of = setting_files.states(self._files)
+            made_of = credentials.states(self._files)
         except Unreadable as error:
             raise Dqm2Refused(str(error)) from error
         if self._session is None or made_of != self._session_made_of:
@@ -180,7 +178,7 @@ class Dqm2Client:
             self._session = requests.Session()
             # Proxies and .netrc are the environment's, which the settings alone may read.
             self._session.trust_env = False
-            self._tls = patience.context(verifies=self._verify is not False)
+            self._tls = deadline_tls.context(verifies=self._verify is not False)
             self._session.mount("https://", _OneConnection(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dqm2.relay import Bounds
+from dqm2.command_client import Bounds
 
 
 class Parameter(StrEnum):

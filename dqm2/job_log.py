@@ -6,7 +6,7 @@ where a bound has no line end, the part is left out.
 
 import json
 
-from dqm2.shapes import Circumstances, Shape, Taken
+from dqm2.field_parsers import Circumstances, Shape, Taken
 
 # DQM²'s monitors keep about 16 kB of either end, and one longer line.
 MOST_CHARACTERS = 256 * 1024

@@ -20,15 +20,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import db
 import dqmsquare_cfg
-import logs
-from demo.postgres import EmbeddedPostgres
-from demo.private_folder import PLACE
-from dqm2.simulator import Simulator
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
+from runtime import logging_setup
 from server import create_app
-from showcase import chromium
+from simulator import Simulator
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored import MirroredCluster
+from tools.demo.data_dir import PLACE
+from tools.demo.postgres import EmbeddedPostgres
+from tools.screenshots import chromium
 
 _DATABASES_MADE = pytest.StashKey[int]()
 _CLUSTER_SETTING = {
@@ -48,7 +48,9 @@ def _log_as_before() -> Iterator[None]:
     """What a test has the log configured to ends with it."""
     yield
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if type(handler).__module__ == logs.__name__]:
+    for handler in [
+        handler for handler in root.handlers if type(handler).__module__ == logging_setup.__name__
+    ]:
         root.removeHandler(handler)
         handler.close()
     logging.captureWarnings(capture=False)

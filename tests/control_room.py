@@ -13,10 +13,9 @@ import requests
 import sqlalchemy as sa
 
 import db
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from simulator import Simulator
 from tests.served import server_thread
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"

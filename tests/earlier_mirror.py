@@ -12,7 +12,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from benchmarks.earlier_mirror import SCHEMA
-from demo.postgres import EmbeddedPostgres
+from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = 358_788

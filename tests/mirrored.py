@@ -10,15 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import db
-from dqm2.identity import Identities, mask
-from dqmsquare_cfg import Settings
-from mirror.dictionary import Dictionary
-from mirror.grabbing.batch import Batch, Position
-from mirror.grabbing.writer import MirrorWriter
-from mirror.links import Link, Links
-from mirror.records import (
+from dqm2.pseudonyms import Identities, mask
+from dqm2.records import (
     LUMISECTION_S,
-    Cluster,
     DeliveryRecord,
     EventSeries,
     InputFate,
@@ -31,7 +25,12 @@ from mirror.records import (
     Record,
     Stream,
 )
-from mirror.rows import SetAside, row_of
+from dqmsquare_cfg import Cluster, Settings
+from storage.batch import Batch, Position
+from storage.log_compression import Dictionary
+from storage.rows import SetAside, row_of
+from storage.sync_status import Link, Links
+from storage.writer import MirrorWriter
 
 # Clients of the online DQM, by the names that users know.
 CLIENTS = (

@@ -17,20 +17,19 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 import db
-from dqm2.answers import Header
-from dqm2.identity import Identities
-from dqm2.simulator import Simulator
-from dqm2.simulator.recorder import Recorded
-from dqmsquare_cfg import Settings
+from dqm2.pseudonyms import Identities
+from dqm2.sync_messages import Header
+from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
-from mirror import packing
-from mirror.grabbing.line import Stop
-from mirror.grabbing.sifting import Announced, Order, Rules, Sifter
-from mirror.links import Link
-from mirror.log_dictionaries import LogDictionaries
-from mirror.reading.reader import MirrorReader
-from mirror.records import Cluster
-from mirror.rows import Row
+from grabbing.document_pipeline import Announced, Order, Rules, Sifter
+from grabbing.gateway_queue import Stop
+from simulator import Simulator
+from simulator.request_recorder import Recorded
+from storage import codecs
+from storage.log_dictionaries import LogDictionaries
+from storage.reader import MirrorReader
+from storage.rows import Row
+from storage.sync_status import Link
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
@@ -193,7 +192,7 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
     dictionaries = LogDictionaries(db.engine(settings, cluster, "tests"))
     for details in rows(settings, db.job_details, cluster):
         packed, replaced = details["log"], details["log_replaced"]
-        details["log"] = packing.unpack_log(packed, replaced, dictionaries.of(packed))
+        details["log"] = codecs.unpack_log(packed, replaced, dictionaries.of(packed))
         documents[details["identity"]] |= details
     return documents
 
@@ -202,7 +201,7 @@ def _columns(row: Row) -> dict[str, Any]:
     """The columns of a row that depend on nothing but its document."""
     columns = {**row.columns, **(row.details or {}), "revision": row.origin.revision}
     if row.details is not None:
-        columns["log"] = packing.unpack_log(row.details["log"], row.details["log_replaced"])
+        columns["log"] = codecs.unpack_log(row.details["log"], row.details["log_replaced"])
     # Kept from the first report on, whatever the newest says.
     return {name: value for name, value in columns.items() if name not in ("started_at", "lumisection_at")}
 

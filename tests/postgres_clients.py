@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from demo import postgres_binaries
-from demo.postgres import EmbeddedPostgres
+from tools.demo import postgres_binaries
+from tools.demo.postgres import EmbeddedPostgres
 
 _PG_DUMP = postgres_binaries.readable_by(None, Path()) / "pg_dump"
 

@@ -4,9 +4,9 @@ import copy
 from datetime import UTC, datetime
 from typing import Any
 
-from dqm2.documents import Admitted, Allowlist
-from dqm2.identity import Identities
-from dqm2.redact import Redactor
+from dqm2.document_parser import Admitted, Allowlist
+from dqm2.pseudonyms import Identities
+from dqm2.redaction.redactor import Redactor
 
 MACHINE = "fu-c2f11-11-01"
 NOW = datetime(2022, 9, 15, 14, 0, tzinfo=UTC)

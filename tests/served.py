@@ -14,9 +14,9 @@ import requests
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from demo.postgres import EmbeddedPostgres
-from processes import ports
+from runtime import ports
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_WITHIN_S = 30

@@ -17,13 +17,12 @@ from flask.testing import FlaskClient
 
 import db
 import dqmsquare_cfg
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror import adopted
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from storage import import_progress
 from tests.earlier_mirror import ROOT, RUN, EarlierMirror, graph, job, run_adopt
 from tests.mirroring import grabber_process, mirrored, rows, told
+from tools.demo.postgres import EmbeddedPostgres
 
 RUNS, JOBS_A_RUN = 50, 30
 
@@ -166,7 +165,7 @@ def test_the_earlier_tables_go_when_the_operator_says_so(
     assert earlier.execute("SELECT relname FROM pg_class WHERE relname LIKE 'legacy%'") == []
     assert contents(settings) == before
     with db.engine(settings, Cluster.PRODUCTION, "tests").connect() as connection:
-        assert adopted.read(connection) is None
+        assert import_progress.read(connection) is None
 
 
 def test_what_still_depends_on_the_earlier_tables_is_named(

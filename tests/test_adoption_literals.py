@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adoption import literals
+from legacy_import import repr_parser
 
 NUMBERS = st.one_of(st.integers(-1, 2**40), st.floats(0, 2e9, allow_nan=False))
 STREAMS = st.dictionaries(
@@ -23,16 +23,16 @@ LINES = st.one_of(st.text(), st.text("\\n'\"\n", max_size=6))
 @given(st.lists(LINES, max_size=20))
 def test_it_reads_any_log(lines: list[str]) -> None:
     ended = [line if line.endswith("\n") else f"{line}\n" for line in lines[:-1]]
-    assert literals.log(repr(lines)) == "".join((*ended, *lines[-1:]))
+    assert repr_parser.log(repr(lines)) == "".join((*ended, *lines[-1:]))
 
 
 @given(STREAMS)
 def test_it_reads_the_streams_of_any_run(streams: dict[str, Any]) -> None:
-    assert literals.streams(repr(streams)) == ast.literal_eval(repr(streams))
+    assert repr_parser.streams(repr(streams)) == ast.literal_eval(repr(streams))
 
 
 def test_what_is_no_number_is_none() -> None:
-    assert literals.streams("{'a_inf': [nan, inf, -inf, None, 1.5]}") == {
+    assert repr_parser.streams("{'a_inf': [nan, inf, -inf, None, 1.5]}") == {
         "a_inf": [None, None, None, None, 1.5]
     }
 
@@ -60,7 +60,7 @@ def test_what_is_no_number_is_none() -> None:
     ],
 )
 def test_it_takes_nothing_else_for_a_log(text: str) -> None:
-    assert literals.log(text) is None
+    assert repr_parser.log(text) is None
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_it_takes_nothing_else_for_a_log(text: str) -> None:
     ["", "{'a': [1, 2}", "{'a': 1,}", "{'a': __import__('os')}", "[" * 100_000, "{'a\\'b': 1}", "'" * 99_999],
 )
 def test_it_takes_nothing_else_for_streams(text: str) -> None:
-    assert literals.streams(text) is None
+    assert repr_parser.streams(text) is None

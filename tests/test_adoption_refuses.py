@@ -7,11 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 import db
-from adoption.fitness import Unfit, refuse_unfit
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from legacy_import.preflight import Unfit, refuse_unfit
 from tests.earlier_mirror import EarlierMirror, graph, job, run_adopt
+from tools.demo.postgres import EmbeddedPostgres
 
 MISFITS = {
     "ALTER TABLE runs DROP COLUMN vmrss": "runs has no column vmrss",

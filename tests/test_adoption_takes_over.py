@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 
 import db
-from adoption.beginning import begin
-from demo.postgres import EmbeddedPostgres
-from dqm2.identity import Identities
-from dqmsquare_cfg import Settings
-from mirror import packing
-from mirror.reading.findings import Job
-from mirror.reading.states import JobState
-from mirror.records import Cluster
+from dqm2.pseudonyms import Identities
+from dqmsquare_cfg import Cluster, Settings
+from legacy_import.lifecycle import begin
+from storage import codecs
+from storage.job_state import JobState
+from storage.read_models import Job
 from tests.canaries import KINDS
 from tests.earlier_mirror import (
     AT,
@@ -28,6 +26,7 @@ from tests.earlier_mirror import (
 )
 from tests.mirroring import reader, rows
 from tests.postgres_clients import dumped
+from tools.demo.postgres import EmbeddedPostgres
 
 CANARIES = [kind(number) for number, kind in enumerate(KINDS.values(), start=7000)]
 NEWER = RUN + 1
@@ -225,7 +224,7 @@ def test_nothing_sensitive_is_in_a_dump_without_the_earlier_tables(
     taken_over: Settings, postgres: EmbeddedPostgres
 ) -> None:
     dump = dumped(postgres, taken_over.database(Cluster.PRODUCTION), "--exclude-table=legacy_*")
-    logs = [packing.unpack_log(row["log"], 0) for row in rows(taken_over, db.job_details)]
+    logs = [codecs.unpack_log(row["log"], 0) for row in rows(taken_over, db.job_details)]
     shown = (dump + repr(logs) + repr(rows(taken_over, db.set_aside))).lower()
     assert "[host]" in shown
     needles = [canary.needle for canary in CANARIES]

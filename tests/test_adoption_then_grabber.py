@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import Simulator, job_document
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import Simulator, job_document
 from tests.earlier_mirror import EarlierMirror, Row, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
+from tools.demo.postgres import EmbeddedPostgres
 
 RUNS = KEPT, ENDED_SINCE, HUNG_UP, NEW = 1, 2, 3, 4
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dqm2.answers import read_headers
+from dqm2.sync_messages import read_headers
 
 
 def answer(*revisions: Any) -> bytes:

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from dqmsquare_cfg import Settings
-from mirror.records import LUMISECTION_S, Cluster, DeliveryRecord, Log, Origin, Stream
+from dqm2.records import LUMISECTION_S, DeliveryRecord, Log, Origin, Stream
+from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored import MirroredCluster, delivery, job, with_history
 
 RUN = 358_791

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
+from simulator import Simulator
+from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, commands_sent, served
 
 ELSEWHERE = (

@@ -17,9 +17,8 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 import db
 import dqmsquare_cfg
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, USER, Visitor, change, served
 from web.control_room.passwords import Passwords
 

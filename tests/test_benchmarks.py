@@ -30,9 +30,9 @@ def test_it_tells_what_it_measures_and_measures_nothing(
 @pytest.mark.parametrize(
     ("words", "refused"),
     [
-        (["benchmarks.storage", "none.gz"], "there is no file 'none.gz'"),
-        (["benchmarks.adoption", "--jobs", "0"], "'0' is no whole number from 1 on"),
-        (["benchmarks.rest", "--minutes", "nan"], "'nan' is no number above 0"),
+        (["benchmarks.storage_size", "none.gz"], "there is no file 'none.gz'"),
+        (["benchmarks.legacy_import", "--jobs", "0"], "'0' is no whole number from 1 on"),
+        (["benchmarks.idle_usage", "--minutes", "nan"], "'nan' is no number above 0"),
     ],
 )
 def test_it_refuses_what_can_t_be_measured(

@@ -14,13 +14,13 @@ import requests
 import sqlalchemy as sa
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror.mutes import Mutes
-from mirror.records import Cluster, JobRecord, MemoryRecord, Origin
+from dqm2.records import JobRecord, MemoryRecord, Origin
+from dqmsquare_cfg import Cluster, Settings
+from storage.mutes import Mutes
 from tests.mirrored import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 FRESHNESS = "/live/freshness?db=production"
 INFO = "/api?what=get_info&db=production"

@@ -10,11 +10,11 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
 from tests.waiting import until
-from web import clusters
-from web.answers import conditional
-from web.keeping import grounds
+from web import databases
+from web.cache import dependencies
+from web.responses import conditional
 
 
 def of_one_visitor(response: Response) -> None:
@@ -38,7 +38,7 @@ def of_failure(response: Response) -> None:
 
 
 def of_the_moment(_response: Response) -> None:
-    clusters.database_reader(Cluster.PRODUCTION).run_span()
+    databases.database_reader(Cluster.PRODUCTION).run_span()
 
 
 def answers(app: Flask, client: FlaskClient, change: Callable[[Response], None]) -> list[str]:
@@ -46,7 +46,7 @@ def answers(app: Flask, client: FlaskClient, change: Callable[[Response], None])
     counted = count()
 
     @app.get("/counted")
-    @grounds.kept
+    @dependencies.kept
     def counted_view() -> Response:
         response = conditional(f"answer {next(counted)}")
         change(response)
@@ -78,7 +78,7 @@ def test_it_gives_nobody_what_is_another_s_who_asks_at_the_same_moment(app: Flas
         return application(environ, start_response)
 
     @app.get("/counted")
-    @grounds.kept
+    @dependencies.kept
     def counted_view() -> Response:
         go_on.wait(10)
         response = conditional(f"answer {next(counted)}")

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Settings
-from mirror.reading.changes import Changes
+from storage.change_tracker import Changes
 from tests.mirrored import MirroredCluster, job
 from tests.waiting import until
-from web.keeping.kept_reader import KeptReader, Memory
+from web.cache.cached_reader import KeptReader, Memory
 
 RUN = 358_791
 

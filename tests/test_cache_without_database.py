@@ -10,14 +10,14 @@ import pytest
 import requests
 
 import db
-from demo.postgres import EmbeddedPostgres
 from dqmsquare_cfg import Settings
-from mirror.reading.changes import Changes
+from storage.change_tracker import Changes
 from tests.mirrored import MirroredCluster, job, lively_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 from web.away import DatabaseAway
-from web.keeping.kept_reader import KeptReader, Memory
+from web.cache.cached_reader import KeptReader, Memory
 
 RUN = 358_791
 OLD = "The mirror's database does not answer"

@@ -11,9 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
-from dqmsquare_cfg import Settings
-from mirror.grabbing.certificate_watch import CertificateWatch
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from grabbing.certificate_monitor import CertificateWatch
 from server import create_app
 from tests.mirrored import MirroredCluster
 from tests.mirroring import mirror_once, reader

@@ -10,10 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 import db
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Audit, Deed, Outcome
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import Simulator
+from storage.audit_log import Audit, Deed, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
 from tests.mirrored import MirroredCluster
 

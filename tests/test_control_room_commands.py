@@ -9,13 +9,12 @@ import sqlalchemy as sa
 
 import db
 from dqm2.commands import COMMANDS
-from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
-from dqm2.simulator.exchange import Answer
-from dqm2.simulator.services import Service
-from dqm2.simulator.switches import Panel
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import AskKind, FaultKind, Mode, Simulator
+from simulator.daemons import Service
+from simulator.http_types import Answer
+from simulator.switches import Panel
+from storage.audit_log import Outcome
 from tests.control_room import (
     BEAM,
     GATEWAY,

@@ -10,10 +10,10 @@ import pytest
 
 import dqmsquare_cfg
 from dqm2.commands import COMMANDS
-from dqm2.simulator import Simulator
-from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
+from simulator import Simulator
+from simulator.daemons import Service
+from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, UNIT, served
 
 GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()

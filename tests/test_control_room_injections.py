@@ -8,11 +8,10 @@ import sqlalchemy as sa
 
 import db
 from dqm2.commands import COMMANDS, Parameter
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from simulator import Simulator
+from storage.audit_log import Outcome
 from tests.control_room import (
     OTHER_UNIT,
     PASSWORD,

@@ -14,15 +14,14 @@ import requests
 import sqlalchemy as sa
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import AskKind, FaultKind, Simulator
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
-from mirror.control_room.line import Line, LineLost
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import AskKind, FaultKind, Simulator
+from storage.audit_log import Outcome
+from storage.command_queue import Line, LineLost
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
 from tests.served import frozen, server_process, workers_of
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from datetime import timedelta
 
 import pytest
 
-from dqm2 import command_answers
-from dqm2.command_answers import Logs
+from dqm2 import command_responses
+from dqm2.command_client import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
+from dqm2.command_responses import Logs
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
-from dqm2.relay import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
-from dqm2.simulator import AskKind, FaultKind, Simulator
-from dqmsquare_cfg import Settings, load
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings, load
+from simulator import AskKind, FaultKind, Simulator
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.control_room import UNIT, commands_sent
 from tests.waiting import until
@@ -212,8 +211,8 @@ def test_it_takes_no_more_than_it_may(relay: CommandRelay) -> None:
 
 
 def test_it_keeps_the_end_of_a_long_log(relay: CommandRelay) -> None:
-    whole = command_answers.read("get_fff_logs", relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True)))
-    cut = command_answers.read("get_fff_logs", relay.send(LOGS, Bounds(20, 5_000, takes_part=True)))
+    whole = command_responses.read("get_fff_logs", relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True)))
+    cut = command_responses.read("get_fff_logs", relay.send(LOGS, Bounds(20, 5_000, takes_part=True)))
     assert isinstance(whole, Logs)
     assert isinstance(cut, Logs)
     [text], [end] = [file.text for file in whole.files], [file.text for file in cut.files]
@@ -227,7 +226,7 @@ def test_it_keeps_what_came_of_a_slow_log(relay: CommandRelay, simulator: Simula
     simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
     raw = relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True))
     assert raw.lacks_end
-    logs = command_answers.read("get_fff_logs", raw)
+    logs = command_responses.read("get_fff_logs", raw)
     assert isinstance(logs, Logs)
     assert logs.lacks_end
     assert 2000 < len(logs.files[0].text) <= 3000
@@ -243,7 +242,7 @@ def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, lacks_head: bool) -> Non
             body = body[15:]
         raw = RawAnswer(body, lacks_head=lacks_head, lacks_end=True)
         try:
-            logs = command_answers.read("get_fff_logs", raw)
+            logs = command_responses.read("get_fff_logs", raw)
         except Dqm2Garbled:
             assert lacks_head
             continue
@@ -254,4 +253,4 @@ def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, lacks_head: bool) -> Non
 
 def test_it_takes_no_list_within_list_without_end_for_a_log() -> None:
     with pytest.raises(Dqm2Garbled):
-        command_answers.read("get_fff_logs", RawAnswer(b"[" * 100_000, lacks_end=True))
+        command_responses.read("get_fff_logs", RawAnswer(b"[" * 100_000, lacks_end=True))

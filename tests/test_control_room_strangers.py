@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
+from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, playback_database, served
 
 CROSS_SITE = "This request was begun by a page of another site."

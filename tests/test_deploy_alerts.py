@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy_check import alerts
-from mirror.links import CERTIFICATE_WARN
+from storage.sync_status import CERTIFICATE_WARN
+from tools.deploy_check import alerts
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy_check import manifests, rules
-from deploy_check.manifests import FILES, Manifests
+from tools.deploy_check import manifest_rules, manifests
+from tools.deploy_check.manifests import FILES, Manifests
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG, SECRET, CLAIM = "k8_config_testbed.yaml", "k8_secret.yaml", "k8_claim_testbed.yaml"
@@ -24,13 +24,15 @@ def test_the_manifests_hold_kubernetes_schemas() -> None:
     assert manifests.schema_problems(manifests.read(ROOT)) == []
 
 
-@pytest.mark.parametrize("rule", [*rules.SETTINGS_RULES, *rules.RULES], ids=lambda rule: rule.__name__)
-def test_the_manifests_hold_a_rule(rule: rules.Rule) -> None:
+@pytest.mark.parametrize(
+    "rule", [*manifest_rules.SETTINGS_RULES, *manifest_rules.RULES], ids=lambda rule: rule.__name__
+)
+def test_the_manifests_hold_a_rule(rule: manifest_rules.Rule) -> None:
     assert list(rule(manifests.read(ROOT))) == []
 
 
 def test_the_dockerfile_agrees_with_them() -> None:
-    assert rules.dockerfile_problems((ROOT / "Dockerfile").read_text(), manifests.read(ROOT)) == []
+    assert manifest_rules.dockerfile_problems((ROOT / "Dockerfile").read_text(), manifests.read(ROOT)) == []
 
 
 def changed(folder: Path, file: str, name: str, change: Change) -> Manifests:
@@ -149,7 +151,7 @@ def be_of_another_version(body: Any) -> None:
     ],
 )
 def test_a_rule_notices(tmp_path: Path, file: str, name: str, change: Change, sentence: str) -> None:
-    found = rules.problems(_only_if_changed(tmp_path, file, name, change))
+    found = manifest_rules.problems(_only_if_changed(tmp_path, file, name, change))
     assert [problem for problem in found if sentence in problem]
 
 

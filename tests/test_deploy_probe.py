@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import version
+from runtime import version
 from tests.mirroring import grabber_process
 from tests.served import free_port, server_process
 from tests.waiting import until

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import dqmsquare_cfg
-from deploy_check import tools, units
 from dqmsquare_cfg import SettingsError
+from tools.deploy_check import linters, systemd_units
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     """An installation with a stand-in for the executable, its unit beside it."""
-    done = units.install(ROOT, tmp_path / "prefix", tmp_path / "units")
+    done = systemd_units.install(ROOT, tmp_path / "prefix", tmp_path / "units")
     assert done.returncode == 0, done.stdout
     return tmp_path / "prefix"
 
@@ -48,12 +48,12 @@ def deploy(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_shellcheck_finds_nothing() -> None:
-    assert tools.script_problems(ROOT) == []
+    assert linters.script_problems(ROOT) == []
 
 
-@pytest.mark.skipif(not units.can_be_checked(), reason="there is no systemd-analyze")
+@pytest.mark.skipif(not systemd_units.can_be_checked(), reason="there is no systemd-analyze")
 def test_systemd_finds_nothing_wrong_with_the_units() -> None:
-    assert units.problems(ROOT) == []
+    assert systemd_units.problems(ROOT) == []
 
 
 def test_it_puts_everything_in_place(prefix: Path) -> None:
@@ -64,7 +64,7 @@ def test_it_puts_everything_in_place(prefix: Path) -> None:
         "log",
         "tmp",
     }
-    unit = (prefix.parent / "units" / units.UNIT).read_text()
+    unit = (prefix.parent / "units" / systemd_units.UNIT).read_text()
     assert f"ExecStart={prefix}/dqmsquare_mirror_wrapper.sh %i" in unit
     assert f"ReadWritePaths={prefix}/log {prefix}/tmp" in unit
     assert "/opt/" not in unit
@@ -87,7 +87,7 @@ def test_its_settings_are_refused_until_they_are_filled_in(prefix: Path) -> None
 
 def test_it_keeps_settings_that_are_there(prefix: Path) -> None:
     (prefix / ".env").write_text("ENV=testbed\n")
-    done = units.install(ROOT, prefix, prefix.parent / "units")
+    done = systemd_units.install(ROOT, prefix, prefix.parent / "units")
     assert done.returncode == 0
     assert "until: systemctl restart dqmsquare_mirror@server" in done.stdout
     assert (prefix / ".env").read_text() == "ENV=testbed\n"

@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from demo import postgres_binaries
-from demo.postgres import EmbeddedPostgres
-from deploy_check import manifests
-from dqm2.simulator import Simulator, job_document
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import Simulator, job_document
 from tests.earlier_mirror import EarlierMirror, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
+from tools.demo import postgres_binaries
+from tools.demo.postgres import EmbeddedPostgres
+from tools.deploy_check import manifests
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -138,7 +137,7 @@ def test_images_are_of_this_version() -> None:
 
 
 def _version() -> str:
-    words = [sys.executable, "-c", "import version; print(version.NUMBER)"]
+    words = [sys.executable, "-c", "from runtime import version; print(version.NUMBER)"]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 

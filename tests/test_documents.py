@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dqm2.documents import Admitted
-from mirror.records import (
+from dqm2.document_parser import Admitted
+from dqm2.records import (
     LUMISECTION_S,
     DeliveryRecord,
     DiskRecord,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqm2.documents import Admitted, Unidentifiable
-from dqm2.fields import RECORDS, Every, fields_of
-from mirror.records import DeliveryRecord, JobRecord, PlaybackRecord
+from dqm2.allowlist import RECORDS, Every, fields_of
+from dqm2.document_parser import Admitted, Unidentifiable
+from dqm2.records import DeliveryRecord, JobRecord, PlaybackRecord
 from tests.sample_documents import ALL, DELIVERY, DISK, JOB, MEMORY, NOW, PLAYBACK, admitted, changed
 
 PATHS = {field.path for table in (Every, *RECORDS.values()) for field in fields_of(table)}

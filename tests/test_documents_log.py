@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dqm2.job_log import MOST_CHARACTERS
-from mirror.records import JobRecord, Log
+from dqm2.records import JobRecord, Log
 from tests.sample_documents import JOB, admitted, changed
 
 LINES = ["15-Sep-2022 13:07:36 CEST  Waiting\n", "collector dqm-prod-local.cms\n", "cut off"]

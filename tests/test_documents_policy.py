@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dqm2.fields import RECORDS, Every, fields_of, markdown_table
+from dqm2.allowlist import RECORDS, Every, fields_of, markdown_table
 
 POLICY = Path(__file__).parent.parent / "docs" / "data-policy.md"
 
@@ -14,7 +14,7 @@ def test_it_shows_the_table_of_the_program() -> None:
     _, _, behind = POLICY.read_text().partition("<!-- fields -->\n")
     table, end, _ = behind.partition("<!-- /fields -->")
     assert end
-    assert table == markdown_table(), "write it anew: python -m dqm2.fields"
+    assert table == markdown_table(), "write it anew: python -m dqm2.allowlist"
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record.__name__))

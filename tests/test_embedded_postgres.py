@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from demo.postgres import EmbeddedPostgres
-from demo.private_folder import FolderError
-from processes.supervision import ProcessError
+from runtime.supervisor import ProcessError
+from tools.demo.data_dir import FolderError
+from tools.demo.postgres import EmbeddedPostgres
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="is about what root does")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 
-import version
-from demo.postgres import EmbeddedPostgres
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
+from runtime import version
 from tests.bare_root import BareRoot
 from tests.earlier_mirror import RUN, EarlierMirror, graph, job
 from tests.served import free_port, is_alive
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-import front_end
+from tools import frontend_libs
 
-ROOT = Path(front_end.__file__).parent
+ROOT = Path(frontend_libs.__file__).parent.parent
 VENDOR = ROOT / "static" / "vendor"
 SVG = "{http://www.w3.org/2000/svg}"
 PAGES = "".join(
@@ -35,18 +35,18 @@ def test_it_has_every_file_that_pages_ask_for() -> None:
 
 def test_it_has_every_icon_that_pages_ask_for_and_no_other() -> None:
     assert ICONS_USED
-    assert set(front_end.ICONS) >= ICONS_USED
+    assert set(frontend_libs.ICONS) >= ICONS_USED
     # Some names stand in a table of a template or a script, behind which `icon` is called.
-    assert [name for name in front_end.ICONS if f'"{name}"' not in PAGES] == []
+    assert [name for name in frontend_libs.ICONS if f'"{name}"' not in PAGES] == []
 
 
 def test_its_icons_are_one_drawing_each_of_one_file() -> None:
     sprite = ElementTree.parse(VENDOR / "icons.svg").getroot()
-    assert [symbol.get("id") for symbol in sprite.iter(f"{SVG}symbol")] == list(front_end.ICONS)
+    assert [symbol.get("id") for symbol in sprite.iter(f"{SVG}symbol")] == list(frontend_libs.ICONS)
     assert all(len(symbol) for symbol in sprite.iter(f"{SVG}symbol"))
 
 
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "showcase"], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "tools" / "screenshots"], ids=lambda folder: folder.name)
 def test_its_lock_files_have_hashes_and_no_addresses(folder: Path) -> None:
     packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     libraries = {name: package for name, package in packages.items() if name}

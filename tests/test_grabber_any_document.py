@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import db
-from dqm2.identity import Identities
-from dqm2.simulator import (
+from dqm2.pseudonyms import Identities
+from dqm2.records import DocumentType
+from dqmsquare_cfg import Settings
+from simulator import (
     Simulator,
     diskspace_document,
     files_document,
@@ -19,8 +21,6 @@ from dqm2.simulator import (
     playback_document,
     stats_document,
 )
-from dqmsquare_cfg import Settings
-from mirror.records import DocumentType
 from tests.mirroring import FILTER_UNIT, mirror_once, rows
 
 Document = dict[str, Any]

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
-from mirror.grabbing.sifting import Order, Rules, Sifted
+from grabbing.document_pipeline import Order, Rules, Sifted
+from simulator import FaultKind, Simulator, job_document
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
@@ -29,6 +28,7 @@ from tests.mirroring import (
     told,
 )
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 
 def sifting_processes(parent: int) -> list[int]:
@@ -40,7 +40,7 @@ def sifting_processes(parent: int) -> list[int]:
             its_parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if its_parent == parent and b"mirror.grabbing.sifters" in command:
+        if its_parent == parent and b"grabbing.parser_pool" in command:
             found.append(int(path.name))
     return found
 
@@ -104,7 +104,7 @@ def test_it_keeps_no_sifting_process_while_another_holds_the_cluster(
     postgres: EmbeddedPostgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mirror.grabbing.sync._SLICE_S", 0.5)
+    monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
     simulator.fill(FILTER_UNIT, 5000, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3)
     with (
@@ -126,7 +126,7 @@ def test_it_keeps_no_sifting_process_while_another_holds_the_cluster(
 def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.grabbing.sync._SLICE_S", 1.0)
+    monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 1.0)
     simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
     with grabbing(brisk_settings):

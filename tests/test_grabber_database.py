@@ -8,10 +8,8 @@ import pytest
 import requests
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import FaultKind, Simulator, job_document
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import FaultKind, Simulator, job_document
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
@@ -27,6 +25,7 @@ from tests.mirroring import (
 )
 from tests.served import free_port
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 
 class Production:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import pytest
 import requests
 
-from dqm2.simulator import Simulator
-from mirror.grabbing.pulse import Pulse
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
+from grabbing.liveness import Pulse
+from simulator import Simulator
 from tests.mirroring import grabber_process
 from tests.served import free_port
 from tests.waiting import until

@@ -9,13 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import FaultKind, Simulator, job_document
-from dqmsquare_cfg import Settings
-from mirror.grabbing.claim import Claim
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import FaultKind, Simulator, job_document
+from storage.leader_lock import Claim
 from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 
 def holder(settings: Settings) -> UUID | None:

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 import db
-from dqm2.simulator import FaultKind, Simulator
 from dqmsquare_cfg import Settings
+from simulator import FaultKind, Simulator
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

@@ -1,9 +1,9 @@
 """What a grabber does at its start leaves little memory behind: for months it has a few documents in hand."""
 
 import db
-from benchmarks import usage
-from dqm2.simulator import Simulator
+from benchmarks import proc_usage
 from dqmsquare_cfg import Settings
+from simulator import Simulator
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
 from tests.waiting import until
 
@@ -18,10 +18,10 @@ def test_it_gives_back_what_a_catch_up_and_a_training_took(
 ) -> None:
     with grabber_process(brisk_environment, "production") as grabber:
         told(grabber, "took cluster")
-        before = usage.rss_mb(grabber.pid)
+        before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         told(grabber, "trained log dictionary")
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
         asked = len(simulator.requests)
         until(lambda: len(simulator.requests) > asked)
-        assert usage.rss_mb(grabber.pid) - before < STAYS_MB
+        assert proc_usage.rss_mb(grabber.pid) - before < STAYS_MB

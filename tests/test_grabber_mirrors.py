@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import db
-from dqm2.simulator import (
+from dqmsquare_cfg import Cluster, Settings
+from simulator import (
     Simulator,
     diskspace_document,
     files_document,
@@ -15,9 +16,7 @@ from dqm2.simulator import (
     playback_document,
     stats_document,
 )
-from dqmsquare_cfg import Settings
-from mirror.reading.states import JobState
-from mirror.records import Cluster
+from storage.job_state import JobState
 from tests.mirroring import (
     BUILDER_UNIT,
     FILTER_UNIT,

@@ -6,12 +6,12 @@ from contextlib import closing
 import pytest
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqm2.simulator import FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
+from simulator import FaultKind, Simulator, job_document
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
 from tests.served import free_port
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 
 def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
+from simulator import AskKind, FaultKind, Simulator, job_document
 from tests.mirroring import FILTER_UNIT, grabber_process, links, metric, mirror_once, runs
 
 MACHINE = "dqmfu-c2b03-.."

@@ -6,11 +6,11 @@ import time
 import pytest
 
 import db
-from dqm2.simulator import Simulator, job_document
-from dqm2.simulator.exchange import Request
+from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Settings
-from mirror.reading.states import JobState
-from mirror.records import LUMISECTION_S
+from simulator import Simulator, job_document
+from simulator.http_types import Request
+from storage.job_state import JobState
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

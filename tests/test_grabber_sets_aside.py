@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import db
-from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
 from dqmsquare_cfg import Settings
+from simulator import AskKind, FaultKind, Simulator, job_document
 from tests.mirroring import FILTER_UNIT, asked, metric, mirror_once, rows
 
 LABEL = "dqmfu-c2b03-.."

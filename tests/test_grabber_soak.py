@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 import db
-from benchmarks import usage
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from benchmarks import proc_usage
+from dqmsquare_cfg import Cluster, Settings
+from simulator import Simulator
 from tests.mirroring import differences, grabber_process, rows
 from tests.waiting import until
 
@@ -55,7 +54,7 @@ def test_it_stays_flat_and_ends_equal_to_dqm2(
         threading.Thread(target=grabber.stdout.read, daemon=True).start()
         ends_s = time.monotonic() + lasts_s
         while time.monotonic() < ends_s:
-            memory.append(usage.rss_mb(grabber.pid))
+            memory.append(proc_usage.rss_mb(grabber.pid))
             time.sleep(_SAMPLE_EVERY_S)
         simulator.world.stop()
         for cluster in Cluster:

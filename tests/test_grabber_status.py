@@ -7,19 +7,11 @@ from collections.abc import Callable
 import pytest
 
 import db
-from dqm2.simulator import AskKind, FaultKind, Simulator, job_document
-from dqm2.simulator.exchange import Answer
 from dqmsquare_cfg import Settings
-from mirror.links import Link
-from tests.mirroring import (
-    BUILDER_UNIT,
-    FILTER_UNIT,
-    OTHER_FILTER_UNIT,
-    mirror_once,
-    reader,
-    rows,
-    runs,
-)
+from simulator import AskKind, FaultKind, Simulator, job_document
+from simulator.http_types import Answer
+from storage.sync_status import Link
+from tests.mirroring import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, mirror_once, reader, rows, runs
 
 Answers = Callable[[object], None]
 
@@ -96,7 +88,7 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mirror.grabbing.rounds._MOST_KNOWN", 5)
+    monkeypatch.setattr("grabbing.scheduler._MOST_KNOWN", 5)
     for number in range(3):
         answers({f"{FILTER_UNIT}.cms": UP, f"a-{number}-1.cms": UP, f"a-{number}-2.cms": UP})
         assert mirror_once(simulated_settings)

@@ -10,12 +10,11 @@ import pytest
 import requests
 
 import db
-from demo.postgres import EmbeddedPostgres
 from dqm2.client import Dqm2Client, Dqm2Unreachable
-from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document, sync
-from dqm2.simulator.exchange import Request
-from dqm2.simulator.machine import Header as MachineHeader
 from dqmsquare_cfg import Settings, load
+from simulator import WRONG_TYPES, FaultKind, Simulator, job_document, sync_endpoint
+from simulator.http_types import Request
+from simulator.machine import Header as MachineHeader
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.mirroring import (
     BUILDER_UNIT,
@@ -36,6 +35,7 @@ from tests.mirroring import (
 )
 from tests.served import free_port
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 BAD_ANSWERS = [
     FaultKind.ERROR_PAGE,
@@ -230,18 +230,20 @@ def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behin
 def test_it_asks_again_for_headers_that_the_answer_counts_and_lacks_before_it_goes_on_behind_them(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
 ) -> None:
-    monkeypatch.setattr(sync, "HEADERS_A_MESSAGE", 1)
-    whole = sync._header_messages
+    monkeypatch.setattr(sync_endpoint, "HEADERS_A_MESSAGE", 1)
+    whole = sync_endpoint._header_messages
 
     def without_second(headers: Sequence[MachineHeader]) -> list[str]:
         first, _lost, *others = whole(headers)
         if is_mended:
-            monkeypatch.setattr(sync, "_header_messages", whole)
+            monkeypatch.setattr(sync_endpoint, "_header_messages", whole)
         return [first, *others]
 
     for run in (1, 2, 3):
         simulator.machine(FILTER_UNIT).upload(job_document(run=run))
-    monkeypatch.setattr(sync, "_header_messages", lambda headers: without_second(headers) if headers else [])
+    monkeypatch.setattr(
+        sync_endpoint, "_header_messages", lambda headers: without_second(headers) if headers else []
+    )
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
 

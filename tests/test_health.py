@@ -5,10 +5,9 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-import version
-from dqmsquare_cfg import Settings
-from mirror.links import Link
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from runtime import version
+from storage.sync_status import Link
 from tests.mirrored import MirroredCluster
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import install
+from tools import install
 
-ROOT = Path(install.__file__).parent
+ROOT = Path(install.__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def test_a_python_that_is_too_old_can_read_it() -> None:
-    source = (ROOT / "install.py").read_text()
+    source = (ROOT / "tools" / "install.py").read_text()
     ast.parse(source, feature_version=(3, 6))
 
 

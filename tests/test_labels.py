@@ -7,11 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 
 import db
-from dqm2.identity import Identities, mask
-from dqmsquare_cfg import Settings
-from mirror.grabbing.writer import MirrorWriter
-from mirror.installation import SecretChanged
-from mirror.records import Cluster
+from dqm2.pseudonyms import Identities, mask
+from dqmsquare_cfg import Cluster, Settings
+from storage.installation import SecretChanged
+from storage.writer import MirrorWriter
 
 CHECK = UUID(int=1)
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mirror.links import Link, Links, from_json, to_json
+from storage.sync_status import Link, Links, from_json, to_json
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import dqmsquare_cfg
-import logs
-from dqm2.redact import Redactor
+from dqm2.redaction.redactor import Redactor
+from runtime import logging_setup
 
 
 @pytest.fixture
@@ -24,16 +24,16 @@ def log_file(tmp_path: Path) -> Path:
         }
     )
     # A request that another test of this process answered may be noted still.
-    logs.request_id.set("")
-    logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
+    logging_setup.request_id.set("")
+    logging_setup.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
     return tmp_path / "tests.log"
 
 
 def test_it_writes_an_object_a_line(log_file: Path) -> None:
     logging.getLogger("grabber").warning("failed host=%s", "dqmfu-c2b03-45-01")
-    token = logs.request_id.set("0123456789ab")
+    token = logging_setup.request_id.set("0123456789ab")
     logging.getLogger("access").info('answered "quoted"\nfaked: 1')
-    logs.request_id.reset(token)
+    logging_setup.request_id.reset(token)
     first, second = map(json.loads, log_file.read_text().splitlines())
     assert first.pop("time") <= second.pop("time")
     assert first == {"level": "WARNING", "logger": "grabber", "event": "failed host=[host]"}

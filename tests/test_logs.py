@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import dqmsquare_cfg
-import logs
-from dqm2.redact import Redactor
+from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Settings, SettingsError
+from runtime import logging_setup
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ .*")
 HOUR_S = 3600
@@ -29,7 +29,7 @@ Logged = Callable[[], list[str]]
 
 @pytest.fixture(autouse=True)
 def _outside_of_requests() -> None:
-    logs.request_id.set("")
+    logging_setup.request_id.set("")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Logged:
     """The lines that were logged so far; both places have the same."""
-    logs.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
+    logging_setup.configure(settings, "tests", debug=False, redact=Redactor(settings.known_hosts))
 
     def lines() -> list[str]:
         in_file = (settings.log_dir / "tests.log").read_text()
@@ -59,23 +59,27 @@ def logged(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Logged:
 
 
 def our_handlers() -> list[logging.Handler]:
-    return [handler for handler in logging.getLogger().handlers if type(handler).__module__ == "logs"]
+    return [
+        handler
+        for handler in logging.getLogger().handlers
+        if type(handler).__module__ == "runtime.logging_setup"
+    ]
 
 
 def test_it_writes_one_line_an_event(logged: Logged) -> None:
-    logging.getLogger("mirror.grabbing.sync").info("mirrored host=%s documents=%d", "dqmfu-c2b03-..", 120)
-    logging.getLogger("mirror.grabbing.sync").debug("never seen")
+    logging.getLogger("grabbing.machine_sync").info("mirrored host=%s documents=%d", "dqmfu-c2b03-..", 120)
+    logging.getLogger("grabbing.machine_sync").debug("never seen")
     [line] = logged()
     assert LINE.fullmatch(line)
-    assert line.endswith(" INFO mirror.grabbing.sync mirrored host=dqmfu-c2b03-.. documents=120")
+    assert line.endswith(" INFO grabbing.machine_sync mirrored host=dqmfu-c2b03-.. documents=120")
 
 
 def test_it_writes_details_when_asked(settings: Settings) -> None:
-    logs.configure(settings, "tests", debug=True, redact=str)
-    logging.getLogger("mirror.grabbing.sync").debug("seen")
+    logging_setup.configure(settings, "tests", debug=True, redact=str)
+    logging.getLogger("grabbing.machine_sync").debug("seen")
     logging.getLogger("urllib3.connectionpool").debug("never seen")
     [line] = (settings.log_dir / "tests.log").read_text().splitlines()
-    assert line.endswith(" DEBUG mirror.grabbing.sync seen")
+    assert line.endswith(" DEBUG grabbing.machine_sync seen")
 
 
 def test_it_redacts_the_whole_text(logged: Logged) -> None:
@@ -94,7 +98,7 @@ def test_it_redacts_the_whole_text(logged: Logged) -> None:
 def test_it_redacts_what_no_one_caught(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    logs.catch_uncaught()
+    logging_setup.catch_uncaught()
 
     def fail() -> None:
         raise RuntimeError("no way to dqmfu-c2b03-45-01")
@@ -117,15 +121,15 @@ def test_it_redacts_what_no_one_caught(logged: Logged, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
 def test_it_keeps_any_value_on_its_line(settings: Settings, ending: str) -> None:
     forged = f"x{ending}2026-11-22T13:45:22.123Z CRITICAL server forged"
-    logs.configure(settings, "tests", debug=False, redact=lambda text: text)
-    logging.getLogger("access").info("answered path=%s", logs.fact(forged))
+    logging_setup.configure(settings, "tests", debug=False, redact=lambda text: text)
+    logging.getLogger("access").info("answered path=%s", logging_setup.fact(forged))
     text = (settings.log_dir / "tests.log").read_text()
     assert len(text.splitlines()) == 1
     assert "answered path=" in text
 
 
 def test_it_quotes_what_is_not_one_word() -> None:
-    assert [logs.fact(value) for value in (7, "word", "", "a b", 'a"b', "a=b", "a\\b c")] == [
+    assert [logging_setup.fact(value) for value in (7, "word", "", "a b", 'a"b', "a=b", "a\\b c")] == [
         "7",
         "word",
         '""',
@@ -156,22 +160,22 @@ def test_it_writes_characters_that_no_file_can_hold(
 ) -> None:
     # The test runner's own handlers would hand such a text on to where it can't go.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    logs.configure(settings, "tests", debug=False, redact=str)
+    logging_setup.configure(settings, "tests", debug=False, redact=str)
     logging.getLogger("server").info("path=\udcff µ")
     [line] = (settings.log_dir / "tests.log").read_text().splitlines()
     assert line.endswith("path=\\udcff µ")
 
 
 def test_it_names_the_request(logged: Logged) -> None:
-    token = logs.request_id.set("ab12")
+    token = logging_setup.request_id.set("ab12")
     logging.getLogger("server").info("during")
-    logs.request_id.reset(token)
+    logging_setup.request_id.reset(token)
     logging.getLogger("server").info("after")
     assert [line.rpartition("server ")[2] for line in logged()] == ["during request=ab12", "after"]
 
 
 def test_it_replaces_what_was_configured_before(logged: Logged, settings: Settings) -> None:
-    logs.configure(settings, "tests", debug=False, redact=str)
+    logging_setup.configure(settings, "tests", debug=False, redact=str)
     logging.getLogger("server").info("once")
     assert len(logged()) == 1
 
@@ -180,7 +184,7 @@ def test_it_takes_gunicorns_log_in(logged: Logged, settings: Settings) -> None:
     gunicorn = logging.getLogger("gunicorn.error")
     gunicorn.propagate = False
     gunicorn.addHandler(logging.StreamHandler())
-    logs.configure(settings, "tests", debug=False, redact=str)
+    logging_setup.configure(settings, "tests", debug=False, redact=str)
     gunicorn.info("Booting worker")
     [line] = logged()
     assert line.endswith(" INFO gunicorn.error Booting worker")
@@ -189,13 +193,15 @@ def test_it_takes_gunicorns_log_in(logged: Logged, settings: Settings) -> None:
 def test_it_refuses_a_folder_that_it_cannot_write(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"LOG_DIR can't be used: .*/file/tests\.log: File exists"):
-        logs.configure(replace(settings, log_dir=tmp_path / "file"), "tests", debug=False, redact=str)
+        logging_setup.configure(
+            replace(settings, log_dir=tmp_path / "file"), "tests", debug=False, redact=str
+        )
 
 
 def test_it_goes_on_where_the_file_cannot_be_written(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.configure(settings, "tests", debug=False, redact=str)
+    logging_setup.configure(settings, "tests", debug=False, redact=str)
     path = settings.log_dir / "tests.log"
     path.unlink()
     path.symlink_to("/dev/full")
@@ -213,8 +219,8 @@ def test_it_goes_on_where_the_file_cannot_be_written(
     assert path.read_text().endswith("works again\n")
 
 
-def file_of(folder: Path, *, hours: int = 24, kept: int = 3) -> logs.SharedFile:
-    return logs.SharedFile(folder / "server.log", period_s=hours * HOUR_S, kept=kept)
+def file_of(folder: Path, *, hours: int = 24, kept: int = 3) -> logging_setup.SharedFile:
+    return logging_setup.SharedFile(folder / "server.log", period_s=hours * HOUR_S, kept=kept)
 
 
 def age(folder: Path, unix_s: float) -> None:

@@ -8,9 +8,8 @@ from alembic.script import ScriptDirectory
 
 import db
 import dqmsquare_cfg
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from tools.demo.postgres import EmbeddedPostgres
 
 
 def test_they_are_numbered_in_the_order_in_which_they_are_run() -> None:

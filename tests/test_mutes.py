@@ -14,10 +14,9 @@ import requests
 import sqlalchemy as sa
 
 import db
-from dqmsquare_cfg import Settings
-from mirror.control_room.audit import Outcome
-from mirror.mutes import MuteReader, Mutes
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from storage.audit_log import Outcome
+from storage.mutes import MuteReader, Mutes
 from tests.control_room import USER, Visitor, served
 from tests.mirrored import MirroredCluster, job
 from tests.waiting import until

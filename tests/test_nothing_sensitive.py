@@ -17,10 +17,11 @@ from prometheus_client import generate_latest
 from werkzeug.routing import Rule
 
 import db
-import logs
-from demo.postgres import EmbeddedPostgres
-from dqm2.redact import Redactor
-from dqm2.simulator import (
+from dqm2.redaction.redactor import Redactor
+from dqmsquare_cfg import Cluster, Settings
+from runtime import logging_setup
+from server import create_app
+from simulator import (
     Simulator,
     diskspace_document,
     files_document,
@@ -28,13 +29,11 @@ from dqm2.simulator import (
     playback_document,
     stats_document,
 )
-from dqmsquare_cfg import Settings
-from mirror import packing
-from mirror.records import Cluster
-from server import create_app
+from storage import codecs
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
 from tests.postgres_clients import dumped
+from tools.demo.postgres import EmbeddedPostgres
 
 FREE_FORM = "zqcanaryzq"
 RUN = 358788
@@ -73,7 +72,7 @@ def fresh(document: Mapping[str, Any]) -> dict[str, Any]:
 def logged_settings(simulated_settings: Settings) -> Settings:
     """The settings, with the log going to its file as in production."""
     redact = Redactor(simulated_settings.known_hosts, simulated_settings.public_sites)
-    logs.configure(simulated_settings, "grabber", debug=True, redact=redact)
+    logging_setup.configure(simulated_settings, "grabber", debug=True, redact=redact)
     return simulated_settings
 
 
@@ -107,14 +106,14 @@ def unpacked(settings: Settings) -> str:
     """What the database keeps packed: series, fates, logs and streams."""
     kept = [
         (
-            packing.unpack_memory(row["memory"]),
-            packing.unpack_events(row["events"]),
-            packing.unpack_fates(row["fates"]),
-            packing.unpack_log(row["log"], row["log_replaced"]),
+            codecs.unpack_memory(row["memory"]),
+            codecs.unpack_events(row["events"]),
+            codecs.unpack_fates(row["fates"]),
+            codecs.unpack_log(row["log"], row["log_replaced"]),
         )
         for row in rows(settings, db.job_details)
     ]
-    streams = [packing.unpack_streams(row["streams"]) for row in rows(settings, db.deliveries)]
+    streams = [codecs.unpack_streams(row["streams"]) for row in rows(settings, db.deliveries)]
     return repr(kept) + repr(streams)
 
 

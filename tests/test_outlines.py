@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dqmsquare_cfg import Settings
-from mirror.reading.findings import JobOutline, Run, RunOutline
-from mirror.reading.reader import MirrorReader
-from mirror.reading.run_search import RunSearch
-from mirror.reading.states import JobState
+from storage.job_state import JobState
+from storage.read_models import JobOutline, Run, RunOutline
+from storage.reader import MirrorReader
+from storage.run_queries import RunSearch
 from tests.mirrored import MirroredCluster, job
 from tests.mirroring import reader as reader_of
 

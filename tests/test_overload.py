@@ -9,12 +9,11 @@ from datetime import timedelta
 import pytest
 import requests
 
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored import MirroredCluster, job
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 RUN = 358_791
 NEWEST = "/live/run?db=production"

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mirror.reading.findings import StateChange
+from storage.read_models import StateChange
 from web.pages.cluster import spells
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)

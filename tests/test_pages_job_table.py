@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from mirror.reading.findings import Job, Run
-from mirror.reading.states import JobState
+from storage.job_state import JobState
+from storage.read_models import Job, Run
 from web.pages.job_table import ClientState, Column, Order, client_rows, count, matches, ordered
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

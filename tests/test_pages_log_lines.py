@@ -1,6 +1,6 @@
 """The lines of a log: numbered through, warnings and errors marked as CMSSW writes them."""
 
-from mirror.records import Log
+from dqm2.records import Log
 from web.log_text import GAP
 from web.pages.log_lines import Severity, first_lines, log_lines
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from dqm2.simulator import Simulator, job_document
 from dqmsquare_cfg import Settings
-from mirror.rows import SetAside
 from server import create_app
+from simulator import Simulator, job_document
+from storage.rows import SetAside
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, mirror_once
 

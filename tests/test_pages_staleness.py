@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from mirror.links import Link
-from mirror.reading.findings import Freshness
+from storage.read_models import Freshness
+from storage.sync_status import Link
 from web.pages.staleness import broken_links
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

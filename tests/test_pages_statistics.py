@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 from flask.testing import FlaskClient
 
+from dqm2.records import LUMISECTION_S, Stream
 from dqmsquare_cfg import Settings
-from mirror.records import LUMISECTION_S, Stream
 from tests.mirrored import MirroredCluster, delivery, job
 
 RUN = 358_791

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mirror.records import InputFate, InputFates
-from web.pages import shown
+from dqm2.records import InputFate, InputFates
+from web.pages import formatting
 
 
 @pytest.mark.parametrize(
@@ -22,22 +22,22 @@ from web.pages import shown
     ],
 )
 def test_it_names_the_signal_of_an_exit_code(code: int, worded: str) -> None:
-    assert str(shown.exit_code(code)) == worded
+    assert str(formatting.exit_code(code)) == worded
 
 
 def test_it_explains_exit_codes() -> None:
-    assert shown.exit_code(0).meaning == "finished as it should"
-    assert "segmentation violation" in shown.exit_code(-11).meaning
-    assert shown.exit_code(84).meaning == "CMSSW error 8020: file could not be opened"
-    assert shown.exit_code(3).meaning == "ended with an error of its own"
+    assert formatting.exit_code(0).meaning == "finished as it should"
+    assert "segmentation violation" in formatting.exit_code(-11).meaning
+    assert formatting.exit_code(84).meaning == "CMSSW error 8020: file could not be opened"
+    assert formatting.exit_code(3).meaning == "ended with an error of its own"
 
 
 def test_it_shows_times_of_geneva_with_the_zone_named() -> None:
     summer = datetime(2022, 9, 15, 11, 5, 12, tzinfo=UTC)
     winter = datetime(2022, 12, 15, 11, 5, 12, tzinfo=UTC)
-    assert shown.moment(summer) == "15 Sep 2022 13:05:12 CEST"
-    assert shown.moment(winter) == "15 Dec 2022 12:05:12 CET"
-    assert shown.iso(summer) == "2022-09-15T11:05:12Z"
+    assert formatting.moment(summer) == "15 Sep 2022 13:05:12 CEST"
+    assert formatting.moment(winter) == "15 Dec 2022 12:05:12 CET"
+    assert formatting.iso(summer) == "2022-09-15T11:05:12Z"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_it_shows_times_of_geneva_with_the_zone_named() -> None:
     ],
 )
 def test_it_shows_lengths_of_time_in_two_units(seconds: float, worded: str) -> None:
-    assert shown.duration(timedelta(seconds=seconds)).replace("\u202f", " ") == worded
+    assert formatting.duration(timedelta(seconds=seconds)).replace("\u202f", " ") == worded
 
 
 @pytest.mark.parametrize(
@@ -60,19 +60,19 @@ def test_it_shows_lengths_of_time_in_two_units(seconds: float, worded: str) -> N
     [(None, "–"), (0, "0 B"), (1, "1.0 KiB"), (362_744, "354 MiB"), (1_812_744, "1.7 GiB")],
 )
 def test_it_shows_sizes_in_the_unit_that_fits(kilobytes: int | None, worded: str) -> None:
-    assert shown.kilobytes(kilobytes).replace("\u202f", " ") == worded
+    assert formatting.kilobytes(kilobytes).replace("\u202f", " ") == worded
 
 
 def test_it_groups_digits() -> None:
-    assert shown.number(1_234_567).replace("\u202f", " ") == "1 234 567"
-    assert shown.number(None) == "–"
-    assert shown.rate(57.53) == "57.5"
-    assert shown.rate(0.0) == "0"
+    assert formatting.number(1_234_567).replace("\u202f", " ") == "1 234 567"
+    assert formatting.number(None) == "–"
+    assert formatting.rate(57.53) == "57.5"
+    assert formatting.rate(0.0) == "0"
 
 
 def test_it_joins_neighbours_among_skipped_lumisections() -> None:
     numbers = range(1, 9)
     late = {2, 4, 5, 6, 8}
     fates = [InputFate.TIMEOUT if number in late else InputFate.OK for number in numbers]
-    assert shown.skipped(InputFates(numbers, fates)) == "2, 4–6, 8"
-    assert shown.skipped(InputFates()) == ""
+    assert formatting.skipped(InputFates(numbers, fates)) == "2, 4–6, 8"
+    assert formatting.skipped(InputFates()) == ""

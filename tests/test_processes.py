@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from processes.stop_signals import StopRequested, StopSignals
-from processes.supervision import Process, ProcessError, Processes, Program, wait_until, watch
+from runtime.stop_signals import StopRequested, StopSignals
+from runtime.supervisor import Process, ProcessError, Processes, Program, wait_until, watch
 
 ROOT = Path(__file__).resolve().parent.parent
 # Says when it is ready to be told to end; what it runs before that line is each test's own.
@@ -178,7 +178,7 @@ def test_a_program_does_not_outlive_its_parent(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from processes.supervision import Process, Program
+from runtime.supervisor import Process, Program
 
 process = Process(Program("child", ["/bin/sleep", "1000"], {}, Path(sys.argv[1])))
 print(process.pid, flush=True)

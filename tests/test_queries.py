@@ -10,15 +10,14 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 import db
-from benchmarks.ten_years import Size, Span, fill
-from dqmsquare_cfg import Settings
-from mirror import machine_states
-from mirror.grabbing.writer import MirrorWriter
-from mirror.log_dictionaries import LogDictionaries
-from mirror.reading.reader import MirrorReader
-from mirror.reading.run_search import RunSearch
-from mirror.records import Cluster
-from mirror.retention import prune
+from benchmarks.large_database import Size, Span, fill
+from dqmsquare_cfg import Cluster, Settings
+from storage import machine_states
+from storage.log_dictionaries import LogDictionaries
+from storage.reader import MirrorReader
+from storage.retention import prune
+from storage.run_queries import RunSearch
+from storage.writer import MirrorWriter
 
 # A row a machine, or fewer: reading such a table through is the cheapest way.
 SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dqm2.redact import Redacted, Redactor
+from dqm2.redaction.redactor import Redacted, Redactor
 
 HOSTS = ("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org", "127.0.0.1")
 PUBLIC_SITES = ("cmsweb.cern.ch", "cmsoms.cern.ch")

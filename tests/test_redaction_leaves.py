@@ -2,8 +2,8 @@
 
 import pytest
 
-from dqm2.identity import mask
-from dqm2.redact import Redactor
+from dqm2.pseudonyms import mask
+from dqm2.redaction.redactor import Redactor
 
 # The forms that the logs of DQM's clients, and of the mirror itself, are full of.
 LINES = """\

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqm2.redact import Redactor
+from dqm2.redaction.redactor import Redactor
 
 REDACT = Redactor(("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org"))
 

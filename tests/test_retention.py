@@ -9,11 +9,11 @@ from uuid import UUID
 
 import db
 import dqmsquare_cfg
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster, JobRecord
-from mirror.retention import prune
+from dqm2.records import JobRecord
+from dqmsquare_cfg import Cluster, Settings
 from server import create_app
+from simulator import Simulator
+from storage.retention import prune
 from tests.mirrored import MirroredCluster, delivery, job, log_of
 from tests.mirroring import grabbing, mirrored, reader, rows
 from tests.waiting import until

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 import db
-import version
 from dqmsquare_cfg import Settings
+from runtime import version
 from tests.mirrored import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-import version
+from runtime import version
 from tests.served import ROOT, ServerProcess, free_port, is_alive, server_process, workers_of
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import version
+from runtime import version
 from tests.served import ROOT
 
 
@@ -18,7 +18,8 @@ def house(tmp_path: Path) -> Path:
     git("commit", "--quiet", "--allow-empty", "--message=theirs", folder=tmp_path)
     house = tmp_path / "house"
     house.mkdir()
-    shutil.copy(ROOT / "version.py", house)
+    (house / "runtime").mkdir()
+    shutil.copy(ROOT / "runtime" / "version.py", house / "runtime")
     return house
 
 
@@ -28,7 +29,7 @@ def git(*arguments: str, folder: Path) -> None:
 
 
 def told_in(house: Path) -> str:
-    program = "import version; print(version.current())"
+    program = "from runtime import version; print(version.current())"
     told = subprocess.run(
         [sys.executable, "-c", program], cwd=house, capture_output=True, text=True, check=True
     )
@@ -46,7 +47,7 @@ def test_it_tells_the_commit_that_a_build_left(house: Path) -> None:
 
 def test_it_tells_when_files_were_changed_since_the_commit(house: Path) -> None:
     git("init", "--quiet", folder=house)
-    git("add", "version.py", folder=house)
+    git("add", "runtime/version.py", folder=house)
     git("commit", "--quiet", "--message=ours", folder=house)
-    (house / "version.py").write_text((ROOT / "version.py").read_text() + "\n")
+    (house / "runtime" / "version.py").write_text((ROOT / "runtime" / "version.py").read_text() + "\n")
     assert told_in(house).endswith("-dirty)")

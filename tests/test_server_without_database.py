@@ -7,12 +7,11 @@ import pytest
 import requests
 
 import db
-from demo.postgres import EmbeddedPostgres
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
+from tools.demo.postgres import EmbeddedPostgres
 
 INFO = "/api?what=get_info&db=production"
 AWAY = "The database of the production cluster can't be reached."

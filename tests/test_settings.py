@@ -189,7 +189,7 @@ def test_it_shows_no_secret_in_its_repr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "processes"]]
+    "program", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "tools.run"]]
 )
 def test_it_ends_a_program_with_status_2_and_a_line_for_each(program: list[str]) -> None:
     done = subprocess.run(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import requests
 
-from dqm2.simulator import Mode, Simulator
-from dqm2.simulator.services import Service
-from mirror.records import LUMISECTION_S
+from dqm2.records import LUMISECTION_S
+from simulator import Mode, Simulator
+from simulator.daemons import Service
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 FILTER_UNIT = "dqmfu-c2b01-45-01"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dqm2.simulator import (
+from simulator import (
     Document,
     Simulator,
     diskspace_document,
@@ -16,7 +16,7 @@ from dqm2.simulator import (
     stats_document,
     stream,
 )
-from dqm2.simulator.sensitive import Sensitive
+from simulator.fake_secrets import Sensitive
 
 NOW = 1_800_000_000.0
 

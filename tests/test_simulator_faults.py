@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from dqm2.simulator import WRONG_TYPES, FaultKind, Simulator, job_document
+from simulator import WRONG_TYPES, FaultKind, Simulator, job_document
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from dqm2.simulator import Simulator, job_document
-from dqm2.simulator.gateway import RELAY_TIMEOUT_S
+from simulator import Simulator, job_document
+from simulator.gateway import RELAY_TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dqm2.simulator import Remote, RemoteError, Simulator, job_document
+from simulator import Remote, RemoteError, Simulator, job_document
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 
@@ -24,7 +24,7 @@ def remote(simulator: Simulator, tmp_path: Path) -> Iterator[Remote]:
 def start(folder: Path, *options: str, secret: str | None = None) -> tuple[subprocess.Popen[str], str]:
     """The command line's process and the first line that it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "dqm2.simulator", "--folder", str(folder), "--history", "1", *options],
+        [sys.executable, "-m", "simulator", "--folder", str(folder), "--history", "1", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -151,7 +151,7 @@ def test_it_names_a_port_that_is_taken(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         ended = subprocess.run(
-            [sys.executable, "-m", "dqm2.simulator", "--folder", str(tmp_path), "--port", str(port)],
+            [sys.executable, "-m", "simulator", "--folder", str(tmp_path), "--port", str(port)],
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[1],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from dqm2.simulator import Simulator, files_document, job_document, stats_document
+from simulator import Simulator, files_document, job_document, stats_document
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 GATEWAY = "dqmrubu-c2a06-03-01"

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from dqm2.simulator import Document, Simulator
-from dqm2.simulator.plans import PlaybackConfiguration
-from mirror.records import LUMISECTION_S, Cluster
+from dqm2.records import LUMISECTION_S
+from dqmsquare_cfg import Cluster
+from simulator import Document, Simulator
+from simulator.run_planner import PlaybackConfiguration
 
 NOW = 1_800_000_000.0
 CLIENTS = (

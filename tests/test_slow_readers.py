@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ten_years import Size, fill
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from benchmarks.large_database import Size, fill
+from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored import MirroredCluster, delivery
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import until

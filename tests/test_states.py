@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mirror.reading.states import JobState, is_ongoing, job_states
+from storage.job_state import JobState, is_ongoing, job_states
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 STUCK_AFTER = timedelta(seconds=900)

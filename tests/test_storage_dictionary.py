@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 import db
-from benchmarks import jobs_of_old
-from dqm2.simulator import Simulator
-from dqmsquare_cfg import Settings
-from mirror import dictionary
-from mirror.log_dictionaries import LogDictionaries
-from mirror.records import Cluster, JobRecord
+from benchmarks import sample_jobs
+from dqm2.records import JobRecord
+from dqmsquare_cfg import Cluster, Settings
+from simulator import Simulator
+from storage import log_compression
+from storage.log_dictionaries import LogDictionaries
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, grabbing, reader, rows
 from tests.waiting import until
@@ -24,7 +24,7 @@ ENOUGH = 300
 @pytest.fixture(scope="module")
 def jobs() -> list[JobRecord]:
     """Jobs that are over, with logs as CMSSW writes them."""
-    return jobs_of_old.simulated(ENOUGH)
+    return sample_jobs.simulated(ENOUGH)
 
 
 def dictionaries(settings: Settings) -> LogDictionaries:
@@ -34,7 +34,7 @@ def dictionaries(settings: Settings) -> LogDictionaries:
 
 def versions(settings: Settings) -> list[int | None]:
     """The version that each log in the database needs, in no order."""
-    return [dictionary.version_needed(row["log"]) for row in rows(settings, db.job_details)]
+    return [log_compression.version_needed(row["log"]) for row in rows(settings, db.job_details)]
 
 
 def assert_readable(settings: Settings, jobs: Sequence[JobRecord]) -> None:

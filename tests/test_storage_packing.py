@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dqm2.records import EventSeries, InputFate, InputFates, JobRecord, Log, MemorySeries, Stream
 from dqmsquare_cfg import Settings
-from mirror import packing
-from mirror.records import EventSeries, InputFate, InputFates, JobRecord, Log, MemorySeries, Stream
-from mirror.thinning import MOST_POINTS, thinned
+from storage import codecs
+from storage.downsampling import MOST_POINTS, thinned
 from tests.mirrored import MirroredCluster, job, log_of, with_history
 from tests.mirroring import reader
 
@@ -31,18 +31,18 @@ def columns(count: int) -> st.SearchStrategy[list[list[int]]]:
 
 @given(columns(3))
 def test_it_gives_back_memory(given: list[list[int]]) -> None:
-    assert packing.unpack_memory(packing.pack_memory(MemorySeries(*given))) == MemorySeries(*given)
+    assert codecs.unpack_memory(codecs.pack_memory(MemorySeries(*given))) == MemorySeries(*given)
 
 
 @given(columns(4))
 def test_it_gives_back_events(given: list[list[int]]) -> None:
-    assert packing.unpack_events(packing.pack_events(EventSeries(*given))) == EventSeries(*given)
+    assert codecs.unpack_events(codecs.pack_events(EventSeries(*given))) == EventSeries(*given)
 
 
 @given(st.dictionaries(st.integers(0, 2**31 - 1), st.sampled_from(InputFate)))
 def test_it_gives_back_fates(given: dict[int, InputFate]) -> None:
     fates = InputFates(list(given), list(given.values()))
-    assert packing.unpack_fates(packing.pack_fates(fates)) == fates
+    assert codecs.unpack_fates(codecs.pack_fates(fates)) == fates
 
 
 @given(st.text(), st.text(), st.integers(0, 1000))
@@ -50,13 +50,13 @@ def test_it_gives_back_a_log(head: str, tail: str, replaced: int) -> None:
     # A log is redacted text, in which there are no lone surrogates.
     texts = [part.encode(errors="replace").decode() for part in (head, tail)]
     log = Log(texts[0], texts[1], replaced)
-    assert packing.unpack_log(packing.pack_log(log), replaced) == log
+    assert codecs.unpack_log(codecs.pack_log(log), replaced) == log
 
 
 @given(st.lists(columns(6), max_size=3))
 def test_it_gives_back_streams(given: list[list[list[int]]]) -> None:
     streams = [Stream(f"stream{number}", *of_stream) for number, of_stream in enumerate(given)]
-    found = packing.unpack_streams(packing.pack_streams(streams))
+    found = codecs.unpack_streams(codecs.pack_streams(streams))
     assert [_as_lists(stream) for stream in found] == [_as_lists(stream) for stream in streams]
 
 

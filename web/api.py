@@ -16,14 +16,15 @@ from flask import Blueprint, Response, request
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.reading.findings import Delivery, Job, MachineStatus, Run
-from mirror.reading.reader import MirrorReader
-from mirror.records import Cluster, Stream
-from web import clusters, queries
-from web.answers import conditional, in_pieces
-from web.keeping.grounds import kept_when
+from dqm2.records import Stream
+from dqmsquare_cfg import Cluster
+from storage.read_models import Delivery, Job, MachineStatus, Run
+from storage.reader import MirrorReader
+from web import databases, query_args
+from web.access_log import ROUTE
+from web.cache.dependencies import kept_when
 from web.log_text import whole
-from web.request_log import ROUTE
+from web.responses import conditional, in_pieces
 from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("api", __name__)
@@ -54,7 +55,7 @@ _KEPT = ("get_info", "get_graph", "get_cluster_status")
 @kept_when(lambda query: query.get("what") in _KEPT)
 def answer() -> Response:
     """The answer to `what`."""
-    what = queries.text("what") or ""
+    what = query_args.text("what") or ""
     find = _ANSWERS.get(what)
     if find is None:
         raise NotFound(f"{what} is not supported")
@@ -86,8 +87,8 @@ def _get_graph() -> Response:
 def _get_runs() -> Response:
     reader = _reader()
     first, last = _range(_NUMBERS_OF_RUNS)
-    bad_only = bool(queries.integer("bad_only", _NUMBERS_OF_RUNS))
-    with_ls = bool(queries.integer("ls", _NUMBERS_OF_RUNS))
+    bad_only = bool(query_args.integer("bad_only", _NUMBERS_OF_RUNS))
+    with_ls = bool(query_args.integer("ls", _NUMBERS_OF_RUNS))
 
     def is_asked_for(job: Job) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
@@ -103,7 +104,7 @@ def _get_clients() -> Response:
 
 def _get_logs() -> Response:
     reader = _reader()
-    job = queries.job("id")
+    job = query_args.job("id")
     details = None if job is None else reader.details(job)
     if details is None:
         raise NotFound("there is no job of this id")
@@ -113,8 +114,8 @@ def _get_logs() -> Response:
 
 
 def _get_cluster_status() -> Response:
-    cluster = queries.cluster("cluster", default=Cluster.PLAYBACK)
-    return _json([_status(status) for status in clusters.current_reader(cluster).cluster_status()])
+    cluster = query_args.cluster("cluster", default=Cluster.PLAYBACK)
+    return _json([_status(status) for status in databases.current_reader(cluster).cluster_status()])
 
 
 _ANSWERS: dict[str, Callable[[], Response]] = {
@@ -129,11 +130,11 @@ _ANSWERS: dict[str, Callable[[], Response]] = {
 
 
 def _reader() -> MirrorReader:
-    return clusters.current_reader(queries.cluster("db"))
+    return databases.current_reader(query_args.cluster("db"))
 
 
 def _needed(name: str, refusal: str) -> int:
-    number = queries.integer(name, refusal)
+    number = query_args.integer(name, refusal)
     if number is None:
         raise BadRequest(refusal)
     return number

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 from flask import Response
 
-from web.answers import in_pieces
+from web.responses import in_pieces
 
 # A text that begins with one of these is run as a formula by spreadsheets ("CSV injection" at OWASP).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

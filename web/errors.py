@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, ServiceUnavailable
 
-import logs
+from runtime import logging_setup
 from web.away import DatabaseAway
 from web.serving.busy import RETRY_AFTER_S, SENTENCE
 
@@ -50,7 +50,7 @@ def busy(_error: sa.exc.TimeoutError) -> Response:
 def failed(_error: InternalServerError) -> Response:
     """What no one foresaw; the log has it under the request's id."""
     return _sentence(
-        f"The mirror failed at this. Its log has the reason under {logs.request_id.get()}.",
+        f"The mirror failed at this. Its log has the reason under {logging_setup.request_id.get()}.",
         InternalServerError.code,
     )
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, jsonify
 
-import version
-from web import clusters
+from runtime import version
+from web import databases
 from web.away import DatabaseAway
-from web.clusters import ClusterDatabase
+from web.databases import ClusterDatabase
 
 room = Blueprint("health", __name__)
 
@@ -43,8 +43,8 @@ def healthz() -> Response:
 @room.get("/readyz")
 def readyz() -> Response:
     """Whether each cluster can be shown, with the reason why not; 503 if none can."""
-    databases = clusters.databases(current_app)
-    found = {cluster: readiness(database) for cluster, database in databases.items()}
+    by_cluster = databases.databases(current_app)
+    found = {cluster: readiness(database) for cluster, database in by_cluster.items()}
     is_ready = any(one.ready for one in found.values())
     response = jsonify(
         ready=is_ready,

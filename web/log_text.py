@@ -1,6 +1,6 @@
 """The text of a job's log: the head and the tail that DQM² keeps of it, as one."""
 
-from mirror.records import Log
+from dqm2.records import Log
 
 # What stands for the lines between head and tail, in a paragraph of its own.
 GAP = "[… the middle of the log is not kept …]"

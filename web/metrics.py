@@ -16,12 +16,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 import db
-import version
-from mirror.reading import states
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster
+from runtime import version
+from storage import job_state
 from web import metrics_folder
 from web.away import DatabaseAway
-from web.clusters import ClusterDatabase
+from web.databases import ClusterDatabase
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -95,11 +95,11 @@ class MirrorCollector(Collector):
         yield jobs
 
 
-def _jobs_by_state(database: ClusterDatabase) -> Mapping[states.JobState, int]:
+def _jobs_by_state(database: ClusterDatabase) -> Mapping[job_state.JobState, int]:
     reader = database.reader()
     newest = reader.run_span().highest
     run = None if newest is None else reader.run(newest)
-    return states.count(() if run is None else (job.state for job in run.jobs))
+    return job_state.count(() if run is None else (job.state for job in run.jobs))
 
 
 def _versions() -> GaugeMetricFamily:

@@ -1,1 +1,1 @@
-"""What redaction takes out of text, a module a kind (docs/data-policy.md); `dqm2/redact.py` uses it."""
+"""Redaction of text from P5 (docs/data-policy.md): `redactor` applies the rules of the other modules."""

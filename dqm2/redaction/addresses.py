@@ -2,10 +2,10 @@
 
 import re
 
-from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
-from dqm2.redaction.marks import Mark
-from dqm2.redaction.rule import DIGITS, Rule, follows_word, is_escaped_letter, precedes_word
+from dqm2.redaction.normalization import Part
+from dqm2.redaction.placeholders import Mark
+from dqm2.redaction.rules_base import DIGITS, Rule, follows_word, is_escaped_letter, precedes_word
 from dqm2.redaction.users import user_at
 
 _IPV4 = rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable
 
-from dqm2.identity import short_name
-from dqm2.redaction.folding import Part, fold
+from config.parsers import short_name
 from dqm2.redaction.linear import linear
-from dqm2.redaction.marks import Mark
-from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, precedes_word, run_end, run_start
+from dqm2.redaction.normalization import Part, fold
+from dqm2.redaction.placeholders import Mark
+from dqm2.redaction.rules_base import ALPHANUMERIC, Rule, follows_word, precedes_word, run_end, run_start
 from dqm2.redaction.users import AT, LOCAL_PART, user_at
 
 _NAME = ALPHANUMERIC + b"-."

@@ -1,9 +1,9 @@
 """PEM blocks, whole or cut off at either end (data policy, "Redaction of text", rule 6)."""
 
-from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
-from dqm2.redaction.marks import Mark
-from dqm2.redaction.rule import ALPHANUMERIC, Rule
+from dqm2.redaction.normalization import Part
+from dqm2.redaction.placeholders import Mark
+from dqm2.redaction.rules_base import ALPHANUMERIC, Rule
 
 # Without one of these words it is a headline of a log rather than a block.
 _WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET)"

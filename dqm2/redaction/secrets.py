@@ -1,10 +1,10 @@
 """Passwords, tokens and keys (data policy, "Redaction of text", rule 5)."""
 
-from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
-from dqm2.redaction.marks import Mark
-from dqm2.redaction.rule import ALPHANUMERIC, Rule, follows_word, run_end, run_start
-from dqm2.redaction.values import KEY_QUOTE, SEPARATOR, header_span, value_span
+from dqm2.redaction.normalization import Part
+from dqm2.redaction.placeholders import Mark
+from dqm2.redaction.rules_base import ALPHANUMERIC, Rule, follows_word, run_end, run_start
+from dqm2.redaction.value_spans import KEY_QUOTE, SEPARATOR, header_span, value_span
 
 # The words of the policy and their like, ending a name or with a short word behind: DB_PASSWORD, secret_id.
 _WORDS = (

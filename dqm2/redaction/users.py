@@ -1,10 +1,10 @@
 """Users, by their folder or their name behind `user=` (data policy, "Redaction of text", rule 3)."""
 
-from dqm2.redaction.folding import Part
 from dqm2.redaction.linear import linear
-from dqm2.redaction.marks import Mark
-from dqm2.redaction.rule import DIGITS, WORD, Rule, follows_word, run_end, run_start
-from dqm2.redaction.values import KEY_QUOTE, SEPARATOR, quoted_span
+from dqm2.redaction.normalization import Part
+from dqm2.redaction.placeholders import Mark
+from dqm2.redaction.rules_base import DIGITS, WORD, Rule, follows_word, run_end, run_start
+from dqm2.redaction.value_spans import KEY_QUOTE, SEPARATOR, quoted_span
 
 # What may stand before the @ of an address.
 LOCAL_PART = WORD + b".%+-"

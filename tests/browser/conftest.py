@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from tests.mirrored import MirroredCluster
 from tests.served import server_thread

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from mirror.links import Link
+from storage.sync_status import Link
 from tests.mirrored import MirroredCluster, job, lively_run
 
 RUN = 358_791

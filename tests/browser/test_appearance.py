@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from mirror.records import JobRecord, Log
+from dqm2.records import JobRecord, Log
 from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job, lively_run
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page, expect
 
-from demo.postgres import EmbeddedPostgres
-from mirror.links import Link
+from storage.sync_status import Link
 from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job
 from tests.served import server_process
+from tools.demo.postgres import EmbeddedPostgres
 
 RUN = 358_791
 LONG_AGO = timedelta(minutes=7)

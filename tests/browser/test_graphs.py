@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from mirror.records import LUMISECTION_S
+from dqm2.records import LUMISECTION_S
 from tests.mirrored import MirroredCluster, delivery, job, lively_run
 
 RUN = 358_791

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from mirror.records import JobRecord, Log
+from dqm2.records import JobRecord, Log
 from tests.mirrored import MirroredCluster, job, with_history
 
 RUN = 358_791

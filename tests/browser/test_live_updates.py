@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from playwright.sync_api import Page, expect
 
-from mirror.records import JobRecord
+from dqm2.records import JobRecord
 from tests.mirrored import MirroredCluster, delivery, job, lively_run
 
 RUN = 358_791

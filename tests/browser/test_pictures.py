@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from showcase import pictures
-from showcase.running_demo import RunningDemo
 from tests.demo_process import DemoProcess
+from tools.screenshots import pictures
+from tools.screenshots.running_demo import RunningDemo
 
 
 @pytest.mark.long

@@ -14,15 +14,15 @@ from collections.abc import Iterable
 
 from flask import Flask, Response, request
 
-import setting_files
+from dqm2 import credentials
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
-from web.control_room import audit, auth, commands, desk, mutes
+from web.control_room import audit, commands, login, mutes, services
 
 
 def unreadable_files(settings: Settings) -> Iterable[str]:
     """A sentence for each file that it will need and can't read yet."""
-    return setting_files.unreadable(setting_files.of_control_room(settings)) if settings.cr_enabled else ()
+    return credentials.unreadable(credentials.of_control_room(settings)) if settings.cr_enabled else ()
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -30,13 +30,13 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["has_control_room"] = settings.cr_enabled
     if not settings.cr_enabled:
         return
-    desk.init_app(app, settings)
+    services.init_app(app, settings)
     app.jinja_env.globals["commands"] = COMMANDS
     app.jinja_env.filters["address_mark"] = audit.address_mark
     app.jinja_env.globals["run_keys"] = settings.server_simulator_run_keys
     app.jinja_env.globals["may_change_production"] = settings.cr_production
     prefix = f"{settings.server_url_prefix}/cr"
-    for room in (auth.room, commands.room, audit.room, mutes.room):
+    for room in (login.room, commands.room, audit.room, mutes.room):
         app.register_blueprint(room, url_prefix=prefix)
 
     def keep_nothing(response: Response) -> Response:

@@ -9,11 +9,11 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
-from mirror.control_room.audit import Entry, Outcome, Wanted
-from web import csv_files, queries
-from web.control_room import auth, door, goals, refusals, visitor
-from web.control_room.desk import desk
+from storage.audit_log import Entry, Outcome, Wanted
+from web import csv_files, query_args
+from web.control_room import command_validation, login, redirect_targets, refusals, visitor
 from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
+from web.control_room.services import desk
 
 room = Blueprint("control_audit", __name__)
 refusals.guard(room)
@@ -22,7 +22,7 @@ _LAST_HOUR = timedelta(hours=1)
 _MOST_OF_LAST_HOUR = 100
 _MOST_ON_PAGE = 100
 _MOST_IN_CSV = 100_000
-_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, door.UNKNOWN)
+_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, command_validation.UNKNOWN)
 _COLUMNS = (
     "received_at", "person", "login", "command", "cluster", "machine", "parameters", "sent_at", "ended_at",
     "seconds", "outcome", "sentence", "times", "address",
@@ -35,7 +35,7 @@ def page() -> BaseResponse:
     """The audit, newest first, filtered as the address says."""
     expert = visitor.expert()
     if expert is None:
-        return auth.refer(goals.goal(goals.AUDIT))
+        return login.refer(redirect_targets.goal(redirect_targets.AUDIT))
     wanted = _wanted()
     entries = desk().audit.entries(wanted, _MOST_ON_PAGE + 1)
     return Response(
@@ -78,12 +78,12 @@ def address_mark(address: bytes) -> str:
 
 
 def _wanted() -> Wanted:
-    before = queries.integer("before", "before must be an integer")
-    outcome = queries.text("outcome")
+    before = query_args.integer("before", "before must be an integer")
+    outcome = query_args.text("outcome")
     try:
         return Wanted(
-            queries.text("person"),
-            queries.text("command"),
+            query_args.text("person"),
+            query_args.text("command"),
             None if outcome is None else Outcome(outcome),
             before,
         )

@@ -6,14 +6,23 @@ from uuid import UUID
 from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.control_room.audit import Deed, Outcome
-from mirror.records import Cluster
-from web.answers import conditional
-from web.control_room import audit, auth, csrf, door, goals, refusals, reports, visitor
-from web.control_room.desk import desk
-from web.control_room.door import Refusal
-from web.control_room.relay import Report, commands_by_outcome
+from dqmsquare_cfg import Cluster
+from storage.audit_log import Deed, Outcome
+from web.control_room import (
+    audit,
+    command_validation,
+    csrf,
+    login,
+    redirect_targets,
+    refusals,
+    reports,
+    visitor,
+)
+from web.control_room.command_execution import Report, commands_by_outcome
+from web.control_room.command_validation import Refusal
+from web.control_room.services import desk
 from web.control_room.sessions import Expert
+from web.responses import conditional
 
 room = Blueprint("control_room", __name__)
 refusals.guard(room)
@@ -30,7 +39,7 @@ def page() -> BaseResponse:
     """The page."""
     expert = visitor.expert()
     if expert is None:
-        return auth.refer(goals.goal())
+        return login.refer(redirect_targets.goal())
     settings = desk().settings
     return Response(
         render_template(
@@ -38,7 +47,7 @@ def page() -> BaseResponse:
             cluster=None,
             expert=expert,
             machines={cluster: settings.machines(cluster) for cluster in _CLUSTERS},
-            simulator_host=door.simulator_host(settings),
+            simulator_host=command_validation.simulator_host(settings),
             gateway=settings.server_fff_machine,
             **audit.of_last_hour(),
         )
@@ -68,7 +77,7 @@ def _carried_out(expert: Expert) -> Report:
     csrf.refuse_from_elsewhere(request)
     if request.method == "POST":
         csrf.require_token(request, expert)
-    order = door.order_of(request, desk().settings)
+    order = command_validation.order_of(request, desk().settings)
     return desk().relay.carry_out(order, expert, _once())
 
 
@@ -85,7 +94,7 @@ def _once() -> UUID | None:
 
 def _note_refusal(expert: Expert, refusal: Refusal) -> None:
     if refusal.order is None:
-        deed = Deed(door.UNKNOWN, person=expert.person, login=expert.login)
+        deed = Deed(command_validation.UNKNOWN, person=expert.person, login=expert.login)
     else:
         deed = desk().relay.deed(refusal.order, expert)
     desk().audit.note(deed, Outcome.REFUSED, refusal.sentence)

@@ -9,8 +9,7 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 import db
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from web import deadlines
 from web.away import DatabaseAway
 

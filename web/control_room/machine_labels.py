@@ -5,10 +5,9 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 import db
-from dqm2.identity import Identities, mask
-from dqmsquare_cfg import Settings
-from mirror.labels import label_of
-from mirror.records import Cluster
+from dqm2.pseudonyms import Identities, mask
+from dqmsquare_cfg import Cluster, Settings
+from storage.machines import label_of
 from web import deadlines
 
 

@@ -14,12 +14,12 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from mirror.control_room.audit import Deed, Outcome
-from mirror.records import Cluster
-from web import clusters, queries
-from web.control_room import auth, csrf, goals, refusals, visitor
-from web.control_room.desk import desk
+from dqmsquare_cfg import Cluster
+from storage.audit_log import Deed, Outcome
+from web import databases, query_args
+from web.control_room import csrf, login, redirect_targets, refusals, visitor
 from web.control_room.refusals import MUTE, UNMUTE
+from web.control_room.services import desk
 from web.control_room.sessions import Expert
 from web.pages import live_run
 from web.pages.view import View
@@ -55,9 +55,9 @@ def page() -> BaseResponse:
     """What is muted in both clusters, and the forms that mute; `db`, `run` and `client` choose beforehand."""
     expert = visitor.expert()
     if expert is None:
-        return auth.refer(goals.goal(goals.MUTES))
-    chosen = queries.shown_cluster()
-    run = queries.integer("run", "run must be an integer")
+        return login.refer(redirect_targets.goal(redirect_targets.MUTES))
+    chosen = query_args.shown_cluster()
+    run = query_args.integer("run", "run must be an integer")
     runs = {cluster: run if cluster is chosen else None for cluster in Cluster}
     return Response(
         render_template(
@@ -66,9 +66,9 @@ def page() -> BaseResponse:
             expert=expert,
             runs=runs,
             clients={cluster: _clients(cluster, run) for cluster, run in runs.items()},
-            mutes={cluster: clusters.database_reader(cluster).mutes() for cluster in Cluster},
+            mutes={cluster: databases.database_reader(cluster).mutes() for cluster in Cluster},
             chosen_cluster=chosen,
-            chosen_client=queries.text("client"),
+            chosen_client=query_args.text("client"),
             lasts=LASTS,
             longest_reason=LONGEST_REASON,
         )
@@ -96,7 +96,7 @@ def end() -> BaseResponse:
     csrf.require_token(request, expert)
     with _refusal_recorded(expert, UNMUTE):
         cluster, client = _cluster(), _once("client")
-        if client not in {mute.client for mute in clusters.database_reader(cluster).mutes()}:
+        if client not in {mute.client for mute in databases.database_reader(cluster).mutes()}:
             raise NotFound("This client is not muted, or no longer.")
     with _recorded(expert, UNMUTE, cluster, {"client": client}):
         desk().mutes[cluster].end(client)
@@ -122,7 +122,7 @@ def _cluster() -> Cluster:
 
 def _run() -> int | None:
     given = _once("run") if "run" in request.form else ""
-    if given and (not _RUN.fullmatch(given) or int(given) > queries.INT_MAX):
+    if given and (not _RUN.fullmatch(given) or int(given) > query_args.INT_MAX):
         raise BadRequest("run must be an integer.")
     return int(given) if given else None
 
@@ -144,7 +144,7 @@ def _once(name: str) -> str:
 
 def _clients(cluster: Cluster, run: int | None) -> Mapping[str, str]:
     """The clients of a run, or of the newest, by tag: their names, those that are missing included."""
-    live = live_run.read(clusters.reader(cluster), View(cluster, run))
+    live = live_run.read(databases.reader(cluster), View(cluster, run))
     return {row.client: row.name for row in sorted(live.rows, key=lambda row: row.name)}
 
 

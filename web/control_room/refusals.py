@@ -1,7 +1,7 @@
 """What the Control Room refuses: its audit is told first, and then whoever asked.
 
 Who is signed in is named there. Of anybody else it says where from, and how often
-(`mirror/control_room/strangers.py`). While the audit can't be written, the log has it.
+(`storage/anonymous_refusals.py`). While the audit can't be written, the log has it.
 """
 
 import logging
@@ -9,14 +9,14 @@ import logging
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, Unauthorized
 
-import logs
 from dqm2.commands import COMMANDS
-from mirror.control_room.audit import Deed, Outcome
+from runtime import logging_setup
+from storage.audit_log import Deed, Outcome
 from web import errors
-from web.control_room import door, visitor
+from web.control_room import command_validation, visitor
 from web.control_room.client_address import client_address
 from web.control_room.databases import NOT_WRITTEN
-from web.control_room.desk import desk
+from web.control_room.services import desk
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ def _refused(error: HTTPException) -> Response:
             desk().audit.note(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
     except NOT_WRITTEN:
         # What is refused stays refused, whether or not that can be written down.
-        log.warning("refusal not in the audit command=%s reason=%s", _asked_for(), logs.fact(sentence))
+        log.warning(
+            "refusal not in the audit command=%s reason=%s", _asked_for(), logging_setup.fact(sentence)
+        )
     return errors.refused(error)
 
 
@@ -67,5 +69,5 @@ def _deed(person: str | None, login: str | None) -> Deed:
 
 def _asked_for() -> str:
     if request.endpoint == "control_room.execute":
-        return door.named(request)
+        return command_validation.named(request)
     return _BY_ENDPOINT.get(request.endpoint or "", PAGE)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from flask import Response, render_template
 
-from dqm2.answers import ClusterStatus
-from dqm2.command_answers import (
+from dqm2.command_responses import (
     Answer,
     Clients,
     CmsswInfo,
@@ -19,8 +18,9 @@ from dqm2.command_answers import (
     SimulatorRuns,
     Versions,
 )
-from web.control_room.desk import desk
-from web.control_room.relay import Report
+from dqm2.sync_messages import ClusterStatus
+from web.control_room.command_execution import Report
+from web.control_room.services import desk
 
 # Which template shows which answer; an Ok needs none.
 _TEMPLATES: Mapping[type[Answer], str] = {

@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
-from mirror.control_room.sessions import Session, SessionList
+from storage.login_store import Session, SessionList
 from web.control_room.cookies import Cookie
 
 _LONGEST = timedelta(hours=12)

@@ -3,15 +3,15 @@
 from flask import g, request
 from werkzeug.exceptions import Unauthorized
 
-from web.control_room import cmsweb_identity
-from web.control_room.desk import desk
+from web.control_room import client_identity
+from web.control_room.services import desk
 from web.control_room.sessions import Expert
 
 
 def login() -> str | None:
     """Who CMSWEB's front end says the request is from. Raises Forbidden where that is forged."""
     if "cmsweb_login" not in g:
-        g.cmsweb_login = cmsweb_identity.login(request, desk().settings.cmsweb_hmac_path)
+        g.cmsweb_login = client_identity.login(request, desk().settings.cmsweb_hmac_path)
     found: str | None = g.cmsweb_login
     return found
 

@@ -12,7 +12,7 @@ Their templates stand in folders of the same names.
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web.pages import cluster, freshness, guides, job, live, oms, shown, statistics, timeline
+from web.pages import cluster, formatting, freshness, guides, job, live, oms, statistics, timeline
 
 _ROOMS = (
     live.room,
@@ -31,7 +31,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config["DELIVERY_LATE_S"] = app.jinja_env.globals["delivery_late_s"] = settings.delivery_late_s
     app.jinja_env.globals["told_within_s"] = freshness.told_within_s(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    shown.init_app(app)
+    formatting.init_app(app)
     guides.init_app(app)
     app.jinja_env.filters["oms"] = oms.run_report
     for room in _ROOMS:

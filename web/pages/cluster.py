@@ -7,13 +7,13 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from mirror.reading.findings import Machine, MachineStatus, Memory, StateChange
-from mirror.reading.reader import MirrorReader
-from mirror.records import Cluster
-from web import clusters, queries
-from web.answers import conditional
-from web.keeping import grounds
+from dqmsquare_cfg import Cluster
+from storage.read_models import Machine, MachineStatus, Memory, StateChange
+from storage.reader import MirrorReader
+from web import databases, query_args
+from web.cache import dependencies
 from web.pages import freshness
+from web.responses import conditional
 
 room = Blueprint("cluster", __name__, url_prefix="/cluster")
 
@@ -44,19 +44,19 @@ class Row:
 
 
 @room.get("/")
-@grounds.kept
+@dependencies.kept
 def page() -> Response:
     """The page, whole."""
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     shown = {**_machines(cluster), **freshness.of_cluster(cluster)}
     return conditional(render_template("cluster/page.html", cluster=cluster, **shown))
 
 
 @room.get("/part")
-@grounds.kept
+@dependencies.kept
 def part() -> Response:
     """The machines, kept up to date."""
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     return conditional(render_template("cluster/_machines.html", cluster=cluster, **_machines(cluster)))
 
 
@@ -89,8 +89,8 @@ def _minutes(begins: datetime, ends: datetime, start: datetime) -> tuple[float, 
 
 def _machines(cluster: Cluster) -> dict[str, Any]:
     end = _last_step(datetime.now(UTC))
-    grounds.until(end + _STEP)
-    rows = _rows(clusters.reader(cluster), end - HISTORY, end)
+    dependencies.until(end + _STEP)
+    rows = _rows(databases.reader(cluster), end - HISTORY, end)
     return {
         "rows": rows,
         "history_start": end - HISTORY,

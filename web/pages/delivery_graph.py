@@ -7,8 +7,8 @@ from statistics import fmean
 
 import orjson
 
-from mirror.reading.findings import Delivery
-from mirror.records import Stream
+from dqm2.records import Stream
+from storage.read_models import Delivery
 
 # A graph has pixels for so many lumisections. Of a longer run neighbours are drawn as one, until somebody
 # looks closer: 20 streams of 3000 lumisections are more than all else of a page's first load.

@@ -8,15 +8,14 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
-from dqmsquare_cfg import Settings
-from mirror.links import HEARTBEAT_EVERY_S, Link
-from mirror.reading.findings import Freshness, MachineStatus
-from mirror.records import Cluster
-from web import clusters, queries
-from web.answers import conditional
-from web.keeping import grounds
+from dqmsquare_cfg import Cluster, Settings
+from storage.read_models import Freshness, MachineStatus
+from storage.sync_status import HEARTBEAT_EVERY_S, Link
+from web import databases, query_args
+from web.cache import dependencies
 from web.pages import staleness
 from web.pages.staleness import broken_links, certificate_ends_soon, is_old
+from web.responses import conditional
 
 room = Blueprint("freshness", __name__)
 
@@ -36,10 +35,10 @@ class MachineInBar:
 
 
 @room.get("/live/freshness")
-@grounds.kept
+@dependencies.kept
 def part() -> Response:
     """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
 
 
@@ -54,13 +53,13 @@ def told_within_s(settings: Settings) -> int:
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:
     """What the part's template shows."""
-    reader = clusters.reader(cluster)
+    reader = databases.reader(cluster)
     freshness = reader.freshness()
     now = datetime.now(UTC)
     warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
     if holds_until := staleness.holds_until(freshness, now, warn_after):
-        grounds.until(holds_until + _AFTER)
-    away_since = clusters.away_since(cluster)
+        dependencies.until(holds_until + _AFTER)
+    away_since = databases.away_since(cluster)
     return {
         "freshness": freshness,
         "broken": broken_links(freshness, now, warn_after, away_since),

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from web import queries
-from web.answers import conditional
-from web.keeping import grounds
+from web import query_args
+from web.cache import dependencies
+from web.responses import conditional
 
 room = Blueprint("guides", __name__, url_prefix="/help")
 
@@ -40,12 +40,12 @@ def first() -> BaseResponse:
 
 
 @room.get("/<name>")
-@grounds.kept
+@dependencies.kept
 def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
         raise NotFound("There is no such guide.")
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     guide = _rendered(name)
     return conditional(render_template("guide.html", cluster=cluster, name=name, guide=guide))
 

@@ -7,40 +7,40 @@ import orjson
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
-from mirror.reading.findings import JobDetails
-from mirror.records import Cluster
-from web import clusters, queries
-from web.answers import conditional
-from web.keeping import grounds
+from dqmsquare_cfg import Cluster
+from storage.read_models import JobDetails
+from web import databases, query_args
+from web.cache import dependencies
 from web.log_text import whole
 from web.pages import freshness
 from web.pages.log_lines import Severity, first_lines, log_lines
+from web.responses import conditional
 
 room = Blueprint("job", __name__, url_prefix="/job")
 
 
 @room.get("/<uuid:job>")
-@grounds.kept
+@dependencies.kept
 def page(job: UUID) -> Response:
     """The page of a job, whole."""
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     fresh = freshness.of_cluster(cluster)
     return conditional(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
 
 
 @room.get("/<uuid:job>/part")
-@grounds.kept
+@dependencies.kept
 def part(job: UUID) -> Response:
     """What of the page changes while the job runs."""
-    cluster = queries.shown_cluster()
+    cluster = query_args.shown_cluster()
     return conditional(_rendered("job/_job.html", cluster, _details(cluster, job)))
 
 
 @room.get("/<uuid:job>/series")
-@grounds.kept
+@dependencies.kept
 def series(job: UUID) -> Response:
     """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
-    details = _details(queries.shown_cluster(), job)
+    details = _details(query_args.shown_cluster(), job)
     memory, events = details.memory, details.events
     columns = {
         "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
@@ -52,7 +52,7 @@ def series(job: UUID) -> Response:
 @room.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
     """The log as text, to be kept."""
-    details = _details(queries.shown_cluster(), job)
+    details = _details(query_args.shown_cluster(), job)
     response = conditional(whole(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)
@@ -60,7 +60,7 @@ def log_text(job: UUID) -> Response:
 
 
 def _details(cluster: Cluster, job: UUID) -> JobDetails:
-    details = clusters.reader(cluster).details(job)
+    details = databases.reader(cluster).details(job)
     if details is None:
         raise NotFound(f"There is no job of this id in the {cluster} cluster.")
     return details

@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from mirror.reading.findings import Job, Run, client_name
+from storage.read_models import Job, Run, client_name
 
 # A job reports every 30 s, more than one lumisection: so many behind is within what reporting explains.
 LAG_OF_REPORTING = 4

@@ -9,17 +9,17 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
-from web import clusters, queries
-from web.answers import conditional
-from web.keeping import grounds
+from web import databases, query_args
+from web.cache import dependencies
 from web.pages import delivery_graph, freshness, live_run, view
 from web.pages.job_table import ClientState, Column
+from web.responses import conditional
 
 room = Blueprint("live", __name__)
 
 
 @room.get("/")
-@grounds.kept
+@dependencies.kept
 def page() -> Response:
     """The page of a run, whole: what it says holds without any script."""
     asked = view.of_request()
@@ -28,27 +28,27 @@ def page() -> Response:
 
 
 @room.get("/live/run")
-@grounds.kept
+@dependencies.kept
 def run_part() -> Response:
     """The run's summary and its jobs."""
     return conditional(render_template("live/_run.html", **_run(view.of_request())))
 
 
 @room.get("/live/delivery")
-@grounds.kept
+@dependencies.kept
 def delivery() -> Response:
     """The file delivery of a run as its graphs need it, JSON; `whole` to look closer."""
     asked = view.of_request()
-    found = None if asked.run is None else clusters.reader(asked.cluster).delivery(asked.run)
+    found = None if asked.run is None else databases.reader(asked.cluster).delivery(asked.run)
     columns = delivery_graph.to_json(
         found,
         asked.time_of_delivery,
         current_app.config["DELIVERY_LATE_S"],
-        is_whole=queries.text("whole") is not None,
+        is_whole=query_args.text("whole") is not None,
     )
     return conditional(columns, "application/json")
 
 
 def _run(asked: view.View) -> dict[str, Any]:
-    reader = clusters.reader(asked.cluster)
+    reader = databases.reader(asked.cluster)
     return {"live": live_run.read(reader, asked), "Column": Column, "ClientState": ClientState}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from mirror.mutes import Mute
-from mirror.reading.findings import JobDetails, Neighbours, Playback, Run
-from mirror.reading.reader import MirrorReader
-from web.keeping import grounds
+from storage.mutes import Mute
+from storage.read_models import JobDetails, Neighbours, Playback, Run
+from storage.reader import MirrorReader
+from web.cache import dependencies
 from web.pages.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
 from web.pages.view import View
 
@@ -102,7 +102,7 @@ def _mutes(reader: MirrorReader) -> dict[str, Mute]:
     now = datetime.now(UTC)
     mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
     for mute in mutes:
-        grounds.until(mute.ends_at)
+        dependencies.until(mute.ends_at)
     return {mute.client: mute for mute in mutes}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mirror.records import Log
+from dqm2.records import Log
 from web.log_text import GAP, whole
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from mirror.reading.delivery_numbers import DeliveryNumbers
-from mirror.reading.findings import Run
-from mirror.reading.states import JobState
+from storage.delivery_statistics import DeliveryNumbers
+from storage.job_state import JobState
+from storage.read_models import Run
 
 _NOTHING = DeliveryNumbers(None, None, None, None, None, None)
 

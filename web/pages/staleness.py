@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mirror.links import CERTIFICATE_WARN, Link
-from mirror.reading.findings import Freshness
+from storage.read_models import Freshness
+from storage.sync_status import CERTIFICATE_WARN, Link
 
 
 @dataclass(frozen=True, slots=True)

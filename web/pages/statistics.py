@@ -6,14 +6,14 @@ from itertools import islice
 
 from flask import Blueprint, Response, render_template
 
-from mirror.reading.findings import Run
-from mirror.reading.reader import MirrorReader
-from web import clusters, csv_files, queries
-from web.answers import conditional
-from web.keeping import grounds
-from web.pages import freshness, run_range
+from storage.read_models import Run
+from storage.reader import MirrorReader
+from web import csv_files, databases, query_args
+from web.cache import dependencies
+from web.pages import freshness, run_filter
+from web.pages.formatting import iso
 from web.pages.run_statistics import RunStatistics, run_statistics
-from web.pages.shown import iso
+from web.responses import conditional
 from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("statistics", __name__, url_prefix="/statistics")
@@ -23,12 +23,12 @@ _ROWS_AT_A_TIME = 25
 
 
 @room.get("/")
-@grounds.kept
+@dependencies.kept
 def page() -> Response:
     """The page with the newest runs of the range; older ones by a link."""
-    asked = run_range.of_request()
-    reader = clusters.reader(asked.cluster)
-    below = queries.integer("below", run_range.NOT_NUMBERS)
+    asked = run_filter.of_request()
+    reader = databases.reader(asked.cluster)
+    below = query_args.integer("below", run_filter.NOT_NUMBERS)
     runs = reader.find_runs(asked.search, below=below, most=_ROWS_AT_A_TIME)
     shown = {
         "asked": asked,
@@ -44,8 +44,8 @@ def page() -> Response:
 @a_few_at_a_time
 def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
-    asked = run_range.of_request()
-    reader = clusters.reader(asked.cluster)
+    asked = run_filter.of_request()
+    reader = databases.reader(asked.cluster)
     runs = reader.all_found(asked.search)
     # Some at a time are taken until there are none.
     some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])

@@ -14,15 +14,15 @@ from urllib.parse import quote
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
-from mirror.reading.findings import Job, JobOutline, Run, RunOutline
-from mirror.reading.states import JobState
-from web import clusters, csv_files, queries
-from web.answers import conditional
-from web.keeping import grounds
-from web.pages import freshness, run_range
+from storage.job_state import JobState
+from storage.read_models import Job, JobOutline, Run, RunOutline
+from web import csv_files, databases, query_args
+from web.cache import dependencies
+from web.pages import freshness, run_filter
+from web.pages.formatting import iso, short
 from web.pages.job_table import ClientState
-from web.pages.run_range import RunRange
-from web.pages.shown import iso, short
+from web.pages.run_filter import RunRange
+from web.responses import conditional
 from web.serving.wide import a_few_at_a_time
 
 room = Blueprint("timeline", __name__, url_prefix="/timeline")
@@ -82,24 +82,24 @@ class Rows:
 
 
 @room.get("/")
-@grounds.kept
+@dependencies.kept
 def page() -> Response:
     """The page with its first rows."""
-    asked = run_range.of_request()
+    asked = run_filter.of_request()
     shown = {
         "timeline": _rows(asked, _FIRST_ROWS),
-        "found": clusters.reader(asked.cluster).count_runs(asked.search),
+        "found": databases.reader(asked.cluster).count_runs(asked.search),
         **freshness.of_cluster(asked.cluster),
     }
     return conditional(render_template("timeline/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/rows")
-@grounds.kept
+@dependencies.kept
 def rows_part() -> Response:
     """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
-    further = _rows(run_range.of_request(), _MORE_ROWS)
-    if queries.text("columns") != further.columns:
+    further = _rows(run_filter.of_request(), _MORE_ROWS)
+    if query_args.text("columns") != further.columns:
         return Response("", headers={"HX-Refresh": "true"})
     return conditional(
         render_template("timeline/_rows.html", cluster=further.asked.cluster, timeline=further)
@@ -107,14 +107,14 @@ def rows_part() -> Response:
 
 
 @room.get("/cell")
-@grounds.kept
+@dependencies.kept
 def cell_part() -> Response:
     """What is known of a client in a run. Raises NotFound where it has no job."""
-    cluster = queries.shown_cluster()
-    number, client = queries.integer("run", "run must be an integer"), queries.text("client")
+    cluster = query_args.shown_cluster()
+    number, client = query_args.integer("run", "run must be an integer"), query_args.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
-    run = clusters.reader(cluster).run(number)
+    run = databases.reader(cluster).run(number)
     jobs = [] if run is None else [job for job in run.jobs if job.name == client]
     if not jobs:
         raise NotFound(f"{client} has no job in run {number}.")
@@ -126,16 +126,16 @@ def cell_part() -> Response:
 @a_few_at_a_time
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
-    asked = run_range.of_request()
-    runs = clusters.reader(asked.cluster).all_found(asked.search)
+    asked = run_filter.of_request()
+    runs = databases.reader(asked.cluster).all_found(asked.search)
     client = asked.search.client
     lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
     return csv_files.download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
 
 
 def _rows(asked: RunRange, most: int) -> Rows:
-    reader = clusters.reader(asked.cluster)
-    below = queries.integer("below", run_range.NOT_NUMBERS)
+    reader = databases.reader(asked.cluster)
+    below = query_args.integer("below", run_filter.NOT_NUMBERS)
     search = asked.search
     runs = reader.outlines(search, below=below, most=most)
     clients = reader.clients(search.first, search.last) if search.client is None else [search.client]

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from werkzeug.exceptions import BadRequest
 
-from mirror.records import Cluster
-from web import queries
+from dqmsquare_cfg import Cluster
+from web import query_args
 from web.pages.delivery_graph import FileTime
 from web.pages.job_table import ClientState, Column, Order
 
@@ -97,14 +97,14 @@ class View:
 def of_request() -> View:
     """The view that a request asks for. Raises BadRequest with what is accepted."""
     return View(
-        cluster=queries.shown_cluster(),
-        run=queries.integer("run", "run must be an integer"),
-        order=_order(queries.text("sort")),
-        states=_states(queries.text("state")),
-        words=(queries.text("q") or "")[:_LONGEST_WORDS],
-        opened=_jobs(queries.text("job")),
-        time_of_delivery=_file_time(queries.text("time")),
-        streams_hidden=(queries.text("hide") or "")[:_LONGEST_HIDDEN],
+        cluster=query_args.shown_cluster(),
+        run=query_args.integer("run", "run must be an integer"),
+        order=_order(query_args.text("sort")),
+        states=_states(query_args.text("state")),
+        words=(query_args.text("q") or "")[:_LONGEST_WORDS],
+        opened=_jobs(query_args.text("job")),
+        time_of_delivery=_file_time(query_args.text("time")),
+        streams_hidden=(query_args.text("hide") or "")[:_LONGEST_HIDDEN],
     )
 
 

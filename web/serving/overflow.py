@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-import logs
+from runtime import logging_setup
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Overflow:
         try:
             self._write(content)
         except OSError as error:
-            log.warning("an answer can't wait on disk reason=%s", logs.fact(error.strerror or ""))
+            log.warning("an answer can't wait on disk reason=%s", logging_setup.fact(error.strerror or ""))
             self._room.give_back(len(content))
             self._has_failed = True
             return False

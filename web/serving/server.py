@@ -25,12 +25,11 @@ from prometheus_client import multiprocess
 
 import dqmsquare_cfg
 from dqmsquare_cfg import ServiceManager, Settings
-from mirror import memory
-from processes import probe, service_manager
-from web import clusters, deadlines, metrics
+from runtime import healthcheck, malloc, systemd_notify
+from web import databases, deadlines, metrics
 from web.away import DatabaseAway
-from web.keeping import kept_answers
-from web.keeping.kept_answers import KeptAnswers
+from web.cache import response_cache
+from web.cache.response_cache import KeptAnswers
 from web.serving import thread_places, unchanged
 from web.serving.request_head import RequestHead
 from web.serving.unchanged import Unchanged
@@ -120,22 +119,22 @@ class _Server(BaseApplication):
     def load(self) -> "WSGIApplication":  # type: ignore[override]
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
         deadlines.enforce()
-        memory.give_back_early()
-        memory.share_pools()
+        malloc.give_back_early()
+        malloc.share_pools()
         app = self._make_app()
-        self._kept = kept_answers.of(app)
+        self._kept = response_cache.of(app)
         _collect_rarely()
-        for database in clusters.databases(app).values():
+        for database in databases.databases(app).values():
             database.on_too_new(_end)
             database.listen(self._settings)
             with suppress(DatabaseAway):
                 database.check()
         # Well is who answers on the port where visitors come in, by whichever worker.
-        service_manager.watch(self._manager, self._answers)
+        systemd_notify.watch(self._manager, self._answers)
         answering = thread_places.Ordinary(app, self._settings)
         if self._shared is None:
             return answering
-        endpoint = metrics.MetricsEndpoint(self._shared, clusters.databases(app))
+        endpoint = metrics.MetricsEndpoint(self._shared, databases.databases(app))
         return _ByPort(answering, endpoint, self._settings.server_metrics_port)
 
     def has_answer(self, head: RequestHead) -> bool:
@@ -149,7 +148,7 @@ class _Server(BaseApplication):
         return unchanged.answer(self._kept, head)
 
     def _answers(self) -> bool:
-        return probe.ask(self._settings.server_host, self._settings.server_port) is not None
+        return healthcheck.ask(self._settings.server_host, self._settings.server_port) is not None
 
     def _forget_worker(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
         if self._shared is not None:

@@ -13,8 +13,8 @@ from werkzeug.wsgi import ClosingIterator
 
 from dqmsquare_cfg import Settings
 from web import metrics
-from web.control_room.relay import MOST_PLACES
-from web.keeping import kept_answers
+from web.cache import response_cache
+from web.control_room.command_execution import MOST_PLACES
 from web.serving import busy
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Ordinary:
 
     def __init__(self, application: Flask, settings: Settings) -> None:
         self._application: WSGIApplication = application
-        self._kept = kept_answers.of(application)
+        self._kept = response_cache.of(application)
         self._places = threading.BoundedSemaphore(settings.server_threads)
         self._commands = f"{settings.server_url_prefix}/cr/exe"
 

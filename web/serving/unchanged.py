@@ -1,7 +1,7 @@
 """What who already has the newest of something is told: that it has not changed, in the bytes that go out.
 
 Hundreds of viewers ask for the same every few seconds, and nearly always this is the answer. It is made of
-the request's head and of what is kept (`web/keeping/kept_answers.py`) alone, without WSGI; its headers, its
+the request's head and of what is kept (`web/cache/response_cache.py`) alone, without WSGI; its headers, its
 place in the log and in the metrics are those that it would have had.
 """
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from gunicorn.util import http_date
 
-import logs
+from runtime import logging_setup
 from web import metrics
-from web.keeping.kept_answers import NOT_MODIFIED as STATUS
-from web.keeping.kept_answers import KeptAnswers
-from web.request_log import ID_HEADER, NOT_MODIFIED, SeenRequest
+from web.access_log import ID_HEADER, NOT_MODIFIED, SeenRequest
+from web.cache.response_cache import NOT_MODIFIED as STATUS
+from web.cache.response_cache import KeptAnswers
 from web.serving.request_head import RequestHead
 
 
@@ -29,9 +29,9 @@ class Unchanged:
         """Logs and counts it."""
         metrics.kept_answers.labels("kept").inc()
         self.seen.status = NOT_MODIFIED
-        token = logs.request_id.set(self.seen.id)
+        token = logging_setup.request_id.set(self.seen.id)
         self.seen.end(self.route)
-        logs.request_id.reset(token)
+        logging_setup.request_id.reset(token)
 
 
 def answer(kept: KeptAnswers, head: RequestHead) -> Unchanged | None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-import logs
+from runtime import logging_setup
 from web import metrics
 from web.serving import busy
 from web.serving.outbox import STALLED_S, Outbox
@@ -281,8 +281,8 @@ def _room_on_disk(folder: Path) -> Room:
         # Slow readers hold threads then, which is to be known before there are any.
         log.warning(
             "answers can't wait on disk folder=%s reason=%s",
-            logs.fact(str(folder)),
-            logs.fact(error.strerror or ""),
+            logging_setup.fact(str(folder)),
+            logging_setup.fact(error.strerror or ""),
         )
     return room
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dqm2.simulator import Simulator
 from dqmsquare_cfg import Settings
+from simulator import Simulator
 from tests.control_room import quick
 
 

@@ -10,21 +10,12 @@ import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
 import db
-from dqm2.simulator import Simulator
-from dqm2.simulator.services import Service
 from dqmsquare_cfg import Settings
+from simulator import Simulator
+from simulator.daemons import Service
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
-from tests.control_room import (
-    PASSWORD,
-    UNIT,
-    USER,
-    Visitor,
-    change,
-    commands_sent,
-    playback_database,
-    served,
-)
+from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, playback_database, served
 
 PRODUCTION = "Production cluster"
 

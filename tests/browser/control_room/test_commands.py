@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from dqm2.simulator import AskKind, FaultKind, Mode, Simulator
-from dqm2.simulator.control import RELEASE
-from dqm2.simulator.services import Service
-from dqm2.simulator.switches import Panel
-from dqmsquare_cfg import Settings
-from mirror.records import Cluster
+from dqmsquare_cfg import Cluster, Settings
+from simulator import AskKind, FaultKind, Mode, Simulator
+from simulator.control_commands import RELEASE
+from simulator.daemons import Service
+from simulator.switches import Panel
 from tests.browser.control_room import confirm, enter, item, press
 from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
 

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from dqm2.simulator import AskKind, FaultKind, Simulator
+from simulator import AskKind, FaultKind, Simulator
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme

@@ -1,0 +1,1 @@
+"""Parsing of settings: `.env`, and the text of each variable."""

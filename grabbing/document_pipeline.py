@@ -1,0 +1,129 @@
+"""An answer of DQM² sifted: rows of what the data policy lets through, and why the rest was set aside.
+
+It knows neither the network nor the database and takes and gives what can be sent between processes, so that
+it can be done beside the grabber (`grabbing/parser_pool.py`).
+"""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from dqm2.document_parser import Allowlist, Unidentifiable
+from dqm2.pseudonyms import Identities
+from dqm2.redaction.redactor import Redactor
+from dqm2.sync_messages import Answer, Document, Header, read_documents
+from storage.log_compression import Dictionary
+from storage.rows import Row, SetAside, row_of
+
+# What turning a document into a row can end in, should the allowlist or the packing have a fault of its own.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A document as its machine announced it, with the keyed hash that stands for it."""
+
+    header: Header
+    identity: UUID
+
+    def set_aside(self, reason: str) -> SetAside:
+        """The document as it is set aside; `reason` holds nothing sensitive."""
+        return SetAside(self.identity, self.header.revision, self.header.type or "", reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An answer of a machine, to be sifted for the documents that were wanted of it.
+
+    `dictionary` is what logs are packed by.
+    """
+
+    host: str
+    wanted: Sequence[Announced]
+    answer: Answer = field(repr=False)
+    dictionary: Dictionary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What came of the documents that are still there.
+
+    `left_out`: the fields, as often as one had a value of another shape than it must have.
+    """
+
+    rows: Sequence[Row] = ()
+    set_aside: Sequence[SetAside] = ()
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What sifting depends on: the secret of the identities, and which host names are known or public."""
+
+    secret: str = field(repr=False)
+    known_hosts: tuple[str, ...]
+    public_sites: tuple[str, ...]
+
+
+class NotUnderstood(Exception):
+    """Why a document is set aside; the message holds nothing sensitive."""
+
+
+class Sifter:
+    """Sifts answers by the rules of an installation. May be used by several threads at once."""
+
+    def __init__(self, rules: Rules) -> None:
+        redactor = Redactor(rules.known_hosts, rules.public_sites)
+        self._allowlist = Allowlist(Identities(rules.secret), redactor)
+
+    def sift(self, order: Order) -> Sifted:
+        """The rows of an answer. Raises Dqm2Garbled if it is no answer to the question."""
+        asked = {announced.header.id: announced for announced in order.wanted}
+        documents = read_documents(order.answer, asked)
+        now = datetime.now(UTC)
+        rows: list[Row] = []
+        set_aside: list[SetAside] = []
+        left_out: list[str] = []
+        for document_id, announced in asked.items():
+            if (document := documents.get(document_id)) is None:
+                continue
+            try:
+                row, of_document = self._announced_row(order, announced, document, now)
+            except NotUnderstood as reason:
+                set_aside.append(announced.set_aside(str(reason)))
+            else:
+                rows.append(row)
+                left_out += of_document
+        return Sifted(rows, set_aside, left_out)
+
+    def row(
+        self, host: str, document: object, dictionary: Dictionary | None, *, now: datetime
+    ) -> tuple[Row, Sequence[str]]:
+        """The row of a document of a machine, and the fields of it that were left out.
+
+        Raises NotUnderstood, which says why.
+        """
+        try:
+            admitted = self._allowlist.record(host, document, now=now)
+            return row_of(admitted.record, dictionary), admitted.left_out
+        except Unidentifiable as error:
+            raise NotUnderstood(str(error)) from error
+        except _FAULTS as error:
+            raise NotUnderstood(_told_by_its_place(error)) from error
+
+    def _announced_row(
+        self, order: Order, announced: Announced, document: Document, now: datetime
+    ) -> tuple[Row, Sequence[str]]:
+        row, left_out = self.row(order.host, document, order.dictionary, now=now)
+        if row.origin.revision < announced.header.revision:
+            raise NotUnderstood("the answer is older than its announcement")
+        return row, left_out
+
+
+def _told_by_its_place(error: Exception) -> str:
+    """What the error says may quote the document, so that only where it happened is told."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"not understood: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"

@@ -1,0 +1,292 @@
+"""Logs that read like those of a DQM client's `cmsRun`: settings, input files, records, messages, end.
+
+The whole log of a job follows from its plan; only the head and the tail of it are ever written out, as DQM²'s
+monitor keeps them.
+"""
+
+import random
+import time
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from simulator.documents import STORAGE_MANAGER, command_line
+from simulator.fake_secrets import Sensitive
+from simulator.runs import KILLED, Fate, Job
+
+# What a monitor keeps of either end.
+_MOST_CHARACTERS = 15_000
+_MOST_LINES = 256
+_SNAPSHOT_EVERY = 15
+# Of so many records of a lumisection some are told of.
+_RECORDS_APART = 9
+# Of all lumisections this part has a line that gives something away, a message, a very long line.
+_GIVES_AWAY = 0.4
+_HAS_MESSAGE = 0.3
+_HAS_LONG_LINE = 0.02
+_OTHER_STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMGPUvsCPU")
+
+# Severity, module, text.
+_MESSAGES = (
+    ("w", "L1TStage2uGMT", "muon index 5 of bunch crossing 1 has no match"),
+    ("w", "SiPixelRawToDigi", "siPixelDigis@cpu: 3 errors in FED 1217, type 30"),
+    ("e", "EcalDQM", "TowerStatus: 12 channels of EB-09 without pedestal, expected 1700"),
+    ("w", "HcalUnpacker", "hcalGPUComparisonTask: capid rotation 2 at (ieta, iphi) = (-17, 43)"),
+    ("i", "BeamSpotDipServer", "beamSpotDipServer@endLumi: fit converged, width 0.0021 +- 0.00013 cm"),
+    ("w", "CSCDigi", "csc::Monitor: DDU 724, 0x8000 0x0001 0xffff"),
+    ("e", "TrackRefitter", "reco::Track with chi2/ndof = 1.7e+02 dropped"),
+)
+_FRAMES = (
+    "edm::WorkerT<edm::stream::EDProducerAdaptorBase>::implDo(edm::EventTransitionInfo const&)",
+    "dqm::impl::MonitorElement::Fill(double, double)",
+    "tbb::detail::r1::task_dispatcher::local_wait_for_all(tbb::detail::d1::task*)",
+    "edm::EventProcessor::runToCompletion()",
+)
+
+
+class JobLog:
+    """The log of a job. Lines end in a newline; times are the machine's, in UTC."""
+
+    def __init__(self, job: Job, sensitive: Sensitive) -> None:
+        self._job = job
+        self._sensitive = sensitive
+        self._folder = f"/fff/BU0/ramdisk/run{job.run.number}"
+
+    def head(self, at: float) -> list[str]:
+        """The first lines of what is written at a time."""
+        return list(_within_bounds(line for part in self._parts(at) for line in _lines(part)))
+
+    def tail(self, at: float) -> list[str]:
+        """The last lines of what is written at a time."""
+        newest_first = (line for part in self._parts_backwards(at) for line in reversed(_lines(part)))
+        return list(_within_bounds(newest_first))[::-1]
+
+    def _parts(self, at: float) -> Iterator[list[str]]:
+        yield self._beginning()
+        for lumisection in range(self._job.first_lumisection, self._job.lumisection(at) + 1):
+            yield self._lumisection(lumisection)
+        yield self._now(at)
+
+    def _parts_backwards(self, at: float) -> Iterator[list[str]]:
+        yield self._now(at)
+        for lumisection in range(self._job.lumisection(at), self._job.first_lumisection - 1, -1):
+            yield self._lumisection(lumisection)
+        yield self._beginning()
+
+    def _beginning(self) -> list[str]:
+        job = self._job
+        command = command_line(job.client.tag, job.run.number, job.run.run_key, job.run.installation)
+        began = _stamp(job.started_at)
+        rng = self._rng("beginning")
+        return [
+            f"-- starting process: {command} --\n",
+            *_settings("Initial", job, "streamDQM", at_least=1),
+            "Loaded configuration file from: ['/etc/dqm_run_config']\n",
+            *self._sensitive.lines(rng),
+            *_settings("Final", job, job.client.stream, at_least=100),
+            f"Monitoring pipe: /tmp/dqm_monitoring/.es_monitoring_pid{job.pid - 1:08d}\n",
+            f"{began}  Waiting for the first lumi in order to initialize.\n",
+            *self._sensitive.lines(rng),
+            f"{began}  DQMStreamerReader initialised.\n",
+        ]
+
+    def _lumisection(self, number: int) -> list[str]:
+        job = self._job
+        rng = self._rng(number)
+        seen = _stamp(job.seen_at(number))
+        file = f"{self._folder}/{self._file(number, job.client.stream)}"
+        lines = [
+            f"{seen}  Found and loaded json file: {file}.jsn\n",
+            f"{seen}  Initiating request to open file {file}.dat\n",
+            f"{seen}  Successfully opened file {file}.dat\n",
+            *self._records(number, rng),
+            f"{seen}  Closed file {file}.dat\n",
+        ]
+        if rng.random() < _GIVES_AWAY:
+            lines[3:3] = self._sensitive.lines(rng)
+        if rng.random() < _HAS_MESSAGE:
+            lines[-1:-1] = self._message(number, rng)
+        if rng.random() < _HAS_LONG_LINE:
+            lines.append(f"Booked: {' '.join(f'h_{job.client.name}_{n}' for n in range(150))}\n")
+        if number % _SNAPSHOT_EVERY == 0:
+            lines += self._snapshot(number, seen)
+        return [*self._other_streams(number, rng, seen), *lines]
+
+    def _file(self, number: int, stream: str) -> str:
+        return f"run{self._job.run.number}_ls{number:04d}_{stream}_{STORAGE_MANAGER}"
+
+    def _other_streams(self, number: int, rng: random.Random, seen: str) -> list[str]:
+        own = self._job.client.stream
+        return [
+            f"{seen}  Found and skipped json file (stream label mismatch, "
+            f"{other} [files] != {own} [config]): {self._folder}/{self._file(number, other)}.jsn\n"
+            for other in _OTHER_STREAMS
+            if other != own and rng.random() < 0.3
+        ]
+
+    def _records(self, number: int, rng: random.Random) -> list[str]:
+        job = self._job
+        if not job.client.events_a_second:
+            return []
+        first, count = (number - 1) * _RECORDS_APART + 1, rng.randint(5, _RECORDS_APART)
+        at = job.seen_at(number)
+        event = number * 11_000
+        lines: list[str] = []
+        for record in range(first, first + count):
+            event += rng.randint(20, 900)
+            at += 0.001 * rng.randint(1, 9)
+            lines.append(
+                f"Begin processing the {_ordinal(record)} record. Run {job.run.number}, Event {event}, "
+                f"LumiSection {number} on stream 0 at {_stamp(at, milliseconds=True)}\n"
+            )
+        return lines
+
+    def _message(self, number: int, rng: random.Random) -> list[str]:
+        severity, module, text = rng.choice(_MESSAGES)
+        seen = _stamp(self._job.seen_at(number))
+        where = f"{module}:{module.lower()} {seen} Run: {self._job.run.number} Lumi: {number}"
+        return [
+            f"%MSG-{severity} {module}:  {where}\n",
+            f"{text}\n",
+            "%MSG\n",
+        ]
+
+    def _snapshot(self, number: int, seen: str) -> list[str]:
+        job = self._job
+        file = self._root_file()
+        own = f"host{job.host}_pid{job.pid:08d}"
+        return [
+            f"{seen}  Writing DQM Root file: {file}.ls{number:08d}_{own}\n",
+            f"{seen}  Deleting old snapshot (root): {file}.ls{number - _SNAPSHOT_EVERY:08d}_{own}\n",
+        ]
+
+    def _root_file(self) -> str:
+        return f"./upload/DQM_V0001_{self._job.client.name.title()}_R{self._job.run.number:09d}.root"
+
+    def _now(self, at: float) -> list[str]:
+        """What stands at the very end of the log."""
+        job = self._job
+        exit_code = job.exit_code_at(at)
+        if exit_code is None:
+            return self._waiting(at) if job.fate is Fate.STANDS_STILL else []
+        if exit_code == 0:
+            lines = self._finished()
+        elif exit_code == KILLED:
+            lines = []
+        elif exit_code < 0:
+            lines = self._signalled()
+        else:
+            lines = self._excepted(exit_code)
+        return [*lines, f"-- process exit: {exit_code} --\n"]
+
+    def _waiting(self, at: float) -> list[str]:
+        """A job whose lumisection stands still: it says so with every report."""
+        job = self._job
+        if job.struck_at is None or at < job.struck_at:
+            return []
+        waits = [t for t in job.reports_until(at) if t > job.struck_at][-20:]
+        number = job.lumisection(at) + 1
+        return [f"{_stamp(t)}  Waiting for the next event of lumi {number}: ESProducer busy\n" for t in waits]
+
+    def _finished(self) -> list[str]:
+        job = self._job
+        end = _stamp(job.ended_at)
+        return [
+            f"{end}  EoR file found: {self._folder}/run{job.run.number}_ls0000_EoR.jsn\n",
+            f"{end}  Streamer state changed: 0->1\n",
+            f"{end}  Writing DQM Root file: {self._root_file()}\n",
+            "DQMFileSaver::globalEndRun()\n",
+            *self._sensitive.lines(self._rng("end")),
+            "\n=============================================\n",
+            "\nMessageLogger Summary\n",
+            "\n type     category        sev    module        subroutine        count    total\n",
+            " ---- -------------------- -- ---------------- ----------------  -----    -----\n",
+            f"    1 fileAction           -s DQMFileSaverOnli                 {job.run.lumisections:>7}\n",
+            "\ndropped waiting message count 0\n\n",
+        ]
+
+    def _signalled(self) -> list[str]:
+        job = self._job
+        rng = self._rng("end")
+        frames = [
+            f"#{number}  0x00007f{rng.getrandbits(40):010x} in {frame} () from "
+            f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/{job.run.installation}/lib/libFWCoreFramework.so\n"
+            for number, frame in enumerate(_FRAMES)
+        ]
+        return [
+            "\n\nA fatal system signal has occurred: segmentation violation\n",
+            "The following is the call stack containing the origin of the signal.\n\n",
+            *frames,
+            f"\nModule: {job.client.name}Monitor:{job.client.name} (crashed)\n",
+            *self._sensitive.lines(rng),
+        ]
+
+    def _excepted(self, exit_code: int) -> list[str]:
+        job = self._job
+        newest = job.lumisection(job.ended_at)
+        file = f"{self._folder}/{self._file(newest, job.client.stream)}.dat"
+        return [
+            f"----- Begin Fatal Exception {_stamp(job.ended_at)}-----------------------\n",
+            "An exception of category 'FileReadError' occurred while\n",
+            f"   [0] Processing  Event run: {job.run.number} lumi: {newest} stream: 0\n",
+            f"   [1] Running path 'p', calling method for module DQMStreamerReader/'source' ({exit_code})\n",
+            "Exception Message:\n",
+            f"Input file {file} could not be read: Stale file handle\n",
+            *self._sensitive.lines(self._rng("end")),
+            "----- End Fatal Exception -------------------------------------------------\n",
+        ]
+
+    def _rng(self, part: object) -> random.Random:
+        job = self._job
+        return random.Random(f"{job.run.seed}/{job.run.number}/{job.pid}/{part}")  # noqa: S311 - a simulation
+
+
+def _settings(which: str, job: Job, stream: str, *, at_least: int) -> list[str]:
+    rows = (
+        "SelectEvents = cms.untracked.vstring('*')",
+        "delayMillis = cms.untracked.uint32(500)",
+        "deleteDatFiles = cms.untracked.bool(False)",
+        "endOfRunKills = cms.untracked.bool(True)",
+        f"minEventsPerLumi = cms.untracked.int32({at_least})",
+        "nextLumiTimeoutMillis = cms.untracked.int32(240000)",
+        "runInputDir = cms.untracked.string('/fff/BU0/ramdisk')",
+        f"runNumber = cms.untracked.uint32({job.run.number})",
+        f"skipFirstLumis = cms.untracked.bool({job.first_lumisection > 1})",
+        f"streamLabel = cms.untracked.string('{stream}')",
+    )
+    return [
+        f'{which} Source settings: cms.Source("DQMStreamerReader",\n',
+        *(f"    {row},\n" for row in rows),
+        ")\n",
+        "\n",
+    ]
+
+
+def _lines(part: list[str]) -> list[str]:
+    """A part of the log with one line an entry."""
+    return "".join(part).splitlines(keepends=True)
+
+
+def _within_bounds(lines: Iterable[str]) -> Iterator[str]:
+    """Lines until a monitor's bounds are reached; the line that crosses them is still kept."""
+    characters = 0
+    for number, line in enumerate(lines):
+        if characters >= _MOST_CHARACTERS or number >= _MOST_LINES:
+            return
+        yield line
+        characters += len(line)
+
+
+def _stamp(at: float, *, milliseconds: bool = False) -> str:
+    text = _second(int(at))
+    return f"{text}.{int(at % 1 * 1000):03d} UTC" if milliseconds else f"{text} UTC"
+
+
+@lru_cache(maxsize=1024)
+def _second(at: int) -> str:
+    return time.strftime("%d-%b-%Y %H:%M:%S", time.gmtime(at))
+
+
+def _ordinal(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"

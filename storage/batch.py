@@ -1,0 +1,39 @@
+"""What is written at once: some documents of a machine, and how far it is mirrored with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from storage.rows import Row, SetAside
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a machine is mirrored: all of its documents up to (epoch, revision), the last being `head`.
+
+    `head_at` is the time of that version of it; `None` if it had none.
+    """
+
+    epoch: int
+    revision: int | None
+    head: UUID | None
+    head_at: datetime | None = None
+
+    def anew(self) -> "Position":
+        """The start of a new epoch: the machine's revisions started over."""
+        return Position(self.epoch + 1, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents of one machine and the position that it is at once they are written.
+
+    `clock_at` is the machine's own clock, the time of its newest document, if the batch knows it.
+    """
+
+    machine_id: int
+    position: Position
+    clock_at: datetime | None
+    rows: Sequence[Row]
+    set_aside: Sequence[SetAside] = ()

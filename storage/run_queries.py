@@ -1,0 +1,52 @@
+"""Which runs of a range are asked for, and the statements that find them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+import db
+from storage.read_models import client_tags
+
+
+@dataclass(frozen=True, slots=True)
+class RunSearch:
+    """Runs from `first` to `last` that have jobs: all of them, or those of which all that is given holds.
+
+    `crashed_only`: a job of it crashed; `with_lumisections`: a job of it reached a lumisection; `client`: by
+    name, a job of it is this client's, and the two before are asked of these jobs alone.
+    """
+
+    first: int
+    last: int
+    crashed_only: bool = False
+    with_lumisections: bool = False
+    run_key: str | None = None
+    cmssw_version: str | None = None
+    client: str | None = None
+
+
+def numbers(search: RunSearch) -> sa.Select[Any]:
+    """The numbers of the runs that a search finds."""
+    runs, jobs = db.runs.c, db.jobs.c
+    is_asked_for = sa.true() if search.client is None else jobs.client.in_(client_tags(search.client))
+    statement = sa.select(runs.run).where(runs.run.between(search.first, search.last), _has_job(is_asked_for))
+    if search.crashed_only:
+        statement = statement.where(_has_job(is_asked_for, jobs.exit_code != 0))
+    if search.with_lumisections:
+        statement = statement.where(_has_job(is_asked_for, jobs.lumisection > 0))
+    if search.run_key is not None:
+        statement = statement.where(runs.run_key == search.run_key)
+    if search.cmssw_version is not None:
+        statement = statement.where(runs.cmssw_version == search.cmssw_version)
+    return statement
+
+
+def newest(search: RunSearch, *, below: int | None, most: int) -> sa.Select[Any]:
+    """The numbers of the newest runs that it finds, newest first: at `most` so many, and `below` a run."""
+    statement = numbers(search).order_by(db.runs.c.run.desc()).limit(most)
+    return statement if below is None else statement.where(db.runs.c.run < below)
+
+
+def _has_job(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.exists().where(db.jobs.c.run == db.runs.c.run, *conditions)

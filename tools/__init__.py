@@ -1,0 +1,1 @@
+"""Tools around the product: set-up, demo, local run, deployment check, screenshots."""

