@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 COMMAND_LOCK = 0x64716D03
-PLACE_LOCK = 0x64716D04
-SIGN_IN_LOCK = 0x64716D05
+QUEUE_LOCK = 0x64716D04
+LOGIN_LOCK = 0x64716D05
 MUTE_LOCK = 0x64716D07
 # The first of two keys of an advisory lock; the second is a server process that takes control commands.
-DESK_LOCKS = 0x64716D06
+WORKER_LOCKS = 0x64716D06
 
 # The channel on which a committed change is told: what a batch changed (`storage/notifications.py`), or a
 # word where anything may have changed.
@@ -70,7 +70,7 @@ metadata = sa.MetaData(
 _Time = sa.TIMESTAMP(timezone=True)
 
 # What the database knows of itself: the check value of MIRROR_SECRET, the revision it is readable from.
-installation = sa.Table(
+mirror_metadata = sa.Table(
     "installation",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
@@ -222,7 +222,7 @@ machine_disks = sa.Table(
 )
 
 # Documents that could not be understood, without anything of their content; `updated_at` is when that was.
-set_aside = sa.Table(
+quarantined_documents = sa.Table(
     "set_aside",
     metadata,
     *_document_columns(),
@@ -245,7 +245,7 @@ mutes = sa.Table(
 
 # What an earlier mirror left here and whether it was taken over: runs, in batches, the newest first. The one
 # of no runs is the ups and downs of machines; `left_out` counts by reason what could not be taken.
-adoption_batches = sa.Table(
+import_batches = sa.Table(
     "adoption_batches",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
@@ -260,7 +260,7 @@ adoption_batches = sa.Table(
 
 # Who is signed in. The browser holds what `id` is a hash of; `credential` is a keyed hash of what was known
 # to sign in by, so that a changed password ends it; `login` is CMSWEB's, where that vouches for one.
-control_sessions = sa.Table(
+login_sessions = sa.Table(
     "control_sessions",
     metadata,
     sa.Column("id", sa.LargeBinary, primary_key=True),
@@ -272,7 +272,7 @@ control_sessions = sa.Table(
 )
 
 # Tries to sign in that failed of late, by a keyed hash of who and where from.
-sign_in_tries = sa.Table(
+login_attempts = sa.Table(
     "sign_in_tries",
     metadata,
     sa.Column("id", sa.LargeBinary, primary_key=True),
@@ -283,7 +283,7 @@ sign_in_tries = sa.Table(
 # Every sign-in, refusal and command. A row is written when it is received, marked before it is sent to DQM²,
 # and completed by its outcome; `desk` is the server process that has it meanwhile. What somebody without a
 # session is refused has a keyed hash of the address, and how many times that row stands for.
-control_audit = sa.Table(
+audit_log = sa.Table(
     "control_audit",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
@@ -309,7 +309,7 @@ control_audit = sa.Table(
 )
 
 # The tables whose rows are mirrored documents.
-DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, set_aside)
+DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, quarantined_documents)
 
 
 class SchemaState(Enum):
@@ -318,8 +318,8 @@ class SchemaState(Enum):
     READY = "ready"
     TOO_OLD = "too old"
     TOO_NEW = "too new"
-    EARLIER = "an earlier mirror's"
-    OTHER = "another program's"
+    LEGACY = "an earlier mirror's"
+    FOREIGN = "another program's"
 
 
 @dataclass(frozen=True)
@@ -331,13 +331,13 @@ class Schema:
 
     revision: str | None
     state: SchemaState
-    others: tuple[str, ...] = ()
+    foreign_tables: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if self.state is SchemaState.EARLIER:
+        if self.state is SchemaState.LEGACY:
             return "the tables of an earlier mirror, which `db adopt` takes over"
-        if self.state is SchemaState.OTHER:
-            return f"tables of another program under the mirror's names: {', '.join(self.others)}"
+        if self.state is SchemaState.FOREIGN:
+            return f"tables of another program under the mirror's names: {', '.join(self.foreign_tables)}"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
 
 
@@ -398,7 +398,7 @@ def schema(connection: sa.Connection) -> Schema:
     if revision in known:
         return Schema(revision, SchemaState.TOO_OLD)
     readable_from = connection.scalar(
-        sa.select(installation.c.value).where(installation.c.name == "readable_from")
+        sa.select(mirror_metadata.c.value).where(mirror_metadata.c.name == "readable_from")
     )
     return Schema(revision, SchemaState.READY if readable_from in known else SchemaState.TOO_NEW)
 
@@ -409,7 +409,7 @@ def migrate(database: sa.Engine) -> Schema:
     A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
     other programs.
     """
-    with locked_for_migration(database) as connection:
+    with migration_lock(database) as connection:
         before = schema(connection)
         connection.commit()
         if before.state is not SchemaState.TOO_OLD:
@@ -423,7 +423,7 @@ def migrate(database: sa.Engine) -> Schema:
 
 
 @contextmanager
-def locked_for_migration(database: sa.Engine) -> Iterator[sa.Connection]:
+def migration_lock(database: sa.Engine) -> Iterator[sa.Connection]:
     """A connection on which tables may be made and changed for long; whoever else wants to waits."""
     with database.connect() as connection:
         connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
@@ -450,10 +450,10 @@ def upgrade(connection: sa.Connection) -> None:
 
 def _before_any_migration(connection: sa.Connection) -> Schema:
     if _is_of_an_earlier_mirror(connection):
-        return Schema(None, SchemaState.EARLIER)
+        return Schema(None, SchemaState.LEGACY)
     found = sa.inspect(connection)
     others = sorted(metadata.tables.keys() & {*found.get_table_names(), *found.get_view_names()})
-    return Schema(None, SchemaState.OTHER if others else SchemaState.TOO_OLD, tuple(others))
+    return Schema(None, SchemaState.FOREIGN if others else SchemaState.TOO_OLD, tuple(others))
 
 
 def _is_of_an_earlier_mirror(connection: sa.Connection) -> bool:

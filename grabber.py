@@ -34,7 +34,7 @@ from grabbing.maintenance import Upkeep
 from grabbing.scheduler import Rounds
 from runtime import logging_setup, malloc, systemd_notify
 from storage.installation import SecretChanged
-from storage.leader_lock import Claim, ClaimLost
+from storage.leader_lock import LeaderLock, LeadershipLost
 from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
@@ -64,8 +64,8 @@ class Grabber:
         self._cluster = cluster
         self._stop = stop
         self.pulse = Pulse(cluster)
-        self._claim = Claim(self._database)
-        self._writer = MirrorWriter(self._database, self._claim.holder)
+        self._claim = LeaderLock(self._database)
+        self._writer = MirrorWriter(self._database, self._claim.leader_id)
         self._identities = Identities(settings.mirror_secret)
         self._heartbeat = Heartbeat(self._writer)
         self._upkeep = Upkeep(self._database, settings.log_retention)
@@ -98,7 +98,7 @@ class Grabber:
                     log.warning("waiting cluster=%s: its database has %s", self._cluster, error)
             except Stopped:
                 break
-            except ClaimLost:
+            except LeadershipLost:
                 log.warning(
                     "lost cluster=%s: another grabber took it, or the database is gone", self._cluster
                 )
@@ -123,7 +123,7 @@ class Grabber:
             self._claim.release()
         except Stopped:
             return False
-        except ClaimLost:
+        except LeadershipLost:
             log.error("another grabber took cluster=%s meanwhile", self._cluster)
             return False
         else:
@@ -151,12 +151,12 @@ class Grabber:
         schema = db.migrate(self._database)
         if schema.state is db.SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
-        if schema.state in (db.SchemaState.EARLIER, db.SchemaState.OTHER):
+        if schema.state in (db.SchemaState.LEGACY, db.SchemaState.FOREIGN):
             raise Occupied(str(schema))
-        if not self._claim.take():
+        if not self._claim.acquire():
             return False
         self._upkeep.begin()
-        self._rounds.begin(self._writer.begin(self._identities.check_value()))
+        self._rounds.begin(self._writer.take_over(self._identities.check_value()))
         self.pulse.took_cluster()
         self._look_up()
         log.info("took cluster=%s", self._cluster)
@@ -164,7 +164,7 @@ class Grabber:
 
     def _mirror_while_held(self) -> None:
         while not self._stop.is_set:
-            self._claim.confirm()
+            self._claim.ensure_held()
             has_more = self._rounds.round()
             self._look_up()
             self._upkeep.turn(is_idle=not has_more)
@@ -180,7 +180,7 @@ class Grabber:
     def _give_back(self) -> None:
         self.pulse.gave_back()
         self._rounds.leave()
-        self._claim.drop()
+        self._claim.close()
         self._database.dispose()
 
     def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:

@@ -10,7 +10,7 @@ from benchmarks.results import Figure
 from dqmsquare_cfg import Cluster
 from runtime.supervisor import Process
 from storage.cluster_reader import ClusterReader
-from storage.read_models import Freshness
+from storage.read_models import SyncStatus
 
 _LOOK_EVERY_S = 0.5
 _SAMPLE_EVERY_S = 5.0
@@ -38,17 +38,19 @@ def _wait_until_caught_up(made: Stage, cluster: Cluster, grabber: Process) -> No
     """Waits until a grabber has nothing left to do but to go on."""
     database = db.engine(settings_of(made.environment()), cluster, "benchmark")
     reader = ClusterReader(database)
-    while not _is_caught_up(reader.freshness()):
+    while not _is_caught_up(reader.sync_status()):
         grabber.refuse_ended()
         grabber.wait(_LOOK_EVERY_S)
     database.dispose()
 
 
-def _is_caught_up(freshness: Freshness | None) -> bool:
+def _is_caught_up(freshness: SyncStatus | None) -> bool:
     """Whether every machine is mirrored to its end, and is known to be up or not."""
-    if freshness is None or freshness.status.worked_at is None:
+    if freshness is None or freshness.status.last_success_at is None:
         return False
-    return all(link.worked_at is not None and not link.behind for _, link in freshness.machines)
+    return all(
+        link.last_success_at is not None and not link.documents_behind for _, link in freshness.machines
+    )
 
 
 def _measure(grabbers: dict[Cluster, Process], minutes: float) -> list[dict[str, Figure]]:

@@ -22,9 +22,9 @@ from dqm2.records import LUMISECTION_S, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
 from storage import codecs, log_compression
-from storage.downsampling import thinned
-from storage.log_compression import Dictionary
-from storage.sync_status import Link, Links
+from storage.downsampling import downsample
+from storage.log_compression import ZstdDictionary
+from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 
 FIRST_RUN = 300_000
@@ -83,7 +83,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         _copy(connection, db.runs, map(_run_row, runs))
         _copy(connection, db.deliveries, _delivery_rows(runs, machines[0]))
         _copy(connection, db.playbacks, _playback_rows(runs, machines[0]))
-        _copy(connection, db.set_aside, _set_aside_rows(runs, machines[0]))
+        _copy(connection, db.quarantined_documents, _set_aside_rows(runs, machines[0]))
         jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         connection.execute(sa.text("VACUUM ANALYZE"))
@@ -96,13 +96,13 @@ def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[
     identities = Identities(settings.mirror_secret)
     hosts = {host: identities.of_machine(host) for host in (*settings.machines(cluster), *_FORMER)}
     writer = MirrorWriter(engine, uuid4())
-    writer.begin(identities.check_value())
-    known = writer.register({identity: mask(host) for host, identity in hosts.items()})
+    writer.take_over(identities.check_value())
+    known = writer.register_machines({identity: mask(host) for host, identity in hosts.items()})
     ids = [known[identity].id for identity in hosts.values()]
     mirrored = ids[: len(settings.machines(cluster))]
     now = datetime.now(UTC)
-    worked = Link(worked_at=now)
-    writer.beat(Links(worked, dict.fromkeys(mirrored, worked), worked, tuple(mirrored)))
+    worked = LinkStatus(last_success_at=now)
+    writer.write_heartbeat(ClusterLinks(worked, dict.fromkeys(mirrored, worked), worked, tuple(mirrored)))
     with engine.begin() as connection:
         connection.execute(sa.update(db.machines).values(clock_at=now, newest_run=FIRST_RUN))
     return mirrored, ids[len(mirrored) :]
@@ -200,14 +200,17 @@ def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
     dice = random.Random(4)
     records = sample_jobs.simulated(_DEALT)
     logs = [codecs.log_text(record.log) for record in records]
-    trained = Dictionary(1, log_compression.train(logs[::2], 1), datetime.now(UTC))
+    trained = ZstdDictionary(1, log_compression.train(logs[::2], 1), datetime.now(UTC))
     row = (trained.version, _hex(trained.content), trained.trained_at.isoformat())
     _copy(connection, db.log_dictionaries, [row])
     found: list[tuple[_Value, ...]] = []
     for record in records:
         job = sample_jobs.lived_through(record, dice.randrange(5, 400), dice)
-        memory, events = codecs.pack_memory(thinned(job.memory)), codecs.pack_events(thinned(job.events))
-        packed = (memory, events, codecs.pack_fates(job.fates), codecs.pack_log(job.log, trained))
+        memory, events = (
+            codecs.pack_memory(downsample(job.memory)),
+            codecs.pack_events(downsample(job.events)),
+        )
+        packed = (memory, events, codecs.pack_input_statuses(job.fates), codecs.pack_log(job.log, trained))
         found.append((*map(_hex, packed), job.log.replaced))
     return found
 

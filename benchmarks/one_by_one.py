@@ -12,7 +12,7 @@ from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Identities, mask
 from dqmsquare_cfg import Cluster, Settings
 from grabbing.document_pipeline import Announced, Order, Rules, Sifter
-from storage.batch import Batch, Position
+from storage.batch import Batch, Checkpoint
 from storage.writer import MirrorWriter
 
 
@@ -21,16 +21,16 @@ def mirror(settings: Settings, host: str, most: int) -> float:
     sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
     identities = Identities(settings.mirror_secret)
     writer = MirrorWriter(db.engine(settings, Cluster.PRODUCTION, "benchmark"), uuid4())
-    writer.begin(identities.check_value())
+    writer.take_over(identities.check_value())
     identity = identities.of_machine(host)
-    machine = writer.register({identity: mask(host)})[identity]
+    machine = writer.register_machines({identity: mask(host)})[identity]
     client = Dqm2Client(settings)
     began_s = time.monotonic()
     for header in client.headers(host, None).headers[:most]:
         client.close()
         wanted = Announced(header, identities.of_document(host, header.id))
         sifted = sifter.sift(Order(host, [wanted], client.documents(host, [header.id])))
-        position = Position(0, header.revision, wanted.identity, header.updated_at)
-        writer.write(Batch(machine.id, position, header.updated_at, sifted.rows, sifted.set_aside))
+        position = Checkpoint(0, header.revision, wanted.identity, header.updated_at)
+        writer.write_batch(Batch(machine.id, position, header.updated_at, sifted.rows, sifted.set_aside))
     client.close()
     return time.monotonic() - began_s

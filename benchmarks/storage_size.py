@@ -23,10 +23,10 @@ from dqm2.pseudonyms import Identities, mask
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster
 from storage import codecs, log_compression
-from storage.batch import Batch, Position
-from storage.downsampling import MOST_POINTS, thinned
-from storage.log_compression import Dictionary
-from storage.rows import row_of
+from storage.batch import Batch, Checkpoint
+from storage.downsampling import MAX_POINTS, downsample
+from storage.log_compression import ZstdDictionary
+from storage.rows import to_row
 from storage.writer import MirrorWriter
 
 _JOBS = 3000
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     records = sample_jobs.of_file(documents) if documents else sample_jobs.simulated(_SIMULATED)
     rows = [
         _row("runs of many lengths", records, _LUMISECTIONS),
-        _row(f"every series of {MOST_POINTS} points", records, [_LONG]),
+        _row(f"every series of {MAX_POINTS} points", records, [_LONG]),
     ]
     raw = _mean(len(codecs.log_text(record.log)) for record in records)
     zstd = zstandard.ZstdCompressor(level=19)
@@ -78,16 +78,16 @@ def _row(name: str, records: Sequence[JobRecord], lumisections: Sequence[int]) -
         "raw": _mean(map(len, documents)),
         "zstd -19": _mean(len(zstd.compress(document)) for document in documents),
         "log": _mean(len(codecs.pack_log(record.log, by)) for record, by in kept[:500]),
-        "memory": _mean(len(codecs.pack_memory(thinned(record.memory))) for record, _ in kept[:500]),
-        "events": _mean(len(codecs.pack_events(thinned(record.events))) for record, _ in kept[:500]),
-        "fates": _mean(len(codecs.pack_fates(record.fates)) for record, _ in kept[:500]),
+        "memory": _mean(len(codecs.pack_memory(downsample(record.memory))) for record, _ in kept[:500]),
+        "events": _mean(len(codecs.pack_events(downsample(record.events))) for record, _ in kept[:500]),
+        "fates": _mean(len(codecs.pack_input_statuses(record.fates)) for record, _ in kept[:500]),
         **sizes,
     }
 
 
 def _kept(
     records: Sequence[JobRecord], lumisections: Sequence[int], dice: random.Random
-) -> Iterator[tuple[JobRecord, Dictionary]]:
+) -> Iterator[tuple[JobRecord, ZstdDictionary]]:
     """Jobs of runs that follow each other, each with a dictionary that has not seen its log."""
     shuffled = dice.sample(records, len(records))
     dictionaries = [_trained(shuffled, part) for part in range(_PARTS)]
@@ -101,22 +101,24 @@ def _kept(
         )
 
 
-def _trained(records: Sequence[JobRecord], but: int) -> Dictionary:
+def _trained(records: Sequence[JobRecord], but: int) -> ZstdDictionary:
     logs = [codecs.log_text(record.log) for at, record in enumerate(records) if at % _PARTS != but]
-    return Dictionary(but + 1, log_compression.train(logs, but + 1), datetime.now(UTC))
+    return ZstdDictionary(but + 1, log_compression.train(logs, but + 1), datetime.now(UTC))
 
 
-def _write(engine: sa.Engine, kept: Sequence[tuple[JobRecord, Dictionary]]) -> None:
+def _write(engine: sa.Engine, kept: Sequence[tuple[JobRecord, ZstdDictionary]]) -> None:
     """Writes them through the grabber's own door."""
     identities = Identities("a-secret-of-the-benchmarks")
     writer = MirrorWriter(engine, uuid4())
-    writer.begin(identities.check_value())
-    machine = writer.register({identities.of_machine(_HOST): mask(_HOST)})[identities.of_machine(_HOST)]
+    writer.take_over(identities.check_value())
+    machine = writer.register_machines({identities.of_machine(_HOST): mask(_HOST)})[
+        identities.of_machine(_HOST)
+    ]
     for start in range(0, len(kept), _AT_ONCE):
         part = kept[start : start + _AT_ONCE]
         last = part[-1][0].origin
-        position = Position(0, last.revision, last.identity)
-        writer.write(Batch(machine.id, position, last.updated_at, [row_of(*one) for one in part]))
+        position = Checkpoint(0, last.revision, last.identity)
+        writer.write_batch(Batch(machine.id, position, last.updated_at, [to_row(*one) for one in part]))
 
 
 def _sizes(engine: sa.Engine, jobs: int) -> dict[str, Figure]:

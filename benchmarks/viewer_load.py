@@ -25,9 +25,9 @@ from benchmarks.servers import Server, bare_server, mirror_server, server_that_k
 from dqm2.pseudonyms import Identities, mask
 from dqm2.records import Origin
 from dqmsquare_cfg import Cluster, Settings
-from storage.batch import Batch, Position
-from storage.rows import row_of
-from storage.sync_status import Link, Links
+from storage.batch import Batch, Checkpoint
+from storage.rows import to_row
+from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 
 _INTERVAL_S = 3.0
@@ -178,9 +178,9 @@ def _change(settings: Settings, span: Span, ended: threading.Event) -> None:
     engine = db.engine(settings, Cluster.PRODUCTION, "benchmark", pool_size=1)
     identities = Identities(settings.mirror_secret)
     writer = MirrorWriter(engine, uuid4())
-    writer.begin(identities.check_value())
+    writer.take_over(identities.check_value())
     identity = identities.of_machine(FILTER_UNIT)
-    machine = writer.register({identity: mask(FILTER_UNIT)})[identity]
+    machine = writer.register_machines({identity: mask(FILTER_UNIT)})[identity]
     [simulated] = sample_jobs.simulated(1)
     job = replace(simulated, run=span.last_run, exit_code=None)
     revision, beat_at_s = 10**9, 0.0
@@ -189,12 +189,12 @@ def _change(settings: Settings, span: Span, ended: threading.Event) -> None:
         now = datetime.now(UTC)
         origin = Origin(job.origin.identity, revision, now)
         reported = replace(job, origin=origin, lumisection=revision % 1000, lumisection_at=now)
-        position = Position(0, revision, job.origin.identity)
-        writer.write(Batch(machine.id, position, now, [row_of(reported, None)]))
+        position = Checkpoint(0, revision, job.origin.identity)
+        writer.write_batch(Batch(machine.id, position, now, [to_row(reported, None)]))
         if time.monotonic() - beat_at_s >= _BEAT_EVERY_S:
             beat_at_s = time.monotonic()
-            worked = Link(worked_at=now)
-            writer.beat(Links(worked, {machine.id: worked}, worked, (machine.id,)))
+            worked = LinkStatus(last_success_at=now)
+            writer.write_heartbeat(ClusterLinks(worked, {machine.id: worked}, worked, (machine.id,)))
     engine.dispose()
 
 

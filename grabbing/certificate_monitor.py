@@ -7,7 +7,7 @@ from pathlib import Path
 from dqm2 import certificate
 from dqmsquare_cfg import Cluster
 from grabbing import metrics
-from storage.sync_status import CERTIFICATE_WARN
+from storage.sync_status import CERTIFICATE_WARNING_PERIOD
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class CertificateWatch:
             return None
 
     def _warn(self, now: datetime) -> None:
-        if self._ends_at is None or self._ends_at - now > CERTIFICATE_WARN:
+        if self._ends_at is None or self._ends_at - now > CERTIFICATE_WARNING_PERIOD:
             return
         if self._warned_at is None or now - self._warned_at > _WARN_EVERY:
             self._warned_at = now

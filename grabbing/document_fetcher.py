@@ -18,7 +18,7 @@ from dqm2.sync_messages import Header, read_documents
 from grabbing.asking import Asking
 from grabbing.document_pipeline import Announced, Order, Sifted
 from grabbing.gateway_queue import Question
-from storage.log_compression import Dictionary
+from storage.log_compression import ZstdDictionary
 
 # Headers whose documents are asked for at once: 50 to 200 reach the full rate of DQM² (protocol, costs).
 MOST_AT_ONCE = 200
@@ -76,7 +76,7 @@ class Fetching:
         asking: Asking,
         identities: Identities,
         redact: Callable[[str], str],
-        dictionary: Callable[[], Dictionary | None],
+        dictionary: Callable[[], ZstdDictionary | None],
     ) -> None:
         self._asking = asking
         self._identities = identities

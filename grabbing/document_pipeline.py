@@ -15,8 +15,8 @@ from dqm2.document_parser import Allowlist, Unidentifiable
 from dqm2.pseudonyms import Identities
 from dqm2.redaction.redactor import Redactor
 from dqm2.sync_messages import Answer, Document, Header, read_documents
-from storage.log_compression import Dictionary
-from storage.rows import Row, SetAside, row_of
+from storage.log_compression import ZstdDictionary
+from storage.rows import DocumentRow, QuarantinedDocument, to_row
 
 # What turning a document into a row can end in, should the allowlist or the packing have a fault of its own.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -29,9 +29,9 @@ class Announced:
     header: Header
     identity: UUID
 
-    def set_aside(self, reason: str) -> SetAside:
+    def set_aside(self, reason: str) -> QuarantinedDocument:
         """The document as it is set aside; `reason` holds nothing sensitive."""
-        return SetAside(self.identity, self.header.revision, self.header.type or "", reason)
+        return QuarantinedDocument(self.identity, self.header.revision, self.header.type or "", reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Order:
     host: str
     wanted: Sequence[Announced]
     answer: Answer = field(repr=False)
-    dictionary: Dictionary | None = None
+    dictionary: ZstdDictionary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Sifted:
     `left_out`: the fields, as often as one had a value of another shape than it must have.
     """
 
-    rows: Sequence[Row] = ()
-    set_aside: Sequence[SetAside] = ()
+    rows: Sequence[DocumentRow] = ()
+    set_aside: Sequence[QuarantinedDocument] = ()
     left_out: Sequence[str] = ()
 
 
@@ -84,8 +84,8 @@ class Sifter:
         asked = {announced.header.id: announced for announced in order.wanted}
         documents = read_documents(order.answer, asked)
         now = datetime.now(UTC)
-        rows: list[Row] = []
-        set_aside: list[SetAside] = []
+        rows: list[DocumentRow] = []
+        set_aside: list[QuarantinedDocument] = []
         left_out: list[str] = []
         for document_id, announced in asked.items():
             if (document := documents.get(document_id)) is None:
@@ -100,15 +100,15 @@ class Sifter:
         return Sifted(rows, set_aside, left_out)
 
     def row(
-        self, host: str, document: object, dictionary: Dictionary | None, *, now: datetime
-    ) -> tuple[Row, Sequence[str]]:
+        self, host: str, document: object, dictionary: ZstdDictionary | None, *, now: datetime
+    ) -> tuple[DocumentRow, Sequence[str]]:
         """The row of a document of a machine, and the fields of it that were left out.
 
         Raises NotUnderstood, which says why.
         """
         try:
             admitted = self._allowlist.record(host, document, now=now)
-            return row_of(admitted.record, dictionary), admitted.left_out
+            return to_row(admitted.record, dictionary), admitted.left_out
         except Unidentifiable as error:
             raise NotUnderstood(str(error)) from error
         except _FAULTS as error:
@@ -116,7 +116,7 @@ class Sifter:
 
     def _announced_row(
         self, order: Order, announced: Announced, document: Document, now: datetime
-    ) -> tuple[Row, Sequence[str]]:
+    ) -> tuple[DocumentRow, Sequence[str]]:
         row, left_out = self.row(order.host, document, order.dictionary, now=now)
         if row.origin.revision < announced.header.revision:
             raise NotUnderstood("the answer is older than its announcement")

@@ -29,9 +29,9 @@ from grabbing.gateway_queue import Line
 from grabbing.parser_pool import Sifters
 from runtime import logging_setup, malloc
 from storage.batch import Batch
-from storage.log_compression import Dictionary
-from storage.rows import Row, SetAside
-from storage.writer import Machine, MirrorWriter, RowRefused
+from storage.log_compression import ZstdDictionary
+from storage.rows import DocumentRow, QuarantinedDocument
+from storage.writer import MirrorWriter, RegisteredMachine, RowRejected
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Means:
     redact: Callable[[str], str]
     rules: Rules
     sifter: Sifter
-    dictionary: Callable[[], Dictionary | None]
+    dictionary: Callable[[], ZstdDictionary | None]
 
 
 class MachineSync:
@@ -76,12 +76,12 @@ class MachineSync:
     machine, and why.
     """
 
-    def __init__(self, means: Means, host: str, machine: Machine, missing: str | None) -> None:
+    def __init__(self, means: Means, host: str, machine: RegisteredMachine, missing: str | None) -> None:
         self.machine = machine
         self.behind = 0
         self.missing = missing
         self._means = means
-        self._position = machine.position
+        self._position = machine.checkpoint
         self._asking = Asking(means.cluster, host, machine.label, client=means.client, line=means.line)
         self._fetching = Fetching(self._asking, means.identities, means.redact, means.dictionary)
         self._labels = {"cluster": means.cluster.value, "machine": machine.label}
@@ -224,16 +224,17 @@ class MachineSync:
         return any(self._is_head(header) for header in headers if header.revision > known)
 
     def _is_head(self, header: Header) -> bool:
-        return self._fetching.announced(header).identity == self._position.head
+        return self._fetching.announced(header).identity == self._position.last_document
 
     def _is_as_mirrored(self, header: Header) -> bool:
         """Whether a header is that of the version that was mirrored, as far as its time tells."""
         return (
-            None in (self._position.head_at, header.updated_at) or header.updated_at == self._position.head_at
+            None in (self._position.last_document_at, header.updated_at)
+            or header.updated_at == self._position.last_document_at
         )
 
     def _begin_epoch(self) -> None:
-        position = self._position.anew()
+        position = self._position.next_epoch()
         log.warning(
             "revisions started over host=%s epoch=%d after_rev=%s",
             self.machine.label,
@@ -258,8 +259,8 @@ class MachineSync:
         position = replace(
             self._position,
             revision=last.header.revision,
-            head=last.identity,
-            head_at=last.header.updated_at,
+            last_document=last.identity,
+            last_document_at=last.header.updated_at,
         )
         clock_at = _clock(part.announced)
         sifted = part.sifted
@@ -272,7 +273,7 @@ class MachineSync:
 
     def _look_again(self) -> "Generator[None, None, None]":
         """Asks again for what is set aside: it may have been the way, or a newer release understands it."""
-        aside = self._means.writer.set_aside(self.machine.id, self._position.epoch)
+        aside = self._means.writer.quarantined_revisions(self.machine.id, self._position.epoch)
         if not aside:
             self._second_look.worked()
             return
@@ -295,33 +296,33 @@ class MachineSync:
     def _write(self, batch: Batch) -> None:
         """Writes a batch; what the database refuses of it is set aside."""
         try:
-            self._means.writer.write(batch)
-        except RowRefused:
+            self._means.writer.write_batch(batch)
+        except RowRejected:
             batch = self._without_refused(batch)
-            self._means.writer.write(batch)
-        self._position = batch.position
+            self._means.writer.write_batch(batch)
+        self._position = batch.checkpoint
         self._written += len(batch.rows)
         for row in batch.rows:
             metrics.documents_mirrored.labels(**self._labels, type=row.type.value).inc()
-        if batch.set_aside:
+        if batch.quarantined:
             self._tell_set_aside(batch)
 
     def _without_refused(self, batch: Batch) -> Batch:
         """The batch less the rows that the database refuses when they are written one by one."""
-        accepted: list[Row] = []
-        set_aside = list(batch.set_aside)
+        accepted: list[DocumentRow] = []
+        set_aside = list(batch.quarantined)
         for row in batch.rows:
             try:
-                self._means.writer.write(Batch(self.machine.id, self._position, None, (row,)))
-            except RowRefused as refusal:
+                self._means.writer.write_batch(Batch(self.machine.id, self._position, None, (row,)))
+            except RowRejected as refusal:
                 origin, reason = row.origin, f"the database refuses it: {refusal}"
-                set_aside.append(SetAside(origin.identity, origin.revision, row.type, reason))
+                set_aside.append(QuarantinedDocument(origin.identity, origin.revision, row.type, reason))
             else:
                 accepted.append(row)
-        return replace(batch, rows=accepted, set_aside=set_aside)
+        return replace(batch, rows=accepted, quarantined=set_aside)
 
     def _tell_set_aside(self, batch: Batch) -> None:
-        for item in batch.set_aside:
+        for item in batch.quarantined:
             log.warning(
                 "set aside host=%s type=%s rev=%d reason=%s",
                 self.machine.label,
@@ -329,7 +330,7 @@ class MachineSync:
                 item.revision,
                 logging_setup.fact(item.reason),
             )
-        metrics.documents_set_aside.labels(**self._labels).inc(len(batch.set_aside))
+        metrics.documents_set_aside.labels(**self._labels).inc(len(batch.quarantined))
         self._second_look.forgive()
         self._second_look.failed()
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from runtime import malloc
 from storage import import_progress
-from storage.log_compression import Dictionary
-from storage.log_dictionaries import LogDictionaries
+from storage.log_compression import ZstdDictionary
+from storage.log_dictionaries import DictionaryStore
 from storage.retention import prune
 
 log = logging.getLogger(__name__)
@@ -33,20 +33,20 @@ class Upkeep:
     def __init__(self, database: sa.Engine, keep: timedelta | None) -> None:
         self._database = database
         self._keep = keep
-        self._dictionaries = LogDictionaries(database)
-        self._dictionary: Dictionary | None = None
+        self._dictionaries = DictionaryStore(database)
+        self._dictionary: ZstdDictionary | None = None
         self._train_at_s = self._prune_at_s = self._remind_at_s = 0.0
         self._pruning: Iterator[int] | None = None
         self._pruned = 0
 
     def begin(self) -> None:
         """Begins with the newest dictionary of the database; what is due is due at once."""
-        self._dictionary = self._dictionaries.newest()
+        self._dictionary = self._dictionaries.latest()
         self._pruning, self._prune_at_s = None, 0.0
         age_s = _age_s(self._dictionary)
         self._train_at_s = time.monotonic() + (0.0 if age_s is None else _TRAIN_EVERY_S - age_s)
 
-    def dictionary(self) -> Dictionary | None:
+    def dictionary(self) -> ZstdDictionary | None:
         """The dictionary that logs are to be written by; `None` as long as there is none."""
         return self._dictionary
 
@@ -90,7 +90,7 @@ class Upkeep:
         log.info("pruned logs and series of jobs=%d older_than_days=%d", self._pruned, keep.days)
 
 
-def _age_s(dictionary: Dictionary | None) -> float | None:
+def _age_s(dictionary: ZstdDictionary | None) -> float | None:
     if dictionary is None:
         return None
     return (datetime.now(UTC) - dictionary.trained_at).total_seconds()

@@ -20,7 +20,7 @@ from grabbing.backoff import Turn
 from grabbing.heartbeat import Heartbeat
 from grabbing.machine_sync import MachineSync, Means
 from runtime import logging_setup
-from storage.sync_status import Links
+from storage.sync_status import ClusterLinks
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,12 @@ class Rounds:
         self._status = Turn(status_pause_s, status_pause_s, 4 * status_pause_s)
         self._machines: dict[str, MachineSync] = {}
 
-    def begin(self, links: Links) -> None:
+    def begin(self, links: ClusterLinks) -> None:
         """Begins where the database is; `links` are what was known of them before."""
         identities = {host: self._means.identities.of_machine(host) for host in self._turns}
-        known = self._means.writer.register({identity: mask(host) for host, identity in identities.items()})
+        known = self._means.writer.register_machines(
+            {identity: mask(host) for host, identity in identities.items()}
+        )
         machines = {host: known[identity] for host, identity in identities.items()}
         self._heartbeat.begin(links, [machine.id for machine in machines.values()])
         self._machines = {
@@ -190,8 +192,8 @@ class Rounds:
         identities = {
             state.machine: self._means.identities.of_machine(state.machine) for state in status.states
         }
-        machines = self._means.writer.register(
-            {identity: mask(name) for name, identity in identities.items()}, most=_MOST_KNOWN
+        machines = self._means.writer.register_machines(
+            {identity: mask(name) for name, identity in identities.items()}, limit=_MOST_KNOWN
         )
         known = [state for state in status.states if identities[state.machine] in machines]
         by_id = {
@@ -200,7 +202,7 @@ class Rounds:
             )
             for state in known
         }
-        self._means.writer.write_states(by_id, checked_at)
+        self._means.writer.write_machine_states(by_id, checked_at)
         self._heartbeat.status_worked(tuple(by_id), checked_at)
         self._tell_left_out(len(status.strange) + len(status.states) - len(known))
 

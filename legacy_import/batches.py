@@ -56,12 +56,12 @@ def keep(connection: sa.Connection, batches: Sequence[Batch]) -> None:
         {"number": it.number, "first_run": it.first_run, "last_run": it.last_run, "documents": it.documents}
         for it in kept
     ]
-    connection.execute(sa.insert(db.adoption_batches), rows)
+    connection.execute(sa.insert(db.import_batches), rows)
 
 
 def take(connection: sa.Connection) -> Batch | None:
     """The first batch that is not done and that nobody has in hand, to the end of the transaction."""
-    table = db.adoption_batches
+    table = db.import_batches
     statement = (
         sa.select(table.c.number, table.c.first_run, table.c.last_run, table.c.documents)
         .where(table.c.done_at.is_(None))
@@ -75,6 +75,6 @@ def take(connection: sa.Connection) -> Batch | None:
 
 def complete(connection: sa.Connection, batch: Batch, left_out: Mapping[str, int]) -> None:
     """Marks a batch as done; `left_out` of it could not be taken over, by reason."""
-    table = db.adoption_batches
+    table = db.import_batches
     statement = sa.update(table).where(table.c.number == batch.number)
     connection.execute(statement.values(done_at=sa.func.now(), left_out=dict(left_out)))

@@ -22,7 +22,7 @@ from legacy_import.preflight import Unfit
 from runtime import logging_setup
 from storage import import_progress, installation
 from storage.databases import done_to, reason, status, to_both
-from storage.import_progress import Adoption
+from storage.import_progress import ImportProgress
 from storage.installation import SecretChanged
 
 log = logging.getLogger("adoption")
@@ -99,7 +99,7 @@ def _share(settings: Settings, cluster: Cluster) -> int:
 
 def _rehearse(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
     schema, adoption = _found(database)
-    if schema.state is SchemaState.EARLIER:
+    if schema.state is SchemaState.LEGACY:
         try:
             lines = list(rehearse(database, Adopter(database, settings)))
         except Unfit as misfits:
@@ -149,7 +149,7 @@ def _drop(settings: Settings, cluster: Cluster, database: sa.Engine, *, is_sure:
         return f"not dropped: {adoption}", False
     lost = "the earlier tables are dropped, and with them the raw logs, names and ids"
     reasons = [
-        f"{number} documents that could not be taken over: {why}" for why, number in adoption.left_out.items()
+        f"{number} documents that could not be taken over: {why}" for why, number in adoption.skipped.items()
     ]
     if not _is_sure(settings.database(cluster), "; ".join([lost, *reasons]), is_sure=is_sure):
         return "not dropped", False
@@ -168,29 +168,29 @@ def _undo(settings: Settings, cluster: Cluster, database: sa.Engine, *, is_sure:
     return "the earlier mirror's tables are what they were", True
 
 
-def _found(database: sa.Engine) -> tuple[db.Schema, Adoption | None]:
+def _found(database: sa.Engine) -> tuple[db.Schema, ImportProgress | None]:
     with database.connect() as connection:
         schema = db.schema(connection)
         return schema, import_progress.read(connection) if schema.state is SchemaState.READY else None
 
 
-def _is_left(adoption: Adoption | None) -> bool:
+def _is_left(adoption: ImportProgress | None) -> bool:
     return adoption is not None and not adoption.is_complete
 
 
 def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
     try:
         with database.begin() as connection:
-            installation.confirm_secret(connection, Identities(settings.mirror_secret).check_value())
+            installation.verify_secret(connection, Identities(settings.mirror_secret).check_value())
     except SecretChanged:
         return False
     return True
 
 
-def _otherwise(schema: db.Schema, adoption: Adoption | None) -> tuple[str, bool]:
+def _otherwise(schema: db.Schema, adoption: ImportProgress | None) -> tuple[str, bool]:
     """Where there is nothing to be done, or no longer."""
     match schema.state:
-        case SchemaState.TOO_NEW | SchemaState.EARLIER | SchemaState.OTHER:
+        case SchemaState.TOO_NEW | SchemaState.LEGACY | SchemaState.FOREIGN:
             return str(schema), False
         case SchemaState.TOO_OLD | SchemaState.READY:
             return _NOTHING if adoption is None else str(adoption), True

@@ -13,10 +13,10 @@ def drop(database: sa.Engine) -> None:
 
     Raises OperationalError if they are in use.
     """
-    with db.locked_for_migration(database) as connection, connection.begin():
+    with db.migration_lock(database) as connection, connection.begin():
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         legacy_tables.drop(connection)
-        connection.execute(sa.delete(db.adoption_batches))
+        connection.execute(sa.delete(db.import_batches))
 
 
 def undo(database: sa.Engine) -> None:
@@ -24,7 +24,7 @@ def undo(database: sa.Engine) -> None:
 
     Raises OperationalError if tables are in use.
     """
-    with db.locked_for_migration(database) as connection, connection.begin():
+    with db.migration_lock(database) as connection, connection.begin():
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         db.metadata.drop_all(connection)
         connection.execute(sa.text("DROP TABLE alembic_version"))

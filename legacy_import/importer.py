@@ -18,10 +18,10 @@ from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
 from legacy_import import batches, legacy_tables, machine_states
 from legacy_import.legacy_documents import EarlierDelivery, EarlierJob
 from legacy_import.legacy_reader import Reader, Runs
-from storage.log_compression import Dictionary
-from storage.log_dictionaries import LogDictionaries
-from storage.rows import Row
-from storage.upserts import tell, write_documents
+from storage.log_compression import ZstdDictionary
+from storage.log_dictionaries import DictionaryStore
+from storage.rows import DocumentRow
+from storage.upserts import notify, write_documents
 
 # All that is taken over is of a machine's first epoch; should its revisions have started over, its grabber
 # sees that.
@@ -40,7 +40,7 @@ class Adopter:
         self._sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
         self._redact = Redactor(settings.known_hosts, settings.public_sites)
         self._keep = settings.log_retention
-        self._dictionaries = LogDictionaries(database)
+        self._dictionaries = DictionaryStore(database)
         self._machines: dict[UUID, int] = {}
 
     def take_over_some(self) -> bool:
@@ -54,7 +54,7 @@ class Adopter:
                     raise
 
     def _take_over_some(self) -> bool:
-        dictionary = self._dictionaries.newest()
+        dictionary = self._dictionaries.latest()
         with self._database.begin() as connection:
             batch = batches.take(connection)
             if batch is None:
@@ -74,8 +74,8 @@ class Adopter:
         return True
 
     def row(
-        self, found: EarlierJob | EarlierDelivery, dictionary: Dictionary | None, now: datetime
-    ) -> tuple[Row, Sequence[str]]:
+        self, found: EarlierJob | EarlierDelivery, dictionary: ZstdDictionary | None, now: datetime
+    ) -> tuple[DocumentRow, Sequence[str]]:
         """The row that an earlier one becomes, and its fields that were left out. Raises NotUnderstood."""
         if found.host is None:
             raise NotUnderstood(NO_MACHINE)
@@ -94,12 +94,12 @@ class Adopter:
         self,
         connection: sa.Connection,
         found: Iterable[EarlierJob | EarlierDelivery],
-        dictionary: Dictionary | None,
+        dictionary: ZstdDictionary | None,
         left_out: Counter[str],
     ) -> None:
         """Writes some rows, each machine's together; what can't be is counted by its reason."""
         now = datetime.now(UTC)
-        by_machine: dict[int, list[Row]] = {}
+        by_machine: dict[int, list[DocumentRow]] = {}
         for one in found:
             try:
                 row, _ = self.row(one, dictionary, now)
@@ -109,7 +109,7 @@ class Adopter:
                 by_machine.setdefault(self._machine(one.host or ""), []).append(row)
         for machine_id, rows in by_machine.items():
             written = _written(connection, machine_id, rows, left_out)
-            tell(connection, written)
+            notify(connection, written)
 
     def _machine(self, host: str) -> int:
         return self._machines[self._identities.of_machine(host)]
@@ -121,8 +121,8 @@ def _machines(connection: sa.Connection) -> dict[UUID, int]:
 
 
 def _written(
-    connection: sa.Connection, machine_id: int, rows: Sequence[Row], left_out: Counter[str]
-) -> Sequence[Row]:
+    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], left_out: Counter[str]
+) -> Sequence[DocumentRow]:
     """Writes rows together, or, if the database refuses one of them, each by itself; those that it took."""
     try:
         with connection.begin_nested():

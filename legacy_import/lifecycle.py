@@ -17,8 +17,8 @@ from legacy_import.importer import EPOCH
 from legacy_import.legacy_tables import AS_FOUND
 from legacy_import.preflight import refuse_unfit
 from storage import installation, machines
-from storage.rows import SetAside
-from storage.upserts import write_set_aside
+from storage.rows import QuarantinedDocument
+from storage.upserts import write_quarantined
 
 # Whoever waits for a table keeps all others waiting that come after it.
 _LOCK_TIMEOUT = "2s"
@@ -32,8 +32,8 @@ def begin(database: sa.Engine, identities: Identities) -> None:
 
     Raises Unfit if that can't be, OperationalError if a table is in use for longer than a moment.
     """
-    with db.locked_for_migration(database) as connection:
-        is_to_begin = db.schema(connection).state is db.SchemaState.EARLIER
+    with db.migration_lock(database) as connection:
+        is_to_begin = db.schema(connection).state is db.SchemaState.LEGACY
         connection.rollback()
         if is_to_begin:
             with connection.begin():
@@ -51,7 +51,7 @@ def _begin(connection: sa.Connection, identities: Identities) -> None:
     planned = batches.planned(connection, AS_FOUND)
     legacy_tables.set_apart(connection)
     db.upgrade(connection)
-    installation.confirm_secret(connection, identities.check_value())
+    installation.verify_secret(connection, identities.check_value())
     machines.register(connection, {identities.of_machine(host): mask(host) for host in sorted(hosts)})
     for row in positions:
         _place(connection, row, identities)
@@ -139,5 +139,7 @@ def _look_at_again(connection: sa.Connection, row: sa.Row[Any], identities: Iden
     machine_id: int = connection.execute(
         sa.select(table.c.id).where(table.c.identity == identities.of_machine(row.host))
     ).scalar_one()
-    aside = SetAside(identities.of_document(row.host, row.id), row.rev, DocumentType.JOB.value, _UNDETERMINED)
-    write_set_aside(connection, machine_id, EPOCH, [aside])
+    aside = QuarantinedDocument(
+        identities.of_document(row.host, row.id), row.rev, DocumentType.JOB.value, _UNDETERMINED
+    )
+    write_quarantined(connection, machine_id, EPOCH, [aside])

@@ -23,8 +23,8 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import.importer import Adopter
 from storage import import_progress
-from storage.import_progress import Adoption
-from storage.log_dictionaries import LogDictionaries
+from storage.import_progress import ImportProgress
+from storage.log_dictionaries import DictionaryStore
 
 log = logging.getLogger("adoption")
 
@@ -40,12 +40,12 @@ def take_newest(settings: Settings, database: sa.Engine) -> None:
     """Takes over the ups and downs of machines and the newest runs, and sees what logs have in common."""
     adopter = Adopter(database, settings)
     if adopter.take_over_some() and adopter.take_over_some():
-        _train(LogDictionaries(database))
+        _train(DictionaryStore(database))
 
 
 def take_over(settings: Settings, cluster: Cluster, database: sa.Engine, processes: int) -> None:
     """Takes over all that there is, with so many processes, and tells how far it is meanwhile."""
-    dictionaries = LogDictionaries(database)
+    dictionaries = DictionaryStore(database)
     progress = _Progress(database, settings.database(cluster))
     with _sharing(cluster, processes) as started:
         while running := [process for process in started if process.poll() is None]:
@@ -56,9 +56,9 @@ def take_over(settings: Settings, cluster: Cluster, database: sa.Engine, process
     _analyze(database)
 
 
-def _train(dictionaries: LogDictionaries) -> None:
+def _train(dictionaries: DictionaryStore) -> None:
     """Trains the first dictionary, as soon as there are logs enough; later ones are for the grabber."""
-    if dictionaries.newest() is None:
+    if dictionaries.latest() is None:
         dictionaries.train()
 
 
@@ -102,22 +102,22 @@ class _Progress:
         self._database = database
         self._name = name
         self._began_s = time.monotonic()
-        self._done_before = self._found().done
+        self._done_before = self._found().imported
 
     def tell(self) -> None:
         """Writes it to the log."""
         found = self._found()
-        per_s = (found.done - self._done_before) / (time.monotonic() - self._began_s)
-        left_s = f"{(found.documents - found.done) / per_s:.0f}" if per_s else "unknown"
+        per_s = (found.imported - self._done_before) / (time.monotonic() - self._began_s)
+        left_s = f"{(found.documents - found.imported) / per_s:.0f}" if per_s else "unknown"
         log.info(
             "taking over database=%s documents=%d of=%d per_s=%.0f left_s=%s",
-            *(self._name, found.done, found.documents, per_s, left_s),
+            *(self._name, found.imported, found.documents, per_s, left_s),
         )
 
-    def _found(self) -> Adoption:
+    def _found(self) -> ImportProgress:
         with self._database.connect() as connection:
             # None: somebody has dropped the earlier tables already.
-            return import_progress.read(connection) or Adoption(0, 0, is_complete=True, left_out={})
+            return import_progress.read(connection) or ImportProgress(0, 0, is_complete=True, skipped={})
 
 
 def _analyze(database: sa.Engine) -> None:

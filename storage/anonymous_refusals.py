@@ -14,30 +14,30 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 import db
-from storage.audit_log import Deed, Outcome, over
+from storage.audit_log import AuditedAction, Outcome, finished_values
 
 _MINUTE = timedelta(minutes=1)
 _MOST_A_MINUTE = 20
 _MOST_KEPT = 10_000
 
-_audit = db.control_audit
+_audit = db.audit_log
 
 
-class Strangers:
+class AnonymousRefusals:
     """The part of the audit that is written by who has no session."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def note(self, deed: Deed, address: bytes, sentence: str) -> None:
+    def record(self, deed: AuditedAction, address: bytes, sentence: str) -> None:
         """Writes a refusal down; `address` is a keyed hash of where it came from."""
         minute = int(time.time() // _MINUTE.total_seconds())
-        own = _key(minute, deed.command, deed.person, deed.login, sentence, address.hex())
+        own = _key(minute, deed.command, deed.username, deed.cmsweb_login, sentence, address.hex())
         with self._database.begin() as connection:
             if _counted(connection, own):
                 return
             if _is_crowded(connection):
-                anybody = replace(deed, person=None, login=None)
+                anybody = replace(deed, username=None, cmsweb_login=None)
                 _write(connection, anybody, None, sentence, _key(minute, deed.command, sentence))
             else:
                 _write(connection, deed, address, sentence, own)
@@ -61,9 +61,11 @@ def _is_crowded(connection: sa.Connection) -> bool:
     return connection.execute(new).scalar_one() >= _MOST_A_MINUTE
 
 
-def _write(connection: sa.Connection, deed: Deed, address: bytes | None, sentence: str, key: bytes) -> None:
+def _write(
+    connection: sa.Connection, deed: AuditedAction, address: bytes | None, sentence: str, key: bytes
+) -> None:
     insert = postgresql.insert(_audit).values(
-        **over(deed, Outcome.REFUSED, sentence), address=address, told_together=key
+        **finished_values(deed, Outcome.REFUSED, sentence), address=address, told_together=key
     )
     connection.execute(insert.on_conflict_do_update(index_elements=[_audit.c.told_together], set_=_ONCE_MORE))
 

@@ -18,7 +18,7 @@ from psycopg2.errors import UniqueViolation
 
 import db
 
-_audit = db.control_audit
+_audit = db.audit_log
 _locks = sa.table(
     "pg_locks",
     sa.column("locktype"),
@@ -39,7 +39,7 @@ class Outcome(StrEnum):
 
     OK = "ok"
     # DQM² answered, but something else than was expected.
-    OTHERWISE = "otherwise"
+    UNEXPECTED_RESPONSE = "otherwise"
     # DQM² failed; what it did before is unknown.
     FAILED = "failed"
     # DQM² did not let the mirror in; nothing was done.
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-class Stage(StrEnum):
+class CommandStage(StrEnum):
     """How far a command has come."""
 
     WAITING = "waiting"
@@ -60,82 +60,82 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class AuditedAction:
     """What somebody wants done: a command by its name, with checked parameters, and the machine's label.
 
     `once` marks a press of a button, so that it counts once however often it arrives.
     """
 
     command: str
-    person: str | None = None
-    login: str | None = None
+    username: str | None = None
+    cmsweb_login: str | None = None
     is_change: bool = False
     cluster: str | None = None
     machine: str | None = None
     parameters: Mapping[str, str] | None = None
-    once: UUID | None = None
+    idempotency_key: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """An entry of the audit. One without outcome whose server is gone ended in a way that nobody knows.
 
     Of what a stranger was refused: `times` how often, and a keyed hash of the `address` if it was one alone.
     """
 
     id: int
-    deed: Deed
+    action: AuditedAction
     received_at: datetime
     sent_at: datetime | None
     ended_at: datetime | None
-    stage: Stage
+    stage: CommandStage
     outcome: Outcome | None
-    sentence: str | None
-    address: bytes | None
-    times: int
+    message: str | None
+    address_hash: bytes | None
+    occurrences: int
 
     @property
-    def lasted(self) -> timedelta | None:
+    def duration(self) -> timedelta | None:
         """From when it was sent until its end; `None` if either is not known."""
         return None if self.sent_at is None or self.ended_at is None else self.ended_at - self.sent_at
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AuditFilter:
     """Which entries are asked for; `before` is an id, `None` anywhere is for all."""
 
-    person: str | None = None
+    username: str | None = None
     command: str | None = None
     outcome: Outcome | None = None
-    before: int | None = None
+    before_id: int | None = None
 
 
-class AlreadyReceived(Exception):
+class DuplicateSubmission(Exception):
     """This very press of a button has arrived before."""
 
 
-class AlreadyUnderWay(Exception):
+class CommandInProgress(Exception):
     """The same change of the same target waits or runs already, by somebody else or by the same person."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: AuditEntry) -> None:
         super().__init__(entry)
         self.entry = entry
 
 
-class Audit:
+class AuditLog:
     """The audit in the playback cluster's database; `keep` is how long it goes back, `None` for good."""
 
     def __init__(self, database: sa.Engine, keep: timedelta | None) -> None:
         self._database = database
         self._keep = keep
 
-    def note(self, deed: Deed, outcome: Outcome, sentence: str | None = None) -> None:
+    def record(self, deed: AuditedAction, outcome: Outcome, sentence: str | None = None) -> None:
         """Writes what is over already: a sign-in, a refusal."""
         with self._database.begin() as connection:
             self._forget(connection)
-            connection.execute(sa.insert(_audit).values(**over(deed, outcome, sentence)))
+            connection.execute(sa.insert(_audit).values(**finished_values(deed, outcome, sentence)))
 
-    def begin(self, deed: Deed, desk: int | None) -> int:
+    def begin(self, deed: AuditedAction, desk: int | None) -> int:
         """Writes a command that a server process (`desk`) has received; its entry's id.
 
         Without a desk it is done at once and never in anybody's way.
@@ -145,13 +145,13 @@ class Audit:
         with self._database.begin() as connection:
             self._forget(connection)
             if deed.is_change:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.PLACE_LOCK)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.QUEUE_LOCK)))
                 _refuse_second(connection, deed)
             try:
                 entry: int = connection.execute(insert).scalar_one()
             except sa.exc.IntegrityError as error:
                 if isinstance(error.orig, UniqueViolation):
-                    raise AlreadyReceived from error
+                    raise DuplicateSubmission from error
                 raise
         return entry
 
@@ -163,34 +163,34 @@ class Audit:
         """Says how a command ended."""
         self._set(entry, ended_at=sa.func.clock_timestamp(), outcome=outcome, sentence=sentence)
 
-    def under_way(self) -> list[Entry]:
+    def in_progress(self) -> list[AuditEntry]:
         """The commands that run or wait, of all servers: what runs, then the others as they came."""
         open_ = _selected().where(_is_under_way()).order_by(_audit.c.sent_at.nulls_last(), _audit.c.id)
         with self._database.connect() as connection:
             return list(_read(connection, open_))
 
-    def entries(self, wanted: Wanted, most: int) -> list[Entry]:
+    def find(self, wanted: AuditFilter, most: int) -> list[AuditEntry]:
         """Entries, the newest first."""
         conditions = [
             column == value
             for column, value in (
-                (_audit.c.person, wanted.person),
+                (_audit.c.person, wanted.username),
                 (_audit.c.command, wanted.command),
                 (_audit.c.outcome, wanted.outcome),
             )
             if value is not None
         ]
-        if wanted.before is not None:
-            conditions.append(_audit.c.id < wanted.before)
+        if wanted.before_id is not None:
+            conditions.append(_audit.c.id < wanted.before_id)
         return self._newest(most, *conditions)
 
-    def done_within(self, time: timedelta, most: int) -> list[Entry]:
+    def recent(self, time: timedelta, most: int) -> list[AuditEntry]:
         """What was done of late by who is known, the newest first."""
         return self._newest(
             most, _audit.c.received_at > sa.func.now() - time, _audit.c.told_together.is_(None)
         )
 
-    def strangers_refused_within(self, time: timedelta) -> int:
+    def anonymous_refusals_within(self, time: timedelta) -> int:
         """How often somebody without a session was refused something of late."""
         is_of_late = _audit.c.received_at > sa.func.now() - time
         refused = sa.select(sa.func.sum(_audit.c.times)).where(
@@ -199,13 +199,13 @@ class Audit:
         with self._database.connect() as connection:
             return connection.scalar(refused) or 0
 
-    def persons(self) -> Sequence[str]:
+    def usernames(self) -> Sequence[str]:
         """Everybody whom the audit names."""
         statement = sa.select(_audit.c.person).where(_audit.c.person.is_not(None)).distinct()
         with self._database.connect() as connection:
             return sorted(connection.scalars(statement))
 
-    def since_sent(self, command: str, cluster: str) -> timedelta | None:
+    def time_since_sent(self, command: str, cluster: str) -> timedelta | None:
         """How long ago a command was last sent for a cluster; `None` if it was not of late."""
         newest = sa.select(sa.func.max(_audit.c.sent_at)).where(
             _audit.c.received_at > sa.func.now() - _SENT_WITHIN,
@@ -218,7 +218,7 @@ class Audit:
             )
         return since
 
-    def _newest(self, most: int, *conditions: sa.ColumnElement[bool]) -> list[Entry]:
+    def _newest(self, most: int, *conditions: sa.ColumnElement[bool]) -> list[AuditEntry]:
         statement = _selected().where(*conditions).order_by(_audit.c.id.desc()).limit(most)
         with self._database.connect() as connection:
             return list(_read(connection, statement))
@@ -232,7 +232,7 @@ class Audit:
             connection.execute(sa.update(_audit).where(_audit.c.id == entry).values(**values))
 
 
-def over(deed: Deed, outcome: Outcome, sentence: str | None) -> dict[str, Any]:
+def finished_values(deed: AuditedAction, outcome: Outcome, sentence: str | None) -> dict[str, Any]:
     """The columns of an entry of what is over already."""
     return {
         **_values(deed),
@@ -242,20 +242,20 @@ def over(deed: Deed, outcome: Outcome, sentence: str | None) -> dict[str, Any]:
     }
 
 
-def _values(deed: Deed) -> dict[str, Any]:
+def _values(deed: AuditedAction) -> dict[str, Any]:
     return {
         "command": deed.command,
-        "person": deed.person,
-        "login": deed.login,
+        "person": deed.username,
+        "login": deed.cmsweb_login,
         "is_change": deed.is_change,
         "cluster": deed.cluster,
         "machine": deed.machine,
         "parameters": dict(deed.parameters or {}),
-        "once": deed.once,
+        "once": deed.idempotency_key,
     }
 
 
-def _refuse_second(connection: sa.Connection, deed: Deed) -> None:
+def _refuse_second(connection: sa.Connection, deed: AuditedAction) -> None:
     client = (deed.parameters or {}).get("client")
     same = _selected().where(
         _is_under_way(),
@@ -265,7 +265,7 @@ def _refuse_second(connection: sa.Connection, deed: Deed) -> None:
         _audit.c.parameters["client"].as_string().is_not_distinct_from(client),
     )
     for entry in _read(connection, same.limit(1)):
-        raise AlreadyUnderWay(entry)
+        raise CommandInProgress(entry)
 
 
 def _has_its_server() -> sa.ColumnElement[bool]:
@@ -274,7 +274,7 @@ def _has_its_server() -> sa.ColumnElement[bool]:
     desks = sa.select(sa.cast(_locks.c.objid, sa.BigInteger)).where(
         _locks.c.locktype == "advisory",
         _locks.c.database == own.scalar_subquery(),
-        sa.cast(_locks.c.classid, sa.BigInteger) == db.DESK_LOCKS,
+        sa.cast(_locks.c.classid, sa.BigInteger) == db.WORKER_LOCKS,
         _locks.c.objsubid == _OF_TWO_KEYS,
     )
     return sa.cast(_audit.c.desk, sa.BigInteger).in_(desks)
@@ -288,32 +288,32 @@ def _selected() -> sa.Select[Any]:
     return sa.select(_audit, _is_under_way().label("is_under_way"))
 
 
-def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Entry]:
+def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[AuditEntry]:
     for row in connection.execute(statement):
-        yield Entry(
+        yield AuditEntry(
             id=row.id,
-            deed=Deed(
+            action=AuditedAction(
                 command=row.command,
-                person=row.person,
-                login=row.login,
+                username=row.person,
+                cmsweb_login=row.login,
                 is_change=row.is_change,
                 cluster=row.cluster,
                 machine=row.machine,
                 parameters=row.parameters,
-                once=row.once,
+                idempotency_key=row.once,
             ),
             received_at=row.received_at,
             sent_at=row.sent_at,
             ended_at=row.ended_at,
             stage=_stage(row),
             outcome=None if row.outcome is None else Outcome(row.outcome),
-            sentence=row.sentence,
-            address=row.address,
-            times=row.times,
+            message=row.sentence,
+            address_hash=row.address,
+            occurrences=row.times,
         )
 
 
-def _stage(row: Any) -> Stage:
+def _stage(row: Any) -> CommandStage:
     if not row.is_under_way:
-        return Stage.ENDED
-    return Stage.WAITING if row.sent_at is None else Stage.RUNNING
+        return CommandStage.ENDED
+    return CommandStage.WAITING if row.sent_at is None else CommandStage.RUNNING

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from storage.rows import Row, SetAside
+from storage.rows import DocumentRow, QuarantinedDocument
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class Checkpoint:
     """How far a machine is mirrored: all of its documents up to (epoch, revision), the last being `head`.
 
     `head_at` is the time of that version of it; `None` if it had none.
@@ -17,12 +17,12 @@ class Position:
 
     epoch: int
     revision: int | None
-    head: UUID | None
-    head_at: datetime | None = None
+    last_document: UUID | None
+    last_document_at: datetime | None = None
 
-    def anew(self) -> "Position":
+    def next_epoch(self) -> "Checkpoint":
         """The start of a new epoch: the machine's revisions started over."""
-        return Position(self.epoch + 1, None, None)
+        return Checkpoint(self.epoch + 1, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Batch:
     """
 
     machine_id: int
-    position: Position
+    checkpoint: Checkpoint
     clock_at: datetime | None
-    rows: Sequence[Row]
-    set_aside: Sequence[SetAside] = ()
+    rows: Sequence[DocumentRow]
+    quarantined: Sequence[QuarantinedDocument] = ()

@@ -18,8 +18,8 @@ import psycopg2
 import sqlalchemy as sa
 
 import db
-from storage.change_tracker import Changes
-from storage.notifications import Moved, News
+from storage.change_tracker import ChangeTracker
+from storage.notifications import ChangeNotification, MachineProgress
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +33,15 @@ _AGAIN_PAUSE_S = 1.0
 class _State:
     """How far the mirror is: each machine by its number, the mutes that go on, the grabber's heartbeat."""
 
-    positions: Mapping[int, Moved]
+    positions: Mapping[int, MachineProgress]
     mutes: Mapping[int, datetime]
     beat_at: datetime | None
 
 
-class Listener:
+class ChangeListener:
     """Tells the changes of a cluster's database until the process ends, over a connection of `database`."""
 
-    def __init__(self, database: sa.Engine, changes: Changes) -> None:
+    def __init__(self, database: sa.Engine, changes: ChangeTracker) -> None:
         self._database = database
         self._changes = changes
         # As far as is known from notifications and looks.
@@ -60,8 +60,8 @@ class Listener:
                 log.debug("not listening reason=%s", type(error).__name__)
             finally:
                 # Whatever it was: nobody hears of changes, so that nothing holds.
-                self._changes.is_heard = False
-                self._changes.everything()
+                self._changes.is_listening = False
+                self._changes.invalidate_all()
             pause.wait(_AGAIN_PAUSE_S)
 
     def _listen(self) -> None:
@@ -70,8 +70,8 @@ class Listener:
             connection.execute(sa.text(f"LISTEN {db.CHANNEL}"))
             self._known = _look(connection)
             # Whatever changed before is not told.
-            self._changes.everything()
-            self._changes.is_heard = True
+            self._changes.invalidate_all()
+            self._changes.is_listening = True
             heard: Any = connection.connection.driver_connection
             readable = select.poll()
             readable.register(heard, select.POLLIN)
@@ -90,21 +90,21 @@ class Listener:
         """Takes the notifications that have come in."""
         heard.poll()
         while heard.notifies:
-            news = News.of_text(heard.notifies.pop(0).payload)
+            news = ChangeNotification.parse(heard.notifies.pop(0).payload)
             if news is None:
-                self._changes.everything()
+                self._changes.invalidate_all()
                 continue
-            self._changes.batch(news.runs)
-            if news.moved is not None:
-                positions = {**self._known.positions, news.moved.machine_id: news.moved}
+            self._changes.record_batch(news.runs)
+            if news.progress is not None:
+                positions = {**self._known.positions, news.progress.machine_id: news.progress}
                 self._known = replace(self._known, positions=positions)
 
     def _compare(self, found: _State) -> None:
         """Compares how far the mirror is with how far it was told to be."""
         if (found.positions, found.mutes) != (self._known.positions, self._known.mutes):
-            self._changes.everything()
+            self._changes.invalidate_all()
         if found.beat_at != self._known.beat_at:
-            self._changes.links()
+            self._changes.record_heartbeat()
         self._known = found
 
 
@@ -113,7 +113,7 @@ def _look(connection: sa.Connection) -> _State:
     positions = connection.execute(sa.select(machines.id, machines.epoch, machines.revision))
     go_on = connection.execute(sa.select(mutes.id, mutes.ends_at).where(mutes.ends_at > sa.func.now()))
     return _State(
-        positions={row.id: Moved(row.id, row.epoch, row.revision) for row in positions},
+        positions={row.id: MachineProgress(row.id, row.epoch, row.revision) for row in positions},
         mutes={row.id: row.ends_at for row in go_on},
         beat_at=connection.scalar(sa.select(db.heartbeat.c.beat_at)),
     )

@@ -23,45 +23,45 @@ class Topic(Enum):
     LINKS = auto()
 
 
-class Changes:
+class ChangeTracker:
     """Counts the changes of a cluster. `is_heard`: whether changes are being told; if not, nothing holds."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.is_heard = False
+        self.version = 0
+        self.is_listening = False
         self._all_at = 0
         self._at: dict[Topic | int, int] = {}
         self._runs: set[int] = set()
         self._lock = threading.Lock()
 
-    def holds(self, topics: Iterable[Topic | int], count: int) -> bool:
+    def is_current(self, topics: Iterable[Topic | int], count: int) -> bool:
         """Whether none of the topics has changed since a count."""
         return self._all_at <= count and all(self._at.get(topic, 0) <= count for topic in topics)
 
-    def batch(self, runs: Collection[int] | None) -> None:
+    def record_batch(self, runs: Collection[int] | None) -> None:
         """A batch of these runs was written, `None`: of many."""
         if runs is None or len(self._runs) + len(runs) > _MOST_RUNS:
-            self.everything()
+            self.invalidate_all()
             return
         with self._lock:
-            self.count += 1
+            self.version += 1
             topics: list[Topic | int] = [Topic.BATCHES, *runs]
             # One that was not heard of may have been there all the same.
             if not self._runs.issuperset(runs):
                 topics.append(Topic.RUNS)
                 self._runs.update(runs)
-            self._at.update(dict.fromkeys(topics, self.count))
+            self._at.update(dict.fromkeys(topics, self.version))
 
-    def links(self) -> None:
+    def record_heartbeat(self) -> None:
         """The heartbeat told something else than before."""
         with self._lock:
-            self.count += 1
-            self._at[Topic.LINKS] = self.count
+            self.version += 1
+            self._at[Topic.LINKS] = self.version
 
-    def everything(self) -> None:
+    def invalidate_all(self) -> None:
         """Anything may have changed."""
         with self._lock:
-            self.count += 1
-            self._all_at = self.count
+            self.version += 1
+            self._all_at = self.version
             self._at.clear()
             self._runs.clear()

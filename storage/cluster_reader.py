@@ -12,14 +12,14 @@ from storage import machine_states
 from storage import sync_status as mirror_links
 from storage.read_models import (
     Disk,
-    DocumentsSetAside,
-    Freshness,
     Machine,
     MachineStatus,
     Memory,
+    QuarantineSummary,
     StateChange,
+    SyncStatus,
 )
-from storage.sync_status import Links
+from storage.sync_status import ClusterLinks
 
 # So many documents that are set aside are counted: beyond that how many doesn't matter any more.
 _MOST_COUNTED = 1000
@@ -35,12 +35,12 @@ class ClusterReader:
         """The machines that the cluster's status last spoke of, a row each, by label."""
         with self._database.connect() as connection:
             links = _links(connection)
-            rows = connection.execute(machine_states.newest()).all()
+            rows = connection.execute(machine_states.select_latest_states()).all()
         if links is None:
             return []
         asked = set(links.status_machines)
         found = (
-            MachineStatus(row.label, row.is_up, row.reason, row.since, links.status.worked_at)
+            MachineStatus(row.label, row.is_up, row.reason, row.since, links.status.last_success_at)
             for row in rows
             if row.machine_id in asked
         )
@@ -50,7 +50,7 @@ class ClusterReader:
         """When machines went up or down from `since` on, and the last change before, oldest first."""
         table = db.machine_states
         with self._database.connect() as connection:
-            before = connection.execute(machine_states.newest(since)).all()
+            before = connection.execute(machine_states.select_latest_states(since)).all()
             # The index is by machine first, so that all of them are named.
             machines = connection.scalars(sa.select(db.machines.c.id)).all()
             after = connection.execute(
@@ -79,14 +79,14 @@ class ClusterReader:
                 clock_at=row.clock_at,
                 memory=_memory(memory.get(row.id)),
                 disks=tuple(_disk(disk) for disk in disks if disk.machine_id == row.id),
-                set_aside=_set_aside(set_aside.get(row.id)),
+                quarantine=_set_aside(set_aside.get(row.id)),
             )
             for row in rows
             if row.id in mirrored
         )
         return sorted(found, key=attrgetter("label"))
 
-    def freshness(self) -> Freshness | None:
+    def sync_status(self) -> SyncStatus | None:
         """How fresh the mirror is; `None` where no grabber has ever worked."""
         with self._database.connect() as connection:
             row = connection.execute(sa.select(db.heartbeat)).one_or_none()
@@ -98,10 +98,12 @@ class ClusterReader:
             return None
         links = mirror_links.from_json(row.links)
         machines = sorted((labels[machine], link) for machine, link in links.machines.items())
-        return Freshness(row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_ends_at)
+        return SyncStatus(
+            row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
+        )
 
 
-def _links(connection: sa.Connection) -> Links | None:
+def _links(connection: sa.Connection) -> ClusterLinks | None:
     kept = connection.scalar(sa.select(db.heartbeat.c.links))
     return None if kept is None else mirror_links.from_json(kept)
 
@@ -121,7 +123,7 @@ def _newest_set_aside() -> sa.Select[Any]:
 
     One of an earlier epoch is gone from its machine: what is there was mirrored anew since.
     """
-    machines, table = db.machines, db.set_aside
+    machines, table = db.machines, db.quarantined_documents
     of_machine = (
         sa.select(table)
         .where(table.c.machine_id == machines.c.id, table.c.epoch == machines.c.epoch)
@@ -138,13 +140,13 @@ def _newest_set_aside() -> sa.Select[Any]:
     )
 
 
-def _set_aside(row: Any) -> DocumentsSetAside | None:
+def _set_aside(row: Any) -> QuarantineSummary | None:
     if row is None:
         return None
-    return DocumentsSetAside(
-        number=min(row.number, _MOST_COUNTED),
+    return QuarantineSummary(
+        count=min(row.number, _MOST_COUNTED),
         has_more=row.number > _MOST_COUNTED,
-        newest_at=row.updated_at,
-        newest_type=row.document_type,
+        latest_at=row.updated_at,
+        latest_type=row.document_type,
         reason=row.reason,
     )

@@ -17,7 +17,7 @@ import zstandard
 
 from dqm2.records import EventSeries, InputFate, InputFates, Log, MemorySeries, Stream
 from storage import log_compression as dictionaries
-from storage.log_compression import Dictionary
+from storage.log_compression import ZstdDictionary
 
 _LEVEL = 6
 _WIDTH = 8
@@ -48,23 +48,23 @@ def unpack_events(packed: bytes) -> EventSeries:
     return EventSeries(*_unpack_columns(packed, 4))
 
 
-def pack_fates(fates: InputFates) -> bytes:
+def pack_input_statuses(fates: InputFates) -> bytes:
     """The fates of the input of a job's lumisections."""
     return _pack_columns((fates.lumisections, [_CODES[fate] for fate in fates.fates]))
 
 
-def unpack_fates(packed: bytes) -> InputFates:
+def unpack_input_statuses(packed: bytes) -> InputFates:
     """What `pack_fates` packed."""
     lumisections, codes = _unpack_columns(packed, 2)
     return InputFates(lumisections, [_FATES[code] for code in codes])
 
 
-def pack_log(log: Log, dictionary: Dictionary | None = None) -> bytes:
+def pack_log(log: Log, dictionary: ZstdDictionary | None = None) -> bytes:
     """Head and tail of a job's log, in one frame: where they overlap, the second costs next to nothing."""
     return dictionaries.compress(log_text(log), dictionary)
 
 
-def unpack_log(packed: bytes, replaced: int, dictionary: Dictionary | None = None) -> Log:
+def unpack_log(packed: bytes, replaced: int, dictionary: ZstdDictionary | None = None) -> Log:
     """What `pack_log` packed by this dictionary; the count of replaced parts is kept beside it."""
     raw = dictionaries.decompress(packed, dictionary)
     end = 4 + int.from_bytes(raw[:4], "little")

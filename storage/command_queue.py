@@ -26,18 +26,18 @@ _OVERDUE_S = 2.0
 _HIGHEST_DESK = 2**31
 
 
-class WaitedTooLong(Exception):
+class QueueTimeout(Exception):
     """The turn did not come in time; nothing was sent."""
 
 
-class LineLost(Exception):
+class QueueUnavailable(Exception):
     """The database that the line is kept in is not to be had; nothing was sent."""
 
 
 class Place:
     """A place in the line, taken; `desk` stands for this process in the audit."""
 
-    def __init__(self, line: "Line", desk: int) -> None:
+    def __init__(self, line: "CommandQueue", desk: int) -> None:
         self._line = line
         self.desk = desk
 
@@ -48,7 +48,7 @@ class Place:
             yield
 
 
-class Line:
+class CommandQueue:
     """This process's part of the line. `database` is an engine that is used for nothing else."""
 
     def __init__(self, database: sa.Engine) -> None:
@@ -80,11 +80,11 @@ class Line:
         ends_at = time.monotonic() + most_wait_s
         with self._moved:
             if not self._moved.wait_for(lambda: self._places[0] is place, most_wait_s):
-                raise WaitedTooLong
+                raise QueueTimeout
             connection = self._connection
         # A connection that was lost took this place's entry in the audit with it.
         if connection is None or place.desk != self._desk:
-            raise LineLost
+            raise QueueUnavailable
         self._lock(connection, ends_at - time.monotonic())
         try:
             yield
@@ -99,10 +99,10 @@ class Line:
         try:
             self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._connection.execute(_notice_loss())
-            self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.DESK_LOCKS, desk)))
+            self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, desk)))
         except sa.exc.DBAPIError as error:
             self._close()
-            raise LineLost from error
+            raise QueueUnavailable from error
         self._desk = desk
 
     def _lock(self, connection: sa.Connection, within_s: float) -> None:
@@ -113,9 +113,9 @@ class Line:
             connection.execute(turn.execution_options(answer_within_s=within_s + _OVERDUE_S))
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, QueryCanceled):
-                raise WaitedTooLong from error
+                raise QueueTimeout from error
             self._drop(connection)
-            raise LineLost from error
+            raise QueueUnavailable from error
 
     def _unlock(self, connection: sa.Connection) -> None:
         try:

@@ -13,7 +13,7 @@ _AWAITED = ("streamDQM", "streamDQMHistograms")
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryNumbers:
+class DeliveryStatistics:
     """What was delivered of a run; `None` is what is not known.
 
     The delay is by ctime, of the streams DQM and DQMHistograms; events accepted and bytes are of the files of
@@ -28,11 +28,11 @@ class DeliveryNumbers:
     size_bytes: int | None
 
 
-def in_numbers(delivery: Delivery) -> DeliveryNumbers:
+def summarize(delivery: Delivery) -> DeliveryStatistics:
     """The numbers of a delivery."""
     streams = delivery.streams
     delays = _delays_s(delivery)
-    return DeliveryNumbers(
+    return DeliveryStatistics(
         started_at=delivery.global_start,
         delay_mean_s=fmean(delays) if delays else None,
         delay_deviation_s=pstdev(delays) if delays else None,

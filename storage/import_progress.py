@@ -9,13 +9,13 @@ import db
 
 
 @dataclass(frozen=True, slots=True)
-class Adoption:
+class ImportProgress:
     """Of so many documents of an earlier mirror so many were looked at; `left_out` of them, by reason."""
 
     documents: int
-    done: int
+    imported: int
     is_complete: bool
-    left_out: Mapping[str, int]
+    skipped: Mapping[str, int]
 
     def __str__(self) -> str:
         """A sentence for the operator."""
@@ -25,14 +25,14 @@ class Adoption:
                 "`db adopt --drop` removes them"
             )
         return (
-            f"an earlier mirror's tables are being taken over, {self.done} of {self.documents} documents: "
+            f"an earlier mirror's tables are being taken over, {self.imported} of {self.documents} documents: "
             "`db adopt` goes on if it was ended"
         )
 
 
-def read(connection: sa.Connection) -> Adoption | None:
+def read(connection: sa.Connection) -> ImportProgress | None:
     """How far it is; `None` where there is nothing of an earlier mirror, or no longer."""
-    batches = db.adoption_batches.c
+    batches = db.import_batches.c
     is_done = batches.done_at.is_not(None)
     sums = sa.select(
         sa.func.sum(batches.documents).label("documents"),
@@ -42,11 +42,11 @@ def read(connection: sa.Connection) -> Adoption | None:
     found = connection.execute(sums).one()
     if found.documents is None:
         return None
-    return Adoption(found.documents, found.done, found.is_complete, _left_out(connection))
+    return ImportProgress(found.documents, found.done, found.is_complete, _left_out(connection))
 
 
 def _left_out(connection: sa.Connection) -> dict[str, int]:
-    reasons = sa.func.jsonb_each_text(db.adoption_batches.c.left_out).table_valued("key", "value")
+    reasons = sa.func.jsonb_each_text(db.import_batches.c.left_out).table_valued("key", "value")
     number = sa.func.sum(sa.cast(reasons.c.value, sa.Integer)).label("number")
-    statement = sa.select(reasons.c.key, number).select_from(db.adoption_batches.join(reasons, sa.true()))
+    statement = sa.select(reasons.c.key, number).select_from(db.import_batches.join(reasons, sa.true()))
     return {row.key: row.number for row in connection.execute(statement.group_by(reasons.c.key))}

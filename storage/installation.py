@@ -12,9 +12,9 @@ class SecretChanged(Exception):
     """The database was made under another MIRROR_SECRET: to go on would keep everything twice."""
 
 
-def confirm_secret(connection: sa.Connection, check_value: UUID) -> None:
+def verify_secret(connection: sa.Connection, check_value: UUID) -> None:
     """Keeps the check value of the secret with the first who comes. Raises SecretChanged for another."""
-    table = db.installation
+    table = db.mirror_metadata
     first = insert(table).values(name="secret_check", value=str(check_value)).on_conflict_do_nothing()
     connection.execute(first)
     kept = connection.scalar(sa.select(table.c.value).where(table.c.name == "secret_check"))

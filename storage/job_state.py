@@ -20,12 +20,12 @@ class JobState(StrEnum):
     FINISHED = "finished"
 
     @property
-    def is_final(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether no clock can change it, only another report of the job."""
         return self not in (JobState.STUCK, JobState.RUNNING)
 
 
-class JobFacts(Protocol):
+class JobStateInputs(Protocol):
     """What the state of a job depends on; `machine_clock_at` and `machine_newest_run` are its machine's."""
 
     @property
@@ -44,7 +44,7 @@ class JobFacts(Protocol):
     def machine_newest_run(self) -> int | None: ...
 
 
-def job_states(jobs: Sequence[JobFacts], stuck_after: timedelta) -> list[JobState]:
+def job_states(jobs: Sequence[JobStateInputs], stuck_after: timedelta) -> list[JobState]:
     """The states of all jobs of one run, in the order given.
 
     A job whose lumisection stands still is stuck only while others of the run go on, so all are needed.
@@ -53,12 +53,12 @@ def job_states(jobs: Sequence[JobFacts], stuck_after: timedelta) -> list[JobStat
     return [_job_state(job, stuck_after, others_go_on=going_on > 0) for job in jobs]
 
 
-def is_ongoing(jobs: Sequence[JobFacts], stuck_after: timedelta) -> bool:
+def is_ongoing(jobs: Sequence[JobStateInputs], stuck_after: timedelta) -> bool:
     """Whether a run goes on: its machines report jobs of it that run."""
     return any(job.exit_code is None and not _is_silent(job, stuck_after) for job in jobs)
 
 
-def count(states: Iterable[JobState]) -> dict[JobState, int]:
+def count_by_state(states: Iterable[JobState]) -> dict[JobState, int]:
     """How many there are of each state, those of which there is none included."""
     counts = dict.fromkeys(JobState, 0)
     for state in states:
@@ -66,7 +66,7 @@ def count(states: Iterable[JobState]) -> dict[JobState, int]:
     return counts
 
 
-def _job_state(job: JobFacts, stuck_after: timedelta, *, others_go_on: bool) -> JobState:
+def _job_state(job: JobStateInputs, stuck_after: timedelta, *, others_go_on: bool) -> JobState:
     match job.exit_code:
         case None:
             pass
@@ -82,22 +82,22 @@ def _job_state(job: JobFacts, stuck_after: timedelta, *, others_go_on: bool) -> 
     return JobState.RUNNING
 
 
-def _is_silent(job: JobFacts, stuck_after: timedelta) -> bool:
+def _is_silent(job: JobStateInputs, stuck_after: timedelta) -> bool:
     return job.machine_clock_at is not None and job.machine_clock_at - job.updated_at >= stuck_after
 
 
-def _stands_still(job: JobFacts, stuck_after: timedelta) -> bool:
+def _stands_still(job: JobStateInputs, stuck_after: timedelta) -> bool:
     # A job at LS 0 has had no input yet. It waits, as a client does whose stream the run does not have.
     if not job.lumisection or job.lumisection_at is None:
         return False
     return _now(job) - job.lumisection_at >= stuck_after
 
 
-def _advances(job: JobFacts, stuck_after: timedelta) -> bool:
+def _advances(job: JobStateInputs, stuck_after: timedelta) -> bool:
     if job.exit_code is not None or not job.lumisection or job.lumisection_at is None:
         return False
     return not _is_silent(job, stuck_after) and _now(job) - job.lumisection_at < stuck_after
 
 
-def _now(job: JobFacts) -> datetime:
+def _now(job: JobStateInputs) -> datetime:
     return job.updated_at if job.machine_clock_at is None else max(job.machine_clock_at, job.updated_at)

@@ -14,19 +14,19 @@ import sqlalchemy as sa
 import db
 
 
-class ClaimLost(Exception):
+class LeadershipLost(Exception):
     """Another grabber holds the cluster, or the database that the claim was made in is gone."""
 
 
-class Claim:
+class LeaderLock:
     """A grabber's claim on the cluster of a database; `holder` is what it signs its writes with."""
 
     def __init__(self, database: sa.Engine) -> None:
-        self.holder: UUID = uuid4()
+        self.leader_id: UUID = uuid4()
         self._database = database
         self._connection: sa.Connection | None = None
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Takes the cluster if no other grabber has it; whether it is taken now."""
         if self._connection is not None:
             return True
@@ -37,15 +37,15 @@ class Claim:
         self._connection = connection
         return True
 
-    def confirm(self) -> None:
+    def ensure_held(self) -> None:
         """Raises ClaimLost unless the connection that the lock hangs on still lives."""
         if self._connection is None:
-            raise ClaimLost
+            raise LeadershipLost
         try:
             self._connection.execute(sa.select(1))
         except sa.exc.DBAPIError as error:
-            self.drop()
-            raise ClaimLost from error
+            self.close()
+            raise LeadershipLost from error
 
     def release(self) -> None:
         """Gives the cluster back at once, where PostgreSQL notices a closed connection a moment late."""
@@ -54,7 +54,7 @@ class Claim:
             with suppress(sa.exc.DBAPIError):
                 self._connection.execute(sa.select(sa.func.pg_advisory_unlock(db.GRABBER_LOCK)))
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """Gives the cluster back; the connection is closed, never reused, since the lock is its own."""
         if self._connection is not None:
             self._connection.invalidate()

@@ -31,7 +31,7 @@ _own = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
-class Dictionary:
+class ZstdDictionary:
     """A trained dictionary; versions count from 1."""
 
     version: int
@@ -47,32 +47,32 @@ def train(logs: Sequence[bytes], version: int) -> bytes:
     return trained.as_bytes()
 
 
-def version_needed(packed: bytes) -> int | None:
+def required_version(packed: bytes) -> int | None:
     """The version of the dictionary that a compressed value was made with; `None` if it needs none."""
     dictionary_id = zstandard.get_frame_parameters(packed).dict_id
     return dictionary_id - _FIRST_ID if dictionary_id else None
 
 
-def compress(raw: bytes, dictionary: Dictionary | None) -> bytes:
+def compress(raw: bytes, dictionary: ZstdDictionary | None) -> bytes:
     """The log compressed, by a dictionary if there is one yet."""
     return _compressor(dictionary).compress(raw)
 
 
-def decompress(packed: bytes, dictionary: Dictionary | None) -> bytes:
+def decompress(packed: bytes, dictionary: ZstdDictionary | None) -> bytes:
     """What `compress` was given; the dictionary is the one that `version_needed` names."""
     data = None if dictionary is None else _ready(dictionary)
     return zstandard.ZstdDecompressor(dict_data=data).decompress(packed)
 
 
-def _compressor(dictionary: Dictionary | None) -> zstandard.ZstdCompressor:
+def _compressor(dictionary: ZstdDictionary | None) -> zstandard.ZstdCompressor:
     # A compressor serves one thread at a time, and making one costs more than a log.
-    made: tuple[Dictionary | None, zstandard.ZstdCompressor] | None = getattr(_own, "made", None)
+    made: tuple[ZstdDictionary | None, zstandard.ZstdCompressor] | None = getattr(_own, "made", None)
     if made is None or made[0] != dictionary:
         made = _own.made = (dictionary, _made(dictionary))
     return made[1]
 
 
-def _made(dictionary: Dictionary | None) -> zstandard.ZstdCompressor:
+def _made(dictionary: ZstdDictionary | None) -> zstandard.ZstdCompressor:
     if dictionary is None:
         return zstandard.ZstdCompressor(level=_LEVEL_ALONE, write_checksum=False)
     data = _ready(dictionary)
@@ -81,5 +81,5 @@ def _made(dictionary: Dictionary | None) -> zstandard.ZstdCompressor:
 
 
 @lru_cache(maxsize=_MOST_READY)
-def _ready(dictionary: Dictionary) -> zstandard.ZstdCompressionDict:
+def _ready(dictionary: ZstdDictionary) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(dictionary.content)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from storage import codecs, log_compression
-from storage.log_compression import Dictionary
+from storage.log_compression import ZstdDictionary
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ _LEAST_BYTES = 1_000_000
 _GAIN = 0.95
 
 
-class LogDictionaries:
+class DictionaryStore:
     """Reads and trains the dictionaries of a database; what was read once is kept, for it never changes."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
-        self._known: dict[int, Dictionary] = {}
+        self._known: dict[int, ZstdDictionary] = {}
 
-    def newest(self) -> Dictionary | None:
+    def latest(self) -> ZstdDictionary | None:
         """The dictionary that logs are written by; `None` where none was trained yet."""
         table = db.log_dictionaries
         statement = sa.select(table).order_by(table.c.version.desc()).limit(1)
@@ -36,22 +36,22 @@ class LogDictionaries:
             row = connection.execute(statement).one_or_none()
         return None if row is None else self._keep(row)
 
-    def of(self, packed: bytes) -> Dictionary | None:
+    def for_log(self, packed: bytes) -> ZstdDictionary | None:
         """The dictionary that a packed log needs; `None` if it needs none."""
-        version = log_compression.version_needed(packed)
+        version = log_compression.required_version(packed)
         return None if version is None else self._known.get(version) or self._read(version)
 
-    def train(self) -> Dictionary | None:
+    def train(self) -> ZstdDictionary | None:
         """Trains a dictionary on the newest logs and keeps it if it gains; `None` if not, or on too few."""
         # Half of them are held back, since a dictionary is always good at what it was trained on.
         logs = self._newest_logs()
         told, held_back = logs[::2], logs[1::2]
         if len(logs) < _LOGS or sum(map(len, told)) < _LEAST_BYTES:
             return None
-        before = self.newest()
+        before = self.latest()
         version = 1 if before is None else before.version + 1
         try:
-            trained = Dictionary(version, log_compression.train(told, version), datetime.now(UTC))
+            trained = ZstdDictionary(version, log_compression.train(told, version), datetime.now(UTC))
         except zstandard.ZstdError as error:
             log.warning("no log dictionary can be trained reason=%s", error)
             return None
@@ -59,7 +59,7 @@ class LogDictionaries:
         log.info("trained log dictionary version=%d share_of_before=%.2f", version, share)
         return self._add(trained) if share < _GAIN else None
 
-    def _read(self, version: int) -> Dictionary:
+    def _read(self, version: int) -> ZstdDictionary:
         table = db.log_dictionaries
         with self._database.connect() as connection:
             return self._keep(connection.execute(sa.select(table).where(table.c.version == version)).one())
@@ -75,20 +75,20 @@ class LogDictionaries:
         )
         with self._database.connect() as connection:
             packed = connection.scalars(newest).all()
-        return [codecs.log_text(codecs.unpack_log(one, 0, self.of(one))) for one in packed]
+        return [codecs.log_text(codecs.unpack_log(one, 0, self.for_log(one))) for one in packed]
 
-    def _add(self, trained: Dictionary) -> Dictionary | None:
+    def _add(self, trained: ZstdDictionary) -> ZstdDictionary | None:
         row = {"version": trained.version, "content": trained.content, "trained_at": trained.trained_at}
         with self._database.begin() as connection:
             connection.execute(insert(db.log_dictionaries).on_conflict_do_nothing(), row)
         # Should another grabber have been faster, its dictionary is the one.
-        return self.newest()
+        return self.latest()
 
-    def _keep(self, row: sa.Row[tuple[object, ...]]) -> Dictionary:
-        kept = Dictionary(row.version, bytes(row.content), row.trained_at)
+    def _keep(self, row: sa.Row[tuple[object, ...]]) -> ZstdDictionary:
+        kept = ZstdDictionary(row.version, bytes(row.content), row.trained_at)
         self._known[kept.version] = kept
         return kept
 
 
-def _size(logs: Sequence[bytes], by: Dictionary | None) -> int:
+def _size(logs: Sequence[bytes], by: ZstdDictionary | None) -> int:
     return sum(len(log_compression.compress(one, by)) for one in logs)

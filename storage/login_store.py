@@ -11,34 +11,34 @@ import sqlalchemy as sa
 
 import db
 
-_sessions = db.control_sessions
+_sessions = db.login_sessions
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session that goes on: whose, CMSWEB's login if that is bound to it, what was known to sign in by."""
 
-    person: str
-    login: str | None
-    credential: bytes
+    username: str
+    cmsweb_login: str | None
+    credential_hash: bytes
 
 
-class SessionList:
+class SessionStore:
     """The sessions that go on, by the hash of what the browser holds."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def begin(self, key: bytes, session: Session, lasts: timedelta) -> None:
+    def add(self, key: bytes, session: Session, lasts: timedelta) -> None:
         """Adds a session; those that have run out are forgotten."""
         with self._database.begin() as connection:
             connection.execute(sa.delete(_sessions).where(_sessions.c.ends_at <= sa.func.now()))
             connection.execute(
                 sa.insert(_sessions).values(
                     id=key,
-                    person=session.person,
-                    login=session.login,
-                    credential=session.credential,
+                    person=session.username,
+                    login=session.cmsweb_login,
+                    credential=session.credential_hash,
                     ends_at=sa.func.now() + lasts,
                 )
             )
@@ -52,12 +52,12 @@ class SessionList:
             row = connection.execute(statement).one_or_none()
         return None if row is None else Session(row.person, row.login, row.credential)
 
-    def end(self, key: bytes) -> None:
+    def delete(self, key: bytes) -> None:
         """Ends a session."""
         with self._database.begin() as connection:
             connection.execute(sa.delete(_sessions).where(_sessions.c.id == key))
 
-    def end_all(self, person: str) -> None:
+    def delete_all(self, person: str) -> None:
         """Ends every session of a person."""
         with self._database.begin() as connection:
             connection.execute(sa.delete(_sessions).where(_sessions.c.person == person))

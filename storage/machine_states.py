@@ -8,7 +8,7 @@ import sqlalchemy as sa
 import db
 
 
-def newest(at: datetime | None = None) -> sa.Select[Any]:
+def select_latest_states(at: datetime | None = None) -> sa.Select[Any]:
     """The newest state of each machine, or the one that it was in at a time: one look into the index each."""
     table = db.machine_states
     of_machine = sa.select(table).where(table.c.machine_id == db.machines.c.id)

@@ -12,22 +12,24 @@ import db
 _LABEL_NUMBER = "·{}"
 
 
-def label_of(database: sa.Engine, identity: UUID) -> str | None:
+def find_label(database: sa.Engine, identity: UUID) -> str | None:
     """The label of a machine of a cluster's database; `None` if it was never mirrored."""
     statement = sa.select(db.machines.c.label).where(db.machines.c.identity == identity)
     with database.connect() as connection:
         return connection.scalar(statement)
 
 
-def register(connection: sa.Connection, masks: Mapping[UUID, str], *, most: int | None = None) -> None:
+def register(
+    connection: sa.Connection, default_labels: Mapping[UUID, str], *, limit: int | None = None
+) -> None:
     """Makes rows of those machines that are seen for the first time, each with a label made of its mask.
 
     `most`: where there are so many machines, no more are made.
     """
     labels = {row.identity: row.label for row in connection.execute(sa.select(db.machines))}
-    new = {identity: mask for identity, mask in masks.items() if identity not in labels}
-    if most is not None:
-        new = dict(islice(new.items(), max(0, most - len(labels))))
+    new = {identity: mask for identity, mask in default_labels.items() if identity not in labels}
+    if limit is not None:
+        new = dict(islice(new.items(), max(0, limit - len(labels))))
     if new:
         given = _labels(new, set(labels.values()))
         rows = [{"identity": identity, "label": given[identity]} for identity in new]

@@ -25,7 +25,7 @@ class Mute:
     id: int
     client: str
     reason: str
-    person: str
+    username: str
     muted_at: datetime
     ends_at: datetime
 
@@ -44,7 +44,7 @@ class MuteReader:
         return [Mute(**row._asdict()) for row in rows]
 
 
-class Mutes:
+class MuteWriter:
     """Mutes clients of a cluster, and ends that early."""
 
     def __init__(self, database: sa.Engine) -> None:
@@ -62,7 +62,7 @@ class Mutes:
                 )
             )
 
-    def end(self, client: str) -> None:
+    def unmute(self, client: str) -> None:
         """Ends a client's mute early, if it has one."""
         with self._told() as connection:
             connection.execute(_end(client))

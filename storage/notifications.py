@@ -10,7 +10,7 @@ _MOST_RUNS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MachineProgress:
     """A machine is mirrored up to (epoch, revision) now."""
 
     machine_id: int
@@ -19,14 +19,14 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ChangeNotification:
     """The runs that changed, `None` if too many to be named, and which machine moved on with that."""
 
     runs: tuple[int, ...] | None
-    moved: Moved | None = None
+    progress: MachineProgress | None = None
 
     @classmethod
-    def of_text(cls, text: str) -> Self | None:
+    def parse(cls, text: str) -> Self | None:
         """What a notification says; `None` if it is a word, or of a release that tells something else."""
         try:
             runs, moved = orjson.loads(text)
@@ -36,14 +36,14 @@ class News:
         except (TypeError, ValueError):
             return None
 
-    def to_text(self) -> str:
+    def serialize(self) -> str:
         """The text of the notification."""
         runs = self.runs if self.runs is not None and len(self.runs) <= _MOST_RUNS else None
-        return orjson.dumps([runs, self.moved]).decode()
+        return orjson.dumps([runs, self.progress]).decode()
 
 
-def _moved(machine_id: object, epoch: object, revision: object) -> Moved:
-    return Moved(_whole(machine_id), _whole(epoch), None if revision is None else _whole(revision))
+def _moved(machine_id: object, epoch: object, revision: object) -> MachineProgress:
+    return MachineProgress(_whole(machine_id), _whole(epoch), None if revision is None else _whole(revision))
 
 
 def _whole(value: object) -> int:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 import db
 from storage import job_rows, job_state, run_queries
-from storage.read_models import JobOutline, RunOutline, client_name
-from storage.run_queries import RunSearch
+from storage.read_models import JobSummary, RunSummary, client_name
+from storage.run_queries import RunFilter
 
 
 class _JobRow(NamedTuple):
@@ -39,9 +39,9 @@ class OutlineReader:
         self._database = database
         self._stuck_after = stuck_after
 
-    def outlines(self, search: RunSearch, *, below: int | None, most: int) -> list[RunOutline]:
+    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
         """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
-        numbers = run_queries.newest(search, below=below, most=most)
+        numbers = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         run = db.jobs.c.run
         with self._database.connect() as connection:
             found = connection.execute(numbers.add_columns(db.runs.c.run_key)).all()
@@ -54,10 +54,10 @@ class OutlineReader:
             for number, of_run in groupby(rows, attrgetter("run"))
         ]
 
-    def _outline(self, run: int, run_key: str | None, rows: Sequence[_JobRow]) -> RunOutline:
+    def _outline(self, run: int, run_key: str | None, rows: Sequence[_JobRow]) -> RunSummary:
         found = zip(rows, job_state.job_states(rows, self._stuck_after), strict=True)
         jobs = [
-            JobOutline(client_name(row.client), row.started_at, state, row.events_total)
+            JobSummary(client_name(row.client), row.started_at, state, row.events_total)
             for row, state in found
         ]
-        return RunOutline(run, run_key, tuple(sorted(jobs, key=attrgetter("name", "started_at"))))
+        return RunSummary(run, run_key, tuple(sorted(jobs, key=attrgetter("name", "started_at"))))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from dqm2.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState, Stream
 from storage.job_state import JobState
-from storage.sync_status import Link
+from storage.sync_status import LinkStatus
 
 # What the tags of most clients end in.
 _USUAL_END = "_dqm_sourceclient-live"
@@ -22,7 +22,7 @@ class RunSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class AdjacentRuns:
     """The runs before and after a run."""
 
     previous: int | None
@@ -67,9 +67,9 @@ class Run:
     jobs: tuple[Job, ...]
 
     @property
-    def is_settled(self) -> bool:
+    def is_final(self) -> bool:
         """Whether no clock can change the state of any of its jobs."""
-        return all(job.state.is_final for job in self.jobs)
+        return all(job.state.is_terminal for job in self.jobs)
 
     @property
     def lumisection(self) -> int | None:
@@ -88,7 +88,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class JobOutline:
+class JobSummary:
     """A job where many runs are shown at once; `name` is its client's, as users know it."""
 
     name: str
@@ -98,12 +98,12 @@ class JobOutline:
 
 
 @dataclass(frozen=True, slots=True)
-class RunOutline:
+class RunSummary:
     """A run where many are shown at once, and its jobs, ordered by client, then by start."""
 
     run: int
     run_key: str | None
-    jobs: tuple[JobOutline, ...]
+    jobs: tuple[JobSummary, ...]
 
     @property
     def started_at(self) -> datetime | None:
@@ -157,9 +157,9 @@ class JobDetails:
     job: Job
     memory: MemorySeries
     events: EventSeries
-    fates: InputFates
+    input_statuses: InputFates
     log: Log
-    is_kept: bool = True
+    is_retained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +206,16 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentsSetAside:
+class QuarantineSummary:
     """Documents of a machine that could not be stored: how many, and when, of which type and why the newest.
 
     `has_more`: there are even more than `number`. `reason` holds nothing sensitive.
     """
 
-    number: int
+    count: int
     has_more: bool
-    newest_at: datetime
-    newest_type: str
+    latest_at: datetime
+    latest_type: str
     reason: str
 
 
@@ -227,23 +227,23 @@ class Machine:
     """
 
     label: str
-    link: Link
+    link: LinkStatus
     revision: int | None
     clock_at: datetime | None
     memory: Memory | None
     disks: tuple[Disk, ...]
-    set_aside: DocumentsSetAside | None
+    quarantine: QuarantineSummary | None
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
+class SyncStatus:
     """The grabber's last sign of life and what it knew of each link; machines by label."""
 
-    beat_at: datetime
-    gateway: Link
-    status: Link
-    machines: tuple[tuple[str, Link], ...]
-    certificate_ends_at: datetime | None = None
+    heartbeat_at: datetime
+    gateway: LinkStatus
+    status: LinkStatus
+    machines: tuple[tuple[str, LinkStatus], ...]
+    certificate_expires_at: datetime | None = None
 
 
 def client_name(tag: str) -> str:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
-from storage.import_progress import Adoption
+from storage.import_progress import ImportProgress
 from storage.mutes import MuteReader
 from storage.outline_reader import OutlineReader
 from storage.run_reader import RunReader
@@ -27,7 +27,7 @@ class MirrorReader(RunReader, OutlineReader, ClusterReader, MuteReader):
         with self._database.connect() as connection:
             return db.schema(connection)
 
-    def adoption(self) -> Adoption | None:
+    def import_progress(self) -> ImportProgress | None:
         """How far an earlier mirror's tables are taken over; `None` if there are none."""
         with self._database.connect() as connection:
             return import_progress.read(connection)

@@ -20,14 +20,14 @@ from dqm2.records import (
     Record,
 )
 from storage import codecs
-from storage.downsampling import thinned
-from storage.log_compression import Dictionary
+from storage.downsampling import downsample
+from storage.log_compression import ZstdDictionary
 
 _Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
+class RunMetadata:
     """What a job's document says of its run."""
 
     run_key: str | None
@@ -35,7 +35,7 @@ class RunFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DocumentRow:
     """A document of a type: the columns of the type's own table, and for a job those of its details.
 
     `run` is that of the document; `None` where it is the machine's rather than a run's.
@@ -46,11 +46,11 @@ class Row:
     columns: _Columns
     run: int | None = None
     details: _Columns | None = None
-    run_facts: RunFacts | None = None
+    run_metadata: RunMetadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class QuarantinedDocument:
     """A document that could not be understood; `reason` holds nothing sensitive."""
 
     identity: UUID
@@ -59,22 +59,22 @@ class SetAside:
     reason: str
 
 
-def row_of(record: Record, dictionary: Dictionary | None = None) -> Row:
+def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> DocumentRow:
     """The row of a record; a job's log is packed by the dictionary, if there is one."""
     match record:
         case JobRecord():
             return _job(record, dictionary)
         case DeliveryRecord():
-            return Row(DocumentType.DELIVERY, record.origin, _delivery(record), run=record.run)
+            return DocumentRow(DocumentType.DELIVERY, record.origin, _delivery(record), run=record.run)
         case PlaybackRecord():
-            return Row(DocumentType.PLAYBACK, record.origin, _playback(record), run=record.run)
+            return DocumentRow(DocumentType.PLAYBACK, record.origin, _playback(record), run=record.run)
         case MemoryRecord():
-            return Row(DocumentType.MEMORY, record.origin, _memory(record))
+            return DocumentRow(DocumentType.MEMORY, record.origin, _memory(record))
         case DiskRecord():
-            return Row(DocumentType.DISK, record.origin, _disk(record))
+            return DocumentRow(DocumentType.DISK, record.origin, _disk(record))
 
 
-def _job(record: JobRecord, dictionary: Dictionary | None) -> Row:
+def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
     is_over = record.exit_code is not None
     columns = {
         "run": record.run,
@@ -91,14 +91,14 @@ def _job(record: JobRecord, dictionary: Dictionary | None) -> Row:
         "rss_kb": record.rss_kb,
     }
     details = {
-        "memory": codecs.pack_memory(thinned(record.memory) if is_over else record.memory),
-        "events": codecs.pack_events(thinned(record.events) if is_over else record.events),
-        "fates": codecs.pack_fates(record.fates),
+        "memory": codecs.pack_memory(downsample(record.memory) if is_over else record.memory),
+        "events": codecs.pack_events(downsample(record.events) if is_over else record.events),
+        "fates": codecs.pack_input_statuses(record.fates),
         "log": codecs.pack_log(record.log, dictionary),
         "log_replaced": record.log.replaced,
     }
-    facts = RunFacts(record.run_key, record.cmssw_version)
-    return Row(DocumentType.JOB, record.origin, columns, record.run, details, facts)
+    facts = RunMetadata(record.run_key, record.cmssw_version)
+    return DocumentRow(DocumentType.JOB, record.origin, columns, record.run, details, facts)
 
 
 def _delivery(record: DeliveryRecord) -> _Columns:

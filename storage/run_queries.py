@@ -10,7 +10,7 @@ from storage.read_models import client_tags
 
 
 @dataclass(frozen=True, slots=True)
-class RunSearch:
+class RunFilter:
     """Runs from `first` to `last` that have jobs: all of them, or those of which all that is given holds.
 
     `crashed_only`: a job of it crashed; `with_lumisections`: a job of it reached a lumisection; `client`: by
@@ -26,25 +26,27 @@ class RunSearch:
     client: str | None = None
 
 
-def numbers(search: RunSearch) -> sa.Select[Any]:
+def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """The numbers of the runs that a search finds."""
     runs, jobs = db.runs.c, db.jobs.c
-    is_asked_for = sa.true() if search.client is None else jobs.client.in_(client_tags(search.client))
-    statement = sa.select(runs.run).where(runs.run.between(search.first, search.last), _has_job(is_asked_for))
-    if search.crashed_only:
+    is_asked_for = sa.true() if run_filter.client is None else jobs.client.in_(client_tags(run_filter.client))
+    statement = sa.select(runs.run).where(
+        runs.run.between(run_filter.first, run_filter.last), _has_job(is_asked_for)
+    )
+    if run_filter.crashed_only:
         statement = statement.where(_has_job(is_asked_for, jobs.exit_code != 0))
-    if search.with_lumisections:
+    if run_filter.with_lumisections:
         statement = statement.where(_has_job(is_asked_for, jobs.lumisection > 0))
-    if search.run_key is not None:
-        statement = statement.where(runs.run_key == search.run_key)
-    if search.cmssw_version is not None:
-        statement = statement.where(runs.cmssw_version == search.cmssw_version)
+    if run_filter.run_key is not None:
+        statement = statement.where(runs.run_key == run_filter.run_key)
+    if run_filter.cmssw_version is not None:
+        statement = statement.where(runs.cmssw_version == run_filter.cmssw_version)
     return statement
 
 
-def newest(search: RunSearch, *, below: int | None, most: int) -> sa.Select[Any]:
+def select_newest_runs(run_filter: RunFilter, *, below: int | None, limit: int) -> sa.Select[Any]:
     """The numbers of the newest runs that it finds, newest first: at `most` so many, and `below` a run."""
-    statement = numbers(search).order_by(db.runs.c.run.desc()).limit(most)
+    statement = select_runs(run_filter).order_by(db.runs.c.run.desc()).limit(limit)
     return statement if below is None else statement.where(db.runs.c.run < below)
 
 

@@ -14,11 +14,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 import db
 from dqm2.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
 from storage import codecs, job_rows, job_state, run_queries
-from storage.delivery_statistics import DeliveryNumbers, in_numbers
+from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.job_state import JobState
-from storage.log_dictionaries import LogDictionaries
-from storage.read_models import Delivery, Job, JobDetails, Neighbours, Playback, Run, RunSpan, client_name
-from storage.run_queries import RunSearch
+from storage.log_dictionaries import DictionaryStore
+from storage.read_models import AdjacentRuns, Delivery, Job, JobDetails, Playback, Run, RunSpan, client_name
+from storage.run_queries import RunFilter
 
 # Runs that a range brings over at a time: with more, what their jobs took stays with the process.
 _RUNS_AT_A_TIME = 25
@@ -59,7 +59,7 @@ class RunReader:
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         self._database = database
-        self._dictionaries = LogDictionaries(database)
+        self._dictionaries = DictionaryStore(database)
         self._stuck_after = stuck_after
 
     def run_span(self) -> RunSpan:
@@ -70,7 +70,7 @@ class RunReader:
             ).one()
         return RunSpan(lowest, highest)
 
-    def neighbours(self, run: int) -> Neighbours:
+    def adjacent_runs(self, run: int) -> AdjacentRuns:
         """The runs before and after `run`, which need not be there itself."""
         number = db.runs.c.run
         with self._database.connect() as connection:
@@ -80,7 +80,7 @@ class RunReader:
                     sa.select(sa.func.min(number)).where(number > run).scalar_subquery(),
                 )
             ).one()
-        return Neighbours(before, after)
+        return AdjacentRuns(before, after)
 
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
@@ -102,22 +102,24 @@ class RunReader:
             yield from self._runs(_between(first, end))
             first = end + 1
 
-    def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
+    def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
         with self._database.connect() as connection:
-            numbers = connection.scalars(run_queries.newest(search, below=below, most=most)).all()
+            numbers = connection.scalars(
+                run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+            ).all()
         return self._runs(lambda run: run.in_(numbers))[::-1]
 
-    def all_found(self, search: RunSearch) -> Iterator[Run]:
+    def iter_found_runs(self, run_filter: RunFilter) -> Iterator[Run]:
         """All runs that a search finds, newest first; in pieces, as `runs`."""
-        below = search.last + 1
-        while runs := self.find_runs(search, below=below, most=_RUNS_AT_A_TIME):
+        below = run_filter.last + 1
+        while runs := self.find_runs(run_filter, below=below, limit=_RUNS_AT_A_TIME):
             yield from runs
             below = runs[-1].run
 
-    def count_runs(self, search: RunSearch) -> int:
+    def count_runs(self, run_filter: RunFilter) -> int:
         """How many runs a search finds."""
-        numbers = run_queries.numbers(search).subquery()
+        numbers = run_queries.select_runs(run_filter).subquery()
         with self._database.connect() as connection:
             return connection.scalar(sa.select(sa.func.count()).select_from(numbers)) or 0
 
@@ -127,7 +129,7 @@ class RunReader:
         with self._database.connect() as connection:
             return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE)))
 
-    def clients_before(self, run: int, run_key: str) -> frozenset[str]:
+    def expected_clients(self, run: int, run_key: str) -> frozenset[str]:
         """The clients, by tag, of the last run before `run` with this run key: what `run` should have too."""
         table = db.runs.c
         last = (
@@ -141,7 +143,7 @@ class RunReader:
         with self._database.connect() as connection:
             return frozenset(connection.scalars(statement))
 
-    def details(self, job: UUID) -> JobDetails | None:
+    def job_details(self, job: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if there is none of that id."""
         with self._database.connect() as connection:
             run = connection.scalar(sa.select(db.jobs.c.run).where(db.jobs.c.identity == job))
@@ -153,13 +155,13 @@ class RunReader:
         if shown is None:
             return None
         if kept is None:
-            return JobDetails(shown, MemorySeries(), EventSeries(), InputFates(), Log(), is_kept=False)
+            return JobDetails(shown, MemorySeries(), EventSeries(), InputFates(), Log(), is_retained=False)
         return JobDetails(
             job=shown,
             memory=codecs.unpack_memory(kept.memory),
             events=codecs.unpack_events(kept.events),
-            fates=codecs.unpack_fates(kept.fates),
-            log=codecs.unpack_log(kept.log, kept.log_replaced, self._dictionaries.of(kept.log)),
+            input_statuses=codecs.unpack_input_statuses(kept.fates),
+            log=codecs.unpack_log(kept.log, kept.log_replaced, self._dictionaries.for_log(kept.log)),
         )
 
     def delivery(self, run: int) -> Delivery | None:
@@ -167,7 +169,7 @@ class RunReader:
         row = self._newest(db.deliveries, run)
         return None if row is None else _delivery(row)
 
-    def delivery_numbers(self, runs: Sequence[int]) -> dict[int, DeliveryNumbers]:
+    def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
         """What `delivery` answers to each of some runs, in numbers; without those that have none."""
         table = db.deliveries.c
         statement = (
@@ -178,7 +180,7 @@ class RunReader:
             .ext(distinct_on(table.run))
         )
         with self._database.connect() as connection:
-            return {row.run: in_numbers(_delivery(row)) for row in connection.execute(statement)}
+            return {row.run: summarize(_delivery(row)) for row in connection.execute(statement)}
 
     def delivery_updated_at(self, run: int) -> datetime | None:
         """When what `delivery` answers was reported; `None` if nothing was."""

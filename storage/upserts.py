@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from dqm2.records import DocumentType
 from storage.batch import Batch
-from storage.notifications import Moved, News
-from storage.rows import Row, SetAside
+from storage.notifications import ChangeNotification, MachineProgress
+from storage.rows import DocumentRow, QuarantinedDocument
 
 _TABLES: Mapping[DocumentType, sa.Table] = {
     DocumentType.JOB: db.jobs,
@@ -30,15 +30,17 @@ _TABLES: Mapping[DocumentType, sa.Table] = {
 
 def write_batch(connection: sa.Connection, batch: Batch) -> None:
     """Writes the documents of a batch and the machine's position, and tells who listens."""
-    write_documents(connection, batch.machine_id, batch.position.epoch, batch.rows)
-    write_set_aside(connection, batch.machine_id, batch.position.epoch, batch.set_aside)
+    write_documents(connection, batch.machine_id, batch.checkpoint.epoch, batch.rows)
+    write_quarantined(connection, batch.machine_id, batch.checkpoint.epoch, batch.quarantined)
     _forget_set_aside(connection, batch)
     connection.execute(_move(batch))
-    position = batch.position
-    tell(connection, batch.rows, Moved(batch.machine_id, position.epoch, position.revision))
+    position = batch.checkpoint
+    notify(connection, batch.rows, MachineProgress(batch.machine_id, position.epoch, position.revision))
 
 
-def write_documents(connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[Row]) -> None:
+def write_documents(
+    connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[DocumentRow]
+) -> None:
     """Writes documents of an epoch of a machine, and what they say of their runs."""
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
     for row in rows:
@@ -58,19 +60,21 @@ def write_documents(connection: sa.Connection, machine_id: int, epoch: int, rows
     _describe_runs(connection, rows)
 
 
-def write_set_aside(
-    connection: sa.Connection, machine_id: int, epoch: int, items: Sequence[SetAside]
+def write_quarantined(
+    connection: sa.Connection, machine_id: int, epoch: int, items: Sequence[QuarantinedDocument]
 ) -> None:
     """Writes down which documents of an epoch of a machine are set aside."""
     if items:
         of_now = {"machine_id": machine_id, "epoch": epoch, "updated_at": datetime.now(UTC)}
-        _upsert(connection, db.set_aside, [{**of_now, **asdict(item)} for item in items])
+        _upsert(connection, db.quarantined_documents, [{**of_now, **asdict(item)} for item in items])
 
 
-def tell(connection: sa.Connection, rows: Sequence[Row], moved: Moved | None = None) -> None:
+def notify(
+    connection: sa.Connection, rows: Sequence[DocumentRow], moved: MachineProgress | None = None
+) -> None:
     """Tells who listens which runs changed, and how far a machine is mirrored with that, once committed."""
     runs = sorted({row.run for row in rows if row.run is not None})
-    told = News(tuple(runs), moved).to_text()
+    told = ChangeNotification(tuple(runs), moved).serialize()
     connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))
 
 
@@ -113,7 +117,7 @@ def _times_of_job(excluded: Any) -> dict[str, sa.ColumnElement[datetime]]:
     }
 
 
-def _write_details(connection: sa.Connection, rows: Sequence[Row], written: set[UUID]) -> None:
+def _write_details(connection: sa.Connection, rows: Sequence[DocumentRow], written: set[UUID]) -> None:
     """Writes the details of those jobs that were written."""
     newest = {row.origin.identity: row for row in sorted(rows, key=lambda row: row.origin.revision)}
     details = [
@@ -134,7 +138,7 @@ def _write_details(connection: sa.Connection, rows: Sequence[Row], written: set[
     connection.execute(upsert.returning(db.job_details.c.identity), details)
 
 
-def _describe_runs(connection: sa.Connection, rows: Sequence[Row]) -> None:
+def _describe_runs(connection: sa.Connection, rows: Sequence[DocumentRow]) -> None:
     """Keeps what the newest report of each run says of it; a run is known from its first document on."""
     described: dict[int, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row.origin.updated_at):
@@ -143,9 +147,9 @@ def _describe_runs(connection: sa.Connection, rows: Sequence[Row]) -> None:
         run = described.setdefault(
             row.run, {"run": row.run, "run_key": None, "cmssw_version": None, "described_at": None}
         )
-        if row.run_facts is not None:
-            run["run_key"] = row.run_facts.run_key or run["run_key"]
-            run["cmssw_version"] = row.run_facts.cmssw_version or run["cmssw_version"]
+        if row.run_metadata is not None:
+            run["run_key"] = row.run_metadata.run_key or run["run_key"]
+            run["cmssw_version"] = row.run_metadata.cmssw_version or run["cmssw_version"]
             run["described_at"] = row.origin.updated_at
     if not described:
         return
@@ -169,20 +173,20 @@ def _forget_set_aside(connection: sa.Connection, batch: Batch) -> None:
     identities = [row.origin.identity for row in batch.rows]
     if identities:
         connection.execute(
-            sa.delete(db.set_aside).where(
-                db.set_aside.c.machine_id == batch.machine_id,
-                db.set_aside.c.identity == sa.any_(sa.literal(identities, sa.ARRAY(sa.Uuid))),
+            sa.delete(db.quarantined_documents).where(
+                db.quarantined_documents.c.machine_id == batch.machine_id,
+                db.quarantined_documents.c.identity == sa.any_(sa.literal(identities, sa.ARRAY(sa.Uuid))),
             )
         )
 
 
 def _move(batch: Batch) -> sa.Update:
-    position = batch.position
+    position = batch.checkpoint
     changed: dict[str, Any] = {
         "epoch": position.epoch,
         "revision": position.revision,
-        "head": position.head,
-        "head_at": position.head_at,
+        "head": position.last_document,
+        "head_at": position.last_document_at,
     }
     if batch.clock_at is not None:
         changed["clock_at"] = batch.clock_at

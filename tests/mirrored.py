@@ -26,10 +26,10 @@ from dqm2.records import (
     Stream,
 )
 from dqmsquare_cfg import Cluster, Settings
-from storage.batch import Batch, Position
-from storage.log_compression import Dictionary
-from storage.rows import SetAside, row_of
-from storage.sync_status import Link, Links
+from storage.batch import Batch, Checkpoint
+from storage.log_compression import ZstdDictionary
+from storage.rows import QuarantinedDocument, to_row
+from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 
 # Clients of the online DQM, by the names that users know.
@@ -89,9 +89,9 @@ class MirroredCluster:
         self._revisions = count(1)
         self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
         identities = Identities(settings.mirror_secret)
-        self._writer.begin(identities.check_value())
+        self._writer.take_over(identities.check_value())
         by_host = {host: identities.of_machine(host) for host in settings.machines(cluster)}
-        known = self._writer.register({identity: mask(host) for host, identity in by_host.items()})
+        known = self._writer.register_machines({identity: mask(host) for host, identity in by_host.items()})
         self._machines = {host: known[identity] for host, identity in by_host.items()}
 
     def label(self, host: str) -> str:
@@ -103,7 +103,7 @@ class MirroredCluster:
         host: str,
         *records: Record,
         clock_at: datetime | None = None,
-        dictionary: Dictionary | None = None,
+        dictionary: ZstdDictionary | None = None,
     ) -> None:
         """Writes documents that a machine has just reported; its clock stands at the newest of them."""
         newer = [
@@ -111,36 +111,36 @@ class MirroredCluster:
             for record in records
         ]
         newest = max(record.origin.updated_at for record in records)
-        position = Position(0, newer[-1].origin.revision, newer[-1].origin.identity)
-        rows = [row_of(record, dictionary) for record in newer]
-        self._writer.write(Batch(self._machines[host].id, position, clock_at or newest, rows))
+        position = Checkpoint(0, newer[-1].origin.revision, newer[-1].origin.identity)
+        rows = [to_row(record, dictionary) for record in newer]
+        self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
 
-    def set_aside(self, host: str, documents: Sequence[SetAside]) -> None:
+    def set_aside(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
         """Tells of documents of a machine that could not be stored."""
-        position = Position(0, next(self._revisions), uuid4())
-        self._writer.write(Batch(self._machines[host].id, position, None, (), documents))
+        position = Checkpoint(0, next(self._revisions), uuid4())
+        self._writer.write_batch(Batch(self._machines[host].id, position, None, (), documents))
 
     def beat(
         self,
         at: datetime | None = None,
         *,
-        gateway: Link | None = None,
-        status: Link | None = None,
-        machines: Mapping[str, Link] | None = None,
+        gateway: LinkStatus | None = None,
+        status: LinkStatus | None = None,
+        machines: Mapping[str, LinkStatus] | None = None,
         certificate_ends_at: datetime | None = None,
     ) -> None:
         """Tells that the grabber lives, and that every link worked at `at` (now) save those given."""
-        worked = Link(worked_at=at or datetime.now(UTC))
+        worked = LinkStatus(last_success_at=at or datetime.now(UTC))
         given = machines or {}
         links = {machine.id: given.get(host, worked) for host, machine in self._machines.items()}
-        told = Links(gateway or worked, links, status or worked, tuple(links), certificate_ends_at)
-        self._writer.beat(told)
+        told = ClusterLinks(gateway or worked, links, status or worked, tuple(links), certificate_ends_at)
+        self._writer.write_heartbeat(told)
 
     def see(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
         """Tells that the gateway saw a machine up at `at`, or down for a reason."""
         machine = self._machines[host]
         seen = MachineState(is_up=down_because is None, reason=down_because)
-        self._writer.write_states({machine.id: seen}, at)
+        self._writer.write_machine_states({machine.id: seen}, at)
 
 
 def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> JobRecord:

@@ -26,10 +26,10 @@ from grabbing.gateway_queue import Stop
 from simulator import Simulator
 from simulator.request_recorder import Recorded
 from storage import codecs
-from storage.log_dictionaries import LogDictionaries
+from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
-from storage.rows import Row
-from storage.sync_status import Link
+from storage.rows import DocumentRow
+from storage.sync_status import LinkStatus
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
@@ -121,16 +121,16 @@ def pauses_s(simulator: Simulator, host: str) -> list[float]:
     return [after.began_s - before.ended_s for before, after in pairwise(headers)]
 
 
-def links(settings: Settings) -> dict[str, Link]:
+def links(settings: Settings) -> dict[str, LinkStatus]:
     """What pages are told of each machine's link, by label."""
-    freshness = reader(settings).freshness()
+    freshness = reader(settings).sync_status()
     return dict(freshness.machines) if freshness else {}
 
 
-def gateway_link(settings: Settings) -> Link:
+def gateway_link(settings: Settings) -> LinkStatus:
     """What pages are told of the gateway."""
-    freshness = reader(settings).freshness()
-    return freshness.gateway if freshness else Link()
+    freshness = reader(settings).sync_status()
+    return freshness.gateway if freshness else LinkStatus()
 
 
 def metric(name: str, machine: str) -> float:
@@ -144,11 +144,11 @@ def runs(settings: Settings) -> set[int]:
     return {job["run"] for job in rows(settings, db.jobs)}
 
 
-def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, Row]:
+def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
     sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
     identities = Identities(settings.mirror_secret)
-    expected: dict[UUID, Row] = {}
+    expected: dict[UUID, DocumentRow] = {}
     for host in hosts:
         for document in simulator.machine(host).documents().values():
             header = Header(document["_id"], document["_rev"], document["type"], None)
@@ -186,18 +186,18 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
     documents = {
         row["identity"]: row
         for table in db.DOCUMENT_TABLES
-        if table is not db.set_aside
+        if table is not db.quarantined_documents
         for row in rows(settings, table, cluster)
     }
-    dictionaries = LogDictionaries(db.engine(settings, cluster, "tests"))
+    dictionaries = DictionaryStore(db.engine(settings, cluster, "tests"))
     for details in rows(settings, db.job_details, cluster):
         packed, replaced = details["log"], details["log_replaced"]
-        details["log"] = codecs.unpack_log(packed, replaced, dictionaries.of(packed))
+        details["log"] = codecs.unpack_log(packed, replaced, dictionaries.for_log(packed))
         documents[details["identity"]] |= details
     return documents
 
 
-def _columns(row: Row) -> dict[str, Any]:
+def _columns(row: DocumentRow) -> dict[str, Any]:
     """The columns of a row that depend on nothing but its document."""
     columns = {**row.columns, **(row.details or {}), "revision": row.origin.revision}
     if row.details is not None:

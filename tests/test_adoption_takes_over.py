@@ -121,7 +121,7 @@ def jobs(settings: Settings) -> dict[int, Job]:
 
 
 def log_of(settings: Settings, number: int) -> tuple[str, str]:
-    details = reader(settings).details(jobs(settings)[number].id)
+    details = reader(settings).job_details(jobs(settings)[number].id)
     assert details is not None
     return details.log.head, details.log.tail
 
@@ -171,10 +171,10 @@ def test_a_time_that_is_not_known_is_that_of_the_run(taken_over: Settings) -> No
 
 
 def test_what_can_not_be_taken_over_is_counted_by_its_reason(taken_over: Settings) -> None:
-    adoption = reader(taken_over).adoption()
+    adoption = reader(taken_over).import_progress()
     assert adoption is not None
     assert adoption.is_complete
-    assert adoption.left_out == {
+    assert adoption.skipped == {
         "no machine is named": 1,
         "no usable timestamp": 1,
         "the database refuses it: CheckViolation": 1,
@@ -225,7 +225,7 @@ def test_nothing_sensitive_is_in_a_dump_without_the_earlier_tables(
 ) -> None:
     dump = dumped(postgres, taken_over.database(Cluster.PRODUCTION), "--exclude-table=legacy_*")
     logs = [codecs.unpack_log(row["log"], 0) for row in rows(taken_over, db.job_details)]
-    shown = (dump + repr(logs) + repr(rows(taken_over, db.set_aside))).lower()
+    shown = (dump + repr(logs) + repr(rows(taken_over, db.quarantined_documents))).lower()
     assert "[host]" in shown
     needles = [canary.needle for canary in CANARIES]
     hosts = [

@@ -69,7 +69,7 @@ def test_it_asks_for_what_is_new_and_for_what_was_not_known_and_for_nothing_else
     assert exit_codes(simulated_settings) == {KEPT: 0, ENDED_SINCE: 65, HUNG_UP: -1, NEW: None}
     wanted = [job_document(run=run)["_id"] for run in (ENDED_SINCE, HUNG_UP, NEW)]
     assert sorted(asked_for(simulator)) == sorted(wanted)
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
     [machine] = [row for row in rows(simulated_settings, db.machines) if row["head"] is not None]
     assert machine["epoch"] == 0
 

@@ -101,7 +101,7 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
         assert "Name or password is wrong." in answer.text
         assert COOKIE not in visitor.http.cookies
         assert not visitor.is_in()
-        change(settings, sa.delete(db.sign_in_tries))
+        change(settings, sa.delete(db.login_attempts))
 
 
 def test_it_takes_no_password_that_begins_like_a_long_one() -> None:
@@ -198,7 +198,7 @@ def test_it_stores_nothing_that_signs_in(url: str, settings: Settings) -> None:
     visitor = Visitor(url).sign_in()
     engine = db.engine(settings, Cluster.PLAYBACK, "tests")
     with engine.connect() as connection:
-        [row] = connection.execute(sa.select(db.control_sessions)).all()
+        [row] = connection.execute(sa.select(db.login_sessions)).all()
     engine.dispose()
     word = signed_by(settings.session_secret).loads(cookie_of(visitor))
     kept = b"".join(bytes(value) for value in row if isinstance(value, bytes | memoryview))
@@ -266,8 +266,8 @@ def test_it_ends_for_all_with_a_new_secret(settings: Settings) -> None:
 
 def test_it_ends_after_twelve_hours(url: str, settings: Settings) -> None:
     visitor = Visitor(url).sign_in()
-    later = sa.update(db.control_sessions).values(
-        ends_at=db.control_sessions.c.ends_at - sa.text("'12 h'::interval")
+    later = sa.update(db.login_sessions).values(
+        ends_at=db.login_sessions.c.ends_at - sa.text("'12 h'::interval")
     )
     change(settings, later)
     assert not visitor.is_in()

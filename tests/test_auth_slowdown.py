@@ -48,14 +48,14 @@ def guess(visitor: Visitor, times: int, user: str = USER) -> list[int]:
 
 def let_pass(settings: Settings, seconds: int) -> None:
     """Makes all failures so much older."""
-    older = db.sign_in_tries.c.failed_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    change(settings, sa.update(db.sign_in_tries).values(failed_at=older))
+    older = db.login_attempts.c.failed_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    change(settings, sa.update(db.login_attempts).values(failed_at=older))
 
 
 @contextmanager
 def just_failed(settings: Settings) -> Iterator[None]:
     """Whoever tries within does so at the moment of the failures, however slow the machine."""
-    tries = db.sign_in_tries
+    tries = db.login_attempts
     database = playback_database(settings)
     with database.connect() as connection:
         failed_at = connection.execute(sa.select(tries.c.id, tries.c.failed_at)).all()
@@ -100,7 +100,7 @@ def test_it_waits_longer_with_each_failure_but_no_longer_than_half_a_minute(
 def test_it_waits_no_longer_after_a_thousand_failures(url: str, behind_proxy: Settings) -> None:
     visitor = at(url)
     guess(visitor, 1)
-    change(behind_proxy, sa.update(db.sign_in_tries).values(failures=1000))
+    change(behind_proxy, sa.update(db.login_attempts).values(failures=1000))
     assert is_told_to_wait(behind_proxy, visitor, 30)
 
 
@@ -263,7 +263,7 @@ def test_it_keeps_addresses_and_names_hashed(url: str, behind_proxy: Settings) -
     guess(at(url, "192.0.2.200"), 2)
     engine = playback_database(behind_proxy)
     with engine.connect() as connection:
-        kept = [bytes(key) for key in connection.scalars(sa.select(db.sign_in_tries.c.id))]
+        kept = [bytes(key) for key in connection.scalars(sa.select(db.login_attempts.c.id))]
     engine.dispose()
     assert len(kept) == 3
     assert all(len(key) == 32 and USER.encode() not in key and b"192.0" not in key for key in kept)

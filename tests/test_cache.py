@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import db
 from dqm2.records import JobRecord, MemoryRecord, Origin
 from dqmsquare_cfg import Cluster, Settings
-from storage.mutes import Mutes
+from storage.mutes import MuteWriter
 from tests.mirrored import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until
@@ -375,7 +375,7 @@ def test_a_mute_is_seen_and_ends_in_time(
     mirrored.write(mirrored.filter_units[0], record)
     settled_tags(server, [run.part])
     engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
-    Mutes(engine).mute(record.client, "known to be bad", "shifter", timedelta(seconds=2))
+    MuteWriter(engine).mute(record.client, "known to be bad", "shifter", timedelta(seconds=2))
     engine.dispose()
     until(lambda: "data-muted" in server.get(run.part).text)
     until(lambda: "data-muted" not in server.get(run.part).text)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Settings
-from storage.change_tracker import Changes
+from storage.change_tracker import ChangeTracker
 from tests.mirrored import MirroredCluster, job
 from tests.waiting import until
 from web.cache.cached_reader import KeptReader, Memory
@@ -22,14 +22,14 @@ def database(settings: Settings, mirrored: MirroredCluster) -> sa.Engine:
     return db.engine(settings, mirrored.cluster, "tests")
 
 
-def remembering(database: sa.Engine, changes: Changes) -> KeptReader:
+def remembering(database: sa.Engine, changes: ChangeTracker) -> KeptReader:
     return KeptReader(database, timedelta(minutes=15), Memory(changes), lambda: None, gives_old=False)
 
 
 def test_it_looks_itself_while_changes_can_not_be_heard(
     database: sa.Engine, mirrored: MirroredCluster
 ) -> None:
-    reader = remembering(database, Changes())
+    reader = remembering(database, ChangeTracker())
     assert reader.run_span().highest == RUN
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
     until(lambda: reader.run_span().highest == RUN + 1)
@@ -38,13 +38,13 @@ def test_it_looks_itself_while_changes_can_not_be_heard(
 def test_it_reads_again_what_changed_while_it_was_read(
     database: sa.Engine, mirrored: MirroredCluster
 ) -> None:
-    changes = Changes()
-    changes.is_heard = True
+    changes = ChangeTracker()
+    changes.is_listening = True
     reader = remembering(database, changes)
 
     def change(*_: Any) -> None:
         mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
-        changes.batch([RUN + 1])
+        changes.record_batch([RUN + 1])
 
     sa.event.listen(database, "after_cursor_execute", change, once=True)
     assert reader.run_span().highest == RUN

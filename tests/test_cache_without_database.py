@@ -11,7 +11,7 @@ import requests
 
 import db
 from dqmsquare_cfg import Settings
-from storage.change_tracker import Changes
+from storage.change_tracker import ChangeTracker
 from tests.mirrored import MirroredCluster, job, lively_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import until
@@ -90,7 +90,7 @@ def test_what_happened_to_machines_is_known_however_long_it_is_away(
     mirrored.see(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
     stuck_after = timedelta(seconds=shared_settings.stuck_after_s)
-    reader = KeptReader(engine, stuck_after, Memory(Changes()), refuse_away, gives_old=True)
+    reader = KeptReader(engine, stuck_after, Memory(ChangeTracker()), refuse_away, gives_old=True)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     found = reader.state_changes(yesterday)
     is_away.set()

@@ -88,10 +88,10 @@ def test_it_knows_nothing_of_a_file_that_holds_no_certificate(path: Path, conten
 
 def test_the_grabber_hands_it_to_the_pages(simulated_settings: Settings) -> None:
     assert mirror_once(simulated_settings)
-    freshness = reader(simulated_settings).freshness()
+    freshness = reader(simulated_settings).sync_status()
     assert freshness is not None
-    assert freshness.certificate_ends_at is not None
-    assert freshness.certificate_ends_at > datetime.now(UTC)
+    assert freshness.certificate_expires_at is not None
+    assert freshness.certificate_expires_at > datetime.now(UTC)
 
 
 @pytest.fixture

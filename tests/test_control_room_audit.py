@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator import Simulator
-from storage.audit_log import Audit, Deed, Outcome
+from storage.audit_log import AuditedAction, AuditLog, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
 from tests.mirrored import MirroredCluster
 
@@ -88,7 +88,7 @@ def test_it_keeps_no_full_name_of_a_machine(
     shifter.ask("get_hltd_logs", host=f"{UNIT};reboot")
     engine = playback_database(simulated_settings)
     with engine.connect() as connection:
-        kept = str([tuple(row) for row in connection.execute(sa.select(db.control_audit))])
+        kept = str([tuple(row) for row in connection.execute(sa.select(db.audit_log))])
     engine.dispose()
     assert "45-01" not in kept
     assert "reboot" not in kept
@@ -129,8 +129,8 @@ def test_it_tells_who_was_refused_what_though_it_was_too_long_to_read(shifter: V
 
 def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Settings) -> None:
     def age(days: int) -> None:
-        earlier = db.control_audit.c.received_at - sa.func.make_interval(0, 0, 0, days)
-        change(simulated_settings, sa.update(db.control_audit).values(received_at=earlier))
+        earlier = db.audit_log.c.received_at - sa.func.make_interval(0, 0, 0, days)
+        change(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
 
     with served(replace(simulated_settings, cr_audit_retention_days=30)) as url:
         shifter = Visitor(url).sign_in("shifter", "first")
@@ -148,16 +148,16 @@ def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Sett
 
 def test_it_knows_a_server_that_lives_by_its_lock_in_this_very_database(settings: Settings) -> None:
     engines = {cluster: db.engine(settings, cluster, "tests") for cluster in Cluster}
-    audit = Audit(engines[Cluster.PLAYBACK], keep=None)
+    audit = AuditLog(engines[Cluster.PLAYBACK], keep=None)
     desk = 7
-    entry = audit.begin(Deed("restart_hltd"), desk)
-    lock = sa.select(sa.func.pg_advisory_lock(db.DESK_LOCKS, desk))
+    entry = audit.begin(AuditedAction("restart_hltd"), desk)
+    lock = sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, desk))
     with engines[Cluster.PRODUCTION].connect() as elsewhere:
         elsewhere.execute(lock)
-        assert audit.under_way() == []
+        assert audit.in_progress() == []
     with engines[Cluster.PLAYBACK].connect() as here:
         here.execute(lock)
-        assert [found.id for found in audit.under_way()] == [entry]
+        assert [found.id for found in audit.in_progress()] == [entry]
         here.invalidate()
     for engine in engines.values():
         engine.dispose()
@@ -188,7 +188,7 @@ def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Setting
     engine = playback_database(simulated_settings)
     with engine.begin() as connection:
         connection.execute(
-            sa.insert(db.control_audit),
+            sa.insert(db.audit_log),
             [{"command": "sign_in", "is_change": False, "parameters": {}, "outcome": "ok"}] * 150,
         )
     engine.dispose()
@@ -202,7 +202,7 @@ def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Setting
 def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: Settings) -> None:
     shifter.ask("get_dqm_machines")
     for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)"):
-        change(simulated_settings, sa.update(db.control_audit).values(sentence=formula))
+        change(simulated_settings, sa.update(db.audit_log).values(sentence=formula))
         answer = shifter.get("/cr/audit.csv")
         [row, *_] = csv.DictReader(io.StringIO(answer.text))
         assert row["sentence"] == f"'{formula}"
@@ -210,7 +210,7 @@ def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: 
 
 
 def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
-    change(simulated_settings, sa.update(db.control_audit).values(sentence="<b>", person="<i>"))
+    change(simulated_settings, sa.update(db.audit_log).values(sentence="<b>", person="<i>"))
     for path in ("/cr/audit/", "/cr/line"):
         text = shifter.get(path).text
         assert "<b>" not in text
@@ -224,7 +224,7 @@ def test_it_shows_what_others_did_in_the_last_hour_on_the_page(
     page = expert.get("/cr/").text
     done = page[page.index('class="deeds"') :]
     assert all(word in done for word in ("shifter", "start_playback_run", RUN, "pp_run", "12"))
-    earlier = db.control_audit.c.received_at - sa.text("'61 min'::interval")
-    change(simulated_settings, sa.update(db.control_audit).values(received_at=earlier))
+    earlier = db.audit_log.c.received_at - sa.text("'61 min'::interval")
+    change(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
     assert "start_playback_run" not in expert.get("/cr/line").text
     assert "start_playback_run" in expert.get("/cr/audit/").text

@@ -167,10 +167,10 @@ def test_it_does_not_take_an_error_s_text_for_an_answer(visitor: Visitor, simula
     simulator.machine(UNIT).is_ssh_broken = True
     simulator.machine(GATEWAY).is_ssh_broken = True
     restart = visitor.tell("restart_hltd", host=UNIT)
-    assert (restart.status_code, outcome(restart)) == (502, Outcome.OTHERWISE)
+    assert (restart.status_code, outcome(restart)) == (502, Outcome.UNEXPECTED_RESPONSE)
     assert "No route to host" in restart.text
     configuration = visitor.ask("get_simulator_config")
-    assert (configuration.status_code, outcome(configuration)) == (502, Outcome.OTHERWISE)
+    assert (configuration.status_code, outcome(configuration)) == (502, Outcome.UNEXPECTED_RESPONSE)
 
 
 def test_it_sends_nothing_without_the_list_that_it_checks_by(visitor: Visitor, simulator: Simulator) -> None:
@@ -218,10 +218,10 @@ def test_it_takes_a_page_of_html_for_no_answer(visitor: Visitor, simulator: Simu
     simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL)
     for what in ("restart_hltd", "restart_fff"):
         answer = visitor.tell(what, host=UNIT)
-        assert (answer.status_code, outcome(answer)) == (502, Outcome.OTHERWISE)
+        assert (answer.status_code, outcome(answer)) == (502, Outcome.UNEXPECTED_RESPONSE)
         assert answer.headers["Content-Type"].startswith("text/plain")
     for what in ("get_cmssw_info", "get_dqm_machines", "get_simulator_config", "get_simulator_runs"):
-        assert outcome(visitor.ask(what)) == Outcome.OTHERWISE, what
+        assert outcome(visitor.ask(what)) == Outcome.UNEXPECTED_RESPONSE, what
 
 
 def test_it_asks_for_the_status_no_more_than_every_half_minute(
@@ -232,8 +232,8 @@ def test_it_asks_for_the_status_no_more_than_every_half_minute(
     assert again.status_code == 429
     assert "Ask again in" in again.text
     assert visitor.ask("get_cluster_status", cluster="production").status_code == 200
-    earlier = db.control_audit.c.sent_at - sa.text("'31 s'::interval")
-    change(simulated_settings, sa.update(db.control_audit).values(sent_at=earlier))
+    earlier = db.audit_log.c.sent_at - sa.text("'31 s'::interval")
+    change(simulated_settings, sa.update(db.audit_log).values(sent_at=earlier))
     assert visitor.ask("get_cluster_status", cluster="playback").status_code == 200
     assert len(commands_sent(simulator)) == 3
 

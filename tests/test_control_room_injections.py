@@ -50,7 +50,7 @@ def good_parameters(what: str) -> dict[str, str]:
 
 def refusals(settings: Settings) -> dict[str, int]:
     """How many refusals of each command the audit has."""
-    audit = db.control_audit
+    audit = db.audit_log
     refused = sa.select(audit.c.command, sa.func.count()).where(audit.c.outcome == Outcome.REFUSED)
     engine = playback_database(settings)
     with engine.connect() as connection:

@@ -17,7 +17,7 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator import AskKind, FaultKind, Simulator
 from storage.audit_log import Outcome
-from storage.command_queue import Line, LineLost
+from storage.command_queue import CommandQueue, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
 from tests.served import frozen, server_process, workers_of
 from tests.waiting import until
@@ -54,7 +54,7 @@ def crowd() -> Iterator[ThreadPoolExecutor]:
 def under_way(settings: Settings) -> list[tuple[str, bool]]:
     """Person and whether it was sent, of the commands that have no outcome yet."""
     engine = playback_database(settings)
-    audit = db.control_audit
+    audit = db.audit_log
     open_ = sa.select(audit.c.person, audit.c.sent_at).where(audit.c.outcome.is_(None)).order_by(audit.c.id)
     with engine.connect() as connection:
         rows = connection.execute(open_).all()
@@ -249,7 +249,7 @@ def test_it_lets_nobody_wait_behind_a_server_that_was_killed(
 def restarts(settings: Settings) -> list[tuple[str, str | None]]:
     """Person and outcome of each restart, newest first."""
     engine = playback_database(settings)
-    audit = db.control_audit
+    audit = db.audit_log
     with engine.connect() as connection:
         rows = connection.execute(
             sa.select(audit).where(audit.c.command == "restart_hltd").order_by(audit.c.id.desc())
@@ -263,7 +263,7 @@ def test_it_sends_nothing_for_who_waited_on_a_connection_that_was_lost(
 ) -> None:
     """The audit knows the server by that connection: it has told everybody that this entry's is gone."""
     engine = db.engine(settings, Cluster.PLAYBACK, "line", pool_size=1)
-    line = Line(engine)
+    line = CommandQueue(engine)
     with ExitStack() as stack:
         with line.place() as first:
             waits = stack.enter_context(line.place())
@@ -271,7 +271,7 @@ def test_it_sends_nothing_for_who_waited_on_a_connection_that_was_lost(
                 cut(postgres, settings.database(Cluster.PLAYBACK))
         later = stack.enter_context(line.place())
         assert later.desk != waits.desk
-        with pytest.raises(LineLost), waits.turn(5):
+        with pytest.raises(QueueUnavailable), waits.turn(5):
             pytest.fail("it was sent")
     engine.dispose()
 

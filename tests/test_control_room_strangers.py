@@ -53,7 +53,7 @@ def insert_strangers(settings: Settings, number: int) -> None:
         "outcome": sa.literal(Outcome.REFUSED),
         "told_together": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
     }
-    statement = sa.insert(db.control_audit).from_select(list(row), sa.select(*row.values()))
+    statement = sa.insert(db.audit_log).from_select(list(row), sa.select(*row.values()))
     engine = playback_database(settings)
     with engine.begin() as connection:
         connection.execute(statement)
@@ -61,7 +61,7 @@ def insert_strangers(settings: Settings, number: int) -> None:
 
 
 def count_refusals(settings: Settings) -> int:
-    refused = sa.select(sa.func.count()).where(db.control_audit.c.outcome == Outcome.REFUSED)
+    refused = sa.select(sa.func.count()).where(db.audit_log.c.outcome == Outcome.REFUSED)
     engine = playback_database(settings)
     with engine.connect() as connection:
         number = connection.execute(refused).scalar_one()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from storage.sync_status import CERTIFICATE_WARN
+from storage.sync_status import CERTIFICATE_WARNING_PERIOD
 from tools.deploy_check import alerts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,7 +24,7 @@ def test_there_is_nothing_wrong_with_the_alerts() -> None:
 
 
 def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
-    assert f"{CERTIFICATE_WARN.days} * 86400" in RULES["CertificateExpires"]["expr"]
+    assert f"{CERTIFICATE_WARNING_PERIOD.days} * 86400" in RULES["CertificateExpires"]["expr"]
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")

@@ -134,10 +134,10 @@ def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
         simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))
         until(lambda: 7 in runs(brisk_settings))
         assert len(rows(brisk_settings, db.jobs)) < 600
-        until(lambda: links(brisk_settings)["dqmfu-c2b03-.."].behind)
+        until(lambda: links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
         simulator.faults.clear()
         until(lambda: len(rows(brisk_settings, db.jobs)) == 601)
-        until(lambda: not links(brisk_settings)["dqmfu-c2b03-.."].behind)
+        until(lambda: not links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
 
 
 def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Settings) -> None:

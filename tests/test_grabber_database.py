@@ -162,7 +162,7 @@ def test_it_writes_no_more_than_once_an_interval_while_the_database_fails(
 
 def worked(settings: Settings) -> set[str]:
     """The machines that were mirrored, as pages are told."""
-    return {machine for machine, link in links(settings).items() if link.worked_at is not None}
+    return {machine for machine, link in links(settings).items() if link.last_success_at is not None}
 
 
 def test_it_mirrors_the_others_while_the_database_fails_at_one_machine(
@@ -187,7 +187,7 @@ def test_it_sets_aside_what_the_database_can_not_hold(
     database.fail_at_jobs(sqlstate, of="new.run = 2")
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == {1, 3}
-    (aside,) = rows(simulated_settings, db.set_aside)
+    (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert "the database refuses it" in aside["reason"]
     database.recover()
     assert mirror_once(simulated_settings)

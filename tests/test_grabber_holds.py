@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator import FaultKind, Simulator, job_document
-from storage.leader_lock import Claim
+from storage.leader_lock import LeaderLock
 from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -96,11 +96,11 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
 
 def test_it_gives_the_cluster_back_before_its_connection_is_closed(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "grabber")
-    first, second = Claim(database), Claim(database)
-    assert first.take()
-    assert not second.take()
+    first, second = LeaderLock(database), LeaderLock(database)
+    assert first.acquire()
+    assert not second.acquire()
     first.release()
-    assert second.take()
-    first.drop()
-    second.drop()
+    assert second.acquire()
+    first.close()
+    second.close()
     database.dispose()

@@ -42,12 +42,12 @@ def test_it_mirrors_a_job_with_its_series_and_its_log(
     (job,) = run.jobs
     assert (job.name, job.machine, job.state) == ("beampixel", "dqmfu-c2b03-..", JobState.RUNNING)
     assert (job.lumisection, job.events_total, job.rss_kb) == (10, 12000, 362_744)
-    details = reader(simulated_settings).details(job.id)
+    details = reader(simulated_settings).job_details(job.id)
     assert details is not None
     assert (details.log.head, details.log.tail) == ("one\ntwo\n", "three\n")
     assert list(details.events.lumisections) == list(range(1, 11))
     assert set(details.memory.rss_kb) == {362_744}
-    assert len(details.fates.fates) == 10
+    assert len(details.input_statuses.fates) == 10
 
 
 def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_settings: Settings) -> None:

@@ -146,7 +146,7 @@ def test_it_starts_over_when_it_happens_between_headers_and_documents(
     assert mirror_once(simulated_settings)
     assert mirror_once(simulated_settings)
     assert lumisections(simulated_settings) == {4: 6, 5: 6}
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
 
 
 def test_it_goes_on_when_documents_are_pruned_between_headers_and_documents(

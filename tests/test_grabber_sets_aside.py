@@ -25,7 +25,7 @@ def test_it_sets_aside_a_document_without_a_time_and_tells_so(
     machine.upload(job_document(run=3))
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
-    (aside,) = rows(simulated_settings, db.set_aside)
+    (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert aside["document_type"] == "dqm-source-state"
     assert "timestamp" in aside["reason"]
     assert metric("documents_set_aside_total", LABEL) == before + 1
@@ -41,7 +41,7 @@ def test_it_mirrors_a_document_after_all_once_it_is_whole(
     machine.upload(job_document(run=2))
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 1
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
     machine.stored()[-1].kept_wire = wire
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 40
-    (aside,) = rows(simulated_settings, db.set_aside)
+    (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert reason in aside["reason"]
 
 
@@ -102,7 +102,7 @@ def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
     machine.upload(job_document(run=2, extra={"stdlog_end": ["x" * 99 + "\n"] * 1000}))
     assert mirror_once(simulated_settings)
     assert [job["run"] for job in rows(simulated_settings, db.jobs)] == [1]
-    (aside,) = rows(simulated_settings, db.set_aside)
+    (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert "longer than 100000 bytes" in aside["reason"]
 
 
@@ -118,7 +118,7 @@ def test_it_blames_no_document_for_a_bad_way(
     simulator.faults.clear()
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 10
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
         machine.upload(job_document(run=run, lumisections=1))
     simulator.faults.add(kind, machine=FILTER_UNIT, ask=AskKind.DOCUMENTS)
     assert not mirror_once(simulated_settings)
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
     simulator.faults.clear()
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 10
@@ -159,7 +159,7 @@ def test_it_looks_again_at_what_it_set_aside(simulator: Simulator, simulated_set
     stored.kept_wire = None
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
 
 
 def test_it_sets_aside_a_document_older_than_its_announcement(
@@ -173,7 +173,7 @@ def test_it_sets_aside_a_document_older_than_its_announcement(
     machine.stored()[0].kept_wire = old
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
-    (aside,) = rows(simulated_settings, db.set_aside)
+    (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert "older" in aside["reason"]
 
 
@@ -194,7 +194,7 @@ def test_it_advances_and_is_told_failing_where_most_documents_have_no_good_answe
         assert is_whole == (advanced[-1] == 40)
         # Two attempts of a few questions each, and those to the other machines.
         assert len(simulator.requests) - before < 100
-    assert len(rows(simulated_settings, db.set_aside)) == 39
+    assert len(rows(simulated_settings, db.quarantined_documents)) == 39
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {40}
 
 

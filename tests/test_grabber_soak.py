@@ -61,7 +61,7 @@ def test_it_stays_flat_and_ends_equal_to_dqm2(
             until(lambda cluster=cluster: is_caught_up(simulator, simulated_settings, cluster), within_s=120)  # type: ignore[misc]
         assert grabber.poll() is None
     for cluster in Cluster:
-        assert rows(simulated_settings, db.set_aside, cluster) == []
+        assert rows(simulated_settings, db.quarantined_documents, cluster) == []
         assert differences(simulated_settings, simulator, cluster, may_hold_more=True) == []
     settled = memory[int(SETTLED * len(memory)) :]
     third = max(1, len(settled) // 3)

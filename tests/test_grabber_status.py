@@ -10,7 +10,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator import AskKind, FaultKind, Simulator, job_document
 from simulator.http_types import Answer
-from storage.sync_status import Link
+from storage.sync_status import LinkStatus
 from tests.mirroring import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, mirror_once, reader, rows, runs
 
 Answers = Callable[[object], None]
@@ -34,10 +34,10 @@ def answers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Answers:
     return answer
 
 
-def status_link(settings: Settings) -> Link:
+def status_link(settings: Settings) -> LinkStatus:
     """What pages are told of the cluster's status."""
-    freshness = reader(settings).freshness()
-    return freshness.status if freshness else Link()
+    freshness = reader(settings).sync_status()
+    return freshness.status if freshness else LinkStatus()
 
 
 def machines_told_of(settings: Settings) -> list[str]:

@@ -62,7 +62,7 @@ def test_it_mirrors_the_other_machines_while_one_is_dead(
     assert dead.failing_since is not None
     assert dead.reason == "answered with status 500"
     assert alive.failing_since is None
-    assert alive.worked_at is not None
+    assert alive.last_success_at is not None
 
 
 def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
@@ -97,7 +97,7 @@ def test_it_recovers_from_bad_answers_at_its_next_attempt_and_loses_nothing(
         simulator.faults.clear()
         until(lambda: runs(brisk_settings) == {1, 2})
         until(lambda: not is_told_failing(brisk_settings))
-    assert rows(brisk_settings, db.set_aside) == []
+    assert rows(brisk_settings, db.quarantined_documents) == []
     events = [event for event, _ in asked(simulator, FILTER_UNIT)[before:]]
     # One question may have been on its way; the next attempt begins with what proves the way.
     assert events.index("request_documents") <= 3
@@ -202,7 +202,7 @@ def test_it_survives_answers_of_wrong_types_and_loses_nothing(
     uploaded = with_wrong_types(simulator, simulated_settings, of_answers)
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) >= set(uploaded)
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
     assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
 
 
@@ -256,7 +256,7 @@ def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right
         simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=2))
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
-    assert rows(simulated_settings, db.set_aside) == []
+    assert rows(simulated_settings, db.quarantined_documents) == []
 
 
 @pytest.mark.parametrize("kind", [FaultKind.NOT_A_NUMBER, FaultKind.LONE_SURROGATES])
@@ -308,11 +308,11 @@ def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_setti
     with grabbing(brisk_settings):
         until(lambda: simulator.requests)
         simulator.stop()
-        until(lambda: (fresh := reader(brisk_settings).freshness()) and fresh.gateway.failing_since)
+        until(lambda: (fresh := reader(brisk_settings).sync_status()) and fresh.gateway.failing_since)
         simulator.machine(FILTER_UNIT).upload(job_document(run=1))
         simulator.start()
         until(lambda: runs(brisk_settings) == {1})
-        until(lambda: (fresh := reader(brisk_settings).freshness()) and not fresh.gateway.failing_since)
+        until(lambda: (fresh := reader(brisk_settings).sync_status()) and not fresh.gateway.failing_since)
 
 
 def test_it_says_that_the_front_ends_certificate_is_not_trusted(
@@ -320,7 +320,7 @@ def test_it_says_that_the_front_ends_certificate_is_not_trusted(
 ) -> None:
     simulator.present_certificate(expired=True)
     assert not mirror_once(simulated_settings)
-    freshness = reader(simulated_settings).freshness()
+    freshness = reader(simulated_settings).sync_status()
     assert freshness is not None
     assert "certificate" in (freshness.gateway.reason or "")
     simulator.present_certificate(expired=False)
@@ -342,7 +342,7 @@ def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(settings)
     assert runs(settings) == {1}
-    freshness = reader(settings).freshness()
+    freshness = reader(settings).sync_status()
     assert freshness is not None
     assert "DQM_FFF_SECRET" in (freshness.status.reason or "")
     assert "not-that-one" not in str(freshness)
@@ -354,7 +354,7 @@ def test_it_names_the_setting_whose_file_is_missing(
 ) -> None:
     settings = load({**simulated_environment, setting: str(tmp_path / "none.pem")})
     assert not mirror_once(settings)
-    freshness = reader(settings).freshness()
+    freshness = reader(settings).sync_status()
     assert freshness is not None
     assert freshness.gateway.reason == f"{setting} can't be read: No such file or directory"
 
@@ -375,7 +375,7 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
     shutil.copy(simulator.client_key_path, key)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     with grabbing(settings):
-        until(lambda: (fresh := reader(settings).freshness()) and fresh.gateway.failing_since)
+        until(lambda: (fresh := reader(settings).sync_status()) and fresh.gateway.failing_since)
         renewed = tmp_path / "renewed.pem"
         shutil.copy(simulator.client_cert_path, renewed)
         renewed.replace(certificate)

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
 from runtime import version
-from storage.sync_status import Link
+from storage.sync_status import LinkStatus
 from tests.mirrored import MirroredCluster
 
 
@@ -47,6 +47,6 @@ def test_it_tells_how_long_a_grabber_is_silent(client: FlaskClient, settings: Se
 
 def test_it_stays_ready_while_dqm2_is_away(client: FlaskClient, settings: Settings) -> None:
     since = datetime.now(UTC) - timedelta(hours=2)
-    failing = Link(worked_at=since, failing_since=since, reason="connection refused")
+    failing = LinkStatus(last_success_at=since, failing_since=since, reason="connection refused")
     MirroredCluster(settings, Cluster.PLAYBACK).beat(gateway=failing)
     assert readiness(client)["clusters"]["playback"]["ready"] is True

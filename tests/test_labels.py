@@ -55,9 +55,9 @@ def test_it_hides_its_secret() -> None:
 def registered(settings: Settings, *sights: Mapping[UUID, str]) -> list[str]:
     """The labels given to machines that are seen in turn, in the order of their first sight."""
     writer = MirrorWriter(db.engine(settings, Cluster.PLAYBACK, "tests"), uuid4())
-    writer.begin(CHECK)
+    writer.take_over(CHECK)
     for sight in sights:
-        known = writer.register(sight)
+        known = writer.register_machines(sight)
     return [machine.label for machine in known.values()]
 
 
@@ -80,7 +80,7 @@ def test_it_numbers_from_2_where_a_mask_was_given_without_a_number(settings: Set
 
 def test_it_refuses_a_database_that_was_made_under_another_secret(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PLAYBACK, "tests")
-    MirrorWriter(database, uuid4()).begin(Identities("a secret").check_value())
-    MirrorWriter(database, uuid4()).begin(Identities("a secret").check_value())
+    MirrorWriter(database, uuid4()).take_over(Identities("a secret").check_value())
+    MirrorWriter(database, uuid4()).take_over(Identities("a secret").check_value())
     with pytest.raises(SecretChanged):
-        MirrorWriter(database, uuid4()).begin(Identities("another").check_value())
+        MirrorWriter(database, uuid4()).take_over(Identities("another").check_value())

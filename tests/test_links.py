@@ -2,32 +2,36 @@
 
 from datetime import UTC, datetime, timedelta
 
-from storage.sync_status import Link, Links, from_json, to_json
+from storage.sync_status import ClusterLinks, LinkStatus, from_json, to_json
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 def test_it_fails_since_its_first_failure_for_the_newest_reason() -> None:
-    link = Link(worked_at=NOON).failed(NOON + MINUTE, "timed out").failed(NOON + 2 * MINUTE, "status 500")
-    assert (link.worked_at, link.failing_since, link.reason) == (NOON, NOON + MINUTE, "status 500")
+    link = (
+        LinkStatus(last_success_at=NOON)
+        .failed(NOON + MINUTE, "timed out")
+        .failed(NOON + 2 * MINUTE, "status 500")
+    )
+    assert (link.last_success_at, link.failing_since, link.reason) == (NOON, NOON + MINUTE, "status 500")
 
 
 def test_it_works_again_as_if_it_had_never_failed() -> None:
-    link = Link().failed(NOON, "timed out").worked(NOON + MINUTE)
-    assert link == Link(worked_at=NOON + MINUTE)
+    link = LinkStatus().failed(NOON, "timed out").succeeded(NOON + MINUTE)
+    assert link == LinkStatus(last_success_at=NOON + MINUTE)
     assert link.failed(NOON + 2 * MINUTE, "timed out").failing_since == NOON + 2 * MINUTE
 
 
 def test_it_comes_out_of_the_database_as_it_was_put_in() -> None:
-    links = Links(
-        gateway=Link(NOON),
+    links = ClusterLinks(
+        gateway=LinkStatus(NOON),
         machines={
-            1: Link(NOON, NOON + MINUTE, "timed out", behind=7, missing="0 to 99"),
-            2: Link(),
+            1: LinkStatus(NOON, NOON + MINUTE, "timed out", documents_behind=7, missing="0 to 99"),
+            2: LinkStatus(),
         },
-        status=Link(failing_since=NOON, reason="timed out"),
+        status=LinkStatus(failing_since=NOON, reason="timed out"),
         status_machines=(1, 2),
-        certificate_ends_at=NOON + MINUTE,
+        certificate_expires_at=NOON + MINUTE,
     )
     assert from_json(to_json(links)) == links

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
-from storage.mutes import MuteReader, Mutes
+from storage.mutes import MuteReader, MuteWriter
 from tests.control_room import USER, Visitor, served
 from tests.mirrored import MirroredCluster, job
 from tests.waiting import until
@@ -127,7 +127,7 @@ def test_it_is_one_a_client_however_many_experts_mute_it_at_once(settings: Setti
     def mute_too(number: int) -> None:
         for client in clients:
             begin_together.wait()
-            Mutes(database).mute(client, REASON, f"expert {number}", timedelta(hours=1))
+            MuteWriter(database).mute(client, REASON, f"expert {number}", timedelta(hours=1))
 
     with ThreadPoolExecutor(experts) as pool:
         list(pool.map(mute_too, range(experts)))

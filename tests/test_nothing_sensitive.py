@@ -108,7 +108,7 @@ def unpacked(settings: Settings) -> str:
         (
             codecs.unpack_memory(row["memory"]),
             codecs.unpack_events(row["events"]),
-            codecs.unpack_fates(row["fates"]),
+            codecs.unpack_input_statuses(row["fates"]),
             codecs.unpack_log(row["log"], row["log_replaced"]),
         )
         for row in rows(settings, db.job_details)

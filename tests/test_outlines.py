@@ -7,9 +7,9 @@ import pytest
 
 from dqmsquare_cfg import Settings
 from storage.job_state import JobState
-from storage.read_models import JobOutline, Run, RunOutline
+from storage.read_models import JobSummary, Run, RunSummary
 from storage.reader import MirrorReader
-from storage.run_queries import RunSearch
+from storage.run_queries import RunFilter
 from tests.mirrored import MirroredCluster, job
 from tests.mirroring import reader as reader_of
 
@@ -40,13 +40,13 @@ def reader(settings: Settings) -> MirrorReader:
     return reader_of(settings)
 
 
-def in_outline(run: Run) -> RunOutline:
-    jobs = [JobOutline(job.name, job.started_at, job.state, job.events_total) for job in run.jobs]
-    return RunOutline(run.run, run.run_key, tuple(jobs))
+def in_outline(run: Run) -> RunSummary:
+    jobs = [JobSummary(job.name, job.started_at, job.state, job.events_total) for job in run.jobs]
+    return RunSummary(run.run, run.run_key, tuple(jobs))
 
 
-def outlines(reader: MirrorReader, *, below: int | None = None, most: int = 10) -> list[RunOutline]:
-    return reader.outlines(RunSearch(first=RUN - 2, last=RUN), below=below, most=most)
+def outlines(reader: MirrorReader, *, below: int | None = None, most: int = 10) -> list[RunSummary]:
+    return reader.run_summaries(RunFilter(first=RUN - 2, last=RUN), below=below, limit=most)
 
 
 def test_it_tells_of_runs_what_is_told_of_each(reader: MirrorReader) -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from dqmsquare_cfg import Settings
 from server import create_app
 from simulator import Simulator, job_document
-from storage.rows import SetAside
+from storage.rows import QuarantinedDocument
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, mirror_once
 
@@ -64,7 +64,7 @@ def test_it_forgets_what_its_machine_has_lost_with_all_the_rest(
 
 
 def test_it_counts_no_further_than_matters(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    documents = [SetAside(uuid4(), revision, "dqm-files", "a reason") for revision in range(1001)]
+    documents = [QuarantinedDocument(uuid4(), revision, "dqm-files", "a reason") for revision in range(1001)]
     mirrored.set_aside(mirrored.filter_units[0], documents)
     mirrored.beat()
     assert "more than 1\u202f000 documents could not be stored" in shown(client)

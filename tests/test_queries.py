@@ -13,10 +13,10 @@ import db
 from benchmarks.large_database import Size, Span, fill
 from dqmsquare_cfg import Cluster, Settings
 from storage import machine_states
-from storage.log_dictionaries import LogDictionaries
+from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
 from storage.retention import prune
-from storage.run_queries import RunSearch
+from storage.run_queries import RunFilter
 from storage.writer import MirrorWriter
 
 # A row a machine, or fewer: reading such a table through is the cheapest way.
@@ -48,47 +48,49 @@ class Filled:
     def newest_states(self) -> object:
         """What a grabber holds the cluster's status against."""
         with self.database.connect() as connection:
-            return connection.execute(machine_states.newest()).all()
+            return connection.execute(machine_states.select_latest_states()).all()
 
-    def search(self, **given: Any) -> RunSearch:
+    def search(self, **given: Any) -> RunFilter:
         """A search in a part of it, as ten years' timeline shows a part of them."""
-        return RunSearch(self.span.last_run - 200, self.span.last_run, **given)
+        return RunFilter(self.span.last_run - 200, self.span.last_run, **given)
 
 
 QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
     "run_span": lambda filled: filled.reader.run_span(),
-    "neighbours": lambda filled: filled.reader.neighbours(filled.run),
+    "neighbours": lambda filled: filled.reader.adjacent_runs(filled.run),
     "run": lambda filled: filled.reader.run(filled.run),
     "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
-    "find_runs": lambda filled: filled.reader.find_runs(filled.search(), below=None, most=40),
-    "find_runs further": lambda filled: filled.reader.find_runs(filled.search(), below=filled.run, most=150),
-    "outlines": lambda filled: filled.reader.outlines(filled.search(), below=None, most=40),
-    "outlines further": lambda filled: filled.reader.outlines(filled.search(), below=filled.run, most=150),
+    "find_runs": lambda filled: filled.reader.find_runs(filled.search(), below=None, limit=40),
+    "find_runs further": lambda filled: filled.reader.find_runs(filled.search(), below=filled.run, limit=150),
+    "outlines": lambda filled: filled.reader.run_summaries(filled.search(), below=None, limit=40),
+    "outlines further": lambda filled: filled.reader.run_summaries(
+        filled.search(), below=filled.run, limit=150
+    ),
     "find_runs crashed": lambda filled: filled.reader.find_runs(
-        filled.search(crashed_only=True, with_lumisections=True), below=None, most=40
+        filled.search(crashed_only=True, with_lumisections=True), below=None, limit=40
     ),
     "find_runs of a client": lambda filled: filled.reader.find_runs(
-        filled.search(client="beam", crashed_only=True), below=None, most=40
+        filled.search(client="beam", crashed_only=True), below=None, limit=40
     ),
     "count_runs of a client": lambda filled: filled.reader.count_runs(filled.search(client="beam")),
     "count_runs": lambda filled: filled.reader.count_runs(filled.search()),
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
-    "clients_before": lambda filled: filled.reader.clients_before(filled.run, "pp_run"),
-    "clients_before, of a rare key": lambda filled: filled.reader.clients_before(filled.run, "no_run"),
-    "details": lambda filled: filled.reader.details(filled.job),
+    "clients_before": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
+    "clients_before, of a rare key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
+    "details": lambda filled: filled.reader.job_details(filled.job),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
-    "delivery_numbers": lambda filled: filled.reader.delivery_numbers(range(filled.run - 25, filled.run)),
+    "delivery_numbers": lambda filled: filled.reader.delivery_statistics(range(filled.run - 25, filled.run)),
     "delivery_updated_at": lambda filled: filled.reader.delivery_updated_at(filled.run),
     "playback": lambda filled: filled.reader.playback(filled.run),
     "cluster_status": lambda filled: filled.reader.cluster_status(),
     "state_changes": lambda filled: filled.reader.state_changes(datetime.now(UTC) - timedelta(days=1)),
     "machines": lambda filled: filled.reader.machines(),
-    "freshness": lambda filled: filled.reader.freshness(),
+    "freshness": lambda filled: filled.reader.sync_status(),
     # What a grabber asks.
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
     "machine_states.newest": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
-    "train": lambda filled: LogDictionaries(filled.database).train(),
+    "train": lambda filled: DictionaryStore(filled.database).train(),
 }
 
 

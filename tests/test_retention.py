@@ -83,9 +83,9 @@ def test_a_job_is_shown_without_its_log(settings: Settings) -> None:
     old = ended(FIRST_RUN, OLD)
     write(settings, old).beat()
     prune_all(settings)
-    details = reader(settings).details(old.origin.identity)
+    details = reader(settings).job_details(old.origin.identity)
     assert details is not None
-    assert (details.is_kept, details.job.exit_code, details.log.head) == (False, 0, "")
+    assert (details.is_retained, details.job.exit_code, details.log.head) == (False, 0, "")
     client = create_app(settings).test_client()
     page = client.get(f"/job/{old.origin.identity}")
     assert page.status_code == 200
@@ -114,7 +114,7 @@ def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator:
     old = ended(FIRST_RUN, timedelta(days=3650))
     write(simulated_settings, old)
     with grabbing(simulated_settings):
-        until(lambda: reader(simulated_settings).freshness())
+        until(lambda: reader(simulated_settings).sync_status())
     assert with_details(simulated_settings) == {old.origin.identity}
 
 

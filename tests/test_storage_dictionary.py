@@ -13,7 +13,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator import Simulator
 from storage import log_compression
-from storage.log_dictionaries import LogDictionaries
+from storage.log_dictionaries import DictionaryStore
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, grabbing, reader, rows
 from tests.waiting import until
@@ -27,19 +27,19 @@ def jobs() -> list[JobRecord]:
     return sample_jobs.simulated(ENOUGH)
 
 
-def dictionaries(settings: Settings) -> LogDictionaries:
+def dictionaries(settings: Settings) -> DictionaryStore:
     """Those of the production cluster's database."""
-    return LogDictionaries(db.engine(settings, Cluster.PRODUCTION, "tests"))
+    return DictionaryStore(db.engine(settings, Cluster.PRODUCTION, "tests"))
 
 
 def versions(settings: Settings) -> list[int | None]:
     """The version that each log in the database needs, in no order."""
-    return [log_compression.version_needed(row["log"]) for row in rows(settings, db.job_details)]
+    return [log_compression.required_version(row["log"]) for row in rows(settings, db.job_details)]
 
 
 def assert_readable(settings: Settings, jobs: Sequence[JobRecord]) -> None:
     for job in jobs:
-        details = reader(settings).details(job.origin.identity)
+        details = reader(settings).job_details(job.origin.identity)
         assert details is not None
         assert details.log == job.log
 
@@ -52,7 +52,7 @@ def test_it_is_trained_once_there_are_logs_enough(settings: Settings, jobs: list
     trained = dictionaries(settings).train()
     assert trained is not None
     assert trained.version == 1
-    assert dictionaries(settings).newest() == trained
+    assert dictionaries(settings).latest() == trained
 
 
 def test_it_is_not_trained_on_jobs_that_run(settings: Settings, jobs: list[JobRecord]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dqm2.records import EventSeries, InputFate, InputFates, JobRecord, Log, MemorySeries, Stream
 from dqmsquare_cfg import Settings
 from storage import codecs
-from storage.downsampling import MOST_POINTS, thinned
+from storage.downsampling import MAX_POINTS, downsample
 from tests.mirrored import MirroredCluster, job, log_of, with_history
 from tests.mirroring import reader
 
@@ -42,7 +42,7 @@ def test_it_gives_back_events(given: list[list[int]]) -> None:
 @given(st.dictionaries(st.integers(0, 2**31 - 1), st.sampled_from(InputFate)))
 def test_it_gives_back_fates(given: dict[int, InputFate]) -> None:
     fates = InputFates(list(given), list(given.values()))
-    assert codecs.unpack_fates(codecs.pack_fates(fates)) == fates
+    assert codecs.unpack_input_statuses(codecs.pack_input_statuses(fates)) == fates
 
 
 @given(st.text(), st.text(), st.integers(0, 1000))
@@ -67,18 +67,18 @@ def _as_lists(stream: Stream) -> list[Any]:
 
 
 def test_it_thins_a_long_series_evenly_from_its_first_point_to_its_last() -> None:
-    series = thinned(EventSeries(*[range(LUMISECTIONS_OF_A_DAY)] * 4))
+    series = downsample(EventSeries(*[range(LUMISECTIONS_OF_A_DAY)] * 4))
     apart = [after - before for before, after in pairwise(series.lumisections)]
-    assert len(series.lumisections) == MOST_POINTS
+    assert len(series.lumisections) == MAX_POINTS
     assert (series.lumisections[0], series.lumisections[-1]) == (0, LUMISECTIONS_OF_A_DAY - 1)
     assert max(apart) - min(apart) <= 1
     assert series.at_s == series.events == series.duration_ms == series.lumisections
 
 
 def test_it_leaves_a_short_series_whole() -> None:
-    for length in (0, 1, MOST_POINTS):
+    for length in (0, 1, MAX_POINTS):
         series = MemorySeries(*[range(length)] * 3)
-        assert thinned(series) is series
+        assert downsample(series) is series
 
 
 def long_job(exit_code: int | None) -> JobRecord:
@@ -96,12 +96,12 @@ def test_it_thins_the_series_of_a_job_that_is_over_and_no_other(settings: Settin
     mirrored = MirroredCluster(settings)
     running, over = long_job(None), long_job(0)
     mirrored.write(mirrored.filter_units[0], running, over)
-    whole = reader(settings).details(running.origin.identity)
-    kept = reader(settings).details(over.origin.identity)
+    whole = reader(settings).job_details(running.origin.identity)
+    kept = reader(settings).job_details(over.origin.identity)
     assert whole is not None
     assert kept is not None
     assert len(whole.events.lumisections) == LUMISECTIONS_OF_A_DAY
-    assert len(kept.events.lumisections) == len(kept.memory.at_s) == MOST_POINTS
+    assert len(kept.events.lumisections) == len(kept.memory.at_s) == MAX_POINTS
     # What of it was monitored stays known by lumisection.
-    assert len(kept.fates.lumisections) == LUMISECTIONS_OF_A_DAY
+    assert len(kept.input_statuses.lumisections) == LUMISECTIONS_OF_A_DAY
     assert kept.log == log_of(over)

@@ -71,7 +71,7 @@ def _get_info() -> Response:
 def _get_run() -> Response:
     reader = _reader()
     number = _needed("run", _NUMBERS_OF_RUN)
-    neighbours, run = reader.neighbours(number), reader.run(number)
+    neighbours, run = reader.adjacent_runs(number), reader.run(number)
     now = datetime.now(UTC)
     described = [[], []] if run is None else [_description(run), [_job(job, now) for job in run.jobs]]
     return _json([[neighbours.previous, neighbours.next], described])
@@ -105,10 +105,10 @@ def _get_clients() -> Response:
 def _get_logs() -> Response:
     reader = _reader()
     job = query_args.job("id")
-    details = None if job is None else reader.details(job)
+    details = None if job is None else reader.job_details(job)
     if details is None:
         raise NotFound("there is no job of this id")
-    text = whole(details.log) if details.is_kept else _NO_LONGER_KEPT
+    text = whole(details.log) if details.is_retained else _NO_LONGER_KEPT
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
     return conditional(page)
 

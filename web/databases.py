@@ -19,8 +19,8 @@ from flask import Flask, current_app
 import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
-from storage.change_listener import Listener
-from storage.change_tracker import Changes
+from storage.change_listener import ChangeListener
+from storage.change_tracker import ChangeTracker
 from storage.reader import MirrorReader
 from web import deadlines
 from web.away import DatabaseAway
@@ -64,8 +64,8 @@ class ClusterDatabase:
         """Hears of changes from now on, so that what was read is kept for as long as it holds."""
         engine = db.engine(settings, self.cluster, "listener", pool_size=1)
         deadlines.limit(engine)
-        memory = Memory(Changes())
-        Listener(engine, memory.changes).start()
+        memory = Memory(ChangeTracker())
+        ChangeListener(engine, memory.changes).start()
         reader = partial(KeptReader, self._engine, self._stuck_after, memory, self.refuse_away)
         self._current, self._last_known = reader(gives_old=False), reader(gives_old=True)
 

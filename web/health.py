@@ -60,15 +60,15 @@ def readiness(database: ClusterDatabase) -> Readiness:
     """Whether a cluster can be shown now; the database is asked anew."""
     try:
         database.check()
-        freshness = database.reader().freshness()
-        adoption = database.reader().adoption()
+        freshness = database.reader().sync_status()
+        adoption = database.reader().import_progress()
     except DatabaseAway as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
     warning = None if adoption is None else str(adoption)
     if freshness is None:
         reason = "No grabber has worked here yet."
         return Readiness(ready=True, reason=reason, grabber_silent_s=None, warning=warning)
-    silent_s = round((datetime.now(UTC) - freshness.beat_at).total_seconds(), 1)
+    silent_s = round((datetime.now(UTC) - freshness.heartbeat_at).total_seconds(), 1)
     return Readiness(ready=True, reason=None, grabber_silent_s=silent_s, warning=warning)
 
 

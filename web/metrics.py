@@ -99,7 +99,7 @@ def _jobs_by_state(database: ClusterDatabase) -> Mapping[job_state.JobState, int
     reader = database.reader()
     newest = reader.run_span().highest
     run = None if newest is None else reader.run(newest)
-    return job_state.count(() if run is None else (job.state for job in run.jobs))
+    return job_state.count_by_state(() if run is None else (job.state for job in run.jobs))
 
 
 def _versions() -> GaugeMetricFamily:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from storage.sync_status import Link
+from storage.sync_status import LinkStatus
 from tests.mirrored import MirroredCluster, job, lively_run
 
 RUN = 358_791
@@ -104,13 +104,13 @@ def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: 
 
 def test_it_tells_when_data_get_old(toasts: Page, mirrored: MirroredCluster) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
-    mirrored.beat(gateway=Link(long_ago, failing_since=long_ago, reason="timed out"))
+    mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
     expect(toasts.locator("#toasts li")).to_contain_text("DQM²'s gateway does not answer")
 
 
 def test_it_is_silent_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
-    mirrored.beat(machines={unit: replace(Link(datetime.now(UTC)), behind=5000)})
+    mirrored.beat(machines={unit: replace(LinkStatus(datetime.now(UTC)), documents_behind=5000)})
     expect(toasts.locator("[data-catching-up]")).to_be_visible()
     mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page, expect
 
-from storage.sync_status import Link
+from storage.sync_status import LinkStatus
 from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job
 from tests.served import server_process
@@ -77,7 +77,7 @@ def test_it_says_that_the_grabber_is_silent(
 def test_it_says_that_the_gateway_does_not_answer(page: Page, url: str, mirrored: MirroredCluster) -> None:
     page.goto(url)
     long_ago = datetime.now(UTC) - LONG_AGO
-    broken = Link(long_ago, failing_since=long_ago, reason="a certificate has expired")
+    broken = LinkStatus(long_ago, failing_since=long_ago, reason="a certificate has expired")
     mirrored.beat(gateway=broken, machines=dict.fromkeys(mirrored.filter_units, broken))
     expect(page.locator("[data-broken-link]")).to_have_count(1)
     expect(page.locator("[data-broken-link]")).to_contain_text("gateway does not answer since")
@@ -88,7 +88,9 @@ def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrore
     page.goto(url)
     long_ago = datetime.now(UTC) - LONG_AGO
     unit = mirrored.filter_units[1]
-    mirrored.beat(machines={unit: Link(long_ago, failing_since=long_ago, reason="it did not answer in time")})
+    mirrored.beat(
+        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not answer in time")}
+    )
     expect(page.locator("[data-broken-link]")).to_contain_text(
         f"{mirrored.label(unit)} is not mirrored since"
     )

@@ -14,24 +14,24 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from storage.change_tracker import Changes, Topic
-from storage.delivery_statistics import DeliveryNumbers
+from storage.change_tracker import ChangeTracker, Topic
+from storage.delivery_statistics import DeliveryStatistics
 from storage.mutes import Mute
 from storage.read_models import (
+    AdjacentRuns,
     Delivery,
-    Freshness,
     JobDetails,
     Machine,
     MachineStatus,
-    Neighbours,
     Playback,
     Run,
-    RunOutline,
     RunSpan,
+    RunSummary,
     StateChange,
+    SyncStatus,
 )
 from storage.reader import MirrorReader
-from storage.run_queries import RunSearch
+from storage.run_queries import RunFilter
 from web.away import DatabaseAway
 from web.cache import dependencies
 from web.cache.dependencies import Reading
@@ -64,7 +64,7 @@ class Remembered:
 class Memory:
     """What was read of a cluster, by kind and by what was asked for."""
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: ChangeTracker) -> None:
         self.changes = changes
         self.flights: Flights[Remembered] = Flights()
         self._kinds: dict[str, OrderedDict[Hashable, Remembered]] = {}
@@ -112,9 +112,9 @@ class KeptReader(MirrorReader):
         """The lowest and the highest run."""
         return self._kept("run_span", (), super().run_span, lambda _: (Topic.RUNS,))
 
-    def neighbours(self, run: int) -> Neighbours:
+    def adjacent_runs(self, run: int) -> AdjacentRuns:
         """The runs before and after `run`."""
-        read = super().neighbours
+        read = super().adjacent_runs
         return self._kept("neighbours", run, lambda: read(run), lambda _: (Topic.RUNS,))
 
     def run(self, run: int) -> Run | None:
@@ -122,15 +122,15 @@ class KeptReader(MirrorReader):
         read = super().run
         return self._kept("run", run, lambda: read(run), lambda found: _of_run(run, found))
 
-    def clients_before(self, run: int, run_key: str) -> frozenset[str]:
+    def expected_clients(self, run: int, run_key: str) -> frozenset[str]:
         """The clients of the last run before `run` with this run key."""
-        read = super().clients_before
+        read = super().expected_clients
         asked = (run, run_key)
         return self._kept("clients_before", asked, lambda: read(run, run_key), lambda _: (Topic.BATCHES,))
 
-    def details(self, job: UUID) -> JobDetails | None:
+    def job_details(self, job: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if there is none of that id."""
-        read = super().details
+        read = super().job_details
         return self._kept("details", job, lambda: read(job), _of_job)
 
     def delivery(self, run: int) -> Delivery | None:
@@ -138,9 +138,9 @@ class KeptReader(MirrorReader):
         read = super().delivery
         return self._kept("delivery", run, lambda: read(run), lambda _: (run,))
 
-    def delivery_numbers(self, runs: Sequence[int]) -> dict[int, DeliveryNumbers]:
+    def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
         """The file delivery of some runs in numbers."""
-        read, asked = super().delivery_numbers, tuple(runs)
+        read, asked = super().delivery_statistics, tuple(runs)
         return self._kept("delivery_numbers", asked, lambda: read(asked), lambda _: asked)
 
     def delivery_updated_at(self, run: int) -> datetime | None:
@@ -169,9 +169,9 @@ class KeptReader(MirrorReader):
         """The machines that are mirrored, with their resources."""
         return self._kept("machines", (), super().machines, lambda _: (Topic.LINKS, Topic.BATCHES))
 
-    def freshness(self) -> Freshness | None:
+    def sync_status(self) -> SyncStatus | None:
         """How fresh the mirror is."""
-        return self._kept("freshness", (), super().freshness, lambda _: (Topic.LINKS,))
+        return self._kept("freshness", (), super().sync_status, lambda _: (Topic.LINKS,))
 
     def mutes(self) -> list[Mute]:
         """The mutes that go on; a new one is told as if anything had changed."""
@@ -182,20 +182,24 @@ class KeptReader(MirrorReader):
         self._refuse_away()
         return super().runs(first, last)
 
-    def find_runs(self, search: RunSearch, *, below: int | None, most: int) -> list[Run]:
+    def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that a search finds; those further down are not remembered."""
         read = super().find_runs
-        return self._found("find_runs", (search, below, most), lambda: read(search, below=below, most=most))
+        return self._found(
+            "find_runs", (run_filter, below, limit), lambda: read(run_filter, below=below, limit=limit)
+        )
 
-    def outlines(self, search: RunSearch, *, below: int | None, most: int) -> list[RunOutline]:
+    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
         """The newest runs that a search finds, in outline; those further down are not remembered."""
-        read = super().outlines
-        return self._found("outlines", (search, below, most), lambda: read(search, below=below, most=most))
+        read = super().run_summaries
+        return self._found(
+            "outlines", (run_filter, below, limit), lambda: read(run_filter, below=below, limit=limit)
+        )
 
-    def count_runs(self, search: RunSearch) -> int:
+    def count_runs(self, run_filter: RunFilter) -> int:
         """How many runs a search finds."""
         read = super().count_runs
-        return self._kept("count_runs", search, lambda: read(search), lambda _: (Topic.BATCHES,))
+        return self._kept("count_runs", run_filter, lambda: read(run_filter), lambda _: (Topic.BATCHES,))
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`."""
@@ -203,7 +207,7 @@ class KeptReader(MirrorReader):
         asked = (first, last)
         return self._kept("clients", asked, lambda: read(first, last), lambda _: (Topic.BATCHES,))
 
-    def _found(self, kind: str, asked: tuple[RunSearch, int | None, int], read: Callable[[], T]) -> T:
+    def _found(self, kind: str, asked: tuple[RunFilter, int | None, int], read: Callable[[], T]) -> T:
         _search, below, _most = asked
         kind = kind if below is None else f"further {kind}"
         return self._kept(kind, asked, read, lambda _: (Topic.BATCHES,))
@@ -225,7 +229,7 @@ class KeptReader(MirrorReader):
         self, kind: str, asked: Hashable, read: Callable[[], T], topics: Callable[[T], Topics]
     ) -> Remembered:
         """Reads it, or waits for who is reading it; a reading that began before now is too old."""
-        count = self._memory.changes.count
+        count = self._memory.changes.version
 
         def read_once() -> Remembered:
             # Another may have read it since this request has looked.
@@ -245,7 +249,7 @@ class KeptReader(MirrorReader):
         self._refuse_away()
         changes, at_s = self._memory.changes, time.monotonic()
         # Counted before: what changes meanwhile may not be in what is read.
-        count = changes.count
+        count = changes.version
         with dependencies.watched():
             value = read()
         reading = Reading(changes, count, at_s, topics(value))
@@ -254,11 +258,11 @@ class KeptReader(MirrorReader):
 
 def _of_run(number: int, run: Run | None) -> Topics:
     """A run whose jobs run may change with the clocks of their machines."""
-    return (number,) if run is None or run.is_settled else (number, Topic.BATCHES)
+    return (number,) if run is None or run.is_final else (number, Topic.BATCHES)
 
 
 def _of_job(details: JobDetails | None) -> Topics:
     if details is None:
         return (Topic.BATCHES,)
     run = details.job.run
-    return (run,) if details.job.state.is_final else (run, Topic.BATCHES)
+    return (run,) if details.job.state.is_terminal else (run, Topic.BATCHES)

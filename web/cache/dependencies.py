@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from storage.change_tracker import Changes, Topic
+from storage.change_tracker import ChangeTracker, Topic
 
 View = TypeVar("View", bound=Callable[..., Any])
 # Decides by the parameters of an address whether its answer is kept.
@@ -32,15 +32,15 @@ _KEPT_WHEN = "is_kept_when"
 class Reading:
     """Something was read of a cluster: at which count of its changes, when (monotonic), and what it is of."""
 
-    changes: Changes
+    changes: ChangeTracker
     count: int
     at_s: float
     topics: Collection[Topic | int]
 
     def holds(self, now_s: float) -> bool:
         """Whether it would be read again as it was."""
-        is_fresh = self.changes.is_heard or now_s - self.at_s < UNHEARD_S
-        return is_fresh and self.changes.holds(self.topics, self.count)
+        is_fresh = self.changes.is_listening or now_s - self.at_s < UNHEARD_S
+        return is_fresh and self.changes.is_current(self.topics, self.count)
 
 
 @dataclass(slots=True)

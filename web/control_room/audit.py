@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
-from storage.audit_log import Entry, Outcome, Wanted
+from storage.audit_log import AuditEntry, AuditFilter, Outcome
 from web import csv_files, query_args
 from web.control_room import command_validation, login, redirect_targets, refusals, visitor
 from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
@@ -37,7 +37,7 @@ def page() -> BaseResponse:
     if expert is None:
         return login.refer(redirect_targets.goal(redirect_targets.AUDIT))
     wanted = _wanted()
-    entries = desk().audit.entries(wanted, _MOST_ON_PAGE + 1)
+    entries = desk().audit.find(wanted, _MOST_ON_PAGE + 1)
     return Response(
         render_template(
             "control_room/audit.html",
@@ -46,7 +46,7 @@ def page() -> BaseResponse:
             wanted=wanted,
             entries=entries[:_MOST_ON_PAGE],
             has_more=len(entries) > _MOST_ON_PAGE,
-            persons=desk().audit.persons(),
+            persons=desk().audit.usernames(),
             commands=[*COMMANDS, *_NO_COMMANDS],
             outcomes=list(Outcome),
         )
@@ -57,18 +57,18 @@ def page() -> BaseResponse:
 def table() -> BaseResponse:
     """The same as CSV, without pages."""
     visitor.signed_in()
-    entries = desk().audit.entries(_wanted(), _MOST_IN_CSV)
+    entries = desk().audit.find(_wanted(), _MOST_IN_CSV)
     return csv_files.download("control-room-audit.csv", _COLUMNS, map(_line, entries))
 
 
 def of_last_hour() -> dict[str, Any]:
     """What is under way and what was done in the last hour, for the page's part."""
-    done = desk().audit.done_within(_LAST_HOUR, _MOST_OF_LAST_HOUR + 1)
+    done = desk().audit.recent(_LAST_HOUR, _MOST_OF_LAST_HOUR + 1)
     return {
-        "under_way": desk().audit.under_way(),
+        "under_way": desk().audit.in_progress(),
         "entries": done[:_MOST_OF_LAST_HOUR],
         "has_earlier": len(done) > _MOST_OF_LAST_HOUR,
-        "strangers_refused": desk().audit.strangers_refused_within(_LAST_HOUR),
+        "strangers_refused": desk().audit.anonymous_refusals_within(_LAST_HOUR),
     }
 
 
@@ -77,11 +77,11 @@ def address_mark(address: bytes) -> str:
     return address[:_MARK_BYTES].hex()
 
 
-def _wanted() -> Wanted:
+def _wanted() -> AuditFilter:
     before = query_args.integer("before", "before must be an integer")
     outcome = query_args.text("outcome")
     try:
-        return Wanted(
+        return AuditFilter(
             query_args.text("person"),
             query_args.text("command"),
             None if outcome is None else Outcome(outcome),
@@ -91,12 +91,12 @@ def _wanted() -> Wanted:
         raise BadRequest(f"outcome must be one of {', '.join(Outcome)}") from None
 
 
-def _line(entry: Entry) -> Sequence[object]:
-    deed, lasted = entry.deed, entry.lasted
+def _line(entry: AuditEntry) -> Sequence[object]:
+    deed, lasted = entry.action, entry.duration
     return (
         _time(entry.received_at),
-        deed.person,
-        deed.login,
+        deed.username,
+        deed.cmsweb_login,
         deed.command,
         deed.cluster,
         deed.machine,
@@ -105,9 +105,9 @@ def _line(entry: Entry) -> Sequence[object]:
         _time(entry.ended_at),
         None if lasted is None else f"{lasted.total_seconds():.1f}",
         entry.outcome,
-        entry.sentence,
-        entry.times,
-        None if entry.address is None else address_mark(entry.address),
+        entry.message,
+        entry.occurrences,
+        None if entry.address_hash is None else address_mark(entry.address_hash),
     )
 
 

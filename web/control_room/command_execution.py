@@ -22,8 +22,8 @@ from dqm2.commands import COMMANDS, Command, Parameter
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
-from storage.audit_log import AlreadyReceived, AlreadyUnderWay, Audit, Deed, Outcome
-from storage.command_queue import Line, LineLost, Place, WaitedTooLong
+from storage.audit_log import AuditedAction, AuditLog, CommandInProgress, DuplicateSubmission, Outcome
+from storage.command_queue import CommandQueue, Place, QueueTimeout, QueueUnavailable
 from web.control_room.command_validation import Order
 from web.control_room.databases import NOT_WRITTEN
 from web.control_room.machine_labels import MachineLabels
@@ -70,8 +70,8 @@ class Relay:
     def __init__(
         self,
         settings: Settings,
-        audit: Audit,
-        line: Line,
+        audit: AuditLog,
+        line: CommandQueue,
         labels: MachineLabels,
         sessions: Sessions,
     ) -> None:
@@ -89,7 +89,7 @@ class Relay:
         Raises DatabaseAway if it can't be recorded; nothing is sent then.
         """
         if order.command.is_own:
-            self._audit.note(self.deed(order, expert), Outcome.OK)
+            self._audit.record(self.deed(order, expert), Outcome.OK)
             return self._own(order)
         deed = self.deed(order, expert, once)
         began_at = time.monotonic()
@@ -97,22 +97,22 @@ class Relay:
         self._tell(report, deed, time.monotonic() - began_at)
         return report
 
-    def deed(self, order: Order, expert: Expert, once: UUID | None = None) -> Deed:
+    def deed(self, order: Order, expert: Expert, once: UUID | None = None) -> AuditedAction:
         """An order as the audit has it: its machine by the label."""
-        return Deed(
+        return AuditedAction(
             order.command.what,
-            person=expert.person,
-            login=expert.login,
+            username=expert.person,
+            cmsweb_login=expert.login,
             is_change=order.command.is_change,
             cluster=order.cluster,
             machine=None if order.host is None else self._labels.label(order.host),
             parameters={
                 name.value: value for name, value in order.values.items() if name is not Parameter.HOST
             },
-            once=once,
+            idempotency_key=once,
         )
 
-    def _if_there_is_room(self, order: Order, deed: Deed, expert: Expert) -> Report:
+    def _if_there_is_room(self, order: Order, deed: AuditedAction, expert: Expert) -> Report:
         if not self._places.acquire(blocking=False):
             sentence = "So many commands wait that this one can't."
             return self._noted(deed, _refused(order, sentence, HTTPStatus.SERVICE_UNAVAILABLE))
@@ -121,31 +121,31 @@ class Relay:
         finally:
             self._places.release()
 
-    def _in_line(self, order: Order, deed: Deed, expert: Expert) -> Report:
+    def _in_line(self, order: Order, deed: AuditedAction, expert: Expert) -> Report:
         try:
             with self._line.place() as place:
                 entry = self._audit.begin(deed, place.desk)
                 return self._recorded(entry, self._in_turn(order, place, entry, expert))
-        except LineLost:
+        except QueueUnavailable:
             return self._noted(deed, _not_sent(order, _NO_LINE))
-        except AlreadyReceived:
+        except DuplicateSubmission:
             sentence = "This press of the button was received already."
             return self._noted(deed, _refused(order, sentence, HTTPStatus.CONFLICT))
-        except AlreadyUnderWay as other:
+        except CommandInProgress as other:
             return self._noted(deed, _refused(order, _under_way(other), HTTPStatus.CONFLICT))
 
-    def _noted(self, deed: Deed, report: Report) -> Report:
+    def _noted(self, deed: AuditedAction, report: Report) -> Report:
         """Records what got no place in the line; its press may come again."""
-        self._audit.note(replace(deed, once=None), report.outcome, report.sentence)
+        self._audit.record(replace(deed, idempotency_key=None), report.outcome, report.sentence)
         return report
 
     def _in_turn(self, order: Order, place: Place, entry: int, expert: Expert) -> Report:
         try:
             with place.turn(_MOST_WAIT_S):
                 return self._prepared(order, entry, expert) or self._sent(order)
-        except WaitedTooLong:
+        except QueueTimeout:
             return _not_sent(order, f"Its turn did not come within {_MOST_WAIT_S:.0f} s")
-        except LineLost:
+        except QueueUnavailable:
             return _not_sent(order, _NO_LINE)
 
     def _prepared(self, order: Order, entry: int, expert: Expert) -> Report | None:
@@ -176,7 +176,7 @@ class Relay:
         return None
 
     def _not_too_soon(self, order: Order) -> Report | None:
-        since = self._audit.since_sent(order.command.what, order.cluster or "")
+        since = self._audit.time_since_sent(order.command.what, order.cluster or "")
         if since is None or since.total_seconds() >= _STATUS_EVERY_S:
             return None
         left_s = _STATUS_EVERY_S - int(since.total_seconds())
@@ -234,13 +234,13 @@ class Relay:
             order, Outcome.OK, "The mirror's own list.", HTTPStatus.OK, OwnList(keys), json.dumps(keys)
         )
 
-    def _tell(self, report: Report, deed: Deed, seconds: float) -> None:
+    def _tell(self, report: Report, deed: AuditedAction, seconds: float) -> None:
         commands_by_outcome.labels(deed.command, report.outcome).inc()
         log.info(
             "command what=%s machine=%s person=%s outcome=%s seconds=%.1f",
             deed.command,
             logging_setup.fact(deed.machine or "-"),
-            logging_setup.fact(deed.person or "-"),
+            logging_setup.fact(deed.username or "-"),
             logging_setup.fact(report.outcome),
             seconds,
         )
@@ -248,7 +248,7 @@ class Relay:
 
 _STATUS_OF = {
     Outcome.OK: HTTPStatus.OK,
-    Outcome.OTHERWISE: HTTPStatus.BAD_GATEWAY,
+    Outcome.UNEXPECTED_RESPONSE: HTTPStatus.BAD_GATEWAY,
     Outcome.FAILED: HTTPStatus.BAD_GATEWAY,
     Outcome.DENIED: HTTPStatus.BAD_GATEWAY,
     Outcome.UNKNOWN: HTTPStatus.GATEWAY_TIMEOUT,
@@ -281,7 +281,9 @@ def _answered(order: Order, raw: RawAnswer) -> Report:
     try:
         answer = command_responses.read(order.command.what, raw)
     except Dqm2Garbled as error:
-        return replace(_report(order, Outcome.OTHERWISE, _otherwise(order.command, error)), text=text)
+        return replace(
+            _report(order, Outcome.UNEXPECTED_RESPONSE, _otherwise(order.command, error)), text=text
+        )
     if isinstance(answer, Logs):
         # What is left of a list that was cut is whole again.
         text = json.dumps([file.text for file in answer.files])
@@ -307,5 +309,5 @@ def _unanswered(command: Command, error: Unanswered) -> str:
     return f"No answer that is of use: {error}."
 
 
-def _under_way(other: AlreadyUnderWay) -> str:
-    return f"{other.entry.deed.person} has asked for the same already, and that is still under way."
+def _under_way(other: CommandInProgress) -> str:
+    return f"{other.entry.action.username} has asked for the same already, and that is still under way."

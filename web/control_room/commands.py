@@ -7,7 +7,7 @@ from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
-from storage.audit_log import Deed, Outcome
+from storage.audit_log import AuditedAction, Outcome
 from web.control_room import (
     audit,
     command_validation,
@@ -94,10 +94,10 @@ def _once() -> UUID | None:
 
 def _note_refusal(expert: Expert, refusal: Refusal) -> None:
     if refusal.order is None:
-        deed = Deed(command_validation.UNKNOWN, person=expert.person, login=expert.login)
+        deed = AuditedAction(command_validation.UNKNOWN, username=expert.person, cmsweb_login=expert.login)
     else:
         deed = desk().relay.deed(refusal.order, expert)
-    desk().audit.note(deed, Outcome.REFUSED, refusal.sentence)
+    desk().audit.record(deed, Outcome.REFUSED, refusal.sentence)
     commands_by_outcome.labels(deed.command, Outcome.REFUSED).inc()
 
 

@@ -11,8 +11,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
-from storage.audit_log import Deed, Outcome
-from storage.login_throttle import Try
+from storage.audit_log import AuditedAction, Outcome
+from storage.login_throttle import LoginAttempt
 from web.control_room import csrf, redirect_targets, refusals, visitor
 from web.control_room.client_address import client_address
 from web.control_room.redirect_targets import Goal
@@ -43,14 +43,14 @@ def sign_in() -> BaseResponse:
     # A name that nobody has may be a password in the wrong field: it is not kept.
     known = user if user in desk().settings.dqm_cr_usernames else None
     attempt = _try(user)
-    wait = desk().tries.take(attempt)
+    wait = desk().tries.check_and_count(attempt)
     if wait:
         refusals.turn_away(_TOO_EARLY_WORDS, known)
         return _slowed_down(wait)
     if not desk().passwords.accepts(user, password):
         refusals.turn_away(_WRONG, known)
         return _form(_WRONG, Unauthorized.code)
-    desk().tries.forgive(attempt)
+    desk().tries.reset(attempt)
     response = _admitted(user, redirect_targets.of_request(), by_password=True)
     desk().browsers.remember(response, user)
     return response
@@ -86,12 +86,14 @@ def _admitted(person: str, goal: Goal, *, by_password: bool) -> BaseResponse:
     return response
 
 
-def _try(user: str) -> Try:
+def _try(user: str) -> LoginAttempt:
     keyed = desk().sessions.keyed
     # A browser that the user is known by counts as an address of its own.
     origin = desk().browsers.mark(request, user) or client_address(request, desk().settings.trusted_proxies)
-    return Try(
-        user=keyed("user", user), address=keyed("address", origin), together=keyed("together", user, origin)
+    return LoginAttempt(
+        user=keyed("user", user),
+        address=keyed("address", origin),
+        user_and_address=keyed("together", user, origin),
     )
 
 
@@ -115,4 +117,4 @@ def _form(refusal: str | None, status: int) -> Response:
 
 
 def _note(command: str, person: str) -> None:
-    desk().audit.note(Deed(command, person=person, login=visitor.login()), Outcome.OK)
+    desk().audit.record(AuditedAction(command, username=person, cmsweb_login=visitor.login()), Outcome.OK)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import db
 from dqm2.pseudonyms import Identities, mask
 from dqmsquare_cfg import Cluster, Settings
-from storage.machines import label_of
+from storage.machines import find_label
 from web import deadlines
 
 
@@ -34,7 +34,7 @@ class MachineLabels:
         database = self._databases[Cluster.PLAYBACK if is_playback else Cluster.PRODUCTION]
         # A mask will do, rather than no command while this database is away.
         with suppress(sa.exc.SQLAlchemyError):
-            return label_of(database, self._identities.of_machine(host))
+            return find_label(database, self._identities.of_machine(host))
         return None
 
 

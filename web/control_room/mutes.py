@@ -15,7 +15,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
-from storage.audit_log import Deed, Outcome
+from storage.audit_log import AuditedAction, Outcome
 from web import databases, query_args
 from web.control_room import csrf, login, redirect_targets, refusals, visitor
 from web.control_room.refusals import MUTE, UNMUTE
@@ -99,7 +99,7 @@ def end() -> BaseResponse:
         if client not in {mute.client for mute in databases.database_reader(cluster).mutes()}:
             raise NotFound("This client is not muted, or no longer.")
     with _recorded(expert, UNMUTE, cluster, {"client": client}):
-        desk().mutes[cluster].end(client)
+        desk().mutes[cluster].unmute(client)
     return redirect(url_for("mutes.page", db=cluster), 303)
 
 
@@ -154,16 +154,21 @@ def _refusal_recorded(expert: Expert, command: str) -> Iterator[None]:
     try:
         yield
     except (BadRequest, NotFound) as refusal:
-        deed = Deed(command, person=expert.person, login=expert.login, is_change=True)
-        desk().audit.note(deed, Outcome.REFUSED, refusal.description)
+        deed = AuditedAction(command, username=expert.person, cmsweb_login=expert.login, is_change=True)
+        desk().audit.record(deed, Outcome.REFUSED, refusal.description)
         raise
 
 
 @contextmanager
 def _recorded(expert: Expert, command: str, cluster: Cluster, told: Mapping[str, str]) -> Iterator[None]:
     """What is done within stands in the audit before it is done, and that it was after."""
-    deed = Deed(
-        command, person=expert.person, login=expert.login, is_change=True, cluster=cluster, parameters=told
+    deed = AuditedAction(
+        command,
+        username=expert.person,
+        cmsweb_login=expert.login,
+        is_change=True,
+        cluster=cluster,
+        parameters=told,
     )
     entry = desk().audit.begin(deed, desk=None)
     desk().audit.mark_sent(entry)

@@ -11,7 +11,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge,
 
 from dqm2.commands import COMMANDS
 from runtime import logging_setup
-from storage.audit_log import Deed, Outcome
+from storage.audit_log import AuditedAction, Outcome
 from web import errors
 from web.control_room import command_validation, visitor
 from web.control_room.client_address import client_address
@@ -43,7 +43,7 @@ def turn_away(sentence: str, person: str | None = None) -> None:
     """Tells the audit that somebody without a session, who claims to be `person`, was refused something."""
     deed = _deed(person, visitor.known_login())
     address = client_address(request, desk().settings.trusted_proxies)
-    desk().strangers.note(deed, desk().sessions.keyed("address", address), sentence)
+    desk().strangers.record(deed, desk().sessions.keyed("address", address), sentence)
 
 
 def _refused(error: HTTPException) -> Response:
@@ -53,7 +53,7 @@ def _refused(error: HTTPException) -> Response:
         if expert is None:
             turn_away(sentence)
         else:
-            desk().audit.note(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
+            desk().audit.record(_deed(expert.person, expert.login), Outcome.REFUSED, sentence)
     except NOT_WRITTEN:
         # What is refused stays refused, whether or not that can be written down.
         log.warning(
@@ -62,9 +62,9 @@ def _refused(error: HTTPException) -> Response:
     return errors.refused(error)
 
 
-def _deed(person: str | None, login: str | None) -> Deed:
+def _deed(person: str | None, login: str | None) -> AuditedAction:
     name = _asked_for()
-    return Deed(name, person=person, login=login, is_change=name in _CHANGES)
+    return AuditedAction(name, username=person, cmsweb_login=login, is_change=name in _CHANGES)
 
 
 def _asked_for() -> str:

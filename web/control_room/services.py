@@ -7,12 +7,12 @@ from flask import Flask, current_app
 
 from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Cluster, Settings
-from storage.anonymous_refusals import Strangers
-from storage.audit_log import Audit
-from storage.command_queue import Line
-from storage.login_store import SessionList
-from storage.login_throttle import SignInTries
-from storage.mutes import Mutes
+from storage.anonymous_refusals import AnonymousRefusals
+from storage.audit_log import AuditLog
+from storage.command_queue import CommandQueue
+from storage.login_store import SessionStore
+from storage.login_throttle import LoginThrottle
+from storage.mutes import MuteWriter
 from web.control_room import databases
 from web.control_room.command_execution import Relay
 from web.control_room.known_browsers import KnownBrowsers
@@ -30,12 +30,12 @@ class Desk:
     settings: Settings
     passwords: Passwords
     sessions: Sessions
-    tries: SignInTries
+    tries: LoginThrottle
     browsers: KnownBrowsers
-    audit: Audit
-    strangers: Strangers
+    audit: AuditLog
+    strangers: AnonymousRefusals
     relay: Relay
-    mutes: Mapping[Cluster, Mutes]
+    mutes: Mapping[Cluster, MuteWriter]
     redact: Redactor
 
 
@@ -43,20 +43,20 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Gives an application its desk; nothing is connected until it is needed."""
     database = databases.for_records(settings)
     mutes = {
-        Cluster.PLAYBACK: Mutes(database),
-        Cluster.PRODUCTION: Mutes(databases.for_records(settings, Cluster.PRODUCTION)),
+        Cluster.PLAYBACK: MuteWriter(database),
+        Cluster.PRODUCTION: MuteWriter(databases.for_records(settings, Cluster.PRODUCTION)),
     }
-    audit = Audit(database, settings.audit_retention)
-    sessions = Sessions(settings, SessionList(database))
-    line = Line(databases.for_line(settings))
+    audit = AuditLog(database, settings.audit_retention)
+    sessions = Sessions(settings, SessionStore(database))
+    line = CommandQueue(databases.for_line(settings))
     app.extensions[_EXTENSION] = Desk(
         settings,
         Passwords(settings.dqm_cr_usernames),
         sessions,
-        SignInTries(database),
+        LoginThrottle(database),
         KnownBrowsers(settings),
         audit,
-        Strangers(database),
+        AnonymousRefusals(database),
         Relay(settings, audit, line, MachineLabels(settings), sessions),
         mutes,
         Redactor(settings.known_hosts, settings.public_sites),

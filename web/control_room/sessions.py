@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
-from storage.login_store import Session, SessionList
+from storage.login_store import Session, SessionStore
 from web.control_room.cookies import Cookie
 
 _LONGEST = timedelta(hours=12)
@@ -38,7 +38,7 @@ class Expert:
 class Sessions:
     """Begins, finds and ends sessions."""
 
-    def __init__(self, settings: Settings, sessions: SessionList) -> None:
+    def __init__(self, settings: Settings, sessions: SessionStore) -> None:
         self._secret = settings.session_secret.encode()
         self._users = settings.dqm_cr_usernames
         self._allowed_logins = settings.cr_allowed_logins
@@ -59,8 +59,8 @@ class Sessions:
         if known is None:
             raise ValueError(f"nobody can sign in as {person}")
         if earlier is not None:
-            self._list.end(earlier.key)
-        self._list.begin(_key(word), Session(person, login, known), _LONGEST)
+            self._list.delete(earlier.key)
+        self._list.add(_key(word), Session(person, login, known), _LONGEST)
         self._cookie.give(response, str(self._signed.dumps(word)))
 
     def find(self, request: Request, login: str | None) -> Expert | None:
@@ -70,7 +70,7 @@ class Sessions:
         except BadData:
             return None
         session = self._find(_key(word), login)
-        return None if session is None else self._expert(session.person, session.login, word)
+        return None if session is None else self._expert(session.username, session.cmsweb_login, word)
 
     def goes_on(self, expert: Expert) -> bool:
         """Whether a session that was found before goes on now."""
@@ -79,9 +79,9 @@ class Sessions:
     def end(self, response: Response, expert: Expert, *, everywhere: bool) -> None:
         """Ends a session, or all that its person has, and takes the cookie back."""
         if everywhere:
-            self._list.end_all(expert.person)
+            self._list.delete_all(expert.person)
         else:
-            self._list.end(expert.key)
+            self._list.delete(expert.key)
         self._cookie.take_back(response)
 
     def keyed(self, purpose: str, *parts: str) -> bytes:
@@ -93,14 +93,14 @@ class Sessions:
 
     def _find(self, key: bytes, login: str | None) -> Session | None:
         session = self._list.find(key)
-        if session is None or session.login != login or not self._is_still_known(session):
+        if session is None or session.cmsweb_login != login or not self._is_still_known(session):
             return None
         return session
 
     def _is_still_known(self, session: Session) -> bool:
-        credentials = (self._password_credential(session.person), self._login_credential(session.person))
+        credentials = (self._password_credential(session.username), self._login_credential(session.username))
         return any(
-            known is not None and hmac.compare_digest(known, session.credential) for known in credentials
+            known is not None and hmac.compare_digest(known, session.credential_hash) for known in credentials
         )
 
     def _password_credential(self, person: str) -> bytes | None:

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template
 
 from dqmsquare_cfg import Cluster, Settings
-from storage.read_models import Freshness, MachineStatus
-from storage.sync_status import HEARTBEAT_EVERY_S, Link
+from storage.read_models import MachineStatus, SyncStatus
+from storage.sync_status import HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
 from web.cache import dependencies
 from web.pages import staleness
@@ -29,7 +29,7 @@ class MachineInBar:
     """A machine as the bar tells of it: how it is mirrored, if it is, and since when it is down, if it is."""
 
     label: str
-    link: Link | None
+    link: LinkStatus | None
     is_old: bool
     down: MachineStatus | None
 
@@ -47,14 +47,14 @@ def told_within_s(settings: Settings) -> int:
 
     A heartbeat comes up to a pause between two polls late, and a page asks for it now and then.
     """
-    heartbeat_s = HEARTBEAT_EVERY_S + settings.grabber_sleep_time_info
+    heartbeat_s = HEARTBEAT_INTERVAL_S + settings.grabber_sleep_time_info
     return math.ceil(heartbeat_s + settings.frontend_api_query_interval / 1000)
 
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:
     """What the part's template shows."""
     reader = databases.reader(cluster)
-    freshness = reader.freshness()
+    freshness = reader.sync_status()
     now = datetime.now(UTC)
     warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
     if holds_until := staleness.holds_until(freshness, now, warn_after):
@@ -69,7 +69,7 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
 
 
 def _machines(
-    freshness: Freshness | None, statuses: Iterable[MachineStatus], oldest: datetime
+    freshness: SyncStatus | None, statuses: Iterable[MachineStatus], oldest: datetime
 ) -> list[MachineInBar]:
     """The machines that are mirrored, and those that are down, by label; what is before `oldest` is old."""
     links = {} if freshness is None else dict(freshness.machines)

@@ -60,7 +60,7 @@ def log_text(job: UUID) -> Response:
 
 
 def _details(cluster: Cluster, job: UUID) -> JobDetails:
-    details = databases.reader(cluster).details(job)
+    details = databases.reader(cluster).job_details(job)
     if details is None:
         raise NotFound(f"There is no job of this id in the {cluster} cluster.")
     return details

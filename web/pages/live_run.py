@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from storage.mutes import Mute
-from storage.read_models import JobDetails, Neighbours, Playback, Run
+from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
 from web.cache import dependencies
 from web.pages.job_table import ClientRow, ClientState, client_rows, count, matches, ordered
@@ -24,7 +24,7 @@ class LiveRun:
     view: View
     number: int | None
     newest: int | None
-    neighbours: Neighbours
+    neighbours: AdjacentRuns
     run: Run | None
     playback: Playback | None
     rows: tuple[ClientRow, ...]
@@ -80,7 +80,7 @@ def read(reader: MirrorReader, view: View) -> LiveRun:
         view=view,
         number=number,
         newest=newest,
-        neighbours=Neighbours(None, None) if number is None else reader.neighbours(number),
+        neighbours=AdjacentRuns(None, None) if number is None else reader.adjacent_runs(number),
         run=run,
         playback=None if number is None else reader.playback(number),
         rows=rows,
@@ -95,7 +95,7 @@ def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
     """The clients that the run should have: those of the last one with the same key."""
     if run.run_key is None or not run.jobs:
         return frozenset()
-    return reader.clients_before(run.run, run.run_key)
+    return reader.expected_clients(run.run, run.run_key)
 
 
 def _mutes(reader: MirrorReader) -> dict[str, Mute]:
@@ -108,4 +108,4 @@ def _mutes(reader: MirrorReader) -> dict[str, Mute]:
 
 def _details(reader: MirrorReader, view: View, run: Run) -> list[JobDetails]:
     asked = [job.id for job in run.jobs if job.id in view.opened]
-    return [details for job in asked if (details := reader.details(job)) is not None]
+    return [details for job in asked if (details := reader.job_details(job)) is not None]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from dqmsquare_cfg import Cluster
-from storage.run_queries import RunSearch
+from storage.run_queries import RunFilter
 from web import databases, query_args
 
 NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"
@@ -17,7 +17,7 @@ class RunRange:
     """What of a cluster's runs is asked for."""
 
     cluster: Cluster
-    search: RunSearch
+    search: RunFilter
 
     @property
     def query(self) -> str:
@@ -44,7 +44,7 @@ def of_request() -> RunRange:
     last = (reader.run_span().highest or 0) if last is None else last
     first = query_args.integer("from", NOT_NUMBERS)
     first = max(0, last - _USUAL_RANGE) if first is None else first
-    search = RunSearch(
+    search = RunFilter(
         first=min(first, last),
         last=max(first, last),
         crashed_only=bool(query_args.integer("bad_only", NOT_NUMBERS)),

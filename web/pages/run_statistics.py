@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from storage.delivery_statistics import DeliveryNumbers
+from storage.delivery_statistics import DeliveryStatistics
 from storage.job_state import JobState
 from storage.read_models import Run
 
-_NOTHING = DeliveryNumbers(None, None, None, None, None, None)
+_NOTHING = DeliveryStatistics(None, None, None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RunStatistics:
     highest_rate: float | None
 
 
-def run_statistics(run: Run, delivered: DeliveryNumbers | None) -> RunStatistics:
+def run_statistics(run: Run, delivered: DeliveryStatistics | None) -> RunStatistics:
     """The statistics of a run and of its file delivery, if there is any."""
     delivered = delivered or _NOTHING
     return RunStatistics(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from storage.read_models import Freshness
-from storage.sync_status import CERTIFICATE_WARN, Link
+from storage.read_models import SyncStatus
+from storage.sync_status import CERTIFICATE_WARNING_PERIOD, LinkStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class BrokenLink:
 
 
 def broken_links(
-    freshness: Freshness | None, now: datetime, warn_after: timedelta, away_since: datetime | None = None
+    freshness: SyncStatus | None, now: datetime, warn_after: timedelta, away_since: datetime | None = None
 ) -> list[BrokenLink]:
     """The links that have been silent for `warn_after`, nearest first; the database, if that is away.
 
@@ -33,37 +33,40 @@ def broken_links(
     if freshness is None:
         return [BrokenLink("No grabber has mirrored this cluster yet", None)]
     oldest = now - warn_after
-    if freshness.beat_at < oldest:
-        return [BrokenLink("The grabber is silent", freshness.beat_at)]
+    if freshness.heartbeat_at < oldest:
+        return [BrokenLink("The grabber is silent", freshness.heartbeat_at)]
     if is_old(freshness.gateway, oldest):
         return [_broken("DQM²'s gateway does not answer", freshness.gateway)]
     return list(_broken_behind_the_gateway(freshness, oldest))
 
 
-def holds_until(freshness: Freshness | None, now: datetime, warn_after: timedelta) -> datetime | None:
+def holds_until(freshness: SyncStatus | None, now: datetime, warn_after: timedelta) -> datetime | None:
     """Until when, if nothing is heard meanwhile, no other link is old and no certificate near its end."""
     if freshness is None:
         return None
     links = [link for _, link in freshness.machines]
-    times = [freshness.beat_at, *(link.worked_at for link in (freshness.gateway, freshness.status, *links))]
+    times = [
+        freshness.heartbeat_at,
+        *(link.last_success_at for link in (freshness.gateway, freshness.status, *links)),
+    ]
     moments = [at + warn_after for at in times if at is not None]
-    if freshness.certificate_ends_at is not None:
-        moments.append(freshness.certificate_ends_at - CERTIFICATE_WARN)
+    if freshness.certificate_expires_at is not None:
+        moments.append(freshness.certificate_expires_at - CERTIFICATE_WARNING_PERIOD)
     return min((at for at in moments if at >= now), default=None)
 
 
-def certificate_ends_soon(freshness: Freshness | None, now: datetime) -> datetime | None:
+def certificate_ends_soon(freshness: SyncStatus | None, now: datetime) -> datetime | None:
     """When the grid certificate ends, or ended, if that is near: nothing can be mirrored after it."""
-    ends_at = None if freshness is None else freshness.certificate_ends_at
-    return ends_at if ends_at is not None and ends_at - now <= CERTIFICATE_WARN else None
+    ends_at = None if freshness is None else freshness.certificate_expires_at
+    return ends_at if ends_at is not None and ends_at - now <= CERTIFICATE_WARNING_PERIOD else None
 
 
-def is_old(link: Link, oldest: datetime) -> bool:
+def is_old(link: LinkStatus, oldest: datetime) -> bool:
     """Whether a link last worked before `oldest`, or never did."""
-    return link.worked_at is None or link.worked_at < oldest
+    return link.last_success_at is None or link.last_success_at < oldest
 
 
-def _broken_behind_the_gateway(freshness: Freshness, oldest: datetime) -> Iterator[BrokenLink]:
+def _broken_behind_the_gateway(freshness: SyncStatus, oldest: datetime) -> Iterator[BrokenLink]:
     for machine, link in freshness.machines:
         if is_old(link, oldest):
             yield _broken(f"{machine} is not mirrored", link)
@@ -72,5 +75,5 @@ def _broken_behind_the_gateway(freshness: Freshness, oldest: datetime) -> Iterat
         yield _broken("Which machines are up is not known", freshness.status)
 
 
-def _broken(sentence: str, link: Link) -> BrokenLink:
-    return BrokenLink(sentence, link.worked_at or link.failing_since, link.reason)
+def _broken(sentence: str, link: LinkStatus) -> BrokenLink:
+    return BrokenLink(sentence, link.last_success_at or link.failing_since, link.reason)

@@ -29,7 +29,7 @@ def page() -> Response:
     asked = run_filter.of_request()
     reader = databases.reader(asked.cluster)
     below = query_args.integer("below", run_filter.NOT_NUMBERS)
-    runs = reader.find_runs(asked.search, below=below, most=_ROWS_AT_A_TIME)
+    runs = reader.find_runs(asked.search, below=below, limit=_ROWS_AT_A_TIME)
     shown = {
         "asked": asked,
         "rows": _statistics(reader, runs),
@@ -46,7 +46,7 @@ def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
     asked = run_filter.of_request()
     reader = databases.reader(asked.cluster)
-    runs = reader.all_found(asked.search)
+    runs = reader.iter_found_runs(asked.search)
     # Some at a time are taken until there are none.
     some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])
     lines = (_csv_line(line) for of_some in some for line in _statistics(reader, of_some))
@@ -56,7 +56,7 @@ def csv_file() -> Response:
 
 
 def _statistics(reader: MirrorReader, runs: Sequence[Run]) -> list[RunStatistics]:
-    delivered = reader.delivery_numbers([run.run for run in runs])
+    delivered = reader.delivery_statistics([run.run for run in runs])
     return [run_statistics(run, delivered.get(run.run)) for run in runs]
 
 

@@ -15,7 +15,7 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
 from storage.job_state import JobState
-from storage.read_models import Job, JobOutline, Run, RunOutline
+from storage.read_models import Job, JobSummary, Run, RunSummary
 from web import csv_files, databases, query_args
 from web.cache import dependencies
 from web.pages import freshness, run_filter
@@ -62,7 +62,7 @@ class Mark(NamedTuple):
 class Row:
     """A run, and what is shown of each client, `None` where it has no job."""
 
-    run: RunOutline
+    run: RunSummary
     marks: Sequence[Mark | None]
 
 
@@ -127,7 +127,7 @@ def cell_part() -> Response:
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
     asked = run_filter.of_request()
-    runs = databases.reader(asked.cluster).all_found(asked.search)
+    runs = databases.reader(asked.cluster).iter_found_runs(asked.search)
     client = asked.search.client
     lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
     return csv_files.download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
@@ -137,7 +137,7 @@ def _rows(asked: RunRange, most: int) -> Rows:
     reader = databases.reader(asked.cluster)
     below = query_args.integer("below", run_filter.NOT_NUMBERS)
     search = asked.search
-    runs = reader.outlines(search, below=below, most=most)
+    runs = reader.run_summaries(search, below=below, limit=most)
     clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
     asked_for = {client: quote(client) for client in clients}
     return Rows(
@@ -148,7 +148,7 @@ def _rows(asked: RunRange, most: int) -> Rows:
     )
 
 
-def _marks(run: RunOutline, asked_for: Mapping[str, str]) -> list[Mark | None]:
+def _marks(run: RunSummary, asked_for: Mapping[str, str]) -> list[Mark | None]:
     by_client = {name: list(jobs) for name, jobs in groupby(run.jobs, attrgetter("name"))}
     return [
         _mark(asked, by_client[client]) if client in by_client else None
@@ -156,7 +156,7 @@ def _marks(run: RunOutline, asked_for: Mapping[str, str]) -> list[Mark | None]:
     ]
 
 
-def _mark(asked: str, jobs: Sequence[JobOutline]) -> Mark:
+def _mark(asked: str, jobs: Sequence[JobSummary]) -> Mark:
     worst = min([job.state for job in jobs], key=_FROM_WORST.__getitem__)
     return Mark(asked, worst, short(jobs[-1].events_total))
 

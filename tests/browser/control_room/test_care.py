@@ -114,7 +114,7 @@ def test_it_goes_to_the_sign_in_when_the_session_was_ended_elsewhere(
 ) -> None:
     complaints.allowed = ["401"]
     enter(page, url)
-    change(settings, sa.delete(db.control_sessions))
+    change(settings, sa.delete(db.login_sessions))
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
