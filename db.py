@@ -238,7 +238,7 @@ mutes = sa.Table(
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("client", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("username", sa.Text, nullable=False),
     sa.Column("muted_at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("ends_at", _Time, nullable=False, index=True),
 )

@@ -25,8 +25,8 @@ class ImportProgress:
                 "`db adopt --drop` removes them"
             )
         return (
-            f"an earlier mirror's tables are being taken over, {self.imported} of {self.documents} documents: "
-            "`db adopt` goes on if it was ended"
+            f"an earlier mirror's tables are being taken over, {self.imported} of {self.documents}"
+            " documents: `db adopt` goes on if it was ended"
         )
 
 

@@ -50,7 +50,7 @@ class MuteWriter:
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def mute(self, client: str, reason: str, person: str, lasts: timedelta) -> None:
+    def mute(self, client: str, reason: str, username: str, lasts: timedelta) -> None:
         """Mutes a client from now on; a mute that it has ends."""
         with self._told() as connection:
             # One expert after the other, so that each sees the mute of the one before.
@@ -58,7 +58,7 @@ class MuteWriter:
             connection.execute(_end(client))
             connection.execute(
                 sa.insert(_mutes).values(
-                    client=client, reason=reason, person=person, ends_at=sa.func.now() + lasts
+                    client=client, reason=reason, username=username, ends_at=sa.func.now() + lasts
                 )
             )
 

@@ -26,7 +26,9 @@ def test_it_finds_nothing_where_all_works() -> None:
 
 
 def test_it_names_the_grabber_alone_when_it_is_silent() -> None:
-    assert sentences(heartbeat_at=LONG_AGO, gateway=FAILS, machines={"fu..01": FAILS}) == ["The grabber is silent"]
+    assert sentences(heartbeat_at=LONG_AGO, gateway=FAILS, machines={"fu..01": FAILS}) == [
+        "The grabber is silent"
+    ]
 
 
 def test_it_names_the_gateway_alone_when_it_fails() -> None:

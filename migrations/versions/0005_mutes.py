@@ -16,7 +16,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), nullable=False),
         sa.Column("client", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("person", sa.Text, nullable=False),
+        sa.Column("username", sa.Text, nullable=False),
         sa.Column("muted_at", _TIME, server_default=sa.func.now(), nullable=False),
         sa.Column("ends_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="mutes_pkey"),
