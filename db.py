@@ -7,7 +7,7 @@ whose programs may still use the database.
 
     python db.py migrate     brings both databases up to date
     python db.py status      says at which revision they are
-    python db.py prune       takes away logs and series that are older than LOG_RETENTION_DAYS
+    python db.py prune       takes away logs and series that are older than JOB_LOG_RETENTION_DAYS
     python db.py adopt       takes over what an earlier mirror left in them (`adoption/`)
 """
 
@@ -69,7 +69,7 @@ metadata = sa.MetaData(
 )
 _Time = sa.TIMESTAMP(timezone=True)
 
-# What the database knows of itself: the check value of MIRROR_SECRET, the revision it is readable from.
+# What the database knows of itself: the check value of PSEUDONYM_SECRET, the revision it is readable from.
 mirror_metadata = sa.Table(
     "installation",
     metadata,

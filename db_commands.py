@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     settings = dqmsquare_cfg.load_or_exit()
     if chosen.command == "adopt":
         return adoption.run(chosen, settings)
-    dqmsquare_cfg.tell(settings.unknown_in_env_file)
+    dqmsquare_cfg.print_errors(settings.load_warnings)
     return to_both(settings, _COMMANDS[chosen.command])
 
 
@@ -45,14 +45,14 @@ def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tupl
 
 
 def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Takes away logs and series of jobs that are older than LOG_RETENTION_DAYS."""
-    if settings.log_retention is None:
-        return "all logs and series are kept: LOG_RETENTION_DAYS is 0", True
+    """Takes away logs and series of jobs that are older than JOB_LOG_RETENTION_DAYS."""
+    if settings.job_log_retention is None:
+        return "all logs and series are kept: JOB_LOG_RETENTION_DAYS is 0", True
     with database.connect() as connection:
         found = db.schema(connection)
     if found.state is not SchemaState.READY:
         return str(found), False
-    pruned = sum(retention.prune(database, settings.log_retention))
+    pruned = sum(retention.prune(database, settings.job_log_retention))
     return f"took away logs and series of {pruned} jobs", True
 
 

@@ -140,7 +140,7 @@ unit() {
 make_env() {
     sed -e 's/^ENV=development$/ENV=production/' \
         -e "s#^\#LOG_DIR=.*#LOG_DIR=$prefix/log#" -e "s#^\#TMP_DIR=.*#TMP_DIR=$prefix/tmp#" \
-        -e 's/^#\(POSTGRES_PASSWORD\|MIRROR_SECRET\|SESSION_SECRET\)=.*/\1=CHANGEME/' \
+        -e 's/^#\(POSTGRES_PASSWORD\|PSEUDONYM_SECRET\|SESSION_SECRET\)=.*/\1=CHANGEME/' \
         "$here/.env_sample" | install -m 0640 -g "$(id -gn "$user")" /dev/stdin "$prefix/.env"
 }
 

@@ -66,11 +66,11 @@ class Grabber:
         self.pulse = Pulse(cluster)
         self._claim = LeaderLock(self._database)
         self._writer = MirrorWriter(self._database, self._claim.leader_id)
-        self._identities = Identities(settings.mirror_secret)
+        self._identities = Identities(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)
-        self._upkeep = Upkeep(self._database, settings.log_retention)
+        self._upkeep = Upkeep(self._database, settings.job_log_retention)
         self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
-        self._redact = Redactor(settings.known_hosts, settings.public_sites)
+        self._redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
         self._wait_s = min(settings.grabber_sleep_time_info, _LONGEST_WAIT_S)
         self._rounds = Rounds(
@@ -133,7 +133,7 @@ class Grabber:
 
     def _means(self, settings: Settings) -> Means:
         """What its machines are mirrored with."""
-        rules = Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites)
+        rules = Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts)
         return Means(
             cluster=self._cluster,
             client=Dqm2Client(settings),
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     pulses = [grabber.pulse for grabber in grabbers]
     _serve_health(settings, pulses)
     systemd_notify.watch(
-        dqmsquare_cfg.take_service_manager(),
+        dqmsquare_cfg.read_sd_notify(),
         lambda: all(pulse.why_not_alive() is None for pulse in pulses),
     )
     ends = [_started(partial(_guarded, grabber, stop, once=chosen.once)) for grabber in grabbers]
@@ -246,7 +246,7 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
         grabber.run()
         status = 0
     except SecretChanged:
-        log.error("MIRROR_SECRET is not the one that this database was made under; put that one back")
+        log.error("PSEUDONYM_SECRET is not the one that this database was made under; put that one back")
     except SchemaTooNew as error:
         log.error("the schema of database %s is of a newer release; start that, or an empty database", error)
     except Occupied as error:
@@ -261,11 +261,11 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
 
 def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
-    redact = Redactor(settings.known_hosts, settings.public_sites)
+    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     try:
         logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     except SettingsError as error:
-        dqmsquare_cfg.refuse(error.lines)
+        dqmsquare_cfg.exit_with_errors(error.lines)
     logging_setup.catch_uncaught()
     for warning in settings.warnings:
         log.warning("%s", warning)
@@ -295,7 +295,9 @@ def _serve_health(settings: Settings, pulses: Sequence[Pulse]) -> None:
             health.serve(settings.server_host, port, pulse)
         except OSError as error:
             variable = f"GRABBER_{pulse.cluster.upper()}_METRICS_PORT"
-            dqmsquare_cfg.refuse([f"{variable} is {port}, which can't be listened on: {error.strerror}"])
+            dqmsquare_cfg.exit_with_errors(
+                [f"{variable} is {port}, which can't be listened on: {error.strerror}"]
+            )
 
 
 if __name__ == "__main__":

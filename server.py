@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def configure_log(settings: Settings) -> None:
     """Sends the log where the settings say, redacted."""
-    redact = Redactor(settings.known_hosts, settings.public_sites)
+    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     logging_setup.configure(settings, "server", debug=settings.server_debug, redact=redact)
 
 
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         configure_log(settings)
     except SettingsError as error:
-        dqmsquare_cfg.refuse(error.lines)
+        dqmsquare_cfg.exit_with_errors(error.lines)
     logging_setup.catch_uncaught()
     log.info("starting version=%s", logging_setup.fact(version.current()))
     for warning in (*settings.warnings, *control_room.unreadable_files(settings)):

@@ -156,7 +156,7 @@ def _of_postgres(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
         "GRABBER_PRODUCTION_METRICS_PORT": "0",
         "GRABBER_PLAYBACK_METRICS_PORT": "0",
         "SERVER_METRICS_PORT": "0",
-        "MIRROR_SECRET": "a-mirror-secret-of-the-benchmarks",
+        "PSEUDONYM_SECRET": "a-mirror-secret-of-the-benchmarks",
         "SESSION_SECRET": "a-session-secret-of-the-benchmarks",
         "LOG_DIR": str(folder / "log"),
         "TMP_DIR": str(folder / "tmp"),

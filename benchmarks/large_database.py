@@ -93,7 +93,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:
     """The numbers of the machines that are mirrored, and of those that were; all links work."""
-    identities = Identities(settings.mirror_secret)
+    identities = Identities(settings.pseudonym_secret)
     hosts = {host: identities.of_machine(host) for host in (*settings.machines(cluster), *_FORMER)}
     writer = MirrorWriter(engine, uuid4())
     writer.take_over(identities.check_value())

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         earlier_mirror.fill(engine, jobs, _POLLS_A_JOB * jobs)
         before = _bytes(engine)
         began_s = time.monotonic()
-        begin(engine, Identities(settings.mirror_secret))
+        begin(engine, Identities(settings.pseudonym_secret))
         begun_s = time.monotonic() - began_s
         workers.take_newest(settings, engine)
         newest_s = time.monotonic() - began_s

@@ -176,7 +176,7 @@ def _changing(settings: Settings, span: Span) -> Iterator[None]:
 
 def _change(settings: Settings, span: Span, ended: threading.Event) -> None:
     engine = db.engine(settings, Cluster.PRODUCTION, "benchmark", pool_size=1)
-    identities = Identities(settings.mirror_secret)
+    identities = Identities(settings.pseudonym_secret)
     writer = MirrorWriter(engine, uuid4())
     writer.take_over(identities.check_value())
     identity = identities.of_machine(FILTER_UNIT)

@@ -1,1 +1,1 @@
-"""Parsing of settings: `.env`, and the text of each variable."""
+"""Parsing of settings: the `.env` file and the text of each variable."""

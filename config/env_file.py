@@ -1,74 +1,81 @@
-"""The file behind the environment, `.env`: what it sets, and what of it can't have been meant.
+"""The `.env` file: its values, lines that cannot be parsed, and names that are not settings.
 
-Its lines hold secrets, and a slip may make anything of them a name. So a line is told of by its number, with
-no more of it than what reads like the name of a setting, and never with a value.
+The file holds secrets, and a typo can turn part of one into a name. Messages therefore identify a line by its
+number, quote a name only if it looks like one of a setting, and never quote a value.
 """
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 
-from dotenv.parser import Binding, parse_stream
+from dotenv import dotenv_values
 
-# Read where `ENV_FILE` names no other; the one file that may be missing.
-_USUAL = ".env"
+# The only file that may be missing.
+_DEFAULT = ".env"
 
-# What every setting is called like; a piece of a key that was broken over lines is not.
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-# How alike a name must be to a setting's for that to be what was meant: a letter or an ending apart.
-_LIKENESS = 0.75
+# Tolerates a wrong letter or a missing suffix.
+_MIN_SIMILARITY = 0.75
+
+# dotenv logs lines that it cannot parse by the number within its input, here always 1.
+logging.getLogger("dotenv").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
 class EnvFile:
-    """What a file sets, and a line each: why it is `refused`, and what it sets that is `unknown`."""
+    """Values by name, errors for lines that cannot be parsed, warnings for unknown names."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    refused: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def read(named: str | None, known: Collection[str]) -> EnvFile:
-    """The file that `ENV_FILE` names; `None` where it is not set, empty for none. `known`: the settings."""
-    name = _USUAL if named is None else named
-    if not name:
+def read(path: str | None, known_names: Collection[str]) -> EnvFile:
+    """Read the file that `ENV_FILE` names: `None` if it is not set, empty for no file.
+
+    Each assignment is on a line of its own, in dotenv's syntax, without interpolation.
+    """
+    if path == "":
         return EnvFile()
-    told = f"ENV_FILE is {name!r}"
+    name = path or _DEFAULT
     try:
-        with Path(name).open(encoding="utf-8") as file:
-            bindings = list(parse_stream(file))
+        lines = Path(name).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return EnvFile() if named is None else EnvFile(refused=(f"{told}, and there is no such file",))
+        return EnvFile() if path is None else EnvFile(errors=(f"ENV_FILE {name!r} does not exist",))
     except OSError as error:
-        return EnvFile(refused=(f"{told}, which can't be read: {error.strerror}",))
+        return EnvFile(errors=(f"ENV_FILE {name!r} cannot be read: {error.strerror}",))
     except UnicodeDecodeError:
-        return EnvFile(refused=(f"{told}, which can't be read; accepted: a text in UTF-8",))
-    values = {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
-    return EnvFile(
-        values,
-        tuple(
-            f"{told}, whose line {_line(binding)} can't be understood; accepted: NAME=value"
-            for binding in bindings
-            if binding.error or (binding.key and binding.value is None)
-        ),
-        tuple(
-            f"{told}, whose line {_line(binding)} sets {_unknown(binding.key, known)}"
-            for binding in bindings
-            if binding.key and binding.value is not None and binding.key not in known
-        ),
-    )
+        return EnvFile(errors=(f"ENV_FILE {name!r} cannot be read; accepted: UTF-8 text",))
+    values: dict[str, str] = {}
+    errors, warnings = [], []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        assignment = _parse(line)
+        if assignment is None:
+            errors.append(f"ENV_FILE {name!r}, line {number} cannot be parsed; accepted: NAME=value")
+            continue
+        variable, value = assignment
+        values[variable] = value
+        if variable not in known_names:
+            warnings.append(f"ENV_FILE {name!r}, line {number} sets {_describe(variable, known_names)}")
+    return EnvFile(values, tuple(errors), tuple(warnings))
 
 
-def _line(binding: Binding) -> int:
-    """The line at which it begins, the blank ones before it being counted as its own by the parser."""
-    text = binding.original.string
-    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+def _parse(line: str) -> tuple[str, str] | None:
+    """Name and value of an assignment; `None` for anything else."""
+    match list(dotenv_values(stream=StringIO(line), interpolate=False).items()):
+        case [(name, str(value))]:
+            return name, value
+    return None
 
 
-def _unknown(name: str, known: Collection[str]) -> str:
-    meant = get_close_matches(name.upper(), known, n=1, cutoff=_LIKENESS)
-    if meant:
-        return f"{name}, which is no setting; {meant[0]} is"
-    return f"{name}, which is no setting" if _NAME.fullmatch(name) else "what is no setting"
+def _describe(name: str, known_names: Collection[str]) -> str:
+    similar = get_close_matches(name.upper(), known_names, n=1, cutoff=_MIN_SIMILARITY)
+    if similar:
+        return f"{name}, which is not a setting; did you mean {similar[0]}?"
+    return f"{name}, which is not a setting" if _NAME.fullmatch(name) else "a name that is not a setting"

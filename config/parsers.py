@@ -1,11 +1,11 @@
-"""What the text of a setting may be: a reader a kind, which makes the value of it or raises BadValue."""
+"""Parsers of setting values: text in, typed value out; InvalidValue if the text is not acceptable."""
 
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-# Words that a template leaves where a value must be put.
+# Placeholders that templates use for values to be filled in.
 _PLACEHOLDER = re.compile(
     r"(?i)^[<\[{]?\s*(change[-_ ]?me|change[-_ ]?it|replace[-_ ]?me|placeholder|todo|x{3,})\b.*$"
 )
@@ -17,217 +17,218 @@ _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _SECRET_MIN_LENGTH = 16
 
 
-class BadValue(ValueError):
-    """A setting's text is not what it must be; the message says what is wrong and what is accepted."""
+class InvalidValue(ValueError):
+    """Raised for an invalid value; the message says what is wrong and what is accepted."""
 
 
 def short_name(host: str) -> str:
-    """A host's name without its domain, in lower case: what identities and labels are made of."""
+    """Host name without its domain, in lower case: the basis of pseudonyms and labels."""
     return host.strip().partition(".")[0].lower()
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether the text is what a template leaves where a value must be put."""
+    """Whether the text is a placeholder of a template."""
     return _PLACEHOLDER.match(text) is not None
 
 
-def anything(text: str) -> str:
-    """The text as it is."""
+def string(text: str) -> str:
+    """Any text, unchanged."""
     return text
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """One of the words."""
+    """Parser that accepts one of the words."""
 
-    def read(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in words:
-            raise BadValue(f"is {text!r}; accepted: {', '.join(words)}")
+            raise InvalidValue(f"is {text!r}; accepted: {', '.join(words)}")
         return text
 
-    return read
+    return parse
 
 
 def boolean(text: str) -> bool:
-    """True or false."""
+    """Boolean: true/1/yes/on or false/0/no/off."""
     match text.lower():
         case "true" | "1" | "yes" | "on":
             return True
         case "false" | "0" | "no" | "off":
             return False
-    raise BadValue(f"is {text!r}; accepted: true or false")
+    raise InvalidValue(f"is {text!r}; accepted: true or false")
 
 
-def whole(text: str, *, least: int, most: int, unit: str = "") -> int:
-    """A whole number within bounds."""
-    accepted = f"accepted: a whole number{unit} from {least} to {most}"
+def integer(text: str, *, minimum: int, maximum: int) -> int:
+    """Integer within bounds, both inclusive."""
+    accepted = f"accepted: an integer from {minimum} to {maximum}"
     if not re.fullmatch(r"-?[0-9]{1,12}", text):
-        raise BadValue(f"is {text!r}; {accepted}")
-    if not least <= int(text) <= most:
-        raise BadValue(f"is {text}; {accepted}")
+        raise InvalidValue(f"is {text!r}; {accepted}")
+    if not minimum <= int(text) <= maximum:
+        raise InvalidValue(f"is {text}; {accepted}")
     return int(text)
 
 
-def seconds(text: str, *, least: float, most: float) -> float:
-    """A number of seconds within bounds."""
-    accepted = f"accepted: seconds from {least:g} to {most:g}"
+def seconds(text: str, *, minimum: float, maximum: float) -> float:
+    """Decimal number of seconds within bounds, both inclusive."""
+    accepted = f"accepted: seconds from {minimum:g} to {maximum:g}"
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        raise BadValue(f"is {text!r}; {accepted}")
-    if not least <= float(text) <= most:
-        raise BadValue(f"is {text}; {accepted}")
+        raise InvalidValue(f"is {text!r}; {accepted}")
+    if not minimum <= float(text) <= maximum:
+        raise InvalidValue(f"is {text}; {accepted}")
     return float(text)
 
 
 def host(text: str) -> str:
-    """A host, by its short name."""
+    """Host name, reduced to its short form."""
     if not _HOST.fullmatch(text):
-        raise BadValue(f"is {text!r}; accepted: a host name")
+        raise InvalidValue(f"is {text!r}; accepted: a host name")
     return short_name(text)
 
 
 def machines(text: str) -> tuple[str, ...]:
-    """Hosts, each once, by their short names."""
+    """Distinct host names separated by semicolons, reduced to their short form."""
     names = [name.strip() for name in text.split(";") if name.strip()]
     if not names:
-        raise BadValue("is empty; accepted: host names separated by semicolons")
+        raise InvalidValue("is empty; accepted: host names separated by semicolons")
     for name in names:
         if not _HOST.fullmatch(name):
-            raise BadValue(f"holds {name!r}; accepted: host names separated by semicolons")
+            raise InvalidValue(f"contains {name!r}; accepted: host names separated by semicolons")
     shorts = [short_name(name) for name in names]
-    if twice := [name for name in dict.fromkeys(shorts) if shorts.count(name) > 1]:
-        raise BadValue(f"holds {twice[0]!r} more than once; accepted: each host name once")
+    if duplicates := [name for name in dict.fromkeys(shorts) if shorts.count(name) > 1]:
+        raise InvalidValue(f"contains {duplicates[0]!r} more than once; accepted: each host name once")
     return tuple(shorts)
 
 
-def listen_host(text: str) -> str:
-    """A name or address to listen on."""
+def listen_address(text: str) -> str:
+    """Host name or IP address to listen on."""
     if not re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", text):
-        raise BadValue(f"is {text!r}; accepted: an address or a host name to listen on")
+        raise InvalidValue(f"is {text!r}; accepted: an IP address or a host name")
     return text
 
 
 def postgres_host(text: str) -> str:
-    """PostgreSQL's host, or the folder of its socket."""
+    """Host of PostgreSQL, or the directory of its Unix socket."""
     if not re.fullmatch(r"(/[^\s,]*|[A-Za-z0-9.:_-]{1,253})", text):
-        raise BadValue(f"is {text!r}; accepted: a host name, an address, or the folder of a socket")
+        raise InvalidValue(f"is {text!r}; accepted: a host name, an IP address, or the directory of a socket")
     return text
 
 
-def database(text: str) -> str:
-    """The name of a database."""
+def database_name(text: str) -> str:
+    """Name of a PostgreSQL database."""
     if not _DATABASE.fullmatch(text):
-        raise BadValue(f"is {text!r}; accepted: letters, digits, _, $ and -, 63 at most")
+        raise InvalidValue(f"is {text!r}; accepted: at most 63 letters, digits, _, $ and -")
     return text
 
 
-def front_end(text: str) -> str:
-    """An address of https, without the slash at its end."""
+def https_url(text: str) -> str:
+    """HTTPS URL without credentials, query and fragment; a trailing slash is dropped."""
     if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
-        raise BadValue("is not accepted: an https:// address without user, password, query or fragment is")
+        raise InvalidValue("is invalid; accepted: an https:// URL without user, password, query or fragment")
     return text.rstrip("/")
 
 
-def authorities(text: str) -> Path | bool:
-    """Where the authorities of a certificate are; as requests has it: true for the usual ones."""
+def ca_path(text: str) -> Path | bool:
+    """CA file or directory, or as for `verify` of requests: true for the default CAs, false for none."""
     if text == "":
         return True
     if text == "INSECURE-DO-NOT-VERIFY":
         return False
-    return file(text)
+    return path(text)
 
 
-def file(text: str) -> Path:
-    """A file or folder; `~` is the home of the user."""
-    path = Path(text).expanduser()
+def path(text: str) -> Path:
+    """Path of a file or directory; `~` is expanded."""
     if "\0" in text or not text:
-        raise BadValue("is empty; accepted: the path of a file")
-    return path
+        raise InvalidValue("is empty or contains a null byte; accepted: a path")
+    return Path(text).expanduser()
 
 
-def prefix(text: str) -> str:
-    """The path before every address, with a slash before it; empty for none."""
+def url_prefix(text: str) -> str:
+    """URL path with a leading and no trailing slash; empty for none."""
     prefix = text.strip("/")
     if prefix and not _PREFIX.fullmatch(prefix):
-        raise BadValue(f"is {text!r}; accepted: path parts joined by /, e.g. dqm/dqm-square")
+        raise InvalidValue(f"is {text!r}; accepted: path segments joined by /, e.g. dqm/dqm-square")
     return f"/{prefix}" if prefix else ""
 
 
 def run_keys(text: str) -> tuple[str, ...]:
-    """Run keys, each once."""
+    """Run keys separated by commas, without duplicates."""
     keys = [key.strip() for key in text.split(",") if key.strip()]
     if bad := [key for key in keys if not _RUN_KEY.fullmatch(key)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: run keys of a-z, 0-9 and _ separated by commas")
+        raise InvalidValue(f"contains {bad[0]!r}; accepted: run keys of a-z, 0-9 and _ separated by commas")
     if not keys:
-        raise BadValue("is empty; accepted: run keys separated by commas")
+        raise InvalidValue("is empty; accepted: run keys separated by commas")
     return tuple(dict.fromkeys(keys))
 
 
-def sites(text: str) -> tuple[str, ...]:
-    """Host names of sites, in lower case, each once."""
-    sites = [site.strip().lower() for site in text.split(",") if site.strip()]
-    if bad := [site for site in sites if not _HOST.fullmatch(site)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: host names separated by commas")
-    return tuple(dict.fromkeys(sites))
+def hosts(text: str) -> tuple[str, ...]:
+    """Host names separated by commas, in lower case, without duplicates."""
+    hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
+    if bad := [host for host in hosts if not _HOST.fullmatch(host)]:
+        raise InvalidValue(f"contains {bad[0]!r}; accepted: host names separated by commas")
+    return tuple(dict.fromkeys(hosts))
 
 
 def cookie_secret(text: str) -> str:
-    """A secret that fits into a cookie."""
-    # A cookie's value ends at a semicolon, and DQM² splits at the equals sign: protocol, "The way in".
+    """Secret that a cookie can carry."""
+    # A semicolon ends a cookie's value, and DQM² splits at the equals sign.
     if re.search(r"[=;\s\x00-\x1f\x7f]", text) or not text.isascii():
-        raise BadValue(
-            "holds =, ;, white space or a character that no cookie can carry, so it can never match"
+        raise InvalidValue(
+            "contains =, ;, white space or another character that no cookie can carry, so it can never match"
         )
     return text
 
 
-def key_secret(text: str) -> str:
-    """A secret that keys or signs."""
+def secret(text: str) -> str:
+    """Key for hashing or signing."""
     if len(text) < _SECRET_MIN_LENGTH:
-        raise BadValue(f"is too short; accepted: {_SECRET_MIN_LENGTH} characters or more")
+        raise InvalidValue(f"is too short; accepted: {_SECRET_MIN_LENGTH} characters or more")
     return text
 
 
 def users(text: str) -> Mapping[str, str]:
-    """Passwords, or hashes of them, by user."""
+    """Passwords or password hashes by user name."""
     users: dict[str, str] = {}
     for number, entry in enumerate((part for part in text.split(",") if part.strip()), start=1):
         user, colon, password = entry.strip().partition(":")
         if not colon or not user or not password:
-            raise BadValue(
-                f"has an entry without user or password (number {number}); accepted: user:password"
+            raise InvalidValue(
+                f"has an entry without user or password (entry {number}); accepted: user:password"
             )
         if not _USER.fullmatch(user):
-            raise BadValue(
-                f"has a user name with other characters than A-Z a-z 0-9 . _ @ - (number {number})"
+            raise InvalidValue(
+                f"has a user name with characters other than A-Z a-z 0-9 . _ @ - (entry {number})"
             )
         if is_placeholder(password):
-            raise BadValue(f"still has a placeholder for a password (number {number})")
+            raise InvalidValue(f"still has a placeholder as a password (entry {number})")
         if user in users:
-            raise BadValue(f"names a user twice (number {number})")
+            raise InvalidValue(f"has a duplicate user name (entry {number})")
         users[user] = password
     return users
 
 
-def optional_file(text: str) -> Path | None:
-    """A file, or none."""
-    return file(text) if text else None
+def optional_path(text: str) -> Path | None:
+    """Path, or `None` if the text is empty."""
+    return path(text) if text else None
 
 
 def logins(text: str) -> tuple[str, ...]:
-    """Logins, each once."""
+    """Login names separated by commas, without duplicates."""
     logins = [login.strip() for login in text.split(",") if login.strip()]
     if bad := [login for login in logins if not _USER.fullmatch(login)]:
-        raise BadValue(f"holds {bad[0]!r}; accepted: logins of A-Z a-z 0-9 . _ @ - separated by commas")
+        raise InvalidValue(
+            f"contains {bad[0]!r}; accepted: logins of A-Z a-z 0-9 . _ @ - separated by commas"
+        )
     return tuple(dict.fromkeys(logins))
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks, each once; an address is one of itself."""
+    """IP networks separated by commas, without duplicates; an address is a network of one."""
     networks: list[IPv4Network | IPv6Network] = []
     for part in (part.strip() for part in text.split(",") if part.strip()):
         try:
             networks.append(ip_network(part))
         except ValueError:
-            raise BadValue(
-                f"holds {part!r}; accepted: addresses or networks (10.0.0.0/8) separated by commas"
+            raise InvalidValue(
+                f"contains {part!r}; accepted: addresses or networks (10.0.0.0/8) separated by commas"
             ) from None
     return tuple(dict.fromkeys(networks))

@@ -26,7 +26,7 @@ def mask(host: str) -> str:
 
 @dataclass(frozen=True)
 class Identities:
-    """Keyed hashes under `MIRROR_SECRET`: HMAC-SHA256, its first 128 bits as a UUID.
+    """Keyed hashes under `PSEUDONYM_SECRET`: HMAC-SHA256, its first 128 bits as a UUID.
 
     They can't be turned back without the secret, and a machine keeps its identity when it is renamed in case
     or written with its domain.

@@ -36,7 +36,7 @@ _USUAL_PROCESSES = 2
 _TRIES = 3
 _NOTHING = "nothing of an earlier mirror is here"
 _UNFIT = "can't be taken over, and nothing was changed"
-_BEGUN_OTHERWISE = "MIRROR_SECRET is not the one that this was begun under; put that one back"
+_BEGUN_OTHERWISE = "PSEUDONYM_SECRET is not the one that this was begun under; put that one back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace, settings: Settings) -> int:
     _log_to(settings)
     if chosen.share:
         return _share(settings, Cluster(chosen.share))
-    for unknown in settings.unknown_in_env_file:
+    for unknown in settings.load_warnings:
         log.warning("%s", unknown)
     if chosen.dry_run:
         return to_both(settings, _rehearse)
@@ -78,11 +78,11 @@ def run(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _log_to(settings: Settings) -> None:
-    redact = Redactor(settings.known_hosts, settings.public_sites)
+    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     try:
         logging_setup.configure(settings, "adopt", debug=False, redact=redact)
     except SettingsError as error:
-        dqmsquare_cfg.refuse(error.lines)
+        dqmsquare_cfg.exit_with_errors(error.lines)
     logging_setup.catch_uncaught()
 
 
@@ -111,7 +111,7 @@ def _rehearse(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tup
 def _begin(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
     for tries_left in reversed(range(_TRIES)):
         try:
-            begin(database, Identities(settings.mirror_secret))
+            begin(database, Identities(settings.pseudonym_secret))
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
                 raise
@@ -181,7 +181,7 @@ def _is_left(adoption: ImportProgress | None) -> bool:
 def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
     try:
         with database.begin() as connection:
-            installation.verify_secret(connection, Identities(settings.mirror_secret).check_value())
+            installation.verify_secret(connection, Identities(settings.pseudonym_secret).check_value())
     except SecretChanged:
         return False
     return True

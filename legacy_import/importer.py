@@ -36,10 +36,12 @@ class Adopter:
 
     def __init__(self, database: sa.Engine, settings: Settings) -> None:
         self._database = database
-        self._identities = Identities(settings.mirror_secret)
-        self._sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
-        self._redact = Redactor(settings.known_hosts, settings.public_sites)
-        self._keep = settings.log_retention
+        self._identities = Identities(settings.pseudonym_secret)
+        self._sifter = Sifter(
+            Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts)
+        )
+        self._redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+        self._keep = settings.job_log_retention
         self._dictionaries = DictionaryStore(database)
         self._machines: dict[UUID, int] = {}
 

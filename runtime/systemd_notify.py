@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from dqmsquare_cfg import ServiceManager
+from dqmsquare_cfg import SdNotify
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _LOOK_EVERY_S = 0.5
 _NEWS_IN_TIME = 4
 
 
-def watch(manager: ServiceManager | None, is_well: Callable[[], bool]) -> None:
+def watch(manager: SdNotify | None, is_well: Callable[[], bool]) -> None:
     """Tells, from a thread that ends with the program, when it is ready, and that it is well while it is.
 
     Ready is who was well once. `is_well` is asked from that thread.
@@ -28,19 +28,19 @@ def watch(manager: ServiceManager | None, is_well: Callable[[], bool]) -> None:
         threading.Thread(target=_tell, args=(manager, is_well), name="service-manager", daemon=True).start()
 
 
-def _tell(manager: ServiceManager, is_well: Callable[[], bool]) -> None:
+def _tell(manager: SdNotify, is_well: Callable[[], bool]) -> None:
     never = threading.Event()
     while not is_well():
         never.wait(_LOOK_EVERY_S)
     _send(manager, "READY=1")
-    if manager.news_within_s is None:
+    if manager.watchdog_s is None:
         return
-    while not never.wait(manager.news_within_s / _NEWS_IN_TIME):
+    while not never.wait(manager.watchdog_s / _NEWS_IN_TIME):
         if is_well():
             _send(manager, "WATCHDOG=1")
 
 
-def _send(manager: ServiceManager, news: str) -> None:
+def _send(manager: SdNotify, news: str) -> None:
     # An address that begins with @ is one without a file, which the kernel writes with a null byte.
     address = f"\0{manager.address[1:]}" if manager.address.startswith("@") else manager.address
     try:

@@ -1,4 +1,4 @@
-"""Under which MIRROR_SECRET a database was made: every identity in it is a hash under that one."""
+"""Under which PSEUDONYM_SECRET a database was made: every identity in it is a hash under that one."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ import db
 
 
 class SecretChanged(Exception):
-    """The database was made under another MIRROR_SECRET: to go on would keep everything twice."""
+    """The database was made under another PSEUDONYM_SECRET: to go on would keep everything twice."""
 
 
 def verify_secret(connection: sa.Connection, check_value: UUID) -> None:

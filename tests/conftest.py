@@ -272,6 +272,6 @@ def _environment(
         "GRABBER_PLAYBACK_METRICS_PORT": "0",
         "LOG_DIR": str(folder / "log"),
         "TMP_DIR": str(folder / "tmp"),
-        "MIRROR_SECRET": "a-mirror-secret-of-the-tests",
+        "PSEUDONYM_SECRET": "a-mirror-secret-of-the-tests",
         "SESSION_SECRET": "a-session-secret-of-the-tests",
     }

@@ -88,7 +88,7 @@ class MirroredCluster:
         self.builder_unit, *self.filter_units = settings.machines(cluster)
         self._revisions = count(1)
         self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
-        identities = Identities(settings.mirror_secret)
+        identities = Identities(settings.pseudonym_secret)
         self._writer.take_over(identities.check_value())
         by_host = {host: identities.of_machine(host) for host in settings.machines(cluster)}
         known = self._writer.register_machines({identity: mask(host) for host, identity in by_host.items()})

@@ -146,8 +146,8 @@ def runs(settings: Settings) -> set[int]:
 
 def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
-    sifter = Sifter(Rules(settings.mirror_secret, settings.known_hosts, settings.public_sites))
-    identities = Identities(settings.mirror_secret)
+    sifter = Sifter(Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts))
+    identities = Identities(settings.pseudonym_secret)
     expected: dict[UUID, DocumentRow] = {}
     for host in hosts:
         for document in simulator.machine(host).documents().values():

@@ -33,11 +33,11 @@ class Notified:
 
 @contextmanager
 def service_manager(
-    environment: Mapping[str, str], folder: Path, *, news_within_s: float = 2
+    environment: Mapping[str, str], folder: Path, *, watchdog_s: float = 2
 ) -> Iterator[tuple[Notified, dict[str, str]]]:
     """A service manager, and `environment` as it would start a program with."""
     address = str(folder / "notify")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as channel:
         channel.bind(address)
-        told = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(news_within_s * 1e6))}
+        told = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(watchdog_s * 1e6))}
         yield Notified(channel), {**environment, **told}

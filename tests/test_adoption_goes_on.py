@@ -231,16 +231,16 @@ def test_it_needs_no_superuser_and_then_its_own_role_reads_no_row_of_the_earlier
 def test_it_goes_on_under_the_same_secret_alone(earlier: EarlierMirror, environment: dict[str, str]) -> None:
     assert run_adopt(environment)[0] == 0
     earlier.execute("UPDATE adoption_batches SET done_at = NULL")
-    status, said = run_adopt({**environment, "MIRROR_SECRET": "another-mirror-secret-of-the-tests"})
+    status, said = run_adopt({**environment, "PSEUDONYM_SECRET": "another-mirror-secret-of-the-tests"})
     assert status == 1
-    assert "MIRROR_SECRET is not the one that this was begun under" in said
+    assert "PSEUDONYM_SECRET is not the one that this was begun under" in said
 
 
 def test_logs_that_retention_would_take_away_are_not_taken_over(
     earlier: EarlierMirror, environment: dict[str, str]
 ) -> None:
     earlier.write("runs", job(10, timestamp=datetime.now(UTC) - timedelta(days=1)))
-    given = {**environment, "LOG_RETENTION_DAYS": "30"}
+    given = {**environment, "JOB_LOG_RETENTION_DAYS": "30"}
     assert run_adopt(given)[0] == 0
     settings = dqmsquare_cfg.load(given)
     assert (len(rows(settings, db.jobs)), len(rows(settings, db.job_details))) == (10, 1)

@@ -101,7 +101,7 @@ def taken_over(
 ) -> Settings:
     """The settings of the mirror whose production database was an earlier mirror's."""
     database = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
-    begin(database, Identities(shared_settings.mirror_secret))
+    begin(database, Identities(shared_settings.pseudonym_secret))
     database.dispose()
     earlier.execute(f"ALTER TABLE jobs ADD CHECK (lumisection < {REFUSED})")
     status, said = run_adopt(shared_environment)
@@ -111,7 +111,7 @@ def taken_over(
 
 def jobs(settings: Settings) -> dict[int, Job]:
     """The jobs by their number."""
-    identities = Identities(settings.mirror_secret)
+    identities = Identities(settings.pseudonym_secret)
     numbers = {
         identities.of_document(row["hostname"] or FILTER_UNIT, row["id"]): number
         for number, row in JOBS.items()

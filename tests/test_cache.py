@@ -309,7 +309,7 @@ def test_a_job_gets_stuck_and_lost_with_no_row_of_it_changing(
 def test_what_is_silent_turns_old_with_nothing_changing(
     shared_environment: dict[str, str], mirrored: MirroredCluster
 ) -> None:
-    with server_process({**shared_environment, "FRESHNESS_WARN_S": "5"}) as server:
+    with server_process({**shared_environment, "STALE_AFTER_S": "5"}) as server:
         mirrored.beat()
         until(lambda: "data-broken-link" not in server.get(FRESHNESS).text)
         until(lambda: "The grabber is silent" in server.get(FRESHNESS).text)

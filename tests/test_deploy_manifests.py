@@ -130,7 +130,7 @@ def be_of_another_version(body: Any) -> None:
     ("file", "name", "change", "sentence"),
     [
         (SECRET, SETTINGS, forget_setting, "the secret has no STUCK_AFTER_S"),
-        (SECRET, SETTINGS, misspell_setting, "the secret has STUK_AFTER_S, which is no setting"),
+        (SECRET, SETTINGS, misspell_setting, "the secret has STUK_AFTER_S, which is not a setting"),
         (SECRET, SETTINGS, fill_badly, "refuses the secret's STUCK_AFTER_S"),
         (CONFIG, SERVER, forget_mount, "volume tmp is not mounted"),
         (CLAIM, "PersistentVolumeClaim dqm-square-mirror-claim", rename_claim, "there is no claim"),

@@ -78,7 +78,7 @@ def test_its_settings_are_refused_until_they_are_filled_in(prefix: Path) -> None
     with pytest.raises(SettingsError) as caught:
         dqmsquare_cfg.load({"ENV_FILE": str(prefix / ".env")})
     refused = {line.split()[0] for line in caught.value.lines}
-    assert refused == {"DQM_FFF_SECRET", "POSTGRES_PASSWORD", "MIRROR_SECRET", "SESSION_SECRET"}
+    assert refused == {"DQM_FFF_SECRET", "POSTGRES_PASSWORD", "PSEUDONYM_SECRET", "SESSION_SECRET"}
     filled = prefix / ".env"
     filled.write_text(filled.read_text().replace("CHANGEME", "filled-in-by-the-operator"))
     settings = dqmsquare_cfg.load({"ENV_FILE": str(filled)})

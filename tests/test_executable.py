@@ -76,7 +76,7 @@ def given(postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
         "GRABBER_PLAYBACK_METRICS_PORT": free_port(),
         "LOG_DIR": "/tmp/log",
         "TMP_DIR": "/tmp",
-        "MIRROR_SECRET": "a-mirror-secret-of-the-tests",
+        "PSEUDONYM_SECRET": "a-mirror-secret-of-the-tests",
         "SESSION_SECRET": "a-session-secret-of-the-tests",
     }
     for name in names.values():
@@ -129,9 +129,9 @@ def test_it_tells_its_version(bare: BareRoot) -> None:
 
 def test_it_refuses_settings_that_do_not_hold(bare: BareRoot, given: dict[str, str]) -> None:
     for words in (["server"], ["grabber", "production"], ["migrate"], ["probe"]):
-        status, said = bare.run({**given, "SERVER_PORT": "none", "MIRROR_SECRET": "CHANGEME"}, *words)
+        status, said = bare.run({**given, "SERVER_PORT": "none", "PSEUDONYM_SECRET": "CHANGEME"}, *words)
         assert status == 2
-        assert sorted(line.split()[0] for line in said.splitlines()) == ["MIRROR_SECRET", "SERVER_PORT"]
+        assert sorted(line.split()[0] for line in said.splitlines()) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
 
 
 def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, str]) -> None:
@@ -192,7 +192,7 @@ def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_kille
     assert status == 0, said
     assert earlier.execute("SELECT count(*) FROM jobs") == [(JOBS,)]
     for words in (["migrate"], ["db", "prune"]):
-        assert bare.run({**given, "LOG_RETENTION_DAYS": "30"}, *words)[0] == 0
+        assert bare.run({**given, "JOB_LOG_RETENTION_DAYS": "30"}, *words)[0] == 0
     status, said = bare.run(given, "db", "adopt", "--drop", "--yes")
     assert status == 0, said
     assert "legacy" not in bare.run(given, "db", "status")[1]

@@ -98,7 +98,7 @@ def check(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> N
     (position,) = (row["revision"] for row in rows(mirror, db.machines) if row["revision"])
     assert position == machine.highest_revision
     kept = {row["identity"] for table in db.DOCUMENT_TABLES for row in rows(mirror, table)}
-    identities = Identities(mirror.mirror_secret)
+    identities = Identities(mirror.pseudonym_secret)
     lost = [
         document
         for document in uploaded

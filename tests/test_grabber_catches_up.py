@@ -146,7 +146,7 @@ def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Se
         words = [sys.executable, "dqmsquare_mirror.py", "sift", str(theirs.fileno())]
         process = subprocess.Popen(words, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
-        ours.send(Rules(simulated_settings.mirror_secret, (), ()))
+        ours.send(Rules(simulated_settings.pseudonym_secret, (), ()))
         ours.send(Order(FILTER_UNIT, [], b""))
         # The answer comes behind the rest of the order.
         ours.send_bytes(b'{"messages": ["{\\"event\\": \\"update_documents\\", \\"documents\\": []}"]}')

@@ -112,11 +112,11 @@ def test_it_refuses_a_database_made_under_another_secret(
 ) -> None:
     with grabber_process(simulated_environment, "production", "--once") as grabber:
         assert grabber.wait(timeout=30) == 0
-    changed = {**simulated_environment, "MIRROR_SECRET": "another-secret-altogether"}
+    changed = {**simulated_environment, "PSEUDONYM_SECRET": "another-secret-altogether"}
     with grabber_process(changed, "production") as grabber:
         output, _ = grabber.communicate(timeout=30)
     assert grabber.returncode == 1
-    assert "MIRROR_SECRET" in output
+    assert "PSEUDONYM_SECRET" in output
     assert "another-secret-altogether" not in output
 
 

@@ -71,7 +71,7 @@ def fresh(document: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def logged_settings(simulated_settings: Settings) -> Settings:
     """The settings, with the log going to its file as in production."""
-    redact = Redactor(simulated_settings.known_hosts, simulated_settings.public_sites)
+    redact = Redactor(simulated_settings.known_hosts, simulated_settings.redaction_allowed_hosts)
     logging_setup.configure(simulated_settings, "grabber", debug=True, redact=redact)
     return simulated_settings
 

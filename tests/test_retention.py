@@ -1,4 +1,4 @@
-"""Logs and series go after LOG_RETENTION_DAYS; runs, jobs and graphs stay."""
+"""Logs and series go after JOB_LOG_RETENTION_DAYS; runs, jobs and graphs stay."""
 
 import subprocess
 import sys
@@ -101,7 +101,7 @@ def test_a_grabber_that_has_nothing_else_to_do_prunes(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
     del simulator
-    settings = dqmsquare_cfg.load({**simulated_environment, "LOG_RETENTION_DAYS": str(KEEP.days)})
+    settings = dqmsquare_cfg.load({**simulated_environment, "JOB_LOG_RETENTION_DAYS": str(KEEP.days)})
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     write(settings, old, young)
     with grabbing(settings):
@@ -110,7 +110,7 @@ def test_a_grabber_that_has_nothing_else_to_do_prunes(
 
 def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator: Simulator) -> None:
     del simulator
-    assert simulated_settings.log_retention is None
+    assert simulated_settings.job_log_retention is None
     old = ended(FIRST_RUN, timedelta(days=3650))
     write(simulated_settings, old)
     with grabbing(simulated_settings):
@@ -134,15 +134,15 @@ def test_it_can_be_told_to_prune_at_once(environment: dict[str, str], settings: 
     write(settings, ended(FIRST_RUN, OLD))
     kept = run_prune(environment)
     assert kept.returncode == 0
-    assert "all logs and series are kept: LOG_RETENTION_DAYS is 0" in kept.stdout
-    pruned = run_prune({**environment, "LOG_RETENTION_DAYS": str(KEEP.days)})
+    assert "all logs and series are kept: JOB_LOG_RETENTION_DAYS is 0" in kept.stdout
+    pruned = run_prune({**environment, "JOB_LOG_RETENTION_DAYS": str(KEEP.days)})
     assert pruned.returncode == 0
     assert "took away logs and series of 1 jobs" in pruned.stdout
     assert with_details(settings) == set()
 
 
 def test_it_says_that_a_database_can_not_be_reached(environment: dict[str, str]) -> None:
-    away = {**environment, "POSTGRES_PORT": "1", "LOG_RETENTION_DAYS": "30"}
+    away = {**environment, "POSTGRES_PORT": "1", "JOB_LOG_RETENTION_DAYS": "30"}
     refused = run_prune(away)
     assert refused.returncode == 1
     assert refused.stdout.count("can't be reached") == len(Cluster)

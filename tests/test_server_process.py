@@ -53,10 +53,10 @@ def test_it_tells_its_version(environment: dict[str, str]) -> None:
 
 
 def test_it_refuses_bad_settings_all_at_once(environment: dict[str, str]) -> None:
-    refused = run_server({**environment, "SERVER_PORT": "port", "MIRROR_SECRET": "CHANGEME"})
+    refused = run_server({**environment, "SERVER_PORT": "port", "PSEUDONYM_SECRET": "CHANGEME"})
     assert refused.returncode == 2
     lines = refused.stderr.splitlines()
-    assert sorted(line.split()[0] for line in lines) == ["MIRROR_SECRET", "SERVER_PORT"]
+    assert sorted(line.split()[0] for line in lines) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
 
 
 @pytest.mark.parametrize("setting", ["LOG_DIR", "TMP_DIR"])
@@ -100,7 +100,9 @@ def test_it_warns_at_its_start_of_what_is_hardly_meant(environment: dict[str, st
     file.write_text("CMSWEB_CA_PATH=INSECURE-DO-NOT-VERIFY\nCR_PRODUCTOIN=false\n")
     with server_process({**environment, "ENV_FILE": str(file)}) as server:
         assert server.logged().count("TLS is NOT verified") == 1
-        assert server.logged().count("CR_PRODUCTOIN, which is no setting; CR_PRODUCTION is") == 1
+        assert (
+            server.logged().count("CR_PRODUCTOIN, which is not a setting; did you mean CR_PRODUCTION?") == 1
+        )
     with server_process(environment) as server:
         assert "TLS" not in server.logged()
         assert "no setting" not in server.logged()
@@ -216,4 +218,4 @@ def test_it_says_under_gunicorns_own_command_what_does_not_hold(environment: dic
     command = (sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{free_port()}", "server:create_app()")
     with server_process({**environment, "STUCK_AFTER_S": "never"}, *command, is_up=False) as server:
         assert server.wait_for_end() != 0
-        assert "STUCK_AFTER_S is 'never'; accepted: a whole number" in server.logged()
+        assert "STUCK_AFTER_S is 'never'; accepted: an integer" in server.logged()

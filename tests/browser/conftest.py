@@ -46,7 +46,7 @@ class Complaints:
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """The environment of the server under test, which pages ask often."""
-    return {**environment, "FRONTEND_API_QUERY_INTERVAL": QUERY_INTERVAL_MS, "FRESHNESS_WARN_S": "30"}
+    return {**environment, "FRONTEND_API_QUERY_INTERVAL": QUERY_INTERVAL_MS, "STALE_AFTER_S": "30"}
 
 
 @pytest.fixture

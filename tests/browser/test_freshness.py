@@ -58,7 +58,7 @@ def test_it_computes_ages_by_the_servers_clock(page: Page, url: str, mirrored: M
 def test_it_says_that_the_grabber_is_silent(
     page: Page, environment: dict[str, str], mirrored: MirroredCluster
 ) -> None:
-    with server_process({**environment, "FRESHNESS_WARN_S": "5"}) as server:
+    with server_process({**environment, "STALE_AFTER_S": "5"}) as server:
         mirrored.beat()
         page.goto(server.url)
         expect(page.locator(".link dd").first).to_contain_text("ago")

@@ -109,7 +109,7 @@ class Programs:
             "SERVER_GRID_KEY_PATH": str(self._authority.client.key),
             "DQM_FFF_SECRET": data_dir.kept_secret(self._dqm2_secret),
             "DQM_CR_USERNAMES": f"{CONTROL_ROOM_USER}:{self.control_room_password}",
-            "DQM_FFF_RELEASE": RELEASE,
+            "TESTED_FFF_RELEASE": RELEASE,
             "SERVER_HOST": HOST,
             **ports,
             "GRABBER_SLEEP_TIME_STATUS": str(_STATUS_EVERY_S),

@@ -43,7 +43,7 @@ def secret_has_every_setting(manifests: Manifests) -> Iterator[str]:
         if name not in given:
             yield f"the secret has no {name}, which is a setting"
     for name in given.keys() - set(known):
-        yield f"the secret has {name}, which is no setting"
+        yield f"the secret has {name}, which is not a setting"
 
 
 def secret_is_refused_for_its_placeholders_alone(manifests: Manifests) -> Iterator[str]:

@@ -16,7 +16,7 @@ class MachineLabels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._identities = Identities(settings.mirror_secret)
+        self._identities = Identities(settings.pseudonym_secret)
         self._found: dict[str, str] = {}
         self._databases = {cluster: _engine(settings, cluster) for cluster in Cluster}
 

@@ -65,7 +65,7 @@ def for_page(report: Report) -> Response:
             text=report.text[:_MOST_CHARACTERS],
             is_text_cut=len(report.text) > _MOST_CHARACTERS,
             table=version_table(answer) if isinstance(answer, Versions) else None,
-            release=desk().settings.dqm_fff_release,
+            release=desk().settings.tested_fff_release,
         )
     )
 

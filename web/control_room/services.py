@@ -59,7 +59,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         AnonymousRefusals(database),
         Relay(settings, audit, line, MachineLabels(settings), sessions),
         mutes,
-        Redactor(settings.known_hosts, settings.public_sites),
+        Redactor(settings.known_hosts, settings.redaction_allowed_hosts),
     )
 
 

@@ -27,8 +27,8 @@ _ROOMS = (
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Registers the pages and gives them and their templates what they need of the settings."""
-    app.config["FRESHNESS_WARN_S"] = settings.freshness_warn_s
-    app.config["DELIVERY_LATE_S"] = app.jinja_env.globals["delivery_late_s"] = settings.delivery_late_s
+    app.config["STALE_AFTER_S"] = settings.stale_after_s
+    app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
     app.jinja_env.globals["told_within_s"] = freshness.told_within_s(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formatting.init_app(app)

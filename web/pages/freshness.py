@@ -56,7 +56,7 @@ def of_cluster(cluster: Cluster) -> dict[str, Any]:
     reader = databases.reader(cluster)
     freshness = reader.sync_status()
     now = datetime.now(UTC)
-    warn_after = timedelta(seconds=current_app.config["FRESHNESS_WARN_S"])
+    warn_after = timedelta(seconds=current_app.config["STALE_AFTER_S"])
     if holds_until := staleness.holds_until(freshness, now, warn_after):
         dependencies.until(holds_until + _AFTER)
     away_since = databases.away_since(cluster)

@@ -43,7 +43,7 @@ def delivery() -> Response:
     columns = delivery_graph.to_json(
         found,
         asked.time_of_delivery,
-        current_app.config["DELIVERY_LATE_S"],
+        current_app.config["LATE_FILE_AFTER_S"],
         is_whole=query_args.text("whole") is not None,
     )
     return conditional(columns, "application/json")

@@ -24,7 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import multiprocess
 
 import dqmsquare_cfg
-from dqmsquare_cfg import ServiceManager, Settings
+from dqmsquare_cfg import SdNotify, Settings
 from runtime import healthcheck, malloc, systemd_notify
 from web import databases, deadlines, metrics
 from web.away import DatabaseAway
@@ -81,7 +81,7 @@ class _Server(BaseApplication):
         make_app: Callable[[], Flask],
         sockets: Iterable[socket.socket],
         shared: Path | None,
-        manager: ServiceManager | None,
+        manager: SdNotify | None,
     ) -> None:
         self._settings = settings
         self._manager = manager
@@ -197,7 +197,7 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
         settings.server_threads,
     )
     # Taken here, or gunicorn would call itself ready before a worker is.
-    manager = dqmsquare_cfg.take_service_manager()
+    manager = dqmsquare_cfg.read_sd_notify()
     _Server(settings, make_app, sockets, shared, manager).run()
 
 
@@ -218,19 +218,21 @@ def _take_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        dqmsquare_cfg.refuse([f"TMP_DIR can't be used: {folder}: {error.strerror}"])
+        dqmsquare_cfg.exit_with_errors([f"TMP_DIR can't be used: {folder}: {error.strerror}"])
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         family, _kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        dqmsquare_cfg.refuse([f"SERVER_HOST is {host!r}, which is no address here: {error.strerror}"])
+        dqmsquare_cfg.exit_with_errors(
+            [f"SERVER_HOST is {host!r}, which is no address here: {error.strerror}"]
+        )
     try:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        dqmsquare_cfg.refuse([f"{setting} is {port}, which can't be listened on: {reason}"])
+        dqmsquare_cfg.exit_with_errors([f"{setting} is {port}, which can't be listened on: {reason}"])
 
 
 def _collect_rarely() -> None:

@@ -23,7 +23,7 @@ FAILED = "What it did before that is unknown. Look before you try again."
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return replace(settings, dqm_fff_release=RELEASE)
+    return replace(settings, tested_fff_release=RELEASE)
 
 
 @pytest.fixture
