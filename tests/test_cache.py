@@ -311,7 +311,7 @@ def test_what_is_silent_turns_old_with_nothing_changing(
 ) -> None:
     with server_process({**shared_environment, "STALE_AFTER_S": "5"}) as server:
         mirrored.beat()
-        until(lambda: "data-broken-link" not in server.get(FRESHNESS).text)
+        until(lambda: "data-outage" not in server.get(FRESHNESS).text)
         until(lambda: "The grabber is silent" in server.get(FRESHNESS).text)
         # The page has it without any script.
         assert "The grabber is silent" in server.get("/").text

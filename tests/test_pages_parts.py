@@ -85,7 +85,7 @@ def test_it_says_that_a_run_is_not_mirrored(client: FlaskClient, mirrored: Mirro
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     shown = client.get("/?run=7").text
     assert "Unknown run" in shown
-    assert f'the newest is <a href="?db=production" data-view="run job">{RUN}</a>' in shown
+    assert f'the newest is <a href="?db=production" data-params="run job">{RUN}</a>' in shown
 
 
 def test_it_gives_the_delivery_on_one_axis(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -29,7 +29,7 @@ def shown_runs(html: str) -> list[int]:
 
 def further(html: str) -> str:
     """The address of the rows that come next."""
-    [address] = re.findall(r'class="further" hx-get="([^"]+)"', html)
+    [address] = re.findall(r'class="load-more" hx-get="([^"]+)"', html)
     return str(address).replace("&amp;", "&")
 
 
@@ -53,7 +53,7 @@ def test_it_goes_on_where_the_page_ended(client: FlaskClient, mirrored: Mirrored
     assert shown_runs(page) == list(range(RUN, RUN - 40, -1))
     rest = client.get(further(page)).text
     assert shown_runs(rest) == list(range(RUN - 40, RUN - RUNS, -1))
-    assert "further" not in rest
+    assert "load-more" not in rest
 
 
 def test_it_goes_on_to_the_first_run_that_was_asked_for(

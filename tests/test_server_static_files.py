@@ -71,7 +71,7 @@ def test_it_serves_nothing_else(client: FlaskClient, tmp_path: Path) -> None:
 def test_it_gives_templates_the_address(settings: Settings) -> None:
     app = create_app(settings)
     with app.test_request_context():
-        address = render_template_string("{{ static_url('css/mirror.css') }}")
+        address = render_template_string("{{ static_url('css/base.css') }}")
     answer = app.test_client().get(address)
     assert answer.status_code == 200
     assert "immutable" in answer.headers["Cache-Control"]

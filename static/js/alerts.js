@@ -2,7 +2,7 @@
 // down, data that got old. One alert an event: none for what was so when the page was opened, none for what a
 // mirror that catches up finds in the past, none of a client that an expert has muted.
 
-import { announce, forget } from "./alert_list.js";
+import { announce, forget } from "./alert_center.js";
 import { now } from "./server_clock.js";
 
 // An event is news for so long; what is older comes from a mirror, or a page, that was away.
@@ -31,10 +31,10 @@ function lookAtJobs() {
 const isFollowing = () => document.getElementById("follow")?.getAttribute("aria-checked") === "true";
 
 // A stuck job is silent; that it is so is news whenever it was last heard of.
-function isNews({ state, reported, muted }) {
+function isNews({ state, lastReport, muted }) {
   if (muted !== undefined) return false;
-  if (document.querySelector("[data-broken-link], [data-catching-up]")) return false;
-  return state === "stuck" || now() - Number(reported) < NEWS_MS;
+  if (document.querySelector("[data-outage], [data-catching-up]")) return false;
+  return state === "stuck" || now() - Number(lastReport) < NEWS_MS;
 }
 
 function tellOfJob({ job, client, state }, run) {
@@ -49,7 +49,7 @@ function tellOfJob({ job, client, state }, run) {
 function lookAtLinks() {
   const freshness = document.getElementById("freshness");
   const down = new Map([...freshness.querySelectorAll("[data-down]")].map(({ dataset }) => [dataset.down, dataset.since]));
-  const broken = new Set([...freshness.querySelectorAll("[data-broken-link] [data-sentence]")].map((link) => link.textContent.trim()));
+  const broken = new Set([...freshness.querySelectorAll("[data-outage] [data-message]")].map((link) => link.textContent.trim()));
   for (const [machine, since] of down) {
     if (machines && !machines.has(machine)) {
       announce({ key: `${machine} down ${since}`, kind: "down", text: `${machine} is down` });
@@ -57,7 +57,7 @@ function lookAtLinks() {
   }
   for (const sentence of broken) {
     const key = `old ${sentence}`;
-    if (links && !links.has(sentence)) announce({ key, kind: "old", text: sentence });
+    if (links && !links.has(sentence)) announce({ key, kind: "stale", text: sentence });
   }
   // A link that works again may break again: that is another event.
   for (const sentence of links ?? []) if (!broken.has(sentence)) forget(`old ${sentence}`);

@@ -1,6 +1,6 @@
 // Whether the server answers. If it doesn't, the page says so, and that what it shows is old, until it does.
 
-import { timeOfDay } from "./ages.js";
+import { timeOfDay } from "./relative_time.js";
 import { now } from "./server_clock.js";
 
 const banner = document.getElementById("connection");

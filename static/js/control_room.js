@@ -1,7 +1,7 @@
 // The Control Room's scripts, each for one thing.
 
-import "./ages.js";
-import "./parts.js";
+import "./relative_time.js";
+import "./live_fragments.js";
 import "./control_room_commands.js";
 import "./connection.js";
 import "./control_room_question.js";

@@ -1,6 +1,6 @@
 // Commands on their way: each press counts once, its button shows how long it takes, and what went wrong is said.
 
-import { duration } from "./ages.js";
+import { duration } from "./relative_time.js";
 
 // What no one foresaw may have happened before a command was sent, or after.
 const FAILED = 500;

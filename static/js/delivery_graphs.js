@@ -1,6 +1,6 @@
 // The two graphs of file delivery: delay and accepted events over lumisections, a line a stream.
 
-import { ask, note, parameters } from "./address.js";
+import { ask, note, parameters } from "./url_state.js";
 import { axis, draw, fromZero, lineStyle, lumisectionAxis, pageColour, renew, short } from "./graph.js";
 
 const HEIGHT = 190;

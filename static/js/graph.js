@@ -22,9 +22,9 @@ export function pageColour(name) {
 /** An axis; `format` words its values. */
 export function axis(format, options = {}) {
   return {
-    stroke: () => pageColour("quiet"),
-    grid: { stroke: () => pageColour("line"), width: 1 },
-    ticks: { stroke: () => pageColour("line"), width: 1 },
+    stroke: () => pageColour("secondary-text"),
+    grid: { stroke: () => pageColour("border"), width: 1 },
+    ticks: { stroke: () => pageColour("border"), width: 1 },
     font: "12px system-ui, sans-serif",
     values: (_graph, splits) => splits.map((value) => (value === null ? "" : format(value))),
     ...options,

@@ -1,5 +1,5 @@
 // The job page's scripts, each for one thing.
 
-import "./every_page.js";
+import "./base.js";
 import "./job_graphs.js";
-import "./log.js";
+import "./log_viewer.js";

@@ -1,9 +1,9 @@
 // The live page's scripts, each for one thing.
 
-import "./every_page.js";
-import "./address.js";
-import "./filter.js";
+import "./base.js";
+import "./url_state.js";
+import "./job_filter.js";
 import "./delivery_graphs.js";
 import "./job_graphs.js";
 import "./alerts.js";
-import "./copy_state.js";
+import "./copy_run_summary.js";

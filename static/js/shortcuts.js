@@ -1,8 +1,8 @@
 // The keyboard: ← and → from run to run, l to the newest, r to go to a run, / to the filter, c to copy the run's
 // state, d light or dark, ? what is what. A page has what it has of these.
 
-const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme", c: "copy-state" };
-const FIELDS = { "/": "words", r: "go-to-run" };
+const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme-toggle", c: "copy-summary" };
+const FIELDS = { "/": "filter-text", r: "go-to-run" };
 // Where all keys have a meaning of their own, and where arrows have: they scroll, or go from cell to cell.
 const WRITING = "input, select, textarea";
 const SCROLLING = "pre, [role=region]";

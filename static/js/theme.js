@@ -21,6 +21,6 @@
   system.addEventListener("change", apply);
   addEventListener("storage", apply);
   addEventListener("DOMContentLoaded", () => {
-    document.getElementById("theme").addEventListener("click", change);
+    document.getElementById("theme-toggle").addEventListener("click", change);
   });
 })();

@@ -1,4 +1,4 @@
 // The timeline's scripts.
 
-import "./every_page.js";
+import "./base.js";
 import "./timeline_cells.js";

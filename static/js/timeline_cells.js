@@ -77,6 +77,6 @@ rows?.addEventListener("keydown", (event) => {
 });
 document.addEventListener("part", () => {
   if (!rows) return;
-  const further = rows.lastElementChild.matches(".further") ? 1 : 0;
+  const further = rows.lastElementChild.matches(".load-more") ? 1 : 0;
   document.getElementById("rows-shown").textContent = rows.rows.length - further;
 });

@@ -60,7 +60,7 @@ def test_it_is_accessible(page: Page, url: str, job_id: str) -> None:
         "/statistics/",
     ):
         page.goto(f"{url}{path}")
-        expect(page.locator(".link dd").first).to_contain_text("ago")
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         found[path] = in_each_theme(page)
     assert not any(found.values()), found
 

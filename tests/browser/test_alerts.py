@@ -18,7 +18,7 @@ def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     lively_run(mirrored, RUN)
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
-    expect(page.locator(".link dd").first).to_contain_text("ago")
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
     return page
 
 
@@ -40,7 +40,7 @@ def test_it_tells_once_of_a_crash(toasts: Page, mirrored: MirroredCluster) -> No
     expect(toast).to_have_count(1)
     expect(toast).to_contain_text(f"newcomer crashed in run {RUN}")
     expect(toasts).to_have_title(f"(1) Run {RUN} · production · DQM² Mirror")
-    assert "problem.svg" in (toasts.locator("#icon").get_attribute("href") or "")
+    assert "problem.svg" in (toasts.locator("#favicon").get_attribute("href") or "")
 
     mirrored.write(mirrored.filter_units[0], job(RUN, "another"))
     expect(toasts.locator("[data-client=another]")).to_have_count(1)
@@ -133,19 +133,19 @@ def test_it_notifies_if_the_reader_wants_it(toasts: Page, mirrored: MirroredClus
         }"""
     )
     toasts.click("[popovertarget=alerts]")
-    toasts.check("[data-way=notification]")
-    toasts.check("[data-way=sound]")
+    toasts.check("[data-channel=notification]")
+    toasts.check("[data-channel=sound]")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator("#toasts li")).to_have_count(1)
     assert toasts.evaluate("window.notified") == [f"newcomer crashed in run {RUN}"]
     toasts.reload()
-    assert toasts.locator("[data-way=notification]").is_checked()
-    assert toasts.locator("[data-way=sound]").is_checked()
+    assert toasts.locator("[data-channel=notification]").is_checked()
+    assert toasts.locator("[data-channel=sound]").is_checked()
 
 
 def test_it_does_not_claim_to_notify_where_the_browser_refuses(toasts: Page) -> None:
     toasts.evaluate("Notification.requestPermission = async () => 'denied'")
     toasts.click("[popovertarget=alerts]")
-    toasts.locator("[data-way=notification]").click()
-    expect(toasts.locator("#alert-refusal")).to_contain_text("does not let this page notify")
-    assert not toasts.locator("[data-way=notification]").is_checked()
+    toasts.locator("[data-channel=notification]").click()
+    expect(toasts.locator("#alert-permission")).to_contain_text("does not let this page notify")
+    assert not toasts.locator("[data-channel=notification]").is_checked()

@@ -51,10 +51,10 @@ def troubled(mirrored: MirroredCluster) -> list[JobRecord]:
 def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> None:
     for path in ("/", f"/job/{troubled[0].origin.identity}", "/cluster/", "/statistics/"):
         phone.goto(f"{url}{path}")
-        expect(phone.locator(".link dd").first).to_contain_text("ago")
+        expect(phone.locator(".machine-freshness dd").first).to_contain_text("ago")
         width, within = widths(phone)
         assert width <= within, path
-        assert phone.locator(".top").bounding_box()["height"] < HIGHEST_BAR, path  # type: ignore[index]
+        assert phone.locator(".page-header").bounding_box()["height"] < HIGHEST_BAR, path  # type: ignore[index]
     for path in ("/", "/statistics/"):
         phone.goto(f"{url}{path}")
         assert cut_off(phone) == [], path
@@ -78,7 +78,9 @@ def test_it_shows_the_jobs_of_a_bad_run_on_the_first_screen(page: Page, url: str
 
 def test_it_has_line_numbers_that_a_finger_meets(phone: Page, url: str, troubled: list[JobRecord]) -> None:
     phone.goto(f"{url}/job/{troubled[0].origin.identity}")
-    sizes = phone.locator(".lines a").evaluate_all("all => all.map(at => [at.offsetWidth, at.offsetHeight])")
+    sizes = phone.locator(".log-lines a").evaluate_all(
+        "all => all.map(at => [at.offsetWidth, at.offsetHeight])"
+    )
     assert len(sizes) > 100
     assert min(map(min, sizes)) >= TARGET
 
@@ -91,11 +93,11 @@ def test_it_takes_the_systems_theme_and_remembers_a_choice(
     page.goto(url)
     root = page.locator("html")
     expect(root).to_have_attribute("data-bs-theme", "dark")
-    page.click("#theme")
+    page.click("#theme-toggle")
     expect(root).to_have_attribute("data-bs-theme", "light")
     page.reload()
     expect(root).to_have_attribute("data-bs-theme", "light")
-    page.click("#theme")
+    page.click("#theme-toggle")
     page.emulate_media(color_scheme="light")
     expect(root).to_have_attribute("data-bs-theme", "light")
 
@@ -106,7 +108,7 @@ def test_it_is_dark_on_light_on_paper_without_what_is_to_be_clicked(page: Page, 
     page.goto(url)
     expect(page.locator("#follow")).to_be_visible()
     page.emulate_media(media="print")
-    for name in ("#follow", "#go-to", "#words", "#theme"):
+    for name in ("#follow", "#go-to", "#filter-text", "#theme-toggle"):
         expect(page.locator(name)).to_be_hidden()
     expect(page.locator(".verdict")).to_contain_text("3 problems")
     expect(page.locator(".jobs")).to_have_css("background-color", "rgb(255, 255, 255)")
@@ -122,7 +124,7 @@ def test_it_shows_markup_as_text(page: Page, url: str, mirrored: MirroredCluster
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     page.goto(f"{url}/?job={hostile.origin.identity}&q=")
     expect(page.locator("tbody th")).to_contain_text(MARKUP)
-    expect(page.locator(".opened .tail")).to_have_text(MARKUP)
+    expect(page.locator(".expanded .log-tail")).to_have_text(MARKUP)
     expect(page.locator(".facts").first).to_contain_text(MARKUP)
     page.goto(f"{url}/job/{hostile.origin.identity}")
     expect(page.locator("h1")).to_contain_text(MARKUP)

@@ -36,13 +36,13 @@ def test_it_shows_both_clusters_fresh(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     page.click("text=playback")
     expect(page.locator(".facts")).to_contain_text("Simulator")
-    expect(page.locator(".link dd")).to_have_count(3)
-    expect(page.locator("[data-broken-link]")).to_have_count(0)
+    expect(page.locator(".machine-freshness dd")).to_have_count(3)
+    expect(page.locator("[data-outage]")).to_have_count(0)
 
 
 def test_it_shows_a_log_without_what_stays_inside_p5(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     page.locator(".log").first.click()
     expect(page.locator("#log")).to_contain_text("redacted")
-    expect(page.locator("#lines li").first).to_be_visible()
-    assert not re.search(r"\.cms\b|dqmfu-c2b0\d-45-01", page.locator("#lines").inner_text())
+    expect(page.locator("#log-lines li").first).to_be_visible()
+    assert not re.search(r"\.cms\b|dqmfu-c2b0\d-45-01", page.locator("#log-lines").inner_text())

@@ -21,13 +21,13 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
 ) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.goto(url)
-    links = page.locator(".link")
+    links = page.locator(".machine-freshness")
     expect(links).to_have_count(3)
     expect(links.first).to_contain_text(mirrored.label(mirrored.filter_units[0]))
     age = links.first.locator("dd")
     expect(age).to_have_text(re.compile(r"\d\d s ago"))
     expect(age).not_to_have_text(age.inner_text())
-    expect(page.locator("[data-broken-link]")).to_have_count(0)
+    expect(page.locator("[data-outage]")).to_have_count(0)
 
 
 def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -35,8 +35,8 @@ def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored:
     mirrored.see(unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused")
     mirrored.beat()
     page.goto(url)
-    expect(page.locator(".link")).to_have_count(3)
-    down = page.locator(".link.is-down")
+    expect(page.locator(".machine-freshness")).to_have_count(3)
+    down = page.locator(".machine-freshness.is-down")
     expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+< 8 s ago, down 1 h 0 min"))
     expect(down).to_have_attribute("title", "connection refused")
 
@@ -45,14 +45,14 @@ def test_it_claims_no_age_that_it_can_t_know(page: Page, url: str, mirrored: Mir
     """A heartbeat every 5 s, a poll every 2 s, a page that asks every 0.5 s."""
     mirrored.beat(datetime.now(UTC))
     page.goto(url)
-    expect(page.locator(".link dd").first).to_have_text("< 8 s ago")
+    expect(page.locator(".machine-freshness dd").first).to_have_text("< 8 s ago")
 
 
 def test_it_computes_ages_by_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
     page.goto(url)
-    expect(page.locator(".link dd").first).to_have_text(re.compile(r"[1-4]\d s ago"))
+    expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"[1-4]\d s ago"))
 
 
 def test_it_says_that_the_grabber_is_silent(
@@ -61,10 +61,10 @@ def test_it_says_that_the_grabber_is_silent(
     with server_process({**environment, "STALE_AFTER_S": "5"}) as server:
         mirrored.beat()
         page.goto(server.url)
-        expect(page.locator(".link dd").first).to_contain_text("ago")
-        expect(page.locator("[data-broken-link]")).to_have_count(0)
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+        expect(page.locator("[data-outage]")).to_have_count(0)
         # No further beat: the grabber is gone.
-        banner = page.locator("[data-broken-link]")
+        banner = page.locator("[data-outage]")
         expect(banner).to_contain_text("The grabber is silent since", timeout=20_000)
         expect(banner).to_contain_text("What is shown is old")
 
@@ -79,9 +79,9 @@ def test_it_says_that_the_gateway_does_not_answer(page: Page, url: str, mirrored
     long_ago = datetime.now(UTC) - LONG_AGO
     broken = LinkStatus(long_ago, failing_since=long_ago, reason="a certificate has expired")
     mirrored.beat(gateway=broken, machines=dict.fromkeys(mirrored.filter_units, broken))
-    expect(page.locator("[data-broken-link]")).to_have_count(1)
-    expect(page.locator("[data-broken-link]")).to_contain_text("gateway does not answer since")
-    expect(page.locator("[data-broken-link]")).to_contain_text("a certificate has expired")
+    expect(page.locator("[data-outage]")).to_have_count(1)
+    expect(page.locator("[data-outage]")).to_contain_text("gateway does not answer since")
+    expect(page.locator("[data-outage]")).to_contain_text("a certificate has expired")
 
 
 def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -91,15 +91,13 @@ def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrore
     mirrored.beat(
         machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not answer in time")}
     )
-    expect(page.locator("[data-broken-link]")).to_contain_text(
-        f"{mirrored.label(unit)} is not mirrored since"
-    )
-    expect(page.locator(".link.is-old")).to_have_count(1)
+    expect(page.locator("[data-outage]")).to_contain_text(f"{mirrored.label(unit)} is not mirrored since")
+    expect(page.locator(".machine-freshness.is-stale")).to_have_count(1)
 
 
 def test_it_says_that_nothing_was_ever_mirrored(page: Page, url: str) -> None:
     page.goto(url)
-    expect(page.locator("[data-broken-link]")).to_contain_text("No grabber has mirrored this cluster yet")
+    expect(page.locator("[data-outage]")).to_contain_text("No grabber has mirrored this cluster yet")
 
 
 def test_it_makes_old_data_look_old(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -118,7 +116,7 @@ def test_it_says_that_the_server_is_gone_and_recovers(
     mirrored.write(unit, beam)
     with server_process(environment) as server:
         page.goto(server.url)
-        expect(page.locator(".link dd").first).to_contain_text("ago")
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         port = server.environment["SERVER_PORT"]
     expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror since")
     expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
@@ -136,7 +134,7 @@ def test_it_says_that_the_database_is_gone_and_recovers(
     complaints.allowed.append("503")
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
-    expect(page.locator(".link dd").first).to_contain_text("ago")
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
     postgres.stop()
     try:
         expect(page.locator("#connection")).to_contain_text("database")

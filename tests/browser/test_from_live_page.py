@@ -46,7 +46,7 @@ def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
 
 def test_it_leads_from_a_client_to_its_earlier_runs(live: Page, mirrored: MirroredCluster) -> None:
     lively_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
-    live.click("[data-client=ecalgpu] .opener")
+    live.click("[data-client=ecalgpu] .expander")
     live.get_by_role("link", name="In earlier runs").click()
     expect(live.locator(".client-head")).to_have_text(["ecalgpu"])
     expect(live.locator("#timeline-rows .cell.state-crashed")).to_have_count(2)

@@ -36,7 +36,7 @@ def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crash
     page.click(f"#client-{crashed.client} .log")
     expect(page.locator("#L1")).to_contain_text("line 1")
     in_view(page, "#log h2")
-    expect(page.locator("#lines")).to_contain_text("the middle of the log is not kept")
+    expect(page.locator("#log-lines")).to_contain_text("the middle of the log is not kept")
     expect(page.locator("#log")).to_contain_text("3 parts redacted")
     expect(page.locator("h1")).to_contain_text("crashed")
     expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
@@ -57,9 +57,9 @@ def test_it_keeps_the_log_in_place_while_graphs_are_drawn(page: Page, url: str, 
 def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.origin.identity}")
     page.click("[data-jump=error]")
-    in_view(page, "#lines .error:has-text('Begin Fatal')")
+    in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     page.click("[data-jump=warning]")
-    in_view(page, "#lines .warning:has-text('Pixel:')")
+    in_view(page, "#log-lines .warning:has-text('Pixel:')")
     assert page.url.endswith("#L104")
 
 
@@ -69,8 +69,8 @@ def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
     page.set_viewport_size({"width": 700, "height": 700})
     page.goto(f"{url}/job/{crashed.origin.identity}")
     page.click("[data-jump=error]")
-    in_view(page, "#lines .error:has-text('Begin Fatal')")
-    bar, steps = (page.locator(place).bounding_box() for place in (".top", ".log .tools"))
+    in_view(page, "#log-lines .error:has-text('Begin Fatal')")
+    bar, steps = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
     assert bar is not None
     assert steps is not None
     assert steps["y"] >= bar["y"] + bar["height"]
@@ -78,14 +78,14 @@ def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
 
 def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.origin.identity}")
-    page.fill("#log-words", "QUIET 5")
-    expect(page.locator("#log-found")).to_have_text("11 found")
-    page.press("#log-words", "Enter")
-    page.press("#log-words", "Enter")
-    expect(page.locator("#log-found")).to_have_text("2 of 11")
+    page.fill("#log-query", "QUIET 5")
+    expect(page.locator("#log-matches")).to_have_text("11 found")
+    page.press("#log-query", "Enter")
+    page.press("#log-query", "Enter")
+    expect(page.locator("#log-matches")).to_have_text("2 of 11")
     in_view(page, "code:text-is('quiet 50')")
-    page.press("#log-words", "Shift+Enter")
-    expect(page.locator("#log-found")).to_have_text("1 of 11")
+    page.press("#log-query", "Shift+Enter")
+    expect(page.locator("#log-matches")).to_have_text("1 of 11")
 
 
 def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
@@ -107,8 +107,8 @@ def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredClus
     running = replace(job(RUN, "beam"), log=Log("begun\n", "begun\n"))
     mirrored.write(mirrored.filter_units[0], running)
     page.goto(f"{url}/job/{running.origin.identity}")
-    page.fill("#log-words", "beg")
-    expect(page.locator("#log-found")).to_have_text("1 found")
+    page.fill("#log-query", "beg")
+    expect(page.locator("#log-matches")).to_have_text("1 found")
 
     newer = replace(running.origin, updated_at=datetime.now(UTC))
     mirrored.write(
@@ -117,8 +117,8 @@ def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredClus
 
     expect(page.locator("h1")).to_contain_text("crashed")
     expect(page.locator("#L2")).to_contain_text("began")
-    expect(page.locator("#log-found")).to_have_text("2 found")
-    expect(page.locator("#log-words")).to_be_focused()
+    expect(page.locator("#log-matches")).to_have_text("2 found")
+    expect(page.locator("#log-query")).to_be_focused()
 
 
 def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) -> None:

@@ -14,7 +14,7 @@ def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
     lively_run(mirrored, RUN)
     page.goto(url)
-    expect(page.locator(".link dd").first).to_contain_text("ago")
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
     return page
 
 
@@ -37,11 +37,11 @@ def test_it_filters_and_opens_a_job(live: Page) -> None:
     live.keyboard.type("ecalgpu")
     expect(live.locator("tbody:visible")).to_have_count(1)
     live.keyboard.press("Escape")
-    expect(live.locator("#words")).not_to_be_focused()
-    live.focus("tbody:visible .opener")
+    expect(live.locator("#filter-text")).not_to_be_focused()
+    live.focus("tbody:visible .expander")
     live.keyboard.press("Enter")
-    expect(live.locator(".opened")).to_contain_text("SIGSEGV")
-    expect(live.locator("tbody:visible .opener")).to_be_focused()
+    expect(live.locator(".expanded")).to_contain_text("SIGSEGV")
+    expect(live.locator("tbody:visible .expander")).to_be_focused()
 
 
 def test_it_explains_itself(live: Page) -> None:
@@ -72,7 +72,7 @@ def test_it_leads_from_its_help_to_the_guides(live: Page) -> None:
 def test_it_copies_the_runs_state(live: Page) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.keyboard.press("c")
-    expect(live.locator("#copy-state")).to_contain_text("copied")
+    expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
     assert copied.startswith(f"DQM² production run {RUN}, pp_run")
     assert "crashed: ecalgpu on" in copied
@@ -82,4 +82,4 @@ def test_it_copies_the_runs_state(live: Page) -> None:
 def test_it_skips_to_the_content(live: Page) -> None:
     live.reload()
     live.keyboard.press("Tab")
-    expect(live.locator(".skip")).to_be_focused()
+    expect(live.locator(".skip-link")).to_be_focused()

@@ -42,11 +42,11 @@ def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
 def test_it_shows_more_while_the_reader_scrolls(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     expect(page.locator("#rows-shown")).to_have_text("40")
-    page.locator(".further").scroll_into_view_if_needed()
+    page.locator(".load-more").scroll_into_view_if_needed()
     expect(page.locator("#rows-shown")).to_have_text("190")
-    page.locator(".further").scroll_into_view_if_needed()
+    page.locator(".load-more").scroll_into_view_if_needed()
     expect(page.locator("#rows-shown")).to_have_text("200")
-    expect(page.locator(".further")).to_have_count(0)
+    expect(page.locator(".load-more")).to_have_count(0)
     numbers = page.locator("tbody th a").all_inner_texts()
     assert numbers == [str(number) for number in range(RUN, RUN - RUNS, -1)]
     head = page.locator("thead th").first
@@ -82,7 +82,7 @@ def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
     assert "bad_only=1" in page.url
     page.fill("[name=run_key]", "hi_run")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator(".nothing")).to_contain_text("No run")
+    expect(page.locator(".empty-state")).to_contain_text("No run")
 
 
 def test_it_gives_what_is_shown_as_csv(page: Page, url: str) -> None:

@@ -32,7 +32,7 @@ def test_it_shows_the_newest_run(page: Page, url: str) -> None:
     expect(page.locator(".verdict")).to_contain_text("2 problems")
     expect(page.locator("tbody")).to_have_count(28)
     expect(page.locator("tbody").first).to_contain_text("crashed")
-    expect(page.locator(".link dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+    expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
 def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
@@ -41,11 +41,11 @@ def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
     expect(page.locator("tbody").first).to_contain_text("beam")
     page.click(".count.state-crashed")
     expect(page.locator("tbody:visible")).to_have_count(1)
-    page.click("tbody:visible .opener")
-    expect(page.locator(".opened")).to_contain_text("SIGSEGV")
-    page.fill("#words", "no such client")
-    page.press("#words", "Enter")
-    expect(page.locator("#jobs > .nothing")).to_contain_text("No client passes this filter")
+    page.click("tbody:visible .expander")
+    expect(page.locator(".expanded")).to_contain_text("SIGSEGV")
+    page.fill("#filter-text", "no such client")
+    page.press("#filter-text", "Enter")
+    expect(page.locator("#jobs > .empty-state")).to_contain_text("No client passes this filter")
     assert "sort=client" in page.url
 
 
@@ -61,7 +61,7 @@ def test_it_goes_from_run_to_run(page: Page, url: str) -> None:
 def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
     page.goto(url)
     page.click("tbody .log >> nth=0")
-    expect(page.locator("#lines")).to_contain_text("-- process exit: -11 --")
+    expect(page.locator("#log-lines")).to_contain_text("-- process exit: -11 --")
 
 
 def test_it_leaves_no_room_for_ages_that_nobody_tells(

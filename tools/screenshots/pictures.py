@@ -39,8 +39,8 @@ class Shot:
 
 
 def _open_first_job(page: Page) -> None:
-    page.locator("tbody:visible a.opener").first.click()
-    expect(page.locator(".opened canvas").first).to_be_visible()
+    page.locator("tbody:visible a.expander").first.click()
+    expect(page.locator(".expanded canvas").first).to_be_visible()
 
 
 def _go_to_job(page: Page) -> None:

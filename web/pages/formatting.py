@@ -1,6 +1,7 @@
 """How values are worded on pages: one way each for numbers, sizes, times, durations and exit codes.
 
-Times are shown in Geneva's time with the zone named; scripts add UTC and how long ago (`static/js/ages.js`).
+Times are shown in the time zone of the experiment, with its abbreviation; scripts add UTC and the age
+(`static/js/relative_time.js`).
 """
 
 import signal

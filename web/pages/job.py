@@ -33,7 +33,7 @@ def page(job: UUID) -> Response:
 def part(job: UUID) -> Response:
     """What of the page changes while the job runs."""
     cluster = query_args.shown_cluster()
-    return conditional(_rendered("job/_job.html", cluster, _details(cluster, job)))
+    return conditional(_rendered("job/_fragment.html", cluster, _details(cluster, job)))
 
 
 @room.get("/<uuid:job>/series")

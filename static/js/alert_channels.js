@@ -36,8 +36,8 @@ export function notify(text, key) {
 }
 
 async function switched({ target }) {
-  const way = target.dataset.way;
-  const words = document.getElementById("alert-refusal");
+  const way = target.dataset.channel;
+  const words = document.getElementById("alert-permission");
   words.textContent = "";
   if (way === "notification" && target.checked && (await Notification.requestPermission()) !== "granted") {
     target.checked = false;
@@ -48,7 +48,7 @@ async function switched({ target }) {
   if (way === "sound" && target.checked) play();
 }
 
-for (const box of document.querySelectorAll("[data-way]")) {
-  box.checked = isOn(box.dataset.way);
+for (const box of document.querySelectorAll("[data-channel]")) {
+  box.checked = isOn(box.dataset.channel);
   box.addEventListener("change", switched);
 }

@@ -17,6 +17,6 @@ async function copy(button) {
 }
 
 document.addEventListener("click", ({ target }) => {
-  const button = target.closest("#copy-state");
+  const button = target.closest("#copy-summary");
   if (button) copy(button);
 });

@@ -1,18 +1,18 @@
 // Alerts as the reader sees and hears them: a toast, the page's title and icon, the list of the last ones,
 // and, if they were switched on, a sound and a notification.
 
-import { timeOfDay } from "./ages.js";
-import { notify, sound } from "./alert_ways.js";
+import { timeOfDay } from "./relative_time.js";
+import { notify, sound } from "./alert_channels.js";
 import { now } from "./server_clock.js";
 
 const MOST_KEPT = 30;
 const MOST_TOASTS = 4;
 const STORE = "alerts";
-const ICONS = { crashed: "x-octagon-fill", stuck: "hourglass-split", down: "x-octagon-fill", old: "exclamation-triangle-fill" };
+const ICONS = { crashed: "x-octagon-fill", stuck: "hourglass-split", down: "x-octagon-fill", stale: "exclamation-triangle-fill" };
 
 const toasts = document.getElementById("toasts");
 const list = document.getElementById("alert-list");
-const icon = document.getElementById("icon");
+const icon = document.getElementById("favicon");
 const calm = icon.getAttribute("href");
 
 const kept = JSON.parse(sessionStorage.getItem(STORE) ?? "[]");
@@ -56,7 +56,7 @@ function entry({ kind, text, href, at }) {
 
 function showToast(alert) {
   const toast = entry(alert);
-  toast.classList.add("toast-of-alert", "panel");
+  toast.classList.add("alert-toast", "panel");
   const close = document.getElementById("toast-close").content.firstElementChild.cloneNode(true);
   close.addEventListener("click", () => toast.remove());
   toast.append(close);
@@ -68,7 +68,7 @@ function showToast(alert) {
 function showTitle() {
   const { title } = document.getElementById("run").dataset;
   document.title = unseen ? `(${unseen}) ${title}` : title;
-  icon.setAttribute("href", unseen ? icon.dataset.alarm : calm);
+  icon.setAttribute("href", unseen ? icon.dataset.alertIcon : calm);
 }
 
 function see() {

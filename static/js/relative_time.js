@@ -1,5 +1,5 @@
 // How long ago things were: `<span data-ago="unix ms">` is kept up to date, and a `<time>` says it on hover.
-// What a page is told with a delay says so (`data-told-within="s"`): any age below that is "less than" it.
+// What a page is told with a delay says so (`data-resolution-s="s"`): any age below that is "less than" it.
 
 import { now } from "./server_clock.js";
 
@@ -28,10 +28,10 @@ export function fill() {
   const at = now();
   if (at === null) return;
   for (const element of document.getElementsByClassName("ago")) {
-    write(element, `${age(at - Number(element.dataset.ago), 1000 * Number(element.dataset.toldWithin ?? 0))} ago`);
+    write(element, `${age(at - Number(element.dataset.ago), 1000 * Number(element.dataset.resolutionS ?? 0))} ago`);
   }
-  for (const element of document.getElementsByClassName("lasts")) {
-    write(element, duration(at - Number(element.dataset.lasts)));
+  for (const element of document.getElementsByClassName("duration")) {
+    write(element, duration(at - Number(element.dataset.since)));
   }
 }
 

@@ -1,6 +1,6 @@
 // The live parts: asked for only if they changed, and morphed in place so that nothing else of the page moves.
 
-import { fill } from "./ages.js";
+import { fill } from "./relative_time.js";
 import { learn } from "./server_clock.js";
 
 // The entity tag of what each part shows; a tag is made of the content, whatever address it came from.
@@ -9,7 +9,7 @@ const tags = new Map();
 // What a script has drawn stays; its data attributes, by which it knows what to draw, are brought up to date.
 Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (from, to) => {
-  if (!from.dataset || !("drawn" in from.dataset)) return true;
+  if (!from.dataset || !("preserve" in from.dataset)) return true;
   Object.assign(from.dataset, to.dataset);
   return false;
 };

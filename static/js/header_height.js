@@ -1,7 +1,7 @@
 // How high the bar on top is, for what stays on screen below it: where there is little room it takes more lines.
 
-const bar = document.querySelector(".top");
+const bar = document.querySelector(".page-header");
 
 new ResizeObserver(() => {
-  document.documentElement.style.setProperty("--bar-height", `${bar.offsetHeight}px`);
+  document.documentElement.style.setProperty("--header-height", `${bar.offsetHeight}px`);
 }).observe(bar);

@@ -1,14 +1,14 @@
 // The log: search within it, and steps from one warning or error to the next.
 
 const form = () => document.getElementById("log-search");
-const lines = () => document.getElementById("lines");
+const lines = () => document.getElementById("log-lines");
 
 let found = []; // ranges of what is searched for
 let here = -1;
 
 /** Marks what is searched for; CSS paints it, so that the lines stay as they are. */
 function search({ isNew = true } = {}) {
-  const words = document.getElementById("log-words").value.toLowerCase();
+  const words = document.getElementById("log-query").value.toLowerCase();
   found = words && lines() ? [...lines().querySelectorAll("code")].flatMap((code) => ranges(code, words)) : [];
   CSS.highlights.set("found", new Highlight(...found));
   if (isNew) here = -1;
@@ -38,23 +38,23 @@ function step(by) {
 }
 
 function tell() {
-  const words = document.getElementById("log-words").value;
+  const words = document.getElementById("log-query").value;
   if (here < 0) CSS.highlights.delete("found-here");
-  document.getElementById("log-found").textContent = words && (here < 0 ? `${found.length} found` : `${here + 1} of ${found.length}`);
+  document.getElementById("log-matches").textContent = words && (here < 0 ? `${found.length} found` : `${here + 1} of ${found.length}`);
 }
 
 // From the line at the top of the window to the next one of a severity at which something begins.
 function jump(severity) {
-  const begins = [...document.querySelectorAll(`#lines .${severity}`)].filter(
+  const begins = [...document.querySelectorAll(`#log-lines .${severity}`)].filter(
     (line) => !line.previousElementSibling?.classList.contains(severity),
   );
-  const shown = document.querySelector("#lines :target");
+  const shown = document.querySelector("#log-lines :target");
   const next = begins.find((line) => !shown || shown.compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING);
   location.hash = (next ?? begins[0]).id;
 }
 
 document.addEventListener("input", ({ target }) => {
-  if (target.id === "log-words") search();
+  if (target.id === "log-query") search();
 });
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "log-search") return;
@@ -62,7 +62,7 @@ document.addEventListener("submit", (event) => {
   step(1);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.id === "log-words" && event.key === "Enter" && event.shiftKey) {
+  if (event.target.id === "log-query" && event.key === "Enter" && event.shiftKey) {
     event.preventDefault();
     step(-1);
   }

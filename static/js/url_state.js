@@ -29,7 +29,7 @@ function go(query) {
 function changed(link) {
   const query = parameters();
   const asked = new URLSearchParams(link.search);
-  for (const name of link.dataset.view.split(" ")) {
+  for (const name of link.dataset.params.split(" ")) {
     if (asked.has(name)) query.set(name, asked.get(name));
     else query.delete(name);
   }
@@ -48,7 +48,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
 });
 
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-view]");
+  const link = event.target.closest("a[data-params]");
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain) return;
   event.preventDefault();

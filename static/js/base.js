@@ -1,5 +1,5 @@
 // What every page needs: parts that are kept up to date, ages, and whether the server answers.
 
-import "./ages.js";
-import "./parts.js";
+import "./relative_time.js";
+import "./live_fragments.js";
 import "./connection.js";
