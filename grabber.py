@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import db
 import dqmsquare_cfg
 from dqm2.client import Dqm2Client
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Cluster, Settings, SettingsError
 from grabbing import health, metrics
@@ -66,7 +66,7 @@ class Grabber:
         self.pulse = Pulse(cluster)
         self._claim = LeaderLock(self._database)
         self._writer = MirrorWriter(self._database, self._claim.leader_id)
-        self._identities = Identities(settings.pseudonym_secret)
+        self._identities = Pseudonymizer(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)
         self._upkeep = Upkeep(self._database, settings.job_log_retention)
         self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)

@@ -12,8 +12,8 @@ def fetch_all(settings: Settings, host: str) -> float:
     """Fetches every document of a machine over one connection, batch by batch; seconds."""
     client = Dqm2Client(settings)
     began_s = time.monotonic()
-    ids = [header.id for header in client.headers(short_name(host), None).headers]
+    ids = [header.id for header in client.get_headers(short_name(host), None).headers]
     for start in range(0, len(ids), MOST_AT_ONCE):
-        client.documents(host, ids[start : start + MOST_AT_ONCE])
+        client.get_documents(host, ids[start : start + MOST_AT_ONCE])
     client.close()
     return time.monotonic() - began_s

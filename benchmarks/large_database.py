@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 import db
 from benchmarks import sample_jobs
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import LUMISECTION_S, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
@@ -93,11 +93,11 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:
     """The numbers of the machines that are mirrored, and of those that were; all links work."""
-    identities = Identities(settings.pseudonym_secret)
-    hosts = {host: identities.of_machine(host) for host in (*settings.machines(cluster), *_FORMER)}
+    identities = Pseudonymizer(settings.pseudonym_secret)
+    hosts = {host: identities.for_machine(host) for host in (*settings.machines(cluster), *_FORMER)}
     writer = MirrorWriter(engine, uuid4())
     writer.take_over(identities.check_value())
-    known = writer.register_machines({identity: mask(host) for host, identity in hosts.items()})
+    known = writer.register_machines({identity: default_label(host) for host, identity in hosts.items()})
     ids = [known[identity].id for identity in hosts.values()]
     mirrored = ids[: len(settings.machines(cluster))]
     now = datetime.now(UTC)
@@ -210,8 +210,13 @@ def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
             codecs.pack_memory(downsample(job.memory)),
             codecs.pack_events(downsample(job.events)),
         )
-        packed = (memory, events, codecs.pack_input_statuses(job.fates), codecs.pack_log(job.log, trained))
-        found.append((*map(_hex, packed), job.log.replaced))
+        packed = (
+            memory,
+            events,
+            codecs.pack_input_statuses(job.input_statuses),
+            codecs.pack_log(job.log, trained),
+        )
+        found.append((*map(_hex, packed), job.log.redactions))
     return found
 
 

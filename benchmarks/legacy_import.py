@@ -13,7 +13,7 @@ import db
 from benchmarks import cli, earlier_mirror
 from benchmarks.environment import settings_of, stage
 from benchmarks.results import tell
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster
 from legacy_import import workers
 from legacy_import.lifecycle import begin
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         earlier_mirror.fill(engine, jobs, _POLLS_A_JOB * jobs)
         before = _bytes(engine)
         began_s = time.monotonic()
-        begin(engine, Identities(settings.pseudonym_secret))
+        begin(engine, Pseudonymizer(settings.pseudonym_secret))
         begun_s = time.monotonic() - began_s
         workers.take_newest(settings, engine)
         newest_s = time.monotonic() - began_s

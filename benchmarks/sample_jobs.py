@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dqm2.document_parser import Allowlist
-from dqm2.pseudonyms import Identities
-from dqm2.records import LUMISECTION_S, EventSeries, InputFate, InputFates, JobRecord, MemorySeries
+from dqm2.document_parser import DocumentParser
+from dqm2.pseudonyms import Pseudonymizer
+from dqm2.records import LUMISECTION_S, EventSeries, InputStatus, InputStatuses, JobRecord, MemorySeries
 from dqm2.redaction.redactor import Redactor
 from simulator.bulk_documents import fill
 from simulator.fake_secrets import Sensitive
@@ -58,7 +58,7 @@ def lived_through(record: JobRecord, lumisections: int, dice: random.Random) -> 
             [max(0, round(dice.gauss(rate, math.sqrt(rate)))) for _ in sections],
             [23_310 + dice.randrange(2) for _ in sections],
         ),
-        fates=InputFates(sections, [_fate(dice) for _ in sections]),
+        input_statuses=InputStatuses(sections, [_fate(dice) for _ in sections]),
     )
 
 
@@ -67,14 +67,14 @@ def _resident(most_kb: int, number: int, dice: random.Random) -> int:
     return int(most_kb * filled * dice.gauss(1, 0.001)) // _PAGE_KB * _PAGE_KB
 
 
-def _fate(dice: random.Random) -> InputFate:
-    return InputFate.TIMEOUT if dice.random() < 0.002 else InputFate.OK
+def _fate(dice: random.Random) -> InputStatus:
+    return InputStatus.TIMEOUT if dice.random() < 0.002 else InputStatus.OK
 
 
 def _records(documents: Iterable[dict[str, Any]]) -> Iterable[JobRecord]:
-    allowlist = Allowlist(Identities(_SECRET), Redactor((_HOST,)))
+    parser = DocumentParser(Pseudonymizer(_SECRET), Redactor((_HOST,)))
     for document in documents:
         if document["type"] == "dqm-source-state":
-            admitted = allowlist.record(_HOST, document, now=datetime.now(UTC))
+            admitted = parser.parse(_HOST, document, now=datetime.now(UTC))
             assert isinstance(admitted.record, JobRecord)
             yield replace(admitted.record, exit_code=admitted.record.exit_code or 0)

@@ -19,7 +19,7 @@ import db
 from benchmarks import cli, sample_jobs
 from benchmarks.environment import settings_of, stage
 from benchmarks.results import Figure, tell
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster
 from storage import codecs, log_compression
@@ -80,7 +80,7 @@ def _row(name: str, records: Sequence[JobRecord], lumisections: Sequence[int]) -
         "log": _mean(len(codecs.pack_log(record.log, by)) for record, by in kept[:500]),
         "memory": _mean(len(codecs.pack_memory(downsample(record.memory))) for record, _ in kept[:500]),
         "events": _mean(len(codecs.pack_events(downsample(record.events))) for record, _ in kept[:500]),
-        "fates": _mean(len(codecs.pack_input_statuses(record.fates)) for record, _ in kept[:500]),
+        "fates": _mean(len(codecs.pack_input_statuses(record.input_statuses)) for record, _ in kept[:500]),
         **sizes,
     }
 
@@ -93,8 +93,8 @@ def _kept(
     dictionaries = [_trained(shuffled, part) for part in range(_PARTS)]
     for number in range(_JOBS):
         at = number % len(shuffled)
-        origin = replace(shuffled[at].origin, identity=uuid4(), revision=number + 1)
-        record = replace(shuffled[at], origin=origin, run=_FIRST_RUN + number // _JOBS_A_RUN)
+        origin = replace(shuffled[at].document, identity=uuid4(), revision=number + 1)
+        record = replace(shuffled[at], document=origin, run=_FIRST_RUN + number // _JOBS_A_RUN)
         yield (
             sample_jobs.lived_through(record, dice.choice(lumisections), dice),
             dictionaries[at % _PARTS],
@@ -108,15 +108,15 @@ def _trained(records: Sequence[JobRecord], but: int) -> ZstdDictionary:
 
 def _write(engine: sa.Engine, kept: Sequence[tuple[JobRecord, ZstdDictionary]]) -> None:
     """Writes them through the grabber's own door."""
-    identities = Identities("a-secret-of-the-benchmarks")
+    identities = Pseudonymizer("a-secret-of-the-benchmarks")
     writer = MirrorWriter(engine, uuid4())
     writer.take_over(identities.check_value())
-    machine = writer.register_machines({identities.of_machine(_HOST): mask(_HOST)})[
-        identities.of_machine(_HOST)
+    machine = writer.register_machines({identities.for_machine(_HOST): default_label(_HOST)})[
+        identities.for_machine(_HOST)
     ]
     for start in range(0, len(kept), _AT_ONCE):
         part = kept[start : start + _AT_ONCE]
-        last = part[-1][0].origin
+        last = part[-1][0].document
         position = Checkpoint(0, last.revision, last.identity)
         writer.write_batch(Batch(machine.id, position, last.updated_at, [to_row(*one) for one in part]))
 
@@ -139,7 +139,7 @@ def _size(connection: sa.Connection, table: str) -> int:
 
 def _text(record: JobRecord) -> dict[str, object]:
     """What of a document is kept of it, as DQM² writes it."""
-    memory, events, fates = record.memory, record.events, record.fates
+    memory, events, fates = record.memory, record.events, record.input_statuses
     return {
         "mem_info": {
             str(at): f"{size // 4} {rss // 4} 30000 5 0 72548 0"
@@ -152,7 +152,7 @@ def _text(record: JobRecord) -> dict[str, object]:
             )
         },
         "lumi_seen": {
-            f"lumi{ls:06d}": fate for ls, fate in zip(fates.lumisections, fates.fates, strict=True)
+            f"lumi{ls:06d}": fate for ls, fate in zip(fates.lumisections, fates.statuses, strict=True)
         },
         "stdlog_start": record.log.head,
         "stdlog_end": record.log.tail,

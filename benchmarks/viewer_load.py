@@ -22,8 +22,8 @@ from benchmarks.http_load import Visitor, percentile_ms
 from benchmarks.large_database import Size, Span, fill
 from benchmarks.results import Figure
 from benchmarks.servers import Server, bare_server, mirror_server, server_that_keeps_nothing
-from dqm2.pseudonyms import Identities, mask
-from dqm2.records import Origin
+from dqm2.pseudonyms import Pseudonymizer, default_label
+from dqm2.records import DocumentVersion
 from dqmsquare_cfg import Cluster, Settings
 from storage.batch import Batch, Checkpoint
 from storage.rows import to_row
@@ -176,20 +176,20 @@ def _changing(settings: Settings, span: Span) -> Iterator[None]:
 
 def _change(settings: Settings, span: Span, ended: threading.Event) -> None:
     engine = db.engine(settings, Cluster.PRODUCTION, "benchmark", pool_size=1)
-    identities = Identities(settings.pseudonym_secret)
+    identities = Pseudonymizer(settings.pseudonym_secret)
     writer = MirrorWriter(engine, uuid4())
     writer.take_over(identities.check_value())
-    identity = identities.of_machine(FILTER_UNIT)
-    machine = writer.register_machines({identity: mask(FILTER_UNIT)})[identity]
+    identity = identities.for_machine(FILTER_UNIT)
+    machine = writer.register_machines({identity: default_label(FILTER_UNIT)})[identity]
     [simulated] = sample_jobs.simulated(1)
     job = replace(simulated, run=span.last_run, exit_code=None)
     revision, beat_at_s = 10**9, 0.0
     while not ended.wait(1.0):
         revision += 1
         now = datetime.now(UTC)
-        origin = Origin(job.origin.identity, revision, now)
-        reported = replace(job, origin=origin, lumisection=revision % 1000, lumisection_at=now)
-        position = Checkpoint(0, revision, job.origin.identity)
+        origin = DocumentVersion(job.document.identity, revision, now)
+        reported = replace(job, document=origin, lumisection=revision % 1000, lumisection_at=now)
+        position = Checkpoint(0, revision, job.document.identity)
         writer.write_batch(Batch(machine.id, position, now, [to_row(reported, None)]))
         if time.monotonic() - beat_at_s >= _BEAT_EVERY_S:
             beat_at_s = time.monotonic()

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from dqm2 import field_parsers, job_log, series_parsers
-from dqm2.field_parsers import Shape, word_of
+from dqm2.field_parsers import FieldParser, word_of
 from dqm2.records import (
     DeliveryRecord,
     DiskRecord,
@@ -37,7 +37,7 @@ class Field(Generic[T]):
     """A field of a document by its path (`extra.mem_info`), and the record's fields that are made of it."""
 
     path: str
-    shape: Shape[T]
+    shape: FieldParser[T]
     becomes: tuple[str, ...]
 
     @property
@@ -46,17 +46,17 @@ class Field(Generic[T]):
         return self.path.split(".")
 
 
-class Every:
+class CommonFields:
     """What every document is known by; one without them can't be identified."""
 
-    ID = Field("_id", field_parsers.DOCUMENT_ID, ("origin",))
-    REVISION = Field("_rev", field_parsers.COUNT, ("origin",))
-    TYPE = Field("type", word_of(DocumentType), ("origin",))
-    TIMESTAMP = Field("timestamp", field_parsers.TIME, ("origin", "started_at"))
-    REPORT_TIMESTAMP = Field("report_timestamp", field_parsers.TIME, ("origin", "started_at"))
+    ID = Field("_id", field_parsers.DOCUMENT_ID, ("document",))
+    REVISION = Field("_rev", field_parsers.COUNT, ("document",))
+    TYPE = Field("type", word_of(DocumentType), ("document",))
+    TIMESTAMP = Field("timestamp", field_parsers.TIME, ("document", "started_at"))
+    REPORT_TIMESTAMP = Field("report_timestamp", field_parsers.TIME, ("document", "started_at"))
 
 
-class Job:
+class JobFields:
     """`dqm-source-state`"""
 
     RUN = Field("run", field_parsers.RUN, ("run",))
@@ -72,12 +72,12 @@ class Job:
     RSS = Field("extra.ps_info.VmRSS", field_parsers.JOB_KILOBYTES, ("rss_kb",))
     MEMORY = Field("extra.mem_info", series_parsers.MEMORY, ("memory", "started_at"))
     EVENTS = Field("extra.lumi_stats", series_parsers.EVENTS, ("events", "lumisection_at", "started_at"))
-    FATES = Field("extra.lumi_seen", series_parsers.FATES, ("fates",))
+    INPUT_STATUSES = Field("extra.lumi_seen", series_parsers.INPUT_STATUSES, ("input_statuses",))
     HEAD = Field("extra.stdlog_start", job_log.HEAD, ("log",))
     TAIL = Field("extra.stdlog_end", job_log.TAIL, ("log",))
 
 
-class Delivery:
+class DeliveryFields:
     """`dqm-files`"""
 
     RUN = Field("run", field_parsers.RUN, ("run",))
@@ -87,7 +87,7 @@ class Delivery:
     STREAMS = Field("extra.streams", series_parsers.STREAMS, ("streams",))
 
 
-class Playback:
+class PlaybackFields:
     """`dqm-playback`"""
 
     RUN = Field("run", field_parsers.RUN, ("run",))
@@ -98,7 +98,7 @@ class Playback:
     SOURCE_RUN = Field("config.source", field_parsers.SOURCE_RUN, ("source_run",))
 
 
-class Memory:
+class MemoryFields:
     """`dqm-stats`"""
 
     TOTAL = Field("memory_total", field_parsers.COUNT, ("total_bytes",))
@@ -107,7 +107,7 @@ class Memory:
     AVAILABLE = Field("extra.meminfo.MemAvailable", field_parsers.MACHINE_KILOBYTES, ("available_bytes",))
 
 
-class Disk:
+class DiskFields:
     """`dqm-diskspace`"""
 
     TOTAL = Field("disk_total", field_parsers.BYTES, ("total_bytes",))
@@ -117,12 +117,12 @@ class Disk:
 
 
 # Which fields a record is made of, besides those of every document.
-RECORDS: Mapping[type, type] = {
-    JobRecord: Job,
-    DeliveryRecord: Delivery,
-    PlaybackRecord: Playback,
-    MemoryRecord: Memory,
-    DiskRecord: Disk,
+FIELDS_BY_RECORD: Mapping[type, type] = {
+    JobRecord: JobFields,
+    DeliveryRecord: DeliveryFields,
+    PlaybackRecord: PlaybackFields,
+    MemoryRecord: MemoryFields,
+    DiskRecord: DiskFields,
 }
 
 
@@ -134,7 +134,10 @@ def fields_of(table: type) -> Iterator[Field[Any]]:
 def markdown_table() -> str:
     """The allowlist as docs/data-policy.md shows it."""
     lines = ["| document | field | shape | becomes |", "|---|---|---|---|"]
-    for table, document in ((Every, "every"), *((table, table.__doc__) for table in RECORDS.values())):
+    for table, document in (
+        (CommonFields, "every"),
+        *((table, table.__doc__) for table in FIELDS_BY_RECORD.values()),
+    ):
         for field in fields_of(table):
             becomes = ", ".join(f"`{name}`" for name in field.becomes)
             lines.append(f"| {document} | `{field.path}` | {field.shape.words} | {becomes} |")

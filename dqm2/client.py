@@ -18,27 +18,22 @@ from requests.adapters import HTTPAdapter
 
 from config.parsers import short_name
 from dqm2 import credentials, deadline_tls
-from dqm2.credentials import FileState, Unreadable
-from dqm2.deadline_tls import PatientContext
-from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused, Dqm2TooLong, Dqm2Unreachable
-from dqm2.sync_messages import Answer, ClusterStatus, Headers, read_cluster_status, read_headers
+from dqm2.credentials import Fingerprint, UnreadableFile
+from dqm2.deadline_tls import DeadlineSSLContext
+from dqm2.errors import (
+    Dqm2Error,
+    Dqm2Failed,
+    Dqm2InvalidResponse,
+    Dqm2Refused,
+    Dqm2ResponseTooLarge,
+    Dqm2Unreachable,
+)
+from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody, parse_cluster_status, parse_headers
 from dqmsquare_cfg import Cluster, Settings
-
-__all__ = [
-    "COOKIE",
-    "MOST_IDS",
-    "Dqm2Client",
-    "Dqm2Error",
-    "Dqm2Failed",
-    "Dqm2Garbled",
-    "Dqm2Refused",
-    "Dqm2TooLong",
-    "Dqm2Unreachable",
-]
 
 # DQM²'s port on every machine, and the cookie it knows its friends by.
 _DQM2_PORT = 9215
-COOKIE = "selenium-secret-secret"
+COOKIE_NAME = "selenium-secret-secret"
 
 # How long to wait for a connection, for the next piece of an answer, and for all of it. The gateway may be
 # busy with others for a while; it gives a relayed machine 5 s to begin.
@@ -59,7 +54,7 @@ _REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _OF_FRONT_END = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 # Ids become SQL variables at the far side, of which old servers take 999.
-MOST_IDS = 500
+MAX_IDS = 500
 
 
 class Dqm2Client:
@@ -72,26 +67,26 @@ class Dqm2Client:
         self._certificate = (settings.server_grid_cert_path, settings.server_grid_key_path)
         ca_path = settings.cmsweb_ca_path
         self._verify = str(ca_path) if isinstance(ca_path, Path) else ca_path
-        self._files = credentials.of_way_in(settings)
-        self._tls = deadline_tls.context(verifies=self._verify is not False)
+        self._files = credentials.tls_files(settings)
+        self._tls = deadline_tls.client_context(verify=self._verify is not False)
         self._session: requests.Session | None = None
-        self._session_made_of: tuple[FileState, ...] = ()
-        self.bytes_read = 0
+        self._session_made_of: tuple[Fingerprint, ...] = ()
+        self.bytes_received = 0
 
-    def headers(self, machine: str, known_revision: int | None) -> Headers:
+    def get_headers(self, machine: str, known_revision: int | None) -> Headers:
         """The headers of a machine's documents from `known_revision` on, it included; `None` asks for all."""
         known = None if known_revision is None else str(known_revision)
         question = {"event": "sync_request", "known_rev": known}
-        return read_headers(self._ask(machine, question, timeout_s=_HEADERS_S, most_bytes=_HEADERS_BYTES))
+        return parse_headers(self._ask(machine, question, timeout_s=_HEADERS_S, max_bytes=_HEADERS_BYTES))
 
-    def documents(self, machine: str, ids: Sequence[str]) -> Answer:
-        """The answer with the documents of those ids, for `read_documents`; at most MOST_IDS at once."""
-        if len(ids) > MOST_IDS:
-            raise ValueError(f"{len(ids)} ids asked for at once, {MOST_IDS} is the most")
+    def get_documents(self, machine: str, ids: Sequence[str]) -> ResponseBody:
+        """The answer with the documents of those ids, for `parse_documents`; at most MAX_IDS at once."""
+        if len(ids) > MAX_IDS:
+            raise ValueError(f"{len(ids)} ids asked for at once, {MAX_IDS} is the most")
         question = {"event": "request_documents", "ids": list(ids)}
-        return self._ask(machine, question, timeout_s=_DOCUMENTS_S, most_bytes=_DOCUMENTS_BYTES)
+        return self._ask(machine, question, timeout_s=_DOCUMENTS_S, max_bytes=_DOCUMENTS_BYTES)
 
-    def cluster_status(self, cluster: Cluster) -> ClusterStatus:
+    def get_cluster_status(self, cluster: Cluster) -> ClusterStatus:
         """Which machines of a cluster answer, as the gateway finds."""
         response = self._request(
             "GET",
@@ -99,7 +94,7 @@ class Dqm2Client:
             params={"what": "get_cluster_status", "cluster": cluster.value},
             timeout_s=_STATUS_S,
         )
-        return read_cluster_status(self._body(response, _STATUS_S, _STATUS_BYTES))
+        return parse_cluster_status(self._body(response, _STATUS_S, _STATUS_BYTES))
 
     def close(self) -> None:
         """Closes the kept connection."""
@@ -107,7 +102,9 @@ class Dqm2Client:
             self._session.close()
             self._session = None
 
-    def _ask(self, machine: str, question: Mapping[str, Any], *, timeout_s: float, most_bytes: int) -> Answer:
+    def _ask(
+        self, machine: str, question: Mapping[str, Any], *, timeout_s: float, max_bytes: int
+    ) -> ResponseBody:
         # As DQM² writes it: an id of its own may hold a lone surrogate, which stricter writers refuse.
         message = json.dumps({"messages": [json.dumps(question)]}).encode("ascii")
         if short_name(machine) == self._gateway:
@@ -115,7 +112,7 @@ class Dqm2Client:
         else:
             url, params = f"{self._base}/redirect", {"path": machine, "port": str(_DQM2_PORT)}
         response = self._request("POST", url, params=params, data=message, timeout_s=timeout_s)
-        return self._body(response, timeout_s, most_bytes)
+        return self._body(response, timeout_s, max_bytes)
 
     def _request(
         self,
@@ -127,7 +124,7 @@ class Dqm2Client:
         timeout_s: float,
     ) -> requests.Response:
         session = self._open_session()
-        self._tls.ends_at = time.monotonic() + timeout_s
+        self._tls.deadline = time.monotonic() + timeout_s
         try:
             response = session.request(
                 method,
@@ -146,43 +143,43 @@ class Dqm2Client:
             raise Dqm2Unreachable(f"no answer: {_cause(error)}") from error
         if response.status_code != requests.codes.ok:
             response.close()
-            raise refusal(response.status_code)
+            raise status_error(response.status_code)
         return response
 
-    def _body(self, response: requests.Response, timeout_s: float, most_bytes: int) -> Answer:
+    def _body(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
         body = bytearray()
         try:
             # One read of the socket at a time: what is too long is noticed in time.
             while piece := response.raw.read1(_PIECE_BYTES):
                 body += piece
-                if len(body) > most_bytes:
-                    raise Dqm2TooLong(f"the answer is longer than {most_bytes} bytes")
+                if len(body) > max_bytes:
+                    raise Dqm2ResponseTooLarge(f"the answer is longer than {max_bytes} bytes")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
-            if time.monotonic() >= self._tls.ends_at:
+            if time.monotonic() >= self._tls.deadline:
                 raise Dqm2Unreachable(f"the answer took longer than {timeout_s:.0f} s") from error
-            raise Dqm2Garbled(f"the answer broke off: {_cause(error)}") from error
+            raise Dqm2InvalidResponse(f"the answer broke off: {_cause(error)}") from error
         finally:
-            self.bytes_read += len(body)
+            self.bytes_received += len(body)
             response.close()
         return body
 
     def _open_session(self) -> requests.Session:
         """The kept connection, made anew once the files are others than it was made of."""
         try:
-            made_of = credentials.states(self._files)
-        except Unreadable as error:
+            made_of = credentials.fingerprints(self._files)
+        except UnreadableFile as error:
             raise Dqm2Refused(str(error)) from error
         if self._session is None or made_of != self._session_made_of:
             self.close()
             self._session = requests.Session()
             # Proxies and .netrc are the environment's, which the settings alone may read.
             self._session.trust_env = False
-            self._tls = deadline_tls.context(verifies=self._verify is not False)
+            self._tls = deadline_tls.client_context(verify=self._verify is not False)
             self._session.mount("https://", _OneConnection(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify
-            self._session.headers["Cookie"] = f"{COOKIE}={self._secret}"
+            self._session.headers["Cookie"] = f"{COOKIE_NAME}={self._secret}"
             self._session.headers["Accept-Encoding"] = "identity"
             self._session_made_of = made_of
         return self._session
@@ -191,7 +188,7 @@ class Dqm2Client:
 class _OneConnection(HTTPAdapter):
     """Keeps one connection, made by a context of its own."""
 
-    def __init__(self, tls: PatientContext) -> None:
+    def __init__(self, tls: DeadlineSSLContext) -> None:
         self._tls = tls
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -200,7 +197,7 @@ class _OneConnection(HTTPAdapter):
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
 
 
-def refusal(status: int) -> Dqm2Error:
+def status_error(status: int) -> Dqm2Error:
     """What an answer of another status than 200 means; `Dqm2Unreachable` if the front end got none itself."""
     if 300 <= status < 400:
         return Dqm2Refused(f"sent away with status {status}: DQM_FFF_SECRET is not the one DQM² has")

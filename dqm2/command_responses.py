@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dqm2.command_client import RawAnswer
-from dqm2.commands import SHAPES, Parameter
-from dqm2.errors import Dqm2Garbled
-from dqm2.sync_messages import HOST, ClusterStatus, as_text, read_cluster_status, read_json
+from dqm2.command_client import RawResponse
+from dqm2.commands import PARAMETER_PATTERNS, Parameter
+from dqm2.errors import Dqm2InvalidResponse
+from dqm2.sync_messages import HOST_NAME, ClusterStatus, as_text, parse_cluster_status, parse_json
 
 _OK = re.compile(r"\s*(start_playback_run )?Ok\s*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]{1,127}")
@@ -26,41 +26,41 @@ _SSH_FAILED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Machines:
+class MachineGroups:
     """The machines that DQM² knows, full names, by group (`playback_c2a06`); "" where one kind was asked."""
 
     groups: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class MachineVersion:
-    """The version of a package on a machine; `None` where `told` is something else than a version."""
+class PackageVersion:
+    """The version of a package on a machine; `None` where `raw_text` is something else than a version."""
 
     host: str
     version: str | None
-    told: str
+    raw_text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
+class PackageVersions:
     """The versions of a package on all machines, by group."""
 
-    groups: Mapping[str, Sequence[MachineVersion]]
+    groups: Mapping[str, Sequence[PackageVersion]]
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class TextSegment:
     """A part of a text, emphasized or not."""
 
     text: str
-    is_strong: bool
+    is_emphasized: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CmsswInfo:
     """Release, pull requests and global tags of both clusters, as a text."""
 
-    passages: Sequence[Passage]
+    segments: Sequence[TextSegment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +76,23 @@ class SimulatorRuns:
     """The runs that can be played back, and what stood among them that is none."""
 
     runs: Sequence[str]
-    strange: Sequence[str]
+    invalid_entries: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
-class ClientSwitch:
+class ClientState:
     """A client's configuration file, and whether the client is started with the next run."""
 
-    client: str
-    is_on: bool
+    name: str
+    is_enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
+class ClientList:
     """The clients of a machine, and what stood among them that is none."""
 
-    switches: Sequence[ClientSwitch]
-    strange: Sequence[str]
+    clients: Sequence[ClientState]
+    invalid_entries: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,172 +104,172 @@ class LogFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Logs:
+class DaemonLogs:
     """The logs of a daemon. Of logs that are too long, or came too slowly, it is the end of what came."""
 
     files: Sequence[LogFile]
-    lacks_head: bool
-    lacks_end: bool
+    is_start_missing: bool
+    is_end_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Acknowledged:
     """DQM² says Ok, which proves little: a command that failed silently or was cut off says so too."""
 
 
 @dataclass(frozen=True, slots=True)
-class OwnList:
+class RunKeyList:
     """The mirror's own list of run keys."""
 
-    words: Sequence[str]
+    run_keys: Sequence[str]
 
 
-Answer = (
-    Machines
+CommandResponse = (
+    MachineGroups
     | ClusterStatus
-    | Versions
+    | PackageVersions
     | CmsswInfo
     | SimulatorConfiguration
     | SimulatorRuns
-    | Clients
-    | Logs
-    | Done
-    | OwnList
+    | ClientList
+    | DaemonLogs
+    | Acknowledged
+    | RunKeyList
 )
 
 
-def read(what: str, raw: RawAnswer) -> Answer:
-    """The answer to a command. Raises Dqm2Garbled where it is not what was asked for."""
+def parse(what: str, raw: RawResponse) -> CommandResponse:
+    """The answer to a command. Raises Dqm2InvalidResponse where it is not what was asked for."""
     reader = _READERS.get(what)
     if reader is None:
-        raise Dqm2Garbled("nobody knows what the answer to this command looks like")
+        raise Dqm2InvalidResponse("nobody knows what the answer to this command looks like")
     return reader(raw)
 
 
-def text_of(raw: RawAnswer) -> str:
+def decode_text(raw: RawResponse) -> str:
     """An answer as text, whatever it is."""
     return raw.body.decode("utf-8", "replace")
 
 
-def _machines(raw: RawAnswer) -> Machines:
-    value = read_json(raw.body)
+def _machines(raw: RawResponse) -> MachineGroups:
+    value = parse_json(raw.body)
     if isinstance(value, list):
-        return Machines({"": _hosts(value)})
-    return Machines({group: _hosts(hosts) for group, hosts in _object(value).items()})
+        return MachineGroups({"": _hosts(value)})
+    return MachineGroups({group: _hosts(hosts) for group, hosts in _object(value).items()})
 
 
 def _hosts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(host, str) for host in value):
-        raise Dqm2Garbled("the machines are no list of names")
-    if not all(HOST.fullmatch(host) for host in value):
-        raise Dqm2Garbled("among the machines is something that is no name")
+        raise Dqm2InvalidResponse("the machines are no list of names")
+    if not all(HOST_NAME.fullmatch(host) for host in value):
+        raise Dqm2InvalidResponse("among the machines is something that is no name")
     return tuple(value)
 
 
-def _cluster_status(raw: RawAnswer) -> ClusterStatus:
-    return read_cluster_status(raw.body)
+def _cluster_status(raw: RawResponse) -> ClusterStatus:
+    return parse_cluster_status(raw.body)
 
 
-def _versions(raw: RawAnswer) -> Versions:
-    groups = _object(read_json(raw.body))
-    return Versions(
+def _versions(raw: RawResponse) -> PackageVersions:
+    groups = _object(parse_json(raw.body))
+    return PackageVersions(
         {
-            group: tuple(_version(host, told) for host, told in _object(machines).items())
+            group: tuple(_version(host, raw_text) for host, raw_text in _object(machines).items())
             for group, machines in groups.items()
         }
     )
 
 
-def _version(host: str, told: object) -> MachineVersion:
-    text = as_text(told).strip()
-    return MachineVersion(host, text if _VERSION.fullmatch(text) else None, text)
+def _version(host: str, raw_text: object) -> PackageVersion:
+    text = as_text(raw_text).strip()
+    return PackageVersion(host, text if _VERSION.fullmatch(text) else None, text)
 
 
-def _cmssw_info(raw: RawAnswer) -> CmsswInfo:
-    text = text_of(raw)
+def _cmssw_info(raw: RawResponse) -> CmsswInfo:
+    text = decode_text(raw)
     if _SSH_FAILED.match(text) or "CMSSW" not in text:
-        raise Dqm2Garbled("it does not tell a CMSSW release")
-    passages, is_strong = [], False
+        raise Dqm2InvalidResponse("it does not tell a CMSSW release")
+    segments, is_emphasized = [], False
     for part in _STRONG.split(text):
         if _STRONG.fullmatch(part):
-            is_strong = not part.startswith("</")
+            is_emphasized = not part.startswith("</")
         elif part:
-            passages.append(Passage(part, is_strong))
-    return CmsswInfo(tuple(passages))
+            segments.append(TextSegment(part, is_emphasized))
+    return CmsswInfo(tuple(segments))
 
 
-def _simulator_configuration(raw: RawAnswer) -> SimulatorConfiguration:
-    value = _object(read_json(raw.body))
+def _simulator_configuration(raw: RawResponse) -> SimulatorConfiguration:
+    value = _object(parse_json(raw.body))
     if "source" not in value and "run_key" not in value:
-        raise Dqm2Garbled("it is no configuration of the simulator")
+        raise Dqm2InvalidResponse("it is no configuration of the simulator")
     source = value.get("source")
     last_part = source.rstrip("/").rpartition("/")[2] if isinstance(source, str) else ""
-    is_run = SHAPES[Parameter.RUN_NUMBER].fits(last_part)
+    is_run = PARAMETER_PATTERNS[Parameter.RUN_NUMBER].matches(last_part)
     return SimulatorConfiguration(
         {key: as_text(entry) for key, entry in value.items()},
         last_part if is_run else None,
     )
 
 
-def _simulator_runs(raw: RawAnswer) -> SimulatorRuns:
-    entries = _texts(read_json(raw.body))
-    shape = SHAPES[Parameter.RUN_NUMBER]
+def _simulator_runs(raw: RawResponse) -> SimulatorRuns:
+    entries = _texts(parse_json(raw.body))
+    shape = PARAMETER_PATTERNS[Parameter.RUN_NUMBER]
     return SimulatorRuns(
-        tuple(dict.fromkeys(entry for entry in entries if shape.fits(entry))),
+        tuple(dict.fromkeys(entry for entry in entries if shape.matches(entry))),
         # The line break behind the last run makes an entry of nothing.
-        tuple(entry for entry in entries if entry and not shape.fits(entry)),
+        tuple(entry for entry in entries if entry and not shape.matches(entry)),
     )
 
 
-def _clients(raw: RawAnswer) -> Clients:
-    value = read_json(raw.body)
+def _clients(raw: RawResponse) -> ClientList:
+    value = parse_json(raw.body)
     if not isinstance(value, list):
-        raise Dqm2Garbled("the clients are no list")
-    switches, strange = [], []
+        raise Dqm2InvalidResponse("the clients are no list")
+    clients, invalid_entries = [], []
     for entry in value:
         switch = _switch(entry)
         if switch is None:
-            strange.append(as_text(entry))
+            invalid_entries.append(as_text(entry))
         else:
-            switches.append(switch)
-    return Clients(tuple(switches), tuple(strange))
+            clients.append(switch)
+    return ClientList(tuple(clients), tuple(invalid_entries))
 
 
-def _switch(entry: object) -> ClientSwitch | None:
+def _switch(entry: object) -> ClientState | None:
     match entry:
-        case [str() as client, bool() as is_on] if SHAPES[Parameter.CLIENT].fits(client):
-            return ClientSwitch(client, is_on)
+        case [str() as client, bool() as is_enabled] if PARAMETER_PATTERNS[Parameter.CLIENT].matches(client):
+            return ClientState(client, is_enabled)
     return None
 
 
-def _logs(raw: RawAnswer) -> Logs:
-    files = _texts(read_json(_mended(raw)))
-    return Logs(
+def _logs(raw: RawResponse) -> DaemonLogs:
+    files = _texts(parse_json(_mended(raw)))
+    return DaemonLogs(
         tuple(LogFile(text, is_error=bool(_SSH_FAILED.match(text))) for text in files),
-        raw.lacks_head,
-        raw.lacks_end,
+        raw.is_start_missing,
+        raw.is_end_missing,
     )
 
 
-def _mended(raw: RawAnswer) -> bytes:
-    """A list of texts that was cut off at an end, made whole again. Raises Dqm2Garbled.
+def _mended(raw: RawResponse) -> bytes:
+    """A list of texts that was cut off at an end, made whole again. Raises Dqm2InvalidResponse.
 
     At the front it goes on with the first whole line; an escape that is cut at the back is left out.
     """
     body = raw.body
-    if raw.lacks_head:
+    if raw.is_start_missing:
         _, line_break, body = body.partition(rb"\n")
         if not line_break:
-            raise Dqm2Garbled("the end that was kept has no line in it")
+            raise Dqm2InvalidResponse("the end that was kept has no line in it")
         body = b'["' + body
-    if not raw.lacks_end:
+    if not raw.is_end_missing:
         return body
     for end in (b"", b"]", b'"]', b'""]'):
         for cut in range(7):
             mended = body[: len(body) - cut] + end
             if _is_json(mended):
                 return mended
-    raise Dqm2Garbled("what came in time is no list of texts")
+    raise Dqm2InvalidResponse("what came in time is no list of texts")
 
 
 def _is_json(text: bytes) -> bool:
@@ -280,26 +280,26 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _done(raw: RawAnswer) -> Done:
-    if _OK.fullmatch(text_of(raw)) is None:
-        raise Dqm2Garbled("it is not Ok")
-    return Done()
+def _done(raw: RawResponse) -> Acknowledged:
+    if _OK.fullmatch(decode_text(raw)) is None:
+        raise Dqm2InvalidResponse("it is not Ok")
+    return Acknowledged()
 
 
 def _object(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Dqm2Garbled("the answer is no JSON object")
+        raise Dqm2InvalidResponse("the answer is no JSON object")
     return value
 
 
 def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise Dqm2Garbled("the answer is no list of texts")
+        raise Dqm2InvalidResponse("the answer is no list of texts")
     return value
 
 
 # The answers to get_production_runs and copy_production_runs are not known: DQM² has none.
-_READERS: Mapping[str, Callable[[RawAnswer], Answer]] = {
+_READERS: Mapping[str, Callable[[RawResponse], CommandResponse]] = {
     "get_dqm_machines": _machines,
     "get_cluster_status": _cluster_status,
     "get_hltd_versions": _versions,

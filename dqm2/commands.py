@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dqm2.command_client import Bounds
+from dqm2.command_client import ResponseLimits
 
 
 class Parameter(StrEnum):
@@ -28,53 +28,53 @@ class Parameter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What a parameter's text must look like, as an expression for all of it and in words."""
+class ParameterPattern:
+    """What a parameter's text must look like, as an expression for all of it and in description."""
 
     pattern: re.Pattern[str]
-    words: str
+    description: str
 
-    def fits(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Whether a text has this shape."""
         return self.pattern.fullmatch(text) is not None
 
 
-def _shape(pattern: str, words: str) -> Shape:
-    return Shape(re.compile(pattern, re.ASCII), words)
+def _pattern(pattern: str, description: str) -> ParameterPattern:
+    return ParameterPattern(re.compile(pattern, re.ASCII), description)
 
 
-_A_CLUSTER = _shape("playback|production", "playback or production")
-_A_SWITCH = _shape("[01]", "0 or 1")
+_A_CLUSTER = _pattern("playback|production", "playback or production")
+_A_SWITCH = _pattern("[01]", "0 or 1")
 
-SHAPES: Mapping[Parameter, Shape] = {
+PARAMETER_PATTERNS: Mapping[Parameter, ParameterPattern] = {
     Parameter.KIND: _A_CLUSTER,
     Parameter.CLUSTER: _A_CLUSTER,
-    Parameter.HOST: _shape(r"[a-z0-9][a-z0-9-]{0,62}(\.cms)?", "the name of a machine"),
+    Parameter.HOST: _pattern(r"[a-z0-9][a-z0-9-]{0,62}(\.cms)?", "the name of a machine"),
     Parameter.PLAYBACK: _A_SWITCH,
-    Parameter.CLIENT: _shape(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
+    Parameter.CLIENT: _pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
     Parameter.STATE: _A_SWITCH,
-    Parameter.RUN_NUMBER: _shape("run[0-9]{1,9}", "run and a number, as in run358788"),
-    Parameter.RUN_KEY: _shape("[a-z0-9_]{1,40}", "a run key"),
-    Parameter.NUMBER_OF_LS: _shape("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
+    Parameter.RUN_NUMBER: _pattern("run[0-9]{1,9}", "run and a number, as in run358788"),
+    Parameter.RUN_KEY: _pattern("[a-z0-9_]{1,40}", "a run key"),
+    Parameter.NUMBER_OF_LS: _pattern("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A control command. `is_of_simulator`: it is for the machine that has the playback simulator.
+    """A control command. `targets_simulator`: it is for the machine that has the playback simulator.
 
-    `is_own`: the mirror answers it itself. `is_slow`: it holds up the gateway for long.
+    `is_local`: the mirror answers it itself. `is_slow`: it holds up the gateway for long.
     """
 
     what: str
     title: str
-    bounds: Bounds
+    limits: ResponseLimits
     required: tuple[Parameter, ...] = ()
     optional: tuple[Parameter, ...] = ()
     is_change: bool = False
-    is_of_simulator: bool = False
+    targets_simulator: bool = False
     is_slow: bool = False
-    is_own: bool = False
+    is_local: bool = False
 
     @property
     def parameters(self) -> frozenset[Parameter]:
@@ -84,15 +84,15 @@ class Command:
 
 _MEGABYTE = 1024 * 1024
 # A few files of a line or two, behind an ssh. The gateway may be busy with others at first.
-_SHORT = Bounds(45, _MEGABYTE)
+_SHORT = ResponseLimits(45, _MEGABYTE)
 # Up to 5 s a machine.
-_VERSIONS = Bounds(120, _MEGABYTE)
+_VERSIONS = ResponseLimits(120, _MEGABYTE)
 # A machine that is switched off holds up the gateway for up to 2 minutes.
-_STATUS = Bounds(150, _MEGABYTE)
-_INFO = Bounds(60, _MEGABYTE)
-_CHANGE = Bounds(90, _MEGABYTE)
+_STATUS = ResponseLimits(150, _MEGABYTE)
+_INFO = ResponseLimits(60, _MEGABYTE)
+_CHANGE = ResponseLimits(90, _MEGABYTE)
 # Up to 30 s each, and then 80 kB a second; more than this no viewer is of use for.
-_LOGS = Bounds(120, 8 * _MEGABYTE, takes_part=True)
+_LOGS = ResponseLimits(120, 8 * _MEGABYTE, accepts_partial=True)
 
 _PANEL = (Parameter.HOST, Parameter.PLAYBACK)
 _PRODUCTION_RUNS = (Parameter.RUN_NUMBER, Parameter.NUMBER_OF_LS)
@@ -108,10 +108,12 @@ _ALL = (
         "Simulator configuration",
         _SHORT,
         optional=(Parameter.HOST,),
-        is_of_simulator=True,
+        targets_simulator=True,
     ),
-    Command("get_simulator_runs", "Simulator runs", _SHORT, optional=(Parameter.HOST,), is_of_simulator=True),
-    Command("get_simulator_run_keys", "Simulator run keys", _SHORT, is_own=True),
+    Command(
+        "get_simulator_runs", "Simulator runs", _SHORT, optional=(Parameter.HOST,), targets_simulator=True
+    ),
+    Command("get_simulator_run_keys", "Simulator run keys", _SHORT, is_local=True),
     Command(
         "start_playback_run",
         "Start a playback run",
@@ -119,7 +121,7 @@ _ALL = (
         required=(Parameter.RUN_NUMBER,),
         optional=(Parameter.RUN_KEY, Parameter.NUMBER_OF_LS, Parameter.HOST),
         is_change=True,
-        is_of_simulator=True,
+        targets_simulator=True,
     ),
     Command("restart_hltd", "Restart HLTD", _CHANGE, required=(Parameter.HOST,), is_change=True),
     Command("restart_fff", "Restart DQM²", _CHANGE, required=(Parameter.HOST,), is_change=True),

@@ -5,18 +5,21 @@ All of them may be put there, or renewed, while a program runs, so that none is 
 
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+
+from cryptography import x509
 
 from dqmsquare_cfg import Settings
 
-FileState = tuple[int, int, int]
+Fingerprint = tuple[int, int, int]
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file is not there, or is not this user's to read: a sentence that names its setting alone."""
 
 
-def of_way_in(settings: Settings) -> Mapping[str, Path]:
+def tls_files(settings: Settings) -> Mapping[str, Path]:
     """What a connection to DQM² is made of, by the settings that name it."""
     files = {
         "SERVER_GRID_CERT_PATH": settings.server_grid_cert_path,
@@ -27,32 +30,40 @@ def of_way_in(settings: Settings) -> Mapping[str, Path]:
     return files
 
 
-def of_control_room(settings: Settings) -> Mapping[str, Path]:
+def control_room_files(settings: Settings) -> Mapping[str, Path]:
     """What the Control Room reads: the same, and what it knows CMSWEB's visitors by."""
     key_path = settings.cmsweb_hmac_path
-    return {**of_way_in(settings), **({"CMSWEB_HMAC_PATH": key_path} if key_path else {})}
+    return {**tls_files(settings), **({"CMSWEB_HMAC_PATH": key_path} if key_path else {})}
 
 
-def states(files: Mapping[str, Path]) -> tuple[FileState, ...]:
-    """What tells each file or folder from one that took its place. Raises Unreadable."""
+def fingerprints(files: Mapping[str, Path]) -> tuple[Fingerprint, ...]:
+    """What tells each file or folder from one that took its place. Raises UnreadableFile."""
     return tuple(_state(setting, path) for setting, path in files.items())
 
 
-def unreadable(files: Mapping[str, Path]) -> Iterator[str]:
+def unreadable_files(files: Mapping[str, Path]) -> Iterator[str]:
     """A sentence for each file that can't be read."""
     for setting, path in files.items():
         try:
             _state(setting, path)
-        except Unreadable as error:
+        except UnreadableFile as error:
             yield str(error)
 
 
-def _state(setting: str, path: Path) -> FileState:
+def certificate_expiry(path: Path) -> datetime:
+    """Expiry time of a certificate file; of a chain, that of its first certificate.
+
+    Raises OSError where the file can't be read, ValueError where it holds no certificate.
+    """
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+
+
+def _state(setting: str, path: Path) -> Fingerprint:
     # Opened, for it may be there and another user's.
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise Unreadable(f"{setting} can't be read: {error.strerror}") from error
+        raise UnreadableFile(f"{setting} can't be read: {error.strerror}") from error
     try:
         state = os.fstat(descriptor)
     finally:

@@ -9,14 +9,14 @@ import time
 from typing import Any
 
 
-class PatientSocket(ssl.SSLSocket):
+class DeadlineSSLSocket(ssl.SSLSocket):
     """A connection that waits as long as its context does, and for a piece as long as its time-out."""
 
-    context: "PatientContext"
+    context: "DeadlineSSLContext"
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         """Receives what has come. Raises TimeoutError once the time is up."""
-        left_s = self.context.ends_at - time.monotonic()
+        left_s = self.context.deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
         if left_s < (self.gettimeout() or math.inf):
@@ -24,20 +24,20 @@ class PatientSocket(ssl.SSLSocket):
         return super().recv_into(buffer, nbytes, flags)
 
 
-class PatientContext(ssl.SSLContext):
-    """What connections are made by that wait until `ends_at` at most, by the monotonic clock.
+class DeadlineSSLContext(ssl.SSLContext):
+    """What connections are made by that wait until `deadline` at most, by the monotonic clock.
 
     It may be set anew for each question. A handshake has the time-out that its connection is made with.
     """
 
-    sslsocket_class = PatientSocket
-    ends_at = math.inf
+    sslsocket_class = DeadlineSSLSocket
+    deadline = math.inf
 
 
-def context(*, verifies: bool) -> PatientContext:
+def client_context(*, verify: bool) -> DeadlineSSLContext:
     """A client's side of TLS, which verifies the other side or not; by whom is yet to be told to it."""
-    made = PatientContext(ssl.PROTOCOL_TLS_CLIENT)
-    if not verifies:
+    made = DeadlineSSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made

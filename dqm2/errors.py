@@ -20,9 +20,9 @@ class Dqm2Failed(Dqm2Error):
     """An error answer: the machine failed, or the gateway could not reach it in time."""
 
 
-class Dqm2Garbled(Dqm2Error):
+class Dqm2InvalidResponse(Dqm2Error):
     """An answer that is not what was asked for: cut off, too large, no JSON, or of another shape."""
 
 
-class Dqm2TooLong(Dqm2Garbled):
+class Dqm2ResponseTooLarge(Dqm2InvalidResponse):
     """An answer of more bytes than are read."""

@@ -6,7 +6,7 @@ where a bound has no line end, the part is left out.
 
 import json
 
-from dqm2.field_parsers import Circumstances, Shape, Taken
+from dqm2.field_parsers import FieldParser, ParseContext, ParseResult
 
 # DQM²'s monitors keep about 16 kB of either end, and one longer line.
 MOST_CHARACTERS = 256 * 1024
@@ -14,35 +14,35 @@ _MOST_LINES = 100_000
 _MOST_JSON_CHARACTERS = 16 * MOST_CHARACTERS
 
 
-def _head(value: object, _circumstances: Circumstances) -> Taken[str]:
+def _head(value: object, _context: ParseContext) -> ParseResult[str]:
     text = _text(value)
     if text.value is None or len(text.value) <= MOST_CHARACTERS:
         return text
     end = text.value.rfind("\n", 0, MOST_CHARACTERS) + 1
-    return Taken(text.value[:end], text.is_whole) if end else Taken(None, is_whole=False)
+    return ParseResult(text.value[:end], text.is_complete) if end else ParseResult(None, is_complete=False)
 
 
-def _tail(value: object, _circumstances: Circumstances) -> Taken[str]:
+def _tail(value: object, _context: ParseContext) -> ParseResult[str]:
     text = _text(value)
     if text.value is None or len(text.value) <= MOST_CHARACTERS:
         return text
     start = text.value.find("\n", -MOST_CHARACTERS - 1) + 1
     rest = text.value[start:] if start else ""
-    return Taken(rest, text.is_whole) if rest else Taken(None, is_whole=False)
+    return ParseResult(rest, text.is_complete) if rest else ParseResult(None, is_complete=False)
 
 
-def _text(value: object) -> Taken[str]:
+def _text(value: object) -> ParseResult[str]:
     """A list of lines, newline included; old monitors send one text, or such a list as JSON in a text."""
     if isinstance(value, str):
         lines = _lines_in_json(value)
         if lines is None:
-            return Taken(value, is_whole=True)
+            return ParseResult(value, is_complete=True)
         value = lines
     if not isinstance(value, list) or len(value) > _MOST_LINES:
-        return Taken(None, is_whole=False)
+        return ParseResult(None, is_complete=False)
     texts = [line for line in value if isinstance(line, str)]
     ended = [line if line.endswith("\n") else f"{line}\n" for line in texts[:-1]]
-    return Taken("".join((*ended, *texts[-1:])), len(texts) == len(value))
+    return ParseResult("".join((*ended, *texts[-1:])), len(texts) == len(value))
 
 
 def _lines_in_json(text: str) -> list[object] | None:
@@ -56,5 +56,5 @@ def _lines_in_json(text: str) -> list[object] | None:
     return lines if is_lines else None
 
 
-HEAD = Shape("lines, redacted (below); the first 256 kB of them", _head)
-TAIL = Shape("lines, redacted (below); the last 256 kB of them", _tail)
+HEAD = FieldParser("lines, redacted (below); the first 256 kB of them", _head)
+TAIL = FieldParser("lines, redacted (below); the last 256 kB of them", _tail)

@@ -11,7 +11,7 @@ from config.parsers import short_name
 _PART = re.compile(r"[-_.]")
 
 
-def mask(host: str) -> str:
+def default_label(host: str) -> str:
     """The label of a machine, e.g. `dqmfu-c2b03-..` for `dqmfu-c2b03-45-01`, `fu..04` for `fu-c2f11-11-04`.
 
     Two machines can have one mask; the database tells them apart (`·2`).
@@ -25,7 +25,7 @@ def mask(host: str) -> str:
 
 
 @dataclass(frozen=True)
-class Identities:
+class Pseudonymizer:
     """Keyed hashes under `PSEUDONYM_SECRET`: HMAC-SHA256, its first 128 bits as a UUID.
 
     They can't be turned back without the secret, and a machine keeps its identity when it is renamed in case
@@ -34,11 +34,11 @@ class Identities:
 
     secret: str = field(repr=False)
 
-    def of_machine(self, host: str) -> UUID:
+    def for_machine(self, host: str) -> UUID:
         """The identity of a machine, by its short name."""
         return self._keyed(short_name(host))
 
-    def of_document(self, host: str, document_id: str) -> UUID:
+    def for_document(self, host: str, document_id: str) -> UUID:
         """The identity of a document; the machine is part of it, so none can pass for another machine's."""
         return self._keyed(short_name(host), document_id)
 

@@ -25,7 +25,7 @@ class DocumentType(StrEnum):
     DISK = "dqm-diskspace"
 
 
-class InputFate(StrEnum):
+class InputStatus(StrEnum):
     """What became of the input file of a lumisection, in DQM²'s words (`extra.lumi_seen`).
 
     The order of the members is the code under which the database keeps them: append only.
@@ -57,7 +57,7 @@ class SimulatorState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class DocumentVersion:
     """Which document a record was made of: its keyed hash and its revision on its machine."""
 
     identity: UUID
@@ -85,20 +85,20 @@ class EventSeries:
 
 
 @dataclass(frozen=True, slots=True)
-class InputFates:
+class InputStatuses:
     """What became of the input of each lumisection; ascending, equal lengths."""
 
     lumisections: Sequence[int] = ()
-    fates: Sequence[InputFate] = ()
+    statuses: Sequence[InputStatus] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class JobLog:
     """Head and tail of a job's log after redaction, and how many parts of it were replaced."""
 
     head: str = ""
     tail: str = ""
-    replaced: int = 0
+    redactions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class JobRecord:
     when the job first reported its newest lumisection, by its machine's clock.
     """
 
-    origin: Origin
+    document: DocumentVersion
     run: int
     client: str
     started_at: datetime
@@ -125,8 +125,8 @@ class JobRecord:
     rss_kb: int | None
     memory: MemorySeries
     events: EventSeries
-    fates: InputFates
-    log: Log
+    input_statuses: InputStatuses
+    log: JobLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Stream:
 class DeliveryRecord:
     """File delivery of a run (`dqm-files`). `global_start` is a guess unless it is from the global file."""
 
-    origin: Origin
+    document: DocumentVersion
     run: int
     global_start: datetime | None
     global_start_is_guess: bool
@@ -162,7 +162,7 @@ class DeliveryRecord:
 class PlaybackRecord:
     """A run of the playback cluster's simulator (`dqm-playback`); `source_run` is the run played back."""
 
-    origin: Origin
+    document: DocumentVersion
     run: int
     state: SimulatorState | None
     lumisection: int | None
@@ -178,7 +178,7 @@ class MemoryRecord:
     `used_bytes` includes the page cache and is always near the total; `available_bytes` tells the truth.
     """
 
-    origin: Origin
+    document: DocumentVersion
     total_bytes: int | None
     used_bytes: int | None
     free_bytes: int | None
@@ -192,7 +192,7 @@ class DiskRecord:
     Which disk it is stays at P5: the data policy names neither its path nor what watches it.
     """
 
-    origin: Origin
+    document: DocumentVersion
     total_bytes: int | None
     used_bytes: int | None
     free_bytes: int | None

@@ -1,6 +1,7 @@
 """What DQM² answers when it is read, parsed at the door: headers and documents, out of JSON that holds JSON.
 
-What is no answer to the question raises Dqm2Garbled. All that is known of a document behind this door is
+What is no answer to the question raises
+Dqm2InvalidResponse. All that is known of a document behind this door is
 that it is an object and has an `_id` that was asked for. Shapes: protocol, "Reading documents".
 """
 
@@ -13,17 +14,17 @@ from typing import Any
 
 import orjson
 
-from dqm2.errors import Dqm2Garbled
+from dqm2.errors import Dqm2InvalidResponse
 from dqm2.records import DocumentType
 
-Answer = bytes | bytearray
+ResponseBody = bytes | bytearray
 Document = Mapping[str, object]
 
 # What can be the name of a machine in an answer, where the text of an error may stand instead.
-HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 # Ten times what any cluster of the online DQM has; what tells of more than that is no status of one.
 _MOST_MACHINES = 200
-UNREADABLE = ""
+INVALID_TYPE = ""
 # One text for the many headers of a type.
 _TYPES = {kind.value: kind.value for kind in DocumentType}
 
@@ -32,7 +33,7 @@ _TYPES = {kind.value: kind.value for kind in DocumentType}
 class Header:
     """A document as the machine announces it; `type` and `updated_at` can be missing.
 
-    A type that is no text is UNREADABLE: only the document itself can tell what it is.
+    A type that is no text is INVALID_TYPE: only the document itself can tell what it is.
     """
 
     id: str
@@ -43,30 +44,30 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """The headers of an answer, ascending by revision; how many are missing by its count or unreadable."""
+    """Headers ascending by revision; how many are missing by the answer's own count, or invalid."""
 
     headers: Sequence[Header]
-    unreadable: int
+    missing_or_invalid: int
 
 
 @dataclass(frozen=True, slots=True)
-class MachineSeen:
+class MachineReachability:
     """Whether a machine answers, as the gateway sees it; by its full name, the reason as it came."""
 
-    machine: str
+    name: str
     is_up: bool
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """Which machines are up; `strange` is what among it tells of none."""
+    """Which machines are up; `invalid_entries` is what among it tells of none."""
 
-    states: Sequence[MachineSeen]
-    strange: Sequence[str]
+    machines: Sequence[MachineReachability]
+    invalid_entries: Sequence[str]
 
 
-def read_headers(answer: Answer) -> Headers:
+def parse_headers(answer: ResponseBody) -> Headers:
     """The headers in the answer to a `sync_request`.
 
     A message that is lost among the others shows by `total_sent` alone, which counts up over them. What an
@@ -84,7 +85,7 @@ def read_headers(answer: Answer) -> Headers:
     return Headers(headers, max(entries, total_sent) - len(headers))
 
 
-def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document]:
+def parse_documents(answer: ResponseBody, asked: Collection[str]) -> dict[str, Document]:
     """The documents in the answer to a `request_documents`, by `_id`; those that are gone are missing.
 
     An entry that is no document, or one that was not asked for, spoils the whole answer: it may stand in the
@@ -96,14 +97,14 @@ def read_documents(answer: Answer, asked: Collection[str]) -> dict[str, Document
         for entry in _entries(message, "documents"):
             document_id = entry.get("_id") if isinstance(entry, dict) else None
             if not isinstance(entry, dict) or not isinstance(document_id, str):
-                raise Dqm2Garbled("an entry of the answer is no document")
+                raise Dqm2InvalidResponse("an entry of the answer is no document")
             if document_id not in asked:
-                raise Dqm2Garbled("a document of the answer is none that was asked for")
+                raise Dqm2InvalidResponse("a document of the answer is none that was asked for")
             documents[document_id] = entry
     return documents
 
 
-def read_json(text: Answer | str) -> Any:
+def parse_json(text: ResponseBody | str) -> Any:
     """JSON as DQM² writes it: Python's, in which NaN, Infinity and lone surrogates occur."""
     try:
         return orjson.loads(text)
@@ -112,7 +113,7 @@ def read_json(text: Answer | str) -> Any:
     try:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise Dqm2Garbled("the answer is no JSON") from error
+        raise Dqm2InvalidResponse("the answer is no JSON") from error
 
 
 def as_text(value: object) -> str:
@@ -125,58 +126,58 @@ def as_text(value: object) -> str:
         return "[nested too deep to be shown]"
 
 
-def read_cluster_status(answer: Answer) -> ClusterStatus:
+def parse_cluster_status(answer: ResponseBody) -> ClusterStatus:
     """The answer to `get_cluster_status`; an entry that is none is kept apart and spoils no other."""
-    status = read_json(answer)
+    status = parse_json(answer)
     if not isinstance(status, dict):
-        raise Dqm2Garbled("the cluster's status is no object")
+        raise Dqm2InvalidResponse("the cluster's status is no object")
     if len(status) > _MOST_MACHINES:
-        raise Dqm2Garbled(
+        raise Dqm2InvalidResponse(
             f"the cluster's status tells of {len(status)} machines, {_MOST_MACHINES} is the most"
         )
     found = {machine: _machine_seen(machine, state) for machine, state in status.items()}
     states = tuple(state for state in found.values() if state is not None)
     if not states:
-        raise Dqm2Garbled("no machine's status is told")
-    strange = tuple(
+        raise Dqm2InvalidResponse("no machine's status is told")
+    invalid_entries = tuple(
         f"{machine}: {as_text(status[machine])}" for machine, state in found.items() if state is None
     )
-    return ClusterStatus(states, strange)
+    return ClusterStatus(states, invalid_entries)
 
 
-def _machine_seen(machine: str, state: object) -> MachineSeen | None:
+def _machine_seen(machine: str, state: object) -> MachineReachability | None:
     match state:
-        case {"up": bool() as is_up, **rest} if HOST.fullmatch(machine):
+        case {"up": bool() as is_up, **rest} if HOST_NAME.fullmatch(machine):
             reason = rest.get("msg")
-            return MachineSeen(machine, is_up, reason) if isinstance(reason, str | None) else None
+            return MachineReachability(machine, is_up, reason) if isinstance(reason, str | None) else None
     return None
 
 
-def _messages(answer: Answer, event: str, least: int = 0) -> Iterator[Mapping[str, object]]:
+def _messages(answer: ResponseBody, event: str, least: int = 0) -> Iterator[Mapping[str, object]]:
     """The messages of an answer, each of which must be of the event that was asked for.
 
     Each message is let go of once it is parsed: the texts of 200,000 headers alone are 50 MB.
     """
-    envelope = read_json(answer)
+    envelope = parse_json(answer)
     del answer
     messages = envelope.get("messages") if isinstance(envelope, dict) else None
     if not isinstance(messages, list):
-        raise Dqm2Garbled("the answer has no list of messages")
+        raise Dqm2InvalidResponse("the answer has no list of messages")
     if len(messages) < least:
-        raise Dqm2Garbled("the answer has no message")
+        raise Dqm2InvalidResponse("the answer has no message")
     messages.reverse()
     while messages:
         text = messages.pop()
-        message = read_json(text) if isinstance(text, str) else None
+        message = parse_json(text) if isinstance(text, str) else None
         if not isinstance(message, dict) or message.get("event") != event:
-            raise Dqm2Garbled(f"a message of the answer is no {event}")
+            raise Dqm2InvalidResponse(f"a message of the answer is no {event}")
         yield message
 
 
 def _entries(message: Mapping[str, object], field: str) -> Sequence[object]:
     entries = message.get(field)
     if not isinstance(entries, list):
-        raise Dqm2Garbled(f"a message of the answer has no list of {field}")
+        raise Dqm2InvalidResponse(f"a message of the answer has no list of {field}")
     return entries
 
 
@@ -187,7 +188,7 @@ def _header(entry: object) -> Header | None:
     if not isinstance(document_id, str) or revision is None:
         return None
     if not isinstance(kind, str | None):
-        kind = UNREADABLE
+        kind = INVALID_TYPE
     return Header(
         id=document_id,
         revision=revision,

@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dqm2 import certificate
+from dqm2 import credentials
 from dqmsquare_cfg import Cluster
 from grabbing import metrics
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD
@@ -44,7 +44,7 @@ class CertificateWatch:
 
     def _read(self) -> datetime | None:
         try:
-            return certificate.ends_at(self._path)
+            return credentials.certificate_expiry(self._path)
         except (OSError, ValueError):
             return None
 

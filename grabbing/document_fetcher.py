@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from dqm2.errors import Dqm2Failed, Dqm2Garbled
-from dqm2.pseudonyms import Identities
-from dqm2.sync_messages import Header, read_documents
+from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
+from dqm2.pseudonyms import Pseudonymizer
+from dqm2.sync_messages import Header, parse_documents
 from grabbing.asking import Asking
 from grabbing.document_pipeline import Announced, Order, Sifted
 from grabbing.gateway_queue import Question
@@ -74,7 +74,7 @@ class Fetching:
     def __init__(
         self,
         asking: Asking,
-        identities: Identities,
+        identities: Pseudonymizer,
         redact: Callable[[str], str],
         dictionary: Callable[[], ZstdDictionary | None],
     ) -> None:
@@ -86,7 +86,7 @@ class Fetching:
 
     def announced(self, header: Header) -> Announced:
         """A header with the keyed hash of its document."""
-        return Announced(header, self._identities.of_document(self._asking.host, header.id))
+        return Announced(header, self._identities.for_document(self._asking.host, header.id))
 
     def parts(
         self, headers: Sequence[Header], choose: Choose, sifting: Sifting
@@ -102,7 +102,7 @@ class Fetching:
             while asked := window.first(min(self._at_once, sifting.at_once), ask_for):
                 try:
                     sifted = asked.sifted()
-                except (Dqm2Failed, Dqm2Garbled) as error:
+                except (Dqm2Failed, Dqm2InvalidResponse) as error:
                     window.withdraw()
                     self._at_once = max(1, len(asked.announced) // 2)
                     trouble.bear(error)
@@ -129,7 +129,7 @@ class Fetching:
 
     def _blamed(self, asked: _Asked, error: Exception) -> Sifted:
         """A document alone without a good answer is set aside, if another question for documents has one."""
-        proof = self._asking.documents([_NO_DOCUMENT], partial(read_documents, asked=()))
+        proof = self._asking.documents([_NO_DOCUMENT], partial(parse_documents, asked=()))
         proof.answer()
         reason = self._redact(f"no good answer: {error}")
         return Sifted(set_aside=[one.set_aside(reason) for one in asked.announced])

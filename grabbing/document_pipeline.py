@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from dqm2.document_parser import Allowlist, Unidentifiable
-from dqm2.pseudonyms import Identities
+from dqm2.document_parser import DocumentParser, InvalidDocument
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import Redactor
-from dqm2.sync_messages import Answer, Document, Header, read_documents
+from dqm2.sync_messages import Document, Header, ResponseBody, parse_documents
 from storage.log_compression import ZstdDictionary
 from storage.rows import DocumentRow, QuarantinedDocument, to_row
 
@@ -43,7 +43,7 @@ class Order:
 
     host: str
     wanted: Sequence[Announced]
-    answer: Answer = field(repr=False)
+    answer: ResponseBody = field(repr=False)
     dictionary: ZstdDictionary | None = None
 
 
@@ -77,12 +77,12 @@ class Sifter:
 
     def __init__(self, rules: Rules) -> None:
         redactor = Redactor(rules.known_hosts, rules.public_sites)
-        self._allowlist = Allowlist(Identities(rules.secret), redactor)
+        self._parser = DocumentParser(Pseudonymizer(rules.secret), redactor)
 
     def sift(self, order: Order) -> Sifted:
-        """The rows of an answer. Raises Dqm2Garbled if it is no answer to the question."""
+        """The rows of an answer. Raises Dqm2InvalidResponse if it is no answer to the question."""
         asked = {announced.header.id: announced for announced in order.wanted}
-        documents = read_documents(order.answer, asked)
+        documents = parse_documents(order.answer, asked)
         now = datetime.now(UTC)
         rows: list[DocumentRow] = []
         set_aside: list[QuarantinedDocument] = []
@@ -107,9 +107,9 @@ class Sifter:
         Raises NotUnderstood, which says why.
         """
         try:
-            admitted = self._allowlist.record(host, document, now=now)
-            return to_row(admitted.record, dictionary), admitted.left_out
-        except Unidentifiable as error:
+            parsed = self._parser.parse(host, document, now=now)
+            return to_row(parsed.record, dictionary), parsed.dropped_fields
+        except InvalidDocument as error:
             raise NotUnderstood(str(error)) from error
         except _FAULTS as error:
             raise NotUnderstood(_told_by_its_place(error)) from error
@@ -118,7 +118,7 @@ class Sifter:
         self, order: Order, announced: Announced, document: Document, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
         row, left_out = self.row(order.host, document, order.dictionary, now=now)
-        if row.origin.revision < announced.header.revision:
+        if row.document.revision < announced.header.revision:
             raise NotUnderstood("the answer is older than its announcement")
         return row, left_out
 

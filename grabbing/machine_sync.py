@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from dqm2.client import Dqm2Client
-from dqm2.errors import Dqm2Failed, Dqm2Garbled
-from dqm2.pseudonyms import Identities
+from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import DocumentType
-from dqm2.sync_messages import UNREADABLE, Header, Headers
+from dqm2.sync_messages import INVALID_TYPE, Header, Headers
 from dqmsquare_cfg import Cluster
 from grabbing import metrics, reach
 from grabbing.asking import Asking
@@ -51,7 +51,7 @@ _FEW_AT_ONCE = 40
 _FUTURE = timedelta(days=1)
 # Older than any version that is stored.
 _NEVER = (-1, -1)
-_MIRRORED_TYPES = frozenset((*DocumentType, UNREADABLE))
+_MIRRORED_TYPES = frozenset((*DocumentType, INVALID_TYPE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Means:
     client: Dqm2Client
     line: Line
     writer: MirrorWriter
-    identities: Identities
+    identities: Pseudonymizer
     redact: Callable[[str], str]
     rules: Rules
     sifter: Sifter
@@ -177,15 +177,15 @@ class MachineSync:
 
     def _bear_unreadable(self, found: Headers) -> None:
         """Leaves out headers missing or unreadable, once asked for again: it may have been the way."""
-        is_known, self._headers_unreadable = self._headers_unreadable, found.unreadable > 0
-        if not found.unreadable:
+        is_known, self._headers_unreadable = self._headers_unreadable, found.missing_or_invalid > 0
+        if not found.missing_or_invalid:
             return
         if not (is_known and found.headers):
-            raise Dqm2Garbled(
-                f"headers of the answer are missing or can't be read, {found.unreadable} of them"
+            raise Dqm2InvalidResponse(
+                f"headers of the answer are missing or can't be read, {found.missing_or_invalid} of them"
             )
-        log.warning("left out headers host=%s entries=%d", self.machine.label, found.unreadable)
-        metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.unreadable)
+        log.warning("left out headers host=%s entries=%d", self.machine.label, found.missing_or_invalid)
+        metrics.values_left_out.labels(self._means.cluster.value, "header").inc(found.missing_or_invalid)
 
     def _newest_headers(self, known_revision: int | None) -> Headers:
         """The newest headers that can be had; what can't is told.
@@ -210,8 +210,8 @@ class MachineSync:
         known = self._position.revision
         if known is None or self._shows_head(found.headers, known):
             return False
-        if found.unreadable:
-            raise Dqm2Garbled(
+        if found.missing_or_invalid:
+            raise Dqm2InvalidResponse(
                 "headers that are missing or can't be read may hide that no revisions started over"
             )
         return True
@@ -289,7 +289,7 @@ class MachineSync:
                 for part in self._fetching.parts(still[-_MOST_LOOKED_AT:], lambda all_: all_, sifting):
                     self._write(Batch(self.machine.id, self._position, None, part.sifted.rows))
                     yield
-        except (Dqm2Failed, Dqm2Garbled) as error:
+        except (Dqm2Failed, Dqm2InvalidResponse) as error:
             reason = logging_setup.fact(self._means.redact(str(error)))
             log.info("not looked at again host=%s reason=%s", self.machine.label, reason)
 
@@ -315,7 +315,7 @@ class MachineSync:
             try:
                 self._means.writer.write_batch(Batch(self.machine.id, self._position, None, (row,)))
             except RowRejected as refusal:
-                origin, reason = row.origin, f"the database refuses it: {refusal}"
+                origin, reason = row.document, f"the database refuses it: {refusal}"
                 set_aside.append(QuarantinedDocument(origin.identity, origin.revision, row.type, reason))
             else:
                 accepted.append(row)

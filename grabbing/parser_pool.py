@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dqm2.errors import Dqm2Garbled
+from dqm2.errors import Dqm2InvalidResponse
 from grabbing.document_pipeline import Order, Rules, Sifted, Sifter
 from grabbing.gateway_queue import settle
 from runtime import malloc
@@ -97,8 +97,8 @@ class _Process:
         """Sifts an order there. Raises an error of `Sifter.sift`, or EOFError or OSError if it is gone."""
         connection = self._connection or self._start()
         _send(connection, order)
-        outcome: Sifted | Dqm2Garbled = connection.recv()
-        if isinstance(outcome, Dqm2Garbled):
+        outcome: Sifted | Dqm2InvalidResponse = connection.recv()
+        if isinstance(outcome, Dqm2InvalidResponse):
             raise outcome
         return outcome
 
@@ -152,10 +152,10 @@ def _received(connection: Connection) -> Order:
     return replace(order, answer=connection.recv_bytes())
 
 
-def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2Garbled:
+def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2InvalidResponse:
     try:
         return sifter.sift(order)
-    except Dqm2Garbled as error:
+    except Dqm2InvalidResponse as error:
         return error
 
 

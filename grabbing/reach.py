@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
 
-from dqm2.errors import Dqm2Failed, Dqm2TooLong
+from dqm2.errors import Dqm2Failed, Dqm2ResponseTooLarge
 from dqm2.sync_messages import Headers
 
 # What an answer that is too long ends in.
-TOO_LONG = (Dqm2Failed, Dqm2TooLong)
+TOO_LONG = (Dqm2Failed, Dqm2ResponseTooLarge)
 # A revision that no machine reaches. What is asked from there is answered at once, if there is an answer.
 _BEYOND_ALL = 2**62
 

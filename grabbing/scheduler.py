@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
-from dqm2.pseudonyms import mask
+from dqm2.pseudonyms import default_label
 from dqm2.records import MachineState
 from dqm2.sync_messages import ClusterStatus
 from grabbing import metrics
@@ -55,9 +55,9 @@ class Rounds:
 
     def begin(self, links: ClusterLinks) -> None:
         """Begins where the database is; `links` are what was known of them before."""
-        identities = {host: self._means.identities.of_machine(host) for host in self._turns}
+        identities = {host: self._means.identities.for_machine(host) for host in self._turns}
         known = self._means.writer.register_machines(
-            {identity: mask(host) for host, identity in identities.items()}
+            {identity: default_label(host) for host, identity in identities.items()}
         )
         machines = {host: known[identity] for host, identity in identities.items()}
         self._heartbeat.begin(links, [machine.id for machine in machines.values()])
@@ -174,7 +174,7 @@ class Rounds:
 
     def _ask_status(self) -> None:
         """Asks the gateway which machines answer, and writes down what has changed."""
-        question = self._means.line.put(lambda: self._means.client.cluster_status(self._means.cluster))
+        question = self._means.line.put(lambda: self._means.client.get_cluster_status(self._means.cluster))
         try:
             status = question.answer()
         except Dqm2Error as error:
@@ -190,21 +190,21 @@ class Rounds:
     def _keep_states(self, status: ClusterStatus) -> None:
         checked_at = datetime.now(UTC)
         identities = {
-            state.machine: self._means.identities.of_machine(state.machine) for state in status.states
+            machine.name: self._means.identities.for_machine(machine.name) for machine in status.machines
         }
         machines = self._means.writer.register_machines(
-            {identity: mask(name) for name, identity in identities.items()}, limit=_MOST_KNOWN
+            {identity: default_label(name) for name, identity in identities.items()}, limit=_MOST_KNOWN
         )
-        known = [state for state in status.states if identities[state.machine] in machines]
+        known = [machine for machine in status.machines if identities[machine.name] in machines]
         by_id = {
-            machines[identities[state.machine]].id: MachineState(
-                state.is_up, None if state.reason is None else self._short(state.reason)
+            machines[identities[machine.name]].id: MachineState(
+                machine.is_up, None if machine.reason is None else self._short(machine.reason)
             )
-            for state in known
+            for machine in known
         }
         self._means.writer.write_machine_states(by_id, checked_at)
         self._heartbeat.status_worked(tuple(by_id), checked_at)
-        self._tell_left_out(len(status.strange) + len(status.states) - len(known))
+        self._tell_left_out(len(status.invalid_entries) + len(status.machines) - len(known))
 
     def _tell_left_out(self, entries: int) -> None:
         if entries:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import db
 import dqmsquare_cfg
 from db import SchemaState
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Cluster, Settings, SettingsError
 from legacy_import import ending, workers
@@ -111,7 +111,7 @@ def _rehearse(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tup
 def _begin(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
     for tries_left in reversed(range(_TRIES)):
         try:
-            begin(database, Identities(settings.pseudonym_secret))
+            begin(database, Pseudonymizer(settings.pseudonym_secret))
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
                 raise
@@ -181,7 +181,7 @@ def _is_left(adoption: ImportProgress | None) -> bool:
 def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
     try:
         with database.begin() as connection:
-            installation.verify_secret(connection, Identities(settings.pseudonym_secret).check_value())
+            installation.verify_secret(connection, Pseudonymizer(settings.pseudonym_secret).check_value())
     except SecretChanged:
         return False
     return True

@@ -7,7 +7,7 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from dqm2.pseudonyms import mask
+from dqm2.pseudonyms import default_label
 from grabbing.document_pipeline import NotUnderstood
 from legacy_import import legacy_tables, machine_states
 from legacy_import.importer import Adopter
@@ -49,7 +49,7 @@ def _counts(connection: sa.Connection) -> Iterator[str]:
     yield f"graphs of file delivery: {_count(connection, graphs)}"
     yield f"rows of no run, such as dqm-stats, with nothing in them to take over: {counted.of_no_run}"
     hosts = sa.union(sa.select(legacy_tables.host(runs)), sa.select(legacy_tables.host(graphs)))
-    masks = sorted(mask(host) for host in connection.scalars(hosts) if host is not None)
+    masks = sorted(default_label(host) for host in connection.scalars(hosts) if host is not None)
     yield f"machines: {', '.join(masks)}"
 
 

@@ -11,7 +11,7 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 import db
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Settings
 from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
@@ -36,7 +36,7 @@ class Adopter:
 
     def __init__(self, database: sa.Engine, settings: Settings) -> None:
         self._database = database
-        self._identities = Identities(settings.pseudonym_secret)
+        self._identities = Pseudonymizer(settings.pseudonym_secret)
         self._sifter = Sifter(
             Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts)
         )
@@ -82,7 +82,7 @@ class Adopter:
         if found.host is None:
             raise NotUnderstood(NO_MACHINE)
         row, left_out = self._sifter.row(found.host, found.document(), dictionary, now=now)
-        is_pruned = self._keep is not None and row.origin.updated_at < now - self._keep
+        is_pruned = self._keep is not None and row.document.updated_at < now - self._keep
         return replace(row, details=None) if is_pruned else row, left_out
 
     def _rows(self, connection: sa.Connection, runs: Runs) -> Iterator[list[EarlierJob | EarlierDelivery]]:
@@ -114,7 +114,7 @@ class Adopter:
             notify(connection, written)
 
     def _machine(self, host: str) -> int:
-        return self._machines[self._identities.of_machine(host)]
+        return self._machines[self._identities.for_machine(host)]
 
 
 def _machines(connection: sa.Connection) -> dict[UUID, int]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import DocumentType
 from legacy_import import batches, legacy_tables
 from legacy_import.importer import EPOCH
@@ -27,7 +27,7 @@ _LOOK_BACK = "30 days"
 _UNDETERMINED = "taken over while it ran: how it ended is not known"
 
 
-def begin(database: sa.Engine, identities: Identities) -> None:
+def begin(database: sa.Engine, identities: Pseudonymizer) -> None:
     """Begins, unless somebody has.
 
     Raises Unfit if that can't be, OperationalError if a table is in use for longer than a moment.
@@ -40,7 +40,7 @@ def begin(database: sa.Engine, identities: Identities) -> None:
                 _begin(connection, identities)
 
 
-def _begin(connection: sa.Connection, identities: Identities) -> None:
+def _begin(connection: sa.Connection, identities: Pseudonymizer) -> None:
     refuse_unfit(connection)
     connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
     legacy_tables.hold_still(connection)
@@ -52,7 +52,9 @@ def _begin(connection: sa.Connection, identities: Identities) -> None:
     legacy_tables.set_apart(connection)
     db.upgrade(connection)
     installation.verify_secret(connection, identities.check_value())
-    machines.register(connection, {identities.of_machine(host): mask(host) for host in sorted(hosts)})
+    machines.register(
+        connection, {identities.for_machine(host): default_label(host) for host in sorted(hosts)}
+    )
     for row in positions:
         _place(connection, row, identities)
     for row in undetermined:
@@ -118,28 +120,28 @@ def _hosts_with_states(connection: sa.Connection) -> set[str]:
     return {name for name in names if name is not None}
 
 
-def _place(connection: sa.Connection, row: sa.Row[Any], identities: Identities) -> None:
+def _place(connection: sa.Connection, row: sa.Row[Any], identities: Pseudonymizer) -> None:
     """Where the earlier mirror was with a machine is where its grabber goes on."""
     table = db.machines
-    statement = sa.update(table).where(table.c.identity == identities.of_machine(row.host))
+    statement = sa.update(table).where(table.c.identity == identities.for_machine(row.host))
     connection.execute(
         statement.values(
             epoch=EPOCH,
             revision=row.rev,
-            head=None if row.id is None else identities.of_document(row.host, row.id),
+            head=None if row.id is None else identities.for_document(row.host, row.id),
             clock_at=row.clock_at,
             newest_run=row.newest_run,
         )
     )
 
 
-def _look_at_again(connection: sa.Connection, row: sa.Row[Any], identities: Identities) -> None:
+def _look_at_again(connection: sa.Connection, row: sa.Row[Any], identities: Pseudonymizer) -> None:
     """Has the grabber ask for a document as it does for one that it could not understand."""
     table = db.machines
     machine_id: int = connection.execute(
-        sa.select(table.c.id).where(table.c.identity == identities.of_machine(row.host))
+        sa.select(table.c.id).where(table.c.identity == identities.for_machine(row.host))
     ).scalar_one()
     aside = QuarantinedDocument(
-        identities.of_document(row.host, row.id), row.rev, DocumentType.JOB.value, _UNDETERMINED
+        identities.for_document(row.host, row.id), row.rev, DocumentType.JOB.value, _UNDETERMINED
     )
     write_quarantined(connection, machine_id, EPOCH, [aside])

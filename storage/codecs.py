@@ -15,13 +15,13 @@ from operator import sub
 import orjson
 import zstandard
 
-from dqm2.records import EventSeries, InputFate, InputFates, Log, MemorySeries, Stream
+from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, MemorySeries, Stream
 from storage import log_compression as dictionaries
 from storage.log_compression import ZstdDictionary
 
 _LEVEL = 6
 _WIDTH = 8
-_FATES = tuple(InputFate)
+_FATES = tuple(InputStatus)
 _CODES = {fate: code for code, fate in enumerate(_FATES)}
 
 _Columns = Sequence[Sequence[int]]
@@ -48,30 +48,30 @@ def unpack_events(packed: bytes) -> EventSeries:
     return EventSeries(*_unpack_columns(packed, 4))
 
 
-def pack_input_statuses(fates: InputFates) -> bytes:
+def pack_input_statuses(fates: InputStatuses) -> bytes:
     """The fates of the input of a job's lumisections."""
-    return _pack_columns((fates.lumisections, [_CODES[fate] for fate in fates.fates]))
+    return _pack_columns((fates.lumisections, [_CODES[fate] for fate in fates.statuses]))
 
 
-def unpack_input_statuses(packed: bytes) -> InputFates:
+def unpack_input_statuses(packed: bytes) -> InputStatuses:
     """What `pack_fates` packed."""
     lumisections, codes = _unpack_columns(packed, 2)
-    return InputFates(lumisections, [_FATES[code] for code in codes])
+    return InputStatuses(lumisections, [_FATES[code] for code in codes])
 
 
-def pack_log(log: Log, dictionary: ZstdDictionary | None = None) -> bytes:
+def pack_log(log: JobLog, dictionary: ZstdDictionary | None = None) -> bytes:
     """Head and tail of a job's log, in one frame: where they overlap, the second costs next to nothing."""
     return dictionaries.compress(log_text(log), dictionary)
 
 
-def unpack_log(packed: bytes, replaced: int, dictionary: ZstdDictionary | None = None) -> Log:
+def unpack_log(packed: bytes, replaced: int, dictionary: ZstdDictionary | None = None) -> JobLog:
     """What `pack_log` packed by this dictionary; the count of replaced parts is kept beside it."""
     raw = dictionaries.decompress(packed, dictionary)
     end = 4 + int.from_bytes(raw[:4], "little")
-    return Log(head=raw[4:end].decode(), tail=raw[end:].decode(), replaced=replaced)
+    return JobLog(head=raw[4:end].decode(), tail=raw[end:].decode(), redactions=replaced)
 
 
-def log_text(log: Log) -> bytes:
+def log_text(log: JobLog) -> bytes:
     """A log as one text, which is what dictionaries are trained on."""
     head = log.head.encode()
     return len(head).to_bytes(4, "little") + head + log.tail.encode()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from dqm2.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState, Stream
+from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState, Stream
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
 
@@ -157,8 +157,8 @@ class JobDetails:
     job: Job
     memory: MemorySeries
     events: EventSeries
-    input_statuses: InputFates
-    log: Log
+    input_statuses: InputStatuses
+    log: JobLog
     is_retained: bool = True
 
 

@@ -13,9 +13,9 @@ from dqm2.records import (
     DeliveryRecord,
     DiskRecord,
     DocumentType,
+    DocumentVersion,
     JobRecord,
     MemoryRecord,
-    Origin,
     PlaybackRecord,
     Record,
 )
@@ -42,7 +42,7 @@ class DocumentRow:
     """
 
     type: DocumentType
-    origin: Origin
+    document: DocumentVersion
     columns: _Columns
     run: int | None = None
     details: _Columns | None = None
@@ -65,13 +65,13 @@ def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> Document
         case JobRecord():
             return _job(record, dictionary)
         case DeliveryRecord():
-            return DocumentRow(DocumentType.DELIVERY, record.origin, _delivery(record), run=record.run)
+            return DocumentRow(DocumentType.DELIVERY, record.document, _delivery(record), run=record.run)
         case PlaybackRecord():
-            return DocumentRow(DocumentType.PLAYBACK, record.origin, _playback(record), run=record.run)
+            return DocumentRow(DocumentType.PLAYBACK, record.document, _playback(record), run=record.run)
         case MemoryRecord():
-            return DocumentRow(DocumentType.MEMORY, record.origin, _memory(record))
+            return DocumentRow(DocumentType.MEMORY, record.document, _memory(record))
         case DiskRecord():
-            return DocumentRow(DocumentType.DISK, record.origin, _disk(record))
+            return DocumentRow(DocumentType.DISK, record.document, _disk(record))
 
 
 def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
@@ -83,8 +83,8 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "exit_code": record.exit_code,
         "cmssw_run": record.cmssw_run,
         "lumisection": record.lumisection,
-        "lumisection_at": record.lumisection_at or record.origin.updated_at,
-        "lumisections_skipped": sum(fate.is_skipped for fate in record.fates.fates),
+        "lumisection_at": record.lumisection_at or record.document.updated_at,
+        "lumisections_skipped": sum(fate.is_skipped for fate in record.input_statuses.statuses),
         "events_total": record.events_total,
         "events_rate": record.events_rate,
         "fi_state": record.fi_state,
@@ -93,12 +93,12 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
     details = {
         "memory": codecs.pack_memory(downsample(record.memory) if is_over else record.memory),
         "events": codecs.pack_events(downsample(record.events) if is_over else record.events),
-        "fates": codecs.pack_input_statuses(record.fates),
+        "fates": codecs.pack_input_statuses(record.input_statuses),
         "log": codecs.pack_log(record.log, dictionary),
-        "log_replaced": record.log.replaced,
+        "log_replaced": record.log.redactions,
     }
     facts = RunMetadata(record.run_key, record.cmssw_version)
-    return DocumentRow(DocumentType.JOB, record.origin, columns, record.run, details, facts)
+    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, facts)
 
 
 def _delivery(record: DeliveryRecord) -> _Columns:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from dqm2.records import EventSeries, InputFates, Log, MemorySeries, SimulatorState
+from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
 from storage import codecs, job_rows, job_state, run_queries
 from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.job_state import JobState
@@ -155,7 +155,9 @@ class RunReader:
         if shown is None:
             return None
         if kept is None:
-            return JobDetails(shown, MemorySeries(), EventSeries(), InputFates(), Log(), is_retained=False)
+            return JobDetails(
+                shown, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), is_retained=False
+            )
         return JobDetails(
             job=shown,
             memory=codecs.unpack_memory(kept.memory),

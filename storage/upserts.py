@@ -44,7 +44,7 @@ def write_documents(
     """Writes documents of an epoch of a machine, and what they say of their runs."""
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
     for row in rows:
-        origin = row.origin
+        origin = row.document
         from_where = {
             "identity": origin.identity,
             "machine_id": machine_id,
@@ -119,7 +119,7 @@ def _times_of_job(excluded: Any) -> dict[str, sa.ColumnElement[datetime]]:
 
 def _write_details(connection: sa.Connection, rows: Sequence[DocumentRow], written: set[UUID]) -> None:
     """Writes the details of those jobs that were written."""
-    newest = {row.origin.identity: row for row in sorted(rows, key=lambda row: row.origin.revision)}
+    newest = {row.document.identity: row for row in sorted(rows, key=lambda row: row.document.revision)}
     details = [
         {"identity": identity, **row.details}
         for identity, row in newest.items()
@@ -141,7 +141,7 @@ def _write_details(connection: sa.Connection, rows: Sequence[DocumentRow], writt
 def _describe_runs(connection: sa.Connection, rows: Sequence[DocumentRow]) -> None:
     """Keeps what the newest report of each run says of it; a run is known from its first document on."""
     described: dict[int, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: row.origin.updated_at):
+    for row in sorted(rows, key=lambda row: row.document.updated_at):
         if not row.run:
             continue
         run = described.setdefault(
@@ -150,7 +150,7 @@ def _describe_runs(connection: sa.Connection, rows: Sequence[DocumentRow]) -> No
         if row.run_metadata is not None:
             run["run_key"] = row.run_metadata.run_key or run["run_key"]
             run["cmssw_version"] = row.run_metadata.cmssw_version or run["cmssw_version"]
-            run["described_at"] = row.origin.updated_at
+            run["described_at"] = row.document.updated_at
     if not described:
         return
     statement = insert(db.runs)
@@ -170,7 +170,7 @@ def _describe_runs(connection: sa.Connection, rows: Sequence[DocumentRow]) -> No
 
 def _forget_set_aside(connection: sa.Connection, batch: Batch) -> None:
     """A document that is understood at last is no longer set aside."""
-    identities = [row.origin.identity for row in batch.rows]
+    identities = [row.document.identity for row in batch.rows]
     if identities:
         connection.execute(
             sa.delete(db.quarantined_documents).where(

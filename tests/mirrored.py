@@ -10,18 +10,18 @@ from typing import Any
 from uuid import uuid4
 
 import db
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import (
     LUMISECTION_S,
     DeliveryRecord,
+    DocumentVersion,
     EventSeries,
-    InputFate,
-    InputFates,
+    InputStatus,
+    InputStatuses,
+    JobLog,
     JobRecord,
-    Log,
     MachineState,
     MemorySeries,
-    Origin,
     Record,
     Stream,
 )
@@ -88,10 +88,12 @@ class MirroredCluster:
         self.builder_unit, *self.filter_units = settings.machines(cluster)
         self._revisions = count(1)
         self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
-        identities = Identities(settings.pseudonym_secret)
+        identities = Pseudonymizer(settings.pseudonym_secret)
         self._writer.take_over(identities.check_value())
-        by_host = {host: identities.of_machine(host) for host in settings.machines(cluster)}
-        known = self._writer.register_machines({identity: mask(host) for host, identity in by_host.items()})
+        by_host = {host: identities.for_machine(host) for host in settings.machines(cluster)}
+        known = self._writer.register_machines(
+            {identity: default_label(host) for host, identity in by_host.items()}
+        )
         self._machines = {host: known[identity] for host, identity in by_host.items()}
 
     def label(self, host: str) -> str:
@@ -107,11 +109,11 @@ class MirroredCluster:
     ) -> None:
         """Writes documents that a machine has just reported; its clock stands at the newest of them."""
         newer = [
-            replace(record, origin=replace(record.origin, revision=next(self._revisions)))
+            replace(record, document=replace(record.document, revision=next(self._revisions)))
             for record in records
         ]
-        newest = max(record.origin.updated_at for record in records)
-        position = Checkpoint(0, newer[-1].origin.revision, newer[-1].origin.identity)
+        newest = max(record.document.updated_at for record in records)
+        position = Checkpoint(0, newer[-1].document.revision, newer[-1].document.identity)
         rows = [to_row(record, dictionary) for record in newer]
         self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
 
@@ -147,7 +149,7 @@ def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> J
     """A job that runs well, two hours old, and reported at `at` (now); `given` replaces any of it."""
     updated_at = at or datetime.now(UTC)
     record = JobRecord(
-        origin=Origin(uuid4(), 0, updated_at),
+        document=DocumentVersion(uuid4(), 0, updated_at),
         run=run,
         client=f"{client}_dqm_sourceclient-live",
         started_at=updated_at - timedelta(hours=2),
@@ -163,8 +165,8 @@ def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> J
         rss_kb=1_812_744,
         memory=MemorySeries(),
         events=EventSeries(),
-        fates=InputFates(),
-        log=Log(),
+        input_statuses=InputStatuses(),
+        log=JobLog(),
     )
     return replace(record, **given)
 
@@ -172,14 +174,14 @@ def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> J
 def with_history(record: JobRecord, seed: int = 0) -> JobRecord:
     """The job with the memory series, events by lumisection, fates and log that it would have by now."""
     dice = random.Random(seed)
-    start_s, end_s = int(record.started_at.timestamp()), int(record.origin.updated_at.timestamp())
+    start_s, end_s = int(record.started_at.timestamp()), int(record.document.updated_at.timestamp())
     reports = range(start_s, end_s + 1, 30)
     rss = [
         300_000 + int(1_500_000 * (1 - math.exp((start_s - at) / 900))) + dice.randrange(20_000)
         for at in reports
     ]
     sections = range(1, (record.lumisection or 0) + 1)
-    fates = [InputFate.FAST_FORWARD if dice.random() < 0.001 else InputFate.OK for _ in sections]
+    fates = [InputStatus.FAST_FORWARD if dice.random() < 0.001 else InputStatus.OK for _ in sections]
     return replace(
         record,
         memory=MemorySeries(reports, [kb + 800_000 for kb in rss], rss),
@@ -189,12 +191,12 @@ def with_history(record: JobRecord, seed: int = 0) -> JobRecord:
             [dice.randrange(1200, 1500) for _ in sections],
             [23_310] * len(sections),
         ),
-        fates=InputFates(sections, fates),
+        input_statuses=InputStatuses(sections, fates),
         log=log_of(record),
     )
 
 
-def log_of(record: JobRecord) -> Log:
+def log_of(record: JobRecord) -> JobLog:
     """A log of the job that reads like CMSSW's after redaction, a host replaced in most lines."""
     lines = [f"-- starting process: ['cmsRun', 'runNumber={record.run}', 'runkey={record.run_key}'] --\n"]
     for ls in range(1, (record.lumisection or 0) + 1):
@@ -204,7 +206,7 @@ def log_of(record: JobRecord) -> Log:
     if record.exit_code is not None:
         lines.append(f"\n-- process exit: {record.exit_code} --\n")
     head, tail = lines[:_LINES_EACH_END], lines[-_LINES_EACH_END:]
-    return Log("".join(head), "".join(tail), replaced=sum("[host]" in line for line in head + tail))
+    return JobLog("".join(head), "".join(tail), redactions=sum("[host]" in line for line in head + tail))
 
 
 def delivery(
@@ -212,7 +214,7 @@ def delivery(
 ) -> DeliveryRecord:
     """File delivery of a run that began at `start`: seconds after each lumisection, now and then late."""
     return DeliveryRecord(
-        origin=Origin(uuid4(), 0, start + timedelta(seconds=(lumisections + 1) * LUMISECTION_S)),
+        document=DocumentVersion(uuid4(), 0, start + timedelta(seconds=(lumisections + 1) * LUMISECTION_S)),
         run=run,
         global_start=start,
         global_start_is_guess=False,
@@ -270,9 +272,9 @@ def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
             started_at = record.started_at + 2 * _BETWEEN_CRASHES
             return replace(record, exit_code=-11, started_at=started_at, lumisection=200)
         case "hcalreco":
-            silent = replace(record.origin, updated_at=now - timedelta(minutes=23))
+            silent = replace(record.document, updated_at=now - timedelta(minutes=23))
             return replace(
-                record, origin=silent, exit_code=None, lumisection_at=silent.updated_at, lumisection=200
+                record, document=silent, exit_code=None, lumisection_at=silent.updated_at, lumisection=200
             )
         case "beamhlt":
             return replace(record, exit_code=0, events_total=0, events_rate=None, lumisection=2)
@@ -282,8 +284,8 @@ def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
 
 
 def _crashed_before(crashed: JobRecord, started_at: datetime) -> JobRecord:
-    ended = Origin(uuid4(), 0, started_at + _BETWEEN_CRASHES)
-    return replace(crashed, origin=ended, started_at=started_at, exit_code=139, lumisection=20)
+    ended = DocumentVersion(uuid4(), 0, started_at + _BETWEEN_CRASHES)
+    return replace(crashed, document=ended, started_at=started_at, exit_code=139, lumisection=20)
 
 
 def _stream(name: str, start: datetime, lumisections: int, dice: random.Random) -> Stream:

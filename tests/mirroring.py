@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 import db
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.sync_messages import Header
 from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
@@ -147,16 +147,16 @@ def runs(settings: Settings) -> set[int]:
 def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
     sifter = Sifter(Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts))
-    identities = Identities(settings.pseudonym_secret)
+    identities = Pseudonymizer(settings.pseudonym_secret)
     expected: dict[UUID, DocumentRow] = {}
     for host in hosts:
         for document in simulator.machine(host).documents().values():
             header = Header(document["_id"], document["_rev"], document["type"], None)
-            wanted = Announced(header, identities.of_document(host, header.id))
+            wanted = Announced(header, identities.for_document(host, header.id))
             message = json.dumps({"event": "update_documents", "documents": [document]})
             answer = json.dumps({"messages": [message]}).encode()
             for row in sifter.sift(Order(host, [wanted], answer)).rows:
-                expected[row.origin.identity] = row
+                expected[row.document.identity] = row
     return expected
 
 
@@ -199,7 +199,7 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
 
 def _columns(row: DocumentRow) -> dict[str, Any]:
     """The columns of a row that depend on nothing but its document."""
-    columns = {**row.columns, **(row.details or {}), "revision": row.origin.revision}
+    columns = {**row.columns, **(row.details or {}), "revision": row.document.revision}
     if row.details is not None:
         columns["log"] = codecs.unpack_log(row.details["log"], row.details["log_replaced"])
     # Kept from the first report on, whatever the newest says.

@@ -4,14 +4,14 @@ import copy
 from datetime import UTC, datetime
 from typing import Any
 
-from dqm2.document_parser import Admitted, Allowlist
-from dqm2.pseudonyms import Identities
+from dqm2.document_parser import DocumentParser, ParsedDocument
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import Redactor
 
 MACHINE = "fu-c2f11-11-01"
 NOW = datetime(2022, 9, 15, 14, 0, tzinfo=UTC)
-IDENTITIES = Identities("a secret of the tests")
-ALLOWLIST = Allowlist(IDENTITIES, Redactor())
+PSEUDONYMIZER = Pseudonymizer("a secret of the tests")
+PARSER = DocumentParser(PSEUDONYMIZER, Redactor())
 
 PATH = "/dqm_cmssw/production_0909_CMSSW_12_4_8_39145_39162/src/clients/ecal_dqm_sourceclient-live_cfg.py"
 
@@ -145,6 +145,6 @@ def without(document: dict[str, Any], path: str) -> dict[str, Any]:
     return changed_document
 
 
-def admitted(document: object, machine: str = MACHINE) -> Admitted:
+def parsed(document: object, machine: str = MACHINE) -> ParsedDocument:
     """What the allowlist lets through."""
-    return ALLOWLIST.record(machine, document, now=NOW)
+    return PARSER.parse(machine, document, now=NOW)

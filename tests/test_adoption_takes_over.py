@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import db
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import.lifecycle import begin
 from storage import codecs
@@ -101,7 +101,7 @@ def taken_over(
 ) -> Settings:
     """The settings of the mirror whose production database was an earlier mirror's."""
     database = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
-    begin(database, Identities(shared_settings.pseudonym_secret))
+    begin(database, Pseudonymizer(shared_settings.pseudonym_secret))
     database.dispose()
     earlier.execute(f"ALTER TABLE jobs ADD CHECK (lumisection < {REFUSED})")
     status, said = run_adopt(shared_environment)
@@ -111,9 +111,9 @@ def taken_over(
 
 def jobs(settings: Settings) -> dict[int, Job]:
     """The jobs by their number."""
-    identities = Identities(settings.pseudonym_secret)
+    identities = Pseudonymizer(settings.pseudonym_secret)
     numbers = {
-        identities.of_document(row["hostname"] or FILTER_UNIT, row["id"]): number
+        identities.for_document(row["hostname"] or FILTER_UNIT, row["id"]): number
         for number, row in JOBS.items()
     }
     found = [reader(settings).run(run) for run in (RUN - 100, RUN, NEWER)]

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from dqm2.records import LUMISECTION_S, DeliveryRecord, Log, Origin, Stream
+from dqm2.records import LUMISECTION_S, DeliveryRecord, DocumentVersion, JobLog, Stream
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored import MirroredCluster, delivery, job, with_history
 
@@ -57,7 +57,7 @@ def test_it_tells_a_run_and_its_jobs(client: FlaskClient, mirrored: MirroredClus
         300,
         "1812744 kB",
         628_953,
-        str(shown.origin.identity),
+        str(shown.document.identity),
         57.5,
     ]
 
@@ -77,7 +77,7 @@ def test_it_marks_what_a_job_does_not_have(client: FlaskClient, mirrored: Mirror
     mirrored.write(mirrored.filter_units[0], bare)
     _, (description, [shown]) = ask(client, "get_run", run=RUN)
     assert description == ["", ""]
-    assert shown[3:] == [None, "beam", -1, "", -1, str(bare.origin.identity), -1]
+    assert shown[3:] == [None, "beam", -1, "", -1, str(bare.document.identity), -1]
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, -math.inf])
@@ -95,7 +95,7 @@ def test_it_orders_jobs_by_client_then_by_start(client: FlaskClient, mirrored: M
     mirrored.write(mirrored.filter_units[1], first, job(RUN, "beam"))
     _, (_, jobs) = ask(client, "get_run", run=RUN)
     assert [shown[4] for shown in jobs] == ["beam", "dt", "dt", "sistrip"]
-    assert [jobs[1][8], jobs[2][8]] == [str(first.origin.identity), str(second.origin.identity)]
+    assert [jobs[1][8], jobs[2][8]] == [str(first.document.identity), str(second.document.identity)]
 
 
 def test_it_answers_an_unknown_run_with_its_neighbours(
@@ -111,7 +111,7 @@ def test_it_tells_file_delivery(client: FlaskClient, mirrored: MirroredCluster) 
         "streamDQM", [1, 2], [1_663_242_342_450, 1_663_242_366_000], [1, 2], [7, -1], [8, -1], [9, -1]
     )
     record = DeliveryRecord(
-        origin=Origin(uuid4(), 0, NOW),
+        document=DocumentVersion(uuid4(), 0, NOW),
         run=RUN,
         global_start=NOW - timedelta(hours=1),
         global_start_is_guess=False,
@@ -130,7 +130,7 @@ def test_it_tells_file_delivery(client: FlaskClient, mirrored: MirroredCluster) 
     assert ask(client, "get_graph", run=RUN) == [
         RUN,
         1,
-        str(record.origin.identity),
+        str(record.document.identity),
         NOW.timestamp(),
         (NOW - timedelta(hours=1)).timestamp(),
         {"streamDQM": columns, "streamDQM·2": columns},
@@ -244,10 +244,10 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
 
 
 def test_it_shows_head_and_tail_of_a_log(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    log = Log("<script>alert('&')</script>\nfirst\n", "last\n</pre><b>bold\n")
+    log = JobLog("<script>alert('&')</script>\nfirst\n", "last\n</pre><b>bold\n")
     shown = job(RUN, "beam", log=log)
     mirrored.write(mirrored.filter_units[0], shown)
-    answer = client.get(f"/api?what=get_logs&db=production&id={shown.origin.identity}")
+    answer = client.get(f"/api?what=get_logs&db=production&id={shown.document.identity}")
     assert (answer.status_code, answer.mimetype) == (200, "text/html")
     assert "<pre>&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\nfirst\n" in answer.text
     assert answer.text.index("first") < answer.text.index("is not kept") < answer.text.index("last")
@@ -256,9 +256,9 @@ def test_it_shows_head_and_tail_of_a_log(client: FlaskClient, mirrored: Mirrored
 
 def test_it_shows_a_short_log_once(client: FlaskClient, mirrored: MirroredCluster) -> None:
     lines = [f"line {number}\n" for number in range(300)]
-    shown = job(RUN, "beam", log=Log("".join(lines[:200]), "".join(lines[-200:])))
+    shown = job(RUN, "beam", log=JobLog("".join(lines[:200]), "".join(lines[-200:])))
     mirrored.write(mirrored.filter_units[0], shown)
-    answer = client.get(f"/api?what=get_logs&db=production&id={shown.origin.identity}")
+    answer = client.get(f"/api?what=get_logs&db=production&id={shown.document.identity}")
     assert f"<pre>{''.join(lines)}</pre>" in answer.text
 
 

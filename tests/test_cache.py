@@ -14,7 +14,7 @@ import requests
 import sqlalchemy as sa
 
 import db
-from dqm2.records import JobRecord, MemoryRecord, Origin
+from dqm2.records import DocumentVersion, JobRecord, MemoryRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteWriter
 from tests.mirrored import MirroredCluster, delivery, job
@@ -112,8 +112,8 @@ def show_lumisection(server: ServerProcess, run: Run, lumisection: int) -> None:
 def report(record: JobRecord, lumisection: int) -> JobRecord:
     """The job's next report."""
     now = datetime.now(UTC)
-    origin = Origin(record.origin.identity, 0, now)
-    return replace(record, origin=origin, lumisection=lumisection, lumisection_at=now)
+    origin = DocumentVersion(record.document.identity, 0, now)
+    return replace(record, document=origin, lumisection=lumisection, lumisection_at=now)
 
 
 def test_what_has_not_changed_takes_no_query(
@@ -298,7 +298,7 @@ def test_a_job_gets_stuck_and_lost_with_no_row_of_it_changing(
     mirrored.write(unit, silent, clock_at=now)
     assert 'data-state="running"' in server.get(run.part).text
     # A document of the machine itself, of no run.
-    memory = MemoryRecord(Origin(uuid4(), 0, now + timedelta(minutes=2)), 1, 1, 1, 1)
+    memory = MemoryRecord(DocumentVersion(uuid4(), 0, now + timedelta(minutes=2)), 1, 1, 1, 1)
     mirrored.write(unit, memory)
     until(lambda: 'data-state="stuck"' in server.get(run.part).text)
     # Nor is it changed by what its machine goes on to.

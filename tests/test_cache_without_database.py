@@ -64,7 +64,7 @@ def shown(server: ServerProcess, path: str) -> str:
 def test_pages_show_the_last_state_marked_as_old(
     server: ServerProcess, mirrored: MirroredCluster, postgres: EmbeddedPostgres
 ) -> None:
-    job_page = f"/job/{lively_run(mirrored, RUN - 1)[0].origin.identity}"
+    job_page = f"/job/{lively_run(mirrored, RUN - 1)[0].document.identity}"
     pages = ("/", f"/?run={RUN}", "/cluster/", "/timeline/", "/statistics/", job_page)
     for page in pages:
         assert OLD not in shown(server, page)

@@ -41,4 +41,4 @@ def test_it_names_every_outcome_and_time_out() -> None:
     outcomes = re.findall(r"^\| (\w[\w ]*) \|", GUIDE.partition("## The audit")[0], flags=re.MULTILINE)
     assert set(Outcome) <= set(outcomes)
     told = {int(seconds) for seconds in re.findall(r"\b(\d+) s\b(?= to|,| \|)", GUIDE)}
-    assert {int(command.bounds.timeout_s) for command in COMMANDS.values()} <= told
+    assert {int(command.limits.timeout_s) for command in COMMANDS.values()} <= told

@@ -41,7 +41,7 @@ def visitor(simulated_settings: Settings) -> Iterator[Visitor]:
 def good_parameters(what: str) -> dict[str, str]:
     return {
         parameter.value: good
-        if not (parameter is Parameter.HOST and COMMANDS[what].is_of_simulator)
+        if not (parameter is Parameter.HOST and COMMANDS[what].targets_simulator)
         else "dqmrubu-c2a06-03-01"
         for parameter, good in GOOD.items()
         if parameter in COMMANDS[what].parameters

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 
 from dqm2 import command_responses
-from dqm2.command_client import Bounds, CommandRelay, NotSent, RawAnswer, Unanswered
-from dqm2.command_responses import Logs
-from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
+from dqm2.command_client import CommandClient, NotSent, OutcomeUnknown, RawResponse, ResponseLimits
+from dqm2.command_responses import DaemonLogs
+from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Cluster, Settings, load
 from simulator import AskKind, FaultKind, Simulator
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
@@ -24,14 +24,14 @@ from tests.waiting import until
 MACHINES = [("what", "get_dqm_machines"), ("kind", "playback")]
 RESTART = [("what", "restart_hltd"), ("host", UNIT)]
 LOGS = [("what", "get_fff_logs"), ("host", UNIT)]
-PATIENT = Bounds(20, 1_000_000)
+PATIENT = ResponseLimits(20, 1_000_000)
 # Enough for a handshake on a machine that is busy.
 IMPATIENT = replace(PATIENT, timeout_s=2)
 
 
 @pytest.fixture
-def relay(simulated_settings: Settings) -> CommandRelay:
-    return CommandRelay(simulated_settings)
+def relay(simulated_settings: Settings) -> CommandClient:
+    return CommandClient(simulated_settings)
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def hanging(simulator: Simulator) -> Iterator[Simulator]:
     simulator.stop()
 
 
-def refusal(relay: CommandRelay, bounds: Bounds = PATIENT) -> Dqm2Error:
+def refusal(relay: CommandClient, bounds: ResponseLimits = PATIENT) -> Dqm2Error:
     with pytest.raises(Dqm2Error) as caught:
         relay.send(RESTART, bounds)
     return caught.value
 
 
-def test_it_brings_back_what_was_answered(relay: CommandRelay, simulator: Simulator) -> None:
+def test_it_brings_back_what_was_answered(relay: CommandClient, simulator: Simulator) -> None:
     answer = relay.send(MACHINES, PATIENT)
     assert json.loads(answer.body) == [f"{name}.cms" for name in simulator.site.clusters[Cluster.PLAYBACK]]
-    assert not answer.lacks_head
-    assert not answer.lacks_end
+    assert not answer.is_start_missing
+    assert not answer.is_end_missing
 
 
 def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator: Simulator) -> None:
@@ -62,9 +62,9 @@ def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator:
         server_grid_cert_path=simulator.client_cert_path,
         server_grid_key_path=simulator.client_key_path,
     )
-    assert isinstance(refusal(CommandRelay(ready)), NotSent)
+    assert isinstance(refusal(CommandClient(ready)), NotSent)
     nowhere = replace(ready, cmsweb_frontend_proxy_url="https://nowhere.invalid/dqm")
-    assert isinstance(refusal(CommandRelay(nowhere)), NotSent)
+    assert isinstance(refusal(CommandClient(nowhere)), NotSent)
 
 
 def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
@@ -72,13 +72,13 @@ def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
 ) -> None:
     nowhere = str(simulator.ca_path.with_name("none.pem"))
     for setting in ("SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH", "CMSWEB_CA_PATH"):
-        error = refusal(CommandRelay(load({**simulated_environment, setting: nowhere})))
+        error = refusal(CommandClient(load({**simulated_environment, setting: nowhere})))
         assert isinstance(error, NotSent)
         assert str(error) == f"{setting} can't be read: No such file or directory"
     usual = replace(simulated_settings, cmsweb_ca_path=True)
-    assert isinstance(refusal(CommandRelay(usual)), NotSent)
+    assert isinstance(refusal(CommandClient(usual)), NotSent)
     simulator.present_certificate(expired=True)
-    assert isinstance(refusal(CommandRelay(simulated_settings)), NotSent)
+    assert isinstance(refusal(CommandClient(simulated_settings)), NotSent)
     assert commands_sent(simulator) == []
 
 
@@ -86,65 +86,65 @@ def test_it_verifies_nobody_where_the_settings_say_so(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:
     simulator.present_certificate(expired=True)
-    relay = CommandRelay(replace(simulated_settings, cmsweb_ca_path=False))
+    relay = CommandClient(replace(simulated_settings, cmsweb_ca_path=False))
     assert relay.send(MACHINES, PATIENT).body
 
 
 def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
-    relay: CommandRelay, simulator: Simulator
+    relay: CommandClient, simulator: Simulator
 ) -> None:
     simulator.faults.add(FaultKind.REFUSED, requests=1)
     assert isinstance(refusal(relay), NotSent)
     assert commands_sent(simulator) == []
     simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL)
-    assert isinstance(refusal(relay), Unanswered)
+    assert isinstance(refusal(relay), OutcomeUnknown)
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_tells_a_certificate_that_is_not_accepted(relay: CommandRelay, simulator: Simulator) -> None:
+def test_it_tells_a_certificate_that_is_not_accepted(relay: CommandClient, simulator: Simulator) -> None:
     simulator.authority.renew_client(valid_for=-timedelta(days=1))
     # Whoever refuses may close the connection before its reason is read.
-    assert isinstance(refusal(relay), Dqm2Refused | Unanswered)
+    assert isinstance(refusal(relay), Dqm2Refused | OutcomeUnknown)
     assert commands_sent(simulator) == []
     simulator.authority.renew_client()
     assert relay.send(MACHINES, PATIENT).body
 
 
 def test_it_tells_a_secret_that_is_not_accepted(simulated_settings: Settings, simulator: Simulator) -> None:
-    wrong = CommandRelay(replace(simulated_settings, dqm_fff_secret="wrong"))
+    wrong = CommandClient(replace(simulated_settings, dqm_fff_secret="wrong"))
     error = refusal(wrong)
     assert isinstance(error, Dqm2Refused)
     assert "DQM_FFF_SECRET" in str(error)
     assert [request.status for request in simulator.requests] == [303]
 
 
-def test_it_tells_a_failure_of_dqm2(relay: CommandRelay, simulator: Simulator) -> None:
+def test_it_tells_a_failure_of_dqm2(relay: CommandClient, simulator: Simulator) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE, ask=AskKind.CONTROL)
     assert isinstance(refusal(relay), Dqm2Failed)
 
 
 def test_it_does_not_know_what_was_done_behind_a_front_end_that_got_no_answer(
-    relay: CommandRelay, simulator: Simulator
+    relay: CommandClient, simulator: Simulator
 ) -> None:
     simulator.site.gateway.is_dead = True
-    assert isinstance(refusal(relay), Unanswered)
+    assert isinstance(refusal(relay), OutcomeUnknown)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.TRUNCATED, FaultKind.SILENCE])
 def test_it_sends_once_whatever_becomes_of_it(
-    relay: CommandRelay, simulator: Simulator, kind: FaultKind
+    relay: CommandClient, simulator: Simulator, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind, 3 if kind is FaultKind.SILENCE else 0, ask=AskKind.CONTROL)
     bounds = IMPATIENT if kind is FaultKind.SILENCE else PATIENT
     if kind is FaultKind.TRUNCATED:
         assert relay.send(RESTART, bounds).body != b"Ok"
     else:
-        assert isinstance(refusal(relay, bounds), Unanswered)
+        assert isinstance(refusal(relay, bounds), OutcomeUnknown)
     until(lambda: simulator.requests)
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_sends_once_over_a_connection_that_dies(relay: CommandRelay, simulator: Simulator) -> None:
+def test_it_sends_once_over_a_connection_that_dies(relay: CommandClient, simulator: Simulator) -> None:
     seen = threading.Event()
 
     def cut(_request: object) -> None:
@@ -154,15 +154,15 @@ def test_it_sends_once_over_a_connection_that_dies(relay: CommandRelay, simulato
         simulator.cut_connections()
 
     simulator.on_request = cut
-    assert isinstance(refusal(relay), Unanswered)
+    assert isinstance(refusal(relay), OutcomeUnknown)
     until(lambda: simulator.requests)
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_waits_no_longer_than_it_may(relay: CommandRelay, hanging: Simulator) -> None:
+def test_it_waits_no_longer_than_it_may(relay: CommandClient, hanging: Simulator) -> None:
     assert hanging.faults.active()
     error = refusal(relay, IMPATIENT)
-    assert isinstance(error, Unanswered)
+    assert isinstance(error, OutcomeUnknown)
     assert str(error) == "it did not answer in full within 2 s"
 
 
@@ -171,8 +171,8 @@ def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
     simulator: Simulator, simulated_settings: Settings, begun: bytes
 ) -> None:
     with front_end(simulator, simulated_settings, dripping(begun)) as settings:
-        error = refusal(CommandRelay(settings), IMPATIENT)
-    assert isinstance(error, Unanswered)
+        error = refusal(CommandClient(settings), IMPATIENT)
+    assert isinstance(error, OutcomeUnknown)
     assert str(error) == "it did not answer in full within 2 s"
 
 
@@ -200,57 +200,61 @@ def test_it_does_not_take_every_end_of_tls_for_a_refusal(
         connection.sendall(said.read())
 
     with front_end(simulator, simulated_settings, fail_after_the_request) as settings:
-        error = refusal(CommandRelay(settings))
-    assert isinstance(error, Unanswered)
+        error = refusal(CommandClient(settings))
+    assert isinstance(error, OutcomeUnknown)
     assert "ALERT" in str(error)
 
 
-def test_it_takes_no_more_than_it_may(relay: CommandRelay) -> None:
-    with pytest.raises(Unanswered, match="longer than 1000 bytes"):
-        relay.send(LOGS, Bounds(20, 1000))
+def test_it_takes_no_more_than_it_may(relay: CommandClient) -> None:
+    with pytest.raises(OutcomeUnknown, match="longer than 1000 bytes"):
+        relay.send(LOGS, ResponseLimits(20, 1000))
 
 
-def test_it_keeps_the_end_of_a_long_log(relay: CommandRelay) -> None:
-    whole = command_responses.read("get_fff_logs", relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True)))
-    cut = command_responses.read("get_fff_logs", relay.send(LOGS, Bounds(20, 5_000, takes_part=True)))
-    assert isinstance(whole, Logs)
-    assert isinstance(cut, Logs)
+def test_it_keeps_the_end_of_a_long_log(relay: CommandClient) -> None:
+    whole = command_responses.parse(
+        "get_fff_logs", relay.send(LOGS, ResponseLimits(20, 1_000_000, accepts_partial=True))
+    )
+    cut = command_responses.parse(
+        "get_fff_logs", relay.send(LOGS, ResponseLimits(20, 5_000, accepts_partial=True))
+    )
+    assert isinstance(whole, DaemonLogs)
+    assert isinstance(cut, DaemonLogs)
     [text], [end] = [file.text for file in whole.files], [file.text for file in cut.files]
-    assert (whole.lacks_head, cut.lacks_head, cut.lacks_end) == (False, True, False)
+    assert (whole.is_start_missing, cut.is_start_missing, cut.is_end_missing) == (False, True, False)
     assert 1000 < len(end) < 5_000
     # The service's start is what both end in; the lines before are written anew each time.
     assert end.splitlines()[-1] == text.splitlines()[-1]
 
 
-def test_it_keeps_what_came_of_a_slow_log(relay: CommandRelay, simulator: Simulator) -> None:
+def test_it_keeps_what_came_of_a_slow_log(relay: CommandClient, simulator: Simulator) -> None:
     simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
-    raw = relay.send(LOGS, Bounds(20, 1_000_000, takes_part=True))
-    assert raw.lacks_end
-    logs = command_responses.read("get_fff_logs", raw)
-    assert isinstance(logs, Logs)
-    assert logs.lacks_end
+    raw = relay.send(LOGS, ResponseLimits(20, 1_000_000, accepts_partial=True))
+    assert raw.is_end_missing
+    logs = command_responses.parse("get_fff_logs", raw)
+    assert isinstance(logs, DaemonLogs)
+    assert logs.is_end_missing
     assert 2000 < len(logs.files[0].text) <= 3000
 
 
-@pytest.mark.parametrize("lacks_head", [False, True])
-def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, lacks_head: bool) -> None:
+@pytest.mark.parametrize("is_start_missing", [False, True])
+def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, is_start_missing: bool) -> None:
     texts = ['first line\nsecond \\ line\n\ttab "quoted" \u00e9\u20ac \\n no break\n', "another\nfile\n", ""]
     whole = json.dumps(texts).encode()
     for end in range(2, len(whole)):
         body = whole[:end]
-        if lacks_head:
+        if is_start_missing:
             body = body[15:]
-        raw = RawAnswer(body, lacks_head=lacks_head, lacks_end=True)
+        raw = RawResponse(body, is_start_missing=is_start_missing, is_end_missing=True)
         try:
-            logs = command_responses.read("get_fff_logs", raw)
-        except Dqm2Garbled:
-            assert lacks_head
+            logs = command_responses.parse("get_fff_logs", raw)
+        except Dqm2InvalidResponse:
+            assert is_start_missing
             continue
-        assert isinstance(logs, Logs)
+        assert isinstance(logs, DaemonLogs)
         for mended in logs.files:
             assert any(mended.text in text for text in texts)
 
 
 def test_it_takes_no_list_within_list_without_end_for_a_log() -> None:
-    with pytest.raises(Dqm2Garbled):
-        command_responses.read("get_fff_logs", RawAnswer(b"[" * 100_000, lacks_end=True))
+    with pytest.raises(Dqm2InvalidResponse):
+        command_responses.parse("get_fff_logs", RawResponse(b"[" * 100_000, is_end_missing=True))

@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from dqm2.document_parser import Admitted
+from dqm2.document_parser import ParsedDocument
 from dqm2.records import (
     LUMISECTION_S,
     DeliveryRecord,
     DiskRecord,
+    DocumentVersion,
     EventSeries,
-    InputFate,
-    InputFates,
+    InputStatus,
+    InputStatuses,
+    JobLog,
     JobRecord,
-    Log,
     MemoryRecord,
     MemorySeries,
-    Origin,
     PlaybackRecord,
     Record,
     SimulatorState,
@@ -27,38 +27,38 @@ from dqm2.records import (
 from tests.sample_documents import (
     DELIVERY,
     DISK,
-    IDENTITIES,
     JOB,
     MACHINE,
     MEMORY,
     PATH,
     PLAYBACK,
-    admitted,
+    PSEUDONYMIZER,
     changed,
+    parsed,
     without,
 )
 
 
-def _origin(document: dict[str, Any]) -> Origin:
-    identity = IDENTITIES.of_document(MACHINE, document["_id"])
-    return Origin(identity, document["_rev"], datetime.fromtimestamp(document["timestamp"], UTC))
+def _origin(document: dict[str, Any]) -> DocumentVersion:
+    identity = PSEUDONYMIZER.for_document(MACHINE, document["_id"])
+    return DocumentVersion(identity, document["_rev"], datetime.fromtimestamp(document["timestamp"], UTC))
 
 
 def _job(document: dict[str, Any]) -> JobRecord:
-    record = admitted(document).record
+    record = parsed(document).record
     assert isinstance(record, JobRecord)
     return record
 
 
 def _delivery(document: dict[str, Any]) -> DeliveryRecord:
-    record = admitted(document).record
+    record = parsed(document).record
     assert isinstance(record, DeliveryRecord)
     return record
 
 
 def test_it_takes_a_job() -> None:
     record = JobRecord(
-        origin=_origin(JOB),
+        document=_origin(JOB),
         run=358788,
         client="ecal_dqm_sourceclient-live",
         started_at=datetime.fromtimestamp(1663242282.5, UTC),
@@ -78,14 +78,14 @@ def test_it_takes_a_job() -> None:
         events=EventSeries(
             lumisections=[1, 2], at_s=[1663242319, 1663242342], events=[24, 30], duration_ms=[23311, 23310]
         ),
-        fates=InputFates(lumisections=[1, 2], fates=[InputFate.TIMEOUT, InputFate.OK]),
-        log=Log(
+        input_statuses=InputStatuses(lumisections=[1, 2], statuses=[InputStatus.TIMEOUT, InputStatus.OK]),
+        log=JobLog(
             head="-- starting process: cmsRun\ncollector [host]:9090\n",
             tail="T---Report end!\n-- process exit: -9 --\n",
-            replaced=1,
+            redactions=1,
         ),
     )
-    assert admitted(JOB) == Admitted(record, ())
+    assert parsed(JOB) == ParsedDocument(record, ())
 
 
 def test_it_takes_a_delivery() -> None:
@@ -100,7 +100,7 @@ def test_it_takes_a_delivery() -> None:
     )
     start = datetime.fromtimestamp(1663240007.5, UTC)
     record = DeliveryRecord(_origin(DELIVERY), 358788, start, False, LUMISECTION_S, (stream,))  # noqa: FBT003
-    assert admitted(DELIVERY) == Admitted(record, ())
+    assert parsed(DELIVERY) == ParsedDocument(record, ())
 
 
 @pytest.mark.parametrize(
@@ -115,28 +115,28 @@ def test_it_takes_a_delivery() -> None:
     ],
 )
 def test_it_takes_the_other_types(document: dict[str, Any], record: Record) -> None:
-    assert admitted(document) == Admitted(record, ())
+    assert parsed(document) == ParsedDocument(record, ())
 
 
 @pytest.mark.parametrize("path", ["_rev", "run", "exit_code", "events_total", "fi_state", "timestamp"])
 def test_it_takes_numbers_as_numbers_and_as_text(path: str) -> None:
     number = float(JOB[path]) if path == "timestamp" else int(JOB[path])
     for spelled in (number, float(number), str(number)):
-        assert admitted(changed(JOB, path, spelled)) == admitted(JOB)
+        assert parsed(changed(JOB, path, spelled)) == parsed(JOB)
 
 
 def test_it_leaves_unknown_what_a_starting_job_does_not_have() -> None:
     few = {key: JOB[key] for key in ("_id", "_rev", "type", "timestamp")}
     record = _job(few)
-    assert admitted(few).left_out == ()
-    assert (record.run, record.client, record.started_at) == (0, "unknown", record.origin.updated_at)
+    assert parsed(few).dropped_fields == ()
+    assert (record.run, record.client, record.started_at) == (0, "unknown", record.document.updated_at)
     assert {record.exit_code, record.lumisection, record.lumisection_at, record.rss_kb} == {None}
-    assert (record.memory, record.events, record.log) == (MemorySeries(), EventSeries(), Log())
+    assert (record.memory, record.events, record.log) == (MemorySeries(), EventSeries(), JobLog())
 
 
 def test_it_takes_the_report_time_where_there_is_no_other() -> None:
     document = {**without(JOB, "timestamp"), "report_timestamp": 1663242342.452877}
-    assert admitted(document).record == admitted(JOB).record
+    assert parsed(document).record == parsed(JOB).record
 
 
 def test_it_starts_a_job_at_the_earliest_time_it_knows() -> None:
@@ -147,7 +147,7 @@ def test_it_starts_a_job_at_the_earliest_time_it_knows() -> None:
 def test_it_starts_no_job_after_its_own_report() -> None:
     late = {"1663242400.0": "272058 63480 30000 5 0 72548 0"}
     record = _job(without(changed(JOB, "extra.mem_info", late), "extra.lumi_stats"))
-    assert record.started_at == record.origin.updated_at
+    assert record.started_at == record.document.updated_at
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_it_starts_no_job_after_its_own_report() -> None:
 )
 def test_it_finds_the_version_of_cmssw(path: str, version: str | None) -> None:
     assert _job(changed(JOB, "cmdline", ["cmsRun", path])).cmssw_version == version
-    assert admitted(changed(JOB, "cmdline", ["cmsRun", path])).left_out == ()
+    assert parsed(changed(JOB, "cmdline", ["cmsRun", path])).dropped_fields == ()
 
 
 def test_it_numbers_a_second_stream_of_a_name() -> None:
@@ -185,7 +185,7 @@ def test_it_takes_unreadable_files_and_a_run_without_any() -> None:
     assert list(_delivery(unread).streams[0].sizes_bytes) == [-1, -1]
     none = changed(changed(DELIVERY, "extra.streams", {}), "extra.global_start", None)
     assert (_delivery(none).streams, _delivery(none).global_start) == ((), None)
-    assert admitted(none).left_out == ()
+    assert parsed(none).dropped_fields == ()
 
 
 @pytest.mark.parametrize("source", ["first_lumi", None])
@@ -195,21 +195,19 @@ def test_it_says_when_the_start_of_a_run_is_a_guess(source: str | None) -> None:
 
 def test_it_takes_a_disk_that_knows_little() -> None:
     document = changed(changed(DISK, "disk_free", -1), "extra.file_count", None)
-    record = admitted(DISK).record
+    record = parsed(DISK).record
     assert isinstance(record, DiskRecord)
-    assert admitted(document) == Admitted(replace(record, free_bytes=None, files=None), ())
+    assert parsed(document) == ParsedDocument(replace(record, free_bytes=None, files=None), ())
 
 
 def test_it_takes_available_memory_in_the_kernels_words() -> None:
-    assert admitted(changed(MEMORY, "extra.meminfo.MemAvailable", "25714096 kB")) == admitted(MEMORY)
+    assert parsed(changed(MEMORY, "extra.meminfo.MemAvailable", "25714096 kB")) == parsed(MEMORY)
 
 
 def test_it_keeps_a_document_to_the_machine_that_sent_it() -> None:
-    ours, renamed, theirs = (
-        admitted(JOB, host).record for host in (MACHINE, f"{MACHINE.upper()}.cms", "bu-x")
-    )
-    assert ours.origin == renamed.origin != theirs.origin
-    assert admitted(changed(JOB, "hostname", "bu-x")) == admitted(JOB)
+    ours, renamed, theirs = (parsed(JOB, host).record for host in (MACHINE, f"{MACHINE.upper()}.cms", "bu-x"))
+    assert ours.document == renamed.document != theirs.document
+    assert parsed(changed(JOB, "hostname", "bu-x")) == parsed(JOB)
 
 
 def test_it_takes_the_version_of_the_real_path() -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dqm2.allowlist import RECORDS, Every, fields_of
-from dqm2.document_parser import Admitted, Unidentifiable
+from dqm2.allowlist import FIELDS_BY_RECORD, CommonFields, fields_of
+from dqm2.document_parser import InvalidDocument, ParsedDocument
 from dqm2.records import DeliveryRecord, JobRecord, PlaybackRecord
-from tests.sample_documents import ALL, DELIVERY, DISK, JOB, MEMORY, NOW, PLAYBACK, admitted, changed
+from tests.sample_documents import ALL, DELIVERY, DISK, JOB, MEMORY, NOW, PLAYBACK, changed, parsed
 
-PATHS = {field.path for table in (Every, *RECORDS.values()) for field in fields_of(table)}
+PATHS = {field.path for table in (CommonFields, *FIELDS_BY_RECORD.values()) for field in fields_of(table)}
 HOLDERS = {path.rpartition(".")[0] for path in PATHS} - {""}
 FAR = NOW.timestamp() + 2 * 86400
 
@@ -28,11 +28,11 @@ def _has(document: dict[str, Any], path: str) -> bool:
     return True
 
 
-def _outcome(document: object) -> Admitted | str:
+def _outcome(document: object) -> ParsedDocument | str:
     """What is let through, or why the document is refused."""
     try:
-        return admitted(document)
-    except Unidentifiable as refused:
+        return parsed(document)
+    except InvalidDocument as refused:
         return str(refused)
 
 
@@ -71,68 +71,68 @@ def _outcome(document: object) -> Admitted | str:
 )  # fmt: skip
 def test_it_leaves_out_a_value_of_another_shape(document: dict[str, Any], path: str, value: object) -> None:
     known = path if path in PATHS else path.rpartition(".")[0]
-    assert admitted(changed(document, path, value)).left_out == (known,)
+    assert parsed(changed(document, path, value)).dropped_fields == (known,)
 
 
 @pytest.mark.parametrize("holder", sorted(HOLDERS))
 @pytest.mark.parametrize("value", ["text", 1, [], [{}], True])
 def test_it_leaves_out_what_is_no_object(holder: str, value: object) -> None:
     documents = [document for document in ALL if holder.partition(".")[0] in document]
-    left_out = [
-        admitted(changed(document, holder, value)).left_out
+    dropped_fields = [
+        parsed(changed(document, holder, value)).dropped_fields
         for document in documents
         if _has(document, holder)
     ]
-    assert (holder,) in left_out
-    assert set(left_out) <= {(holder,), ()}
+    assert (holder,) in dropped_fields
+    assert set(dropped_fields) <= {(holder,), ()}
 
 
 def test_it_leaves_out_single_entries_of_a_series() -> None:
     mem_info = {**JOB["extra"]["mem_info"], "1": "1 2 3 4 5 6 7", "1663242313": "1 2", "fu-c2f11": None}
-    taken = admitted(changed(JOB, "extra.mem_info", mem_info))
-    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.mem_info",))
+    taken = parsed(changed(JOB, "extra.mem_info", mem_info))
+    assert (taken.record, taken.dropped_fields) == (parsed(JOB).record, ("extra.mem_info",))
 
     stats = {**JOB["extra"]["lumi_stats"], "1663242000": {"n": 9, "nevents": -1, "nmillis": 1}, "x": {}}
-    taken = admitted(changed(JOB, "extra.lumi_stats", stats))
-    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.lumi_stats",))
+    taken = parsed(changed(JOB, "extra.lumi_stats", stats))
+    assert (taken.record, taken.dropped_fields) == (parsed(JOB).record, ("extra.lumi_stats",))
 
     seen = {**JOB["extra"]["lumi_seen"], "lumi000003": "moved to fu-c2f11-11-01", "lumi٤": "close: ok"}
-    taken = admitted(changed(JOB, "extra.lumi_seen", seen))
-    assert (taken.record, taken.left_out) == (admitted(JOB).record, ("extra.lumi_seen",))
+    taken = parsed(changed(JOB, "extra.lumi_seen", seen))
+    assert (taken.record, taken.dropped_fields) == (parsed(JOB).record, ("extra.lumi_seen",))
 
 
 def test_it_leaves_out_single_files_and_streams_that_do_not_align() -> None:
     stream = "extra.streams.streamDQM_sm-c2a11-43-01"
-    one = admitted(changed(DELIVERY, f"{stream}.mtimes", ["never", 1663240052.5067])).record
+    one = parsed(changed(DELIVERY, f"{stream}.mtimes", ["never", 1663240052.5067])).record
     assert isinstance(one, DeliveryRecord)
     assert list(one.streams[0].lumisections) == [1]
 
-    readable = admitted(changed(DELIVERY, f"{stream}.fsize", [2**63 - 1, -1])).record
+    readable = parsed(changed(DELIVERY, f"{stream}.fsize", [2**63 - 1, -1])).record
     assert isinstance(readable, DeliveryRecord)
     assert list(readable.streams[0].sizes_bytes) == [-1]
 
-    none = admitted(changed(DELIVERY, f"{stream}.mtimes", [1663240052.5067]))
+    none = parsed(changed(DELIVERY, f"{stream}.mtimes", [1663240052.5067]))
     assert isinstance(none.record, DeliveryRecord)
-    assert (none.record.streams, none.left_out) == ((), ("extra.streams",))
+    assert (none.record.streams, none.dropped_fields) == ((), ("extra.streams",))
 
 
 def test_a_rate_nearer_to_0_than_the_database_can_tell_is_0() -> None:
     for rate in (1e-60, "1e-60", 5e-324):
-        record = admitted(changed(JOB, "events_rate", rate)).record
+        record = parsed(changed(JOB, "events_rate", rate)).record
         assert isinstance(record, JobRecord)
         assert record.events_rate == 0
 
 
 def test_it_leaves_out_series_longer_than_any_run() -> None:
     seen = {f"lumi{number:06d}": "close: ok" for number in range(100_001)}
-    assert admitted(changed(JOB, "extra.lumi_seen", seen)).left_out == ("extra.lumi_seen",)
+    assert parsed(changed(JOB, "extra.lumi_seen", seen)).dropped_fields == ("extra.lumi_seen",)
 
 
 @pytest.mark.parametrize("key", ["1663242282.5x", "0", str(FAR), "nan", "١٦٦٣٢٤٢٢٨٢"])
 def test_it_leaves_out_times_that_can_not_be(key: str) -> None:
-    taken = admitted(changed(JOB, "extra.mem_info", {key: "1 2 3 4 5 6 7"}))
+    taken = parsed(changed(JOB, "extra.mem_info", {key: "1 2 3 4 5 6 7"}))
     assert isinstance(taken.record, JobRecord)
-    assert (list(taken.record.memory.at_s), taken.left_out) == ([], ("extra.mem_info",))
+    assert (list(taken.record.memory.at_s), taken.dropped_fields) == ([], ("extra.mem_info",))
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_it_leaves_out_times_that_can_not_be(key: str) -> None:
     ],
 )
 def test_it_refuses_what_can_not_be_identified_and_quotes_nothing(document: object, reason: str) -> None:
-    with pytest.raises(Unidentifiable) as refused:
-        admitted(document)
+    with pytest.raises(InvalidDocument) as refused:
+        parsed(document)
     assert str(refused.value) == reason
 
 
@@ -172,7 +172,9 @@ def test_it_takes_or_refuses_whatever_stands_in_a_field(
 ) -> None:
     if _has(document, path.rpartition(".")[0]):
         outcome = _outcome(changed(document, path, value))
-        told = {outcome.removeprefix("no usable ")} if isinstance(outcome, str) else set(outcome.left_out)
+        told = (
+            {outcome.removeprefix("no usable ")} if isinstance(outcome, str) else set(outcome.dropped_fields)
+        )
         assert told <= PATHS | HOLDERS
 
 
@@ -185,7 +187,7 @@ def test_it_takes_a_document_with_fields_unheard_of_like_one_without(
     more = {**added, **document, **({"extra": inner} if "extra" in document else {})}
     tops = {path.partition(".")[0] for path in PATHS}
     if not tops & (added.keys() - document.keys()):
-        assert admitted(more) == admitted(document)
+        assert parsed(more) == parsed(document)
 
 
 CANARY = "canary-fu-c7z77-77-77.cms"
@@ -218,7 +220,7 @@ def test_it_lets_no_canary_through_wherever_it_stands(document: dict[str, Any], 
 
 
 def test_it_lets_nothing_else_through_than_the_record_of_a_playback() -> None:
-    taken = admitted(changed(PLAYBACK, "config.source", "/fff/canary@fu-c2f11-11-01/run256936/"))
+    taken = parsed(changed(PLAYBACK, "config.source", "/fff/canary@fu-c2f11-11-01/run256936/"))
     assert isinstance(taken.record, PlaybackRecord)
     assert taken.record.source_run == 256936
-    assert json.dumps(taken.left_out) == "[]"
+    assert json.dumps(taken.dropped_fields) == "[]"

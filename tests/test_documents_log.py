@@ -5,16 +5,16 @@ import json
 import pytest
 
 from dqm2.job_log import MOST_CHARACTERS
-from dqm2.records import JobRecord, Log
-from tests.sample_documents import JOB, admitted, changed
+from dqm2.records import JobLog, JobRecord
+from tests.sample_documents import JOB, changed, parsed
 
 LINES = ["15-Sep-2022 13:07:36 CEST  Waiting\n", "collector dqm-prod-local.cms\n", "cut off"]
 TEXT = "15-Sep-2022 13:07:36 CEST  Waiting\ncollector [host]\ncut off"
 
 
-def _log(head: object, tail: object) -> Log:
+def _log(head: object, tail: object) -> JobLog:
     document = changed(changed(JOB, "extra.stdlog_start", head), "extra.stdlog_end", tail)
-    record = admitted(document).record
+    record = parsed(document).record
     assert isinstance(record, JobRecord)
     return record.log
 
@@ -23,12 +23,12 @@ def _log(head: object, tail: object) -> Log:
     "value", [LINES, "".join(LINES), json.dumps(LINES), [line.rstrip("\n") for line in LINES]]
 )
 def test_it_takes_lines_a_text_and_a_list_in_a_text(value: object) -> None:
-    assert _log(value, value) == Log(TEXT, TEXT, replaced=2)
+    assert _log(value, value) == JobLog(TEXT, TEXT, redactions=2)
 
 
 @pytest.mark.parametrize("value", ["[not JSON\n", '[1, "x"]', "[" * 100_000, '["\\ud800"', "[]x"])
 def test_it_takes_a_text_that_only_looks_like_a_list(value: str) -> None:
-    assert _log(value, None) == Log(value, "", replaced=0)
+    assert _log(value, None) == JobLog(value, "", redactions=0)
 
 
 def test_it_leaves_out_lines_that_are_no_text() -> None:
@@ -60,7 +60,7 @@ def test_it_cuts_at_line_ends() -> None:
 def test_it_cuts_no_line_in_two() -> None:
     endless = "password=" + "a" * MOST_CHARACTERS
     document = changed(changed(JOB, "extra.stdlog_start", [endless]), "extra.stdlog_end", [endless])
-    taken = admitted(document)
+    taken = parsed(document)
     assert isinstance(taken.record, JobRecord)
-    assert taken.record.log == Log()
-    assert taken.left_out == ("extra.stdlog_start", "extra.stdlog_end")
+    assert taken.record.log == JobLog()
+    assert taken.dropped_fields == ("extra.stdlog_start", "extra.stdlog_end")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import db
-from dqm2.pseudonyms import Identities
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import DocumentType
 from dqmsquare_cfg import Settings
 from simulator import (
@@ -98,12 +98,12 @@ def check(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> N
     (position,) = (row["revision"] for row in rows(mirror, db.machines) if row["revision"])
     assert position == machine.highest_revision
     kept = {row["identity"] for table in db.DOCUMENT_TABLES for row in rows(mirror, table)}
-    identities = Identities(mirror.pseudonym_secret)
+    identities = Pseudonymizer(mirror.pseudonym_secret)
     lost = [
         document
         for document in uploaded
         if is_of_a_mirrored_type(document)
-        and identities.of_document(FILTER_UNIT, document["_id"]) not in kept
+        and identities.for_document(FILTER_UNIT, document["_id"]) not in kept
     ]
     assert lost == []
 

@@ -47,7 +47,7 @@ def test_it_mirrors_a_job_with_its_series_and_its_log(
     assert (details.log.head, details.log.tail) == ("one\ntwo\n", "three\n")
     assert list(details.events.lumisections) == list(range(1, 11))
     assert set(details.memory.rss_kb) == {362_744}
-    assert len(details.input_statuses.fates) == 10
+    assert len(details.input_statuses.statuses) == 10
 
 
 def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_settings: Settings) -> None:

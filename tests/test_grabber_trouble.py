@@ -10,7 +10,8 @@ import pytest
 import requests
 
 import db
-from dqm2.client import Dqm2Client, Dqm2Unreachable
+from dqm2.client import Dqm2Client
+from dqm2.errors import Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
 from simulator import WRONG_TYPES, FaultKind, Simulator, job_document, sync_endpoint
 from simulator.http_types import Request
@@ -135,7 +136,7 @@ def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
     with front_end(simulator, simulated_settings, dripping(begun)) as settings:
         client = Dqm2Client(settings)
         with pytest.raises(Dqm2Unreachable, match=r"timed out|took longer than 1 s"):
-            client.headers(FILTER_UNIT, None)
+            client.get_headers(FILTER_UNIT, None)
 
 
 @pytest.mark.parametrize(

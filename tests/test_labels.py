@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 import db
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
 from storage.installation import SecretChanged
 from storage.writer import MirrorWriter
@@ -26,30 +26,30 @@ CHECK = UUID(int=1)
     ],
 )
 def test_it_masks_a_name_as_users_know_it(host: str, label: str) -> None:
-    assert mask(host) == label
+    assert default_label(host) == label
 
 
 @pytest.mark.parametrize("host", ["", "-", "....", "dqm", "localhost", "dqmfu", "x" * 300])
 def test_it_never_shows_a_whole_name(host: str) -> None:
-    assert mask(host) != host
+    assert default_label(host) != host
 
 
 def test_it_identifies_a_machine_by_its_short_name_in_lower_case() -> None:
-    identities = Identities("a secret")
-    identity = identities.of_machine("dqmfu-c2b03-45-01")
-    assert identity == identities.of_machine("DQMFU-C2B03-45-01.cms")
+    identities = Pseudonymizer("a secret")
+    identity = identities.for_machine("dqmfu-c2b03-45-01")
+    assert identity == identities.for_machine("DQMFU-C2B03-45-01.cms")
     assert identity.bytes == hmac.digest(b"a secret", b"dqmfu-c2b03-45-01", "sha256")[:16]
-    assert identity != Identities("another secret").of_machine("dqmfu-c2b03-45-01")
+    assert identity != Pseudonymizer("another secret").for_machine("dqmfu-c2b03-45-01")
 
 
 def test_it_keeps_documents_of_one_id_on_two_machines_apart() -> None:
-    identities = Identities("a secret")
-    assert identities.of_document("a", "same") != identities.of_document("b", "same")
-    assert identities.of_document("ab", "c") != identities.of_document("a", "bc")
+    identities = Pseudonymizer("a secret")
+    assert identities.for_document("a", "same") != identities.for_document("b", "same")
+    assert identities.for_document("ab", "c") != identities.for_document("a", "bc")
 
 
 def test_it_hides_its_secret() -> None:
-    assert "hidden-thing" not in repr(Identities("hidden-thing"))
+    assert "hidden-thing" not in repr(Pseudonymizer("hidden-thing"))
 
 
 def registered(settings: Settings, *sights: Mapping[UUID, str]) -> list[str]:
@@ -80,7 +80,7 @@ def test_it_numbers_from_2_where_a_mask_was_given_without_a_number(settings: Set
 
 def test_it_refuses_a_database_that_was_made_under_another_secret(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PLAYBACK, "tests")
-    MirrorWriter(database, uuid4()).take_over(Identities("a secret").check_value())
-    MirrorWriter(database, uuid4()).take_over(Identities("a secret").check_value())
+    MirrorWriter(database, uuid4()).take_over(Pseudonymizer("a secret").check_value())
+    MirrorWriter(database, uuid4()).take_over(Pseudonymizer("a secret").check_value())
     with pytest.raises(SecretChanged):
-        MirrorWriter(database, uuid4()).take_over(Identities("another").check_value())
+        MirrorWriter(database, uuid4()).take_over(Pseudonymizer("another").check_value())

@@ -1,6 +1,6 @@
 """The lines of a log: numbered through, warnings and errors marked as CMSSW writes them."""
 
-from dqm2.records import Log
+from dqm2.records import JobLog
 from web.log_text import GAP
 from web.pages.log_lines import Severity, first_lines, log_lines
 
@@ -11,19 +11,19 @@ FATAL = "----- Begin Fatal Exception 15-Sep-2022-----\nwhy\n----- End Fatal Exce
 
 
 def marked(head: str, tail: str = "") -> list[tuple[int, Severity]]:
-    lines = log_lines(Log(head, tail))
+    lines = log_lines(JobLog(head, tail))
     return [(line.number, line.severity) for line in lines if line.severity]
 
 
 def test_it_numbers_lines_through() -> None:
-    lines = log_lines(Log("a\nb\n", "y\nz\n"))
+    lines = log_lines(JobLog("a\nb\n", "y\nz\n"))
     assert [(line.number, line.text) for line in lines] == list(
         enumerate(["a", "b", "", GAP, "", "y", "z"], start=1)
     )
 
 
 def test_it_has_no_line_of_an_empty_log() -> None:
-    assert log_lines(Log()) == []
+    assert log_lines(JobLog()) == []
 
 
 def test_it_marks_messages_by_their_severity() -> None:
@@ -56,6 +56,6 @@ def test_it_ends_an_open_message_where_the_log_has_a_gap() -> None:
 
 
 def test_it_steps_to_where_something_begins() -> None:
-    lines = log_lines(Log(WARNING + "quiet\n" + WARNING + ERROR))
+    lines = log_lines(JobLog(WARNING + "quiet\n" + WARNING + ERROR))
     assert [line.number for line in first_lines(lines, Severity.WARNING)] == [1, 5]
     assert [line.number for line in first_lines(lines, Severity.ERROR)] == [8]

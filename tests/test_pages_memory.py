@@ -19,7 +19,7 @@ def objects_of_the_mirror() -> int:
 def pages(mirrored: MirroredCluster) -> list[str]:
     """The pages of a run, each with all that it shows."""
     mirrored.beat()
-    a_job = lively_run(mirrored, RUN)[0].origin.identity
+    a_job = lively_run(mirrored, RUN)[0].document.identity
     return [
         "/",
         "/live/run",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dqm2.records import InputFate, InputFates
+from dqm2.records import InputStatus, InputStatuses
 from web.pages import formatting
 
 
@@ -73,6 +73,6 @@ def test_it_groups_digits() -> None:
 def test_it_joins_neighbours_among_skipped_lumisections() -> None:
     numbers = range(1, 9)
     late = {2, 4, 5, 6, 8}
-    fates = [InputFate.TIMEOUT if number in late else InputFate.OK for number in numbers]
-    assert formatting.skipped(InputFates(numbers, fates)) == "2, 4–6, 8"
-    assert formatting.skipped(InputFates()) == ""
+    fates = [InputStatus.TIMEOUT if number in late else InputStatus.OK for number in numbers]
+    assert formatting.skipped(InputStatuses(numbers, fates)) == "2, 4–6, 8"
+    assert formatting.skipped(InputStatuses()) == ""

@@ -52,7 +52,7 @@ def test_it_takes_away_what_is_too_old_and_nothing_else(settings: Settings) -> N
     cluster.write(cluster.builder_unit, delivery(FIRST_RUN, datetime.now(UTC) - OLD, 10))
     before = mirrored(settings)
     assert sum(prune_all(settings)) == 1
-    assert with_details(settings) == {young.origin.identity}
+    assert with_details(settings) == {young.document.identity}
     after = mirrored(settings)
     assert [table for table in before if before[table] != after[table]] == ["job_details"]
 
@@ -69,7 +69,7 @@ def test_it_goes_by_the_report_of_each_job_and_not_by_its_run(settings: Settings
     of_no_run = ended(0, OLD)
     write(settings, old, young, of_no_run)
     prune_all(settings)
-    assert with_details(settings) == {young.origin.identity}
+    assert with_details(settings) == {young.document.identity}
 
 
 def test_it_takes_away_what_came_late(settings: Settings) -> None:
@@ -83,15 +83,15 @@ def test_a_job_is_shown_without_its_log(settings: Settings) -> None:
     old = ended(FIRST_RUN, OLD)
     write(settings, old).beat()
     prune_all(settings)
-    details = reader(settings).job_details(old.origin.identity)
+    details = reader(settings).job_details(old.document.identity)
     assert details is not None
     assert (details.is_retained, details.job.exit_code, details.log.head) == (False, 0, "")
     client = create_app(settings).test_client()
-    page = client.get(f"/job/{old.origin.identity}")
+    page = client.get(f"/job/{old.document.identity}")
     assert page.status_code == 200
     assert "Log, memory and events of this job are no longer kept." in page.text
     told = client.get(
-        "/api", query_string={"what": "get_logs", "db": "production", "id": str(old.origin.identity)}
+        "/api", query_string={"what": "get_logs", "db": "production", "id": str(old.document.identity)}
     )
     assert told.status_code == 200
     assert "no longer kept" in told.text
@@ -105,7 +105,7 @@ def test_a_grabber_that_has_nothing_else_to_do_prunes(
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     write(settings, old, young)
     with grabbing(settings):
-        until(lambda: with_details(settings) == {young.origin.identity})
+        until(lambda: with_details(settings) == {young.document.identity})
 
 
 def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator: Simulator) -> None:
@@ -115,7 +115,7 @@ def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator:
     write(simulated_settings, old)
     with grabbing(simulated_settings):
         until(lambda: reader(simulated_settings).sync_status())
-    assert with_details(simulated_settings) == {old.origin.identity}
+    assert with_details(simulated_settings) == {old.document.identity}
 
 
 def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -39,7 +39,7 @@ def versions(settings: Settings) -> list[int | None]:
 
 def assert_readable(settings: Settings, jobs: Sequence[JobRecord]) -> None:
     for job in jobs:
-        details = reader(settings).job_details(job.origin.identity)
+        details = reader(settings).job_details(job.document.identity)
         assert details is not None
         assert details.log == job.log
 
@@ -83,8 +83,8 @@ def test_another_is_kept_only_if_it_gains(settings: Settings, jobs: list[JobReco
 def _of_another_release(job: JobRecord) -> JobRecord:
     """A later job, all words of whose log are others."""
     head, tail = (part.swapcase()[::-1] for part in (job.log.head, job.log.tail))
-    origin = replace(job.origin, identity=uuid4())
-    return replace(job, origin=origin, run=job.run + 1000, log=replace(job.log, head=head, tail=tail))
+    origin = replace(job.document, identity=uuid4())
+    return replace(job, document=origin, run=job.run + 1000, log=replace(job.log, head=head, tail=tail))
 
 
 def test_a_grabber_trains_it_and_writes_by_it(simulator: Simulator, simulated_settings: Settings) -> None:
@@ -109,7 +109,7 @@ def test_old_logs_stay_readable_whatever_they_were_written_by(
     later = [_of_another_release(job) for job in jobs]
     mirrored.write(unit, *later, dictionary=first)
     second = dictionaries(settings).train()
-    latest = [replace(job, origin=replace(job.origin, identity=uuid4())) for job in jobs[:5]]
+    latest = [replace(job, document=replace(job.document, identity=uuid4())) for job in jobs[:5]]
     mirrored.write(unit, *latest, dictionary=second)
     assert {*versions(settings)} == {None, 1, 2}
     assert_readable(settings, [*jobs[:5], *later[:5], *latest])
@@ -124,7 +124,7 @@ def test_a_job_takes_little_room(settings: Settings, jobs: list[JobRecord]) -> N
     with engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE jobs, job_details"))
     # No log is one that the dictionary has seen.
-    many = [replace(job, origin=replace(job.origin, identity=uuid4())) for job in jobs[1::2] * 10]
+    many = [replace(job, document=replace(job.document, identity=uuid4())) for job in jobs[1::2] * 10]
     mirrored.write(unit, *many, dictionary=trained)
     with engine.connect() as connection:
         sizes = [

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dqm2.records import EventSeries, InputFate, InputFates, JobRecord, Log, MemorySeries, Stream
+from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, JobRecord, MemorySeries, Stream
 from dqmsquare_cfg import Settings
 from storage import codecs
 from storage.downsampling import MAX_POINTS, downsample
@@ -39,9 +39,9 @@ def test_it_gives_back_events(given: list[list[int]]) -> None:
     assert codecs.unpack_events(codecs.pack_events(EventSeries(*given))) == EventSeries(*given)
 
 
-@given(st.dictionaries(st.integers(0, 2**31 - 1), st.sampled_from(InputFate)))
-def test_it_gives_back_fates(given: dict[int, InputFate]) -> None:
-    fates = InputFates(list(given), list(given.values()))
+@given(st.dictionaries(st.integers(0, 2**31 - 1), st.sampled_from(InputStatus)))
+def test_it_gives_back_fates(given: dict[int, InputStatus]) -> None:
+    fates = InputStatuses(list(given), list(given.values()))
     assert codecs.unpack_input_statuses(codecs.pack_input_statuses(fates)) == fates
 
 
@@ -49,7 +49,7 @@ def test_it_gives_back_fates(given: dict[int, InputFate]) -> None:
 def test_it_gives_back_a_log(head: str, tail: str, replaced: int) -> None:
     # A log is redacted text, in which there are no lone surrogates.
     texts = [part.encode(errors="replace").decode() for part in (head, tail)]
-    log = Log(texts[0], texts[1], replaced)
+    log = JobLog(texts[0], texts[1], replaced)
     assert codecs.unpack_log(codecs.pack_log(log), replaced) == log
 
 
@@ -96,8 +96,8 @@ def test_it_thins_the_series_of_a_job_that_is_over_and_no_other(settings: Settin
     mirrored = MirroredCluster(settings)
     running, over = long_job(None), long_job(0)
     mirrored.write(mirrored.filter_units[0], running, over)
-    whole = reader(settings).job_details(running.origin.identity)
-    kept = reader(settings).job_details(over.origin.identity)
+    whole = reader(settings).job_details(running.document.identity)
+    kept = reader(settings).job_details(over.document.identity)
     assert whole is not None
     assert kept is not None
     assert len(whole.events.lumisections) == LUMISECTIONS_OF_A_DAY

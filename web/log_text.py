@@ -1,6 +1,6 @@
 """The text of a job's log: the head and the tail that DQM² keeps of it, as one."""
 
-from dqm2.records import Log
+from dqm2.records import JobLog
 
 # What stands for the lines between head and tail, in a paragraph of its own.
 GAP = "[… the middle of the log is not kept …]"
@@ -8,7 +8,7 @@ GAP = "[… the middle of the log is not kept …]"
 _SURELY_SHARED = 3
 
 
-def whole(log: Log) -> str:
+def whole(log: JobLog) -> str:
     """Head and tail in one; lines that are in both stand once, as in the log of a short job."""
     head, tail = log.head.splitlines(keepends=True), log.tail.splitlines(keepends=True)
     longest = min(len(head), len(tail))

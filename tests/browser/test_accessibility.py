@@ -43,7 +43,7 @@ def job_id(mirrored: MirroredCluster) -> str:
     mirrored.see(mirrored.filter_units[0], jobs[0].started_at)
     mirrored.see(mirrored.filter_units[1], jobs[0].started_at, down_because="connection refused")
     mirrored.beat()
-    return str(next(record for record in jobs if record.exit_code == -11).origin.identity)
+    return str(next(record for record in jobs if record.exit_code == -11).document.identity)
 
 
 def test_it_is_accessible(page: Page, url: str, job_id: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dqm2.records import JobRecord, Log
+from dqm2.records import JobLog, JobRecord
 from tests.browser.conftest import Complaints
 from tests.mirrored import MirroredCluster, job, lively_run
 
@@ -49,7 +49,7 @@ def troubled(mirrored: MirroredCluster) -> list[JobRecord]:
 
 
 def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> None:
-    for path in ("/", f"/job/{troubled[0].origin.identity}", "/cluster/", "/statistics/"):
+    for path in ("/", f"/job/{troubled[0].document.identity}", "/cluster/", "/statistics/"):
         phone.goto(f"{url}{path}")
         expect(phone.locator(".machine-freshness dd").first).to_contain_text("ago")
         width, within = widths(phone)
@@ -77,7 +77,7 @@ def test_it_shows_the_jobs_of_a_bad_run_on_the_first_screen(page: Page, url: str
 
 
 def test_it_has_line_numbers_that_a_finger_meets(phone: Page, url: str, troubled: list[JobRecord]) -> None:
-    phone.goto(f"{url}/job/{troubled[0].origin.identity}")
+    phone.goto(f"{url}/job/{troubled[0].document.identity}")
     sizes = phone.locator(".log-lines a").evaluate_all(
         "all => all.map(at => [at.offsetWidth, at.offsetHeight])"
     )
@@ -118,15 +118,15 @@ def test_it_shows_markup_as_text(page: Page, url: str, mirrored: MirroredCluster
     hostile = replace(
         job(RUN, "beam", run_key=MARKUP, cmssw_version=MARKUP, exit_code=3),
         client=MARKUP,
-        log=Log(MARKUP, MARKUP),
+        log=JobLog(MARKUP, MARKUP),
     )
     mirrored.write(mirrored.filter_units[0], hostile)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    page.goto(f"{url}/?job={hostile.origin.identity}&q=")
+    page.goto(f"{url}/?job={hostile.document.identity}&q=")
     expect(page.locator("tbody th")).to_contain_text(MARKUP)
     expect(page.locator(".expanded .log-tail")).to_have_text(MARKUP)
     expect(page.locator(".facts").first).to_contain_text(MARKUP)
-    page.goto(f"{url}/job/{hostile.origin.identity}")
+    page.goto(f"{url}/job/{hostile.document.identity}")
     expect(page.locator("h1")).to_contain_text(MARKUP)
     expect(page.locator("#L1 code")).to_have_text(MARKUP)
     assert page.locator("img").count() == 0

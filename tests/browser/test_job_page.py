@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from dqm2.records import JobRecord, Log
+from dqm2.records import JobLog, JobRecord
 from tests.mirrored import MirroredCluster, job, with_history
 
 RUN = 358_791
@@ -22,7 +22,7 @@ TAIL = (
 
 @pytest.fixture
 def crashed(mirrored: MirroredCluster) -> JobRecord:
-    crashed = replace(with_history(job(RUN, "beam", exit_code=84)), log=Log(HEAD, TAIL, replaced=3))
+    crashed = replace(with_history(job(RUN, "beam", exit_code=84)), log=JobLog(HEAD, TAIL, redactions=3))
     mirrored.write(mirrored.filter_units[0], crashed)
     return crashed
 
@@ -46,7 +46,7 @@ def test_it_keeps_the_log_in_place_while_graphs_are_drawn(page: Page, url: str, 
     held: list[Route] = []
     page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to what it is given
     with page.expect_request("**/series*"):
-        page.goto(f"{url}/job/{crashed.origin.identity}", wait_until="commit")
+        page.goto(f"{url}/job/{crashed.document.identity}", wait_until="commit")
     expect(page.locator("#L1")).to_be_visible()
     undrawn = page.locator("#log").bounding_box()
     held.pop().continue_()
@@ -55,7 +55,7 @@ def test_it_keeps_the_log_in_place_while_graphs_are_drawn(page: Page, url: str, 
 
 
 def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.goto(f"{url}/job/{crashed.document.identity}")
     page.click("[data-jump=error]")
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     page.click("[data-jump=warning]")
@@ -67,7 +67,7 @@ def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
     page: Page, url: str, crashed: JobRecord
 ) -> None:
     page.set_viewport_size({"width": 700, "height": 700})
-    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.goto(f"{url}/job/{crashed.document.identity}")
     page.click("[data-jump=error]")
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     bar, steps = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
@@ -77,7 +77,7 @@ def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
 
 
 def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.goto(f"{url}/job/{crashed.document.identity}")
     page.fill("#log-query", "QUIET 5")
     expect(page.locator("#log-matches")).to_have_text("11 found")
     page.press("#log-query", "Enter")
@@ -89,12 +89,12 @@ def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> 
 
 
 def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.origin.identity}#L90")
+    page.goto(f"{url}/job/{crashed.document.identity}#L90")
     in_view(page, "#L90")
 
 
 def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.goto(f"{url}/job/{crashed.document.identity}")
     with page.expect_download() as download:
         page.click("text=as text")
     assert download.value.suggested_filename == f"run{RUN}_beam.log"
@@ -104,15 +104,15 @@ def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) ->
 
 
 def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    running = replace(job(RUN, "beam"), log=Log("begun\n", "begun\n"))
+    running = replace(job(RUN, "beam"), log=JobLog("begun\n", "begun\n"))
     mirrored.write(mirrored.filter_units[0], running)
-    page.goto(f"{url}/job/{running.origin.identity}")
+    page.goto(f"{url}/job/{running.document.identity}")
     page.fill("#log-query", "beg")
     expect(page.locator("#log-matches")).to_have_text("1 found")
 
-    newer = replace(running.origin, updated_at=datetime.now(UTC))
+    newer = replace(running.document, updated_at=datetime.now(UTC))
     mirrored.write(
-        mirrored.filter_units[0], replace(running, origin=newer, exit_code=1, log=Log("begun\nbegan\n"))
+        mirrored.filter_units[0], replace(running, document=newer, exit_code=1, log=JobLog("begun\nbegan\n"))
     )
 
     expect(page.locator("h1")).to_contain_text("crashed")
@@ -122,7 +122,7 @@ def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredClus
 
 
 def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.origin.identity}")
+    page.goto(f"{url}/job/{crashed.document.identity}")
     expect(page.locator(".job-graphs canvas")).to_have_count(2)
     box = page.locator(".job-graphs .u-over").first.bounding_box()
     assert box

@@ -21,7 +21,9 @@ def row(client: str) -> str:
 
 
 def ended(record: JobRecord, exit_code: int) -> JobRecord:
-    return replace(record, exit_code=exit_code, origin=replace(record.origin, updated_at=datetime.now(UTC)))
+    return replace(
+        record, exit_code=exit_code, document=replace(record.document, updated_at=datetime.now(UTC))
+    )
 
 
 def test_it_shows_a_job_crash(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -174,7 +176,8 @@ def test_it_asks_for_the_graphs_when_files_were_delivered(
 
     more = delivery(RUN, now, 40)
     mirrored.write(
-        mirrored.builder_unit, replace(more, origin=replace(more.origin, identity=first.origin.identity))
+        mirrored.builder_unit,
+        replace(more, document=replace(more.document, identity=first.document.identity)),
     )
     expect(page.locator("#graph-note")).to_contain_text("LS 1–40")
 

@@ -45,7 +45,7 @@ def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
 
-    expert.goto(f"{url}/?job={beam.origin.identity}")
+    expert.goto(f"{url}/?job={beam.document.identity}")
     expert.click("text=Mute this client")
     expect(production(expert).get_by_role("combobox", name="Client")).to_have_value(beam.client)
     production(expert).get_by_role("textbox").fill("its beam is off")

@@ -22,7 +22,9 @@ from web.control_room import audit, commands, login, mutes, services
 
 def unreadable_files(settings: Settings) -> Iterable[str]:
     """A sentence for each file that it will need and can't read yet."""
-    return credentials.unreadable(credentials.of_control_room(settings)) if settings.cr_enabled else ()
+    return (
+        credentials.unreadable_files(credentials.control_room_files(settings)) if settings.cr_enabled else ()
+    )
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -16,10 +16,10 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from dqm2 import command_responses
-from dqm2.command_client import CommandRelay, NotSent, RawAnswer, Unanswered
-from dqm2.command_responses import Answer, Clients, Logs, OwnList, SimulatorRuns
+from dqm2.command_client import CommandClient, NotSent, OutcomeUnknown, RawResponse
+from dqm2.command_responses import ClientList, CommandResponse, DaemonLogs, RunKeyList, SimulatorRuns
 from dqm2.commands import COMMANDS, Command, Parameter
-from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2Garbled, Dqm2Refused
+from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, AuditLog, CommandInProgress, DuplicateSubmission, Outcome
@@ -59,7 +59,7 @@ class Report:
     outcome: Outcome
     sentence: str
     status: int
-    answer: Answer | None = None
+    answer: CommandResponse | None = None
     text: str = ""
     is_recorded: bool = True
 
@@ -80,7 +80,7 @@ class Relay:
         self._line = line
         self._labels = labels
         self._sessions = sessions
-        self._relay = CommandRelay(settings)
+        self._relay = CommandClient(settings)
         self._places = threading.BoundedSemaphore(MOST_PLACES)
 
     def carry_out(self, order: Order, expert: Expert, once: UUID | None) -> Report:
@@ -88,7 +88,7 @@ class Relay:
 
         Raises DatabaseAway if it can't be recorded; nothing is sent then.
         """
-        if order.command.is_own:
+        if order.command.is_local:
             self._audit.record(self.deed(order, expert), Outcome.OK)
             return self._own(order)
         deed = self.deed(order, expert, once)
@@ -190,14 +190,14 @@ class Relay:
         """What DQM² lists; `None` where it doesn't. An error's text in the list's place is no list."""
         question = Order(COMMANDS[what], {name: order.values[name] for name in parameters}, order.cluster)
         try:
-            raw = self._relay.send(question.query, question.command.bounds)
-            answer = command_responses.read(what, raw)
+            raw = self._relay.send(question.query, question.command.limits)
+            answer = command_responses.parse(what, raw)
         except Dqm2Error as error:
             log.warning("no list what=%s reason=%s", what, logging_setup.fact(error))
             return None
         match answer:
-            case Clients(switches) if switches:
-                return [switch.client for switch in switches]
+            case ClientList(clients) if clients:
+                return [client.name for client in clients]
             case SimulatorRuns(runs) if runs:
                 return runs
         return None
@@ -205,7 +205,7 @@ class Relay:
     def _sent(self, order: Order) -> Report:
         command = order.command
         try:
-            raw = self._relay.send(order.query, command.bounds)
+            raw = self._relay.send(order.query, command.limits)
         except NotSent as error:
             log.warning("command not sent what=%s reason=%s", command.what, logging_setup.fact(error))
             return _not_sent(order, "DQM² can't be reached")
@@ -214,7 +214,7 @@ class Relay:
             return _report(order, Outcome.DENIED, "DQM² turned the mirror away. Nothing was done.")
         except Dqm2Failed as error:
             return _report(order, Outcome.FAILED, _failed(command, error))
-        except Unanswered as error:
+        except OutcomeUnknown as error:
             return _report(order, Outcome.UNKNOWN, _unanswered(command, error))
         return _answered(order, raw)
 
@@ -231,7 +231,7 @@ class Relay:
     def _own(self, order: Order) -> Report:
         keys = self._settings.server_simulator_run_keys
         return Report(
-            order, Outcome.OK, "The mirror's own list.", HTTPStatus.OK, OwnList(keys), json.dumps(keys)
+            order, Outcome.OK, "The mirror's own list.", HTTPStatus.OK, RunKeyList(keys), json.dumps(keys)
         )
 
     def _tell(self, report: Report, deed: AuditedAction, seconds: float) -> None:
@@ -276,22 +276,22 @@ def _member(order: Order, parameter: Parameter, listed: Sequence[str] | None, re
     return None
 
 
-def _answered(order: Order, raw: RawAnswer) -> Report:
-    text = command_responses.text_of(raw)
+def _answered(order: Order, raw: RawResponse) -> Report:
+    text = command_responses.decode_text(raw)
     try:
-        answer = command_responses.read(order.command.what, raw)
-    except Dqm2Garbled as error:
+        answer = command_responses.parse(order.command.what, raw)
+    except Dqm2InvalidResponse as error:
         return replace(
             _report(order, Outcome.UNEXPECTED_RESPONSE, _otherwise(order.command, error)), text=text
         )
-    if isinstance(answer, Logs):
+    if isinstance(answer, DaemonLogs):
         # What is left of a list that was cut is whole again.
         text = json.dumps([file.text for file in answer.files])
     sentence = "DQM² says Ok." if order.command.is_change else "DQM² answered."
     return replace(_report(order, Outcome.OK, sentence), answer=answer, text=text)
 
 
-def _otherwise(command: Command, error: Dqm2Garbled) -> str:
+def _otherwise(command: Command, error: Dqm2InvalidResponse) -> str:
     if command.is_change:
         return f"DQM² did not say Ok. What it did is unknown. {_LOOK_FIRST}"
     return f"DQM² answered something else: {error}."
@@ -303,7 +303,7 @@ def _failed(command: Command, error: Dqm2Failed) -> str:
     return f"DQM² failed: it {error}."
 
 
-def _unanswered(command: Command, error: Unanswered) -> str:
+def _unanswered(command: Command, error: OutcomeUnknown) -> str:
     if command.is_change:
         return f"Outcome unknown: {error}. {_LOOK_FIRST}"
     return f"No answer that is of use: {error}."

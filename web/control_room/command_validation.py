@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from config.parsers import short_name
-from dqm2.commands import COMMANDS, SHAPES, Command, Parameter
+from dqm2.commands import COMMANDS, PARAMETER_PATTERNS, Command, Parameter
 from dqmsquare_cfg import Cluster, Settings
 
 UNKNOWN = "unknown"
@@ -123,7 +123,7 @@ def _checked(command: Command, given: "MultiDict[str, str]", settings: Settings)
         values.update(_values(command, given, settings))
     except Refusal as refusal:
         raise Refusal(refusal.sentence, refusal.status, _order(command, values, settings)) from None
-    if command.is_of_simulator:
+    if command.targets_simulator:
         values.setdefault(Parameter.HOST, simulator_host(settings))
     return _order(command, values, settings)
 
@@ -159,9 +159,9 @@ def _parameter(command: Command, name: str) -> Parameter:
 def _value(command: Command, parameter: Parameter, given: list[str], settings: Settings) -> str:
     if len(given) != 1:
         raise Refusal(f"{parameter} must be given once.")
-    shape = SHAPES[parameter]
-    if not shape.fits(given[0]):
-        raise Refusal(f"{parameter} must be {shape.words}.")
+    pattern = PARAMETER_PATTERNS[parameter]
+    if not pattern.matches(given[0]):
+        raise Refusal(f"{parameter} must be {pattern.description}.")
     match parameter:
         case Parameter.HOST:
             return _host(command, short_name(given[0]), settings)
@@ -172,7 +172,7 @@ def _value(command: Command, parameter: Parameter, given: list[str], settings: S
 
 
 def _host(command: Command, host: str, settings: Settings) -> str:
-    if command.is_of_simulator and host not in settings.fff_playback_machines:
+    if command.targets_simulator and host not in settings.fff_playback_machines:
         raise Refusal("host must be a machine of the playback cluster.")
     if host not in settings.fff_playback_machines + settings.fff_production_machines:
         raise Refusal("host must be a machine of the playback or the production cluster.")

@@ -5,7 +5,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 import db
-from dqm2.pseudonyms import Identities, mask
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
 from storage.machines import find_label
 from web import deadlines
@@ -16,7 +16,7 @@ class MachineLabels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._identities = Identities(settings.pseudonym_secret)
+        self._identities = Pseudonymizer(settings.pseudonym_secret)
         self._found: dict[str, str] = {}
         self._databases = {cluster: _engine(settings, cluster) for cluster in Cluster}
 
@@ -25,7 +25,7 @@ class MachineLabels:
         if host not in self._found:
             label = self._look_up(host)
             if label is None:
-                return mask(host)
+                return default_label(host)
             self._found[host] = label
         return self._found[host]
 
@@ -34,7 +34,7 @@ class MachineLabels:
         database = self._databases[Cluster.PLAYBACK if is_playback else Cluster.PRODUCTION]
         # A mask will do, rather than no command while this database is away.
         with suppress(sa.exc.SQLAlchemyError):
-            return find_label(database, self._identities.of_machine(host))
+            return find_label(database, self._identities.for_machine(host))
         return None
 
 

@@ -6,33 +6,33 @@ from dataclasses import dataclass
 from flask import Response, render_template
 
 from dqm2.command_responses import (
-    Answer,
-    Clients,
+    Acknowledged,
+    ClientList,
     CmsswInfo,
-    Done,
-    Logs,
-    Machines,
-    MachineVersion,
-    OwnList,
+    CommandResponse,
+    DaemonLogs,
+    MachineGroups,
+    PackageVersion,
+    PackageVersions,
+    RunKeyList,
     SimulatorConfiguration,
     SimulatorRuns,
-    Versions,
 )
 from dqm2.sync_messages import ClusterStatus
 from web.control_room.command_execution import Report
 from web.control_room.services import desk
 
 # Which template shows which answer; an Ok needs none.
-_TEMPLATES: Mapping[type[Answer], str] = {
-    Machines: "machines",
+_TEMPLATES: Mapping[type[CommandResponse], str] = {
+    MachineGroups: "machines",
     ClusterStatus: "cluster_status",
-    Versions: "versions",
+    PackageVersions: "versions",
     CmsswInfo: "cmssw",
     SimulatorConfiguration: "simulator",
     SimulatorRuns: "simulator_runs",
-    Clients: "clients",
-    Logs: "logs",
-    OwnList: "own_list",
+    ClientList: "clients",
+    DaemonLogs: "logs",
+    RunKeyList: "own_list",
 }
 # Text that DQM² sent instead of an answer: enough of it to see what it is.
 _MOST_CHARACTERS = 20_000
@@ -43,7 +43,7 @@ class VersionTable:
     """Machines by versions: the versions that there are, the most frequent first, and rows by group."""
 
     versions: Sequence[str]
-    groups: Mapping[str, Sequence[MachineVersion]]
+    groups: Mapping[str, Sequence[PackageVersion]]
 
     @property
     def differ(self) -> bool:
@@ -64,7 +64,7 @@ def for_page(report: Report) -> Response:
             answer=answer,
             text=report.text[:_MOST_CHARACTERS],
             is_text_cut=len(report.text) > _MOST_CHARACTERS,
-            table=version_table(answer) if isinstance(answer, Versions) else None,
+            table=version_table(answer) if isinstance(answer, PackageVersions) else None,
             release=desk().settings.tested_fff_release,
         )
     )
@@ -72,7 +72,7 @@ def for_page(report: Report) -> Response:
 
 def for_script(report: Report) -> Response:
     """What DQM² said, as text or JSON, never as HTML; the sentence where it said nothing."""
-    is_json = report.answer is not None and not isinstance(report.answer, CmsswInfo | Done)
+    is_json = report.answer is not None and not isinstance(report.answer, CmsswInfo | Acknowledged)
     response = Response(
         report.text or report.sentence,
         report.status,
@@ -82,7 +82,7 @@ def for_script(report: Report) -> Response:
     return response
 
 
-def version_table(versions: Versions) -> VersionTable:
+def version_table(versions: PackageVersions) -> VersionTable:
     """The versions as a table."""
     told = [row.version for rows in versions.groups.values() for row in rows if row.version is not None]
     return VersionTable(

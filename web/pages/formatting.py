@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from flask import Flask
 
-from dqm2.records import InputFates, Log
+from dqm2.records import InputStatuses, JobLog
 
 ZONE = ZoneInfo("Europe/Zurich")
 NOTHING = "–"
@@ -197,15 +197,15 @@ def exit_code(code: int) -> ExitCode:
     return ExitCode(code, ended_by.name, f"{ended_by.name}: {meaning}")
 
 
-def skipped(fates: InputFates) -> str:
+def skipped(fates: InputStatuses) -> str:
     """The lumisections whose input was skipped, neighbours together: `12, 40–52`."""
-    numbers = [ls for ls, fate in zip(fates.lumisections, fates.fates, strict=True) if fate.is_skipped]
+    numbers = [ls for ls, fate in zip(fates.lumisections, fates.statuses, strict=True) if fate.is_skipped]
     # Numbers that follow each other are equally far from their places in the list.
     together = groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0])
     ranges = [[ls for _, ls in placed] for _, placed in together]
     return ", ".join(str(ls[0]) if len(ls) == 1 else f"{ls[0]}–{ls[-1]}" for ls in ranges)
 
 
-def last_lines(log: Log) -> str:
+def last_lines(log: JobLog) -> str:
     """The last lines of a log."""
     return "\n".join(log.tail.rstrip("\n").split("\n")[-_LAST_LINES:])

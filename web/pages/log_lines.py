@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dqm2.records import Log
+from dqm2.records import JobLog
 from web.log_text import GAP, whole
 
 
@@ -41,7 +41,7 @@ _ERROR = re.compile(
 _WARNING = re.compile(r"\bwarning\b(?! +\d)", re.IGNORECASE)
 
 
-def log_lines(log: Log) -> list[LogLine]:
+def log_lines(log: JobLog) -> list[LogLine]:
     """The lines of head and tail, numbered through."""
     texts = whole(log).removesuffix("\n").split("\n") if log.head or log.tail else []
     severities = _severities(texts)
