@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     with stage() as made:
         source = made.source()
-        source.tell("fill", machine=FILTER_UNIT, count=chosen.documents, keep_answers=True)
+        source.tell("fill", machine=FILTER_UNIT, count=chosen.documents, cache_json=True)
         rows = [
             *_slow_source(made, source),
             *_far_source(made, source, chosen.one_by_one),

@@ -13,10 +13,10 @@ from itertools import islice
 import sqlalchemy as sa
 
 from dqm2.records import LUMISECTION_S
-from simulator.bulk_documents import fill as fill_machine
 from simulator.clients import CLIENTS
-from simulator.fake_secrets import Sensitive
-from simulator.machine import Machine
+from simulator.fake_secrets import FakeSecrets
+from simulator.job_reports import upload_finished_jobs
+from simulator.machines import Machine
 
 SCHEMA = """
 CREATE TABLE runs (id text PRIMARY KEY, client text, run int, rev int, hostname text, exit_code int,
@@ -93,7 +93,7 @@ def _jobs(count: int) -> Iterator[tuple[_Value, ...]]:
 
 def _logs() -> list[tuple[str, str]]:
     machine = Machine(_FILTER_UNITS[0])
-    fill_machine(machine, _DEALT, Sensitive(1))
+    upload_finished_jobs(machine, _DEALT, FakeSecrets(1))
     documents = [document["extra"] for document in machine.documents().values() if "tag" in document]
     logs = [(extra.get("stdlog_start"), extra.get("stdlog_end")) for extra in documents]
     # Some monitors send one text; the earlier mirror knew lists of lines.

@@ -15,8 +15,8 @@ from benchmarks import cli, results
 from benchmarks.environment import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, Source, settings_of, stage
 from benchmarks.results import Figure
 from benchmarks.servers import mirror_server
-from simulator import files_document, job_document
 from simulator.clients import CLIENTS
+from simulator.documents import files_document, job_document
 
 _RUN = 358788
 _JOBS = CLIENTS[:30]
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made.start("grabber", ["grabber.py", "production"], environment)
         address = f"{mirror_server(made).url}/api?what=get_run&db=production&run={_RUN}"
         well = _measure(source, address, seconds, hosts=(FILTER_UNIT, OTHER_FILTER_UNIT))
-        source.tell("machine", machine=OTHER_FILTER_UNIT, is_dead=True)
+        source.tell("set-machine", machine=OTHER_FILTER_UNIT, is_dead=True)
         dead = _measure(source, address, seconds, hosts=(FILTER_UNIT,))
         interval_s = settings_of(environment).grabber_sleep_time_info
     rows = [well.row("all machines well"), dead.row("one of three dead, the others")]

@@ -17,14 +17,14 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from runtime.supervisor import Process, Processes, Program
-from simulator.certificates import Authority
-from simulator.simulator import PLAYBACK, PRODUCTION, SECRET
+from simulator.certificates import CertificateAuthority
+from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from tools.demo.data_dir import PLACE
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = PRODUCTION
-GATEWAY = PLAYBACK[0]
+BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = PRODUCTION_MACHINES
+GATEWAY = PLAYBACK_MACHINES[0]
 _DATABASES = {Cluster.PRODUCTION: "production", Cluster.PLAYBACK: "playback"}
 _STARTED_WITHIN_S = 60.0
 
@@ -32,7 +32,7 @@ _STARTED_WITHIN_S = 60.0
 class Source:
     """A simulated DQM² in a process of its own, told what to do over its administration."""
 
-    def __init__(self, process: Process, base_url: str, authority: Authority) -> None:
+    def __init__(self, process: Process, base_url: str, authority: CertificateAuthority) -> None:
         self.process = process
         self.base_url = base_url
         self.authority = authority
@@ -63,9 +63,9 @@ class Stage:
     def source(self, *, is_live: bool = False) -> Source:
         """Starts a simulated DQM²: with a past and runs that go on, or empty until it is told something."""
         folder = self.folder / "source"
-        authority = Authority(folder)
+        authority = CertificateAuthority(folder)
         words = ["-m", "simulator", "--folder", str(folder)]
-        process = self.start("source", words if is_live else [*words, "--still", "--history", "0"])
+        process = self.start("source", words if is_live else [*words, "--paused", "--history", "0"])
         return Source(process, self._first_line(process, "https://"), authority)
 
     def far(self, source: Source, round_trip_s: float) -> Source:
@@ -152,7 +152,7 @@ def _of_postgres(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
         **postgres.settings,
         "POSTGRES_PRODUCTION_DB_NAME": _DATABASES[Cluster.PRODUCTION],
         "POSTGRES_PLAYBACK_DB_NAME": _DATABASES[Cluster.PLAYBACK],
-        "DQM_FFF_SECRET": SECRET,
+        "DQM_FFF_SECRET": DEFAULT_SECRET,
         "GRABBER_PRODUCTION_METRICS_PORT": "0",
         "GRABBER_PLAYBACK_METRICS_PORT": "0",
         "SERVER_METRICS_PORT": "0",

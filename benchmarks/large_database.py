@@ -190,7 +190,7 @@ def _job_rows(run: _Run, units: list[int], dice: random.Random) -> Iterator[tupl
         yield (
             *(_identity(dice), units[number % len(units)], 0, run.number * 50 + number, at),
             *(run.number, client.tag, run.start.isoformat(), exit_code, run.number, lumisection, at, 0),
-            *(int(lumisection * client.events_a_second * LUMISECTION_S), client.events_a_second, 0),
+            *(int(lumisection * client.events_per_s * LUMISECTION_S), client.events_per_s, 0),
             client.rss_kb,
         )
 

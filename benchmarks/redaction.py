@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks import cli
 from benchmarks.results import Figure, tell
 from dqm2.redaction.redactor import Redactor
-from simulator.bulk_documents import fill
-from simulator.fake_secrets import Sensitive
-from simulator.machine import Machine
+from simulator.fake_secrets import FakeSecrets
+from simulator.job_reports import upload_finished_jobs
+from simulator.machines import Machine
 
 _MEGABYTE = 1 << 20
 _ROUNDS = 5
@@ -63,7 +63,7 @@ def _documents_of(path: Path) -> Iterable[dict[str, Any]]:
 
 def _simulated_documents() -> Iterable[dict[str, Any]]:
     machine = Machine(_SIMULATED_HOST)
-    fill(machine, _SIMULATED_JOBS, Sensitive(1))
+    upload_finished_jobs(machine, _SIMULATED_JOBS, FakeSecrets(1))
     return machine.documents().values()
 
 

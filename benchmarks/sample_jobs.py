@@ -14,9 +14,9 @@ from dqm2.document_parser import DocumentParser
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import LUMISECTION_S, EventSeries, InputStatus, InputStatuses, JobRecord, MemorySeries
 from dqm2.redaction.redactor import Redactor
-from simulator.bulk_documents import fill
-from simulator.fake_secrets import Sensitive
-from simulator.machine import Machine
+from simulator.fake_secrets import FakeSecrets
+from simulator.job_reports import upload_finished_jobs
+from simulator.machines import Machine
 
 _HOST = "dqmfu-c2b03-45-01"
 _SECRET = "a-secret-of-the-benchmarks"
@@ -27,7 +27,7 @@ _PAGE_KB = 4
 def simulated(count: int) -> list[JobRecord]:
     """So many jobs of the simulator, of runs that follow each other."""
     machine = Machine(_HOST)
-    fill(machine, count, Sensitive(1))
+    upload_finished_jobs(machine, count, FakeSecrets(1))
     return list(_records(machine.documents().values()))
 
 

@@ -1,52 +1,15 @@
-"""A DQM² that runs on this machine: two clusters behind one gateway, for the demo, tests and benchmarks.
+"""A simulated DQM² with two clusters behind one gateway, for the demo, tests and benchmarks.
 
-It speaks the protocol as seen from outside P5, over HTTPS with a throwaway authority, and can be told to
-misbehave. Nothing of it is real: runs, logs, names and secrets are made up from a seed.
+It speaks the protocol as seen from outside P5 (docs/dqm2-protocol.md), over HTTPS with a throwaway
+certificate authority, and injects faults on request. Runs, logs, names and secrets are generated from a seed.
 
-    the door      https, certificates, exchange, recorder
-    the gateway   gateway, sync, control, daemon_logs; faults, misbehaviour; administration, remote, filling
-    the machines  site, machine, services, switches
-    their life    world, agenda, life, monitors, vitals
-    its plans     plans, runs, clients, sensitive
-    what is told  documents, job_life, cmssw_log, delivery
+    HTTP          https_server, certificates, http_types
+    gateway       gateway, sync_endpoint, control_commands, fault_injection; admin
+    machines      machines, daemons
+    simulation    world, cluster_life, scheduler
+    plans         runs, clients, fake_secrets
+    documents     documents, job_reports, cmssw_log, delivery
 
-What is true of a run or a job at any moment follows from its plan, so that a document is written out only
-when somebody asks for it.
+The state of a run or a job at any moment follows from its plan, so a document is built only when it is
+requested.
 """
-
-from simulator.control_commands import Mode
-from simulator.documents import (
-    diskspace_document,
-    files_document,
-    job_document,
-    playback_document,
-    stats_document,
-    stream,
-)
-from simulator.fault_injection import AskKind, Fault, FaultKind, Faults
-from simulator.machine import Document, Machine
-from simulator.misbehaviour import WRONG_TYPES
-from simulator.remote import Remote, RemoteError
-from simulator.request_recorder import Recorded
-from simulator.simulator import Simulator
-
-__all__ = [
-    "WRONG_TYPES",
-    "AskKind",
-    "Document",
-    "Fault",
-    "FaultKind",
-    "Faults",
-    "Machine",
-    "Mode",
-    "Recorded",
-    "Remote",
-    "RemoteError",
-    "Simulator",
-    "diskspace_document",
-    "files_document",
-    "job_document",
-    "playback_document",
-    "stats_document",
-    "stream",
-]

@@ -1,6 +1,6 @@
-"""`python -m simulator`: both clusters, served until SIGTERM or SIGINT.
+"""`python -m simulator`: serve both clusters until SIGTERM or SIGINT.
 
-Prints the base URL on a line of its own once it serves. Exit status 2 if it can't.
+Prints the base URL on one line when it is ready. The exit status is 2 if it can't start.
 """
 
 import argparse
@@ -13,14 +13,21 @@ from pathlib import Path
 
 from dqmsquare_cfg import Cluster
 from simulator.clients import CLIENTS
-from simulator.control_commands import Mode
-from simulator.simulator import GATEWAY, PLAYBACK, PRODUCTION, RUN_LENGTH, SECRET, Simulator
+from simulator.control_commands import CommandMode
+from simulator.simulator import (
+    DEFAULT_SECRET,
+    GATEWAY_MACHINE,
+    PLAYBACK_MACHINES,
+    PRODUCTION_MACHINES,
+    RUN_LENGTH,
+    Simulator,
+)
 
 log = logging.getLogger("simulator")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until a signal; returns the exit status."""
+    """Serve until a signal and return the exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     stopping = threading.Event()
@@ -29,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         simulator = _simulator(options)
     except OSError as error:
-        return _refuse(f"the simulator can't use {error.filename}: {error.strerror}")
+        return _fail(f"cannot use {error.filename}: {error.strerror}")
     except KeyError as error:
-        return _refuse(f"the simulator has no client {error}")
+        return _fail(f"unknown client {error}")
     try:
         simulator.start()
     except OSError as error:
-        return _refuse(f"the simulator can't serve on --port {options.port}: {error.strerror}")
+        return _fail(f"cannot listen on --port {options.port}: {error.strerror}")
     try:
         sys.stdout.write(f"{simulator.base_url}\n")
         sys.stdout.flush()
@@ -43,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopping.wait()
     finally:
         simulator.stop()
-    log.info("ended")
+    log.info("stopped")
     return 0
 
 
-def _refuse(sentence: str) -> int:
-    sys.stderr.write(f"{sentence}\n")
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
     return 2
 
 
@@ -60,7 +67,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         history=options.history,
         clients=options.clients,
         speed=options.speed,
-        live=not options.still,
+        live=not options.paused,
         run_length=tuple(options.run_length),
         resume_after=dict(zip(Cluster, options.resume_after, strict=True)),
         secret=_secret(options.secret_file),
@@ -73,29 +80,58 @@ def _simulator(options: argparse.Namespace) -> Simulator:
 
 def _secret(path: str | None) -> str:
     if path is None:
-        return SECRET
+        return DEFAULT_SECRET
     return (sys.stdin.readline() if path == "-" else Path(path).read_text()).strip()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     add = parser.add_argument
-    add("--folder", type=Path, required=True, help="keeps the certificates")
-    add("--port", type=int, default=0, help="of the loopback; 0: any free one")
-    add("--seed", type=int, default=1, help="what everything is drawn from")
-    add("--speed", type=_positive, default=1.0, help="times as fast as data taking")
-    add("--history", type=int, default=25, help="finished runs a cluster")
-    add("--run-length", type=int, nargs=2, default=RUN_LENGTH, metavar=("LEAST", "MOST"), help="lumisections")
+    add("--folder", type=Path, required=True, help="folder for the certificates")
+    add("--port", type=int, default=0, help="port on the loopback interface; 0 picks a free one")
+    add("--seed", type=int, default=1, help="seed of the generated data")
+    add("--speed", type=_positive, default=1.0, help="speed relative to data taking")
+    add("--history", type=int, default=25, help="number of past runs per cluster")
     add(
-        "--resume-after", type=int, nargs=2, default=(0, 0), metavar=tuple(Cluster), help="runs that are over"
+        "--run-length",
+        type=int,
+        nargs=2,
+        default=RUN_LENGTH,
+        metavar=("MIN", "MAX"),
+        help="lumisections per run",
     )
-    add("--clients", type=_list, default=None, help=f"names by commas; {len(CLIENTS)} by default")
-    add("--still", action="store_true", help="nothing moves unless it is told to")
-    add("--mode", choices=list(Mode), default=Mode.ANNOUNCED, help="how control commands are answered")
-    add("--secret-file", metavar="FILE", help="holds the cookie's secret; -: a line of standard input")
-    add("--production", type=_machines, default=PRODUCTION, help="machines by semicolons, builder unit first")
-    add("--playback", type=_machines, default=PLAYBACK, help="machines by semicolons, builder unit first")
-    add("--gateway", default=GATEWAY, help="the machine that relays to the others")
+    add(
+        "--resume-after",
+        type=int,
+        nargs=2,
+        default=(0, 0),
+        metavar=tuple(Cluster),
+        help="last run of each history",
+    )
+    add("--clients", type=_list, default=None, help=f"comma-separated names; all {len(CLIENTS)} by default")
+    add("--paused", action="store_true", help="no runs until the admin endpoint starts some")
+    add(
+        "--mode",
+        choices=list(CommandMode),
+        default=CommandMode.DOCUMENTED,
+        help="behaviour of control commands",
+    )
+    add(
+        "--secret-file", metavar="FILE", help="file with the cookie's secret; -: first line of standard input"
+    )
+    add(
+        "--production",
+        type=_machines,
+        default=PRODUCTION_MACHINES,
+        help="machines separated by semicolons, builder unit first",
+    )
+    add(
+        "--playback",
+        type=_machines,
+        default=PLAYBACK_MACHINES,
+        help="machines separated by semicolons, builder unit first",
+    )
+    add("--gateway", default=GATEWAY_MACHINE, help="machine that relays to the others")
     return parser
 
 
@@ -106,14 +142,14 @@ def _list(text: str) -> list[str]:
 def _machines(text: str) -> list[str]:
     machines = [part.strip() for part in text.split(";") if part.strip()]
     if not machines:
-        raise argparse.ArgumentTypeError("names no machine")
+        raise argparse.ArgumentTypeError("expected at least one machine")
     return machines
 
 
 def _positive(text: str) -> float:
     number = float(text)
     if not number > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
     return number
 
 

@@ -1,63 +1,84 @@
-"""`POST /simulator/<verb>`: how another process tells the simulator what to do; no part of DQM²'s protocol.
+"""`POST /simulator/<command>`: remote control of the simulator for other processes, and its client.
 
-A verb is a method below; the JSON object in the body holds its parameters. What can't be done is a 400 with
-a sentence.
+No part of DQM²'s protocol. A command's parameters are the JSON object in the body; an error is a 400 with a
+message.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import requests
 
 from dqmsquare_cfg import Cluster
-from simulator.bulk_documents import fill
-from simulator.control_commands import Control, Mode
-from simulator.fault_injection import Faults
-from simulator.http_types import Answer, Request
-from simulator.request_recorder import Recorded, Recorder
-from simulator.topology import Site
+from simulator.certificates import CertificateAuthority
+from simulator.control_commands import CommandMode, ControlCommands
+from simulator.fault_injection import FaultInjector
+from simulator.http_types import RecordedRequest, Request, RequestRecorder, Response
+from simulator.job_reports import upload_finished_jobs
+from simulator.machines import Topology
 from simulator.world import World
 
-ADMINISTRATION_PATH = "/simulator/"
+ADMIN_PATH = "/simulator/"
+_TIMEOUT_S = 600.0
 
 
-class Administration:
-    """Answers for faults, machines, documents, recorded requests and forced events."""
+class AdminEndpoint:
+    """Faults, machines, documents, recorded requests and forced events."""
 
     def __init__(
-        self, site: Site, world: World, faults: Faults, control: Control, recorder: Recorder
+        self,
+        topology: Topology,
+        world: World,
+        faults: FaultInjector,
+        control: ControlCommands,
+        recorder: RequestRecorder,
     ) -> None:
-        self._site = site
+        self._topology = topology
         self._world = world
         self._faults = faults
         self._control = control
-        self._recorder = recorder
-        self._verbs: Mapping[str, Callable[..., Any]] = {
+        self._commands: Mapping[str, Callable[..., Any]] = {
             "status": self._status,
-            "mode": self._mode,
+            "set-mode": self._set_mode,
             "add-fault": faults.add,
             "clear-faults": faults.clear,
-            "machine": self._machine,
+            "set-machine": self._set_machine,
             "upload": self._upload,
             "fill": self._fill,
-            "reset": lambda machine: site.machine(machine).reset(),
-            "prune": lambda machine, count: site.machine(machine).prune(count),
-            "delete": lambda machine, document_id: site.machine(machine).delete(document_id),
-            "documents": lambda machine: site.machine(machine).documents(),
-            "headers": lambda machine: site.machine(machine).headers(),
-            "requests": lambda: [_readable(recorded) for recorded in recorder.requests()],
+            "reset": lambda machine: topology.machine(machine).reset(),
+            "prune": lambda machine, count: topology.machine(machine).prune(count),
+            "delete": lambda machine, document_id: topology.machine(machine).delete(document_id),
+            "documents": lambda machine: topology.machine(machine).documents(),
+            "headers": lambda machine: topology.machine(machine).headers(),
+            "requests": lambda: [_as_json(recorded) for recorded in recorder.requests()],
             "clear-requests": recorder.clear,
             "event": self._event,
             "advance": world.advance,
         }
+        # Each takes a cluster and parameters of its own, e.g. `crash` a client and an exit code.
+        self._events: Mapping[str, Callable[..., Any]] = {
+            "start_run": world.start_run,
+            "end_run": world.end_run,
+            "crash": world.crash,
+            "finish": world.finish,
+            "hang": world.hang,
+            "stall": world.stall,
+            "vanish": world.vanish,
+            "start_extra_job": world.start_extra_job,
+            "report_all": world.report_all,
+        }
 
-    def answer(self, request: Request) -> Answer:
-        """The answer to a request below ADMINISTRATION_PATH."""
-        verb = self._verbs.get(request.path.removeprefix(ADMINISTRATION_PATH))
-        if request.method != "POST" or verb is None:
-            return _json(404, {"error": f"POST one of: {', '.join(self._verbs)}"})
+    def respond(self, request: Request) -> Response:
+        """The response to a request below ADMIN_PATH."""
+        command = self._commands.get(request.path.removeprefix(ADMIN_PATH))
+        if request.method != "POST" or command is None:
+            return _json(404, {"error": f"POST one of: {', '.join(self._commands)}"})
         try:
-            return _json(200, verb(**json.loads(request.body or b"{}")))
+            return _json(200, command(**json.loads(request.body or b"{}")))
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
             return _json(400, {"error": str(error)})
 
@@ -65,7 +86,7 @@ class Administration:
         return {
             "now": self._world.now,
             "mode": self._control.mode,
-            "faults": [dataclasses.asdict(fault) for fault in self._faults.active()],
+            "faults": [asdict(fault) for fault in self._faults.active()],
             "clusters": {cluster: self._cluster(cluster) for cluster in Cluster},
             "machines": {
                 machine.name: {
@@ -74,12 +95,12 @@ class Administration:
                     "is_dead": machine.is_dead,
                     "is_ssh_broken": machine.is_ssh_broken,
                 }
-                for machine in self._site.machines
+                for machine in self._topology.machines
             },
         }
 
     def _cluster(self, cluster: Cluster) -> dict[str, Any]:
-        run = self._world.run(cluster)
+        run = self._world.current_run(cluster)
         return {
             "run": run.number if run else None,
             "lumisection": run.lumisection(self._world.now) if run else None,
@@ -89,52 +110,71 @@ class Administration:
             ],
         }
 
-    def _mode(self, mode: str) -> None:
-        self._control.mode = Mode(mode)
+    def _set_mode(self, mode: str) -> None:
+        self._control.mode = CommandMode(mode)
 
-    def _machine(
+    def _set_machine(
         self, machine: str, *, is_dead: bool | None = None, is_ssh_broken: bool | None = None
     ) -> None:
-        told = self._site.machine(machine)
+        target = self._topology.machine(machine)
         if is_dead is not None:
-            told.is_dead = is_dead
+            target.is_dead = is_dead
         if is_ssh_broken is not None:
-            told.is_ssh_broken = is_ssh_broken
+            target.is_ssh_broken = is_ssh_broken
 
     def _upload(self, machine: str, documents: list[dict[str, Any]]) -> list[int]:
-        """The documents' new revisions."""
-        return [self._site.machine(machine).upload(document) for document in documents]
+        """Upload documents and return their revisions."""
+        return [self._topology.machine(machine).upload(document) for document in documents]
 
-    def _fill(self, machine: str, count: int, *, small: bool = False, keep_answers: bool = False) -> int:
-        """Documents of the past; `keep_answers` writes them out now, so that serving costs nearly nothing."""
-        filled = self._site.machine(machine)
-        fill(filled, count, self._world.sensitive, small=small)
-        if keep_answers:
-            filled.keep_answers()
-        return filled.highest_revision
+    def _fill(self, machine: str, count: int, *, small: bool = False, cache_json: bool = False) -> int:
+        """Upload finished jobs; `cache_json` serializes them now, so that serving costs almost nothing."""
+        target = self._topology.machine(machine)
+        upload_finished_jobs(target, count, self._world.secrets, small=small)
+        if cache_json:
+            target.cache_json()
+        return target.highest_revision
 
     def _event(self, event: str, cluster: str, **parameters: Any) -> None:
-        """An event of the world by its method's name, e.g. `crash` with `client` and `exit_code`."""
-        world = self._world
-        events: Mapping[str, Callable[..., Any]] = {
-            "next_run": world.next_run,
-            "end_run": world.end_run,
-            "crash": world.crash,
-            "finish": world.finish,
-            "hang": world.hang,
-            "stand_still": world.stand_still,
-            "vanish": world.vanish,
-            "start_another": world.start_another,
-            "report_all": world.report_all,
-        }
-        if event not in events:
-            raise ValueError(f"{event!r} is no event; there are: {', '.join(events)}")
-        events[event](cluster, **parameters)
+        if event not in self._events:
+            raise ValueError(f"unknown event {event!r}; known events: {', '.join(self._events)}")
+        self._events[event](cluster, **parameters)
 
 
-def _readable(recorded: Recorded) -> dict[str, Any]:
-    return {**dataclasses.asdict(recorded), "body": recorded.body.decode(errors="replace")}
+class AdminError(Exception):
+    """Raised when the simulator rejects a command; the message is its own."""
 
 
-def _json(status: int, value: Any) -> Answer:
-    return Answer(status, json.dumps(value).encode())
+class AdminClient:
+    """Client of the simulator at a base URL, with the certificates of the simulator's folder."""
+
+    def __init__(self, base_url: str, folder: Path) -> None:
+        authority = CertificateAuthority(folder)
+        self._url = urljoin(base_url, ADMIN_PATH)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.cert = (str(authority.client.certificate), str(authority.client.key))
+        self._session.verify = str(authority.ca_path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._session.close()
+
+    def call(self, command: str, **parameters: Any) -> Any:
+        """Run a command and return its result, e.g. `call("reset", machine="dqmfu-c2b03-45-01")`.
+
+        Raises AdminError if the simulator rejects it.
+        """
+        response = self._session.post(f"{self._url}{command}", json=parameters, timeout=_TIMEOUT_S)
+        if response.status_code != requests.codes.ok:
+            raise AdminError(response.json()["error"])
+        return response.json()
+
+
+def _as_json(recorded: RecordedRequest) -> dict[str, Any]:
+    return {**asdict(recorded), "body": recorded.body.decode(errors="replace")}
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status, json.dumps(value).encode())

@@ -1,6 +1,6 @@
-"""A throwaway authority and what it signs: the simulator's own certificate and a client's, in one folder.
+"""Throwaway certificate authority that signs the simulator's server certificate and a client certificate.
 
-They stand for CERN's grid certificates. What is in the folder is used again as long as it is valid.
+They take the place of CERN's grid certificates. Existing files in the folder are reused while they are valid.
 """
 
 import ipaddress
@@ -17,46 +17,48 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALID_FOR = timedelta(days=30)
-# What has less than this left is made anew at the next start, so that nothing expires under a running demo.
-_RENEWED_BEFORE = timedelta(days=2)
-# Clocks of a container and of its host may differ a little.
-_BACKDATED = timedelta(hours=1)
+# Certificates with less time left are renewed at the next start, so that none expires during a demo.
+_RENEW_BEFORE = timedelta(days=2)
+# The clocks of a container and its host may differ slightly.
+_BACKDATED_BY = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Identity:
-    """A certificate and its key, as PEM files."""
+class CertificateFiles:
+    """A certificate and its private key, as PEM files."""
 
     certificate: Path
     key: Path
 
 
-class Authority:
-    """The throwaway CA of a folder and the identities that it signed.
+class CertificateAuthority:
+    """The authority of a folder and the certificates that it signed.
 
-    Keys are readable for their owner alone. Raises OSError if the folder can't be written.
+    Keys are readable by their owner only. Raises OSError if the folder can't be written.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._own = Identity(folder / "ca.pem", folder / "ca.key.pem")
-        self.server = Identity(folder / "server.pem", folder / "server.key.pem")
-        self.client = Identity(folder / "client.pem", folder / "client.key.pem")
-        self.expired_server = Identity(folder / "expired-server.pem", folder / "expired-server.key.pem")
-        if not all(_is_valid(identity, self._own) for identity in (self._own, self.server, self.client)):
+        self._own = CertificateFiles(folder / "ca.pem", folder / "ca.key.pem")
+        self.server = CertificateFiles(folder / "server.pem", folder / "server.key.pem")
+        self.client = CertificateFiles(folder / "client.pem", folder / "client.key.pem")
+        self.expired_server = CertificateFiles(
+            folder / "expired-server.pem", folder / "expired-server.key.pem"
+        )
+        if not all(_is_valid(files, self._own) for files in (self._own, self.server, self.client)):
             self._make_all()
 
     @property
     def ca_path(self) -> Path:
-        """The authority's certificate: what a client verifies the simulator by."""
+        """The authority's certificate, with which clients verify the simulator."""
         return self._own.certificate
 
     def renew_client(self, *, valid_for: timedelta = _VALID_FOR) -> None:
-        """Puts a new certificate and key in the place of the client's; expired if `valid_for` is negative."""
+        """Replace the client's certificate and key; a negative `valid_for` makes an expired one."""
         self._issue(self.client, "DQM² Mirror", _client_extensions(), valid_for=valid_for)
 
     def make_expired_server(self) -> None:
-        """A certificate for the simulator that ran out yesterday, for tests of clients that verify."""
+        """Make a server certificate that expired yesterday, for tests of certificate verification."""
         self._issue(self.expired_server, "localhost", _server_extensions(), valid_for=-timedelta(days=1))
 
     def _make_all(self) -> None:
@@ -74,7 +76,7 @@ class Authority:
 
     def _issue(
         self,
-        identity: Identity,
+        files: CertificateFiles,
         common_name: str,
         extensions: Sequence[tuple[x509.ExtensionType, bool]],
         *,
@@ -83,7 +85,7 @@ class Authority:
         authority = x509.load_pem_x509_certificate(self._own.certificate.read_bytes())
         authority_key = serialization.load_pem_private_key(self._own.key.read_bytes(), password=None)
         if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{self._own.key} is no key of this simulator")
+            raise TypeError(f"{self._own.key} is not an elliptic-curve key")
         key = ec.generate_private_key(ec.SECP256R1())
         signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
         certificate = _certificate(
@@ -94,19 +96,19 @@ class Authority:
             [*extensions, (signed_by, False)],
             valid_for,
         )
-        _write(identity, certificate, key)
+        _write(files, certificate, key)
 
 
-def _is_valid(identity: Identity, issuer: Identity) -> bool:
-    """Whether certificate and key are there, belong together, were issued by `issuer` and last a while."""
+def _is_valid(files: CertificateFiles, issuer: CertificateFiles) -> bool:
+    """Whether certificate and key match, were signed by `issuer` and don't expire soon."""
     try:
-        certificate = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
-        key = serialization.load_pem_private_key(identity.key.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
         certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(issuer.certificate.read_bytes()))
     except (OSError, ValueError, InvalidSignature):
         return False
-    lasts = certificate.not_valid_after_utc - datetime.now(UTC)
-    return key.public_key() == certificate.public_key() and lasts > _RENEWED_BEFORE
+    remaining = certificate.not_valid_after_utc - datetime.now(UTC)
+    return key.public_key() == certificate.public_key() and remaining > _RENEW_BEFORE
 
 
 def _certificate(
@@ -117,16 +119,16 @@ def _certificate(
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     valid_for: timedelta,
 ) -> x509.Certificate:
-    ends = datetime.now(UTC) + valid_for
-    begins = min(datetime.now(UTC), ends - _BACKDATED) - _BACKDATED
+    not_after = datetime.now(UTC) + valid_for
+    not_before = min(datetime.now(UTC), not_after - _BACKDATED_BY) - _BACKDATED_BY
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(ends)
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
     )
     for extension, is_critical in extensions:
         builder = builder.add_extension(extension, critical=is_critical)
@@ -171,18 +173,18 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _write(identity: Identity, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+def _write(files: CertificateFiles, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _replace(identity.key, pem, mode=0o600)
-    _replace(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    _replace(files.key, pem, mode=0o600)
+    _replace(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _replace(path: Path, content: bytes, *, mode: int) -> None:
-    """Written aside and moved into place: a client that reads just now gets the old file or the new one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    """Replace a file atomically: a client that is reading gets the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-    aside.replace(path)
+    temporary.replace(path)

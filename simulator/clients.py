@@ -1,4 +1,4 @@
-"""The DQM clients that the simulated clusters run, with what each reads and weighs."""
+"""The DQM clients of the simulated clusters, with the input and memory of each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ _SUFFIX = "_dqm_sourceclient-live"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A DQM client: its tag, the stream that it reads, and its usual appetite.
+    """A DQM client: its tag, its input stream, and its usual event rate and memory.
 
-    `events_a_second` of 0 is a client whose input never comes, as of a stream that a run doesn't have.
+    An `events_per_s` of 0 is for a client without input, because runs don't have its stream.
     """
 
     tag: str
     stream: str = "streamDQM"
-    events_a_second: float = 52.0
+    events_per_s: float = 52.0
     rss_kb: int = 1_600_000
 
     @property
     def name(self) -> str:
-        """The client's name as people say it: `beampixel`."""
+        """The short name that people use, e.g. `beampixel`."""
         return self.tag.removesuffix(_SUFFIX)
 
     @property
-    def configuration(self) -> str:
-        """Its configuration file, by which control commands name it."""
+    def config_file(self) -> str:
+        """The configuration file that identifies the client in control commands."""
         return f"{self.tag}_cfg.py"
 
 
@@ -68,8 +68,8 @@ CLIENTS: tuple[Client, ...] = (
 )
 
 
-def chosen(names: Iterable[str] | None) -> tuple[Client, ...]:
-    """The clients of these names or tags, `None` for all. Raises KeyError for one that is unknown."""
+def select_clients(names: Iterable[str] | None) -> tuple[Client, ...]:
+    """The clients with these names or tags, `None` for all. Raises KeyError for an unknown one."""
     if names is None:
         return CLIENTS
     by_name = {key: client for client in CLIENTS for key in (client.name, client.tag)}

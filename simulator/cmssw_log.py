@@ -1,7 +1,6 @@
-"""Logs that read like those of a DQM client's `cmsRun`: settings, input files, records, messages, end.
+"""Logs that look like those of a DQM client's `cmsRun`: settings, input files, records, messages, end.
 
-The whole log of a job follows from its plan; only the head and the tail of it are ever written out, as DQM²'s
-monitor keeps them.
+The log of a job follows from its plan. Only its head and tail are generated, as DQM²'s monitor keeps no more.
 """
 
 import random
@@ -10,19 +9,18 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from simulator.documents import STORAGE_MANAGER, command_line
-from simulator.fake_secrets import Sensitive
-from simulator.runs import KILLED, Fate, Job
+from simulator.fake_secrets import FakeSecrets
+from simulator.runs import KILLED_EXIT_CODE, Job, JobOutcome
 
-# What a monitor keeps of either end.
-_MOST_CHARACTERS = 15_000
-_MOST_LINES = 256
-_SNAPSHOT_EVERY = 15
-# Of so many records of a lumisection some are told of.
-_RECORDS_APART = 9
-# Of all lumisections this part has a line that gives something away, a message, a very long line.
-_GIVES_AWAY = 0.4
-_HAS_MESSAGE = 0.3
-_HAS_LONG_LINE = 0.02
+# A monitor keeps this much of either end.
+_MAX_CHARACTERS = 15_000
+_MAX_LINES = 256
+_SNAPSHOT_INTERVAL = 15
+_MAX_RECORDS_PER_LUMISECTION = 9
+# Shares of the lumisections with sensitive data, a message and a very long line.
+_SECRET_SHARE = 0.4
+_MESSAGE_SHARE = 0.3
+_LONG_LINE_SHARE = 0.02
 _OTHER_STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMGPUvsCPU")
 
 # Severity, module, text.
@@ -44,55 +42,55 @@ _FRAMES = (
 
 
 class JobLog:
-    """The log of a job. Lines end in a newline; times are the machine's, in UTC."""
+    """The log of a job. Lines end in a newline; times are in UTC."""
 
-    def __init__(self, job: Job, sensitive: Sensitive) -> None:
+    def __init__(self, job: Job, secrets: FakeSecrets) -> None:
         self._job = job
-        self._sensitive = sensitive
+        self._secrets = secrets
         self._folder = f"/fff/BU0/ramdisk/run{job.run.number}"
 
     def head(self, at: float) -> list[str]:
-        """The first lines of what is written at a time."""
-        return list(_within_bounds(line for part in self._parts(at) for line in _lines(part)))
+        """The first lines of the log as written until `at`."""
+        return list(_limited(line for part in self._parts(at) for line in _split(part)))
 
     def tail(self, at: float) -> list[str]:
-        """The last lines of what is written at a time."""
-        newest_first = (line for part in self._parts_backwards(at) for line in reversed(_lines(part)))
-        return list(_within_bounds(newest_first))[::-1]
+        """The last lines of the log as written until `at`."""
+        newest_first = (line for part in self._parts_backwards(at) for line in reversed(_split(part)))
+        return list(_limited(newest_first))[::-1]
 
     def _parts(self, at: float) -> Iterator[list[str]]:
-        yield self._beginning()
+        yield self._start()
         for lumisection in range(self._job.first_lumisection, self._job.lumisection(at) + 1):
             yield self._lumisection(lumisection)
-        yield self._now(at)
+        yield self._end(at)
 
     def _parts_backwards(self, at: float) -> Iterator[list[str]]:
-        yield self._now(at)
+        yield self._end(at)
         for lumisection in range(self._job.lumisection(at), self._job.first_lumisection - 1, -1):
             yield self._lumisection(lumisection)
-        yield self._beginning()
+        yield self._start()
 
-    def _beginning(self) -> list[str]:
+    def _start(self) -> list[str]:
         job = self._job
         command = command_line(job.client.tag, job.run.number, job.run.run_key, job.run.installation)
-        began = _stamp(job.started_at)
+        started = _time(job.started_at)
         rng = self._rng("beginning")
         return [
             f"-- starting process: {command} --\n",
             *_settings("Initial", job, "streamDQM", at_least=1),
             "Loaded configuration file from: ['/etc/dqm_run_config']\n",
-            *self._sensitive.lines(rng),
+            *self._secrets.log_lines(rng),
             *_settings("Final", job, job.client.stream, at_least=100),
             f"Monitoring pipe: /tmp/dqm_monitoring/.es_monitoring_pid{job.pid - 1:08d}\n",
-            f"{began}  Waiting for the first lumi in order to initialize.\n",
-            *self._sensitive.lines(rng),
-            f"{began}  DQMStreamerReader initialised.\n",
+            f"{started}  Waiting for the first lumi in order to initialize.\n",
+            *self._secrets.log_lines(rng),
+            f"{started}  DQMStreamerReader initialised.\n",
         ]
 
     def _lumisection(self, number: int) -> list[str]:
         job = self._job
         rng = self._rng(number)
-        seen = _stamp(job.seen_at(number))
+        seen = _time(job.seen_at(number))
         file = f"{self._folder}/{self._file(number, job.client.stream)}"
         lines = [
             f"{seen}  Found and loaded json file: {file}.jsn\n",
@@ -101,13 +99,13 @@ class JobLog:
             *self._records(number, rng),
             f"{seen}  Closed file {file}.dat\n",
         ]
-        if rng.random() < _GIVES_AWAY:
-            lines[3:3] = self._sensitive.lines(rng)
-        if rng.random() < _HAS_MESSAGE:
+        if rng.random() < _SECRET_SHARE:
+            lines[3:3] = self._secrets.log_lines(rng)
+        if rng.random() < _MESSAGE_SHARE:
             lines[-1:-1] = self._message(number, rng)
-        if rng.random() < _HAS_LONG_LINE:
+        if rng.random() < _LONG_LINE_SHARE:
             lines.append(f"Booked: {' '.join(f'h_{job.client.name}_{n}' for n in range(150))}\n")
-        if number % _SNAPSHOT_EVERY == 0:
+        if number % _SNAPSHOT_INTERVAL == 0:
             lines += self._snapshot(number, seen)
         return [*self._other_streams(number, rng, seen), *lines]
 
@@ -125,9 +123,12 @@ class JobLog:
 
     def _records(self, number: int, rng: random.Random) -> list[str]:
         job = self._job
-        if not job.client.events_a_second:
+        if not job.client.events_per_s:
             return []
-        first, count = (number - 1) * _RECORDS_APART + 1, rng.randint(5, _RECORDS_APART)
+        first, count = (
+            (number - 1) * _MAX_RECORDS_PER_LUMISECTION + 1,
+            rng.randint(5, _MAX_RECORDS_PER_LUMISECTION),
+        )
         at = job.seen_at(number)
         event = number * 11_000
         lines: list[str] = []
@@ -136,13 +137,13 @@ class JobLog:
             at += 0.001 * rng.randint(1, 9)
             lines.append(
                 f"Begin processing the {_ordinal(record)} record. Run {job.run.number}, Event {event}, "
-                f"LumiSection {number} on stream 0 at {_stamp(at, milliseconds=True)}\n"
+                f"LumiSection {number} on stream 0 at {_time(at, milliseconds=True)}\n"
             )
         return lines
 
     def _message(self, number: int, rng: random.Random) -> list[str]:
         severity, module, text = rng.choice(_MESSAGES)
-        seen = _stamp(self._job.seen_at(number))
+        seen = _time(self._job.seen_at(number))
         where = f"{module}:{module.lower()} {seen} Run: {self._job.run.number} Lumi: {number}"
         return [
             f"%MSG-{severity} {module}:  {where}\n",
@@ -156,46 +157,46 @@ class JobLog:
         own = f"host{job.host}_pid{job.pid:08d}"
         return [
             f"{seen}  Writing DQM Root file: {file}.ls{number:08d}_{own}\n",
-            f"{seen}  Deleting old snapshot (root): {file}.ls{number - _SNAPSHOT_EVERY:08d}_{own}\n",
+            f"{seen}  Deleting old snapshot (root): {file}.ls{number - _SNAPSHOT_INTERVAL:08d}_{own}\n",
         ]
 
     def _root_file(self) -> str:
         return f"./upload/DQM_V0001_{self._job.client.name.title()}_R{self._job.run.number:09d}.root"
 
-    def _now(self, at: float) -> list[str]:
-        """What stands at the very end of the log."""
+    def _end(self, at: float) -> list[str]:
+        """The last lines of the log at a time."""
         job = self._job
         exit_code = job.exit_code_at(at)
         if exit_code is None:
-            return self._waiting(at) if job.fate is Fate.STANDS_STILL else []
+            return self._waiting(at) if job.outcome is JobOutcome.STALLED else []
         if exit_code == 0:
             lines = self._finished()
-        elif exit_code == KILLED:
+        elif exit_code == KILLED_EXIT_CODE:
             lines = []
         elif exit_code < 0:
-            lines = self._signalled()
+            lines = self._killed_by_signal()
         else:
-            lines = self._excepted(exit_code)
+            lines = self._failed_with_exception(exit_code)
         return [*lines, f"-- process exit: {exit_code} --\n"]
 
     def _waiting(self, at: float) -> list[str]:
-        """A job whose lumisection stands still: it says so with every report."""
+        """A stalled job logs a line with every report."""
         job = self._job
-        if job.struck_at is None or at < job.struck_at:
+        if job.outcome_at is None or at < job.outcome_at:
             return []
-        waits = [t for t in job.reports_until(at) if t > job.struck_at][-20:]
+        waits = [t for t in job.reports_until(at) if t > job.outcome_at][-20:]
         number = job.lumisection(at) + 1
-        return [f"{_stamp(t)}  Waiting for the next event of lumi {number}: ESProducer busy\n" for t in waits]
+        return [f"{_time(t)}  Waiting for the next event of lumi {number}: ESProducer busy\n" for t in waits]
 
     def _finished(self) -> list[str]:
         job = self._job
-        end = _stamp(job.ended_at)
+        end = _time(job.ended_at)
         return [
             f"{end}  EoR file found: {self._folder}/run{job.run.number}_ls0000_EoR.jsn\n",
             f"{end}  Streamer state changed: 0->1\n",
             f"{end}  Writing DQM Root file: {self._root_file()}\n",
             "DQMFileSaver::globalEndRun()\n",
-            *self._sensitive.lines(self._rng("end")),
+            *self._secrets.log_lines(self._rng("end")),
             "\n=============================================\n",
             "\nMessageLogger Summary\n",
             "\n type     category        sev    module        subroutine        count    total\n",
@@ -204,7 +205,7 @@ class JobLog:
             "\ndropped waiting message count 0\n\n",
         ]
 
-    def _signalled(self) -> list[str]:
+    def _killed_by_signal(self) -> list[str]:
         job = self._job
         rng = self._rng("end")
         frames = [
@@ -217,21 +218,21 @@ class JobLog:
             "The following is the call stack containing the origin of the signal.\n\n",
             *frames,
             f"\nModule: {job.client.name}Monitor:{job.client.name} (crashed)\n",
-            *self._sensitive.lines(rng),
+            *self._secrets.log_lines(rng),
         ]
 
-    def _excepted(self, exit_code: int) -> list[str]:
+    def _failed_with_exception(self, exit_code: int) -> list[str]:
         job = self._job
         newest = job.lumisection(job.ended_at)
         file = f"{self._folder}/{self._file(newest, job.client.stream)}.dat"
         return [
-            f"----- Begin Fatal Exception {_stamp(job.ended_at)}-----------------------\n",
+            f"----- Begin Fatal Exception {_time(job.ended_at)}-----------------------\n",
             "An exception of category 'FileReadError' occurred while\n",
             f"   [0] Processing  Event run: {job.run.number} lumi: {newest} stream: 0\n",
             f"   [1] Running path 'p', calling method for module DQMStreamerReader/'source' ({exit_code})\n",
             "Exception Message:\n",
             f"Input file {file} could not be read: Stale file handle\n",
-            *self._sensitive.lines(self._rng("end")),
+            *self._secrets.log_lines(self._rng("end")),
             "----- End Fatal Exception -------------------------------------------------\n",
         ]
 
@@ -261,22 +262,22 @@ def _settings(which: str, job: Job, stream: str, *, at_least: int) -> list[str]:
     ]
 
 
-def _lines(part: list[str]) -> list[str]:
-    """A part of the log with one line an entry."""
+def _split(part: list[str]) -> list[str]:
+    """A part of the log with one line per entry."""
     return "".join(part).splitlines(keepends=True)
 
 
-def _within_bounds(lines: Iterable[str]) -> Iterator[str]:
-    """Lines until a monitor's bounds are reached; the line that crosses them is still kept."""
+def _limited(lines: Iterable[str]) -> Iterator[str]:
+    """Lines up to a monitor's limits, including the line that exceeds them."""
     characters = 0
     for number, line in enumerate(lines):
-        if characters >= _MOST_CHARACTERS or number >= _MOST_LINES:
+        if characters >= _MAX_CHARACTERS or number >= _MAX_LINES:
             return
         yield line
         characters += len(line)
 
 
-def _stamp(at: float, *, milliseconds: bool = False) -> str:
+def _time(at: float, *, milliseconds: bool = False) -> str:
     text = _second(int(at))
     return f"{text}.{int(at % 1 * 1000):03d} UTC" if milliseconds else f"{text} UTC"
 

@@ -1,8 +1,7 @@
-"""Documents as DQM² writes them, a builder a type, for tests and benchmarks (protocol, "Document types").
+"""Builders of DQM² documents, one per type (docs/dqm2-protocol.md, "Document types").
 
-Every builder has defaults for all of its fields. `extra` is merged into the document's, further keywords
-replace or add fields at its top, so that a test names only what it is about. A job's fields can be absent:
-`without` names them.
+Every field has a default, so that a test names only what matters to it. `extra` is merged into the document's
+`extra`; other keyword arguments replace or add top-level fields.
 """
 
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dqm2.records import LUMISECTION_S
-from simulator.machine import Document
+from simulator.machines import Document
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 BUILDER_UNIT = "dqmrubu-c2a06-01-01"
@@ -37,14 +36,14 @@ def job_document(
     run_key: str = "cosmic_run",
     installation: str = INSTALLATION,
     lumisections: int = 10,
-    events_a_lumisection: int = 1200,
+    events_per_lumisection: int = 1200,
     extra: Mapping[str, Any] | None = None,
     without: Iterable[str] = (),
     **fields: Any,
 ) -> Document:
-    """A job that has seen `lumisections` of real time; one with an `exit_code` has ended.
+    """A job that has processed `lumisections`, at the speed of data taking; with an `exit_code` it has ended.
 
-    What the C++ job itself reports is text, as in the original.
+    `without` names fields to leave out. As in the original, fields of the C++ job itself are strings.
     """
     now = time.time() if timestamp is None else timestamp
     started = now - lumisections * LUMISECTION_S
@@ -60,30 +59,32 @@ def job_document(
         "timestamp": now,
         "report_timestamp": now,
         **_process_files(run, pid),
-        "events_total": str(lumisections * events_a_lumisection),
-        "events_rate": f"{events_a_lumisection / LUMISECTION_S:.9g}",
+        "events_total": str(lumisections * events_per_lumisection),
+        "events_rate": f"{events_per_lumisection / LUMISECTION_S:.9g}",
         "cmssw_run": str(run),
         "cmssw_lumi": str(lumisections),
         "fi_state": "0" if exit_code is None else "1",
     }
     if exit_code is not None:
         document["exit_code"] = exit_code
-    ends = [(n, started + n * LUMISECTION_S) for n in range(1, lumisections + 1)]
+    closed = [(n, started + n * LUMISECTION_S) for n in range(1, lumisections + 1)]
     document["extra"] = {
         "environ": environment(host, run, pid),
         "ps_info": process_status(pid, size_kb=1_088_232, rss_kb=362_744),
-        "mem_info": {f"{at:.6f}": memory_line(1_088_232, 362_744) for _, at in ends},
-        "lumi_stats": {f"{at:.6f}": lumisection_entry(n, events_a_lumisection) for n, at in ends},
-        "lumi_seen": {f"lumi{n:06d}": "close: ok" for n, _ in ends},
+        "mem_info": {f"{at:.6f}": statm_line(1_088_232, 362_744) for _, at in closed},
+        "lumi_stats": {f"{at:.6f}": lumisection_entry(n, events_per_lumisection) for n, at in closed},
+        "lumi_seen": {f"lumi{n:06d}": "close: ok" for n, _ in closed},
         "stdlog_start": [f"-- starting process: {['cmsRun', *document['cmdline'][1:]]} --\n"],
         "stdlog_end": [f"-- process exit: {exit_code} --\n"] if exit_code is not None else [],
         **(extra or {}),
     }
-    return {**_without(document, without), **fields}
+    for name in without:
+        document.pop(name, None)
+    return {**document, **fields}
 
 
 def command_line(tag: str, run: int, run_key: str, installation: str) -> list[str]:
-    """How HLTD starts a client."""
+    """The command line with which HLTD starts a client."""
     return [
         "cmsRun",
         f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/{installation}/src/DQM/Integration/python/clients/{tag}_cfg.py",
@@ -94,16 +95,11 @@ def command_line(tag: str, run: int, run_key: str, installation: str) -> list[st
     ]
 
 
-def _without(document: Document, fields: Iterable[str]) -> Document:
-    left_out = frozenset(fields)
-    return {name: value for name, value in document.items() if name not in left_out}
-
-
 def _process_files(run: int, pid: int) -> dict[str, Any]:
     log = f"/var/log/hltd/pid/hlt_run{run}_pid{pid}.log"
     return {
         "monitoring_pid": pid - 1,
-        "monitoring_socket": f"/tmp/dqm_monitoring/.es_monitoring_pid{pid - 1:08d}",  # noqa: S108 - a text of P5
+        "monitoring_socket": f"/tmp/dqm_monitoring/.es_monitoring_pid{pid - 1:08d}",  # noqa: S108 - a path at P5
         "stdlog_gzip": f"{log}.gz",
         "stdout_fn": log,
         "stderr_fn": log,
@@ -111,7 +107,7 @@ def _process_files(run: int, pid: int) -> dict[str, Any]:
 
 
 def environment(host: str, run: int, pid: int) -> dict[str, str]:
-    """The environment of a process of the DQM's user, less what a fuller one adds."""
+    """The environment variables of a job, without secrets."""
     return {
         "HOME": "/nfshome0/dqmpro",
         "USER": "dqmpro",
@@ -123,7 +119,7 @@ def environment(host: str, run: int, pid: int) -> dict[str, str]:
         "KRB5CCNAME": "FILE:/tmp/krb5cc_51234_dqm",
         "GZIP_LOG": f"/var/log/hltd/pid/hlt_run{run}_pid{pid}.log.gz",
         "FRONTIER_PROXY": "http://cmsfrontier-proxy.cms:3128",
-        "DQM2_SOCKET": f"/tmp/dqm_monitoring/.es_monitoring_pid{pid - 1:08d}",  # noqa: S108 - a text of P5
+        "DQM2_SOCKET": f"/tmp/dqm_monitoring/.es_monitoring_pid{pid - 1:08d}",  # noqa: S108 - a path at P5
     }
 
 
@@ -141,19 +137,24 @@ def process_status(pid: int, *, size_kb: int, rss_kb: int) -> dict[str, str]:
     }
 
 
-def memory_line(size_kb: int, rss_kb: int) -> str:
-    """`/proc/PID/statm`, in pages of 4 kB."""
+def statm_line(size_kb: int, rss_kb: int) -> str:
+    """A line of `/proc/PID/statm`, in pages of 4 kB."""
     return f"{size_kb // 4} {rss_kb // 4} 30000 5 0 {size_kb // 15} 0"
 
 
 def lumisection_entry(number: int, events: int, milliseconds: int = 23310) -> dict[str, str]:
-    """An entry of `lumi_stats`; an interim one has fewer milliseconds."""
+    """An entry of `lumi_stats`; interim entries have fewer milliseconds."""
     return {
         "n": str(number),
         "nevents": str(events),
         "nmillis": str(milliseconds),
         "rate": f"{events * 1000 / milliseconds if milliseconds else 0:.9g}",
     }
+
+
+def files_id(run: int, host: str) -> str:
+    """The `_id` of a run's file delivery document."""
+    return f"dqm-files-{host}-analyze_files-run{run}"
 
 
 def files_document(
@@ -167,7 +168,7 @@ def files_document(
     extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
-    """File delivery of a run; by default one stream, each file 3 s after its lumisection."""
+    """File delivery of a run; by default one stream whose files arrive 3 s after their lumisections."""
     now = time.time() if timestamp is None else timestamp
     start = now - (lumisections + 1) * LUMISECTION_S if global_start is None else global_start
     own_streams = streams or {
@@ -177,7 +178,7 @@ def files_document(
         )
     }
     return {
-        "_id": f"dqm-files-{host}-analyze_files-run{run}",
+        "_id": files_id(run, host),
         "type": "dqm-files",
         "tag": "analyze_files",
         "run": run,
@@ -204,7 +205,7 @@ def stream(
     processed: Sequence[int] | None = None,
     sizes: Sequence[int] | None = None,
 ) -> dict[str, list[Any]]:
-    """The lists of a stream, one entry a lumisection's file; it is renamed 2 ms after it was written."""
+    """The lists of a stream with one entry per file; a file is renamed 2 ms after it is written."""
     return {
         "lumis": list(lumisections),
         "mtimes": list(mtimes),
@@ -226,7 +227,7 @@ def stats_document(
     extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
-    """Memory of a machine, nearly full with page cache as they always are, and its DQM² logs."""
+    """Memory usage of a machine, mostly page cache, and the logs of its DQM²."""
     return {
         "_id": f"dqm-stats-{host}",
         "type": "dqm-stats",
@@ -261,7 +262,7 @@ def diskspace_document(
     extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
-    """A disk of a machine, as the deleter watches it; `total_bytes=-1` is one that can't be read."""
+    """Disk usage of a machine; `total_bytes=-1` if it is unknown."""
     is_known = total_bytes >= 0
     return {
         "_id": f"dqm-diskspace-{host}-{tag}",
@@ -292,7 +293,7 @@ def playback_document(
     extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
-    """The playback cluster's simulator at a lumisection; `None` is before the first one."""
+    """The playback cluster's simulator at a lumisection, `None` before the first one."""
     document: Document = {
         "_id": f"dqm-playback-{host}-applets.fff_simulator-run{run}",
         "type": "dqm-playback",

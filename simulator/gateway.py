@@ -1,145 +1,157 @@
-"""The gateway: its routes, its cookie, and that it does one thing at a time (protocol, "The way in")."""
+"""The gateway: its routes, its cookie, and its serialized requests (docs/dqm2-protocol.md, "The way in")."""
 
 import hmac
 import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from simulator import sync_endpoint
-from simulator.control_commands import Control
-from simulator.fault_injection import AskKind, FaultKind, Faults
-from simulator.http_types import HTML, Answer, Request, error_page, failure
-from simulator.machine import Machine
-from simulator.misbehaviour import changed, instead, login_redirect, sent
-from simulator.topology import Site
+from simulator.control_commands import ControlCommands
+from simulator.fault_injection import (
+    ActiveFaults,
+    FaultInjector,
+    FaultKind,
+    RequestKind,
+    login_redirect,
+    replacement,
+    with_content_faults,
+    with_transport_faults,
+)
+from simulator.http_types import HTML, Request, Response, error_page, server_error
+from simulator.machines import Machine, Topology
+from simulator.sync_endpoint import CpuCosts, SyncError
 
 BASE_PATH = "/dqm/dqm-square-origin"
-COOKIE = "selenium-secret-secret"
+COOKIE_NAME = "selenium-secret-secret"
 PORT = "9215"
-# Another machine must begin to answer within this time.
+# Another machine must begin to respond within this time.
 RELAY_TIMEOUT_S = 5.0
-
-Met = Mapping[FaultKind, float]
 
 
 class Gateway:
-    """Answers requests as the gateway's DQM² does. `wait` pauses for seconds unless the simulator ends.
+    """Responds to requests like the gateway's DQM², one at a time: other requests wait for a lock.
 
-    One lock is held over all of an answer's making, so that whoever comes meanwhile waits.
+    `wait` sleeps for some seconds, or until the simulator stops.
     """
 
     def __init__(
         self,
-        site: Site,
-        faults: Faults,
-        control: Control,
+        topology: Topology,
+        faults: FaultInjector,
+        control: ControlCommands,
         *,
         secret: str,
         wait: Callable[[float], object],
         relay_timeout_s: float = RELAY_TIMEOUT_S,
     ) -> None:
-        self._site = site
+        self._topology = topology
         self._faults = faults
         self._control = control
         self._secret = secret.encode()
         self._wait = wait
         self._relay_timeout_s = relay_timeout_s
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
-    def answer(self, request: Request) -> Answer:
-        """The answer to a request below the base path; the front end's own if the gateway is dead."""
-        if self._site.gateway.is_dead:
+    def respond(self, request: Request) -> Response:
+        """The response to a request below the base path; the front end's own if the gateway is dead."""
+        if self._topology.gateway.is_dead:
             return error_page(503, "Service Unavailable")
         match request.method, request.path.removeprefix(BASE_PATH):
             case "POST", "/sync_proxy":
-                return self._read(request, self._site.gateway, self._own_answer)
+                return self._sync(request, self._topology.gateway, self._own_response)
             case "POST", "/redirect":
-                target = self._site.find(request.parameter("path") or "")
+                target = self._topology.resolve(request.parameter("path") or "")
                 if target is None or request.parameter("port") != PORT:
                     return self._unreachable(request, "gaierror(-2, 'Name or service not known')")
-                return self._read(request, target, self._relayed_answer)
+                return self._sync(request, target, self._relayed_response)
             case "GET", "/cr/exe":
-                return self._command(request)
+                return self._control_response(request)
             case _, "/sync_proxy" | "/redirect" | "/cr/exe":
                 return error_page(405, "Method Not Allowed", "Method not allowed.")
         return error_page(404, "Not Found", f"Not found: {request.path!r}")
 
-    def _read(
-        self, request: Request, machine: Machine, answer_by: Callable[[Request, Machine, Met], Answer]
-    ) -> Answer:
-        met = self._faults.take(machine.name, _kinds(request.body))
-        self._wait(met.get(FaultKind.LATENCY, 0.0))
-        with self._one_at_a_time:
-            if FaultKind.OTHER_ANSWER in met:
-                request = replace(request, body=_other_question(request.body, machine))
-            answer = answer_by(request, machine, met)
-        return sent(answer, met)
+    def _sync(
+        self,
+        request: Request,
+        machine: Machine,
+        respond: Callable[[Request, Machine, ActiveFaults], Response],
+    ) -> Response:
+        faults = self._faults.take(machine.name, _request_kinds(request.body))
+        self._wait(faults.get(FaultKind.LATENCY, 0.0))
+        with self._lock:
+            if FaultKind.WRONG_RESPONSE in faults:
+                request = replace(request, body=_other_request(request.body, machine))
+            response = respond(request, machine, faults)
+        return with_transport_faults(response, faults)
 
-    def _own_answer(self, request: Request, machine: Machine, met: Met) -> Answer:
-        self._wait(met.get(FaultKind.SILENCE, 0.0))
-        return self._machine_answer(request, machine, met, most_s=math.inf)
+    def _own_response(self, request: Request, machine: Machine, faults: ActiveFaults) -> Response:
+        self._wait(faults.get(FaultKind.RESPONSE_DELAY, 0.0))
+        return _machine_response(request, machine, faults, timeout_s=math.inf)
 
-    def _relayed_answer(self, request: Request, machine: Machine, met: Met) -> Answer:
-        """Posts the body on to another machine; 500 if that doesn't begin to answer within 5 s."""
-        silence_s = met.get(FaultKind.SILENCE, 0.0)
-        # The gateway waits for its own answer, which it can't give while it waits.
-        if machine.is_dead or machine is self._site.gateway or silence_s >= self._relay_timeout_s:
+    def _relayed_response(self, request: Request, machine: Machine, faults: ActiveFaults) -> Response:
+        """The response of another machine; 500 if it doesn't begin to respond in time."""
+        delay_s = faults.get(FaultKind.RESPONSE_DELAY, 0.0)
+        # The gateway relaying to itself waits for a response that it can't give while it waits.
+        if machine.is_dead or machine is self._topology.gateway or delay_s >= self._relay_timeout_s:
             self._wait(self._relay_timeout_s)
             return self._unreachable(request, "timeout('timed out')")
-        began_s = time.monotonic()
-        self._wait(silence_s)
-        answer = self._machine_answer(request, machine, met, most_s=self._relay_timeout_s)
-        if time.monotonic() - began_s > self._relay_timeout_s:
+        started_s = time.monotonic()
+        self._wait(delay_s)
+        response = _machine_response(request, machine, faults, timeout_s=self._relay_timeout_s)
+        if time.monotonic() - started_s > self._relay_timeout_s:
             return self._unreachable(request, "timeout('timed out')")
-        return replace(answer, content_type=HTML)
+        return replace(response, content_type=HTML)
 
-    def _unreachable(self, request: Request, reason: str) -> Answer:
+    def _unreachable(self, request: Request, reason: str) -> Response:
         host, port = request.parameter("path"), request.parameter("port")
-        return failure(f"URLError({reason}) for http://{host}:{port}/sync_proxy")
+        return server_error(f"URLError({reason}) for http://{host}:{port}/sync_proxy")
 
-    def _machine_answer(self, request: Request, machine: Machine, met: Met, *, most_s: float) -> Answer:
-        answer = instead(met)
-        if answer is not None:
-            return answer
-        try:
-            asks = sync_endpoint.parse(request.body)
-            body = sync_endpoint.answer(machine, asks, sync_endpoint.Costs.of(met), most_s=most_s)
-        except sync_endpoint.AskError as error:
-            return failure(str(error))
-        return Answer(200, changed(body, met))
+    def _control_response(self, request: Request) -> Response:
+        faults = self._faults.take(None, [RequestKind.CONTROL])
+        self._wait(faults.get(FaultKind.LATENCY, 0.0))
+        with self._lock:
+            self._wait(faults.get(FaultKind.RESPONSE_DELAY, 0.0))
+            response = replacement(faults) or self._rejection(request) or self._control.respond(request)
+        return with_transport_faults(response, faults)
 
-    def _command(self, request: Request) -> Answer:
-        met = self._faults.take(None, [AskKind.CONTROL])
-        self._wait(met.get(FaultKind.LATENCY, 0.0))
-        with self._one_at_a_time:
-            self._wait(met.get(FaultKind.SILENCE, 0.0))
-            answer = instead(met) or self._refused(request) or self._control.answer(request)
-        return sent(answer, met)
-
-    def _refused(self, request: Request) -> Answer | None:
-        """303 for a wrong cookie, 500 for none; the cookie's value ends at the next equals sign."""
+    def _rejection(self, request: Request) -> Response | None:
+        """303 for a wrong cookie, 500 for none; DQM² cuts the cookie's value at the next equals sign."""
         cookies = [part.strip().split("=") for part in (request.header("cookie") or "").split(";")]
-        given = next((parts[1] for parts in cookies if parts[0] == COOKIE and len(parts) > 1), None)
+        given = next((parts[1] for parts in cookies if parts[0] == COOKIE_NAME and len(parts) > 1), None)
         if given is None:
-            return failure(f"KeyError('{COOKIE}')")
+            return server_error(f"KeyError('{COOKIE_NAME}')")
         return None if hmac.compare_digest(given.encode(), self._secret) else login_redirect()
 
 
-def _kinds(body: bytes) -> tuple[AskKind, ...]:
+def _machine_response(
+    request: Request, machine: Machine, faults: ActiveFaults, *, timeout_s: float
+) -> Response:
+    if (response := replacement(faults)) is not None:
+        return response
+    costs = CpuCosts(faults.get(FaultKind.HEADER_COST, 0.0), faults.get(FaultKind.DOCUMENT_COST, 0.0))
     try:
-        return tuple(ask.kind for ask in sync_endpoint.parse(body))
-    except sync_endpoint.AskError:
+        messages = sync_endpoint.parse(request.body)
+        body = sync_endpoint.response_body(machine, messages, costs, timeout_s=timeout_s)
+    except SyncError as error:
+        return server_error(str(error))
+    return Response(200, with_content_faults(body, faults))
+
+
+def _request_kinds(body: bytes) -> tuple[RequestKind, ...]:
+    try:
+        return tuple(message.kind for message in sync_endpoint.parse(body))
+    except SyncError:
         return ()
 
 
-def _other_question(body: bytes, machine: Machine) -> bytes:
-    """What somebody else asked: for documents where headers are wanted, and the other way round."""
-    ask: dict[str, Any] = {"event": "sync_request", "known_rev": None}
-    if AskKind.HEADERS in _kinds(body):
+def _other_request(body: bytes, machine: Machine) -> bytes:
+    """A request for documents instead of headers, or for headers instead of documents."""
+    message: dict[str, Any] = {"event": "sync_request", "known_rev": None}
+    if RequestKind.HEADERS in _request_kinds(body):
         ids = [header.document_id for header in machine.headers_above(None)[:5]]
-        ask = {"event": "request_documents", "ids": ids}
-    return json.dumps({"messages": [json.dumps(ask)]}).encode()
+        message = {"event": "request_documents", "ids": ids}
+    return json.dumps({"messages": [json.dumps(message)]}).encode()

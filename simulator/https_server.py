@@ -1,4 +1,7 @@
-"""The simulator's door: HTTP/1.1 over TLS with a client certificate, a thread a connection."""
+"""HTTPS server: HTTP/1.1 over TLS with a client certificate, one thread per connection.
+
+Written by hand on `http.server`, because the faults need control over packets, chunks and connections.
+"""
 
 import logging
 import socket
@@ -7,69 +10,69 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl
 
-from simulator.certificates import Authority, Identity
-from simulator.http_types import Answer, Manner, Request, error_page
+from simulator.certificates import CertificateAuthority, CertificateFiles
+from simulator.http_types import Request, Response, SendMode, error_page
 
 HOST = "127.0.0.1"
-# An idle connection is closed by the server after so long, as CMSWEB's front end does.
-_IDLE_S = 300.0
-_HANDSHAKE_S = 10.0
-_MOST_BODY_BYTES = 1 << 30
+# The server closes an idle connection after this time, as CMSWEB's front end does.
+_IDLE_TIMEOUT_S = 300.0
+_HANDSHAKE_TIMEOUT_S = 10.0
+_MAX_BODY_BYTES = 1 << 30
 
 log = logging.getLogger(__name__)
 
 
 class HttpsServer:
-    """Serves on a port of the loopback until it is stopped; port 0 is any free one.
+    """Server on a port of the loopback interface; port 0 picks a free one.
 
-    `answer` is called in a thread a connection; `refuses` says whether a new connection is closed at once.
-    Raises OSError if the port is taken.
+    `handler` is called in the connection's thread; `refuses_connection` decides whether a new connection is
+    closed immediately. Raises OSError if the port is taken.
     """
 
     def __init__(
         self,
         port: int,
-        authority: Authority,
-        answer: Callable[[Request], Answer],
-        refuses: Callable[[], bool],
+        authority: CertificateAuthority,
+        handler: Callable[[Request], Response],
+        refuses_connection: Callable[[], bool],
     ) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.verify_mode = ssl.CERT_REQUIRED
         self._tls.load_verify_locations(authority.ca_path)
-        self.present(authority.server)
-        self._server = _Server(port, self._tls, answer, refuses)
-        self._thread = threading.Thread(target=self._serve, name="simulator-https", daemon=True)
+        self.use_certificate(authority.server)
+        self._server = _Server(port, self._tls, handler, refuses_connection)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="simulator-https", daemon=True
+        )
 
     @property
     def port(self) -> int:
-        """The port that is served."""
+        """The port that the server listens on."""
         return int(self._server.server_address[1])
 
-    def present(self, identity: Identity) -> None:
-        """Shows this certificate to whoever connects from now on."""
-        self._tls.load_cert_chain(identity.certificate, identity.key)
+    def use_certificate(self, files: CertificateFiles) -> None:
+        """Present this certificate on new connections."""
+        self._tls.load_cert_chain(files.certificate, files.key)
 
     def start(self) -> None:
-        """Begins to take connections."""
+        """Start to accept connections."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Closes the port and every connection."""
+        """Close the port and every connection."""
         self._server.shutdown()
         self._server.server_close()
-        self._server.cut_connections()
+        self._server.close_connections()
         self._thread.join()
 
-    def cut_connections(self) -> None:
-        """Closes every connection; new ones are welcome."""
-        self._server.cut_connections()
-
-    def _serve(self) -> None:
-        self._server.serve_forever(poll_interval=0.05)
+    def close_connections(self) -> None:
+        """Close every connection; new ones are accepted."""
+        self._server.close_connections()
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -82,44 +85,44 @@ class _Server(socketserver.ThreadingTCPServer):
         self,
         port: int,
         tls: ssl.SSLContext,
-        answer: Callable[[Request], Answer],
-        refuses: Callable[[], bool],
+        handler: Callable[[Request], Response],
+        refuses_connection: Callable[[], bool],
     ) -> None:
         self.tls = tls
-        self.answer = answer
-        self.refuses = refuses
+        self.handler = handler
+        self._refuses_connection = refuses_connection
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__((HOST, port), _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - the base's signature
-        """False closes a connection before its handshake."""
-        return not self.refuses()
+        """Whether to accept a connection; a refused one is closed before its handshake."""
+        return not self._refuses_connection()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remembers the connection, so that it can be cut."""
+        """Keep track of the connection for `close_connections`."""
         with self._open_lock:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forgets a connection that is over."""
+        """Stop tracking a closed connection."""
         with self._open_lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base's signature
-        """A client that hangs up or has no certificate is no event here; anything else is."""
+        """Log an error, unless the client only hung up or has no certificate."""
         if isinstance(sys.exception(), OSError):
             log.debug("connection ended", exc_info=True)
         else:
             log.exception("request failed")
 
-    def cut_connections(self) -> None:
+    def close_connections(self) -> None:
         with self._open_lock:
             connections = list(self._open)
         for connection in connections:
-            _shut(connection)
+            _shut_down(connection)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -127,13 +130,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def setup(self) -> None:
-        """The handshake, in the connection's own thread: a slow one holds up nobody."""
+        """TLS handshake in the connection's own thread, so that a slow one doesn't delay others."""
         plain: socket.socket = self.request
-        plain.settimeout(_HANDSHAKE_S)
+        plain.settimeout(_HANDSHAKE_TIMEOUT_S)
         self._set_nagle(on=False)
-        # The socket is handed over; the server still closes the one that it knows.
+        # Wrapping detaches the socket; the server still closes the original.
         self.request = self.server.tls.wrap_socket(plain.dup(), server_side=True)
-        self.request.settimeout(_IDLE_S)
+        self.request.settimeout(_IDLE_TIMEOUT_S)
         super().setup()
 
     def finish(self) -> None:
@@ -141,17 +144,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.request.close()
 
     def do_GET(self) -> None:
-        self._exchange()
+        self._respond()
 
     def do_POST(self) -> None:
-        self._exchange()
+        self._respond()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's signature
-        """What was requested is recorded by the simulator; see Recorder."""
+        """Requests are recorded by `RequestRecorder` instead."""
 
-    def _exchange(self) -> None:
+    def _respond(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > _MOST_BODY_BYTES:
+        if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
             self.close_connection = True
             self._send(error_page(400, "Bad Request"))
             return
@@ -164,47 +167,42 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(int(length)),
             _serial(self.request),
         )
-        self._send(self.server.answer(request))
+        self._send(self.server.handler(request))
 
-    def _send(self, answer: Answer) -> None:
-        body = answer.body if answer.closes_after is None else answer.body[: answer.closes_after]
-        match answer.manner:
-            case Manner.CUT:
+    def _send(self, response: Response) -> None:
+        body = response.body[: response.close_after_bytes]
+        match response.send_mode:
+            case SendMode.CLOSE:
                 self.close_connection = True
-            case Manner.WHOLE:
-                self.wfile.write(self._head(answer) + body)
-            case Manner.TWO_PACKETS:
+            case SendMode.NORMAL:
+                self.wfile.write(self._head(response) + body)
+            case SendMode.TWO_PACKETS:
                 self._set_nagle(on=True)
-                self.wfile.write(self._head(answer))
+                self.wfile.write(self._head(response))
                 self.wfile.write(body)
-            case Manner.CHARACTERS:
-                self.wfile.write(self._head(answer) + _characters(body))
-        if answer.closes_after is not None:
+            case SendMode.CHUNK_PER_CHARACTER:
+                self.wfile.write(self._head(response) + _chunk_per_character(body))
+        if response.close_after_bytes is not None:
             self.close_connection = True
 
-    def _head(self, answer: Answer) -> bytes:
-        length = (
-            "Transfer-Encoding: chunked"
-            if answer.manner is Manner.CHARACTERS
-            else f"Content-Length: {len(answer.body)}"
-        )
-        phrase = self.responses.get(answer.status, ("",))[0]
+    def _head(self, response: Response) -> bytes:
+        is_chunked = response.send_mode is SendMode.CHUNK_PER_CHARACTER
         lines = [
-            f"HTTP/1.1 {answer.status} {phrase}",
+            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
             f"Date: {self.date_time_string()}",
-            f"Content-Type: {answer.content_type}",
-            length,
+            f"Content-Type: {response.content_type}",
+            "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(response.body)}",
         ]
-        if answer.location is not None:
-            lines.append(f"Location: {answer.location}")
+        if response.location is not None:
+            lines.append(f"Location: {response.location}")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def _set_nagle(self, *, on: bool) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(not on))
 
 
-def _characters(body: bytes) -> bytes:
-    """The body in chunks of a character each."""
+def _chunk_per_character(body: bytes) -> bytes:
+    """The chunked encoding of a body with one character per chunk."""
     characters = (character.encode() for character in body.decode())
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in characters) + b"0\r\n\r\n"
 
@@ -215,9 +213,9 @@ def _serial(connection: ssl.SSLSocket) -> int | None:
     return int(serial, 16) if isinstance(serial, str) else None
 
 
-def _shut(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        # The other side was first.
+        # The client closed it first.
         return

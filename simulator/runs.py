@@ -1,39 +1,61 @@
-"""Runs and jobs as they were planned: what is true of them at any moment follows from the plan alone.
+"""Plans of runs and their jobs, drawn from a seed.
 
-So a document is written out only when somebody asks for it, and always the same.
+The state of a run or a job at any time follows from its plan alone, so its documents can be built on request
+and are the same every time.
 """
 
 import hashlib
 import math
-from dataclasses import dataclass
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Cluster
 from simulator.clients import Client
 
-# What HLTD kills, once the run is over, has this exit code.
-KILLED = -9
-# A job is done with its last lumisection so many lumisections after the run's end, and what hangs is killed.
-_SETTLES_AFTER = 0.8
+# Exit code of a job that HLTD kills after the run.
+KILLED_EXIT_CODE = -9
+# In lumisections after the run's end: when a job finishes, and when HLTD kills those that hang.
+_FINISHES_AFTER = 0.8
 _KILLED_AFTER = 2.0
-_REPORT_EVERY_S = 30.0
-# A moment that was computed as a multiple of a period counts as reached.
+_REPORT_INTERVAL_S = 30.0
+# Tolerance for times that are computed as multiples of a period.
 _ROUNDING = 1e-6
+
+_FIRST_NUMBER: Mapping[Cluster, int] = {Cluster.PRODUCTION: 358_788, Cluster.PLAYBACK: 500_015}
+_RUN_KEYS = ("cosmic_run", "pp_run", "pp_run", "pp_run", "pp_run_stage1", "hi_run", "commissioning_run")
+# With weights; not every installation path contains a CMSSW version.
+_RELEASES = {
+    "CMSSW_12_4_8_39145_39162_39341": 5,
+    "CMSSW_12_4_9": 4,
+    "CMSSW_12_4_9_patch1": 3,
+    "CMSSW_12_5_0_pre3_39145": 3,
+    "nightly": 1,
+}
+# Probability that a run has a job that is killed by a signal, ends with an exception, and so on.
+_SIGNAL_PROBABILITY = 0.6
+_EXCEPTION_PROBABILITY = 0.6
+_FAILURE_PROBABILITY = 0.35
+_SIGNALS = (-11, -6, -1)
+_EXCEPTIONS = (65, 66, 84, 90)
+_PIDS = range(1_000, 100_000)
 
 
 def fraction(*key: object) -> float:
-    """A number from 0 to below 1 that depends on the key alone."""
+    """A pseudorandom number from 0 to below 1 that depends only on the key."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as planned.
+    """A planned run.
 
-    `lumisection_s` is how long a lumisection takes here: a faster world has shorter ones. `source_run` is
-    the run that is played back, in the playback cluster.
+    `lumisection_s`: duration of its lumisections, shorter in a simulation that is sped up. `source_run`: the
+    run that the playback cluster plays back.
     """
 
     cluster: Cluster
@@ -48,46 +70,48 @@ class Run:
 
     @property
     def speed(self) -> float:
-        """How much faster than data taking this run goes."""
+        """Ratio of the simulated speed to that of data taking."""
         return LUMISECTION_S / self.lumisection_s
 
     @property
     def ended_at(self) -> float:
-        """When its last lumisection is over, unix seconds."""
+        """End of the last lumisection, unix seconds."""
         return self.started_at + self.lumisections * self.lumisection_s
 
     def lumisection(self, at: float) -> int:
-        """The lumisection that data taking is in; the last one after the end, 0 before the start."""
+        """The current lumisection; the last one after the end, 0 before the start."""
         return 0 if at < self.started_at else min(self.lumisections, 1 + self.closed(at))
 
     def closed(self, at: float) -> int:
-        """How many lumisections are over."""
+        """Number of lumisections that have ended."""
         passed = math.floor((at - self.started_at) / self.lumisection_s + _ROUNDING)
         return max(0, min(self.lumisections, passed))
 
     def closed_at(self, lumisection: int) -> float:
-        """When a lumisection is over, unix seconds."""
+        """End of a lumisection, unix seconds."""
         return self.started_at + lumisection * self.lumisection_s
 
 
-class Fate(Enum):
+class JobOutcome(Enum):
     """How a job ends."""
 
-    FINISHES = auto()
-    CRASHES = auto()
-    # Silent from then on; killed after the run.
-    HANGS = auto()
-    # Reports, but its lumisection stands still; killed after the run.
-    STANDS_STILL = auto()
-    # Killed together with its monitor: silent for ever, and no exit code.
-    VANISHES = auto()
+    FINISHED = auto()
+    CRASHED = auto()
+    # Silent until it is killed after the run.
+    HUNG = auto()
+    # Reports the same lumisection until it is killed after the run.
+    STALLED = auto()
+    # Killed together with its monitor: silent forever, without an exit code.
+    VANISHED = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as planned. `struck_at`: when its fate strikes; `None` for one that lives through its run.
+    """A planned job.
 
-    `first_lumisection` is later than 1 for a job that was restarted: it skips what it missed.
+    `outcome_at`: when it crashes, hangs and so on; `None` for a job that finishes with its run.
+    `first_lumisection`: above 1 for a restarted job, which skips the earlier ones. `is_restarted`: its client
+    is restarted afterwards.
     """
 
     run: Run
@@ -95,87 +119,214 @@ class Job:
     host: str
     pid: int
     started_at: float
-    fate: Fate = Fate.FINISHES
-    struck_at: float | None = None
+    outcome: JobOutcome = JobOutcome.FINISHED
+    outcome_at: float | None = None
     exit_code: int = 0
     first_lumisection: int = 1
-    is_restarted_after: bool = False
+    is_restarted: bool = False
 
     @property
-    def report_every_s(self) -> float:
-        """The time between two reports."""
-        return _REPORT_EVERY_S / self.run.speed
+    def report_interval_s(self) -> float:
+        """Time between two reports."""
+        return _REPORT_INTERVAL_S / self.run.speed
 
     @property
     def ended_at(self) -> float:
-        """When the process is gone, unix seconds; infinite if nobody will ever know."""
-        struck_at = self.struck_at
-        match self.fate:
-            case Fate.FINISHES:
-                return struck_at if struck_at is not None else self._settled_at
-            case Fate.CRASHES if struck_at is not None:
-                return min(struck_at, self._settled_at)
-            case Fate.VANISHES:
+        """End of the process, unix seconds; infinite if it is never reported."""
+        match self.outcome:
+            case JobOutcome.FINISHED:
+                return self.outcome_at if self.outcome_at is not None else self._finishes_at
+            case JobOutcome.CRASHED if self.outcome_at is not None:
+                return min(self.outcome_at, self._finishes_at)
+            case JobOutcome.VANISHED:
                 return math.inf
         return self.run.ended_at + _KILLED_AFTER * self.run.lumisection_s
 
     def has_ended(self, at: float) -> bool:
-        """Whether the process is gone, and its monitor knows."""
+        """Whether the process has ended and its monitor knows."""
         return at >= self.ended_at
 
     def is_silent(self, at: float) -> bool:
-        """Whether nothing more is reported for now."""
-        if self.fate not in (Fate.HANGS, Fate.VANISHES) or self.struck_at is None:
+        """Whether the job hangs or has vanished, and reports nothing."""
+        if self.outcome not in (JobOutcome.HUNG, JobOutcome.VANISHED) or self.outcome_at is None:
             return False
-        return self.struck_at <= at < self.ended_at
+        return self.outcome_at <= at < self.ended_at
 
     def exit_code_at(self, at: float) -> int | None:
         """The exit code, `None` while the job runs."""
         if not self.has_ended(at):
             return None
-        return KILLED if self.fate in (Fate.HANGS, Fate.STANDS_STILL) else self.exit_code
+        is_killed = self.outcome in (JobOutcome.HUNG, JobOutcome.STALLED)
+        return KILLED_EXIT_CODE if is_killed else self.exit_code
 
     def lumisection(self, at: float) -> int:
-        """The newest lumisection whose end the job has seen, 0 for none."""
-        if self.fate is not Fate.FINISHES and self.struck_at is not None:
-            at = min(at, self.struck_at)
-        behind_s = (0.15 + 0.6 * self.fraction("behind")) * self.run.lumisection_s
-        seen = int((at - self.run.started_at - behind_s) // self.run.lumisection_s)
+        """The newest lumisection that the job has processed, 0 if there is none."""
+        if self.outcome is not JobOutcome.FINISHED and self.outcome_at is not None:
+            at = min(at, self.outcome_at)
+        seen = int((at - self.run.started_at - self._lag * self.run.lumisection_s) // self.run.lumisection_s)
         return max(self.first_lumisection - 1, min(seen, self.run.lumisections))
 
     def seen_at(self, lumisection: int) -> float:
-        """When the job saw the end of a lumisection, unix seconds."""
-        behind = 0.15 + 0.6 * self.fraction("behind")
-        return self.run.started_at + (lumisection + behind) * self.run.lumisection_s
+        """When the job has processed a lumisection, unix seconds."""
+        return self.run.started_at + (lumisection + self._lag) * self.run.lumisection_s
 
     @property
     def first_report_at(self) -> float:
-        """When the job reports for the first time."""
-        return self.started_at + (0.02 + 0.9 * self.fraction("phase")) * self.report_every_s
+        """Time of the first report."""
+        return self.started_at + (0.02 + 0.9 * self.fraction("phase")) * self.report_interval_s
 
     def report_after(self, at: float) -> float:
-        """When the job reports next: in its rhythm, or at its end."""
-        first = self.first_report_at
-        reports = math.floor((at - first) / self.report_every_s + _ROUNDING) + 1
-        return min(first + max(0, reports) * self.report_every_s, self.ended_at)
+        """Time of the next report: the next periodic one, or the one at the end."""
+        reports = math.floor((at - self.first_report_at) / self.report_interval_s + _ROUNDING) + 1
+        return min(self.first_report_at + max(0, reports) * self.report_interval_s, self.ended_at)
 
     def reports_until(self, at: float) -> list[float]:
-        """When the job has reported, its last report at `at` included."""
-        first, every = self.first_report_at, self.report_every_s
-        count = max(0, math.ceil((at - first) / every - _ROUNDING))
-        return [*(first + number * every for number in range(count)), at]
+        """Times of the periodic reports before `at`, and of the report at `at`."""
+        first, interval_s = self.first_report_at, self.report_interval_s
+        count = max(0, math.ceil((at - first) / interval_s - _ROUNDING))
+        return [*(first + number * interval_s for number in range(count)), at]
 
     def last_report_at(self) -> float | None:
-        """When the job reports for the last time, `None` if it never does."""
-        if not math.isinf(self.ended_at) or self.struck_at is None:
+        """Time of the last report, `None` if there is none at all."""
+        if not math.isinf(self.ended_at) or self.outcome_at is None:
             return self.ended_at
-        return next(reversed(self.reports_until(self.struck_at)[:-1]), None)
+        return next(reversed(self.reports_until(self.outcome_at)[:-1]), None)
 
     def fraction(self, *key: object) -> float:
-        """A number from 0 to below 1 that depends on the job and the key alone."""
+        """A pseudorandom number from 0 to below 1 that depends only on the job and the key."""
         return fraction(self.run.seed, self.run.number, self.pid, *key)
 
     @property
-    def _settled_at(self) -> float:
-        later = _SETTLES_AFTER + 0.5 * self.fraction("settles")
-        return self.run.ended_at + later * self.run.lumisection_s
+    def _lag(self) -> float:
+        """Delay with which the job processes lumisections, in lumisections."""
+        return 0.15 + 0.6 * self.fraction("behind")
+
+    @property
+    def _finishes_at(self) -> float:
+        after = _FINISHES_AFTER + 0.5 * self.fraction("settles")
+        return self.run.ended_at + after * self.run.lumisection_s
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackConfig:
+    """Configuration of the playback cluster's simulator (`get_simulator_config`, `start_playback_run`)."""
+
+    source_run: str = "run256936"
+    run_key: str = "pp_run"
+    number_of_ls: int = 60
+
+
+class RunPlanner:
+    """Plans the consecutive runs of a cluster; the same runs for the same seed."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        machines: Sequence[str],
+        clients: Sequence[Client],
+        seed: int,
+        run_length: tuple[int, int],
+    ) -> None:
+        self.cluster = cluster
+        self.hosts = tuple(machines)
+        self._clients = clients
+        self._seed = seed
+        self._run_length = run_length
+        self._next_number = _FIRST_NUMBER[cluster]
+        self._extra_jobs = 0
+        # Jobs run on the builder unit if it is the only machine.
+        self._filter_units = self.hosts[1:] or self.hosts
+
+    def resume(self, after: int, *, history: int) -> None:
+        """Continue after run `after`: the next `history` runs lead up to it, the one after them is new."""
+        numbers = deque([self._next_number], maxlen=history + 1)
+        while numbers[-1] <= after:
+            numbers.append(self._following(numbers[-1]))
+        self._next_number = numbers[0]
+
+    def clients_of(self, host: str) -> list[Client]:
+        """The clients that run on a machine; none on a builder unit with filter units."""
+        return [client for client in self._clients if self._host_of(client) == host]
+
+    def client(self, name: str) -> Client:
+        """The client with a name or tag. Raises LookupError if the cluster has none."""
+        for client in self._clients:
+            if name in (client.name, client.tag):
+                return client
+        raise LookupError(f"there is no client {name} in {self.cluster}")
+
+    def plan_run(
+        self, started_at: float, lumisection_s: float, playback: PlaybackConfig | None = None
+    ) -> Run:
+        """The next run; in the playback cluster with the configuration of its simulator."""
+        number = self._next_number
+        self._next_number = self._following(number)
+        rng = self._rng("run", number)
+        [release] = rng.choices(list(_RELEASES), list(_RELEASES.values()))
+        run = Run(
+            self.cluster,
+            number,
+            rng.choice(_RUN_KEYS),
+            f"{self.cluster}_0909_{release}",
+            self._seed,
+            started_at,
+            rng.randint(*self._run_length),
+            lumisection_s,
+        )
+        if playback is None:
+            return run
+        return replace(
+            run,
+            run_key=playback.run_key,
+            lumisections=playback.number_of_ls,
+            source_run=int(playback.source_run.removeprefix("run")),
+        )
+
+    def plan_jobs(self, run: Run) -> list[Job]:
+        """The jobs of a run with their outcomes, one job per client."""
+        rng = self._rng("jobs", run.number)
+        pids = rng.sample(_PIDS, len(self._clients))
+        jobs = [
+            Job(run, client, self._host_of(client), pid, run.started_at + rng.random() * 0.2)
+            for client, pid in zip(self._clients, pids, strict=True)
+        ]
+        unlucky = rng.sample(range(len(jobs)), len(jobs))
+        for index, (outcome, exit_code, is_restarted) in zip(unlucky, _failures(rng), strict=False):
+            jobs[index] = replace(
+                jobs[index],
+                outcome=outcome,
+                exit_code=exit_code,
+                outcome_at=run.started_at + rng.uniform(0.1, 0.8) * run.lumisections * run.lumisection_s,
+                is_restarted=is_restarted,
+            )
+        return jobs
+
+    def plan_extra_job(self, run: Run, client: Client, at: float) -> Job:
+        """Another job of a client in a run, which starts with the current lumisection."""
+        self._extra_jobs += 1
+        pid = self._rng("later", self._extra_jobs).choice(_PIDS)
+        lumisection = max(1, run.lumisection(at))
+        return Job(run, client, self._host_of(client), pid, at, first_lumisection=lumisection)
+
+    def _following(self, number: int) -> int:
+        """The number of the next run; production has runs without DQM in between."""
+        if self.cluster is Cluster.PLAYBACK:
+            return number + 1
+        return number + self._rng("following", number).randint(1, 4)
+
+    def _host_of(self, client: Client) -> str:
+        return self._filter_units[self._clients.index(client) % len(self._filter_units)]
+
+    def _rng(self, *key: object) -> random.Random:
+        return random.Random(f"{self._seed}/{self.cluster}/{key}")  # noqa: S311 - a simulation
+
+
+def _failures(rng: random.Random) -> Iterable[tuple[JobOutcome, int, bool]]:
+    """Outcome, exit code, and whether the client is restarted, for each job that fails in a run."""
+    if rng.random() < _SIGNAL_PROBABILITY:
+        yield JobOutcome.CRASHED, rng.choice(_SIGNALS), False
+    if rng.random() < _EXCEPTION_PROBABILITY:
+        yield JobOutcome.CRASHED, rng.choice(_EXCEPTIONS), True
+    for outcome in (JobOutcome.HUNG, JobOutcome.STALLED, JobOutcome.VANISHED):
+        if rng.random() < _FAILURE_PROBABILITY:
+            yield outcome, 0, False

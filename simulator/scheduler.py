@@ -1,33 +1,42 @@
-"""What happens when: actions in the order of their times, run as a clock goes on."""
+"""Event scheduler with a clock that is moved forward explicitly.
+
+The standard library's `sched` runs until its queue is empty; here periodic events keep it filled forever.
+"""
 
 import heapq
 import itertools
 from collections.abc import Callable
 
-Action = Callable[[float], None]
+# Called with the time at which the event runs.
+Event = Callable[[float], object]
 
 
-class Agenda:
-    """Actions to come, by unix seconds. Not for use by several threads at once."""
+class EventScheduler:
+    """Events ordered by time, in unix seconds. Not thread-safe."""
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self._order = itertools.count()
-        self._entries: list[tuple[float, int, Action]] = []
+        self._sequence = itertools.count()
+        self._queue: list[tuple[float, int, Event]] = []
 
-    def add(self, at: float, action: Action) -> None:
-        """Runs an action at a time, or as soon as possible if that is past."""
-        heapq.heappush(self._entries, (at, next(self._order), action))
+    def schedule(self, at: float, event: Event) -> None:
+        """Run an event at a time, or as soon as possible if that time is past."""
+        heapq.heappush(self._queue, (at, next(self._sequence), event))
+
+    def repeat(self, at: float, interval_s: float, event: Event) -> None:
+        """Run an event immediately, at the time `at`, and then at every interval."""
+        event(at)
+        self.schedule(at + interval_s, lambda now: self.repeat(now, interval_s, event))
 
     @property
     def next_at(self) -> float | None:
-        """When the next action is due, `None` if there is none."""
-        return self._entries[0][0] if self._entries else None
+        """Time of the next event, `None` if there is none."""
+        return self._queue[0][0] if self._queue else None
 
     def run_until(self, until: float) -> None:
-        """Lets the clock go on to a time and runs what is due by then, each at its own time."""
-        while self._entries and self._entries[0][0] <= until:
-            at, _, action = heapq.heappop(self._entries)
+        """Advance the clock and run the events that are due on the way, each at its own time."""
+        while self._queue and self._queue[0][0] <= until:
+            at, _, event = heapq.heappop(self._queue)
             self.now = max(self.now, at)
-            action(self.now)
+            event(self.now)
         self.now = max(self.now, until)

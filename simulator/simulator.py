@@ -1,43 +1,41 @@
-"""The simulator as a whole: what tests and the command line start."""
+"""The simulator as a whole, as started by tests and the command line."""
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from requests import Session
 
 from dqmsquare_cfg import Cluster
-from simulator.admin import ADMINISTRATION_PATH, Administration
-from simulator.bulk_documents import fill
-from simulator.certificates import Authority
-from simulator.control_commands import Control, Mode
-from simulator.fault_injection import Faults
-from simulator.gateway import BASE_PATH, COOKIE, RELAY_TIMEOUT_S, Gateway
-from simulator.http_types import Answer, Manner, Request
+from simulator.admin import ADMIN_PATH, AdminEndpoint
+from simulator.certificates import CertificateAuthority
+from simulator.control_commands import CommandMode, ControlCommands
+from simulator.fault_injection import FaultInjector
+from simulator.gateway import BASE_PATH, COOKIE_NAME, RELAY_TIMEOUT_S, Gateway
+from simulator.http_types import RecordedRequest, Request, RequestRecorder, Response, SendMode
 from simulator.https_server import HOST, HttpsServer
-from simulator.machine import Machine
-from simulator.request_recorder import Recorded, Recorder
-from simulator.topology import Site
+from simulator.job_reports import upload_finished_jobs
+from simulator.machines import Machine, Topology
 from simulator.world import World
 
-PRODUCTION = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
-PLAYBACK = ("dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01")
-GATEWAY = "dqmrubu-c2a06-03-01"
-SECRET = "simulated"  # noqa: S105 - opens nothing but a simulator
-# A run has from so many to so many lumisections.
+PRODUCTION_MACHINES = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
+PLAYBACK_MACHINES = ("dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01")
+GATEWAY_MACHINE = "dqmrubu-c2a06-03-01"
+DEFAULT_SECRET = "simulated"  # noqa: S105 - valid only for simulators
+# Minimum and maximum number of lumisections of a run.
 RUN_LENGTH = (25, 90)
 
 
 class Simulator:
-    """Both clusters behind one gateway, served over HTTPS on the loopback while it is started.
+    """Both clusters behind one gateway, served over HTTPS on the loopback interface.
 
-    `folder` keeps the certificates. Port 0 is any free one; a stopped simulator starts again on the port
-    that it had, with the documents that it has. `history`: finished runs a cluster; `clients`: those that
-    run, by name or tag, `None` for all; `live`: runs go on in real time, `speed` times as fast as data
-    taking; otherwise nothing moves unless `world` is told to, from the time `now` on. `resume_after`: the
-    run of a cluster that `history` ends with, as when another simulator has got so far.
+    `folder`: holds the certificates. `port`: 0 picks a free one; a restarted simulator keeps its port and its
+    documents. `history`: number of past runs per cluster. `clients`: names or tags, `None` for all. `live`:
+    runs proceed in real time, `speed` times as fast as data taking; otherwise time starts at `now` and moves
+    only with `world.advance`. `resume_after`: last run of each cluster's history, to continue the runs of an
+    earlier simulator.
     """
 
     def __init__(
@@ -53,21 +51,21 @@ class Simulator:
         run_length: tuple[int, int] = RUN_LENGTH,
         resume_after: Mapping[Cluster, int] | None = None,
         now: float | None = None,
-        secret: str = SECRET,
-        production: Sequence[str] = PRODUCTION,
-        playback: Sequence[str] = PLAYBACK,
-        gateway: str = GATEWAY,
-        mode: Mode | str = Mode.ANNOUNCED,
+        secret: str = DEFAULT_SECRET,
+        production: Sequence[str] = PRODUCTION_MACHINES,
+        playback: Sequence[str] = PLAYBACK_MACHINES,
+        gateway: str = GATEWAY_MACHINE,
+        mode: CommandMode | str = CommandMode.DOCUMENTED,
         clock_offsets_s: Mapping[str, float] | None = None,
         relay_timeout_s: float = RELAY_TIMEOUT_S,
     ) -> None:
         self.secret = secret
-        self.authority = Authority(folder)
-        self.site = Site(
+        self.authority = CertificateAuthority(folder)
+        self.topology = Topology(
             {Cluster.PRODUCTION: production, Cluster.PLAYBACK: playback}, gateway, clock_offsets_s
         )
         self.world = World(
-            self.site,
+            self.topology,
             seed=seed,
             history=history,
             clients=clients,
@@ -77,17 +75,17 @@ class Simulator:
             resume_after=resume_after or {},
             now=now,
         )
-        self.faults = Faults()
-        self.recorder = Recorder()
-        # Called with each request to the gateway before it is answered: for tests of what happens in between.
+        self.faults = FaultInjector()
+        self.recorder = RequestRecorder()
+        # Called before each response of the gateway, so that tests can interfere.
         self.on_request: Callable[[Request], object] = lambda _request: None
         self._port = port
         self._stopping = threading.Event()
         self._server: HttpsServer | None = None
-        self.control = Control(self.site, self.world, Mode(mode), self._stopping.wait)
-        self._administration = Administration(self.site, self.world, self.faults, self.control, self.recorder)
+        self.control = ControlCommands(self.topology, self.world, CommandMode(mode), self._stopping.wait)
+        self._admin = AdminEndpoint(self.topology, self.world, self.faults, self.control, self.recorder)
         self._gateway = Gateway(
-            self.site,
+            self.topology,
             self.faults,
             self.control,
             secret=secret,
@@ -95,28 +93,23 @@ class Simulator:
             relay_timeout_s=relay_timeout_s,
         )
 
-    def __enter__(self) -> "Simulator":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Serves in background threads. Raises OSError if the port is taken."""
+        """Start serving in background threads. Raises OSError if the port is taken."""
         self._stopping.clear()
-        self._server = HttpsServer(self._port, self.authority, self._answer, self.faults.takes_connection)
+        self._server = HttpsServer(self._port, self.authority, self._respond, self.faults.refuses_connection)
         self._port = self._server.port
         self._server.start()
         self.world.start()
 
     def stop(self) -> None:
-        """Closes the port and every connection, whatever waits."""
+        """Close the port and every connection, without waiting for responses in progress."""
         self._stopping.set()
         self.world.stop()
         if self._server is not None:
@@ -125,71 +118,71 @@ class Simulator:
 
     @property
     def port(self) -> int:
-        """The port that is served; 0 before the first start if any free one is to be taken."""
+        """The port of the server; 0 before the first start if it picks a free one."""
         return self._port
 
     @property
     def base_url(self) -> str:
-        """What `CMSWEB_FRONTEND_PROXY_URL` is set to."""
+        """The value for the setting `CMSWEB_FRONTEND_PROXY_URL`."""
         return f"https://{HOST}:{self._port}{BASE_PATH}"
 
     @property
     def ca_path(self) -> Path:
-        """The authority that a client verifies the simulator by."""
+        """The authority's certificate, with which clients verify the simulator."""
         return self.authority.ca_path
 
     @property
     def client_cert_path(self) -> Path:
-        """The certificate that stands for the grid certificate."""
+        """The client certificate, in place of a grid certificate."""
         return self.authority.client.certificate
 
     @property
     def client_key_path(self) -> Path:
-        """Its key."""
+        """The key of the client certificate."""
         return self.authority.client.key
 
     @property
-    def requests(self) -> tuple[Recorded, ...]:
-        """The requests that reached the gateway, the oldest first."""
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The requests to the gateway, oldest first."""
         return self.recorder.requests()
 
     def session(self) -> Session:
-        """A session of a client with the certificate and the cookie, which trusts the authority."""
+        """An HTTP session with the client certificate and the cookie."""
         session = Session()
         session.trust_env = False
         session.cert = (str(self.client_cert_path), str(self.client_key_path))
         session.verify = str(self.ca_path)
-        session.headers["Cookie"] = f"{COOKIE}={self.secret}"
+        session.headers["Cookie"] = f"{COOKIE_NAME}={self.secret}"
         return session
 
     def machine(self, name: str) -> Machine:
-        """A machine by its name, short or ending in `.cms`. Raises KeyError if there is none."""
-        return self.site.machine(name)
+        """The machine with a name, short or ending in `.cms`. Raises KeyError if there is none."""
+        return self.topology.machine(name)
 
-    def present_certificate(self, *, expired: bool) -> None:
-        """Shows an expired certificate, or the good one again, to whoever connects from now on."""
+    def use_certificate(self, *, expired: bool) -> None:
+        """Close all connections and present an expired or the valid certificate on new ones."""
         if self._server is None:
-            raise RuntimeError("the simulator is not started")
+            raise RuntimeError("the simulator is not running")
         if expired:
             self.authority.make_expired_server()
-        self._server.present(self.authority.expired_server if expired else self.authority.server)
-        self._server.cut_connections()
+        self._server.use_certificate(self.authority.expired_server if expired else self.authority.server)
+        self._server.close_connections()
 
-    def cut_connections(self) -> None:
-        """Closes every connection; new ones are welcome."""
+    def close_connections(self) -> None:
+        """Close every connection; new ones are accepted."""
         if self._server is not None:
-            self._server.cut_connections()
+            self._server.close_connections()
 
     def fill(self, host: str, count: int, *, small: bool = False) -> None:
-        """Uploads documents of finished jobs to a machine, by default of 41 kB with logs."""
-        fill(self.machine(host), count, self.world.sensitive, small=small)
+        """Upload documents of finished jobs to a machine: 41 kB each, or `small` ones without logs."""
+        upload_finished_jobs(self.machine(host), count, self.world.secrets, small=small)
 
-    def _answer(self, request: Request) -> Answer:
-        if request.path.startswith(ADMINISTRATION_PATH):
-            return self._administration.answer(request)
-        began_s = time.monotonic()
+    def _respond(self, request: Request) -> Response:
+        if request.path.startswith(ADMIN_PATH):
+            return self._admin.respond(request)
+        started_s = time.monotonic()
         self.on_request(request)
-        answer = self._gateway.answer(request)
-        status = 0 if answer.manner is Manner.CUT else answer.status
-        self.recorder.record(request, status, began_s=began_s, ended_s=time.monotonic())
-        return answer
+        response = self._gateway.respond(request)
+        status = 0 if response.send_mode is SendMode.CLOSE else response.status
+        self.recorder.record(request, status, started_s=started_s, ended_s=time.monotonic())
+        return response

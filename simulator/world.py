@@ -1,6 +1,6 @@
-"""The world behind the gateway: both clusters, their past, their present in real time, and events by force.
+"""The simulated world: both clusters with their history, real-time simulation and forced events.
 
-With `live` a thread lets it go on with the wall clock. Otherwise its clock stands still until `advance`.
+A `live` world follows the wall clock in a thread. Otherwise its clock stops until `advance` is called.
 """
 
 import random
@@ -11,31 +11,28 @@ from contextlib import contextmanager
 
 from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Cluster
-from simulator.clients import chosen
+from simulator.clients import select_clients
 from simulator.cluster_life import ClusterLife
-from simulator.daemons import Service, Services
-from simulator.fake_secrets import Sensitive
-from simulator.machine_stats import Vitals
-from simulator.run_planner import Planner, PlaybackConfiguration
-from simulator.runs import Fate, Job, Run
-from simulator.scheduler import Agenda
-from simulator.switches import Switches
-from simulator.topology import Site
+from simulator.daemons import ClientSwitches, DaemonKind, Daemons, MachineStatsReporter
+from simulator.fake_secrets import FakeSecrets
+from simulator.machines import Topology
+from simulator.runs import Job, JobOutcome, PlaybackConfig, Run, RunPlanner
+from simulator.scheduler import EventScheduler
 
-# A live world is met in the middle of a run.
-_BEHIND_LUMISECTIONS = 4.5
-# Between two runs of the past, and between the last of them and now.
+# A live world starts in the middle of a run.
+_ELAPSED_LUMISECTIONS = 4.5
+# Between two past runs, and between the last of them and now.
 _PAUSES_S = (600.0, 14_400.0)
 _LAST_PAUSE_S = 300.0
-_SERVICES_UP_S = 6 * 86_400.0
+_DAEMON_UPTIME_S = 6 * 86_400.0
 
 
 class World:
-    """Both clusters. May be told things from any thread; clients are named by name or tag."""
+    """Both clusters. Thread-safe. Clients are identified by name or tag."""
 
     def __init__(
         self,
-        site: Site,
+        topology: Topology,
         *,
         seed: int,
         history: int,
@@ -46,56 +43,57 @@ class World:
         resume_after: Mapping[Cluster, int],
         now: float | None,
     ) -> None:
-        self.sensitive = Sensitive(seed)
+        self.secrets = FakeSecrets(seed)
         self._is_live = live
-        self._site = site
+        self._topology = topology
         self._changed = threading.Condition()
-        self._agenda = Agenda(time.time() if now is None else now)
-        hosts = tuple(machine.name for machine in site.machines)
-        self.services = Services(hosts, self._agenda.now - _SERVICES_UP_S)
-        self._vitals = Vitals(self._agenda, self.services, speed)
-        self._has_vitals = False
-        own_clients = chosen(clients)
+        self._scheduler = EventScheduler(time.time() if now is None else now)
+        hosts = [machine.name for machine in topology.machines]
+        self.daemons = Daemons(hosts, self._scheduler.now - _DAEMON_UPTIME_S)
+        self._stats = MachineStatsReporter(self._scheduler, self.daemons, speed)
+        self._has_stats = False
+        selected = select_clients(clients)
         planners = [
-            Planner(cluster, names, own_clients, seed, run_length) for cluster, names in site.clusters.items()
+            RunPlanner(cluster, names, selected, seed, run_length)
+            for cluster, names in topology.clusters.items()
         ]
         for planner in planners:
-            planner.resume(resume_after.get(planner.cluster, 0), past=history)
-        self.switches = Switches(_configurations(planners))
+            planner.resume(resume_after.get(planner.cluster, 0), history=history)
+        self.switches = ClientSwitches(_config_files(planners))
         self._lives = {
             planner.cluster: ClusterLife(
                 planner,
-                site.machines_of(planner.cluster),
-                self._agenda,
+                topology.machines_of(planner.cluster),
+                self._scheduler,
                 self.switches,
-                self.sensitive,
+                self.secrets,
                 speed,
             )
             for planner in planners
         }
-        self.configure_playback(PlaybackConfiguration(number_of_ls=sum(run_length) // 2))
+        self.configure_playback(PlaybackConfig(number_of_ls=sum(run_length) // 2))
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         if history:
-            self._write_history(history, seed, run_length[1])
+            self._upload_history(history, seed, run_length[1])
         if live:
-            self._begin()
+            self._start_runs()
 
     @property
     def now(self) -> float:
-        """The world's time, unix seconds."""
-        return time.time() if self._is_live else self._agenda.now
+        """The simulated time, unix seconds."""
+        return time.time() if self._is_live else self._scheduler.now
 
     def start(self) -> None:
-        """Goes on with the wall clock, if the world is live."""
+        """Follow the wall clock, if the world is live."""
         if not self._is_live:
             return
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._go_on, name="simulator-world", daemon=True)
+        self._thread = threading.Thread(target=self._follow_clock, name="simulator-world", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stands still until it is started again; what would have happened meanwhile happens then."""
+        """Pause until the next start, which catches up on the events in between."""
         self._stopping.set()
         with self._changed:
             self._changed.notify()
@@ -104,131 +102,134 @@ class World:
             self._thread = None
 
     def advance(self, seconds: float) -> None:
-        """Lets the clock of a world go on that isn't live. Raises RuntimeError if it is."""
+        """Move the clock forward. Raises RuntimeError if the world is live."""
         if self._is_live:
-            raise RuntimeError("a live world goes on by itself")
+            raise RuntimeError("the clock of a live world can't be moved")
         with self._changed:
-            self._agenda.run_until(self._agenda.now + seconds)
+            self._scheduler.run_until(self._scheduler.now + seconds)
 
-    def run(self, cluster: Cluster | str) -> Run | None:
-        """The run that goes on in a cluster, if one does."""
+    def current_run(self, cluster: Cluster | str) -> Run | None:
+        """The current run of a cluster, `None` between runs."""
         with self._changed:
             return self._life(cluster).run
 
     def jobs(self, cluster: Cluster | str) -> tuple[Job, ...]:
-        """The jobs of a cluster whose end was not told, those of earlier runs included."""
+        """The jobs of a cluster whose end is not reported yet, those of earlier runs included."""
         with self._changed:
             return self._life(cluster).jobs
 
-    def next_run(self, cluster: Cluster | str) -> Run:
-        """Ends the run of a cluster, if one goes on, and begins the next."""
-        self._wake()
-        with self._happening() as now:
-            return self._life(cluster).begin_run(now)
+    def start_run(self, cluster: Cluster | str) -> Run:
+        """End the current run of a cluster, if there is one, and start the next."""
+        self._start_stats()
+        with self._event() as now:
+            return self._life(cluster).start_run(now)
 
     def end_run(self, cluster: Cluster | str) -> None:
-        """Ends the run of a cluster, if one goes on; no other begins by itself."""
-        with self._happening() as now:
+        """End the current run of a cluster, if there is one; the next doesn't start by itself."""
+        with self._event() as now:
             self._life(cluster).end_run(now)
 
     def crash(self, cluster: Cluster | str, client: str, exit_code: int = -11) -> None:
-        """Crashes the newest job of a client. Raises LookupError if none of it runs, as all of these."""
-        self._strike(cluster, client, Fate.CRASHES, exit_code)
+        """Let the newest job of a client crash.
+
+        This and the following raise LookupError if no job of the client is running.
+        """
+        self._end_job(cluster, client, JobOutcome.CRASHED, exit_code)
 
     def finish(self, cluster: Cluster | str, client: str) -> None:
-        """Lets a client's job finish early."""
-        self._strike(cluster, client, Fate.FINISHES, 0)
+        """Let a client's job finish early."""
+        self._end_job(cluster, client, JobOutcome.FINISHED)
 
     def hang(self, cluster: Cluster | str, client: str) -> None:
-        """Lets a client's job fall silent until its run is over."""
-        self._strike(cluster, client, Fate.HANGS, 0)
+        """Let a client's job be silent until its run ends."""
+        self._end_job(cluster, client, JobOutcome.HUNG)
 
-    def stand_still(self, cluster: Cluster | str, client: str) -> None:
-        """Lets a client's job report the same lumisection until its run is over."""
-        self._strike(cluster, client, Fate.STANDS_STILL, 0)
+    def stall(self, cluster: Cluster | str, client: str) -> None:
+        """Let a client's job report the same lumisection until its run ends."""
+        self._end_job(cluster, client, JobOutcome.STALLED)
 
     def vanish(self, cluster: Cluster | str, client: str) -> None:
-        """Kills a client's job together with its monitor."""
-        self._strike(cluster, client, Fate.VANISHES, 0)
+        """Kill a client's job together with its monitor."""
+        self._end_job(cluster, client, JobOutcome.VANISHED)
 
-    def start_another(self, cluster: Cluster | str, client: str) -> None:
-        """Starts another job of a client in the present run."""
-        with self._happening() as now:
-            self._life(cluster).start_another(client, now)
+    def start_extra_job(self, cluster: Cluster | str, client: str) -> None:
+        """Start another job of a client in the current run."""
+        with self._event() as now:
+            self._life(cluster).start_extra_job(client, now)
 
     def report_all(self, cluster: Cluster | str) -> None:
-        """Lets every job of a cluster report now."""
-        with self._happening() as now:
+        """Let every job of a cluster report now, except silent ones."""
+        with self._event() as now:
             self._life(cluster).report_all(now)
 
     @property
-    def playback(self) -> PlaybackConfiguration:
-        """What the next run of the playback cluster will play."""
+    def playback(self) -> PlaybackConfig:
+        """The configuration of the next playback run."""
         with self._changed:
             return self._lives[Cluster.PLAYBACK].playback
 
-    def configure_playback(self, configuration: PlaybackConfiguration) -> None:
-        """Sets what the next run of the playback cluster will play."""
+    def configure_playback(self, config: PlaybackConfig) -> None:
+        """Set the configuration of the next playback run."""
         with self._changed:
-            self._lives[Cluster.PLAYBACK].playback = configuration
+            self._lives[Cluster.PLAYBACK].playback = config
 
-    def restart_service(self, service: Service, host: str) -> None:
-        """Starts a daemon anew; the machine tells of it. Raises KeyError for another host."""
-        with self._happening() as now:
-            self.services.daemon(service, host).starts.append(now)
-            self._vitals.upload_memory(self._site.machine(host), now)
+    def restart_daemon(self, kind: DaemonKind, host: str) -> None:
+        """Restart a daemon and report it in the machine's stats. Raises KeyError for an unknown host."""
+        with self._event() as now:
+            self.daemons.get(kind, host).starts.append(now)
+            self._stats.upload_stats(self._topology.machine(host), now)
 
-    def _strike(self, cluster: Cluster | str, client: str, fate: Fate, exit_code: int) -> None:
-        with self._happening() as now:
-            self._life(cluster).strike(client, fate, exit_code, now)
+    def _end_job(self, cluster: Cluster | str, client: str, outcome: JobOutcome, exit_code: int = 0) -> None:
+        with self._event() as now:
+            self._life(cluster).end_job(client, outcome, exit_code, now)
 
     @contextmanager
-    def _happening(self) -> Iterator[float]:
-        """The time of something that happens now; what follows from it at once has happened behind it."""
+    def _event(self) -> Iterator[float]:
+        """Time of an event that is forced now; its immediate consequences have happened on exit."""
         with self._changed:
-            self._agenda.run_until(self.now)
-            yield self._agenda.now
-            self._agenda.run_until(self._agenda.now)
+            self._scheduler.run_until(self.now)
+            yield self._scheduler.now
+            self._scheduler.run_until(self._scheduler.now)
             self._changed.notify()
 
     def _life(self, cluster: Cluster | str) -> ClusterLife:
         return self._lives[Cluster(cluster)]
 
-    def _go_on(self) -> None:
+    def _follow_clock(self) -> None:
         with self._changed:
             while not self._stopping.is_set():
-                self._agenda.run_until(time.time())
-                next_at = self._agenda.next_at
+                self._scheduler.run_until(time.time())
+                next_at = self._scheduler.next_at
                 self._changed.wait(None if next_at is None else max(0.0, next_at - time.time()))
 
-    def _begin(self) -> None:
-        self._wake()
+    def _start_runs(self) -> None:
+        self._start_stats()
         for life in self._lives.values():
-            life.begin_run(self._agenda.now, behind_lumisections=_BEHIND_LUMISECTIONS)
+            life.start_run(self._scheduler.now, elapsed_lumisections=_ELAPSED_LUMISECTIONS)
 
-    def _wake(self) -> None:
-        """From now on machines tell of themselves."""
+    def _start_stats(self) -> None:
+        """Start the periodic machine stats, with the first run or history."""
         with self._changed:
-            if not self._has_vitals:
-                self._has_vitals = True
-                builder_units = [self._site.machines_of(cluster)[0] for cluster in self._lives]
-                self._vitals.begin(self._site.machines, builder_units, self._agenda.now)
+            if not self._has_stats:
+                self._has_stats = True
+                builder_units = [self._topology.machines_of(cluster)[0] for cluster in self._lives]
+                self._stats.start(self._topology.machines, builder_units, self._scheduler.now)
 
-    def _write_history(self, runs: int, seed: int, longest: int) -> None:
-        self._wake()
+    def _upload_history(self, runs: int, seed: int, max_lumisections: int) -> None:
+        self._start_stats()
         for cluster, life in self._lives.items():
             rng = random.Random(f"{seed}/{cluster}/history")  # noqa: S311 - a simulation
-            spans = [longest * LUMISECTION_S + rng.uniform(*_PAUSES_S) for _ in range(runs)]
-            started_at = self._agenda.now - _LAST_PAUSE_S - sum(spans)
-            for span in spans:
-                life.write_past_run(started_at)
-                started_at += span
+            durations_s = [max_lumisections * LUMISECTION_S + rng.uniform(*_PAUSES_S) for _ in range(runs)]
+            started_at = self._scheduler.now - _LAST_PAUSE_S - sum(durations_s)
+            for duration_s in durations_s:
+                life.upload_past_run(started_at)
+                started_at += duration_s
 
 
-def _configurations(planners: Iterable[Planner]) -> dict[str, list[str]]:
-    """The configuration files of the clients of each machine."""
+def _config_files(planners: Iterable[RunPlanner]) -> dict[str, list[str]]:
+    """The configuration files of each machine's clients."""
     return {
-        host: [client.configuration for client in planner.clients_of(host)]
+        host: [client.config_file for client in planner.clients_of(host)]
         for planner in planners
         for host in planner.hosts
     }

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from dqmsquare_cfg import Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 
 # What it does with its one visitor, by a context with the right certificate.
 Speak = Callable[[socket.socket, ssl.SSLContext], None]

@@ -23,7 +23,7 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
 from server import create_app
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored import MirroredCluster
 from tools.demo.data_dir import PLACE
@@ -152,7 +152,7 @@ def shared_settings(shared_environment: Mapping[str, str]) -> dqmsquare_cfg.Sett
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² whose machines are empty, where nothing moves unless it is told to; dead ones cost less time."""
     with Simulator(tmp_path / "simulator", relay_timeout_s=1.5) as running:
-        running.control.switched_off_blocks_s = 0.1
+        running.control.dead_machine_timeout_s = 0.1
         yield running
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.served import server_thread
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"

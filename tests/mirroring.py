@@ -23,8 +23,8 @@ from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
 from grabbing.document_pipeline import Announced, Order, Rules, Sifter
 from grabbing.gateway_queue import Stop
-from simulator import Simulator
-from simulator.request_recorder import Recorded
+from simulator.http_types import RecordedRequest
+from simulator.simulator import Simulator
 from storage import codecs
 from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
@@ -105,7 +105,7 @@ def told(process: "subprocess.Popen[str]", event: str) -> str:
     return line
 
 
-def asked(simulator: Simulator, host: str) -> list[tuple[str, Recorded]]:
+def asked(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:
     """What a machine was asked, in turn: the event of each message, and the request that it came with."""
     return [
         (message["event"], request)
@@ -118,7 +118,7 @@ def asked(simulator: Simulator, host: str) -> list[tuple[str, Recorded]]:
 def pauses_s(simulator: Simulator, host: str) -> list[float]:
     """How long it was from each question for headers of a machine to the next one."""
     headers = [request for event, request in asked(simulator, host) if event == "sync_request"]
-    return [after.began_s - before.ended_s for before, after in pairwise(headers)]
+    return [after.started_s - before.ended_s for before, after in pairwise(headers)]
 
 
 def links(settings: Settings) -> dict[str, LinkStatus]:

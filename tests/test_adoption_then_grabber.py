@@ -8,7 +8,8 @@ import pytest
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import Simulator, job_document
+from simulator.documents import job_document
+from simulator.simulator import Simulator
 from tests.earlier_mirror import EarlierMirror, Row, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
 from tools.demo.postgres import EmbeddedPostgres

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dqmsquare_cfg import Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, commands_sent, served
 

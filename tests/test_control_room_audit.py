@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
 from tests.mirrored import MirroredCluster

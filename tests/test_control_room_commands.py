@@ -10,10 +10,11 @@ import sqlalchemy as sa
 import db
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Cluster, Settings
-from simulator import AskKind, FaultKind, Mode, Simulator
-from simulator.daemons import Service
-from simulator.http_types import Answer
-from simulator.switches import Panel
+from simulator.control_commands import CommandMode
+from simulator.daemons import DaemonKind
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.http_types import Response
+from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import (
     BEAM,
@@ -97,25 +98,24 @@ def test_it_answers_scripts_as_dqm2_does(visitor: Visitor) -> None:
 def test_it_starts_a_playback_run(visitor: Visitor, simulator: Simulator) -> None:
     answer = visitor.tell("start_playback_run", **CHANGES["start_playback_run"])
     assert (answer.status_code, answer.text) == (200, "start_playback_run Ok")
-    run = simulator.world.run(Cluster.PLAYBACK)
+    run = simulator.world.current_run(Cluster.PLAYBACK)
     assert run is not None
     assert (run.source_run, run.run_key, run.lumisections) == (256936, "hi_run", 33)
 
 
 def test_it_restarts_a_service(visitor: Visitor, simulator: Simulator) -> None:
-    for what, service in (("restart_hltd", Service.HLTD), ("restart_fff", Service.FFF)):
+    for what, service in (("restart_hltd", DaemonKind.HLTD), ("restart_fff", DaemonKind.FFF)):
         assert visitor.tell(what, host=f"{UNIT}.cms").text == "Ok"
-        assert len(simulator.world.services.daemon(service, UNIT).starts) == 2
-        assert len(simulator.world.services.daemon(service, OTHER_UNIT).starts) == 1
+        assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
+        assert len(simulator.world.daemons.get(service, OTHER_UNIT).starts) == 1
 
 
 def test_it_switches_a_client(visitor: Visitor, simulator: Simulator) -> None:
-    playback, production = Panel(UNIT, is_playback=True), Panel(UNIT, is_playback=False)
     assert visitor.tell("change_dqm_client", **CHANGES["change_dqm_client"]).text == "Ok"
-    assert simulator.world.switches.is_on(playback, BEAM) is False
-    assert simulator.world.switches.is_on(production, BEAM) is True
+    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
+    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=False) is True
     visitor.tell("change_dqm_client", **{**CHANGES["change_dqm_client"], "state": "1"})
-    assert simulator.world.switches.is_on(playback, BEAM) is True
+    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is True
 
 
 def test_it_sends_what_it_checked_and_all_of_it(visitor: Visitor, simulator: Simulator) -> None:
@@ -150,7 +150,7 @@ def test_it_says_what_dqm2_can_t_do_as_it_answers(visitor: Visitor, simulator: S
 
 
 def test_it_claims_nothing_where_the_released_dqm2_fails(visitor: Visitor, simulator: Simulator) -> None:
-    simulator.control.mode = Mode.RELEASED
+    simulator.control.mode = CommandMode.RELEASED
     for what in ("start_playback_run", "restart_hltd", "restart_fff"):
         answer = visitor.tell(what, **CHANGES[what])
         assert (answer.status_code, outcome(answer)) == (502, Outcome.FAILED)
@@ -160,7 +160,7 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(visitor: Visitor, simul
         )
     # What it did before it failed.
     assert visitor.ask("get_simulator_config").json()["run_key"] == "hi_run"
-    assert simulator.world.run(Cluster.PLAYBACK) is None
+    assert simulator.world.current_run(Cluster.PLAYBACK) is None
 
 
 def test_it_does_not_take_an_error_s_text_for_an_answer(visitor: Visitor, simulator: Simulator) -> None:
@@ -181,8 +181,8 @@ def test_it_sends_nothing_without_the_list_that_it_checks_by(visitor: Visitor, s
         assert (answer.status_code, outcome(answer)) == (503, Outcome.NOT_SENT)
         assert answer.text.endswith("nothing was sent.")
     simulator.machine(UNIT).is_ssh_broken = simulator.machine(GATEWAY).is_ssh_broken = False
-    for kind in (FaultKind.ERROR_PAGE, FaultKind.CUT, FaultKind.GARBAGE, FaultKind.EMPTY):
-        simulator.faults.add(kind, ask=AskKind.CONTROL)
+    for kind in (FaultKind.ERROR_PAGE, FaultKind.CONNECTION_CLOSED, FaultKind.GARBAGE, FaultKind.EMPTY_BODY):
+        simulator.faults.add(kind, request_kind=RequestKind.CONTROL)
         for what in ("change_dqm_client", "start_playback_run"):
             assert visitor.tell(what, **CHANGES[what]).status_code == 503
         simulator.faults.clear()
@@ -192,9 +192,9 @@ def test_it_sends_nothing_without_the_list_that_it_checks_by(visitor: Visitor, s
 
 
 def test_it_says_that_the_outcome_is_unknown_and_sends_once(visitor: Visitor, simulator: Simulator) -> None:
-    for kind in (FaultKind.CUT, FaultKind.CUT_BODY):
+    for kind in (FaultKind.CONNECTION_CLOSED, FaultKind.BODY_INTERRUPTED):
         simulator.recorder.clear()
-        simulator.faults.add(kind, ask=AskKind.CONTROL)
+        simulator.faults.add(kind, request_kind=RequestKind.CONTROL)
         answer = visitor.tell("restart_hltd", host=UNIT)
         assert (answer.status_code, outcome(answer)) == (504, Outcome.UNKNOWN)
         assert answer.text.startswith("Outcome unknown: ")
@@ -204,7 +204,7 @@ def test_it_says_that_the_outcome_is_unknown_and_sends_once(visitor: Visitor, si
 
 
 def test_it_says_when_nothing_was_sent_or_done(visitor: Visitor, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.LOGIN_REDIRECT, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.LOGIN_REDIRECT, request_kind=RequestKind.CONTROL)
     denied = visitor.tell("restart_hltd", host=UNIT)
     assert (denied.status_code, outcome(denied)) == (502, Outcome.DENIED)
     simulator.stop()
@@ -215,7 +215,7 @@ def test_it_says_when_nothing_was_sent_or_done(visitor: Visitor, simulator: Simu
 
 
 def test_it_takes_a_page_of_html_for_no_answer(visitor: Visitor, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL)
     for what in ("restart_hltd", "restart_fff"):
         answer = visitor.tell(what, host=UNIT)
         assert (answer.status_code, outcome(answer)) == (502, Outcome.UNEXPECTED_RESPONSE)
@@ -242,8 +242,8 @@ def test_it_shows_apart_what_tells_no_state_of_a_machine(
     visitor: Visitor, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = {f"{UNIT}.cms": {"up": True, "msg": None}, f"{GATEWAY}.cms": "Permission denied"}
-    answer = Answer(200, json.dumps(told).encode())
-    monkeypatch.setitem(simulator.control._commands, "get_cluster_status", lambda _request: answer)
+    answer = Response(200, json.dumps(told).encode())
+    monkeypatch.setitem(simulator.control.handlers, "get_cluster_status", lambda _request: answer)
     page = visitor.tell_with({"HX-Request": "true"}, "get_cluster_status", cluster="playback").text
     table, _, strange = page.partition("</table>")
     assert f"{UNIT}.cms" in table
@@ -283,7 +283,7 @@ def test_it_leaves_production_alone_where_that_is_switched_off(
 
 
 def test_it_gives_scripts_the_end_of_a_log_as_json(visitor: Visitor, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.BODY_INTERRUPTED, 3000, request_kind=RequestKind.CONTROL)
     answer = visitor.ask("get_hltd_logs", host=UNIT)
     assert outcome(answer) == Outcome.OK
     [text] = answer.json()

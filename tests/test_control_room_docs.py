@@ -11,8 +11,8 @@ import pytest
 import dqmsquare_cfg
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
-from simulator import Simulator
-from simulator.daemons import Service
+from simulator.daemons import DaemonKind
+from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, UNIT, served
 
@@ -34,7 +34,7 @@ def test_it_is_told_as_a_script_runs_it(simulated_settings: Settings, simulator:
             check=True,
         )
     assert re.fullmatch(r"\[\[.*_cfg\.py.*\]\]Ok", done.stdout)
-    assert len(simulator.world.services.daemon(Service.HLTD, UNIT).starts) == 2
+    assert len(simulator.world.daemons.get(DaemonKind.HLTD, UNIT).starts) == 2
 
 
 def test_it_names_every_outcome_and_time_out() -> None:

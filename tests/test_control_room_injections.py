@@ -10,7 +10,7 @@ import db
 from dqm2.commands import COMMANDS, Parameter
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from simulator import Simulator
+from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import (
     OTHER_UNIT,

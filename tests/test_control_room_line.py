@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import AskKind, FaultKind, Simulator
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from storage.command_queue import CommandQueue, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, playback_database, served
@@ -97,7 +98,7 @@ def test_it_does_one_command_at_a_time_whichever_server_has_it(
         ]
         go_on.set()
         assert [answer.result(30).status_code for answer in answers] == [200] * 4
-    spans = sorted((request.began_s, request.ended_s) for request in simulator.requests)
+    spans = sorted((request.started_s, request.ended_s) for request in simulator.requests)
     assert len(spans) == 4
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
@@ -368,7 +369,7 @@ def test_it_tells_the_outcome_whatever_keeps_it_from_being_written_down(
 def test_it_lets_the_next_one_go_on_after_an_answer_that_never_ends(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:
-    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
+    simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
     with served(simulated_settings) as url:
         visitor = Visitor(url).sign_in("shifter", "first")
         assert visitor.ask("get_dqm_machines").status_code == 504

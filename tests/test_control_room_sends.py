@@ -16,7 +16,8 @@ from dqm2.command_client import CommandClient, NotSent, OutcomeUnknown, RawRespo
 from dqm2.command_responses import DaemonLogs
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Cluster, Settings, load
-from simulator import AskKind, FaultKind, Simulator
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.control_room import UNIT, commands_sent
 from tests.waiting import until
@@ -37,7 +38,7 @@ def relay(simulated_settings: Settings) -> CommandClient:
 @pytest.fixture
 def hanging(simulator: Simulator) -> Iterator[Simulator]:
     """A simulator that does not answer until it is told to end."""
-    simulator.faults.add(FaultKind.SILENCE, 60, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.RESPONSE_DELAY, 60, request_kind=RequestKind.CONTROL)
     yield simulator
     simulator.stop()
 
@@ -50,7 +51,9 @@ def refusal(relay: CommandClient, bounds: ResponseLimits = PATIENT) -> Dqm2Error
 
 def test_it_brings_back_what_was_answered(relay: CommandClient, simulator: Simulator) -> None:
     answer = relay.send(MACHINES, PATIENT)
-    assert json.loads(answer.body) == [f"{name}.cms" for name in simulator.site.clusters[Cluster.PLAYBACK]]
+    assert json.loads(answer.body) == [
+        f"{name}.cms" for name in simulator.topology.clusters[Cluster.PLAYBACK]
+    ]
     assert not answer.is_start_missing
     assert not answer.is_end_missing
 
@@ -77,7 +80,7 @@ def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
         assert str(error) == f"{setting} can't be read: No such file or directory"
     usual = replace(simulated_settings, cmsweb_ca_path=True)
     assert isinstance(refusal(CommandClient(usual)), NotSent)
-    simulator.present_certificate(expired=True)
+    simulator.use_certificate(expired=True)
     assert isinstance(refusal(CommandClient(simulated_settings)), NotSent)
     assert commands_sent(simulator) == []
 
@@ -85,7 +88,7 @@ def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
 def test_it_verifies_nobody_where_the_settings_say_so(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:
-    simulator.present_certificate(expired=True)
+    simulator.use_certificate(expired=True)
     relay = CommandClient(replace(simulated_settings, cmsweb_ca_path=False))
     assert relay.send(MACHINES, PATIENT).body
 
@@ -93,10 +96,10 @@ def test_it_verifies_nobody_where_the_settings_say_so(
 def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
     relay: CommandClient, simulator: Simulator
 ) -> None:
-    simulator.faults.add(FaultKind.REFUSED, requests=1)
+    simulator.faults.add(FaultKind.CONNECTION_REFUSED, times=1)
     assert isinstance(refusal(relay), NotSent)
     assert commands_sent(simulator) == []
-    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL)
     assert isinstance(refusal(relay), OutcomeUnknown)
     assert len(commands_sent(simulator)) == 1
 
@@ -119,24 +122,32 @@ def test_it_tells_a_secret_that_is_not_accepted(simulated_settings: Settings, si
 
 
 def test_it_tells_a_failure_of_dqm2(relay: CommandClient, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.ERROR_PAGE, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.ERROR_PAGE, request_kind=RequestKind.CONTROL)
     assert isinstance(refusal(relay), Dqm2Failed)
 
 
 def test_it_does_not_know_what_was_done_behind_a_front_end_that_got_no_answer(
     relay: CommandClient, simulator: Simulator
 ) -> None:
-    simulator.site.gateway.is_dead = True
+    simulator.topology.gateway.is_dead = True
     assert isinstance(refusal(relay), OutcomeUnknown)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.TRUNCATED, FaultKind.SILENCE])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FaultKind.CONNECTION_CLOSED,
+        FaultKind.BODY_INTERRUPTED,
+        FaultKind.BODY_TRUNCATED,
+        FaultKind.RESPONSE_DELAY,
+    ],
+)
 def test_it_sends_once_whatever_becomes_of_it(
     relay: CommandClient, simulator: Simulator, kind: FaultKind
 ) -> None:
-    simulator.faults.add(kind, 3 if kind is FaultKind.SILENCE else 0, ask=AskKind.CONTROL)
-    bounds = IMPATIENT if kind is FaultKind.SILENCE else PATIENT
-    if kind is FaultKind.TRUNCATED:
+    simulator.faults.add(kind, 3 if kind is FaultKind.RESPONSE_DELAY else 0, request_kind=RequestKind.CONTROL)
+    bounds = IMPATIENT if kind is FaultKind.RESPONSE_DELAY else PATIENT
+    if kind is FaultKind.BODY_TRUNCATED:
         assert relay.send(RESTART, bounds).body != b"Ok"
     else:
         assert isinstance(refusal(relay, bounds), OutcomeUnknown)
@@ -151,7 +162,7 @@ def test_it_sends_once_over_a_connection_that_dies(relay: CommandClient, simulat
         if seen.is_set():
             return
         seen.set()
-        simulator.cut_connections()
+        simulator.close_connections()
 
     simulator.on_request = cut
     assert isinstance(refusal(relay), OutcomeUnknown)
@@ -227,7 +238,7 @@ def test_it_keeps_the_end_of_a_long_log(relay: CommandClient) -> None:
 
 
 def test_it_keeps_what_came_of_a_slow_log(relay: CommandClient, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.CUT_BODY, 3000, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.BODY_INTERRUPTED, 3000, request_kind=RequestKind.CONTROL)
     raw = relay.send(LOGS, ResponseLimits(20, 1_000_000, accepts_partial=True))
     assert raw.is_end_missing
     logs = command_responses.parse("get_fff_logs", raw)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.mirroring import grabber_process
 from tests.notified import service_manager
 from tests.served import free_port, server_process, workers_of

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from dqmsquare_cfg import Cluster, Settings
-from simulator import Simulator, job_document
+from simulator.documents import job_document
+from simulator.simulator import Simulator
 from tests.earlier_mirror import EarlierMirror, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
 from tools.demo import postgres_binaries

@@ -13,14 +13,14 @@ import db
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import DocumentType
 from dqmsquare_cfg import Settings
-from simulator import (
-    Simulator,
+from simulator.documents import (
     diskspace_document,
     files_document,
     job_document,
     playback_document,
     stats_document,
 )
+from simulator.simulator import Simulator
 from tests.mirroring import FILTER_UNIT, mirror_once, rows
 
 Document = dict[str, Any]

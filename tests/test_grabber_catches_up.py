@@ -13,7 +13,9 @@ import pytest
 import db
 from dqmsquare_cfg import Settings
 from grabbing.document_pipeline import Order, Rules, Sifted
-from simulator import FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind
+from simulator.simulator import Simulator
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

@@ -9,7 +9,9 @@ import requests
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind
+from simulator.simulator import Simulator
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

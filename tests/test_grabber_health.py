@@ -8,7 +8,7 @@ import requests
 
 from dqmsquare_cfg import Cluster
 from grabbing.liveness import Pulse
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.mirroring import grabber_process
 from tests.served import free_port
 from tests.waiting import until

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind
+from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
 from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
 from tests.waiting import until

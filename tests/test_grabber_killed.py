@@ -8,7 +8,8 @@ import pytest
 
 import db
 from dqmsquare_cfg import Settings
-from simulator import FaultKind, Simulator
+from simulator.fault_injection import FaultKind
+from simulator.simulator import Simulator
 from tests.mirroring import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,

@@ -3,7 +3,7 @@
 import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
 from tests.waiting import until
 

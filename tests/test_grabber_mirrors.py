@@ -8,14 +8,14 @@ import pytest
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from simulator import (
-    Simulator,
+from simulator.documents import (
     diskspace_document,
     files_document,
     job_document,
     playback_document,
     stats_document,
 )
+from simulator.simulator import Simulator
 from storage.job_state import JobState
 from tests.mirroring import (
     BUILDER_UNIT,
@@ -164,7 +164,7 @@ def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings
     for pid in range(500):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     assert mirror_once(simulated_settings)
-    spans = sorted((request.began_s, request.ended_s) for request in simulator.requests)
+    spans = sorted((request.started_s, request.ended_s) for request in simulator.requests)
     assert len(spans) > 5
     assert all(ended <= began for (_, ended), (began, _) in pairwise(spans))
 

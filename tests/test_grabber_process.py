@@ -7,7 +7,9 @@ import pytest
 
 import db
 from dqmsquare_cfg import Settings
-from simulator import FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind
+from simulator.simulator import Simulator
 from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
 from tests.served import free_port
 from tests.waiting import until

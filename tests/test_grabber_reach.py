@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from dqmsquare_cfg import Settings
-from simulator import AskKind, FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from tests.mirroring import FILTER_UNIT, grabber_process, links, metric, mirror_once, runs
 
 MACHINE = "dqmfu-c2b03-.."
@@ -18,7 +20,7 @@ MOST_HEADERS = 200
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² whose answers of more headers than that miss the gateway's time, which is shorter too."""
     with Simulator(tmp_path / "simulator", relay_timeout_s=0.4) as running:
-        running.faults.add(FaultKind.HEADER_COST, 400 / MOST_HEADERS, ask=AskKind.HEADERS)
+        running.faults.add(FaultKind.HEADER_COST, 400 / MOST_HEADERS, request_kind=RequestKind.HEADERS)
         yield running
 
 

@@ -8,8 +8,9 @@ import pytest
 import db
 from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Settings
-from simulator import Simulator, job_document
+from simulator.documents import job_document
 from simulator.http_types import Request
+from simulator.simulator import Simulator
 from storage.job_state import JobState
 from tests.mirroring import (
     FILTER_UNIT,

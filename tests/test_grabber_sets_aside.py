@@ -7,7 +7,9 @@ import pytest
 
 import db
 from dqmsquare_cfg import Settings
-from simulator import AskKind, FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from tests.mirroring import FILTER_UNIT, asked, metric, mirror_once, rows
 
 LABEL = "dqmfu-c2b03-.."
@@ -73,7 +75,7 @@ def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
         machine.upload(job_document(run=run, lumisections=1))
     machine.upload(job_document(run=41, lumisections=1))
     # What stands in the place of its JSON in every answer from now on.
-    machine.stored()[-1].kept_wire = wire
+    machine.stored()[-1].cached_json = wire
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 40
     (aside,) = rows(simulated_settings, db.quarantined_documents)
@@ -86,7 +88,7 @@ def test_it_asks_for_many_at_once_again_behind_the_document_that_spoils_a_batch(
     machine = simulator.machine(FILTER_UNIT)
     for run in range(1, 201):
         machine.upload(job_document(run=run, lumisections=1))
-    machine.stored()[0].kept_wire = "{half a document"
+    machine.stored()[0].cached_json = "{half a document"
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 199
     questions = [event for event, _ in asked(simulator, FILTER_UNIT) if event == "request_documents"]
@@ -106,7 +108,7 @@ def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
     assert "longer than 100000 bytes" in aside["reason"]
 
 
-@pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.TRUNCATED, FaultKind.EMPTY])
+@pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.BODY_TRUNCATED, FaultKind.EMPTY_BODY])
 def test_it_blames_no_document_for_a_bad_way(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
@@ -125,12 +127,12 @@ def test_it_blames_no_document_for_a_bad_way(
     "kind",
     [
         FaultKind.GARBAGE,
-        FaultKind.TRUNCATED,
-        FaultKind.EMPTY,
+        FaultKind.BODY_TRUNCATED,
+        FaultKind.EMPTY_BODY,
         FaultKind.ERROR_PAGE,
-        FaultKind.CUT_BODY,
+        FaultKind.BODY_INTERRUPTED,
         FaultKind.LOGIN_PAGE,
-        FaultKind.OTHER_ANSWER,
+        FaultKind.WRONG_RESPONSE,
     ],
 )
 def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
@@ -139,7 +141,7 @@ def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
     machine = simulator.machine(FILTER_UNIT)
     for run in range(1, 11):
         machine.upload(job_document(run=run, lumisections=1))
-    simulator.faults.add(kind, machine=FILTER_UNIT, ask=AskKind.DOCUMENTS)
+    simulator.faults.add(kind, machine=FILTER_UNIT, request_kind=RequestKind.DOCUMENTS)
     assert not mirror_once(simulated_settings)
     assert rows(simulated_settings, db.quarantined_documents) == []
     simulator.faults.clear()
@@ -152,11 +154,11 @@ def test_it_looks_again_at_what_it_set_aside(simulator: Simulator, simulated_set
     machine.upload(job_document(run=1))
     machine.upload(job_document(run=2))
     stored = machine.stored()[0]
-    stored.kept_wire = "{half a document"
+    stored.cached_json = "{half a document"
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
     # The machine was at fault, and is no longer, without an update of the document.
-    stored.kept_wire = None
+    stored.cached_json = None
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
     assert rows(simulated_settings, db.quarantined_documents) == []
@@ -167,10 +169,10 @@ def test_it_sets_aside_a_document_older_than_its_announcement(
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
-    old = machine.stored()[0].wire()
+    old = machine.stored()[0].escaped_json()
     machine.upload(job_document(run=1, lumisections=11))
     machine.upload(job_document(run=2))
-    machine.stored()[0].kept_wire = old
+    machine.stored()[0].cached_json = old
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
     (aside,) = rows(simulated_settings, db.quarantined_documents)
@@ -184,7 +186,7 @@ def test_it_advances_and_is_told_failing_where_most_documents_have_no_good_answe
     for run in range(1, 41):
         machine.upload(job_document(run=run, lumisections=1))
     for stored in machine.stored()[:-1]:
-        stored.kept_wire = "{half a document"
+        stored.cached_json = "{half a document"
     advanced = [0]
     while advanced[-1] < 40:
         before = len(simulator.requests)

@@ -14,7 +14,7 @@ import pytest
 import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Cluster, Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.mirroring import differences, grabber_process, rows
 from tests.waiting import until
 

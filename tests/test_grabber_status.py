@@ -8,8 +8,10 @@ import pytest
 
 import db
 from dqmsquare_cfg import Settings
-from simulator import AskKind, FaultKind, Simulator, job_document
-from simulator.http_types import Answer
+from simulator.documents import job_document
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.http_types import Response
+from simulator.simulator import Simulator
 from storage.sync_status import LinkStatus
 from tests.mirroring import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, mirror_once, reader, rows, runs
 
@@ -28,8 +30,8 @@ def answers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Answers:
 
     def answer(status: object) -> None:
         body = status if isinstance(status, str) else json.dumps(status)
-        commands = simulator.control._commands
-        monkeypatch.setitem(commands, "get_cluster_status", lambda _request: Answer(200, body.encode()))
+        commands = simulator.control.handlers
+        monkeypatch.setitem(commands, "get_cluster_status", lambda _request: Response(200, body.encode()))
 
     return answer
 
@@ -98,12 +100,19 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.ERROR_PAGE, FaultKind.GARBAGE, FaultKind.EMPTY, FaultKind.LOGIN_PAGE, FaultKind.CUT]
+    "kind",
+    [
+        FaultKind.ERROR_PAGE,
+        FaultKind.GARBAGE,
+        FaultKind.EMPTY_BODY,
+        FaultKind.LOGIN_PAGE,
+        FaultKind.CONNECTION_CLOSED,
+    ],
 )
 def test_it_tells_of_a_status_that_is_none_and_mirrors_on(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
-    simulator.faults.add(kind, ask=AskKind.CONTROL)
+    simulator.faults.add(kind, request_kind=RequestKind.CONTROL)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == {1}

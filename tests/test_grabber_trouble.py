@@ -13,9 +13,12 @@ import db
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
-from simulator import WRONG_TYPES, FaultKind, Simulator, job_document, sync_endpoint
+from simulator import sync_endpoint
+from simulator.documents import job_document
+from simulator.fault_injection import WRONG_TYPES, FaultKind
 from simulator.http_types import Request
-from simulator.machine import Header as MachineHeader
+from simulator.machines import DocumentHeader
+from simulator.simulator import Simulator
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
 from tests.mirroring import (
     BUILDER_UNIT,
@@ -40,15 +43,15 @@ from tools.demo.postgres import EmbeddedPostgres
 
 BAD_ANSWERS = [
     FaultKind.ERROR_PAGE,
-    FaultKind.REFUSED,
-    FaultKind.CUT,
-    FaultKind.CUT_BODY,
-    FaultKind.TRUNCATED,
-    FaultKind.EMPTY,
+    FaultKind.CONNECTION_REFUSED,
+    FaultKind.CONNECTION_CLOSED,
+    FaultKind.BODY_INTERRUPTED,
+    FaultKind.BODY_TRUNCATED,
+    FaultKind.EMPTY_BODY,
     FaultKind.GARBAGE,
     FaultKind.LOGIN_REDIRECT,
     FaultKind.LOGIN_PAGE,
-    FaultKind.OTHER_ANSWER,
+    FaultKind.WRONG_RESPONSE,
 ]
 
 
@@ -73,10 +76,10 @@ def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
     with grabbing(brisk_settings):
         status = simulator.recorder.wait_for(lambda request: ("what", "get_cluster_status") in request.query)
     dead = max(
-        request.ended_s for _, request in asked(simulator, FILTER_UNIT) if request.ended_s < status.began_s
+        request.ended_s for _, request in asked(simulator, FILTER_UNIT) if request.ended_s < status.started_s
     )
     for host in (BUILDER_UNIT, OTHER_FILTER_UNIT):
-        assert any(dead < request.began_s < status.began_s for _, request in asked(simulator, host))
+        assert any(dead < request.started_s < status.started_s for _, request in asked(simulator, host))
 
 
 def is_told_failing(settings: Settings) -> bool:
@@ -166,7 +169,9 @@ def test_it_tells_trouble_in_its_log_and_its_metrics(
         assert counted in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.CONNECTION_CLOSED, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE]
+)
 def test_it_mirrors_the_others_while_one_machines_answers_are_bad(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
@@ -231,19 +236,19 @@ def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behin
 def test_it_asks_again_for_headers_that_the_answer_counts_and_lacks_before_it_goes_on_behind_them(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
 ) -> None:
-    monkeypatch.setattr(sync_endpoint, "HEADERS_A_MESSAGE", 1)
-    whole = sync_endpoint._header_messages
+    monkeypatch.setattr(sync_endpoint, "HEADERS_PER_MESSAGE", 1)
+    whole = sync_endpoint.header_messages
 
-    def without_second(headers: Sequence[MachineHeader]) -> list[str]:
+    def without_second(headers: Sequence[DocumentHeader]) -> list[str]:
         first, _lost, *others = whole(headers)
         if is_mended:
-            monkeypatch.setattr(sync_endpoint, "_header_messages", whole)
+            monkeypatch.setattr(sync_endpoint, "header_messages", whole)
         return [first, *others]
 
     for run in (1, 2, 3):
         simulator.machine(FILTER_UNIT).upload(job_document(run=run))
     monkeypatch.setattr(
-        sync_endpoint, "_header_messages", lambda headers: without_second(headers) if headers else []
+        sync_endpoint, "header_messages", lambda headers: without_second(headers) if headers else []
     )
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
@@ -260,7 +265,7 @@ def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right
     assert rows(simulated_settings, db.quarantined_documents) == []
 
 
-@pytest.mark.parametrize("kind", [FaultKind.NOT_A_NUMBER, FaultKind.LONE_SURROGATES])
+@pytest.mark.parametrize("kind", [FaultKind.NAN, FaultKind.LONE_SURROGATES])
 def test_it_mirrors_what_strict_parsers_refuse(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
@@ -289,7 +294,7 @@ def test_it_asks_a_gateway_that_fails_no_more_than_once_an_interval(
     simulator.faults.add(FaultKind.LOGIN_REDIRECT)
     with grabbing(brisk_settings):
         until(lambda: len(simulator.requests) >= 5)
-    spans = [(request.began_s, request.ended_s) for request in simulator.requests]
+    spans = [(request.started_s, request.ended_s) for request in simulator.requests]
     pauses = [began - ended for (_, ended), (began, _) in pairwise(spans)]
     assert min(pauses) >= brisk_settings.grabber_sleep_time_info
 
@@ -300,7 +305,7 @@ def test_it_goes_on_after_a_document_of_50_mb(simulator: Simulator, simulated_se
     line = "Begin processing the 1st record. Run 358788, Event 1, LumiSection 1\n"
     machine.upload(job_document(run=2, extra={"stdlog_end": [line] * (50_000_000 // len(line))}))
     machine.upload(job_document(run=3))
-    machine.keep_answers()
+    machine.cache_json()
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == {1, 2, 3}
 
@@ -319,12 +324,12 @@ def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_setti
 def test_it_says_that_the_front_ends_certificate_is_not_trusted(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
-    simulator.present_certificate(expired=True)
+    simulator.use_certificate(expired=True)
     assert not mirror_once(simulated_settings)
     freshness = reader(simulated_settings).sync_status()
     assert freshness is not None
     assert "certificate" in (freshness.gateway.reason or "")
-    simulator.present_certificate(expired=False)
+    simulator.use_certificate(expired=False)
     assert mirror_once(simulated_settings)
 
 
@@ -332,7 +337,7 @@ def test_it_says_that_the_front_ends_certificate_is_not_trusted(
 def test_it_verifies_nothing_where_it_is_told_so(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
-    simulator.present_certificate(expired=True)
+    simulator.use_certificate(expired=True)
     assert mirror_once(load({**simulated_environment, "CMSWEB_CA_PATH": "INSECURE-DO-NOT-VERIFY"}))
 
 

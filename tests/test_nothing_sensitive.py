@@ -21,14 +21,14 @@ from dqm2.redaction.redactor import Redactor
 from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
 from server import create_app
-from simulator import (
-    Simulator,
+from simulator.documents import (
     diskspace_document,
     files_document,
     job_document,
     playback_document,
     stats_document,
 )
+from simulator.simulator import Simulator
 from storage import codecs
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows

@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from server import create_app
-from simulator import Simulator, job_document
+from simulator.documents import job_document
+from simulator.simulator import Simulator
 from storage.rows import QuarantinedDocument
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, mirror_once

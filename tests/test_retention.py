@@ -12,7 +12,7 @@ import dqmsquare_cfg
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from simulator import Simulator
+from simulator.simulator import Simulator
 from storage.retention import prune
 from tests.mirrored import MirroredCluster, delivery, job, log_of
 from tests.mirroring import grabbing, mirrored, reader, rows

@@ -9,8 +9,9 @@ import pytest
 import requests
 
 from dqm2.records import LUMISECTION_S
-from simulator import Mode, Simulator
-from simulator.daemons import Service
+from simulator.control_commands import CommandMode
+from simulator.daemons import DaemonKind
+from simulator.simulator import Simulator
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 FILTER_UNIT = "dqmfu-c2b01-45-01"
@@ -25,8 +26,8 @@ CSC = "csc_dqm_sourceclient-live_cfg.py"
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     with Simulator(tmp_path, clients=CLIENTS, run_length=(20, 20)) as simulator:
-        simulator.control.switched_off_blocks_s = 0.05
-        simulator.control.calls_itself_s = 0.05
+        simulator.control.dead_machine_timeout_s = 0.05
+        simulator.control.self_call_timeout_s = 0.05
         yield simulator
 
 
@@ -109,7 +110,7 @@ def test_it_lists_runs_to_play_back_with_an_empty_one_at_the_end(
 
 
 def test_it_starts_a_playback_run_as_announced(simulator: Simulator, session: requests.Session) -> None:
-    present = simulator.world.next_run("playback")
+    present = simulator.world.start_run("playback")
     answer = execute(
         simulator,
         session,
@@ -120,7 +121,7 @@ def test_it_starts_a_playback_run_as_announced(simulator: Simulator, session: re
         host=GATEWAY,
     )
     assert answer.text == "start_playback_run Ok"
-    run = simulator.world.run("playback")
+    run = simulator.world.current_run("playback")
     assert run is not None
     assert run.number > present.number
     assert (run.source_run, run.run_key, run.lumisections) == (300576, "hi_run", 12)
@@ -135,7 +136,7 @@ def test_it_starts_a_playback_run_as_before_where_nothing_else_is_said(
 ) -> None:
     before = simulator.world.playback
     execute(simulator, session, "start_playback_run", run_number="run300576", **query)
-    run = simulator.world.run("playback")
+    run = simulator.world.current_run("playback")
     assert run is not None
     assert (run.run_key, run.lumisections) == (before.run_key, before.number_of_ls)
 
@@ -156,50 +157,50 @@ def test_it_fails_to_start_a_playback_run_and_changes_nothing(
     before = simulator.world.playback
     assert execute(simulator, session, "start_playback_run", **query).status_code == 500
     assert simulator.world.playback == before
-    assert simulator.world.run("playback") is None
+    assert simulator.world.current_run("playback") is None
 
 
 def test_it_starts_a_playback_run_with_the_next_one_as_released(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.control.mode = Mode.RELEASED
-    present = simulator.world.next_run("playback")
+    simulator.control.mode = CommandMode.RELEASED
+    present = simulator.world.start_run("playback")
     answer = execute(simulator, session, "start_playback_run", run_number="run300576", number_of_ls="12")
     assert answer.status_code == 500
     assert value(simulator, session, "get_simulator_config")["number_of_ls"] == 12
-    assert simulator.world.run("playback") == present
+    assert simulator.world.current_run("playback") == present
     simulator.world.advance(25 * LUMISECTION_S)
-    run = simulator.world.run("playback")
+    run = simulator.world.current_run("playback")
     assert run is not None
     assert (run.source_run, run.lumisections) == (300576, 12)
 
 
-@pytest.mark.parametrize("service", list(Service))
+@pytest.mark.parametrize("service", list(DaemonKind))
 def test_it_restarts_a_daemon_as_announced(
-    simulator: Simulator, session: requests.Session, service: Service
+    simulator: Simulator, session: requests.Session, service: DaemonKind
 ) -> None:
     before = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
     assert execute(simulator, session, f"restart_{service}", host=f"{FILTER_UNIT}.cms").text == "Ok"
     after = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
     assert after[0].count("Service started") == before[0].count("Service started") + 1
-    assert len(simulator.world.services.daemon(service, FILTER_UNIT).starts) == 2
+    assert len(simulator.world.daemons.get(service, FILTER_UNIT).starts) == 2
 
 
-@pytest.mark.parametrize("service", list(Service))
+@pytest.mark.parametrize("service", list(DaemonKind))
 def test_it_restarts_nothing_as_released(
-    simulator: Simulator, session: requests.Session, service: Service
+    simulator: Simulator, session: requests.Session, service: DaemonKind
 ) -> None:
-    simulator.control.mode = Mode.RELEASED
+    simulator.control.mode = CommandMode.RELEASED
     assert execute(simulator, session, f"restart_{service}", host=FILTER_UNIT).status_code == 500
-    assert len(simulator.world.services.daemon(service, FILTER_UNIT).starts) == 1
+    assert len(simulator.world.daemons.get(service, FILTER_UNIT).starts) == 1
 
 
-@pytest.mark.parametrize(("service", "files"), [(Service.HLTD, 2), (Service.FFF, 1)])
+@pytest.mark.parametrize(("service", "files"), [(DaemonKind.HLTD, 2), (DaemonKind.FFF, 1)])
 def test_it_sends_whole_log_files(
-    simulator: Simulator, session: requests.Session, service: Service, files: int
+    simulator: Simulator, session: requests.Session, service: DaemonKind, files: int
 ) -> None:
-    simulator.control.sends_characters = False
-    simulator.control.logs.least_characters = 300_000
+    simulator.control.chunks_per_character = False
+    simulator.control.logs.min_characters = 300_000
     logs = value(simulator, session, f"get_{service}_logs", host=FILTER_UNIT)
     assert len(logs) == files
     assert all(len(log) > 300_000 for log in logs)
@@ -214,7 +215,7 @@ def test_it_lists_a_machine_s_clients(simulator: Simulator, session: requests.Se
 def test_it_leaves_a_client_out_of_the_next_run_that_is_switched_off(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.world.next_run("playback")
+    simulator.world.start_run("playback")
 
     def switch(state: str) -> None:
         answer = execute(
@@ -229,7 +230,7 @@ def test_it_leaves_a_client_out_of_the_next_run_that_is_switched_off(
         assert answer.text == "Ok"
 
     def clients_of_next_run() -> set[str]:
-        run = simulator.world.next_run("playback")
+        run = simulator.world.start_run("playback")
         return {job.client.name for job in simulator.world.jobs("playback") if job.run == run}
 
     switch("0")
@@ -317,12 +318,12 @@ def test_it_fails_on_what_it_can_not_do(simulator: Simulator, session: requests.
 def test_it_holds_up_commands_and_answers_with_the_faults_for_them(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.faults.add("cut-body", ask="control", requests=1)
+    simulator.faults.add("body-interrupted", request_kind="control", times=1)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         execute(simulator, session, "get_cmssw_info")
-    simulator.faults.add("error-page", ask="control", requests=1)
+    simulator.faults.add("error-page", request_kind="control", times=1)
     assert execute(simulator, session, "get_cmssw_info").status_code == 500
-    simulator.faults.add("silence", 0.2, ask="control", requests=1)
+    simulator.faults.add("response-delay", 0.2, request_kind="control", times=1)
     assert execute(simulator, session, "get_cmssw_info").status_code == 200
     slow = simulator.requests[-1]
-    assert slow.ended_s - slow.began_s >= 0.2
+    assert slow.ended_s - slow.started_s >= 0.2

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator import (
-    Document,
-    Simulator,
+from simulator.documents import (
     diskspace_document,
     files_document,
     job_document,
@@ -16,7 +14,9 @@ from simulator import (
     stats_document,
     stream,
 )
-from simulator.fake_secrets import Sensitive
+from simulator.fake_secrets import FakeSecrets
+from simulator.machines import Document
+from simulator.simulator import Simulator
 
 NOW = 1_800_000_000.0
 
@@ -25,11 +25,11 @@ NOW = 1_800_000_000.0
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     """The jobs of a past and of a run that goes on."""
     simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=3, now=NOW)
-    simulator.world.next_run("production")
+    simulator.world.start_run("production")
     simulator.world.advance(300)
     return [
         document
-        for machine in simulator.site.machines
+        for machine in simulator.topology.machines
         for document in machine.documents().values()
         if document["type"] == "dqm-source-state"
     ]
@@ -119,7 +119,7 @@ def test_it_sends_some_logs_as_old_monitors_do(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=5, now=NOW)
     logs = [
         document["extra"]["stdlog_end"]
-        for machine in simulator.site.machines
+        for machine in simulator.topology.machines
         for document in machine.documents().values()
         if document["type"] == "dqm-source-state"
     ]
@@ -133,21 +133,21 @@ def test_it_sprinkles_all_that_may_not_leave(jobs: list[Document]) -> None:
     logs = "".join(
         "".join(job["extra"]["stdlog_start"]) + "".join(job["extra"]["stdlog_end"]) for job in jobs
     )
-    missing = [value for value in Sensitive(1).values if value not in logs]
+    missing = [value for value in FakeSecrets(1).values if value not in logs]
     assert missing == []
     assert all("DQM_FFF_SECRET" in job["extra"]["environ"] for job in jobs)
 
 
 def test_it_makes_up_other_secrets_from_another_seed() -> None:
-    assert Sensitive(1).values == Sensitive(1).values
-    assert set(Sensitive(1).values) & set(Sensitive(2).values) == set(Sensitive(1).hosts)
+    assert FakeSecrets(1).values == FakeSecrets(1).values
+    assert set(FakeSecrets(1).values) & set(FakeSecrets(2).values) == set(FakeSecrets(1).hosts)
 
 
 def test_it_gives_something_away_in_each_such_line() -> None:
-    sensitive = Sensitive(1)
+    sensitive = FakeSecrets(1)
     rng = random.Random(1)
     for _ in range(200):
-        lines = sensitive.lines(rng)
+        lines = sensitive.log_lines(rng)
         assert all(line.endswith("\n") for line in lines)
 
 
@@ -173,7 +173,7 @@ def test_it_fills_machines_by_the_thousand(tmp_path: Path, *, small: bool) -> No
     machine = simulator.machine("dqmfu-c2b03-45-01")
     headers = machine.headers()
     assert [header["_rev"] for header in headers] == list(range(1, 1501))
-    [stored] = machine.pick([headers[700]["_id"]])
+    [stored] = machine.find([headers[700]["_id"]])
     document = stored.document()
     assert {name: document[name] for name in headers[700]} == headers[700]
     assert (len(json.dumps(document)) < 8_000) == small

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from simulator import WRONG_TYPES, FaultKind, Simulator, job_document
+from simulator.documents import job_document
+from simulator.fault_injection import WRONG_TYPES, FaultKind
+from simulator.simulator import Simulator
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
@@ -41,7 +43,7 @@ def is_good(answer: requests.Response) -> bool:
 
 
 def test_it_misbehaves_for_so_many_requests(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.ERROR_PAGE, requests=2)
+    simulator.faults.add(FaultKind.ERROR_PAGE, times=2)
     statuses = [ask(simulator, session).status_code for _ in range(3)]
     assert statuses == [500, 500, 200]
 
@@ -62,7 +64,7 @@ def test_it_misbehaves_for_one_machine_alone(simulator: Simulator, session: requ
 
 
 def test_it_misbehaves_for_one_kind_of_request_alone(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.ERROR_PAGE, ask="documents")
+    simulator.faults.add(FaultKind.ERROR_PAGE, request_kind="documents")
     assert is_good(ask(simulator, session, HEADERS))
     assert ask(simulator, session, DOCUMENTS).status_code == 500
 
@@ -73,17 +75,17 @@ def test_it_refuses_a_fault_that_does_not_exist(simulator: Simulator) -> None:
 
 
 def test_it_sends_to_the_login_page(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.LOGIN_REDIRECT, requests=1)
+    simulator.faults.add(FaultKind.LOGIN_REDIRECT, times=1)
     answer = ask(simulator, session)
     assert (answer.status_code, answer.headers["Location"]) == (303, "https://cmsweb.cern.ch/")
-    simulator.faults.add(FaultKind.LOGIN_PAGE, requests=1)
+    simulator.faults.add(FaultKind.LOGIN_PAGE, times=1)
     answer = ask(simulator, session)
     assert (answer.status_code, answer.text[:15]) == (200, "<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("kind", [FaultKind.EMPTY, FaultKind.GARBAGE, FaultKind.TRUNCATED])
+@pytest.mark.parametrize("kind", [FaultKind.EMPTY_BODY, FaultKind.GARBAGE, FaultKind.BODY_TRUNCATED])
 def test_it_sends_what_is_no_json(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
-    simulator.faults.add(kind, requests=1)
+    simulator.faults.add(kind, times=1)
     answer = ask(simulator, session, DOCUMENTS)
     assert answer.status_code == 200
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
@@ -91,21 +93,23 @@ def test_it_sends_what_is_no_json(simulator: Simulator, session: requests.Sessio
     assert is_good(ask(simulator, session))
 
 
-@pytest.mark.parametrize("kind", [FaultKind.CUT, FaultKind.CUT_BODY, FaultKind.REFUSED])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.CONNECTION_CLOSED, FaultKind.BODY_INTERRUPTED, FaultKind.CONNECTION_REFUSED]
+)
 def test_it_closes_the_connection(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
-    simulator.faults.add(kind, requests=1)
+    simulator.faults.add(kind, times=1)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         ask(simulator, session, DOCUMENTS)
     assert is_good(ask(simulator, session))
 
 
 def test_it_cuts_where_it_is_told_to(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.TRUNCATED, 17, requests=1)
+    simulator.faults.add(FaultKind.BODY_TRUNCATED, 17, times=1)
     assert len(ask(simulator, session).content) == 17
 
 
 def test_it_answers_another_question(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.OTHER_ANSWER, requests=2)
+    simulator.faults.add(FaultKind.WRONG_RESPONSE, times=2)
     events = [
         json.loads(ask(simulator, session, message).json()["messages"][0])["event"]
         for message in (HEADERS, DOCUMENTS)
@@ -116,21 +120,21 @@ def test_it_answers_another_question(simulator: Simulator, session: requests.Ses
 def test_it_sends_wrong_types_at_every_level(simulator: Simulator, session: requests.Session) -> None:
     good = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
     for number, place in enumerate(WRONG_TYPES):
-        simulator.faults.add(FaultKind.WRONG_TYPES, number, requests=2)
+        simulator.faults.add(FaultKind.WRONG_TYPES, number, times=2)
         answers = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
         assert answers != good, place
         assert all(json.loads(answer) != [] for answer in answers)
 
 
 def test_it_sends_not_a_number(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.NOT_A_NUMBER, requests=1)
+    simulator.faults.add(FaultKind.NAN, times=1)
     [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
     [document] = json.loads(message)["documents"]
     assert math.isnan(document["events_rate"])
 
 
 def test_it_sends_lone_surrogates(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.LONE_SURROGATES, requests=1)
+    simulator.faults.add(FaultKind.LONE_SURROGATES, times=1)
     [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
     [document] = json.loads(message)["documents"]
     assert "\udc00" in document["extra"]["stdlog_end"][-1]
@@ -151,15 +155,15 @@ def test_it_sends_header_and_body_apart(simulator: Simulator, session: requests.
 def test_it_makes_the_way_longer_for_one_request_alone(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.faults.add(FaultKind.LATENCY, 0.2, requests=1)
+    simulator.faults.add(FaultKind.LATENCY, 0.2, times=1)
     for _ in range(2):
         assert is_good(ask(simulator, session))
     slow = simulator.requests[0]
-    assert slow.ended_s - slow.began_s >= 0.2
+    assert slow.ended_s - slow.started_s >= 0.2
 
 
 def test_it_meets_several_faults_at_once(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.NOT_A_NUMBER)
-    simulator.faults.add(FaultKind.EMPTY)
+    simulator.faults.add(FaultKind.NAN)
+    simulator.faults.add(FaultKind.EMPTY_BODY)
     simulator.faults.add(FaultKind.TWO_PACKETS)
     assert ask(simulator, session, DOCUMENTS).content == b""

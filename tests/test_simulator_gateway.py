@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from simulator import Simulator, job_document
+from simulator.documents import job_document
 from simulator.gateway import RELAY_TIMEOUT_S
+from simulator.simulator import Simulator
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
@@ -87,9 +88,9 @@ def test_it_fails_to_relay_to_a_dead_machine_until_that_lives_again(
 def test_it_fails_to_relay_to_a_machine_that_begins_too_late(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.faults.add("silence", 0.6, machine=FILTER_UNIT, requests=1)
+    simulator.faults.add("response-delay", 0.6, machine=FILTER_UNIT, times=1)
     assert redirect(simulator, session, FILTER_UNIT).status_code == 500
-    simulator.faults.add("silence", 0.1, machine=FILTER_UNIT, requests=1)
+    simulator.faults.add("response-delay", 0.1, machine=FILTER_UNIT, times=1)
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
@@ -205,10 +206,10 @@ def test_it_starts_again_on_its_port_with_its_documents(tmp_path: Path) -> None:
 def test_it_shows_an_expired_certificate_when_told_to(
     simulator: Simulator, session: requests.Session
 ) -> None:
-    simulator.present_certificate(expired=True)
+    simulator.use_certificate(expired=True)
     with pytest.raises(requests.exceptions.SSLError, match="expired"):
         redirect(simulator, session, FILTER_UNIT)
-    simulator.present_certificate(expired=False)
+    simulator.use_certificate(expired=False)
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from simulator import Simulator, files_document, job_document, stats_document
+from simulator.documents import files_document, job_document, stats_document
+from simulator.simulator import Simulator
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 GATEWAY = "dqmrubu-c2a06-03-01"
@@ -140,7 +141,7 @@ def test_it_sends_the_same_when_answers_are_kept(simulator: Simulator, session: 
     ids = upload_jobs(simulator, 2)
     request = {"event": "request_documents", "ids": ids}
     [before] = ask(simulator, session, FILTER_UNIT, request)
-    machine.keep_answers()
+    machine.cache_json()
     [after] = ask(simulator, session, FILTER_UNIT, request)
     assert after == before
     machine.upload(job_document(pid=1000, events_total="17"))

@@ -10,8 +10,9 @@ import pytest
 
 from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Cluster
-from simulator import Document, Simulator
-from simulator.run_planner import PlaybackConfiguration
+from simulator.machines import Document
+from simulator.runs import PlaybackConfig
+from simulator.simulator import Simulator
 
 NOW = 1_800_000_000.0
 CLIENTS = (
@@ -38,7 +39,7 @@ def documents(
 ) -> list[Document]:
     return [
         document
-        for machine in simulator.site.machines_of(Cluster(cluster))
+        for machine in simulator.topology.machines_of(Cluster(cluster))
         for stored in machine.stored()
         if stored.header.type == kind and fields.items() <= (document := stored.document()).items()
     ]
@@ -56,7 +57,7 @@ def advance_lumisections(simulator: Simulator, count: float) -> None:
 
 def test_it_is_empty_and_stands_still_by_default(world: Simulator) -> None:
     world.world.advance(3600)
-    assert [machine.highest_revision for machine in world.site.machines] == [0] * 6
+    assert [machine.highest_revision for machine in world.topology.machines] == [0] * 6
 
 
 @pytest.mark.parametrize("cluster", list(Cluster))
@@ -80,28 +81,28 @@ def test_it_has_a_past(tmp_path: Path, cluster: Cluster) -> None:
 def test_it_has_the_same_past_from_the_same_seed(tmp_path: Path) -> None:
     def past(seed: int) -> str:
         simulator = Simulator(tmp_path, history=1, seed=seed, now=NOW, clients=CLIENTS)
-        return json.dumps([machine.documents() for machine in simulator.site.machines])
+        return json.dumps([machine.documents() for machine in simulator.topology.machines])
 
     assert past(1) == past(1)
     assert past(1) != past(2)
 
 
 def test_it_writes_the_same_document_each_time(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 10)
-    before = [machine.documents() for machine in world.site.machines]
-    assert [machine.documents() for machine in world.site.machines] == before
+    before = [machine.documents() for machine in world.topology.machines]
+    assert [machine.documents() for machine in world.topology.machines] == before
 
 
 def test_it_spreads_a_run_s_jobs_over_the_filter_units(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
     hosts = [document["hostname"] for document in documents(world)]
     assert sorted(hosts) == ["dqmfu-c2b03-45-01"] * 3 + ["dqmfu-c2b04-45-01"] * 3
 
 
 def test_it_has_jobs_that_report_every_half_minute(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     machine = world.machine(FILTER_UNIT)
     world.world.advance(35)
     before = job(world, "beam")
@@ -115,7 +116,7 @@ def test_it_has_jobs_that_report_every_half_minute(world: Simulator) -> None:
 
 
 def test_it_goes_from_lumisection_to_lumisection(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 10)
     early = job(world, "csc")
     advance_lumisections(world, 10)
@@ -127,13 +128,13 @@ def test_it_goes_from_lumisection_to_lumisection(world: Simulator) -> None:
 
 
 def test_it_goes_on_with_the_next_run_after_the_last_lumisection(world: Simulator) -> None:
-    first = world.world.next_run("production")
+    first = world.world.start_run("production")
     advance_lumisections(world, 42)
-    assert world.world.run("production") is None
+    assert world.world.current_run("production") is None
     ended = {document.get("exit_code") for document in documents(world)}
     assert 0 in ended
     advance_lumisections(world, 10)
-    second = world.world.run("production")
+    second = world.world.current_run("production")
     assert second is not None
     assert second.number > first.number
     assert {document["run"] for document in documents(world)} == {first.number, second.number}
@@ -141,7 +142,7 @@ def test_it_goes_on_with_the_next_run_after_the_last_lumisection(world: Simulato
 
 
 def test_it_lets_a_job_crash(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
     world.world.crash("production", "beam", -11)
     crashed = job(world, "beam")
@@ -153,14 +154,14 @@ def test_it_lets_a_job_crash(world: Simulator) -> None:
 
 
 def test_it_lets_a_job_finish_early(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
     world.world.finish("production", "beam")
     assert job(world, "beam")["exit_code"] == 0
 
 
 def test_it_lets_a_job_hang_until_the_run_is_over(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
     world.world.hang("production", "beam")
     hung_at = world.world.now
@@ -172,9 +173,9 @@ def test_it_lets_a_job_hang_until_the_run_is_over(world: Simulator) -> None:
 
 
 def test_it_lets_a_job_stand_still_and_report(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
-    world.world.stand_still("production", "beam")
+    world.world.stall("production", "beam")
     advance_lumisections(world, 3)
     before = job(world, "beam")
     advance_lumisections(world, 20)
@@ -185,7 +186,7 @@ def test_it_lets_a_job_stand_still_and_report(world: Simulator) -> None:
 
 
 def test_it_lets_a_job_vanish_with_its_monitor(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 5)
     before = job(world, "beam")
     world.world.vanish("production", "beam")
@@ -196,10 +197,10 @@ def test_it_lets_a_job_vanish_with_its_monitor(world: Simulator) -> None:
 
 
 def test_it_starts_another_job_of_a_client_where_the_run_is(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 10)
     world.world.crash("production", "csc", 65)
-    world.world.start_another("production", "csc")
+    world.world.start_extra_job("production", "csc")
     advance_lumisections(world, 4)
     first, second = documents(world, tag="csc_dqm_sourceclient-live")
     assert first["pid"] != second["pid"]
@@ -220,7 +221,7 @@ def test_it_restarts_clients_that_crash_by_themselves(tmp_path: Path) -> None:
 
 def test_it_tells_of_files_for_the_last_five_runs(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=7, now=NOW, clients=["beam"], run_length=(40, 40))
-    simulator.world.next_run("production")
+    simulator.world.start_run("production")
     before = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
     simulator.world.advance(106)
     after = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
@@ -229,7 +230,7 @@ def test_it_tells_of_files_for_the_last_five_runs(tmp_path: Path) -> None:
 
 
 def test_it_tells_of_streams_with_delays(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     advance_lumisections(world, 20)
     [document] = documents(world, "dqm-files")
     extra = document["extra"]
@@ -246,14 +247,14 @@ def test_it_tells_of_streams_with_delays(world: Simulator) -> None:
 
 
 def test_it_has_no_start_of_a_run_before_its_first_file(world: Simulator) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
     [document] = documents(world, "dqm-files")
     assert document["extra"]["global_start"] is None
 
 
 def test_it_tells_of_the_playback_with_each_lumisection(world: Simulator) -> None:
-    world.world.configure_playback(PlaybackConfiguration("run300576", "hi_run", 12))
-    world.world.next_run("playback")
+    world.world.configure_playback(PlaybackConfig("run300576", "hi_run", 12))
+    world.world.start_run("playback")
     [playback] = documents(world, "dqm-playback", "playback")
     assert "ls" not in playback
     assert (playback["state"], playback["config"]["number_of_ls"]) == ("running", 12)
@@ -274,7 +275,7 @@ def test_it_tells_of_the_playback_with_each_lumisection(world: Simulator) -> Non
     [(FILTER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-diskspace", 30)],
 )
 def test_it_tells_of_machines_in_their_rhythm(world: Simulator, host: str, kind: str, every_s: float) -> None:
-    world.world.next_run("production")
+    world.world.start_run("production")
 
     def told_at() -> float:
         [document] = documents(world, kind, hostname=host)
@@ -287,7 +288,7 @@ def test_it_tells_of_machines_in_their_rhythm(world: Simulator, host: str, kind:
 
 def test_it_goes_faster_but_keeps_to_the_clock(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, clients=CLIENTS, speed=10, now=NOW, run_length=(40, 40))
-    simulator.world.next_run("production")
+    simulator.world.start_run("production")
     simulator.world.advance(10 * LUMISECTION_S / 10)
     newest = job(simulator, "csc")
     assert 8 <= int(newest["cmssw_lumi"]) <= 10
@@ -300,7 +301,7 @@ def test_it_writes_each_machine_s_own_clock(tmp_path: Path) -> None:
     simulator = Simulator(
         tmp_path, clients=CLIENTS, now=NOW, run_length=(40, 40), clock_offsets_s={FILTER_UNIT: 3600.0}
     )
-    simulator.world.next_run("production")
+    simulator.world.start_run("production")
     advance_lumisections(simulator, 10)
     ahead = [document for document in documents(simulator) if document["hostname"] == FILTER_UNIT]
     right = [document for document in documents(simulator) if document["hostname"] != FILTER_UNIT]
@@ -321,7 +322,7 @@ def test_it_takes_up_the_runs_where_another_left_them(tmp_path: Path) -> None:
         tmp_path, history=5, now=NOW, clients=["beam"], resume_after={Cluster.PRODUCTION: runs(first)[-1]}
     )
     assert runs(second) == runs(first)[-5:]
-    assert second.world.next_run("production").number == first.world.next_run("production").number
+    assert second.world.start_run("production").number == first.world.start_run("production").number
 
 
 def runs(simulator: Simulator) -> list[int]:
@@ -338,9 +339,13 @@ def test_it_goes_on_by_itself_when_it_is_live(tmp_path: Path) -> None:
 
     simulator = Simulator(tmp_path, live=True, speed=200, clients=CLIENTS, run_length=(10, 10))
     with simulator:
-        first = simulator.world.run("production")
+        first = simulator.world.current_run("production")
         assert first is not None
-        wait_for(lambda: (run := simulator.world.run("production")) is not None and run.number > first.number)
+        wait_for(
+            lambda: (
+                (run := simulator.world.current_run("production")) is not None and run.number > first.number
+            )
+        )
         with pytest.raises(RuntimeError, match="live"):
             simulator.world.advance(1)
     highest = simulator.machine(FILTER_UNIT).highest_revision

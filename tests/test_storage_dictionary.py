@@ -11,7 +11,7 @@ import db
 from benchmarks import sample_jobs
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from storage import log_compression
 from storage.log_dictionaries import DictionaryStore
 from tests.mirrored import MirroredCluster

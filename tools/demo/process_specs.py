@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dqmsquare_cfg import Cluster
 from runtime.supervisor import Program
-from simulator.certificates import Authority
-from simulator.control_commands import RELEASE
+from simulator.certificates import CertificateAuthority
+from simulator.control_commands import FFF_RELEASE
 from simulator.gateway import BASE_PATH
 from tools.demo import data_dir
 from tools.demo.options import HOST, METRICS_PORTS, SERVER_PORT, SIMULATOR_PORT, Options
@@ -37,7 +37,7 @@ class Programs:
         self._folder = options.folder
         for name in ("log", "tmp", "simulator"):
             (self._folder / name).mkdir(mode=0o700, exist_ok=True)
-        self._authority = Authority(self._folder / "simulator")
+        self._authority = CertificateAuthority(self._folder / "simulator")
         self._dqm2_secret = self._folder / "dqm2_secret"
         self.control_room_password = data_dir.kept_secret(self._folder / "control_room_password")
         kept = {name: user_environment[name] for name in _KEPT if name in user_environment}
@@ -109,7 +109,7 @@ class Programs:
             "SERVER_GRID_KEY_PATH": str(self._authority.client.key),
             "DQM_FFF_SECRET": data_dir.kept_secret(self._dqm2_secret),
             "DQM_CR_USERNAMES": f"{CONTROL_ROOM_USER}:{self.control_room_password}",
-            "TESTED_FFF_RELEASE": RELEASE,
+            "TESTED_FFF_RELEASE": FFF_RELEASE,
             "SERVER_HOST": HOST,
             **ports,
             "GRABBER_SLEEP_TIME_STATUS": str(_STATUS_EVERY_S),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dqmsquare_cfg import Settings
-from simulator import Simulator
+from simulator.simulator import Simulator
 from tests.control_room import quick
 
 
@@ -15,7 +15,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² of a few clients, with short logs."""
     clients = ("beam", "csc", "dt", "ecal")
     with Simulator(tmp_path / "simulator", clients=clients, run_length=(20, 20)) as simulator:
-        simulator.control.logs.least_characters = 4_000
+        simulator.control.logs.min_characters = 4_000
         yield simulator
 
 

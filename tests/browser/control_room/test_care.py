@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 import db
 from dqmsquare_cfg import Settings
-from simulator import Simulator
-from simulator.daemons import Service
+from simulator.daemons import DaemonKind
+from simulator.simulator import Simulator
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, playback_database, served
@@ -98,7 +98,7 @@ def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulat
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(item(page, UNIT)).to_contain_text("DQM² says Ok.")
-    assert len(simulator.world.services.daemon(Service.HLTD, UNIT).starts) == 2
+    assert len(simulator.world.daemons.get(DaemonKind.HLTD, UNIT).starts) == 2
 
 
 def _tab_to(page: Page, target: object) -> None:

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from dqmsquare_cfg import Cluster, Settings
-from simulator import AskKind, FaultKind, Mode, Simulator
-from simulator.control_commands import RELEASE
-from simulator.daemons import Service
-from simulator.switches import Panel
+from simulator.control_commands import FFF_RELEASE, CommandMode
+from simulator.daemons import DaemonKind
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from tests.browser.control_room import confirm, enter, item, press
 from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
 
@@ -23,7 +23,7 @@ FAILED = "What it did before that is unknown. Look before you try again."
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return replace(settings, tested_fff_release=RELEASE)
+    return replace(settings, tested_fff_release=FFF_RELEASE)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
     expect(versions.locator("pre strong").first).to_have_text("Playback:")
     for button, package in (
         ("HLTD versions", "hltd-2.12.0-1.x86_64"),
-        ("DQM² versions", f"fff_dqmtools-{RELEASE}-1.noarch"),
+        ("DQM² versions", f"fff_dqmtools-{FFF_RELEASE}-1.noarch"),
     ):
         answer = press(versions, button)
         expect(answer.get_by_role("columnheader", name=package)).to_be_visible()
@@ -52,7 +52,7 @@ def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
         expect(answer.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
         expect(answer.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
         expect(answer.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
-    expect(versions).to_contain_text(f"The mirror was made for DQM² {RELEASE}.")
+    expect(versions).to_contain_text(f"The mirror was made for DQM² {FFF_RELEASE}.")
 
 
 def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
@@ -76,7 +76,7 @@ def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
     )
     dialog.get_by_role("button", name="Yes, start").click()
     expect(part).to_contain_text(OK)
-    run = simulator.world.run(Cluster.PLAYBACK)
+    run = simulator.world.current_run(Cluster.PLAYBACK)
     assert run is not None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
     part.get_by_role("button", name="Look at the simulator's configuration").click()
@@ -85,10 +85,10 @@ def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
 
 def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simulator) -> None:
     part = item(entered, UNIT)
-    for name, service in (("HLTD", Service.HLTD), ("DQM²", Service.FFF)):
+    for name, service in (("HLTD", DaemonKind.HLTD), ("DQM²", DaemonKind.FFF)):
         answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
         expect(answer).to_contain_text(OK)
-        assert len(simulator.world.services.daemon(service, UNIT).starts) == 2
+        assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
         answer.get_by_role("button", name=f"Look at {name}'s logs").click()
         expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
 
@@ -112,7 +112,7 @@ def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
     question = f"Restart HLTD on {PRODUCTION_UNIT} (production)?"
     answer = confirm(entered, part, "Restart HLTD", question, typed=PRODUCTION_UNIT)
     expect(answer).to_contain_text(OK)
-    assert len(simulator.world.services.daemon(Service.HLTD, PRODUCTION_UNIT).starts) == 2
+    assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
 
 
 def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simulator: Simulator) -> None:
@@ -121,7 +121,7 @@ def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simul
     expect(switch).to_have_attribute("aria-checked", "true")
     switch.click()
     expect(part.locator(".switches")).to_contain_text(OK)
-    assert simulator.world.switches.is_on(Panel(UNIT, is_playback=True), BEAM) is False
+    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
     # Nothing is claimed before it was looked at.
     expect(switch).to_have_attribute("aria-checked", "true")
     part.get_by_role("button", name="Look at the clients").click()
@@ -142,7 +142,7 @@ def test_it_wants_the_machine_s_name_before_it_switches_a_client_of_production(
     dialog.get_by_role("textbox").fill(PRODUCTION_UNIT)
     yes.click()
     expect(part.locator(".switches")).to_contain_text(OK)
-    assert simulator.world.switches.is_on(Panel(PRODUCTION_UNIT, is_playback=False), BEAM) is False
+    assert simulator.world.switches.is_on(PRODUCTION_UNIT, BEAM, is_playback=False) is False
 
 
 def test_it_shows_logs_to_search_and_to_download(entered: Page, simulator: Simulator) -> None:
@@ -178,7 +178,7 @@ def test_it_says_what_dqm2_can_t_do(entered: Page, simulator: Simulator) -> None
 
 
 def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulator: Simulator) -> None:
-    simulator.control.mode = Mode.RELEASED
+    simulator.control.mode = CommandMode.RELEASED
     part = item(entered, UNIT)
     for name in ("HLTD", "DQM²"):
         answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
@@ -189,7 +189,7 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulato
     simulator_part.get_by_role("button", name="Start").click()
     entered.get_by_role("dialog").get_by_role("button", name="Yes").click()
     expect(simulator_part).to_contain_text(FAILED)
-    assert simulator.world.run(Cluster.PLAYBACK) is None
+    assert simulator.world.current_run(Cluster.PLAYBACK) is None
     simulator_part.get_by_role("button", name="Look at the simulator's configuration").click()
     expect(simulator_part.locator("dl")).to_contain_text("cosmic_run")
     # What only reads, and the switches, work in the released version too.
@@ -212,16 +212,16 @@ def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simula
     part = item(entered, UNIT)
     question = f"Restart HLTD on {UNIT} (playback)?"
     for kind, words in (
-        (FaultKind.CUT, "Outcome unknown: the answer broke off"),
+        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the answer broke off"),
         (
             FaultKind.ERROR_PAGE,
             "DQM² failed: it answered with status 500. What it did before that is unknown.",
         ),
         (FaultKind.LOGIN_REDIRECT, "DQM² turned the mirror away. Nothing was done."),
         (FaultKind.LOGIN_PAGE, "DQM² did not say Ok. What it did is unknown."),
-        (FaultKind.REFUSED, "DQM² can't be reached: nothing was sent."),
+        (FaultKind.CONNECTION_REFUSED, "DQM² can't be reached: nothing was sent."),
     ):
-        simulator.faults.add(kind, requests=1)
+        simulator.faults.add(kind, times=1)
         expect(confirm(entered, part, "Restart HLTD", question)).to_contain_text(words)
         simulator.faults.clear()
     simulator.machine(UNIT).is_ssh_broken = True
@@ -244,7 +244,7 @@ def test_it_shows_sensible_states_while_dqm2_is_down(entered: Page, simulator: S
 
 
 def test_it_shows_markup_that_dqm2_sends_as_text(entered: Page, simulator: Simulator) -> None:
-    simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL)
+    simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL)
     for heading, button in ((UNIT, "Clients"), (UNIT, "HLTD logs"), ("Simulator", "Configuration")):
         answer = press(item(entered, heading), button)
         expect(answer.locator("pre")).to_contain_text("<html")

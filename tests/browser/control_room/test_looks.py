@@ -2,7 +2,8 @@
 
 from playwright.sync_api import Browser, Page, expect
 
-from simulator import AskKind, FaultKind, Simulator
+from simulator.fault_injection import FaultKind, RequestKind
+from simulator.simulator import Simulator
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme
@@ -19,9 +20,9 @@ def fill_with_answers(page: Page, simulator: Simulator) -> None:
     press(item(page, "All of the cluster"), "Which are up")
     press(item(page, "Versions", cluster="Both clusters"), "HLTD versions")
     press(item(page, "DQM²'s own list", cluster="Both clusters"), "All machines")
-    simulator.faults.add(FaultKind.LOGIN_PAGE, ask=AskKind.CONTROL, requests=1)
+    simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL, times=1)
     press(item(page, PRODUCTION_UNIT, cluster="Production cluster"), "Clients")
-    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
+    simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
     press(item(page, "All of the cluster", cluster="Production cluster"), "Which are up")
 
 
@@ -47,7 +48,7 @@ def test_it_is_accessible_where_it_shows_the_audit(page: Page, url: str, simulat
     visitor = Visitor(url).sign_in()
     visitor.ask("get_production_runs")
     visitor.ask("get_dqm_clients", host="elsewhere", playback=1)
-    simulator.faults.add(FaultKind.CUT, ask=AskKind.CONTROL, requests=1)
+    simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
     visitor.tell("restart_hltd", host=UNIT)
     enter(page, url)
     page.get_by_role("link", name="Audit").click()
