@@ -43,6 +43,6 @@ RUN printf '%s\n' "${COMMIT}" > COMMIT && python -m compileall -q .
 USER 10001:10001
 EXPOSE 8084 18084 18085 18086
 # Whichever part runs here is asked whether it is well.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "dqmsquare_mirror.py", "probe"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "dqmsquare_mirror.py", "healthcheck"]
 ENTRYPOINT ["python", "dqmsquare_mirror.py"]
 CMD ["server"]

@@ -1,8 +1,8 @@
 """Settings: one frozen object, parsed from the environment and `.env` in this module only.
 
-Each setting is a row of `SETTINGS`: its name, description, parser and default. A test keeps `.env_sample` and the
-README table in step with these rows. All missing and invalid settings are reported at once, by variable name and
-never with a secret's value.
+Each setting is a row of `SETTINGS`: its name, description, parser and default. A test keeps `.env_sample` and
+the README table in step with these rows. All missing and invalid settings are reported at once, by variable
+name and never with a secret's value.
 """
 
 import os
@@ -167,8 +167,8 @@ def _everywhere(text: str | None) -> Callable[[str], str | None]:
 class Setting:
     """One setting: variable, description, parser, and default by environment (`None`: no default).
 
-    A setting with `is_generated` gets a random value in development, kept in a file of `TMP_DIR`. `former_name`
-    is accepted with a warning until the next release.
+    A setting with `is_generated` gets a random value in development, kept in a file of `TMP_DIR`.
+    `former_name` is accepted with a warning until the next release.
     """
 
     name: str
@@ -241,9 +241,10 @@ SETTINGS: tuple[Setting, ...] = (
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Parse the settings from the environment (default: the process's) and the file named by `ENV_FILE`.
 
-    `ENV_FILE` defaults to `.env`; empty means no file. The environment takes precedence. Raises SettingsError with
-    one line for each missing or invalid value and for each line of the file that cannot be parsed. Unknown names are
-    reported for the file alone, in `Settings.warnings`: the environment has many that are not the mirror's.
+    `ENV_FILE` defaults to `.env`; empty means no file. The environment takes precedence. Raises SettingsError
+    with one line for each missing or invalid value and for each line of the file that cannot be parsed.
+    Unknown names are reported for the file alone, in `Settings.warnings`: the environment has many that are
+    not the mirror's.
     """
     environment = os.environ if environment is None else environment
     file = env_file.read(environment.get("ENV_FILE"), _accepted_names())

@@ -62,7 +62,7 @@ build() {
     local hidden=()
     while read -r module; do
         hidden+=(--hidden-import "$module")
-    done < <($python -c 'import dqmsquare_mirror as mirror; print(*{module for module, _ in mirror.PARTS.values()}, sep="\n")')
+    done < <($python -c 'import dqmsquare_mirror as mirror; print(*{module for module, _ in mirror.COMMANDS.values()}, sep="\n")')
     # Time zones come along, for a machine may have none. Gunicorn loads its log by name.
     $python -m PyInstaller --noconfirm --clean --log-level ERROR --onefile --name "$program" \
         --paths "$here" --distpath "$dist" --workpath build --specpath build \
@@ -152,7 +152,7 @@ status() {
     for part in "${parts[@]}"; do
         echo "$part: $(state_of "$program@$part")"
     done
-    (cd "$prefix" && ./"$program" probe)
+    (cd "$prefix" && ./"$program" healthcheck)
 }
 
 state_of() {

@@ -1,15 +1,15 @@
-"""The mirror as one program, for the image and the executable: its first word says which part runs.
+"""DQM² Mirror as one program, for the image and the executable; the first argument is the command.
 
     dqmsquare_mirror server
     dqmsquare_mirror grabber production | playback
     dqmsquare_mirror migrate
-    dqmsquare_mirror db …          what db.py can do
-    dqmsquare_mirror probe         whether what runs here is well
-    dqmsquare_mirror simulator …   a DQM² to try it with; not in the image
-    dqmsquare_mirror sift …        what a grabber starts beside itself (grabbing/parser_pool.py)
+    dqmsquare_mirror db …             same as python db.py
+    dqmsquare_mirror healthcheck      check the programs that run on this machine
+    dqmsquare_mirror simulator …      simulate DQM² (not in the image)
+    dqmsquare_mirror parse-worker …   internal: started by grabbers (grabbing/parser_pool.py)
     dqmsquare_mirror --version
 
-What follows the first word is that part's own; `--help` behind it tells.
+Every command has its own options; see its --help.
 """
 
 import importlib
@@ -21,44 +21,44 @@ from typing import cast
 
 from runtime import die_with_parent, version
 
-# The parts by their words: the module whose `main` is called, and the words put before those given. A module
-# is loaded when its word is said, so that no part carries the others in its memory; the executable's build
-# is told of them by name (dqmsquare_deploy.sh).
-PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+# Commands: the module with their `main`, and the arguments that precede those of the command line. Modules
+# are imported on use, so that no program holds the others in memory; dqmsquare_deploy.sh lists them for
+# PyInstaller.
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "server": ("server", ()),
     "grabber": ("grabber", ()),
     "migrate": ("db_commands", ("migrate",)),
     "db": ("db_commands", ()),
-    "probe": ("runtime.healthcheck", ()),
+    "healthcheck": ("runtime.healthcheck", ()),
     "simulator": ("simulator.__main__", ()),
-    "sift": ("grabbing.parser_pool", ()),
+    "parse-worker": ("grabbing.parser_pool", ()),
 }
 
 Main = Callable[[list[str]], int | None]
 
 
-def main(words: list[str]) -> int | None:
-    """Runs the part that the first word names; its exit status, 2 where there is no such part."""
-    match words:
+def main(arguments: list[str]) -> int | None:
+    """Run a command and return its exit status; 2 for an unknown command."""
+    match arguments:
         case ["--version"]:
             sys.stdout.write(f"DQM² Mirror {version.current()}\n")
             return 0
         case ["--help" | "-h"]:
             sys.stdout.write(f"{__doc__}")
             return 0
-        case [word, *rest] if word in PARTS:
-            module, before = PARTS[word]
+        case [command, *rest] if command in COMMANDS:
+            module, before = COMMANDS[command]
             return cast("Main", importlib.import_module(module).main)([*before, *rest])
-    sys.stderr.write(f"the first word must be one of: {', '.join(PARTS)}\n")
+    sys.stderr.write(f"the first argument must be one of: {', '.join(COMMANDS)}\n")
     return 2
 
 
-def _end_with_the_outer_process() -> None:
-    """The executable runs in two processes, the outer of which unpacks it: neither outlives the other."""
+def _exit_with_bootloader() -> None:
+    """Tie this process to PyInstaller's outer process, which unpacked it: neither outlives the other."""
     if getattr(sys, "frozen", False):
-        die_with_parent.end_with(os.getppid(), signal.SIGTERM)
+        die_with_parent.set_parent_death_signal(os.getppid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    _end_with_the_outer_process()
+    _exit_with_bootloader()
     sys.exit(main(sys.argv[1:]))

@@ -185,7 +185,7 @@ class Grabber:
 
     def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:
         metrics.database_errors.labels(self._cluster.value).inc()
-        reason = logging_setup.fact(self._redact(_database_reason(error)))
+        reason = logging_setup.quote_value(self._redact(_database_reason(error)))
         log.warning("failed database of cluster=%s reason=%s", self._cluster, reason)
 
 
@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
     pulses = [grabber.pulse for grabber in grabbers]
     _serve_health(settings, pulses)
-    systemd_notify.watch(
+    systemd_notify.start(
         dqmsquare_cfg.read_sd_notify(),
         lambda: all(pulse.why_not_alive() is None for pulse in pulses),
     )
@@ -266,7 +266,7 @@ def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
         logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     except SettingsError as error:
         dqmsquare_cfg.exit_with_errors(error.lines)
-    logging_setup.catch_uncaught()
+    logging_setup.install_excepthooks()
     for warning in settings.warnings:
         log.warning("%s", warning)
 

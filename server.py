@@ -100,8 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
         configure_log(settings)
     except SettingsError as error:
         dqmsquare_cfg.exit_with_errors(error.lines)
-    logging_setup.catch_uncaught()
-    log.info("starting version=%s", logging_setup.fact(version.current()))
+    logging_setup.install_excepthooks()
+    log.info("starting version=%s", logging_setup.quote_value(version.current()))
     for warning in (*settings.warnings, *control_room.unreadable_files(settings)):
         log.warning("%s", warning)
     serve(settings, lambda: create_app(settings))

@@ -97,12 +97,12 @@ def _catch_up(made: Stage, source: Source, name: str) -> CaughtUp:
     before = proc_usage.cpu_s(postgres_pid), proc_usage.cpu_s(source.process.pid), _children_cpu_s()
     grabber = made.start(f"grabber-{name}", ["grabber.py", "production", "--once"], environment)
     while not grabber.wait(60):
-        grabber.refuse_ended()
-    lines = grabber.last_lines(1000)
-    grabber.clear_away()
+        grabber.raise_if_exited()
+    lines = grabber.tail(1000)
+    grabber.kill_group()
     found = next(filter(None, map(_CAUGHT_UP.search, lines)), None)
     if found is None:
-        raise RuntimeError(grabber.how_it_went("caught up with nothing"))
+        raise RuntimeError(grabber.report("caught up with nothing"))
     return CaughtUp(
         documents=int(found[1]),
         seconds=float(found[2]),

@@ -16,7 +16,7 @@ import requests
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
-from runtime.supervisor import Process, Processes, Program
+from runtime.supervisor import Process, ProcessGroup, ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from tools.demo.data_dir import PLACE
@@ -58,7 +58,7 @@ class Stage:
 
     folder: Path
     postgres: EmbeddedPostgres
-    processes: Processes
+    processes: ProcessGroup
 
     def source(self, *, is_live: bool = False) -> Source:
         """Starts a simulated DQM²: with a past and runs that go on, or empty until it is told something."""
@@ -80,11 +80,11 @@ class Stage:
         """Starts a Python program of the mirror; it ends with the stage."""
         kept = {word: os.environ[word] for word in ("PATH", "HOME", "LANG") if word in os.environ}
         return self.processes.start(
-            Program(
+            ProcessSpec(
                 name=name,
                 arguments=[sys.executable, *words],
                 environment={**kept, "PYTHONUNBUFFERED": "1", **(environment or {})},
-                folder=ROOT,
+                cwd=ROOT,
                 output=self.folder / f"{name}.out",
             )
         )
@@ -117,9 +117,9 @@ class Stage:
     def _first_line(self, process: Process, beginning: str) -> str:
         lines: list[str] = []
         while not lines:
-            process.refuse_ended()
+            process.raise_if_exited()
             process.wait(0.05)
-            lines = [line for line in process.last_lines() if line.startswith(beginning)]
+            lines = [line for line in process.tail() if line.startswith(beginning)]
         return lines[0]
 
 
@@ -131,7 +131,7 @@ def stage() -> Iterator[Stage]:
     try:
         with (
             EmbeddedPostgres(folder / "postgres") as postgres,
-            Processes(stop_within_s=5.0) as processes,
+            ProcessGroup(stop_timeout_s=5.0) as processes,
         ):
             made = Stage(folder, postgres, processes)
             made.empty()

@@ -39,7 +39,7 @@ def _wait_until_caught_up(made: Stage, cluster: Cluster, grabber: Process) -> No
     database = db.engine(settings_of(made.environment()), cluster, "benchmark")
     reader = ClusterReader(database)
     while not _is_caught_up(reader.sync_status()):
-        grabber.refuse_ended()
+        grabber.raise_if_exited()
         grabber.wait(_LOOK_EVERY_S)
     database.dispose()
 
@@ -59,7 +59,7 @@ def _measure(grabbers: dict[Cluster, Process], minutes: float) -> list[dict[str,
     memory: dict[Cluster, list[float]] = {cluster: [] for cluster in grabbers}
     while time.monotonic() - began_s < 60 * minutes:
         for cluster, process in grabbers.items():
-            process.refuse_ended()
+            process.raise_if_exited()
             memory[cluster].append(proc_usage.rss_mb(process.pid))
         time.sleep(_SAMPLE_EVERY_S)
     passed_s = time.monotonic() - began_s

@@ -122,14 +122,14 @@ def _counting(made: Stage, source: Source) -> Iterator[Callable[[], int]]:
 
 
 def _end(grabber: Process, by: signal.Signals) -> int | None:
-    grabber.send(by)
+    grabber.send_signal(by)
     grabber.wait(10)
     return grabber.exit_status
 
 
 def _told(grabber: Process) -> str:
     """The last that the log tells of progress, and what can't be had."""
-    lines = "\n".join(grabber.last_lines(1000))
+    lines = "\n".join(grabber.tail(1000))
     missing, progress = _MISSING.findall(lines), _PROGRESS.findall(lines)
     return "; ".join([*missing, *progress[-1:]])
 

@@ -6,8 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from benchmarks.environment import Stage
-from runtime.ports import free_port
-from runtime.supervisor import Process
+from runtime.supervisor import Process, free_port
 
 _STARTED_WITHIN_S = 30.0
 # Gunicorn's own command makes an application that hears of no changes, and so keeps nothing.
@@ -47,9 +46,9 @@ def _started(made: Stage, name: str, words: list[str], port: str) -> Server:
     process = made.start(name, words, made.environment(SERVER_PORT=port))
     ends_s = time.monotonic() + _STARTED_WITHIN_S
     while not _listens(port):
-        process.refuse_ended()
+        process.raise_if_exited()
         if time.monotonic() > ends_s:
-            raise RuntimeError(process.how_it_went("does not answer"))
+            raise RuntimeError(process.report("does not answer"))
         process.wait(0.05)
     return Server(process, f"http://127.0.0.1:{port}")
 

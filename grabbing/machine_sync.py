@@ -201,7 +201,9 @@ class MachineSync:
             f"documents of revisions {first} to {reached.revision - 1}: "
             "the answer that lists them is too long for the gateway"
         )
-        log.warning("out of reach host=%s missing=%s", self.machine.label, logging_setup.fact(self.missing))
+        log.warning(
+            "out of reach host=%s missing=%s", self.machine.label, logging_setup.quote_value(self.missing)
+        )
         metrics.revisions_out_of_reach.labels(**self._labels).set(reached.revision - first)
         return reached.headers
 
@@ -290,7 +292,7 @@ class MachineSync:
                     self._write(Batch(self.machine.id, self._position, None, part.sifted.rows))
                     yield
         except (Dqm2Failed, Dqm2InvalidResponse) as error:
-            reason = logging_setup.fact(self._means.redact(str(error)))
+            reason = logging_setup.quote_value(self._means.redact(str(error)))
             log.info("not looked at again host=%s reason=%s", self.machine.label, reason)
 
     def _write(self, batch: Batch) -> None:
@@ -326,9 +328,9 @@ class MachineSync:
             log.warning(
                 "set aside host=%s type=%s rev=%d reason=%s",
                 self.machine.label,
-                logging_setup.fact(item.document_type),
+                logging_setup.quote_value(item.document_type),
                 item.revision,
-                logging_setup.fact(item.reason),
+                logging_setup.quote_value(item.reason),
             )
         metrics.documents_set_aside.labels(**self._labels).inc(len(batch.quarantined))
         self._second_look.forgive()

@@ -6,7 +6,7 @@ grabber, however that ends. If one is killed, what it had in hand is sifted in t
 on them but speed.
 
     python -m grabbing.parser_pool DESCRIPTOR    is such a process; DESCRIPTOR is its end of the socket
-    dqmsquare_mirror sift DESCRIPTOR       the same, of the one executable
+    dqmsquare_mirror parse-worker DESCRIPTOR       the same, of the one executable
 """
 
 import logging
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).resolve().parent.parent
 # What Python runs; the executable is not Python, but one program for all parts.
-_PROGRAM = ("sift",) if getattr(sys, "frozen", False) else ("-m", "grabbing.parser_pool")
+_PROGRAM = ("parse-worker",) if getattr(sys, "frozen", False) else ("-m", "grabbing.parser_pool")
 # A catch-up takes what processors others leave it: the grabber itself, PostgreSQL, and the web server beside.
 _GIVES_WAY = 10
 # What a socket says when the process at its other end is gone.

@@ -143,7 +143,10 @@ class Rounds:
     def _machine_failed(self, sync: MachineSync, turn: Turn, error: Dqm2Error) -> None:
         reason = self._reason(error)
         log.warning(
-            "failed host=%s times=%d reason=%s", sync.machine.label, turn.failures, logging_setup.fact(reason)
+            "failed host=%s times=%d reason=%s",
+            sync.machine.label,
+            turn.failures,
+            logging_setup.quote_value(reason),
         )
         self._heartbeat.machine_failed(sync.machine.id, reason)
 
@@ -168,7 +171,7 @@ class Rounds:
             "failed gateway of cluster=%s times=%d reason=%s",
             self._cluster,
             self._gateway.failures,
-            logging_setup.fact(reason),
+            logging_setup.quote_value(reason),
         )
         self._heartbeat.gateway_failed(reason)
 
@@ -180,7 +183,9 @@ class Rounds:
         except Dqm2Error as error:
             self._status.failed()
             reason = self._reason(error)
-            log.warning("failed status of cluster=%s reason=%s", self._cluster, logging_setup.fact(reason))
+            log.warning(
+                "failed status of cluster=%s reason=%s", self._cluster, logging_setup.quote_value(reason)
+            )
             metrics.request_errors.labels(self._cluster, "gateway", type(error).__name__).inc()
             self._heartbeat.status_failed(reason)
             return

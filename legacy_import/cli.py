@@ -83,7 +83,7 @@ def _log_to(settings: Settings) -> None:
         logging_setup.configure(settings, "adopt", debug=False, redact=redact)
     except SettingsError as error:
         dqmsquare_cfg.exit_with_errors(error.lines)
-    logging_setup.catch_uncaught()
+    logging_setup.install_excepthooks()
 
 
 def _share(settings: Settings, cluster: Cluster) -> int:
@@ -91,7 +91,9 @@ def _share(settings: Settings, cluster: Cluster) -> int:
         workers.share(settings, cluster)
     except sa.exc.OperationalError as error:
         log.error(
-            "ended early database=%s reason=%s", settings.database(cluster), logging_setup.fact(reason(error))
+            "ended early database=%s reason=%s",
+            settings.database(cluster),
+            logging_setup.quote_value(reason(error)),
         )
         return 1
     return 0

@@ -1,1 +1,1 @@
-"""Several processes as one: started one by one, watched together, ended in time, none left behind."""
+"""Runtime environment of the programs: logging, health check, systemd, child processes, version."""

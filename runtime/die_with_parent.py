@@ -1,8 +1,8 @@
-"""Becomes a program that does not outlive its parent: `python -I -S tied.py PARENT SIGNAL USER PROGRAM …`.
+"""Processes that do not outlive their parent: `python -I -S die_with_parent.py PARENT SIGNAL USER PROGRAM …`.
 
-It stands between fork and exec, where nothing else of Python is safe, as a program of its own: it gives up
-root for USER (`-`: stays who it is), asks the kernel to send SIGNAL when PARENT dies, and takes back what
-the parent did to signals. The process keeps its number, so the parent's child is PROGRAM itself.
+Run between fork and exec, as a program of its own because Python code in `preexec_fn` is unsafe with threads.
+It switches from root to USER (`-`: no change), asks the kernel to send SIGNAL when the process PARENT dies,
+and resets signal handling. PROGRAM keeps the process id, so it is a direct child of the parent.
 """
 
 import ctypes
@@ -12,33 +12,33 @@ import signal
 import sys
 
 SAME_USER = "-"
-# From <sys/prctl.h>.
+# <sys/prctl.h>
 _PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, ending: int, user: str, program: list[str]) -> None:
-    """Becomes `program`; raises OSError if it can't, and ends quietly if the parent is gone already."""
+def main(parent: int, death_signal: int, user: str, program: list[str]) -> None:
+    """Replace this process with `program`; raises OSError, or SystemExit if the parent is already dead."""
     if user != SAME_USER:
-        become(user)
-    # After the change of user, which would clear it.
-    end_with(parent, ending)
-    # A shell has what it runs in the background ignore the first two.
+        drop_privileges(user)
+    # A change of user clears the death signal, so it is set afterwards.
+    set_parent_death_signal(parent, death_signal)
+    # Shells start background jobs with SIGINT and SIGQUIT ignored.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.execv(program[0], program)  # noqa: S606 - an argument list, no shell
 
 
-def end_with(parent: int, ending: int) -> None:
-    """Has the kernel send this process a signal when its parent dies; ends it if that is gone already."""
+def set_parent_death_signal(parent: int, death_signal: int) -> None:
+    """Ask the kernel for a signal when the parent dies; raises SystemExit if it is already dead."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ending, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit(1)
 
 
-def become(user: str) -> None:
-    """Gives up root for a user of the system, its group alone included."""
+def drop_privileges(user: str) -> None:
+    """Switch from root to a user and its primary group, without supplementary groups."""
     account = pwd.getpwnam(user)
     os.setgroups([])
     os.setgid(account.pw_gid)

@@ -1,7 +1,8 @@
-"""Whether the programs of the mirror that run on this machine are well: `python dqmsquare_mirror.py probe`.
+"""Health check of the mirror's programs on this machine: `python dqmsquare_mirror.py healthcheck`.
 
-Each port of the settings where something of the mirror may answer is asked for `/healthz`. Nobody there is no
-trouble, for not every program runs everywhere; nobody anywhere is. Docker's HEALTHCHECK, and an operator.
+Requests `/healthz` on the configured ports of the server and the grabbers. A program that does not listen is
+not an error, because containers run one each, but at least one has to. For Docker's HEALTHCHECK and for
+operators.
 """
 
 import argparse
@@ -14,29 +15,33 @@ from dqmsquare_cfg import Cluster, Settings
 
 _TIMEOUT_S = 5.0
 _PATH = "/healthz"
-# An address to listen on that stands for every one of the machine, and one of those.
-_OWN_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is listened on here
+# Loopback addresses for the wildcard addresses.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - connected to, not listened on
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """A line for each program that runs here; 0 if there is one and all are well, else 1."""
+    """Print a line per running program; exit status 0 if there is one and all are healthy, else 1."""
     parser = argparse.ArgumentParser(
-        prog="probe", description="Asks the programs that run here how they are."
+        prog="healthcheck", description="Check the health of the mirror's programs on this machine."
     )
     parser.parse_args(arguments)
     settings = dqmsquare_cfg.load_or_exit()
-    found = {name: ask(settings.server_host, port) for name, port in _ports(settings).items() if port}
-    told = {name: status for name, status in found.items() if status is not None}
-    for name, status in told.items():
-        sys.stdout.write(f"{name}: {'well' if status == http.client.OK else f'not well, status {status}'}\n")
-    if not told:
-        sys.stdout.write("nothing of the mirror answers here\n")
-    return 0 if told and set(told.values()) == {http.client.OK} else 1
+    statuses = {
+        name: get_status(settings.server_host, port) for name, port in _ports(settings).items() if port
+    }
+    running = {name: status for name, status in statuses.items() if status is not None}
+    for name, status in running.items():
+        sys.stdout.write(
+            f"{name}: {'healthy' if status == http.client.OK else f'unhealthy, status {status}'}\n"
+        )
+    if not running:
+        sys.stdout.write("no program of the mirror runs here\n")
+    return 0 if running and set(running.values()) == {http.client.OK} else 1
 
 
-def ask(host: str, port: int) -> int | None:
-    """The status with which a program answers for its health; None if it doesn't answer."""
-    address = _OWN_ADDRESS.get(host, host)
+def get_status(host: str, port: int) -> int | None:
+    """HTTP status of a program's `/healthz`; `None` without a response."""
+    address = _LOOPBACK.get(host, host)
     with closing(http.client.HTTPConnection(address, port, timeout=_TIMEOUT_S)) as connection:
         try:
             connection.request("GET", _PATH)

@@ -68,13 +68,13 @@ def configure(settings: Settings, role: str, *, debug: bool, redact: Redact) -> 
     logging.captureWarnings(capture=True)
 
 
-def catch_uncaught() -> None:
+def install_excepthooks() -> None:
     """Sends what no one caught through the log, where it is redacted, instead of bare to standard error."""
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
 
-def fact(value: object) -> str:
+def quote_value(value: object) -> str:
     """A value as it stands behind `key=`: quoted where it is not one plain word."""
     text = str(value)
     if _PLAIN.fullmatch(text):
@@ -203,7 +203,9 @@ class _LineHandler(logging.Handler):
     def _tell_of_file(self, record: logging.LogRecord, error: OSError) -> None:
         # Once, until it works again: standard error has every line anyway.
         if self._file_works:
-            self._to_standard_error(f"{_time(record)} ERROR logs file failed reason={fact(error.strerror)}")
+            self._to_standard_error(
+                f"{_time(record)} ERROR logs file failed reason={quote_value(error.strerror)}"
+            )
         self._file_works = False
 
 

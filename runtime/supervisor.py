@@ -1,127 +1,171 @@
-"""A process that is watched, and a group of them that ends as one."""
+"""Supervision of child processes: started as a group, watched, and stopped together."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
 
 from runtime import die_with_parent
-from runtime.stop_signals import StopSignals
 
 _TAIL_BYTES = 20_000
 _WATCH_S = 3600.0
 _READY_POLL_S = 0.1
-_END_POLL_S = 0.02
+_EXIT_POLL_S = 0.02
+_LOOPBACK = "127.0.0.1"
+
+
+class StopRequested(Exception):
+    """Raised when a signal asks the program to stop; the message is the signal's name."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
 
 
 class ProcessError(Exception):
-    """A process did not start, was not ready in time, or ended by itself; the message says how it went."""
+    """Raised when a process was not ready in time or exited; the message has the end of its output."""
+
+
+class StopSignals:
+    """Context in which SIGINT, SIGTERM, SIGHUP and SIGCHLD are blocked and delivered by `wait` alone.
+
+    A signal between the start of a process and its registration would otherwise leave that process running.
+    For single-threaded programs.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = {signal.SIGINT, signal.SIGTERM}
+        # Under nohup SIGHUP is ignored; a blocked signal would be delivered all the same.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._stopping.add(signal.SIGHUP)
+        self._awaited = self._stopping | {signal.SIGCHLD}
+        self._mask_before: set[int | signal.Signals] = set()
+
+    def __enter__(self) -> Self:
+        self._mask_before = set(signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Discards repeated signals, such as a second Ctrl-C: the program is stopping already.
+        while signal.sigtimedwait(self._awaited, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask_before)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, less if a child exits; raises StopRequested if the program is asked to stop."""
+        received = signal.sigtimedwait(self._awaited, seconds)
+        if received is not None and received.si_signo in self._stopping:
+            raise StopRequested(received.si_signo)
 
 
 @dataclass(frozen=True)
-class Program:
-    """What is to run: `arguments` from the full path of the executable on, with no more than `environment`.
+class ProcessSpec:
+    """Command line and surroundings of a process.
 
-    Its output goes to the file `output`, made anew, or where this program's own goes. `user`: whom root
-    runs it as. `endings`: the signals that ask it to end, the more pressing later; SIGKILL follows them.
+    `arguments` begin with the full path of the executable; `environment` is the whole environment. Output
+    goes to the file `output`, which is truncated, or to this program's. Root starts the process as `user`.
+    `stop_signals` are sent in turn to stop it, then SIGKILL.
     """
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
-    folder: Path
+    cwd: Path
     output: Path | None = None
     user: str | None = None
-    endings: tuple[signal.Signals, ...] = (signal.SIGTERM,)
+    stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
 
 class Process:
-    """A program that was started. It leads a session of its own, so that Ctrl-C reaches its parent alone."""
+    """A started process. It leads its own session, so that Ctrl-C reaches only its parent."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self._popen = _spawn(program)
+    def __init__(self, spec: ProcessSpec) -> None:
+        self.spec = spec
+        self._popen = _spawn(spec)
         self._is_reaped = False
 
     @property
     def name(self) -> str:
-        """The program's name."""
-        return self.program.name
+        """Name in the specification."""
+        return self.spec.name
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """Process id."""
         return self._popen.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it has not exited yet."""
         return self.exit_status is None
 
     @property
     def exit_status(self) -> int | None:
-        """The status that it ended with, negative for a signal; None while it runs."""
+        """Exit status, negative for a signal; `None` while it runs."""
         if self._is_reaped:
             return self._popen.returncode
-        # Looked at without taking it, so that its number, which is its group's too, stays its own.
-        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
+        # WNOWAIT leaves the process unreaped, so that its id, which is also its group's, is not reused.
+        exited = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if exited is None:
             return None
-        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return exited.si_status if exited.si_code == os.CLD_EXITED else -exited.si_status
 
-    def send(self, number: signal.Signals) -> None:
-        """Sends it a signal; nothing if it has ended."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal unless the process has exited."""
         if self.is_running:
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float) -> bool:
-        """Waits for its end, so long at most; returns whether it came."""
-        deadline = time.monotonic() + seconds
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the exit; returns whether it came in time."""
+        deadline = time.monotonic() + timeout_s
         while self.is_running:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_END_POLL_S)
+            time.sleep(_EXIT_POLL_S)
         return True
 
-    def clear_away(self) -> None:
-        """Kills it and what it left of its group, as of a web server that died before its workers."""
+    def kill_group(self) -> None:
+        """Kill the process and the rest of its process group, and reap it."""
         if self._is_reaped:
             return
         os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
         self._is_reaped = True
 
-    def last_lines(self, most: int = 12) -> list[str]:
-        """The end of its output, if that goes to a file."""
-        if self.program.output is None:
+    def tail(self, count: int = 12) -> list[str]:
+        """Last lines of its output; empty if that does not go to a file."""
+        if self.spec.output is None:
             return []
-        with self.program.output.open("rb") as file:
+        with self.spec.output.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-most:]
+            return file.read().decode(errors="replace").splitlines()[-count:]
 
-    def how_it_went(self, what: str) -> str:
-        """A sentence of what became of it, and the end of its output below."""
-        return "\n".join([f"{self.name} {what}", *(f"    {line}" for line in self.last_lines())])
+    def report(self, outcome: str) -> str:
+        """Error message: the process's name, the outcome, and the end of its output."""
+        return "\n".join([f"{self.name} {outcome}", *(f"    {line}" for line in self.tail())])
 
-    def refuse_ended(self) -> None:
-        """Raises ProcessError if it has ended."""
+    def raise_if_exited(self) -> None:
+        """Raise ProcessError if the process has exited."""
         if (status := self.exit_status) is None:
             return
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        raise ProcessError(self.how_it_went(f"ended by itself, {how}"))
+        how = f"on {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        raise ProcessError(self.report(f"exited unexpectedly {how}"))
 
 
-class Processes:
-    """A group of processes; leaving it ends them all within `stop_within_s`."""
+class ProcessGroup:
+    """Processes that are stopped together, within `stop_timeout_s`, when the context exits."""
 
-    def __init__(self, *, stop_within_s: float) -> None:
-        self._stop_within_s = stop_within_s
+    def __init__(self, *, stop_timeout_s: float) -> None:
+        self._stop_timeout_s = stop_timeout_s
         self._processes: list[Process] = []
 
     def __enter__(self) -> Self:
@@ -130,84 +174,97 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end(self._processes, within_s=self._stop_within_s)
+        stop_all(self._processes, timeout_s=self._stop_timeout_s)
 
     def __iter__(self) -> Iterator[Process]:
         return iter(self._processes)
 
-    def start(self, program: Program) -> Process:
-        """Starts a program as one of the group."""
-        process = Process(program)
+    def start(self, spec: ProcessSpec) -> Process:
+        """Start a process as a member of the group."""
+        process = Process(spec)
         self._processes.append(process)
         return process
 
 
-def end(processes: Iterable[Process], *, within_s: float) -> None:
-    """Ends processes at the same time: each signal of `endings` has its share of it, SIGKILL what is left."""
+def stop_all(processes: Iterable[Process], *, timeout_s: float) -> None:
+    """Stop processes concurrently: `stop_signals` share the timeout equally, then SIGKILL."""
     every = list(processes)
     running = [process for process in every if process.is_running]
-    shares = max((len(process.program.endings) for process in running), default=1)
+    rounds = max((len(process.spec.stop_signals) for process in running), default=1)
     started = time.monotonic()
-    for turn in range(shares):
+    for number in range(rounds):
         for process in running:
-            process.send(process.program.endings[min(turn, len(process.program.endings) - 1)])
-        deadline = started + within_s * (turn + 1) / shares
+            process.send_signal(process.spec.stop_signals[min(number, len(process.spec.stop_signals) - 1)])
+        deadline = started + timeout_s * (number + 1) / rounds
         running = [process for process in running if not process.wait(deadline - time.monotonic())]
     for process in every:
-        process.clear_away()
+        process.kill_group()
 
 
-def wait_until(
-    ready: Callable[[], bool],
-    awaited: Process,
+def wait_until_ready(
+    is_ready: Callable[[], bool],
+    process: Process,
     signals: StopSignals,
     *,
-    within_s: float,
-    beside: Iterable[Process] = (),
+    timeout_s: float,
+    dependencies: Iterable[Process] = (),
 ) -> None:
-    """Waits until `ready`, which `awaited` is to bring about.
+    """Wait until `process` is ready.
 
-    Raises ProcessError if that takes longer, or if it, or one `beside` it, ends meanwhile; StopRequested.
+    Raises ProcessError on a timeout or if it or one of its dependencies exits; raises StopRequested.
     """
-    watched = (*beside, awaited)
-    deadline = time.monotonic() + within_s
-    while not ready():
-        for process in watched:
-            process.refuse_ended()
+    watched = (*dependencies, process)
+    deadline = time.monotonic() + timeout_s
+    while not is_ready():
+        for one in watched:
+            one.raise_if_exited()
         if time.monotonic() > deadline:
-            raise ProcessError(awaited.how_it_went(f"was not ready within {within_s:.0f} s"))
+            raise ProcessError(process.report(f"was not ready within {timeout_s:.0f} s"))
         signals.wait(_READY_POLL_S)
 
 
 def watch(processes: Sequence[Process], signals: StopSignals) -> NoReturn:
-    """Waits until a signal ends it (StopRequested) or one of the processes ends by itself (ProcessError)."""
+    """Wait until a signal arrives (raises StopRequested) or a process exits (raises ProcessError)."""
     while True:
         for process in processes:
-            process.refuse_ended()
+            process.raise_if_exited()
         signals.wait(_WATCH_S)
 
 
-def _spawn(program: Program) -> subprocess.Popen[bytes]:
+def free_ports(count: int) -> list[int]:
+    """Distinct free TCP ports of the loopback; another program may take one before it is used."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.create_server((_LOOPBACK, 0)))) for _ in range(count)]
+        return [listening.getsockname()[1] for listening in sockets]
+
+
+def free_port() -> int:
+    """A free TCP port of the loopback."""
+    [port] = free_ports(1)
+    return port
+
+
+def _spawn(spec: ProcessSpec) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         *("-I", "-S", die_with_parent.__file__),
-        *(str(os.getpid()), str(int(program.endings[0])), program.user or die_with_parent.SAME_USER),
-        *program.arguments,
+        *(str(os.getpid()), str(int(spec.stop_signals[0])), spec.user or die_with_parent.SAME_USER),
+        *spec.arguments,
     ]
-    if program.output is None:
-        return _popen(program, command, None)
-    descriptor = os.open(program.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    if spec.output is None:
+        return _popen(spec, command, None)
+    descriptor = os.open(spec.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        return _popen(program, command, descriptor)
+        return _popen(spec, command, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _popen(program: Program, command: Sequence[str], output: int | None) -> subprocess.Popen[bytes]:
+def _popen(spec: ProcessSpec, command: Sequence[str], output: int | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
-        env=dict(program.environment),
-        cwd=program.folder,
+        env=dict(spec.environment),
+        cwd=spec.cwd,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,

@@ -1,7 +1,6 @@
-"""What systemd is told of a program: that it is ready, and as long as it is well, that it is.
+"""Readiness and watchdog notifications to systemd, by the protocol of sd_notify(3).
 
-The protocol is sd_notify(3)'s: a datagram a piece of news to the socket that systemd names. A program that
-no service manager started has nobody to tell, and tells nothing.
+Each message is a datagram to the socket that systemd names. Without a service manager nothing is sent.
 """
 
 import logging
@@ -13,38 +12,37 @@ from dqmsquare_cfg import SdNotify
 
 log = logging.getLogger(__name__)
 
-# How often a program that is not ready yet looks whether it is.
-_LOOK_EVERY_S = 0.5
-# News come so many times in the time after which systemd would miss them.
-_NEWS_IN_TIME = 4
+_STARTUP_POLL_S = 0.5
+_MESSAGES_PER_WATCHDOG_PERIOD = 4
 
 
-def watch(manager: SdNotify | None, is_well: Callable[[], bool]) -> None:
-    """Tells, from a thread that ends with the program, when it is ready, and that it is well while it is.
+def start(target: SdNotify | None, is_healthy: Callable[[], bool]) -> None:
+    """Start a daemon thread that reports readiness and keeps the watchdog alive.
 
-    Ready is who was well once. `is_well` is asked from that thread.
+    The program is ready once `is_healthy`, called from that thread, has returned true; the watchdog is kept
+    alive while it does.
     """
-    if manager is not None:
-        threading.Thread(target=_tell, args=(manager, is_well), name="service-manager", daemon=True).start()
+    if target is not None:
+        threading.Thread(target=_run, args=(target, is_healthy), name="systemd-notify", daemon=True).start()
 
 
-def _tell(manager: SdNotify, is_well: Callable[[], bool]) -> None:
+def _run(target: SdNotify, is_healthy: Callable[[], bool]) -> None:
     never = threading.Event()
-    while not is_well():
-        never.wait(_LOOK_EVERY_S)
-    _send(manager, "READY=1")
-    if manager.watchdog_s is None:
+    while not is_healthy():
+        never.wait(_STARTUP_POLL_S)
+    _send(target, "READY=1")
+    if target.watchdog_s is None:
         return
-    while not never.wait(manager.watchdog_s / _NEWS_IN_TIME):
-        if is_well():
-            _send(manager, "WATCHDOG=1")
+    while not never.wait(target.watchdog_s / _MESSAGES_PER_WATCHDOG_PERIOD):
+        if is_healthy():
+            _send(target, "WATCHDOG=1")
 
 
-def _send(manager: SdNotify, news: str) -> None:
-    # An address that begins with @ is one without a file, which the kernel writes with a null byte.
-    address = f"\0{manager.address[1:]}" if manager.address.startswith("@") else manager.address
+def _send(target: SdNotify, message: str) -> None:
+    # A leading @ denotes Linux's abstract socket namespace, a null byte in the system call.
+    address = f"\0{target.address[1:]}" if target.address.startswith("@") else target.address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(news.encode(), address)
+            channel.sendto(message.encode(), address)
     except OSError as error:
-        log.warning("failed notify=%s reason=%s", news, error.strerror)
+        log.warning("systemd_notify_failed message=%s reason=%s", message, error.strerror)

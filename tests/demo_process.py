@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from runtime.ports import free_ports
+from runtime.supervisor import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 # Jobs report about every second, and a lumisection takes half of one.

@@ -14,7 +14,7 @@ import requests
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from runtime import ports
+from runtime import supervisor
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -100,7 +100,7 @@ def server_thread(application: Flask) -> Iterator[str]:
 
 def free_port() -> str:
     """A port that nobody listens on."""
-    return str(ports.free_port())
+    return str(supervisor.free_port())
 
 
 @contextmanager

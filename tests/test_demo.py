@@ -134,7 +134,7 @@ def test_it_ends_everything_when_one_process_dies_and_tells_its_last_words(
     [grabber] = [pid for pid, command in demo.processes().items() if "grabber.py playback" in command]
     os.kill(grabber, signal.SIGKILL)
     assert demo.read_to_its_end() != 0
-    assert "playback grabber ended by itself, by SIGKILL" in demo.lines
+    assert "playback grabber exited unexpectedly on SIGKILL" in demo.lines
     assert demo.processes() == {}
 
 

@@ -82,7 +82,7 @@ def test_the_guides_get_into_it(image: Path) -> None:
 
 
 def test_every_part_can_be_loaded_from_it(image: Path) -> None:
-    modules = ", ".join({module for module, _ in dqmsquare_mirror.PARTS.values()} - {"simulator.__main__"})
+    modules = ", ".join({module for module, _ in dqmsquare_mirror.COMMANDS.values()} - {"simulator.__main__"})
     done = subprocess.run(
         [sys.executable, "-B", "-c", f"import {modules}, db; print(db.head_revision(), db.__file__)"],
         cwd=image,
@@ -102,7 +102,7 @@ def test_what_it_starts_are_parts_of_the_program() -> None:
         r'^HEALTHCHECK .* CMD \["python", "dqmsquare_mirror.py", "(\w+)"\]$', LAST_STAGE, re.M
     )
     assert (ROOT / entry).is_file()
-    assert {command, check} <= dqmsquare_mirror.PARTS.keys()
+    assert {command, check} <= dqmsquare_mirror.COMMANDS.keys()
 
 
 def test_neither_compilers_nor_npm_get_into_it() -> None:

@@ -132,7 +132,7 @@ def test_it_tells_its_status(prefix: Path) -> None:
     stand_in(prefix, 'echo "told $*"; [ "$1" = --version ]')
     done = deploy("status", "--prefix", str(prefix))
     assert done.stdout.splitlines()[0] == f"{prefix}: told --version"
-    assert done.stdout.splitlines()[-1] == "told probe"
+    assert done.stdout.splitlines()[-1] == "told healthcheck"
     assert done.returncode == 1
 
 

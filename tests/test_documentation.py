@@ -40,7 +40,7 @@ TESTED = {
     r"python server\.py": "test_server_process.py",
     r"\./dqmsquare_deploy\.sh build": "test_executable.py",
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
-    r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|probe)": "test_executable.py",
+    r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|healthcheck)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
     r"python db\.py adopt --(dry-run|drop|undo)": "test_adoption_goes_on.py",
     r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",

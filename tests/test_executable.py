@@ -128,7 +128,7 @@ def test_it_tells_its_version(bare: BareRoot) -> None:
 
 
 def test_it_refuses_settings_that_do_not_hold(bare: BareRoot, given: dict[str, str]) -> None:
-    for words in (["server"], ["grabber", "production"], ["migrate"], ["probe"]):
+    for words in (["server"], ["grabber", "production"], ["migrate"], ["healthcheck"]):
         status, said = bare.run({**given, "SERVER_PORT": "none", "PSEUDONYM_SECRET": "CHANGEME"}, *words)
         assert status == 2
         assert sorted(line.split()[0] for line in said.splitlines()) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
@@ -152,7 +152,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         for cluster in Cluster:
             parts.enter_context(bare.running(settings, "grabber", cluster.value))
         parts.enter_context(bare.running(settings, "server"))
-        until(lambda: working(bare, "sift"), within_s=60)
+        until(lambda: working(bare, "parse-worker"), within_s=60)
         until(lambda: answers(given, "/readyz"), within_s=60)
         for cluster in Cluster:
             until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1], within_s=60)  # type: ignore[misc]
@@ -165,9 +165,9 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         assert "For shifters" in page(given, "/help/shifter").text
         metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=10)
         assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
-        assert bare.run(settings, "probe") == (
+        assert bare.run(settings, "healthcheck") == (
             0,
-            "server: well\nproduction grabber: well\nplayback grabber: well\n",
+            "server: healthy\nproduction grabber: healthy\nplayback grabber: healthy\n",
         )
         logged = "".join(file.read_text() for file in (bare.tmp / "log").iterdir() if "grabber" in file.name)
         assert "mirrored" in logged
@@ -203,7 +203,7 @@ def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_kille
 def test_it_ends_in_time_when_it_is_told_to(bare: BareRoot, given: dict[str, str], words: list[str]) -> None:
     before = set(bare.tmp.iterdir())
     with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
-        until(lambda: bare.run(given, "probe")[0] == 0, within_s=60)
+        until(lambda: bare.run(given, "healthcheck")[0] == 0, within_s=60)
         outer.send_signal(signal.SIGTERM)
         assert outer.wait(timeout=10) == 0
         assert bare.processes() == []
@@ -215,7 +215,7 @@ def test_it_leaves_nothing_running_when_it_is_killed(
     bare: BareRoot, given: dict[str, str], words: list[str]
 ) -> None:
     with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
-        until(lambda: bare.run(given, "probe")[0] == 0, within_s=60)
+        until(lambda: bare.run(given, "healthcheck")[0] == 0, within_s=60)
         inner = [pid for pid in bare.processes() if pid != outer.pid]
         assert inner
         outer.kill()

@@ -145,7 +145,7 @@ def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
 def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Settings) -> None:
     ours, theirs = Pipe()
     with ours, theirs:
-        words = [sys.executable, "dqmsquare_mirror.py", "sift", str(theirs.fileno())]
+        words = [sys.executable, "dqmsquare_mirror.py", "parse-worker", str(theirs.fileno())]
         process = subprocess.Popen(words, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
         ours.send(Rules(simulated_settings.pseudonym_secret, (), ()))

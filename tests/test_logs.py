@@ -98,7 +98,7 @@ def test_it_redacts_the_whole_text(logged: Logged) -> None:
 def test_it_redacts_what_no_one_caught(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    logging_setup.catch_uncaught()
+    logging_setup.install_excepthooks()
 
     def fail() -> None:
         raise RuntimeError("no way to dqmfu-c2b03-45-01")
@@ -122,14 +122,14 @@ def test_it_redacts_what_no_one_caught(logged: Logged, monkeypatch: pytest.Monke
 def test_it_keeps_any_value_on_its_line(settings: Settings, ending: str) -> None:
     forged = f"x{ending}2026-11-22T13:45:22.123Z CRITICAL server forged"
     logging_setup.configure(settings, "tests", debug=False, redact=lambda text: text)
-    logging.getLogger("access").info("answered path=%s", logging_setup.fact(forged))
+    logging.getLogger("access").info("answered path=%s", logging_setup.quote_value(forged))
     text = (settings.log_dir / "tests.log").read_text()
     assert len(text.splitlines()) == 1
     assert "answered path=" in text
 
 
 def test_it_quotes_what_is_not_one_word() -> None:
-    assert [logging_setup.fact(value) for value in (7, "word", "", "a b", 'a"b', "a=b", "a\\b c")] == [
+    assert [logging_setup.quote_value(value) for value in (7, "word", "", "a b", 'a"b', "a=b", "a\\b c")] == [
         "7",
         "word",
         '""',

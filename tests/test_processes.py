@@ -1,4 +1,4 @@
-"""Processes that are watched and ended together."""
+"""ProcessGroup that are watched and ended together."""
 
 import os
 import signal
@@ -11,8 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.stop_signals import StopRequested, StopSignals
-from runtime.supervisor import Process, ProcessError, Processes, Program, wait_until, watch
+from runtime.supervisor import (
+    Process,
+    ProcessError,
+    ProcessGroup,
+    ProcessSpec,
+    StopRequested,
+    StopSignals,
+    wait_until_ready,
+    watch,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 # Says when it is ready to be told to end; what it runs before that line is each test's own.
@@ -27,17 +35,17 @@ def signals() -> Iterator[StopSignals]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Callable[[str], Program]:
+def shell(tmp_path: Path) -> Callable[[str], ProcessSpec]:
     """Makes a program of a line of shell."""
 
-    def program(line: str, *endings: signal.Signals) -> Program:
-        return Program(
+    def program(line: str, *stop_signals: signal.Signals) -> ProcessSpec:
+        return ProcessSpec(
             name="example",
             arguments=["/bin/sh", "-c", line],
             environment={"PATH": os.environ["PATH"]},
-            folder=tmp_path,
+            cwd=tmp_path,
             output=tmp_path / "example.out",
-            endings=endings or (signal.SIGTERM,),
+            stop_signals=stop_signals or (signal.SIGTERM,),
         )
 
     return program
@@ -45,7 +53,7 @@ def shell(tmp_path: Path) -> Callable[[str], Program]:
 
 def is_ready(process: Process) -> bool:
     """Whether a program of `shell` has said so."""
-    return "ready" in process.last_lines()
+    return "ready" in process.tail()
 
 
 def is_gone(pid: int) -> bool:
@@ -64,61 +72,63 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_it_ends_a_program_by_the_signal_that_asks_for_it(
-    shell: Callable[..., Program], signals: StopSignals
+    shell: Callable[..., ProcessSpec], signals: StopSignals
 ) -> None:
-    with Processes(stop_within_s=10) as processes:
+    with ProcessGroup(stop_timeout_s=10) as processes:
         process = processes.start(shell(f"trap 'exit 7' INT; {READY}", signal.SIGINT))
-        wait_until(lambda: is_ready(process), process, signals, within_s=10)
+        wait_until_ready(lambda: is_ready(process), process, signals, timeout_s=10)
     assert process.exit_status == 7
 
 
 def test_it_grows_more_pressing_and_kills_in_the_end(
-    shell: Callable[..., Program], signals: StopSignals
+    shell: Callable[..., ProcessSpec], signals: StopSignals
 ) -> None:
     # Each of its two signals has half of it, which a shell on a busy machine may need to be heard.
-    with Processes(stop_within_s=3) as processes:
+    with ProcessGroup(stop_timeout_s=3) as processes:
         yielding = processes.start(
             shell(f"trap '' INT; trap 'exit 7' QUIT; {READY}", signal.SIGINT, signal.SIGQUIT)
         )
-        wait_until(lambda: is_ready(yielding), yielding, signals, within_s=10)
+        wait_until_ready(lambda: is_ready(yielding), yielding, signals, timeout_s=10)
         stubborn = processes.start(shell(f"trap '' INT TERM; {READY}", signal.SIGTERM))
-        wait_until(lambda: is_ready(stubborn), stubborn, signals, within_s=10)
+        wait_until_ready(lambda: is_ready(stubborn), stubborn, signals, timeout_s=10)
     assert yielding.exit_status == 7
     assert stubborn.exit_status == -signal.SIGKILL
 
 
 def test_it_clears_away_what_a_dead_process_left_of_its_group(
-    shell: Callable[..., Program], signals: StopSignals
+    shell: Callable[..., ProcessSpec], signals: StopSignals
 ) -> None:
-    with Processes(stop_within_s=5) as processes:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell("sleep 1000 & echo $!; echo ready; exit 0"))
-        wait_until(lambda: is_ready(process), process, signals, within_s=10)
-        left_behind = int(process.last_lines()[0])
+        wait_until_ready(lambda: is_ready(process), process, signals, timeout_s=10)
+        left_behind = int(process.tail()[0])
         assert not is_gone(left_behind)
     wait_for(lambda: is_gone(left_behind))
 
 
 def test_it_tells_how_a_process_ended_and_its_last_words(
-    shell: Callable[..., Program], signals: StopSignals
+    shell: Callable[..., ProcessSpec], signals: StopSignals
 ) -> None:
-    with Processes(stop_within_s=5) as processes:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell("echo that was it; exit 3"))
-        with pytest.raises(ProcessError, match=r"(?s)example ended by itself, with status 3.*that was it"):
+        with pytest.raises(ProcessError, match=r"(?s)example exited unexpectedly with status 3.*that was it"):
             watch([process], signals)
 
 
-def test_it_does_not_wait_for_one_that_died(shell: Callable[..., Program], signals: StopSignals) -> None:
-    with Processes(stop_within_s=5) as processes:
+def test_it_does_not_wait_for_one_that_died(shell: Callable[..., ProcessSpec], signals: StopSignals) -> None:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell("kill -KILL $$"))
-        with pytest.raises(ProcessError, match="by SIGKILL"):
-            wait_until(lambda: False, process, signals, within_s=1000)
+        with pytest.raises(ProcessError, match="on SIGKILL"):
+            wait_until_ready(lambda: False, process, signals, timeout_s=1000)
 
 
-def test_it_gives_up_on_one_that_is_never_ready(shell: Callable[..., Program], signals: StopSignals) -> None:
-    with Processes(stop_within_s=5) as processes:
+def test_it_gives_up_on_one_that_is_never_ready(
+    shell: Callable[..., ProcessSpec], signals: StopSignals
+) -> None:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell(READY))
         with pytest.raises(ProcessError, match="was not ready within"):
-            wait_until(lambda: False, process, signals, within_s=0.2)
+            wait_until_ready(lambda: False, process, signals, timeout_s=0.2)
 
 
 @pytest.fixture
@@ -141,27 +151,27 @@ def test_it_takes_a_signal_where_it_waits_and_not_before(number: signal.Signals)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
 def test_it_starts_programs_that_take_signals(
-    shell: Callable[..., Program], signals: StopSignals, number: signal.Signals
+    shell: Callable[..., ProcessSpec], signals: StopSignals, number: signal.Signals
 ) -> None:
     # As a shell has what it runs in the background ignore them, and `nohup` the last.
     before = signal.signal(number, signal.SIG_IGN)
-    with Processes(stop_within_s=5) as processes:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell(READY))
         signal.signal(number, before)
-        wait_until(lambda: is_ready(process), process, signals, within_s=10)
-        process.send(number)
+        wait_until_ready(lambda: is_ready(process), process, signals, timeout_s=10)
+        process.send_signal(number)
         assert process.wait(10)
     assert process.exit_status == -number
 
 
 def test_it_gives_a_program_no_more_of_the_environment_than_it_is_given(
-    shell: Callable[..., Program], signals: StopSignals, monkeypatch: pytest.MonkeyPatch
+    shell: Callable[..., ProcessSpec], signals: StopSignals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DQM_FFF_SECRET", "of-the-user")
-    with Processes(stop_within_s=5) as processes:
+    with ProcessGroup(stop_timeout_s=5) as processes:
         process = processes.start(shell(f"echo secret: $DQM_FFF_SECRET; {READY}"))
-        wait_until(lambda: is_ready(process), process, signals, within_s=10)
-    assert "secret:" in process.last_lines()
+        wait_until_ready(lambda: is_ready(process), process, signals, timeout_s=10)
+    assert "secret:" in process.tail()
 
 
 def test_a_program_does_not_outlive_its_parent(tmp_path: Path) -> None:
@@ -178,9 +188,9 @@ def test_a_program_does_not_outlive_its_parent(tmp_path: Path) -> None:
 PARENT = """
 import sys, time
 from pathlib import Path
-from runtime.supervisor import Process, Program
+from runtime.supervisor import Process, ProcessSpec
 
-process = Process(Program("child", ["/bin/sleep", "1000"], {}, Path(sys.argv[1])))
+process = Process(ProcessSpec("child", ["/bin/sleep", "1000"], {}, Path(sys.argv[1])))
 print(process.pid, flush=True)
 time.sleep(1000)
 """

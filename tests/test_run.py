@@ -84,6 +84,6 @@ def test_it_ends_as_a_whole_when_one_of_them_dies(
     ]
     os.kill(grabber, signal.SIGKILL)
     output, _ = running.communicate()
-    assert "playback grabber ended by itself, by SIGKILL" in output
+    assert "playback grabber exited unexpectedly on SIGKILL" in output
     assert running.returncode != 0
     assert programs_of(tmp_path) == {}

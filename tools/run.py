@@ -10,8 +10,7 @@ from pathlib import Path
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
-from runtime.stop_signals import StopRequested, StopSignals
-from runtime.supervisor import ProcessError, Processes, Program, watch
+from runtime.supervisor import ProcessError, ProcessGroup, ProcessSpec, StopRequested, StopSignals, watch
 
 _CLONE = Path(__file__).resolve().parent.parent
 # A grabber ends within 5 s of a SIGTERM, the batch in hand finished.
@@ -22,7 +21,7 @@ def main() -> int:
     """Runs both grabbers and the web server until it is told to end."""
     dqmsquare_cfg.load_or_exit()
     try:
-        with StopSignals() as signals, Processes(stop_within_s=_STOP_WITHIN_S) as processes:
+        with StopSignals() as signals, ProcessGroup(stop_timeout_s=_STOP_WITHIN_S) as processes:
             for cluster in Cluster:
                 processes.start(_program(f"{cluster} grabber", "grabber.py", cluster.value))
             processes.start(_program("web server", "server.py"))
@@ -34,9 +33,11 @@ def main() -> int:
         return 1
 
 
-def _program(name: str, *words: str) -> Program:
+def _program(name: str, *words: str) -> ProcessSpec:
     """A program of the mirror's, in this one's environment; its output goes where this one's goes."""
-    return Program(name=name, arguments=[sys.executable, *words], environment=dict(os.environ), folder=_CLONE)
+    return ProcessSpec(
+        name=name, arguments=[sys.executable, *words], environment=dict(os.environ), cwd=_CLONE
+    )
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ class SeenRequest:
         log.log(
             level,
             "answered method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
-            logging_setup.fact(self._method),
-            logging_setup.fact(self._path),
-            logging_setup.fact(self._query),
+            logging_setup.quote_value(self._method),
+            logging_setup.quote_value(self._path),
+            logging_setup.quote_value(self._query),
             self.status,
             self.bytes_sent,
             seconds,

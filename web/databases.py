@@ -131,7 +131,7 @@ class ClusterDatabase:
     def _refuse(self, sentence: str, reason: str) -> NoReturn:
         if sentence != self._refusal:
             log.warning(
-                "database away cluster=%s reason=%s", self.cluster, logging_setup.fact(reason.strip())
+                "database away cluster=%s reason=%s", self.cluster, logging_setup.quote_value(reason.strip())
             )
         self._is_ready, self._refusal, self._refused_at = False, sentence, time.monotonic()
         self._away_since = self._away_since or datetime.now(UTC)

@@ -18,8 +18,15 @@ from typing import NoReturn
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
-from runtime.stop_signals import StopRequested, StopSignals
-from runtime.supervisor import Process, ProcessError, Processes, wait_until, watch
+from runtime.supervisor import (
+    Process,
+    ProcessError,
+    ProcessGroup,
+    StopRequested,
+    StopSignals,
+    wait_until_ready,
+    watch,
+)
 from storage.reader import MirrorReader
 from tools import frontend_libs
 from tools.demo import data_dir, options
@@ -67,7 +74,7 @@ def run(chosen: Options, signals: StopSignals) -> NoReturn:
     postgres = EmbeddedPostgres(
         chosen.folder / "postgres", port=chosen.ports[POSTGRES_PORT], pause=signals.wait
     )
-    with postgres, Processes(stop_within_s=_STOP_WITHIN_S) as processes:
+    with postgres, ProcessGroup(stop_timeout_s=_STOP_WITHIN_S) as processes:
         programs = Programs(_CLONE, chosen, postgres, os.environ)
         newest_runs = prepare_databases(postgres, programs)
         start(processes, programs, newest_runs, signals, postgres.process)
@@ -90,7 +97,7 @@ def prepare_databases(postgres: EmbeddedPostgres, programs: Programs) -> dict[Cl
 
 
 def start(
-    processes: Processes,
+    processes: ProcessGroup,
     programs: Programs,
     newest_runs: Mapping[Cluster, int],
     signals: StopSignals,
@@ -99,32 +106,32 @@ def start(
     """Starts the mirror's processes and what they mirror; returns when the page shows what is new."""
     say(f"simulated DQM² at {programs.dqm2_url}, its time {programs.speed} times as fast")
     simulator = processes.start(programs.simulator(newest_runs))
-    wait_until(
-        lambda: programs.dqm2_url in "\n".join(simulator.last_lines()),
+    wait_until_ready(
+        lambda: programs.dqm2_url in "\n".join(simulator.tail()),
         simulator,
         signals,
-        within_s=_READY_WITHIN_S,
-        beside=[postgres],
+        timeout_s=_READY_WITHIN_S,
+        dependencies=[postgres],
     )
     for cluster in Cluster:
         say(f"grabber of the {cluster} cluster")
         processes.start(programs.grabber(cluster))
     say("web server")
     server = processes.start(programs.server())
-    wait_until(
+    wait_until_ready(
         lambda: answer(programs.server_port, "/readyz") is not None,
         server,
         signals,
-        within_s=_READY_WITHIN_S,
-        beside=[postgres, *processes],
+        timeout_s=_READY_WITHIN_S,
+        dependencies=[postgres, *processes],
     )
     say(f"{PAST_RUNS} runs of each cluster are mirrored, and one that goes on")
-    wait_until(
+    wait_until_ready(
         lambda: all(shows_a_new_run(programs.server_port, *known) for known in newest_runs.items()),
         server,
         signals,
-        within_s=_FILLED_WITHIN_S,
-        beside=[postgres, *processes],
+        timeout_s=_FILLED_WITHIN_S,
+        dependencies=[postgres, *processes],
     )
 
 

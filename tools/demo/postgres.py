@@ -20,8 +20,7 @@ from typing import Self
 import psycopg2
 from psycopg2 import sql
 
-from runtime.ports import free_port
-from runtime.supervisor import Process, ProcessError, Program, end
+from runtime.supervisor import Process, ProcessError, ProcessSpec, free_port, stop_all
 from tools.demo import data_dir, postgres_binaries
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"}
@@ -116,7 +115,7 @@ class EmbeddedPostgres:
     def kill(self) -> None:
         """Ends it at once, as a power failure would; the next start recovers."""
         if self._process is not None:
-            self._process.send(_IMMEDIATE[0])
+            self._process.send_signal(_IMMEDIATE[0])
         self._end(within_s=_STOP_WITHIN_S)
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
@@ -175,23 +174,23 @@ class EmbeddedPostgres:
             account = pwd.getpwnam(self._user)
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    def _run_to_its_end(self, program: Program) -> None:
+    def _run_to_its_end(self, program: ProcessSpec) -> None:
         process = Process(program)
         deadline = time.monotonic() + _INITIALISED_WITHIN_S
         try:
             while process.is_running and time.monotonic() < deadline:
                 self._pause(_POLL_S)
         finally:
-            process.clear_away()
+            process.kill_group()
         if process.exit_status != 0:
-            raise ProcessError(process.how_it_went("did not make the database"))
+            raise ProcessError(process.report("did not make the database"))
 
     def _wait_until_ready(self, process: Process) -> None:
         deadline = time.monotonic() + _READY_WITHIN_S
         while not self._is_ready():
-            process.refuse_ended()
+            process.raise_if_exited()
             if time.monotonic() > deadline:
-                raise ProcessError(process.how_it_went(f"was not ready within {_READY_WITHIN_S:.0f} s"))
+                raise ProcessError(process.report(f"was not ready within {_READY_WITHIN_S:.0f} s"))
             self._pause(_POLL_S)
 
     def _is_ready(self) -> bool:
@@ -203,19 +202,19 @@ class EmbeddedPostgres:
 
     def _end(self, *, within_s: float) -> None:
         if self._process is not None:
-            end([self._process], within_s=within_s)
+            stop_all([self._process], timeout_s=within_s)
             self._process = None
 
-    def _initdb(self, data: Path, password_file: Path) -> Program:
+    def _initdb(self, data: Path, password_file: Path) -> ProcessSpec:
         return self._program(
             "PostgreSQL's initdb",
             ["initdb", "-D", str(data), "-U", self.username, "--auth=scram-sha-256"]
             + [f"--pwfile={password_file}", "--encoding=UTF8", "--no-locale"]
             + ([] if self._durable else ["--no-sync"]),
-            endings=_IMMEDIATE,
+            stop_signals=_IMMEDIATE,
         )
 
-    def _server(self) -> Program:
+    def _server(self) -> ProcessSpec:
         settings = {
             "listen_addresses": self.host,
             "port": str(self.port),
@@ -226,16 +225,18 @@ class EmbeddedPostgres:
             **({} if self._durable else _NOT_DURABLE),
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return self._program("PostgreSQL", ["postgres", "-D", str(self._data), *options], endings=_FAST)
+        return self._program("PostgreSQL", ["postgres", "-D", str(self._data), *options], stop_signals=_FAST)
 
-    def _program(self, name: str, words: list[str], *, endings: tuple[signal.Signals, ...]) -> Program:
+    def _program(
+        self, name: str, words: list[str], *, stop_signals: tuple[signal.Signals, ...]
+    ) -> ProcessSpec:
         binaries = postgres_binaries.readable_by(self._user, self.folder)
-        return Program(
+        return ProcessSpec(
             name=name,
             arguments=[str(binaries / words[0]), *words[1:]],
             environment=_ENVIRONMENT,
-            folder=Path("/"),
+            cwd=Path("/"),
             output=self.folder / "postgres.log",
             user=self._user,
-            endings=endings,
+            stop_signals=stop_signals,
         )

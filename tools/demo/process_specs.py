@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dqmsquare_cfg import Cluster
-from runtime.supervisor import Program
+from runtime.supervisor import ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.control_commands import FFF_RELEASE
 from simulator.gateway import BASE_PATH
@@ -58,7 +58,7 @@ class Programs:
         """How much faster than at P5 the simulated time goes by."""
         return self._options.speed
 
-    def simulator(self, newest_runs: Mapping[Cluster, int]) -> Program:
+    def simulator(self, newest_runs: Mapping[Cluster, int]) -> ProcessSpec:
         """The simulated DQM², both clusters behind their gateway; its runs go on after those known."""
         options = {
             "--port": self._options.ports[SIMULATOR_PORT],
@@ -72,20 +72,20 @@ class Programs:
         words += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
         return self._program("simulated DQM²", "simulator", ["-m", "simulator", *words])
 
-    def grabber(self, cluster: Cluster) -> Program:
+    def grabber(self, cluster: Cluster) -> ProcessSpec:
         """The daemon that mirrors a cluster."""
         return self._program(f"{cluster} grabber", f"grabber-{cluster}", ["grabber.py", cluster.value])
 
-    def server(self) -> Program:
+    def server(self) -> ProcessSpec:
         """The web server."""
         return self._program("web server", "server", ["server.py"])
 
-    def _program(self, name: str, file_name: str, words: list[str]) -> Program:
-        return Program(
+    def _program(self, name: str, file_name: str, words: list[str]) -> ProcessSpec:
+        return ProcessSpec(
             name=name,
             arguments=[sys.executable, *words],
             environment=self.environment,
-            folder=self._clone,
+            cwd=self._clone,
             output=self._folder / "log" / f"{file_name}.out",
         )
 

@@ -107,7 +107,7 @@ def programs_run_a_part(manifests: Manifests) -> Iterator[str]:
         match pod.main.get("args"):
             case ["grabber", cluster] if cluster in list(Cluster):
                 expected = f"grabber-{cluster}"
-            case [part] if part in dqmsquare_mirror.PARTS:
+            case [part] if part in dqmsquare_mirror.COMMANDS:
                 expected = part
             case other:
                 yield f"{pod.owner}: {other} is no part of the program"

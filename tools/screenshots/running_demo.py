@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.ports import free_ports
-from runtime.supervisor import Process, Processes, Program
+from runtime.supervisor import Process, ProcessGroup, ProcessSpec, free_ports
 from tools.demo.data_dir import PLACE
 from tools.demo.options import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
 
@@ -37,16 +36,16 @@ def running_demo() -> Iterator[RunningDemo]:
     # PostgreSQL, another user where this one is root, has to pass through.
     folder.chmod(0o711)
     try:
-        with Processes(stop_within_s=_STOPS_WITHIN_S) as processes:
+        with ProcessGroup(stop_timeout_s=_STOPS_WITHIN_S) as processes:
             yield _ready(processes.start(_demo(folder)))
     finally:
         shutil.rmtree(folder)
 
 
-def _demo(folder: Path) -> Program:
+def _demo(folder: Path) -> ProcessSpec:
     ports = {SERVER_PORT, POSTGRES_PORT, SIMULATOR_PORT}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return Program(
+    return ProcessSpec(
         name="demo",
         arguments=[sys.executable, "-B", "-m", "tools.demo"],
         environment={
@@ -55,15 +54,15 @@ def _demo(folder: Path) -> Program:
             **dict.fromkeys(METRICS_PORTS, "0"),
             "DEMO_FOLDER": str(folder / "demo"),
         },
-        folder=ROOT,
+        cwd=ROOT,
         output=folder / "demo.out",
     )
 
 
 def _ready(demo: Process) -> RunningDemo:
     for _ in range(_READY_WITHIN_S):
-        demo.refuse_ended()
-        if told := _LAST_LINE.search("\n".join(demo.last_lines())):
+        demo.raise_if_exited()
+        if told := _LAST_LINE.search("\n".join(demo.tail())):
             url, user, password = told.groups()
             return RunningDemo(url.rstrip("/"), user, password)
         demo.wait(1)

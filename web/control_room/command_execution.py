@@ -193,7 +193,7 @@ class Relay:
             raw = self._relay.send(question.query, question.command.limits)
             answer = command_responses.parse(what, raw)
         except Dqm2Error as error:
-            log.warning("no list what=%s reason=%s", what, logging_setup.fact(error))
+            log.warning("no list what=%s reason=%s", what, logging_setup.quote_value(error))
             return None
         match answer:
             case ClientList(clients) if clients:
@@ -207,10 +207,10 @@ class Relay:
         try:
             raw = self._relay.send(order.query, command.limits)
         except NotSent as error:
-            log.warning("command not sent what=%s reason=%s", command.what, logging_setup.fact(error))
+            log.warning("command not sent what=%s reason=%s", command.what, logging_setup.quote_value(error))
             return _not_sent(order, "DQM² can't be reached")
         except Dqm2Refused as error:
-            log.warning("command denied what=%s reason=%s", command.what, logging_setup.fact(error))
+            log.warning("command denied what=%s reason=%s", command.what, logging_setup.quote_value(error))
             return _report(order, Outcome.DENIED, "DQM² turned the mirror away. Nothing was done.")
         except Dqm2Failed as error:
             return _report(order, Outcome.FAILED, _failed(command, error))
@@ -223,7 +223,7 @@ class Relay:
             self._audit.complete(entry, report.outcome, report.sentence)
         except NOT_WRITTEN:
             log.exception(
-                "outcome not recorded entry=%d outcome=%s", entry, logging_setup.fact(report.outcome)
+                "outcome not recorded entry=%d outcome=%s", entry, logging_setup.quote_value(report.outcome)
             )
             return replace(report, is_recorded=False)
         return report
@@ -239,9 +239,9 @@ class Relay:
         log.info(
             "command what=%s machine=%s person=%s outcome=%s seconds=%.1f",
             deed.command,
-            logging_setup.fact(deed.machine or "-"),
-            logging_setup.fact(deed.username or "-"),
-            logging_setup.fact(report.outcome),
+            logging_setup.quote_value(deed.machine or "-"),
+            logging_setup.quote_value(deed.username or "-"),
+            logging_setup.quote_value(report.outcome),
             seconds,
         )
 

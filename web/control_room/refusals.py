@@ -57,7 +57,7 @@ def _refused(error: HTTPException) -> Response:
     except NOT_WRITTEN:
         # What is refused stays refused, whether or not that can be written down.
         log.warning(
-            "refusal not in the audit command=%s reason=%s", _asked_for(), logging_setup.fact(sentence)
+            "refusal not in the audit command=%s reason=%s", _asked_for(), logging_setup.quote_value(sentence)
         )
     return errors.refused(error)
 

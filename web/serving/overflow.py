@@ -61,7 +61,9 @@ class Overflow:
         try:
             self._write(content)
         except OSError as error:
-            log.warning("an answer can't wait on disk reason=%s", logging_setup.fact(error.strerror or ""))
+            log.warning(
+                "an answer can't wait on disk reason=%s", logging_setup.quote_value(error.strerror or "")
+            )
             self._room.give_back(len(content))
             self._has_failed = True
             return False

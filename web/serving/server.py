@@ -130,7 +130,7 @@ class _Server(BaseApplication):
             with suppress(DatabaseAway):
                 database.check()
         # Well is who answers on the port where visitors come in, by whichever worker.
-        systemd_notify.watch(self._manager, self._answers)
+        systemd_notify.start(self._manager, self._answers)
         answering = thread_places.Ordinary(app, self._settings)
         if self._shared is None:
             return answering
@@ -148,7 +148,7 @@ class _Server(BaseApplication):
         return unchanged.answer(self._kept, head)
 
     def _answers(self) -> bool:
-        return healthcheck.ask(self._settings.server_host, self._settings.server_port) is not None
+        return healthcheck.get_status(self._settings.server_host, self._settings.server_port) is not None
 
     def _forget_worker(self, _arbiter: Arbiter, worker: ThreadWorker) -> None:
         if self._shared is not None:

@@ -281,8 +281,8 @@ def _room_on_disk(folder: Path) -> Room:
         # Slow readers hold threads then, which is to be known before there are any.
         log.warning(
             "answers can't wait on disk folder=%s reason=%s",
-            logging_setup.fact(str(folder)),
-            logging_setup.fact(error.strerror or ""),
+            logging_setup.quote_value(str(folder)),
+            logging_setup.quote_value(error.strerror or ""),
         )
     return room
 
