@@ -31,6 +31,7 @@ WORKDIR /opt/dqmsquare_mirror
 COPY --from=libraries /opt/libraries /opt/libraries
 COPY --from=front-end /build/static/vendor static/vendor
 COPY . .
+COPY services/dqmsquare_k8_wrapper.sh ./
 # Only now, for every commit makes what stands below it anew.
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="DQM² Mirror" \
@@ -40,7 +41,7 @@ LABEL org.opencontainers.image.title="DQM² Mirror" \
       org.opencontainers.image.revision="${COMMIT}"
 RUN printf '%s\n' "${COMMIT}" > COMMIT && python -m compileall -q .
 # A number, so that Kubernetes can see that it is not root; it owns nothing here.
-USER 10001:10001
+USER 1000:1000
 EXPOSE 8084 18084 18085 18086
 # Whichever part runs here is asked whether it is well.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["python", "dqmsquare_mirror.py", "healthcheck"]

@@ -7,7 +7,7 @@ DOCKER ?= docker
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint deploy-check image bench soak pictures lighthouse clean
+.PHONY: help demo run setup setup-tests test test-all lint deploy-check manifests image bench soak pictures lighthouse clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ lint: setup-tests ## format, lint and types alone
 
 deploy-check: setup-tests ## what is deployed: manifests, image, units, scripts, alerts
 	@$(VENV)/python -m tools.deploy_check
+
+manifests: setup ## Kubernetes manifests of a cluster into build/: CLUSTER=test4|preproduction|production TAG=…
+	@$(VENV)/python -m tools.render_manifests --cluster $(CLUSTER) $(if $(TAG),--tag $(TAG)) \
+		$(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) $(if $(LOG_CLAIM),--log-claim $(LOG_CLAIM)) \
+		$(if $(GRID_CAS),--grid-cas)
 
 # Without BUILDAH_FORMAT, Podman's images have no HEALTHCHECK.
 image: ## the image of this version, by docker; DOCKER=podman takes that

@@ -1,5 +1,8 @@
-"""What `make deploy-check` asks of the manifests: they hold it, and each rule notices what breaks it."""
+"""`make deploy-check` on the Kubernetes manifests: they pass, and each rule notices what breaks it."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,43 +10,83 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.deploy_check import manifest_rules, manifests
-from tools.deploy_check.manifests import FILES, Manifests
+from tools import render_manifests
+from tools.deploy_check import apply_over, manifest_rules, manifests
+from tools.deploy_check.manifests import CLAIM, Manifest, Manifests
+from tools.render_manifests import CONFIG, Options, Target, render
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG, SECRET, CLAIM = "k8_config_testbed.yaml", "k8_secret.yaml", "k8_claim_testbed.yaml"
 SETTINGS = "Secret dqmsecret"
 SERVER = "Deployment dqm-square-mirror-server"
 GRABBER = "Deployment dqm-square-mirror-grabber-production"
 SERVICE = "Service dqm-square-k8"
+POLICY = "NetworkPolicy dqm-square-mirror-server"
+METRICS_POLICY = "NetworkPolicy dqm-square-mirror"
 
 Change = Callable[[Any], None]
 
-
-def test_the_manifests_hold_kubernetes_schemas() -> None:
-    assert manifests.schema_problems(manifests.read(ROOT)) == []
+every_cluster = pytest.mark.parametrize("target", list(Target))
 
 
+@every_cluster
+def test_the_manifests_match_kubernetes_schemas(target: Target) -> None:
+    assert manifests.schema_problems(manifests.read(ROOT, target)) == []
+
+
+@every_cluster
 @pytest.mark.parametrize(
     "rule", [*manifest_rules.SETTINGS_RULES, *manifest_rules.RULES], ids=lambda rule: rule.__name__
 )
-def test_the_manifests_hold_a_rule(rule: manifest_rules.Rule) -> None:
-    assert list(rule(manifests.read(ROOT))) == []
+def test_the_manifests_follow_a_rule(rule: manifest_rules.Rule, target: Target) -> None:
+    assert list(rule(manifests.read(ROOT, target))) == []
+
+
+@every_cluster
+def test_the_manifests_can_be_applied_over_the_earlier_mirror(target: Target) -> None:
+    assert apply_over.problems(manifests.read(ROOT, target)) == []
+
+
+def test_the_files_keep_the_markers_of_cmswebs_deploy_script() -> None:
+    assert manifest_rules.source_problems(ROOT) == []
+
+
+def test_the_storage_class_for_developer_clusters_matches_its_schema() -> None:
+    [body] = yaml.safe_load_all((ROOT / manifests.STORAGE_CLASS).read_text())
+    assert manifests.schema_problems([Manifest(manifests.STORAGE_CLASS, body)]) == []
 
 
 def test_the_dockerfile_agrees_with_them() -> None:
-    assert manifest_rules.dockerfile_problems((ROOT / "Dockerfile").read_text(), manifests.read(ROOT)) == []
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert manifest_rules.dockerfile_problems(dockerfile, manifests.read(ROOT, Target.TEST)) == []
 
 
-def changed(folder: Path, file: str, name: str, change: Change) -> Manifests:
-    """The manifests with one object changed."""
-    for other in FILES:
-        bodies = list(yaml.safe_load_all((ROOT / other).read_text()))
-        for body in bodies:
-            if other == file and f"{body['kind']} {body['metadata']['name']}" == name:
-                change(body)
-        (folder / other).write_text(yaml.safe_dump_all(bodies))
-    return manifests.read(folder)
+@pytest.mark.parametrize(
+    ("original", "changed", "sentence"),
+    [
+        ("USER 1000:1000", "USER 10001:10001", "not 1000:1000"),
+        ("EXPOSE 8084", "EXPOSE 80", "does not expose 8084"),
+        (
+            "services/dqmsquare_k8_wrapper.sh ./",
+            "services/dqmsquare_k8_wrapper.sh /opt/",
+            "not in the working folder",
+        ),
+    ],
+)
+def test_a_dockerfile_that_disagrees_is_noticed(original: str, changed: str, sentence: str) -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert original in dockerfile
+    [problem] = manifest_rules.dockerfile_problems(
+        dockerfile.replace(original, changed), manifests.read(ROOT, Target.TEST)
+    )
+    assert sentence in problem
+
+
+def changed(name: str, change: Change, target: Target) -> Manifests:
+    """The rendered manifests of a cluster with one object changed."""
+    bodies = [(one.file, yaml.safe_load(yaml.safe_dump(one.body))) for one in manifests.read(ROOT, target)]
+    [body] = [body for _, body in bodies if f"{body['kind']} {body['metadata']['name']}" == name]
+    change(body)
+    return Manifests(target, [Manifest(file, body) for file, body in bodies])
 
 
 def pod(body: Any) -> Any:
@@ -74,8 +117,12 @@ def rename_claim(body: Any) -> None:
     body["metadata"]["name"] = "another-claim"
 
 
-def log_into_the_image(body: Any) -> None:
+def write_into_the_image(body: Any) -> None:
     body["stringData"]["TMP_DIR"] = "/opt/tmp"
+
+
+def read_an_unmounted_key(body: Any) -> None:
+    body["stringData"]["CMSWEB_HMAC_PATH"] = "/etc/secrets/hmac"
 
 
 def read_another_secret(body: Any) -> None:
@@ -83,7 +130,11 @@ def read_another_secret(body: Any) -> None:
 
 
 def run_the_other_cluster(body: Any) -> None:
-    main(body)["args"] = ["grabber", "playback"]
+    main(body)["command"] = ["./dqmsquare_k8_wrapper.sh", "grabber", "playback"]
+
+
+def run_everything(body: Any) -> None:
+    main(body)["command"] = ["./dqmsquare_k8_wrapper.sh", "server"]
 
 
 def listen_elsewhere(body: Any) -> None:
@@ -94,7 +145,7 @@ def lead_elsewhere(body: Any) -> None:
     body["spec"]["ports"][0]["port"] = 80
 
 
-def keep_postgres_out(body: Any) -> None:
+def need_another_postgres_port(body: Any) -> None:
     body["stringData"]["POSTGRES_PORT"] = "6600"
 
 
@@ -106,12 +157,54 @@ def probe_no_port(body: Any) -> None:
     main(body)["livenessProbe"]["httpGet"]["port"] = "web"
 
 
-def select_nobody(body: Any) -> None:
-    body["spec"]["selector"]["app.kubernetes.io/component"] = "web"
+def select_more_narrowly(body: Any) -> None:
+    body["spec"]["selector"]["component"] = "server"
+
+
+def narrow_the_deployment(body: Any) -> None:
+    body["spec"]["selector"]["matchLabels"]["component"] = "server"
+    body["spec"]["template"]["metadata"]["labels"]["component"] = "server"
+
+
+def rename_the_service(body: Any) -> None:
+    body["metadata"]["name"] = "dqm-square"
+
+
+def rename_the_container(body: Any) -> None:
+    main(body)["name"] = "server"
+
+
+def wear_the_servers_label(body: Any) -> None:
+    body["spec"]["template"]["metadata"]["labels"]["app"] = "dqm-square-mirror-server"
+
+
+def drop_the_environment(body: Any) -> None:
+    del body["spec"]["template"]["metadata"]["labels"]["env"]
+
+
+def let_everyone_in(body: Any) -> None:
+    del body["spec"]["ingress"][0]["from"]
+
+
+def let_a_namespace_in(body: Any) -> None:
+    del body["spec"]["ingress"][0]["from"][0]["podSelector"]
+
+
+def let_metrics_out(body: Any) -> None:
+    peer = body["spec"]["ingress"][0]["from"][0]
+    peer["namespaceSelector"]["matchLabels"] = {"kubernetes.io/metadata.name": "default"}
 
 
 def run_as_root(body: Any) -> None:
     pod(body)["securityContext"]["runAsNonRoot"] = False
+
+
+def run_as_another_user(body: Any) -> None:
+    pod(body)["securityContext"]["runAsUser"] = 10001
+
+
+def forget_fs_group(body: Any) -> None:
+    del pod(body)["securityContext"]["fsGroup"]
 
 
 def link_services(body: Any) -> None:
@@ -122,48 +215,191 @@ def gain_rights(body: Any) -> None:
     del main(body)["securityContext"]["allowPrivilegeEscalation"]
 
 
-def be_of_another_version(body: Any) -> None:
-    main(body)["image"] = "registry.cern.ch/cmsweb/dqmsquare_mirror:latest"
+def lose_its_tag(body: Any) -> None:
+    main(body)["image"] = "registry.cern.ch/cmsweb/dqmsquare_mirror"
+
+
+def keep_the_earlier_command(body: Any) -> None:
+    del main(body)["command"]
 
 
 @pytest.mark.parametrize(
-    ("file", "name", "change", "sentence"),
+    ("name", "change", "sentence"),
     [
-        (SECRET, SETTINGS, forget_setting, "the secret has no STUCK_AFTER_S"),
-        (SECRET, SETTINGS, misspell_setting, "the secret has STUK_AFTER_S, which is not a setting"),
-        (SECRET, SETTINGS, fill_badly, "refuses the secret's STUCK_AFTER_S"),
-        (CONFIG, SERVER, forget_mount, "volume tmp is not mounted"),
-        (CLAIM, "PersistentVolumeClaim dqm-square-mirror-claim", rename_claim, "there is no claim"),
-        (SECRET, SETTINGS, log_into_the_image, "TMP_DIR is /opt/tmp, where nothing can be written"),
-        (CONFIG, SERVER, read_another_secret, "its settings come from ['another']"),
-        (CONFIG, GRABBER, run_the_other_cluster, "it runs grabber-playback"),
-        (SECRET, SETTINGS, listen_elsewhere, "by the settings {'http': 9000"),
-        (CONFIG, SERVICE, lead_elsewhere, "port 80 is not that of http"),
-        (SECRET, SETTINGS, keep_postgres_out, "no network policy lets egress by port 6600"),
-        (CONFIG, SERVER, probe_no_route, "asks for /ready, which is no route"),
-        (CONFIG, GRABBER, probe_no_route, "asks for /ready, which is no route"),
-        (CONFIG, SERVER, probe_no_port, "asks port web"),
-        (CONFIG, SERVICE, select_nobody, "its selector finds no pod"),
-        (CONFIG, SERVER, run_as_root, "it may run as root"),
-        (CONFIG, SERVER, link_services, "variables that look like settings"),
-        (CONFIG, SERVER, gain_rights, "may gain rights"),
-        (CONFIG, SERVER, be_of_another_version, "dqmsquare_mirror:latest"),
+        (SETTINGS, forget_setting, "the secret lacks the setting STUCK_AFTER_S"),
+        (SETTINGS, misspell_setting, "the secret has STUK_AFTER_S, which is not a setting"),
+        (SETTINGS, fill_badly, "rejects the secret's STUCK_AFTER_S"),
+        (SERVER, forget_mount, "volume tmp is not mounted"),
+        ("PersistentVolumeClaim dqm-square-mirror-claim", rename_claim, "there is no claim"),
+        (SETTINGS, write_into_the_image, "TMP_DIR is /opt/tmp, which is not in a writable volume"),
+        (SETTINGS, read_an_unmounted_key, "CMSWEB_HMAC_PATH is /etc/secrets/hmac, where nothing is mounted"),
+        (SERVER, read_another_secret, "its settings come from ['another']"),
+        (GRABBER, run_the_other_cluster, "it runs grabber-playback"),
+        (SERVER, run_everything, "runs no part of the program"),
+        (SETTINGS, listen_elsewhere, "by the settings {'http': 9000"),
+        (SERVICE, lead_elsewhere, "port 80 leads to 8084"),
+        (SETTINGS, need_another_postgres_port, "no network policy allows egress by port 6600"),
+        (SERVER, probe_no_route, "asks for /ready, which is no route"),
+        (GRABBER, probe_no_route, "asks for /ready, which is no route"),
+        (SERVER, probe_no_port, "asks port web"),
+        (SERVICE, select_more_narrowly, "CMSWEB's ingress needs dqm-square-k8"),
+        (SERVICE, rename_the_service, "CMSWEB's ingress needs dqm-square-k8"),
+        (SERVER, narrow_the_deployment, "not app: dqm-square-mirror-server alone"),
+        (SERVER, drop_the_environment, "need the pod labels app and env"),
+        (SERVER, rename_the_container, "must be called like the deployment"),
+        (GRABBER, wear_the_servers_label, "its selector finds"),
+        (POLICY, let_everyone_in, "opens the pods to the whole cluster"),
+        (POLICY, let_a_namespace_in, "port 8084 is for"),
+        (METRICS_POLICY, let_metrics_out, "metrics are for namespace monitoring alone"),
+        (SERVER, run_as_root, "must run as uid and gid 1000"),
+        (SERVER, run_as_another_user, "must run as uid and gid 1000"),
+        (SERVER, forget_fs_group, "fsGroup is for secret volumes"),
+        (SERVER, link_services, "variables that look like settings"),
+        (SERVER, gain_rights, "may gain privileges"),
+        (SERVER, lose_its_tag, "not one tag of"),
     ],
 )
-def test_a_rule_notices(tmp_path: Path, file: str, name: str, change: Change, sentence: str) -> None:
-    found = manifest_rules.problems(_only_if_changed(tmp_path, file, name, change))
+def test_a_rule_notices(name: str, change: Change, sentence: str) -> None:
+    found = manifest_rules.problems(changed(name, change, Target.TEST))
     assert [problem for problem in found if sentence in problem]
 
 
-def _only_if_changed(folder: Path, file: str, name: str, change: Change) -> Manifests:
-    found = changed(folder, file, name, change)
-    assert [one.body for one in found] != [one.body for one in manifests.read(ROOT)]
-    return found
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        (SERVER, narrow_the_deployment, "spec.selector is immutable"),
+        (SERVER, rename_the_container, "the earlier container dqm-square-mirror-server would stay"),
+        (SERVER, keep_the_earlier_command, "would keep its earlier command"),
+        (GRABBER, wear_the_servers_label, "selects the pods of dqm-square-mirror-grabber-production"),
+    ],
+)
+def test_an_apply_over_the_earlier_mirror_that_fails_is_noticed(
+    name: str, change: Change, sentence: str
+) -> None:
+    found = apply_over.problems(changed(name, change, Target.PRODUCTION))
+    assert [problem for problem in found if sentence in problem]
 
 
-def test_the_schemas_notice_a_misspelt_field(tmp_path: Path) -> None:
+def test_a_deployment_of_the_earlier_mirror_that_would_go_on_is_noticed() -> None:
+    others = [one for one in manifests.read(ROOT, Target.TEST) if f"{one.kind} {one.name}" != SERVER]
+    assert "Deployment dqm-square-mirror-server of the earlier mirror would stay" in apply_over.problems(
+        Manifests(Target.TEST, others)
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "original", "changed", "sentence"),
+    [
+        (CONFIG, "dqmsquare_mirror #imagetag", "dqmsquare_mirror:v1", "is not registry.cern.ch"),
+        (CONFIG, "env: k8s #k8s#", "env: testbed", "no pod has a label env"),
+        (CONFIG, "kind: Service\n", "kind: StorageClass\n", "a StorageClass does not belong here"),
+        (
+            CLAIM,
+            "kind: PersistentVolumeClaim",
+            "kind: StorageClass",
+            "the role edit may not make a StorageClass",
+        ),
+        (CLAIM, "meyrin-cephfs", "my-class", "storage class my-class is none of"),
+        (CLAIM, "ReadWriteMany", "ReadWriteOnce", "must be ReadWriteMany"),
+    ],
+)
+def test_a_file_that_cmsweb_could_not_deploy_is_noticed(
+    tmp_path: Path, file: str, original: str, changed: str, sentence: str
+) -> None:
+    for name in (CONFIG, CLAIM):
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = (ROOT / file).read_text()
+    assert original in text
+    (tmp_path / file).write_text(text.replace(original, changed))
+    assert [problem for problem in manifest_rules.source_problems(tmp_path) if sentence in problem]
+
+
+def test_the_schemas_notice_a_misspelt_field() -> None:
     def misspell(body: Any) -> None:
         body["spec"]["replica"] = 2
 
-    [problem] = manifests.schema_problems(changed(tmp_path, CONFIG, SERVER, misspell))
+    [problem] = manifests.schema_problems(changed(SERVER, misspell, Target.TEST))
     assert problem.startswith(f"{CONFIG}: {SERVER}: ")
+
+
+def rendered(**options: Any) -> list[Any]:
+    return list(yaml.safe_load_all(render(Options(**options))))
+
+
+def test_it_renders_one_tag_and_the_environment_of_the_cluster() -> None:
+    bodies = rendered(target=Target.PREPRODUCTION, tag="v9.9.9")
+    deployments = [body for body in bodies if body["kind"] == "Deployment"]
+    assert {main(body)["image"] for body in deployments} == {
+        "registry.cern.ch/cmsweb/dqmsquare_mirror:v9.9.9"
+    }
+    assert {body["spec"]["template"]["metadata"]["labels"]["env"] for body in deployments} == {"k8s-preprod"}
+
+
+def test_it_renders_what_cmswebs_deploy_script_makes_of_the_file() -> None:
+    """The script's replacements, as docs/operator.md describes them."""
+    text = (ROOT / CONFIG).read_text().replace(" #imagetag", ":v1-stable").replace("k8s #k8s#", "k8s-prod")
+    theirs = list(yaml.safe_load_all(text))
+    ours = rendered(target=Target.PRODUCTION, tag="v1-stable")
+    assert ours[: len(theirs)] == theirs
+    assert {body["kind"] for body in ours[len(theirs) :]} == {"NetworkPolicy"}
+
+
+def test_it_opens_the_port_of_postgresql_that_it_is_given() -> None:
+    bodies = rendered(target=Target.TEST, tag="v1", postgres_port=6611)
+    [policy] = [body for body in bodies if "egress" in body["spec"]]
+    assert [rule["ports"][-1]["port"] for rule in policy["spec"]["egress"]] == [53, 443, 6611]
+
+
+def test_it_needs_no_claim_unless_it_is_given_one() -> None:
+    without = rendered(target=Target.TEST, tag="v1")
+    assert "persistentVolumeClaim" not in yaml.safe_dump(without)
+    claimed = rendered(target=Target.TEST, tag="v1", log_claim="my-claim")
+    volumes = [pod(body)["volumes"] for body in claimed if body["kind"] == "Deployment"]
+    assert all(
+        {"claimName": "my-claim"} in [one.get("persistentVolumeClaim") for one in of] for of in volumes
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--cluster", "production", "--tag", "v1.0.0"], "takes tags with 'stable' in them only"),
+        (["--cluster", "test4", "--tag", "v1 beta"], "'v1 beta', which is no image tag"),
+    ],
+)
+def test_it_refuses_a_tag_that_cmsweb_would_refuse(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert render_manifests.main(words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Path:
+    """A working folder with the wrapper and, in place of the program, one that prints its arguments."""
+    shutil.copy(ROOT / "services" / "dqmsquare_k8_wrapper.sh", tmp_path)
+    (tmp_path / "dqmsquare_mirror.py").write_text("import sys; print(*sys.argv[1:])\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["server"], "all"),
+        (["server-only"], "server"),
+        (["grabber", "production"], "grabber production"),
+        (["db", "adopt", "--dry-run"], "db adopt --dry-run"),
+    ],
+)
+def test_the_wrapper_runs_the_part_that_its_arguments_name(
+    container: Path, words: list[str], part: str
+) -> None:
+    done = subprocess.run(
+        ["./dqmsquare_k8_wrapper.sh", *words],
+        cwd=container,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == part

@@ -1,35 +1,46 @@
-"""`make deploy-check`: a line for each problem of what is deployed; exit status 1 where there is one."""
+"""`make deploy-check`: one line for each problem with the deployment files; exit status 1 if there is any."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from tools.deploy_check import alerts, linters, manifest_rules, manifests, systemd_units
+from tools.deploy_check import alerts, apply_over, linters, manifest_rules, manifests, systemd_units
+from tools.render_manifests import Target
 
 _FOLDER = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """Runs every check over this repository."""
-    found = manifests.read(_FOLDER)
+    """Run every check over this repository."""
+    every = [manifests.read(_FOLDER, target) for target in Target]
     checks = {
-        "manifests against the schemas": manifests.schema_problems(found),
-        "manifests against the program": manifest_rules.problems(found),
+        "manifests against the schemas": _distinct(manifests.schema_problems(one) for one in every),
+        "manifests against program and clusters": [
+            *manifest_rules.source_problems(_FOLDER),
+            *_distinct(manifest_rules.problems(one) for one in every),
+        ],
+        "manifests over the earlier mirror": _distinct(apply_over.problems(one) for one in every),
         "Dockerfile": [
             *linters.dockerfile_problems(_FOLDER),
-            *manifest_rules.dockerfile_problems((_FOLDER / "Dockerfile").read_text(), found),
+            *manifest_rules.dockerfile_problems((_FOLDER / "Dockerfile").read_text(), every[0]),
         ],
         "shell scripts": linters.script_problems(_FOLDER),
         "units of systemd": systemd_units.problems(_FOLDER),
         "alerts": alerts.problems(_FOLDER),
     }
     for name, problems in checks.items():
-        sys.stdout.write(f"{name}: {'well' if not problems else f'{len(problems)} problems'}\n")
+        sys.stdout.write(f"{name}: {'ok' if not problems else f'{len(problems)} problems'}\n")
         sys.stdout.write("".join(f"    {problem}\n" for problem in problems))
     if not systemd_units.can_be_checked():
         sys.stdout.write(
-            "THERE IS NO SYSTEMD-ANALYZE: THE UNITS WERE NOT CHECKED. On Debian: apt-get install systemd\n"
+            "units of systemd: NOT CHECKED, systemd-analyze is missing (on Debian: apt-get install systemd)\n"
         )
     return 1 if any(checks.values()) else 0
+
+
+def _distinct(problems: Iterable[list[str]]) -> list[str]:
+    """Problems of all clusters, each once."""
+    return list(dict.fromkeys(problem for some in problems for problem in some))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""The Dockerfile by hadolint, shell scripts by shellcheck: programs that others keep."""
+"""Linters: hadolint for the Dockerfile, shellcheck for shell scripts."""
 
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-SCRIPTS = ("dqmsquare_deploy.sh", "services/dqmsquare_mirror_wrapper.sh", ".ci/run")
+SCRIPTS = (
+    "dqmsquare_deploy.sh",
+    "services/dqmsquare_k8_wrapper.sh",
+    "services/dqmsquare_mirror_wrapper.sh",
+    ".ci/run",
+)
 # Where pip puts the programs of packages.
 _PROGRAMS = Path(sys.executable).parent
 

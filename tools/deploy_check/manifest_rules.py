@@ -1,15 +1,18 @@
-"""What the mirror asks of its manifests beyond the schemas: that they speak of what the program has.
+"""Rules for the manifests beyond Kubernetes' schemas: they agree with the program and with CMSWEB's clusters.
 
-A cluster finds out at its own time that a volume is missing, a port is another, a probe asks for a route that
-is none, or a setting is misspelt. These rules find out before.
+A cluster reports a missing volume, a wrong port, a probe of an unknown route or a misspelt setting only when
+it is too late. The facts of the clusters (names, selectors, uid, network peers, the tag marker) are those of
+docs/operator.md.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
 from werkzeug.exceptions import HTTPException
 
 import dqmsquare_cfg
@@ -18,82 +21,153 @@ from dqmsquare_cfg import SETTINGS, Cluster, Settings, SettingsError
 from grabbing.health import PATHS as GRABBER_PATHS
 from runtime import version
 from server import create_app
-from tools.deploy_check.manifests import Body, Manifest, Manifests, Pod
+from tools.deploy_check.manifests import CLAIM, CMSWEB_CLAIM, Body, Manifest, Manifests, Pod
+from tools.render_manifests import CONFIG, ENVIRONMENT_MARKER, TAG_MARKER, Target
 
 _PLACEHOLDER = "CHANGEME"
 _HTTPS = 443
 _DNS = 53
+_SERVER_PORT = 8084
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-# The image itself can't be written to: what is written lies in a volume of one of these kinds.
-_WRITABLE = ("persistentVolumeClaim", "emptyDir")
+_WRITABLE_VOLUMES = ("persistentVolumeClaim", "emptyDir")
+
+SERVER_APP = "dqm-square-mirror-server"
+SERVICE = "dqm-square-k8"
+IMAGE = "registry.cern.ch/cmsweb/dqmsquare_mirror"
+WRAPPER = "./dqmsquare_k8_wrapper.sh"
+# The user of the earlier mirror's pods; files on a share belong to it.
+UID = 1000
+# Storage classes that CMSWEB's clusters have had ready.
+STORAGE_CLASSES = ("meyrin-cephfs", "geneva-cephfs-testing")
+
+# Who may reach the server's port: the namespace, and the label of the pods in it.
+_PEERS: Mapping[Target, tuple[str, str, frozenset[str]]] = {
+    Target.PRODUCTION: ("kube-system", "app.kubernetes.io/name", frozenset({"ingress-nginx"})),
+    Target.PREPRODUCTION: ("auth", "app", frozenset({"frontend"})),
+    Target.TEST: (
+        "auth",
+        "app",
+        frozenset({"auth-proxy-server", "scitokens-proxy-server", "x509-proxy-server"}),
+    ),
+}
+_MONITORING = "monitoring"
+_NAMESPACE = "kubernetes.io/metadata.name"
 
 Rule = Callable[[Manifests], Iterator[str]]
 
 
 def problems(manifests: Manifests) -> list[str]:
-    """Every sentence of every rule; those that need settings come in once the secret makes some."""
+    """Violations of all rules; the rules that need settings run only if the secret yields valid ones."""
     unsettled = [sentence for rule in SETTINGS_RULES for sentence in rule(manifests)]
     return unsettled or [sentence for rule in RULES for sentence in rule(manifests)]
 
 
+def source_problems(root: Path) -> list[str]:
+    """Violations in the unrendered files: the markers of CMSWEB's deploy script, and the claim."""
+    config = (root / CONFIG).read_text(encoding="utf-8")
+    images = re.findall(r"^\s*image: (.*)$", config, re.MULTILINE)
+    bodies = [body for body in yaml.safe_load_all(config) if body is not None]
+    claim = list(yaml.safe_load_all((root / CLAIM).read_text(encoding="utf-8")))
+    return [
+        *(
+            f"{CONFIG}: image {one!r} is not {IMAGE}{TAG_MARKER}"
+            for one in images
+            if one != IMAGE + TAG_MARKER
+        ),
+        *(
+            f"{CONFIG}: a {body['kind']} does not belong here"
+            for body in bodies
+            if body["kind"] not in _IN_CONFIG
+        ),
+        *([] if f"env: {ENVIRONMENT_MARKER}" in config else [f"{CONFIG}: no pod has a label env"]),
+        *_claim_problems(claim),
+    ]
+
+
+# CMSWEB's deploy script applies this file with the role `edit`.
+_IN_CONFIG = {"Service", "Deployment", "PodDisruptionBudget"}
+
+
+def _claim_problems(bodies: list[Any]) -> Iterator[str]:
+    for body in bodies:
+        if body["kind"] != "PersistentVolumeClaim":
+            yield f"{CLAIM}: the role edit may not make a {body['kind']}"
+        elif body["spec"]["storageClassName"] not in STORAGE_CLASSES:
+            yield f"{CLAIM}: storage class {body['spec']['storageClassName']} is none of {STORAGE_CLASSES}"
+        elif body["spec"]["accessModes"] != ["ReadWriteMany"]:
+            yield f"{CLAIM}: several pods write to it, so it must be ReadWriteMany"
+
+
+def names_and_selectors_are_cmswebs(manifests: Manifests) -> Iterator[str]:
+    """Service and server keep the earlier names and selector; each grabber has an `app` of its own."""
+    expected = {"app": SERVER_APP}
+    for service in manifests.of("Service"):
+        if service.name != SERVICE or service.body["spec"]["selector"] != expected:
+            yield f"{service}: CMSWEB's ingress needs {SERVICE} with the selector {expected}"
+    for pod in manifests.pods():
+        selector = pod.owner.body["spec"]["selector"]["matchLabels"]
+        if selector != {"app": pod.owner.name}:
+            yield f"{pod.owner}: its selector is {selector}, not app: {pod.owner.name} alone"
+        if not {"app", "env"} <= pod.labels.keys():
+            yield f"{pod.owner}: CMSWEB's metrics need the pod labels app and env"
+        if pod.main["name"] != pod.owner.name:
+            yield f"{pod.owner}: its container must be called like the deployment"
+
+
 def secret_has_every_setting(manifests: Manifests) -> Iterator[str]:
-    """Each setting of the program stands in the secret, and nothing else does."""
+    """The secret has every setting of the program, and nothing else."""
     given, known = manifests.settings(), [setting.name for setting in SETTINGS]
     for name in known:
         if name not in given:
-            yield f"the secret has no {name}, which is a setting"
+            yield f"the secret lacks the setting {name}"
     for name in given.keys() - set(known):
         yield f"the secret has {name}, which is not a setting"
 
 
 def secret_is_refused_for_its_placeholders_alone(manifests: Manifests) -> Iterator[str]:
-    """The program refuses the secret as it comes, by the names of what must be filled in alone."""
+    """The program rejects the secret as it is, and names exactly the values that must be filled in."""
     given = manifests.settings()
     placeholders = {name for name, value in given.items() if _PLACEHOLDER in value}
     refused = _refused(given)
     for name in sorted(placeholders - refused):
-        yield f"the program takes {_PLACEHOLDER} for a value of {name}"
+        yield f"the program accepts {_PLACEHOLDER} as a value of {name}"
     for name in sorted(refused - placeholders):
-        yield f"the program refuses the secret's {name}, which is no placeholder"
+        yield f"the program rejects the secret's {name}, which is no placeholder"
 
 
 def volumes_and_mounts_agree(manifests: Manifests) -> Iterator[str]:
-    """Every volume is mounted, every mount has its volume, every claim and storage class is there."""
-    claims = {claim.name for claim in manifests.of("PersistentVolumeClaim")}
+    """Every volume is mounted, every mount has its volume, every claim exists."""
+    claims = {claim.name for claim in manifests.of("PersistentVolumeClaim")} | {CMSWEB_CLAIM}
     for pod in manifests.pods():
-        volumes = {volume["name"]: volume for volume in pod.spec.get("volumes", ())}
         mounted = {mount["name"] for one in pod.containers for mount in one.get("volumeMounts", ())}
-        for name in sorted(volumes.keys() - mounted):
+        for name in sorted(pod.volumes.keys() - mounted):
             yield f"{pod.owner}: volume {name} is not mounted"
-        for name in sorted(mounted - volumes.keys()):
-            yield f"{pod.owner}: {name} is mounted and is no volume"
-        for volume in volumes.values():
+        for name in sorted(mounted - pod.volumes.keys()):
+            yield f"{pod.owner}: {name} is mounted but is no volume"
+        for volume in pod.volumes.values():
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim is not None and claim not in claims:
                 yield f"{pod.owner}: there is no claim {claim}"
-    classes = {found.name for found in manifests.of("StorageClass")}
-    for claim in manifests.of("PersistentVolumeClaim"):
-        if claim.body["spec"]["storageClassName"] not in classes:
-            yield f"{claim}: there is no storage class {claim.body['spec']['storageClassName']}"
 
 
 def paths_lie_in_mounts(manifests: Manifests) -> Iterator[str]:
-    """What is written lies where the pod can write, what is read of others where it is mounted."""
+    """Folders for output lie in writable volumes, files for input in mounted ones."""
     for pod in manifests.pods():
-        settings = {**manifests.settings(), **_plain_environment(pod)}
-        volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
-        mounts = {mount["mountPath"]: volumes.get(mount["name"], {}) for mount in pod.main["volumeMounts"]}
-        for name in ("LOG_DIR", "TMP_DIR"):
+        settings = {**manifests.settings(), **pod.environment}
+        mounts = {
+            mount["mountPath"]: pod.volumes.get(mount["name"], {}) for mount in pod.main["volumeMounts"]
+        }
+        for name in filter(settings.get, ("LOG_DIR", "TMP_DIR")):
             found = _mount_of(settings[name], mounts)
-            if found is None or not any(kind in found for kind in _WRITABLE):
-                yield f"{pod.owner}: {name} is {settings[name]}, where nothing can be written"
-        for name in ("SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH"):
-            if _mount_of(settings[name], mounts) is None:
+            if found is None or not any(kind in found for kind in _WRITABLE_VOLUMES):
+                yield f"{pod.owner}: {name} is {settings[name]}, which is not in a writable volume"
+        for name in _files_of(pod):
+            if settings.get(name) and _mount_of(settings[name], mounts) is None:
                 yield f"{pod.owner}: {name} is {settings[name]}, where nothing is mounted"
 
 
 def secrets_are_there(manifests: Manifests) -> Iterator[str]:
-    """The settings come from the secret that the manifests make."""
+    """The settings come from the secret of the manifests."""
     made = {secret.name for secret in manifests.of("Secret")}
     for pod in manifests.pods():
         asked = {source.get("secretRef", {}).get("name") for source in pod.main.get("envFrom", ())}
@@ -102,38 +176,58 @@ def secrets_are_there(manifests: Manifests) -> Iterator[str]:
 
 
 def programs_run_a_part(manifests: Manifests) -> Iterator[str]:
-    """What a container is told to run is a part of the program, a grabber's cluster one of the two."""
+    """The command of a container runs the part of the program that its deployment is named after."""
     for pod in manifests.pods():
-        match pod.main.get("args"):
-            case ["grabber", cluster] if cluster in list(Cluster):
-                expected = f"grabber-{cluster}"
-            case [part] if part in dqmsquare_mirror.COMMANDS:
-                expected = part
+        match pod.main.get("command"):
+            case [script, "server-only"] if script == WRAPPER:
+                role = "server"
+            case [script, "grabber", cluster] if script == WRAPPER and cluster in list(Cluster):
+                role = f"grabber-{cluster}"
             case other:
-                yield f"{pod.owner}: {other} is no part of the program"
+                yield f"{pod.owner}: {other} runs no part of the program"
                 continue
-        if expected != pod.role:
-            yield f"{pod.owner}: it runs {expected}"
+        if role != pod.role:
+            yield f"{pod.owner}: it runs {role}"
+        if role.partition("-")[0] not in dqmsquare_mirror.COMMANDS:
+            yield f"{pod.owner}: {role} is no part of the program"
 
 
 def ports_match(manifests: Manifests) -> Iterator[str]:
-    """Containers listen, Prometheus asks and services lead where the settings say."""
+    """Container ports, Prometheus' annotation and service ports are those of the settings."""
     settings = _filled(manifests)
     for pod in manifests.pods():
         expected = _ports_of(pod.role, settings)
-        if dict(pod.ports) != expected:
-            yield f"{pod.owner}: its ports are {dict(pod.ports)}, by the settings {expected}"
+        if set(pod.ports.values()) != set(expected.values()):
+            yield f"{pod.owner}: its ports are {sorted(pod.ports.values())}, by the settings {expected}"
         if pod.annotations.get("prometheus.io/port") != str(expected["metrics"]):
-            yield f"{pod.owner}: Prometheus is told another port than {expected['metrics']}"
+            yield f"{pod.owner}: Prometheus' annotation names another port than {expected['metrics']}"
     for service in manifests.of("Service"):
         behind = _selected(manifests, service.body["spec"]["selector"])
         for port in service.body["spec"]["ports"]:
-            if any(pod.ports.get(port["targetPort"]) != port["port"] for pod in behind):
-                yield f"{service}: port {port['port']} is not that of {port['targetPort']} behind it"
+            target = port["targetPort"]
+            if any(pod.ports.get(target, target) not in pod.ports.values() for pod in behind):
+                yield f"{service}: no container listens on {target}"
+            if port["port"] != target:
+                yield f"{service}: port {port['port']} leads to {target}"
+
+
+def network_admits_cmswebs_peers_alone(manifests: Manifests) -> Iterator[str]:
+    """Port 8084 is open to the peers of CMSWEB's own policy, metrics to Prometheus, nothing to all."""
+    namespace, label, names = _PEERS[manifests.target]
+    for policy in manifests.of("NetworkPolicy"):
+        for rule in policy.body["spec"].get("ingress", ()):
+            peers = [_peer(one) for one in rule.get("from", ())]
+            ports = {port["port"] for port in rule.get("ports", ())}
+            if not peers or not ports:
+                yield f"{policy}: an ingress rule without peers or ports opens the pods to the whole cluster"
+            elif _SERVER_PORT in ports and peers != [(namespace, {label: names})]:
+                yield f"{policy}: port {_SERVER_PORT} is for {sorted(names)} in {namespace} alone"
+            elif _SERVER_PORT not in ports and peers != [(_MONITORING, {})]:
+                yield f"{policy}: metrics are for namespace {_MONITORING} alone"
 
 
 def network_lets_through_what_is_needed(manifests: Manifests) -> Iterator[str]:
-    """In come visitors and Prometheus, out go names, DQM² and PostgreSQL, for each pod."""
+    """Visitors and Prometheus may reach the pods; the pods may reach DNS, DQM² and PostgreSQL."""
     settings = _filled(manifests)
     out = {_DNS, settings.postgres_port, urlsplit(settings.cmsweb_frontend_proxy_url).port or _HTTPS}
     for pod in manifests.pods():
@@ -142,19 +236,19 @@ def network_lets_through_what_is_needed(manifests: Manifests) -> Iterator[str]:
             for policy in manifests.of("NetworkPolicy")
             if _selects(policy.body["spec"]["podSelector"]["matchLabels"], pod)
         ]
-        for way, needed in (("ingress", set(pod.ports.values())), ("egress", out)):
+        for direction, needed in (("ingress", set(pod.ports.values())), ("egress", out)):
             allowed = {
                 port["port"]
                 for policy in policies
-                for rule in policy.get(way, ())
+                for rule in policy.get(direction, ())
                 for port in rule.get("ports", ())
             }
             for port in sorted(needed - allowed):
-                yield f"{pod.owner}: no network policy lets {way} by port {port}"
+                yield f"{pod.owner}: no network policy allows {direction} by port {port}"
 
 
 def probes_ask_for_routes(manifests: Manifests) -> Iterator[str]:
-    """Every probe is there and asks a port that the container has for a route that the program has."""
+    """Every probe exists, and asks an open port for a route of the program."""
     server_has = _routes_of_the_server(_filled(manifests))
     for pod in manifests.pods():
         has = server_has if pod.role == "server" else GRABBER_PATHS.__contains__
@@ -170,7 +264,7 @@ def probes_ask_for_routes(manifests: Manifests) -> Iterator[str]:
 
 
 def selectors_find_pods(manifests: Manifests) -> Iterator[str]:
-    """Whoever selects pods by their labels finds some; a deployment finds its own and no other's."""
+    """Every selector finds pods; a deployment's finds its own and no others."""
     for pod in manifests.pods():
         found = _selected(manifests, pod.owner.body["spec"]["selector"]["matchLabels"])
         if found != [pod]:
@@ -182,43 +276,47 @@ def selectors_find_pods(manifests: Manifests) -> Iterator[str]:
 
 
 def pods_are_confined(manifests: Manifests) -> Iterator[str]:
-    """Not root, nothing but what is mounted to write to, no rights to gain, bounds on what is used."""
+    """Uid 1000, a read-only image, no capabilities, no cluster token, bounded resources."""
     for pod in manifests.pods():
         context = pod.spec.get("securityContext", {})
-        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
-            yield f"{pod.owner}: it may run as root"
-        if context.get("seccompProfile", {}).get("type") != "RuntimeDefault" or "fsGroup" not in context:
-            yield f"{pod.owner}: it needs seccompProfile RuntimeDefault and an fsGroup"
+        if (context.get("runAsNonRoot"), context.get("runAsUser"), context.get("runAsGroup")) != (
+            True,
+            UID,
+            UID,
+        ):
+            yield f"{pod.owner}: it must run as uid and gid {UID}, as the earlier mirror does"
+        has_secrets = any("secret" in volume for volume in pod.volumes.values())
+        if ("fsGroup" in context) != has_secrets:
+            yield f"{pod.owner}: fsGroup is for secret volumes alone"
+        if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{pod.owner}: it needs seccompProfile RuntimeDefault"
         if pod.spec.get("automountServiceAccountToken") is not False:
-            yield f"{pod.owner}: it gets a token of the cluster, which it has no use for"
+            yield f"{pod.owner}: it gets a token of the cluster that it does not need"
         if pod.spec.get("enableServiceLinks") is not False:
             yield f"{pod.owner}: services of the namespace become variables that look like settings"
         for container in pod.containers:
             yield from (f"{pod.owner}: {container['name']} {trouble}" for trouble in _loose_ends(container))
 
 
-def images_are_this_version(manifests: Manifests) -> Iterator[str]:
-    """Every container is of the image that is tagged with the program's version."""
-    tag = f"v{version.NUMBER}"
-    for pod in manifests.pods():
-        for container in pod.containers:
-            if not container["image"].endswith(f"/dqmsquare_mirror:{tag}"):
-                yield f"{pod.owner}: {container['name']} is of {container['image']}, the program is {tag}"
+def images_have_one_tag(manifests: Manifests) -> Iterator[str]:
+    """Every container has the mirror's image, all of one tag."""
+    images = {container["image"] for pod in manifests.pods() for container in pod.containers}
+    if len(images) != 1 or not all(image.startswith(f"{IMAGE}:") for image in images):
+        yield f"the images are {sorted(images)}, not one tag of {IMAGE}"
 
 
 def dockerfile_problems(dockerfile: str, manifests: Manifests) -> list[str]:
-    """Where the Dockerfile and the manifests speak of different versions, users or ports."""
+    """Disagreement of Dockerfile and manifests on version, user, ports or wrapper."""
     found = []
     if f'image.version="v{version.NUMBER}"' not in dockerfile:
         found.append(f"Dockerfile: its version label is not v{version.NUMBER}")
     exposed = set(" ".join(re.findall(r"^EXPOSE (.*)$", dockerfile, re.MULTILINE)).split())
-    user = re.findall(r"^USER (\d+):", dockerfile, re.MULTILINE)
-    for pod in manifests.pods():
-        if missing := {str(port) for port in pod.ports.values()} - exposed:
-            found.append(f"Dockerfile: it does not expose {sorted(missing)} of {pod.owner.name}")
-        if user != [str(pod.spec["securityContext"].get("runAsUser"))]:
-            found.append(f"Dockerfile: its user is {user}, {pod.owner.name} runs as another")
-    return found
+    if (user := re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)) != [f"{UID}:{UID}"]:
+        found.append(f"Dockerfile: its user is {user}, not {UID}:{UID}")
+    if not re.search(r"^COPY .*dqmsquare_k8_wrapper\.sh \./$", dockerfile, re.MULTILINE):
+        found.append("Dockerfile: dqmsquare_k8_wrapper.sh is not in the working folder")
+    needed = {str(port) for pod in manifests.pods() for port in pod.ports.values()}
+    return [*found, *(f"Dockerfile: it does not expose {port}" for port in sorted(needed - exposed))]
 
 
 SETTINGS_RULES: tuple[Rule, ...] = (
@@ -226,21 +324,23 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     secret_is_refused_for_its_placeholders_alone,
 )
 RULES: tuple[Rule, ...] = (
+    names_and_selectors_are_cmswebs,
     volumes_and_mounts_agree,
     paths_lie_in_mounts,
     secrets_are_there,
     programs_run_a_part,
     ports_match,
+    network_admits_cmswebs_peers_alone,
     network_lets_through_what_is_needed,
     probes_ask_for_routes,
     selectors_find_pods,
     pods_are_confined,
-    images_are_this_version,
+    images_have_one_tag,
 )
 
 
 def _refused(given: Mapping[str, str]) -> set[str]:
-    """The settings that the program refuses to start with."""
+    """The settings for which the program refuses to start."""
     try:
         dqmsquare_cfg.load({"ENV_FILE": "", **given})
     except SettingsError as error:
@@ -249,7 +349,7 @@ def _refused(given: Mapping[str, str]) -> set[str]:
 
 
 def _filled(manifests: Manifests) -> Settings:
-    """The settings that the secret makes once its placeholders are filled in."""
+    """The settings of the secret with its placeholders filled in."""
     filled = {
         name: value.replace(_PLACEHOLDER, "filled-in-by-the-operator")
         for name, value in manifests.settings().items()
@@ -261,6 +361,12 @@ def _ports_of(role: str, settings: Settings) -> dict[str, int]:
     if role == "server":
         return {"http": settings.server_port, "metrics": settings.server_metrics_port}
     return {"metrics": settings.grabber_metrics_port(Cluster(role.removeprefix("grabber-")))}
+
+
+def _files_of(pod: Pod) -> tuple[str, ...]:
+    """The settings that name files which this pod reads."""
+    common = ("SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH", "CMSWEB_CA_PATH")
+    return (*common, "CMSWEB_HMAC_PATH") if pod.role == "server" else common
 
 
 def _routes_of_the_server(settings: Settings) -> Callable[[str], bool]:
@@ -284,14 +390,20 @@ def _routes_of_the_server(settings: Settings) -> Callable[[str], bool]:
     return has
 
 
-def _plain_environment(pod: Pod) -> dict[str, str]:
-    return {entry["name"]: entry["value"] for entry in pod.main.get("env", ()) if "value" in entry}
-
-
 def _mount_of(path: str, mounts: Mapping[str, Body]) -> Body | None:
     """The volume that a path lies in; None if it lies in the image."""
     around = [mount for mount in mounts if PurePosixPath(path).is_relative_to(mount)]
     return mounts[max(around, key=len)] if around else None
+
+
+def _peer(peer: Body) -> tuple[str, Mapping[str, frozenset[str]]]:
+    """A peer's namespace and the pod labels that it must have, with their accepted values."""
+    namespace = peer.get("namespaceSelector", {}).get("matchLabels", {}).get(_NAMESPACE, "")
+    pods = peer.get("podSelector", {})
+    labels = {label: frozenset({value}) for label, value in pods.get("matchLabels", {}).items()}
+    for one in pods.get("matchExpressions", ()):
+        labels[one["key"]] = frozenset(one["values"]) if one["operator"] == "In" else frozenset()
+    return namespace, labels
 
 
 def _selector(manifest: Manifest) -> Mapping[str, str] | None:
@@ -319,7 +431,7 @@ def _selects(selector: Mapping[str, str], pod: Pod) -> bool:
 def _loose_ends(container: Body) -> Iterator[str]:
     context = container.get("securityContext", {})
     if context.get("allowPrivilegeEscalation") is not False:
-        yield "may gain rights"
+        yield "may gain privileges"
     if context.get("readOnlyRootFilesystem") is not True:
         yield "may write to its own image"
     if context.get("capabilities", {}).get("drop") != ["ALL"]:

@@ -1,6 +1,6 @@
-"""The Kubernetes manifests as objects, held to Kubernetes' own schemas."""
+"""Kubernetes manifests as objects, validated against Kubernetes' own schemas."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,12 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 
-FILES = ("k8_claim_testbed.yaml", "k8_secret.yaml", "k8_config_testbed.yaml")
+from runtime import version
+from tools.render_manifests import CONFIG, Options, Target, render
+
+CLAIM = "k8_claim_testbed.yaml"
+SECRET = "k8_secret.yaml"  # noqa: S105 - a file name
+STORAGE_CLASS = "services/kubernetes/storage_class_developer.yaml"
 
 Body = Mapping[str, Any]
 
@@ -22,12 +27,12 @@ class Manifest:
 
     @property
     def kind(self) -> str:
-        """Its kind, `Deployment` and so on."""
+        """Its kind, e.g. `Deployment`."""
         return str(self.body.get("kind", ""))
 
     @property
     def name(self) -> str:
-        """Its name in the cluster."""
+        """Its name in the namespace."""
         return str(self.body.get("metadata", {}).get("name", ""))
 
     def __str__(self) -> str:
@@ -36,13 +41,13 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Pod:
-    """The pods of a deployment: what they are called, their labels, and what runs in them."""
+    """The pods of a deployment: their labels, annotations and containers."""
 
     owner: Manifest
 
     @property
     def role(self) -> str:
-        """Which part of the mirror it is: `server`, `grabber-production`, `grabber-playback`."""
+        """The part of the mirror that it runs: `server`, `grabber-production` or `grabber-playback`."""
         return self.owner.name.removeprefix("dqm-square-mirror-")
 
     @property
@@ -65,7 +70,7 @@ class Pod:
 
     @property
     def containers(self) -> list[Body]:
-        """All its containers, those that run first and end included."""
+        """All its containers, init containers included."""
         return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
 
     @property
@@ -75,22 +80,33 @@ class Pod:
         return main
 
     @property
+    def volumes(self) -> Mapping[str, Body]:
+        """Its volumes by name."""
+        return {volume["name"]: volume for volume in self.spec.get("volumes", ())}
+
+    @property
     def ports(self) -> Mapping[str, int]:
-        """The ports of its main container, by name."""
+        """The ports of its main container by name."""
         return {port["name"]: port["containerPort"] for port in self.main.get("ports", ())}
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that its main container sets itself, besides those from secrets."""
+        return {entry["name"]: entry["value"] for entry in self.main.get("env", ()) if "value" in entry}
 
 
 class Manifests:
-    """All objects of the manifest files."""
+    """The objects that are applied to one cluster."""
 
-    def __init__(self, manifests: list[Manifest]) -> None:
-        self._manifests = manifests
+    def __init__(self, target: Target, manifests: Iterable[Manifest]) -> None:
+        self.target = target
+        self._manifests = tuple(manifests)
 
     def __iter__(self) -> Iterator[Manifest]:
         return iter(self._manifests)
 
     def of(self, kind: str) -> list[Manifest]:
-        """Those of a kind."""
+        """The objects of a kind."""
         return [manifest for manifest in self._manifests if manifest.kind == kind]
 
     def pods(self) -> list[Pod]:
@@ -98,26 +114,30 @@ class Manifests:
         return [Pod(deployment) for deployment in self.of("Deployment")]
 
     def settings(self) -> dict[str, str]:
-        """What the secret sets."""
+        """The settings of the secret."""
         return {
             name: value for secret in self.of("Secret") for name, value in secret.body["stringData"].items()
         }
 
 
-def read(folder: Path) -> Manifests:
-    """The manifests of a folder. Raises OSError and yaml.YAMLError."""
-    return Manifests(
-        [
-            Manifest(file, body)
-            for file in FILES
-            for body in yaml.safe_load_all((folder / file).read_text())
-            if body is not None
-        ]
-    )
+def read(root: Path, target: Target) -> Manifests:
+    """All that is applied to a cluster, with every option: settings, log claim and grid CAs.
+
+    Raises OSError and yaml.YAMLError.
+    """
+    claims = [] if target is not Target.TEST else _parse(CLAIM, (root / CLAIM).read_text(encoding="utf-8"))
+    claim = claims[0].name if claims else CMSWEB_CLAIM
+    options = Options(target, f"v{version.NUMBER}-stable", log_claim=claim, grid_cas=True)
+    secret = _parse(SECRET, (root / SECRET).read_text(encoding="utf-8"))
+    return Manifests(target, [*claims, *secret, *_parse(CONFIG, render(options, root))])
 
 
-def schema_problems(manifests: Manifests) -> list[str]:
-    """What Kubernetes' schemas don't allow; a field that they don't know is a problem too."""
+# The claim that CMSWEB makes on preproduction and production.
+CMSWEB_CLAIM = "dqm-square-mirror-pvc"
+
+
+def schema_problems(manifests: Iterable[Manifest]) -> list[str]:
+    """Violations of Kubernetes' schemas; an unknown field is one too."""
     problems = []
     newest = kubernetes_validate.latest_version()
     for manifest in manifests:
@@ -127,3 +147,7 @@ def schema_problems(manifests: Manifests) -> list[str]:
             place = ".".join(map(str, error.path))
             problems.append(f"{manifest}: {place}: {error.message}")
     return problems
+
+
+def _parse(file: str, text: str) -> list[Manifest]:
+    return [Manifest(file, body) for body in yaml.safe_load_all(text) if body is not None]
