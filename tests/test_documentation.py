@@ -22,6 +22,7 @@ from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
 from tools.demo import postgres_binaries
 from tools.demo.postgres import EmbeddedPostgres
 from tools.deploy_check import manifests
+from tools.render_manifests import Target
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,6 +35,7 @@ TESTED = {
     r"make (help|bench|soak|pictures|lighthouse)": "test_install.py",
     r"make (test|test-all|lint)": "conftest.py",
     r"make deploy-check": "test_deploy_manifests.py",
+    r"make manifests .+": "test_documentation.py",
     r"cp \.env_sample \.env": "test_settings.py",
     r"cp k8_secret\.yaml my_secret\.yaml": "test_deploy_manifests.py",
     r"python grabber\.py production": "test_grabber_process.py",
@@ -101,39 +103,41 @@ def kubectl_commands() -> list[str]:
     return [command for _, command in commands() if command.startswith("kubectl ")]
 
 
-def test_kubectl_is_told_of_objects_that_there_are() -> None:
-    known = {f"{manifest.kind.lower()}/{manifest.name}" for manifest in manifests.read(ROOT)}
-    lines = "\n".join(kubectl_commands())
-    told = set(re.findall(r"\b(?:deployment|secret|service)/\S+", lines))
-    assert told
-    assert told <= known
+def test_kubectl_names_objects_that_exist() -> None:
+    known = {f"{one.kind.lower()}/{one.name}" for one in manifests.read(ROOT, Target.TEST)}
+    named = set(re.findall(r"\b(?:deployment|secret|service)/\S+", "\n".join(kubectl_commands())))
+    assert named
+    assert named <= known
 
 
-def test_kubectl_is_told_of_files_and_namespaces_that_there_are() -> None:
+def test_kubectl_applies_files_that_exist_in_one_namespace() -> None:
     files = {name for line in kubectl_commands() for name in re.findall(r"-f (\S+\.yaml)", line)}
-    assert files - {"my_secret.yaml"} <= set(manifests.FILES)
-    spaces = {manifest.body["metadata"].get("namespace") for manifest in manifests.read(ROOT)} - {None}
-    told = {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)}
-    assert told == {*spaces, *_spaces_of_the_storage_class()}
+    rendered = {f"build/manifests-{target}.yaml" for target in Target}
+    copies = {"my_secret.yaml", "earlier-secret.yaml"}
+    assert all((ROOT / name).is_file() for name in files - copies - rendered)
+    assert {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)} == {"dqm"}
 
 
-def _spaces_of_the_storage_class() -> set[str]:
-    [storage] = manifests.read(ROOT).of("StorageClass")
-    return {value for name, value in storage.body["parameters"].items() if name.endswith("-namespace")}
-
-
-def test_a_pod_of_the_manual_is_one_that_kubernetes_takes() -> None:
+def test_a_pod_of_the_guide_matches_kubernetes_schemas() -> None:
     [overrides] = [found for line in kubectl_commands() for found in re.findall(r"--overrides='(.+)'", line)]
-    # kubectl knows the kind and the name, but wants the version said.
+    # kubectl fills in the kind and the name, but not the version.
     pod = {"kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
-    one = manifests.Manifests([manifests.Manifest("operator.md", pod)])
-    assert manifests.schema_problems(one) == []
-    [claim] = manifests.read(ROOT).of("PersistentVolumeClaim")
+    assert manifests.schema_problems([manifests.Manifest("operator.md", pod)]) == []
+    [claim] = manifests.read(ROOT, Target.TEST).of("PersistentVolumeClaim")
     assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim.name
 
 
+@pytest.mark.parametrize(
+    "command", sorted({line for _, line in commands() if line.startswith("make manifests")})
+)
+def test_it_renders_manifests_as_the_guide_says(command: str) -> None:
+    subprocess.run(["make", "--old-file=setup", *command.split()[1:]], cwd=ROOT, check=True)
+
+
 def test_images_are_of_this_version() -> None:
-    tags = {name for _, line in commands() for name in re.findall(r"dqmsquare_mirror:(v[\d.]+)", line)}
+    tags = {
+        name for _, line in commands() for name in re.findall(r"(?:dqmsquare_mirror:|TAG=)(v[\d.]+)", line)
+    }
     assert tags == {f"v{_version()}"}
 
 
