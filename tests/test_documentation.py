@@ -60,7 +60,7 @@ ELSEWHERE = r"(kubectl|docker|systemctl|journalctl|openssl) .+|git tag .+|make i
 def commands() -> Iterator[tuple[str, str]]:
     """Each command of each document, without the comment behind it."""
     for document in DOCUMENTS:
-        for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
+        for block in re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 if command := re.sub(r"(^|\s\s+)#.*$", "", line).strip():
                     yield document.name, command
