@@ -92,45 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="seed of the generated data")
     add("--speed", type=_positive, default=1.0, help="speed relative to data taking")
     add("--history", type=int, default=25, help="number of past runs per cluster")
-    add(
-        "--run-length",
-        type=int,
-        nargs=2,
-        default=RUN_LENGTH,
-        metavar=("MIN", "MAX"),
-        help="lumisections per run",
-    )
-    add(
-        "--resume-after",
-        type=int,
-        nargs=2,
-        default=(0, 0),
-        metavar=tuple(Cluster),
-        help="last run of each history",
-    )
+    add("--run-length", type=int, nargs=2, default=RUN_LENGTH, metavar=("MIN", "MAX"), help="lumisections")
+    add("--resume-after", type=int, nargs=2, default=(0, 0), metavar=tuple(Cluster), help="newest past runs")
     add("--clients", type=_list, default=None, help=f"comma-separated names; all {len(CLIENTS)} by default")
     add("--paused", action="store_true", help="no runs until the admin endpoint starts some")
-    add(
-        "--mode",
-        choices=list(CommandMode),
-        default=CommandMode.DOCUMENTED,
-        help="behaviour of control commands",
-    )
-    add(
-        "--secret-file", metavar="FILE", help="file with the cookie's secret; -: first line of standard input"
-    )
-    add(
-        "--production",
-        type=_machines,
-        default=PRODUCTION_MACHINES,
-        help="machines separated by semicolons, builder unit first",
-    )
-    add(
-        "--playback",
-        type=_machines,
-        default=PLAYBACK_MACHINES,
-        help="machines separated by semicolons, builder unit first",
-    )
+    add("--mode", choices=list(CommandMode), default=CommandMode.DOCUMENTED, help="of the control commands")
+    add("--secret-file", metavar="FILE", help="file with the cookie's secret; - for stdin")
+    machines = "machines separated by semicolons, builder unit first"
+    add("--production", type=_machines, default=PRODUCTION_MACHINES, help=machines)
+    add("--playback", type=_machines, default=PLAYBACK_MACHINES, help=machines)
     add("--gateway", default=GATEWAY_MACHINE, help="machine that relays to the others")
     return parser
 

@@ -1,4 +1,4 @@
-"""The simulator's documents have the shapes of DQM²'s, with everything in them that may not leave P5."""
+"""Documents of the simulator: the structure of DQM²'s, with sensitive data of all kinds."""
 
 import json
 import random
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
-    """The jobs of a past and of a run that goes on."""
+    """The jobs of a history and of a run in progress."""
     simulator = Simulator(tmp_path_factory.mktemp("simulator"), history=3, now=NOW)
     simulator.world.start_run("production")
     simulator.world.advance(300)
@@ -35,14 +35,14 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     ]
 
 
-def test_it_names_a_job_s_document_after_run_host_and_process(jobs: list[Document]) -> None:
+def test_it_builds_the_id_of_a_job_from_run_host_and_pid(jobs: list[Document]) -> None:
     for job in jobs:
         assert job["_id"] == (
             f"dqm-source-state-run{job['run']:06d}-host{job['hostname']}-pid{job['pid']:06d}"
         )
 
 
-def test_it_has_what_the_job_itself_reports_as_text(jobs: list[Document]) -> None:
+def test_it_sends_the_fields_of_the_job_itself_as_strings(jobs: list[Document]) -> None:
     for job in jobs:
         for name in ("events_total", "events_rate", "cmssw_run", "cmssw_lumi", "fi_state"):
             assert isinstance(job.get(name, ""), str)
@@ -53,7 +53,7 @@ def test_it_has_what_the_job_itself_reports_as_text(jobs: list[Document]) -> Non
         assert isinstance(job.get("exit_code", 0), int)
 
 
-def test_it_lacks_what_a_job_could_not_report_yet(jobs: list[Document]) -> None:
+def test_it_omits_fields_that_a_job_has_not_reported_yet(jobs: list[Document]) -> None:
     own = ("events_total", "cmssw_run", "cmssw_lumi", "fi_state")
     reported = [sum(name in job for name in own) for job in jobs]
     assert set(reported) <= {0, len(own)}
@@ -61,7 +61,7 @@ def test_it_lacks_what_a_job_could_not_report_yet(jobs: list[Document]) -> None:
     assert {job["fi_state"] for job in jobs if "exit_code" not in job and "fi_state" in job} == {"0"}
 
 
-def test_it_gives_memory_in_pages_by_report(jobs: list[Document]) -> None:
+def test_it_reports_memory_in_pages(jobs: list[Document]) -> None:
     for job in jobs:
         at, newest = list(job["extra"]["mem_info"].items())[-1]
         assert float(at) == pytest.approx(job["timestamp"], abs=1e-5)
@@ -72,7 +72,7 @@ def test_it_gives_memory_in_pages_by_report(jobs: list[Document]) -> None:
         assert int(job["extra"]["ps_info"]["VmRSS"].split()[0]) // 4 == resident
 
 
-def test_it_has_the_newest_entry_of_a_lumisection_last(jobs: list[Document]) -> None:
+def test_it_puts_the_final_entry_of_a_lumisection_last(jobs: list[Document]) -> None:
     several = 0
     for job in jobs:
         entries = list(job["extra"]["lumi_stats"].items())
@@ -84,7 +84,7 @@ def test_it_has_the_newest_entry_of_a_lumisection_last(jobs: list[Document]) -> 
     assert several > 0
 
 
-def test_it_tells_the_fate_of_each_lumisection_s_input(jobs: list[Document]) -> None:
+def test_it_reports_the_fate_of_each_lumisection(jobs: list[Document]) -> None:
     fates = {fate for job in jobs for fate in job["extra"]["lumi_seen"].values()}
     assert fates == {
         "open: file iterator",
@@ -95,14 +95,14 @@ def test_it_tells_the_fate_of_each_lumisection_s_input(jobs: list[Document]) -> 
     }
 
 
-def test_it_keeps_head_and_tail_of_a_log_within_bounds(jobs: list[Document]) -> None:
+def test_it_limits_the_head_and_tail_of_a_log(jobs: list[Document]) -> None:
     whole = [job for job in jobs if isinstance(job["extra"]["stdlog_end"], list)]
     for job in whole:
         for name in ("stdlog_start", "stdlog_end"):
             lines = job["extra"][name]
             assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
             assert len(lines) <= 256
-        # The one line that crosses the bound, at the inner end, is still kept.
+        # The line at the inner end that exceeds the limit is kept.
         assert sum(map(len, job["extra"]["stdlog_start"][:-1])) < 15_000
         assert sum(map(len, job["extra"]["stdlog_end"][1:])) < 15_000
         assert job["extra"]["stdlog_start"][0].startswith("-- starting process: ['cmsRun', '/")
@@ -110,12 +110,12 @@ def test_it_keeps_head_and_tail_of_a_log_within_bounds(jobs: list[Document]) -> 
             assert job["extra"]["stdlog_end"][-1] == f"-- process exit: {job['exit_code']} --\n"
 
 
-def test_it_weighs_about_what_the_originals_do(jobs: list[Document]) -> None:
+def test_it_builds_documents_as_large_as_the_originals(jobs: list[Document]) -> None:
     finished = sorted(len(json.dumps(job)) for job in jobs if job.get("exit_code") == 0)
     assert 38_000 < finished[len(finished) // 2] < 52_000
 
 
-def test_it_sends_some_logs_as_old_monitors_do(tmp_path: Path) -> None:
+def test_it_sends_some_logs_in_the_formats_of_old_monitors(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=5, now=NOW)
     logs = [
         document["extra"]["stdlog_end"]
@@ -129,7 +129,7 @@ def test_it_sends_some_logs_as_old_monitors_do(tmp_path: Path) -> None:
     assert 0 < len(in_texts) < len(texts) < len(logs) / 5
 
 
-def test_it_sprinkles_all_that_may_not_leave(jobs: list[Document]) -> None:
+def test_it_includes_all_kinds_of_sensitive_data(jobs: list[Document]) -> None:
     logs = "".join(
         "".join(job["extra"]["stdlog_start"]) + "".join(job["extra"]["stdlog_end"]) for job in jobs
     )
@@ -138,12 +138,12 @@ def test_it_sprinkles_all_that_may_not_leave(jobs: list[Document]) -> None:
     assert all("DQM_FFF_SECRET" in job["extra"]["environ"] for job in jobs)
 
 
-def test_it_makes_up_other_secrets_from_another_seed() -> None:
+def test_it_generates_other_secrets_for_another_seed() -> None:
     assert FakeSecrets(1).values == FakeSecrets(1).values
     assert set(FakeSecrets(1).values) & set(FakeSecrets(2).values) == set(FakeSecrets(1).hosts)
 
 
-def test_it_gives_something_away_in_each_such_line() -> None:
+def test_it_ends_every_secret_log_line_with_a_newline() -> None:
     sensitive = FakeSecrets(1)
     rng = random.Random(1)
     for _ in range(200):
@@ -151,7 +151,7 @@ def test_it_gives_something_away_in_each_such_line() -> None:
         assert all(line.endswith("\n") for line in lines)
 
 
-def test_it_builds_documents_with_one_field_changed() -> None:
+def test_it_builds_documents_with_single_fields_changed() -> None:
     job = job_document(
         exit_code=-9, extra={"environ": {}}, without=["events_rate", "cmssw_lumi"], events_total=17
     )
@@ -166,7 +166,7 @@ def test_it_builds_documents_with_one_field_changed() -> None:
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_it_fills_machines_by_the_thousand(tmp_path: Path, *, small: bool) -> None:
+def test_it_uploads_finished_jobs_in_bulk(tmp_path: Path, *, small: bool) -> None:
     simulator = Simulator(tmp_path)
     simulator.fill("dqmfu-c2b03-45-01", 1000, small=small)
     simulator.fill("dqmfu-c2b03-45-01", 500, small=small)

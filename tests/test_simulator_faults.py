@@ -1,4 +1,4 @@
-"""The simulator misbehaves as it is told: for whom, for what and for how long it is told."""
+"""Fault injection: each fault for the given machine, kind and number of requests."""
 
 import json
 import math
@@ -27,70 +27,72 @@ def session(simulator: Simulator) -> Iterator[requests.Session]:
         yield session
 
 
-def ask(
+def post(
     simulator: Simulator,
     session: requests.Session,
     message: dict[str, Any] = HEADERS,
     host: str = FILTER_UNIT,
 ) -> requests.Response:
-    address = f"{simulator.base_url}/redirect?path={host}&port=9215"
+    url = f"{simulator.base_url}/redirect?path={host}&port=9215"
     body = {"messages": [json.dumps(message)]}
-    return session.post(address, json=body, timeout=30, allow_redirects=False)
+    return session.post(url, json=body, timeout=30, allow_redirects=False)
 
 
-def is_good(answer: requests.Response) -> bool:
-    return answer.status_code == 200 and answer.content.startswith(b'{"messages": [')
+def is_valid(response: requests.Response) -> bool:
+    return response.status_code == 200 and response.content.startswith(b'{"messages": [')
 
 
-def test_it_misbehaves_for_so_many_requests(simulator: Simulator, session: requests.Session) -> None:
+def test_it_applies_a_fault_to_a_number_of_requests(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE, times=2)
-    statuses = [ask(simulator, session).status_code for _ in range(3)]
+    statuses = [post(simulator, session).status_code for _ in range(3)]
     assert statuses == [500, 500, 200]
 
 
-def test_it_misbehaves_until_it_is_told_to_stop(simulator: Simulator, session: requests.Session) -> None:
+def test_it_applies_a_fault_until_it_is_cleared(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE)
-    assert [ask(simulator, session).status_code for _ in range(3)] == [500, 500, 500]
+    assert [post(simulator, session).status_code for _ in range(3)] == [500, 500, 500]
     simulator.faults.clear(FaultKind.ERROR_PAGE)
-    assert is_good(ask(simulator, session))
+    assert is_valid(post(simulator, session))
 
 
-def test_it_misbehaves_for_one_machine_alone(simulator: Simulator, session: requests.Session) -> None:
+def test_it_applies_a_fault_to_one_machine_only(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE, machine=FILTER_UNIT)
-    assert ask(simulator, session).status_code == 500
-    assert is_good(ask(simulator, session, host=OTHER_FILTER_UNIT))
+    assert post(simulator, session).status_code == 500
+    assert is_valid(post(simulator, session, host=OTHER_FILTER_UNIT))
     simulator.faults.clear(machine=FILTER_UNIT)
-    assert is_good(ask(simulator, session))
+    assert is_valid(post(simulator, session))
 
 
-def test_it_misbehaves_for_one_kind_of_request_alone(simulator: Simulator, session: requests.Session) -> None:
+def test_it_applies_a_fault_to_one_kind_of_request_only(
+    simulator: Simulator, session: requests.Session
+) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE, request_kind="documents")
-    assert is_good(ask(simulator, session, HEADERS))
-    assert ask(simulator, session, DOCUMENTS).status_code == 500
+    assert is_valid(post(simulator, session, HEADERS))
+    assert post(simulator, session, DOCUMENTS).status_code == 500
 
 
-def test_it_refuses_a_fault_that_does_not_exist(simulator: Simulator) -> None:
+def test_it_rejects_an_unknown_fault(simulator: Simulator) -> None:
     with pytest.raises(ValueError, match="sabotage"):
         simulator.faults.add("sabotage")
 
 
-def test_it_sends_to_the_login_page(simulator: Simulator, session: requests.Session) -> None:
+def test_it_redirects_to_the_login_page(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.LOGIN_REDIRECT, times=1)
-    answer = ask(simulator, session)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "https://cmsweb.cern.ch/")
+    response = post(simulator, session)
+    assert (response.status_code, response.headers["Location"]) == (303, "https://cmsweb.cern.ch/")
     simulator.faults.add(FaultKind.LOGIN_PAGE, times=1)
-    answer = ask(simulator, session)
-    assert (answer.status_code, answer.text[:15]) == (200, "<!DOCTYPE html>")
+    response = post(simulator, session)
+    assert (response.status_code, response.text[:15]) == (200, "<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("kind", [FaultKind.EMPTY_BODY, FaultKind.GARBAGE, FaultKind.BODY_TRUNCATED])
-def test_it_sends_what_is_no_json(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
+def test_it_sends_invalid_json(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
     simulator.faults.add(kind, times=1)
-    answer = ask(simulator, session, DOCUMENTS)
-    assert answer.status_code == 200
+    response = post(simulator, session, DOCUMENTS)
+    assert response.status_code == 200
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
-        json.loads(answer.content)
-    assert is_good(ask(simulator, session))
+        json.loads(response.content)
+    assert is_valid(post(simulator, session))
 
 
 @pytest.mark.parametrize(
@@ -99,71 +101,69 @@ def test_it_sends_what_is_no_json(simulator: Simulator, session: requests.Sessio
 def test_it_closes_the_connection(simulator: Simulator, session: requests.Session, kind: FaultKind) -> None:
     simulator.faults.add(kind, times=1)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        ask(simulator, session, DOCUMENTS)
-    assert is_good(ask(simulator, session))
+        post(simulator, session, DOCUMENTS)
+    assert is_valid(post(simulator, session))
 
 
-def test_it_cuts_where_it_is_told_to(simulator: Simulator, session: requests.Session) -> None:
+def test_it_truncates_the_body_at_a_given_length(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.BODY_TRUNCATED, 17, times=1)
-    assert len(ask(simulator, session).content) == 17
+    assert len(post(simulator, session).content) == 17
 
 
-def test_it_answers_another_question(simulator: Simulator, session: requests.Session) -> None:
+def test_it_swaps_headers_and_documents(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.WRONG_RESPONSE, times=2)
     events = [
-        json.loads(ask(simulator, session, message).json()["messages"][0])["event"]
+        json.loads(post(simulator, session, message).json()["messages"][0])["event"]
         for message in (HEADERS, DOCUMENTS)
     ]
     assert events == ["update_documents", "update_headers"]
 
 
 def test_it_sends_wrong_types_at_every_level(simulator: Simulator, session: requests.Session) -> None:
-    good = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
-    for number, place in enumerate(WRONG_TYPES):
+    valid = {post(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
+    for number, change in enumerate(WRONG_TYPES):
         simulator.faults.add(FaultKind.WRONG_TYPES, number, times=2)
-        answers = {ask(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
-        assert answers != good, place
-        assert all(json.loads(answer) != [] for answer in answers)
+        responses = {post(simulator, session, message).content for message in (HEADERS, DOCUMENTS)}
+        assert responses != valid, change
+        assert all(json.loads(response) != [] for response in responses)
 
 
-def test_it_sends_not_a_number(simulator: Simulator, session: requests.Session) -> None:
+def test_it_sends_nan(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.NAN, times=1)
-    [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
+    [message] = post(simulator, session, DOCUMENTS).json()["messages"]
     [document] = json.loads(message)["documents"]
     assert math.isnan(document["events_rate"])
 
 
 def test_it_sends_lone_surrogates(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.LONE_SURROGATES, times=1)
-    [message] = ask(simulator, session, DOCUMENTS).json()["messages"]
+    [message] = post(simulator, session, DOCUMENTS).json()["messages"]
     [document] = json.loads(message)["documents"]
     assert "\udc00" in document["extra"]["stdlog_end"][-1]
 
 
-def test_it_burns_cpu_for_documents(simulator: Simulator, session: requests.Session) -> None:
+def test_it_uses_cpu_time_for_documents(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.DOCUMENT_COST, 50.0)
     before = time.process_time()
-    assert is_good(ask(simulator, session, DOCUMENTS))
+    assert is_valid(post(simulator, session, DOCUMENTS))
     assert time.process_time() - before >= 0.05
 
 
-def test_it_sends_header_and_body_apart(simulator: Simulator, session: requests.Session) -> None:
+def test_it_sends_header_and_body_in_two_packets(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.TWO_PACKETS)
-    assert all(is_good(ask(simulator, session, DOCUMENTS)) for _ in range(3))
+    assert all(is_valid(post(simulator, session, DOCUMENTS)) for _ in range(3))
 
 
-def test_it_makes_the_way_longer_for_one_request_alone(
-    simulator: Simulator, session: requests.Session
-) -> None:
+def test_it_delays_one_request_only(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.LATENCY, 0.2, times=1)
     for _ in range(2):
-        assert is_good(ask(simulator, session))
+        assert is_valid(post(simulator, session))
     slow = simulator.requests[0]
     assert slow.ended_s - slow.started_s >= 0.2
 
 
-def test_it_meets_several_faults_at_once(simulator: Simulator, session: requests.Session) -> None:
+def test_it_combines_several_faults(simulator: Simulator, session: requests.Session) -> None:
     simulator.faults.add(FaultKind.NAN)
     simulator.faults.add(FaultKind.EMPTY_BODY)
     simulator.faults.add(FaultKind.TWO_PACKETS)
-    assert ask(simulator, session, DOCUMENTS).content == b""
+    assert post(simulator, session, DOCUMENTS).content == b""

@@ -1,4 +1,4 @@
-"""The simulated gateway relays, does one thing at a time, and guards its control commands with a cookie."""
+"""The simulated gateway: relaying, serialized requests, the cookie of control commands."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ ALL_HEADERS = json.dumps({"messages": [json.dumps({"event": "sync_request", "kno
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    """One whose gateway gives a machine less than its 5 s, so that tests needn't wait for them."""
+    """A simulator with a shorter relay timeout than 5 s, to keep the tests fast."""
     with Simulator(tmp_path, relay_timeout_s=0.5) as simulator:
         yield simulator
 
@@ -34,27 +34,27 @@ def session(simulator: Simulator) -> Iterator[requests.Session]:
 def redirect(
     simulator: Simulator, session: requests.Session, host: str, port: int = 9215
 ) -> requests.Response:
-    address = f"{simulator.base_url}/redirect?path={host}&port={port}"
-    return session.post(address, data=ALL_HEADERS, timeout=30)
+    url = f"{simulator.base_url}/redirect?path={host}&port={port}"
+    return session.post(url, data=ALL_HEADERS, timeout=30)
 
 
-def execute(simulator: Simulator, session: requests.Session, cookie: str | None) -> requests.Response:
+def run_command(simulator: Simulator, session: requests.Session, cookie: str | None) -> requests.Response:
     session.headers.pop("Cookie", None)
     if cookie is not None:
         session.headers["Cookie"] = cookie
-    address = f"{simulator.base_url}/cr/exe?what=get_dqm_machines"
-    return session.get(address, timeout=30, allow_redirects=False)
+    url = f"{simulator.base_url}/cr/exe?what=get_dqm_machines"
+    return session.get(url, timeout=30, allow_redirects=False)
 
 
-def test_it_gives_a_machine_five_seconds() -> None:
+def test_it_waits_five_seconds_for_a_machine() -> None:
     assert RELAY_TIMEOUT_S == 5.0
 
 
 def test_it_relays_with_any_content_type(simulator: Simulator, session: requests.Session) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
-    answer = redirect(simulator, session, FILTER_UNIT)
-    assert (answer.status_code, len(answer.json()["messages"])) == (200, 1)
-    assert answer.headers["Content-Type"].startswith("text/html")
+    response = redirect(simulator, session, FILTER_UNIT)
+    assert (response.status_code, len(response.json()["messages"])) == (200, 1)
+    assert response.headers["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_it_relays_with_any_content_type(simulator: Simulator, session: requests
         (GATEWAY, 9215),
     ],
 )
-def test_it_fails_to_relay_to_nobody_and_to_itself(
+def test_it_fails_to_relay_to_unknown_machines_and_to_itself(
     simulator: Simulator, session: requests.Session, host: str, port: int
 ) -> None:
-    answer = redirect(simulator, session, host, port)
-    assert answer.status_code == 500
-    assert "Error: 500 Internal Server Error" in answer.text
+    response = redirect(simulator, session, host, port)
+    assert response.status_code == 500
+    assert "Error: 500 Internal Server Error" in response.text
 
 
-def test_it_fails_to_relay_to_a_dead_machine_until_that_lives_again(
+def test_it_fails_to_relay_to_a_machine_while_it_is_dead(
     simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
@@ -85,7 +85,7 @@ def test_it_fails_to_relay_to_a_dead_machine_until_that_lives_again(
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
-def test_it_fails_to_relay_to_a_machine_that_begins_too_late(
+def test_it_fails_to_relay_to_a_machine_that_responds_too_late(
     simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.faults.add("response-delay", 0.6, machine=FILTER_UNIT, times=1)
@@ -94,7 +94,7 @@ def test_it_fails_to_relay_to_a_machine_that_begins_too_late(
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
-def test_it_fails_to_relay_an_answer_that_takes_too_long_to_make(
+def test_it_fails_to_relay_a_response_that_takes_too_much_cpu_time(
     simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.fill(FILTER_UNIT, 1000, small=True)
@@ -105,10 +105,10 @@ def test_it_fails_to_relay_an_answer_that_takes_too_long_to_make(
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
-def test_it_does_one_thing_at_a_time(simulator: Simulator) -> None:
+def test_it_serves_one_request_at_a_time(simulator: Simulator) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
 
-    def ask(path: str) -> None:
+    def send(path: str) -> None:
         with simulator.session() as session:
             if path.startswith("cr/"):
                 session.get(f"{simulator.base_url}/{path}", timeout=30)
@@ -116,55 +116,57 @@ def test_it_does_one_thing_at_a_time(simulator: Simulator) -> None:
                 session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
 
     paths = [f"redirect?path={FILTER_UNIT}&port=9215", "sync_proxy", "cr/exe?what=get_dqm_machines"] * 2
-    threads = [threading.Thread(target=ask, args=[path]) for path in paths]
+    threads = [threading.Thread(target=send, args=[path]) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    answered = sorted(simulator.requests, key=lambda request: request.ended_s)
-    relayed = [request for request in answered if request.path.endswith("/redirect")]
+    handled = sorted(simulator.requests, key=lambda request: request.ended_s)
+    relayed = [request for request in handled if request.path.endswith("/redirect")]
     first, second = relayed
-    # The second relay can't have begun to wait before the first had waited in full.
+    # The second relay waits only after the first has timed out.
     assert second.ended_s - first.ended_s >= 0.5
-    assert len(answered) == len(paths)
+    assert len(handled) == len(paths)
 
 
 @pytest.mark.parametrize("path", ["sync_proxy", f"redirect?path={FILTER_UNIT}&port=9215"])
 def test_it_needs_no_cookie_for_reading(simulator: Simulator, session: requests.Session, path: str) -> None:
     del session.headers["Cookie"]
-    answer = session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
-    assert answer.json() == {"messages": []}
+    response = session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
+    assert response.json() == {"messages": []}
 
 
-def test_it_takes_the_right_cookie(simulator: Simulator, session: requests.Session) -> None:
+def test_it_accepts_a_valid_cookie(simulator: Simulator, session: requests.Session) -> None:
     cookie = f"other=1; selenium-secret-secret={simulator.secret}"
-    assert execute(simulator, session, cookie).status_code == 200
+    assert run_command(simulator, session, cookie).status_code == 200
 
 
-def test_it_does_not_look_behind_an_equals_sign(simulator: Simulator, session: requests.Session) -> None:
-    assert execute(simulator, session, f"selenium-secret-secret={simulator.secret}=1").status_code == 200
+def test_it_ignores_the_cookie_value_after_an_equals_sign(
+    simulator: Simulator, session: requests.Session
+) -> None:
+    assert run_command(simulator, session, f"selenium-secret-secret={simulator.secret}=1").status_code == 200
 
 
 @pytest.mark.parametrize("value", ["wrong", ""])
-def test_it_sends_a_wrong_cookie_to_cmsweb(
+def test_it_redirects_a_wrong_cookie_to_cmsweb(
     simulator: Simulator, session: requests.Session, value: str
 ) -> None:
-    answer = execute(simulator, session, f"selenium-secret-secret={value}")
-    assert answer.status_code == 303
-    assert answer.headers["Location"] == "https://cmsweb.cern.ch/"
+    response = run_command(simulator, session, f"selenium-secret-secret={value}")
+    assert response.status_code == 303
+    assert response.headers["Location"] == "https://cmsweb.cern.ch/"
 
 
 @pytest.mark.parametrize("cookie", [None, "other=1"])
 def test_it_fails_without_a_cookie(
     simulator: Simulator, session: requests.Session, cookie: str | None
 ) -> None:
-    assert execute(simulator, session, cookie).status_code == 500
+    assert run_command(simulator, session, cookie).status_code == 500
 
 
 @pytest.mark.parametrize("secret", ["half=other", "half;other"])
-def test_it_never_takes_a_secret_with_an_equals_sign_or_a_semicolon(tmp_path: Path, secret: str) -> None:
+def test_it_never_accepts_a_secret_with_an_equals_sign_or_a_semicolon(tmp_path: Path, secret: str) -> None:
     with Simulator(tmp_path, secret=secret) as simulator, simulator.session() as session:
-        assert execute(simulator, session, f"selenium-secret-secret={secret}").status_code == 303
+        assert run_command(simulator, session, f"selenium-secret-secret={secret}").status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -184,14 +186,14 @@ def test_it_has_no_other_routes(
     assert session.request(method, f"{origin}{path}", timeout=30).status_code == status
 
 
-def test_it_answers_for_the_front_end_while_it_is_dead(
+def test_it_responds_as_the_front_end_while_it_is_dead(
     simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.machine(GATEWAY).is_dead = True
     assert redirect(simulator, session, FILTER_UNIT).status_code == 503
 
 
-def test_it_starts_again_on_its_port_with_its_documents(tmp_path: Path) -> None:
+def test_it_restarts_on_its_port_with_its_documents(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path)
     with simulator:
         port = simulator.port
@@ -203,7 +205,7 @@ def test_it_starts_again_on_its_port_with_its_documents(tmp_path: Path) -> None:
         assert len(redirect(simulator, session, FILTER_UNIT).json()["messages"]) == 1
 
 
-def test_it_shows_an_expired_certificate_when_told_to(
+def test_it_presents_an_expired_certificate_on_request(
     simulator: Simulator, session: requests.Session
 ) -> None:
     simulator.use_certificate(expired=True)
@@ -213,7 +215,7 @@ def test_it_shows_an_expired_certificate_when_told_to(
     assert redirect(simulator, session, FILTER_UNIT).status_code == 200
 
 
-def test_it_tells_a_renewed_client_certificate_from_the_old(
+def test_it_records_the_serial_number_of_client_certificates(
     simulator: Simulator, session: requests.Session
 ) -> None:
     redirect(simulator, session, FILTER_UNIT)

@@ -1,4 +1,4 @@
-"""The simulated clusters have a past and a present: runs follow each other, jobs report, end and fail."""
+"""The life of the simulated clusters: history, consecutive runs, jobs that report, end and fail."""
 
 import json
 import threading
@@ -29,8 +29,8 @@ PLAYBACK_BUILDER_UNIT = "dqmrubu-c2a06-03-01"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Simulator:
-    """A simulator at a time of its own, empty; it needn't be served."""
+def simulator(tmp_path: Path) -> Simulator:
+    """A paused and empty simulator; it need not be served."""
     return Simulator(tmp_path, clients=CLIENTS, now=NOW, run_length=(40, 40))
 
 
@@ -46,7 +46,7 @@ def documents(
 
 
 def job(simulator: Simulator, client: str) -> Document:
-    """The newest document of a client's jobs."""
+    """The newest job document of a client."""
     found = documents(simulator, tag=f"{client}_dqm_sourceclient-live")
     return max(found, key=lambda document: document["timestamp"])
 
@@ -55,13 +55,13 @@ def advance_lumisections(simulator: Simulator, count: float) -> None:
     simulator.world.advance(count * LUMISECTION_S)
 
 
-def test_it_is_empty_and_stands_still_by_default(world: Simulator) -> None:
-    world.world.advance(3600)
-    assert [machine.highest_revision for machine in world.topology.machines] == [0] * 6
+def test_it_is_empty_and_paused_by_default(simulator: Simulator) -> None:
+    simulator.world.advance(3600)
+    assert [machine.highest_revision for machine in simulator.topology.machines] == [0] * 6
 
 
 @pytest.mark.parametrize("cluster", list(Cluster))
-def test_it_has_a_past(tmp_path: Path, cluster: Cluster) -> None:
+def test_it_has_a_history(tmp_path: Path, cluster: Cluster) -> None:
     simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
     jobs = documents(simulator, cluster=cluster)
     runs = sorted({document["run"] for document in jobs})
@@ -78,138 +78,138 @@ def test_it_has_a_past(tmp_path: Path, cluster: Cluster) -> None:
     assert any(code > 0 for code in codes if code is not None)
 
 
-def test_it_has_the_same_past_from_the_same_seed(tmp_path: Path) -> None:
-    def past(seed: int) -> str:
+def test_it_generates_the_same_history_from_the_same_seed(tmp_path: Path) -> None:
+    def history(seed: int) -> str:
         simulator = Simulator(tmp_path, history=1, seed=seed, now=NOW, clients=CLIENTS)
         return json.dumps([machine.documents() for machine in simulator.topology.machines])
 
-    assert past(1) == past(1)
-    assert past(1) != past(2)
+    assert history(1) == history(1)
+    assert history(1) != history(2)
 
 
-def test_it_writes_the_same_document_each_time(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 10)
-    before = [machine.documents() for machine in world.topology.machines]
-    assert [machine.documents() for machine in world.topology.machines] == before
+def test_it_builds_the_same_document_each_time(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 10)
+    before = [machine.documents() for machine in simulator.topology.machines]
+    assert [machine.documents() for machine in simulator.topology.machines] == before
 
 
-def test_it_spreads_a_run_s_jobs_over_the_filter_units(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    hosts = [document["hostname"] for document in documents(world)]
+def test_it_distributes_the_jobs_of_a_run_over_the_filter_units(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    hosts = [document["hostname"] for document in documents(simulator)]
     assert sorted(hosts) == ["dqmfu-c2b03-45-01"] * 3 + ["dqmfu-c2b04-45-01"] * 3
 
 
-def test_it_has_jobs_that_report_every_half_minute(world: Simulator) -> None:
-    world.world.start_run("production")
-    machine = world.machine(FILTER_UNIT)
-    world.world.advance(35)
-    before = job(world, "beam")
+def test_it_lets_jobs_report_every_half_minute(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    machine = simulator.machine(FILTER_UNIT)
+    simulator.world.advance(35)
+    before = job(simulator, "beam")
     highest = machine.highest_revision
-    world.world.advance(30)
-    after = job(world, "beam")
+    simulator.world.advance(30)
+    after = job(simulator, "beam")
     assert after["_id"] == before["_id"]
     assert after["_rev"] > highest
     assert after["timestamp"] - before["timestamp"] == pytest.approx(30.0)
     assert len(after["extra"]["mem_info"]) == len(before["extra"]["mem_info"]) + 1
 
 
-def test_it_goes_from_lumisection_to_lumisection(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 10)
-    early = job(world, "csc")
-    advance_lumisections(world, 10)
-    late = job(world, "csc")
+def test_it_advances_by_lumisections(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 10)
+    early = job(simulator, "csc")
+    advance_lumisections(simulator, 10)
+    late = job(simulator, "csc")
     assert 8 <= int(early["cmssw_lumi"]) <= 10
     assert int(late["cmssw_lumi"]) - int(early["cmssw_lumi"]) in (9, 10, 11)
     assert int(late["events_total"]) > int(early["events_total"])
     assert "exit_code" not in late
 
 
-def test_it_goes_on_with_the_next_run_after_the_last_lumisection(world: Simulator) -> None:
-    first = world.world.start_run("production")
-    advance_lumisections(world, 42)
-    assert world.world.current_run("production") is None
-    ended = {document.get("exit_code") for document in documents(world)}
+def test_it_starts_the_next_run_after_the_last_lumisection(simulator: Simulator) -> None:
+    first = simulator.world.start_run("production")
+    advance_lumisections(simulator, 42)
+    assert simulator.world.current_run("production") is None
+    ended = {document.get("exit_code") for document in documents(simulator)}
     assert 0 in ended
-    advance_lumisections(world, 10)
-    second = world.world.current_run("production")
+    advance_lumisections(simulator, 10)
+    second = simulator.world.current_run("production")
     assert second is not None
     assert second.number > first.number
-    assert {document["run"] for document in documents(world)} == {first.number, second.number}
-    assert all(document["timestamp"] <= world.world.now for document in documents(world))
+    assert {document["run"] for document in documents(simulator)} == {first.number, second.number}
+    assert all(document["timestamp"] <= simulator.world.now for document in documents(simulator))
 
 
-def test_it_lets_a_job_crash(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    world.world.crash("production", "beam", -11)
-    crashed = job(world, "beam")
-    assert (crashed["exit_code"], crashed["timestamp"]) == (-11, world.world.now)
+def test_it_lets_a_job_crash(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    simulator.world.crash("production", "beam", -11)
+    crashed = job(simulator, "beam")
+    assert (crashed["exit_code"], crashed["timestamp"]) == (-11, simulator.world.now)
     assert "segmentation violation" in "".join(crashed["extra"]["stdlog_end"])
     assert crashed["extra"]["stdlog_end"][-1] == "-- process exit: -11 --\n"
     with pytest.raises(LookupError, match="beam"):
-        world.world.crash("production", "beam")
+        simulator.world.crash("production", "beam")
 
 
-def test_it_lets_a_job_finish_early(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    world.world.finish("production", "beam")
-    assert job(world, "beam")["exit_code"] == 0
+def test_it_lets_a_job_finish_early(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    simulator.world.finish("production", "beam")
+    assert job(simulator, "beam")["exit_code"] == 0
 
 
-def test_it_lets_a_job_hang_until_the_run_is_over(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    world.world.hang("production", "beam")
-    hung_at = world.world.now
-    advance_lumisections(world, 30)
-    assert job(world, "beam")["timestamp"] <= hung_at
-    assert job(world, "csc")["timestamp"] > hung_at
-    advance_lumisections(world, 8)
-    assert job(world, "beam")["exit_code"] == -9
+def test_it_lets_a_job_hang_until_the_run_ends(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    simulator.world.hang("production", "beam")
+    hung_at = simulator.world.now
+    advance_lumisections(simulator, 30)
+    assert job(simulator, "beam")["timestamp"] <= hung_at
+    assert job(simulator, "csc")["timestamp"] > hung_at
+    advance_lumisections(simulator, 8)
+    assert job(simulator, "beam")["exit_code"] == -9
 
 
-def test_it_lets_a_job_stand_still_and_report(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    world.world.stall("production", "beam")
-    advance_lumisections(world, 3)
-    before = job(world, "beam")
-    advance_lumisections(world, 20)
-    after = job(world, "beam")
+def test_it_lets_a_job_stall_but_report(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    simulator.world.stall("production", "beam")
+    advance_lumisections(simulator, 3)
+    before = job(simulator, "beam")
+    advance_lumisections(simulator, 20)
+    after = job(simulator, "beam")
     assert after["timestamp"] > before["timestamp"]
     assert after["cmssw_lumi"] == before["cmssw_lumi"]
     assert "Waiting for the next event" in after["extra"]["stdlog_end"][-1]
 
 
-def test_it_lets_a_job_vanish_with_its_monitor(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 5)
-    before = job(world, "beam")
-    world.world.vanish("production", "beam")
-    advance_lumisections(world, 100)
-    [vanished] = documents(world, _id=before["_id"])
+def test_it_lets_a_job_vanish_with_its_monitor(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 5)
+    before = job(simulator, "beam")
+    simulator.world.vanish("production", "beam")
+    advance_lumisections(simulator, 100)
+    [vanished] = documents(simulator, _id=before["_id"])
     assert vanished == before
     assert "exit_code" not in vanished
 
 
-def test_it_starts_another_job_of_a_client_where_the_run_is(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 10)
-    world.world.crash("production", "csc", 65)
-    world.world.start_extra_job("production", "csc")
-    advance_lumisections(world, 4)
-    first, second = documents(world, tag="csc_dqm_sourceclient-live")
+def test_it_starts_an_extra_job_at_the_current_lumisection(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 10)
+    simulator.world.crash("production", "csc", 65)
+    simulator.world.start_extra_job("production", "csc")
+    advance_lumisections(simulator, 4)
+    first, second = documents(simulator, tag="csc_dqm_sourceclient-live")
     assert first["pid"] != second["pid"]
     assert first["exit_code"] == 65
     assert second["extra"]["lumi_seen"]["lumi000001"] == "skipped: fast-forward to the latest lumi"
     assert "exit_code" not in second
 
 
-def test_it_restarts_clients_that_crash_by_themselves(tmp_path: Path) -> None:
+def test_it_restarts_clients_after_some_crashes(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
     by_client: dict[tuple[int, str], list[Document]] = {}
     for document in documents(simulator):
@@ -219,20 +219,20 @@ def test_it_restarts_clients_that_crash_by_themselves(tmp_path: Path) -> None:
     assert all(any(job.get("exit_code", 0) > 0 for job in jobs) for jobs in restarted)
 
 
-def test_it_tells_of_files_for_the_last_five_runs(tmp_path: Path) -> None:
+def test_it_reports_the_delivery_of_the_last_five_runs(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=7, now=NOW, clients=["beam"], run_length=(40, 40))
     simulator.world.start_run("production")
     before = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
     simulator.world.advance(106)
     after = {document["run"]: document["_rev"] for document in documents(simulator, "dqm-files")}
-    told_again = [run for run in sorted(after) if after[run] != before.get(run)]
-    assert told_again == sorted(after)[-5:]
+    reported_again = [run for run in sorted(after) if after[run] != before.get(run)]
+    assert reported_again == sorted(after)[-5:]
 
 
-def test_it_tells_of_streams_with_delays(world: Simulator) -> None:
-    world.world.start_run("production")
-    advance_lumisections(world, 20)
-    [document] = documents(world, "dqm-files")
+def test_it_reports_streams_with_delays(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    advance_lumisections(simulator, 20)
+    [document] = documents(simulator, "dqm-files")
     extra = document["extra"]
     assert len(extra["streams"]) == 10
     assert "streamDQM_sm-c2a11-43-01" in extra["streams"]
@@ -246,47 +246,49 @@ def test_it_tells_of_streams_with_delays(world: Simulator) -> None:
         assert max(stream["mtimes"]) <= document["timestamp"]
 
 
-def test_it_has_no_start_of_a_run_before_its_first_file(world: Simulator) -> None:
-    world.world.start_run("production")
-    [document] = documents(world, "dqm-files")
+def test_it_reports_no_start_of_a_run_before_its_first_file(simulator: Simulator) -> None:
+    simulator.world.start_run("production")
+    [document] = documents(simulator, "dqm-files")
     assert document["extra"]["global_start"] is None
 
 
-def test_it_tells_of_the_playback_with_each_lumisection(world: Simulator) -> None:
-    world.world.configure_playback(PlaybackConfig("run300576", "hi_run", 12))
-    world.world.start_run("playback")
-    [playback] = documents(world, "dqm-playback", "playback")
+def test_it_reports_the_playback_at_each_lumisection(simulator: Simulator) -> None:
+    simulator.world.configure_playback(PlaybackConfig("run300576", "hi_run", 12))
+    simulator.world.start_run("playback")
+    [playback] = documents(simulator, "dqm-playback", "playback")
     assert "ls" not in playback
     assert (playback["state"], playback["config"]["number_of_ls"]) == ("running", 12)
     assert playback["config"]["source"].rstrip("/").endswith("/run300576")
     seen: list[int] = []
     for _ in range(11):
-        advance_lumisections(world, 1)
-        [playback] = documents(world, "dqm-playback", "playback")
+        advance_lumisections(simulator, 1)
+        [playback] = documents(simulator, "dqm-playback", "playback")
         seen.append(playback["ls"])
     assert seen == list(range(1, 12))
-    advance_lumisections(world, 1)
-    [playback] = documents(world, "dqm-playback", "playback")
+    advance_lumisections(simulator, 1)
+    [playback] = documents(simulator, "dqm-playback", "playback")
     assert (playback["state"], playback["ls"]) == ("eor", 12)
 
 
 @pytest.mark.parametrize(
-    ("host", "kind", "every_s"),
+    ("host", "kind", "interval_s"),
     [(FILTER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-stats", 75), (BUILDER_UNIT, "dqm-diskspace", 30)],
 )
-def test_it_tells_of_machines_in_their_rhythm(world: Simulator, host: str, kind: str, every_s: float) -> None:
-    world.world.start_run("production")
+def test_it_reports_machine_stats_periodically(
+    simulator: Simulator, host: str, kind: str, interval_s: float
+) -> None:
+    simulator.world.start_run("production")
 
-    def told_at() -> float:
-        [document] = documents(world, kind, hostname=host)
+    def reported_at() -> float:
+        [document] = documents(simulator, kind, hostname=host)
         return float(document["timestamp"])
 
-    first = told_at()
-    world.world.advance(every_s + 1)
-    assert told_at() - first == pytest.approx(every_s)
+    first = reported_at()
+    simulator.world.advance(interval_s + 1)
+    assert reported_at() - first == pytest.approx(interval_s)
 
 
-def test_it_goes_faster_but_keeps_to_the_clock(tmp_path: Path) -> None:
+def test_it_runs_faster_with_correct_timestamps(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, clients=CLIENTS, speed=10, now=NOW, run_length=(40, 40))
     simulator.world.start_run("production")
     simulator.world.advance(10 * LUMISECTION_S / 10)
@@ -297,7 +299,7 @@ def test_it_goes_faster_but_keeps_to_the_clock(tmp_path: Path) -> None:
     assert files["extra"]["lumi"] == pytest.approx(LUMISECTION_S / 10)
 
 
-def test_it_writes_each_machine_s_own_clock(tmp_path: Path) -> None:
+def test_it_uses_the_clock_of_each_machine(tmp_path: Path) -> None:
     simulator = Simulator(
         tmp_path, clients=CLIENTS, now=NOW, run_length=(40, 40), clock_offsets_s={FILTER_UNIT: 3600.0}
     )
@@ -311,12 +313,12 @@ def test_it_writes_each_machine_s_own_clock(tmp_path: Path) -> None:
     assert {int(document["cmssw_lumi"]) for document in ahead + right} <= {0, 8, 9, 10}
 
 
-def test_it_forgets_the_documents_of_old_runs(tmp_path: Path) -> None:
+def test_it_deletes_the_documents_of_old_runs(tmp_path: Path) -> None:
     simulator = Simulator(tmp_path, history=120, now=NOW, clients=["beam"])
     assert len({document["run"] for document in documents(simulator)}) == 100
 
 
-def test_it_takes_up_the_runs_where_another_left_them(tmp_path: Path) -> None:
+def test_it_continues_the_runs_of_an_earlier_simulator(tmp_path: Path) -> None:
     first = Simulator(tmp_path, history=7, now=NOW, clients=["beam"])
     second = Simulator(
         tmp_path, history=5, now=NOW, clients=["beam"], resume_after={Cluster.PRODUCTION: runs(first)[-1]}
@@ -326,16 +328,16 @@ def test_it_takes_up_the_runs_where_another_left_them(tmp_path: Path) -> None:
 
 
 def runs(simulator: Simulator) -> list[int]:
-    """The runs that there are jobs of, in their order."""
+    """The runs with job documents, ascending."""
     return sorted({document["run"] for document in documents(simulator)})
 
 
-def test_it_goes_on_by_itself_when_it_is_live(tmp_path: Path) -> None:
-    told = threading.Event()
+def test_it_follows_the_wall_clock_when_it_is_live(tmp_path: Path) -> None:
+    never = threading.Event()
 
     def wait_for(condition: Callable[[], bool]) -> None:
         while not condition():
-            assert not told.wait(0.02)
+            assert not never.wait(0.02)
 
     simulator = Simulator(tmp_path, live=True, speed=200, clients=CLIENTS, run_length=(10, 10))
     with simulator:
@@ -350,5 +352,5 @@ def test_it_goes_on_by_itself_when_it_is_live(tmp_path: Path) -> None:
             simulator.world.advance(1)
     highest = simulator.machine(FILTER_UNIT).highest_revision
     assert highest > len(CLIENTS)
-    assert not told.wait(0.2)
+    assert not never.wait(0.2)
     assert simulator.machine(FILTER_UNIT).highest_revision == highest

@@ -1,4 +1,4 @@
-"""The simulator's reading routes speak the protocol to the letter."""
+"""`sync_proxy` of the simulator, its HTTPS server and its request recorder."""
 
 import http.client
 import json
@@ -24,24 +24,24 @@ def session(simulator: Simulator) -> Iterator[requests.Session]:
         yield session
 
 
-def ask(
+def post(
     simulator: Simulator, session: requests.Session, host: str, *messages: dict[str, Any]
 ) -> list[dict[str, Any]]:
     body = json.dumps({"messages": [json.dumps(message) for message in messages]})
-    address = (
+    url = (
         f"{simulator.base_url}/sync_proxy"
         if host == GATEWAY
         else f"{simulator.base_url}/redirect?path={host}&port=9215"
     )
-    answer = session.post(address, data=body, timeout=30, allow_redirects=False)
-    assert answer.status_code == 200
-    return [json.loads(message) for message in answer.json()["messages"]]
+    response = session.post(url, data=body, timeout=30, allow_redirects=False)
+    assert response.status_code == 200
+    return [json.loads(message) for message in response.json()["messages"]]
 
 
 def headers_above(
     simulator: Simulator, session: requests.Session, known_rev: Any, host: str = FILTER_UNIT
 ) -> list[dict[str, Any]]:
-    messages = ask(simulator, session, host, {"event": "sync_request", "known_rev": known_rev})
+    messages = post(simulator, session, host, {"event": "sync_request", "known_rev": known_rev})
     return [header for message in messages for header in message["headers"]]
 
 
@@ -53,7 +53,9 @@ def upload_jobs(simulator: Simulator, count: int, host: str = FILTER_UNIT) -> li
 
 
 @pytest.mark.parametrize("host", [FILTER_UNIT, f"{FILTER_UNIT}.cms", GATEWAY])
-def test_it_answers_for_each_machine(simulator: Simulator, session: requests.Session, host: str) -> None:
+def test_it_returns_the_headers_of_each_machine(
+    simulator: Simulator, session: requests.Session, host: str
+) -> None:
     short = host.removesuffix(".cms")
     assert simulator.machine(short).upload(job_document(host=short, timestamp=17.5)) == 1
     assert headers_above(simulator, session, None, host) == [
@@ -69,9 +71,7 @@ def test_it_answers_for_each_machine(simulator: Simulator, session: requests.Ses
     ]
 
 
-def test_it_leaves_null_in_a_header_what_the_document_has_not(
-    simulator: Simulator, session: requests.Session
-) -> None:
+def test_it_sends_null_for_missing_header_fields(simulator: Simulator, session: requests.Session) -> None:
     simulator.machine(FILTER_UNIT).upload(stats_document())
     [header] = headers_above(simulator, session, None)
     assert (header["tag"], header["run"]) == (None, None)
@@ -85,16 +85,18 @@ def test_it_sends_the_known_revision_again(
     assert [header["_rev"] for header in headers_above(simulator, session, known_rev)] == [3, 4, 5]
 
 
-def test_it_answers_with_no_message_beyond_the_highest_revision(
+def test_it_sends_no_message_above_the_highest_revision(
     simulator: Simulator, session: requests.Session
 ) -> None:
     upload_jobs(simulator, 5)
-    assert ask(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": "6"}) == []
+    assert post(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": "6"}) == []
 
 
-def test_it_cuts_headers_into_messages_of_a_thousand(simulator: Simulator, session: requests.Session) -> None:
+def test_it_splits_headers_into_messages_of_a_thousand(
+    simulator: Simulator, session: requests.Session
+) -> None:
     upload_jobs(simulator, 2345)
-    messages = ask(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": None})
+    messages = post(simulator, session, FILTER_UNIT, {"event": "sync_request", "known_rev": None})
     assert [len(message["headers"]) for message in messages] == [1000, 1000, 345]
     assert [message["rev"] for message in messages] == [[1, 1000], [1001, 2000], [2001, 2345]]
     assert [message["total_sent"] for message in messages] == [1000, 2000, 2345]
@@ -103,7 +105,7 @@ def test_it_cuts_headers_into_messages_of_a_thousand(simulator: Simulator, sessi
     assert {message["event"] for message in messages} == {"update_headers"}
 
 
-def test_it_gives_a_document_uploaded_anew_a_new_revision(
+def test_it_assigns_a_new_revision_to_an_updated_document(
     simulator: Simulator, session: requests.Session
 ) -> None:
     first, second = upload_jobs(simulator, 2)
@@ -112,14 +114,14 @@ def test_it_gives_a_document_uploaded_anew_a_new_revision(
     assert [(header["_id"], header["_rev"]) for header in headers] == [(second, 2), (first, 3)]
 
 
-def test_it_counts_from_one_after_a_reset(simulator: Simulator, session: requests.Session) -> None:
+def test_it_restarts_revisions_at_one_after_a_reset(simulator: Simulator, session: requests.Session) -> None:
     upload_jobs(simulator, 5)
     simulator.machine(FILTER_UNIT).reset()
     assert headers_above(simulator, session, "5") == []
     assert simulator.machine(FILTER_UNIT).upload(job_document(pid=7)) == 1
 
 
-def test_it_gives_pruned_revisions_out_again(simulator: Simulator, session: requests.Session) -> None:
+def test_it_reuses_pruned_revisions(simulator: Simulator, session: requests.Session) -> None:
     ids = upload_jobs(simulator, 5)
     assert simulator.machine(FILTER_UNIT).prune(2) == [ids[4], ids[3]]
     assert simulator.machine(FILTER_UNIT).upload(job_document(pid=7)) == 4
@@ -130,26 +132,26 @@ def test_it_gives_pruned_revisions_out_again(simulator: Simulator, session: requ
 def test_it_sends_documents_as_they_were_uploaded(simulator: Simulator, session: requests.Session) -> None:
     document = job_document(exit_code=-9)
     simulator.machine(FILTER_UNIT).upload(document)
-    [message] = ask(
+    [message] = post(
         simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": [document["_id"], "gone"]}
     )
     assert message == {"event": "update_documents", "documents": [{**document, "_rev": 1}]}
 
 
-def test_it_sends_the_same_when_answers_are_kept(simulator: Simulator, session: requests.Session) -> None:
+def test_it_sends_the_same_with_cached_json(simulator: Simulator, session: requests.Session) -> None:
     machine = simulator.machine(FILTER_UNIT)
     ids = upload_jobs(simulator, 2)
     request = {"event": "request_documents", "ids": ids}
-    [before] = ask(simulator, session, FILTER_UNIT, request)
+    [before] = post(simulator, session, FILTER_UNIT, request)
     machine.cache_json()
-    [after] = ask(simulator, session, FILTER_UNIT, request)
+    [after] = post(simulator, session, FILTER_UNIT, request)
     assert after == before
     machine.upload(job_document(pid=1000, events_total="17"))
-    [updated] = ask(simulator, session, FILTER_UNIT, request)
+    [updated] = post(simulator, session, FILTER_UNIT, request)
     assert updated["documents"][-1]["events_total"] == "17"
 
 
-def test_it_writes_python_s_json(simulator: Simulator, session: requests.Session) -> None:
+def test_it_sends_the_json_of_python(simulator: Simulator, session: requests.Session) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(events_rate=float("nan"), note="half \ud83d of a pair"))
     body = {"messages": [json.dumps({"event": "request_documents", "ids": list(machine.documents())})]}
@@ -160,9 +162,11 @@ def test_it_writes_python_s_json(simulator: Simulator, session: requests.Session
     assert "half \\\\ud83d of a pair" in text
 
 
-def test_it_answers_several_messages_of_one_request(simulator: Simulator, session: requests.Session) -> None:
+def test_it_responds_to_several_messages_in_one_request(
+    simulator: Simulator, session: requests.Session
+) -> None:
     [document_id] = upload_jobs(simulator, 1)
-    messages = ask(
+    messages = post(
         simulator,
         session,
         FILTER_UNIT,
@@ -185,22 +189,22 @@ def test_it_answers_several_messages_of_one_request(simulator: Simulator, sessio
         json.dumps({"messages": [json.dumps({"event": "request_documents", "ids": ["x"] * 1000})]}).encode(),
     ],
 )
-def test_it_fails_with_a_page_on_what_an_old_server_fails_on(
+def test_it_returns_an_error_page_for_invalid_requests(
     simulator: Simulator, session: requests.Session, body: bytes
 ) -> None:
-    answer = session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
-    assert answer.status_code == 500
-    assert answer.headers["Content-Type"].startswith("text/html")
-    assert "<title>Error: 500 Internal Server Error</title>" in answer.text
+    response = session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
+    assert response.status_code == 500
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert "<title>Error: 500 Internal Server Error</title>" in response.text
 
 
-def test_it_holds_what_documents_make_of_999_ids(simulator: Simulator, session: requests.Session) -> None:
+def test_it_accepts_999_ids(simulator: Simulator, session: requests.Session) -> None:
     ids = upload_jobs(simulator, 999)
-    [message] = ask(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": ids})
+    [message] = post(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": ids})
     assert {document["_id"] for document in message["documents"]} == set(ids)
 
 
-def test_it_keeps_each_machine_s_revisions_apart(simulator: Simulator, session: requests.Session) -> None:
+def test_it_counts_revisions_per_machine(simulator: Simulator, session: requests.Session) -> None:
     upload_jobs(simulator, 3)
     simulator.machine(GATEWAY).upload(files_document(host=GATEWAY))
     assert [header["_rev"] for header in headers_above(simulator, session, None, GATEWAY)] == [1]
@@ -211,7 +215,7 @@ def test_it_keeps_a_connection_open(simulator: Simulator) -> None:
     tls.load_cert_chain(simulator.client_cert_path, simulator.client_key_path)
     connection = http.client.HTTPSConnection("127.0.0.1", simulator.port, context=tls, timeout=30)
     connection.connect()
-    # Not a second time.
+    # No reconnection.
     connection.auto_open = 0
     for _ in range(3):
         connection.request("POST", "/dqm/dqm-square-origin/sync_proxy", body='{"messages": []}')
@@ -219,12 +223,12 @@ def test_it_keeps_a_connection_open(simulator: Simulator) -> None:
     connection.close()
 
 
-def test_it_wants_a_client_certificate(simulator: Simulator) -> None:
+def test_it_requires_a_client_certificate(simulator: Simulator) -> None:
     with pytest.raises(requests.ConnectionError):
         requests.post(f"{simulator.base_url}/sync_proxy", verify=str(simulator.ca_path), timeout=30)
 
 
-def test_it_makes_certificates_once(tmp_path: Path) -> None:
+def test_it_reuses_valid_certificates(tmp_path: Path) -> None:
     Simulator(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     Simulator(tmp_path)
@@ -233,14 +237,14 @@ def test_it_makes_certificates_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ca.pem", "server.pem", "client.key.pem"])
 @pytest.mark.parametrize("content", ["", "broken"])
-def test_it_makes_certificates_anew_when_one_is_broken(tmp_path: Path, name: str, content: str) -> None:
+def test_it_replaces_certificates_if_one_is_invalid(tmp_path: Path, name: str, content: str) -> None:
     Simulator(tmp_path)
     (tmp_path / name).write_text(content)
     with Simulator(tmp_path) as simulator, simulator.session() as session:
         assert headers_above(simulator, session, None) == []
 
 
-def test_it_keeps_keys_to_their_owner(tmp_path: Path) -> None:
+def test_it_makes_keys_readable_by_their_owner_only(tmp_path: Path) -> None:
     Simulator(tmp_path)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.key.pem")} == {0o600}
 
@@ -255,7 +259,7 @@ def test_it_records_requests_without_secrets(simulator: Simulator, session: requ
     assert simulator.secret not in repr(request.headers)
 
 
-def test_it_forgets_the_oldest_requests(simulator: Simulator, session: requests.Session) -> None:
+def test_it_drops_the_oldest_recorded_requests(simulator: Simulator, session: requests.Session) -> None:
     for size in (1, 2, 3):
         body = json.dumps({"messages": [], "padding": "x" * (size * 8_000_000)})
         session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
@@ -274,11 +278,9 @@ def test_it_waits_for_a_request(simulator: Simulator, session: requests.Session)
         simulator.recorder.wait_for(lambda request: request.method == "GET", timeout_s=0.01)
 
 
-def test_it_lets_a_test_change_things_just_before_an_answer(
-    simulator: Simulator, session: requests.Session
-) -> None:
+def test_it_calls_a_hook_before_each_response(simulator: Simulator, session: requests.Session) -> None:
     machine = simulator.machine(FILTER_UNIT)
     [document_id] = upload_jobs(simulator, 1)
     simulator.on_request = lambda _request: machine.reset()
-    [message] = ask(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": [document_id]})
+    [message] = post(simulator, session, FILTER_UNIT, {"event": "request_documents", "ids": [document_id]})
     assert message["documents"] == []

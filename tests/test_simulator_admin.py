@@ -1,4 +1,4 @@
-"""Another process starts the simulator, gives it orders, and ends it."""
+"""The admin endpoint and the command line of the simulator."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ FILTER_UNIT = "dqmfu-c2b03-45-01"
 
 
 @pytest.fixture
-def remote(simulator: Simulator, tmp_path: Path) -> Iterator[AdminClient]:
-    with AdminClient(simulator.base_url, tmp_path / "simulator") as remote:
-        yield remote
+def admin(simulator: Simulator, tmp_path: Path) -> Iterator[AdminClient]:
+    with AdminClient(simulator.base_url, tmp_path / "simulator") as admin:
+        yield admin
 
 
 def start(folder: Path, *options: str, secret: str | None = None) -> tuple[subprocess.Popen[str], str]:
-    """The command line's process and the first line that it prints."""
+    """Start the command line; returns the process and the first line of its output."""
     process = subprocess.Popen(
         [sys.executable, "-m", "simulator", "--folder", str(folder), "--history", "1", *options],
         stdin=subprocess.PIPE,
@@ -42,26 +42,26 @@ def start(folder: Path, *options: str, secret: str | None = None) -> tuple[subpr
     return process, process.stdout.readline().strip()
 
 
-def test_it_uploads_and_shows_documents(simulator: Simulator, remote: AdminClient) -> None:
-    assert remote.call("upload", machine=FILTER_UNIT, documents=[job_document(timestamp=17.5)]) == [1]
-    [document] = remote.call("documents", machine=FILTER_UNIT).values()
+def test_it_uploads_and_returns_documents(simulator: Simulator, admin: AdminClient) -> None:
+    assert admin.call("upload", machine=FILTER_UNIT, documents=[job_document(timestamp=17.5)]) == [1]
+    [document] = admin.call("documents", machine=FILTER_UNIT).values()
     assert document == {**job_document(timestamp=17.5), "_rev": 1}
-    assert remote.call("headers", machine=FILTER_UNIT) == simulator.machine(FILTER_UNIT).headers()
+    assert admin.call("headers", machine=FILTER_UNIT) == simulator.machine(FILTER_UNIT).headers()
 
 
-def test_it_resets_prunes_and_deletes(simulator: Simulator, remote: AdminClient) -> None:
+def test_it_resets_prunes_and_deletes(simulator: Simulator, admin: AdminClient) -> None:
     machine = simulator.machine(FILTER_UNIT)
-    remote.call("fill", machine=FILTER_UNIT, count=10, small=True, cache_json=True)
-    remote.call("prune", machine=FILTER_UNIT, count=3)
+    admin.call("fill", machine=FILTER_UNIT, count=10, small=True, cache_json=True)
+    admin.call("prune", machine=FILTER_UNIT, count=3)
     assert machine.highest_revision == 7
-    remote.call("delete", machine=FILTER_UNIT, document_id=machine.headers()[0]["_id"])
+    admin.call("delete", machine=FILTER_UNIT, document_id=machine.headers()[0]["_id"])
     assert len(machine.headers()) == 6
-    remote.call("reset", machine=FILTER_UNIT)
+    admin.call("reset", machine=FILTER_UNIT)
     assert machine.headers() == []
 
 
-def test_it_sets_and_clears_faults(simulator: Simulator, remote: AdminClient) -> None:
-    remote.call("add-fault", kind="latency", amount=0.5, machine=FILTER_UNIT, request_kind="headers", times=3)
+def test_it_sets_and_clears_faults(simulator: Simulator, admin: AdminClient) -> None:
+    admin.call("add-fault", kind="latency", amount=0.5, machine=FILTER_UNIT, request_kind="headers", times=3)
     [fault] = simulator.faults.active()
     assert (fault.kind, fault.amount, fault.machine, fault.request_kind, fault.times) == (
         "latency",
@@ -70,48 +70,48 @@ def test_it_sets_and_clears_faults(simulator: Simulator, remote: AdminClient) ->
         "headers",
         3,
     )
-    assert remote.call("status")["faults"][0]["kind"] == "latency"
-    remote.call("clear-faults")
+    assert admin.call("status")["faults"][0]["kind"] == "latency"
+    admin.call("clear-faults")
     assert simulator.faults.active() == ()
 
 
-def test_it_takes_machines_down_and_up(simulator: Simulator, remote: AdminClient) -> None:
-    remote.call("set-machine", machine=FILTER_UNIT, is_dead=True, is_ssh_broken=True)
+def test_it_changes_the_state_of_machines(simulator: Simulator, admin: AdminClient) -> None:
+    admin.call("set-machine", machine=FILTER_UNIT, is_dead=True, is_ssh_broken=True)
     machine = simulator.machine(FILTER_UNIT)
     assert (machine.is_dead, machine.is_ssh_broken) == (True, True)
-    remote.call("set-machine", machine=FILTER_UNIT, is_dead=False)
+    admin.call("set-machine", machine=FILTER_UNIT, is_dead=False)
     assert (machine.is_dead, machine.is_ssh_broken) == (False, True)
 
 
-def test_it_forces_events(remote: AdminClient) -> None:
-    remote.call("event", event="start_run", cluster="production")
-    remote.call("event", event="crash", cluster="production", client="beam", exit_code=-6)
+def test_it_forces_events(admin: AdminClient) -> None:
+    admin.call("event", event="start_run", cluster="production")
+    admin.call("event", event="crash", cluster="production", client="beam", exit_code=-6)
     codes = [
         document.get("exit_code")
         for host in (FILTER_UNIT, "dqmfu-c2b04-45-01")
-        for document in remote.call("documents", machine=host).values()
+        for document in admin.call("documents", machine=host).values()
         if document["type"] == "dqm-source-state" and document["tag"].startswith("beam_")
     ]
     assert codes == [-6]
-    status = remote.call("status")["clusters"]["production"]
+    status = admin.call("status")["clusters"]["production"]
     assert "beam" not in {job["client"] for job in status["jobs"]}
     before = status["lumisection"]
-    remote.call("advance", seconds=60)
-    assert remote.call("status")["clusters"]["production"]["lumisection"] > before
+    admin.call("advance", seconds=60)
+    assert admin.call("status")["clusters"]["production"]["lumisection"] > before
 
 
-def test_it_shows_what_was_requested_of_the_gateway_alone(simulator: Simulator, remote: AdminClient) -> None:
+def test_it_returns_the_recorded_requests_to_the_gateway(simulator: Simulator, admin: AdminClient) -> None:
     with simulator.session() as session:
         session.post(f"{simulator.base_url}/sync_proxy", json={"messages": []}, timeout=30)
-    [request] = remote.call("requests")
+    [request] = admin.call("requests")
     assert request["path"].endswith("/sync_proxy")
     assert request["body"] == '{"messages": []}'
-    remote.call("clear-requests")
-    assert remote.call("requests") == []
+    admin.call("clear-requests")
+    assert admin.call("requests") == []
 
 
 @pytest.mark.parametrize(
-    ("verb", "parameters", "says"),
+    ("command", "parameters", "message"),
     [
         ("sabotage", {}, "POST one of"),
         ("reset", {"machine": "nobody"}, "no machine 'nobody'"),
@@ -123,33 +123,33 @@ def test_it_shows_what_was_requested_of_the_gateway_alone(simulator: Simulator, 
         ("set-mode", {"mode": "honest"}, "honest"),
     ],
 )
-def test_it_says_what_it_can_not_do(
-    remote: AdminClient, verb: str, parameters: dict[str, str], says: str
+def test_it_rejects_invalid_commands(
+    admin: AdminClient, command: str, parameters: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(AdminError, match=says):
-        remote.call(verb, **parameters)
+    with pytest.raises(AdminError, match=message):
+        admin.call(command, **parameters)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_from_the_command_line_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     process, base_url = start(tmp_path, "--clients", "beam,csc", "--mode", "released")
-    with process, AdminClient(base_url, tmp_path) as remote:
-        status = remote.call("status")
+    with process, AdminClient(base_url, tmp_path) as admin:
+        status = admin.call("status")
         assert status["mode"] == "released"
         assert status["clusters"]["playback"]["run"] is not None
         process.send_signal(number)
         assert process.wait(timeout=10) == 0
 
 
-def test_it_takes_the_secret_from_standard_input(tmp_path: Path) -> None:
+def test_it_reads_the_secret_from_standard_input(tmp_path: Path) -> None:
     process, base_url = start(tmp_path, "--secret-file", "-", "--paused", secret="a-secret")
     with process, Simulator(tmp_path, secret="a-secret").session() as session:
-        answer = session.get(f"{base_url}/cr/exe?what=get_dqm_machines", timeout=30, allow_redirects=False)
+        response = session.get(f"{base_url}/cr/exe?what=get_dqm_machines", timeout=30, allow_redirects=False)
         process.terminate()
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
-def test_it_names_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_it_reports_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
