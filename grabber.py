@@ -21,7 +21,7 @@ import db
 import dqmsquare_cfg
 from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Cluster, Settings, SettingsError
 from grabbing import health, metrics
 from grabbing.certificate_monitor import CertificateWatch
@@ -70,7 +70,7 @@ class Grabber:
         self._heartbeat = Heartbeat(self._writer)
         self._upkeep = Upkeep(self._database, settings.job_log_retention)
         self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
-        self._redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+        self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
         self._wait_s = min(settings.grabber_sleep_time_info, _LONGEST_WAIT_S)
         self._rounds = Rounds(
@@ -133,7 +133,7 @@ class Grabber:
 
     def _means(self, settings: Settings) -> Means:
         """What its machines are mirrored with."""
-        rules = Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts)
+        rules = Rules(settings.known_hosts, settings.redaction_allowed_hosts)
         return Means(
             cluster=self._cluster,
             client=Dqm2Client(settings),
@@ -261,7 +261,7 @@ def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
 
 def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
-    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+    redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     try:
         logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     except SettingsError as error:

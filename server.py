@@ -14,7 +14,7 @@ import sys
 from flask import Flask
 
 import dqmsquare_cfg
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Settings, SettingsError
 from runtime import logging_setup, version
 from web import (
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def configure_log(settings: Settings) -> None:
     """Sends the log where the settings say, redacted."""
-    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+    redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     logging_setup.configure(settings, "server", debug=settings.server_debug, redact=redact)
 
 

@@ -18,7 +18,7 @@ from storage.writer import MirrorWriter
 
 def mirror(settings: Settings, host: str, most: int) -> float:
     """Mirrors `most` documents of a machine into the production cluster's database; seconds."""
-    sifter = Sifter(Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts))
+    sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
     identities = Pseudonymizer(settings.pseudonym_secret)
     writer = MirrorWriter(db.engine(settings, Cluster.PRODUCTION, "benchmark"), uuid4())
     writer.take_over(identities.check_value())

@@ -72,9 +72,11 @@ def _fate(dice: random.Random) -> InputStatus:
 
 
 def _records(documents: Iterable[dict[str, Any]]) -> Iterable[JobRecord]:
-    parser = DocumentParser(Pseudonymizer(_SECRET), Redactor((_HOST,)))
+    parser = DocumentParser(Redactor((_HOST,)))
+    pseudonymizer = Pseudonymizer(_SECRET)
     for document in documents:
         if document["type"] == "dqm-source-state":
-            admitted = parser.parse(_HOST, document, now=datetime.now(UTC))
-            assert isinstance(admitted.record, JobRecord)
-            yield replace(admitted.record, exit_code=admitted.record.exit_code or 0)
+            identity = pseudonymizer.for_document(_HOST, document["_id"])
+            record = parser.parse(document, identity, now=datetime.now(UTC)).record
+            assert isinstance(record, JobRecord)
+            yield replace(record, exit_code=record.exit_code or 0)

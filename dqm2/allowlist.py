@@ -1,7 +1,7 @@
-"""The allowlist itself: every field of a document that may leave P5, its shape, and what becomes of it.
+"""Allowlist of document fields that may leave P5, each with its parser and the record fields made from it.
 
-What is not named here does not get past `dqm2/document_parser.py`. `python -m dqm2.allowlist` prints the
-table in docs/data-policy.md; a test holds the two together.
+A field that is not listed here is never read. `python -m dqm2.allowlist` prints the table of
+docs/data-policy.md; a test compares the two.
 """
 
 import sys
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from dqm2 import field_parsers, job_log, series_parsers
-from dqm2.field_parsers import FieldParser, word_of
+from dqm2 import field_parsers, series_parsers
+from dqm2.field_parsers import FieldParser, enum_value
 from dqm2.records import (
     DeliveryRecord,
     DiskRecord,
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class StartSource(StrEnum):
-    """Where DQM² has the start of a run from; without the global file it is a guess."""
+    """Source of a run's start time in DQM²; without the global file the time is a guess."""
 
     GLOBAL_FILE = "global_file"
     FIRST_LUMI = "first_lumi"
@@ -34,24 +34,24 @@ class StartSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """A field of a document by its path (`extra.mem_info`), and the record's fields that are made of it."""
+    """Field of a document: dotted path (`extra.mem_info`), parser, and the record fields made from it."""
 
     path: str
-    shape: FieldParser[T]
-    becomes: tuple[str, ...]
+    parser: FieldParser[T]
+    record_fields: tuple[str, ...]
 
     @property
     def keys(self) -> list[str]:
-        """The path's steps."""
+        """Keys of the path, outermost first."""
         return self.path.split(".")
 
 
 class CommonFields:
-    """What every document is known by; one without them can't be identified."""
+    """Fields of every document; they identify it."""
 
     ID = Field("_id", field_parsers.DOCUMENT_ID, ("document",))
     REVISION = Field("_rev", field_parsers.COUNT, ("document",))
-    TYPE = Field("type", word_of(DocumentType), ("document",))
+    TYPE = Field("type", enum_value(DocumentType), ("document",))
     TIMESTAMP = Field("timestamp", field_parsers.TIME, ("document", "started_at"))
     REPORT_TIMESTAMP = Field("report_timestamp", field_parsers.TIME, ("document", "started_at"))
 
@@ -73,8 +73,8 @@ class JobFields:
     MEMORY = Field("extra.mem_info", series_parsers.MEMORY, ("memory", "started_at"))
     EVENTS = Field("extra.lumi_stats", series_parsers.EVENTS, ("events", "lumisection_at", "started_at"))
     INPUT_STATUSES = Field("extra.lumi_seen", series_parsers.INPUT_STATUSES, ("input_statuses",))
-    HEAD = Field("extra.stdlog_start", job_log.HEAD, ("log",))
-    TAIL = Field("extra.stdlog_end", job_log.TAIL, ("log",))
+    LOG_HEAD = Field("extra.stdlog_start", series_parsers.LOG_HEAD, ("log",))
+    LOG_TAIL = Field("extra.stdlog_end", series_parsers.LOG_TAIL, ("log",))
 
 
 class DeliveryFields:
@@ -82,7 +82,7 @@ class DeliveryFields:
 
     RUN = Field("run", field_parsers.RUN, ("run",))
     START = Field("extra.global_start", field_parsers.TIME, ("global_start",))
-    START_SOURCE = Field("extra.global_start_source", word_of(StartSource), ("global_start_is_guess",))
+    START_SOURCE = Field("extra.global_start_source", enum_value(StartSource), ("global_start_is_guess",))
     LUMISECTION_LENGTH = Field("extra.lumi", field_parsers.LUMISECTION_LENGTH, ("lumisection_s",))
     STREAMS = Field("extra.streams", series_parsers.STREAMS, ("streams",))
 
@@ -91,7 +91,7 @@ class PlaybackFields:
     """`dqm-playback`"""
 
     RUN = Field("run", field_parsers.RUN, ("run",))
-    STATE = Field("state", word_of(SimulatorState), ("state",))
+    STATE = Field("state", enum_value(SimulatorState), ("state",))
     LUMISECTION = Field("ls", field_parsers.LUMISECTION, ("lumisection",))
     NUMBER_OF_LS = Field("config.number_of_ls", field_parsers.LUMISECTION, ("number_of_ls",))
     RUN_KEY = Field("config.run_key", field_parsers.RUN_KEY, ("run_key",))
@@ -116,7 +116,7 @@ class DiskFields:
     FILES = Field("extra.file_count", field_parsers.COUNT, ("files",))
 
 
-# Which fields a record is made of, besides those of every document.
+# In addition to CommonFields, which every record is made from.
 FIELDS_BY_RECORD: Mapping[type, type] = {
     JobRecord: JobFields,
     DeliveryRecord: DeliveryFields,
@@ -127,20 +127,18 @@ FIELDS_BY_RECORD: Mapping[type, type] = {
 
 
 def fields_of(table: type) -> Iterator[Field[Any]]:
-    """The fields of one of the tables above, in their order."""
+    """Fields of one of the classes above, in order."""
     return (value for value in vars(table).values() if isinstance(value, Field))
 
 
 def markdown_table() -> str:
-    """The allowlist as docs/data-policy.md shows it."""
-    lines = ["| document | field | shape | becomes |", "|---|---|---|---|"]
-    for table, document in (
-        (CommonFields, "every"),
-        *((table, table.__doc__) for table in FIELDS_BY_RECORD.values()),
-    ):
+    """The allowlist as the table of docs/data-policy.md."""
+    lines = ["| document | field | accepted value | record field |", "|---|---|---|---|"]
+    tables = ((CommonFields, "every"), *((table, table.__doc__) for table in FIELDS_BY_RECORD.values()))
+    for table, document in tables:
         for field in fields_of(table):
-            becomes = ", ".join(f"`{name}`" for name in field.becomes)
-            lines.append(f"| {document} | `{field.path}` | {field.shape.words} | {becomes} |")
+            names = ", ".join(f"`{name}`" for name in field.record_fields)
+            lines.append(f"| {document} | `{field.path}` | {field.parser.description} | {names} |")
     return "\n".join(lines) + "\n"
 
 

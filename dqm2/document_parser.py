@@ -1,14 +1,15 @@
-"""Documents of DQM² become the mirror's records, and nothing of them but what the allowlist names.
+"""Parser of DQM² documents: turns a document into a typed record that holds only allowlisted fields.
 
-The allowlist is `dqm2/allowlist.py`, field by field, each with the shape that it must have
-(`dqm2/field_parsers.py`, `dqm2/series_parsers.py`). A value of another shape is left out
-and told of; only a document that can't be identified is refused as a whole.
+The allowlist is `dqm2/allowlist.py`; each field has a parser in `dqm2/field_parsers.py` or
+`dqm2/series_parsers.py`. A value that its parser rejects is dropped and reported by its path. Only a document
+that can't be identified is rejected as a whole.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
+from uuid import UUID
 
 from dqm2.allowlist import (
     CommonFields,
@@ -21,7 +22,6 @@ from dqm2.allowlist import (
     StartSource,
 )
 from dqm2.field_parsers import BYTES_PER_KB, ParseContext
-from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import (
     LUMISECTION_S,
     DeliveryRecord,
@@ -37,106 +37,97 @@ from dqm2.records import (
     PlaybackRecord,
     Record,
 )
-from dqm2.redaction.redactor import Redacted, Redactor
+from dqm2.redaction.redactor import RedactedText, Redactor
 
 T = TypeVar("T")
 
 UNKNOWN_CLIENT = "unknown"
-_NAMES_REMEMBERED = 4096
+_NAME_CACHE_SIZE = 4096
 
 
 class InvalidDocument(Exception):
-    """A document that can't be told from others; the message quotes nothing of it."""
+    """Raised for a document that can't be identified; the message quotes nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A document's record, and the fields whose value had, in whole or in part, another shape."""
+    """Record of a document, and the paths of the fields of which all or a part was dropped."""
 
     record: Record
     dropped_fields: tuple[str, ...]
 
 
 class DocumentParser:
-    """Lets of a document through what the data policy allows, under the identities of an installation."""
+    """Applies the allowlist to documents and redacts their text. Safe for use by several threads."""
 
-    def __init__(self, identities: Pseudonymizer, redactor: Redactor) -> None:
-        self._identities = identities
+    def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        # Names of clients and streams recur with every document.
-        self._passes_redaction = lru_cache(_NAMES_REMEMBERED)(lambda name: redactor(name) == name)
+        # Client and stream names recur in every document.
+        self._is_unredacted = lru_cache(_NAME_CACHE_SIZE)(lambda name: redactor(name) == name)
 
-    def parse(self, machine: str, document: object, *, now: datetime) -> ParsedDocument:
-        """The record of a document that `machine` answered with; `now` bounds the times that it may tell.
+    def parse(self, document: object, identity: UUID, *, now: datetime) -> ParsedDocument:
+        """Parse a document that is stored under the keyed hash `identity`.
 
-        Raises InvalidDocument if it has no id, revision, time or type that is mirrored, or lacks the run that
-        it is about.
+        `now` bounds the times that are accepted. Raises InvalidDocument without an id, a revision, a time, a
+        mirrored type or, in the documents of a run, the run.
         """
         if not isinstance(document, dict):
             raise InvalidDocument("no object")
-        reading = _Reading(document, ParseContext(now, self._passes_redaction))
-        record = self._record(machine, reading)
-        return ParsedDocument(record, reading.dropped_fields)
+        reader = _FieldReader(document, ParseContext(now, self._is_unredacted))
+        record = self._record(reader, identity)
+        return ParsedDocument(record, reader.dropped_fields)
 
-    def _record(self, machine: str, reading: "_Reading") -> Record:
-        document_type = reading.needed(CommonFields.TYPE)
-        version = self._version(machine, reading)
+    def _record(self, reader: "_FieldReader", identity: UUID) -> Record:
+        document_type = reader.require(CommonFields.TYPE)
+        version = _version(reader, identity)
         match document_type:
             case DocumentType.JOB:
-                return self._job(version, reading)
+                return self._job(version, reader)
             case DocumentType.DELIVERY:
-                return _delivery(version, reading)
+                return _delivery(version, reader)
             case DocumentType.PLAYBACK:
-                return _playback(version, reading)
+                return _playback(version, reader)
             case DocumentType.MEMORY:
-                return _memory(version, reading)
+                return _memory(version, reader)
             case DocumentType.DISK:
-                return _disk(version, reading)
+                return _disk(version, reader)
 
-    def _version(self, machine: str, reading: "_Reading") -> DocumentVersion:
-        document_id = reading.needed(CommonFields.ID)
-        revision = reading.needed(CommonFields.REVISION)
-        updated_at = reading.take(CommonFields.TIMESTAMP) or reading.take(CommonFields.REPORT_TIMESTAMP)
-        if updated_at is None:
-            raise InvalidDocument(f"no usable {CommonFields.TIMESTAMP.path}")
-        return DocumentVersion(self._identities.for_document(machine, document_id), revision, updated_at)
-
-    def _job(self, version: DocumentVersion, reading: "_Reading") -> JobRecord:
-        memory = reading.take(JobFields.MEMORY)
-        events = reading.take(JobFields.EVENTS)
+    def _job(self, version: DocumentVersion, reader: "_FieldReader") -> JobRecord:
+        memory = reader.get(JobFields.MEMORY)
+        events = reader.get(JobFields.EVENTS)
         first_s = [reports.first_s for reports in (memory, events) if reports]
         return JobRecord(
             document=version,
-            run=reading.take(JobFields.RUN) or 0,
-            client=reading.take(JobFields.CLIENT) or UNKNOWN_CLIENT,
+            run=reader.get(JobFields.RUN) or 0,
+            client=reader.get(JobFields.CLIENT) or UNKNOWN_CLIENT,
             started_at=min(version.updated_at, *map(_utc, first_s)) if first_s else version.updated_at,
-            exit_code=reading.take(JobFields.EXIT_CODE),
-            run_key=reading.take(JobFields.RUN_KEY),
-            cmssw_version=reading.take(JobFields.CMSSW_VERSION),
-            cmssw_run=reading.take(JobFields.CMSSW_RUN),
-            lumisection=reading.take(JobFields.LUMISECTION),
+            exit_code=reader.get(JobFields.EXIT_CODE),
+            run_key=reader.get(JobFields.RUN_KEY),
+            cmssw_version=reader.get(JobFields.CMSSW_VERSION),
+            cmssw_run=reader.get(JobFields.CMSSW_RUN),
+            lumisection=reader.get(JobFields.LUMISECTION),
             lumisection_at=_utc(events.newest_s) if events else None,
-            events_total=reading.take(JobFields.EVENTS_TOTAL),
-            events_rate=reading.take(JobFields.EVENTS_RATE),
-            fi_state=reading.take(JobFields.INPUT_STATE),
-            rss_kb=reading.take(JobFields.RSS),
+            events_total=reader.get(JobFields.EVENTS_TOTAL),
+            events_rate=reader.get(JobFields.EVENTS_RATE),
+            fi_state=reader.get(JobFields.INPUT_STATE),
+            rss_kb=reader.get(JobFields.RSS),
             memory=memory.series if memory else MemorySeries(),
             events=events.series if events else EventSeries(),
-            input_statuses=reading.take(JobFields.INPUT_STATUSES) or InputStatuses(),
-            log=self._log(reading),
+            input_statuses=reader.get(JobFields.INPUT_STATUSES) or InputStatuses(),
+            log=self._log(reader),
         )
 
-    def _log(self, reading: "_Reading") -> JobLog:
-        head = self._redacted(reading.take(JobFields.HEAD))
-        tail = self._redacted(reading.take(JobFields.TAIL))
-        return JobLog(head.text, tail.text, head.replaced + tail.replaced)
+    def _log(self, reader: "_FieldReader") -> JobLog:
+        head = self._redact(reader.get(JobFields.LOG_HEAD))
+        tail = self._redact(reader.get(JobFields.LOG_TAIL))
+        return JobLog(head.text, tail.text, head.redactions + tail.redactions)
 
-    def _redacted(self, text: str | None) -> Redacted:
+    def _redact(self, text: str | None) -> RedactedText:
         return self._redactor.redact(text or "")
 
 
-class _Reading:
-    """One document being read: what was taken of it, and which fields had another shape."""
+class _FieldReader:
+    """Reads fields of one document and collects the paths of those that were dropped."""
 
     def __init__(self, document: dict[object, object], context: ParseContext) -> None:
         self._document = document
@@ -145,27 +136,27 @@ class _Reading:
 
     @property
     def dropped_fields(self) -> tuple[str, ...]:
-        """The paths of the fields that were left out, in whole or in part."""
+        """Paths of the fields that were dropped, in whole or in part."""
         return tuple(self._dropped_fields)
 
-    def take(self, field: Field[T]) -> T | None:
-        """The field's value; `None` if the document doesn't have it, or has it in another shape."""
-        value = self._at(field)
+    def get(self, field: Field[T]) -> T | None:
+        """Value of a field; `None` if it is missing or dropped."""
+        value = self._lookup(field)
         if value is None:
             return None
-        taken = field.shape.read(value, self._context)
-        if not taken.is_complete:
+        result = field.parser.parse(value, self._context)
+        if not result.is_complete:
             self._dropped_fields[field.path] = None
-        return taken.value
+        return result.value
 
-    def needed(self, field: Field[T]) -> T:
-        """The field's value; raises InvalidDocument without it."""
-        value = self.take(field)
+    def require(self, field: Field[T]) -> T:
+        """Value of a field. Raises InvalidDocument if it is missing or dropped."""
+        value = self.get(field)
         if value is None:
             raise InvalidDocument(f"no usable {field.path}")
         return value
 
-    def _at(self, field: Field[T]) -> object:
+    def _lookup(self, field: Field[T]) -> object:
         holder: object = self._document
         for depth, key in enumerate(field.keys):
             if holder is None:
@@ -181,45 +172,54 @@ def _utc(unix_s: float) -> datetime:
     return datetime.fromtimestamp(unix_s, UTC)
 
 
-def _delivery(version: DocumentVersion, reading: _Reading) -> DeliveryRecord:
+def _version(reader: _FieldReader, identity: UUID) -> DocumentVersion:
+    reader.require(CommonFields.ID)
+    revision = reader.require(CommonFields.REVISION)
+    updated_at = reader.get(CommonFields.TIMESTAMP) or reader.get(CommonFields.REPORT_TIMESTAMP)
+    if updated_at is None:
+        raise InvalidDocument(f"no usable {CommonFields.TIMESTAMP.path}")
+    return DocumentVersion(identity, revision, updated_at)
+
+
+def _delivery(version: DocumentVersion, reader: _FieldReader) -> DeliveryRecord:
     return DeliveryRecord(
         document=version,
-        run=reading.needed(DeliveryFields.RUN),
-        global_start=reading.take(DeliveryFields.START),
-        global_start_is_guess=reading.take(DeliveryFields.START_SOURCE) is not StartSource.GLOBAL_FILE,
-        lumisection_s=reading.take(DeliveryFields.LUMISECTION_LENGTH) or LUMISECTION_S,
-        streams=reading.take(DeliveryFields.STREAMS) or (),
+        run=reader.require(DeliveryFields.RUN),
+        global_start=reader.get(DeliveryFields.START),
+        global_start_is_guess=reader.get(DeliveryFields.START_SOURCE) is not StartSource.GLOBAL_FILE,
+        lumisection_s=reader.get(DeliveryFields.LUMISECTION_LENGTH) or LUMISECTION_S,
+        streams=reader.get(DeliveryFields.STREAMS) or (),
     )
 
 
-def _playback(version: DocumentVersion, reading: _Reading) -> PlaybackRecord:
+def _playback(version: DocumentVersion, reader: _FieldReader) -> PlaybackRecord:
     return PlaybackRecord(
         document=version,
-        run=reading.needed(PlaybackFields.RUN),
-        state=reading.take(PlaybackFields.STATE),
-        lumisection=reading.take(PlaybackFields.LUMISECTION),
-        number_of_ls=reading.take(PlaybackFields.NUMBER_OF_LS),
-        run_key=reading.take(PlaybackFields.RUN_KEY),
-        source_run=reading.take(PlaybackFields.SOURCE_RUN),
+        run=reader.require(PlaybackFields.RUN),
+        state=reader.get(PlaybackFields.STATE),
+        lumisection=reader.get(PlaybackFields.LUMISECTION),
+        number_of_ls=reader.get(PlaybackFields.NUMBER_OF_LS),
+        run_key=reader.get(PlaybackFields.RUN_KEY),
+        source_run=reader.get(PlaybackFields.SOURCE_RUN),
     )
 
 
-def _memory(version: DocumentVersion, reading: _Reading) -> MemoryRecord:
-    available_kb = reading.take(MemoryFields.AVAILABLE)
+def _memory(version: DocumentVersion, reader: _FieldReader) -> MemoryRecord:
+    available_kb = reader.get(MemoryFields.AVAILABLE)
     return MemoryRecord(
         document=version,
-        total_bytes=reading.take(MemoryFields.TOTAL),
-        used_bytes=reading.take(MemoryFields.USED),
-        free_bytes=reading.take(MemoryFields.FREE),
+        total_bytes=reader.get(MemoryFields.TOTAL),
+        used_bytes=reader.get(MemoryFields.USED),
+        free_bytes=reader.get(MemoryFields.FREE),
         available_bytes=None if available_kb is None else available_kb * BYTES_PER_KB,
     )
 
 
-def _disk(version: DocumentVersion, reading: _Reading) -> DiskRecord:
+def _disk(version: DocumentVersion, reader: _FieldReader) -> DiskRecord:
     return DiskRecord(
         document=version,
-        total_bytes=reading.take(DiskFields.TOTAL),
-        used_bytes=reading.take(DiskFields.USED),
-        free_bytes=reading.take(DiskFields.FREE),
-        files=reading.take(DiskFields.FILES),
+        total_bytes=reader.get(DiskFields.TOTAL),
+        used_bytes=reader.get(DiskFields.USED),
+        free_bytes=reader.get(DiskFields.FREE),
+        files=reader.get(DiskFields.FILES),
     )

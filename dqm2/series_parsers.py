@@ -1,9 +1,10 @@
-"""What a document tells over time: a job's memory, its events and input by LS, the files of a run's streams.
+"""Parsers of the long values of a document: series over time, file delivery, and both ends of a job's log.
 
-An entry of another shape is left out, and the rest of the series stands; a series that is none, or longer
-than any run's, is left out as a whole.
+An invalid entry is dropped and the rest of its series is kept; a value of another type, or longer than any
+run's, is dropped as a whole.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,28 +14,33 @@ from dqm2.field_parsers import (
     INT4_MAX,
     INT8_MAX,
     MAX_ENTRIES,
-    PAGE_KB,
     FieldParser,
     ParseContext,
     ParseResult,
-    unix_time,
-    whole_number,
+    parse_integer,
+    parse_unix_time,
 )
 from dqm2.records import EventSeries, InputStatus, InputStatuses, MemorySeries, Stream
 
+# DQM²'s monitors keep about 16 kB of either end of a log, and one longer line.
+MAX_LOG_CHARACTERS = 256 * 1024
+_MAX_LOG_LINES = 100_000
+_MAX_LOG_JSON_CHARACTERS = 16 * MAX_LOG_CHARACTERS
+
+_PAGE_KB = 4
 _STATM = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})(?: [0-9]{1,15}){5}")
 _LUMISECTION_KEY = re.compile(r"lumi([0-9]{1,10})")
 _STREAM_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_MOST_STREAMS = 1000
-# Of events and bytes of a file: what differs from -1, for unknown, by more can't be packed.
-_MOST_OF_FILE = INT8_MAX - 1
-_FATES = {fate.value: fate for fate in InputStatus}
-_NOTHING: ParseResult[Any] = ParseResult(None, is_complete=False)
+_MAX_STREAMS = 1000
+# Events and bytes of a file are stored as differences to -1, which must fit eight bytes.
+_MAX_FILE_COUNT = INT8_MAX - 1
+_INPUT_STATUSES = {status.value: status for status in InputStatus}
+_REJECTED: ParseResult[Any] = ParseResult(None, is_complete=False)
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryReports:
-    """The memory series, and when it begins in unix seconds."""
+    """Memory series, and the unix time of its first entry."""
 
     series: MemorySeries
     first_s: float
@@ -42,7 +48,7 @@ class MemoryReports:
 
 @dataclass(frozen=True, slots=True)
 class EventReports:
-    """The event series, when it begins, and when the newest lumisection was first reported; unix seconds."""
+    """Event series, and the unix times of its first report and of the first report of its newest LS."""
 
     series: EventSeries
     first_s: float
@@ -55,14 +61,14 @@ def _entries(value: object) -> Mapping[object, object] | None:
 
 def _memory(value: object, context: ParseContext) -> ParseResult[MemoryReports]:
     if (entries := _entries(value)) is None:
-        return _NOTHING
-    latest_s = context.latest_s
+        return _REJECTED
+    max_unix_s = context.max_unix_s
     reports: list[tuple[float, int, int]] = []
     for key, statm in entries.items():
-        at_s = unix_time(key, latest_s)
+        at_s = parse_unix_time(key, max_unix_s)
         pages = _STATM.fullmatch(statm) if isinstance(statm, str) else None
         if at_s is not None and pages:
-            reports.append((at_s, int(pages[1]) * PAGE_KB, int(pages[2]) * PAGE_KB))
+            reports.append((at_s, int(pages[1]) * _PAGE_KB, int(pages[2]) * _PAGE_KB))
     if not reports:
         return ParseResult(None, is_complete=not entries)
     reports.sort()
@@ -76,16 +82,16 @@ def _memory(value: object, context: ParseContext) -> ParseResult[MemoryReports]:
 
 def _events(value: object, context: ParseContext) -> ParseResult[EventReports]:
     if (entries := _entries(value)) is None:
-        return _NOTHING
-    latest_s = context.latest_s
+        return _REJECTED
+    max_unix_s = context.max_unix_s
     reports = sorted(
         report
         for key, entry in entries.items()
-        if (at_s := unix_time(key, latest_s)) is not None and (report := _event_report(at_s, entry))
+        if (at_s := parse_unix_time(key, max_unix_s)) is not None and (report := _event_report(at_s, entry))
     )
     if not reports:
         return ParseResult(None, is_complete=not entries)
-    # Several entries may have one lumisection: an interim one, counted from its start; the last one counts.
+    # Several reports may name one lumisection, each counted from its start: the last one counts.
     by_lumisection = {lumisection: (at_s, events, ms) for at_s, lumisection, events, ms in reports}
     lumisections = sorted(by_lumisection)
     last = [by_lumisection[lumisection] for lumisection in lumisections]
@@ -102,61 +108,61 @@ def _events(value: object, context: ParseContext) -> ParseResult[EventReports]:
 def _event_report(at_s: float, entry: object) -> tuple[float, int, int, int] | None:
     if not isinstance(entry, dict):
         return None
-    lumisection = whole_number(entry.get("n"), 0, INT4_MAX)
-    events = whole_number(entry.get("nevents"), 0, INT8_MAX)
-    duration_ms = whole_number(entry.get("nmillis"), 0, INT8_MAX)
+    lumisection = parse_integer(entry.get("n"), 0, INT4_MAX)
+    events = parse_integer(entry.get("nevents"), 0, INT8_MAX)
+    duration_ms = parse_integer(entry.get("nmillis"), 0, INT8_MAX)
     if lumisection is None or events is None or duration_ms is None:
         return None
     return at_s, lumisection, events, duration_ms
 
 
-def _fates(value: object, _context: ParseContext) -> ParseResult[InputStatuses]:
+def _input_statuses(value: object, _context: ParseContext) -> ParseResult[InputStatuses]:
     if (entries := _entries(value)) is None:
-        return _NOTHING
-    seen: dict[int, InputStatus] = {}
+        return _REJECTED
+    by_lumisection: dict[int, InputStatus] = {}
     for key, word in entries.items():
-        named = _LUMISECTION_KEY.fullmatch(key) if isinstance(key, str) else None
-        fate = _FATES.get(word) if isinstance(word, str) else None
-        if named and fate is not None and int(named[1]) <= INT4_MAX:
-            seen[int(named[1])] = fate
-    lumisections = sorted(seen)
-    fates = InputStatuses(lumisections, [seen[lumisection] for lumisection in lumisections])
-    return ParseResult(fates, len(seen) == len(entries))
+        lumisection = _LUMISECTION_KEY.fullmatch(key) if isinstance(key, str) else None
+        status = _INPUT_STATUSES.get(word) if isinstance(word, str) else None
+        if lumisection and status is not None and int(lumisection[1]) <= INT4_MAX:
+            by_lumisection[int(lumisection[1])] = status
+    lumisections = sorted(by_lumisection)
+    statuses = InputStatuses(lumisections, [by_lumisection[lumisection] for lumisection in lumisections])
+    return ParseResult(statuses, len(by_lumisection) == len(entries))
 
 
 def _streams(value: object, context: ParseContext) -> ParseResult[tuple[Stream, ...]]:
-    if not isinstance(value, dict) or len(value) > _MOST_STREAMS:
-        return _NOTHING
+    if not isinstance(value, dict) or len(value) > _MAX_STREAMS:
+        return _REJECTED
     streams: list[Stream] = []
     is_complete = True
-    told: dict[str, int] = {}
-    # Two hosts may deliver one stream; in the order of their names, each keeps its number.
+    occurrences: dict[str, int] = {}
+    # Several hosts may deliver one stream; numbered in the order of their names, each keeps its number.
     for key in sorted(key for key in value if isinstance(key, str)):
         name = key.partition("_")[0]
-        if not _STREAM_NAME.fullmatch(name) or not context.passes_redaction(name):
+        if not _STREAM_NAME.fullmatch(name) or not context.is_unredacted(name):
             is_complete = False
             continue
-        told[name] = told.get(name, 0) + 1
-        shown = name if told[name] == 1 else f"{name}·{told[name]}"
-        taken = _stream(shown, value[key], context.latest_s)
-        is_complete &= taken.is_complete
-        if taken.value is not None:
-            streams.append(taken.value)
+        occurrences[name] = occurrences.get(name, 0) + 1
+        numbered = name if occurrences[name] == 1 else f"{name}·{occurrences[name]}"
+        result = _stream(numbered, value[key], context.max_unix_s)
+        is_complete &= result.is_complete
+        if result.value is not None:
+            streams.append(result.value)
     return ParseResult(tuple(streams), is_complete and len(streams) == len(value))
 
 
-# A stream's lists, in the order in which `Stream` has them.
-_LISTS = ("lumis", "mtimes", "ctimes", "evt_accepted", "evt_processed", "fsize")
+# In the order of the fields of `Stream`.
+_STREAM_LISTS = ("lumis", "mtimes", "ctimes", "evt_accepted", "evt_processed", "fsize")
 
 
-def _stream(name: str, value: object, latest_s: float) -> ParseResult[Stream]:
-    lists = [value.get(key) for key in _LISTS] if isinstance(value, dict) else []
+def _stream(name: str, value: object, max_unix_s: float) -> ParseResult[Stream]:
+    lists = [value.get(key) for key in _STREAM_LISTS] if isinstance(value, dict) else []
     columns = [column for column in lists if isinstance(column, list) and len(column) <= MAX_ENTRIES]
-    if len(columns) != len(_LISTS) or len({len(column) for column in columns}) > 1:
-        return _NOTHING
-    files = [file for entry in zip(*columns, strict=True) if (file := _file(entry, latest_s))]
+    if len(columns) != len(_STREAM_LISTS) or len({len(column) for column in columns}) > 1:
+        return _REJECTED
+    files = [file for entry in zip(*columns, strict=True) if (file := _file(entry, max_unix_s))]
     files.sort()
-    stream = Stream(name, *(_columns(files) if files else [()] * len(_LISTS)))
+    stream = Stream(name, *(_columns(files) if files else [()] * len(_STREAM_LISTS)))
     return ParseResult(stream, len(files) == len(columns[0]))
 
 
@@ -164,22 +170,68 @@ def _columns(rows: Iterable[tuple[int, ...]]) -> list[list[int]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _file(entry: tuple[object, ...], latest_s: float) -> tuple[int, ...] | None:
-    lumisection, mtime, ctime, *rest = entry
-    times = unix_time(mtime, latest_s), unix_time(ctime, latest_s)
-    numbers = [whole_number(lumisection, 0, INT4_MAX)]
+def _file(entry: tuple[object, ...], max_unix_s: float) -> tuple[int, ...] | None:
+    lumisection, mtime, ctime, *counts = entry
+    times = parse_unix_time(mtime, max_unix_s), parse_unix_time(ctime, max_unix_s)
+    numbers = [parse_integer(lumisection, 0, INT4_MAX)]
     numbers += [None if time is None else round(time * 1000) for time in times]
-    # -1 where the file could not be read.
-    numbers += [whole_number(value, -1, _MOST_OF_FILE) for value in rest]
-    found = tuple(value for value in numbers if value is not None)
-    return found if len(found) == len(numbers) else None
+    # -1 where DQM² could not read the file.
+    numbers += [parse_integer(value, -1, _MAX_FILE_COUNT) for value in counts]
+    valid = tuple(value for value in numbers if value is not None)
+    return valid if len(valid) == len(numbers) else None
 
 
-MEMORY = FieldParser("times → `statm`: seven numbers of pages; times and the first two", _memory)
-EVENTS = FieldParser("times → numbers `n`, `nevents`, `nmillis`; of each `n` the last", _events)
-INPUT_STATUSES = FieldParser("`lumi000032` → one of DQM²'s words", _fates)
+def _log_head(value: object, _context: ParseContext) -> ParseResult[str]:
+    log = _log_text(value)
+    if log.value is None or len(log.value) <= MAX_LOG_CHARACTERS:
+        return log
+    end = log.value.rfind("\n", 0, MAX_LOG_CHARACTERS) + 1
+    return ParseResult(log.value[:end], log.is_complete) if end else _REJECTED
+
+
+def _log_tail(value: object, _context: ParseContext) -> ParseResult[str]:
+    log = _log_text(value)
+    if log.value is None or len(log.value) <= MAX_LOG_CHARACTERS:
+        return log
+    start = log.value.find("\n", -MAX_LOG_CHARACTERS - 1) + 1
+    tail = log.value[start:] if start else ""
+    return ParseResult(tail, log.is_complete) if tail else _REJECTED
+
+
+def _log_text(value: object) -> ParseResult[str]:
+    """Text of a list of lines; old monitors send one text, or such a list as JSON in a text."""
+    if isinstance(value, str):
+        lines = _json_lines(value)
+        if lines is None:
+            return ParseResult(value, is_complete=True)
+        value = lines
+    if not isinstance(value, list) or len(value) > _MAX_LOG_LINES:
+        return _REJECTED
+    texts = [line for line in value if isinstance(line, str)]
+    ended = [line if line.endswith("\n") else f"{line}\n" for line in texts[:-1]]
+    return ParseResult("".join((*ended, *texts[-1:])), len(texts) == len(value))
+
+
+def _json_lines(text: str) -> list[object] | None:
+    if not text.startswith("[") or len(text) > _MAX_LOG_JSON_CHARACTERS:
+        return None
+    try:
+        lines = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_lines = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    return lines if is_lines else None
+
+
+MEMORY = FieldParser("times → `statm`: seven page counts; the times and the first two counts", _memory)
+EVENTS = FieldParser("times → numbers `n`, `nevents`, `nmillis`; the last entry of each `n`", _events)
+INPUT_STATUSES = FieldParser("`lumi000032` → one of DQM²'s words", _input_statuses)
 STREAMS = FieldParser(
-    "by name before the first `_` (`[A-Za-z0-9-]{1,64}` that redaction leaves as it is): "
-    "lists of numbers and times of equal length, `" + "`, `".join(_LISTS) + "`",
+    "by the name before the first `_` (`[A-Za-z0-9-]{1,64}` that redaction leaves unchanged): "
+    "lists of numbers and times of equal length, `" + "`, `".join(_STREAM_LISTS) + "`",
     _streams,
 )
+# Logs are cut at line ends, before redaction: cut within a line, a value could lose the word that marks it as
+# a secret. A log without a line end within the limit is dropped.
+LOG_HEAD = FieldParser("lines, redacted (below); the first 256 kB", _log_head)
+LOG_TAIL = FieldParser("lines, redacted (below); the last 256 kB", _log_tail)

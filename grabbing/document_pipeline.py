@@ -12,8 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from dqm2.document_parser import DocumentParser, InvalidDocument
-from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqm2.sync_messages import Document, Header, ResponseBody, parse_documents
 from storage.log_compression import ZstdDictionary
 from storage.rows import DocumentRow, QuarantinedDocument, to_row
@@ -61,9 +60,8 @@ class Sifted:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What sifting depends on: the secret of the identities, and which host names are known or public."""
+    """Host names that redaction covers, and those that it leaves."""
 
-    secret: str = field(repr=False)
     known_hosts: tuple[str, ...]
     public_sites: tuple[str, ...]
 
@@ -76,8 +74,7 @@ class Sifter:
     """Sifts answers by the rules of an installation. May be used by several threads at once."""
 
     def __init__(self, rules: Rules) -> None:
-        redactor = Redactor(rules.known_hosts, rules.public_sites)
-        self._parser = DocumentParser(Pseudonymizer(rules.secret), redactor)
+        self._parser = DocumentParser(get_redactor(rules.known_hosts, rules.public_sites))
 
     def sift(self, order: Order) -> Sifted:
         """The rows of an answer. Raises Dqm2InvalidResponse if it is no answer to the question."""
@@ -100,14 +97,14 @@ class Sifter:
         return Sifted(rows, set_aside, left_out)
 
     def row(
-        self, host: str, document: object, dictionary: ZstdDictionary | None, *, now: datetime
+        self, identity: UUID, document: object, dictionary: ZstdDictionary | None, *, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
-        """The row of a document of a machine, and the fields of it that were left out.
+        """The row of a document, and the fields of it that were left out.
 
         Raises NotUnderstood, which says why.
         """
         try:
-            parsed = self._parser.parse(host, document, now=now)
+            parsed = self._parser.parse(document, identity, now=now)
             return to_row(parsed.record, dictionary), parsed.dropped_fields
         except InvalidDocument as error:
             raise NotUnderstood(str(error)) from error
@@ -117,7 +114,7 @@ class Sifter:
     def _announced_row(
         self, order: Order, announced: Announced, document: Document, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
-        row, left_out = self.row(order.host, document, order.dictionary, now=now)
+        row, left_out = self.row(announced.identity, document, order.dictionary, now=now)
         if row.document.revision < announced.header.revision:
             raise NotUnderstood("the answer is older than its announcement")
         return row, left_out

@@ -12,7 +12,7 @@ import db
 import dqmsquare_cfg
 from db import SchemaState
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Cluster, Settings, SettingsError
 from legacy_import import ending, workers
 from legacy_import.dry_run import rehearse
@@ -78,7 +78,7 @@ def run(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _log_to(settings: Settings) -> None:
-    redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+    redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     try:
         logging_setup.configure(settings, "adopt", debug=False, redact=redact)
     except SettingsError as error:

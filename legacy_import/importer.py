@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 import db
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Settings
 from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
 from legacy_import import batches, legacy_tables, machine_states
@@ -37,10 +37,8 @@ class Adopter:
     def __init__(self, database: sa.Engine, settings: Settings) -> None:
         self._database = database
         self._identities = Pseudonymizer(settings.pseudonym_secret)
-        self._sifter = Sifter(
-            Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts)
-        )
-        self._redact = Redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+        self._sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
+        self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._keep = settings.job_log_retention
         self._dictionaries = DictionaryStore(database)
         self._machines: dict[UUID, int] = {}
@@ -81,7 +79,9 @@ class Adopter:
         """The row that an earlier one becomes, and its fields that were left out. Raises NotUnderstood."""
         if found.host is None:
             raise NotUnderstood(NO_MACHINE)
-        row, left_out = self._sifter.row(found.host, found.document(), dictionary, now=now)
+        document = found.document()
+        identity = self._identities.for_document(found.host, str(document["_id"]))
+        row, left_out = self._sifter.row(identity, document, dictionary, now=now)
         is_pruned = self._keep is not None and row.document.updated_at < now - self._keep
         return replace(row, details=None) if is_pruned else row, left_out
 

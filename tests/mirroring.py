@@ -146,7 +146,7 @@ def runs(settings: Settings) -> set[int]:
 
 def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
-    sifter = Sifter(Rules(settings.pseudonym_secret, settings.known_hosts, settings.redaction_allowed_hosts))
+    sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
     identities = Pseudonymizer(settings.pseudonym_secret)
     expected: dict[UUID, DocumentRow] = {}
     for host in hosts:

@@ -11,7 +11,7 @@ from dqm2.redaction.redactor import Redactor
 MACHINE = "fu-c2f11-11-01"
 NOW = datetime(2022, 9, 15, 14, 0, tzinfo=UTC)
 PSEUDONYMIZER = Pseudonymizer("a secret of the tests")
-PARSER = DocumentParser(PSEUDONYMIZER, Redactor())
+PARSER = DocumentParser(Redactor())
 
 PATH = "/dqm_cmssw/production_0909_CMSSW_12_4_8_39145_39162/src/clients/ecal_dqm_sourceclient-live_cfg.py"
 
@@ -146,5 +146,6 @@ def without(document: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def parsed(document: object, machine: str = MACHINE) -> ParsedDocument:
-    """What the allowlist lets through."""
-    return PARSER.parse(machine, document, now=NOW)
+    """Parse a document as one of a machine's."""
+    document_id = document.get("_id") if isinstance(document, dict) else None
+    return PARSER.parse(document, PSEUDONYMIZER.for_document(machine, str(document_id)), now=NOW)

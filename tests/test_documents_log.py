@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from dqm2.job_log import MOST_CHARACTERS
 from dqm2.records import JobLog, JobRecord
+from dqm2.series_parsers import MAX_LOG_CHARACTERS
 from tests.sample_documents import JOB, changed, parsed
 
 LINES = ["15-Sep-2022 13:07:36 CEST  Waiting\n", "collector dqm-prod-local.cms\n", "cut off"]
@@ -47,10 +47,10 @@ def test_it_redacts_a_tail_that_begins_within_a_key() -> None:
 
 def test_it_cuts_at_line_ends() -> None:
     line = "a line of twenty-four c\n"
-    lines = [f"first\n{line}", *[line] * (MOST_CHARACTERS // len(line)), "last\n"]
+    lines = [f"first\n{line}", *[line] * (MAX_LOG_CHARACTERS // len(line)), "last\n"]
     log = _log(lines, lines)
-    assert MOST_CHARACTERS - len(line) < len(log.head) <= MOST_CHARACTERS
-    assert MOST_CHARACTERS - len(line) < len(log.tail) <= MOST_CHARACTERS
+    assert MAX_LOG_CHARACTERS - len(line) < len(log.head) <= MAX_LOG_CHARACTERS
+    assert MAX_LOG_CHARACTERS - len(line) < len(log.tail) <= MAX_LOG_CHARACTERS
     assert log.head.startswith("first\na line")
     assert log.head.endswith("\n")
     assert log.tail.startswith("a line")
@@ -58,7 +58,7 @@ def test_it_cuts_at_line_ends() -> None:
 
 
 def test_it_cuts_no_line_in_two() -> None:
-    endless = "password=" + "a" * MOST_CHARACTERS
+    endless = "password=" + "a" * MAX_LOG_CHARACTERS
     document = changed(changed(JOB, "extra.stdlog_start", [endless]), "extra.stdlog_end", [endless])
     taken = parsed(document)
     assert isinstance(taken.record, JobRecord)

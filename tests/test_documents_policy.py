@@ -23,6 +23,6 @@ def test_it_names_where_each_field_of_a_record_comes_from(record: type) -> None:
         name
         for table in (CommonFields, FIELDS_BY_RECORD[record])
         for field in fields_of(table)
-        for name in field.becomes
+        for name in field.record_fields
     }
     assert {field.name for field in fields(record)} <= told

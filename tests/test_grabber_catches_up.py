@@ -142,13 +142,13 @@ def test_it_gives_the_others_their_turn_and_tells_how_far_it_is(
         until(lambda: not links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
 
 
-def test_the_executable_has_the_sifting_process_as_a_part(simulated_settings: Settings) -> None:
+def test_the_executable_has_the_sifting_process_as_a_part() -> None:
     ours, theirs = Pipe()
     with ours, theirs:
         words = [sys.executable, "dqmsquare_mirror.py", "parse-worker", str(theirs.fileno())]
         process = subprocess.Popen(words, cwd=ROOT, pass_fds=[theirs.fileno()])
         theirs.close()
-        ours.send(Rules(simulated_settings.pseudonym_secret, (), ()))
+        ours.send(Rules((), ()))
         ours.send(Order(FILTER_UNIT, [], b""))
         # The answer comes behind the rest of the order.
         ours.send_bytes(b'{"messages": ["{\\"event\\": \\"update_documents\\", \\"documents\\": []}"]}')

@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from werkzeug.routing import Rule
 
 import db
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
 from server import create_app
@@ -71,7 +71,7 @@ def fresh(document: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def logged_settings(simulated_settings: Settings) -> Settings:
     """The settings, with the log going to its file as in production."""
-    redact = Redactor(simulated_settings.known_hosts, simulated_settings.redaction_allowed_hosts)
+    redact = get_redactor(simulated_settings.known_hosts, simulated_settings.redaction_allowed_hosts)
     logging_setup.configure(simulated_settings, "grabber", debug=True, redact=redact)
     return simulated_settings
 

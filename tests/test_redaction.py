@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dqm2.redaction.redactor import Redacted, Redactor
+from dqm2.redaction.redactor import RedactedText, Redactor
 
 HOSTS = ("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org", "127.0.0.1")
 PUBLIC_SITES = ("cmsweb.cern.ch", "cmsoms.cern.ch")
@@ -251,12 +251,14 @@ def test_it_keeps_lines(redact: Redactor) -> None:
 
 
 def test_it_counts_what_it_replaces(redact: Redactor) -> None:
-    assert redact.redact("dqmpro@fu-c2f11-11-01 password=x") == Redacted("[user]@[host] password=[secret]", 3)
-    assert redact.redact("[user]@[host] password=[secret]").replaced == 0
+    assert redact.redact("dqmpro@fu-c2f11-11-01 password=x") == RedactedText(
+        "[user]@[host] password=[secret]", 3
+    )
+    assert redact.redact("[user]@[host] password=[secret]").redactions == 0
 
 
 def test_it_leaves_the_public_sites_of_the_configuration() -> None:
-    redact = Redactor(public_sites=("dqm-gui.cern.ch",))
+    redact = Redactor(allowed_hosts=("dqm-gui.cern.ch",))
     assert redact("dqm-gui.cern.ch cmsweb.cern.ch") == "dqm-gui.cern.ch [host]"
 
 

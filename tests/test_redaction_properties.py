@@ -55,7 +55,7 @@ TEXTS = st.one_of(
 def test_it_changes_nothing_the_second_time(text: str) -> None:
     once = REDACT(text)
     again = REDACT.redact(once)
-    assert (again.text, again.replaced) == (once, 0)
+    assert (again.text, again.redactions) == (once, 0)
 
 
 @settings(max_examples=300, deadline=None)
@@ -141,7 +141,7 @@ def test_it_leaves_no_canary(kind: str, word: str, number: int, spelling: str) -
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_it_knows_every_kind_in_every_spelling(kind: str, spelling: str) -> None:
     text, _ = KINDS[kind]("qcanaryq", 42)
-    assert REDACT.redact(SPELLINGS[spelling](text)).replaced > 0
+    assert REDACT.redact(SPELLINGS[spelling](text)).redactions > 0
 
 
 MEGABYTE = 1 << 20
@@ -191,4 +191,4 @@ REPLACED = {
 def test_it_gets_through_a_megabyte_of_the_worst(kind: str) -> None:
     unit = WORST[kind]
     redacted = REDACT.redact(unit * (MEGABYTE // len(unit)))
-    assert (redacted.replaced > 0) == (kind in REPLACED)
+    assert (redacted.redactions > 0) == (kind in REPLACED)

@@ -7,6 +7,7 @@ whatever the text is.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dqm2.redaction.addresses import ADDRESS_RULES
 from dqm2.redaction.hosts import host_rules
@@ -26,23 +27,23 @@ _LONGEST_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Redacted:
+class RedactedText:
     """A text after redaction, and how many parts of it were replaced."""
 
     text: str
-    replaced: int
+    redactions: int
 
 
 class Redactor:
     """Takes host names, addresses, users and secrets out of text.
 
-    `hosts` are names to cover besides those that show by their form, in short and long form; `public_sites`
+    `hosts` are names to cover besides those that show by their form, in short and long form; `allowed_hosts`
     are names below `cern.ch` that stay.
     """
 
-    def __init__(self, hosts: Iterable[str] = (), public_sites: Iterable[str] = ()) -> None:
+    def __init__(self, hosts: Iterable[str] = (), allowed_hosts: Iterable[str] = ()) -> None:
         rules = (
-            *host_rules(hosts, public_sites),
+            *host_rules(hosts, allowed_hosts),
             *ADDRESS_RULES,
             *USER_RULES,
             *SECRET_RULES,
@@ -56,7 +57,7 @@ class Redactor:
         """The text after redaction."""
         return self.redact(text).text
 
-    def redact(self, text: str) -> Redacted:
+    def redact(self, text: str) -> RedactedText:
         """The text after redaction, and how many parts were replaced. Redacting twice changes nothing."""
         text, replaced = cleaned(text), 0
         # A mark can end a name that went on before it, so the result is looked at until nothing is left in
@@ -64,7 +65,7 @@ class Redactor:
         while parts := self._sensitive_parts((folded := fold(text)).text):
             text = folded.with_marks(parts)
             replaced += len(parts)
-        return Redacted(text, replaced)
+        return RedactedText(text, replaced)
 
     def _sensitive_parts(self, text: bytes) -> list[Part]:
         found: list[Part] = []
@@ -95,6 +96,12 @@ class Redactor:
                 self._reaches.clear()
             self._reaches[trigger] = reach
         return reach
+
+
+@lru_cache
+def get_redactor(hosts: tuple[str, ...], allowed_hosts: tuple[str, ...]) -> Redactor:
+    """The process's redactor for a configuration: compiling the rules takes a few milliseconds."""
+    return Redactor(hosts, allowed_hosts)
 
 
 def _is_marked(text: bytes, part: Part) -> bool:

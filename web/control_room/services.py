@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
-from dqm2.redaction.redactor import Redactor
+from dqm2.redaction.redactor import Redactor, get_redactor
 from dqmsquare_cfg import Cluster, Settings
 from storage.anonymous_refusals import AnonymousRefusals
 from storage.audit_log import AuditLog
@@ -59,7 +59,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         AnonymousRefusals(database),
         Relay(settings, audit, line, MachineLabels(settings), sessions),
         mutes,
-        Redactor(settings.known_hosts, settings.redaction_allowed_hosts),
+        get_redactor(settings.known_hosts, settings.redaction_allowed_hosts),
     )
 
 
