@@ -16,7 +16,7 @@ demo: setup ## the whole mirror on this machine, with a DQM² and a PostgreSQL t
 	@$(VENV)/python -B -m tools.demo
 
 run: setup ## the real thing, by .env: both grabbers and the web server
-	@$(VENV)/python -m tools.run
+	@$(VENV)/python -m runtime.run_all
 
 setup: ## install what demo and run need: .venv and the front-end libraries
 	@$(PYTHON) -B tools/install.py

@@ -2,6 +2,7 @@
 
     dqmsquare_mirror server
     dqmsquare_mirror grabber production | playback
+    dqmsquare_mirror all              web server and both grabbers
     dqmsquare_mirror migrate
     dqmsquare_mirror db …             same as python db.py
     dqmsquare_mirror healthcheck      check the programs that run on this machine
@@ -27,6 +28,7 @@ from runtime import die_with_parent, version
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "server": ("server", ()),
     "grabber": ("grabber", ()),
+    "all": ("runtime.run_all", ()),
     "migrate": ("db_commands", ("migrate",)),
     "db": ("db_commands", ()),
     "healthcheck": ("runtime.healthcheck", ()),

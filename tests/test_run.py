@@ -1,8 +1,9 @@
-"""`make run`: the real thing by a file of settings, its processes started and ended as one."""
+"""`make run` and `dqmsquare_mirror all`: server and grabbers started and ended together."""
 
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,16 +22,22 @@ def port() -> str:
     return free_port()
 
 
-@pytest.fixture
+@pytest.fixture(
+    params=[
+        ["make", "--silent", "--old-file=setup", "run"],
+        [sys.executable, "dqmsquare_mirror.py", "all"],
+    ],
+    ids=["make run", "all"],
+)
 def running(
-    simulated_environment: Mapping[str, str], port: str, tmp_path: Path
+    simulated_environment: Mapping[str, str], port: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator["subprocess.Popen[str]"]:
-    """`make run` by the settings of `simulated_environment` in a file."""
+    """`make run`, and the command of CMSWEB's manifest, with the settings in a file."""
     file = tmp_path / "settings.env"
     settings = {**simulated_environment, "SERVER_PORT": port}
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items() if name != "ENV_FILE"))
     with subprocess.Popen(
-        ["make", "--silent", "--old-file=setup", "run"],
+        request.param,
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "ENV_FILE": str(file)},
         stdout=subprocess.PIPE,

@@ -248,7 +248,7 @@ def test_it_has_no_secrets_in_its_repr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "tools.run"]]
+    "arguments", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "runtime.run_all"]]
 )
 def test_programs_exit_with_status_2_and_a_line_per_error(arguments: list[str]) -> None:
     done = run_program(arguments, ENV_FILE="", SERVER_PORT="none")
