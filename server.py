@@ -20,18 +20,17 @@ from runtime import logging_setup, version
 from web import (
     access_log,
     api,
-    compression,
     control_room,
     databases,
     errors,
-    headers,
     health,
+    limits,
     pages,
+    responses,
     static_files,
 )
 from web.cache import response_cache
 from web.control_room import passwords
-from web.serving import wide
 from web.serving.server import serve
 
 log = logging.getLogger("server")
@@ -57,11 +56,10 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     databases.init_app(app, settings)
     response_cache.init_app(app)
-    wide.init_app(app, settings)
+    limits.init_app(app, settings)
     access_log.init_app(app, prefix)
     errors.init_app(app)
-    headers.init_app(app)
-    compression.init_app(app)
+    responses.init_app(app)
     static_files.init_app(app, prefix)
 
     pages.init_app(app, settings)

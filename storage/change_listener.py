@@ -24,9 +24,11 @@ from storage.notifications import ChangeNotification, MachineProgress
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
-# How long a look may take, where that is limited (`web/deadlines.py`): a hanging database shows within 2 s.
-_LOOK: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "answer_within_s": 0.9}
+# How long a look may take, where that is limited (`web/databases.py`): a hanging database shows within 2 s.
+_LOOK: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "response_timeout_s": 0.9}
 _AGAIN_PAUSE_S = 1.0
+# The connection's name in PostgreSQL.
+_NAME = "dqmsquare-mirror listener"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ class ChangeListener:
     def _listen(self) -> None:
         """Listens until the database can't be had. Raises what that raises."""
         with self._database.connect().execution_options(**_LOOK) as connection:
+            # Not the pool's any more: nobody else is to get a connection that listens.
+            connection.detach()
+            connection.execute(sa.select(sa.func.set_config("application_name", _NAME, False)))  # noqa: FBT003
             connection.execute(sa.text(f"LISTEN {db.CHANNEL}"))
             self._known = _look(connection)
             # Whatever changed before is not told.
             self._changes.invalidate_all()
             self._changes.is_listening = True
-            heard: Any = connection.connection.driver_connection
+            heard: Any = connection.connection.dbapi_connection
             readable = select.poll()
             readable.register(heard, select.POLLIN)
             look_at_s = time.monotonic() + _LOOK_EVERY_S

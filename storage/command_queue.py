@@ -21,7 +21,7 @@ import db
 
 # A process of which the client is gone is to stop waiting for its turn; PostgreSQL 14 and newer know how.
 _NOTICED_WITHIN = "5s"
-# So long after a wait should have ended, a database that has not said so hangs (`web/deadlines.py`).
+# So long after a wait should have ended, a database that has not said so hangs (`web/databases.py`).
 _OVERDUE_S = 2.0
 _HIGHEST_DESK = 2**31
 
@@ -49,7 +49,7 @@ class Place:
 
 
 class CommandQueue:
-    """This process's part of the line. `database` is an engine that is used for nothing else."""
+    """This process's part of the line. It uses a connection of `database` of its own."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
@@ -98,9 +98,10 @@ class CommandQueue:
         desk = secrets.randbelow(_HIGHEST_DESK)
         try:
             self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.execute(_set("application_name", "dqmsquare-mirror command-queue"))
             self._connection.execute(_notice_loss())
             self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, desk)))
-        except sa.exc.DBAPIError as error:
+        except sa.exc.SQLAlchemyError as error:
             self._close()
             raise QueueUnavailable from error
         self._desk = desk
@@ -110,7 +111,7 @@ class CommandQueue:
         turn = sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK))
         try:
             connection.execute(_set("statement_timeout", str(milliseconds)))
-            connection.execute(turn.execution_options(answer_within_s=within_s + _OVERDUE_S))
+            connection.execute(turn.execution_options(response_timeout_s=within_s + _OVERDUE_S))
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, QueryCanceled):
                 raise QueueTimeout from error

@@ -23,7 +23,7 @@ from storage.run_queries import RunFilter
 # Runs that a range brings over at a time: with more, what their jobs took stays with the process.
 _RUNS_AT_A_TIME = 25
 # What a question over a whole range may take (s), where the server limits others to less.
-_WIDE: Mapping[str, Any] = {"answer_within_s": 30}
+_WIDE: Mapping[str, Any] = {"response_timeout_s": 30}
 
 # A condition on the number of a run, whichever table it stands in.
 _OfRun = Callable[[sa.Column[int]], sa.ColumnElement[bool]]

@@ -77,7 +77,7 @@ def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Ite
 
 def made(server: ServerProcess) -> int:
     """How many answers of those that are kept were made so far."""
-    return int(server.samples().get('dqmsquare_kept_answers_total{outcome="made"}', 0))
+    return int(server.samples().get('dqmsquare_response_cache_requests_total{result="miss"}', 0))
 
 
 def settled_tags(server: ServerProcess, paths: Sequence[str]) -> dict[str, str]:
@@ -165,7 +165,7 @@ def test_who_asks_again_on_his_connection_is_told_the_same(
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
     known = {"If-None-Match": settled_tags(server, [run.part])[run.part]}
     of_others = server.get(run.part, headers=known)
-    counted = 'dqmsquare_requests_total{route="/live/run",status="304"}'
+    counted = 'dqmsquare_http_requests_total{route="/live/run",status="304"}'
     before = server.samples()[counted]
     with requests.Session() as visitor:
         first, *again = [visitor.get(f"{server.url}{run.part}", headers=known, timeout=10) for _ in range(4)]
@@ -408,7 +408,7 @@ def listeners(postgres: EmbeddedPostgres, database: str) -> list[int]:
     with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity"
-            " WHERE datname = %s AND application_name LIKE 'dqmsquare-mirror listener %%'",
+            " WHERE datname = %s AND application_name = 'dqmsquare-mirror listener'",
             (database,),
         )
         return [pid for (pid,) in cursor.fetchall()]

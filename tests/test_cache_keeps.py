@@ -14,7 +14,7 @@ from dqmsquare_cfg import Cluster
 from tests.waiting import until
 from web import databases
 from web.cache import dependencies
-from web.responses import conditional
+from web.responses import etag_response
 
 
 def of_one_visitor(response: Response) -> None:
@@ -38,7 +38,7 @@ def of_failure(response: Response) -> None:
 
 
 def of_the_moment(_response: Response) -> None:
-    databases.database_reader(Cluster.PRODUCTION).run_span()
+    databases.uncached_reader(Cluster.PRODUCTION).run_span()
 
 
 def answers(app: Flask, client: FlaskClient, change: Callable[[Response], None]) -> list[str]:
@@ -46,9 +46,9 @@ def answers(app: Flask, client: FlaskClient, change: Callable[[Response], None])
     counted = count()
 
     @app.get("/counted")
-    @dependencies.kept
+    @dependencies.cached_view
     def counted_view() -> Response:
-        response = conditional(f"answer {next(counted)}")
+        response = etag_response(f"answer {next(counted)}")
         change(response)
         return response
 
@@ -78,10 +78,10 @@ def test_it_gives_nobody_what_is_another_s_who_asks_at_the_same_moment(app: Flas
         return application(environ, start_response)
 
     @app.get("/counted")
-    @dependencies.kept
+    @dependencies.cached_view
     def counted_view() -> Response:
         go_on.wait(10)
-        response = conditional(f"answer {next(counted)}")
+        response = etag_response(f"answer {next(counted)}")
         of_one_visitor(response)
         return response
 

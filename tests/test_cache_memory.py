@@ -11,7 +11,7 @@ from dqmsquare_cfg import Settings
 from storage.change_tracker import ChangeTracker
 from tests.mirrored import MirroredCluster, job
 from tests.waiting import until
-from web.cache.cached_reader import KeptReader, Memory
+from web.cache.cached_reader import CachedReader, ReadCache
 
 RUN = 358_791
 
@@ -22,8 +22,8 @@ def database(settings: Settings, mirrored: MirroredCluster) -> sa.Engine:
     return db.engine(settings, mirrored.cluster, "tests")
 
 
-def remembering(database: sa.Engine, changes: ChangeTracker) -> KeptReader:
-    return KeptReader(database, timedelta(minutes=15), Memory(changes), lambda: None, gives_old=False)
+def remembering(database: sa.Engine, changes: ChangeTracker) -> CachedReader:
+    return CachedReader(database, timedelta(minutes=15), ReadCache(changes), lambda: None, stale_ok=False)
 
 
 def test_it_looks_itself_while_changes_can_not_be_heard(

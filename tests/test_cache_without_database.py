@@ -16,8 +16,8 @@ from tests.mirrored import MirroredCluster, job, lively_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
-from web.away import DatabaseAway
-from web.cache.cached_reader import KeptReader, Memory
+from web.cache.cached_reader import CachedReader, ReadCache
+from web.errors import DatabaseUnavailable
 
 RUN = 358_791
 OLD = "The mirror's database does not answer"
@@ -85,12 +85,12 @@ def test_what_happened_to_machines_is_known_however_long_it_is_away(
 
     def refuse_away() -> None:
         if is_away.is_set():
-            raise DatabaseAway
+            raise DatabaseUnavailable
 
     mirrored.see(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
     stuck_after = timedelta(seconds=shared_settings.stuck_after_s)
-    reader = KeptReader(engine, stuck_after, Memory(ChangeTracker()), refuse_away, gives_old=True)
+    reader = CachedReader(engine, stuck_after, ReadCache(ChangeTracker()), refuse_away, stale_ok=True)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     found = reader.state_changes(yesterday)
     is_away.set()

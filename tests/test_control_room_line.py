@@ -380,7 +380,7 @@ def turn_is_waited_for_s(connection: sa.Connection) -> float:
     """For how long PostgreSQL has let a server wait for its turn."""
     waits = sa.text(
         "SELECT extract(epoch FROM clock_timestamp() - query_start) FROM pg_stat_activity"
-        " WHERE wait_event = 'advisory' AND application_name LIKE '%control-line%'"
+        " WHERE wait_event = 'advisory' AND application_name LIKE '%command-queue%'"
         " AND datname = current_database()"
     )
     return float(connection.scalar(waits) or 0)

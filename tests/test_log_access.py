@@ -26,7 +26,7 @@ def test_it_notes_what_was_asked_and_answered(client: FlaskClient, settings: Set
     answer = client.get("/api?what=get_info&db=production", buffered=True)
     [line] = lines(settings)
     assert (
-        'INFO access answered method=GET path=/api query="what=get_info&db=production" status=200'
+        'INFO access http_request method=GET path=/api query="what=get_info&db=production" status=200'
         f" bytes={len(answer.data)} seconds=0."
     ) in line
     assert line.endswith(f" request={answer.headers['X-Request-ID']}")

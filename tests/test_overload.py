@@ -106,7 +106,7 @@ def test_it_refuses_at_once_what_would_wait(
             # Nor do viewers of what has not changed notice.
             assert server.get(NEWEST).ok
         assert server.get(ANOTHER).ok
-        until(lambda: "overloaded refused=" in server.logged())
+        until(lambda: "requests_shed count=" in server.logged())
 
 
 def test_who_comes_when_others_have_waited_too_long_is_refused_at_once(

@@ -43,14 +43,14 @@ def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerPro
     def counted() -> dict[tuple[str, int], float]:
         found = server.samples()
         names = {
-            pair: 'dqmsquare_requests_total{{route="{}",status="{}"}}'.format(*pair) for pair in expected
+            pair: 'dqmsquare_http_requests_total{{route="{}",status="{}"}}'.format(*pair) for pair in expected
         }
         return {pair: found.get(name, 0) for pair, name in names.items()}
 
     # A request is counted once its answer is sent.
     until(lambda: counted() == expected)
     found = server.samples()
-    assert found['dqmsquare_request_seconds_count{route="/api?what=get_info"}'] == 40
+    assert found['dqmsquare_http_request_duration_seconds_count{route="/api?what=get_info"}'] == 40
     assert not any("made-up" in name for name in found)
 
 
@@ -59,12 +59,12 @@ def test_it_tells_how_many_answers_were_kept(server: ServerProcess) -> None:
     for _ in range(40):
         server.get("/live/run?db=production")
 
-    def told(outcome: str) -> float:
-        return server.samples().get(f'dqmsquare_kept_answers_total{{outcome="{outcome}"}}', 0)
+    def told(result: str) -> float:
+        return server.samples().get(f'dqmsquare_response_cache_requests_total{{result="{result}"}}', 0)
 
     # Each worker makes its own, once more where it has only just begun to hear of changes.
-    assert told("kept") + told("made") == 40
-    assert 1 <= told("made") <= 4
+    assert told("hit") + told("miss") == 40
+    assert 1 <= told("miss") <= 4
 
 
 def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, settings: Settings) -> None:

@@ -49,7 +49,7 @@ def test_it_starts_without_a_database(environment: dict[str, str]) -> None:
         assert ask(server, "/healthz").ok
         assert unreadiness(server) == AWAY
         assert ask(server, "/readyz").status_code == 503
-        assert "database away cluster=production" in server.logged()
+        assert "database_unavailable cluster=production" in server.logged()
 
 
 def test_it_gives_a_browser_a_page_that_says_so(environment: dict[str, str]) -> None:
@@ -79,7 +79,7 @@ def test_it_recovers_when_the_database_comes_back(
         until(lambda: ask(server).ok)
         assert ask(server).json() == [358_791, 358_791]
         assert unreadiness(server) is None
-        assert "database back cluster=production" in server.logged()
+        assert "database_recovered cluster=production" in server.logged()
 
 
 def test_it_says_in_time_that_a_database_hangs(

@@ -82,14 +82,14 @@ class SeenRequest:
     def end(self, route: str) -> None:
         """Logs and counts it."""
         seconds = time.monotonic() - self._began_at
-        metrics.requests.labels(route, self.status).inc()
-        metrics.request_seconds.labels(route).observe(seconds)
+        metrics.http_requests.labels(route, self.status).inc()
+        metrics.http_request_duration.labels(route).observe(seconds)
         level = self._level()
         if not log.isEnabledFor(level):
             return
         log.log(
             level,
-            "answered method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
+            "http_request method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
             logging_setup.quote_value(self._method),
             logging_setup.quote_value(self._path),
             logging_setup.quote_value(self._query),

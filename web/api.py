@@ -22,10 +22,10 @@ from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.access_log import ROUTE
-from web.cache.dependencies import kept_when
+from web.cache.dependencies import cached_view_if
+from web.limits import run_range
 from web.log_text import whole
-from web.responses import conditional, in_pieces
-from web.serving.wide import a_few_at_a_time
+from web.responses import etag_response, streamed
 
 room = Blueprint("api", __name__)
 
@@ -52,7 +52,7 @@ _KEPT = ("get_info", "get_graph", "get_cluster_status")
 
 
 @room.get("/api")
-@kept_when(lambda query: query.get("what") in _KEPT)
+@cached_view_if(lambda query: query.get("what") in _KEPT)
 def answer() -> Response:
     """The answer to `what`."""
     what = query_args.text("what") or ""
@@ -83,7 +83,7 @@ def _get_graph() -> Response:
     return _json([] if delivery is None else _graph(delivery))
 
 
-@a_few_at_a_time
+@run_range
 def _get_runs() -> Response:
     reader = _reader()
     first, last = _range(_NUMBERS_OF_RUNS)
@@ -93,10 +93,10 @@ def _get_runs() -> Response:
     def is_asked_for(job: Job) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
-    return in_pieces(_pieces(_runs(reader, first, last, is_asked_for)), "application/json")
+    return streamed(_pieces(_runs(reader, first, last, is_asked_for)), "application/json")
 
 
-@a_few_at_a_time
+@run_range
 def _get_clients() -> Response:
     reader = _reader()
     return _json(reader.clients(*_range(_NUMBERS_OF_RANGE)))
@@ -110,12 +110,12 @@ def _get_logs() -> Response:
         raise NotFound("there is no job of this id")
     text = whole(details.log) if details.is_retained else _NO_LONGER_KEPT
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
-    return conditional(page)
+    return etag_response(page)
 
 
 def _get_cluster_status() -> Response:
     cluster = query_args.cluster("cluster", default=Cluster.PLAYBACK)
-    return _json([_status(status) for status in databases.current_reader(cluster).cluster_status()])
+    return _json([_status(status) for status in databases.cached_reader(cluster).cluster_status()])
 
 
 _ANSWERS: dict[str, Callable[[], Response]] = {
@@ -130,7 +130,7 @@ _ANSWERS: dict[str, Callable[[], Response]] = {
 
 
 def _reader() -> MirrorReader:
-    return databases.current_reader(query_args.cluster("db"))
+    return databases.cached_reader(query_args.cluster("db"))
 
 
 def _needed(name: str, refusal: str) -> int:
@@ -147,7 +147,7 @@ def _range(refusal: str) -> tuple[int, int]:
 
 
 def _json(value: Any) -> Response:
-    return conditional(orjson.dumps(value), "application/json")
+    return etag_response(orjson.dumps(value), "application/json")
 
 
 def _description(run: Run) -> list[str]:

@@ -1,20 +1,26 @@
-"""The clusters' databases as requests see them: readers, and a refusal at once while one is away.
+"""The clusters' databases: a connection pool each, readers, deadlines, fast refusal during an outage.
 
-A database that did not answer is asked again by one request a second; the others are refused meanwhile, so
-that they neither wait nor wake it up all at once. Nothing needs a restart when it comes back.
+A database that did not answer is tried again by one request per second; all others are refused meanwhile, so
+that they neither wait nor hit it all at once when it returns. Nothing needs a restart.
+
+A worker process has one SQLAlchemy engine per cluster. It opens connections as they are needed, at most
+`SERVER_THREADS` + 6 per cluster (pages and API; two run ranges, a sign-in, the command queue, two for records
+of the Control Room), and one more per cluster that listens for changes.
 """
 
 import logging
+import select
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psycopg2.errors
 import sqlalchemy as sa
 from flask import Flask, current_app
+from psycopg2 import extensions
 
 import db
 from dqmsquare_cfg import Cluster, Settings
@@ -22,148 +28,216 @@ from runtime import logging_setup
 from storage.change_listener import ChangeListener
 from storage.change_tracker import ChangeTracker
 from storage.reader import MirrorReader
-from web import deadlines
-from web.away import DatabaseAway
-from web.cache.cached_reader import KeptReader, Memory
+from web.cache.cached_reader import CachedReader, ReadCache
+from web.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
-_EXTENSION = "mirror_clusters"
-_ASK_AGAIN_S = 1.0
+_EXTENSION = "mirror_databases"
+_EXTRA_CONNECTIONS = 6
+_RETRY_AFTER_S = 1.0
+# A page has to say within 2 s that the database is unavailable, and needs some of that for itself.
+_RESPONSE_TIMEOUT_S = 1.5
+# Execution option of a statement that may take longer (run ranges, waiting for a lock) or must be faster.
+_TIMEOUT_OPTION = "response_timeout_s"
+# Execution option of an engine whose errors become DatabaseUnavailable.
+_TRANSLATE_OPTION = "raises_database_unavailable"
+_POLL_EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
-# What a schema that is newer than this program does to it: a server ends, an application in a test does not.
-OnTooNew = Callable[[str], None]
+
+class _ResponseTimeout(psycopg2.OperationalError):
+    """Raised when PostgreSQL does not respond in time; the connection is closed."""
+
+
+class _DeadlineConnection(extensions.connection):
+    """Connection with a time limit per response (s)."""
+
+    response_timeout_s: float = _RESPONSE_TIMEOUT_S
 
 
 class ClusterDatabase:
-    """A cluster's database: its reader, and what is known of whether it answers."""
+    """A cluster's database: its engines and readers, and whether it is available.
+
+    `engine` raises SQLAlchemy's errors; `transactions` is the same pool and raises DatabaseUnavailable where
+    the database can't be used.
+    """
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.cluster = cluster
-        self._engine = db.engine(
-            settings, cluster, "server", pool_size=settings.server_threads, is_autocommit=True
-        )
-        deadlines.limit(self._engine)
-        sa.event.listen(self._engine, "handle_error", self._notice)
+        pool_size = settings.server_threads + _EXTRA_CONNECTIONS
+        self.engine = db.engine(settings, cluster, "server", pool_size=pool_size)
+        _limit_response_time(self.engine)
+        sa.event.listen(self.engine, "handle_error", self._translate)
+        self.transactions = self.engine.execution_options(**{_TRANSLATE_OPTION: True})
+        # Single statements, without the round trips of a transaction.
+        self._reads = self.transactions.execution_options(isolation_level="AUTOCOMMIT")
         self._stuck_after = timedelta(seconds=settings.stuck_after_s)
-        self._reader = MirrorReader(self._engine, self._stuck_after)
-        self._current: MirrorReader | None = None
-        self._last_known: MirrorReader | None = None
-        self._on_too_new: OnTooNew | None = None
-        self._asking = threading.Lock()
-        self._is_ready = False
+        self._uncached = MirrorReader(self._reads, self._stuck_after)
+        self._cached: MirrorReader | None = None
+        self._stale_ok: MirrorReader | None = None
+        self._on_schema_too_new: Callable[[str], None] | None = None
+        self._checking = threading.Lock()
+        self._is_available = False
         self._refusal: str | None = None
         self._refused_at = 0.0
-        self._away_since: datetime | None = None
+        self._unavailable_since: datetime | None = None
 
-    def on_too_new(self, end: OnTooNew) -> None:
-        """What to do, with a sentence, once the schema is found to be newer than this program can read."""
-        self._on_too_new = end
+    def on_schema_too_new(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with a sentence if the schema turns out to be newer than this program can read."""
+        self._on_schema_too_new = callback
 
-    def listen(self, settings: Settings) -> None:
-        """Hears of changes from now on, so that what was read is kept for as long as it holds."""
-        engine = db.engine(settings, self.cluster, "listener", pool_size=1)
-        deadlines.limit(engine)
-        memory = Memory(ChangeTracker())
-        ChangeListener(engine, memory.changes).start()
-        reader = partial(KeptReader, self._engine, self._stuck_after, memory, self.refuse_away)
-        self._current, self._last_known = reader(gives_old=False), reader(gives_old=True)
+    def start_listening(self) -> None:
+        """Listen for changes from now on, so that reads can be cached until they change."""
+        cache = ReadCache(ChangeTracker())
+        ChangeListener(self.engine, cache.changes).start()
+        reader = partial(CachedReader, self._reads, self._stuck_after, cache, self.require_available)
+        self._cached, self._stale_ok = reader(stale_ok=False), reader(stale_ok=True)
 
     @property
-    def away_since(self) -> datetime | None:
-        """Since when the database has been away, if it is."""
-        return self._away_since
+    def unavailable_since(self) -> datetime | None:
+        """Start of the current outage, if there is one."""
+        return self._unavailable_since
 
-    def reader(self) -> MirrorReader:
-        """The database itself. Raises DatabaseAway, at once where that is known."""
-        self.refuse_away()
-        return self._reader
+    def uncached_reader(self) -> MirrorReader:
+        """Reader of the database itself. Raises DatabaseUnavailable, without waiting during an outage."""
+        self.require_available()
+        return self._uncached
 
-    def current(self) -> MirrorReader:
-        """What the database holds, from memory where that is the same. It, or its questions, as `reader`."""
-        return self._current or self.reader()
+    def cached_reader(self) -> MirrorReader:
+        """Reader that serves unchanged data from memory. It, or its reads, raise DatabaseUnavailable."""
+        return self._cached or self.uncached_reader()
 
-    def last_known(self) -> MirrorReader:
-        """What the database holds or, while it is away, held when it was last asked. Raises as `current`."""
-        return self._last_known or self.reader()
+    def stale_ok_reader(self) -> MirrorReader:
+        """Cached reader that serves the last known data during an outage. Raises like `cached_reader`."""
+        return self._stale_ok or self.uncached_reader()
 
-    def refuse_away(self) -> None:
-        """Raises DatabaseAway, at once where that is known."""
-        if not self._is_ready:
-            self.check()
+    def require_available(self) -> None:
+        """Raise DatabaseUnavailable if the database is known to be unavailable, or turns out to be."""
+        if not self._is_available:
+            self.check_schema()
 
-    def check(self) -> None:
-        """Asks the database for its schema, once a second at most while it is away. Raises DatabaseAway."""
-        # The first to find it away makes the others wait, once; after that they are refused.
-        if not self._asking.acquire(blocking=self._refusal is None):
-            raise DatabaseAway(self._refusal)
+    def check_schema(self) -> None:
+        """Look up the schema, at most once per second during an outage. Raises DatabaseUnavailable."""
+        # The first request to notice the outage makes the others wait, once; after that they are refused.
+        if not self._checking.acquire(blocking=self._refusal is None):
+            raise DatabaseUnavailable(self._refusal)
         try:
-            if self._refusal is not None and time.monotonic() - self._refused_at < _ASK_AGAIN_S:
-                raise DatabaseAway(self._refusal)
-            self._judge(self._reader.schema())
+            if self._refusal is not None and time.monotonic() - self._refused_at < _RETRY_AFTER_S:
+                raise DatabaseUnavailable(self._refusal)
+            self._judge(self._uncached.schema())
         finally:
-            self._asking.release()
+            self._checking.release()
 
     def _judge(self, schema: db.Schema) -> None:
         if schema.state is db.SchemaState.READY:
             if self._refusal is not None:
-                log.info("database back cluster=%s", self.cluster)
-            self._is_ready, self._refusal, self._away_since = True, None, None
+                log.info("database_recovered cluster=%s", self.cluster)
+            self._is_available, self._refusal, self._unavailable_since = True, None, None
             return
         sentence = f"The database of the {self.cluster} cluster has {schema}."
-        if schema.state is db.SchemaState.TOO_NEW and self._on_too_new is not None:
-            self._on_too_new(sentence)
+        if schema.state is db.SchemaState.TOO_NEW and self._on_schema_too_new is not None:
+            self._on_schema_too_new(sentence)
         self._refuse(sentence, str(schema))
 
-    def _notice(self, context: sa.engine.ExceptionContext) -> None:
-        """Turns what the driver raises into DatabaseAway where it says that the database is not to be had."""
+    def _translate(self, context: sa.engine.ExceptionContext) -> None:
+        """Raise DatabaseUnavailable in place of a driver error that says that the database can't be used."""
         error = context.original_exception
-        if deadlines.is_replaced(context) or not isinstance(error, psycopg2.Error):
+        if not _is_final(context) or not isinstance(error, psycopg2.Error):
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
-            raise DatabaseAway(f"The database of the {self.cluster} cluster took too long.") from error
+            raise DatabaseUnavailable(f"The database of the {self.cluster} cluster took too long.") from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
-            # Its schema is not what it was. The next request asks which it is.
+            # The schema is not what it was; the next request looks it up.
             self._refuse(f"The database of the {self.cluster} cluster is being changed.", str(error))
 
     def _refuse(self, sentence: str, reason: str) -> NoReturn:
         if sentence != self._refusal:
-            log.warning(
-                "database away cluster=%s reason=%s", self.cluster, logging_setup.quote_value(reason.strip())
-            )
-        self._is_ready, self._refusal, self._refused_at = False, sentence, time.monotonic()
-        self._away_since = self._away_since or datetime.now(UTC)
-        raise DatabaseAway(sentence)
+            quoted = logging_setup.quote_value(reason.strip())
+            log.warning("database_unavailable cluster=%s reason=%s", self.cluster, quoted)
+        self._is_available, self._refusal, self._refused_at = False, sentence, time.monotonic()
+        self._unavailable_since = self._unavailable_since or datetime.now(UTC)
+        raise DatabaseUnavailable(sentence)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Gives an application its databases; nothing is connected until the first question."""
+    """Give an application its databases; nothing connects before the first read."""
     app.extensions[_EXTENSION] = {cluster: ClusterDatabase(settings, cluster) for cluster in Cluster}
 
 
-def databases(app: Flask) -> Mapping[Cluster, ClusterDatabase]:
-    """The databases of an application."""
-    found: Mapping[Cluster, ClusterDatabase] = app.extensions[_EXTENSION]
-    return found
+def of_app(app: Flask) -> Mapping[Cluster, ClusterDatabase]:
+    """Databases of an application."""
+    databases: Mapping[Cluster, ClusterDatabase] = app.extensions[_EXTENSION]
+    return databases
 
 
-def reader(cluster: Cluster) -> MirrorReader:
-    """What is shown on pages, which say so if it is old. It, or its questions, raise DatabaseAway."""
-    return databases(current_app)[cluster].last_known()
+def stale_ok_reader(cluster: Cluster) -> MirrorReader:
+    """Reader for pages, which say so if their data is old. It, or its reads, raise DatabaseUnavailable."""
+    return of_app(current_app)[cluster].stale_ok_reader()
 
 
-def current_reader(cluster: Cluster) -> MirrorReader:
-    """What scripts are told, which is never old. It, or its questions, raise DatabaseAway."""
-    return databases(current_app)[cluster].current()
+def cached_reader(cluster: Cluster) -> MirrorReader:
+    """Reader for scripts, never stale. It, or its reads, raise DatabaseUnavailable."""
+    return of_app(current_app)[cluster].cached_reader()
 
 
-def database_reader(cluster: Cluster) -> MirrorReader:
-    """What the database holds at this moment, for who has just written to it. Raises DatabaseAway."""
-    return databases(current_app)[cluster].reader()
+def uncached_reader(cluster: Cluster) -> MirrorReader:
+    """Reader for requests that have just written. It, or its reads, raise DatabaseUnavailable."""
+    return of_app(current_app)[cluster].uncached_reader()
 
 
-def away_since(cluster: Cluster) -> datetime | None:
-    """Since when a cluster's database has been away, so that its pages show what is old."""
-    return databases(current_app)[cluster].away_since
+def unavailable_since(cluster: Cluster) -> datetime | None:
+    """Start of the current outage of a cluster's database, if there is one."""
+    return of_app(current_app)[cluster].unavailable_since
+
+
+def enforce_response_timeouts() -> None:
+    """Make the response time limits of this process effective.
+
+    libpq waits forever for a server that is reached but does not respond, and PostgreSQL's own timeouts don't
+    help then. psycopg2 has one hook for waiting, for the whole process; connections that were not made here
+    wait as before.
+    """
+    extensions.set_wait_callback(_wait)
+
+
+def _limit_response_time(engine: sa.Engine) -> None:
+    def use_deadline_connection(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+        parameters["connection_factory"] = _DeadlineConnection
+
+    def set_timeout(
+        _connection: Any, cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any
+    ) -> None:
+        timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
+        cursor.connection.response_timeout_s = timeout_s
+
+    def reset_timeout(connection: Any, _record: Any) -> None:
+        if connection is not None:
+            connection.response_timeout_s = _RESPONSE_TIMEOUT_S
+
+    sa.event.listen(engine, "do_connect", use_deadline_connection)
+    sa.event.listen(engine, "before_cursor_execute", set_timeout)
+    sa.event.listen(engine, "checkin", reset_timeout)
+
+
+def _is_final(context: sa.engine.ExceptionContext) -> bool:
+    """Whether an error is to be translated.
+
+    A pooled connection that was cut is replaced by a new one. One that hangs is given up at once: a new one
+    would hang as well.
+    """
+    if context.is_pre_ping:
+        return isinstance(context.original_exception, _ResponseTimeout)
+    return context.engine is not None and _TRANSLATE_OPTION in context.engine.get_execution_options()
+
+
+def _wait(connection: extensions.connection) -> None:
+    timeout_s = connection.response_timeout_s if isinstance(connection, _DeadlineConnection) else None
+    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+    while (state := connection.poll()) != extensions.POLL_OK:
+        remaining_s = None if ends_at is None else max(0, ends_at - time.monotonic())
+        ready = select.poll()
+        ready.register(connection, _POLL_EVENTS[state])
+        if not ready.poll(None if remaining_s is None else remaining_s * 1000):
+            raise _ResponseTimeout(f"no response within {timeout_s} s")

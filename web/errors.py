@@ -1,6 +1,6 @@
-"""What a visitor gets instead of an answer: one sentence, never a trace, a path or a statement.
+"""Error responses: one sentence, never a traceback, a path or an SQL statement.
 
-Scripts get it as plain text; a browser that asks for a page gets it on one.
+Scripts get it as plain text; a browser that asks for a page gets an HTML page.
 """
 
 import logging
@@ -10,45 +10,45 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, ServiceUnavailable
 
 from runtime import logging_setup
-from web.away import DatabaseAway
-from web.serving.busy import RETRY_AFTER_S, SENTENCE
+from web.limits import OVERLOADED, RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
-_FOR_SCRIPTS = ("api", "health", "static_files")
+_PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
+
+
+class DatabaseUnavailable(sa.exc.SQLAlchemyError):
+    """Raised when a cluster's database is unavailable; the message is a sentence for the client."""
 
 
 def init_app(app: Flask) -> None:
-    """Registers what every room answers its errors with."""
-    app.register_error_handler(HTTPException, refused)
-    app.register_error_handler(DatabaseAway, away)
-    app.register_error_handler(sa.exc.TimeoutError, busy)
-    app.register_error_handler(InternalServerError, failed)
+    """Register the application's error handlers."""
+    app.register_error_handler(HTTPException, http_error_response)
+    app.register_error_handler(DatabaseUnavailable, _database_unavailable)
+    app.register_error_handler(sa.exc.TimeoutError, _pool_exhausted)
+    app.register_error_handler(InternalServerError, _internal_error)
 
 
-def refused(error: HTTPException) -> Response:
-    """An HTTP error as its sentence."""
+def http_error_response(error: HTTPException) -> Response:
+    """Response for an HTTP error: its description, with its own headers."""
     is_own = error.description != NotFound.description
-    said = error.description if is_own else "There is nothing at this address."
-    response = _sentence(said or error.name, error.code or InternalServerError.code)
+    sentence = error.description if is_own else "There is nothing at this address."
+    response = _sentence(sentence or error.name, error.code or InternalServerError.code)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
     return response
 
 
-def away(error: DatabaseAway) -> Response:
-    """A database that can't answer: 503."""
+def _database_unavailable(error: DatabaseUnavailable) -> Response:
     return _try_again(str(error))
 
 
-def busy(_error: sa.exc.TimeoutError) -> Response:
-    """All connections to the database are in use: 503."""
-    return _try_again(SENTENCE)
+def _pool_exhausted(_error: sa.exc.TimeoutError) -> Response:
+    return _try_again(OVERLOADED)
 
 
-def failed(_error: InternalServerError) -> Response:
-    """What no one foresaw; the log has it under the request's id."""
+def _internal_error(_error: InternalServerError) -> Response:
     return _sentence(
         f"The mirror failed at this. Its log has the reason under {logging_setup.request_id.get()}.",
         InternalServerError.code,
@@ -56,10 +56,10 @@ def failed(_error: InternalServerError) -> Response:
 
 
 def _try_again(sentence: str) -> Response:
-    # A page comes by itself once it can be had; what a form has sent is not sent again.
-    comes_by_itself = request.method == "GET" and _is_for_browser()
-    response = _sentence(sentence, ServiceUnavailable.code, comes_by_itself=comes_by_itself)
-    if comes_by_itself:
+    # A page reloads by itself; a form is not sent again.
+    reloads = request.method == "GET" and _wants_html()
+    response = _sentence(sentence, ServiceUnavailable.code, comes_by_itself=reloads)
+    if reloads:
         response.headers["Refresh"] = str(RETRY_AFTER_S)
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
     response.headers["Cache-Control"] = "no-store"
@@ -67,14 +67,14 @@ def _try_again(sentence: str) -> Response:
 
 
 def _sentence(sentence: str, status: int, *, comes_by_itself: bool = False) -> Response:
-    if _is_for_browser():
+    if _wants_html():
         shown = {"sentence": sentence, "status": status, "comes_by_itself": comes_by_itself}
         return Response(render_template("error.html", **shown), status)
     return Response(sentence, status, mimetype="text/plain")
 
 
-def _is_for_browser() -> bool:
-    if (request.blueprint or "").startswith(_FOR_SCRIPTS):
+def _wants_html() -> bool:
+    if (request.blueprint or "").startswith(_PLAIN_TEXT_BLUEPRINTS):
         return False
     accepted = request.accept_mimetypes
     return accepted.best_match(("text/plain", "text/html")) == "text/html"

@@ -13,8 +13,8 @@ from flask import Blueprint, Response, current_app, jsonify
 
 from runtime import version
 from web import databases
-from web.away import DatabaseAway
 from web.databases import ClusterDatabase
+from web.errors import DatabaseUnavailable
 
 room = Blueprint("health", __name__)
 
@@ -43,7 +43,7 @@ def healthz() -> Response:
 @room.get("/readyz")
 def readyz() -> Response:
     """Whether each cluster can be shown, with the reason why not; 503 if none can."""
-    by_cluster = databases.databases(current_app)
+    by_cluster = databases.of_app(current_app)
     found = {cluster: readiness(database) for cluster, database in by_cluster.items()}
     is_ready = any(one.ready for one in found.values())
     response = jsonify(
@@ -59,10 +59,10 @@ def readyz() -> Response:
 def readiness(database: ClusterDatabase) -> Readiness:
     """Whether a cluster can be shown now; the database is asked anew."""
     try:
-        database.check()
-        freshness = database.reader().sync_status()
-        adoption = database.reader().import_progress()
-    except DatabaseAway as error:
+        database.check_schema()
+        freshness = database.uncached_reader().sync_status()
+        adoption = database.uncached_reader().import_progress()
+    except DatabaseUnavailable as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
     warning = None if adoption is None else str(adoption)
     if freshness is None:

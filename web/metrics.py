@@ -1,11 +1,15 @@
-"""What the server counts, for Prometheus: all workers together, on a port of their own.
+"""Prometheus metrics of the server: all workers together, on a port of their own.
 
-Each worker counts into files of its own in a private folder, and whichever is asked adds up all of them. A
-metric must have labels: only those choose where they count when they are first used, after `share`.
+Each worker counts into files of its own in a shared directory, and the worker that is scraped adds up all of
+them. A metric must have labels: only labelled ones choose where they count at first use, after `share`.
 """
 
+import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,32 +23,45 @@ import db
 from dqmsquare_cfg import Cluster
 from runtime import version
 from storage import job_state
-from web import metrics_folder
-from web.away import DatabaseAway
 from web.databases import ClusterDatabase
+from web.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = "/metrics"
 
-requests = Counter("dqmsquare_requests_total", "Requests answered", ["route", "status"])
-request_seconds = Histogram(
-    "dqmsquare_request_seconds",
-    "Time until a request's answer was sent",
+_DIRECTORY_PREFIX = "server-metrics-"
+# Until a directory is locked it has another name, so that another server's start doesn't remove it.
+_UNLOCKED = "new-"
+
+http_requests = Counter("dqmsquare_http_requests_total", "HTTP requests", ["route", "status"])
+http_request_duration = Histogram(
+    "dqmsquare_http_request_duration_seconds",
+    "Time until the response was sent",
     ["route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-kept_answers = Counter(
-    "dqmsquare_kept_answers_total",
-    "Answers of pages and the API that could be given again: made, or kept from when they were",
-    ["outcome"],
+response_cache_requests = Counter(
+    "dqmsquare_response_cache_requests_total",
+    "Requests for cacheable responses: served from memory (hit) or rendered (miss)",
+    ["result"],
 )
 
 
-def share(folder: Path) -> Path:
-    """Makes this process and those that it forks count into a new folder below `folder`, which it returns."""
-    shared = metrics_folder.make(folder)
+def share(parent: Path) -> Path:
+    """Make this process and those it forks count into a new directory below `parent`; returns it.
+
+    The directory is theirs as long as one of them lives: they hold a lock on it, which the kernel drops with
+    the last of them. Directories of servers that were killed are removed here.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for directory in parent.glob(f"{_DIRECTORY_PREFIX}*"):
+        _remove_if_unlocked(directory)
+    new = Path(tempfile.mkdtemp(prefix=f"{_UNLOCKED}{_DIRECTORY_PREFIX}", dir=parent))
+    # Never closed: the lock lasts as long as the processes.
+    fcntl.flock(_open(new), fcntl.LOCK_SH)
+    shared = new.rename(new.with_name(new.name.removeprefix(_UNLOCKED)))
     # The library's own way to share: this variable, and its class of values that are kept in files.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
@@ -52,60 +69,73 @@ def share(folder: Path) -> Path:
 
 
 class MetricsEndpoint:
-    """A WSGI application that answers `/metrics` and nothing else."""
+    """WSGI application that serves `/metrics` and nothing else."""
 
     def __init__(self, shared: Path, databases: Mapping[Cluster, ClusterDatabase]) -> None:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(shared))  # type: ignore[no-untyped-call]
         registry.register(MirrorCollector(databases))
-        self._answer: WSGIApplication = prometheus_client.make_wsgi_app(registry)
+        self._metrics: WSGIApplication = prometheus_client.make_wsgi_app(registry)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] != PATH:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"Only /metrics is here.\n"]
-        return self._answer(environ, start_response)
+        return self._metrics(environ, start_response)
 
 
 class MirrorCollector(Collector):
-    """What the databases say at the moment they are asked."""
+    """Metrics that are read from the databases at each scrape."""
 
     def __init__(self, databases: Mapping[Cluster, ClusterDatabase]) -> None:
         self._databases = databases
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The program's version, and of each database whether it answers and the jobs of its newest run."""
-        yield _versions()
-        answers = GaugeMetricFamily(
-            "dqmsquare_database_up", "Whether the database answers", labels=["cluster"]
-        )
+        """The program's version; of each database whether it is up, and the jobs of its newest run."""
+        yield _build_info()
+        up = GaugeMetricFamily("dqmsquare_database_up", "Whether the database answers", labels=["cluster"])
         jobs = GaugeMetricFamily(
             "dqmsquare_jobs", "Jobs of the newest run by state", labels=["cluster", "state"]
         )
         for cluster, database in self._databases.items():
             try:
-                counted = _jobs_by_state(database)
-            except DatabaseAway:
-                answers.add_metric([cluster], 0)
+                counts = _jobs_by_state(database)
+            except DatabaseUnavailable:
+                up.add_metric([cluster], 0)
                 continue
-            answers.add_metric([cluster], 1)
-            for state, count in counted.items():
+            up.add_metric([cluster], 1)
+            for state, count in counts.items():
                 jobs.add_metric([cluster, state], count)
-        yield answers
+        yield up
         yield jobs
 
 
 def _jobs_by_state(database: ClusterDatabase) -> Mapping[job_state.JobState, int]:
-    reader = database.reader()
+    reader = database.uncached_reader()
     newest = reader.run_span().highest
     run = None if newest is None else reader.run(newest)
     return job_state.count_by_state(() if run is None else (job.state for job in run.jobs))
 
 
-def _versions() -> GaugeMetricFamily:
-    made = version.current()
+def _build_info() -> GaugeMetricFamily:
+    build = version.current()
     family = GaugeMetricFamily(
-        "dqmsquare_build_info", "Which program this is", labels=["version", "commit", "schema"]
+        "dqmsquare_build_info", "The program's version", labels=["version", "commit", "schema"]
     )
-    family.add_metric([made.number, made.commit, db.head_revision()], 1)
+    family.add_metric([build.number, build.commit, db.head_revision()], 1)
     return family
+
+
+def _remove_if_unlocked(directory: Path) -> None:
+    # It may be another user's, or gone by now.
+    with suppress(OSError):
+        descriptor = _open(directory)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _open(directory: Path) -> int:
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,38 +1,145 @@
-"""How answers are given: short ones only when they changed, with the server's clock; long ones in pieces."""
+"""Response helpers: ETag-validated, streamed and CSV responses; headers and compression of every response."""
 
-from collections.abc import Generator
+import csv
+import gzip
+import io
+from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import chain
 
-from flask import Response, request
+from flask import Flask, Response, request
 
-# Unix milliseconds of the moment of the answer, on a 304 too: what browsers compute ages from.
-CLOCK_HEADER = "Server-Time"
+# Unix time of the response in ms, on a 304 too: browsers compute ages from it.
+SERVER_TIME_HEADER = "Server-Time"
+
+# Nothing inline, nothing from another host. Bootstrap's style sheet embeds images as data: URLs.
+_CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_COMPRESSED_TYPES = ("text/", "application/json")
+_MIN_COMPRESSED_BYTES = 1000
+# Fast, and still most of the gain: a live page of 60 kB takes a millisecond.
+_GZIP_LEVEL = 5
+
+# Spreadsheets run a text that begins with one of these as a formula ("CSV injection" at OWASP).
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
+_CSV_ROWS_PER_CHUNK = 500
 
 
-def clock() -> str:
-    """The value of `CLOCK_HEADER` now."""
+def init_app(app: Flask) -> None:
+    """Register the response hooks: security headers, relative redirects, compression."""
+    # Flask runs them in reverse order.
+    app.after_request(_add_security_headers)
+    app.after_request(_make_redirect_relative)
+    app.after_request(_compress)
+
+
+def server_time() -> str:
+    """Current value of `SERVER_TIME_HEADER`."""
     return str(round(datetime.now(UTC).timestamp() * 1000))
 
 
-def conditional(body: str | bytes, mimetype: str = "text/html") -> Response:
-    """An answer tagged by its content: 304 to a request that names the tag, so that it is sent once."""
+def etag_response(body: str | bytes, mimetype: str = "text/html") -> Response:
+    """Response tagged by a hash of its content; 304 if the request names that tag."""
     response = Response(body, mimetype=mimetype)
     content = response.get_data()
     response.set_etag(blake2b(content, digest_size=12).hexdigest())
     response.cache_control.no_cache = True
-    response.headers[CLOCK_HEADER] = clock()
+    response.headers[SERVER_TIME_HEADER] = server_time()
     response.make_conditional(request)
     return response
 
 
-def in_pieces(pieces: Generator[bytes], mimetype: str) -> Response:
-    """An answer of any length, made while it is sent; `pieces` has one or more.
+def streamed(chunks: Generator[bytes], mimetype: str) -> Response:
+    """Response of any length, generated while it is sent; `chunks` must yield at least once.
 
-    The first is made before the answer begins: a database that is away is a 503 still.
+    The first chunk is generated here, so that an unavailable database is still answered with 503.
     """
-    response = Response(chain([next(pieces)], pieces), mimetype=mimetype)
-    response.call_on_close(pieces.close)
+    response = Response(chain([next(chunks)], chunks), mimetype=mimetype)
+    response.call_on_close(chunks.close)
     response.cache_control.no_cache = True
     return response
+
+
+def csv_download(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
+    """Streamed CSV file with a header row; `None` becomes an empty field."""
+    response = streamed(_csv_chunks(header, rows), "text/csv")
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+    return response
+
+
+def _csv_chunks(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Generator[bytes]:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(header)
+    for number, row in enumerate(rows, start=1):
+        writer.writerow(map(_escape_formula, row))
+        if number % _CSV_ROWS_PER_CHUNK == 0:
+            yield _drain(buffer)
+    yield _drain(buffer)
+
+
+def _drain(buffer: io.StringIO) -> bytes:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text.encode()
+
+
+def _escape_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_PREFIXES) else value
+
+
+def _add_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _make_redirect_relative(response: Response) -> Response:
+    """Drop this server's origin from a redirect: it comes from the Host header, which the client chooses."""
+    if response.location is not None and response.location.startswith(request.host_url):
+        # One slash: two would start another host's name.
+        response.location = "/" + response.location.removeprefix(request.host_url).lstrip("/")
+        # The body repeats the location for browsers that follow no redirect.
+        response.set_data(b"")
+    return response
+
+
+def _compress(response: Response) -> Response:
+    if not _may_be_compressed(response):
+        return response
+    response.vary.add("Accept-Encoding")
+    if not request.accept_encodings["gzip"] or (response.content_length or 0) < _MIN_COMPRESSED_BYTES:
+        return response
+    response.set_data(gzip.compress(response.get_data(), _GZIP_LEVEL, mtime=0))
+    response.content_encoding = "gzip"
+    tag, _is_weak = response.get_etag()
+    if tag is not None:
+        # Same content, other bytes than the uncompressed response.
+        response.set_etag(tag, weak=True)
+    return response
+
+
+def _may_be_compressed(response: Response) -> bool:
+    # A no-store response holds secrets; compressed next to client input, its length would leak them (BREACH).
+    if response.is_streamed or response.content_encoding or response.cache_control.no_store:
+        return False
+    return (response.mimetype or "").startswith(_COMPRESSED_TYPES)

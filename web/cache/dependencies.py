@@ -1,9 +1,8 @@
-"""What an answer stands on: what was read for it, and until when it holds by the clock.
+"""Cache dependencies of a response: the reads it was made from, and its expiry time.
 
-The answer of a view that is marked as `kept` is the same for everyone, and is given again to whoever comes to
-the same address (`web/cache/response_cache.py`) as long as nothing that was read for it has changed. What it
-depends on besides, the view has to say: the time of day, by `until`. A statement that reaches a database past
-`web/cache/cached_reader.py` is not known to change, so that an answer that stands on one is not kept.
+A view marked by `cached_view` has the same response for everyone (`web/cache/response_cache.py`), valid until
+one of its reads changes. What else it depends on, the view has to declare: the time of day, by `expire_at`. A
+statement that bypasses `web/cache/cached_reader.py` has unknown changes, so its response is not cached.
 """
 
 import math
@@ -20,114 +19,114 @@ import sqlalchemy as sa
 from storage.change_tracker import ChangeTracker, Topic
 
 View = TypeVar("View", bound=Callable[..., Any])
-# Decides by the parameters of an address whether its answer is kept.
-When = Callable[[Mapping[str, str]], bool]
+# Decides by the query parameters.
+Condition = Callable[[Mapping[str, str]], bool]
 
-# How long what was read holds while changes can't be heard.
-UNHEARD_S = 1.0
-_KEPT_WHEN = "is_kept_when"
+# Lifetime of a read while changes are not being heard.
+UNHEARD_LIFETIME_S = 1.0
+_CACHED_IF = "cached_if"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Something was read of a cluster: at which count of its changes, when (monotonic), and what it is of."""
+class ReadDependency:
+    """A read of a cluster: the change count and the monotonic time before it, and the topics it covers."""
 
     changes: ChangeTracker
     count: int
-    at_s: float
+    read_at_s: float
     topics: Collection[Topic | int]
 
-    def holds(self, now_s: float) -> bool:
-        """Whether it would be read again as it was."""
-        is_fresh = self.changes.is_listening or now_s - self.at_s < UNHEARD_S
+    def is_valid(self, now_s: float) -> bool:
+        """Whether reading again would give the same."""
+        is_fresh = self.changes.is_listening or now_s - self.read_at_s < UNHEARD_LIFETIME_S
         return is_fresh and self.changes.is_current(self.topics, self.count)
 
 
 @dataclass(slots=True)
-class Grounds:
-    """What an answer stands on. `is_known`: whether that is all; `ends_at_s` is monotonic."""
+class CacheDependencies:
+    """What a response depends on. `expires_at_s` is monotonic; `is_complete`: nothing else was read."""
 
-    readings: list[Reading] = field(default_factory=list)
-    ends_at_s: float = math.inf
-    is_known: bool = True
+    reads: list[ReadDependency] = field(default_factory=list)
+    expires_at_s: float = math.inf
+    is_complete: bool = True
 
-    def hold(self) -> bool:
-        """Whether the answer would be made again as it was."""
+    def are_valid(self) -> bool:
+        """Whether rendering again would give the same response."""
         now_s = time.monotonic()
-        return now_s < self.ends_at_s and all(reading.holds(now_s) for reading in self.readings)
+        return now_s < self.expires_at_s and all(read.is_valid(now_s) for read in self.reads)
 
 
-_grounds: ContextVar[Grounds | None] = ContextVar("grounds", default=None)
-_is_watched: ContextVar[bool] = ContextVar("is_watched", default=False)
+_dependencies: ContextVar[CacheDependencies | None] = ContextVar("dependencies", default=None)
+_is_cached_read: ContextVar[bool] = ContextVar("is_cached_read", default=False)
 
 
-def kept(view: View) -> View:
-    """Marks a view whose answers are kept."""
-    return kept_when(lambda _query: True)(view)
+def cached_view(view: View) -> View:
+    """Mark a view whose responses are cached."""
+    return cached_view_if(lambda _query: True)(view)
 
 
-def kept_when(is_kept: When) -> Callable[[View], View]:
-    """Marks a view whose answers to some addresses are kept."""
+def cached_view_if(condition: Condition) -> Callable[[View], View]:
+    """Mark a view whose responses are cached for some queries."""
 
     def mark(view: View) -> View:
-        setattr(view, _KEPT_WHEN, is_kept)
+        setattr(view, _CACHED_IF, condition)
         return view
 
     return mark
 
 
-def is_kept(view: Callable[..., Any], query: Mapping[str, str]) -> bool:
-    """Whether the view's answer to an address is kept."""
-    when: When | None = getattr(view, _KEPT_WHEN, None)
-    return when is not None and when(query)
+def is_cached_view(view: Callable[..., Any], query: Mapping[str, str]) -> bool:
+    """Whether the view's response to a query is cached."""
+    condition: Condition | None = getattr(view, _CACHED_IF, None)
+    return condition is not None and condition(query)
 
 
-def until(at: datetime) -> None:
-    """The answer that is being made holds until then at most."""
-    _end((at - datetime.now(UTC)).total_seconds())
+def expire_at(at: datetime) -> None:
+    """Limit the validity of the response that is being made."""
+    _expire((at - datetime.now(UTC)).total_seconds())
 
 
-def for_a_moment() -> None:
-    """The answer that is being made is soon to be made anew: it stands on what could not be read."""
-    _end(UNHEARD_S)
+def expire_soon() -> None:
+    """Limit the validity of a response that was made from data which could not be refreshed."""
+    _expire(UNHEARD_LIFETIME_S)
 
 
-def _end(in_s: float) -> None:
-    grounds = _grounds.get()
-    if grounds is not None:
-        grounds.ends_at_s = min(grounds.ends_at_s, time.monotonic() + in_s)
+def _expire(in_s: float) -> None:
+    dependencies = _dependencies.get()
+    if dependencies is not None:
+        dependencies.expires_at_s = min(dependencies.expires_at_s, time.monotonic() + in_s)
 
 
-def stand_on(reading: Reading) -> None:
-    """The answer that is being made stands on this too."""
-    grounds = _grounds.get()
-    if grounds is not None:
-        grounds.readings.append(reading)
+def depend_on(read: ReadDependency) -> None:
+    """Add a read to the dependencies of the response that is being made."""
+    dependencies = _dependencies.get()
+    if dependencies is not None:
+        dependencies.reads.append(read)
 
 
 @contextmanager
-def noted() -> Iterator[Grounds]:
-    """Notes what the answer that is made within stands on."""
-    grounds = Grounds()
-    token = _grounds.set(grounds)
+def collected() -> Iterator[CacheDependencies]:
+    """Collect the dependencies of the response that is made within."""
+    dependencies = CacheDependencies()
+    token = _dependencies.set(dependencies)
     try:
-        yield grounds
+        yield dependencies
     finally:
-        _grounds.reset(token)
+        _dependencies.reset(token)
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Statements within are part of a reading."""
-    token = _is_watched.set(True)
+def cached_read() -> Iterator[None]:
+    """Statements within belong to a read that is tracked as a dependency."""
+    token = _is_cached_read.set(True)
     try:
         yield
     finally:
-        _is_watched.reset(token)
+        _is_cached_read.reset(token)
 
 
 @sa.event.listens_for(sa.Engine, "before_cursor_execute")
 def _note_statement(*_: Any) -> None:
-    grounds = _grounds.get()
-    if grounds is not None and not _is_watched.get():
-        grounds.is_known = False
+    dependencies = _dependencies.get()
+    if dependencies is not None and not _is_cached_read.get():
+        dependencies.is_complete = False

@@ -21,9 +21,9 @@ from werkzeug.wsgi import ClosingIterator
 from web import metrics
 from web.access_log import ROUTE
 from web.cache import dependencies
-from web.cache.dependencies import Grounds
-from web.cache.single_flight import Flights
-from web.responses import CLOCK_HEADER, clock
+from web.cache.dependencies import CacheDependencies
+from web.cache.single_flight import SingleFlight
+from web.responses import SERVER_TIME_HEADER, server_time
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -61,7 +61,7 @@ class Answer:
     tag: str | None
     route: Any
     is_kept: bool
-    grounds: Grounds
+    grounds: CacheDependencies
 
     def send(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         """Gives it to a request: nothing but its headers, if the request knows the content."""
@@ -69,7 +69,7 @@ class Answer:
         if self.is_known_to(environ.get("HTTP_IF_NONE_MATCH")):
             start(NOT_MODIFIED, self.headers_of_unchanged())
             return ()
-        start(self.status, [*self.headers, (CLOCK_HEADER, clock())])
+        start(self.status, [*self.headers, (SERVER_TIME_HEADER, server_time())])
         return (self.content,)
 
     def is_known_to(self, asked: str | None) -> bool:
@@ -82,7 +82,7 @@ class Answer:
     def headers_of_unchanged(self) -> _Headers:
         """The headers that a request gets which has the content already."""
         lasting = [header for header in self.headers if header[0].lower() not in _OF_CONTENT]
-        return [*lasting, (CLOCK_HEADER, clock())]
+        return [*lasting, (SERVER_TIME_HEADER, server_time())]
 
 
 class KeptAnswers:
@@ -91,7 +91,7 @@ class KeptAnswers:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._application: WSGIApplication = app.wsgi_app
-        self._flights: Flights[Answer] = Flights()
+        self._flights: SingleFlight[Answer] = SingleFlight()
         self._answers: OrderedDict[_Key, Answer] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -102,7 +102,7 @@ class KeptAnswers:
         key = (environ["PATH_INFO"], environ["QUERY_STRING"], environ.get("HTTP_ACCEPT_ENCODING", ""))
         answer = self.find(*key)
         if answer is not None:
-            metrics.kept_answers.labels("kept").inc()
+            metrics.response_cache_requests.labels("hit").inc()
             return answer.send(environ, start_response)
         if not self._is_of_kept_view(environ):
             return self._application(environ, start_response)
@@ -115,14 +115,14 @@ class KeptAnswers:
             answer = self._answers.get(key)
             if answer is not None:
                 self._answers.move_to_end(key)
-        return answer if answer is not None and answer.grounds.hold() else None
+        return answer if answer is not None and answer.grounds.are_valid() else None
 
     def _is_of_kept_view(self, environ: "WSGIEnvironment") -> bool:
         try:
             endpoint, _values = self._app.url_map.bind_to_environ(environ).match()
         except HTTPException:
             return False
-        return dependencies.is_kept(
+        return dependencies.is_cached_view(
             self._app.view_functions[endpoint], dict(parse_qsl(environ["QUERY_STRING"]))
         )
 
@@ -142,20 +142,20 @@ class KeptAnswers:
             return answer
 
         while True:
-            answer = self._flights.share(key, make_once)
+            answer = self._flights.call(key, make_once)
             if mine:
                 return answer
             if not answer.is_kept:
                 return self._made(environ)
-            if answer.grounds.hold():
-                metrics.kept_answers.labels("kept").inc()
+            if answer.grounds.are_valid():
+                metrics.response_cache_requests.labels("hit").inc()
                 return answer
 
     def _made(self, environ: "WSGIEnvironment") -> Answer:
-        metrics.kept_answers.labels("made").inc()
+        metrics.response_cache_requests.labels("miss").inc()
         asked = {name: value for name, value in environ.items() if name not in _CONDITIONS}
         told: list[Any] = []
-        with dependencies.noted() as stands_on:
+        with dependencies.collected() as stands_on:
             body = self._application(asked, lambda *given: told.extend(given))  # type: ignore[arg-type]
             with closing(ClosingIterator(body)):
                 content = b"".join(body)
@@ -163,10 +163,10 @@ class KeptAnswers:
         named = dict(headers)
         tag, _is_weak = unquote_etag(named.get("ETag"))
         is_for_all = "Set-Cookie" not in named and named.get("Vary") in _MAY_VARY_BY
-        is_kept = status == _OK and tag is not None and stands_on.is_known and is_for_all
+        is_kept = status == _OK and tag is not None and stands_on.is_complete and is_for_all
         return Answer(
             status=status,
-            headers=[header for header in headers if header[0] != CLOCK_HEADER],
+            headers=[header for header in headers if header[0] != SERVER_TIME_HEADER],
             content=content,
             tag=tag,
             route=asked.get(ROUTE),

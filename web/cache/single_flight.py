@@ -1,4 +1,4 @@
-"""What many want at the same moment is made once, and all of them get it."""
+"""Single flight: concurrent calls for the same key share one result."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -8,29 +8,29 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
-    """What is being made just now, by key."""
+class SingleFlight(Generic[T]):
+    """Calls in progress, by key."""
 
     def __init__(self) -> None:
-        self._under_way: dict[Hashable, Future[T]] = {}
+        self._in_progress: dict[Hashable, Future[T]] = {}
         self._lock = threading.Lock()
 
-    def share(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` makes, or what another thread is making under this key; raises what that raises."""
+    def call(self, key: Hashable, function: Callable[[], T]) -> T:
+        """Result of `function`, or of the call in progress for this key; raises what that raises."""
         with self._lock:
-            under_way = self._under_way.get(key)
-            if under_way is None:
-                mine = self._under_way[key] = Future()
-        if under_way is not None:
-            return under_way.result()
+            in_progress = self._in_progress.get(key)
+            if in_progress is None:
+                own = self._in_progress[key] = Future()
+        if in_progress is not None:
+            return in_progress.result()
         try:
-            made = make()
+            result = function()
         except BaseException as error:
-            mine.set_exception(error)
+            own.set_exception(error)
             raise
         else:
-            mine.set_result(made)
-            return made
+            own.set_result(result)
+            return result
         finally:
             with self._lock:
-                del self._under_way[key]
+                del self._in_progress[key]

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
 from storage.audit_log import AuditEntry, AuditFilter, Outcome
-from web import csv_files, query_args
+from web import query_args, responses
 from web.control_room import command_validation, login, redirect_targets, refusals, visitor
 from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
 from web.control_room.services import desk
@@ -58,7 +58,7 @@ def table() -> BaseResponse:
     """The same as CSV, without pages."""
     visitor.signed_in()
     entries = desk().audit.find(_wanted(), _MOST_IN_CSV)
-    return csv_files.download("control-room-audit.csv", _COLUMNS, map(_line, entries))
+    return responses.csv_download("control-room-audit.csv", _COLUMNS, map(_line, entries))
 
 
 def of_last_hour() -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Relay:
     def carry_out(self, order: Order, expert: Expert, once: UUID | None) -> Report:
         """Carries out an order once it is its turn; what `once` marks is carried out once.
 
-        Raises DatabaseAway if it can't be recorded; nothing is sent then.
+        Raises DatabaseUnavailable if it can't be recorded; nothing is sent then.
         """
         if order.command.is_local:
             self._audit.record(self.deed(order, expert), Outcome.OK)

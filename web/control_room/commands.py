@@ -22,7 +22,7 @@ from web.control_room.command_execution import Report, commands_by_outcome
 from web.control_room.command_validation import Refusal
 from web.control_room.services import desk
 from web.control_room.sessions import Expert
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("control_room", __name__)
 refusals.guard(room)
@@ -70,7 +70,7 @@ def execute() -> BaseResponse:
 def line() -> BaseResponse:
     """Who waits for what, and what was done of late: a part of the page, asked for again and again."""
     visitor.signed_in()
-    return conditional(render_template("control_room/_line.html", **audit.of_last_hour()))
+    return etag_response(render_template("control_room/_line.html", **audit.of_last_hour()))
 
 
 def _carried_out(expert: Expert) -> Report:

@@ -1,24 +1,23 @@
 """What stands for a machine in whatever is kept: its label, as the mirror's own pages show it."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import sqlalchemy as sa
 
-import db
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
 from storage.machines import find_label
-from web import deadlines
 
 
 class MachineLabels:
     """The labels of the configured machines; those found are remembered, since labels are kept for good."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, databases: Mapping[Cluster, sa.Engine]) -> None:
         self._settings = settings
         self._identities = Pseudonymizer(settings.pseudonym_secret)
         self._found: dict[str, str] = {}
-        self._databases = {cluster: _engine(settings, cluster) for cluster in Cluster}
+        self._databases = databases
 
     def label(self, host: str) -> str:
         """The label of a machine of either cluster; the mask that it begins with where there is none yet."""
@@ -36,9 +35,3 @@ class MachineLabels:
         with suppress(sa.exc.SQLAlchemyError):
             return find_label(database, self._identities.for_machine(host))
         return None
-
-
-def _engine(settings: Settings, cluster: Cluster) -> sa.Engine:
-    engine = db.engine(settings, cluster, "control-labels", pool_size=1)
-    deadlines.limit(engine)
-    return engine

@@ -66,7 +66,7 @@ def page() -> BaseResponse:
             expert=expert,
             runs=runs,
             clients={cluster: _clients(cluster, run) for cluster, run in runs.items()},
-            mutes={cluster: databases.database_reader(cluster).mutes() for cluster in Cluster},
+            mutes={cluster: databases.uncached_reader(cluster).mutes() for cluster in Cluster},
             chosen_cluster=chosen,
             chosen_client=query_args.text("client"),
             lasts=LASTS,
@@ -96,7 +96,7 @@ def end() -> BaseResponse:
     csrf.require_token(request, expert)
     with _refusal_recorded(expert, UNMUTE):
         cluster, client = _cluster(), _once("client")
-        if client not in {mute.client for mute in databases.database_reader(cluster).mutes()}:
+        if client not in {mute.client for mute in databases.uncached_reader(cluster).mutes()}:
             raise NotFound("This client is not muted, or no longer.")
     with _recorded(expert, UNMUTE, cluster, {"client": client}):
         desk().mutes[cluster].unmute(client)
@@ -144,7 +144,7 @@ def _once(name: str) -> str:
 
 def _clients(cluster: Cluster, run: int | None) -> Mapping[str, str]:
     """The clients of a run, or of the newest, by tag: their names, those that are missing included."""
-    live = live_run.read(databases.reader(cluster), View(cluster, run))
+    live = live_run.read(databases.stale_ok_reader(cluster), View(cluster, run))
     return {row.client: row.name for row in sorted(live.rows, key=lambda row: row.name)}
 
 

@@ -59,7 +59,7 @@ def _refused(error: HTTPException) -> Response:
         log.warning(
             "refusal not in the audit command=%s reason=%s", _asked_for(), logging_setup.quote_value(sentence)
         )
-    return errors.refused(error)
+    return errors.http_error_response(error)
 
 
 def _deed(person: str | None, login: str | None) -> AuditedAction:

@@ -13,7 +13,7 @@ from storage.command_queue import CommandQueue
 from storage.login_store import SessionStore
 from storage.login_throttle import LoginThrottle
 from storage.mutes import MuteWriter
-from web.control_room import databases
+from web import databases
 from web.control_room.command_execution import Relay
 from web.control_room.known_browsers import KnownBrowsers
 from web.control_room.machine_labels import MachineLabels
@@ -41,14 +41,13 @@ class Desk:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Gives an application its desk; nothing is connected until it is needed."""
-    database = databases.for_records(settings)
-    mutes = {
-        Cluster.PLAYBACK: MuteWriter(database),
-        Cluster.PRODUCTION: MuteWriter(databases.for_records(settings, Cluster.PRODUCTION)),
-    }
+    by_cluster = databases.of_app(app)
+    database = by_cluster[Cluster.PLAYBACK].transactions
+    mutes = {cluster: MuteWriter(by_cluster[cluster].transactions) for cluster in Cluster}
+    labels = MachineLabels(settings, {cluster: by_cluster[cluster].engine for cluster in Cluster})
     audit = AuditLog(database, settings.audit_retention)
     sessions = Sessions(settings, SessionStore(database))
-    line = CommandQueue(databases.for_line(settings))
+    line = CommandQueue(by_cluster[Cluster.PLAYBACK].engine)
     app.extensions[_EXTENSION] = Desk(
         settings,
         Passwords(settings.dqm_cr_usernames),
@@ -57,7 +56,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         KnownBrowsers(settings),
         audit,
         AnonymousRefusals(database),
-        Relay(settings, audit, line, MachineLabels(settings), sessions),
+        Relay(settings, audit, line, labels, sessions),
         mutes,
         get_redactor(settings.known_hosts, settings.redaction_allowed_hosts),
     )

@@ -13,7 +13,7 @@ from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
 from web.pages import freshness
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("cluster", __name__, url_prefix="/cluster")
 
@@ -44,20 +44,20 @@ class Row:
 
 
 @room.get("/")
-@dependencies.kept
+@dependencies.cached_view
 def page() -> Response:
     """The page, whole."""
     cluster = query_args.shown_cluster()
     shown = {**_machines(cluster), **freshness.of_cluster(cluster)}
-    return conditional(render_template("cluster/page.html", cluster=cluster, **shown))
+    return etag_response(render_template("cluster/page.html", cluster=cluster, **shown))
 
 
 @room.get("/part")
-@dependencies.kept
+@dependencies.cached_view
 def part() -> Response:
     """The machines, kept up to date."""
     cluster = query_args.shown_cluster()
-    return conditional(render_template("cluster/_machines.html", cluster=cluster, **_machines(cluster)))
+    return etag_response(render_template("cluster/_machines.html", cluster=cluster, **_machines(cluster)))
 
 
 def used_of_memory(memory: Memory) -> int | None:
@@ -89,8 +89,8 @@ def _minutes(begins: datetime, ends: datetime, start: datetime) -> tuple[float, 
 
 def _machines(cluster: Cluster) -> dict[str, Any]:
     end = _last_step(datetime.now(UTC))
-    dependencies.until(end + _STEP)
-    rows = _rows(databases.reader(cluster), end - HISTORY, end)
+    dependencies.expire_at(end + _STEP)
+    rows = _rows(databases.stale_ok_reader(cluster), end - HISTORY, end)
     return {
         "rows": rows,
         "history_start": end - HISTORY,

@@ -15,7 +15,7 @@ from web import databases, query_args
 from web.cache import dependencies
 from web.pages import staleness
 from web.pages.staleness import broken_links, certificate_ends_soon, is_old
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("freshness", __name__)
 
@@ -35,11 +35,11 @@ class MachineInBar:
 
 
 @room.get("/live/freshness")
-@dependencies.kept
+@dependencies.cached_view
 def part() -> Response:
     """When each machine was last mirrored, whether it is down, and a banner for each link that is broken."""
     cluster = query_args.shown_cluster()
-    return conditional(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
+    return etag_response(render_template("live/_freshness.html", cluster=cluster, **of_cluster(cluster)))
 
 
 def told_within_s(settings: Settings) -> int:
@@ -53,13 +53,13 @@ def told_within_s(settings: Settings) -> int:
 
 def of_cluster(cluster: Cluster) -> dict[str, Any]:
     """What the part's template shows."""
-    reader = databases.reader(cluster)
+    reader = databases.stale_ok_reader(cluster)
     freshness = reader.sync_status()
     now = datetime.now(UTC)
     warn_after = timedelta(seconds=current_app.config["STALE_AFTER_S"])
     if holds_until := staleness.holds_until(freshness, now, warn_after):
-        dependencies.until(holds_until + _AFTER)
-    away_since = databases.away_since(cluster)
+        dependencies.expire_at(holds_until + _AFTER)
+    away_since = databases.unavailable_since(cluster)
     return {
         "freshness": freshness,
         "broken": broken_links(freshness, now, warn_after, away_since),

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from web import query_args
 from web.cache import dependencies
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("guides", __name__, url_prefix="/help")
 
@@ -40,14 +40,14 @@ def first() -> BaseResponse:
 
 
 @room.get("/<name>")
-@dependencies.kept
+@dependencies.cached_view
 def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
         raise NotFound("There is no such guide.")
     cluster = query_args.shown_cluster()
     guide = _rendered(name)
-    return conditional(render_template("guide.html", cluster=cluster, name=name, guide=guide))
+    return etag_response(render_template("guide.html", cluster=cluster, name=name, guide=guide))
 
 
 @cache

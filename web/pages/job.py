@@ -14,30 +14,30 @@ from web.cache import dependencies
 from web.log_text import whole
 from web.pages import freshness
 from web.pages.log_lines import Severity, first_lines, log_lines
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("job", __name__, url_prefix="/job")
 
 
 @room.get("/<uuid:job>")
-@dependencies.kept
+@dependencies.cached_view
 def page(job: UUID) -> Response:
     """The page of a job, whole."""
     cluster = query_args.shown_cluster()
     fresh = freshness.of_cluster(cluster)
-    return conditional(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
+    return etag_response(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
 
 
 @room.get("/<uuid:job>/part")
-@dependencies.kept
+@dependencies.cached_view
 def part(job: UUID) -> Response:
     """What of the page changes while the job runs."""
     cluster = query_args.shown_cluster()
-    return conditional(_rendered("job/_fragment.html", cluster, _details(cluster, job)))
+    return etag_response(_rendered("job/_fragment.html", cluster, _details(cluster, job)))
 
 
 @room.get("/<uuid:job>/series")
-@dependencies.kept
+@dependencies.cached_view
 def series(job: UUID) -> Response:
     """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
     details = _details(query_args.shown_cluster(), job)
@@ -46,21 +46,21 @@ def series(job: UUID) -> Response:
         "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
         "events": {"lumisections": events.lumisections, "events": events.events},
     }
-    return conditional(orjson.dumps(columns), "application/json")
+    return etag_response(orjson.dumps(columns), "application/json")
 
 
 @room.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
     """The log as text, to be kept."""
     details = _details(query_args.shown_cluster(), job)
-    response = conditional(whole(details.log), "text/plain")
+    response = etag_response(whole(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
 
 
 def _details(cluster: Cluster, job: UUID) -> JobDetails:
-    details = databases.reader(cluster).job_details(job)
+    details = databases.stale_ok_reader(cluster).job_details(job)
     if details is None:
         raise NotFound(f"There is no job of this id in the {cluster} cluster.")
     return details

@@ -13,42 +13,42 @@ from web import databases, query_args
 from web.cache import dependencies
 from web.pages import delivery_graph, freshness, live_run, view
 from web.pages.job_table import ClientState, Column
-from web.responses import conditional
+from web.responses import etag_response
 
 room = Blueprint("live", __name__)
 
 
 @room.get("/")
-@dependencies.kept
+@dependencies.cached_view
 def page() -> Response:
     """The page of a run, whole: what it says holds without any script."""
     asked = view.of_request()
     shown = {**_run(asked), **freshness.of_cluster(asked.cluster)}
-    return conditional(render_template("live/page.html", cluster=asked.cluster, **shown))
+    return etag_response(render_template("live/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/live/run")
-@dependencies.kept
+@dependencies.cached_view
 def run_part() -> Response:
     """The run's summary and its jobs."""
-    return conditional(render_template("live/_run.html", **_run(view.of_request())))
+    return etag_response(render_template("live/_run.html", **_run(view.of_request())))
 
 
 @room.get("/live/delivery")
-@dependencies.kept
+@dependencies.cached_view
 def delivery() -> Response:
     """The file delivery of a run as its graphs need it, JSON; `whole` to look closer."""
     asked = view.of_request()
-    found = None if asked.run is None else databases.reader(asked.cluster).delivery(asked.run)
+    found = None if asked.run is None else databases.stale_ok_reader(asked.cluster).delivery(asked.run)
     columns = delivery_graph.to_json(
         found,
         asked.time_of_delivery,
         current_app.config["LATE_FILE_AFTER_S"],
         is_whole=query_args.text("whole") is not None,
     )
-    return conditional(columns, "application/json")
+    return etag_response(columns, "application/json")
 
 
 def _run(asked: view.View) -> dict[str, Any]:
-    reader = databases.reader(asked.cluster)
+    reader = databases.stale_ok_reader(asked.cluster)
     return {"live": live_run.read(reader, asked), "Column": Column, "ClientState": ClientState}

@@ -102,7 +102,7 @@ def _mutes(reader: MirrorReader) -> dict[str, Mute]:
     now = datetime.now(UTC)
     mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
     for mute in mutes:
-        dependencies.until(mute.ends_at)
+        dependencies.expire_at(mute.ends_at)
     return {mute.client: mute for mute in mutes}
 
 

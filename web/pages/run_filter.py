@@ -37,9 +37,9 @@ class RunRange:
 
 
 def of_request() -> RunRange:
-    """The range that a request asks for; from and to in either order. Raises BadRequest, DatabaseAway."""
+    """Run range of a request, `from` and `to` in either order. Raises BadRequest, DatabaseUnavailable."""
     cluster = query_args.shown_cluster()
-    reader = databases.reader(cluster)
+    reader = databases.stale_ok_reader(cluster)
     last = query_args.integer("to", NOT_NUMBERS)
     last = (reader.run_span().highest or 0) if last is None else last
     first = query_args.integer("from", NOT_NUMBERS)

@@ -8,13 +8,13 @@ from flask import Blueprint, Response, render_template
 
 from storage.read_models import Run
 from storage.reader import MirrorReader
-from web import csv_files, databases, query_args
+from web import databases, query_args, responses
 from web.cache import dependencies
+from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import iso
 from web.pages.run_statistics import RunStatistics, run_statistics
-from web.responses import conditional
-from web.serving.wide import a_few_at_a_time
+from web.responses import etag_response
 
 room = Blueprint("statistics", __name__, url_prefix="/statistics")
 
@@ -23,11 +23,11 @@ _ROWS_AT_A_TIME = 25
 
 
 @room.get("/")
-@dependencies.kept
+@dependencies.cached_view
 def page() -> Response:
     """The page with the newest runs of the range; older ones by a link."""
     asked = run_filter.of_request()
-    reader = databases.reader(asked.cluster)
+    reader = databases.stale_ok_reader(asked.cluster)
     below = query_args.integer("below", run_filter.NOT_NUMBERS)
     runs = reader.find_runs(asked.search, below=below, limit=_ROWS_AT_A_TIME)
     shown = {
@@ -37,20 +37,20 @@ def page() -> Response:
         "go_on_below": runs[-1].run if len(runs) == _ROWS_AT_A_TIME else None,
         **freshness.of_cluster(asked.cluster),
     }
-    return conditional(render_template("statistics/page.html", cluster=asked.cluster, **shown))
+    return etag_response(render_template("statistics/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/runs.csv")
-@a_few_at_a_time
+@run_range
 def csv_file() -> Response:
     """The statistics of all runs of the range, a line each; times in UTC."""
     asked = run_filter.of_request()
-    reader = databases.reader(asked.cluster)
+    reader = databases.stale_ok_reader(asked.cluster)
     runs = reader.iter_found_runs(asked.search)
     # Some at a time are taken until there are none.
     some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])
     lines = (_csv_line(line) for of_some in some for line in _statistics(reader, of_some))
-    return csv_files.download(
+    return responses.csv_download(
         f"{asked.cluster}_runs.csv", [field.name for field in fields(RunStatistics)], lines
     )
 

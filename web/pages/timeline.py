@@ -16,14 +16,14 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from storage.job_state import JobState
 from storage.read_models import Job, JobSummary, Run, RunSummary
-from web import csv_files, databases, query_args
+from web import databases, query_args, responses
 from web.cache import dependencies
+from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import iso, short
 from web.pages.job_table import ClientState
 from web.pages.run_filter import RunRange
-from web.responses import conditional
-from web.serving.wide import a_few_at_a_time
+from web.responses import etag_response
 
 room = Blueprint("timeline", __name__, url_prefix="/timeline")
 
@@ -82,59 +82,59 @@ class Rows:
 
 
 @room.get("/")
-@dependencies.kept
+@dependencies.cached_view
 def page() -> Response:
     """The page with its first rows."""
     asked = run_filter.of_request()
     shown = {
         "timeline": _rows(asked, _FIRST_ROWS),
-        "found": databases.reader(asked.cluster).count_runs(asked.search),
+        "found": databases.stale_ok_reader(asked.cluster).count_runs(asked.search),
         **freshness.of_cluster(asked.cluster),
     }
-    return conditional(render_template("timeline/page.html", cluster=asked.cluster, **shown))
+    return etag_response(render_template("timeline/page.html", cluster=asked.cluster, **shown))
 
 
 @room.get("/rows")
-@dependencies.kept
+@dependencies.cached_view
 def rows_part() -> Response:
     """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
     further = _rows(run_filter.of_request(), _MORE_ROWS)
     if query_args.text("columns") != further.columns:
         return Response("", headers={"HX-Refresh": "true"})
-    return conditional(
+    return etag_response(
         render_template("timeline/_rows.html", cluster=further.asked.cluster, timeline=further)
     )
 
 
 @room.get("/cell")
-@dependencies.kept
+@dependencies.cached_view
 def cell_part() -> Response:
     """What is known of a client in a run. Raises NotFound where it has no job."""
     cluster = query_args.shown_cluster()
     number, client = query_args.integer("run", "run must be an integer"), query_args.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
-    run = databases.reader(cluster).run(number)
+    run = databases.stale_ok_reader(cluster).run(number)
     jobs = [] if run is None else [job for job in run.jobs if job.name == client]
     if not jobs:
         raise NotFound(f"{client} has no job in run {number}.")
     shown = {"client": client, "run": number, "jobs": jobs[::-1]}
-    return conditional(render_template("timeline/_cell.html", cluster=cluster, **shown))
+    return etag_response(render_template("timeline/_cell.html", cluster=cluster, **shown))
 
 
 @room.get("/jobs.csv")
-@a_few_at_a_time
+@run_range
 def csv_file() -> Response:
     """The jobs of all runs that are asked for, a line each."""
     asked = run_filter.of_request()
-    runs = databases.reader(asked.cluster).iter_found_runs(asked.search)
+    runs = databases.stale_ok_reader(asked.cluster).iter_found_runs(asked.search)
     client = asked.search.client
     lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
-    return csv_files.download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
+    return responses.csv_download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
 
 
 def _rows(asked: RunRange, most: int) -> Rows:
-    reader = databases.reader(asked.cluster)
+    reader = databases.stale_ok_reader(asked.cluster)
     below = query_args.integer("below", run_filter.NOT_NUMBERS)
     search = asked.search
     runs = reader.run_summaries(search, below=below, limit=most)

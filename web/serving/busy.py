@@ -3,30 +3,27 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from web.headers import HEADERS
+from web.limits import OVERLOADED, RETRY_AFTER_S
+from web.responses import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
-SENTENCE = "The server has more to do than it can."
-# Whatever it is that takes long, most of it is over by then.
-RETRY_AFTER_S = 5
-
 _STATUS = "503 Service Unavailable"
 _HEADERS = [
     ("Content-Type", "text/plain; charset=utf-8"),
-    ("Content-Length", str(len(SENTENCE))),
+    ("Content-Length", str(len(OVERLOADED))),
     ("Retry-After", str(RETRY_AFTER_S)),
     ("Cache-Control", "no-store"),
-    *HEADERS.items(),
+    *SECURITY_HEADERS.items(),
 ]
 _LINES = (f"HTTP/1.1 {_STATUS}", *(f"{name}: {value}" for name, value in _HEADERS), "Connection: close")
 
 # The whole of it, for a request that nobody has looked at.
-RAW = "\r\n".join((*_LINES, "", SENTENCE)).encode()
+RAW = "\r\n".join((*_LINES, "", OVERLOADED)).encode()
 
 
 def answer(start_response: "StartResponse") -> Iterable[bytes]:
     """The refusal as a WSGI application gives it."""
     start_response(_STATUS, list(_HEADERS))
-    return (SENTENCE.encode(),)
+    return (OVERLOADED.encode(),)

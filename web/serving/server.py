@@ -26,10 +26,10 @@ from prometheus_client import multiprocess
 import dqmsquare_cfg
 from dqmsquare_cfg import SdNotify, Settings
 from runtime import healthcheck, malloc, systemd_notify
-from web import databases, deadlines, metrics
-from web.away import DatabaseAway
+from web import databases, metrics
 from web.cache import response_cache
 from web.cache.response_cache import KeptAnswers
+from web.errors import DatabaseUnavailable
 from web.serving import thread_places, unchanged
 from web.serving.request_head import RequestHead
 from web.serving.unchanged import Unchanged
@@ -118,23 +118,23 @@ class _Server(BaseApplication):
 
     def load(self) -> "WSGIApplication":  # type: ignore[override]
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
-        deadlines.enforce()
+        databases.enforce_response_timeouts()
         malloc.give_back_early()
         malloc.share_pools()
         app = self._make_app()
         self._kept = response_cache.of(app)
         _collect_rarely()
-        for database in databases.databases(app).values():
-            database.on_too_new(_end)
-            database.listen(self._settings)
-            with suppress(DatabaseAway):
-                database.check()
+        for database in databases.of_app(app).values():
+            database.on_schema_too_new(_end)
+            database.start_listening()
+            with suppress(DatabaseUnavailable):
+                database.check_schema()
         # Well is who answers on the port where visitors come in, by whichever worker.
         systemd_notify.start(self._manager, self._answers)
         answering = thread_places.Ordinary(app, self._settings)
         if self._shared is None:
             return answering
-        endpoint = metrics.MetricsEndpoint(self._shared, databases.databases(app))
+        endpoint = metrics.MetricsEndpoint(self._shared, databases.of_app(app))
         return _ByPort(answering, endpoint, self._settings.server_metrics_port)
 
     def has_answer(self, head: RequestHead) -> bool:

@@ -47,7 +47,7 @@ class Ordinary:
         if self._needs_no_place(environ):
             return self._application(environ, start_response)
         if not self._places.acquire(timeout=_LONGEST_WAIT_S):
-            metrics.requests.labels("none", "503").inc()
+            metrics.http_requests.labels("none", "503").inc()
             return busy.answer(start_response)
         answer = None
         try:

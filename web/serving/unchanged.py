@@ -27,7 +27,7 @@ class Unchanged:
 
     def sent(self) -> None:
         """Logs and counts it."""
-        metrics.kept_answers.labels("kept").inc()
+        metrics.response_cache_requests.labels("hit").inc()
         self.seen.status = NOT_MODIFIED
         token = logging_setup.request_id.set(self.seen.id)
         self.seen.end(self.route)

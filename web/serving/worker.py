@@ -152,7 +152,7 @@ class PatientWorker(ThreadWorker):
             # One that has not begun ends in `finish_request`.
             self._waiting.popleft().outcome.cancel()
         if self._refused and now_s >= self._tell_at_s:
-            log.warning("overloaded refused=%d", self._refused)
+            log.warning("requests_shed count=%d", self._refused)
             self._refused, self._tell_at_s = 0, now_s + _TELL_EVERY_S
 
     def _wait_for_request(self, conn: Any) -> None:
@@ -198,7 +198,7 @@ class PatientWorker(ThreadWorker):
         is_probe = _PROBE.match(_received(conn)) is not None
         if not is_probe:
             self._refused += 1
-            metrics.requests.labels("none", "503").inc()
+            metrics.http_requests.labels("none", "503").inc()
         with suppress(OSError):
             conn.sock.send(_ALIVE if is_probe else busy.RAW, socket.MSG_DONTWAIT)
         self._hang_up(conn)
