@@ -1,1 +1,1 @@
-"""The far side: everything that knows DQM². It knows no database and no Flask."""
+"""Client of DQM² and parser of its documents. It knows no database and no Flask."""

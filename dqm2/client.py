@@ -1,8 +1,8 @@
-"""Requests to DQM² through CMSWEB: grid certificate, cookie, and the gateway that relays to its machines.
+"""HTTP client of DQM² for reads: through CMSWEB with grid certificate and cookie, to the gateway and beyond.
 
-A client asks one thing at a time over one kept connection, follows no redirect and repeats nothing by itself.
-Every answer is bounded in time and bytes and parsed here, so that behind this door everything is typed.
-Facts about the far side: protocol, "The way in" and "Reading documents".
+A client sends one request at a time over one kept connection, follows no redirects and never retries. Every
+response is limited in time and bytes, and parsed before it is returned (docs/dqm2-protocol.md, "Access" and
+"Reading documents").
 """
 
 import json
@@ -31,34 +31,36 @@ from dqm2.errors import (
 from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody, parse_cluster_status, parse_headers
 from dqmsquare_cfg import Cluster, Settings
 
-# DQM²'s port on every machine, and the cookie it knows its friends by.
-_DQM2_PORT = 9215
 COOKIE_NAME = "selenium-secret-secret"
+# DQM² passes ids on as SQL variables; old servers accept 999.
+MAX_IDS = 500
 
-# How long to wait for a connection, for the next piece of an answer, and for all of it. The gateway may be
-# busy with others for a while; it gives a relayed machine 5 s to begin.
+_DQM2_PORT = 9215
+
+# Limits of connecting, of waiting for the next bytes, and of whole responses. The gateway may be busy for a
+# while; it gives another machine 5 s to begin its response.
 _CONNECT_S = 5.0
-_PIECE_S = 20.0
+_READ_S = 20.0
 _HEADERS_S = 120.0
 _DOCUMENTS_S = 60.0
 _STATUS_S = 150.0
 
-# The largest answers that are read: 400,000 headers, and a batch of documents.
+# 400,000 headers, and a batch of documents.
 _HEADERS_BYTES = 128 * 1024 * 1024
 _DOCUMENTS_BYTES = 96 * 1024 * 1024
 _STATUS_BYTES = 1024 * 1024
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 
-# Statuses by which a certificate is not accepted, and by which a front end says that it got no answer itself.
-_REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-_OF_FRONT_END = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
-
-# Ids become SQL variables at the far side, of which old servers take 999.
-MAX_IDS = 500
+_CERTIFICATE_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_GATEWAY_UNREACHABLE = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 
 
 class Dqm2Client:
-    """The way to one cluster's machines. Not for use by several threads at once."""
+    """Client for the machines of a cluster. Not safe for use by several threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.cmsweb_frontend_proxy_url
@@ -70,49 +72,49 @@ class Dqm2Client:
         self._files = credentials.tls_files(settings)
         self._tls = deadline_tls.client_context(verify=self._verify is not False)
         self._session: requests.Session | None = None
-        self._session_made_of: tuple[Fingerprint, ...] = ()
+        self._session_fingerprints: tuple[Fingerprint, ...] = ()
         self.bytes_received = 0
 
     def get_headers(self, machine: str, known_revision: int | None) -> Headers:
-        """The headers of a machine's documents from `known_revision` on, it included; `None` asks for all."""
+        """Headers of a machine's documents from `known_revision` on, inclusive; `None` requests all."""
         known = None if known_revision is None else str(known_revision)
-        question = {"event": "sync_request", "known_rev": known}
-        return parse_headers(self._ask(machine, question, timeout_s=_HEADERS_S, max_bytes=_HEADERS_BYTES))
+        message = {"event": "sync_request", "known_rev": known}
+        return parse_headers(self._sync(machine, message, timeout_s=_HEADERS_S, max_bytes=_HEADERS_BYTES))
 
     def get_documents(self, machine: str, ids: Sequence[str]) -> ResponseBody:
-        """The answer with the documents of those ids, for `parse_documents`; at most MAX_IDS at once."""
+        """Response with the documents of at most MAX_IDS ids, for `parse_documents`."""
         if len(ids) > MAX_IDS:
-            raise ValueError(f"{len(ids)} ids asked for at once, {MAX_IDS} is the most")
-        question = {"event": "request_documents", "ids": list(ids)}
-        return self._ask(machine, question, timeout_s=_DOCUMENTS_S, max_bytes=_DOCUMENTS_BYTES)
+            raise ValueError(f"{len(ids)} ids requested at once, more than {MAX_IDS}")
+        message = {"event": "request_documents", "ids": list(ids)}
+        return self._sync(machine, message, timeout_s=_DOCUMENTS_S, max_bytes=_DOCUMENTS_BYTES)
 
     def get_cluster_status(self, cluster: Cluster) -> ClusterStatus:
-        """Which machines of a cluster answer, as the gateway finds."""
+        """Reachability of a cluster's machines, as the gateway finds it."""
         response = self._request(
             "GET",
             f"{self._base}/cr/exe",
             params={"what": "get_cluster_status", "cluster": cluster.value},
             timeout_s=_STATUS_S,
         )
-        return parse_cluster_status(self._body(response, _STATUS_S, _STATUS_BYTES))
+        return parse_cluster_status(self._read(response, _STATUS_S, _STATUS_BYTES))
 
     def close(self) -> None:
-        """Closes the kept connection."""
+        """Close the kept connection."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
-    def _ask(
-        self, machine: str, question: Mapping[str, Any], *, timeout_s: float, max_bytes: int
+    def _sync(
+        self, machine: str, message: Mapping[str, Any], *, timeout_s: float, max_bytes: int
     ) -> ResponseBody:
-        # As DQM² writes it: an id of its own may hold a lone surrogate, which stricter writers refuse.
-        message = json.dumps({"messages": [json.dumps(question)]}).encode("ascii")
+        # The standard library's JSON, as in DQM²: an id may hold a lone surrogate, which orjson rejects.
+        data = json.dumps({"messages": [json.dumps(message)]}).encode("ascii")
         if short_name(machine) == self._gateway:
             url, params = f"{self._base}/sync_proxy", None
         else:
             url, params = f"{self._base}/redirect", {"path": machine, "port": str(_DQM2_PORT)}
-        response = self._request("POST", url, params=params, data=message, timeout_s=timeout_s)
-        return self._body(response, timeout_s, max_bytes)
+        response = self._request("POST", url, params=params, data=data, timeout_s=timeout_s)
+        return self._read(response, timeout_s, max_bytes)
 
     def _request(
         self,
@@ -131,7 +133,7 @@ class Dqm2Client:
                 url,
                 params=params,
                 data=data,
-                timeout=(_CONNECT_S, min(_PIECE_S, timeout_s)),
+                timeout=(_CONNECT_S, min(_READ_S, timeout_s)),
                 allow_redirects=False,
                 stream=True,
             )
@@ -140,76 +142,76 @@ class Dqm2Client:
             raise Dqm2Refused(f"TLS failed: {_cause(error)}") from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(f"no answer: {_cause(error)}") from error
+            raise Dqm2Unreachable(f"no response: {_cause(error)}") from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)
         return response
 
-    def _body(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
+    def _read(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
         body = bytearray()
         try:
-            # One read of the socket at a time: what is too long is noticed in time.
-            while piece := response.raw.read1(_PIECE_BYTES):
-                body += piece
+            # One socket read at a time, so that a body over the limit is noticed early.
+            while chunk := response.raw.read1(_CHUNK_BYTES):
+                body += chunk
                 if len(body) > max_bytes:
-                    raise Dqm2ResponseTooLarge(f"the answer is longer than {max_bytes} bytes")
+                    raise Dqm2ResponseTooLarge(f"the response is longer than {max_bytes} bytes")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             if time.monotonic() >= self._tls.deadline:
-                raise Dqm2Unreachable(f"the answer took longer than {timeout_s:.0f} s") from error
-            raise Dqm2InvalidResponse(f"the answer broke off: {_cause(error)}") from error
+                raise Dqm2Unreachable(f"the response took longer than {timeout_s:.0f} s") from error
+            raise Dqm2InvalidResponse(f"the response was interrupted: {_cause(error)}") from error
         finally:
             self.bytes_received += len(body)
             response.close()
         return body
 
     def _open_session(self) -> requests.Session:
-        """The kept connection, made anew once the files are others than it was made of."""
+        """The kept session; a new one if its credential files have changed."""
         try:
-            made_of = credentials.fingerprints(self._files)
+            fingerprints = credentials.fingerprints(self._files)
         except UnreadableFile as error:
             raise Dqm2Refused(str(error)) from error
-        if self._session is None or made_of != self._session_made_of:
+        if self._session is None or fingerprints != self._session_fingerprints:
             self.close()
             self._session = requests.Session()
-            # Proxies and .netrc are the environment's, which the settings alone may read.
+            # Ignore proxies of the environment and .netrc: only the settings configure the client.
             self._session.trust_env = False
             self._tls = deadline_tls.client_context(verify=self._verify is not False)
-            self._session.mount("https://", _OneConnection(self._tls))
+            self._session.mount("https://", _SingleConnectionAdapter(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify
             self._session.headers["Cookie"] = f"{COOKIE_NAME}={self._secret}"
             self._session.headers["Accept-Encoding"] = "identity"
-            self._session_made_of = made_of
+            self._session_fingerprints = fingerprints
         return self._session
 
 
-class _OneConnection(HTTPAdapter):
-    """Keeps one connection, made by a context of its own."""
+class _SingleConnectionAdapter(HTTPAdapter):
+    """Adapter with one kept connection, made with a given TLS context."""
 
     def __init__(self, tls: DeadlineSSLContext) -> None:
         self._tls = tls
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """As HTTPAdapter makes it, with the context."""
+        """Create the pool with the TLS context."""
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
 
 
 def status_error(status: int) -> Dqm2Error:
-    """What an answer of another status than 200 means; `Dqm2Unreachable` if the front end got none itself."""
+    """Error for a status other than 200; `Dqm2Unreachable` if the front end had no response to pass on."""
     if 300 <= status < 400:
-        return Dqm2Refused(f"sent away with status {status}: DQM_FFF_SECRET is not the one DQM² has")
-    if status in _REFUSING:
+        return Dqm2Refused(f"redirected with status {status}: DQM_FFF_SECRET differs from DQM²'s")
+    if status in _CERTIFICATE_REFUSED:
         return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
-    if status in _OF_FRONT_END:
-        return Dqm2Unreachable(f"the front end answered with status {status}: no answer from the gateway")
+    if status in _GATEWAY_UNREACHABLE:
+        return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
     return Dqm2Failed(f"answered with status {status}")
 
 
 def _cause(error: BaseException) -> str:
-    """What is behind a wrapped network error, in few words and without the address that was asked."""
+    """Innermost cause of a network error, in few words and without the URL."""
     while True:
         inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
         if not isinstance(inner, BaseException):

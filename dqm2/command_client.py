@@ -1,4 +1,4 @@
-"""Control commands to DQM²: each is sent once, over a connection of its own, and never retried by any layer.
+"""Client of DQM² for control commands: each is sent once, over its own connection, and never retried.
 
 A control command can't be undone, so each error says what may have happened: nothing (`NotSent`,
 `Dqm2Refused`), something (`Dqm2Failed`), or unknown (`OutcomeUnknown`). The standard library's HTTP client is
@@ -24,9 +24,12 @@ from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
-_PIECE_BYTES = 64 * 1024
-# What OpenSSL calls the alerts by which a client's certificate is refused.
-_ALERTS_OF_CERTIFICATE = (
+_CHUNK_BYTES = 64 * 1024
+# Value of CMSWEB_CA_PATH: file or directory, True for the default, False not to verify.
+_CaPath = Path | bool
+
+# OpenSSL's names of the TLS alerts that reject a client certificate.
+_CERTIFICATE_ALERTS = (
     "ALERT_CERTIFICATE",
     "ALERT_BAD_CERTIFICATE",
     "ALERT_UNSUPPORTED_CERTIFICATE",
@@ -34,21 +37,18 @@ _ALERTS_OF_CERTIFICATE = (
     "ALERT_ACCESS_DENIED",
 )
 
-# As CMSWEB_CA_PATH has it: a file or folder, True for the usual ones, False for no verification.
-_CaPath = Path | bool
-
 
 class NotSent(Dqm2Error):
-    """No connection came about, so nothing was sent."""
+    """Raised when no connection was made, so nothing was sent."""
 
 
 class OutcomeUnknown(Dqm2Error):
-    """It was sent, and no whole answer came: what was done is unknown."""
+    """Raised when the command was sent and no complete response came."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """The body of a 200. `is_start_missing`: only the rest was kept; `is_end_missing`: time-out."""
+    """Body of a response with status 200; its start or its end may be missing."""
 
     body: bytes = field(repr=False)
     is_start_missing: bool = False
@@ -57,7 +57,7 @@ class RawResponse:
 
 @dataclass(frozen=True, slots=True)
 class ResponseLimits:
-    """What an answer may cost. `accepts_partial`: a part of it is of use, and of that the end."""
+    """Limits of a response. With `accepts_partial`, the last `max_bytes` received in time are returned."""
 
     timeout_s: float
     max_bytes: int
@@ -65,39 +65,39 @@ class ResponseLimits:
 
 
 class CommandClient:
-    """Sends control commands to the gateway. May be used by several threads at once."""
+    """Sends control commands to the gateway. Safe for use by several threads."""
 
     def __init__(self, settings: Settings) -> None:
-        address = urlsplit(settings.cmsweb_frontend_proxy_url)
-        self._host, self._port = address.hostname or "", address.port
-        self._path = f"{address.path}/cr/exe"
+        url = urlsplit(settings.cmsweb_frontend_proxy_url)
+        self._host, self._port = url.hostname or "", url.port
+        self._path = f"{url.path}/cr/exe"
         self._cookie = f"{COOKIE_NAME}={settings.dqm_fff_secret}"
         self._files = credentials.tls_files(settings)
         self._certificate = settings.server_grid_cert_path, settings.server_grid_key_path
         self._ca_path = settings.cmsweb_ca_path
 
     def send(self, query: Sequence[tuple[str, str]], limits: ResponseLimits) -> RawResponse:
-        """Sends a command and returns what came back with status 200.
+        """Send a command and return the response.
 
         Raises NotSent, Dqm2Refused, Dqm2Failed or OutcomeUnknown.
         """
-        ends_at = time.monotonic() + limits.timeout_s
-        connection = self._connected(min(_CONNECT_S, limits.timeout_s), ends_at)
+        deadline = time.monotonic() + limits.timeout_s
+        connection = self._connect(min(_CONNECT_S, limits.timeout_s), deadline)
         connection.sock.settimeout(limits.timeout_s)
         try:
             return self._exchange(connection, query, limits)
         except ssl.SSLError as error:
-            raise _broken_by(error.reason or "") from error
+            raise _tls_error(error.reason or "") from error
         except TimeoutError as error:
-            raise OutcomeUnknown(f"it did not answer in full within {limits.timeout_s:.0f} s") from error
+            raise OutcomeUnknown(f"no complete response within {limits.timeout_s:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
-            raise OutcomeUnknown(f"the answer broke off: {type(error).__name__}") from error
+            raise OutcomeUnknown(f"the response was interrupted: {type(error).__name__}") from error
         finally:
             connection.close()
 
-    def _connected(self, timeout_s: float, ends_at: float) -> http.client.HTTPSConnection:
-        context = self._context()
-        context.deadline = ends_at
+    def _connect(self, timeout_s: float, deadline: float) -> http.client.HTTPSConnection:
+        context = self._tls_context()
+        context.deadline = deadline
         connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
         try:
             connection.connect()
@@ -106,16 +106,16 @@ class CommandClient:
             raise NotSent(f"the front end can't be reached: {error.strerror or error}") from error
         return connection
 
-    def _context(self) -> DeadlineSSLContext:
-        """Made anew each time: certificates are renewed under a running server."""
+    def _tls_context(self) -> DeadlineSSLContext:
+        """A new context per command: certificates are renewed while the server runs."""
         try:
             credentials.fingerprints(self._files)
-            context = _verifying(self._ca_path)
+            context = _verifying_context(self._ca_path)
             context.load_cert_chain(*self._certificate)
         except UnreadableFile as error:
             raise NotSent(str(error)) from error
         except OSError as error:
-            raise NotSent(f"certificate, key or ca_path can't be used: {error.strerror}") from error
+            raise NotSent(f"certificate, key or CA certificates can't be used: {error.strerror}") from error
         return context
 
     def _exchange(
@@ -127,57 +127,57 @@ class CommandClient:
         connection.request("GET", f"{self._path}?{urlencode(query)}", headers={"Cookie": self._cookie})
         response = connection.getresponse()
         if response.status != HTTPStatus.OK:
-            raise _refusal(response.status)
+            raise _command_error(response.status)
         return _read(response, limits)
 
 
-class _Tail:
-    """The end of a body, as long as it may be."""
+class _BodyBuffer:
+    """Body received so far, cut to its end if it grows over the limit."""
 
     def __init__(self, limits: ResponseLimits) -> None:
         self._limits = limits
-        self._kept = bytearray()
-        self._lacks_head = False
+        self._body = bytearray()
+        self._is_start_missing = False
 
-    def add(self, piece: bytes) -> None:
-        """Adds a piece. Raises OutcomeUnknown if that is more than may be, and all of it is needed."""
-        self._kept += piece
-        if len(self._kept) > self._limits.max_bytes and not self._limits.accepts_partial:
-            raise OutcomeUnknown(f"the answer is longer than {self._limits.max_bytes} bytes")
-        # Cut now and then, not at every piece: they may be of a single character.
-        if len(self._kept) > 2 * self._limits.max_bytes:
+    def append(self, chunk: bytes) -> None:
+        """Append received bytes. Raises OutcomeUnknown over the limit if a partial body is not accepted."""
+        self._body += chunk
+        if len(self._body) > self._limits.max_bytes and not self._limits.accepts_partial:
+            raise OutcomeUnknown(f"the response is longer than {self._limits.max_bytes} bytes")
+        # Not at every chunk: DQM² sends chunks of a single character.
+        if len(self._body) > 2 * self._limits.max_bytes:
             self._cut()
 
-    def answer(self, *, is_end_missing: bool) -> RawResponse:
-        """What there is of the answer."""
+    def response(self, *, is_end_missing: bool) -> RawResponse:
+        """Response with what was received."""
         self._cut()
-        return RawResponse(bytes(self._kept), self._lacks_head, is_end_missing)
+        return RawResponse(bytes(self._body), self._is_start_missing, is_end_missing)
 
     def _cut(self) -> None:
-        superfluous = len(self._kept) - self._limits.max_bytes
-        if superfluous > 0:
-            del self._kept[:superfluous]
-            self._lacks_head = True
+        excess = len(self._body) - self._limits.max_bytes
+        if excess > 0:
+            del self._body[:excess]
+            self._is_start_missing = True
 
 
 def _read(response: http.client.HTTPResponse, limits: ResponseLimits) -> RawResponse:
-    tail = _Tail(limits)
+    body = _BodyBuffer(limits)
     try:
-        while piece := response.read1(_PIECE_BYTES):
-            tail.add(piece)
+        while chunk := response.read1(_CHUNK_BYTES):
+            body.append(chunk)
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
     except (OSError, http.client.HTTPException):
         if not limits.accepts_partial:
             raise
-        return tail.answer(is_end_missing=True)
-    return tail.answer(is_end_missing=False)
+        return body.response(is_end_missing=True)
+    return body.response(is_end_missing=False)
 
 
-def _verifying(ca_path: _CaPath) -> DeadlineSSLContext:
+def _verifying_context(ca_path: _CaPath) -> DeadlineSSLContext:
     context = deadline_tls.client_context(verify=ca_path is not False)
     if ca_path is not False:
-        # Where nothing is said, the ca_path that the grabbers trust too.
+        # By default the bundle that `requests` uses, as the grabbers do.
         path = ca_path if isinstance(ca_path, Path) else Path(DEFAULT_CA_BUNDLE_PATH)
         context.load_verify_locations(
             cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
@@ -185,14 +185,14 @@ def _verifying(ca_path: _CaPath) -> DeadlineSSLContext:
     return context
 
 
-def _broken_by(reason: str) -> Dqm2Error:
-    """What it means that TLS broke off. Only an alert of the certificate says that nothing was looked at."""
-    if any(word in reason for word in _ALERTS_OF_CERTIFICATE):
+def _tls_error(reason: str) -> Dqm2Error:
+    """Error for a TLS failure. Only an alert about the certificate proves that the request was not read."""
+    if any(alert in reason for alert in _CERTIFICATE_ALERTS):
         return Dqm2Refused(f"the grid certificate is not accepted: {reason}")
     return OutcomeUnknown(f"TLS failed: {reason}")
 
 
-def _refusal(status: int) -> Dqm2Error:
+def _command_error(status: int) -> Dqm2Error:
     error = status_error(status)
-    # A front end that got no answer doesn't know what was done behind it.
+    # A front end without a response does not know what the gateway has done.
     return OutcomeUnknown(str(error)) if isinstance(error, Dqm2Unreachable) else error

@@ -1,8 +1,7 @@
-"""What DQM² answers to control commands, checked against the shape that each answer must have.
+"""Responses to control commands, each checked against the shape that it must have.
 
-The text of an error can stand in the place of an answer, whole or in part: where an ssh failed, DQM² takes
-what it said for a version, a client or a log. So what does not look like what was asked for is kept apart
-and shown as what it is.
+DQM² may send error text in place of all or a part of a response: when an ssh fails, it takes the error for a
+version, a client or a log. Whatever is not of the expected shape is kept apart, to be shown as such.
 """
 
 import json
@@ -19,7 +18,7 @@ from dqm2.sync_messages import HOST_NAME, ClusterStatus, as_text, parse_cluster_
 _OK = re.compile(r"\s*(start_playback_run )?Ok\s*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~:-]{1,127}")
 _STRONG = re.compile(r"(</?strong>)", re.IGNORECASE)
-# How ssh and what it starts say that they failed.
+# Beginnings of the errors of ssh and of the programs behind it.
 _SSH_FAILED = re.compile(
     r"ssh(: |_)|kex_exchange|Permission denied|Host key verification failed|Connection (closed|reset) "
 )
@@ -27,14 +26,14 @@ _SSH_FAILED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MachineGroups:
-    """The machines that DQM² knows, full names, by group (`playback_c2a06`); "" where one kind was asked."""
+    """Machines known to DQM² (full names) by group (`playback_c2a06`); group "" if one kind was requested."""
 
     groups: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class PackageVersion:
-    """The version of a package on a machine; `None` where `raw_text` is something else than a version."""
+    """Version of a package on a machine; `None` if `raw_text` is not a version."""
 
     host: str
     version: str | None
@@ -43,14 +42,14 @@ class PackageVersion:
 
 @dataclass(frozen=True, slots=True)
 class PackageVersions:
-    """The versions of a package on all machines, by group."""
+    """Versions of a package on all machines, by group."""
 
     groups: Mapping[str, Sequence[PackageVersion]]
 
 
 @dataclass(frozen=True, slots=True)
 class TextSegment:
-    """A part of a text, emphasized or not."""
+    """Segment of a text."""
 
     text: str
     is_emphasized: bool
@@ -58,14 +57,14 @@ class TextSegment:
 
 @dataclass(frozen=True, slots=True)
 class CmsswInfo:
-    """Release, pull requests and global tags of both clusters, as a text."""
+    """Release, pull requests and global tags of both clusters as a text."""
 
     segments: Sequence[TextSegment]
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfiguration:
-    """The simulator's file, value by value, and the run that it plays back if its source names one."""
+    """Values of the simulator's configuration, and the run played back if its source names one."""
 
     values: Mapping[str, str]
     source_run: str | None
@@ -73,7 +72,7 @@ class SimulatorConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class SimulatorRuns:
-    """The runs that can be played back, and what stood among them that is none."""
+    """Runs that can be played back, and the entries that are something else."""
 
     runs: Sequence[str]
     invalid_entries: Sequence[str]
@@ -81,7 +80,7 @@ class SimulatorRuns:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """A client's configuration file, and whether the client is started with the next run."""
+    """Configuration file of a client, and whether the client starts with the next run."""
 
     name: str
     is_enabled: bool
@@ -89,7 +88,7 @@ class ClientState:
 
 @dataclass(frozen=True, slots=True)
 class ClientList:
-    """The clients of a machine, and what stood among them that is none."""
+    """Clients of a machine, and the entries that are something else."""
 
     clients: Sequence[ClientState]
     invalid_entries: Sequence[str]
@@ -97,7 +96,7 @@ class ClientList:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log; `is_error`: it reads like what ssh says when it fails."""
+    """Text of a log; `is_error` if it begins like an error of ssh."""
 
     text: str
     is_error: bool
@@ -105,7 +104,7 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class DaemonLogs:
-    """The logs of a daemon. Of logs that are too long, or came too slowly, it is the end of what came."""
+    """Logs of a daemon; of logs that are too long or too slow, the last part that was received in time."""
 
     files: Sequence[LogFile]
     is_start_missing: bool
@@ -114,12 +113,12 @@ class DaemonLogs:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """DQM² says Ok, which proves little: a command that failed silently or was cut off says so too."""
+    """DQM² sent Ok, which proves little: so does a command that failed silently or timed out."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunKeyList:
-    """The mirror's own list of run keys."""
+    """Run keys of the mirror's settings."""
 
     run_keys: Sequence[str]
 
@@ -139,15 +138,15 @@ CommandResponse = (
 
 
 def parse(what: str, raw: RawResponse) -> CommandResponse:
-    """The answer to a command. Raises Dqm2InvalidResponse where it is not what was asked for."""
-    reader = _READERS.get(what)
-    if reader is None:
-        raise Dqm2InvalidResponse("nobody knows what the answer to this command looks like")
-    return reader(raw)
+    """Parse the response to a command. Raises Dqm2InvalidResponse if it has not the expected shape."""
+    parser = _PARSERS.get(what)
+    if parser is None:
+        raise Dqm2InvalidResponse("the response to this command has no known shape")
+    return parser(raw)
 
 
 def decode_text(raw: RawResponse) -> str:
-    """An answer as text, whatever it is."""
+    """Response as text, whatever its shape."""
     return raw.body.decode("utf-8", "replace")
 
 
@@ -160,9 +159,9 @@ def _machines(raw: RawResponse) -> MachineGroups:
 
 def _hosts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(host, str) for host in value):
-        raise Dqm2InvalidResponse("the machines are no list of names")
+        raise Dqm2InvalidResponse("the machines are not a list of names")
     if not all(HOST_NAME.fullmatch(host) for host in value):
-        raise Dqm2InvalidResponse("among the machines is something that is no name")
+        raise Dqm2InvalidResponse("a machine's name is invalid")
     return tuple(value)
 
 
@@ -188,7 +187,7 @@ def _version(host: str, raw_text: object) -> PackageVersion:
 def _cmssw_info(raw: RawResponse) -> CmsswInfo:
     text = decode_text(raw)
     if _SSH_FAILED.match(text) or "CMSSW" not in text:
-        raise Dqm2InvalidResponse("it does not tell a CMSSW release")
+        raise Dqm2InvalidResponse("it names no CMSSW release")
     segments, is_emphasized = [], False
     for part in _STRONG.split(text):
         if _STRONG.fullmatch(part):
@@ -201,7 +200,7 @@ def _cmssw_info(raw: RawResponse) -> CmsswInfo:
 def _simulator_configuration(raw: RawResponse) -> SimulatorConfiguration:
     value = _object(parse_json(raw.body))
     if "source" not in value and "run_key" not in value:
-        raise Dqm2InvalidResponse("it is no configuration of the simulator")
+        raise Dqm2InvalidResponse("it is not a configuration of the simulator")
     source = value.get("source")
     last_part = source.rstrip("/").rpartition("/")[2] if isinstance(source, str) else ""
     is_run = PARAMETER_PATTERNS[Parameter.RUN_NUMBER].matches(last_part)
@@ -213,37 +212,37 @@ def _simulator_configuration(raw: RawResponse) -> SimulatorConfiguration:
 
 def _simulator_runs(raw: RawResponse) -> SimulatorRuns:
     entries = _texts(parse_json(raw.body))
-    shape = PARAMETER_PATTERNS[Parameter.RUN_NUMBER]
+    pattern = PARAMETER_PATTERNS[Parameter.RUN_NUMBER]
     return SimulatorRuns(
-        tuple(dict.fromkeys(entry for entry in entries if shape.matches(entry))),
-        # The line break behind the last run makes an entry of nothing.
-        tuple(entry for entry in entries if entry and not shape.matches(entry)),
+        tuple(dict.fromkeys(entry for entry in entries if pattern.matches(entry))),
+        # The trailing line break makes an empty entry.
+        tuple(entry for entry in entries if entry and not pattern.matches(entry)),
     )
 
 
 def _clients(raw: RawResponse) -> ClientList:
     value = parse_json(raw.body)
     if not isinstance(value, list):
-        raise Dqm2InvalidResponse("the clients are no list")
+        raise Dqm2InvalidResponse("the clients are not a list")
     clients, invalid_entries = [], []
     for entry in value:
-        switch = _switch(entry)
-        if switch is None:
+        client = _client(entry)
+        if client is None:
             invalid_entries.append(as_text(entry))
         else:
-            clients.append(switch)
+            clients.append(client)
     return ClientList(tuple(clients), tuple(invalid_entries))
 
 
-def _switch(entry: object) -> ClientState | None:
+def _client(entry: object) -> ClientState | None:
     match entry:
-        case [str() as client, bool() as is_enabled] if PARAMETER_PATTERNS[Parameter.CLIENT].matches(client):
-            return ClientState(client, is_enabled)
+        case [str() as name, bool() as is_enabled] if PARAMETER_PATTERNS[Parameter.CLIENT].matches(name):
+            return ClientState(name, is_enabled)
     return None
 
 
 def _logs(raw: RawResponse) -> DaemonLogs:
-    files = _texts(parse_json(_mended(raw)))
+    files = _texts(parse_json(_repair_truncated_json(raw)))
     return DaemonLogs(
         tuple(LogFile(text, is_error=bool(_SSH_FAILED.match(text))) for text in files),
         raw.is_start_missing,
@@ -251,25 +250,25 @@ def _logs(raw: RawResponse) -> DaemonLogs:
     )
 
 
-def _mended(raw: RawResponse) -> bytes:
-    """A list of texts that was cut off at an end, made whole again. Raises Dqm2InvalidResponse.
+def _repair_truncated_json(raw: RawResponse) -> bytes:
+    """JSON list of texts, completed where its start or end is missing. Raises Dqm2InvalidResponse.
 
-    At the front it goes on with the first whole line; an escape that is cut at the back is left out.
+    A truncated start continues with the first complete line; a truncated escape at the end is dropped.
     """
     body = raw.body
     if raw.is_start_missing:
         _, line_break, body = body.partition(rb"\n")
         if not line_break:
-            raise Dqm2InvalidResponse("the end that was kept has no line in it")
+            raise Dqm2InvalidResponse("the received part has no complete line")
         body = b'["' + body
     if not raw.is_end_missing:
         return body
     for end in (b"", b"]", b'"]', b'""]'):
         for cut in range(7):
-            mended = body[: len(body) - cut] + end
-            if _is_json(mended):
-                return mended
-    raise Dqm2InvalidResponse("what came in time is no list of texts")
+            repaired = body[: len(body) - cut] + end
+            if _is_json(repaired):
+                return repaired
+    raise Dqm2InvalidResponse("the received part is not a list of texts")
 
 
 def _is_json(text: bytes) -> bool:
@@ -280,7 +279,7 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _done(raw: RawResponse) -> Acknowledged:
+def _acknowledged(raw: RawResponse) -> Acknowledged:
     if _OK.fullmatch(decode_text(raw)) is None:
         raise Dqm2InvalidResponse("it is not Ok")
     return Acknowledged()
@@ -288,18 +287,18 @@ def _done(raw: RawResponse) -> Acknowledged:
 
 def _object(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Dqm2InvalidResponse("the answer is no JSON object")
+        raise Dqm2InvalidResponse("the response is not a JSON object")
     return value
 
 
 def _texts(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise Dqm2InvalidResponse("the answer is no list of texts")
+        raise Dqm2InvalidResponse("the response is not a list of texts")
     return value
 
 
-# The answers to get_production_runs and copy_production_runs are not known: DQM² has none.
-_READERS: Mapping[str, Callable[[RawResponse], CommandResponse]] = {
+# DQM² does not implement get_production_runs and copy_production_runs.
+_PARSERS: Mapping[str, Callable[[RawResponse], CommandResponse]] = {
     "get_dqm_machines": _machines,
     "get_cluster_status": _cluster_status,
     "get_hltd_versions": _versions,
@@ -307,11 +306,11 @@ _READERS: Mapping[str, Callable[[RawResponse], CommandResponse]] = {
     "get_cmssw_info": _cmssw_info,
     "get_simulator_config": _simulator_configuration,
     "get_simulator_runs": _simulator_runs,
-    "start_playback_run": _done,
-    "restart_hltd": _done,
-    "restart_fff": _done,
+    "start_playback_run": _acknowledged,
+    "restart_hltd": _acknowledged,
+    "restart_fff": _acknowledged,
     "get_hltd_logs": _logs,
     "get_fff_logs": _logs,
     "get_dqm_clients": _clients,
-    "change_dqm_client": _done,
+    "change_dqm_client": _acknowledged,
 }

@@ -1,8 +1,8 @@
-"""The control commands of DQM²: which there are, what their parameters look like, what an answer may cost.
+"""Control commands of DQM²: names, parameters, and limits of their responses.
 
-DQM² pastes parameters into shell commands unquoted (protocol, "Control commands"), so what is not of these
-shapes is never sent. That a value is also one that exists is for the caller to check: machines against the
-configuration, clients and runs against DQM²'s own lists.
+DQM² pastes parameters unquoted into shell commands (docs/dqm2-protocol.md, "Control commands"), so a value
+that does not match its pattern is never sent. Whether the value exists is checked by the caller: machines
+against the configuration, clients and runs against DQM²'s own lists.
 """
 
 import re
@@ -14,7 +14,7 @@ from dqm2.command_client import ResponseLimits
 
 
 class Parameter(StrEnum):
-    """The parameters of control commands, by their names in the query."""
+    """Query parameters of control commands."""
 
     KIND = "kind"
     CLUSTER = "cluster"
@@ -29,13 +29,13 @@ class Parameter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ParameterPattern:
-    """What a parameter's text must look like, as an expression for all of it and in description."""
+    """Regular expression of a parameter's whole value, and its description."""
 
     pattern: re.Pattern[str]
     description: str
 
     def matches(self, text: str) -> bool:
-        """Whether a text has this shape."""
+        """Whether a value is acceptable."""
         return self.pattern.fullmatch(text) is not None
 
 
@@ -43,16 +43,16 @@ def _pattern(pattern: str, description: str) -> ParameterPattern:
     return ParameterPattern(re.compile(pattern, re.ASCII), description)
 
 
-_A_CLUSTER = _pattern("playback|production", "playback or production")
-_A_SWITCH = _pattern("[01]", "0 or 1")
+_CLUSTER = _pattern("playback|production", "playback or production")
+_SWITCH = _pattern("[01]", "0 or 1")
 
 PARAMETER_PATTERNS: Mapping[Parameter, ParameterPattern] = {
-    Parameter.KIND: _A_CLUSTER,
-    Parameter.CLUSTER: _A_CLUSTER,
+    Parameter.KIND: _CLUSTER,
+    Parameter.CLUSTER: _CLUSTER,
     Parameter.HOST: _pattern(r"[a-z0-9][a-z0-9-]{0,62}(\.cms)?", "the name of a machine"),
-    Parameter.PLAYBACK: _A_SWITCH,
+    Parameter.PLAYBACK: _SWITCH,
     Parameter.CLIENT: _pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
-    Parameter.STATE: _A_SWITCH,
+    Parameter.STATE: _SWITCH,
     Parameter.RUN_NUMBER: _pattern("run[0-9]{1,9}", "run and a number, as in run358788"),
     Parameter.RUN_KEY: _pattern("[a-z0-9_]{1,40}", "a run key"),
     Parameter.NUMBER_OF_LS: _pattern("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
@@ -61,9 +61,10 @@ PARAMETER_PATTERNS: Mapping[Parameter, ParameterPattern] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A control command. `targets_simulator`: it is for the machine that has the playback simulator.
+    """A control command.
 
-    `is_local`: the mirror answers it itself. `is_slow`: it holds up the gateway for long.
+    `is_change`: it changes something at P5. `targets_simulator`: it runs on the machine with the playback
+    simulator. `is_slow`: it blocks the gateway for long. `is_local`: the mirror answers it without DQM².
     """
 
     what: str
@@ -78,23 +79,23 @@ class Command:
 
     @property
     def parameters(self) -> frozenset[Parameter]:
-        """All that may be given."""
+        """Required and optional parameters."""
         return frozenset((*self.required, *self.optional))
 
 
 _MEGABYTE = 1024 * 1024
-# A few files of a line or two, behind an ssh. The gateway may be busy with others at first.
+# A short output of an ssh. The gateway may be busy with other requests first.
 _SHORT = ResponseLimits(45, _MEGABYTE)
-# Up to 5 s a machine.
+# Up to 5 s per machine.
 _VERSIONS = ResponseLimits(120, _MEGABYTE)
-# A machine that is switched off holds up the gateway for up to 2 minutes.
+# A machine that is switched off blocks the gateway for up to 2 minutes.
 _STATUS = ResponseLimits(150, _MEGABYTE)
 _INFO = ResponseLimits(60, _MEGABYTE)
 _CHANGE = ResponseLimits(90, _MEGABYTE)
-# Up to 30 s each, and then 80 kB a second; more than this no viewer is of use for.
+# Up to 30 s per file, sent at 80 kB/s; the viewer can't handle more.
 _LOGS = ResponseLimits(120, 8 * _MEGABYTE, accepts_partial=True)
 
-_PANEL = (Parameter.HOST, Parameter.PLAYBACK)
+_CLIENTS_OF_HOST = (Parameter.HOST, Parameter.PLAYBACK)
 _PRODUCTION_RUNS = (Parameter.RUN_NUMBER, Parameter.NUMBER_OF_LS)
 
 _ALL = (
@@ -127,12 +128,12 @@ _ALL = (
     Command("restart_fff", "Restart DQM²", _CHANGE, required=(Parameter.HOST,), is_change=True),
     Command("get_hltd_logs", "HLTD logs", _LOGS, required=(Parameter.HOST,), is_slow=True),
     Command("get_fff_logs", "DQM² logs", _LOGS, required=(Parameter.HOST,), is_slow=True),
-    Command("get_dqm_clients", "Clients", _SHORT, required=_PANEL),
+    Command("get_dqm_clients", "Clients", _SHORT, required=_CLIENTS_OF_HOST),
     Command(
         "change_dqm_client",
         "Switch a client",
         _CHANGE,
-        required=(*_PANEL, Parameter.CLIENT, Parameter.STATE),
+        required=(*_CLIENTS_OF_HOST, Parameter.CLIENT, Parameter.STATE),
         is_change=True,
     ),
     Command("get_production_runs", "Production runs", _SHORT, optional=_PRODUCTION_RUNS),

@@ -1,6 +1,6 @@
-"""The files that settings name: one that can't be read is told by its setting, wherever it is needed.
+"""Credential files that settings name; a file that can't be read is reported by the name of its setting.
 
-All of them may be put there, or renewed, while a program runs, so that none is a reason to refuse to start.
+They may be created or renewed while a program runs, so a missing file does not keep a program from starting.
 """
 
 import os
@@ -12,15 +12,16 @@ from cryptography import x509
 
 from dqmsquare_cfg import Settings
 
+# Inode, time of change in nanoseconds, size.
 Fingerprint = tuple[int, int, int]
 
 
 class UnreadableFile(Exception):
-    """A file is not there, or is not this user's to read: a sentence that names its setting alone."""
+    """Raised when a file is missing or not readable; the message names its setting, not its path."""
 
 
 def tls_files(settings: Settings) -> Mapping[str, Path]:
-    """What a connection to DQM² is made of, by the settings that name it."""
+    """Files of a connection to DQM², by setting."""
     files = {
         "SERVER_GRID_CERT_PATH": settings.server_grid_cert_path,
         "SERVER_GRID_KEY_PATH": settings.server_grid_key_path,
@@ -31,21 +32,21 @@ def tls_files(settings: Settings) -> Mapping[str, Path]:
 
 
 def control_room_files(settings: Settings) -> Mapping[str, Path]:
-    """What the Control Room reads: the same, and what it knows CMSWEB's visitors by."""
+    """Files of the Control Room, by setting: those of a connection, and the key of CMSWEB's headers."""
     key_path = settings.cmsweb_hmac_path
     return {**tls_files(settings), **({"CMSWEB_HMAC_PATH": key_path} if key_path else {})}
 
 
 def fingerprints(files: Mapping[str, Path]) -> tuple[Fingerprint, ...]:
-    """What tells each file or folder from one that took its place. Raises UnreadableFile."""
-    return tuple(_state(setting, path) for setting, path in files.items())
+    """Fingerprints that change when a file is replaced. Raises UnreadableFile."""
+    return tuple(_fingerprint(setting, path) for setting, path in files.items())
 
 
 def unreadable_files(files: Mapping[str, Path]) -> Iterator[str]:
-    """A sentence for each file that can't be read."""
+    """A message for each file that can't be read."""
     for setting, path in files.items():
         try:
-            _state(setting, path)
+            _fingerprint(setting, path)
         except UnreadableFile as error:
             yield str(error)
 
@@ -58,8 +59,8 @@ def certificate_expiry(path: Path) -> datetime:
     return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 
 
-def _state(setting: str, path: Path) -> Fingerprint:
-    # Opened, for it may be there and another user's.
+def _fingerprint(setting: str, path: Path) -> Fingerprint:
+    # Opened, not only looked up: the file may exist and belong to another user.
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:

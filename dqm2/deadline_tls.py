@@ -1,6 +1,6 @@
-"""TLS connections that end their patience at a point in time, however often the other side sends a byte.
+"""TLS connections with a deadline for the whole response, whatever the rate at which bytes arrive.
 
-A time-out alone begins anew with each byte: an answer that drips would keep whoever waits for it for ever.
+A socket time-out restarts with each byte received, so a response that trickles in would never time out.
 """
 
 import math
@@ -10,24 +10,24 @@ from typing import Any
 
 
 class DeadlineSSLSocket(ssl.SSLSocket):
-    """A connection that waits as long as its context does, and for a piece as long as its time-out."""
+    """TLS socket that observes its context's deadline in addition to its own time-out."""
 
     context: "DeadlineSSLContext"
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """Receives what has come. Raises TimeoutError once the time is up."""
-        left_s = self.context.deadline - time.monotonic()
-        if left_s <= 0:
+        """Receive available bytes. Raises TimeoutError after the deadline."""
+        remaining_s = self.context.deadline - time.monotonic()
+        if remaining_s <= 0:
             raise TimeoutError
-        if left_s < (self.gettimeout() or math.inf):
-            self.settimeout(left_s)
+        if remaining_s < (self.gettimeout() or math.inf):
+            self.settimeout(remaining_s)
         return super().recv_into(buffer, nbytes, flags)
 
 
 class DeadlineSSLContext(ssl.SSLContext):
-    """What connections are made by that wait until `deadline` at most, by the monotonic clock.
+    """TLS context whose sockets stop receiving at `deadline`, a time of the monotonic clock.
 
-    It may be set anew for each question. A handshake has the time-out that its connection is made with.
+    The deadline can be set again for each request. A handshake is limited by its connection's time-out only.
     """
 
     sslsocket_class = DeadlineSSLSocket
@@ -35,9 +35,9 @@ class DeadlineSSLContext(ssl.SSLContext):
 
 
 def client_context(*, verify: bool) -> DeadlineSSLContext:
-    """A client's side of TLS, which verifies the other side or not; by whom is yet to be told to it."""
-    made = DeadlineSSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    """Client-side context; the caller loads the CA certificates to verify against."""
+    context = DeadlineSSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    return made
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

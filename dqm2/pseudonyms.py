@@ -1,4 +1,4 @@
-"""What stands for a machine or a document outside P5: keyed hashes and labels (data policy, "May leave")."""
+"""Pseudonyms of machines and documents outside P5: keyed hashes and labels (docs/data-policy.md)."""
 
 import hmac
 import re
@@ -7,16 +7,15 @@ from uuid import UUID
 
 from config.parsers import short_name
 
-# What separates the parts of a name.
-_PART = re.compile(r"[-_.]")
+_SEPARATOR = re.compile(r"[-_.]")
 
 
 def default_label(host: str) -> str:
-    """The label of a machine, e.g. `dqmfu-c2b03-..` for `dqmfu-c2b03-45-01`, `fu..04` for `fu-c2f11-11-04`.
+    """Label of a machine: `dqmfu-c2b03-..` for `dqmfu-c2b03-45-01`, `fu..04` for `fu-c2f11-11-04`.
 
-    Two machines can have one mask; the database tells them apart (`·2`).
+    Machines may share a default label; the database then numbers them (`fu..04·2`).
     """
-    parts = [part for part in _PART.split(short_name(host)) if part]
+    parts = [part for part in _SEPARATOR.split(short_name(host)) if part]
     if not parts:
         return ".."
     if parts[0].startswith("dqm"):
@@ -26,26 +25,25 @@ def default_label(host: str) -> str:
 
 @dataclass(frozen=True)
 class Pseudonymizer:
-    """Keyed hashes under `PSEUDONYM_SECRET`: HMAC-SHA256, its first 128 bits as a UUID.
+    """Keyed hashes of host names and document ids: HMAC-SHA256 under `PSEUDONYM_SECRET`, its first 128 bits.
 
-    They can't be turned back without the secret, and a machine keeps its identity when it is renamed in case
-    or written with its domain.
+    They can't be reversed without the secret. Case and domain of a host name make no difference.
     """
 
     secret: str = field(repr=False)
 
     def for_machine(self, host: str) -> UUID:
-        """The identity of a machine, by its short name."""
-        return self._keyed(short_name(host))
+        """Keyed hash of a machine's short name."""
+        return self._hash(short_name(host))
 
     def for_document(self, host: str, document_id: str) -> UUID:
-        """The identity of a document; the machine is part of it, so none can pass for another machine's."""
-        return self._keyed(short_name(host), document_id)
+        """Keyed hash of a document's id and its machine, so that machines can't overwrite each other's."""
+        return self._hash(short_name(host), document_id)
 
     def check_value(self) -> UUID:
-        """A value by which a database tells whether it was made under this secret."""
-        return self._keyed("", "check")
+        """Value that a database stores to detect a changed secret."""
+        return self._hash("", "check")
 
-    def _keyed(self, *parts: str) -> UUID:
+    def _hash(self, *parts: str) -> UUID:
         message = "\0".join(parts).encode("utf-8", "surrogatepass")
         return UUID(bytes=hmac.digest(self.secret.encode(), message, "sha256")[:16])

@@ -1,8 +1,7 @@
-"""What a document of DQM² becomes: the mirror's records, all that crosses from `dqm2/` into the database.
+"""Records made from DQM² documents: everything that passes from `dqm2/` to the database.
 
-A record holds only what the data policy lets out of P5. Times are aware and in UTC, text is redacted,
-machines and documents are keyed hashes. `None` says that the document did not have the value, or not in
-the shape that it must have.
+A record holds only what the data policy allows. Times are aware and in UTC, text is redacted, machines and
+documents are keyed hashes. `None` stands for a value that the document lacks or whose parser rejected it.
 """
 
 from collections.abc import Sequence
@@ -11,12 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-# One lumisection of data taking, in seconds.
+# Length of one lumisection of data taking.
 LUMISECTION_S = 23.310893056
 
 
 class DocumentType(StrEnum):
-    """The types of documents that are mirrored, in DQM²'s words."""
+    """Types of documents that are mirrored, in DQM²'s words."""
 
     JOB = "dqm-source-state"
     DELIVERY = "dqm-files"
@@ -26,9 +25,9 @@ class DocumentType(StrEnum):
 
 
 class InputStatus(StrEnum):
-    """What became of the input file of a lumisection, in DQM²'s words (`extra.lumi_seen`).
+    """Fate of a lumisection's input file, in DQM²'s words (`extra.lumi_seen`).
 
-    The order of the members is the code under which the database keeps them: append only.
+    The database stores a status as its position in this list: append only.
     """
 
     EMPTY = ""
@@ -48,7 +47,7 @@ class InputStatus(StrEnum):
 
 
 class SimulatorState(StrEnum):
-    """The state of a simulator of the playback cluster. One that was killed stays `running` for ever."""
+    """State of a simulator of the playback cluster. One that was killed stays `running` forever."""
 
     RUNNING = "running"
     END_OF_RUN = "eor"
@@ -58,7 +57,7 @@ class SimulatorState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:
-    """Which document a record was made of: its keyed hash and its revision on its machine."""
+    """Keyed hash of a document's id, its revision on its machine, and the time of its report."""
 
     identity: UUID
     revision: int
@@ -67,7 +66,7 @@ class DocumentVersion:
 
 @dataclass(frozen=True, slots=True)
 class MemorySeries:
-    """Memory of a job over time: unix seconds, virtual size and resident memory; ascending, equal lengths."""
+    """Memory of a job over time: unix seconds, virtual size, resident size; ascending, equal lengths."""
 
     at_s: Sequence[int] = ()
     size_kb: Sequence[int] = ()
@@ -76,7 +75,7 @@ class MemorySeries:
 
 @dataclass(frozen=True, slots=True)
 class EventSeries:
-    """Events of a job by lumisection, one entry each, ascending, equal lengths; `at_s` in unix seconds."""
+    """Events of a job, one entry per lumisection; ascending, equal lengths; `at_s` in unix seconds."""
 
     lumisections: Sequence[int] = ()
     at_s: Sequence[int] = ()
@@ -86,7 +85,7 @@ class EventSeries:
 
 @dataclass(frozen=True, slots=True)
 class InputStatuses:
-    """What became of the input of each lumisection; ascending, equal lengths."""
+    """Input status of each lumisection; ascending, equal lengths."""
 
     lumisections: Sequence[int] = ()
     statuses: Sequence[InputStatus] = ()
@@ -94,7 +93,7 @@ class InputStatuses:
 
 @dataclass(frozen=True, slots=True)
 class JobLog:
-    """Head and tail of a job's log after redaction, and how many parts of it were replaced."""
+    """Head and tail of a job's log after redaction, and the number of parts that were replaced."""
 
     head: str = ""
     tail: str = ""
@@ -105,8 +104,8 @@ class JobLog:
 class JobRecord:
     """One `cmsRun` process of a DQM client (`dqm-source-state`).
 
-    `run` is 0 if the job was told none. `exit_code` is `None` while the job runs. `lumisection_at` is
-    when the job first reported its newest lumisection, by its machine's clock.
+    `run` is 0 if the command line names none. `exit_code` is `None` while the job runs. `lumisection_at` is
+    the first report of the newest lumisection, by the machine's clock.
     """
 
     document: DocumentVersion
@@ -131,10 +130,10 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The files of one stream of a run, one entry a lumisection's file; ascending, equal lengths.
+    """Files of one stream of a run, one entry per file; ascending by lumisection, equal lengths.
 
-    `name` has no host part; a second stream of a name is `streamDQM·2`. Times are unix milliseconds.
-    Events and size are -1 where the file could not be read.
+    `name` has no host part; a second stream of the same name is `streamDQM·2`. Times are unix milliseconds.
+    Events and sizes are -1 where DQM² could not read the file.
     """
 
     name: str
@@ -160,7 +159,7 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackRecord:
-    """A run of the playback cluster's simulator (`dqm-playback`); `source_run` is the run played back."""
+    """Run of the playback cluster's simulator (`dqm-playback`); `source_run` is the run played back."""
 
     document: DocumentVersion
     run: int
@@ -175,7 +174,7 @@ class PlaybackRecord:
 class MemoryRecord:
     """Memory of a machine (`dqm-stats`).
 
-    `used_bytes` includes the page cache and is always near the total; `available_bytes` tells the truth.
+    `used_bytes` includes the page cache and is always near the total; `available_bytes` does not.
     """
 
     document: DocumentVersion
@@ -187,10 +186,7 @@ class MemoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class DiskRecord:
-    """A disk of a machine (`dqm-diskspace`); `None` where a number is unknown.
-
-    Which disk it is stays at P5: the data policy names neither its path nor what watches it.
-    """
+    """Disk of a machine (`dqm-diskspace`); the policy excludes its path and purpose."""
 
     document: DocumentVersion
     total_bytes: int | None
@@ -204,7 +200,7 @@ Record = JobRecord | DeliveryRecord | PlaybackRecord | MemoryRecord | DiskRecord
 
 @dataclass(frozen=True, slots=True)
 class MachineState:
-    """Whether a machine answers, as the gateway sees it; `reason` is redacted."""
+    """Whether the gateway can reach a machine; `reason` is redacted."""
 
     is_up: bool
     reason: str | None

@@ -129,7 +129,7 @@ class Fetching:
 
     def _blamed(self, asked: _Asked, error: Exception) -> Sifted:
         """A document alone without a good answer is set aside, if another question for documents has one."""
-        proof = self._asking.documents([_NO_DOCUMENT], partial(parse_documents, asked=()))
+        proof = self._asking.documents([_NO_DOCUMENT], partial(parse_documents, requested_ids=()))
         proof.answer()
         reason = self._redact(f"no good answer: {error}")
         return Sifted(set_aside=[one.set_aside(reason) for one in asked.announced])

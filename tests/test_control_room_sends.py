@@ -174,7 +174,7 @@ def test_it_waits_no_longer_than_it_may(relay: CommandClient, hanging: Simulator
     assert hanging.faults.active()
     error = refusal(relay, IMPATIENT)
     assert isinstance(error, OutcomeUnknown)
-    assert str(error) == "it did not answer in full within 2 s"
+    assert str(error) == "no complete response within 2 s"
 
 
 @pytest.mark.parametrize("begun", BEGUN_ANSWERS)
@@ -184,7 +184,7 @@ def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
     with front_end(simulator, simulated_settings, dripping(begun)) as settings:
         error = refusal(CommandClient(settings), IMPATIENT)
     assert isinstance(error, OutcomeUnknown)
-    assert str(error) == "it did not answer in full within 2 s"
+    assert str(error) == "no complete response within 2 s"
 
 
 def test_it_does_not_take_every_end_of_tls_for_a_refusal(

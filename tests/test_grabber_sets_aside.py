@@ -63,8 +63,8 @@ def test_it_mirrors_a_job_without_a_value_of_another_shape(
     ("wire", "reason"),
     [
         ("{half a document", "JSON"),
-        ("null", "is no document"),
-        (r"{\"_id\": \"another\", \"_rev\": 41}", "none that was asked for"),
+        ("null", "is not a document"),
+        (r"{\"_id\": \"another\", \"_rev\": 41}", "that was not requested"),
     ],
 )
 def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(

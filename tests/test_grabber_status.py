@@ -61,12 +61,12 @@ def test_it_leaves_out_an_entry_that_is_none_and_keeps_the_others(
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ({}, "no machine's status is told"),
-        ({f"{FILTER_UNIT}.cms": {}, f"{OTHER_FILTER_UNIT}.cms": None}, "no machine's status is told"),
-        ([], "the cluster's status is no object"),
+        ({}, "the cluster status lists no machine"),
+        ({f"{FILTER_UNIT}.cms": {}, f"{OTHER_FILTER_UNIT}.cms": None}, "the cluster status lists no machine"),
+        ([], "the cluster status is not an object"),
         (
             {f"dqmfu-c2b03-{number}-01": UP for number in range(201)},
-            "the cluster's status tells of 201 machines, 200 is the most",
+            "the cluster status lists 201 machines, more than 200",
         ),
     ],
     ids=["of none", "of nothing else than none", "no object", "of more than a cluster has"],

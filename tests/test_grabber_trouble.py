@@ -121,11 +121,11 @@ def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_setti
 def test_it_goes_on_after_the_gateway_hung(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dqm2.client._PIECE_S", 0.5)
+    monkeypatch.setattr("dqm2.client._READ_S", 0.5)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     simulator.faults.add(FaultKind.LATENCY, 3600)
     with grabbing(brisk_settings):
-        until(lambda: gateway_link(brisk_settings).reason == "no answer: timed out")
+        until(lambda: gateway_link(brisk_settings).reason == "no response: timed out")
         simulator.faults.clear()
         until(lambda: runs(brisk_settings) == {1})
         until(lambda: not is_told_failing(brisk_settings))
@@ -152,7 +152,7 @@ def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
         ),
         (
             FaultKind.LOGIN_REDIRECT,
-            'failed gateway of cluster=production times=1 reason="sent away with status 303',
+            'failed gateway of cluster=production times=1 reason="redirected with status 303',
             'errors_total{cluster="production",kind="Dqm2Refused",machine="dqmfu-c2b03-.."} 1.0',
         ),
     ],

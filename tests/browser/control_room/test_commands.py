@@ -212,7 +212,7 @@ def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simula
     part = item(entered, UNIT)
     question = f"Restart HLTD on {UNIT} (playback)?"
     for kind, words in (
-        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the answer broke off"),
+        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the response was interrupted"),
         (
             FaultKind.ERROR_PAGE,
             "DQM² failed: it answered with status 500. What it did before that is unknown.",
