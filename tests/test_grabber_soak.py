@@ -1,6 +1,6 @@
 """Simulated life at many times its speed: memory stays flat, and the mirror ends equal to DQM².
 
-`make soak` runs this alone; SOAK_HOURS is how many hours of life, at 60 times their speed.
+SOAK_HOURS is the number of simulated hours, at 60 times real speed.
 """
 
 import os

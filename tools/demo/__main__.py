@@ -67,7 +67,7 @@ def main() -> int:
 def run(chosen: Options, signals: StopSignals) -> NoReturn:
     """Starts everything and watches it. Raises StopRequested when told to end, else ProcessError."""
     if not frontend_libs.is_up_to_date():
-        raise ProcessError("the front-end libraries are missing: make setup fetches them")
+        raise ProcessError("the front-end libraries are missing; run make install")
     started_at = time.monotonic()
     say(f"DQM² Mirror's demo, on this machine alone; what it keeps is in {chosen.folder}")
     say(f"PostgreSQL on {HOST}:{chosen.ports[POSTGRES_PORT]}")

@@ -43,7 +43,7 @@ def readable_by(user: str | None, folder: Path) -> Path:
 def _site_packages() -> Path:
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
-        raise ModuleNotFoundError(f"{_WHEEL} is not installed; make setup does it", name=_PACKAGE)
+        raise ModuleNotFoundError(f"{_WHEEL} is not installed; run make install", name=_PACKAGE)
     return Path(package.origin).parent.parent
 
 

@@ -1,4 +1,4 @@
-"""Lighthouse's figures of the live page and the timeline, by a demo of its own: `make lighthouse`.
+"""Lighthouse scores of the live page and the timeline: `python -m tools.screenshots.lighthouse`.
 
 Lighthouse comes from the npm registry by the package-lock.json beside this file, into `build/lighthouse/`.
 Its laptop profile is taken: a wired network and a processor that is not slowed down, as on a shift.
@@ -27,7 +27,7 @@ _GOAL = 95
 
 
 def install(folder: Path) -> None:
-    """Puts Lighthouse in place, unless it is there as the lock file says. Raises FrontEndError."""
+    """Puts Lighthouse in place, unless it is there as the lock file says. Raises FrontendError."""
     stamp = folder / ".installed"
     wanted = (_PACKAGES / "package-lock.json").read_text()
     if stamp.exists() and stamp.read_text() == wanted:

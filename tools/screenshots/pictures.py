@@ -1,4 +1,4 @@
-"""Pictures of every page in both themes, on a laptop's screen and on a phone's: `make pictures`.
+"""Screenshots of every page in both themes, for laptop and phone: `python -m tools.screenshots.pictures`.
 
 They go to `docs/pictures/`, where README shows the best of them.
 """

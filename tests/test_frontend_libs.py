@@ -1,4 +1,4 @@
-"""The front-end libraries: what pages use is there, and says nothing of where it came from."""
+"""Front-end libraries: all that pages use is there, and lock files name no registry."""
 
 import json
 import re
@@ -12,35 +12,35 @@ from tools import frontend_libs
 ROOT = Path(frontend_libs.__file__).parent.parent
 VENDOR = ROOT / "static" / "vendor"
 SVG = "{http://www.w3.org/2000/svg}"
-PAGES = "".join(
+SOURCES = "".join(
     path.read_text()
-    for room in ("templates", "web", "static/js")
-    for path in (ROOT / room).rglob("*")
+    for folder in ("templates", "web", "static/js")
+    for path in (ROOT / folder).rglob("*")
     if path.suffix in {".html", ".py", ".js"}
 )
-# Every name in a call of the templates' macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`;
-# what stands in brackets or is compared is none.
+# Names in calls of the macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`, but not strings in
+# brackets or comparisons.
 ICONS_USED = {
     name
-    for call in re.findall(r"\bicon\(([^)]*)\)", PAGES)
+    for call in re.findall(r"\bicon\(([^)]*)\)", SOURCES)
     for name in re.findall(r'(?<!\[)(?<!== )"([a-z-]+)"', call)
 }
 
 
-def test_it_has_every_file_that_pages_ask_for() -> None:
-    asked_for = set(re.findall(r"vendor/([A-Za-z0-9._-]+)", PAGES))
-    assert asked_for
-    assert asked_for <= {path.name for path in VENDOR.iterdir()}
+def test_it_has_every_file_that_pages_use() -> None:
+    used = set(re.findall(r"vendor/([A-Za-z0-9._-]+)", SOURCES))
+    assert used
+    assert used <= {path.name for path in VENDOR.iterdir()}
 
 
-def test_it_has_every_icon_that_pages_ask_for_and_no_other() -> None:
+def test_it_has_every_icon_that_pages_use_and_no_others() -> None:
     assert ICONS_USED
     assert set(frontend_libs.ICONS) >= ICONS_USED
-    # Some names stand in a table of a template or a script, behind which `icon` is called.
-    assert [name for name in frontend_libs.ICONS if f'"{name}"' not in PAGES] == []
+    # Some names are in tables of templates or scripts instead of calls.
+    assert [name for name in frontend_libs.ICONS if f'"{name}"' not in SOURCES] == []
 
 
-def test_its_icons_are_one_drawing_each_of_one_file() -> None:
+def test_its_icons_are_symbols_of_one_file() -> None:
     sprite = ElementTree.parse(VENDOR / "icons.svg").getroot()
     assert [symbol.get("id") for symbol in sprite.iter(f"{SVG}symbol")] == list(frontend_libs.ICONS)
     assert all(len(symbol) for symbol in sprite.iter(f"{SVG}symbol"))
