@@ -1,4 +1,4 @@
-"""The commands of `python db.py`: what each does to both databases, and says of it."""
+"""Commands of `python db.py`, which run on the databases of both clusters."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,51 +9,53 @@ import db
 import dqmsquare_cfg
 from db import SchemaState
 from dqmsquare_cfg import Cluster, Settings
-from legacy_import import cli as adoption
+from legacy_import import cli as legacy_import
 from storage import import_progress, retention
-from storage.databases import Command, to_both
+from storage.databases import Command, run_on_both
 
 
 def main(arguments: list[str]) -> int:
-    """Does what is asked for; exit status 1 where it could not be done."""
-    parser = argparse.ArgumentParser(prog="db.py", description="Keeps the mirror's databases.")
+    """Run a command; the exit status is 1 if it fails on either database."""
+    parser = argparse.ArgumentParser(prog="db.py", description="Manage the mirror's databases.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, do in _COMMANDS.items():
-        commands.add_parser(name, help=do.__doc__, description=do.__doc__)
-    adoption.add_arguments(commands.add_parser("adopt", help=adoption.HELP, description=adoption.DESCRIPTION))
-    chosen = parser.parse_args(arguments)
+    for name, command in _COMMANDS.items():
+        commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+    legacy_import.add_arguments(
+        commands.add_parser("adopt", help=legacy_import.HELP, description=legacy_import.DESCRIPTION)
+    )
+    options = parser.parse_args(arguments)
     settings = dqmsquare_cfg.load_or_exit()
-    if chosen.command == "adopt":
-        return adoption.run(chosen, settings)
+    if options.command == "adopt":
+        return legacy_import.run(options, settings)
     dqmsquare_cfg.print_errors(settings.load_warnings)
-    return to_both(settings, _COMMANDS[chosen.command])
+    return run_on_both(settings, _COMMANDS[options.command])
 
 
 def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Brings both databases up to date."""
-    found = db.migrate(database)
-    return str(found), found.state is SchemaState.READY
+    """Migrate both databases to the current schema."""
+    schema = db.migrate(database)
+    return str(schema), schema.state is SchemaState.READY
 
 
 def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Says at which revision the schema of both databases is, and what is left of an earlier mirror."""
+    """Show the schema revision of both databases and the progress of an import."""
     with database.connect() as connection:
-        found = db.schema(connection)
-        is_ready = found.state is SchemaState.READY
-        left = import_progress.read(connection) if is_ready else None
-    return "; ".join(str(told) for told in (found, left) if told is not None), is_ready
+        schema = db.schema(connection)
+        is_ready = schema.state is SchemaState.READY
+        progress = import_progress.read(connection) if is_ready else None
+    return f"{schema}; {progress}" if progress else str(schema), is_ready
 
 
 def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Takes away logs and series of jobs that are older than JOB_LOG_RETENTION_DAYS."""
+    """Delete logs and time series of jobs that are older than JOB_LOG_RETENTION_DAYS."""
     if settings.job_log_retention is None:
-        return "all logs and series are kept: JOB_LOG_RETENTION_DAYS is 0", True
+        return "nothing to delete: JOB_LOG_RETENTION_DAYS is 0", True
     with database.connect() as connection:
-        found = db.schema(connection)
-    if found.state is not SchemaState.READY:
-        return str(found), False
+        schema = db.schema(connection)
+    if schema.state is not SchemaState.READY:
+        return str(schema), False
     pruned = sum(retention.prune(database, settings.job_log_retention))
-    return f"took away logs and series of {pruned} jobs", True
+    return f"deleted logs and time series of {pruned} jobs", True
 
 
 _COMMANDS: Mapping[str, Command] = {"migrate": _migrate, "status": _status, "prune": _prune}

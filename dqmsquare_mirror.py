@@ -14,6 +14,7 @@ Every command has its own options; see its --help.
 """
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -62,5 +63,7 @@ def _exit_with_bootloader() -> None:
 
 
 if __name__ == "__main__":
+    # The worker processes of the executable start here as well.
+    multiprocessing.freeze_support()
     _exit_with_bootloader()
     sys.exit(main(sys.argv[1:]))

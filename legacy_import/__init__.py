@@ -1,11 +1,14 @@
-"""An earlier mirror's database becomes this one's, in place: `python db.py adopt`.
+"""Import of an earlier mirror's database, in place: `python db.py adopt`.
 
-What is not as it should be is refused by its name (`fitness.py`). The earlier tables are set apart under
-other names (`earlier.py`) and the schema is made beside them, in one short transaction (`beginning.py`), from
-where on grabbers and servers work. What they hold is then taken over in batches of runs, the newest first
-(`batches.py`), each one transaction. Processes (`workers.py`) take what nobody has in hand
-(`taking_over.py`), make documents of it as DQM² would have sent them (`reading.py`, `documents.py`,
-`literals.py`), and lead those through the grabbers' own door, the allowlist: nothing that is raw gets into
-the mirror's tables, and who is killed leaves a batch that another takes. The ups and downs of machines go the
-same way (`ups_and_downs.py`). The earlier tables stay until the operator drops them (`ending.py`).
+    preflight       refuses a database that differs from the known legacy schema; dry run
+    lifecycle       renames the legacy tables and creates the schema beside them; drop and undo
+    importer        imports batches of runs, newest first, each in one transaction
+    workers         processes that share the batches through the database
+    machine_states  imports the history of machine states
+    legacy_reader   reads rows as the DQM² documents that they were made from; repr_parser
+    legacy_tables   columns, names and row security of the legacy tables
+
+Grabbers and servers can run as soon as the tables are renamed. Imported documents pass through the same
+allowlist as fetched ones, so no raw data gets into the mirror's tables. A killed process leaves its batch to
+another one. The legacy tables remain until the operator drops them.
 """

@@ -1,4 +1,4 @@
-"""`python db.py adopt`: takes over the databases of an earlier mirror, and what goes with that."""
+"""`python db.py adopt`: import the databases of an earlier mirror, drop its tables, or undo the import."""
 
 import argparse
 import logging
@@ -9,200 +9,169 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 import db
-import dqmsquare_cfg
 from db import SchemaState
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import get_redactor
-from dqmsquare_cfg import Cluster, Settings, SettingsError
-from legacy_import import ending, workers
-from legacy_import.dry_run import rehearse
-from legacy_import.importer import Adopter
-from legacy_import.lifecycle import begin
-from legacy_import.preflight import Unfit
-from runtime import logging_setup
+from dqmsquare_cfg import Cluster, Settings
+from legacy_import import lifecycle, workers
+from legacy_import.importer import Importer
+from legacy_import.preflight import PreflightFailed, dry_run
 from storage import import_progress, installation
-from storage.databases import done_to, reason, status, to_both
+from storage.databases import exit_status, run_on, run_on_both
 from storage.import_progress import ImportProgress
 from storage.installation import SecretChanged
 
-log = logging.getLogger("adoption")
+log = logging.getLogger("legacy_import")
 
-HELP = "Takes over what an earlier mirror left in both databases."
-DESCRIPTION = f"""{HELP} Its tables are renamed legacy_…, which takes a moment, the mirror's are made, and
-what the earlier ones hold is copied, the newest runs first. However that ends, the same command goes on."""
-_MOST_PROCESSES = 16
-# In a pod there seem to be more processors than it may use, and each process takes some 100 MB.
-_USUAL_PROCESSES = 2
-_TRIES = 3
-_NOTHING = "nothing of an earlier mirror is here"
-_UNFIT = "can't be taken over, and nothing was changed"
-_BEGUN_OTHERWISE = "PSEUDONYM_SECRET is not the one that this was begun under; put that one back"
+HELP = "Import the data of an earlier mirror in both databases."
+DESCRIPTION = f"""{HELP} Its tables are renamed to legacy_…, which takes a moment, the tables of this mirror
+are created, and the data is imported, newest runs first. If it is interrupted, run it again to continue."""
+_MAX_PROCESSES = 16
+# Each process takes about 100 MB, and a container's CPU limit doesn't show in the number of processors.
+_DEFAULT_PROCESSES = 2
+_START_ATTEMPTS = 3
+_NOTHING = "there are no tables of an earlier mirror"
+_REFUSED = "import refused, nothing was changed"
+_IN_USE = "the tables are in use: stop the programs of the earlier mirror"
+_WRONG_SECRET = "PSEUDONYM_SECRET differs from the one at the start of the import: restore that one"  # noqa: S105
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command can be told."""
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    what.add_argument("--drop", action="store_true", help="drop the earlier tables once all is taken over")
-    what.add_argument(
-        "--undo", action="store_true", help="put the earlier tables back; the mirror's are dropped"
+    """Add the arguments of the command."""
+    actions = parser.add_mutually_exclusive_group()
+    actions.add_argument("--dry-run", action="store_true", help="report what would be done, change nothing")
+    actions.add_argument("--drop", action="store_true", help="drop the legacy tables after the import")
+    actions.add_argument(
+        "--undo", action="store_true", help="restore the legacy tables and drop those of this mirror"
     )
-    what.add_argument("--share", choices=[cluster.value for cluster in Cluster], help=argparse.SUPPRESS)
-    parser.add_argument("--yes", action="store_true", help="don't ask before --drop and --undo")
+    parser.add_argument("--yes", action="store_true", help="don't ask for confirmation of --drop and --undo")
     parser.add_argument(
         "--processes",
         type=int,
-        choices=range(1, _MOST_PROCESSES + 1),
+        choices=range(1, _MAX_PROCESSES + 1),
         metavar="N",
-        default=_USUAL_PROCESSES,
-        help=f"how many processes share the work, {_MOST_PROCESSES} at most; {_USUAL_PROCESSES} by default",
+        default=_DEFAULT_PROCESSES,
+        help=f"number of worker processes, 1 to {_MAX_PROCESSES}; default {_DEFAULT_PROCESSES}",
     )
 
 
-def run(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Does what is asked for to both databases; exit status 1 where it could not be done."""
-    _log_to(settings)
-    if chosen.share:
-        return _share(settings, Cluster(chosen.share))
-    for unknown in settings.load_warnings:
-        log.warning("%s", unknown)
-    if chosen.dry_run:
-        return to_both(settings, _rehearse)
-    if chosen.drop:
-        return to_both(settings, partial(_drop, is_sure=chosen.yes))
-    if chosen.undo:
-        return to_both(settings, partial(_undo, is_sure=chosen.yes))
-    # Both are begun first: the newest runs of both are there within seconds.
-    begun = done_to(Cluster, settings, _begin)
-    return status(done_to(begun, settings, partial(_take_over, processes=chosen.processes)))
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Run the command on both databases; the exit status is 1 if it fails on either."""
+    workers.configure_logging(settings)
+    for warning in settings.load_warnings:
+        log.warning("%s", warning)
+    if options.dry_run:
+        return run_on_both(settings, _dry_run)
+    if options.drop:
+        return run_on_both(settings, partial(_drop, is_confirmed=options.yes))
+    if options.undo:
+        return run_on_both(settings, partial(_undo, is_confirmed=options.yes))
+    # Both imports start first, so that the newest runs of both are available within seconds.
+    started = run_on(Cluster, settings, _start)
+    return exit_status(run_on(started, settings, partial(_import, processes=options.processes)))
 
 
-def _log_to(settings: Settings) -> None:
-    redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+def _dry_run(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
+    schema, progress = _state(database)
+    if schema.state is not SchemaState.LEGACY:
+        return _outcome(schema, progress)
     try:
-        logging_setup.configure(settings, "adopt", debug=False, redact=redact)
-    except SettingsError as error:
-        dqmsquare_cfg.exit_with_errors(error.lines)
-    logging_setup.install_excepthooks()
+        lines = list(dry_run(database, Importer(database, settings)))
+    except PreflightFailed as error:
+        return f"{_REFUSED}: {error}", False
+    return "\n  ".join(["tables of an earlier mirror, ready for the import", *lines]), True
 
 
-def _share(settings: Settings, cluster: Cluster) -> int:
+def _start(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
+    pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
     try:
-        workers.share(settings, cluster)
-    except sa.exc.OperationalError as error:
-        log.error(
-            "ended early database=%s reason=%s",
-            settings.database(cluster),
-            logging_setup.quote_value(reason(error)),
-        )
-        return 1
-    return 0
+        if not _is_started(database, pseudonymizer):
+            return _IN_USE, False
+    except PreflightFailed as error:
+        return f"{_REFUSED}: {error}", False
+    _, progress = _state(database)
+    if not _is_incomplete(progress):
+        return "", True
+    try:
+        with database.begin() as connection:
+            installation.verify_secret(connection, pseudonymizer.check_value())
+    except SecretChanged:
+        return _WRONG_SECRET, False
+    workers.import_newest(settings, database)
+    return "import started: grabbers and servers can run now", True
 
 
-def _rehearse(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    schema, adoption = _found(database)
-    if schema.state is SchemaState.LEGACY:
+def _is_started(database: sa.Engine, pseudonymizer: Pseudonymizer) -> bool:
+    """Start the import; returns False if the legacy tables stay locked."""
+    for _ in range(_START_ATTEMPTS):
         try:
-            lines = list(rehearse(database, Adopter(database, settings)))
-        except Unfit as misfits:
-            return f"{_UNFIT}: {misfits}", False
-        return "an earlier mirror's, and would be taken over\n  " + "\n  ".join(lines), True
-    return _otherwise(schema, adoption)
-
-
-def _begin(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            begin(database, Pseudonymizer(settings.pseudonym_secret))
+            lifecycle.start(database, pseudonymizer)
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
                 raise
-            if not tries_left:
-                return "its tables are in use: end the programs of the earlier mirror", False
-        except Unfit as misfits:
-            return f"{_UNFIT}: {misfits}", False
         else:
-            break
-    _, adoption = _found(database)
-    if not _is_left(adoption):
-        return "", True
-    if not _is_of_this_secret(settings, database):
-        return _BEGUN_OTHERWISE, False
-    workers.take_newest(settings, database)
-    return "begun: grabbers and servers may work from now on", True
+            return True
+    return False
 
 
-def _take_over(
-    settings: Settings, cluster: Cluster, database: sa.Engine, *, processes: int
+def _import(settings: Settings, cluster: Cluster, database: sa.Engine, *, processes: int) -> tuple[str, bool]:
+    schema, progress = _state(database)
+    if _is_incomplete(progress):
+        workers.import_all(settings, cluster, database, processes)
+        schema, progress = _state(database)
+    message, is_successful = _outcome(schema, progress)
+    return message, is_successful and not _is_incomplete(progress)
+
+
+def _drop(
+    settings: Settings, cluster: Cluster, database: sa.Engine, *, is_confirmed: bool
 ) -> tuple[str, bool]:
-    schema, adoption = _found(database)
-    if _is_left(adoption):
-        workers.take_over(settings, cluster, database, processes)
-        schema, adoption = _found(database)
-    outcome, is_done = _otherwise(schema, adoption)
-    return outcome, is_done and not _is_left(adoption)
-
-
-def _drop(settings: Settings, cluster: Cluster, database: sa.Engine, *, is_sure: bool) -> tuple[str, bool]:
-    schema, adoption = _found(database)
-    if adoption is None:
-        return _otherwise(schema, adoption)
-    if not adoption.is_complete:
-        return f"not dropped: {adoption}", False
-    lost = "the earlier tables are dropped, and with them the raw logs, names and ids"
-    reasons = [
-        f"{number} documents that could not be taken over: {why}" for why, number in adoption.skipped.items()
-    ]
-    if not _is_sure(settings.database(cluster), "; ".join([lost, *reasons]), is_sure=is_sure):
+    schema, progress = _state(database)
+    if progress is None:
+        return _outcome(schema, progress)
+    if not progress.is_complete:
+        return f"not dropped: {progress}", False
+    loss = "this drops the legacy tables, with their raw logs, host names and ids"
+    skipped = [f"{number} documents could not be imported: {why}" for why, number in progress.skipped.items()]
+    if not (is_confirmed or _confirm(settings.database(cluster), "; ".join([loss, *skipped]))):
         return "not dropped", False
-    ending.drop(database)
-    return "dropped the earlier mirror's tables", True
+    lifecycle.drop(database)
+    return "dropped the legacy tables", True
 
 
-def _undo(settings: Settings, cluster: Cluster, database: sa.Engine, *, is_sure: bool) -> tuple[str, bool]:
-    schema, adoption = _found(database)
-    if adoption is None:
-        return _otherwise(schema, adoption)
-    lost = "all that this mirror has fetched and written since is dropped, the Control Room's audit too"
-    if not _is_sure(settings.database(cluster), lost, is_sure=is_sure):
+def _undo(
+    settings: Settings, cluster: Cluster, database: sa.Engine, *, is_confirmed: bool
+) -> tuple[str, bool]:
+    schema, progress = _state(database)
+    if progress is None:
+        return _outcome(schema, progress)
+    loss = "this drops all data that this mirror has stored since the import, including the audit log"
+    if not (is_confirmed or _confirm(settings.database(cluster), loss)):
         return "not undone", False
-    ending.undo(database)
-    return "the earlier mirror's tables are what they were", True
+    lifecycle.undo(database)
+    return "restored the legacy tables", True
 
 
-def _found(database: sa.Engine) -> tuple[db.Schema, ImportProgress | None]:
+def _state(database: sa.Engine) -> tuple[db.Schema, ImportProgress | None]:
     with database.connect() as connection:
         schema = db.schema(connection)
         return schema, import_progress.read(connection) if schema.state is SchemaState.READY else None
 
 
-def _is_left(adoption: ImportProgress | None) -> bool:
-    return adoption is not None and not adoption.is_complete
+def _is_incomplete(progress: ImportProgress | None) -> bool:
+    return progress is not None and not progress.is_complete
 
 
-def _is_of_this_secret(settings: Settings, database: sa.Engine) -> bool:
-    try:
-        with database.begin() as connection:
-            installation.verify_secret(connection, Pseudonymizer(settings.pseudonym_secret).check_value())
-    except SecretChanged:
-        return False
-    return True
-
-
-def _otherwise(schema: db.Schema, adoption: ImportProgress | None) -> tuple[str, bool]:
-    """Where there is nothing to be done, or no longer."""
+def _outcome(schema: db.Schema, progress: ImportProgress | None) -> tuple[str, bool]:
+    """Message if there is nothing to do, or no more."""
     match schema.state:
         case SchemaState.TOO_NEW | SchemaState.LEGACY | SchemaState.FOREIGN:
             return str(schema), False
         case SchemaState.TOO_OLD | SchemaState.READY:
-            return _NOTHING if adoption is None else str(adoption), True
+            return _NOTHING if progress is None else str(progress), True
 
 
-def _is_sure(database: str, lost: str, *, is_sure: bool) -> bool:
-    """Whether the operator means it, which typing the database's name tells."""
-    sys.stdout.write(f"{database}: {lost}\n")
-    if is_sure:
-        return True
-    sys.stdout.write("Type the name of the database to go on: ")
+def _confirm(database: str, loss: str) -> bool:
+    """Ask the operator to confirm by typing the name of the database."""
+    sys.stdout.write(f"{database}: {loss}\nType the name of the database to continue: ")
     sys.stdout.flush()
     return sys.stdin.readline().strip() == database

@@ -1,8 +1,12 @@
-"""A batch of the earlier mirror's documents taken over, each through the grabbers' own door."""
+"""Import of a batch of documents, through the same allowlist as documents that the grabber fetches.
+
+A batch is a range of runs, and the unit of work and of transactions. The list of batches is in the database,
+so that processes share it and an interrupted import continues.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from uuid import UUID
@@ -15,124 +19,185 @@ from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Settings
 from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
-from legacy_import import batches, legacy_tables, machine_states
-from legacy_import.legacy_documents import EarlierDelivery, EarlierJob
-from legacy_import.legacy_reader import Reader, Runs
+from legacy_import import legacy_tables, machine_states
+from legacy_import.legacy_reader import LegacyDelivery, LegacyJob, LegacyReader, RunRange
+from legacy_import.legacy_tables import LegacyTables
 from storage.log_compression import ZstdDictionary
 from storage.log_dictionaries import DictionaryStore
 from storage.rows import DocumentRow
 from storage.upserts import notify, write_documents
 
-# All that is taken over is of a machine's first epoch; should its revisions have started over, its grabber
-# sees that.
-EPOCH = 0
-NO_MACHINE = "no machine is named"
-_AT_ONCE = 200
-_REFUSALS = (sa.exc.DataError, sa.exc.IntegrityError, ValueError)
+# Imported documents belong to a machine's first epoch. If its revisions have restarted since, its grabber
+# detects that.
+FIRST_EPOCH = 0
+_NO_HOST = "no machine is named"
+# One or two seconds of work. The documents of one run are never split.
+_DOCUMENTS_PER_BATCH = 500
+_DOCUMENTS_PER_WRITE = 200
+_REJECTIONS = (sa.exc.DataError, sa.exc.IntegrityError, ValueError)
 
 
-class Adopter:
-    """Takes over what a cluster's database has of an earlier mirror, a batch at a time."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The documents of a range of runs; without runs, the machine states."""
+
+    number: int
+    first_run: int | None
+    last_run: int | None
+    documents: int
+
+
+def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]:
+    """All batches: the machine states, which are quick, and then the runs, newest first."""
+    runs = sa.select(tables.runs.c.run).where(tables.runs.c.run.is_not(None))
+    documents = sa.union_all(runs, sa.select(tables.graphs.c.run)).subquery()
+    by_run = sa.select(documents.c.run, sa.func.count().label("number")).group_by(documents.c.run).subquery()
+    total = sa.cast(sa.func.sum(by_run.c.number).over(order_by=by_run.c.run.desc()), sa.BigInteger)
+    batched = sa.select(by_run, ((total - 1) // _DOCUMENTS_PER_BATCH).label("batch")).subquery()
+    statement = (
+        sa.select(
+            sa.func.min(batched.c.run).label("first_run"),
+            sa.func.max(batched.c.run).label("last_run"),
+            sa.cast(sa.func.sum(batched.c.number), sa.Integer).label("documents"),
+        )
+        .group_by(batched.c.batch)
+        .order_by(sa.desc("last_run"))
+    )
+    batches = [
+        Batch(number, row.first_run, row.last_run, row.documents)
+        for number, row in enumerate(connection.execute(statement), start=1)
+    ]
+    if legacy_tables.has_machine_states(connection, tables):
+        return [Batch(0, None, None, 0), *batches]
+    return batches
+
+
+def save_batches(connection: sa.Connection, batches: Sequence[Batch]) -> None:
+    """Store the list of batches; an empty batch records that there is nothing to import."""
+    rows = [asdict(batch) for batch in batches or [Batch(0, 0, 0, 0)]]
+    connection.execute(sa.insert(db.import_batches), rows)
+
+
+def _claim_batch(connection: sa.Connection) -> Batch | None:
+    """Lock the first batch that is not done and not locked by another process, for this transaction."""
+    table = db.import_batches
+    statement = (
+        sa.select(table.c.number, table.c.first_run, table.c.last_run, table.c.documents)
+        .where(table.c.done_at.is_(None))
+        .order_by(table.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else Batch(*row)
+
+
+def _complete_batch(connection: sa.Connection, batch: Batch, skipped: Mapping[str, int]) -> None:
+    """Mark a batch as done, with the number of skipped documents by reason."""
+    table = db.import_batches
+    statement = sa.update(table).where(table.c.number == batch.number)
+    connection.execute(statement.values(done_at=sa.func.now(), left_out=dict(skipped)))
+
+
+class Importer:
+    """Imports the legacy tables of a cluster's database, batch by batch."""
 
     def __init__(self, database: sa.Engine, settings: Settings) -> None:
         self._database = database
-        self._identities = Pseudonymizer(settings.pseudonym_secret)
-        self._sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
+        self._pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
+        self._processor = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
         self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
-        self._keep = settings.job_log_retention
+        self._log_retention = settings.job_log_retention
         self._dictionaries = DictionaryStore(database)
-        self._machines: dict[UUID, int] = {}
+        self._machine_ids: dict[UUID, int] = {}
 
-    def take_over_some(self) -> bool:
-        """Takes over the first batch that nobody has in hand, in one transaction; whether there was one."""
+    def import_next_batch(self) -> bool:
+        """Import the first batch that no other process works on; returns whether there was one."""
         while True:
             try:
-                return self._take_over_some()
+                return self._import_next_batch()
             except sa.exc.OperationalError as error:
-                # With a grabber that writes the same runs; one of the two has to begin again.
+                # Deadlock with a grabber that writes documents of the same runs.
                 if not isinstance(error.orig, psycopg2.errors.DeadlockDetected):
                     raise
 
-    def _take_over_some(self) -> bool:
+    def to_row(
+        self, found: LegacyJob | LegacyDelivery, dictionary: ZstdDictionary | None, now: datetime
+    ) -> tuple[DocumentRow, Sequence[str]]:
+        """The row of a document, and its fields that were dropped. Raises NotUnderstood if it is invalid."""
+        if found.host is None:
+            raise NotUnderstood(_NO_HOST)
+        identity = self._pseudonymizer.for_document(found.host, found.id)
+        row, dropped_fields = self._processor.row(identity, found.to_document(), dictionary, now=now)
+        is_expired = self._log_retention is not None and row.document.updated_at < now - self._log_retention
+        return replace(row, details=None) if is_expired else row, dropped_fields
+
+    def _import_next_batch(self) -> bool:
         dictionary = self._dictionaries.latest()
         with self._database.begin() as connection:
-            batch = batches.take(connection)
+            batch = _claim_batch(connection)
             if batch is None:
                 return False
-            legacy_tables.reveal(connection)
-            # What a crash of PostgreSQL takes back it takes back whole, for the next process to do again.
+            legacy_tables.allow_reads(connection)
+            # If PostgreSQL crashes and loses the transaction, the batch is simply imported again.
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-            self._machines = self._machines or _machines(connection)
-            left_out: Counter[str] = Counter()
+            self._machine_ids = self._machine_ids or _read_machine_ids(connection)
+            skipped: Counter[str] = Counter()
             if batch.first_run is None or batch.last_run is None:
-                machine_states.take_over(connection, self._machine, self._redact)
+                machine_states.import_states(connection, self._machine_id, self._redact)
             else:
-                runs = Runs(batch.first_run, batch.last_run)
-                for rows in self._rows(connection, runs):
-                    self._write(connection, rows, dictionary, left_out)
-            batches.complete(connection, batch, left_out)
+                for documents in self._read(connection, RunRange(batch.first_run, batch.last_run)):
+                    self._write(connection, documents, dictionary, skipped)
+            _complete_batch(connection, batch, skipped)
         return True
 
-    def row(
-        self, found: EarlierJob | EarlierDelivery, dictionary: ZstdDictionary | None, now: datetime
-    ) -> tuple[DocumentRow, Sequence[str]]:
-        """The row that an earlier one becomes, and its fields that were left out. Raises NotUnderstood."""
-        if found.host is None:
-            raise NotUnderstood(NO_MACHINE)
-        document = found.document()
-        identity = self._identities.for_document(found.host, str(document["_id"]))
-        row, left_out = self._sifter.row(identity, document, dictionary, now=now)
-        is_pruned = self._keep is not None and row.document.updated_at < now - self._keep
-        return replace(row, details=None) if is_pruned else row, left_out
-
-    def _rows(self, connection: sa.Connection, runs: Runs) -> Iterator[list[EarlierJob | EarlierDelivery]]:
-        since = None if self._keep is None else datetime.now(UTC) - self._keep
-        reader = Reader(connection, legacy_tables.SET_APART, since)
-        found: Iterator[EarlierJob | EarlierDelivery] = chain(reader.jobs(runs), reader.deliveries(runs))
-        while rows := list(islice(found, _AT_ONCE)):
-            yield rows
+    def _read(self, connection: sa.Connection, runs: RunRange) -> Iterator[list[LegacyJob | LegacyDelivery]]:
+        logs_since = None if self._log_retention is None else datetime.now(UTC) - self._log_retention
+        reader = LegacyReader(connection, legacy_tables.RENAMED, logs_since)
+        documents: Iterator[LegacyJob | LegacyDelivery] = chain(reader.jobs(runs), reader.deliveries(runs))
+        while chunk := list(islice(documents, _DOCUMENTS_PER_WRITE)):
+            yield chunk
 
     def _write(
         self,
         connection: sa.Connection,
-        found: Iterable[EarlierJob | EarlierDelivery],
+        documents: Iterable[LegacyJob | LegacyDelivery],
         dictionary: ZstdDictionary | None,
-        left_out: Counter[str],
+        skipped: Counter[str],
     ) -> None:
-        """Writes some rows, each machine's together; what can't be is counted by its reason."""
+        """Write documents, grouped by machine, and count the invalid ones by reason."""
         now = datetime.now(UTC)
         by_machine: dict[int, list[DocumentRow]] = {}
-        for one in found:
+        for document in documents:
             try:
-                row, _ = self.row(one, dictionary, now)
+                row, _ = self.to_row(document, dictionary, now)
             except NotUnderstood as reason:
-                left_out[str(reason)] += 1
+                skipped[str(reason)] += 1
             else:
-                by_machine.setdefault(self._machine(one.host or ""), []).append(row)
+                by_machine.setdefault(self._machine_id(document.host or ""), []).append(row)
         for machine_id, rows in by_machine.items():
-            written = _written(connection, machine_id, rows, left_out)
-            notify(connection, written)
+            notify(connection, _write_valid(connection, machine_id, rows, skipped))
 
-    def _machine(self, host: str) -> int:
-        return self._machines[self._identities.for_machine(host)]
+    def _machine_id(self, host: str) -> int:
+        return self._machine_ids[self._pseudonymizer.for_machine(host)]
 
 
-def _machines(connection: sa.Connection) -> dict[UUID, int]:
+def _read_machine_ids(connection: sa.Connection) -> dict[UUID, int]:
     machines = sa.select(db.machines.c.identity, db.machines.c.id)
     return {row.identity: row.id for row in connection.execute(machines)}
 
 
-def _written(
-    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], left_out: Counter[str]
+def _write_valid(
+    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], skipped: Counter[str]
 ) -> Sequence[DocumentRow]:
-    """Writes rows together, or, if the database refuses one of them, each by itself; those that it took."""
+    """Write rows together, or one by one if the database rejects any; returns those that were written."""
     try:
         with connection.begin_nested():
-            write_documents(connection, machine_id, EPOCH, rows)
-    except _REFUSALS as error:
+            write_documents(connection, machine_id, FIRST_EPOCH, rows)
+    except _REJECTIONS as error:
         if len(rows) == 1:
-            origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            left_out[f"the database refuses it: {type(origin).__name__}"] += 1
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            skipped[f"the database refuses it: {type(cause).__name__}"] += 1
             return []
-        return [row for one in rows for row in _written(connection, machine_id, [one], left_out)]
+        return [row for one in rows for row in _write_valid(connection, machine_id, [one], skipped)]
     return rows

@@ -1,4 +1,7 @@
-"""What is read of the earlier mirror's tables, row by row, without having much of it in memory at once."""
+"""Rows of the legacy tables, converted to the DQM² documents that they were made from.
+
+Rows are streamed. Their values are untrusted until the allowlist has parsed the documents.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,65 +10,143 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from legacy_import import legacy_tables
-from legacy_import.legacy_documents import EarlierDelivery, EarlierJob
-from legacy_import.legacy_tables import EarlierTables
+from dqm2.records import DocumentType
+from legacy_import import legacy_tables, repr_parser
+from legacy_import.legacy_tables import LegacyTables
 
-_ROWS_AT_ONCE = 200
-# As `EarlierJob` has them.
-_OF_JOB = (
+# The earlier mirror's value for the exit code of a running job.
+NO_EXIT_CODE = -1
+_ROWS_PER_FETCH = 200
+# In the order of the fields of `LegacyJob`.
+_JOB_COLUMNS = (
     *("client", "exit_code", "events_total", "events_rate", "cmssw_run", "cmssw_lumi"),
     *("client_path", "runkey", "fi_state", "vmrss"),
 )
-# What is longer is no log and no streams of this life: `dqm2/job_log.py` takes no more either.
-_MOST_CHARACTERS = 4 * 1024 * 1024
+# Longer texts are cut; `dqm2/series_parsers.py` accepts no more of a log either.
+_MAX_CHARACTERS = 4 * 1024 * 1024
+
+Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
-    """The runs from the first to the last."""
+class LegacyDocument:
+    """Fields common to jobs and file deliveries.
+
+    `at_s`: time of the report; `run_at_s`: time of the newest report of the run; both in unix seconds.
+    """
+
+    id: str
+    host: str | None
+    run: int
+    revision: int | None
+    at_s: float | None
+    run_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyJob(LegacyDocument):
+    """A row of `runs`; `log_head` and `log_tail` are the `repr` of a list of lines."""
+
+    client: str | None
+    exit_code: int | None
+    events_total: int | None
+    events_rate: float | None
+    cmssw_run: int | None
+    cmssw_lumi: int | None
+    client_path: str | None
+    runkey: str | None
+    fi_state: str | None
+    vmrss: str | None
+    log_head: str | None
+    log_tail: str | None
+
+    def to_document(self) -> Document:
+        """The job's document.
+
+        Without a known exit code its revision is one lower, so that DQM²'s own document replaces it.
+        """
+        return {
+            **_common_fields(self, DocumentType.JOB, revision_offset=0 if self.is_finished else -1),
+            "tag": self.client,
+            "exit_code": self.exit_code if self.is_finished else None,
+            "events_total": self.events_total,
+            "events_rate": self.events_rate,
+            "cmssw_run": self.cmssw_run,
+            "cmssw_lumi": self.cmssw_lumi,
+            "fi_state": self.fi_state,
+            "cmdline": [self.client_path, self.runkey],
+            "extra": {
+                "ps_info": {"VmRSS": self.vmrss or None},
+                "stdlog_start": _log(self.log_head),
+                "stdlog_end": _log(self.log_tail),
+            },
+        }
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the exit code is known; -1 can be that of a job or mean that it was running."""
+        return self.exit_code not in (None, NO_EXIT_CODE)
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyDelivery(LegacyDocument):
+    """A row of `graphs`; `streams` is the `repr` of a dictionary, `global_start_s` in unix seconds."""
+
+    global_start_s: float | None
+    streams: str | None
+
+    def to_document(self) -> Document:
+        """The document of the run's file delivery."""
+        return {
+            **_common_fields(self, DocumentType.DELIVERY),
+            "extra": {"global_start": self.global_start_s, "streams": _streams(self.streams)},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunRange:
+    """Runs from the first to the last."""
 
     first: int
     last: int
 
-    def hold(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
-        """Whether a document is of one of them; those of no run are of none."""
+    def includes(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
+        """Condition that a document belongs to one of the runs; false without a run."""
         return table.c.run.between(self.first, self.last)
 
 
-ALL_RUNS = Runs(-(2**31), 2**31 - 1)
+ALL_RUNS = RunRange(-(2**31), 2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads the earlier tables on a connection; logs are read of jobs that reported after `logs_since`."""
+class LegacyReader:
+    """Reads the legacy tables; logs only of jobs that reported after `logs_since`."""
 
     connection: sa.Connection
-    tables: EarlierTables
+    tables: LegacyTables
     logs_since: datetime | None = None
 
-    def jobs(self, runs: Runs) -> Iterator[EarlierJob]:
-        """The jobs of runs."""
+    def jobs(self, runs: RunRange) -> Iterator[LegacyJob]:
+        """The jobs of some runs."""
         table = self.tables.runs
-        columns = [table.c[name] for name in _OF_JOB]
+        columns = [table.c[name] for name in _JOB_COLUMNS]
         logs = (self._log(table.c.stdlog_start), self._log(table.c.stdlog_end))
-        known_s = self._latest_s(runs)
+        newest_s = self._newest_s(runs)
         for row in self._rows(table, runs, *columns, *logs):
-            document_id, host, run, revision, at_s, *of_job = tuple(row)
-            yield EarlierJob(document_id, host, run, revision, at_s, known_s.get(run), *of_job)
+            document_id, host, run, revision, at_s, *job_values = tuple(row)
+            yield LegacyJob(document_id, host, run, revision, at_s, newest_s.get(run), *job_values)
 
-    def deliveries(self, runs: Runs) -> Iterator[EarlierDelivery]:
-        """The file delivery of runs."""
+    def deliveries(self, runs: RunRange) -> Iterator[LegacyDelivery]:
+        """The file deliveries of some runs."""
         table = self.tables.graphs
-        start_s = _known_s(table.c.global_start)
-        streams = _bounded(table.c.stream_data)
-        known_s = self._latest_s(runs)
-        for row in self._rows(table, runs, start_s, streams):
-            document_id, host, run, revision, at_s, *of_delivery = tuple(row)
-            yield EarlierDelivery(document_id, host, run, revision, at_s, known_s.get(run), *of_delivery)
+        columns = (_known_s(table.c.global_start), _truncated(table.c.stream_data))
+        newest_s = self._newest_s(runs)
+        for row in self._rows(table, runs, *columns):
+            document_id, host, run, revision, at_s, *delivery_values = tuple(row)
+            yield LegacyDelivery(document_id, host, run, revision, at_s, newest_s.get(run), *delivery_values)
 
     def _rows(
-        self, table: sa.TableClause, runs: Runs, *columns: sa.ColumnElement[Any]
+        self, table: sa.TableClause, runs: RunRange, *columns: sa.ColumnElement[Any]
     ) -> Iterator[sa.Row[Any]]:
         statement = sa.select(
             table.c.id,
@@ -74,17 +155,17 @@ class Reader:
             table.c.rev,
             _known_s(table.c.timestamp),
             *columns,
-        ).where(runs.hold(table))
-        options = {"stream_results": True, "yield_per": _ROWS_AT_ONCE}
+        ).where(runs.includes(table))
+        options = {"stream_results": True, "yield_per": _ROWS_PER_FETCH}
         return iter(self.connection.execute(statement, execution_options=options))
 
-    def _latest_s(self, runs: Runs) -> dict[int, float]:
-        """When anything of a run was last reported, as far as that is known; unix seconds."""
+    def _newest_s(self, runs: RunRange) -> dict[int, float]:
+        """The newest known time of each run, in unix seconds."""
         jobs, deliveries = self.tables.runs, self.tables.graphs
         times = sa.union_all(
             *(
                 sa.select(table.c.run, time.label("time")).where(
-                    runs.hold(table), legacy_tables.is_known(time)
+                    runs.includes(table), legacy_tables.is_known(time)
                 )
                 for table, time in (
                     (jobs, jobs.c.timestamp),
@@ -93,22 +174,49 @@ class Reader:
                 )
             )
         ).subquery()
-        latest_s = legacy_tables.at_s(sa.func.max(times.c.time)).label("at_s")
-        found = self.connection.execute(sa.select(times.c.run, latest_s).group_by(times.c.run))
+        newest_s = legacy_tables.unix_seconds(sa.func.max(times.c.time)).label("at_s")
+        found = self.connection.execute(sa.select(times.c.run, newest_s).group_by(times.c.run))
         return {row.run: row.at_s for row in found}
 
     def _log(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[str | None]:
-        text = _bounded(column)
+        text = _truncated(column)
         if self.logs_since is None:
             return text
         return sa.case((self.tables.runs.c.timestamp >= self.logs_since, text), else_=None)
 
 
-def _bounded(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """A text that is not longer than it may be. To count bytes, PostgreSQL needn't unpack it."""
-    is_short = sa.func.octet_length(column) <= _MOST_CHARACTERS
-    return sa.case((is_short, column), else_=sa.func.left(column, _MOST_CHARACTERS))
+def _truncated(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """A text of limited length. PostgreSQL counts bytes without decompressing the text."""
+    is_short = sa.func.octet_length(column) <= _MAX_CHARACTERS
+    return sa.case((is_short, column), else_=sa.func.left(column, _MAX_CHARACTERS))
 
 
 def _known_s(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float | None]:
-    return sa.case((legacy_tables.is_known(time), legacy_tables.at_s(time)), else_=None)
+    return sa.case((legacy_tables.is_known(time), legacy_tables.unix_seconds(time)), else_=None)
+
+
+def _common_fields(document: LegacyDocument, kind: DocumentType, revision_offset: int = 0) -> Document:
+    return {
+        "_id": document.id,
+        "_rev": max((document.revision or 0) + revision_offset, 0),
+        "type": kind.value,
+        "run": document.run,
+        "timestamp": document.at_s,
+        "report_timestamp": document.run_at_s,
+    }
+
+
+def _log(text: str | None) -> str | None:
+    """A log; a text that is not a list of lines is used as it is, with escaped newlines replaced."""
+    if text is None:
+        return None
+    log = repr_parser.parse_log(text)
+    return text.replace("\\n", "\n") if log is None else log
+
+
+def _streams(text: str | None) -> object:
+    """The streams; an invalid text is returned as it is, and dropped by the allowlist."""
+    if text is None:
+        return None
+    streams = repr_parser.parse_streams(text)
+    return text if streams is None else streams

@@ -1,8 +1,8 @@
-"""The earlier mirror's tables: what they are called, who may read them, and what is read of them.
+"""Tables of the earlier mirror: their columns, renaming, and access to their rows.
 
-Set apart, they are called `legacy_…`. They hold host names, ids and logs as they were at P5, so that nobody
-reads them who does not say that it is for the adoption: a policy on their rows holds for every role, their
-owner included, save one that no policy holds for.
+They are renamed to `legacy_…`. They contain unredacted host names, ids and logs, so a row security policy
+hides their rows from every role that is not exempt from policies, the owner included, unless a transaction
+calls `allow_reads`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,38 +14,37 @@ from sqlalchemy.types import TypeEngine
 
 PREFIX = "legacy_"
 TABLES = ("runs", "graphs", "meta", "hostnames", "hoststatuses")
-# Without the index a batch of runs would cost a look at all of them.
-_RUN_INDEX = "runs_run_adoption"
-_POLICY = "adoption"
-_ADOPTING = "dqmsquare.adopting"
-# What can be a host's name; anything else names none.
+# Saves a sequential scan per batch of runs.
+_RUN_INDEX = "runs_run_legacy_import"
+_POLICY = "legacy_import"
+_READ_SETTING = "dqmsquare.legacy_import"
 _SHORT_HOST = "^[a-z0-9][a-z0-9-]*$"
-_LONGEST = 63
+_MAX_HOST_LENGTH = 63
 _HOST_IN_ID = "(?:-host|^dqm-files-|^dqm-stats-)(.+?)(?:-pid[0-9]+|-analyze_files-run[0-9]+)?$"
-# A time that the earlier mirror did not know is one of these: 2012-03-03, or 1970.
-KNOWN_FROM = sa.text("timestamptz '2012-03-05 00:00+00'")
-# No time that is known is later than this: a clock may be ahead.
-KNOWN_TO = sa.text("now() + interval '1 day'")
+# The earlier mirror stored unknown times as 2012-03-03 or 1970.
+_MIN_TIME = sa.text("timestamptz '2012-03-05 00:00+00'")
+# With tolerance for a clock that is ahead.
+_MAX_TIME = sa.text("now() + interval '1 day'")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a column holds, and the names of PostgreSQL's types that it may be of."""
+class ColumnType:
+    """The type of a column, and the names of the PostgreSQL types that are accepted for it."""
 
     type: TypeEngine[Any]
     names: tuple[str, ...]
 
 
-_TEXT = Kind(sa.Text(), ("text", "character varying"))
-_NUMBER = Kind(sa.BigInteger(), ("integer", "smallint", "bigint"))
-_RUN = Kind(sa.Integer(), ("integer", "smallint"))
-_RATE = Kind(sa.REAL(), ("real", "double precision"))
-_FLAG = Kind(sa.Boolean(), ("boolean",))
-_TIME = Kind(sa.TIMESTAMP(timezone=True), ("timestamp with time zone",))
+_TEXT = ColumnType(sa.Text(), ("text", "character varying"))
+_NUMBER = ColumnType(sa.BigInteger(), ("integer", "smallint", "bigint"))
+_RUN = ColumnType(sa.Integer(), ("integer", "smallint"))
+_RATE = ColumnType(sa.REAL(), ("real", "double precision"))
+_FLAG = ColumnType(sa.Boolean(), ("boolean",))
+_TIME = ColumnType(sa.TIMESTAMP(timezone=True), ("timestamp with time zone",))
 
 _OF_DOCUMENT = {"id": _TEXT, "run": _RUN, "rev": _NUMBER, "hostname": _TEXT, "timestamp": _TIME}
-# What is read of each table, by column.
-COLUMNS: Mapping[str, Mapping[str, Kind]] = {
+# The columns that are read.
+COLUMNS: Mapping[str, Mapping[str, ColumnType]] = {
     "runs": {
         **_OF_DOCUMENT,
         **dict.fromkeys(("exit_code", "events_total", "cmssw_run", "cmssw_lumi"), _NUMBER),
@@ -66,8 +65,8 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
 
 
 @dataclass(frozen=True)
-class EarlierTables:
-    """The tables that something is taken over of."""
+class LegacyTables:
+    """The tables that are imported."""
 
     runs: sa.TableClause
     graphs: sa.TableClause
@@ -75,8 +74,8 @@ class EarlierTables:
     hoststatuses: sa.TableClause
 
 
-def _tables(prefix: str) -> EarlierTables:
-    return EarlierTables(
+def _tables(prefix: str) -> LegacyTables:
+    return LegacyTables(
         **{
             table: sa.table(prefix + table, *(sa.column(name, kind.type) for name, kind in columns.items()))
             for table, columns in COLUMNS.items()
@@ -84,12 +83,12 @@ def _tables(prefix: str) -> EarlierTables:
     )
 
 
-AS_FOUND = _tables("")
-SET_APART = _tables(PREFIX)
+ORIGINAL = _tables("")
+RENAMED = _tables(PREFIX)
 
 
 def host(table: sa.TableClause) -> sa.ColumnElement[str | None]:
-    """The short name of a document's machine: that of its column, or else the one within its id."""
+    """The short host name of a document, from its column or from its id."""
     return short_host(
         sa.func.coalesce(
             sa.func.nullif(sa.func.btrim(table.c.hostname), ""), sa.func.substring(table.c.id, _HOST_IN_ID)
@@ -98,56 +97,55 @@ def host(table: sa.TableClause) -> sa.ColumnElement[str | None]:
 
 
 def short_host(name: sa.ColumnElement[str]) -> sa.ColumnElement[str | None]:
-    """A host's name without its domain, in lower case (`dqm2/pseudonyms.py`); null if it is none."""
+    """A host name without its domain, in lower case (`dqm2/pseudonyms.py`); null if it is invalid."""
     short = sa.func.lower(sa.func.split_part(sa.func.btrim(name), ".", 1))
-    return sa.case(
-        (sa.and_(short.regexp_match(_SHORT_HOST), sa.func.length(short) <= _LONGEST), short), else_=None
-    )
+    is_valid = sa.and_(short.regexp_match(_SHORT_HOST), sa.func.length(short) <= _MAX_HOST_LENGTH)
+    return sa.case((is_valid, short), else_=None)
 
 
-def at_s(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
+def unix_seconds(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
     """A time in unix seconds."""
     return sa.cast(sa.extract("epoch", time), sa.Double)
 
 
 def is_known(time: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-    """Whether a time is more than a word for none."""
-    return sa.and_(time >= KNOWN_FROM, time <= KNOWN_TO)
+    """Whether a time is valid and not a placeholder for an unknown one."""
+    return sa.and_(time >= _MIN_TIME, time <= _MAX_TIME)
 
 
-def reveal(connection: sa.Connection) -> None:
-    """Lets the tables that are set apart be read, to the end of the transaction."""
-    connection.execute(sa.select(sa.func.set_config(_ADOPTING, "on", sa.true())))
+def allow_reads(connection: sa.Connection) -> None:
+    """Make the rows of the renamed tables visible until the end of the transaction."""
+    connection.execute(sa.select(sa.func.set_config(_READ_SETTING, "on", sa.true())))
 
 
-def has_states(connection: sa.Connection, tables: EarlierTables) -> bool:
-    """Whether the earlier mirror kept the states of machines; the first ones did not."""
+def has_machine_states(connection: sa.Connection, tables: LegacyTables) -> bool:
+    """Whether the earlier mirror stored machine states; its first versions did not."""
     found = sa.inspect(connection)
     return found.has_table(tables.hostnames.name) and found.has_table(tables.hoststatuses.name)
 
 
-def hold_still(connection: sa.Connection) -> None:
-    """Lets nobody write the tables as found, to the end of the transaction; who reads them goes on."""
+def lock_for_write(connection: sa.Connection) -> None:
+    """Block writes to the original tables until the end of the transaction; reads continue."""
     connection.execute(sa.text("LOCK TABLE runs, graphs IN SHARE MODE"))
 
 
-def set_apart(connection: sa.Connection) -> None:
-    """Renames the tables as found, and keeps them from being read."""
-    # Made before the tables are anyone's alone.
+def rename(connection: sa.Connection) -> None:
+    """Rename the original tables and hide their rows."""
+    # Before the exclusive locks, because it takes long.
     connection.execute(sa.text(f"CREATE INDEX {_RUN_INDEX} ON runs (run)"))
-    for name in present(connection, TABLES):
+    for name in existing(connection, TABLES):
         _rename(connection, name, PREFIX + name)
         for statement in (
             "ALTER TABLE {} ENABLE ROW LEVEL SECURITY",
             "ALTER TABLE {} FORCE ROW LEVEL SECURITY",
-            f"CREATE POLICY {_POLICY} ON {{}} USING (current_setting('{_ADOPTING}', true) = 'on')",
+            f"CREATE POLICY {_POLICY} ON {{}} USING (current_setting('{_READ_SETTING}', true) = 'on')",
         ):
             connection.execute(sa.text(statement.format(PREFIX + name)))
 
 
-def put_back(connection: sa.Connection) -> None:
-    """Undoes `set_apart`."""
-    for name in present(connection, [PREFIX + name for name in TABLES]):
+def restore_names(connection: sa.Connection) -> None:
+    """Undo `rename`."""
+    for name in existing(connection, [PREFIX + name for name in TABLES]):
         for statement in (
             f"DROP POLICY {_POLICY} ON {{}}",
             "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY",
@@ -159,25 +157,25 @@ def put_back(connection: sa.Connection) -> None:
 
 
 def drop(connection: sa.Connection) -> None:
-    """Drops the tables that are set apart."""
-    # In one statement, for one of them refers to another. It is no matter if some are gone already.
+    """Drop the renamed tables."""
+    # In one statement, because of a foreign key between them.
     connection.execute(sa.text(f"DROP TABLE IF EXISTS {', '.join(PREFIX + name for name in TABLES)}"))
 
 
-def present(connection: sa.Connection, names: Sequence[str]) -> list[str]:
-    """Which of these tables there are."""
+def existing(connection: sa.Connection, names: Sequence[str]) -> list[str]:
+    """The tables among `names` that exist."""
     found = sa.inspect(connection)
     return [name for name in names if found.has_table(name)]
 
 
 def _rename(connection: sa.Connection, old: str, new: str) -> None:
-    """Renames a table and its indexes, whose names the schema needs too; constraints go with them."""
+    """Rename a table with its indexes and constraints, whose names the new schema needs."""
     quote = connection.dialect.identifier_preparer.quote
     indexes = sa.text(
         "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
-        " WHERE indrelid = CAST(:name AS regclass) AND relname LIKE :named"
+        " WHERE indrelid = CAST(:name AS regclass) AND relname LIKE :pattern"
     )
-    for index in connection.scalars(indexes, {"name": old, "named": f"{old}%"}).all():
-        named = new + index.removeprefix(old)
-        connection.execute(sa.text(f"ALTER INDEX {quote(index)} RENAME TO {quote(named)}"))
+    for index in connection.scalars(indexes, {"name": old, "pattern": f"{old}%"}).all():
+        new_index = new + index.removeprefix(old)
+        connection.execute(sa.text(f"ALTER INDEX {quote(index)} RENAME TO {quote(new_index)}"))
     connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))

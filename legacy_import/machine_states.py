@@ -1,6 +1,6 @@
-"""The states of machines, of which the earlier mirror kept one a poll: taken over are those that changed."""
+"""Import of machine states. The earlier mirror stored one per poll; only changes are imported."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -11,87 +11,84 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from grabbing.scheduler import LONGEST_REASON
 from legacy_import import legacy_tables
-from legacy_import.legacy_tables import SET_APART, EarlierTables
+from legacy_import.legacy_tables import RENAMED, LegacyTables
 
-_ROWS_AT_ONCE = 1000
-_REASONS_REMEMBERED = 10_000
+_ROWS_PER_STATEMENT = 1000
+_CACHED_REASONS = 10_000
 
 
-def take_over(connection: sa.Connection, machine: Callable[[str], int], redact: Callable[[str], str]) -> None:
-    """Takes the changes over; `machine` tells the number of a host."""
+def import_states(
+    connection: sa.Connection, machine_id: Callable[[str], int], redact: Callable[[str], str]
+) -> None:
+    """Import the changes of state; `machine_id` returns the id of a host."""
     connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
 
-    @lru_cache(_REASONS_REMEMBERED)
+    @lru_cache(_CACHED_REASONS)
     def reason(message: str | None) -> str | None:
         return redact(message)[:LONGEST_REASON] if message else None
 
     found = connection.execute(
-        changes(SET_APART), execution_options={"stream_results": True, "yield_per": _ROWS_AT_ONCE}
+        state_changes(RENAMED), execution_options={"stream_results": True, "yield_per": _ROWS_PER_STATEMENT}
     )
     rows = (
         {
-            "machine_id": machine(row.host),
+            "machine_id": machine_id(row.host),
             "since": row.since,
             "is_up": row.is_up,
             "reason": reason(row.message),
         }
         for row in found
     )
-    # What returns something goes many rows a statement.
+    # With RETURNING, SQLAlchemy inserts many rows per statement.
     statement = insert(db.machine_states).on_conflict_do_nothing().returning(db.machine_states.c.since)
-    for some in _in_parts(rows):
-        connection.execute(statement, some)
-    connection.execute(_forget_what_did_not_change())
+    while chunk := list(islice(rows, _ROWS_PER_STATEMENT)):
+        connection.execute(statement, chunk)
+    connection.execute(_delete_repetitions())
 
 
-def changes(tables: EarlierTables) -> sa.Select[Any]:
-    """Each machine's changes in their order; two names of a machine, with its domain and without, are one."""
+def state_changes(tables: LegacyTables) -> sa.Select[Any]:
+    """Each machine's changes of state, in order; host names may have a domain or not."""
     names, states = tables.hostnames, tables.hoststatuses
     host = legacy_tables.short_host(names.c.name)
 
-    def before(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    def previous(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.lag(column).over(partition_by=host, order_by=(states.c.created_at, states.c.id))
 
     seen = (
         sa.select(
             *(host.label("host"), states.c.created_at.label("since"), states.c.is_up, states.c.message),
-            before(states.c.is_up).label("was_up"),
-            before(states.c.message).label("was_said"),
+            previous(states.c.is_up).label("was_up"),
+            previous(states.c.message).label("previous_reason"),
         )
         .join_from(states, names, names.c.id == states.c.host_id)
         .where(states.c.is_up.is_not(None), legacy_tables.is_known(states.c.created_at), host.is_not(None))
         .subquery()
     )
-    # The first has no state before it, which differs from any.
+    # The first state has no previous one, which is distinct from any.
     is_change = sa.or_(
-        seen.c.was_up.is_distinct_from(seen.c.is_up), seen.c.was_said.is_distinct_from(seen.c.message)
+        seen.c.was_up.is_distinct_from(seen.c.is_up), seen.c.previous_reason.is_distinct_from(seen.c.message)
     )
     return sa.select(seen).where(is_change).order_by(seen.c.host, seen.c.since)
 
 
-def _forget_what_did_not_change() -> sa.Delete:
-    """States that say what the one before says: their reasons were told apart by what redaction took away.
+def _delete_repetitions() -> sa.Delete:
+    """Delete states that repeat the previous one: their reasons differed only before redaction.
 
-    So does what a grabber saw first, should it be what the earlier mirror saw last.
+    The first state that the grabber saw can repeat the last one of the earlier mirror as well.
     """
     states = db.machine_states.c
 
-    def before(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    def previous(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.func.lag(column).over(partition_by=states.machine_id, order_by=states.since)
 
     seen = sa.select(
         *(states.machine_id, states.since, states.is_up, states.reason),
-        before(states.is_up).label("was_up"),
-        before(states.reason).label("was_said"),
+        previous(states.is_up).label("was_up"),
+        previous(states.reason).label("previous_reason"),
     ).subquery()
     return sa.delete(db.machine_states).where(
         states.machine_id == seen.c.machine_id,
         states.since == seen.c.since,
         seen.c.was_up == seen.c.is_up,
-        seen.c.was_said.is_not_distinct_from(seen.c.reason),
+        seen.c.previous_reason.is_not_distinct_from(seen.c.reason),
     )
-
-
-def _in_parts(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        yield some

@@ -1,7 +1,7 @@
-"""Texts that an earlier mirror made by Python's `repr`, read back; nothing of them is ever evaluated.
+"""Parser of log lines and streams that the earlier mirror stored as Python's `repr`; nothing is evaluated.
 
-Each is held against the whole shape that it must have before anything is made of it. Every expression is
-possessive, so that it takes linear time on any text.
+A text must match the grammar as a whole. Quantifiers are possessive, so that matching takes linear time.
+`ast.literal_eval` takes twice as long (1 ms per log), and raises MemoryError or RecursionError on some input.
 """
 
 import re
@@ -11,30 +11,30 @@ import orjson
 _QUOTES = "'\""
 
 
-def _run(quote: str) -> str:
-    """Strings of one quote that follow each other."""
+def _sequence(quote: str) -> str:
+    """Pattern of consecutive strings with the same quote."""
     inner = rf"[^{quote}\\\n]*+"
     return rf"{quote}{inner}(?:(?:\\.|{quote}, {quote}){inner})*+{quote}"
 
 
-# Nothing is done line by line, for a log has hundreds, of which few have another quote than the one before.
-# What is no such run is the rest of the text, whatever it is.
-_RUNS = re.compile(rf"(?:\A\[|(?!\A), )(?:{'|'.join(map(_run, _QUOTES))})|(?s:.+)")
+# A log has hundreds of lines, few of which change the quote, so consecutive strings with the same quote are
+# processed together. The last match is the rest of the text.
+_SEQUENCES = re.compile(rf"(?:\A\[|(?!\A), )(?:{'|'.join(map(_sequence, _QUOTES))})|(?s:.+)")
 _STRINGS = {quote: re.compile(rf"{quote}([^{quote}\\]*+(?:\\.[^{quote}\\]*+)*+){quote}") for quote in _QUOTES}
 # Streams have names without quotes or escapes, and lists of numbers.
-_PLAIN = re.compile(r"(?:'[\w .:-]*+'|[][{}:, 0-9.eE+-]++|nan|inf|None)*+")
-_NO_NUMBER = re.compile(r"'[^']*+'|nan|-?inf|None")
+_STREAMS = re.compile(r"(?:'[\w .:-]*+'|[][{}:, 0-9.eE+-]++|nan|inf|None)*+")
+_NOT_NUMBER = re.compile(r"'[^']*+'|nan|-?inf|None")
 
 
-def log(text: str) -> str | None:
-    """The log that a list of its lines tells of, each line but the last ended; `None` if it is none."""
+def parse_log(text: str) -> str | None:
+    """The log of a list of lines, with a newline after each but the last; `None` if the text is invalid."""
     if text == "[]":
         return ""
-    *runs, rest = _RUNS.findall(text) or [""]
-    if not runs or rest != "]":
+    *sequences, rest = _SEQUENCES.findall(text) or [""]
+    if not sequences or rest != "]":
         return None
-    lines = "".join(map(_ended_lines, runs))
-    if not _is_ended(runs[-1][:-1]):
+    lines = "".join(map(_terminated_lines, sequences))
+    if not _is_terminated(sequences[-1][:-1]):
         lines = lines.removesuffix("\\n")
     try:
         return lines.encode("latin-1", "backslashreplace").decode("unicode_escape")
@@ -42,33 +42,33 @@ def log(text: str) -> str | None:
         return None
 
 
-def streams(text: str) -> object:
-    """The dictionary of a run's streams; `None` if it is none. What is no number in it is `None`."""
-    if not _PLAIN.fullmatch(text):
+def parse_streams(text: str) -> object:
+    """The dictionary of a run's streams, `None` if the text is invalid; nan and inf become `None`."""
+    if not _STREAMS.fullmatch(text):
         return None
-    named = _NO_NUMBER.sub(lambda found: found[0] if found[0].startswith("'") else "null", text)
+    json_text = _NOT_NUMBER.sub(lambda match: match[0] if match[0].startswith("'") else "null", text)
     try:
-        return orjson.loads(named.replace("'", '"'))
+        return orjson.loads(json_text.replace("'", '"'))
     except orjson.JSONDecodeError:
         return None
 
 
-def _ended_lines(run: str) -> str:
-    """What the strings of a run hold, one behind the other, each ended, their escapes as they are."""
-    quote = run[-1]
-    between = f"{quote}, {quote}"
-    inside = _ended(run.partition(quote)[2][:-1])
-    if f"\\{between}" in inside or f"\\\\n{between}" in inside:
-        # One of them holds its own quote or ends with a backslash, or with one and an n.
-        return "".join(map(_ended, _STRINGS[quote].findall(run)))
-    return inside.replace(f"\\n{between}", "\\n").replace(between, "\\n")
+def _terminated_lines(sequence: str) -> str:
+    """The contents of the strings of a sequence, each with a newline, still escaped."""
+    quote = sequence[-1]
+    separator = f"{quote}, {quote}"
+    inside = _terminated(sequence.partition(quote)[2][:-1])
+    if f"\\{separator}" in inside or f"\\\\n{separator}" in inside:
+        # A string contains its own quote, or ends with a backslash or with a backslash and an n.
+        return "".join(map(_terminated, _STRINGS[quote].findall(sequence)))
+    return inside.replace(f"\\n{separator}", "\\n").replace(separator, "\\n")
 
 
-def _ended(line: str) -> str:
-    return line if _is_ended(line) else f"{line}\\n"
+def _terminated(line: str) -> str:
+    return line if _is_terminated(line) else f"{line}\\n"
 
 
-def _is_ended(line: str) -> bool:
-    """Whether a line ends with a newline's escape; a backslash may stand before an n as well."""
+def _is_terminated(line: str) -> bool:
+    """Whether a line ends with an escaped newline, and not with an escaped backslash and an n."""
     before = line.removesuffix("n")
     return before != line and (len(before) - len(before.rstrip("\\"))) % 2 == 1

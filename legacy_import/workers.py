@@ -1,127 +1,141 @@
-"""The processes that share the work: each takes what nobody has in hand until there is no more.
+"""Worker processes of an import, which share its batches through the database.
 
-Making rows takes longer than reading and writing them, and Python does one thing at a time in a process. They
-know of each other through the database alone, so that it does not matter which of them is killed. Their
-standard input is a pipe that ends with who started them, and so do they, once their batch is done.
-
-    python db.py adopt --share CLUSTER    is such a process
+Converting rows takes more time than reading and writing them, and Python uses one core per process. Workers
+communicate only through the database, so any of them can be killed at any time.
 """
 
 import logging
+import multiprocessing
 import os
-import select
-import subprocess
-import sys
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
 
 import sqlalchemy as sa
 
 import db
-from dqmsquare_cfg import Cluster, Settings
-from legacy_import.importer import Adopter
+import dqmsquare_cfg
+from dqm2.redaction.redactor import get_redactor
+from dqmsquare_cfg import Cluster, Settings, SettingsError
+from legacy_import.importer import Importer
+from runtime import logging_setup
 from storage import import_progress
+from storage.databases import error_reason
 from storage.import_progress import ImportProgress
 from storage.log_dictionaries import DictionaryStore
 
-log = logging.getLogger("adoption")
+log = logging.getLogger("legacy_import")
 
-_TELL_EVERY_S = 5.0
-# Nobody waits for an adoption: what needs the processors beside it goes before.
-_GIVES_WAY = 10
-_ROOT = Path(__file__).resolve().parent.parent
-# What Python runs; the executable is not Python, but one program for all parts.
-_PROGRAM = ("db",) if getattr(sys, "frozen", False) else ("-B", "db.py")
+_PROGRESS_INTERVAL_S = 5.0
+# The import runs in the background: other processes have priority.
+_NICENESS = 10
 
 
-def take_newest(settings: Settings, database: sa.Engine) -> None:
-    """Takes over the ups and downs of machines and the newest runs, and sees what logs have in common."""
-    adopter = Adopter(database, settings)
-    if adopter.take_over_some() and adopter.take_over_some():
-        _train(DictionaryStore(database))
+def configure_logging(settings: Settings) -> None:
+    """Log as `adopt`; exits with status 2 if the log file can't be written."""
+    redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+    try:
+        logging_setup.configure(settings, "adopt", debug=False, redact=redact)
+    except SettingsError as error:
+        dqmsquare_cfg.exit_with_errors(error.lines)
+    logging_setup.install_excepthooks()
 
 
-def take_over(settings: Settings, cluster: Cluster, database: sa.Engine, processes: int) -> None:
-    """Takes over all that there is, with so many processes, and tells how far it is meanwhile."""
+def import_newest(settings: Settings, database: sa.Engine) -> None:
+    """Import the machine states and the newest runs, and train the first log dictionary on them."""
+    importer = Importer(database, settings)
+    if importer.import_next_batch() and importer.import_next_batch():
+        _train_first_dictionary(DictionaryStore(database))
+
+
+def import_all(settings: Settings, cluster: Cluster, database: sa.Engine, processes: int) -> None:
+    """Import all remaining batches with some worker processes, and log the progress."""
     dictionaries = DictionaryStore(database)
-    progress = _Progress(database, settings.database(cluster))
-    with _sharing(cluster, processes) as started:
-        while running := [process for process in started if process.poll() is None]:
-            _train(dictionaries)
-            with suppress(subprocess.TimeoutExpired):
-                running[0].wait(_TELL_EVERY_S)
-            progress.tell()
+    progress = _ProgressLog(database, settings.database(cluster))
+    with _workers(settings, cluster, processes) as workers:
+        while running := [worker for worker in workers if worker.is_alive()]:
+            _train_first_dictionary(dictionaries)
+            running[0].join(_PROGRESS_INTERVAL_S)
+            progress.log()
     _analyze(database)
 
 
-def _train(dictionaries: DictionaryStore) -> None:
-    """Trains the first dictionary, as soon as there are logs enough; later ones are for the grabber."""
+@contextmanager
+def _workers(settings: Settings, cluster: Cluster, number: int) -> Iterator[Sequence[SpawnProcess]]:
+    """Running workers, terminated on exit; spawned, because a fork would share database connections."""
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_work, args=(settings, cluster)) for _ in range(number)]
+    try:
+        for worker in workers:
+            worker.start()
+        yield workers
+    finally:
+        for worker in workers:
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
+
+
+def _work(settings: Settings, cluster: Cluster) -> None:
+    """Main function of a worker."""
+    # Ctrl-C reaches the parent as well, which terminates the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logging(settings)
+    os.nice(_NICENESS)
+    # multiprocessing prints uncaught exceptions, which can contain raw data. Those of threads go to the log,
+    # which is redacted.
+    thread = threading.Thread(target=_import_batches, args=(settings, cluster))
+    thread.start()
+    thread.join()
+
+
+def _import_batches(settings: Settings, cluster: Cluster) -> None:
+    """Import batches until there are no more, or the parent process has ended."""
+    parent = multiprocessing.parent_process()
+    importer = Importer(db.engine(settings, cluster, "legacy_import"), settings)
+    try:
+        while parent is not None and parent.is_alive() and importer.import_next_batch():
+            pass
+    except sa.exc.OperationalError as error:
+        reason = logging_setup.quote_value(error_reason(error))
+        log.error("import_worker_failed database=%s reason=%s", settings.database(cluster), reason)
+
+
+def _train_first_dictionary(dictionaries: DictionaryStore) -> None:
+    """Train a log dictionary as soon as there are enough logs; later ones are up to the grabber."""
     if dictionaries.latest() is None:
         dictionaries.train()
 
 
-def share(settings: Settings, cluster: Cluster) -> None:
-    """Is one of the processes."""
-    os.nice(_GIVES_WAY)
-    adopter = Adopter(db.engine(settings, cluster, "adoption"), settings)
-    while not _is_alone() and adopter.take_over_some():
-        pass
-
-
-def _is_alone() -> bool:
-    """Whether who started this process is gone; nothing is ever written to the pipe."""
-    readable, _, _ = select.select([sys.stdin], [], [], 0)
-    return bool(readable)
-
-
-@contextmanager
-def _sharing(cluster: Cluster, processes: int) -> Iterator[Sequence["subprocess.Popen[bytes]"]]:
-    started = [
-        subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell
-            [sys.executable, *_PROGRAM, "adopt", "--share", cluster.value],
-            cwd=None if getattr(sys, "frozen", False) else _ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=os.environ,
-        )
-        for _ in range(processes)
-    ]
-    try:
-        yield started
-    finally:
-        for process in started:
-            process.communicate()
-
-
-class _Progress:
-    """How far it is, how fast, and how long it will take."""
+class _ProgressLog:
+    """Logs the progress of the import, its rate and the remaining time."""
 
     def __init__(self, database: sa.Engine, name: str) -> None:
         self._database = database
         self._name = name
-        self._began_s = time.monotonic()
-        self._done_before = self._found().imported
+        self._started_s = time.monotonic()
+        self._imported_before = self._read().imported
 
-    def tell(self) -> None:
-        """Writes it to the log."""
-        found = self._found()
-        per_s = (found.imported - self._done_before) / (time.monotonic() - self._began_s)
-        left_s = f"{(found.documents - found.imported) / per_s:.0f}" if per_s else "unknown"
+    def log(self) -> None:
+        progress = self._read()
+        per_s = (progress.imported - self._imported_before) / (time.monotonic() - self._started_s)
+        remaining_s = f"{(progress.documents - progress.imported) / per_s:.0f}" if per_s else "unknown"
         log.info(
-            "taking over database=%s documents=%d of=%d per_s=%.0f left_s=%s",
-            *(self._name, found.imported, found.documents, per_s, left_s),
+            "import_progress database=%s documents=%d total=%d per_s=%.0f remaining_s=%s",
+            *(self._name, progress.imported, progress.documents, per_s, remaining_s),
         )
 
-    def _found(self) -> ImportProgress:
+    def _read(self) -> ImportProgress:
         with self._database.connect() as connection:
-            # None: somebody has dropped the earlier tables already.
+            # None: the legacy tables have been dropped in the meantime.
             return import_progress.read(connection) or ImportProgress(0, 0, is_complete=True, skipped={})
 
 
 def _analyze(database: sa.Engine) -> None:
-    """Has PostgreSQL look at how full its tables are by now, rather than when it gets around to that."""
+    """Update the planner's statistics now; autovacuum would do it only later."""
     with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("SET statement_timeout = 0"))
         for table in (db.runs, *db.DOCUMENT_TABLES, db.job_details, db.machine_states):

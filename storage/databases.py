@@ -1,4 +1,4 @@
-"""Something done to both databases, one after the other, and what came of it said."""
+"""Commands that run on the databases of both clusters, one after the other, and report their outcome."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -9,52 +9,51 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 
-# What is done to a cluster's database: what came of it in words, none if more is to come, and whether it was
-# done.
+# Runs on one database; returns a message, empty if there is nothing to report, and whether it succeeded.
 Command = Callable[[Settings, Cluster, sa.Engine], tuple[str, bool]]
 
-# What is no fault of the program: PostgreSQL is away or full, or doesn't let this role or anyone do it.
-_OF_THE_PLACE = (
+# Errors that are reported without a traceback: PostgreSQL is unreachable, full or refuses the operation.
+_EXPECTED_ERRORS = (
     psycopg2.OperationalError,
     psycopg2.errors.InsufficientPrivilege,
     psycopg2.errors.DependentObjectsStillExist,
 )
 
 
-def to_both(settings: Settings, do: Command) -> int:
-    """Does it to both; exit status 1 where it could not be done."""
-    return status(done_to(Cluster, settings, do))
+def run_on_both(settings: Settings, command: Command) -> int:
+    """Run a command on both databases; the exit status is 1 if it fails on either."""
+    return exit_status(run_on(Cluster, settings, command))
 
 
-def done_to(clusters: Iterable[Cluster], settings: Settings, do: Command) -> list[Cluster]:
-    """Does it to the databases of clusters; those to which it could be done."""
-    return [cluster for cluster in clusters if _told(settings, cluster, do)]
+def run_on(clusters: Iterable[Cluster], settings: Settings, command: Command) -> list[Cluster]:
+    """Run a command on the databases of some clusters; returns the clusters on which it succeeded."""
+    return [cluster for cluster in clusters if _run(settings, cluster, command)]
 
 
-def status(done: Iterable[Cluster]) -> int:
-    """The exit status of what should have been done to both."""
-    return 0 if set(done) == set(Cluster) else 1
+def exit_status(succeeded: Iterable[Cluster]) -> int:
+    """Exit status of a command: 0 if it succeeded on both databases."""
+    return 0 if set(succeeded) == set(Cluster) else 1
 
 
-def reason(error: sa.exc.DBAPIError) -> str:
-    """Why a database can't be worked with, in its own words."""
-    said = str(error.orig).strip().partition("\n")[0]
+def error_reason(error: sa.exc.DBAPIError) -> str:
+    """The reason of a database error in PostgreSQL's words, on one line."""
+    message = str(error.orig).strip().partition("\n")[0]
     if not isinstance(error.orig, psycopg2.Error) or error.orig.pgcode is None:
-        return f"can't be reached: {said}"
+        return f"can't be reached: {message}"
     detail = error.orig.diag.message_detail
-    return f"PostgreSQL refuses: {said}" + (f": {detail}" if detail else "")
+    return f"PostgreSQL refuses: {message}" + (f": {detail}" if detail else "")
 
 
-def _told(settings: Settings, cluster: Cluster, do: Command) -> bool:
+def _run(settings: Settings, cluster: Cluster, command: Command) -> bool:
     database = db.engine(settings, cluster, "db")
     try:
-        outcome, is_done = do(settings, cluster, database)
+        message, is_successful = command(settings, cluster, database)
     except sa.exc.DBAPIError as error:
-        if not isinstance(error.orig, _OF_THE_PLACE):
+        if not isinstance(error.orig, _EXPECTED_ERRORS):
             raise
-        outcome, is_done = reason(error), False
+        message, is_successful = error_reason(error), False
     finally:
         database.dispose()
-    if outcome:
-        sys.stdout.write(f"{settings.database(cluster)}: {outcome}\n")
-    return is_done
+    if message:
+        sys.stdout.write(f"{settings.database(cluster)}: {message}\n")
+    return is_successful

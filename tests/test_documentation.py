@@ -17,7 +17,7 @@ import yaml
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.simulator import Simulator
-from tests.earlier_mirror import EarlierMirror, job, run_adopt
+from tests.legacy_mirror import LegacyMirror, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
 from tools.demo import postgres_binaries
 from tools.demo.postgres import EmbeddedPostgres
@@ -44,7 +44,7 @@ TESTED = {
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
     r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|healthcheck)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
-    r"python db\.py adopt --(dry-run|drop|undo)": "test_adoption_goes_on.py",
+    r"python db\.py adopt --(dry-run|drop|undo)": "test_legacy_import_lifecycle.py",
     r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
 # Commands that this test runs, all settings being there.
@@ -179,7 +179,7 @@ def test_a_backup_brings_back_what_was_mirrored(
 def test_a_backup_leaves_the_earlier_tables_out(
     postgres: EmbeddedPostgres, environment: dict[str, str], databases: Mapping[Cluster, str], tmp_path: Path
 ) -> None:
-    earlier = EarlierMirror(postgres, databases[Cluster.PRODUCTION])
+    earlier = LegacyMirror(postgres, databases[Cluster.PRODUCTION])
     earlier.write("runs", job())
     assert run_adopt(environment)[0] == 0
     [dump] = (line for _, line in commands() if "--exclude-table" in line)

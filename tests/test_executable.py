@@ -15,7 +15,7 @@ import requests
 from dqmsquare_cfg import Cluster
 from runtime import version
 from tests.bare_root import BareRoot
-from tests.earlier_mirror import RUN, EarlierMirror, graph, job
+from tests.legacy_mirror import RUN, LegacyMirror, graph, job
 from tests.served import free_port, is_alive
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -177,13 +177,13 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
 def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_killed(
     bare: BareRoot, given: dict[str, str], postgres: EmbeddedPostgres
 ) -> None:
-    earlier = EarlierMirror(postgres, given["POSTGRES_PRODUCTION_DB_NAME"])
+    earlier = LegacyMirror(postgres, given["POSTGRES_PRODUCTION_DB_NAME"])
     earlier.write("runs", *(job(number, run=RUN - number // 30) for number in range(1, JOBS + 1)))
     earlier.write("graphs", graph())
     status, said = bare.run(given, "db", "adopt", "--dry-run")
     assert (status, f"jobs: {JOBS}, of " in said) == (0, True), said
     with bare.running(given, "db", "adopt") as outer:
-        until(lambda: len(working(bare, "--share")) == 2, within_s=60)
+        until(lambda: len(working(bare, "--multiprocessing-fork")) == 2, within_s=60)
         at_work = [pid for pid in bare.processes() if pid != outer.pid]
         outer.kill()
         until(lambda: not any(map(is_alive, at_work)), within_s=10)

@@ -134,10 +134,10 @@ def test_it_can_be_told_to_prune_at_once(environment: dict[str, str], settings: 
     write(settings, ended(FIRST_RUN, OLD))
     kept = run_prune(environment)
     assert kept.returncode == 0
-    assert "all logs and series are kept: JOB_LOG_RETENTION_DAYS is 0" in kept.stdout
+    assert "nothing to delete: JOB_LOG_RETENTION_DAYS is 0" in kept.stdout
     pruned = run_prune({**environment, "JOB_LOG_RETENTION_DAYS": str(KEEP.days)})
     assert pruned.returncode == 0
-    assert "took away logs and series of 1 jobs" in pruned.stdout
+    assert "deleted logs and time series of 1 jobs" in pruned.stdout
     assert with_details(settings) == set()
 
 

@@ -1,4 +1,4 @@
-"""After an adoption the grabber goes on from the revisions that the earlier mirror held."""
+"""After an import the grabber continues from the revisions of the earlier mirror."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.simulator import Simulator
-from tests.earlier_mirror import EarlierMirror, Row, job, run_adopt
+from tests.legacy_mirror import LegacyMirror, Row, job, run_adopt
 from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -18,13 +18,13 @@ RUNS = KEPT, ENDED_SINCE, HUNG_UP, NEW = 1, 2, 3, 4
 
 
 @pytest.fixture
-def earlier(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> EarlierMirror:
-    """An earlier mirror's database in the place of the production cluster's."""
-    return EarlierMirror(postgres, databases[Cluster.PRODUCTION])
+def legacy(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> LegacyMirror:
+    """An empty legacy database in place of the production cluster's."""
+    return LegacyMirror(postgres, databases[Cluster.PRODUCTION])
 
 
 def upload(simulator: Simulator, run: int, **values: Any) -> Row:
-    """Has a filter unit hold a job; the row of it that an earlier mirror would keep."""
+    """Upload a job to a filter unit; returns the row that the earlier mirror would have stored."""
     document = job_document(run=run, **values)
     revision = simulator.machine(FILTER_UNIT).upload(document)
     return job(
@@ -36,8 +36,8 @@ def upload(simulator: Simulator, run: int, **values: Any) -> Row:
     )
 
 
-def asked_for(simulator: Simulator) -> list[str]:
-    """The documents that were asked for."""
+def requested_ids(simulator: Simulator) -> list[str]:
+    """The ids of the requested documents."""
     return [
         document_id
         for request in simulator.requests
@@ -48,20 +48,20 @@ def asked_for(simulator: Simulator) -> list[str]:
 
 
 def exit_codes(settings: Settings) -> dict[int, int | None]:
-    """By run."""
+    """The exit codes by run."""
     return {row["run"]: row["exit_code"] for row in rows(settings, db.jobs)}
 
 
-def test_it_asks_for_what_is_new_and_for_what_was_not_known_and_for_nothing_else(
-    earlier: EarlierMirror,
+def test_it_requests_only_new_and_unfinished_documents(
+    legacy: LegacyMirror,
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
 ) -> None:
     kept = [upload(simulator, KEPT, exit_code=0), upload(simulator, ENDED_SINCE)]
-    # -1 is how a job ends that was hung up, and what the earlier mirror wrote of one that ran.
+    # -1 is the exit code after SIGHUP, and what the earlier mirror stored for a running job.
     kept += [upload(simulator, HUNG_UP, exit_code=-1), upload(simulator, RUNS[0], pid=2, exit_code=0)]
-    earlier.write("runs", *kept)
+    legacy.write("runs", *kept)
     assert run_adopt(simulated_environment)[0] == 0
     assert exit_codes(simulated_settings) == {KEPT: 0, ENDED_SINCE: None, HUNG_UP: None}
     upload(simulator, ENDED_SINCE, exit_code=65)
@@ -69,35 +69,35 @@ def test_it_asks_for_what_is_new_and_for_what_was_not_known_and_for_nothing_else
     assert mirror_once(simulated_settings)
     assert exit_codes(simulated_settings) == {KEPT: 0, ENDED_SINCE: 65, HUNG_UP: -1, NEW: None}
     wanted = [job_document(run=run)["_id"] for run in (ENDED_SINCE, HUNG_UP, NEW)]
-    assert sorted(asked_for(simulator)) == sorted(wanted)
+    assert sorted(requested_ids(simulator)) == sorted(wanted)
     assert rows(simulated_settings, db.quarantined_documents) == []
     [machine] = [row for row in rows(simulated_settings, db.machines) if row["head"] is not None]
     assert machine["epoch"] == 0
 
 
-def test_what_the_grabber_has_stays_though_it_is_taken_over_later(
-    earlier: EarlierMirror,
+def test_a_later_import_replaces_no_document_of_the_grabber(
+    legacy: LegacyMirror,
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
 ) -> None:
-    earlier.write("runs", upload(simulator, KEPT, exit_code=0), upload(simulator, ENDED_SINCE))
+    legacy.write("runs", upload(simulator, KEPT, exit_code=0), upload(simulator, ENDED_SINCE))
     assert run_adopt(simulated_environment)[0] == 0
     upload(simulator, ENDED_SINCE, exit_code=65)
     assert mirror_once(simulated_settings)
     before = mirrored(simulated_settings)
-    earlier.execute("UPDATE adoption_batches SET done_at = NULL")
+    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
     assert run_adopt(simulated_environment)[0] == 0
     assert mirrored(simulated_settings) == before
 
 
-def test_revisions_that_started_over_meanwhile_are_mirrored_anew(
-    earlier: EarlierMirror,
+def test_it_starts_over_when_revisions_have_restarted(
+    legacy: LegacyMirror,
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
 ) -> None:
-    earlier.write("runs", *(upload(simulator, run) for run in (KEPT, ENDED_SINCE, HUNG_UP)))
+    legacy.write("runs", *(upload(simulator, run) for run in (KEPT, ENDED_SINCE, HUNG_UP)))
     assert run_adopt(simulated_environment)[0] == 0
     simulator.machine(FILTER_UNIT).reset()
     for run, exit_code in ((NEW, 0), (ENDED_SINCE, 65)):

@@ -1,4 +1,4 @@
-"""A database as an earlier mirror left it: its tables, and rows as it wrote them."""
+"""Database of an earlier mirror: its tables, and rows as it wrote them."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def job(number: int = 1, *, host: str = FILTER_UNIT, **values: Any) -> Row:
-    """A row of `runs`: a job that finished, the `number`th of its run, at that revision."""
+    """A row of `runs`: a finished job with `number` as its pid and revision."""
     run = values.get("run", RUN)
     return {
         "id": f"dqm-source-state-run{run or 0:06d}-host{host}-pid{number:06d}",
@@ -73,24 +73,24 @@ def graph(run: int = RUN, rev: int = 900, **values: Any) -> Row:
     }
 
 
-def run_adopt(environment: Mapping[str, str], *words: str, told: str = "") -> tuple[int, str]:
-    """Runs `db.py adopt` to its end; its status, and all that it has said. `told` is what it is told."""
-    done = subprocess.run(
-        [sys.executable, "db.py", "adopt", *words],
+def run_adopt(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> tuple[int, str]:
+    """Run `db.py adopt` with some standard input; returns its exit status and output."""
+    process = subprocess.run(
+        [sys.executable, "db.py", "adopt", *arguments],
         cwd=ROOT,
         env=dict(environment),
-        input=told,
+        input=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=60,
         check=False,
     )
-    return done.returncode, done.stdout
+    return process.returncode, process.stdout
 
 
-class EarlierMirror:
-    """A database with the earlier tables and nothing in them, at first."""
+class LegacyMirror:
+    """A database with empty legacy tables."""
 
     def __init__(self, postgres: EmbeddedPostgres, name: str) -> None:
         self._postgres = postgres
@@ -100,14 +100,14 @@ class EarlierMirror:
         self.execute(SCHEMA)
 
     def write(self, table: str, *rows: Mapping[str, Any]) -> None:
-        """Writes rows of the same columns."""
+        """Insert rows that have the same columns."""
         names = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
         with closing(self._postgres.connect(self.name)) as connection, connection.cursor() as cursor:
             statement = sql.SQL("INSERT INTO {} ({}) VALUES %s").format(sql.Identifier(table), names)
             execute_values(cursor, statement, [tuple(row.values()) for row in rows])
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        """Executes a statement; the rows that it has."""
+        """Execute a statement and return its rows."""
         with closing(self._postgres.connect(self.name)) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []

@@ -1,4 +1,4 @@
-"""What is taken over of an earlier mirror's database, rule by rule: one database with a row for each."""
+"""Imported documents, rule by rule: one legacy database with a row for each rule."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,18 +8,18 @@ import pytest
 import db
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
-from legacy_import.lifecycle import begin
+from legacy_import.lifecycle import start
 from storage import codecs
 from storage.job_state import JobState
 from storage.read_models import Job
 from tests.canaries import KINDS
-from tests.earlier_mirror import (
+from tests.legacy_mirror import (
     AT,
     BUILDER_UNIT,
     FILTER_UNIT,
     RUN,
     UNKNOWN,
-    EarlierMirror,
+    LegacyMirror,
     graph,
     job,
     run_adopt,
@@ -31,10 +31,10 @@ from tools.demo.postgres import EmbeddedPostgres
 CANARIES = [kind(number) for number, kind in enumerate(KINDS.values(), start=7000)]
 NEWER = RUN + 1
 LATER = AT + timedelta(hours=1)
-# A lumisection that the database can't hold.
-REFUSED = 1_000_000
+# A lumisection that the database rejects.
+REJECTED = 1_000_000
 NEWER_RUN: dict[str, Any] = {"run": NEWER, "timestamp": LATER}
-# Each has something of its own; by number, which is its revision.
+# One special case each, by revision.
 JOBS = {
     1: job(1),
     2: job(2, exit_code=-1),
@@ -45,7 +45,7 @@ JOBS = {
     7: job(7, timestamp=UNKNOWN),
     8: job(8, hostname=""),
     9: job(9, hostname=None, id="dqm-source-state-of-nobody"),
-    10: job(10, cmssw_lumi=REFUSED),
+    10: job(10, cmssw_lumi=REJECTED),
     11: job(11, client="<b>beam</b>", runkey="runkey=<i>", fi_state="7", events_total=-1, vmrss=""),
     12: job(12, hostname=f"{FILTER_UNIT.upper()}.cms"),
     13: job(13, run=RUN - 100, timestamp=UNKNOWN),
@@ -67,9 +67,9 @@ POLLS = [
 
 
 @pytest.fixture(scope="module")
-def earlier(postgres: EmbeddedPostgres, shared_settings: Settings) -> EarlierMirror:
-    """The earlier mirror's database, as it becomes this one's."""
-    mirror = EarlierMirror(postgres, shared_settings.database(Cluster.PRODUCTION))
+def legacy(postgres: EmbeddedPostgres, shared_settings: Settings) -> LegacyMirror:
+    """The legacy database to be imported."""
+    mirror = LegacyMirror(postgres, shared_settings.database(Cluster.PRODUCTION))
     mirror.write("runs", *JOBS.values())
     mirror.write("graphs", *GRAPHS)
     mirror.write("meta", {"name": "x", "data": FILTER_UNIT})
@@ -96,24 +96,22 @@ def earlier(postgres: EmbeddedPostgres, shared_settings: Settings) -> EarlierMir
 
 
 @pytest.fixture(scope="module")
-def taken_over(
-    earlier: EarlierMirror, shared_environment: dict[str, str], shared_settings: Settings
-) -> Settings:
-    """The settings of the mirror whose production database was an earlier mirror's."""
+def imported(legacy: LegacyMirror, shared_environment: dict[str, str], shared_settings: Settings) -> Settings:
+    """Settings of a mirror with an imported production database."""
     database = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
-    begin(database, Pseudonymizer(shared_settings.pseudonym_secret))
+    start(database, Pseudonymizer(shared_settings.pseudonym_secret))
     database.dispose()
-    earlier.execute(f"ALTER TABLE jobs ADD CHECK (lumisection < {REFUSED})")
-    status, said = run_adopt(shared_environment)
-    assert status == 0, said
+    legacy.execute(f"ALTER TABLE jobs ADD CHECK (lumisection < {REJECTED})")
+    status, output = run_adopt(shared_environment)
+    assert status == 0, output
     return shared_settings
 
 
 def jobs(settings: Settings) -> dict[int, Job]:
-    """The jobs by their number."""
-    identities = Pseudonymizer(settings.pseudonym_secret)
+    """The jobs by number."""
+    pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
     numbers = {
-        identities.for_document(row["hostname"] or FILTER_UNIT, row["id"]): number
+        pseudonymizer.for_document(row["hostname"] or FILTER_UNIT, row["id"]): number
         for number, row in JOBS.items()
     }
     found = [reader(settings).run(run) for run in (RUN - 100, RUN, NEWER)]
@@ -126,8 +124,8 @@ def log_of(settings: Settings, number: int) -> tuple[str, str]:
     return details.log.head, details.log.tail
 
 
-def test_it_takes_over_what_a_job_says(taken_over: Settings) -> None:
-    found = jobs(taken_over)[1]
+def test_it_imports_the_fields_of_a_job(imported: Settings) -> None:
+    found = jobs(imported)[1]
     assert (found.client, found.exit_code, found.updated_at) == (
         JOBS[1]["client"],
         0,
@@ -135,60 +133,60 @@ def test_it_takes_over_what_a_job_says(taken_over: Settings) -> None:
     )
     assert (found.events_total, found.events_rate, found.lumisection) == (1165, 3.25, 97)
     assert (found.cmssw_run, found.fi_state, found.rss_kb) == (RUN, 2, 362_744)
-    assert log_of(taken_over, 1) == ("-- starting process --\nit's a log\n", "the end\n")
-    run = reader(taken_over).run(RUN)
+    assert log_of(imported, 1) == ("-- starting process --\nit's a log\n", "the end\n")
+    run = reader(imported).run(RUN)
     assert run is not None
     assert (run.run_key, run.cmssw_version) == ("pp_run", "12_4_8_39145")
 
 
-def test_a_machine_has_the_label_that_a_grabber_would_give_it(taken_over: Settings) -> None:
-    labels = {number: found.machine for number, found in jobs(taken_over).items()}
+def test_it_labels_machines_as_a_grabber_would(imported: Settings) -> None:
+    labels = {number: found.machine for number, found in jobs(imported).items()}
     assert labels[1] == labels[12] == labels[8] == "dqmfu-c2b03-..·1"
     assert labels[16] == "dqmfu-c2b03-..·2"
 
 
-def test_a_job_that_ran_when_it_was_seen_last_is_lost(taken_over: Settings) -> None:
-    found = jobs(taken_over)
+def test_it_imports_a_running_job_as_lost(imported: Settings) -> None:
+    found = jobs(imported)
     assert [found[number].exit_code for number in (2, 3, 4)] == [None, None, -9]
-    # By the machine's clock, which has gone on to the run after it.
+    # By the machine's clock, which has reached the next run.
     assert [found[number].state for number in (2, 3, 4)] == [JobState.LOST, JobState.LOST, JobState.CRASHED]
 
 
-def test_rows_of_no_run_are_left(taken_over: Settings) -> None:
-    assert 5 not in jobs(taken_over)
+def test_it_ignores_rows_without_a_run(imported: Settings) -> None:
+    assert 5 not in jobs(imported)
 
 
-def test_a_log_that_is_no_list_is_kept_as_text(taken_over: Settings) -> None:
-    assert log_of(taken_over, 6)[0] == "['cut in the mid\ndle of [host]\nof it"
+def test_it_imports_a_log_that_is_not_a_list_as_text(imported: Settings) -> None:
+    assert log_of(imported, 6)[0] == "['cut in the mid\ndle of [host]\nof it"
 
 
-def test_a_time_that_is_not_known_is_that_of_the_run(taken_over: Settings) -> None:
+def test_it_replaces_an_unknown_time_by_that_of_the_run(imported: Settings) -> None:
     newest = max(
         row["timestamp"] for row in JOBS.values() if row["run"] == RUN and row["timestamp"] != UNKNOWN
     )
-    assert jobs(taken_over)[7].updated_at == newest
-    assert 13 not in jobs(taken_over), "nothing is known of its run either"
+    assert jobs(imported)[7].updated_at == newest
+    assert 13 not in jobs(imported), "no time of its run is known either"
 
 
-def test_what_can_not_be_taken_over_is_counted_by_its_reason(taken_over: Settings) -> None:
-    adoption = reader(taken_over).import_progress()
-    assert adoption is not None
-    assert adoption.is_complete
-    assert adoption.skipped == {
+def test_it_counts_skipped_documents_by_reason(imported: Settings) -> None:
+    progress = reader(imported).import_progress()
+    assert progress is not None
+    assert progress.is_complete
+    assert progress.skipped == {
         "no machine is named": 1,
         "no usable timestamp": 1,
         "the database refuses it: CheckViolation": 1,
     }
-    assert {9, 10, 13}.isdisjoint(jobs(taken_over))
+    assert {9, 10, 13}.isdisjoint(jobs(imported))
 
 
-def test_what_has_another_shape_is_left_out_of_a_job(taken_over: Settings) -> None:
-    found = jobs(taken_over)[11]
+def test_it_drops_invalid_fields_of_a_job(imported: Settings) -> None:
+    found = jobs(imported)[11]
     assert (found.client, found.fi_state, found.events_total, found.rss_kb) == ("unknown", None, None, None)
 
 
-def test_it_takes_over_file_delivery(taken_over: Settings) -> None:
-    found = reader(taken_over).delivery(RUN)
+def test_it_imports_file_delivery(imported: Settings) -> None:
+    found = reader(imported).delivery(RUN)
     assert found is not None
     assert (found.revision, found.updated_at, found.global_start) == (901, AT, AT - timedelta(hours=1))
     [stream] = found.streams
@@ -200,17 +198,17 @@ def test_it_takes_over_file_delivery(taken_over: Settings) -> None:
     assert list(stream.sizes_bytes) == [-1, 1_617_156]
 
 
-def test_file_delivery_without_times_or_streams_is_taken_over_without_them(taken_over: Settings) -> None:
-    found = reader(taken_over).delivery(NEWER)
+def test_it_imports_file_delivery_without_times_or_streams(imported: Settings) -> None:
+    found = reader(imported).delivery(NEWER)
     assert found is not None
     assert (found.global_start, found.streams) == (None, ())
     assert found.updated_at == LATER
 
 
-def test_of_the_states_of_machines_it_keeps_the_changes(taken_over: Settings) -> None:
+def test_it_imports_changes_of_machine_states(imported: Settings) -> None:
     states = [
         (row["since"], row["is_up"], row["reason"])
-        for row in sorted(rows(taken_over, db.machine_states), key=lambda row: row["since"])
+        for row in sorted(rows(imported, db.machine_states), key=lambda row: row["since"])
     ]
     assert states == [
         (AT, True, None),
@@ -220,12 +218,12 @@ def test_of_the_states_of_machines_it_keeps_the_changes(taken_over: Settings) ->
     ]
 
 
-def test_nothing_sensitive_is_in_a_dump_without_the_earlier_tables(
-    taken_over: Settings, postgres: EmbeddedPostgres
+def test_a_dump_without_the_legacy_tables_contains_nothing_sensitive(
+    imported: Settings, postgres: EmbeddedPostgres
 ) -> None:
-    dump = dumped(postgres, taken_over.database(Cluster.PRODUCTION), "--exclude-table=legacy_*")
-    logs = [codecs.unpack_log(row["log"], 0) for row in rows(taken_over, db.job_details)]
-    shown = (dump + repr(logs) + repr(rows(taken_over, db.quarantined_documents))).lower()
+    dump = dumped(postgres, imported.database(Cluster.PRODUCTION), "--exclude-table=legacy_*")
+    logs = [codecs.unpack_log(row["log"], 0) for row in rows(imported, db.job_details)]
+    shown = (dump + repr(logs) + repr(rows(imported, db.quarantined_documents))).lower()
     assert "[host]" in shown
     needles = [canary.needle for canary in CANARIES]
     hosts = [

@@ -1,4 +1,4 @@
-"""What an earlier mirror wrote by Python's `repr` is read as Python would, and nothing else is."""
+"""The parser of `repr` texts accepts what Python wrote, and nothing else."""
 
 import ast
 from typing import Any
@@ -21,18 +21,18 @@ LINES = st.one_of(st.text(), st.text("\\n'\"\n", max_size=6))
 
 
 @given(st.lists(LINES, max_size=20))
-def test_it_reads_any_log(lines: list[str]) -> None:
+def test_it_parses_any_log(lines: list[str]) -> None:
     ended = [line if line.endswith("\n") else f"{line}\n" for line in lines[:-1]]
-    assert repr_parser.log(repr(lines)) == "".join((*ended, *lines[-1:]))
+    assert repr_parser.parse_log(repr(lines)) == "".join((*ended, *lines[-1:]))
 
 
 @given(STREAMS)
-def test_it_reads_the_streams_of_any_run(streams: dict[str, Any]) -> None:
-    assert repr_parser.streams(repr(streams)) == ast.literal_eval(repr(streams))
+def test_it_parses_the_streams_of_any_run(streams: dict[str, Any]) -> None:
+    assert repr_parser.parse_streams(repr(streams)) == ast.literal_eval(repr(streams))
 
 
-def test_what_is_no_number_is_none() -> None:
-    assert repr_parser.streams("{'a_inf': [nan, inf, -inf, None, 1.5]}") == {
+def test_it_replaces_nan_and_inf_by_none() -> None:
+    assert repr_parser.parse_streams("{'a_inf': [nan, inf, -inf, None, 1.5]}") == {
         "a_inf": [None, None, None, None, 1.5]
     }
 
@@ -59,13 +59,13 @@ def test_what_is_no_number_is_none() -> None:
         "['a', " * 100_000,
     ],
 )
-def test_it_takes_nothing_else_for_a_log(text: str) -> None:
-    assert repr_parser.log(text) is None
+def test_it_rejects_other_texts_as_logs(text: str) -> None:
+    assert repr_parser.parse_log(text) is None
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "{'a': [1, 2}", "{'a': 1,}", "{'a': __import__('os')}", "[" * 100_000, "{'a\\'b': 1}", "'" * 99_999],
 )
-def test_it_takes_nothing_else_for_streams(text: str) -> None:
-    assert repr_parser.streams(text) is None
+def test_it_rejects_other_texts_as_streams(text: str) -> None:
+    assert repr_parser.parse_streams(text) is None

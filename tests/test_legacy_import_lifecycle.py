@@ -1,0 +1,255 @@
+"""Start, interruption and end of a legacy import: nothing is lost or duplicated."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+import db
+import dqmsquare_cfg
+from dqmsquare_cfg import Cluster, Settings
+from server import create_app
+from storage import import_progress
+from tests.legacy_mirror import ROOT, RUN, LegacyMirror, graph, job, run_adopt
+from tests.mirroring import grabber_process, mirrored, rows, told
+from tools.demo.postgres import EmbeddedPostgres
+
+RUNS, JOBS_A_RUN = 50, 30
+
+
+@pytest.fixture
+def legacy(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> LegacyMirror:
+    """A legacy database with a few rows, in place of the production cluster's."""
+    mirror = LegacyMirror(postgres, databases[Cluster.PRODUCTION])
+    mirror.write("runs", *(job(number) for number in range(1, 10)))
+    mirror.write("graphs", graph())
+    return mirror
+
+
+def contents(settings: Settings) -> dict[str, Any]:
+    """All imported rows, without the times of the import and the compressed logs."""
+    found: dict[str, Any] = mirrored(settings)
+    for row in found["set_aside"]:
+        del row["updated_at"]
+    for row in found["job_details"]:
+        del row["log"]
+    return {**found, "machine_states": rows(settings, db.machine_states)}
+
+
+def test_it_continues_after_being_killed_at_random_moments(
+    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings
+) -> None:
+    dice = random.Random(8)
+    jobs = [
+        job(number, run=RUN - number // JOBS_A_RUN, exit_code=dice.choice((0, 0, -1, None)))
+        for number in range(1, RUNS * JOBS_A_RUN)
+    ]
+    graphs = [graph(RUN - number, rev=10_000 + number) for number in range(RUNS)]
+    name = settings.database(Cluster.PRODUCTION)
+    found = []
+    for kills in (0, 3):
+        mirror = LegacyMirror(postgres, name)
+        mirror.write("runs", *jobs)
+        mirror.write("graphs", *graphs)
+        for number in range(kills):
+            kill_after(dice.uniform(0.5, 3), environment, with_workers=number % 2 == 0)
+        status, output = run_adopt(environment)
+        assert status == 0, output
+        if not kills:
+            assert re.search(
+                r"import_progress database=\S+ documents=\d+ total=1549 per_s=\d+ remaining_s=\d+", output
+            )
+        found.append(contents(settings))
+    assert len(found[0]["jobs"]) == len(jobs)
+    assert len(found[0]["deliveries"]) == RUNS
+    assert found[0] == found[1]
+
+
+def kill_after(seconds: float, environment: Mapping[str, str], *, with_workers: bool) -> None:
+    """Start an import and kill it, with or without its workers."""
+    process = subprocess.Popen(
+        [sys.executable, "db.py", "adopt"],
+        cwd=ROOT,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    threading.Event().wait(seconds)
+    if with_workers:
+        # Workers are in its process group, unless the import is complete.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait(timeout=10)
+
+
+def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(
+    legacy: LegacyMirror, environment: dict[str, str]
+) -> None:
+    legacy.write("runs", job(10, hostname="?", id="x"), job(11, run=None), job(12, runkey="runkey=<b>"))
+    tables = (
+        "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
+    )
+    before = legacy.execute(tables)
+    status, output = run_adopt(environment, "--dry-run")
+    assert status == 0, output
+    assert [line.strip() for line in output.splitlines() if line.startswith("  ")] == [
+        f"jobs: 11, of 1 runs from {RUN} to {RUN}",
+        "file deliveries: 1",
+        "rows without a run, such as dqm-stats, which contain nothing to import: 1",
+        "machines: dqmfu-c2b03-.., dqmrubu-c2a06-..",
+        "can't be imported: 1, no machine is named",
+        "imported without cmdline, which has an invalid value: 1",
+        "machine states: 0, of which 0 are changes",
+    ]
+    assert legacy.execute(tables) == before
+
+
+def test_it_waits_only_briefly_for_a_transaction_that_uses_the_tables(
+    legacy: LegacyMirror, environment: dict[str, str], postgres: EmbeddedPostgres
+) -> None:
+    with closing(postgres.connect(legacy.name)) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT count(*) FROM runs")
+        status, output = run_adopt(environment)
+        assert status == 1
+        assert "the tables are in use: stop the programs of the earlier mirror" in output
+    assert legacy.execute("SELECT count(*) FROM runs WHERE stdlog_start <> ''") == [(9,)]
+    assert run_adopt(environment)[0] == 0
+
+
+def test_grabbers_and_pages_wait_for_the_start_of_the_import(
+    legacy: LegacyMirror, environment: dict[str, str], settings: Settings
+) -> None:
+    del legacy
+    client = create_app(settings).test_client()
+    has = "the tables of an earlier mirror, which `db adopt` takes over"
+    refused = readiness(client)
+    assert refused["reason"] == f"The database of the production cluster has {has}."
+    with grabber_process(environment, "production") as grabber:
+        told(grabber, f"waiting cluster=production: its database has {has}")
+        assert run_adopt(environment)[0] == 0
+        told(grabber, "took cluster=production")
+        # The import is in progress or already complete.
+        told(grabber, "an earlier mirror's tables")
+    shown = readiness(client)
+    assert shown["ready"] is True
+    assert "`db adopt --drop` removes them" in shown["warning"]
+
+
+def readiness(client: FlaskClient) -> dict[str, Any]:
+    told: Any = client.get("/readyz").json
+    found: dict[str, Any] = told["clusters"]["production"]
+    return found
+
+
+def test_it_drops_the_legacy_tables_after_confirmation(
+    legacy: LegacyMirror, environment: dict[str, str], settings: Settings
+) -> None:
+    legacy.write("runs", job(10, hostname="?", id="x"))
+    assert run_adopt(environment)[0] == 0
+    status, output = run_adopt(environment, "--drop", stdin="not its name\n")
+    assert status == 1
+    assert "1 documents could not be imported: no machine is named" in output
+    assert "not dropped" in output
+    before = contents(settings)
+    assert run_adopt(environment, "--drop", stdin=f"{legacy.name}\n")[0] == 0
+    assert legacy.execute("SELECT relname FROM pg_class WHERE relname LIKE 'legacy%'") == []
+    assert contents(settings) == before
+    with db.engine(settings, Cluster.PRODUCTION, "tests").connect() as connection:
+        assert import_progress.read(connection) is None
+
+
+def test_it_names_objects_that_depend_on_the_legacy_tables(
+    legacy: LegacyMirror, environment: dict[str, str]
+) -> None:
+    legacy.execute("CREATE VIEW dependent_view AS SELECT run FROM runs")
+    assert run_adopt(environment)[0] == 0
+    status, output = run_adopt(environment, "--drop", "--yes")
+    assert status == 1
+    assert "view dependent_view depends on table legacy_runs" in output
+    assert "Traceback" not in output
+
+
+def test_it_drops_nothing_before_the_import_is_complete(
+    legacy: LegacyMirror, environment: dict[str, str]
+) -> None:
+    assert run_adopt(environment)[0] == 0
+    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
+    words = [sys.executable, "db.py", "status"]
+    shown = subprocess.run(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    ).stdout
+    assert "an earlier mirror's tables are being taken over, 0 of 10 documents" in shown
+    status, output = run_adopt(environment, "--drop", "--yes")
+    assert status == 1
+    assert "not dropped: an earlier mirror's tables are being taken over, 0 of 10 documents" in output
+    assert legacy.execute("SELECT count(*) FROM legacy_runs") == [(9,)]
+
+
+def test_undo_restores_the_database(legacy: LegacyMirror, environment: dict[str, str]) -> None:
+    tables = (
+        "SELECT relname, relrowsecurity, relforcerowsecurity FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
+    )
+    before = legacy.execute(tables), legacy.execute("SELECT * FROM runs ORDER BY id")
+    assert run_adopt(environment)[0] == 0
+    assert run_adopt(environment, "--undo", stdin=f"{legacy.name}\n")[0] == 0
+    assert (legacy.execute(tables), legacy.execute("SELECT * FROM runs ORDER BY id")) == before
+    assert run_adopt(environment)[0] == 0
+
+
+def test_it_needs_no_superuser_and_hides_legacy_rows_from_its_own_role(
+    legacy: LegacyMirror,
+    environment: dict[str, str],
+    postgres: EmbeddedPostgres,
+    databases: Mapping[Cluster, str],
+) -> None:
+    postgres.drop_database(databases[Cluster.PLAYBACK])
+    postgres.create_database(databases[Cluster.PLAYBACK])
+    legacy.execute("CREATE ROLE ordinary LOGIN PASSWORD 'a-password-of-the-tests'")
+    legacy.execute(f"ALTER DATABASE {legacy.name} OWNER TO ordinary")
+    for table in ("runs", "graphs", "meta", "hostnames", "hoststatuses"):
+        legacy.execute(f"ALTER TABLE {table} OWNER TO ordinary")
+    ordinary = {"POSTGRES_USERNAME": "ordinary", "POSTGRES_PASSWORD": "a-password-of-the-tests"}
+    status, output = run_adopt({**environment, **ordinary})
+    assert status == 0, output
+    assert legacy.execute("SET ROLE ordinary; SELECT count(*) FROM jobs") == [(9,)]
+    for table in ("runs", "graphs", "meta", "hostnames", "hoststatuses"):
+        assert legacy.execute(f"SET ROLE ordinary; SELECT count(*) FROM legacy_{table}") == [(0,)]
+    assert run_adopt({**environment, **ordinary}, "--drop", "--yes")[0] == 0
+
+
+def test_it_continues_only_with_the_same_secret(legacy: LegacyMirror, environment: dict[str, str]) -> None:
+    assert run_adopt(environment)[0] == 0
+    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
+    status, output = run_adopt({**environment, "PSEUDONYM_SECRET": "another-mirror-secret-of-the-tests"})
+    assert status == 1
+    assert "PSEUDONYM_SECRET differs from the one at the start of the import" in output
+
+
+def test_it_imports_no_logs_older_than_the_retention_period(
+    legacy: LegacyMirror, environment: dict[str, str]
+) -> None:
+    legacy.write("runs", job(10, timestamp=datetime.now(UTC) - timedelta(days=1)))
+    given = {**environment, "JOB_LOG_RETENTION_DAYS": "30"}
+    assert run_adopt(given)[0] == 0
+    settings = dqmsquare_cfg.load(given)
+    assert (len(rows(settings, db.jobs)), len(rows(settings, db.job_details))) == (10, 1)
+
+
+def test_it_does_nothing_without_an_earlier_mirror(environment: dict[str, str]) -> None:
+    for words in ([], ["--dry-run"], ["--drop", "--yes"], ["--undo", "--yes"]):
+        status, output = run_adopt(environment, *words)
+        assert status == 0
+        assert "there are no tables of an earlier mirror" in output
