@@ -20,7 +20,6 @@ from runtime import logging_setup, version
 from web import (
     access_log,
     api,
-    control_room,
     databases,
     errors,
     health,
@@ -30,6 +29,7 @@ from web import (
     static_files,
 )
 from web.cache import response_cache
+from web.control_room import blueprints as control_room
 from web.control_room import passwords
 from web.serving.server import serve
 
@@ -80,7 +80,7 @@ def configure_log(settings: Settings) -> None:
 def tell_hash(parser: argparse.ArgumentParser) -> None:
     """Asks for a password and writes its hash to standard output."""
     try:
-        sys.stdout.write(f"{passwords.hash_asked_for()}\n")
+        sys.stdout.write(f"{passwords.prompt_and_hash()}\n")
     except ValueError as error:
         parser.error(str(error))
 

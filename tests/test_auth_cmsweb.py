@@ -67,8 +67,8 @@ def test_it_lets_an_allowed_login_in_without_a_password(url: str) -> None:
     visitor.enter()
     assert visitor.tell("get_simulator_run_keys").status_code == 200
     [command, sign_in] = visitor.audit()
-    assert (command["person"], command["login"]) == (LOGIN, LOGIN)
-    assert (sign_in["person"], sign_in["command"]) == (LOGIN, "sign_in")
+    assert (command["username"], command["cmsweb_login"]) == (LOGIN, LOGIN)
+    assert (sign_in["username"], sign_in["command"]) == (LOGIN, "sign_in")
 
 
 def test_it_wants_a_password_of_any_other_login_and_records_both(behind_cmsweb: Settings) -> None:
@@ -77,7 +77,7 @@ def test_it_wants_a_password_of_any_other_login_and_records_both(behind_cmsweb: 
         assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
         assert LOGIN in visitor.get("/cr/login/").text
         visitor.sign_in()
-        assert (visitor.audit()[0]["person"], visitor.audit()[0]["login"]) == (USER, LOGIN)
+        assert (visitor.audit()[0]["username"], visitor.audit()[0]["cmsweb_login"]) == (USER, LOGIN)
 
 
 def test_it_lets_who_comes_past_the_front_end_sign_in_by_password(url: str) -> None:
@@ -132,7 +132,7 @@ def test_it_refuses_headers_that_the_front_end_did_not_sign(url: str) -> None:
     }
     for what, headers in forged.items():
         visitor = coming_with(url, headers)
-        for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_simulator_run_keys", "/cr/line", "/cr/audit/"):
+        for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_simulator_run_keys", "/cr/queue", "/cr/audit/"):
             assert visitor.get(path).status_code == 403, (what, path)
         assert visitor.try_password(password="wrong").status_code == 403, what
     # None of them was a try that counts.
@@ -185,7 +185,7 @@ def test_it_heeds_no_such_header_where_no_key_is_configured(settings: Settings) 
         visitor = coming_with(url, HEADERS)
         assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
         visitor.sign_in()
-        assert visitor.audit()[0]["login"] == ""
+        assert visitor.audit()[0]["cmsweb_login"] == ""
 
 
 def test_it_refuses_all_such_headers_while_the_key_can_t_be_read(behind_cmsweb: Settings) -> None:

@@ -52,7 +52,7 @@ def test_it_refuses_a_post_without_the_session_s_token(
     assert commands_sent(simulator) == []
     refused = visitor.audit(outcome=Outcome.REFUSED)
     assert [entry["command"] for entry in refused] == ["get_dqm_machines"] + ["restart_hltd"] * 8
-    assert {(entry["person"], entry["sent_at"]) for entry in refused} == {(USER, "")}
+    assert {(entry["username"], entry["sent_at"]) for entry in refused} == {(USER, "")}
 
 
 def test_it_takes_the_token_from_no_cookie_and_no_address(visitor: Visitor, simulator: Simulator) -> None:

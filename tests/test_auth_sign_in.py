@@ -66,7 +66,7 @@ def test_it_sends_who_is_not_signed_in_to_do_so(url: str) -> None:
 
 
 def test_it_tells_a_script_without_session_so(url: str) -> None:
-    for path in ("/cr/exe?what=get_dqm_machines", "/cr/line", "/cr/audit.csv"):
+    for path in ("/cr/exe?what=get_dqm_machines", "/cr/queue", "/cr/audit.csv"):
         assert Visitor(url).get(path).status_code == 401
     assert Visitor(url).post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 401
 
@@ -98,7 +98,7 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
         visitor = Visitor(url)
         answer = visitor.try_password(user, password)
         assert answer.status_code == 401
-        assert "Name or password is wrong." in answer.text
+        assert "Wrong name or password." in answer.text
         assert COOKIE not in visitor.http.cookies
         assert not visitor.is_in()
         change(settings, sa.delete(db.login_attempts))
@@ -107,8 +107,8 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
 def test_it_takes_no_password_that_begins_like_a_long_one() -> None:
     longest = "x" * 1024
     passwords = Passwords({USER: generate_password_hash(longest, "pbkdf2:sha256:1")})
-    assert passwords.accepts(USER, longest)
-    assert not passwords.accepts(USER, longest + "x")
+    assert passwords.verify(USER, longest)
+    assert not passwords.verify(USER, longest + "x")
 
 
 def test_it_does_not_take_a_form_without_its_fields(url: str) -> None:
@@ -124,7 +124,7 @@ def test_it_takes_as_long_over_a_name_that_nobody_has() -> None:
     def cost_s(passwords: Passwords, user: str) -> float:
         """CPU time of this thread, whatever else the machine has to do."""
         began_s = time.thread_time()
-        assert not passwords.accepts(user, "wrong")
+        assert not passwords.verify(user, "wrong")
         return time.thread_time() - began_s
 
     costs = [cost_s(of_both, user) for user in ("a", "b", "nobody")]
@@ -169,7 +169,7 @@ def test_it_makes_no_hash_of_nothing() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "A password has from 1 to 1024 characters." in done.stderr
+    assert "A password must have 1 to 1024 characters." in done.stderr
 
 
 def test_it_says_so_where_nobody_can_sign_in(settings: Settings) -> None:
@@ -321,7 +321,7 @@ def test_it_gives_a_new_session_to_who_brings_one_along(url: str) -> None:
     "page",
     [
         "/cr/",
-        "/cr/audit/?person=shifter",
+        "/cr/audit/?username=shifter",
         "/cr/mutes/?db=playback&run=358791&client=%22%26to%3D//evil.example",
     ],
 )
@@ -353,7 +353,7 @@ def test_it_leads_nowhere_but_into_the_control_room(url: str) -> None:
 
 def test_it_answers_nothing_that_may_be_kept(url: str) -> None:
     visitor = Visitor(url).sign_in()
-    for path in ("/cr/", "/cr/login/", "/cr/line", "/cr/audit/", "/cr/audit.csv", "/cr/nothing", "/cr/exe"):
+    for path in ("/cr/", "/cr/login/", "/cr/queue", "/cr/audit/", "/cr/audit.csv", "/cr/nothing", "/cr/exe"):
         assert visitor.get(path).headers["Cache-Control"] == "no-store", path
         assert Visitor(url).get(path).headers["Cache-Control"] == "no-store", path
 
@@ -379,7 +379,7 @@ def test_it_writes_sign_ins_into_the_audit_and_no_name_that_nobody_has(url: str)
     visitor = Visitor(url).sign_in()
     visitor.post("/cr/logout/", {"csrf_token": visitor.token})
     entries = [
-        (entry["command"], entry["person"], entry["outcome"]) for entry in Visitor(url).sign_in().audit()
+        (entry["command"], entry["username"], entry["outcome"]) for entry in Visitor(url).sign_in().audit()
     ]
     assert entries == [
         ("sign_in", USER, Outcome.OK),

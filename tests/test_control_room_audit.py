@@ -46,8 +46,8 @@ def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
     assert float(entry["seconds"]) >= 0
     assert entry | {"received_at": "", "sent_at": "", "ended_at": "", "seconds": ""} == {
         "received_at": "",
-        "person": "shifter",
-        "login": "",
+        "username": "shifter",
+        "cmsweb_login": "",
         "command": "change_dqm_client",
         "cluster": "playback",
         "machine": "dqmfu-c2b01-..",
@@ -56,8 +56,8 @@ def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
         "ended_at": "",
         "seconds": "",
         "outcome": Outcome.OK,
-        "sentence": "DQM² says Ok.",
-        "times": "1",
+        "message": "DQM² says Ok.",
+        "occurrences": "1",
         "address": "",
     }
 
@@ -92,7 +92,7 @@ def test_it_keeps_no_full_name_of_a_machine(
     engine.dispose()
     assert "45-01" not in kept
     assert "reboot" not in kept
-    for path in ("/cr/audit/", "/cr/audit.csv", "/cr/line"):
+    for path in ("/cr/audit/", "/cr/audit.csv", "/cr/queue"):
         assert "45-01" not in shifter.get(path).text
     logged = (simulated_settings.log_dir / "server.log").read_text()
     assert "45-01" not in logged
@@ -104,7 +104,7 @@ def test_it_writes_refusals_down(shifter: Visitor) -> None:
     shifter.ask("get_hltd_logs", host="elsewhere")
     shifter.ask("no_such_command")
     refused = shifter.audit(outcome="refused")
-    assert [(entry["command"], entry["person"], entry["sent_at"]) for entry in refused] == [
+    assert [(entry["command"], entry["username"], entry["sent_at"]) for entry in refused] == [
         ("unknown", "shifter", ""),
         ("get_hltd_logs", "shifter", ""),
         ("restart_hltd", "shifter", ""),
@@ -124,7 +124,7 @@ def test_it_tells_what_was_good_of_a_command_that_is_refused(shifter: Visitor) -
 def test_it_tells_who_was_refused_what_though_it_was_too_long_to_read(shifter: Visitor) -> None:
     assert shifter.tell("restart_hltd", host="a" * 70_000).status_code == 413
     [entry] = shifter.audit(outcome="refused")
-    assert (entry["person"], entry["command"]) == ("shifter", "unknown")
+    assert (entry["username"], entry["command"]) == ("shifter", "unknown")
 
 
 def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Settings) -> None:
@@ -167,19 +167,19 @@ def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: 
     shifter.ask("get_dqm_machines")
     expert.ask("get_dqm_machines")
     expert.ask("get_production_runs")
-    assert {entry["person"] for entry in expert.audit(person="shifter")} == {"shifter"}
+    assert {entry["username"] for entry in expert.audit(username="shifter")} == {"shifter"}
     assert [entry["command"] for entry in expert.audit(command="get_dqm_machines")] == [
         "get_dqm_machines"
     ] * 2
     assert [entry["command"] for entry in expert.audit(outcome="failed")] == ["get_production_runs"]
-    assert expert.audit(person="shifter", outcome="failed") == []
-    page = expert.get("/cr/audit/", params={"person": "shifter", "command": "get_dqm_machines"}).text
+    assert expert.audit(username="shifter", outcome="failed") == []
+    page = expert.get("/cr/audit/", params={"username": "shifter", "command": "get_dqm_machines"}).text
     assert page.count('<tr id="entry-') == 1
     assert "<option selected>get_dqm_machines</option>" in page
-    assert "The audit has nothing of this." in expert.get("/cr/audit/", params={"outcome": "denied"}).text
+    assert "No entries match." in expert.get("/cr/audit/", params={"outcome": "denied"}).text
 
 
-@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "person=a&person=b", "person=%00"])
+@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "username=a&username=b", "username=%00"])
 def test_it_refuses_a_filter_that_is_none(shifter: Visitor, query: str) -> None:
     assert shifter.get(f"/cr/audit/?{query}").status_code == 400
 
@@ -205,13 +205,13 @@ def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: 
         change(simulated_settings, sa.update(db.audit_log).values(sentence=formula))
         answer = shifter.get("/cr/audit.csv")
         [row, *_] = csv.DictReader(io.StringIO(answer.text))
-        assert row["sentence"] == f"'{formula}"
+        assert row["message"] == f"'{formula}"
     assert answer.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
     change(simulated_settings, sa.update(db.audit_log).values(sentence="<b>", person="<i>"))
-    for path in ("/cr/audit/", "/cr/line"):
+    for path in ("/cr/audit/", "/cr/queue"):
         text = shifter.get(path).text
         assert "<b>" not in text
         assert "<i>" not in text
@@ -222,9 +222,9 @@ def test_it_shows_what_others_did_in_the_last_hour_on_the_page(
 ) -> None:
     shifter.tell("start_playback_run", run_number=RUN, run_key="pp_run", number_of_ls=12)
     page = expert.get("/cr/").text
-    done = page[page.index('class="deeds"') :]
+    done = page[page.index('class="history"') :]
     assert all(word in done for word in ("shifter", "start_playback_run", RUN, "pp_run", "12"))
     earlier = db.audit_log.c.received_at - sa.text("'61 min'::interval")
     change(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
-    assert "start_playback_run" not in expert.get("/cr/line").text
+    assert "start_playback_run" not in expert.get("/cr/queue").text
     assert "start_playback_run" in expert.get("/cr/audit/").text

@@ -156,7 +156,7 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(visitor: Visitor, simul
         assert (answer.status_code, outcome(answer)) == (502, Outcome.FAILED)
         assert answer.text == (
             "DQM² failed: it answered with status 500. What it did before that is unknown. "
-            "Look before you try again."
+            "Check its effect before you try again."
         )
     # What it did before it failed.
     assert visitor.ask("get_simulator_config").json()["run_key"] == "hi_run"
@@ -198,7 +198,7 @@ def test_it_says_that_the_outcome_is_unknown_and_sends_once(visitor: Visitor, si
         answer = visitor.tell("restart_hltd", host=UNIT)
         assert (answer.status_code, outcome(answer)) == (504, Outcome.UNKNOWN)
         assert answer.text.startswith("Outcome unknown: ")
-        assert answer.text.endswith("Look before you try again.")
+        assert answer.text.endswith("Check its effect before you try again.")
         assert len(commands_sent(simulator)) == 1
         simulator.faults.clear()
 
@@ -230,7 +230,7 @@ def test_it_asks_for_the_status_no_more_than_every_half_minute(
     assert visitor.ask("get_cluster_status", cluster="playback").status_code == 200
     again = visitor.ask("get_cluster_status", cluster="playback")
     assert again.status_code == 429
-    assert "Ask again in" in again.text
+    assert "Try again in" in again.text
     assert visitor.ask("get_cluster_status", cluster="production").status_code == 200
     earlier = db.audit_log.c.sent_at - sa.text("'31 s'::interval")
     change(simulated_settings, sa.update(db.audit_log).values(sent_at=earlier))
@@ -253,7 +253,7 @@ def test_it_shows_apart_what_tells_no_state_of_a_machine(
 
 def test_it_does_not_make_up_which_dqm2_it_was_made_for(visitor: Visitor) -> None:
     page = visitor.tell_with({"HX-Request": "true"}, "get_fff_versions").text
-    assert "Which DQM² the mirror was made for is not told here" in page
+    assert "The DQM² release that the mirror was tested with is not configured" in page
 
 
 def test_it_counts_commands_by_their_outcome(visitor: Visitor) -> None:

@@ -135,9 +135,9 @@ def test_it_checks_clients_and_runs_by_dqm2_s_own_lists(visitor: Visitor, simula
     client = visitor.tell(
         "change_dqm_client", host=UNIT, playback=1, client="evil_dqm_sourceclient-live_cfg.py", state=0
     )
-    assert (client.status_code, client.text) == (400, "client is none of that machine's.")
+    assert (client.status_code, client.text) == (400, "client is not a client of this machine.")
     run = visitor.tell("start_playback_run", run_number="run999999")
-    assert (run.status_code, run.text) == (400, "run_number is no run of the simulator's.")
+    assert (run.status_code, run.text) == (400, "run_number is not a run of the simulator.")
     assert [command["what"] for command in commands_sent(simulator)] == [
         "get_dqm_clients",
         "get_simulator_runs",

@@ -109,7 +109,7 @@ def test_it_shows_who_waits_for_what_on_everybody_s_page(
     with ExitStack() as stack:
         one, other = (stack.enter_context(served(simulated_settings)) for _ in range(2))
         shifter, expert = Visitor(one).sign_in("shifter", "first"), Visitor(other).sign_in("expert", "second")
-        assert "No command waits or runs." in expert.get("/cr/line").text
+        assert "No command is queued or running." in expert.get("/cr/queue").text
         go_on = stack.enter_context(held_up(simulator))
         answers = in_order(
             crowd,
@@ -119,15 +119,15 @@ def test_it_shows_who_waits_for_what_on_everybody_s_page(
         )
         until(lambda: under_way(simulated_settings)[0][1])
         for visitor in (shifter, expert):
-            part = visitor.get("/cr/line").text
-            places = part[part.index('class="places"') : part.index("</ol>")]
+            part = visitor.get("/cr/queue").text
+            places = part[part.index('class="queue"') : part.index("</ol>")]
             first, second = places.split("</li>")[:2]
             assert all(word in first for word in ("running", "restart_hltd", "dqmfu-c2b01-..", "shifter"))
             assert all(word in second for word in ("waiting", "get_hltd_logs", "dqmfu-c2b02-..", "expert"))
             assert UNIT not in part
         go_on.set()
         assert [answer.result(30).status_code for answer in answers] == [200, 200]
-        assert "No command waits or runs." in shifter.get("/cr/line").text
+        assert "No command is queued or running." in shifter.get("/cr/queue").text
 
 
 def test_it_refuses_the_same_change_of_the_same_target_while_one_is_under_way(
@@ -145,7 +145,7 @@ def test_it_refuses_the_same_change_of_the_same_target_while_one_is_under_way(
         again = expert.tell("restart_hltd", host=UNIT)
         assert (again.status_code, again.text) == (
             409,
-            "shifter has asked for the same already, and that is still under way.",
+            "shifter has already requested this, and it is still in progress.",
         )
         assert expert.tell("change_dqm_client", client=BEAM, **panel).status_code == 409
         refused = expert.audit(outcome="refused")
@@ -171,7 +171,7 @@ def test_it_counts_a_press_once_however_often_it_arrives(
         visitor = Visitor(url).sign_in("shifter", "first")
         assert visitor.tell_with(key, "restart_hltd", host=UNIT).status_code == 200
         again = visitor.tell_with(key, "restart_hltd", host=UNIT)
-        assert (again.status_code, again.text) == (409, "This press of the button was received already.")
+        assert (again.status_code, again.text) == (409, "This request has already been received.")
         assert visitor.tell_with({"Idempotency-Key": "no key"}, "restart_hltd", host=UNIT).status_code == 400
     assert len(commands_sent(simulator)) == 1
 
@@ -191,7 +191,7 @@ def test_it_sends_nothing_for_who_signed_out_while_it_waited(
         go_on.set()
         answers = [answer.result(30) for answer in waiting]
         assert [answer.status_code for answer in answers] == [200, 401]
-        assert "Your session ended before it was this command's turn" in answers[1].text
+        assert "Your session ended while this command was queued" in answers[1].text
         [entry] = expert.audit(command="restart_hltd")
     assert (entry["outcome"], entry["sent_at"]) == (Outcome.REFUSED, "")
     assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
@@ -239,12 +239,12 @@ def test_it_lets_nobody_wait_behind_a_server_that_was_killed(
                 lost.result(30)
         go_on.set()
         assert expert.tell("restart_hltd", host=UNIT).status_code == 200
-        part = expert.get("/cr/line").text
-    assert "No command waits or runs." in part
+        part = expert.get("/cr/queue").text
+    assert "No command is queued or running." in part
     [done, left] = restarts(simulated_settings)
     assert done == ("expert", Outcome.OK)
     assert left == ("shifter", None)
-    assert "The server ended while it was under way: what was done is unknown" in part
+    assert "The server ended while the command was running: its effect is unknown" in part
 
 
 def restarts(settings: Settings) -> list[tuple[str, str | None]]:
@@ -347,7 +347,7 @@ def test_it_tells_the_outcome_even_if_it_can_t_be_written_down(
         finally:
             postgres.start()
         assert "DQM² says Ok." in answer.text
-        assert "The audit could not be told how it ended." in answer.text
+        assert "The outcome could not be recorded in the audit." in answer.text
         [entry] = visitor.audit(command="restart_hltd")
         assert (entry["outcome"], bool(entry["sent_at"])) == ("", True)
 
@@ -363,7 +363,7 @@ def test_it_tells_the_outcome_whatever_keeps_it_from_being_written_down(
         go_on.set()
         answer = told.result(30)
     assert "DQM² says Ok." in answer.text
-    assert "The audit could not be told how it ended." in answer.text
+    assert "The outcome could not be recorded in the audit." in answer.text
 
 
 def test_it_lets_the_next_one_go_on_after_an_answer_that_never_ends(

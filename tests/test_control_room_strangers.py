@@ -15,9 +15,9 @@ from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, playback_database, served
 
-CROSS_SITE = "This request was begun by a page of another site."
-FORGED = "The headers that say who you are don't have the front end's signature."
-WRONG = "Name or password is wrong."
+CROSS_SITE = "This request was started by a page of another site."
+FORGED = "The identity headers of this request are not signed by the front end."
+WRONG = "Wrong name or password."
 
 
 @pytest.fixture
@@ -74,14 +74,14 @@ def test_it_writes_down_every_refusal_of_a_stranger(url: str) -> None:
     stranger.ask("get_hltd_logs", host=UNIT)
     stranger.post("/cr/exe", {"what": "restart_hltd", "host": UNIT})
     stranger.ask("anything;reboot")
-    stranger.get("/cr/line")
+    stranger.get("/cr/queue")
     stranger.try_password(headers={"Origin": "https://evil.example"})
     stranger.try_password("my-password-in-the-wrong-field", "wrong")
     for _ in range(4):
         stranger.try_password(USER, "wrong")
     stranger.get("/cr/", headers={"cms-authn-login": "admin"})
     stranger.post("/cr/login/", b"username=" + b"a" * 70_000)
-    refused = {(entry["command"], entry["person"], entry["sentence"]) for entry in told(url)}
+    refused = {(entry["command"], entry["username"], entry["message"]) for entry in told(url)}
     assert refused == {
         ("get_hltd_logs", "", "Sign in first."),
         ("restart_hltd", "", "Sign in first."),
@@ -90,7 +90,7 @@ def test_it_writes_down_every_refusal_of_a_stranger(url: str) -> None:
         ("sign_in", "", CROSS_SITE),
         ("sign_in", "", WRONG),
         ("sign_in", USER, WRONG),
-        ("sign_in", USER, "Too many tries failed."),
+        ("sign_in", USER, "Too many failed attempts."),
         ("page", "", FORGED),
         ("sign_in", "", "The data value transmitted exceeds the capacity limit."),
     }
@@ -103,7 +103,7 @@ def test_it_tells_repeated_refusals_together(url: str) -> None:
         at(url).ask("get_dqm_machines")
         at(url, "192.0.2.2").ask("get_dqm_machines")
     entries = told(url)
-    assert sum(int(entry["times"]) for entry in entries) == 30
+    assert sum(int(entry["occurrences"]) for entry in entries) == 30
     assert len({entry["address"] for entry in entries}) == 2
     # More than one of each only if a minute ended meanwhile.
     assert len(entries) <= 4
@@ -113,11 +113,11 @@ def test_it_is_bounded_however_many_addresses_knock(url: str) -> None:
     for number in range(50):
         at(url, f"198.51.100.{number}").ask("get_dqm_machines")
     entries = told(url)
-    assert sum(int(entry["times"]) for entry in entries) == 50
+    assert sum(int(entry["occurrences"]) for entry in entries) == 50
     assert len(entries) < 50
     shared = [entry for entry in entries if not entry["address"]]
     assert shared
-    assert {entry["person"] for entry in shared} == {""}
+    assert {entry["username"] for entry in shared} == {""}
 
 
 def test_it_keeps_the_newest_of_many_and_all_that_experts_did(url: str, guarded: Settings) -> None:
@@ -132,8 +132,8 @@ def test_it_keeps_the_newest_of_many_and_all_that_experts_did(url: str, guarded:
 def test_it_counts_them_beside_what_was_done_in_the_last_hour(url: str) -> None:
     for _ in range(3):
         at(url).ask("get_dqm_machines")
-    part = Visitor(url).sign_in().get("/cr/line").text
-    assert "Strangers were refused 3 times." in part
+    part = Visitor(url).sign_in().get("/cr/queue").text
+    assert "Requests refused without a session: 3." in part
     assert "get_dqm_machines" not in part
 
 
@@ -154,4 +154,4 @@ def test_it_tells_the_log_alone_while_the_audit_can_t_be_written(guarded: Settin
         # Whether a password may be tried is written down as well: none is, then.
         assert at(url).try_password().status_code == 503
     logged = (guarded.log_dir / "server.log").read_text()
-    assert 'refusal not in the audit command=get_dqm_machines reason="Sign in first."' in logged
+    assert 'audit_write_failed command=get_dqm_machines outcome=refused reason="Sign in first."' in logged

@@ -158,7 +158,7 @@ def test_it_stands_in_the_audit(expert: Visitor) -> None:
     expert.post("/cr/mutes/end", form(expert))
     ended, muted = expert.audit()[:2]
     assert (muted["command"], ended["command"]) == ("mute", "unmute")
-    assert (muted["person"], muted["outcome"], muted["cluster"]) == (USER, Outcome.OK, "production")
+    assert (muted["username"], muted["outcome"], muted["cluster"]) == (USER, Outcome.OK, "production")
     assert muted["parameters"] == f"client={CRASHED} hours=8 reason={REASON}"
     assert expert.audit(command="unmute") == [ended]
 

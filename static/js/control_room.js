@@ -1,8 +1,8 @@
-// The Control Room's scripts, each for one thing.
+// Scripts of the Control Room's page.
 
 import "./relative_time.js";
 import "./live_fragments.js";
 import "./control_room_commands.js";
 import "./connection.js";
-import "./control_room_question.js";
+import "./confirm_dialog.js";
 import "./control_room_viewer.js";

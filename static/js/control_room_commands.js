@@ -1,13 +1,12 @@
-// Commands on their way: each press counts once, its button shows how long it takes, and what went wrong is said.
+// Commands in progress: each click is sent once, the button shows the elapsed time, and errors are reported.
 
 import { duration } from "./relative_time.js";
 
-// What no one foresaw may have happened before a command was sent, or after.
-const FAILED = 500;
-const UNKNOWN = "Whether the command was sent is unknown: look into the audit first.";
+const INTERNAL_ERROR = 500;
+const UNKNOWN = "Whether the command was sent is unknown: check the audit first.";
 
 const token = document.querySelector('meta[name="csrf-token"]').content;
-const began = new Map(); // the forms whose command is under way, and since when
+const startTimes = new Map(); // by form, for commands in progress
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (!detail.elt.matches(".command")) return;
@@ -17,36 +16,36 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
 
 document.addEventListener("htmx:beforeRequest", ({ detail }) => {
   if (!detail.elt.matches(".command")) return;
-  began.set(detail.elt, Date.now());
+  startTimes.set(detail.elt, Date.now());
   detail.elt.setAttribute("aria-busy", "true");
-  tell();
-  htmx.trigger("#line", "refresh");
+  showElapsed();
+  htmx.trigger("#activity", "refresh");
 });
 
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (!began.delete(detail.elt)) return;
+  if (!startTimes.delete(detail.elt)) return;
   detail.elt.removeAttribute("aria-busy");
   detail.elt.querySelector(".elapsed").textContent = "";
-  htmx.trigger("#line", "refresh");
+  htmx.trigger("#activity", "refresh");
 });
 
-// A page without session can't do anything more. What goes wrong with a command is said where its answer would
-// stand; whether the server answers at all is told by the parts (connection.js, which must come after this).
+// Without a session the page is of no use. A command's error is shown in place of its result; connection.js,
+// which must be imported after this, reports whether the server responds at all.
 document.addEventListener("htmx:responseError", (event) => {
   const { elt, target, xhr } = event.detail;
   if (xhr.status === 401) location.reload();
   if (!elt.matches(".command")) return;
   event.stopImmediatePropagation();
-  if (!isSentence(xhr)) say(target, `Something answered with status ${xhr.status} that is not the mirror. ${UNKNOWN}`, "unknown");
-  else if (xhr.status === FAILED) say(target, `${xhr.responseText} ${UNKNOWN}`, "unknown");
-  else say(target, xhr.responseText, "refused");
+  if (!isFromMirror(xhr)) show(target, `A proxy answered with status ${xhr.status}. ${UNKNOWN}`, "unknown");
+  else if (xhr.status === INTERNAL_ERROR) show(target, `${xhr.responseText} ${UNKNOWN}`, "unknown");
+  else show(target, xhr.responseText, "refused");
 });
 
 document.addEventListener("htmx:sendError", (event) => {
   const { detail } = event;
   if (!detail.elt.matches(".command")) return;
   event.stopImmediatePropagation();
-  say(detail.target, `The mirror gave no answer. ${UNKNOWN}`, "unknown");
+  show(detail.target, `The mirror did not respond. ${UNKNOWN}`, "unknown");
 });
 
 document.addEventListener("change", ({ target }) => {
@@ -56,28 +55,29 @@ document.addEventListener("change", ({ target }) => {
   link.querySelector("span").textContent = target.value;
 });
 
+// crypto.randomUUID needs HTTPS, which a development server does not have.
 function uniqueKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// The mirror's own word is a sentence; anything else comes from what stands between.
-function isSentence(xhr) {
+// The mirror's own errors are plain text; a proxy's are HTML pages.
+function isFromMirror(xhr) {
   return xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
 }
 
-function say(target, words, kind) {
+function show(target, message, outcome) {
   const paragraph = document.createElement("p");
-  paragraph.className = `report report-${kind}`;
+  paragraph.className = `result result-${outcome}`;
   paragraph.setAttribute("role", "alert");
-  paragraph.textContent = words;
+  paragraph.textContent = message;
   target.replaceChildren(paragraph);
 }
 
-function tell() {
-  for (const [form, since] of began) {
+function showElapsed() {
+  for (const [form, since] of startTimes) {
     form.querySelector(".elapsed").textContent = ` ${duration(Date.now() - since)}`;
   }
 }
 
-setInterval(tell, 1000);
+setInterval(showElapsed, 1000);

@@ -62,7 +62,7 @@ def _open_help(page: Page) -> None:
 def _ask_for_clients(page: Page) -> None:
     # The first machine is the builder unit, on which no client runs.
     page.get_by_role("button", name="Clients").nth(1).click()
-    expect(page.locator(".report").first).to_be_visible(timeout=_SOON_MS)
+    expect(page.locator(".result").first).to_be_visible(timeout=_SOON_MS)
 
 
 SHOTS = (

@@ -1,4 +1,4 @@
-"""`/cr/audit/`: who did what, when and how it ended, with filters, and as CSV."""
+"""`/cr/audit/`: who did what, when, and how it ended; with filters, and as CSV."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,78 +11,80 @@ from werkzeug.wrappers import Response as BaseResponse
 from dqm2.commands import COMMANDS
 from storage.audit_log import AuditEntry, AuditFilter, Outcome
 from web import query_args, responses
-from web.control_room import command_validation, login, redirect_targets, refusals, visitor
-from web.control_room.refusals import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
-from web.control_room.services import desk
+from web.control_room import guards, login
+from web.control_room.command_validation import UNKNOWN_COMMAND
+from web.control_room.guards import MUTE, PAGE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, UNMUTE
+from web.control_room.services import services
 
-room = Blueprint("control_audit", __name__)
-refusals.guard(room)
+bp = Blueprint("control_audit", __name__)
+guards.protect(bp)
 
-_LAST_HOUR = timedelta(hours=1)
-_MOST_OF_LAST_HOUR = 100
-_MOST_ON_PAGE = 100
-_MOST_IN_CSV = 100_000
-_NO_COMMANDS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, command_validation.UNKNOWN)
+_RECENT = timedelta(hours=1)
+_MAX_RECENT = 100
+_PAGE_SIZE = 100
+_MAX_CSV_ROWS = 100_000
+_OTHER_ACTIONS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, UNKNOWN_COMMAND)
 _COLUMNS = (
-    "received_at", "person", "login", "command", "cluster", "machine", "parameters", "sent_at", "ended_at",
-    "seconds", "outcome", "sentence", "times", "address",
+    "received_at", "username", "cmsweb_login", "command", "cluster", "machine", "parameters", "sent_at",
+    "ended_at", "seconds", "outcome", "message", "occurrences", "address",
 )  # fmt: skip
-_MARK_BYTES = 4
+_ADDRESS_MARK_BYTES = 4
 
 
-@room.get("/audit/")
+@bp.get("/audit/")
 def page() -> BaseResponse:
-    """The audit, newest first, filtered as the address says."""
-    expert = visitor.expert()
+    """Show one page of the audit, newest entries first, with the filter of the query."""
+    expert = guards.current_expert()
     if expert is None:
-        return login.refer(redirect_targets.goal(redirect_targets.AUDIT))
-    wanted = _wanted()
-    entries = desk().audit.find(wanted, _MOST_ON_PAGE + 1)
+        return login.redirect_to_login("audit")
+    filter_ = _filter()
+    entries = services().audit.find(filter_, _PAGE_SIZE + 1)
     return Response(
         render_template(
             "control_room/audit.html",
             cluster=None,
             expert=expert,
-            wanted=wanted,
-            entries=entries[:_MOST_ON_PAGE],
-            has_more=len(entries) > _MOST_ON_PAGE,
-            persons=desk().audit.usernames(),
-            commands=[*COMMANDS, *_NO_COMMANDS],
+            filter=filter_,
+            entries=entries[:_PAGE_SIZE],
+            has_more=len(entries) > _PAGE_SIZE,
+            usernames=services().audit.usernames(),
+            commands=[*COMMANDS, *_OTHER_ACTIONS],
             outcomes=list(Outcome),
         )
     )
 
 
-@room.get("/audit.csv")
-def table() -> BaseResponse:
-    """The same as CSV, without pages."""
-    visitor.signed_in()
-    entries = desk().audit.find(_wanted(), _MOST_IN_CSV)
-    return responses.csv_download("control-room-audit.csv", _COLUMNS, map(_line, entries))
+@bp.get("/audit.csv")
+def csv() -> BaseResponse:
+    """Return the filtered entries as CSV, without pages."""
+    guards.require_expert()
+    entries = services().audit.find(_filter(), _MAX_CSV_ROWS)
+    return responses.csv_download("control-room-audit.csv", _COLUMNS, map(_csv_row, entries))
 
 
-def of_last_hour() -> dict[str, Any]:
-    """What is under way and what was done in the last hour, for the page's part."""
-    done = desk().audit.recent(_LAST_HOUR, _MOST_OF_LAST_HOUR + 1)
+def recent_activity() -> dict[str, Any]:
+    """Return the queued commands and the actions of the last hour, for the page's fragment."""
+    audit = services().audit
+    recent = audit.recent(_RECENT, _MAX_RECENT + 1)
     return {
-        "under_way": desk().audit.in_progress(),
-        "entries": done[:_MOST_OF_LAST_HOUR],
-        "has_earlier": len(done) > _MOST_OF_LAST_HOUR,
-        "strangers_refused": desk().audit.anonymous_refusals_within(_LAST_HOUR),
+        "queued": audit.in_progress(),
+        "entries": recent[:_MAX_RECENT],
+        "has_earlier": len(recent) > _MAX_RECENT,
+        "anonymous_refusals": audit.anonymous_refusals_within(_RECENT),
     }
 
 
 def address_mark(address: bytes) -> str:
-    """What tells one address from another, and not which it is."""
-    return address[:_MARK_BYTES].hex()
+    """Return a mark that distinguishes hashed addresses."""
+    return address[:_ADDRESS_MARK_BYTES].hex()
 
 
-def _wanted() -> AuditFilter:
+def _filter() -> AuditFilter:
     before = query_args.integer("before", "before must be an integer")
     outcome = query_args.text("outcome")
     try:
         return AuditFilter(
-            query_args.text("person"),
+            query_args.text("username"),
             query_args.text("command"),
             None if outcome is None else Outcome(outcome),
             before,
@@ -91,19 +93,19 @@ def _wanted() -> AuditFilter:
         raise BadRequest(f"outcome must be one of {', '.join(Outcome)}") from None
 
 
-def _line(entry: AuditEntry) -> Sequence[object]:
-    deed, lasted = entry.action, entry.duration
+def _csv_row(entry: AuditEntry) -> Sequence[object]:
+    action, duration = entry.action, entry.duration
     return (
-        _time(entry.received_at),
-        deed.username,
-        deed.cmsweb_login,
-        deed.command,
-        deed.cluster,
-        deed.machine,
-        " ".join(f"{name}={value}" for name, value in (deed.parameters or {}).items()),
-        _time(entry.sent_at),
-        _time(entry.ended_at),
-        None if lasted is None else f"{lasted.total_seconds():.1f}",
+        _timestamp(entry.received_at),
+        action.username,
+        action.cmsweb_login,
+        action.command,
+        action.cluster,
+        action.machine,
+        " ".join(f"{name}={value}" for name, value in (action.parameters or {}).items()),
+        _timestamp(entry.sent_at),
+        _timestamp(entry.ended_at),
+        None if duration is None else f"{duration.total_seconds():.1f}",
         entry.outcome,
         entry.message,
         entry.occurrences,
@@ -111,5 +113,5 @@ def _line(entry: AuditEntry) -> Sequence[object]:
     )
 
 
-def _time(at: datetime | None) -> str | None:
+def _timestamp(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="milliseconds")

@@ -1,55 +1,94 @@
-"""Who CMSWEB's front end says a visitor is: its headers, believed by their signature alone.
+"""Identity of a request's sender: the login that CMSWEB's front end vouches for, and the client's address.
 
-The front end signs the headers `cms-authn-*` and `cms-authz-*` in `cms-authn-hmac`: HMAC-SHA1, keyed by the
-bytes of a file that it shares with what is behind it, over the lengths and the texts of all of them.
+The front end signs its `cms-authn-*` and `cms-authz-*` headers in `cms-authn-hmac`: HMAC-SHA1 over the
+lengths and texts of all of them, keyed with the bytes of a file that it shares with its back ends.
+`X-Forwarded-For` grows from left to right. Only what a trusted proxy appended is believed, so the client is
+the last address that is not a trusted proxy's.
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from flask import Request
 from werkzeug.exceptions import Forbidden
 
-_SIGNED = ("cms-authn", "cms-authz")
+_SIGNED_PREFIXES = ("cms-authn", "cms-authz")
 _SIGNATURE = "cms-authn-hmac"
 _LOGIN = "cms-authn-login"
 _STATUS = "cms-auth-status"
-_OK = "OK"
+_AUTHENTICATED = "OK"
+_UNKNOWN_ADDRESS = "unknown"
+# A client with an IPv6 address usually has a whole /64 of them.
+_IPV6_CLIENT_PREFIX = 64
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
-def login(request: Request, key_path: Path | None) -> str | None:
-    """The login that the front end vouches for; `None` if it names none, or no key is configured.
+def cmsweb_login(request: Request, key_path: Path | None) -> str | None:
+    """Return the login that the front end vouches for; `None` if it names none or no key is configured.
 
-    Raises Forbidden for headers without their right signature, and for any if the key can't be read.
+    Raises Forbidden for identity headers without a valid signature, and for any while the key is unreadable.
     """
     if key_path is None:
         return None
     headers = {name.lower(): value for name, value in request.headers.items()}
-    signed = {name: value for name, value in headers.items() if name.startswith(_SIGNED)}
+    signed = {name: value for name, value in headers.items() if name.startswith(_SIGNED_PREFIXES)}
     if not signed:
         return None
-    given = signed.pop(_SIGNATURE, "")
-    expected = signature(signed.items(), _key(key_path))
-    if not hmac.compare_digest(given.encode("latin-1"), expected.encode("latin-1")):
-        raise Forbidden("The headers that say who you are don't have the front end's signature.")
-    return (signed.get(_LOGIN) or None) if headers.get(_STATUS) == _OK else None
+    received = signed.pop(_SIGNATURE, "")
+    expected = signature(signed.items(), _read_key(key_path))
+    if not hmac.compare_digest(received.encode("latin-1"), expected.encode("latin-1")):
+        raise Forbidden("The identity headers of this request are not signed by the front end.")
+    return (signed.get(_LOGIN) or None) if headers.get(_STATUS) == _AUTHENTICATED else None
 
 
 def signature(headers: Iterable[tuple[str, str]], key: bytes) -> str:
-    """What the front end signs headers with; their names in lower case, their values as WSGI has them."""
+    """Return the front end's signature of headers: names in lower case, values as WSGI decodes them."""
     ordered = sorted(headers)
-    prefix = "".join(f"h{len(name):x}v{len(value):x}" for name, value in ordered)
-    suffix = "".join(f"{name}{value}" for name, value in ordered)
-    return hmac.digest(key, f"{prefix}#{suffix}".encode("latin-1"), "sha1").hex()
+    lengths = "".join(f"h{len(name):x}v{len(value):x}" for name, value in ordered)
+    texts = "".join(f"{name}{value}" for name, value in ordered)
+    return hmac.digest(key, f"{lengths}#{texts}".encode("latin-1"), "sha1").hex()
 
 
-def _key(path: Path) -> bytes:
-    """Read anew each time: it is renewed under a running server."""
+def client_address(request: Request, trusted_proxies: Sequence[Network]) -> str:
+    """Return the client's address, for IPv6 its /64 network; `unknown` if it can't be determined."""
+    address = _parse_address(request.remote_addr or "")
+    forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
+    while address is not None and _is_trusted(address, trusted_proxies) and forwarded:
+        previous = forwarded.pop().strip()
+        if not previous:
+            break
+        address = _parse_address(previous)
+    if address is None:
+        return _UNKNOWN_ADDRESS
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), _IPV6_CLIENT_PREFIX), strict=False))
+    return str(address)
+
+
+def _read_key(path: Path) -> bytes:
+    # Read for each request, because the key is renewed while the server runs.
     try:
         key = path.read_bytes()
     except OSError as error:
-        raise Forbidden("The key that proves who you are can't be read here.") from error
+        raise Forbidden("The mirror can't read the key that verifies identity headers.") from error
     if not key:
-        raise Forbidden("The key that proves who you are is empty here.")
+        raise Forbidden("The key that verifies identity headers is empty.")
     return key
+
+
+def _parse_address(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _is_trusted(address: Address, trusted_proxies: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted_proxies)

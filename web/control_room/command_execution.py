@@ -1,19 +1,20 @@
-"""Carries out the Control Room's orders: in turn, recorded before and after, sent once, and told as it is.
+"""Execution of the Control Room's commands: queued, audited before and after, and sent once.
 
-An answer proves little, and no answer proves nothing. So what is told says what is known: that DQM² says Ok,
-that it failed and may have done anything before, that nobody knows, that nothing was sent.
+A response of DQM² proves little and a missing one proves nothing, so a result claims only what is known: DQM²
+says Ok, DQM² failed and may have done part of it, the outcome is unknown, or nothing was sent.
 """
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from uuid import UUID
 
 from prometheus_client import Counter
+from sqlalchemy.exc import SQLAlchemyError
 
 from dqm2 import command_responses
 from dqm2.command_client import CommandClient, NotSent, OutcomeUnknown, RawResponse
@@ -24,228 +25,25 @@ from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, AuditLog, CommandInProgress, DuplicateSubmission, Outcome
 from storage.command_queue import CommandQueue, Place, QueueTimeout, QueueUnavailable
-from web.control_room.command_validation import Order
-from web.control_room.databases import NOT_WRITTEN
-from web.control_room.machine_labels import MachineLabels
+from web.control_room.command_validation import ValidatedCommand
 from web.control_room.sessions import Expert, Sessions
 
 log = logging.getLogger(__name__)
 
 commands_by_outcome = Counter(
-    "dqmsquare_control_commands_total", "Control commands by how they ended", ["command", "outcome"]
+    "dqmsquare_control_commands_total", "Control commands by outcome", ["command", "outcome"]
 )
 
-# So many at a time may wait in one server process; each has a thread of its own
-# (`web/serving/thread_places.py`).
-MOST_PLACES = 24
-_MOST_WAIT_S = 300.0
-# The gateway's question to all machines costs them much: protocol, "get_cluster_status".
-_STATUS_EVERY_S = 30
+# Commands that may be queued per worker process. Each holds a thread of its own.
+MAX_QUEUED = 24
+_MAX_QUEUE_WAIT_S = 300.0
+# Each status query makes the gateway contact every machine (docs/dqm2-protocol.md, "get_cluster_status").
+_MIN_STATUS_INTERVAL_S = 30
 
-_LOOK_FIRST = "Look before you try again."
-_NO_LINE = "The database that commands wait in line in can't be reached"
-_SESSION_OVER = "Your session ended before it was this command's turn: nothing was sent."
-_NO_AUDIT = "The audit can't be written"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of an order: an outcome, a sentence for people, a status for scripts, and what came back.
-
-    `answer` is there where it has the shape that it must have; `text` is what DQM² said, whatever that is.
-    """
-
-    order: Order
-    outcome: Outcome
-    sentence: str
-    status: int
-    answer: CommandResponse | None = None
-    text: str = ""
-    is_recorded: bool = True
-
-
-class Relay:
-    """Carries out orders. May be used by several threads at once."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        audit: AuditLog,
-        line: CommandQueue,
-        labels: MachineLabels,
-        sessions: Sessions,
-    ) -> None:
-        self._settings = settings
-        self._audit = audit
-        self._line = line
-        self._labels = labels
-        self._sessions = sessions
-        self._relay = CommandClient(settings)
-        self._places = threading.BoundedSemaphore(MOST_PLACES)
-
-    def carry_out(self, order: Order, expert: Expert, once: UUID | None) -> Report:
-        """Carries out an order once it is its turn; what `once` marks is carried out once.
-
-        Raises DatabaseUnavailable if it can't be recorded; nothing is sent then.
-        """
-        if order.command.is_local:
-            self._audit.record(self.deed(order, expert), Outcome.OK)
-            return self._own(order)
-        deed = self.deed(order, expert, once)
-        began_at = time.monotonic()
-        report = self._if_there_is_room(order, deed, expert)
-        self._tell(report, deed, time.monotonic() - began_at)
-        return report
-
-    def deed(self, order: Order, expert: Expert, once: UUID | None = None) -> AuditedAction:
-        """An order as the audit has it: its machine by the label."""
-        return AuditedAction(
-            order.command.what,
-            username=expert.person,
-            cmsweb_login=expert.login,
-            is_change=order.command.is_change,
-            cluster=order.cluster,
-            machine=None if order.host is None else self._labels.label(order.host),
-            parameters={
-                name.value: value for name, value in order.values.items() if name is not Parameter.HOST
-            },
-            idempotency_key=once,
-        )
-
-    def _if_there_is_room(self, order: Order, deed: AuditedAction, expert: Expert) -> Report:
-        if not self._places.acquire(blocking=False):
-            sentence = "So many commands wait that this one can't."
-            return self._noted(deed, _refused(order, sentence, HTTPStatus.SERVICE_UNAVAILABLE))
-        try:
-            return self._in_line(order, deed, expert)
-        finally:
-            self._places.release()
-
-    def _in_line(self, order: Order, deed: AuditedAction, expert: Expert) -> Report:
-        try:
-            with self._line.place() as place:
-                entry = self._audit.begin(deed, place.desk)
-                return self._recorded(entry, self._in_turn(order, place, entry, expert))
-        except QueueUnavailable:
-            return self._noted(deed, _not_sent(order, _NO_LINE))
-        except DuplicateSubmission:
-            sentence = "This press of the button was received already."
-            return self._noted(deed, _refused(order, sentence, HTTPStatus.CONFLICT))
-        except CommandInProgress as other:
-            return self._noted(deed, _refused(order, _under_way(other), HTTPStatus.CONFLICT))
-
-    def _noted(self, deed: AuditedAction, report: Report) -> Report:
-        """Records what got no place in the line; its press may come again."""
-        self._audit.record(replace(deed, idempotency_key=None), report.outcome, report.sentence)
-        return report
-
-    def _in_turn(self, order: Order, place: Place, entry: int, expert: Expert) -> Report:
-        try:
-            with place.turn(_MOST_WAIT_S):
-                return self._prepared(order, entry, expert) or self._sent(order)
-        except QueueTimeout:
-            return _not_sent(order, f"Its turn did not come within {_MOST_WAIT_S:.0f} s")
-        except QueueUnavailable:
-            return _not_sent(order, _NO_LINE)
-
-    def _prepared(self, order: Order, entry: int, expert: Expert) -> Report | None:
-        """Does what comes before it is sent; a report if it can't be."""
-        try:
-            if not self._sessions.goes_on(expert):
-                return _refused(order, _SESSION_OVER, HTTPStatus.UNAUTHORIZED)
-            if report := self._unfit(order):
-                return report
-            self._audit.mark_sent(entry)
-        except NOT_WRITTEN:
-            return _not_sent(order, _NO_AUDIT)
-        return None
-
-    def _unfit(self, order: Order) -> Report | None:
-        """Looks whether what is named exists, as DQM²'s own lists have it; a report if it can't be sent."""
-        match order.command.what:
-            case "get_cluster_status":
-                return self._not_too_soon(order)
-            case "change_dqm_client":
-                listed = self._listed("get_dqm_clients", order, (Parameter.HOST, Parameter.PLAYBACK))
-                return _member(order, Parameter.CLIENT, listed, "client is none of that machine's.")
-            case "start_playback_run":
-                listed = self._listed("get_simulator_runs", order, (Parameter.HOST,))
-                return _member(
-                    order, Parameter.RUN_NUMBER, listed, "run_number is no run of the simulator's."
-                )
-        return None
-
-    def _not_too_soon(self, order: Order) -> Report | None:
-        since = self._audit.time_since_sent(order.command.what, order.cluster or "")
-        if since is None or since.total_seconds() >= _STATUS_EVERY_S:
-            return None
-        left_s = _STATUS_EVERY_S - int(since.total_seconds())
-        sentence = (
-            f"This was asked less than {_STATUS_EVERY_S} s ago, and it costs every machine much. "
-            f"Ask again in {left_s} s."
-        )
-        return _refused(order, sentence, HTTPStatus.TOO_MANY_REQUESTS)
-
-    def _listed(self, what: str, order: Order, parameters: Sequence[Parameter]) -> Sequence[str] | None:
-        """What DQM² lists; `None` where it doesn't. An error's text in the list's place is no list."""
-        question = Order(COMMANDS[what], {name: order.values[name] for name in parameters}, order.cluster)
-        try:
-            raw = self._relay.send(question.query, question.command.limits)
-            answer = command_responses.parse(what, raw)
-        except Dqm2Error as error:
-            log.warning("no list what=%s reason=%s", what, logging_setup.quote_value(error))
-            return None
-        match answer:
-            case ClientList(clients) if clients:
-                return [client.name for client in clients]
-            case SimulatorRuns(runs) if runs:
-                return runs
-        return None
-
-    def _sent(self, order: Order) -> Report:
-        command = order.command
-        try:
-            raw = self._relay.send(order.query, command.limits)
-        except NotSent as error:
-            log.warning("command not sent what=%s reason=%s", command.what, logging_setup.quote_value(error))
-            return _not_sent(order, "DQM² can't be reached")
-        except Dqm2Refused as error:
-            log.warning("command denied what=%s reason=%s", command.what, logging_setup.quote_value(error))
-            return _report(order, Outcome.DENIED, "DQM² turned the mirror away. Nothing was done.")
-        except Dqm2Failed as error:
-            return _report(order, Outcome.FAILED, _failed(command, error))
-        except OutcomeUnknown as error:
-            return _report(order, Outcome.UNKNOWN, _unanswered(command, error))
-        return _answered(order, raw)
-
-    def _recorded(self, entry: int, report: Report) -> Report:
-        try:
-            self._audit.complete(entry, report.outcome, report.sentence)
-        except NOT_WRITTEN:
-            log.exception(
-                "outcome not recorded entry=%d outcome=%s", entry, logging_setup.quote_value(report.outcome)
-            )
-            return replace(report, is_recorded=False)
-        return report
-
-    def _own(self, order: Order) -> Report:
-        keys = self._settings.server_simulator_run_keys
-        return Report(
-            order, Outcome.OK, "The mirror's own list.", HTTPStatus.OK, RunKeyList(keys), json.dumps(keys)
-        )
-
-    def _tell(self, report: Report, deed: AuditedAction, seconds: float) -> None:
-        commands_by_outcome.labels(deed.command, report.outcome).inc()
-        log.info(
-            "command what=%s machine=%s person=%s outcome=%s seconds=%.1f",
-            deed.command,
-            logging_setup.quote_value(deed.machine or "-"),
-            logging_setup.quote_value(deed.username or "-"),
-            logging_setup.quote_value(report.outcome),
-            seconds,
-        )
-
-
+_CHECK_FIRST = "Check its effect before you try again."
+_QUEUE_UNAVAILABLE = "The database of the command queue can't be reached"
+_SESSION_ENDED = "Your session ended while this command was queued: nothing was sent."
+_AUDIT_UNAVAILABLE = "The audit can't be written"
 _STATUS_OF = {
     Outcome.OK: HTTPStatus.OK,
     Outcome.UNEXPECTED_RESPONSE: HTTPStatus.BAD_GATEWAY,
@@ -256,58 +54,270 @@ _STATUS_OF = {
 }
 
 
-def _report(order: Order, outcome: Outcome, sentence: str) -> Report:
-    return Report(order, outcome, sentence, _STATUS_OF[outcome])
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """The result of a command: outcome, message for people, HTTP status for scripts, and DQM²'s response.
+
+    `response` is set if DQM²'s response has the expected form; `text` is the response as text in any case.
+    """
+
+    command: ValidatedCommand
+    outcome: Outcome
+    message: str
+    status: int
+    response: CommandResponse | None = None
+    text: str = ""
+    is_recorded: bool = True
 
 
-def _not_sent(order: Order, reason: str) -> Report:
-    return _report(order, Outcome.NOT_SENT, f"{reason}: nothing was sent.")
+class CommandExecutor:
+    """Executes commands. May be used by several threads at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        audit: AuditLog,
+        queue: CommandQueue,
+        machine_label: Callable[[str], str],
+        sessions: Sessions,
+    ) -> None:
+        self._run_keys = settings.server_simulator_run_keys
+        self._audit = audit
+        self._queue = queue
+        self._machine_label = machine_label
+        self._sessions = sessions
+        self._client = CommandClient(settings)
+        self._slots = threading.BoundedSemaphore(MAX_QUEUED)
+
+    def execute(
+        self, command: ValidatedCommand, expert: Expert, idempotency_key: UUID | None
+    ) -> CommandResult:
+        """Execute a command when its turn comes. A repeated idempotency key is refused.
+
+        Raises DatabaseUnavailable if the command can't be recorded, and then sends nothing.
+        """
+        action = self.action(command, expert, idempotency_key)
+        if command.spec.is_local:
+            self._audit.record(replace(action, idempotency_key=None), Outcome.OK)
+            return self._run_key_list(command)
+        started_at = time.monotonic()
+        result = self._execute_in_slot(command, action, expert)
+        commands_by_outcome.labels(action.command, result.outcome).inc()
+        log.info(
+            "command_finished command=%s machine=%s username=%s outcome=%s seconds=%.1f",
+            action.command,
+            logging_setup.quote_value(action.machine or "-"),
+            logging_setup.quote_value(action.username or "-"),
+            logging_setup.quote_value(result.outcome),
+            time.monotonic() - started_at,
+        )
+        return result
+
+    def action(
+        self, command: ValidatedCommand, expert: Expert, idempotency_key: UUID | None = None
+    ) -> AuditedAction:
+        """Return a command as the audit records it, with the machine's label instead of its name."""
+        return AuditedAction(
+            command.spec.what,
+            username=expert.username,
+            cmsweb_login=expert.cmsweb_login,
+            is_change=command.spec.is_change,
+            cluster=command.cluster,
+            machine=None if command.host is None else self._machine_label(command.host),
+            parameters={
+                name.value: value for name, value in command.parameters.items() if name is not Parameter.HOST
+            },
+            idempotency_key=idempotency_key,
+        )
+
+    def _execute_in_slot(
+        self, command: ValidatedCommand, action: AuditedAction, expert: Expert
+    ) -> CommandResult:
+        if not self._slots.acquire(blocking=False):
+            message = "Too many commands are queued. Try again later."
+            return self._record_unqueued(action, _refused(command, message, HTTPStatus.SERVICE_UNAVAILABLE))
+        try:
+            return self._execute_queued(command, action, expert)
+        finally:
+            self._slots.release()
+
+    def _execute_queued(
+        self, command: ValidatedCommand, action: AuditedAction, expert: Expert
+    ) -> CommandResult:
+        try:
+            with self._queue.place() as place:
+                entry = self._audit.begin(action, place.desk)
+                return self._complete(entry, self._await_turn_and_send(command, place, entry, expert))
+        except QueueUnavailable:
+            result = _not_sent(command, _QUEUE_UNAVAILABLE)
+        except DuplicateSubmission:
+            message = "This request has already been received."
+            result = _refused(command, message, HTTPStatus.CONFLICT)
+        except CommandInProgress as other:
+            message = (
+                f"{other.entry.action.username} has already requested this, and it is still in progress."
+            )
+            result = _refused(command, message, HTTPStatus.CONFLICT)
+        return self._record_unqueued(action, result)
+
+    def _record_unqueued(self, action: AuditedAction, result: CommandResult) -> CommandResult:
+        # Without its idempotency key: the same request may be sent again.
+        self._audit.record(replace(action, idempotency_key=None), result.outcome, result.message)
+        return result
+
+    def _await_turn_and_send(
+        self, command: ValidatedCommand, place: Place, entry: int, expert: Expert
+    ) -> CommandResult:
+        try:
+            with place.turn(_MAX_QUEUE_WAIT_S):
+                return self._prepare(command, entry, expert) or self._send(command)
+        except QueueTimeout:
+            return _not_sent(command, f"Its turn did not come within {_MAX_QUEUE_WAIT_S:.0f} s")
+        except QueueUnavailable:
+            return _not_sent(command, _QUEUE_UNAVAILABLE)
+
+    def _prepare(self, command: ValidatedCommand, entry: int, expert: Expert) -> CommandResult | None:
+        """Check the command once more and mark it as sent. Return a result if it must not be sent."""
+        try:
+            if not self._sessions.is_valid(expert):
+                return _refused(command, _SESSION_ENDED, HTTPStatus.UNAUTHORIZED)
+            if result := self._check_target(command):
+                return result
+            self._audit.mark_sent(entry)
+        except SQLAlchemyError:
+            return _not_sent(command, _AUDIT_UNAVAILABLE)
+        return None
+
+    def _check_target(self, command: ValidatedCommand) -> CommandResult | None:
+        """Check against DQM²'s own lists that what the command names exists. Return a result if not."""
+        match command.spec.what:
+            case "get_cluster_status":
+                return self._check_status_interval(command)
+            case "change_dqm_client":
+                names = self._listed_names("get_dqm_clients", command, (Parameter.HOST, Parameter.PLAYBACK))
+                return _check_listed(
+                    command, Parameter.CLIENT, names, "client is not a client of this machine."
+                )
+            case "start_playback_run":
+                names = self._listed_names("get_simulator_runs", command, (Parameter.HOST,))
+                return _check_listed(
+                    command, Parameter.RUN_NUMBER, names, "run_number is not a run of the simulator."
+                )
+        return None
+
+    def _check_status_interval(self, command: ValidatedCommand) -> CommandResult | None:
+        elapsed = self._audit.time_since_sent(command.spec.what, command.cluster or "")
+        if elapsed is None or elapsed.total_seconds() >= _MIN_STATUS_INTERVAL_S:
+            return None
+        remaining_s = _MIN_STATUS_INTERVAL_S - int(elapsed.total_seconds())
+        message = (
+            f"The status was requested less than {_MIN_STATUS_INTERVAL_S} s ago, and each request is "
+            f"expensive for all machines. Try again in {remaining_s} s."
+        )
+        return _refused(command, message, HTTPStatus.TOO_MANY_REQUESTS)
+
+    def _listed_names(
+        self, list_command: str, command: ValidatedCommand, parameters: Sequence[Parameter]
+    ) -> Sequence[str] | None:
+        """Return DQM²'s list of names, or `None` without one. An error text in its place is not a list."""
+        query = ValidatedCommand(
+            COMMANDS[list_command], {name: command.parameters[name] for name in parameters}, command.cluster
+        )
+        try:
+            raw = self._client.send(query.query, query.spec.limits)
+            response = command_responses.parse(list_command, raw)
+        except Dqm2Error as error:
+            log.warning(
+                "command_not_sent command=%s reason=%s", command.spec.what, logging_setup.quote_value(error)
+            )
+            return None
+        match response:
+            case ClientList(clients) if clients:
+                return [client.name for client in clients]
+            case SimulatorRuns(runs) if runs:
+                return runs
+        return None
+
+    def _send(self, command: ValidatedCommand) -> CommandResult:
+        spec = command.spec
+        try:
+            raw = self._client.send(command.query, spec.limits)
+        except NotSent as error:
+            log.warning("command_not_sent command=%s reason=%s", spec.what, logging_setup.quote_value(error))
+            return _not_sent(command, "DQM² can't be reached")
+        except Dqm2Refused as error:
+            log.warning("command_denied command=%s reason=%s", spec.what, logging_setup.quote_value(error))
+            return _result(command, Outcome.DENIED, "DQM² denied access to the mirror. Nothing was done.")
+        except Dqm2Failed as error:
+            return _result(command, Outcome.FAILED, _failure_message(spec, error))
+        except OutcomeUnknown as error:
+            return _result(command, Outcome.UNKNOWN, _unknown_message(spec, error))
+        return _result_of_response(command, raw)
+
+    def _complete(self, entry: int, result: CommandResult) -> CommandResult:
+        try:
+            self._audit.complete(entry, result.outcome, result.message)
+        except SQLAlchemyError:
+            log.exception(
+                "audit_write_failed entry=%d outcome=%s", entry, logging_setup.quote_value(result.outcome)
+            )
+            return replace(result, is_recorded=False)
+        return result
+
+    def _run_key_list(self, command: ValidatedCommand) -> CommandResult:
+        result = _result(command, Outcome.OK, "The run keys that the mirror is configured with.")
+        return replace(result, response=RunKeyList(self._run_keys), text=json.dumps(self._run_keys))
 
 
-def _refused(order: Order, sentence: str, status: int) -> Report:
-    return Report(order, Outcome.REFUSED, sentence, status)
+def _result(command: ValidatedCommand, outcome: Outcome, message: str) -> CommandResult:
+    return CommandResult(command, outcome, message, _STATUS_OF[outcome])
 
 
-def _member(order: Order, parameter: Parameter, listed: Sequence[str] | None, refusal: str) -> Report | None:
-    if listed is None:
-        return _not_sent(order, f"DQM² does not tell its own list, by which {parameter} is checked")
-    if order.values[parameter] not in listed:
-        return _refused(order, refusal, HTTPStatus.BAD_REQUEST)
+def _not_sent(command: ValidatedCommand, reason: str) -> CommandResult:
+    return _result(command, Outcome.NOT_SENT, f"{reason}: nothing was sent.")
+
+
+def _refused(command: ValidatedCommand, message: str, status: int) -> CommandResult:
+    return CommandResult(command, Outcome.REFUSED, message, status)
+
+
+def _check_listed(
+    command: ValidatedCommand, parameter: Parameter, names: Sequence[str] | None, refusal: str
+) -> CommandResult | None:
+    if names is None:
+        return _not_sent(command, f"DQM² did not return the list that {parameter} is checked against")
+    if command.parameters[parameter] not in names:
+        return _refused(command, refusal, HTTPStatus.BAD_REQUEST)
     return None
 
 
-def _answered(order: Order, raw: RawResponse) -> Report:
+def _result_of_response(command: ValidatedCommand, raw: RawResponse) -> CommandResult:
     text = command_responses.decode_text(raw)
     try:
-        answer = command_responses.parse(order.command.what, raw)
+        response = command_responses.parse(command.spec.what, raw)
     except Dqm2InvalidResponse as error:
-        return replace(
-            _report(order, Outcome.UNEXPECTED_RESPONSE, _otherwise(order.command, error)), text=text
-        )
-    if isinstance(answer, DaemonLogs):
-        # What is left of a list that was cut is whole again.
-        text = json.dumps([file.text for file in answer.files])
-    sentence = "DQM² says Ok." if order.command.is_change else "DQM² answered."
-    return replace(_report(order, Outcome.OK, sentence), answer=answer, text=text)
+        message = _unexpected_response_message(command.spec, error)
+        return replace(_result(command, Outcome.UNEXPECTED_RESPONSE, message), text=text)
+    if isinstance(response, DaemonLogs):
+        # A truncated list was repaired, so its text is no longer what DQM² sent.
+        text = json.dumps([file.text for file in response.files])
+    message = "DQM² says Ok." if command.spec.is_change else "DQM² responded."
+    return replace(_result(command, Outcome.OK, message), response=response, text=text)
 
 
-def _otherwise(command: Command, error: Dqm2InvalidResponse) -> str:
-    if command.is_change:
-        return f"DQM² did not say Ok. What it did is unknown. {_LOOK_FIRST}"
-    return f"DQM² answered something else: {error}."
+def _unexpected_response_message(spec: Command, error: Dqm2InvalidResponse) -> str:
+    if spec.is_change:
+        return f"DQM² did not say Ok. What it did is unknown. {_CHECK_FIRST}"
+    return f"Unexpected response from DQM²: {error}."
 
 
-def _failed(command: Command, error: Dqm2Failed) -> str:
-    if command.is_change:
-        return f"DQM² failed: it {error}. What it did before that is unknown. {_LOOK_FIRST}"
+def _failure_message(spec: Command, error: Dqm2Failed) -> str:
+    if spec.is_change:
+        return f"DQM² failed: it {error}. What it did before that is unknown. {_CHECK_FIRST}"
     return f"DQM² failed: it {error}."
 
 
-def _unanswered(command: Command, error: OutcomeUnknown) -> str:
-    if command.is_change:
-        return f"Outcome unknown: {error}. {_LOOK_FIRST}"
-    return f"No answer that is of use: {error}."
-
-
-def _under_way(other: CommandInProgress) -> str:
-    return f"{other.entry.action.username} has asked for the same already, and that is still under way."
+def _unknown_message(spec: Command, error: OutcomeUnknown) -> str:
+    if spec.is_change:
+        return f"Outcome unknown: {error}. {_CHECK_FIRST}"
+    return f"No usable response: {error}."

@@ -1,8 +1,8 @@
-"""The Control Room's door: a request for a command, checked value by value, becomes an order or a refusal.
+"""Validation of requests for commands: each becomes a `ValidatedCommand` or is rejected.
 
-Each parameter must be one that the command has, be given once and have its shape; machines must be of the
-configuration. What is sent is built from what was checked. A refusal never repeats what was given: that may
-be anything.
+Each parameter must belong to the command, be given once and match its pattern; machines must be configured.
+What is sent is built from the validated values. A rejection never repeats what was given, which may be
+anything.
 """
 
 import re
@@ -17,171 +17,181 @@ from config.parsers import short_name
 from dqm2.commands import COMMANDS, PARAMETER_PATTERNS, Command, Parameter
 from dqmsquare_cfg import Cluster, Settings
 
-UNKNOWN = "unknown"
+# AuditLog name of a request that names no command.
+UNKNOWN_COMMAND = "unknown"
 
-_WHAT = "what"
-_BAD_REQUEST, _FORBIDDEN, _NOT_ALLOWED, _UNSUPPORTED = 400, 403, 405, 415
+_NAME = "what"
+_BAD_REQUEST, _FORBIDDEN, _METHOD_NOT_ALLOWED, _UNSUPPORTED_MEDIA_TYPE = 400, 403, 405, 415
 _FORM = "application/x-www-form-urlencoded"
-_OF_PRODUCTION = "0"
-# Builder units, one of which the simulator is on: `dqmrubu-…`, older `bu-…`.
+_PRODUCTION_PANEL = "0"
+# The playback simulator runs on a builder unit: `dqmrubu-…`, older `bu-…`.
 _BUILDER_UNIT = re.compile(r"(dqm)?(ru)?bu-.*")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A command as it may be sent; a machine stands in it by its short name."""
+class ValidatedCommand:
+    """A command that may be sent. Machines are given by their short names."""
 
-    command: Command
-    values: Mapping[Parameter, str]
+    spec: Command
+    parameters: Mapping[Parameter, str]
     cluster: Cluster | None = None
 
     @property
     def host(self) -> str | None:
-        """The machine that the command is for, if it is for one."""
-        return self.values.get(Parameter.HOST)
+        """Machine that the command is for, if it is for one."""
+        return self.parameters.get(Parameter.HOST)
 
     @property
     def query(self) -> list[tuple[str, str]]:
-        """What is sent."""
-        return [(_WHAT, self.command.what), *((name.value, value) for name, value in self.values.items())]
+        """Query parameters to send to DQM²."""
+        parameters = ((name.value, value) for name, value in self.parameters.items())
+        return [(_NAME, self.spec.what), *parameters]
 
     @property
     def changes_production(self) -> bool:
-        """Whether it changes something of the cluster that takes the real data."""
-        is_of_production = (
-            self.cluster is Cluster.PRODUCTION or self.values.get(Parameter.PLAYBACK) == _OF_PRODUCTION
+        """Whether it changes the cluster that takes the real data."""
+        is_for_production = (
+            self.cluster is Cluster.PRODUCTION or self.parameters.get(Parameter.PLAYBACK) == _PRODUCTION_PANEL
         )
-        return self.command.is_change and is_of_production
+        return self.spec.is_change and is_for_production
 
 
-class Refusal(Exception):
-    """A request that is not let through, with a sentence that says why and repeats nothing of it.
+class CommandRejected(Exception):
+    """Raised when a request is not a valid command. The message says why and repeats nothing of the request.
 
-    `order` is what of it was found to be good before, if it got as far as naming a command.
+    `command` has the parameters that were valid, if the request got as far as naming a command.
     """
 
-    def __init__(self, sentence: str, status: int = _BAD_REQUEST, order: Order | None = None) -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+    def __init__(
+        self, message: str, status: int = _BAD_REQUEST, command: ValidatedCommand | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
         self.status = status
-        self.order = order
+        self.command = command
 
 
-def order_of(request: Request, settings: Settings) -> Order:
-    """The order that a request makes. Raises Refusal."""
-    given = _given(request)
-    command = _command(given)
-    if command.is_change and request.method != "POST":
-        raise Refusal("This command changes something: it must be a POST.", _NOT_ALLOWED, Order(command, {}))
-    order = _checked(command, given, settings)
-    if order.changes_production and not settings.cr_production:
-        raise Refusal(
-            "Changes of the production cluster are switched off here (CR_PRODUCTION).", _FORBIDDEN, order
+def validate(request: Request, settings: Settings) -> ValidatedCommand:
+    """Return the command that a request makes. Raises CommandRejected."""
+    given = _given_parameters(request)
+    spec = _spec(given)
+    if spec.is_change and request.method != "POST":
+        raise CommandRejected(
+            "This command changes something, so it must be a POST.",
+            _METHOD_NOT_ALLOWED,
+            ValidatedCommand(spec, {}),
         )
-    return order
+    command = _validate_parameters(spec, given, settings)
+    if command.changes_production and not settings.cr_production:
+        raise CommandRejected(
+            "Changes of the production cluster are disabled here (CR_PRODUCTION).", _FORBIDDEN, command
+        )
+    return command
 
 
-def named(request: Request) -> str:
-    """The command that a request names, whatever else is wrong with it; UNKNOWN if it names none."""
+def command_name(request: Request) -> str:
+    """Return the command that a request names, valid or not; UNKNOWN_COMMAND if it names none."""
     try:
-        whats = request.values.getlist(_WHAT)
+        names = request.values.getlist(_NAME)
     except RequestEntityTooLarge:
-        return UNKNOWN
-    return whats[0] if len(whats) == 1 and whats[0] in COMMANDS else UNKNOWN
+        return UNKNOWN_COMMAND
+    return names[0] if len(names) == 1 and names[0] in COMMANDS else UNKNOWN_COMMAND
 
 
 def simulator_host(settings: Settings) -> str:
-    """The machine that the playback simulator is on, unless another one is named."""
+    """Return the machine of the playback simulator, the default of commands for it."""
     machines = settings.fff_playback_machines
     return next((machine for machine in machines if _BUILDER_UNIT.fullmatch(machine)), machines[0])
 
 
-def _given(request: Request) -> "MultiDict[str, str]":
+def _given_parameters(request: Request) -> "MultiDict[str, str]":
     if request.method != "POST":
         return request.args
     if request.mimetype != _FORM:
-        raise Refusal(f"A POST must be a form ({_FORM}).", _UNSUPPORTED)
+        raise CommandRejected(f"A POST must be a form ({_FORM}).", _UNSUPPORTED_MEDIA_TYPE)
     if request.args:
-        raise Refusal("A POST has everything in its body, nothing in its address.")
+        raise CommandRejected("The parameters of a POST must be in its body, not in its URL.")
     return request.form
 
 
-def _command(given: "MultiDict[str, str]") -> Command:
-    whats = given.getlist(_WHAT)
-    if len(whats) != 1:
-        raise Refusal("what must be given, and once.")
-    command = COMMANDS.get(whats[0])
-    if command is None:
-        raise Refusal("what is no command that there is.")
-    return command
+def _spec(given: "MultiDict[str, str]") -> Command:
+    names = given.getlist(_NAME)
+    if len(names) != 1:
+        raise CommandRejected("what must be given exactly once.")
+    spec = COMMANDS.get(names[0])
+    if spec is None:
+        raise CommandRejected("what is not a known command.")
+    return spec
 
 
-def _checked(command: Command, given: "MultiDict[str, str]", settings: Settings) -> Order:
-    values: dict[Parameter, str] = {}
+def _validate_parameters(spec: Command, given: "MultiDict[str, str]", settings: Settings) -> ValidatedCommand:
+    valid: dict[Parameter, str] = {}
     try:
-        # Value by value: those before one that is refused stay in it.
-        values.update(_values(command, given, settings))
-    except Refusal as refusal:
-        raise Refusal(refusal.sentence, refusal.status, _order(command, values, settings)) from None
-    if command.targets_simulator:
-        values.setdefault(Parameter.HOST, simulator_host(settings))
-    return _order(command, values, settings)
+        # One by one: a rejection keeps the values that were valid before it.
+        valid.update(_valid_parameters(spec, given, settings))
+    except CommandRejected as rejected:
+        command = _command(spec, valid, settings)
+        raise CommandRejected(rejected.message, rejected.status, command) from None
+    if spec.targets_simulator:
+        valid.setdefault(Parameter.HOST, simulator_host(settings))
+    return _command(spec, valid, settings)
 
 
-def _values(
-    command: Command, given: "MultiDict[str, str]", settings: Settings
+def _valid_parameters(
+    spec: Command, given: "MultiDict[str, str]", settings: Settings
 ) -> Iterator[tuple[Parameter, str]]:
-    """The values that are good, until one isn't. Raises Refusal."""
-    missing = list(command.required)
+    """Yield the valid parameters up to the first invalid one. Raises CommandRejected."""
+    missing = list(spec.required)
     for name in given:
-        if name == _WHAT:
+        if name == _NAME:
             continue
-        parameter = _parameter(command, name)
-        yield parameter, _value(command, parameter, given.getlist(name), settings)
+        parameter = _parameter(spec, name)
+        yield parameter, _value(spec, parameter, given.getlist(name), settings)
         if parameter in missing:
             missing.remove(parameter)
     if missing:
-        raise Refusal(f"{missing[0]} is missing.")
+        raise CommandRejected(f"{missing[0]} is missing.")
 
 
-def _order(command: Command, values: Mapping[Parameter, str], settings: Settings) -> Order:
-    ordered = {parameter: values[parameter] for parameter in Parameter if parameter in values}
-    return Order(command, ordered, _cluster(ordered, settings))
+def _command(spec: Command, valid: Mapping[Parameter, str], settings: Settings) -> ValidatedCommand:
+    parameters = {parameter: valid[parameter] for parameter in Parameter if parameter in valid}
+    return ValidatedCommand(spec, parameters, _cluster(parameters, settings))
 
 
-def _parameter(command: Command, name: str) -> Parameter:
-    found = next((one for one in Parameter if one == name and one in command.parameters), None)
+def _parameter(spec: Command, name: str) -> Parameter:
+    found = next((parameter for parameter in spec.parameters if parameter == name), None)
     if found is None:
-        raise Refusal("It has a parameter that this command doesn't have.")
+        raise CommandRejected("This command does not have all of the given parameters.")
     return found
 
 
-def _value(command: Command, parameter: Parameter, given: list[str], settings: Settings) -> str:
-    if len(given) != 1:
-        raise Refusal(f"{parameter} must be given once.")
+def _value(spec: Command, parameter: Parameter, values: list[str], settings: Settings) -> str:
+    if len(values) != 1:
+        raise CommandRejected(f"{parameter} must be given exactly once.")
+    [value] = values
     pattern = PARAMETER_PATTERNS[parameter]
-    if not pattern.matches(given[0]):
-        raise Refusal(f"{parameter} must be {pattern.description}.")
+    if not pattern.matches(value):
+        raise CommandRejected(f"{parameter} must be {pattern.description}.")
     match parameter:
         case Parameter.HOST:
-            return _host(command, short_name(given[0]), settings)
-        case Parameter.RUN_KEY if given[0] not in settings.server_simulator_run_keys:
+            return _host(spec, short_name(value), settings)
+        case Parameter.RUN_KEY if value not in settings.server_simulator_run_keys:
             keys = ", ".join(settings.server_simulator_run_keys)
-            raise Refusal(f"run_key must be one of {keys}.")
-    return given[0]
+            raise CommandRejected(f"run_key must be one of {keys}.")
+    return value
 
 
-def _host(command: Command, host: str, settings: Settings) -> str:
-    if command.targets_simulator and host not in settings.fff_playback_machines:
-        raise Refusal("host must be a machine of the playback cluster.")
+def _host(spec: Command, host: str, settings: Settings) -> str:
+    if spec.targets_simulator and host not in settings.fff_playback_machines:
+        raise CommandRejected("host must be a machine of the playback cluster.")
     if host not in settings.fff_playback_machines + settings.fff_production_machines:
-        raise Refusal("host must be a machine of the playback or the production cluster.")
+        raise CommandRejected("host must be a machine of the playback or production cluster.")
     return host
 
 
-def _cluster(values: Mapping[Parameter, str], settings: Settings) -> Cluster | None:
-    if host := values.get(Parameter.HOST):
+def _cluster(parameters: Mapping[Parameter, str], settings: Settings) -> Cluster | None:
+    if host := parameters.get(Parameter.HOST):
         is_playback = host in settings.fff_playback_machines
         return Cluster.PLAYBACK if is_playback else Cluster.PRODUCTION
-    named = values.get(Parameter.CLUSTER) or values.get(Parameter.KIND)
-    return Cluster(named) if named else None
+    name = parameters.get(Parameter.CLUSTER) or parameters.get(Parameter.KIND)
+    return Cluster(name) if name else None

@@ -1,46 +1,82 @@
-"""`/cr/`: experts run commands of DQM² by its page, scripts by `/cr/exe?what=…`."""
+"""`/cr/`: DQM² commands, given by experts on the page and by scripts at `/cr/exe?what=…`."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
 
 from flask import Blueprint, Response, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from dqm2.command_responses import (
+    Acknowledged,
+    ClientList,
+    CmsswInfo,
+    CommandResponse,
+    DaemonLogs,
+    MachineGroups,
+    PackageVersion,
+    PackageVersions,
+    RunKeyList,
+    SimulatorConfiguration,
+    SimulatorRuns,
+)
+from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
-from web.control_room import (
-    audit,
-    command_validation,
-    csrf,
-    login,
-    redirect_targets,
-    refusals,
-    reports,
-    visitor,
-)
-from web.control_room.command_execution import Report, commands_by_outcome
-from web.control_room.command_validation import Refusal
-from web.control_room.services import desk
+from web.control_room import audit, command_validation, csrf, guards, login
+from web.control_room.command_execution import CommandResult, commands_by_outcome
+from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected
+from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.responses import etag_response
 
-room = Blueprint("control_room", __name__)
-refusals.guard(room)
+bp = Blueprint("control_room", __name__)
+guards.protect(bp)
 
-# In the order in which the page has them: what is done most, and harms least, first.
+# Order on the page: the cluster that is used more, and with less risk, comes first.
 _CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
-# By this header the page's own script asks for an answer as a part of the page.
-_FOR_PAGE = "HX-Request"
-_ONCE = "Idempotency-Key"
+# The page's script requests an HTML fragment with this header.
+_FRAGMENT_HEADER = "HX-Request"
+_IDEMPOTENCY_HEADER = "Idempotency-Key"
+# Template of each kind of response; an Ok needs none.
+_TEMPLATES: Mapping[type[CommandResponse], str] = {
+    MachineGroups: "machines",
+    ClusterStatus: "cluster_status",
+    PackageVersions: "versions",
+    CmsswInfo: "cmssw",
+    SimulatorConfiguration: "simulator",
+    SimulatorRuns: "simulator_runs",
+    ClientList: "clients",
+    DaemonLogs: "logs",
+    RunKeyList: "run_keys",
+}
+# An unexpected response is shown up to this length, which is enough to see what it is.
+_MAX_RAW_CHARACTERS = 20_000
 
 
-@room.get("/")
+@dataclass(frozen=True, slots=True)
+class VersionTable:
+    """Machines by version: all versions, the most frequent first, and the machines by group."""
+
+    versions: Sequence[str]
+    groups: Mapping[str, Sequence[PackageVersion]]
+
+    @classmethod
+    def of_response(cls, response: PackageVersions) -> "VersionTable":
+        """Return a response as a table."""
+        found = [row.version for rows in response.groups.values() for row in rows if row.version is not None]
+        by_frequency = sorted(set(found), key=lambda version: (-found.count(version), version))
+        return cls(by_frequency, response.groups)
+
+
+@bp.get("/")
 def page() -> BaseResponse:
-    """The page."""
-    expert = visitor.expert()
+    """Show the Control Room's page."""
+    expert = guards.current_expert()
     if expert is None:
-        return login.refer(redirect_targets.goal())
-    settings = desk().settings
+        return login.redirect_to_login()
+    settings = services().settings
     return Response(
         render_template(
             "control_room/page.html",
@@ -49,66 +85,96 @@ def page() -> BaseResponse:
             machines={cluster: settings.machines(cluster) for cluster in _CLUSTERS},
             simulator_host=command_validation.simulator_host(settings),
             gateway=settings.server_fff_machine,
-            **audit.of_last_hour(),
+            **audit.recent_activity(),
         )
     )
 
 
-@room.route("/exe", methods=["GET", "POST"])
+@bp.route("/exe", methods=["GET", "POST"])
 def execute() -> BaseResponse:
-    """Carries out one command: for the page as a part of it, for a script as DQM² answered."""
-    expert = visitor.signed_in()
+    """Execute one command. Scripts get DQM²'s response, the page gets an HTML fragment."""
+    expert = guards.require_expert()
     try:
-        report = _carried_out(expert)
-    except Refusal as refusal:
-        _note_refusal(expert, refusal)
-        return _refused(refusal)
-    return reports.for_page(report) if _is_for_page() else reports.for_script(report)
+        result = _execute(expert)
+    except CommandRejected as rejected:
+        _record_rejection(expert, rejected)
+        return _rejection_response(rejected)
+    return _result_fragment(result) if _wants_fragment() else _script_response(result)
 
 
-@room.get("/line")
-def line() -> BaseResponse:
-    """Who waits for what, and what was done of late: a part of the page, asked for again and again."""
-    visitor.signed_in()
-    return etag_response(render_template("control_room/_line.html", **audit.of_last_hour()))
+@bp.get("/queue")
+def queue() -> BaseResponse:
+    """Show the queue and the actions of the last hour, as a fragment that the page polls."""
+    guards.require_expert()
+    return etag_response(render_template("control_room/_queue.html", **audit.recent_activity()))
 
 
-def _carried_out(expert: Expert) -> Report:
-    csrf.refuse_from_elsewhere(request)
+def _execute(expert: Expert) -> CommandResult:
+    csrf.reject_cross_site(request)
     if request.method == "POST":
         csrf.require_token(request, expert)
-    order = command_validation.order_of(request, desk().settings)
-    return desk().relay.carry_out(order, expert, _once())
+    command = command_validation.validate(request, services().settings)
+    return services().executor.execute(command, expert, _idempotency_key())
 
 
-def _once() -> UUID | None:
-    """What marks this press of a button, if anything does."""
-    given = request.headers.get(_ONCE)
+def _idempotency_key() -> UUID | None:
+    given = request.headers.get(_IDEMPOTENCY_HEADER)
     if given is None:
         return None
     try:
         return UUID(given)
     except ValueError:
-        raise Refusal(f"{_ONCE} must be a UUID.") from None
+        raise CommandRejected(f"{_IDEMPOTENCY_HEADER} must be a UUID.") from None
 
 
-def _note_refusal(expert: Expert, refusal: Refusal) -> None:
-    if refusal.order is None:
-        deed = AuditedAction(command_validation.UNKNOWN, username=expert.person, cmsweb_login=expert.login)
+def _record_rejection(expert: Expert, rejected: CommandRejected) -> None:
+    if rejected.command is None:
+        action = AuditedAction(UNKNOWN_COMMAND, username=expert.username, cmsweb_login=expert.cmsweb_login)
     else:
-        deed = desk().relay.deed(refusal.order, expert)
-    desk().audit.record(deed, Outcome.REFUSED, refusal.sentence)
-    commands_by_outcome.labels(deed.command, Outcome.REFUSED).inc()
+        action = services().executor.action(rejected.command, expert)
+    services().audit.record(action, Outcome.REFUSED, rejected.message)
+    commands_by_outcome.labels(action.command, Outcome.REFUSED).inc()
 
 
-def _refused(refusal: Refusal) -> Response:
-    if _is_for_page():
-        return Response(render_template("control_room/_refusal.html", refusal=refusal))
-    response = Response(refusal.sentence, refusal.status, mimetype="text/plain")
-    if refusal.status == HTTPStatus.METHOD_NOT_ALLOWED:
+def _rejection_response(rejected: CommandRejected) -> Response:
+    if _wants_fragment():
+        return Response(render_template("control_room/_rejected.html", message=rejected.message))
+    response = Response(rejected.message, rejected.status, mimetype="text/plain")
+    if rejected.status == HTTPStatus.METHOD_NOT_ALLOWED:
         response.allow.add("POST")
     return response
 
 
-def _is_for_page() -> bool:
-    return _FOR_PAGE in request.headers
+def _result_fragment(result: CommandResult) -> Response:
+    """Return a result as HTML. Its status is always 200, because proxies may replace error pages."""
+    response = result.response
+    name = None if response is None else _TEMPLATES.get(type(response))
+    return Response(
+        render_template(
+            "control_room/_result.html",
+            result=result,
+            command=result.command,
+            template=None if name is None else f"control_room/results/{name}.html",
+            response=response,
+            text=result.text[:_MAX_RAW_CHARACTERS],
+            is_truncated=len(result.text) > _MAX_RAW_CHARACTERS,
+            table=VersionTable.of_response(response) if isinstance(response, PackageVersions) else None,
+            release=services().settings.tested_fff_release,
+        )
+    )
+
+
+def _script_response(result: CommandResult) -> Response:
+    """Return DQM²'s response as text or JSON, never as HTML; the message if there is no response."""
+    is_json = result.response is not None and not isinstance(result.response, CmsswInfo | Acknowledged)
+    response = Response(
+        result.text or result.message,
+        result.status,
+        mimetype="application/json" if is_json else "text/plain",
+    )
+    response.headers["Command-Outcome"] = result.outcome
+    return response
+
+
+def _wants_fragment() -> bool:
+    return _FRAGMENT_HEADER in request.headers

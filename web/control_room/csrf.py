@@ -1,8 +1,8 @@
-"""Requests that another site made a browser send are refused.
+"""Protection against cross-site request forgery.
 
-Two things are asked for. The browser's own word where a request began (`Sec-Fetch-Site`, or `Origin` where a
-browser has only that; a script has neither), and, from whoever is signed in, a token that only a page of
-this site can have read: a keyed hash of the session's secret, so that a token of another session is none.
+Two checks: the browser's own statement of where a request started (`Sec-Fetch-Site`, or `Origin` where a
+browser sends only that; a script sends neither), and a token that only a page of this site can have read. The
+token is a keyed hash of the session's secret, so it is valid for one session only.
 """
 
 import hmac
@@ -17,29 +17,29 @@ HEADER = "X-CSRF-Token"
 FIELD = "csrf_token"
 
 
-def refuse_from_elsewhere(request: Request) -> None:
-    """Raises Forbidden for a request that began on a page of another site."""
+def reject_cross_site(request: Request) -> None:
+    """Raise Forbidden for a request that a page of another site started."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
-        is_own = origin is None or _names(origin, request.host)
+        is_same_site = origin is None or _has_host(origin, request.host)
     else:
-        # By hand from the address bar is "none", which no page can cause.
-        is_own = site in ("same-origin", "none")
-    if not is_own:
-        raise Forbidden("This request was begun by a page of another site.")
+        # "none" is typed into the address bar, which no page can cause.
+        is_same_site = site in ("same-origin", "none")
+    if not is_same_site:
+        raise Forbidden("This request was started by a page of another site.")
 
 
-def _names(origin: str, host: str) -> bool:
+def require_token(request: Request, expert: Expert) -> None:
+    """Raise Forbidden for a request from another site, or without this session's token in header or form."""
+    reject_cross_site(request)
+    token = request.headers.get(HEADER) or request.form.get(FIELD, "")
+    if not hmac.compare_digest(token.encode(errors="replace"), expert.csrf_token.encode()):
+        raise Forbidden("The CSRF token of your session is missing or wrong. Reload the page.")
+
+
+def _has_host(origin: str, host: str) -> bool:
     try:
         return urlsplit(origin).netloc == host
     except ValueError:
         return False
-
-
-def require_token(request: Request, expert: Expert) -> None:
-    """Raises Forbidden for a request without this session's token, in the header or in the form."""
-    refuse_from_elsewhere(request)
-    given = request.headers.get(HEADER) or request.form.get(FIELD, "")
-    if not hmac.compare_digest(given.encode(errors="replace"), expert.csrf_token.encode()):
-        raise Forbidden("The token of your session is missing or wrong; load the page anew.")

@@ -1,120 +1,166 @@
-"""`/cr/login/` and `/cr/logout/`: who may enter the Control Room, and how one leaves it.
+"""`/cr/login/` and `/cr/logout/`: signing in and out.
 
-Whoever CMSWEB's front end vouches for and the settings allow enters without a password. Others sign in by
-name and password; failed tries slow further ones down.
+A login that CMSWEB's front end vouches for and `CR_ALLOWED_LOGINS` names needs no password. Everybody else
+signs in with name and password; failed attempts delay further ones.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from storage.audit_log import AuditedAction, Outcome
 from storage.login_throttle import LoginAttempt
-from web.control_room import csrf, redirect_targets, refusals, visitor
-from web.control_room.client_address import client_address
-from web.control_room.redirect_targets import Goal
-from web.control_room.refusals import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
-from web.control_room.services import desk
+from web.control_room import csrf, guards
+from web.control_room.client_identity import client_address
+from web.control_room.guards import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
+from web.control_room.services import services
 
-room = Blueprint("auth", __name__)
-refusals.guard(room)
+bp = Blueprint("login", __name__)
+guards.protect(bp)
 
-_TOO_EARLY = 429
-_WRONG = "Name or password is wrong."
-_TOO_EARLY_WORDS = "Too many tries failed."
+_WRONG = "Wrong name or password."
+_TOO_MANY = "Too many failed attempts."
+# The pages that a sign-in can lead to, by the word in `to`, with the parameters that each of them takes.
+_PAGES = {"": "control_room.page", "mutes": "mutes.page", "audit": "control_audit.page"}
+_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    "mutes": ("db", "run", "client"),
+    "audit": ("username", "command", "outcome", "before"),
+}
 
 
-@room.get("/login/")
-def sign_in_page() -> BaseResponse:
-    """The form; who is signed in already, or needs no password, goes on."""
-    if visitor.expert() is not None or desk().sessions.is_allowed(visitor.login()):
-        return redirect(redirect_targets.of_request().address)
+@dataclass(frozen=True, slots=True)
+class RedirectTarget:
+    """A page that a sign-in leads to. Targets come from a fixed list, so there is no open redirect."""
+
+    page: str
+    parameters: Mapping[str, Any]
+
+    @classmethod
+    def of_page(cls, page: str) -> "RedirectTarget":
+        """Return the target of a page, with the parameters that the request has for it."""
+        names = _PARAMETERS[page]
+        return cls(page, {name: request.args[name] for name in names if name in request.args})
+
+    @classmethod
+    def of_login_request(cls) -> "RedirectTarget":
+        """Return the target that a request to the login page names, by default the Control Room's page."""
+        page = request.args.get("to", "")
+        return cls.of_page(page if page in _PAGES else "")
+
+    @property
+    def url(self) -> str:
+        """URL of the page."""
+        return url_for(_PAGES[self.page], **self.parameters)
+
+    @property
+    def login_url(self) -> str:
+        """URL of the login page that leads to this page."""
+        return url_for("login.page", to=self.page or None, **self.parameters)
+
+
+@bp.get("/login/")
+def page() -> BaseResponse:
+    """Show the login form, or redirect whoever is signed in or needs no password."""
+    cmsweb_login = guards.cmsweb_login()
+    if guards.current_expert() is not None or services().sessions.needs_no_password(cmsweb_login):
+        return redirect(RedirectTarget.of_login_request().url)
     return _form(None, 200)
 
 
-@room.post("/login/")
+@bp.post("/login/")
 def sign_in() -> BaseResponse:
-    """Signs in by the form's `username` and `password`."""
-    csrf.refuse_from_elsewhere(request)
+    """Sign in with the form's `username` and `password`."""
+    csrf.reject_cross_site(request)
     user, password = request.form.get("username", ""), request.form.get("password", "")
-    # A name that nobody has may be a password in the wrong field: it is not kept.
-    known = user if user in desk().settings.dqm_cr_usernames else None
-    attempt = _try(user)
-    wait = desk().tries.check_and_count(attempt)
-    if wait:
-        refusals.turn_away(_TOO_EARLY_WORDS, known)
-        return _slowed_down(wait)
-    if not desk().passwords.accepts(user, password):
-        refusals.turn_away(_WRONG, known)
+    # An unknown name may be a password typed into the wrong field, so it is not recorded.
+    known_user = user if user in services().settings.dqm_cr_usernames else None
+    attempt = _attempt(user)
+    delay = services().login_throttle.check_and_count(attempt)
+    if delay:
+        guards.record_anonymous_refusal(_TOO_MANY, known_user)
+        return _throttled(delay)
+    if not services().passwords.verify(user, password):
+        guards.record_anonymous_refusal(_WRONG, known_user)
         return _form(_WRONG, Unauthorized.code)
-    desk().tries.reset(attempt)
-    response = _admitted(user, redirect_targets.of_request(), by_password=True)
-    desk().browsers.remember(response, user)
+    services().login_throttle.reset(attempt)
+    response = _start_session(user, RedirectTarget.of_login_request(), by_password=True)
+    services().device_cookies.issue(response, user)
     return response
 
 
-@room.post("/logout/")
+@bp.post("/logout/")
 def sign_out() -> BaseResponse:
-    """Ends the session; with `everywhere` in the form, every session of this person."""
-    expert = visitor.expert()
+    """End the session or, with `everywhere` in the form, every session of this user."""
+    expert = guards.current_expert()
     response = redirect(url_for("live.page"))
     if expert is None:
         return response
     csrf.require_token(request, expert)
-    is_everywhere = "everywhere" in request.form
-    desk().sessions.end(response, expert, everywhere=is_everywhere)
-    _note(SIGN_OUT_EVERYWHERE if is_everywhere else SIGN_OUT, expert.person)
+    everywhere = "everywhere" in request.form
+    services().sessions.end(response, expert, everywhere=everywhere)
+    _record(SIGN_OUT_EVERYWHERE if everywhere else SIGN_OUT, expert.username)
     return response
 
 
-def refer(goal: Goal) -> BaseResponse:
-    """The answer to who wants a page and is not signed in: to do so, unless the front end vouches for him."""
-    login = visitor.login()
-    if login is not None and desk().sessions.is_allowed(login):
-        return _admitted(login, goal, by_password=False)
-    return redirect(goal.sign_in)
+def redirect_to_login(wanted_page: str = "") -> BaseResponse:
+    """Send an anonymous visitor to the login page, or sign in whoever needs no password."""
+    target = RedirectTarget.of_page(wanted_page)
+    cmsweb_login = guards.cmsweb_login()
+    if cmsweb_login is not None and services().sessions.needs_no_password(cmsweb_login):
+        return _start_session(cmsweb_login, target, by_password=False)
+    return redirect(target.login_url)
 
 
-def _admitted(person: str, goal: Goal, *, by_password: bool) -> BaseResponse:
-    """The way in, with a new session; the audit knows of it first."""
-    response = redirect(goal.address)
-    _note(SIGN_IN, person)
-    desk().sessions.begin(response, person, visitor.login(), visitor.expert(), by_password=by_password)
+def _start_session(username: str, target: RedirectTarget, *, by_password: bool) -> BaseResponse:
+    # Recorded first: nobody is signed in whom the audit does not name.
+    _record(SIGN_IN, username)
+    response = redirect(target.url)
+    services().sessions.start(
+        response, username, guards.cmsweb_login(), guards.current_expert(), by_password=by_password
+    )
     return response
 
 
-def _try(user: str) -> LoginAttempt:
-    keyed = desk().sessions.keyed
-    # A browser that the user is known by counts as an address of its own.
-    origin = desk().browsers.mark(request, user) or client_address(request, desk().settings.trusted_proxies)
+def _attempt(user: str) -> LoginAttempt:
+    keyed_hash = services().sessions.keyed_hash
+    # A browser with the user's device cookie counts as an address of its own.
+    origin = services().device_cookies.device_id(request, user) or client_address(
+        request, services().settings.trusted_proxies
+    )
     return LoginAttempt(
-        user=keyed("user", user),
-        address=keyed("address", origin),
-        user_and_address=keyed("together", user, origin),
+        user=keyed_hash("user", user),
+        address=keyed_hash("address", origin),
+        user_and_address=keyed_hash("together", user, origin),
     )
 
 
-def _slowed_down(wait: timedelta) -> Response:
-    seconds = math.ceil(wait.total_seconds())
-    response = _form(f"{_TOO_EARLY_WORDS} Try again in {seconds} s.", _TOO_EARLY)
+def _throttled(delay: timedelta) -> Response:
+    seconds = math.ceil(delay.total_seconds())
+    response = _form(f"{_TOO_MANY} Try again in {seconds} s.", TooManyRequests.code)
     response.headers["Retry-After"] = str(seconds)
     return response
 
 
-def _form(refusal: str | None, status: int) -> Response:
+def _form(error: str | None, status: int) -> Response:
     page = render_template(
-        "control_room/sign_in.html",
+        "control_room/login.html",
         cluster=None,
-        refusal=refusal,
-        is_open=bool(desk().settings.dqm_cr_usernames),
-        login=visitor.login(),
-        goal=redirect_targets.of_request(),
+        error=error,
+        has_users=bool(services().settings.dqm_cr_usernames),
+        cmsweb_login=guards.cmsweb_login(),
+        target=RedirectTarget.of_login_request(),
     )
     return Response(page, status)
 
 
-def _note(command: str, person: str) -> None:
-    desk().audit.record(AuditedAction(command, username=person, cmsweb_login=visitor.login()), Outcome.OK)
+def _record(action: str, username: str) -> None:
+    services().audit.record(
+        AuditedAction(action, username=username, cmsweb_login=guards.cmsweb_login()), Outcome.OK
+    )

@@ -1,8 +1,8 @@
-"""Passwords of the Control Room, compared in a time that does not tell whether there is such a user.
+"""Password check whose duration does not depend on whether the user exists.
 
-Those that the settings hold in plain text are hashed when they are first needed. Hashes of different methods
-take different times, so a try computes one of each method that any user has: of the user's own password where
-there is one, else of somebody's.
+Passwords that the settings hold in plain text are hashed when they are first needed. Hashes of different
+methods take different times, so each check computes one hash of every method in use: of the user's own
+password where there is one, otherwise of another user's.
 """
 
 import getpass
@@ -12,52 +12,52 @@ from collections.abc import Mapping
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-_HASHED = ("scrypt:", "pbkdf2:")
-# A hash takes 32 MB and a tenth of a second: this many at a time, however many knock.
-_AT_A_TIME = threading.BoundedSemaphore(2)
-_LONGEST = 1024
+_HASH_PREFIXES = ("scrypt:", "pbkdf2:")
+# A hash takes 32 MB and 0.1 s, so a process computes at most two at a time.
+_HASHING_SLOTS = threading.BoundedSemaphore(2)
+_MAX_LENGTH = 1024
 
 
 class Passwords:
-    """The users and their passwords, plain or as Werkzeug hashes them."""
+    """Users and their passwords, in plain text or hashed by Werkzeug."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
-        self._hashes = {user: known for user, known in users.items() if known.startswith(_HASHED)}
-        self._plain = {user: known for user, known in users.items() if not known.startswith(_HASHED)}
-        self._hashing = threading.Lock()
+        self._hashes = {user: value for user, value in users.items() if value.startswith(_HASH_PREFIXES)}
+        self._plain = {user: value for user, value in users.items() if not value.startswith(_HASH_PREFIXES)}
+        self._hash_lock = threading.Lock()
 
-    def accepts(self, user: str, password: str) -> bool:
-        """Whether this is the user's password."""
-        with _AT_A_TIME:
-            hashes = self._hashed()
-            of_each_method = {_method(known): known for known in hashes.values()}
+    def verify(self, user: str, password: str) -> bool:
+        """Return whether this is the user's password."""
+        with _HASHING_SLOTS:
+            hashes = self._all_hashes()
+            by_method = {_method(hash_): hash_ for hash_ in hashes.values()}
             own = hashes.get(user)
             if own is not None:
-                of_each_method[_method(own)] = own
-            given = password[:_LONGEST]
-            right = [known for known in of_each_method.values() if check_password_hash(known, given)]
-        return own in right and len(password) <= _LONGEST
+                by_method[_method(own)] = own
+            candidate = password[:_MAX_LENGTH]
+            matching = [hash_ for hash_ in by_method.values() if check_password_hash(hash_, candidate)]
+        return own in matching and len(password) <= _MAX_LENGTH
 
-    def _hashed(self) -> Mapping[str, str]:
-        with self._hashing:
+    def _all_hashes(self) -> Mapping[str, str]:
+        with self._hash_lock:
             self._hashes.update({user: _hash(plain) for user, plain in self._plain.items()})
             self._plain = {}
         return self._hashes
 
 
-def hash_asked_for() -> str:
-    """The hash of a password that a person types twice, or that a program sends as a line.
+def prompt_and_hash() -> str:
+    """Read a password, typed twice on a terminal or as one line of standard input, and return its hash.
 
-    Raises ValueError with a sentence where that is none.
+    Raises ValueError with a message for the user if the password is not acceptable.
     """
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ")
-        if getpass.getpass("The same again: ") != password:
-            raise ValueError("The two are not the same.")
+        if getpass.getpass("Repeat password: ") != password:
+            raise ValueError("The passwords differ.")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    if not password or len(password) > _LONGEST:
-        raise ValueError(f"A password has from 1 to {_LONGEST} characters.")
+    if not password or len(password) > _MAX_LENGTH:
+        raise ValueError(f"A password must have 1 to {_MAX_LENGTH} characters.")
     return _hash(password)
 
 
@@ -65,6 +65,6 @@ def _hash(password: str) -> str:
     return generate_password_hash(password, "scrypt")
 
 
-def _method(known: str) -> str:
-    """What a hash was made by, and with which cost: `scrypt:32768:8:1`."""
-    return known.partition("$")[0]
+def _method(hash_: str) -> str:
+    """Return a hash's method and cost, such as `scrypt:32768:8:1`."""
+    return hash_.partition("$")[0]

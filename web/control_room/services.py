@@ -1,10 +1,18 @@
-"""What the Control Room's routes share, an object an application."""
+"""Services shared by the Control Room's views; one instance per Flask app.
+
+Audit, sessions, login attempts and the command queue are stored in the playback cluster's database, mutes in
+the database of the client's cluster. While the playback cluster's database is unavailable, nothing is sent.
+"""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
 
+from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.redaction.redactor import Redactor, get_redactor
 from dqmsquare_cfg import Cluster, Settings
 from storage.anonymous_refusals import AnonymousRefusals
@@ -12,57 +20,82 @@ from storage.audit_log import AuditLog
 from storage.command_queue import CommandQueue
 from storage.login_store import SessionStore
 from storage.login_throttle import LoginThrottle
+from storage.machines import find_label
 from storage.mutes import MuteWriter
-from web import databases
-from web.control_room.command_execution import Relay
-from web.control_room.known_browsers import KnownBrowsers
-from web.control_room.machine_labels import MachineLabels
+from web import databases as web_databases
+from web.control_room.command_execution import CommandExecutor
 from web.control_room.passwords import Passwords
-from web.control_room.sessions import Sessions
+from web.control_room.sessions import DeviceCookies, Sessions
 
 _EXTENSION = "control_room"
 
 
 @dataclass(frozen=True)
-class Desk:
-    """The settings, and all that the Control Room keeps and does."""
+class Services:
+    """The settings and everything that the Control Room's views store or execute with."""
 
     settings: Settings
     passwords: Passwords
     sessions: Sessions
-    tries: LoginThrottle
-    browsers: KnownBrowsers
+    device_cookies: DeviceCookies
+    login_throttle: LoginThrottle
     audit: AuditLog
-    strangers: AnonymousRefusals
-    relay: Relay
+    anonymous_refusals: AnonymousRefusals
+    executor: CommandExecutor
     mutes: Mapping[Cluster, MuteWriter]
     redact: Redactor
 
 
+class MachineLabels:
+    """Labels of the configured machines, cached for good because a label never changes."""
+
+    def __init__(self, settings: Settings, databases: Mapping[Cluster, sa.Engine]) -> None:
+        self._playback_machines = settings.fff_playback_machines
+        self._pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
+        self._databases = databases
+        self._labels: dict[str, str] = {}
+
+    def label(self, host: str) -> str:
+        """Return the label of a machine of either cluster, or its default label if none is stored yet."""
+        if host not in self._labels:
+            label = self._look_up(host)
+            if label is None:
+                return default_label(host)
+            self._labels[host] = label
+        return self._labels[host]
+
+    def _look_up(self, host: str) -> str | None:
+        cluster = Cluster.PLAYBACK if host in self._playback_machines else Cluster.PRODUCTION
+        # The default label is good enough; a command does not fail because this database is unavailable.
+        with suppress(SQLAlchemyError):
+            return find_label(self._databases[cluster], self._pseudonymizer.for_machine(host))
+        return None
+
+
 def init_app(app: Flask, settings: Settings) -> None:
-    """Gives an application its desk; nothing is connected until it is needed."""
-    by_cluster = databases.of_app(app)
-    database = by_cluster[Cluster.PLAYBACK].transactions
-    mutes = {cluster: MuteWriter(by_cluster[cluster].transactions) for cluster in Cluster}
-    labels = MachineLabels(settings, {cluster: by_cluster[cluster].engine for cluster in Cluster})
-    audit = AuditLog(database, settings.audit_retention)
-    sessions = Sessions(settings, SessionStore(database))
-    line = CommandQueue(by_cluster[Cluster.PLAYBACK].engine)
-    app.extensions[_EXTENSION] = Desk(
-        settings,
-        Passwords(settings.dqm_cr_usernames),
-        sessions,
-        LoginThrottle(database),
-        KnownBrowsers(settings),
-        audit,
-        AnonymousRefusals(database),
-        Relay(settings, audit, line, labels, sessions),
-        mutes,
-        get_redactor(settings.known_hosts, settings.redaction_allowed_hosts),
+    """Create the app's services. Nothing connects to a database until it is used."""
+    databases = web_databases.of_app(app)
+    engines = {cluster: database.engine for cluster, database in databases.items()}
+    transactions = databases[Cluster.PLAYBACK].transactions
+    audit = AuditLog(transactions, settings.audit_retention)
+    sessions = Sessions(settings, SessionStore(transactions))
+    queue = CommandQueue(engines[Cluster.PLAYBACK])
+    labels = MachineLabels(settings, engines)
+    app.extensions[_EXTENSION] = Services(
+        settings=settings,
+        passwords=Passwords(settings.dqm_cr_usernames),
+        sessions=sessions,
+        device_cookies=DeviceCookies(settings),
+        login_throttle=LoginThrottle(transactions),
+        audit=audit,
+        anonymous_refusals=AnonymousRefusals(transactions),
+        executor=CommandExecutor(settings, audit, queue, labels.label, sessions),
+        mutes={cluster: MuteWriter(database.transactions) for cluster, database in databases.items()},
+        redact=get_redactor(settings.known_hosts, settings.redaction_allowed_hosts),
     )
 
 
-def desk() -> Desk:
-    """The application's desk."""
-    found: Desk = current_app.extensions[_EXTENSION]
+def services() -> Services:
+    """Return the services of the current app."""
+    found: Services = current_app.extensions[_EXTENSION]
     return found

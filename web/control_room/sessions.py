@@ -1,9 +1,9 @@
-"""Sessions of the Control Room: a signed cookie, checked against the list that all servers share.
+"""Sessions and cookies of the Control Room.
 
-The cookie holds a random word; the list has its hash, so that nobody who reads the list can sign in by it,
-and by the database's clock when it ends, so that no servers' clocks have to agree. A session is no longer any
-good once its person's password or place in the settings has changed, or when the front end vouches for
-another login than it did at the sign-in.
+A session is a signed cookie with a random token. The session store, which all servers share, has the token's
+hash, so that its contents sign nobody in, and an end by the database's clock, so that servers' clocks need
+not agree. A session is valid only while the user's password, or place in the settings, is unchanged and the
+front end vouches for the same login as when it started.
 """
 
 import hashlib
@@ -13,103 +13,175 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from flask import Request
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData, BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
 from storage.login_store import Session, SessionStore
-from web.control_room.cookies import Cookie
 
-_LONGEST = timedelta(hours=12)
-_COOKIE = "control_room"
-_WORD_BYTES = 32
+_SESSION_LIFETIME = timedelta(hours=12)
+_TOKEN_BYTES = 32
+_DEVICE_LIFETIME = timedelta(days=180)
+_DEVICE_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Expert:
-    """Who is signed in: a user of the settings, or CMSWEB's login; `login` is CMSWEB's in either case."""
+    """A signed-in expert. Without a password, `username` is the CMSWEB login."""
 
-    person: str
-    login: str | None
-    key: bytes = field(repr=False)
+    username: str
+    cmsweb_login: str | None
+    session_key: bytes = field(repr=False)
     csrf_token: str = field(repr=False)
 
 
 class Sessions:
-    """Begins, finds and ends sessions."""
+    """Starts, finds and ends sessions."""
 
-    def __init__(self, settings: Settings, sessions: SessionStore) -> None:
+    def __init__(self, settings: Settings, store: SessionStore) -> None:
         self._secret = settings.session_secret.encode()
         self._users = settings.dqm_cr_usernames
         self._allowed_logins = settings.cr_allowed_logins
-        self._list = sessions
-        self._cookie = Cookie(settings, _COOKIE, _LONGEST)
-        self._signed = URLSafeSerializer(settings.session_secret, salt="control room session")
+        self._store = store
+        self._cookie = _Cookie(settings, "control_room", _SESSION_LIFETIME)
+        self._serializer = URLSafeSerializer(settings.session_secret, salt="control room session")
 
-    def is_allowed(self, login: str | None) -> bool:
-        """Whether a login that the front end vouches for needs no password."""
-        return login in self._allowed_logins
+    def needs_no_password(self, cmsweb_login: str | None) -> bool:
+        """Return whether a login that the front end vouches for is in `CR_ALLOWED_LOGINS`."""
+        return cmsweb_login in self._allowed_logins
 
-    def begin(
-        self, response: Response, person: str, login: str | None, earlier: Expert | None, *, by_password: bool
+    def start(
+        self,
+        response: Response,
+        username: str,
+        cmsweb_login: str | None,
+        previous: Expert | None,
+        *,
+        by_password: bool,
     ) -> None:
-        """Begins a session and gives it to the browser with a response; its `earlier` one ends."""
-        word = secrets.token_urlsafe(_WORD_BYTES)
-        known = self._password_credential(person) if by_password else self._login_credential(person)
-        if known is None:
-            raise ValueError(f"nobody can sign in as {person}")
-        if earlier is not None:
-            self._list.delete(earlier.key)
-        self._list.add(_key(word), Session(person, login, known), _LONGEST)
-        self._cookie.give(response, str(self._signed.dumps(word)))
+        """Start a session, set its cookie, and end the browser's previous session."""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        credential = self._password_credential(username) if by_password else self._login_credential(username)
+        if credential is None:
+            raise ValueError(f"{username} can't sign in")
+        if previous is not None:
+            self._store.delete(previous.session_key)
+        self._store.add(_key(token), Session(username, cmsweb_login, credential), _SESSION_LIFETIME)
+        self._cookie.set(response, str(self._serializer.dumps(token)))
 
-    def find(self, request: Request, login: str | None) -> Expert | None:
-        """Whose session a request belongs to, `login` being who the front end says it is from."""
+    def find(self, request: Request, cmsweb_login: str | None) -> Expert | None:
+        """Return the expert whose session a request carries, if it is valid for the front end's login."""
         try:
-            word = self._signed.loads(self._cookie.text(request))
+            token = self._serializer.loads(self._cookie.get(request))
         except BadData:
             return None
-        session = self._find(_key(word), login)
-        return None if session is None else self._expert(session.username, session.cmsweb_login, word)
+        session = self._valid(_key(token), cmsweb_login)
+        if session is None:
+            return None
+        return Expert(
+            session.username, session.cmsweb_login, _key(token), self.keyed_hash("csrf", token).hex()
+        )
 
-    def goes_on(self, expert: Expert) -> bool:
-        """Whether a session that was found before goes on now."""
-        return self._find(expert.key, expert.login) is not None
+    def is_valid(self, expert: Expert) -> bool:
+        """Return whether a session that was found earlier is still valid."""
+        return self._valid(expert.session_key, expert.cmsweb_login) is not None
 
     def end(self, response: Response, expert: Expert, *, everywhere: bool) -> None:
-        """Ends a session, or all that its person has, and takes the cookie back."""
+        """End one session, or all sessions of its user, and delete the cookie."""
         if everywhere:
-            self._list.delete_all(expert.person)
+            self._store.delete_all(expert.username)
         else:
-            self._list.delete(expert.key)
-        self._cookie.take_back(response)
+            self._store.delete(expert.session_key)
+        self._cookie.delete(response)
 
-    def keyed(self, purpose: str, *parts: str) -> bytes:
-        """A keyed hash of parts, for one purpose alone."""
+    def keyed_hash(self, purpose: str, *parts: str) -> bytes:
+        """Return a keyed hash of the parts that is valid for one purpose only."""
         return hmac.digest(self._secret, "\0".join((purpose, *parts)).encode(), "sha256")
 
-    def _expert(self, person: str, login: str | None, word: str) -> Expert:
-        return Expert(person, login, _key(word), self.keyed("csrf", word).hex())
-
-    def _find(self, key: bytes, login: str | None) -> Session | None:
-        session = self._list.find(key)
-        if session is None or session.cmsweb_login != login or not self._is_still_known(session):
+    def _valid(self, key: bytes, cmsweb_login: str | None) -> Session | None:
+        session = self._store.find(key)
+        if (
+            session is None
+            or session.cmsweb_login != cmsweb_login
+            or not self._has_current_credential(session)
+        ):
             return None
         return session
 
-    def _is_still_known(self, session: Session) -> bool:
-        credentials = (self._password_credential(session.username), self._login_credential(session.username))
+    def _has_current_credential(self, session: Session) -> bool:
+        current = (self._password_credential(session.username), self._login_credential(session.username))
         return any(
-            known is not None and hmac.compare_digest(known, session.credential_hash) for known in credentials
+            credential is not None and hmac.compare_digest(credential, session.credential_hash)
+            for credential in current
         )
 
-    def _password_credential(self, person: str) -> bytes | None:
-        password = self._users.get(person)
-        return None if password is None else self.keyed("password", person, password)
+    def _password_credential(self, username: str) -> bytes | None:
+        password = self._users.get(username)
+        return None if password is None else self.keyed_hash("password", username, password)
 
-    def _login_credential(self, person: str) -> bytes | None:
-        return self.keyed("login", person) if person in self._allowed_logins else None
+    def _login_credential(self, username: str) -> bytes | None:
+        return self.keyed_hash("login", username) if username in self._allowed_logins else None
 
 
-def _key(word: str) -> bytes:
-    return hashlib.sha256(word.encode()).digest()
+class DeviceCookies:
+    """Cookies of browsers in which a user has signed in before; their login attempts are counted separately.
+
+    Otherwise anybody who shares an expert's address, or comes through the same proxy, could keep the expert
+    waiting. Follows OWASP's "Slow Down Online Guessing Attacks with Device Cookies".
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._cookie = _Cookie(settings, "control_room_browser", _DEVICE_LIFETIME)
+        self._serializer = URLSafeTimedSerializer(settings.session_secret, salt="control room browser")
+
+    def issue(self, response: Response, user: str) -> None:
+        """Set a new device cookie for a user who has just signed in."""
+        self._cookie.set(response, str(self._serializer.dumps([user, secrets.token_hex(_DEVICE_ID_BYTES)])))
+
+    def device_id(self, request: Request, user: str) -> str | None:
+        """Return the id of the request's device cookie if it was issued to this user."""
+        try:
+            content = self._serializer.loads(self._cookie.get(request), int(_DEVICE_LIFETIME.total_seconds()))
+        except BadSignature:
+            return None
+        match content:
+            case [str() as owner, str() as device_id] if owner == user:
+                return device_id
+        return None
+
+
+class _Cookie:
+    """A cookie that is sent to this site's own requests only, over TLS, and that no script can read."""
+
+    def __init__(self, settings: Settings, name: str, lifetime: timedelta) -> None:
+        self._name = name
+        self._lifetime = lifetime
+        self._path = settings.server_url_prefix or "/"
+        self._is_secure = not settings.is_development
+
+    def get(self, request: Request) -> str:
+        """Return the cookie's value, empty if the request has none."""
+        return request.cookies.get(self._name, "")
+
+    def set(self, response: Response, value: str) -> None:
+        """Set the cookie."""
+        self._write(response, value, self._lifetime)
+
+    def delete(self, response: Response) -> None:
+        """Delete the cookie."""
+        self._write(response, "", timedelta(0))
+
+    def _write(self, response: Response, value: str, lifetime: timedelta) -> None:
+        response.set_cookie(
+            self._name,
+            value,
+            max_age=lifetime,
+            path=self._path,
+            secure=self._is_secure,
+            httponly=True,
+            samesite="Strict",
+        )
+
+
+def _key(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

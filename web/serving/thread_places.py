@@ -14,7 +14,7 @@ from werkzeug.wsgi import ClosingIterator
 from dqmsquare_cfg import Settings
 from web import metrics
 from web.cache import response_cache
-from web.control_room.command_execution import MOST_PLACES
+from web.control_room.command_execution import MAX_QUEUED
 from web.serving import busy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PROBE = "/healthz"
 
 def threads(settings: Settings) -> int:
     """How many threads a worker has."""
-    return settings.server_threads + (MOST_PLACES if settings.cr_enabled else 0)
+    return settings.server_threads + (MAX_QUEUED if settings.cr_enabled else 0)
 
 
 class Ordinary:

@@ -24,22 +24,22 @@ def item(page: Page, heading: str, *, cluster: str = "Playback cluster") -> Loca
 
 def press(part: Locator, button: str) -> Locator:
     """Presses a button and waits for what is reported; returns the answer's place."""
-    answer = part.locator(".answer").first
+    answer = part.locator(".output").first
     answer.evaluate("place => place.replaceChildren()")
     part.get_by_role("button", name=button).first.click()
-    expect(answer.locator(".report").first).to_be_visible()
+    expect(answer.locator(".result").first).to_be_visible()
     return answer
 
 
 def confirm(page: Page, part: Locator, button: str, question: str, *, typed: str | None = None) -> Locator:
     """Presses a button that asks first, says yes, and waits for what is reported."""
-    answer = part.locator(".answer").first
+    answer = part.locator(".output").first
     answer.evaluate("place => place.replaceChildren()")
     part.get_by_role("button", name=button).first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text(question)
     if typed is not None:
         dialog.get_by_role("textbox").fill(typed)
-    dialog.get_by_role("button", name="Yes").click()
-    expect(answer.locator(".report").first).to_be_visible()
+    dialog.locator("#confirm-button").click()
+    expect(answer.locator(".result").first).to_be_visible()
     return answer

@@ -60,15 +60,15 @@ def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, 
         item(page, UNIT).get_by_role("button", name="HLTD logs").click()
         item(other, UNIT).get_by_role("button", name="DQM² logs").click()
         for one in (page, other):
-            line = one.get_by_role("region", name="Under way")
+            line = one.get_by_role("region", name="Queue")
             expect(line.get_by_role("listitem")).to_have_count(2)
             expect(line).to_contain_text("running")
             expect(line).to_contain_text("waiting")
             expect(line).to_contain_text("dqmfu-c2b01-..")
         go_on.set()
         for one in (page, other):
-            expect(one.get_by_role("region", name="Under way")).to_contain_text("No command")
-            last_hour = one.get_by_role("region", name="In the last hour")
+            expect(one.get_by_role("region", name="Queue")).to_contain_text("No command")
+            last_hour = one.get_by_role("region", name="Last hour")
             expect(last_hour).to_contain_text("get_hltd_logs")
             expect(last_hour).to_contain_text("get_fff_logs")
     others.close()
@@ -89,7 +89,7 @@ def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulat
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     # What it stands on at first is no yes; Escape leaves everything as it is.
-    expect(dialog.get_by_role("button", name="No, leave it")).to_be_focused()
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(button).to_be_focused()
@@ -142,7 +142,7 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
         press(item(page, UNIT), "Clients")
     answer = press(item(page, UNIT), "Clients")
     expect(answer).to_contain_text(
-        "The mirror gave no answer. Whether the command was sent is unknown: look into the audit first."
+        "The mirror did not respond. Whether the command was sent is unknown: check the audit first."
     )
     expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible()
     context.close()
@@ -159,7 +159,7 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_fails(
     database.dispose()
     answer = press(item(page, UNIT), "Clients")
     expect(answer).to_contain_text("The mirror failed at this.")
-    expect(answer).to_contain_text("Whether the command was sent is unknown: look into the audit first.")
+    expect(answer).to_contain_text("Whether the command was sent is unknown: check the audit first.")
 
 
 def test_it_shows_the_audit_and_filters_it(page: Page, url: str) -> None:
@@ -171,5 +171,5 @@ def test_it_shows_the_audit_and_filters_it(page: Page, url: str) -> None:
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("row")).to_have_count(2)
     with page.expect_download() as download:
-        page.get_by_role("link", name="as CSV").click()
+        page.get_by_role("link", name="CSV").click()
     assert "sign_in" in Path(download.value.path()).read_text()

@@ -18,7 +18,7 @@ CLIENTS = ("beam", "csc", "dt", "ecal")
 PRODUCTION = "Production cluster"
 BOTH = "Both clusters"
 OK = "DQM² says Ok."
-FAILED = "What it did before that is unknown. Look before you try again."
+FAILED = "What it did before that is unknown. Check its effect before you try again."
 
 
 @pytest.fixture
@@ -33,12 +33,10 @@ def entered(page: Page, url: str) -> Page:
 
 
 def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
-    all_ = item(entered, "All of the cluster")
+    all_ = item(entered, "Whole cluster")
     expect(press(all_, "Machines known")).to_contain_text(f"{OTHER_UNIT}.cms")
-    expect(press(all_, "Which are up").get_by_role("row", name=UNIT)).to_contain_text("up")
-    expect(press(item(entered, "DQM²'s own list", cluster=BOTH), "All machines")).to_contain_text(
-        "lookarea_c2a06"
-    )
+    expect(press(all_, "Cluster status").get_by_role("row", name=UNIT)).to_contain_text("up")
+    expect(press(item(entered, "Machines", cluster=BOTH), "All machines")).to_contain_text("lookarea_c2a06")
     versions = item(entered, "Versions", cluster=BOTH)
     expect(press(versions, "CMSSW").locator("strong").first).to_have_text("CMSSW:")
     expect(versions.locator("pre strong").first).to_have_text("Playback:")
@@ -48,11 +46,11 @@ def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
     ):
         answer = press(versions, button)
         expect(answer.get_by_role("columnheader", name=package)).to_be_visible()
-        expect(answer).to_contain_text("The machines don't all have the same version.")
+        expect(answer).to_contain_text("The machines have different versions.")
         expect(answer.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
         expect(answer.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
         expect(answer.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
-    expect(versions).to_contain_text(f"The mirror was made for DQM² {FFF_RELEASE}.")
+    expect(versions).to_contain_text(f"The mirror was tested with DQM² {FFF_RELEASE}.")
 
 
 def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
@@ -74,12 +72,12 @@ def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Start run355443 as cosmic_run, 44 LS, on {GATEWAY} (playback)?"
     )
-    dialog.get_by_role("button", name="Yes, start").click()
+    dialog.get_by_role("button", name="Start").click()
     expect(part).to_contain_text(OK)
     run = simulator.world.current_run(Cluster.PLAYBACK)
     assert run is not None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
-    part.get_by_role("button", name="Look at the simulator's configuration").click()
+    part.get_by_role("button", name="Show simulator configuration").click()
     expect(part.locator("dl")).to_contain_text("run355443")
 
 
@@ -89,7 +87,7 @@ def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simula
         answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
         expect(answer).to_contain_text(OK)
         assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
-        answer.get_by_role("button", name=f"Look at {name}'s logs").click()
+        answer.get_by_role("button", name=f"Show {name} logs").click()
         expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
 
 
@@ -99,14 +97,14 @@ def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
     part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
     part.get_by_role("button", name="Restart HLTD").click()
     dialog = entered.get_by_role("dialog")
-    yes = dialog.get_by_role("button", name="Yes, restart")
+    yes = dialog.get_by_role("button", name="Restart", exact=True)
     expect(dialog).to_contain_text("This is production.")
     for typed in ("", PRODUCTION_UNIT[:-1], UNIT):
         dialog.get_by_role("textbox").fill(typed)
         expect(yes).to_be_disabled()
         dialog.get_by_role("textbox").press("Enter")
         expect(dialog).to_be_visible()
-    dialog.get_by_role("button", name="No, leave it").click()
+    dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
     assert commands_sent(simulator) == []
     question = f"Restart HLTD on {PRODUCTION_UNIT} (production)?"
@@ -124,7 +122,7 @@ def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simul
     assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
     # Nothing is claimed before it was looked at.
     expect(switch).to_have_attribute("aria-checked", "true")
-    part.get_by_role("button", name="Look at the clients").click()
+    part.get_by_role("button", name="Show clients").click()
     expect(switch).to_have_attribute("aria-checked", "false")
 
 
@@ -137,7 +135,7 @@ def test_it_wants_the_machine_s_name_before_it_switches_a_client_of_production(
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
     )
-    yes = dialog.get_by_role("button", name="Yes, switch")
+    yes = dialog.get_by_role("button", name="Switch")
     expect(yes).to_be_disabled()
     dialog.get_by_role("textbox").fill(PRODUCTION_UNIT)
     yes.click()
@@ -159,7 +157,7 @@ def test_it_shows_logs_to_search_and_to_download(entered: Page, simulator: Simul
     saved = Path(download.value.path()).read_text()
     assert saved == viewer.locator("pre").text_content()
     simulator.machine(UNIT).is_ssh_broken = True
-    expect(press(part, "DQM² logs")).to_contain_text("This reads like an error of ssh, not like a log.")
+    expect(press(part, "DQM² logs")).to_contain_text("This looks like an ssh error, not like a log.")
 
 
 def test_it_says_what_dqm2_can_t_do(entered: Page, simulator: Simulator) -> None:
@@ -187,25 +185,25 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulato
     simulator_part = item(entered, "Simulator")
     press(simulator_part, "Choose a run")
     simulator_part.get_by_role("button", name="Start").click()
-    entered.get_by_role("dialog").get_by_role("button", name="Yes").click()
+    entered.get_by_role("dialog").get_by_role("button", name="Start").click()
     expect(simulator_part).to_contain_text(FAILED)
     assert simulator.world.current_run(Cluster.PLAYBACK) is None
-    simulator_part.get_by_role("button", name="Look at the simulator's configuration").click()
+    simulator_part.get_by_role("button", name="Show simulator configuration").click()
     expect(simulator_part.locator("dl")).to_contain_text("cosmic_run")
     # What only reads, and the switches, work in the released version too.
     switch = press(part, "Clients").get_by_role("switch", name=BEAM)
     switch.click()
     expect(part.locator(".switches")).to_contain_text(OK)
     for heading, cluster, button in (
-        ("All of the cluster", PRODUCTION, "Which are up"),
-        ("All of the cluster", PRODUCTION, "Machines known"),
+        ("Whole cluster", PRODUCTION, "Cluster status"),
+        ("Whole cluster", PRODUCTION, "Machines known"),
         ("Versions", BOTH, "HLTD versions"),
         ("Versions", BOTH, "DQM² versions"),
         ("Versions", BOTH, "CMSSW"),
         (PRODUCTION_UNIT, PRODUCTION, "HLTD logs"),
         (PRODUCTION_UNIT, PRODUCTION, "DQM² logs"),
     ):
-        expect(press(item(entered, heading, cluster=cluster), button)).to_contain_text("DQM² answered.")
+        expect(press(item(entered, heading, cluster=cluster), button)).to_contain_text("DQM² responded.")
 
 
 def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simulator) -> None:
@@ -217,7 +215,7 @@ def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simula
             FaultKind.ERROR_PAGE,
             "DQM² failed: it answered with status 500. What it did before that is unknown.",
         ),
-        (FaultKind.LOGIN_REDIRECT, "DQM² turned the mirror away. Nothing was done."),
+        (FaultKind.LOGIN_REDIRECT, "DQM² denied access to the mirror. Nothing was done."),
         (FaultKind.LOGIN_PAGE, "DQM² did not say Ok. What it did is unknown."),
         (FaultKind.CONNECTION_REFUSED, "DQM² can't be reached: nothing was sent."),
     ):
@@ -235,7 +233,7 @@ def test_it_shows_sensible_states_while_dqm2_is_down(entered: Page, simulator: S
     for heading, button in (
         (UNIT, "Clients"),
         ("Simulator", "Configuration"),
-        ("All of the cluster", "Which are up"),
+        ("Whole cluster", "Cluster status"),
     ):
         answer = press(item(entered, heading), button)
         expect(answer).to_contain_text("DQM² can't be reached: nothing was sent.")

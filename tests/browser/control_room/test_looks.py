@@ -9,7 +9,7 @@ from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
-DOWN_A_PHONE = ("Under way", "Playback cluster", "Production cluster", "In the last hour")
+DOWN_A_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
 
 
 def fill_with_answers(page: Page, simulator: Simulator) -> None:
@@ -17,13 +17,13 @@ def fill_with_answers(page: Page, simulator: Simulator) -> None:
     press(item(page, "Simulator"), "Configuration")
     press(item(page, UNIT), "Clients")
     press(item(page, OTHER_UNIT), "HLTD logs")
-    press(item(page, "All of the cluster"), "Which are up")
+    press(item(page, "Whole cluster"), "Cluster status")
     press(item(page, "Versions", cluster="Both clusters"), "HLTD versions")
-    press(item(page, "DQM²'s own list", cluster="Both clusters"), "All machines")
+    press(item(page, "Machines", cluster="Both clusters"), "All machines")
     simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL, times=1)
     press(item(page, PRODUCTION_UNIT, cluster="Production cluster"), "Clients")
     simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
-    press(item(page, "All of the cluster", cluster="Production cluster"), "Which are up")
+    press(item(page, "Whole cluster", cluster="Production cluster"), "Cluster status")
 
 
 def test_it_is_accessible_with_answers_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:
@@ -84,7 +84,7 @@ def test_it_says_that_commands_need_scripts_and_does_nothing_without(
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     enter(page, url)
-    expect(page.get_by_text("The commands of this page need JavaScript.")).to_be_visible()
+    expect(page.get_by_text("The commands on this page need JavaScript.")).to_be_visible()
     item(page, UNIT).get_by_role("button", name="Restart HLTD").click()
     expect(page).to_have_url(f"{url}/cr/")
     assert commands_sent(simulator) == []

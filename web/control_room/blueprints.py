@@ -1,0 +1,41 @@
+"""Registration of the Control Room with the app."""
+
+from collections.abc import Iterable
+
+from flask import Flask, Response, request
+
+from dqm2 import credentials
+from dqm2.commands import COMMANDS
+from dqmsquare_cfg import Settings
+from web.control_room import audit, commands, login, mutes, services
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the Control Room's services and blueprints, unless `CR_ENABLED` is false."""
+    app.jinja_env.globals["has_control_room"] = settings.cr_enabled
+    if not settings.cr_enabled:
+        return
+    services.init_app(app, settings)
+    app.jinja_env.filters["address_mark"] = audit.address_mark
+    app.jinja_env.globals.update(
+        commands=COMMANDS,
+        run_keys=settings.server_simulator_run_keys,
+        may_change_production=settings.cr_production,
+    )
+    prefix = f"{settings.server_url_prefix}/cr"
+    for module in (login, commands, audit, mutes):
+        app.register_blueprint(module.bp, url_prefix=prefix)
+
+    def forbid_caching(response: Response) -> Response:
+        if request.path.startswith(f"{prefix}/"):
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    app.after_request(forbid_caching)
+
+
+def unreadable_files(settings: Settings) -> Iterable[str]:
+    """Return a message for each file that the Control Room needs and can't read yet."""
+    return (
+        credentials.unreadable_files(credentials.control_room_files(settings)) if settings.cr_enabled else ()
+    )
