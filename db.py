@@ -1,14 +1,13 @@
-"""The database: its tables, how it is reached, and how its schema is kept up to date.
+"""PostgreSQL access: tables, engines, and the schema with its migrations.
 
-There are two databases of one schema, one a cluster. What is asked of them stands beside: what a grabber
-writes in `mirror/grabbing/`, what pages read in `mirror/reading/`. Migrations only add within a release, so
-that old and new programs run side by side; `installation.readable_from` names the oldest schema revision
-whose programs may still use the database.
+Each cluster has a database of its own, and both have the same schema. Queries are in `storage/` and
+`legacy_import/`. Within a release migrations only add, so that old and new programs can run side by side;
+`mirror_metadata.readable_from` names the oldest schema revision whose programs can still use the database.
 
-    python db.py migrate     brings both databases up to date
-    python db.py status      says at which revision they are
-    python db.py prune       takes away logs and series that are older than JOB_LOG_RETENTION_DAYS
-    python db.py adopt       takes over what an earlier mirror left in them (`adoption/`)
+    python db.py migrate     migrate both databases to the latest schema
+    python db.py status      print their schema revisions
+    python db.py prune       delete logs and series older than JOB_LOG_RETENTION_DAYS
+    python db.py adopt       import the data of an earlier mirror (`legacy_import/`)
 """
 
 import logging
@@ -19,37 +18,38 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 
 log = logging.getLogger(__name__)
 
-# Advisory locks of a cluster's database: who migrates it, who mirrors into it, who mutes a client; in the
-# playback cluster's also whose control command is under way, who takes a place in the line for one, who
-# counts a try to sign in.
+# Keys of advisory locks in a cluster's database.
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
+MUTE_LOCK = 0x64716D07
+# Used in the playback cluster's database only: sending a control command, joining the queue of commands,
+# counting a login attempt.
 COMMAND_LOCK = 0x64716D03
 QUEUE_LOCK = 0x64716D04
 LOGIN_LOCK = 0x64716D05
-MUTE_LOCK = 0x64716D07
-# The first of two keys of an advisory lock; the second is a server process that takes control commands.
+# First of two keys; the second is the id of a server process that executes control commands.
 WORKER_LOCKS = 0x64716D06
 
-# The channel on which a committed change is told: what a batch changed (`storage/notifications.py`), or a
-# word where anything may have changed.
-CHANNEL = "mirrored"
+# Channel of `NOTIFY`. The payload is a change (`storage/notifications.py`), or a word if anything may have
+# changed.
+CHANNEL = "mirror_changes"
 
 _CONNECT_TIMEOUT_S = 2
 _STATEMENT_TIMEOUT_MS = 30_000
 _MIGRATION_TIMEOUT_MS = 600_000
-# How PostgreSQL is to treat a connection. It notices within 8 s that the machine at the other end is gone
-# without a word, and frees its locks: another grabber takes over then, and not after hours.
-_SESSION = {
+# PostgreSQL's settings for each connection. With these keepalives it notices within 8 s that the client's
+# machine is gone and releases its locks, so that another grabber takes over in seconds rather than hours.
+_SESSION_SETTINGS = {
     "statement_timeout": _STATEMENT_TIMEOUT_MS,
     "timezone": "UTC",
     "tcp_keepalives_idle": 4,
@@ -69,17 +69,17 @@ metadata = sa.MetaData(
 )
 _Time = sa.TIMESTAMP(timezone=True)
 
-# What the database knows of itself: the check value of PSEUDONYM_SECRET, the revision it is readable from.
+# Properties of the database: the check value of PSEUDONYM_SECRET, and `readable_from`.
 mirror_metadata = sa.Table(
-    "installation",
+    "mirror_metadata",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
 
-# A machine by its keyed hash and its label, and how far it is mirrored: all its documents up to
-# (epoch, revision), the last of which is `head`, in its version of `head_at`. `clock_at` is its own clock:
-# its newest document's time.
+# Machines by their keyed hash. (epoch, revision) is the checkpoint: all documents up to it are stored, and
+# `last_document` is the one at it, in its version of `last_document_at`. `clock_at` is the machine's own
+# clock, i.e. the time of its newest document.
 machines = sa.Table(
     "machines",
     metadata,
@@ -88,13 +88,13 @@ machines = sa.Table(
     sa.Column("label", sa.Text, nullable=False, unique=True),
     sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("revision", sa.BigInteger),
-    sa.Column("head", sa.Uuid),
-    sa.Column("head_at", _Time),
+    sa.Column("last_document", sa.Uuid),
+    sa.Column("last_document_at", _Time),
     sa.Column("clock_at", _Time),
     sa.Column("newest_run", sa.Integer),
 )
 
-# When a machine went up or down, as the gateway sees it: a row a change, not a row a poll.
+# Changes of a machine's state as the gateway reports it: one row per change, not per poll.
 machine_states = sa.Table(
     "machine_states",
     metadata,
@@ -104,20 +104,20 @@ machine_states = sa.Table(
     sa.Column("reason", sa.Text),
 )
 
-# One row: the grabber that holds the cluster, that it lives, and what it knows of each link.
+# A single row: the grabber that holds the cluster's lock, its last heartbeat, and the status of each link.
 heartbeat = sa.Table(
     "heartbeat",
     metadata,
     sa.Column("id", sa.SmallInteger, sa.CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
-    sa.Column("holder", sa.Uuid, nullable=False),
+    sa.Column("leader_id", sa.Uuid, nullable=False),
     sa.Column("started_at", _Time, nullable=False),
-    sa.Column("beat_at", _Time, nullable=False),
+    sa.Column("heartbeat_at", _Time, nullable=False),
     sa.Column("links", JSONB, nullable=False),
 )
 
 
 def _document_columns() -> list[sa.Column[object]]:
-    """What every table of mirrored documents begins with: the document's origin."""
+    """Columns that all tables of mirrored documents share: the version of the document."""
     return [
         sa.Column("identity", sa.Uuid, primary_key=True),
         sa.Column("machine_id", sa.ForeignKey("machines.id"), nullable=False),
@@ -127,7 +127,7 @@ def _document_columns() -> list[sa.Column[object]]:
     ]
 
 
-# What the jobs of a run say of it; `described_at` is the newest of their reports.
+# Runs as described by their jobs; `described_at` is the time of the newest report with a description.
 runs = sa.Table(
     "runs",
     metadata,
@@ -157,19 +157,19 @@ jobs = sa.Table(
     sa.Index(None, "run", "client"),
 )
 
-# What is shown of a job when it is opened, packed (`storage/codecs.py`), apart so that lists stay narrow.
+# Series and log of a job, packed (`storage/codecs.py`); a table of its own keeps lists of jobs narrow.
 job_details = sa.Table(
     "job_details",
     metadata,
     sa.Column("identity", sa.ForeignKey("jobs.identity", ondelete="CASCADE"), primary_key=True),
     sa.Column("memory", sa.LargeBinary, nullable=False),
     sa.Column("events", sa.LargeBinary, nullable=False),
-    sa.Column("fates", sa.LargeBinary, nullable=False),
+    sa.Column("input_statuses", sa.LargeBinary, nullable=False),
     sa.Column("log", sa.LargeBinary, nullable=False),
-    sa.Column("log_replaced", sa.Integer, nullable=False),
+    sa.Column("log_redactions", sa.Integer, nullable=False),
 )
 
-# What logs are compressed by (`storage/log_compression.py`); a row is never changed.
+# Dictionaries that logs are compressed with (`storage/log_compression.py`). Rows never change.
 log_dictionaries = sa.Table(
     "log_dictionaries",
     metadata,
@@ -221,9 +221,9 @@ machine_disks = sa.Table(
     sa.Column("files", sa.BigInteger),
 )
 
-# Documents that could not be understood, without anything of their content; `updated_at` is when that was.
+# Documents that could not be parsed or stored, without their content; `updated_at` is when that was found.
 quarantined_documents = sa.Table(
-    "set_aside",
+    "quarantined_documents",
     metadata,
     *_document_columns(),
     sa.Column("document_type", sa.Text, nullable=False),
@@ -231,7 +231,7 @@ quarantined_documents = sa.Table(
     sa.Index(None, "machine_id", "epoch", "updated_at"),
 )
 
-# Clients that are known to be bad and raise no alarm until `ends_at`, which an expert may bring forward.
+# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present.
 mutes = sa.Table(
     "mutes",
     metadata,
@@ -243,77 +243,79 @@ mutes = sa.Table(
     sa.Column("ends_at", _Time, nullable=False, index=True),
 )
 
-# What an earlier mirror left here and whether it was taken over: runs, in batches, the newest first. The one
-# of no runs is the ups and downs of machines; `left_out` counts by reason what could not be taken.
+# Work list of an import from an earlier mirror: ranges of runs, the newest first. The batch without runs is
+# the history of machine states. `skipped` counts the documents that could not be imported, by reason.
 import_batches = sa.Table(
-    "adoption_batches",
+    "import_batches",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("first_run", sa.Integer),
     sa.Column("last_run", sa.Integer),
     sa.Column("documents", sa.Integer, nullable=False),
-    sa.Column("left_out", JSONB),
-    sa.Column("done_at", _Time),
+    sa.Column("skipped", JSONB),
+    sa.Column("completed_at", _Time),
 )
 
-# What the Control Room keeps, in the playback cluster's database alone. None of it names a machine in full.
+# Tables of the Control Room, used in the playback cluster's database only. None contains a full host name.
 
-# Who is signed in. The browser holds what `id` is a hash of; `credential` is a keyed hash of what was known
-# to sign in by, so that a changed password ends it; `login` is CMSWEB's, where that vouches for one.
+# Login sessions. `id` is the hash of the browser's cookie. `credential_hash` is a keyed hash of the
+# credential used, so that changing a password ends its sessions. `cmsweb_login` is set if CMSWEB
+# authenticated the user.
 login_sessions = sa.Table(
-    "control_sessions",
+    "login_sessions",
     metadata,
     sa.Column("id", sa.LargeBinary, primary_key=True),
-    sa.Column("person", sa.Text, nullable=False),
-    sa.Column("login", sa.Text),
-    sa.Column("credential", sa.LargeBinary, nullable=False),
-    sa.Column("began_at", _Time, nullable=False, server_default=sa.func.now()),
-    sa.Column("ends_at", _Time, nullable=False),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("cmsweb_login", sa.Text),
+    sa.Column("credential_hash", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", _Time, nullable=False),
 )
 
-# Tries to sign in that failed of late, by a keyed hash of who and where from.
+# Recent failed login attempts, by keyed hashes of user and address.
 login_attempts = sa.Table(
-    "sign_in_tries",
+    "login_attempts",
     metadata,
     sa.Column("id", sa.LargeBinary, primary_key=True),
     sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("failed_at", _Time, nullable=False),
+    sa.Column("last_failed_at", _Time, nullable=False),
 )
 
-# Every sign-in, refusal and command. A row is written when it is received, marked before it is sent to DQM²,
-# and completed by its outcome; `desk` is the server process that has it meanwhile. What somebody without a
-# session is refused has a keyed hash of the address, and how many times that row stands for.
+# Logins, rejected requests and commands. The row of a command is inserted when the command is received,
+# updated before it is sent to DQM², and completed with its outcome; `worker_id` is the server process that
+# executes it. Rejected requests without a session are grouped: `group_key` identifies the group,
+# `occurrences` counts its requests, and `address_hash` is a keyed hash of the client's address.
 audit_log = sa.Table(
-    "control_audit",
+    "audit_log",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("received_at", _Time, nullable=False, index=True, server_default=sa.func.clock_timestamp()),
-    sa.Column("person", sa.Text),
-    sa.Column("login", sa.Text),
+    sa.Column("username", sa.Text),
+    sa.Column("cmsweb_login", sa.Text),
     sa.Column("command", sa.Text, nullable=False),
     sa.Column("is_change", sa.Boolean, nullable=False),
     sa.Column("cluster", sa.Text),
     sa.Column("machine", sa.Text),
     sa.Column("parameters", sa.JSON, nullable=False),
-    sa.Column("once", sa.Uuid, unique=True),
-    sa.Column("desk", sa.Integer),
+    sa.Column("idempotency_key", sa.Uuid, unique=True),
+    sa.Column("worker_id", sa.Integer),
     sa.Column("sent_at", _Time),
     sa.Column("ended_at", _Time),
     sa.Column("outcome", sa.Text),
-    sa.Column("sentence", sa.Text),
-    sa.Column("address", sa.LargeBinary),
-    sa.Column("told_together", sa.LargeBinary, unique=True),
-    sa.Column("times", sa.Integer, nullable=False, server_default="1"),
-    sa.Index("control_audit_open_idx", "id", postgresql_where=sa.text("outcome IS NULL")),
-    sa.Index("control_audit_strangers_idx", "id", postgresql_where=sa.text("told_together IS NOT NULL")),
+    sa.Column("message", sa.Text),
+    sa.Column("address_hash", sa.LargeBinary),
+    sa.Column("group_key", sa.LargeBinary, unique=True),
+    sa.Column("occurrences", sa.Integer, nullable=False, server_default="1"),
+    sa.Index("audit_log_open_idx", "id", postgresql_where=sa.text("outcome IS NULL")),
+    sa.Index("audit_log_anonymous_idx", "id", postgresql_where=sa.text("group_key IS NOT NULL")),
 )
 
-# The tables whose rows are mirrored documents.
+# The tables of mirrored documents.
 DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, quarantined_documents)
 
 
 class SchemaState(Enum):
-    """How a database's schema stands to this program's."""
+    """Relation of a database's schema to the one that this program needs."""
 
     READY = "ready"
     TOO_OLD = "too old"
@@ -324,9 +326,9 @@ class SchemaState(Enum):
 
 @dataclass(frozen=True)
 class Schema:
-    """A database's schema revision (`None`: none yet) and what it means to this program.
+    """A database's schema revision, `None` before the first migration, and whether this program can use it.
 
-    `others`: the tables of another program that stand where the mirror's would.
+    `foreign_tables`: tables of another program that have names of the mirror's.
     """
 
     revision: str | None
@@ -335,10 +337,14 @@ class Schema:
 
     def __str__(self) -> str:
         if self.state is SchemaState.LEGACY:
-            return "the tables of an earlier mirror, which `db adopt` takes over"
+            return "the tables of an earlier mirror, which `db adopt` imports"
         if self.state is SchemaState.FOREIGN:
             return f"tables of another program under the mirror's names: {', '.join(self.foreign_tables)}"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
+
+
+class SecretChanged(Exception):
+    """The database was created with another PSEUDONYM_SECRET; continuing would store everything twice."""
 
 
 def engine(
@@ -349,9 +355,9 @@ def engine(
     pool_size: int = 2,
     is_autocommit: bool = False,
 ) -> sa.Engine:
-    """Connections to a cluster's database; `role` is what they are called there.
+    """Connections to a cluster's database, at most `pool_size`; `role` is part of their application name.
 
-    `is_autocommit`: each statement stands for itself, without the words to and fro of a transaction.
+    `is_autocommit`: each statement is its own transaction, which saves the round trips of BEGIN and COMMIT.
     """
     return sa.create_engine(
         sa.URL.create(
@@ -372,8 +378,8 @@ def engine(
             "sslmode": settings.postgres_sslmode,
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": f"dqmsquare-mirror {role} {cluster}",
-            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
-            # A host that is gone without a word is noticed within half a minute.
+            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
+            # A server whose machine is gone is noticed within half a minute.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -383,17 +389,17 @@ def engine(
 
 
 def head_revision() -> str:
-    """The schema revision that this program was made for."""
+    """The latest schema revision that this program knows."""
     return _revisions()[-1]
 
 
 def schema(connection: sa.Connection) -> Schema:
-    """How the schema of a database stands to this program."""
+    """The schema of a database."""
     revision = _revision(connection)
     if revision == head_revision():
         return Schema(revision, SchemaState.READY)
     if revision is None:
-        return _before_any_migration(connection)
+        return _unmigrated_schema(connection)
     known = _revisions()
     if revision in known:
         return Schema(revision, SchemaState.TOO_OLD)
@@ -404,7 +410,7 @@ def schema(connection: sa.Connection) -> Schema:
 
 
 def migrate(database: sa.Engine) -> Schema:
-    """Brings a database's schema up to date; of several programs that try at once one does, the others wait.
+    """Migrate a database to the latest schema; concurrent calls wait for the one that migrates.
 
     A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
     other programs.
@@ -424,7 +430,7 @@ def migrate(database: sa.Engine) -> Schema:
 
 @contextmanager
 def migration_lock(database: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection on which tables may be made and changed for long; whoever else wants to waits."""
+    """A connection that holds the migration lock and allows long statements."""
     with database.connect() as connection:
         connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
         connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
@@ -432,13 +438,13 @@ def migration_lock(database: sa.Engine) -> Iterator[sa.Connection]:
         try:
             yield connection
         finally:
-            # The lock is the connection's own: dropping that gives it back whatever state it is in.
+            # Closing the connection releases the lock, whatever state the transaction is in.
             connection.invalidate()
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Runs the migrations that are missing; within the connection's transaction, if it is in one."""
-    # Only who migrates has Alembic and all that it knows of other databases in memory, 8 MB of it.
+    """Run the missing migrations, within the connection's transaction if there is one."""
+    # Alembic takes 8 MB of memory, so it is imported only by a process that migrates.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -448,18 +454,33 @@ def upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _before_any_migration(connection: sa.Connection) -> Schema:
-    if _is_of_an_earlier_mirror(connection):
+def verify_secret(connection: sa.Connection, check_value: UUID) -> None:
+    """Compare the check value of PSEUDONYM_SECRET with the stored one; the first caller stores it.
+
+    Raises SecretChanged if they differ.
+    """
+    table = mirror_metadata
+    values = {"name": "secret_check", "value": str(check_value)}
+    connection.execute(insert(table).values(values).on_conflict_do_nothing())
+    stored = connection.scalar(sa.select(table.c.value).where(table.c.name == "secret_check"))
+    if stored != str(check_value):
+        raise SecretChanged
+
+
+def _unmigrated_schema(connection: sa.Connection) -> Schema:
+    inspector = sa.inspect(connection)
+    if _is_legacy(inspector):
         return Schema(None, SchemaState.LEGACY)
-    found = sa.inspect(connection)
-    others = sorted(metadata.tables.keys() & {*found.get_table_names(), *found.get_view_names()})
-    return Schema(None, SchemaState.FOREIGN if others else SchemaState.TOO_OLD, tuple(others))
+    found = {*inspector.get_table_names(), *inspector.get_view_names()}
+    foreign = tuple(sorted(metadata.tables.keys() & found))
+    return Schema(None, SchemaState.FOREIGN if foreign else SchemaState.TOO_OLD, foreign)
 
 
-def _is_of_an_earlier_mirror(connection: sa.Connection) -> bool:
-    """Whether there is a table of runs that keeps logs in it."""
-    found = sa.inspect(connection)
-    return found.has_table("runs") and "stdlog_start" in {it["name"] for it in found.get_columns("runs")}
+def _is_legacy(inspector: sa.Inspector) -> bool:
+    """Whether the tables are an earlier mirror's, whose `runs` has a column of logs."""
+    return inspector.has_table("runs") and "stdlog_start" in {
+        column["name"] for column in inspector.get_columns("runs")
+    }
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -471,7 +492,7 @@ def _revision(connection: sa.Connection) -> str | None:
 
 @cache
 def _revisions() -> tuple[str, ...]:
-    """The schema revisions that this program knows, the oldest first, by the names of their files."""
+    """The schema revisions that this program knows, oldest first, from the names of the migration files."""
     scripts = (MIGRATIONS / "versions").glob("*.py")
     revisions = tuple(sorted(script.name.partition("_")[0] for script in scripts))
     if not revisions:
@@ -480,8 +501,8 @@ def _revisions() -> tuple[str, ...]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python db.py …`: what is asked for is done to both databases; exit status 1 where it could not be."""
-    # They know the tables, so that they can't be known where those are made.
+    """Run a command of `python db.py` on both databases; the exit status is 1 if it failed for one."""
+    # `db_commands` imports this module's tables, so it can't be imported at the top.
     import db_commands  # noqa: PLC0415
 
     return db_commands.main(sys.argv[1:] if arguments is None else arguments)

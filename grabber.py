@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 import db
 import dqmsquare_cfg
+from db import SecretChanged
 from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
@@ -33,7 +34,6 @@ from grabbing.machine_sync import Means
 from grabbing.maintenance import Upkeep
 from grabbing.scheduler import Rounds
 from runtime import logging_setup, malloc, systemd_notify
-from storage.installation import SecretChanged
 from storage.leader_lock import LeaderLock, LeadershipLost
 from storage.writer import MirrorWriter
 

@@ -22,8 +22,8 @@ from dqm2.records import LUMISECTION_S, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
 from storage import codecs, log_compression
-from storage.downsampling import downsample
 from storage.log_compression import ZstdDictionary
+from storage.rows import downsample
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 
@@ -200,7 +200,7 @@ def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
     dice = random.Random(4)
     records = sample_jobs.simulated(_DEALT)
     logs = [codecs.log_text(record.log) for record in records]
-    trained = ZstdDictionary(1, log_compression.train(logs[::2], 1), datetime.now(UTC))
+    trained = ZstdDictionary(1, log_compression.train_dictionary(logs[::2], 1), datetime.now(UTC))
     row = (trained.version, _hex(trained.content), trained.trained_at.isoformat())
     _copy(connection, db.log_dictionaries, [row])
     found: list[tuple[_Value, ...]] = []

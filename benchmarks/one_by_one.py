@@ -12,7 +12,7 @@ from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
 from grabbing.document_pipeline import Announced, Order, Rules, Sifter
-from storage.batch import Batch, Checkpoint
+from storage.rows import Batch, Checkpoint
 from storage.writer import MirrorWriter
 
 

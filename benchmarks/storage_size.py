@@ -23,10 +23,8 @@ from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster
 from storage import codecs, log_compression
-from storage.batch import Batch, Checkpoint
-from storage.downsampling import MAX_POINTS, downsample
 from storage.log_compression import ZstdDictionary
-from storage.rows import to_row
+from storage.rows import MAX_POINTS, Batch, Checkpoint, downsample, to_row
 from storage.writer import MirrorWriter
 
 _JOBS = 3000
@@ -103,7 +101,7 @@ def _kept(
 
 def _trained(records: Sequence[JobRecord], but: int) -> ZstdDictionary:
     logs = [codecs.log_text(record.log) for at, record in enumerate(records) if at % _PARTS != but]
-    return ZstdDictionary(but + 1, log_compression.train(logs, but + 1), datetime.now(UTC))
+    return ZstdDictionary(but + 1, log_compression.train_dictionary(logs, but + 1), datetime.now(UTC))
 
 
 def _write(engine: sa.Engine, kept: Sequence[tuple[JobRecord, ZstdDictionary]]) -> None:

@@ -25,8 +25,7 @@ from benchmarks.servers import Server, bare_server, mirror_server, server_that_k
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import DocumentVersion
 from dqmsquare_cfg import Cluster, Settings
-from storage.batch import Batch, Checkpoint
-from storage.rows import to_row
+from storage.rows import Batch, Checkpoint, to_row
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 

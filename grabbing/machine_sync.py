@@ -28,9 +28,8 @@ from grabbing.document_pipeline import Announced, Rules, Sifter
 from grabbing.gateway_queue import Line
 from grabbing.parser_pool import Sifters
 from runtime import logging_setup, malloc
-from storage.batch import Batch
 from storage.log_compression import ZstdDictionary
-from storage.rows import DocumentRow, QuarantinedDocument
+from storage.rows import Batch, DocumentRow, QuarantinedDocument
 from storage.writer import MirrorWriter, RegisteredMachine, RowRejected
 
 log = logging.getLogger(__name__)

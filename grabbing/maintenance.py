@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from runtime import malloc
 from storage import import_progress
-from storage.log_compression import ZstdDictionary
-from storage.log_dictionaries import DictionaryStore
+from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.retention import prune
 
 log = logging.getLogger(__name__)

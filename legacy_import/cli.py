@@ -9,16 +9,15 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 import db
-from db import SchemaState
+from db import SchemaState, SecretChanged
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import import lifecycle, workers
 from legacy_import.importer import Importer
 from legacy_import.preflight import PreflightFailed, dry_run
-from storage import import_progress, installation
+from storage import import_progress
 from storage.databases import exit_status, run_on, run_on_both
 from storage.import_progress import ImportProgress
-from storage.installation import SecretChanged
 
 log = logging.getLogger("legacy_import")
 
@@ -93,7 +92,7 @@ def _start(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
         return "", True
     try:
         with database.begin() as connection:
-            installation.verify_secret(connection, pseudonymizer.check_value())
+            db.verify_secret(connection, pseudonymizer.check_value())
     except SecretChanged:
         return _WRONG_SECRET, False
     workers.import_newest(settings, database)

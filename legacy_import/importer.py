@@ -22,8 +22,7 @@ from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
 from legacy_import import legacy_tables, machine_states
 from legacy_import.legacy_reader import LegacyDelivery, LegacyJob, LegacyReader, RunRange
 from legacy_import.legacy_tables import LegacyTables
-from storage.log_compression import ZstdDictionary
-from storage.log_dictionaries import DictionaryStore
+from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.rows import DocumentRow
 from storage.upserts import notify, write_documents
 
@@ -83,7 +82,7 @@ def _claim_batch(connection: sa.Connection) -> Batch | None:
     table = db.import_batches
     statement = (
         sa.select(table.c.number, table.c.first_run, table.c.last_run, table.c.documents)
-        .where(table.c.done_at.is_(None))
+        .where(table.c.completed_at.is_(None))
         .order_by(table.c.number)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -96,7 +95,7 @@ def _complete_batch(connection: sa.Connection, batch: Batch, skipped: Mapping[st
     """Mark a batch as done, with the number of skipped documents by reason."""
     table = db.import_batches
     statement = sa.update(table).where(table.c.number == batch.number)
-    connection.execute(statement.values(done_at=sa.func.now(), left_out=dict(skipped)))
+    connection.execute(statement.values(completed_at=sa.func.now(), skipped=dict(skipped)))
 
 
 class Importer:

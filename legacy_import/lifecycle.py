@@ -17,7 +17,7 @@ from legacy_import import importer, legacy_tables, preflight
 from legacy_import.importer import FIRST_EPOCH
 from legacy_import.legacy_reader import NO_EXIT_CODE
 from legacy_import.legacy_tables import ORIGINAL
-from storage import installation, machines
+from storage import machines
 from storage.rows import QuarantinedDocument
 from storage.upserts import write_quarantined
 
@@ -76,7 +76,7 @@ def _start(connection: sa.Connection, pseudonymizer: Pseudonymizer) -> None:
     batches = importer.plan_batches(connection, ORIGINAL)
     legacy_tables.rename(connection)
     db.upgrade(connection)
-    installation.verify_secret(connection, pseudonymizer.check_value())
+    db.verify_secret(connection, pseudonymizer.check_value())
     machines.register(
         connection, {pseudonymizer.for_machine(host): default_label(host) for host in sorted(hosts)}
     )
@@ -154,7 +154,7 @@ def _set_position(connection: sa.Connection, row: sa.Row[Any], pseudonymizer: Ps
         statement.values(
             epoch=FIRST_EPOCH,
             revision=row.rev,
-            head=None if row.id is None else pseudonymizer.for_document(row.host, row.id),
+            last_document=None if row.id is None else pseudonymizer.for_document(row.host, row.id),
             clock_at=row.clock_at,
             newest_run=row.newest_run,
         )

@@ -25,7 +25,7 @@ from runtime import logging_setup
 from storage import import_progress
 from storage.databases import error_reason
 from storage.import_progress import ImportProgress
-from storage.log_dictionaries import DictionaryStore
+from storage.log_compression import DictionaryStore
 
 log = logging.getLogger("legacy_import")
 

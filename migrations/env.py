@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run over the connection that `db.migrate` hands in."""
+"""Alembic environment: runs migrations on the connection that `db.upgrade` passes."""
 
 from alembic import context
 

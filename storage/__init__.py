@@ -1,9 +1,7 @@
-"""The middle of the house: what the mirror keeps, between DQM² (`dqm2/`) and the browser (`web/`).
+"""Persistent state of the mirror: the only package, besides `legacy_import/`, that queries the database.
 
-    grabbing        what a grabber does: asks DQM², sifts what it answers, writes it down, tells that it lives
-    reading         what pages and API read, in which states it is, and that it has changed
-    control_room    what the Control Room keeps: sessions, tries to sign in, the line of commands, the audit
-
-What these share stands beside them: the records and how they are packed, and what each database knows of
-itself, of its machines and of the links to them.
+writing         rows, codecs, log_compression, upserts, writer, leader_lock, machines, retention
+reading         run_queries, run_reader, cluster_reader, reader, read_models, job_state, delivery_statistics
+notifying       notifications, change_listener, sync_status
+Control Room    login_store, audit_log, command_queue, mutes
 """

@@ -1,13 +1,20 @@
-"""The Control Room's audit: every sign-in, refusal and command, with who, what, where, when and how it ended.
+"""Audit log of the Control Room: every login, rejected request and command, and its outcome.
 
-A command's entry is written when it is received, marked before it is sent and completed after, each in a
-transaction of its own: whatever crashes leaves a trace, and what can't be written is not sent. Machines are
-named by their labels, and only values that passed the Control Room's checks are kept. What is older than it
-is to be kept goes whenever something is written. Refusals of strangers come from `strangers.py`.
+A command's entry is inserted when the command is received, updated before it is sent, and completed
+afterwards, each in a transaction of its own: any crash leaves a trace, and a command that can't be recorded
+is not sent. Machines are named by their labels, and only validated parameters are recorded. Entries older
+than the retention are deleted whenever an entry is added.
+
+Rejected requests without a session are recorded as well, and bounded, since anybody can send them. Equal
+requests of an address within a minute share an entry, which counts them. If many addresses send requests,
+the first ones of each minute get entries of their own, and all others share one for each kind of request. Of
+all these entries, the newest are kept.
 """
 
+import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -15,10 +22,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from psycopg2.errors import UniqueViolation
+from sqlalchemy.dialects import postgresql
 
 import db
 
-_audit = db.audit_log
+_log = db.audit_log
 _locks = sa.table(
     "pg_locks",
     sa.column("locktype"),
@@ -28,31 +36,35 @@ _locks = sa.table(
     sa.column("objsubid"),
 )
 _databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
-# How PostgreSQL marks an advisory lock of two keys.
-_OF_TWO_KEYS = 2
-# So long after it was received nothing is waiting to be sent any more.
+# PostgreSQL's mark of an advisory lock with two keys: "pg_locks" in its manual.
+_TWO_KEYS = 2
+# No command is sent later than this after it was received.
 _SENT_WITHIN = timedelta(hours=1)
+# Bounds of the entries of rejected requests without a session.
+_GROUPED_WITHIN = timedelta(minutes=1)
+_MAX_ANONYMOUS_PER_MINUTE = 20
+_MAX_ANONYMOUS = 10_000
 
 
 class Outcome(StrEnum):
-    """How something ended, as far as that is known."""
+    """Outcome of an action, as far as it is known."""
 
     OK = "ok"
-    # DQM² answered, but something else than was expected.
-    UNEXPECTED_RESPONSE = "otherwise"
-    # DQM² failed; what it did before is unknown.
+    # DQM² responded, but not as expected.
+    UNEXPECTED_RESPONSE = "unexpected response"
+    # DQM² failed; it may have done part of the command.
     FAILED = "failed"
-    # DQM² did not let the mirror in; nothing was done.
+    # DQM² denied access; nothing was done.
     DENIED = "denied"
-    # Sent, and no whole answer came.
+    # Sent, but no complete response arrived.
     UNKNOWN = "unknown"
     NOT_SENT = "not sent"
-    # The Control Room did not let it through.
+    # The Control Room rejected it.
     REFUSED = "refused"
 
 
 class CommandStage(StrEnum):
-    """How far a command has come."""
+    """Progress of a command."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -61,9 +73,9 @@ class CommandStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditedAction:
-    """What somebody wants done: a command by its name, with checked parameters, and the machine's label.
+    """A requested action: a command's name with validated parameters, and the machine's label.
 
-    `once` marks a press of a button, so that it counts once however often it arrives.
+    `idempotency_key` identifies one submission of a form, which is executed once however often it arrives.
     """
 
     command: str
@@ -78,9 +90,10 @@ class AuditedAction:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An entry of the audit. One without outcome whose server is gone ended in a way that nobody knows.
+    """An entry of the audit log. An ended command without an outcome was abandoned by its server process.
 
-    Of what a stranger was refused: `times` how often, and a keyed hash of the `address` if it was one alone.
+    For rejected requests without a session: `occurrences` counts them, and `address_hash` is a keyed hash of
+    the client's address, `None` if they came from several.
     """
 
     id: int
@@ -96,13 +109,13 @@ class AuditEntry:
 
     @property
     def duration(self) -> timedelta | None:
-        """From when it was sent until its end; `None` if either is not known."""
+        """Time from sending to the end; `None` if either is unknown."""
         return None if self.sent_at is None or self.ended_at is None else self.ended_at - self.sent_at
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries are asked for; `before` is an id, `None` anywhere is for all."""
+    """Selection of entries; `None` selects all. `before_id` selects entries older than the one of that id."""
 
     username: str | None = None
     command: str | None = None
@@ -111,11 +124,11 @@ class AuditFilter:
 
 
 class DuplicateSubmission(Exception):
-    """This very press of a button has arrived before."""
+    """An action with the same idempotency key was recorded before."""
 
 
 class CommandInProgress(Exception):
-    """The same change of the same target waits or runs already, by somebody else or by the same person."""
+    """The same change of the same target is waiting or running already."""
 
     def __init__(self, entry: AuditEntry) -> None:
         super().__init__(entry)
@@ -123,169 +136,219 @@ class CommandInProgress(Exception):
 
 
 class AuditLog:
-    """The audit in the playback cluster's database; `keep` is how long it goes back, `None` for good."""
+    """The audit log, in the playback cluster's database; a retention of `None` keeps all entries."""
 
-    def __init__(self, database: sa.Engine, keep: timedelta | None) -> None:
+    def __init__(self, database: sa.Engine, retention: timedelta | None) -> None:
         self._database = database
-        self._keep = keep
+        self._retention = retention
 
-    def record(self, deed: AuditedAction, outcome: Outcome, sentence: str | None = None) -> None:
-        """Writes what is over already: a sign-in, a refusal."""
+    def record(self, action: AuditedAction, outcome: Outcome, message: str | None = None) -> None:
+        """Record an action that has ended already, such as a login or a rejected request."""
         with self._database.begin() as connection:
-            self._forget(connection)
-            connection.execute(sa.insert(_audit).values(**finished_values(deed, outcome, sentence)))
+            self._delete_expired(connection)
+            connection.execute(sa.insert(_log).values(**_ended_values(action, outcome, message)))
 
-    def begin(self, deed: AuditedAction, desk: int | None) -> int:
-        """Writes a command that a server process (`desk`) has received; its entry's id.
+    def begin(self, action: AuditedAction, worker_id: int | None) -> int:
+        """Record a command that a server process has received; returns the entry's id.
 
-        Without a desk it is done at once and never in anybody's way.
-        Raises AlreadyReceived, and AlreadyUnderWay if the same change of the same target is.
+        A command without a `worker_id` is executed at once and never blocks another.
+        Raises DuplicateSubmission and CommandInProgress.
         """
-        insert = sa.insert(_audit).values(**_values(deed), desk=desk).returning(_audit.c.id)
+        insert = sa.insert(_log).values(**_values(action), worker_id=worker_id).returning(_log.c.id)
         with self._database.begin() as connection:
-            self._forget(connection)
-            if deed.is_change:
+            self._delete_expired(connection)
+            if action.is_change:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.QUEUE_LOCK)))
-                _refuse_second(connection, deed)
+                _refuse_if_in_progress(connection, action)
             try:
-                entry: int = connection.execute(insert).scalar_one()
+                entry_id: int = connection.execute(insert).scalar_one()
             except sa.exc.IntegrityError as error:
                 if isinstance(error.orig, UniqueViolation):
                     raise DuplicateSubmission from error
                 raise
-        return entry
+        return entry_id
 
-    def mark_sent(self, entry: int) -> None:
-        """Says that a command is being sent."""
-        self._set(entry, sent_at=sa.func.clock_timestamp())
+    def mark_sent(self, entry_id: int) -> None:
+        """Record that a command is being sent."""
+        self._update(entry_id, sent_at=sa.func.clock_timestamp())
 
-    def complete(self, entry: int, outcome: Outcome, sentence: str) -> None:
-        """Says how a command ended."""
-        self._set(entry, ended_at=sa.func.clock_timestamp(), outcome=outcome, sentence=sentence)
+    def complete(self, entry_id: int, outcome: Outcome, message: str) -> None:
+        """Record the outcome of a command."""
+        self._update(entry_id, ended_at=sa.func.clock_timestamp(), outcome=outcome, message=message)
 
     def in_progress(self) -> list[AuditEntry]:
-        """The commands that run or wait, of all servers: what runs, then the others as they came."""
-        open_ = _selected().where(_is_under_way()).order_by(_audit.c.sent_at.nulls_last(), _audit.c.id)
+        """The commands that are running or waiting in any server process, in the order of the queue."""
+        statement = _select().where(_is_in_progress()).order_by(_log.c.sent_at.nulls_last(), _log.c.id)
         with self._database.connect() as connection:
-            return list(_read(connection, open_))
+            return list(_read(connection, statement))
 
-    def find(self, wanted: AuditFilter, most: int) -> list[AuditEntry]:
-        """Entries, the newest first."""
+    def find(self, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
+        """The newest entries that match a filter, newest first."""
         conditions = [
             column == value
             for column, value in (
-                (_audit.c.person, wanted.username),
-                (_audit.c.command, wanted.command),
-                (_audit.c.outcome, wanted.outcome),
+                (_log.c.username, wanted.username),
+                (_log.c.command, wanted.command),
+                (_log.c.outcome, wanted.outcome),
             )
             if value is not None
         ]
         if wanted.before_id is not None:
-            conditions.append(_audit.c.id < wanted.before_id)
-        return self._newest(most, *conditions)
+            conditions.append(_log.c.id < wanted.before_id)
+        return self._newest(limit, *conditions)
 
-    def recent(self, time: timedelta, most: int) -> list[AuditEntry]:
-        """What was done of late by who is known, the newest first."""
-        return self._newest(
-            most, _audit.c.received_at > sa.func.now() - time, _audit.c.told_together.is_(None)
-        )
+    def recent(self, period: timedelta, limit: int) -> list[AuditEntry]:
+        """The newest actions with a session within a period, newest first."""
+        return self._newest(limit, _log.c.received_at > sa.func.now() - period, _log.c.group_key.is_(None))
 
-    def anonymous_refusals_within(self, time: timedelta) -> int:
-        """How often somebody without a session was refused something of late."""
-        is_of_late = _audit.c.received_at > sa.func.now() - time
-        refused = sa.select(sa.func.sum(_audit.c.times)).where(
-            is_of_late, _audit.c.told_together.is_not(None)
+    def anonymous_refusals_within(self, period: timedelta) -> int:
+        """The number of rejected requests without a session within a period."""
+        count = sa.select(sa.func.sum(_log.c.occurrences)).where(
+            _log.c.received_at > sa.func.now() - period, _log.c.group_key.is_not(None)
         )
         with self._database.connect() as connection:
-            return connection.scalar(refused) or 0
+            return connection.scalar(count) or 0
 
     def usernames(self) -> Sequence[str]:
-        """Everybody whom the audit names."""
-        statement = sa.select(_audit.c.person).where(_audit.c.person.is_not(None)).distinct()
+        """All users in the log, sorted."""
+        statement = sa.select(_log.c.username).where(_log.c.username.is_not(None)).distinct()
         with self._database.connect() as connection:
             return sorted(connection.scalars(statement))
 
     def time_since_sent(self, command: str, cluster: str) -> timedelta | None:
-        """How long ago a command was last sent for a cluster; `None` if it was not of late."""
-        newest = sa.select(sa.func.max(_audit.c.sent_at)).where(
-            _audit.c.received_at > sa.func.now() - _SENT_WITHIN,
-            _audit.c.command == command,
-            _audit.c.cluster == cluster,
+        """Time since a command was last sent for a cluster; `None` if that is more than an hour."""
+        latest = sa.select(sa.func.max(_log.c.sent_at)).where(
+            _log.c.received_at > sa.func.now() - _SENT_WITHIN,
+            _log.c.command == command,
+            _log.c.cluster == cluster,
         )
         with self._database.connect() as connection:
             since: timedelta | None = connection.scalar(
-                sa.select(sa.func.clock_timestamp() - newest.scalar_subquery())
+                sa.select(sa.func.clock_timestamp() - latest.scalar_subquery())
             )
         return since
 
-    def _newest(self, most: int, *conditions: sa.ColumnElement[bool]) -> list[AuditEntry]:
-        statement = _selected().where(*conditions).order_by(_audit.c.id.desc()).limit(most)
+    def _newest(self, limit: int, *conditions: sa.ColumnElement[bool]) -> list[AuditEntry]:
+        statement = _select().where(*conditions).order_by(_log.c.id.desc()).limit(limit)
         with self._database.connect() as connection:
             return list(_read(connection, statement))
 
-    def _forget(self, connection: sa.Connection) -> None:
-        if self._keep is not None:
-            connection.execute(sa.delete(_audit).where(_audit.c.received_at < sa.func.now() - self._keep))
+    def _delete_expired(self, connection: sa.Connection) -> None:
+        if self._retention is not None:
+            expired = _log.c.received_at < sa.func.now() - self._retention
+            connection.execute(sa.delete(_log).where(expired))
 
-    def _set(self, entry: int, **values: Any) -> None:
+    def _update(self, entry_id: int, **values: Any) -> None:
         with self._database.begin() as connection:
-            connection.execute(sa.update(_audit).where(_audit.c.id == entry).values(**values))
+            connection.execute(sa.update(_log).where(_log.c.id == entry_id).values(**values))
 
 
-def finished_values(deed: AuditedAction, outcome: Outcome, sentence: str | None) -> dict[str, Any]:
-    """The columns of an entry of what is over already."""
+class AnonymousRefusals:
+    """The rejected requests without a session."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def record(self, action: AuditedAction, address_hash: bytes, message: str) -> None:
+        """Record a rejected request; `address_hash` is a keyed hash of the client's address."""
+        minute = int(time.time() // _GROUPED_WITHIN.total_seconds())
+        group = (minute, action.command, action.username, action.cmsweb_login, message, address_hash.hex())
+        group_key = _hash(*group)
+        with self._database.begin() as connection:
+            if _increment(connection, group_key):
+                return
+            if _has_many_recent(connection):
+                shared = replace(action, username=None, cmsweb_login=None)
+                _insert_group(connection, shared, None, message, _hash(minute, action.command, message))
+            else:
+                _insert_group(connection, action, address_hash, message, group_key)
+                _delete_oldest_groups(connection)
+
+
+_INCREMENT = {"occurrences": _log.c.occurrences + 1, "ended_at": sa.func.clock_timestamp()}
+
+
+def _hash(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def _increment(connection: sa.Connection, group_key: bytes) -> bool:
+    """Count one more request of a group; whether the group exists."""
+    group = sa.update(_log).where(_log.c.group_key == group_key)
+    return connection.execute(group.values(**_INCREMENT)).rowcount > 0
+
+
+def _has_many_recent(connection: sa.Connection) -> bool:
+    count = sa.select(sa.func.count()).where(
+        _log.c.received_at > sa.func.now() - _GROUPED_WITHIN, _log.c.group_key.is_not(None)
+    )
+    return connection.execute(count).scalar_one() >= _MAX_ANONYMOUS_PER_MINUTE
+
+
+def _insert_group(
+    connection: sa.Connection, action: AuditedAction, address_hash: bytes | None, message: str, key: bytes
+) -> None:
+    values = _ended_values(action, Outcome.REFUSED, message)
+    insert = postgresql.insert(_log).values(**values, address_hash=address_hash, group_key=key)
+    connection.execute(insert.on_conflict_do_update(index_elements=[_log.c.group_key], set_=_INCREMENT))
+
+
+def _delete_oldest_groups(connection: sa.Connection) -> None:
+    is_group = _log.c.group_key.is_not(None)
+    newest = sa.select(_log.c.id).where(is_group).order_by(_log.c.id.desc())
+    last_kept = newest.offset(_MAX_ANONYMOUS - 1).limit(1).scalar_subquery()
+    connection.execute(sa.delete(_log).where(is_group, _log.c.id < last_kept))
+
+
+def _values(action: AuditedAction) -> dict[str, Any]:
     return {
-        **_values(deed),
-        "outcome": outcome,
-        "sentence": sentence,
-        "ended_at": sa.func.clock_timestamp(),
+        "command": action.command,
+        "username": action.username,
+        "cmsweb_login": action.cmsweb_login,
+        "is_change": action.is_change,
+        "cluster": action.cluster,
+        "machine": action.machine,
+        "parameters": dict(action.parameters or {}),
+        "idempotency_key": action.idempotency_key,
     }
 
 
-def _values(deed: AuditedAction) -> dict[str, Any]:
-    return {
-        "command": deed.command,
-        "person": deed.username,
-        "login": deed.cmsweb_login,
-        "is_change": deed.is_change,
-        "cluster": deed.cluster,
-        "machine": deed.machine,
-        "parameters": dict(deed.parameters or {}),
-        "once": deed.idempotency_key,
-    }
+def _ended_values(action: AuditedAction, outcome: Outcome, message: str | None) -> dict[str, Any]:
+    ended_at = sa.func.clock_timestamp()
+    return {**_values(action), "outcome": outcome, "message": message, "ended_at": ended_at}
 
 
-def _refuse_second(connection: sa.Connection, deed: AuditedAction) -> None:
-    client = (deed.parameters or {}).get("client")
-    same = _selected().where(
-        _is_under_way(),
-        _audit.c.is_change,
-        _audit.c.command == deed.command,
-        _audit.c.machine.is_not_distinct_from(deed.machine),
-        _audit.c.parameters["client"].as_string().is_not_distinct_from(client),
+def _refuse_if_in_progress(connection: sa.Connection, action: AuditedAction) -> None:
+    client = (action.parameters or {}).get("client")
+    same = _select().where(
+        _is_in_progress(),
+        _log.c.is_change,
+        _log.c.command == action.command,
+        _log.c.machine.is_not_distinct_from(action.machine),
+        _log.c.parameters["client"].as_string().is_not_distinct_from(client),
     )
     for entry in _read(connection, same.limit(1)):
         raise CommandInProgress(entry)
 
 
-def _has_its_server() -> sa.ColumnElement[bool]:
-    """Whether the server process that has a command lives: it holds a lock as long as it does."""
-    own = sa.select(_databases.c.oid).where(_databases.c.datname == sa.func.current_database())
-    desks = sa.select(sa.cast(_locks.c.objid, sa.BigInteger)).where(
+def _is_in_progress() -> sa.ColumnElement[bool]:
+    return sa.and_(_log.c.outcome.is_(None), _worker_is_alive())
+
+
+def _worker_is_alive() -> sa.ColumnElement[bool]:
+    """Whether the server process that executes a command is alive, i.e. still holds its advisory lock."""
+    own_database = sa.select(_databases.c.oid).where(_databases.c.datname == sa.func.current_database())
+    workers = sa.select(sa.cast(_locks.c.objid, sa.BigInteger)).where(
         _locks.c.locktype == "advisory",
-        _locks.c.database == own.scalar_subquery(),
+        _locks.c.database == own_database.scalar_subquery(),
         sa.cast(_locks.c.classid, sa.BigInteger) == db.WORKER_LOCKS,
-        _locks.c.objsubid == _OF_TWO_KEYS,
+        _locks.c.objsubid == _TWO_KEYS,
     )
-    return sa.cast(_audit.c.desk, sa.BigInteger).in_(desks)
+    return sa.cast(_log.c.worker_id, sa.BigInteger).in_(workers)
 
 
-def _is_under_way() -> sa.ColumnElement[bool]:
-    return sa.and_(_audit.c.outcome.is_(None), _has_its_server())
-
-
-def _selected() -> sa.Select[Any]:
-    return sa.select(_audit, _is_under_way().label("is_under_way"))
+def _select() -> sa.Select[Any]:
+    return sa.select(_log, _is_in_progress().label("is_in_progress"))
 
 
 def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[AuditEntry]:
@@ -294,26 +357,26 @@ def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[Audi
             id=row.id,
             action=AuditedAction(
                 command=row.command,
-                username=row.person,
-                cmsweb_login=row.login,
+                username=row.username,
+                cmsweb_login=row.cmsweb_login,
                 is_change=row.is_change,
                 cluster=row.cluster,
                 machine=row.machine,
                 parameters=row.parameters,
-                idempotency_key=row.once,
+                idempotency_key=row.idempotency_key,
             ),
             received_at=row.received_at,
             sent_at=row.sent_at,
             ended_at=row.ended_at,
             stage=_stage(row),
             outcome=None if row.outcome is None else Outcome(row.outcome),
-            message=row.sentence,
-            address_hash=row.address,
-            occurrences=row.times,
+            message=row.message,
+            address_hash=row.address_hash,
+            occurrences=row.occurrences,
         )
 
 
 def _stage(row: Any) -> CommandStage:
-    if not row.is_under_way:
+    if not row.is_in_progress:
         return CommandStage.ENDED
     return CommandStage.WAITING if row.sent_at is None else CommandStage.RUNNING

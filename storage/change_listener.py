@@ -1,56 +1,119 @@
-"""Hears from PostgreSQL what changed, on a connection and a thread of its own (`storage/change_tracker.py`).
+"""Cache invalidation: a listener that learns of database changes, and a tracker that knows what is current.
 
-The grabber's notifications say how far a machine is mirrored and which runs changed with that. Behind them
-the listener looks once a second how far the mirror is: that tells of heartbeats, of a notification that was
-lost, and of a database that hangs.
+PostgreSQL's `NOTIFY` reports each committed batch: the runs that it changed and the machine's new checkpoint.
+In addition the listener polls the checkpoints once a second. That detects heartbeats, a lost notification,
+and a database that hangs.
 """
 
 import logging
 import select
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
 
 import db
-from storage.change_tracker import ChangeTracker
 from storage.notifications import ChangeNotification, MachineProgress
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 1.0
-# How long a look may take, where that is limited (`web/databases.py`): a hanging database shows within 2 s.
-_LOOK: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "response_timeout_s": 0.9}
-_AGAIN_PAUSE_S = 1.0
-# The connection's name in PostgreSQL.
-_NAME = "dqmsquare-mirror listener"
+_POLL_INTERVAL_S = 1.0
+# Time limit of a poll, where limits are enforced: a hanging database is noticed within 2 s.
+_POLL_OPTIONS: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT", "response_timeout_s": 0.9}
+_RECONNECT_DELAY_S = 1.0
+_APPLICATION_NAME = "dqmsquare-mirror listener"
+# Runs tracked one by one; beyond that all of them count as changed, which costs reading them once more.
+_MAX_RUNS = 10_000
+
+
+class Topic(Enum):
+    """Something that can change. The number of a run is a topic as well."""
+
+    # Which runs exist.
+    RUNS = auto()
+    # Any mirrored document: the machines' clocks, by which jobs become stuck, advance with each batch.
+    BATCHES = auto()
+    # The grabber's heartbeat: the status of each link and of the cluster.
+    LINKS = auto()
+
+
+class ChangeTracker:
+    """Versions of what is mirrored of a cluster.
+
+    Each change increments `version`, and each topic has the version of its last change: a value read at some
+    version is current as long as none of its topics has changed since. `is_listening` is `False` while
+    changes can't be received; then nothing is known to be current.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.is_listening = False
+        self._all_changed_at = 0
+        self._changed_at: dict[Topic | int, int] = {}
+        self._known_runs: set[int] = set()
+        self._lock = threading.Lock()
+
+    def is_current(self, topics: Iterable[Topic | int], version: int) -> bool:
+        """Whether none of the topics has changed since a version."""
+        return self._all_changed_at <= version and all(
+            self._changed_at.get(topic, 0) <= version for topic in topics
+        )
+
+    def record_batch(self, runs: Collection[int] | None) -> None:
+        """Record that documents of these runs were written; `None`: of too many runs to name."""
+        if runs is None or len(self._known_runs) + len(runs) > _MAX_RUNS:
+            self.invalidate_all()
+            return
+        with self._lock:
+            self.version += 1
+            topics: list[Topic | int] = [Topic.BATCHES, *runs]
+            # A run without an earlier notification may be new.
+            if not self._known_runs.issuperset(runs):
+                topics.append(Topic.RUNS)
+                self._known_runs.update(runs)
+            self._changed_at.update(dict.fromkeys(topics, self.version))
+
+    def record_heartbeat(self) -> None:
+        """Record a new heartbeat."""
+        with self._lock:
+            self.version += 1
+            self._changed_at[Topic.LINKS] = self.version
+
+    def invalidate_all(self) -> None:
+        """Record that anything may have changed."""
+        with self._lock:
+            self.version += 1
+            self._all_changed_at = self.version
+            self._changed_at.clear()
+            self._known_runs.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """How far the mirror is: each machine by its number, the mutes that go on, the grabber's heartbeat."""
+    """Polled state: each machine's checkpoint, the mutes in force, the time of the last heartbeat."""
 
-    positions: Mapping[int, MachineProgress]
+    checkpoints: Mapping[int, MachineProgress]
     mutes: Mapping[int, datetime]
-    beat_at: datetime | None
+    heartbeat_at: datetime | None
 
 
 class ChangeListener:
-    """Tells the changes of a cluster's database until the process ends, over a connection of `database`."""
+    """Records the changes of a cluster's database until the process ends, on a thread and a connection."""
 
     def __init__(self, database: sa.Engine, changes: ChangeTracker) -> None:
         self._database = database
         self._changes = changes
-        # As far as is known from notifications and looks.
+        # As known from notifications and polls.
         self._known = _State({}, {}, None)
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Start listening."""
         threading.Thread(target=self._run, name="listener", daemon=True).start()
 
     def _run(self) -> None:
@@ -59,66 +122,67 @@ class ChangeListener:
             try:
                 self._listen()
             except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
-                log.debug("not listening reason=%s", type(error).__name__)
+                log.debug("listen_lost reason=%s", type(error).__name__)
             finally:
-                # Whatever it was: nobody hears of changes, so that nothing holds.
+                # Whatever the error: changes go unnoticed now, so nothing is known to be current.
                 self._changes.is_listening = False
                 self._changes.invalidate_all()
-            pause.wait(_AGAIN_PAUSE_S)
+            pause.wait(_RECONNECT_DELAY_S)
 
     def _listen(self) -> None:
-        """Listens until the database can't be had. Raises what that raises."""
-        with self._database.connect().execution_options(**_LOOK) as connection:
-            # Not the pool's any more: nobody else is to get a connection that listens.
+        """Listen until the connection fails. Raises SQLAlchemy's and psycopg2's errors."""
+        with self._database.connect().execution_options(**_POLL_OPTIONS) as connection:
+            # Detached from the pool, so that no other code gets a connection that listens.
             connection.detach()
-            connection.execute(sa.select(sa.func.set_config("application_name", _NAME, False)))  # noqa: FBT003
+            rename = sa.func.set_config("application_name", _APPLICATION_NAME, False)  # noqa: FBT003
+            connection.execute(sa.select(rename))
             connection.execute(sa.text(f"LISTEN {db.CHANNEL}"))
-            self._known = _look(connection)
-            # Whatever changed before is not told.
+            self._known = _poll(connection)
+            # Changes before LISTEN were not received.
             self._changes.invalidate_all()
             self._changes.is_listening = True
-            heard: Any = connection.connection.dbapi_connection
+            listening: Any = connection.connection.dbapi_connection
             readable = select.poll()
-            readable.register(heard, select.POLLIN)
-            look_at_s = time.monotonic() + _LOOK_EVERY_S
+            readable.register(listening, select.POLLIN)
+            next_poll_s = time.monotonic() + _POLL_INTERVAL_S
             while True:
-                if readable.poll(max(0.0, look_at_s - time.monotonic()) * 1000):
-                    self._take(heard)
-                if time.monotonic() >= look_at_s:
-                    found = _look(connection)
-                    # What it has found was told before, or just now.
-                    self._take(heard)
+                if readable.poll(max(0.0, next_poll_s - time.monotonic()) * 1000):
+                    self._receive(listening)
+                if time.monotonic() >= next_poll_s:
+                    found = _poll(connection)
+                    # The notifications of everything found have arrived by now.
+                    self._receive(listening)
                     self._compare(found)
-                    look_at_s = time.monotonic() + _LOOK_EVERY_S
+                    next_poll_s = time.monotonic() + _POLL_INTERVAL_S
 
-    def _take(self, heard: Any) -> None:
-        """Takes the notifications that have come in."""
-        heard.poll()
-        while heard.notifies:
-            news = ChangeNotification.parse(heard.notifies.pop(0).payload)
-            if news is None:
+    def _receive(self, listening: Any) -> None:
+        """Process the notifications that have arrived."""
+        listening.poll()
+        while listening.notifies:
+            notification = ChangeNotification.parse(listening.notifies.pop(0).payload)
+            if notification is None:
                 self._changes.invalidate_all()
                 continue
-            self._changes.record_batch(news.runs)
-            if news.progress is not None:
-                positions = {**self._known.positions, news.progress.machine_id: news.progress}
-                self._known = replace(self._known, positions=positions)
+            self._changes.record_batch(notification.runs)
+            if (progress := notification.progress) is not None:
+                checkpoints = {**self._known.checkpoints, progress.machine_id: progress}
+                self._known = replace(self._known, checkpoints=checkpoints)
 
     def _compare(self, found: _State) -> None:
-        """Compares how far the mirror is with how far it was told to be."""
-        if (found.positions, found.mutes) != (self._known.positions, self._known.mutes):
+        """Compare polled state with what notifications have reported."""
+        if (found.checkpoints, found.mutes) != (self._known.checkpoints, self._known.mutes):
             self._changes.invalidate_all()
-        if found.beat_at != self._known.beat_at:
+        if found.heartbeat_at != self._known.heartbeat_at:
             self._changes.record_heartbeat()
         self._known = found
 
 
-def _look(connection: sa.Connection) -> _State:
+def _poll(connection: sa.Connection) -> _State:
     machines, mutes = db.machines.c, db.mutes.c
-    positions = connection.execute(sa.select(machines.id, machines.epoch, machines.revision))
-    go_on = connection.execute(sa.select(mutes.id, mutes.ends_at).where(mutes.ends_at > sa.func.now()))
+    checkpoints = connection.execute(sa.select(machines.id, machines.epoch, machines.revision))
+    in_force = connection.execute(sa.select(mutes.id, mutes.ends_at).where(mutes.ends_at > sa.func.now()))
     return _State(
-        positions={row.id: MachineProgress(row.id, row.epoch, row.revision) for row in positions},
-        mutes={row.id: row.ends_at for row in go_on},
-        beat_at=connection.scalar(sa.select(db.heartbeat.c.beat_at)),
+        checkpoints={row.id: MachineProgress(row.id, row.epoch, row.revision) for row in checkpoints},
+        mutes={row.id: row.ends_at for row in in_force},
+        heartbeat_at=connection.scalar(sa.select(db.heartbeat.c.heartbeat_at)),
     )

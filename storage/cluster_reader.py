@@ -1,4 +1,4 @@
-"""What is read of a cluster's machines: up or down, how they are mirrored, what room they have."""
+"""Queries about a cluster's machines: availability, sync status, memory and disks."""
 
 from datetime import datetime
 from operator import attrgetter
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from storage import machine_states
-from storage import sync_status as mirror_links
+from storage import sync_status
+from storage.machines import select_latest_states
 from storage.read_models import (
     Disk,
     Machine,
@@ -21,37 +21,37 @@ from storage.read_models import (
 )
 from storage.sync_status import ClusterLinks
 
-# So many documents that are set aside are counted: beyond that how many doesn't matter any more.
-_MOST_COUNTED = 1000
+# Quarantined documents are counted up to this number.
+_MAX_COUNTED = 1000
 
 
 class ClusterReader:
-    """Reads a cluster's machines and how fresh their mirror is."""
+    """Reads a cluster's machines and sync status."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
     def cluster_status(self) -> list[MachineStatus]:
-        """The machines that the cluster's status last spoke of, a row each, by label."""
+        """The machines in the latest cluster status, by label."""
         with self._database.connect() as connection:
             links = _links(connection)
-            rows = connection.execute(machine_states.select_latest_states()).all()
+            rows = connection.execute(select_latest_states()).all()
         if links is None:
             return []
-        asked = set(links.status_machines)
+        reported = set(links.status_machines)
         found = (
             MachineStatus(row.label, row.is_up, row.reason, row.since, links.status.last_success_at)
             for row in rows
-            if row.machine_id in asked
+            if row.machine_id in reported
         )
         return sorted(found, key=attrgetter("machine"))
 
     def state_changes(self, since: datetime) -> list[StateChange]:
-        """When machines went up or down from `since` on, and the last change before, oldest first."""
+        """Changes of machines' states from `since` on, and each machine's last before it; oldest first."""
         table = db.machine_states
         with self._database.connect() as connection:
-            before = connection.execute(machine_states.select_latest_states(since)).all()
-            # The index is by machine first, so that all of them are named.
+            before = connection.execute(select_latest_states(since)).all()
+            # The index begins with the machine, so all machines are listed.
             machines = connection.scalars(sa.select(db.machines.c.id)).all()
             after = connection.execute(
                 sa.select(table, db.machines.c.label)
@@ -62,14 +62,14 @@ class ClusterReader:
         return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
 
     def machines(self) -> list[Machine]:
-        """The machines that are mirrored, with their resources, by label."""
+        """The mirrored machines with their resources, by label."""
         with self._database.connect() as connection:
             links = _links(connection)
             rows = connection.execute(sa.select(db.machines)).all()
             memory = {row.machine_id: row for row in connection.execute(sa.select(db.machine_memory))}
             by_identity = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
             disks = connection.execute(by_identity).all()
-            set_aside = {row.machine_id: row for row in connection.execute(_newest_set_aside())}
+            quarantine = {row.machine_id: row for row in connection.execute(_select_quarantine())}
         mirrored = {} if links is None else links.machines
         found = (
             Machine(
@@ -79,7 +79,7 @@ class ClusterReader:
                 clock_at=row.clock_at,
                 memory=_memory(memory.get(row.id)),
                 disks=tuple(_disk(disk) for disk in disks if disk.machine_id == row.id),
-                quarantine=_set_aside(set_aside.get(row.id)),
+                quarantine=_quarantine(quarantine.get(row.id)),
             )
             for row in rows
             if row.id in mirrored
@@ -87,7 +87,7 @@ class ClusterReader:
         return sorted(found, key=attrgetter("label"))
 
     def sync_status(self) -> SyncStatus | None:
-        """How fresh the mirror is; `None` where no grabber has ever worked."""
+        """The sync status; `None` if no grabber has ever run."""
         with self._database.connect() as connection:
             row = connection.execute(sa.select(db.heartbeat)).one_or_none()
             labels = {
@@ -96,16 +96,16 @@ class ClusterReader:
             }
         if row is None:
             return None
-        links = mirror_links.from_json(row.links)
+        links = sync_status.from_json(row.links)
         machines = sorted((labels[machine], link) for machine, link in links.machines.items())
         return SyncStatus(
-            row.beat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
+            row.heartbeat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
         )
 
 
 def _links(connection: sa.Connection) -> ClusterLinks | None:
-    kept = connection.scalar(sa.select(db.heartbeat.c.links))
-    return None if kept is None else mirror_links.from_json(kept)
+    stored = connection.scalar(sa.select(db.heartbeat.c.links))
+    return None if stored is None else sync_status.from_json(stored)
 
 
 def _memory(row: Any) -> Memory | None:
@@ -118,34 +118,34 @@ def _disk(row: Any) -> Disk:
     return Disk(row.total_bytes, row.used_bytes, row.free_bytes, row.files, row.updated_at)
 
 
-def _newest_set_aside() -> sa.Select[Any]:
-    """Of each machine that has any, the newest document that is set aside, and how many there are.
+def _select_quarantine() -> sa.Select[Any]:
+    """Select each machine's latest quarantined document and the number of its quarantined documents.
 
-    One of an earlier epoch is gone from its machine: what is there was mirrored anew since.
+    Documents of an earlier epoch no longer exist on the machine, which has been mirrored again since.
     """
     machines, table = db.machines, db.quarantined_documents
     of_machine = (
         sa.select(table)
         .where(table.c.machine_id == machines.c.id, table.c.epoch == machines.c.epoch)
         .order_by(table.c.updated_at.desc())
-        .limit(_MOST_COUNTED + 1)
+        .limit(_MAX_COUNTED + 1)
         .lateral()
     )
-    number = sa.func.count().over(partition_by=of_machine.c.machine_id)
+    count = sa.func.count().over(partition_by=of_machine.c.machine_id)
     return (
-        sa.select(of_machine, number.label("number"))
+        sa.select(of_machine, count.label("documents"))
         .select_from(machines.join(of_machine, sa.true()))
         .ext(distinct_on(of_machine.c.machine_id))
         .order_by(of_machine.c.machine_id, of_machine.c.updated_at.desc())
     )
 
 
-def _set_aside(row: Any) -> QuarantineSummary | None:
+def _quarantine(row: Any) -> QuarantineSummary | None:
     if row is None:
         return None
     return QuarantineSummary(
-        count=min(row.number, _MOST_COUNTED),
-        has_more=row.number > _MOST_COUNTED,
+        count=min(row.documents, _MAX_COUNTED),
+        has_more=row.documents > _MAX_COUNTED,
         latest_at=row.updated_at,
         latest_type=row.document_type,
         reason=row.reason,

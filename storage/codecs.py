@@ -1,9 +1,9 @@
-"""How series and logs are kept in the database: packed columns of integers and compressed text.
+"""Binary formats of series and logs in the database: packed columns of integers and compressed text.
 
-A packed value is one zstd frame. Columns of integers are differences of neighbours, small ones of either sign
-as small numbers (zigzag), as 64-bit integers whose bytes of equal weight stand together: a steady series is
-then mostly zeros, which cost next to nothing. Logs are compressed by a dictionary
-(`storage/log_compression.py`).
+A packed series is one zstd frame. Each column of integers is delta-encoded, the differences are
+zigzag-encoded (small magnitudes of either sign become small numbers), and the resulting 64-bit integers are
+stored as byte planes: all lowest bytes, then all second-lowest, and so on. A steady series is then mostly
+zeros, which compress to almost nothing. Logs are compressed with a dictionary (`storage/log_compression.py`).
 """
 
 import threading
@@ -16,83 +16,83 @@ import orjson
 import zstandard
 
 from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, MemorySeries, Stream
-from storage import log_compression as dictionaries
+from storage import log_compression
 from storage.log_compression import ZstdDictionary
 
 _LEVEL = 6
-_WIDTH = 8
-_FATES = tuple(InputStatus)
-_CODES = {fate: code for code, fate in enumerate(_FATES)}
+_INTEGER_BYTES = 8
+_INPUT_STATUSES = tuple(InputStatus)
+_CODES = {status: code for code, status in enumerate(_INPUT_STATUSES)}
 
 _Columns = Sequence[Sequence[int]]
-_compressors = threading.local()
+_thread_local = threading.local()
 
 
 def pack_memory(series: MemorySeries) -> bytes:
-    """Memory of a job over time."""
+    """Pack the memory of a job over time."""
     return _pack_columns((series.at_s, series.size_kb, series.rss_kb))
 
 
 def unpack_memory(packed: bytes) -> MemorySeries:
-    """What `pack_memory` packed."""
+    """Inverse of `pack_memory`."""
     return MemorySeries(*_unpack_columns(packed, 3))
 
 
 def pack_events(series: EventSeries) -> bytes:
-    """Events of a job by lumisection."""
+    """Pack the events of a job by lumisection."""
     return _pack_columns((series.lumisections, series.at_s, series.events, series.duration_ms))
 
 
 def unpack_events(packed: bytes) -> EventSeries:
-    """What `pack_events` packed."""
+    """Inverse of `pack_events`."""
     return EventSeries(*_unpack_columns(packed, 4))
 
 
-def pack_input_statuses(fates: InputStatuses) -> bytes:
-    """The fates of the input of a job's lumisections."""
-    return _pack_columns((fates.lumisections, [_CODES[fate] for fate in fates.statuses]))
+def pack_input_statuses(statuses: InputStatuses) -> bytes:
+    """Pack the input status of each lumisection of a job."""
+    return _pack_columns((statuses.lumisections, [_CODES[status] for status in statuses.statuses]))
 
 
 def unpack_input_statuses(packed: bytes) -> InputStatuses:
-    """What `pack_fates` packed."""
+    """Inverse of `pack_input_statuses`."""
     lumisections, codes = _unpack_columns(packed, 2)
-    return InputStatuses(lumisections, [_FATES[code] for code in codes])
+    return InputStatuses(lumisections, [_INPUT_STATUSES[code] for code in codes])
 
 
 def pack_log(log: JobLog, dictionary: ZstdDictionary | None = None) -> bytes:
-    """Head and tail of a job's log, in one frame: where they overlap, the second costs next to nothing."""
-    return dictionaries.compress(log_text(log), dictionary)
-
-
-def unpack_log(packed: bytes, replaced: int, dictionary: ZstdDictionary | None = None) -> JobLog:
-    """What `pack_log` packed by this dictionary; the count of replaced parts is kept beside it."""
-    raw = dictionaries.decompress(packed, dictionary)
-    end = 4 + int.from_bytes(raw[:4], "little")
-    return JobLog(head=raw[4:end].decode(), tail=raw[end:].decode(), redactions=replaced)
+    """Pack head and tail of a job's log into one frame, in which text that both contain is stored once."""
+    return log_compression.compress(log_text(log), dictionary)
 
 
 def log_text(log: JobLog) -> bytes:
-    """A log as one text, which is what dictionaries are trained on."""
+    """The uncompressed content of a packed log, which dictionaries are trained on."""
     head = log.head.encode()
     return len(head).to_bytes(4, "little") + head + log.tail.encode()
 
 
+def unpack_log(packed: bytes, redactions: int, dictionary: ZstdDictionary | None = None) -> JobLog:
+    """Inverse of `pack_log` with the same dictionary; the number of redactions is stored separately."""
+    raw = log_compression.decompress(packed, dictionary)
+    end = 4 + int.from_bytes(raw[:4], "little")
+    return JobLog(head=raw[4:end].decode(), tail=raw[end:].decode(), redactions=redactions)
+
+
 def pack_streams(streams: Sequence[Stream]) -> bytes:
-    """The streams of a run's file delivery: their names and lengths, then all of their columns."""
+    """Pack the streams of a run's file delivery: their names and lengths, then all of their columns."""
     names = orjson.dumps([[stream.name, len(stream.lumisections)] for stream in streams])
-    columns = b"".join(_shuffled(column) for stream in streams for column in _stream_columns(stream))
+    columns = b"".join(_encode_column(column) for stream in streams for column in _stream_columns(stream))
     return _compress(len(names).to_bytes(4, "little") + names + columns)
 
 
 def unpack_streams(packed: bytes) -> tuple[Stream, ...]:
-    """What `pack_streams` packed."""
+    """Inverse of `pack_streams`."""
     raw = _decompress(packed)
     start = 4 + int.from_bytes(raw[:4], "little")
     streams = []
     for name, length in orjson.loads(raw[4:start]):
-        size = length * _WIDTH
+        size = length * _INTEGER_BYTES
         ends = range(start, start + 6 * size + 1, size) if size else [start] * 7
-        columns = [_unshuffled(raw[a:b]) for a, b in pairwise(ends)]
+        columns = [_decode_column(raw[a:b]) for a, b in pairwise(ends)]
         streams.append(Stream(name, *columns))
         start += 6 * size
     return tuple(streams)
@@ -110,38 +110,39 @@ def _stream_columns(stream: Stream) -> _Columns:
 
 
 def _pack_columns(columns: _Columns) -> bytes:
-    return _compress(b"".join(map(_shuffled, columns)))
+    return _compress(b"".join(map(_encode_column, columns)))
 
 
 def _unpack_columns(packed: bytes, count: int) -> list[list[int]]:
     raw = _decompress(packed)
     size = len(raw) // count
-    return [_unshuffled(raw[at * size : (at + 1) * size]).tolist() for at in range(count)]
+    return [_decode_column(raw[at * size : (at + 1) * size]).tolist() for at in range(count)]
 
 
-def _shuffled(column: Sequence[int]) -> bytes:
+def _encode_column(column: Sequence[int]) -> bytes:
     if not column:
         return b""
     differences = (column[0], *map(sub, column[1:], column))
     raw = array("Q", [(number << 1) ^ (number >> 63) for number in differences]).tobytes()
-    return b"".join(raw[weight::_WIDTH] for weight in range(_WIDTH))
+    return b"".join(raw[plane::_INTEGER_BYTES] for plane in range(_INTEGER_BYTES))
 
 
-def _unshuffled(raw: bytes) -> "array[int]":
-    length = len(raw) // _WIDTH
-    together = bytearray(len(raw))
-    for weight in range(_WIDTH):
-        together[weight::_WIDTH] = raw[weight * length : (weight + 1) * length]
+def _decode_column(raw: bytes) -> "array[int]":
+    length = len(raw) // _INTEGER_BYTES
+    interleaved = bytearray(len(raw))
+    for plane in range(_INTEGER_BYTES):
+        interleaved[plane::_INTEGER_BYTES] = raw[plane * length : (plane + 1) * length]
     numbers = array("Q")
-    numbers.frombytes(together)
+    numbers.frombytes(interleaved)
     return array("q", accumulate((number >> 1) ^ -(number & 1) for number in numbers))
 
 
 def _compress(raw: bytes) -> bytes:
-    # A compressor serves one thread at a time, and making one costs more than a small frame.
-    compressor: zstandard.ZstdCompressor | None = getattr(_compressors, "compressor", None)
+    # A compressor is not thread-safe, and creating one takes longer than compressing a small frame.
+    compressor: zstandard.ZstdCompressor | None = getattr(_thread_local, "compressor", None)
     if compressor is None:
-        compressor = _compressors.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
+        _thread_local.compressor = compressor
     return compressor.compress(raw)
 
 

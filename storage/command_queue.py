@@ -1,10 +1,10 @@
-"""The one line of control commands, of all users, workers and replicas: the gateway does one at a time.
+"""Queue of control commands, shared by all users, workers and replicas: the gateway executes one at a time.
 
-Whoever's turn it is holds an advisory lock of the playback cluster's database. A server process has one
-connection for its own line, and only while somebody stands in it: its first asks for the lock there, in
-PostgreSQL's own order among the processes, and gives it back after each command, so that all have their
-turns. The connection also holds a lock that stands for the process itself: the audit knows by it which of
-its open entries are still in somebody's hands.
+The command that may run holds an advisory lock of the playback cluster's database. Each server process queues
+its own commands in memory, and has one connection while that queue is not empty. The first command in the
+queue requests the lock on it, so that PostgreSQL's order decides among the processes, and releases it when
+done, so that all processes take turns. The connection also holds a lock that stands for the process itself:
+by it, the audit log knows which of its open entries still belong to a running process.
 """
 
 import secrets
@@ -13,125 +13,123 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from psycopg2.errors import QueryCanceled
 
 import db
 
-# A process of which the client is gone is to stop waiting for its turn; PostgreSQL 14 and newer know how.
-_NOTICED_WITHIN = "5s"
-# So long after a wait should have ended, a database that has not said so hangs (`web/databases.py`).
+# PostgreSQL 14 and newer can notice that a waiting client is gone, and then stop waiting.
+_CONNECTION_CHECK_INTERVAL = "5s"
+# A database that does not report the end of a wait for so long hangs (`storage/deadlines.py`).
 _OVERDUE_S = 2.0
-_HIGHEST_DESK = 2**31
+_MAX_WORKER_ID = 2**31
+_APPLICATION_NAME = "dqmsquare-mirror command-queue"
 
 
 class QueueTimeout(Exception):
-    """The turn did not come in time; nothing was sent."""
+    """The command waited too long; nothing was sent."""
 
 
 class QueueUnavailable(Exception):
-    """The database that the line is kept in is not to be had; nothing was sent."""
+    """The database that holds the queue is unavailable; nothing was sent."""
 
 
-class Place:
-    """A place in the line, taken; `desk` stands for this process in the audit."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Ticket:
+    """A place in the queue; `worker_id` identifies this process in the audit log."""
 
-    def __init__(self, line: "CommandQueue", desk: int) -> None:
-        self._line = line
-        self.desk = desk
-
-    @contextmanager
-    def turn(self, most_wait_s: float) -> Iterator[None]:
-        """Waits for the turn and keeps it. Raises WaitedTooLong or LineLost, and then nothing was done."""
-        with self._line.turn_of(self, most_wait_s):
-            yield
+    worker_id: int
 
 
 class CommandQueue:
-    """This process's part of the line. It uses a connection of `database` of its own."""
+    """This process's part of the queue. Takes at most one connection of `database`."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
-        self._moved = threading.Condition()
-        self._places: deque[Place] = deque()
+        self._changed = threading.Condition()
+        self._tickets: deque[Ticket] = deque()
         self._connection: sa.Connection | None = None
-        self._desk = 0
+        self._worker_id = 0
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A place at the end of the line. Raises LineLost."""
-        with self._moved:
-            self._open()
-            place = Place(self, self._desk)
-            self._places.append(place)
+    def join(self) -> Iterator[Ticket]:
+        """Join the end of the queue. Raises QueueUnavailable."""
+        with self._changed:
+            self._connect()
+            ticket = Ticket(self._worker_id)
+            self._tickets.append(ticket)
         try:
-            yield place
+            yield ticket
         finally:
-            with self._moved:
-                self._places.remove(place)
-                if not self._places:
+            with self._changed:
+                self._tickets.remove(ticket)
+                if not self._tickets:
                     self._close()
-                self._moved.notify_all()
+                self._changed.notify_all()
 
     @contextmanager
-    def turn_of(self, place: Place, most_wait_s: float) -> Iterator[None]:
-        """The turn of a place: first in this process, then among all of them."""
-        ends_at = time.monotonic() + most_wait_s
-        with self._moved:
-            if not self._moved.wait_for(lambda: self._places[0] is place, most_wait_s):
+    def hold(self, ticket: Ticket, timeout_s: float) -> Iterator[None]:
+        """Wait until the ticket is first among all processes, and keep the others waiting.
+
+        Raises QueueTimeout or QueueUnavailable.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._tickets[0] is ticket, timeout_s):
                 raise QueueTimeout
             connection = self._connection
-        # A connection that was lost took this place's entry in the audit with it.
-        if connection is None or place.desk != self._desk:
+        # With a lost connection, this process lost its id, and the entry in the audit log was abandoned.
+        if connection is None or ticket.worker_id != self._worker_id:
             raise QueueUnavailable
-        self._lock(connection, ends_at - time.monotonic())
+        self._lock(connection, deadline_s - time.monotonic())
         try:
             yield
         finally:
             self._unlock(connection)
 
-    def _open(self) -> None:
-        """Opens the connection where there is none, under a new number for this process."""
+    def _connect(self) -> None:
+        """Open the connection if there is none, under a new id of this process."""
         if self._connection is not None:
             return
-        desk = secrets.randbelow(_HIGHEST_DESK)
+        worker_id = secrets.randbelow(_MAX_WORKER_ID)
         try:
             self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._connection.execute(_set("application_name", "dqmsquare-mirror command-queue"))
-            self._connection.execute(_notice_loss())
-            self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, desk)))
+            self._connection.execute(_set("application_name", _APPLICATION_NAME))
+            self._connection.execute(_check_connection_while_waiting())
+            self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, worker_id)))
         except sa.exc.SQLAlchemyError as error:
             self._close()
             raise QueueUnavailable from error
-        self._desk = desk
+        self._worker_id = worker_id
 
-    def _lock(self, connection: sa.Connection, within_s: float) -> None:
-        milliseconds = max(1, round(within_s * 1000))
-        turn = sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK))
+    def _lock(self, connection: sa.Connection, timeout_s: float) -> None:
+        milliseconds = max(1, round(timeout_s * 1000))
+        lock = sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK))
         try:
             connection.execute(_set("statement_timeout", str(milliseconds)))
-            connection.execute(turn.execution_options(response_timeout_s=within_s + _OVERDUE_S))
+            connection.execute(lock.execution_options(response_timeout_s=timeout_s + _OVERDUE_S))
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, QueryCanceled):
                 raise QueueTimeout from error
-            self._drop(connection)
+            self._discard(connection)
             raise QueueUnavailable from error
 
     def _unlock(self, connection: sa.Connection) -> None:
         try:
             connection.execute(sa.select(sa.func.pg_advisory_unlock(db.COMMAND_LOCK)))
         except sa.exc.DBAPIError:
-            # The connection is gone, and the lock with it.
-            self._drop(connection)
+            # The connection is lost, and the lock with it.
+            self._discard(connection)
 
-    def _drop(self, connection: sa.Connection) -> None:
-        with self._moved:
+    def _discard(self, connection: sa.Connection) -> None:
+        with self._changed:
             if self._connection is connection:
                 self._close()
 
     def _close(self) -> None:
-        # Closed, never reused: its locks are its own.
+        # Closed rather than returned to the pool, since it holds locks.
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()
@@ -139,10 +137,10 @@ class CommandQueue:
 
 
 def _set(name: str, value: str) -> sa.Select[tuple[str]]:
-    return sa.select(sa.func.set_config(name, value, False))  # noqa: FBT003 - SQL's argument
+    return sa.select(sa.func.set_config(name, value, False))  # noqa: FBT003 - an argument of SQL
 
 
-def _notice_loss() -> sa.Select[tuple[str]]:
+def _check_connection_while_waiting() -> sa.Select[tuple[str]]:
     settings = sa.table("pg_settings", sa.column("name"))
     name = "client_connection_check_interval"
-    return _set(name, _NOTICED_WITHIN).where(sa.exists().where(settings.c.name == name))
+    return _set(name, _CONNECTION_CHECK_INTERVAL).where(sa.exists().where(settings.c.name == name))

@@ -1,4 +1,4 @@
-"""The file delivery of a run in a few numbers (protocol, "run statistics")."""
+"""Statistics of a run's file delivery (docs/dqm2-protocol.md, "Run statistics")."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from statistics import fmean, pstdev
 from dqm2.records import Stream
 from storage.read_models import Delivery
 
-# The streams whose files clients wait for: the delay is theirs.
-_AWAITED = ("streamDQM", "streamDQMHistograms")
+# The streams that clients read; delays are computed from their files.
+_CLIENT_STREAMS = ("streamDQM", "streamDQMHistograms")
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatistics:
-    """What was delivered of a run; `None` is what is not known.
+    """Statistics of a run's file delivery; `None` for values that are unknown.
 
-    The delay is by ctime, of the streams DQM and DQMHistograms; events accepted and bytes are of the files of
-    all streams.
+    Delays are by ctime, of the streams DQM and DQMHistograms. Events accepted and bytes are totals over the
+    files of all streams.
     """
 
     started_at: datetime | None
@@ -29,7 +29,7 @@ class DeliveryStatistics:
 
 
 def summarize(delivery: Delivery) -> DeliveryStatistics:
-    """The numbers of a delivery."""
+    """Compute the statistics of a delivery."""
     streams = delivery.streams
     delays = _delays_s(delivery)
     return DeliveryStatistics(
@@ -46,18 +46,18 @@ def _delays_s(delivery: Delivery) -> list[float]:
     return [
         delay
         for stream in delivery.streams
-        if _is_awaited(stream)
+        if _is_client_stream(stream)
         for delay in delivery.delays_s(stream.lumisections, stream.ctimes_ms)
         if delay is not None
     ]
 
 
-def _is_awaited(stream: Stream) -> bool:
-    # A second stream of a name is told apart by a number behind it.
-    return stream.name.partition("·")[0] in _AWAITED
+def _is_client_stream(stream: Stream) -> bool:
+    # A second stream of the same name has a number appended.
+    return stream.name.partition("·")[0] in _CLIENT_STREAMS
 
 
 def _sum_known(columns: Iterable[Iterable[int]]) -> int | None:
-    """The sum of what is known, -1 standing for what is not; `None` if nothing is."""
+    """The sum of the known values, where -1 means unknown; `None` if none is known."""
     known = [value for column in columns for value in column if value >= 0]
     return sum(known) if known else None

@@ -1,7 +1,7 @@
-"""The state of a job and of a run: the one place where it is decided, for pages, API and metrics alike.
+"""State of a job and of a run. It is computed here only, for pages, API and metrics alike.
 
-Silence is measured on the machine's own clock, that is against its newest document of any type, so that
-neither a late mirror nor a wrong clock makes a job stuck (design, "Rules of the house").
+Silence is measured on the machine's own clock, i.e. against its newest document of any type, so that neither
+a late mirror nor a wrong clock makes a job stuck. The rules: docs/architecture.md, "States of a job".
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class JobState(StrEnum):
-    """What a job is doing, as far as its reports tell."""
+    """State of a job according to its reports."""
 
     CRASHED = "crashed"
     STUCK = "stuck"
@@ -21,12 +21,12 @@ class JobState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether no clock can change it, only another report of the job."""
+        """Whether only another report of the job can change it, not the passage of time."""
         return self not in (JobState.STUCK, JobState.RUNNING)
 
 
 class JobStateInputs(Protocol):
-    """What the state of a job depends on; `machine_clock_at` and `machine_newest_run` are its machine's."""
+    """Values that determine the state of a job; the `machine_…` ones are those of its machine."""
 
     @property
     def run(self) -> int: ...
@@ -45,39 +45,34 @@ class JobStateInputs(Protocol):
 
 
 def job_states(jobs: Sequence[JobStateInputs], stuck_after: timedelta) -> list[JobState]:
-    """The states of all jobs of one run, in the order given.
+    """The states of the jobs of one run, in the given order.
 
-    A job whose lumisection stands still is stuck only while others of the run go on, so all are needed.
+    All jobs of the run are needed: a job whose lumisection does not advance is stuck only if others advance.
     """
-    going_on = sum(_advances(job, stuck_after) for job in jobs)
-    return [_job_state(job, stuck_after, others_go_on=going_on > 0) for job in jobs]
+    others_advance = any(_advances(job, stuck_after) for job in jobs)
+    return [_job_state(job, stuck_after, others_advance=others_advance) for job in jobs]
 
 
 def is_ongoing(jobs: Sequence[JobStateInputs], stuck_after: timedelta) -> bool:
-    """Whether a run goes on: its machines report jobs of it that run."""
+    """Whether a run is ongoing: at least one of its jobs has no exit code and is not silent."""
     return any(job.exit_code is None and not _is_silent(job, stuck_after) for job in jobs)
 
 
 def count_by_state(states: Iterable[JobState]) -> dict[JobState, int]:
-    """How many there are of each state, those of which there is none included."""
+    """The number of jobs in each state, including zeros."""
     counts = dict.fromkeys(JobState, 0)
     for state in states:
         counts[state] += 1
     return counts
 
 
-def _job_state(job: JobStateInputs, stuck_after: timedelta, *, others_go_on: bool) -> JobState:
-    match job.exit_code:
-        case None:
-            pass
-        case 0:
-            return JobState.FINISHED
-        case _:
-            return JobState.CRASHED
+def _job_state(job: JobStateInputs, stuck_after: timedelta, *, others_advance: bool) -> JobState:
+    if job.exit_code is not None:
+        return JobState.FINISHED if job.exit_code == 0 else JobState.CRASHED
     if _is_silent(job, stuck_after):
-        has_newer = job.machine_newest_run is not None and job.machine_newest_run > job.run
-        return JobState.LOST if has_newer else JobState.STUCK
-    if others_go_on and _stands_still(job, stuck_after):
+        has_newer_run = job.machine_newest_run is not None and job.machine_newest_run > job.run
+        return JobState.LOST if has_newer_run else JobState.STUCK
+    if others_advance and _stands_still(job, stuck_after):
         return JobState.STUCK
     return JobState.RUNNING
 
@@ -87,17 +82,23 @@ def _is_silent(job: JobStateInputs, stuck_after: timedelta) -> bool:
 
 
 def _stands_still(job: JobStateInputs, stuck_after: timedelta) -> bool:
-    # A job at LS 0 has had no input yet. It waits, as a client does whose stream the run does not have.
-    if not job.lumisection or job.lumisection_at is None:
-        return False
-    return _now(job) - job.lumisection_at >= stuck_after
+    since_lumisection = _time_in_lumisection(job)
+    return since_lumisection is not None and since_lumisection >= stuck_after
 
 
 def _advances(job: JobStateInputs, stuck_after: timedelta) -> bool:
-    if job.exit_code is not None or not job.lumisection or job.lumisection_at is None:
+    if job.exit_code is not None or _is_silent(job, stuck_after):
         return False
-    return not _is_silent(job, stuck_after) and _now(job) - job.lumisection_at < stuck_after
+    since_lumisection = _time_in_lumisection(job)
+    return since_lumisection is not None and since_lumisection < stuck_after
 
 
-def _now(job: JobStateInputs) -> datetime:
-    return job.updated_at if job.machine_clock_at is None else max(job.machine_clock_at, job.updated_at)
+def _time_in_lumisection(job: JobStateInputs) -> timedelta | None:
+    """Time since a job reached its lumisection; `None` at LS 0.
+
+    A job at LS 0 has had no input yet. It waits, as a client does whose stream is not part of the run.
+    """
+    if not job.lumisection or job.lumisection_at is None:
+        return None
+    now = job.updated_at if job.machine_clock_at is None else max(job.machine_clock_at, job.updated_at)
+    return now - job.lumisection_at

@@ -1,9 +1,9 @@
-"""Who mirrors a cluster: one grabber at a time.
+"""Leader election of a cluster's grabbers: one at a time mirrors the cluster.
 
-The claim is an advisory lock of PostgreSQL on a connection of its own. It ends with that connection, so that
-a grabber that dies, or loses its database, gives way at once. One that only slept may still believe that it
-holds the cluster: therefore whoever takes the claim also writes itself into the heartbeat as its holder, and
-every write asks for that first (`MirrorWriter`).
+The lock is a PostgreSQL advisory lock on a connection of its own. It ends with that connection, so that a
+grabber that dies or loses its database is replaced at once. A grabber that was merely suspended may still
+believe that it is the leader. Therefore the leader also writes its id into the heartbeat row, and every write
+checks that id first (`MirrorWriter`).
 """
 
 from contextlib import suppress
@@ -15,11 +15,11 @@ import db
 
 
 class LeadershipLost(Exception):
-    """Another grabber holds the cluster, or the database that the claim was made in is gone."""
+    """Another grabber has become the leader, or the connection that holds the lock is gone."""
 
 
 class LeaderLock:
-    """A grabber's claim on the cluster of a database; `holder` is what it signs its writes with."""
+    """The leader lock of a cluster's database; `leader_id` identifies this holder in the heartbeat."""
 
     def __init__(self, database: sa.Engine) -> None:
         self.leader_id: UUID = uuid4()
@@ -27,7 +27,7 @@ class LeaderLock:
         self._connection: sa.Connection | None = None
 
     def acquire(self) -> bool:
-        """Takes the cluster if no other grabber has it; whether it is taken now."""
+        """Take the lock if it is free; whether this object holds it now."""
         if self._connection is not None:
             return True
         connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -38,7 +38,7 @@ class LeaderLock:
         return True
 
     def ensure_held(self) -> None:
-        """Raises ClaimLost unless the connection that the lock hangs on still lives."""
+        """Raises LeadershipLost unless the connection that holds the lock is alive."""
         if self._connection is None:
             raise LeadershipLost
         try:
@@ -48,14 +48,14 @@ class LeaderLock:
             raise LeadershipLost from error
 
     def release(self) -> None:
-        """Gives the cluster back at once, where PostgreSQL notices a closed connection a moment late."""
+        """Release the lock at once; PostgreSQL notices a closed connection only a moment later."""
         if self._connection is not None:
-            # A connection that is lost took the lock with it.
+            # A lost connection has released the lock already.
             with suppress(sa.exc.DBAPIError):
                 self._connection.execute(sa.select(sa.func.pg_advisory_unlock(db.GRABBER_LOCK)))
 
     def close(self) -> None:
-        """Gives the cluster back; the connection is closed, never reused, since the lock is its own."""
+        """Close the connection, which releases the lock; it never returns to the pool."""
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()

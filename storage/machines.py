@@ -1,19 +1,21 @@
-"""The labels of machines: given at first sight, of their masks, and kept."""
+"""The machines of a cluster: their permanent labels, and when they went up or down."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 import db
 
-# A label that is taken gets the first free number behind it: data policy, "machine".
+# Appended to a default label that is taken already: docs/data-policy.md, "machine".
 _LABEL_NUMBER = "·{}"
 
 
 def find_label(database: sa.Engine, identity: UUID) -> str | None:
-    """The label of a machine of a cluster's database; `None` if it was never mirrored."""
+    """The label of a machine; `None` if it was never mirrored."""
     statement = sa.select(db.machines.c.label).where(db.machines.c.identity == identity)
     with database.connect() as connection:
         return connection.scalar(statement)
@@ -22,30 +24,40 @@ def find_label(database: sa.Engine, identity: UUID) -> str | None:
 def register(
     connection: sa.Connection, default_labels: Mapping[UUID, str], *, limit: int | None = None
 ) -> None:
-    """Makes rows of those machines that are seen for the first time, each with a label made of its mask.
+    """Insert the machines that are seen for the first time, each with a unique label.
 
-    `most`: where there are so many machines, no more are made.
+    `limit`: no machine is added beyond this total.
     """
     labels = {row.identity: row.label for row in connection.execute(sa.select(db.machines))}
-    new = {identity: mask for identity, mask in default_labels.items() if identity not in labels}
+    new = {identity: label for identity, label in default_labels.items() if identity not in labels}
     if limit is not None:
         new = dict(islice(new.items(), max(0, limit - len(labels))))
     if new:
-        given = _labels(new, set(labels.values()))
-        rows = [{"identity": identity, "label": given[identity]} for identity in new]
+        unique = _unique_labels(new, set(labels.values()))
+        rows = [{"identity": identity, "label": unique[identity]} for identity in new]
         connection.execute(sa.insert(db.machines), rows)
 
 
-def _labels(new: Mapping[UUID, str], taken: set[str]) -> dict[UUID, str]:
-    """A label for each new machine: its mask, with a number behind it where another has the same."""
-    masks = list(new.values())
+def select_latest_states(at: datetime | None = None) -> sa.Select[Any]:
+    """Select the latest state of each machine, or its state at a time, by one index lookup per machine."""
+    table = db.machine_states
+    of_machine = sa.select(table).where(table.c.machine_id == db.machines.c.id)
+    if at is not None:
+        of_machine = of_machine.where(table.c.since <= at)
+    latest = of_machine.order_by(table.c.since.desc()).limit(1).lateral()
+    return sa.select(latest, db.machines.c.label).join_from(db.machines, latest, sa.true())
+
+
+def _unique_labels(new: Mapping[UUID, str], taken: set[str]) -> dict[UUID, str]:
+    """A label for each new machine: its default label, numbered if another machine has the same."""
+    defaults = list(new.values())
     labels: dict[UUID, str] = {}
-    for identity, mask in new.items():
-        number = 1 if masks.count(mask) > 1 else 0
-        label = mask + _LABEL_NUMBER.format(number) if number else mask
-        while label in taken or (number < 2 and mask in taken):
+    for identity, default in new.items():
+        number = 1 if defaults.count(default) > 1 else 0
+        label = default + _LABEL_NUMBER.format(number) if number else default
+        while label in taken or (number < 2 and default in taken):
             number = max(number, 1) + 1
-            label = mask + _LABEL_NUMBER.format(number)
+            label = default + _LABEL_NUMBER.format(number)
         labels[identity] = label
         taken.add(label)
     return labels

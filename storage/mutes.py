@@ -1,7 +1,7 @@
-"""Mutes: an expert knows that a client is bad, so that for a while it raises no alarm on anybody's page.
+"""Mutes: an expert marks a client as known to be bad, and it raises no alarm on any page for a while.
 
-They stand in the database of the client's cluster. A client has one at a time: a new one takes the place of
-the one before. What mutes and what ends one tells all pages at once, as a batch does.
+A mute is stored in the database of the client's cluster. A client has at most one: a new one replaces it.
+Muting and unmuting notify all pages at once, as a batch of documents does.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ import sqlalchemy as sa
 import db
 
 _mutes = db.mutes
-# Anything may have changed: a mute is of a client, and of whichever runs it is in.
-_TOLD = "mutes"
+# A plain word, which invalidates everything: the client may be part of any run.
+_NOTIFICATION = "mutes"
 
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """A client (its tag) that is muted: by whom, why, since when and until when."""
+    """A mute of a client, which is named by its tag."""
 
     id: int
     client: str
@@ -31,49 +31,49 @@ class Mute:
 
 
 class MuteReader:
-    """Reads which clients of a cluster are muted."""
+    """Reads the mutes of a cluster."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
     def mutes(self) -> list[Mute]:
-        """The mutes that have not ended, the newest first."""
-        goes_on = sa.select(_mutes).where(_mutes.c.ends_at > sa.func.now())
+        """The mutes in force, newest first."""
+        in_force = sa.select(_mutes).where(_mutes.c.ends_at > sa.func.now())
         with self._database.connect() as connection:
-            rows = connection.execute(goes_on.order_by(_mutes.c.id.desc())).all()
+            rows = connection.execute(in_force.order_by(_mutes.c.id.desc())).all()
         return [Mute(**row._asdict()) for row in rows]
 
 
 class MuteWriter:
-    """Mutes clients of a cluster, and ends that early."""
+    """Mutes and unmutes clients of a cluster."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def mute(self, client: str, reason: str, username: str, lasts: timedelta) -> None:
-        """Mutes a client from now on; a mute that it has ends."""
-        with self._told() as connection:
-            # One expert after the other, so that each sees the mute of the one before.
+    def mute(self, client: str, reason: str, username: str, duration: timedelta) -> None:
+        """Mute a client from now on, in place of its present mute if it has one."""
+        with self._notifying() as connection:
+            # One at a time, so that each transaction sees the mute before.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.MUTE_LOCK)))
             connection.execute(_end(client))
             connection.execute(
                 sa.insert(_mutes).values(
-                    client=client, reason=reason, username=username, ends_at=sa.func.now() + lasts
+                    client=client, reason=reason, username=username, ends_at=sa.func.now() + duration
                 )
             )
 
     def unmute(self, client: str) -> None:
-        """Ends a client's mute early, if it has one."""
-        with self._told() as connection:
+        """End a client's mute, if it has one."""
+        with self._notifying() as connection:
             connection.execute(_end(client))
 
     @contextmanager
-    def _told(self) -> Iterator[sa.Connection]:
+    def _notifying(self) -> Iterator[sa.Connection]:
         with self._database.begin() as connection:
             yield connection
-            connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, _TOLD)))
+            connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, _NOTIFICATION)))
 
 
 def _end(client: str) -> sa.Update:
-    goes_on = (_mutes.c.client == client, _mutes.c.ends_at > sa.func.now())
-    return sa.update(_mutes).where(*goes_on).values(ends_at=sa.func.now())
+    in_force = (_mutes.c.client == client, _mutes.c.ends_at > sa.func.now())
+    return sa.update(_mutes).where(*in_force).values(ends_at=sa.func.now())

@@ -1,17 +1,17 @@
-"""What is told by `NOTIFY` of documents that were written: the text of a notification, and what it says."""
+"""Payload of the `NOTIFY` that reports written documents."""
 
 from dataclasses import dataclass
 from typing import Self
 
 import orjson
 
-# A notification holds 8000 bytes; one of more runs than this does not name them.
-_MOST_RUNS = 500
+# PostgreSQL limits a payload to 8000 bytes; a change of more runs than this does not name them.
+_MAX_RUNS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class MachineProgress:
-    """A machine is mirrored up to (epoch, revision) now."""
+    """The new checkpoint of a machine: (epoch, revision)."""
 
     machine_id: int
     epoch: int
@@ -20,33 +20,36 @@ class MachineProgress:
 
 @dataclass(frozen=True, slots=True)
 class ChangeNotification:
-    """The runs that changed, `None` if too many to be named, and which machine moved on with that."""
+    """The runs that changed, `None` if too many to name, and the checkpoint that was reached with them."""
 
     runs: tuple[int, ...] | None
     progress: MachineProgress | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """What a notification says; `None` if it is a word, or of a release that tells something else."""
+    def parse(cls, payload: str) -> Self | None:
+        """The notification in a payload; `None` for a plain word or another release's format."""
         try:
-            runs, moved = orjson.loads(text)
+            runs, progress = orjson.loads(payload)
             return cls(
-                None if runs is None else tuple(map(_whole, runs)), None if moved is None else _moved(**moved)
+                None if runs is None else tuple(map(_integer, runs)),
+                None if progress is None else _progress(**progress),
             )
         except (TypeError, ValueError):
             return None
 
     def serialize(self) -> str:
-        """The text of the notification."""
-        runs = self.runs if self.runs is not None and len(self.runs) <= _MOST_RUNS else None
+        """The payload."""
+        runs = self.runs if self.runs is not None and len(self.runs) <= _MAX_RUNS else None
         return orjson.dumps([runs, self.progress]).decode()
 
 
-def _moved(machine_id: object, epoch: object, revision: object) -> MachineProgress:
-    return MachineProgress(_whole(machine_id), _whole(epoch), None if revision is None else _whole(revision))
+def _progress(machine_id: object, epoch: object, revision: object) -> MachineProgress:
+    return MachineProgress(
+        _integer(machine_id), _integer(epoch), None if revision is None else _integer(revision)
+    )
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError
     return value

@@ -1,4 +1,4 @@
-"""What a reader finds in the mirror: runs, jobs, machines and how fresh they are, all in dataclasses."""
+"""Results of the readers: runs, jobs, machines and sync status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, Simul
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
 
-# What the tags of most clients end in.
-_USUAL_END = "_dqm_sourceclient-live"
+# Suffix of most clients' tags.
+_TAG_SUFFIX = "_dqm_sourceclient-live"
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpan:
-    """The lowest and the highest run that is mirrored; both `None` when there is none."""
+    """The lowest and the highest mirrored run; both `None` if there is none."""
 
     lowest: int | None
     highest: int | None
@@ -23,7 +23,7 @@ class RunSpan:
 
 @dataclass(frozen=True, slots=True)
 class AdjacentRuns:
-    """The runs before and after a run."""
+    """The runs before and after a run, `None` if there is none."""
 
     previous: int | None
     next: int | None
@@ -31,7 +31,7 @@ class AdjacentRuns:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job of a run, as lists show it; `lag` is how many lumisections it is behind the run's newest."""
+    """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection."""
 
     id: UUID
     run: int
@@ -52,13 +52,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The client's name as users know it: its tag without what most tags end in."""
+        """The client's name, i.e. its tag without the usual suffix."""
         return client_name(self.client)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run and its jobs, ordered by client, then by start."""
+    """A run and its jobs, ordered by client name and start."""
 
     run: int
     run_key: str | None
@@ -68,28 +68,28 @@ class Run:
 
     @property
     def is_final(self) -> bool:
-        """Whether no clock can change the state of any of its jobs."""
+        """Whether the states of all jobs are terminal."""
         return all(job.state.is_terminal for job in self.jobs)
 
     @property
     def lumisection(self) -> int | None:
-        """The newest lumisection that any of its jobs has reached."""
+        """The newest lumisection of any job."""
         return max((job.lumisection for job in self.jobs if job.lumisection is not None), default=None)
 
     @property
     def started_at(self) -> datetime | None:
-        """The first report of any of its jobs."""
+        """The start of the earliest job."""
         return min((job.started_at for job in self.jobs), default=None)
 
     @property
     def updated_at(self) -> datetime | None:
-        """The newest report of any of its jobs."""
+        """The time of the newest report of any job."""
         return max((job.updated_at for job in self.jobs), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """A job where many runs are shown at once; `name` is its client's, as users know it."""
+    """A job as summaries of many runs show it; `name` is that of its client."""
 
     name: str
     started_at: datetime
@@ -99,7 +99,7 @@ class JobSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run where many are shown at once, and its jobs, ordered by client, then by start."""
+    """A run and its jobs as summaries of many runs show them, ordered by client name and start."""
 
     run: int
     run_key: str | None
@@ -107,7 +107,7 @@ class RunSummary:
 
     @property
     def started_at(self) -> datetime | None:
-        """The first report of any of its jobs."""
+        """The start of the earliest job."""
         return min((job.started_at for job in self.jobs), default=None)
 
 
@@ -140,7 +140,7 @@ class Delivery:
     streams: tuple[Stream, ...]
 
     def delays_s(self, lumisections: Sequence[int], times_ms: Sequence[int]) -> list[float | None]:
-        """How long after its lumisection's end each file came; never below 0 (protocol, `dqm-files`)."""
+        """Delay of each file after its lumisection's end, at least 0 (docs/dqm2-protocol.md, `dqm-files`)."""
         if self.global_start is None:
             return [None] * len(lumisections)
         start_s, length_s = self.global_start.timestamp(), self.lumisection_s
@@ -152,7 +152,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """What is shown of a job when it is opened; all empty once series and log are no longer kept."""
+    """Series and log of a job; empty, with `is_retained` false, after their retention has passed."""
 
     job: Job
     memory: MemorySeries
@@ -164,7 +164,7 @@ class JobDetails:
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """Whether a machine answers, as the gateway saw it at `checked_at`; in that state since `since`."""
+    """State of a machine as the gateway reported it at `checked_at`; it has been in it since `since`."""
 
     machine: str
     is_up: bool
@@ -175,7 +175,7 @@ class MachineStatus:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A machine was seen to go up or down; `reason` is redacted."""
+    """A change of a machine's state as the gateway reported it; `reason` is redacted."""
 
     machine: str
     at: datetime
@@ -185,7 +185,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of a machine, in bytes."""
+    """Usage of a machine's disk."""
 
     total_bytes: int | None
     used_bytes: int | None
@@ -196,7 +196,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of a machine, in bytes."""
+    """Memory usage of a machine."""
 
     total_bytes: int | None
     used_bytes: int | None
@@ -207,9 +207,9 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineSummary:
-    """Documents of a machine that could not be stored: how many, and when, of which type and why the newest.
+    """Quarantined documents of a machine: their number, and time, type and reason of the latest.
 
-    `has_more`: there are even more than `number`. `reason` holds nothing sensitive.
+    `has_more`: there are even more than `count`. `reason` contains nothing sensitive.
     """
 
     count: int
@@ -221,9 +221,9 @@ class QuarantineSummary:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine that is mirrored: its link, how far it is mirrored, and its resources.
+    """A mirrored machine: its link, its newest mirrored revision and its resources.
 
-    `set_aside` is `None` where every document could be stored.
+    `quarantine` is `None` if all documents could be stored.
     """
 
     label: str
@@ -237,7 +237,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class SyncStatus:
-    """The grabber's last sign of life and what it knew of each link; machines by label."""
+    """The grabber's last heartbeat with the status of each link; machines are named by label."""
 
     heartbeat_at: datetime
     gateway: LinkStatus
@@ -247,10 +247,10 @@ class SyncStatus:
 
 
 def client_name(tag: str) -> str:
-    """A client's name: its tag without `_dqm_sourceclient-live` (api, `get_clients`)."""
-    return tag.removesuffix(_USUAL_END)
+    """A client's name, i.e. its tag without `_dqm_sourceclient-live` (docs/api.md, `get_clients`)."""
+    return tag.removesuffix(_TAG_SUFFIX)
 
 
 def client_tags(name: str) -> tuple[str, ...]:
-    """The tags that a client of this name can have."""
-    return name, f"{name}{_USUAL_END}"
+    """The tags that a client of this name may have."""
+    return name, f"{name}{_TAG_SUFFIX}"

@@ -1,4 +1,4 @@
-"""What pages and the API read: the mirror as it is, job states computed, everything in dataclasses."""
+"""Reader of a cluster's database for pages and API; results are dataclasses with computed job states."""
 
 from datetime import timedelta
 
@@ -9,25 +9,23 @@ from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.import_progress import ImportProgress
 from storage.mutes import MuteReader
-from storage.outline_reader import OutlineReader
 from storage.run_reader import RunReader
 
 
-class MirrorReader(RunReader, OutlineReader, ClusterReader, MuteReader):
-    """The pages' side of a cluster's database. `stuck_after` is how long a silent job is not yet stuck."""
+class MirrorReader(RunReader, ClusterReader, MuteReader):
+    """All queries of pages and API. A job that is silent for `stuck_after` is stuck."""
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         RunReader.__init__(self, database, stuck_after)
-        OutlineReader.__init__(self, database, stuck_after)
         ClusterReader.__init__(self, database)
         MuteReader.__init__(self, database)
 
     def schema(self) -> db.Schema:
-        """How the database's schema stands to this program."""
+        """The schema of the database."""
         with self._database.connect() as connection:
             return db.schema(connection)
 
     def import_progress(self) -> ImportProgress | None:
-        """How far an earlier mirror's tables are taken over; `None` if there are none."""
+        """Progress of the import from an earlier mirror; `None` if its tables are not in the database."""
         with self._database.connect() as connection:
             return import_progress.read(connection)

@@ -1,12 +1,13 @@
-"""What the database keeps of a document, ready to be written: a row made of its record, series packed.
+"""Rows of parsed documents, and the batches in which a machine's documents are written.
 
-Rows are made apart from the database, where packing can go on beside it, and a document that does not fit
-is found before a batch is written.
+Rows are built without a database connection: series are packed in parallel with writes, and a document that
+can't be stored is found before its batch is written.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from dqm2.records import (
@@ -14,21 +15,26 @@ from dqm2.records import (
     DiskRecord,
     DocumentType,
     DocumentVersion,
+    EventSeries,
     JobRecord,
     MemoryRecord,
+    MemorySeries,
     PlaybackRecord,
     Record,
 )
 from storage import codecs
-from storage.downsampling import downsample
 from storage.log_compression import ZstdDictionary
 
+# Points kept of each series of a finished job: as many as its graph can show.
+MAX_POINTS = 240
+
 _Columns = Mapping[str, Any]
+Series = TypeVar("Series", MemorySeries, EventSeries)
 
 
 @dataclass(frozen=True, slots=True)
 class RunMetadata:
-    """What a job's document says of its run."""
+    """Facts about a run that its jobs' documents carry."""
 
     run_key: str | None
     cmssw_version: str | None
@@ -36,9 +42,9 @@ class RunMetadata:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:
-    """A document of a type: the columns of the type's own table, and for a job those of its details.
+    """A document ready to be written: the columns of its type's table, and a job's details.
 
-    `run` is that of the document; `None` where it is the machine's rather than a run's.
+    `run` is `None` for documents of a machine rather than of a run.
     """
 
     type: DocumentType
@@ -51,7 +57,7 @@ class DocumentRow:
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedDocument:
-    """A document that could not be understood; `reason` holds nothing sensitive."""
+    """A document that could not be parsed or stored; `reason` contains nothing sensitive."""
 
     identity: UUID
     revision: int
@@ -59,8 +65,41 @@ class QuarantinedDocument:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Sync position of a machine: all its documents up to (epoch, revision) are stored.
+
+    `last_document` is the document at that position; `last_document_at` is the time of its stored version,
+    `None` if it has none.
+    """
+
+    epoch: int
+    revision: int | None
+    last_document: UUID | None
+    last_document_at: datetime | None = None
+
+    def next_epoch(self) -> "Checkpoint":
+        """Start of a new epoch: the machine's revisions started over."""
+        return Checkpoint(self.epoch + 1, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Documents of one machine and the machine's checkpoint once they are written.
+
+    `clock_at` is the machine's own clock, i.e. the time of its newest document; `None` if the batch does not
+    contain it.
+    """
+
+    machine_id: int
+    checkpoint: Checkpoint
+    clock_at: datetime | None
+    rows: Sequence[DocumentRow]
+    quarantined: Sequence[QuarantinedDocument] = ()
+
+
 def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> DocumentRow:
-    """The row of a record; a job's log is packed by the dictionary, if there is one."""
+    """Row of a record; a job's log is compressed with the dictionary, if there is one."""
     match record:
         case JobRecord():
             return _job(record, dictionary)
@@ -74,8 +113,18 @@ def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> Document
             return DocumentRow(DocumentType.DISK, record.document, _disk(record))
 
 
+def downsample(series: Series) -> Series:
+    """At most `MAX_POINTS` points of a series, evenly spaced, including the first and the last."""
+    columns: list[Sequence[int]] = [getattr(series, field.name) for field in fields(series)]
+    last = len(columns[0]) - 1
+    if last < MAX_POINTS:
+        return series
+    kept = [round(point * last / (MAX_POINTS - 1)) for point in range(MAX_POINTS)]
+    return type(series)(*([column[at] for at in kept] for column in columns))
+
+
 def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
-    is_over = record.exit_code is not None
+    is_finished = record.exit_code is not None
     columns = {
         "run": record.run,
         "client": record.client,
@@ -84,21 +133,21 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "cmssw_run": record.cmssw_run,
         "lumisection": record.lumisection,
         "lumisection_at": record.lumisection_at or record.document.updated_at,
-        "lumisections_skipped": sum(fate.is_skipped for fate in record.input_statuses.statuses),
+        "lumisections_skipped": sum(status.is_skipped for status in record.input_statuses.statuses),
         "events_total": record.events_total,
         "events_rate": record.events_rate,
         "fi_state": record.fi_state,
         "rss_kb": record.rss_kb,
     }
     details = {
-        "memory": codecs.pack_memory(downsample(record.memory) if is_over else record.memory),
-        "events": codecs.pack_events(downsample(record.events) if is_over else record.events),
-        "fates": codecs.pack_input_statuses(record.input_statuses),
+        "memory": codecs.pack_memory(downsample(record.memory) if is_finished else record.memory),
+        "events": codecs.pack_events(downsample(record.events) if is_finished else record.events),
+        "input_statuses": codecs.pack_input_statuses(record.input_statuses),
         "log": codecs.pack_log(record.log, dictionary),
-        "log_replaced": record.log.redactions,
+        "log_redactions": record.log.redactions,
     }
-    facts = RunMetadata(record.run_key, record.cmssw_version)
-    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, facts)
+    metadata = RunMetadata(record.run_key, record.cmssw_version)
+    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, metadata)
 
 
 def _delivery(record: DeliveryRecord) -> _Columns:

@@ -1,4 +1,4 @@
-"""Which runs of a range are asked for, and the statements that find them."""
+"""Filter of runs, and the statements that select the runs that match it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from storage.read_models import client_tags
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Runs from `first` to `last` that have jobs: all of them, or those of which all that is given holds.
+    """Runs from `first` to `last` that have jobs and match all conditions given.
 
-    `crashed_only`: a job of it crashed; `with_lumisections`: a job of it reached a lumisection; `client`: by
-    name, a job of it is this client's, and the two before are asked of these jobs alone.
+    `crashed_only`: a job of the run crashed. `with_lumisections`: a job of it reached a lumisection.
+    `client`: the run has a job of the client of this name, and both conditions above apply to such jobs.
     """
 
     first: int
@@ -27,16 +27,15 @@ class RunFilter:
 
 
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
-    """The numbers of the runs that a search finds."""
+    """Select the numbers of the runs that match."""
     runs, jobs = db.runs.c, db.jobs.c
-    is_asked_for = sa.true() if run_filter.client is None else jobs.client.in_(client_tags(run_filter.client))
-    statement = sa.select(runs.run).where(
-        runs.run.between(run_filter.first, run_filter.last), _has_job(is_asked_for)
-    )
+    of_client = sa.true() if run_filter.client is None else jobs.client.in_(client_tags(run_filter.client))
+    is_in_range = runs.run.between(run_filter.first, run_filter.last)
+    statement = sa.select(runs.run).where(is_in_range, _has_job(of_client))
     if run_filter.crashed_only:
-        statement = statement.where(_has_job(is_asked_for, jobs.exit_code != 0))
+        statement = statement.where(_has_job(of_client, jobs.exit_code != 0))
     if run_filter.with_lumisections:
-        statement = statement.where(_has_job(is_asked_for, jobs.lumisection > 0))
+        statement = statement.where(_has_job(of_client, jobs.lumisection > 0))
     if run_filter.run_key is not None:
         statement = statement.where(runs.run_key == run_filter.run_key)
     if run_filter.cmssw_version is not None:
@@ -45,7 +44,7 @@ def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
 
 
 def select_newest_runs(run_filter: RunFilter, *, below: int | None, limit: int) -> sa.Select[Any]:
-    """The numbers of the newest runs that it finds, newest first: at `most` so many, and `below` a run."""
+    """Select the numbers of the newest runs that match, newest first, of those `below` a run."""
     statement = select_runs(run_filter).order_by(db.runs.c.run.desc()).limit(limit)
     return statement if below is None else statement.where(db.runs.c.run < below)
 

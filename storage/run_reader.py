@@ -1,11 +1,11 @@
-"""What is read of runs: which there are, their jobs with states computed, logs, series and file delivery."""
+"""Queries about runs: which exist, their jobs with computed states, logs, series and file delivery."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from sys import intern
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,24 +13,35 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
-from storage import codecs, job_rows, job_state, run_queries
+from storage import codecs, job_state, run_queries
 from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.job_state import JobState
-from storage.log_dictionaries import DictionaryStore
-from storage.read_models import AdjacentRuns, Delivery, Job, JobDetails, Playback, Run, RunSpan, client_name
+from storage.log_compression import DictionaryStore
+from storage.read_models import (
+    AdjacentRuns,
+    Delivery,
+    Job,
+    JobDetails,
+    JobSummary,
+    Playback,
+    Run,
+    RunSpan,
+    RunSummary,
+    client_name,
+)
 from storage.run_queries import RunFilter
 
-# Runs that a range brings over at a time: with more, what their jobs took stays with the process.
-_RUNS_AT_A_TIME = 25
-# What a question over a whole range may take (s), where the server limits others to less.
-_WIDE: Mapping[str, Any] = {"response_timeout_s": 30}
+# Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
+_RUNS_PER_PIECE = 25
+# Time limit (s) of a query over a whole range, where queries have one.
+_WIDE_QUERY: Mapping[str, Any] = {"response_timeout_s": 30}
 
-# A condition on the number of a run, whichever table it stands in.
-_OfRun = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
+# A condition on the column of a run's number.
+_RunCondition = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
 
 
 class _JobRow(NamedTuple):
-    """A job with what its state depends on."""
+    """A job as lists show it, and the inputs of its state."""
 
     identity: UUID
     run: int
@@ -51,11 +62,52 @@ class _JobRow(NamedTuple):
     machine_newest_run: int | None
 
 
-_JOBS = job_rows.select(_JobRow)
+class _JobSummaryRow(NamedTuple):
+    """A job as summaries of many runs show it, and the inputs of its state."""
+
+    run: int
+    client: str
+    started_at: datetime
+    updated_at: datetime
+    exit_code: int | None
+    lumisection: int | None
+    lumisection_at: datetime | None
+    events_total: int | None
+    machine_clock_at: datetime | None
+    machine_newest_run: int | None
+
+
+_RowT = TypeVar("_RowT", bound=NamedTuple)
+_MACHINE_COLUMNS: Mapping[str, sa.Column[Any]] = {
+    "machine": db.machines.c.label,
+    "machine_clock_at": db.machines.c.clock_at,
+    "machine_newest_run": db.machines.c.newest_run,
+}
+
+
+def _select_jobs(row: type[NamedTuple]) -> sa.Select[Any]:
+    """Select the fields of a row, of all jobs."""
+    columns = [
+        _MACHINE_COLUMNS[field] if field in _MACHINE_COLUMNS else db.jobs.c[field] for field in row._fields
+    ]
+    return sa.select(*columns).join_from(db.jobs, db.machines)
+
+
+def _fetch(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT]) -> list[_RowT]:
+    """Fetch the rows of a statement of `_select_jobs`.
+
+    Named tuples are accessed by position. Access to SQLAlchemy's rows by name would take as long as all other
+    work on the thousands of fields of a page.
+    """
+    return [row._make(found) for found in connection.execute(statement).all()]
+
+
+_JOBS = _select_jobs(_JobRow)
+_JOB_SUMMARIES = _select_jobs(_JobSummaryRow)
 
 
 class RunReader:
-    """Reads a cluster's runs. `stuck_after` is how long a silent job is not yet stuck."""
+    """Reads a cluster's runs. A job that is silent for `stuck_after` is stuck."""
 
     def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
         self._database = database
@@ -71,31 +123,31 @@ class RunReader:
         return RunSpan(lowest, highest)
 
     def adjacent_runs(self, run: int) -> AdjacentRuns:
-        """The runs before and after `run`, which need not be there itself."""
+        """The runs before and after `run`, which itself need not exist."""
         number = db.runs.c.run
         with self._database.connect() as connection:
-            before, after = connection.execute(
+            previous, following = connection.execute(
                 sa.select(
                     sa.select(sa.func.max(number)).where(number < run).scalar_subquery(),
                     sa.select(sa.func.min(number)).where(number > run).scalar_subquery(),
                 )
             ).one()
-        return AdjacentRuns(before, after)
+        return AdjacentRuns(previous, following)
 
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
-            described = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
-            rows = job_rows.read(connection, _JOBS.where(db.jobs.c.run == run), _JobRow)
-        if described is None and not rows:
+            metadata = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
+            rows = _fetch(connection, _JOBS.where(db.jobs.c.run == run), _JobRow)
+        if metadata is None and not rows:
             return None
-        return self._run(run, described, rows)
+        return self._run(run, metadata, rows)
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """The runs from `first` to `last`, ascending.
 
-        They are read in pieces, each by a statement of its own, so that memory is bounded however many they
-        are, and a slow reader holds no connection.
+        They are read in pieces, each by a statement of its own: memory is bounded however many runs there
+        are, and a slow consumer occupies no connection.
         """
         while first <= last:
             end = self._end_of_piece(first, last)
@@ -103,76 +155,90 @@ class RunReader:
             first = end + 1
 
     def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
-        """The newest runs that a search finds, at `most` so many, of those `below` a run; newest first."""
+        """The newest runs that match a filter, newest first, of those `below` a run."""
+        newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         with self._database.connect() as connection:
-            numbers = connection.scalars(
-                run_queries.select_newest_runs(run_filter, below=below, limit=limit)
-            ).all()
+            numbers = connection.scalars(newest).all()
         return self._runs(lambda run: run.in_(numbers))[::-1]
 
     def iter_found_runs(self, run_filter: RunFilter) -> Iterator[Run]:
-        """All runs that a search finds, newest first; in pieces, as `runs`."""
+        """All runs that match a filter, newest first, read in pieces as by `runs`."""
         below = run_filter.last + 1
-        while runs := self.find_runs(run_filter, below=below, limit=_RUNS_AT_A_TIME):
+        while runs := self.find_runs(run_filter, below=below, limit=_RUNS_PER_PIECE):
             yield from runs
             below = runs[-1].run
 
     def count_runs(self, run_filter: RunFilter) -> int:
-        """How many runs a search finds."""
+        """The number of runs that match a filter."""
         numbers = run_queries.select_runs(run_filter).subquery()
         with self._database.connect() as connection:
             return connection.scalar(sa.select(sa.func.count()).select_from(numbers)) or 0
+
+    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
+        """The newest runs that match a filter, newest first, of those `below` a run; as summaries."""
+        newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+        run = db.jobs.c.run
+        with self._database.connect() as connection:
+            found = connection.execute(newest.add_columns(db.runs.c.run_key)).all()
+            run_keys: dict[int, str | None] = {row.run: row.run_key for row in found}
+            # Ordered by identity as well, so that jobs with equal times keep their order.
+            jobs = _JOB_SUMMARIES.where(run.in_(run_keys)).order_by(run.desc(), db.jobs.c.identity)
+            rows = _fetch(connection, jobs, _JobSummaryRow)
+        return [
+            self._summary(number, run_keys[number], list(of_run))
+            for number, of_run in groupby(rows, attrgetter("run"))
+        ]
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`, sorted."""
         statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run.between(first, last))
         with self._database.connect() as connection:
-            return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE)))
+            return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE_QUERY)))
 
     def expected_clients(self, run: int, run_key: str) -> frozenset[str]:
-        """The clients, by tag, of the last run before `run` with this run key: what `run` should have too."""
+        """The clients, by tag, that `run` should have: those of the previous run with the same run key."""
         table = db.runs.c
-        last = (
+        previous = (
             sa.select(table.run)
             .where(table.run < run, table.run_key == run_key)
             .order_by(table.run.desc())
             .limit(1)
             .scalar_subquery()
         )
-        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run == last)
+        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run == previous)
         with self._database.connect() as connection:
             return frozenset(connection.scalars(statement))
 
-    def job_details(self, job: UUID) -> JobDetails | None:
-        """A job with its series and its log; `None` if there is none of that id."""
+    def job_details(self, job_id: UUID) -> JobDetails | None:
+        """A job with its series and its log; `None` if no job has this id."""
         with self._database.connect() as connection:
-            run = connection.scalar(sa.select(db.jobs.c.run).where(db.jobs.c.identity == job))
-            kept = connection.execute(
-                sa.select(db.job_details).where(db.job_details.c.identity == job)
+            number = connection.scalar(sa.select(db.jobs.c.run).where(db.jobs.c.identity == job_id))
+            stored = connection.execute(
+                sa.select(db.job_details).where(db.job_details.c.identity == job_id)
             ).one_or_none()
-        found = None if run is None else self.run(run)
-        shown = next((shown for shown in found.jobs if shown.id == job), None) if found else None
-        if shown is None:
+        run = None if number is None else self.run(number)
+        job = next((job for job in run.jobs if job.id == job_id), None) if run else None
+        if job is None:
             return None
-        if kept is None:
+        if stored is None:
             return JobDetails(
-                shown, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), is_retained=False
+                job, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), is_retained=False
             )
         return JobDetails(
-            job=shown,
-            memory=codecs.unpack_memory(kept.memory),
-            events=codecs.unpack_events(kept.events),
-            input_statuses=codecs.unpack_input_statuses(kept.fates),
-            log=codecs.unpack_log(kept.log, kept.log_replaced, self._dictionaries.for_log(kept.log)),
+            job=job,
+            memory=codecs.unpack_memory(stored.memory),
+            events=codecs.unpack_events(stored.events),
+            input_statuses=codecs.unpack_input_statuses(stored.input_statuses),
+            log=codecs.unpack_log(stored.log, stored.log_redactions, self._dictionaries.for_log(stored.log)),
         )
 
     def delivery(self, run: int) -> Delivery | None:
-        """The file delivery of a run, the newest where several machines report one."""
+        """The file delivery of a run; the newest report if several machines have one."""
         row = self._newest(db.deliveries, run)
         return None if row is None else _delivery(row)
 
     def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
-        """What `delivery` answers to each of some runs, in numbers; without those that have none."""
+        """Statistics of what `delivery` returns, by run; runs without a delivery are left out."""
         table = db.deliveries.c
         statement = (
             sa.select(db.deliveries, db.machines.c.label)
@@ -185,7 +251,7 @@ class RunReader:
             return {row.run: summarize(_delivery(row)) for row in connection.execute(statement)}
 
     def delivery_updated_at(self, run: int) -> datetime | None:
-        """When what `delivery` answers was reported; `None` if nothing was."""
+        """The time of the report that `delivery` returns; `None` if there is none."""
         table = db.deliveries.c
         statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
         with self._database.connect() as connection:
@@ -193,7 +259,7 @@ class RunReader:
         return updated_at
 
     def playback(self, run: int) -> Playback | None:
-        """The simulator of a run, the newest report where there are several."""
+        """The simulator of a run; the newest report if there are several."""
         row = self._newest(db.playbacks, run)
         if row is None:
             return None
@@ -209,7 +275,7 @@ class RunReader:
         )
 
     def _newest(self, table: sa.Table, run: int) -> Any | None:
-        """The newest row of a run, of which several machines may report, with its machine's label."""
+        """The newest row of a run, with the label of the machine that reported it."""
         statement = (
             sa.select(table, db.machines.c.label)
             .join(db.machines)
@@ -224,20 +290,21 @@ class RunReader:
         run = db.runs.c.run
         statement = sa.select(run).where(run.between(first, last)).order_by(run)
         with self._database.connect() as connection:
-            end: int | None = connection.scalar(statement.offset(_RUNS_AT_A_TIME - 1).limit(1))
+            end: int | None = connection.scalar(statement.offset(_RUNS_PER_PIECE - 1).limit(1))
         return last if end is None else end
 
-    def _runs(self, is_asked_for: "_OfRun") -> list[Run]:
-        """The runs that have jobs and whose number is asked for, ascending."""
+    def _runs(self, condition: _RunCondition) -> list[Run]:
+        """The runs that have jobs and fulfil a condition, ascending."""
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
-            described = connection.execute(sa.select(db.runs).where(is_asked_for(runs))).all()
-            rows = job_rows.read(connection, _JOBS.where(is_asked_for(jobs)).order_by(jobs), _JobRow)
-        by_number = {row.run: row for row in described}
-        by_run = ((run, list(of_run)) for run, of_run in groupby(rows, attrgetter("run")))
-        return [self._run(run, by_number.get(run), of_run) for run, of_run in by_run]
+            metadata = connection.execute(sa.select(db.runs).where(condition(runs))).all()
+            rows = _fetch(connection, _JOBS.where(condition(jobs)).order_by(jobs), _JobRow)
+        by_run = {row.run: row for row in metadata}
+        return [
+            self._run(run, by_run.get(run), list(of_run)) for run, of_run in groupby(rows, attrgetter("run"))
+        ]
 
-    def _run(self, run: int, described: Any, rows: Sequence[_JobRow]) -> Run:
+    def _run(self, run: int, metadata: Any, rows: Sequence[_JobRow]) -> Run:
         newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
         jobs = [
             _job(row, state, newest)
@@ -245,20 +312,27 @@ class RunReader:
         ]
         return Run(
             run=run,
-            run_key=None if described is None else described.run_key,
-            cmssw_version=None if described is None else described.cmssw_version,
+            run_key=None if metadata is None else metadata.run_key,
+            cmssw_version=None if metadata is None else metadata.cmssw_version,
             is_ongoing=job_state.is_ongoing(rows, self._stuck_after),
-            jobs=tuple(sorted(jobs, key=lambda job: (job.name, job.started_at, job.id))),
+            jobs=tuple(sorted(jobs, key=attrgetter("name", "started_at", "id"))),
         )
 
+    def _summary(self, run: int, run_key: str | None, rows: Sequence[_JobSummaryRow]) -> RunSummary:
+        jobs = [
+            JobSummary(client_name(row.client), row.started_at, state, row.events_total)
+            for row, state in zip(rows, job_state.job_states(rows, self._stuck_after), strict=True)
+        ]
+        return RunSummary(run, run_key, tuple(sorted(jobs, key=attrgetter("name", "started_at"))))
 
-def _between(first: int, last: int) -> _OfRun:
+
+def _between(first: int, last: int) -> _RunCondition:
     return lambda run: run.between(first, last)
 
 
-def _newest_first(of_table: Any) -> tuple[sa.ColumnElement[Any], ...]:
-    """The order of what several machines report of a run."""
-    return of_table.updated_at.desc(), of_table.identity
+def _newest_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
+    """The order of the reports of several machines of the same run."""
+    return columns.updated_at.desc(), columns.identity
 
 
 def _delivery(row: Any) -> Delivery:
@@ -279,7 +353,7 @@ def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:
     return Job(
         id=row.identity,
         run=row.run,
-        # The same few names in all of what is remembered.
+        # Interned because cached runs repeat the same few names.
         client=intern(row.client),
         machine=intern(row.machine),
         state=state,

@@ -1,22 +1,22 @@
-"""What a grabber knows of each link on the data's way; its heartbeat carries it to the pages."""
+"""Status of each link of the data flow as the grabber sees it; stored with the heartbeat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# The heartbeat is the only write at rest.
+# The heartbeat is the only write while nothing happens.
 HEARTBEAT_INTERVAL_S = 5.0
-# So long before its end the grid certificate is warned of: log, pages, docs/alerts.yaml.
+# Time before the grid certificate's expiry at which log, pages and docs/alerts.yaml begin to warn.
 CERTIFICATE_WARNING_PERIOD = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link: when it last worked, and since when it doesn't and why; `reason` is redacted.
+    """Status of a link; `reason` of a failure is redacted.
 
-    Of a machine also: how many documents the mirror is `behind`, as far as it knows, and what is `missing`
-    because it can't be had.
+    For a machine also: `documents_behind`, how many documents are yet to be mirrored as far as known, and
+    `missing`, a description of documents that are unavailable.
     """
 
     last_success_at: datetime | None = None
@@ -26,20 +26,20 @@ class LinkStatus:
     missing: str | None = None
 
     def succeeded(self, at: datetime) -> "LinkStatus":
-        """The link after it worked."""
+        """The status after a success."""
         return replace(self, last_success_at=at, failing_since=None, reason=None)
 
     def failed(self, at: datetime, reason: str) -> "LinkStatus":
-        """The link after it failed; it fails since its first failure."""
+        """The status after a failure; `failing_since` is the time of the first one in a row."""
         return replace(self, failing_since=self.failing_since or at, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterLinks:
-    """All links of a cluster: the gateway, each mirrored machine by its number, and the cluster's status.
+    """All links of a cluster: the gateway, each mirrored machine by its id, and the cluster's status.
 
-    `status_machines` are the machines that the cluster's status last spoke of; `certificate_ends_at` is when
-    the grid certificate, without which none of them works, ends.
+    `status_machines` are the machines in the latest cluster status. `certificate_expires_at` is the expiry of
+    the grid certificate, which all links need.
     """
 
     gateway: LinkStatus
@@ -50,40 +50,35 @@ class ClusterLinks:
 
 
 def to_json(links: ClusterLinks) -> dict[str, Any]:
-    """The links as the database keeps them: JSON, times in unix seconds."""
+    """JSON form of the links, with times in Unix seconds."""
     return {
         "gateway": _link_to_json(links.gateway),
         "machines": {str(machine): _link_to_json(link) for machine, link in links.machines.items()},
         "status": _link_to_json(links.status),
         "status_machines": list(links.status_machines),
-        "certificate_ends_at": _unix_s(links.certificate_expires_at),
+        "certificate_expires_at": _unix_s(links.certificate_expires_at),
     }
 
 
-def from_json(kept: Mapping[str, Any]) -> ClusterLinks:
-    """What `to_json` made."""
+def from_json(stored: Mapping[str, Any]) -> ClusterLinks:
+    """Inverse of `to_json`."""
     return ClusterLinks(
-        gateway=_link_from_json(kept["gateway"]),
-        machines={int(machine): _link_from_json(link) for machine, link in kept["machines"].items()},
-        status=_link_from_json(kept["status"]),
-        status_machines=tuple(kept["status_machines"]),
-        certificate_expires_at=_time(kept.get("certificate_ends_at")),
+        gateway=_link_from_json(stored["gateway"]),
+        machines={int(machine): _link_from_json(link) for machine, link in stored["machines"].items()},
+        status=_link_from_json(stored["status"]),
+        status_machines=tuple(stored["status_machines"]),
+        certificate_expires_at=_time(stored["certificate_expires_at"]),
     )
 
 
 def _link_to_json(link: LinkStatus) -> list[Any]:
     times = (link.last_success_at, link.failing_since)
-    return [
-        *map(_unix_s, times),
-        link.reason,
-        link.documents_behind,
-        link.missing,
-    ]
+    return [*map(_unix_s, times), link.reason, link.documents_behind, link.missing]
 
 
-def _link_from_json(kept: list[Any]) -> LinkStatus:
-    worked_at, failing_since, *rest = kept
-    return LinkStatus(_time(worked_at), _time(failing_since), *rest)
+def _link_from_json(stored: list[Any]) -> LinkStatus:
+    last_success_at, failing_since, *rest = stored
+    return LinkStatus(_time(last_success_at), _time(failing_since), *rest)
 
 
 def _unix_s(time: datetime | None) -> float | None:

@@ -1,6 +1,6 @@
-"""What a grabber writes: batches of documents with the position that they bring a machine to, a heartbeat.
+"""Writes of a grabber: batches of documents with the machine's new checkpoint, machine states, heartbeats.
 
-A batch is one transaction. Every write asks first whether this grabber still holds the cluster.
+A batch is one transaction. Every write first checks that this grabber is still the cluster's leader.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,25 +14,22 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqm2.records import MachineState
-from storage import installation, machines
-from storage import sync_status as mirror_links
-from storage.batch import Batch, Checkpoint
+from storage import machines, sync_status, upserts
 from storage.leader_lock import LeadershipLost
-from storage.machine_states import select_latest_states
+from storage.rows import Batch, Checkpoint
 from storage.sync_status import ClusterLinks, LinkStatus
-from storage.upserts import write_batch
 
-# The class of SQLSTATE of what is beyond PostgreSQL's limits: "PostgreSQL Error Codes" in its manual.
-_BEYOND_LIMITS = "54"
+# SQLSTATE class "Program Limit Exceeded": "PostgreSQL Error Codes" in its manual.
+_LIMIT_EXCEEDED = "54"
 
 
 class RowRejected(sa.exc.SQLAlchemyError):
-    """The database can't hold a row of the batch, however often it is written."""
+    """A row of the batch can't be stored, however often it is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredMachine:
-    """A machine as the database knows it."""
+    """A machine in the database."""
 
     id: int
     label: str
@@ -40,44 +37,44 @@ class RegisteredMachine:
 
 
 class MirrorWriter:
-    """The grabber's side of a cluster's database; `holder` is the claim that every write must still have."""
+    """Writer of a cluster's database; `leader_id` must be the leader's for a write to succeed."""
 
-    def __init__(self, database: sa.Engine, holder: UUID) -> None:
+    def __init__(self, database: sa.Engine, leader_id: UUID) -> None:
         self._database = database
-        self._holder = holder
+        self._leader_id = leader_id
 
     def take_over(self, check_value: UUID) -> ClusterLinks:
-        """Makes `holder` the one whose writes count; what the holder before it knew of the links.
+        """Record `leader_id` as the leader; returns the status of the links that its predecessor recorded.
 
-        Raises SecretChanged if the database was made under another secret.
+        Raises SecretChanged if the database was created with another secret.
         """
         now = datetime.now(UTC)
         unknown = ClusterLinks(gateway=LinkStatus(), machines={}, status=LinkStatus())
         with self._database.begin() as connection:
-            installation.verify_secret(connection, check_value)
-            beat = {"holder": self._holder, "started_at": now, "beat_at": now}
-            kept_links = connection.scalar(
+            db.verify_secret(connection, check_value)
+            leader = {"leader_id": self._leader_id, "started_at": now, "heartbeat_at": now}
+            stored = connection.scalar(
                 insert(db.heartbeat)
-                .values(id=1, **beat, links=mirror_links.to_json(unknown))
-                .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=beat)
+                .values(id=1, **leader, links=sync_status.to_json(unknown))
+                .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=leader)
                 .returning(db.heartbeat.c.links)
             )
-        return mirror_links.from_json(kept_links)
+        return sync_status.from_json(stored)
 
     def register_machines(
         self, default_labels: Mapping[UUID, str], *, limit: int | None = None
     ) -> dict[UUID, RegisteredMachine]:
-        """The machines by identity; one that is seen for the first time gets its label, made of its mask.
+        """The machines by identity; new ones are added with a label derived from their default label.
 
-        `most`: where the database knows so many, one that it does not know is left out.
+        `limit`: no machine is added beyond this total, and those left out are not returned.
         """
-        with self._fenced() as connection:
+        with self._leader_transaction() as connection:
             machines.register(connection, default_labels, limit=limit)
             known = _machines(connection)
         return {identity: known[identity] for identity in default_labels if identity in known}
 
     def stored_versions(self, identities: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-        """The (epoch, revision) of those documents that are stored or set aside."""
+        """The (epoch, revision) of those documents that are stored or quarantined."""
         if not identities:
             return {}
         columns = [
@@ -93,7 +90,7 @@ class MirrorWriter:
         return stored
 
     def quarantined_revisions(self, machine_id: int, epoch: int) -> dict[UUID, int]:
-        """The revisions of the documents of a machine that are set aside in an epoch."""
+        """The revisions of a machine's quarantined documents of an epoch."""
         table = db.quarantined_documents
         query = sa.select(table.c.identity, table.c.revision).where(
             table.c.machine_id == machine_id, table.c.epoch == epoch
@@ -102,64 +99,63 @@ class MirrorWriter:
             return {row.identity: row.revision for row in connection.execute(query)}
 
     def write_batch(self, batch: Batch) -> None:
-        """Writes a batch and moves its machine's position, in one transaction, and tells who listens.
+        """Write a batch and move its machine's checkpoint in one transaction, and notify listeners.
 
-        Raises RowRefused, or ClaimLost if another grabber has taken the cluster meanwhile.
+        Raises RowRejected, and LeadershipLost if another grabber has taken over.
         """
         try:
-            with self._fenced() as connection:
-                write_batch(connection, batch)
+            with self._leader_transaction() as connection:
+                upserts.write_batch(connection, batch)
         except (sa.exc.DataError, sa.exc.IntegrityError) as error:
             raise RowRejected(type(error.orig).__name__) from error
         except sa.exc.OperationalError as error:
-            if (getattr(error.orig, "pgcode", None) or "").startswith(_BEYOND_LIMITS):
+            if (getattr(error.orig, "pgcode", None) or "").startswith(_LIMIT_EXCEEDED):
                 raise RowRejected(type(error.orig).__name__) from error
             raise
         except ValueError as error:
-            # The driver's own refusal, of a NUL within a text.
+            # Raised by the driver for a NUL in a text.
             raise RowRejected(type(error).__name__) from error
 
     def write_machine_states(self, states: Mapping[int, MachineState], checked_at: datetime) -> None:
-        """Writes the states of machines that differ from the last that is known."""
-        table = db.machine_states
-        with self._fenced() as connection:
-            known = {
-                row.machine_id: (row.is_up, row.reason) for row in connection.execute(select_latest_states())
-            }
+        """Write the states of those machines whose state has changed."""
+        with self._leader_transaction() as connection:
+            latest = connection.execute(machines.select_latest_states())
+            known = {row.machine_id: (row.is_up, row.reason) for row in latest}
             rows = [
                 {"machine_id": machine, "since": checked_at, "is_up": state.is_up, "reason": state.reason}
                 for machine, state in states.items()
                 if known.get(machine) != (state.is_up, state.reason)
             ]
             if rows:
-                connection.execute(insert(table).on_conflict_do_nothing(), rows)
+                connection.execute(insert(db.machine_states).on_conflict_do_nothing(), rows)
 
     def write_heartbeat(self, links: ClusterLinks) -> None:
-        """Tells that the grabber lives, and what it knows of each link. Raises ClaimLost."""
+        """Write a heartbeat with the status of each link. Raises LeadershipLost."""
         statement = (
             sa.update(db.heartbeat)
-            .where(db.heartbeat.c.holder == self._holder)
-            .values(beat_at=datetime.now(UTC), links=mirror_links.to_json(links))
+            .where(db.heartbeat.c.leader_id == self._leader_id)
+            .values(heartbeat_at=datetime.now(UTC), links=sync_status.to_json(links))
         )
         with self._database.begin() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise LeadershipLost
 
     @contextmanager
-    def _fenced(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the heartbeat's row, so that no other grabber takes over while it runs."""
-        held = sa.select(1).where(db.heartbeat.c.holder == self._holder).with_for_update(read=True)
+    def _leader_transaction(self) -> Iterator[sa.Connection]:
+        """A transaction that locks the heartbeat row, so that no other grabber takes over meanwhile."""
+        is_leader = sa.select(1).where(db.heartbeat.c.leader_id == self._leader_id)
         with self._database.begin() as connection:
-            if connection.scalar(held) is None:
+            if connection.scalar(is_leader.with_for_update(read=True)) is None:
                 raise LeadershipLost
             yield connection
 
 
 def _machines(connection: sa.Connection) -> dict[UUID, RegisteredMachine]:
-    table = db.machines
     return {
         row.identity: RegisteredMachine(
-            row.id, row.label, Checkpoint(row.epoch, row.revision, row.head, row.head_at)
+            row.id,
+            row.label,
+            Checkpoint(row.epoch, row.revision, row.last_document, row.last_document_at),
         )
-        for row in connection.execute(sa.select(table))
+        for row in connection.execute(sa.select(db.machines))
     }

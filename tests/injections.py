@@ -43,7 +43,7 @@ _PAYLOADS = (
     "\uff1b", "\uff11", "\u0661", "\u0967", "\u0430", "\u2010", "\u2013", "\u2212", "\u1d7ce", "\U0001d7d9",
     "\u0131", "\u212a", "\xe9",
     # Templates, SQL, HTML, JSON, formats.
-    "{{7*7}}", "${7*7}", "%s", "%n", "{0}", "' OR 1=1--", "'; DROP TABLE control_audit;--",
+    "{{7*7}}", "${7*7}", "%s", "%n", "{0}", "' OR 1=1--", "'; DROP TABLE audit_log;--",
     "<script>alert(1)</script>", '"]', "[]", "{}", "null", "None", "true", "nan", "undefined", "\\x3b",
     "\x1f\x8b",
 )  # fmt: skip

@@ -26,9 +26,8 @@ from dqm2.records import (
     Stream,
 )
 from dqmsquare_cfg import Cluster, Settings
-from storage.batch import Batch, Checkpoint
 from storage.log_compression import ZstdDictionary
-from storage.rows import QuarantinedDocument, to_row
+from storage.rows import Batch, Checkpoint, QuarantinedDocument, to_row
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 

@@ -26,7 +26,7 @@ from grabbing.gateway_queue import Stop
 from simulator.http_types import RecordedRequest
 from simulator.simulator import Simulator
 from storage import codecs
-from storage.log_dictionaries import DictionaryStore
+from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.rows import DocumentRow
 from storage.sync_status import LinkStatus
@@ -191,7 +191,7 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
     }
     dictionaries = DictionaryStore(db.engine(settings, cluster, "tests"))
     for details in rows(settings, db.job_details, cluster):
-        packed, replaced = details["log"], details["log_replaced"]
+        packed, replaced = details["log"], details["log_redactions"]
         details["log"] = codecs.unpack_log(packed, replaced, dictionaries.for_log(packed))
         documents[details["identity"]] |= details
     return documents
@@ -201,7 +201,7 @@ def _columns(row: DocumentRow) -> dict[str, Any]:
     """The columns of a row that depend on nothing but its document."""
     columns = {**row.columns, **(row.details or {}), "revision": row.document.revision}
     if row.details is not None:
-        columns["log"] = codecs.unpack_log(row.details["log"], row.details["log_replaced"])
+        columns["log"] = codecs.unpack_log(row.details["log"], row.details["log_redactions"])
     # Kept from the first report on, whatever the newest says.
     return {name: value for name, value in columns.items() if name not in ("started_at", "lumisection_at")}
 

@@ -267,7 +267,7 @@ def test_it_ends_for_all_with_a_new_secret(settings: Settings) -> None:
 def test_it_ends_after_twelve_hours(url: str, settings: Settings) -> None:
     visitor = Visitor(url).sign_in()
     later = sa.update(db.login_sessions).values(
-        ends_at=db.login_sessions.c.ends_at - sa.text("'12 h'::interval")
+        expires_at=db.login_sessions.c.expires_at - sa.text("'12 h'::interval")
     )
     change(settings, later)
     assert not visitor.is_in()

@@ -48,8 +48,8 @@ def guess(visitor: Visitor, times: int, user: str = USER) -> list[int]:
 
 def let_pass(settings: Settings, seconds: int) -> None:
     """Makes all failures so much older."""
-    older = db.login_attempts.c.failed_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    change(settings, sa.update(db.login_attempts).values(failed_at=older))
+    older = db.login_attempts.c.last_failed_at - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    change(settings, sa.update(db.login_attempts).values(last_failed_at=older))
 
 
 @contextmanager
@@ -58,12 +58,14 @@ def just_failed(settings: Settings) -> Iterator[None]:
     tries = db.login_attempts
     database = playback_database(settings)
     with database.connect() as connection:
-        failed_at = connection.execute(sa.select(tries.c.id, tries.c.failed_at)).all()
+        failed_at = connection.execute(sa.select(tries.c.id, tries.c.last_failed_at)).all()
     let_pass(settings, -A_DAY_S)
     yield
     with database.begin() as connection:
         for row in failed_at:
-            connection.execute(sa.update(tries).where(tries.c.id == row.id).values(failed_at=row.failed_at))
+            connection.execute(
+                sa.update(tries).where(tries.c.id == row.id).values(last_failed_at=row.last_failed_at)
+            )
     database.dispose()
 
 

@@ -11,7 +11,7 @@ import requests
 
 import db
 from dqmsquare_cfg import Settings
-from storage.change_tracker import ChangeTracker
+from storage.change_listener import ChangeTracker
 from tests.mirrored import MirroredCluster, job, lively_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import until

@@ -148,7 +148,7 @@ def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Sett
 
 def test_it_knows_a_server_that_lives_by_its_lock_in_this_very_database(settings: Settings) -> None:
     engines = {cluster: db.engine(settings, cluster, "tests") for cluster in Cluster}
-    audit = AuditLog(engines[Cluster.PLAYBACK], keep=None)
+    audit = AuditLog(engines[Cluster.PLAYBACK], retention=None)
     desk = 7
     entry = audit.begin(AuditedAction("restart_hltd"), desk)
     lock = sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, desk))
@@ -202,7 +202,7 @@ def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Setting
 def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: Settings) -> None:
     shifter.ask("get_dqm_machines")
     for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)"):
-        change(simulated_settings, sa.update(db.audit_log).values(sentence=formula))
+        change(simulated_settings, sa.update(db.audit_log).values(message=formula))
         answer = shifter.get("/cr/audit.csv")
         [row, *_] = csv.DictReader(io.StringIO(answer.text))
         assert row["message"] == f"'{formula}"
@@ -210,7 +210,7 @@ def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: 
 
 
 def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
-    change(simulated_settings, sa.update(db.audit_log).values(sentence="<b>", person="<i>"))
+    change(simulated_settings, sa.update(db.audit_log).values(message="<b>", username="<i>"))
     for path in ("/cr/audit/", "/cr/queue"):
         text = shifter.get(path).text
         assert "<b>" not in text

@@ -56,11 +56,11 @@ def under_way(settings: Settings) -> list[tuple[str, bool]]:
     """Person and whether it was sent, of the commands that have no outcome yet."""
     engine = playback_database(settings)
     audit = db.audit_log
-    open_ = sa.select(audit.c.person, audit.c.sent_at).where(audit.c.outcome.is_(None)).order_by(audit.c.id)
+    open_ = sa.select(audit.c.username, audit.c.sent_at).where(audit.c.outcome.is_(None)).order_by(audit.c.id)
     with engine.connect() as connection:
         rows = connection.execute(open_).all()
     engine.dispose()
-    return [(row.person, row.sent_at is not None) for row in rows]
+    return [(row.username, row.sent_at is not None) for row in rows]
 
 
 def in_order(
@@ -256,7 +256,7 @@ def restarts(settings: Settings) -> list[tuple[str, str | None]]:
             sa.select(audit).where(audit.c.command == "restart_hltd").order_by(audit.c.id.desc())
         ).all()
     engine.dispose()
-    return [(row.person, row.outcome) for row in rows]
+    return [(row.username, row.outcome) for row in rows]
 
 
 def test_it_sends_nothing_for_who_waited_on_a_connection_that_was_lost(
@@ -266,13 +266,13 @@ def test_it_sends_nothing_for_who_waited_on_a_connection_that_was_lost(
     engine = db.engine(settings, Cluster.PLAYBACK, "line", pool_size=1)
     line = CommandQueue(engine)
     with ExitStack() as stack:
-        with line.place() as first:
-            waits = stack.enter_context(line.place())
-            with first.turn(5):
+        with line.join() as first:
+            waits = stack.enter_context(line.join())
+            with line.hold(first, 5):
                 cut(postgres, settings.database(Cluster.PLAYBACK))
-        later = stack.enter_context(line.place())
-        assert later.desk != waits.desk
-        with pytest.raises(QueueUnavailable), waits.turn(5):
+        later = stack.enter_context(line.join())
+        assert later.worker_id != waits.worker_id
+        with pytest.raises(QueueUnavailable), line.hold(waits, 5):
             pytest.fail("it was sent")
     engine.dispose()
 
@@ -320,10 +320,10 @@ def test_it_sends_nothing_that_can_t_be_marked_as_sent(
             lambda: shifter.tell("restart_hltd", host=UNIT),
         )
         until(lambda: under_way(simulated_settings)[0][1])
-        alter(simulated_settings, "ALTER TABLE control_audit RENAME COLUMN sent_at TO elsewhere")
+        alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN sent_at TO elsewhere")
         go_on.set()
         answers = [answer.result(30) for answer in waiting]
-        alter(simulated_settings, "ALTER TABLE control_audit RENAME COLUMN elsewhere TO sent_at")
+        alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN elsewhere TO sent_at")
         assert [answer.status_code for answer in answers] == [200, 503]
         assert answers[1].text == "The audit can't be written: nothing was sent."
         [entry] = shifter.audit(command="restart_hltd")
@@ -359,7 +359,7 @@ def test_it_tells_the_outcome_whatever_keeps_it_from_being_written_down(
         visitor = Visitor(url).sign_in("shifter", "first")
         told = crowd.submit(visitor.tell_with, {"HX-Request": "true"}, "restart_hltd", host=UNIT)
         until(lambda: under_way(simulated_settings) == [("shifter", True)])
-        alter(simulated_settings, "ALTER TABLE control_audit ADD CHECK (outcome <> 'ok') NOT VALID")
+        alter(simulated_settings, "ALTER TABLE audit_log ADD CHECK (outcome <> 'ok') NOT VALID")
         go_on.set()
         answer = told.result(30)
     assert "DQM² says Ok." in answer.text

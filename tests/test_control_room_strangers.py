@@ -51,7 +51,7 @@ def insert_strangers(settings: Settings, number: int) -> None:
         "is_change": sa.literal(False),  # noqa: FBT003 - a column's value
         "parameters": sa.cast("{}", sa.JSON),
         "outcome": sa.literal(Outcome.REFUSED),
-        "told_together": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
+        "group_key": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
     }
     statement = sa.insert(db.audit_log).from_select(list(row), sa.select(*row.values()))
     engine = playback_database(settings)

@@ -187,7 +187,7 @@ def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_kille
         at_work = [pid for pid in bare.processes() if pid != outer.pid]
         outer.kill()
         until(lambda: not any(map(is_alive, at_work)), within_s=10)
-    assert "are being taken over" in bare.run(given, "db", "status")[1]
+    assert "are being imported" in bare.run(given, "db", "status")[1]
     status, said = bare.run(given, "db", "adopt", "--processes", "3")
     assert status == 0, said
     assert earlier.execute("SELECT count(*) FROM jobs") == [(JOBS,)]

@@ -22,7 +22,7 @@ from tools.demo.postgres import EmbeddedPostgres
 def holder(settings: Settings) -> UUID | None:
     """Who holds the cluster."""
     beats = rows(settings, db.heartbeat)
-    return beats[0]["holder"] if beats else None
+    return beats[0]["leader_id"] if beats else None
 
 
 def test_it_gives_way_when_its_connection_is_cut(
@@ -90,7 +90,7 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
         until(lambda: len(rows(brisk_settings, db.jobs)) >= 200 * number)
         until(lambda: holder(brisk_settings))
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
-            connection.cursor().execute("UPDATE heartbeat SET holder = %s", (str(other),))
+            connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
         written = len(rows(brisk_settings, db.jobs))
         told(grabber, "lost cluster")
         assert len(rows(brisk_settings, db.jobs)) == written

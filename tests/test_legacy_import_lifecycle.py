@@ -39,7 +39,7 @@ def legacy(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> Lega
 def contents(settings: Settings) -> dict[str, Any]:
     """All imported rows, without the times of the import and the compressed logs."""
     found: dict[str, Any] = mirrored(settings)
-    for row in found["set_aside"]:
+    for row in found["quarantined_documents"]:
         del row["updated_at"]
     for row in found["job_details"]:
         del row["log"]
@@ -133,7 +133,7 @@ def test_grabbers_and_pages_wait_for_the_start_of_the_import(
 ) -> None:
     del legacy
     client = create_app(settings).test_client()
-    has = "the tables of an earlier mirror, which `db adopt` takes over"
+    has = "the tables of an earlier mirror, which `db adopt` imports"
     refused = readiness(client)
     assert refused["reason"] == f"The database of the production cluster has {has}."
     with grabber_process(environment, "production") as grabber:
@@ -185,15 +185,15 @@ def test_it_drops_nothing_before_the_import_is_complete(
     legacy: LegacyMirror, environment: dict[str, str]
 ) -> None:
     assert run_adopt(environment)[0] == 0
-    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
+    legacy.execute("UPDATE import_batches SET completed_at = NULL")
     words = [sys.executable, "db.py", "status"]
     shown = subprocess.run(
         words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
     ).stdout
-    assert "an earlier mirror's tables are being taken over, 0 of 10 documents" in shown
+    assert "an earlier mirror's tables are being imported, 0 of 10 documents" in shown
     status, output = run_adopt(environment, "--drop", "--yes")
     assert status == 1
-    assert "not dropped: an earlier mirror's tables are being taken over, 0 of 10 documents" in output
+    assert "not dropped: an earlier mirror's tables are being imported, 0 of 10 documents" in output
     assert legacy.execute("SELECT count(*) FROM legacy_runs") == [(9,)]
 
 
@@ -232,7 +232,7 @@ def test_it_needs_no_superuser_and_hides_legacy_rows_from_its_own_role(
 
 def test_it_continues_only_with_the_same_secret(legacy: LegacyMirror, environment: dict[str, str]) -> None:
     assert run_adopt(environment)[0] == 0
-    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
+    legacy.execute("UPDATE import_batches SET completed_at = NULL")
     status, output = run_adopt({**environment, "PSEUDONYM_SECRET": "another-mirror-secret-of-the-tests"})
     assert status == 1
     assert "PSEUDONYM_SECRET differs from the one at the start of the import" in output

@@ -71,7 +71,7 @@ def test_it_requests_only_new_and_unfinished_documents(
     wanted = [job_document(run=run)["_id"] for run in (ENDED_SINCE, HUNG_UP, NEW)]
     assert sorted(requested_ids(simulator)) == sorted(wanted)
     assert rows(simulated_settings, db.quarantined_documents) == []
-    [machine] = [row for row in rows(simulated_settings, db.machines) if row["head"] is not None]
+    [machine] = [row for row in rows(simulated_settings, db.machines) if row["last_document"] is not None]
     assert machine["epoch"] == 0
 
 
@@ -86,7 +86,7 @@ def test_a_later_import_replaces_no_document_of_the_grabber(
     upload(simulator, ENDED_SINCE, exit_code=65)
     assert mirror_once(simulated_settings)
     before = mirrored(simulated_settings)
-    legacy.execute("UPDATE adoption_batches SET done_at = NULL")
+    legacy.execute("UPDATE import_batches SET completed_at = NULL")
     assert run_adopt(simulated_environment)[0] == 0
     assert mirrored(simulated_settings) == before
 

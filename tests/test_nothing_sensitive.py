@@ -108,8 +108,8 @@ def unpacked(settings: Settings) -> str:
         (
             codecs.unpack_memory(row["memory"]),
             codecs.unpack_events(row["events"]),
-            codecs.unpack_input_statuses(row["fates"]),
-            codecs.unpack_log(row["log"], row["log_replaced"]),
+            codecs.unpack_input_statuses(row["input_statuses"]),
+            codecs.unpack_log(row["log"], row["log_redactions"]),
         )
         for row in rows(settings, db.job_details)
     ]

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 import db
 from benchmarks.large_database import Size, Span, fill
 from dqmsquare_cfg import Cluster, Settings
-from storage import machine_states
-from storage.log_dictionaries import DictionaryStore
+from storage import machines
+from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.retention import prune
 from storage.run_queries import RunFilter
@@ -48,7 +48,7 @@ class Filled:
     def newest_states(self) -> object:
         """What a grabber holds the cluster's status against."""
         with self.database.connect() as connection:
-            return connection.execute(machine_states.select_latest_states()).all()
+            return connection.execute(machines.select_latest_states()).all()
 
     def search(self, **given: Any) -> RunFilter:
         """A search in a part of it, as ten years' timeline shows a part of them."""
@@ -88,7 +88,7 @@ QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
     "freshness": lambda filled: filled.reader.sync_status(),
     # What a grabber asks.
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
-    "machine_states.newest": lambda filled: filled.newest_states(),
+    "machines.select_latest_states": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
     "train": lambda filled: DictionaryStore(filled.database).train(),
 }

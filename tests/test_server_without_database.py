@@ -40,7 +40,7 @@ def unreadiness(server: ServerProcess, cluster: str = "production") -> str | Non
 def set_schema(postgres: EmbeddedPostgres, database: str, revision: str, readable_from: str) -> None:
     with closing(postgres.connect(database)) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE alembic_version SET version_num = %s", (revision,))
-        cursor.execute("UPDATE installation SET value = %s WHERE name = 'readable_from'", (readable_from,))
+        cursor.execute("UPDATE mirror_metadata SET value = %s WHERE name = 'readable_from'", (readable_from,))
 
 
 def test_it_starts_without_a_database(environment: dict[str, str]) -> None:

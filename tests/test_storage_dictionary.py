@@ -13,7 +13,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage import log_compression
-from storage.log_dictionaries import DictionaryStore
+from storage.log_compression import DictionaryStore
 from tests.mirrored import MirroredCluster
 from tests.mirroring import FILTER_UNIT, grabbing, reader, rows
 from tests.waiting import until

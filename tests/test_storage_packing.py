@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, JobRecord, MemorySeries, Stream
 from dqmsquare_cfg import Settings
 from storage import codecs
-from storage.downsampling import MAX_POINTS, downsample
+from storage.rows import MAX_POINTS, downsample
 from tests.mirrored import MirroredCluster, job, log_of, with_history
 from tests.mirroring import reader
 

@@ -25,8 +25,7 @@ from psycopg2 import extensions
 import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
-from storage.change_listener import ChangeListener
-from storage.change_tracker import ChangeTracker
+from storage.change_listener import ChangeListener, ChangeTracker
 from storage.reader import MirrorReader
 from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseUnavailable

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import sqlalchemy as sa
 from cachetools import LRUCache
 
-from storage.change_tracker import ChangeTracker, Topic
+from storage.change_listener import ChangeTracker, Topic
 from storage.read_models import JobDetails, Run
 from storage.reader import MirrorReader
 from web.cache import dependencies

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from storage.change_tracker import ChangeTracker, Topic
+from storage.change_listener import ChangeTracker, Topic
 
 View = TypeVar("View", bound=Callable[..., Any])
 # Decides by the query parameters.

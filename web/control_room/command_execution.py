@@ -24,7 +24,7 @@ from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, AuditLog, CommandInProgress, DuplicateSubmission, Outcome
-from storage.command_queue import CommandQueue, Place, QueueTimeout, QueueUnavailable
+from storage.command_queue import CommandQueue, QueueTimeout, QueueUnavailable, Ticket
 from web.control_room.command_validation import ValidatedCommand
 from web.control_room.sessions import Expert, Sessions
 
@@ -145,9 +145,9 @@ class CommandExecutor:
         self, command: ValidatedCommand, action: AuditedAction, expert: Expert
     ) -> CommandResult:
         try:
-            with self._queue.place() as place:
-                entry = self._audit.begin(action, place.desk)
-                return self._complete(entry, self._await_turn_and_send(command, place, entry, expert))
+            with self._queue.join() as ticket:
+                entry = self._audit.begin(action, ticket.worker_id)
+                return self._complete(entry, self._await_turn_and_send(command, ticket, entry, expert))
         except QueueUnavailable:
             result = _not_sent(command, _QUEUE_UNAVAILABLE)
         except DuplicateSubmission:
@@ -166,10 +166,10 @@ class CommandExecutor:
         return result
 
     def _await_turn_and_send(
-        self, command: ValidatedCommand, place: Place, entry: int, expert: Expert
+        self, command: ValidatedCommand, ticket: Ticket, entry: int, expert: Expert
     ) -> CommandResult:
         try:
-            with place.turn(_MAX_QUEUE_WAIT_S):
+            with self._queue.hold(ticket, _MAX_QUEUE_WAIT_S):
                 return self._prepare(command, entry, expert) or self._send(command)
         except QueueTimeout:
             return _not_sent(command, f"Its turn did not come within {_MAX_QUEUE_WAIT_S:.0f} s")

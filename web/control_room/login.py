@@ -15,7 +15,7 @@ from werkzeug.exceptions import TooManyRequests, Unauthorized
 from werkzeug.wrappers import Response as BaseResponse
 
 from storage.audit_log import AuditedAction, Outcome
-from storage.login_throttle import LoginAttempt
+from storage.login_store import LoginAttempt
 from web.control_room import csrf, guards
 from web.control_room.client_identity import client_address
 from web.control_room.guards import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE

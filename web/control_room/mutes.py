@@ -156,7 +156,7 @@ def _recorded(
         cluster=cluster,
         parameters=parameters,
     )
-    entry = services().audit.begin(action, desk=None)
+    entry = services().audit.begin(action, worker_id=None)
     services().audit.mark_sent(entry)
     yield
     services().audit.complete(entry, Outcome.OK, "Shown on every visitor's page.")

@@ -15,11 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.redaction.redactor import Redactor, get_redactor
 from dqmsquare_cfg import Cluster, Settings
-from storage.anonymous_refusals import AnonymousRefusals
-from storage.audit_log import AuditLog
+from storage.audit_log import AnonymousRefusals, AuditLog
 from storage.command_queue import CommandQueue
-from storage.login_store import SessionStore
-from storage.login_throttle import LoginThrottle
+from storage.login_store import LoginThrottle, SessionStore
 from storage.machines import find_label
 from storage.mutes import MuteWriter
 from web import databases as web_databases

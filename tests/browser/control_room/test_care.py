@@ -155,7 +155,7 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_fails(
     enter(page, url)
     database = playback_database(settings)
     with database.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE control_audit ADD CHECK (command = 'sign_in') NOT VALID"))
+        connection.execute(sa.text("ALTER TABLE audit_log ADD CHECK (command = 'sign_in') NOT VALID"))
     database.dispose()
     answer = press(item(page, UNIT), "Clients")
     expect(answer).to_contain_text("The mirror failed at this.")
