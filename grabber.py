@@ -1,9 +1,9 @@
-"""The daemon that keeps a cluster mirrored: `python grabber.py production | playback`, without a word both.
+"""The grabber mirrors a cluster into its database: `python grabber.py [production | playback]`, default both.
 
-It takes the cluster, brings its machines up to date one after the other, asks for the cluster's status on a
-schedule of its own, and pauses (`grabbing/scheduler.py`). Without its database it waits; another grabber
-that holds the cluster it waits for. `--once` makes one pass over all machines; its status is 0 if each was
-mirrored, 1 otherwise.
+It acquires the leader lock, mirrors the cluster's machines one after the other, fetches the cluster status on
+a schedule of its own, and pauses (`grabbing/scheduler.py`). Without its database, or while another grabber is
+the leader, it waits. `--once` makes a single pass over all machines and exits with 0 if every machine was
+mirrored.
 """
 
 import argparse
@@ -24,169 +24,164 @@ from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Cluster, Settings, SettingsError
-from grabbing import health, metrics
-from grabbing.certificate_monitor import CertificateWatch
-from grabbing.document_pipeline import Rules, Sifter
-from grabbing.gateway_queue import Line, Stop, Stopped, settle
+from grabbing import health, metrics, parser_pool
+from grabbing.certificate_monitor import CertificateMonitor
+from grabbing.document_pipeline import DocumentProcessor
+from grabbing.gateway_queue import GatewayQueue, StopEvent, Stopped, complete
+from grabbing.health import Liveness
 from grabbing.heartbeat import Heartbeat
-from grabbing.liveness import Pulse
-from grabbing.machine_sync import Means
-from grabbing.maintenance import Upkeep
-from grabbing.scheduler import Rounds
+from grabbing.maintenance import Maintenance
+from grabbing.scheduler import ClusterScheduler
 from runtime import logging_setup, malloc, systemd_notify
 from storage.leader_lock import LeaderLock, LeadershipLost
 from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
 
-# The longest sleep between two looks at what is due.
-_LONGEST_SLEEP_S = 5.0
-# The longest between two at whether the cluster is free, and whether the database is there again.
-_LONGEST_WAIT_S = 3.0
-# How long the batch in hand may take once the program is to end: supervisors kill after 5 s and more.
-_LAST_BATCH_S = 3.0
+# The longest pauses between two looks at the schedule, and between two attempts to get the lock or the
+# database.
+_MAX_PAUSE_S = 5.0
+_MAX_WAIT_S = 3.0
+# Time for the current batch on shutdown: supervisors kill after 5 s and more.
+_SHUTDOWN_TIMEOUT_S = 3.0
 
 
 class SchemaTooNew(Exception):
-    """A newer release has changed the database in a way that this one can't work with."""
+    """Raised when a newer release has migrated the database to a schema that this one cannot work with."""
 
 
-class Occupied(Exception):
-    """The database holds tables of an earlier mirror, to be taken over, or of another program."""
+class SchemaConflict(Exception):
+    """Raised when the database holds tables of an earlier mirror, to be imported, or of another program."""
 
 
 class Grabber:
-    """Keeps one cluster mirrored until `stop` is set."""
+    """Mirrors one cluster until `stop` is set."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, stop: Stop) -> None:
-        self._database = db.engine(settings, cluster, "grabber")
-        self._database_name = settings.database(cluster)
+    def __init__(self, settings: Settings, cluster: Cluster, stop: StopEvent) -> None:
         self._cluster = cluster
         self._stop = stop
-        self.pulse = Pulse(cluster)
-        self._claim = LeaderLock(self._database)
-        self._writer = MirrorWriter(self._database, self._claim.leader_id)
-        self._identities = Pseudonymizer(settings.pseudonym_secret)
+        self.liveness = Liveness(cluster)
+        self._database = db.engine(settings, cluster, "grabber")
+        self._database_name = settings.database(cluster)
+        self._lock = LeaderLock(self._database)
+        self._writer = MirrorWriter(self._database, self._lock.leader_id)
+        self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
+        self._pseudonyms = Pseudonymizer(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)
-        self._upkeep = Upkeep(self._database, settings.job_log_retention)
-        self._certificate = CertificateWatch(settings.server_grid_cert_path, cluster)
-        self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
-        self._sleep_s = min(settings.grabber_sleep_time_info, _LONGEST_SLEEP_S)
-        self._wait_s = min(settings.grabber_sleep_time_info, _LONGEST_WAIT_S)
-        self._rounds = Rounds(
-            self._means(settings),
+        self._maintenance = Maintenance(self._database, self._processor, settings.job_log_retention)
+        self._certificate = CertificateMonitor(settings.server_grid_cert_path, cluster)
+        self._scheduler = ClusterScheduler(
+            GatewayQueue(cluster, Dqm2Client(settings), stop, self._report_liveness),
+            self._writer,
+            self._processor,
+            self._pseudonyms,
             self._heartbeat,
             settings.machines(cluster),
-            pause_s=settings.grabber_sleep_time_info,
-            status_pause_s=settings.grabber_sleep_time_status,
+            interval_s=settings.grabber_sleep_time_info,
+            status_interval_s=settings.grabber_sleep_time_status,
         )
+        self._pause_s = min(settings.grabber_sleep_time_info, _MAX_PAUSE_S)
+        self._wait_s = min(settings.grabber_sleep_time_info, _MAX_WAIT_S)
+        self._is_database_down = self._is_waiting = False
 
     def run(self) -> None:
-        """Mirrors until it is to stop. Raises SecretChanged and SchemaTooNew."""
-        is_waiting = False
+        """Mirror until the stop is requested. Raises SecretChanged and SchemaTooNew."""
         while not self._stop.is_set:
             try:
-                if self._take_cluster():
-                    is_waiting = False
-                    self._mirror_while_held()
-                elif not is_waiting:
-                    is_waiting = True
-                    log.info("waiting cluster=%s: another grabber holds it", self._cluster)
-            except Occupied as error:
-                if not is_waiting:
-                    is_waiting = True
-                    log.warning("waiting cluster=%s: its database has %s", self._cluster, error)
+                if self._acquire_lock():
+                    self._mirror_while_leader()
+                else:
+                    self._report_waiting(logging.INFO, "another grabber holds the lock")
+            except SchemaConflict as error:
+                self._report_waiting(logging.WARNING, str(error))
             except Stopped:
                 break
             except LeadershipLost:
-                log.warning(
-                    "lost cluster=%s: another grabber took it, or the database is gone", self._cluster
-                )
-                self._give_back()
+                log.warning("lock_lost cluster=%s", self._cluster)
+                self._release()
             except sa.exc.SQLAlchemyError as error:
-                self._database_failed(error)
-                self._give_back()
-            self.pulse.turned()
+                self._on_database_failure(error)
+                self._release()
+            self.liveness.tick()
             self._stop.wait(self._wait_s)
-        self._give_back()
+        self._release()
 
-    def once(self) -> bool:
-        """One pass over all machines; whether each was mirrored.
+    def run_once(self) -> bool:
+        """Make one pass over all machines; return whether every machine was mirrored.
 
-        Raises as `run`, Occupied, and SQLAlchemy's errors.
+        Raises SecretChanged, SchemaTooNew, SchemaConflict and SQLAlchemyError.
         """
         try:
-            if not self._take_cluster():
-                log.error("another grabber holds cluster=%s: nothing was mirrored", self._cluster)
+            if not self._acquire_lock():
+                log.error('pass_failed cluster=%s reason="another grabber holds the lock"', self._cluster)
                 return False
-            is_whole = self._rounds.once()
-            self._claim.release()
+            is_complete = self._scheduler.run_once()
+            self._lock.release()
         except Stopped:
             return False
         except LeadershipLost:
-            log.error("another grabber took cluster=%s meanwhile", self._cluster)
+            log.error('pass_failed cluster=%s reason="the lock was lost"', self._cluster)
             return False
         else:
-            return is_whole
+            return is_complete
         finally:
-            self._give_back()
+            self._release()
 
-    def _means(self, settings: Settings) -> Means:
-        """What its machines are mirrored with."""
-        rules = Rules(settings.known_hosts, settings.redaction_allowed_hosts)
-        return Means(
-            cluster=self._cluster,
-            client=Dqm2Client(settings),
-            line=Line(self._stop, self._look_up, every_s=1.0),
-            writer=self._writer,
-            identities=self._identities,
-            redact=self._redact,
-            rules=rules,
-            sifter=Sifter(rules),
-            dictionary=self._upkeep.dictionary,
-        )
-
-    def _take_cluster(self) -> bool:
-        """Takes the cluster if it is free: schema, secret and machines made ready."""
+    def _acquire_lock(self) -> bool:
+        """Migrate the schema and acquire the lock if it is free; return whether this grabber holds it."""
         schema = db.migrate(self._database)
         if schema.state is db.SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
         if schema.state in (db.SchemaState.LEGACY, db.SchemaState.FOREIGN):
-            raise Occupied(str(schema))
-        if not self._claim.acquire():
+            raise SchemaConflict(str(schema))
+        self._report_database_up()
+        if not self._lock.acquire():
             return False
-        self._upkeep.begin()
-        self._rounds.begin(self._writer.take_over(self._identities.check_value()))
-        self.pulse.took_cluster()
-        self._look_up()
-        log.info("took cluster=%s", self._cluster)
+        self._maintenance.start()
+        self._scheduler.start(self._writer.take_over(self._pseudonyms.check_value()))
+        self.liveness.set_leader(True)
+        self._report_liveness()
+        self._is_waiting = False
+        log.info("lock_acquired cluster=%s", self._cluster)
         return True
 
-    def _mirror_while_held(self) -> None:
+    def _mirror_while_leader(self) -> None:
         while not self._stop.is_set:
-            self._claim.ensure_held()
-            has_more = self._rounds.round()
-            self._look_up()
-            self._upkeep.turn(is_idle=not has_more)
+            self._lock.ensure_held()
+            has_more = self._scheduler.run_due()
+            self._report_liveness()
+            self._maintenance.run_due(is_idle=not has_more)
             if not has_more:
-                self._stop.wait(self._sleep_s)
+                self._stop.wait(self._pause_s)
 
-    def _look_up(self) -> None:
-        """Tells that it lives, and what of."""
-        self._heartbeat.certificate_ends(self._certificate.ends_at())
+    def _report_liveness(self) -> None:
+        self._heartbeat.set_certificate_expiry(self._certificate.expires_at())
         self._heartbeat.beat_if_due()
-        self.pulse.turned()
+        self.liveness.tick()
 
-    def _give_back(self) -> None:
-        self.pulse.gave_back()
-        self._rounds.leave()
-        self._claim.close()
-        self._database.dispose()
+    def _report_waiting(self, level: int, reason: str) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            log.log(
+                level, "lock_waiting cluster=%s reason=%s", self._cluster, logging_setup.quote_value(reason)
+            )
 
-    def _database_failed(self, error: sa.exc.SQLAlchemyError) -> None:
+    def _on_database_failure(self, error: sa.exc.SQLAlchemyError) -> None:
+        self._is_database_down = True
         metrics.database_errors.labels(self._cluster.value).inc()
-        reason = logging_setup.quote_value(self._redact(_database_reason(error)))
-        log.warning("failed database of cluster=%s reason=%s", self._cluster, reason)
+        reason = logging_setup.quote_value(self._processor.redact(_database_reason(error)))
+        log.warning("database_unavailable cluster=%s reason=%s", self._cluster, reason)
+
+    def _report_database_up(self) -> None:
+        if self._is_database_down:
+            self._is_database_down = False
+            log.info("database_recovered cluster=%s", self._cluster)
+
+    def _release(self) -> None:
+        self.liveness.set_leader(False)
+        self._scheduler.abandon()
+        self._lock.close()
+        self._database.dispose()
 
 
 def _database_reason(error: sa.exc.SQLAlchemyError) -> str:
@@ -195,71 +190,82 @@ def _database_reason(error: sa.exc.SQLAlchemyError) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the grabbers of the clusters named; the program's exit status."""
-    parser = argparse.ArgumentParser(prog="grabber.py", description="Keeps clusters mirrored.")
+    """Run the grabbers of the given clusters; return the exit status."""
+    parser = argparse.ArgumentParser(prog="grabber.py", description="Mirror clusters into their databases.")
     parser.add_argument(
-        "cluster", nargs="?", choices=[cluster.value for cluster in Cluster], help="both by default"
+        "cluster",
+        nargs="?",
+        choices=[cluster.value for cluster in Cluster],
+        help="cluster to mirror (default: both)",
     )
-    parser.add_argument("--once", action="store_true", help="one pass over all machines, then end")
-    chosen = parser.parse_args(arguments)
-    clusters = [Cluster(chosen.cluster)] if chosen.cluster else list(Cluster)
+    parser.add_argument("--once", action="store_true", help="make one pass over all machines, then exit")
+    options = parser.parse_args(arguments)
+    clusters = [Cluster(options.cluster)] if options.cluster else list(Cluster)
     malloc.give_back_early()
     stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
-    _prepare(settings, clusters)
+    _set_up_logging(settings, clusters)
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
-    pulses = [grabber.pulse for grabber in grabbers]
-    _serve_health(settings, pulses)
+    _serve_health(settings, [grabber.liveness for grabber in grabbers])
     systemd_notify.start(
         dqmsquare_cfg.read_sd_notify(),
-        lambda: all(pulse.why_not_alive() is None for pulse in pulses),
+        lambda: all(grabber.liveness.liveness_problem() is None for grabber in grabbers),
     )
-    ends = [_started(partial(_guarded, grabber, stop, once=chosen.once)) for grabber in grabbers]
-    _wait_for_the_end(ends, stop)
-    return max(end.result() if end.done() else 0 for end in ends)
+    statuses = [
+        _run_in_thread(partial(_run_to_exit_code, grabber, stop, once=options.once)) for grabber in grabbers
+    ]
+    _wait_for_exit(statuses, stop)
+    parser_pool.kill_all()
+    return max(status.result() if status.done() else 0 for status in statuses)
 
 
-def _started(run: Callable[[], int]) -> "Future[int]":
-    """Runs on a thread of its own, which ends with the program whatever it waits for."""
-    end: Future[int] = Future()
-    threading.Thread(target=settle, args=(end, run), daemon=True).start()
-    return end
+def _run_in_thread(run: Callable[[], int]) -> "Future[int]":
+    """Run on a daemon thread, which does not delay the program's exit."""
+    result: Future[int] = Future()
+    threading.Thread(target=complete, args=(result, run), daemon=True).start()
+    return result
 
 
-def _wait_for_the_end(ends: Sequence["Future[int]"], stop: Stop) -> None:
-    """Waits until all have ended; once they are to stop, no longer than a batch may take.
+def _wait_for_exit(statuses: Sequence["Future[int]"], stop: StopEvent) -> None:
+    """Wait until all grabbers have ended; after a stop request, only for the shutdown timeout.
 
-    What a database that hangs has not committed by then it drops, position and all.
+    A transaction that a hanging database has not committed by then is lost together with its checkpoint.
     """
-    all_ended = _started(lambda: len(wait(ends).done))
-    stop.wait_with(all_ended, None)
-    if not wait([all_ended], _LAST_BATCH_S).done:
-        log.warning("ended in the middle of a batch: the database does not answer")
+    all_done = _run_in_thread(lambda: len(wait(statuses).done))
+    stop.wait_or_done(all_done, None)
+    if not wait([all_done], _SHUTDOWN_TIMEOUT_S).done:
+        log.warning('shutdown_timed_out reason="the database does not answer; the current batch is lost"')
 
 
-def _guarded(grabber: Grabber, stop: Stop, *, once: bool) -> int:
-    """Runs a grabber; when it ends in trouble, the program ends, and with it the other one."""
+def _run_to_exit_code(grabber: Grabber, stop: StopEvent, *, once: bool) -> int:
+    """Run a grabber; if it fails, stop the program and with it the other grabber."""
     status = 1
     try:
         if once:
-            return 0 if grabber.once() else 1
+            return 0 if grabber.run_once() else 1
         grabber.run()
         status = 0
     except SecretChanged:
-        log.error("PSEUDONYM_SECRET is not the one that this database was made under; put that one back")
+        log.error(
+            'secret_mismatch reason="the database was created with another PSEUDONYM_SECRET; restore it"'
+        )
     except SchemaTooNew as error:
-        log.error("the schema of database %s is of a newer release; start that, or an empty database", error)
-    except Occupied as error:
-        log.error("the database has %s", error)
+        log.error(
+            "schema_too_new database=%s "
+            'reason="created by a newer release; start that one, or use an empty database"',
+            error,
+        )
+    except SchemaConflict as error:
+        log.error("schema_conflict reason=%s", logging_setup.quote_value(error))
     except sa.exc.SQLAlchemyError as error:
-        log.error("the database fails: %s", _database_reason(error))
+        log.error("database_unavailable reason=%s", logging_setup.quote_value(_database_reason(error)))
     finally:
         if not once:
             stop.set()
     return status
 
 
-def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
+def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
     redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     try:
@@ -271,33 +277,31 @@ def _prepare(settings: Settings, clusters: Sequence[Cluster]) -> None:
         log.warning("%s", warning)
 
 
-def _stop_on_signals() -> Stop:
-    """A stop that SIGTERM and SIGINT set. They are waited for on a thread, so that no code is interrupted."""
+def _stop_on_signals() -> StopEvent:
+    """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted."""
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    stop = Stop()
+    stop = StopEvent()
 
-    def wait() -> None:
-        signal.sigwait(signals)
-        log.info("stopping")
+    def wait_for_signal() -> None:
+        received = signal.sigwait(signals)
+        log.info("stop_requested signal=%s", signal.Signals(received).name)
         stop.set()
 
-    threading.Thread(target=wait, name="signals", daemon=True).start()
+    threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()
     return stop
 
 
-def _serve_health(settings: Settings, pulses: Sequence[Pulse]) -> None:
-    for pulse in pulses:
-        port = settings.grabber_metrics_port(pulse.cluster)
+def _serve_health(settings: Settings, livenesses: Sequence[Liveness]) -> None:
+    for liveness in livenesses:
+        port = settings.grabber_metrics_port(liveness.cluster)
         if not port:
             continue
         try:
-            health.serve(settings.server_host, port, pulse)
+            health.serve(settings.server_host, port, liveness)
         except OSError as error:
-            variable = f"GRABBER_{pulse.cluster.upper()}_METRICS_PORT"
-            dqmsquare_cfg.exit_with_errors(
-                [f"{variable} is {port}, which can't be listened on: {error.strerror}"]
-            )
+            variable = f"GRABBER_{liveness.cluster.upper()}_METRICS_PORT"
+            dqmsquare_cfg.exit_with_errors([f"{variable} is {port}, which cannot be bound: {error.strerror}"])
 
 
 if __name__ == "__main__":

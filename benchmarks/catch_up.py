@@ -12,7 +12,7 @@ from benchmarks.results import Figure
 # CPU that the released DQM² takes a document, in milliseconds (protocol, costs).
 _RELEASED_COST_MS = 1.3
 _ROUND_TRIP_S = 0.02
-_CAUGHT_UP = re.compile(r"mirrored host=\S+ documents=(\d+) rev=\d+ seconds=([\d.]+)")
+_CAUGHT_UP = re.compile(r"machine_synced host=\S+ documents=(\d+) revision=\d+ seconds=([\d.]+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import time
 from config.parsers import short_name
 from dqm2.client import Dqm2Client
 from dqmsquare_cfg import Settings
-from grabbing.document_fetcher import MOST_AT_ONCE
+from grabbing.parser_pool import MAX_BATCH
 
 
 def fetch_all(settings: Settings, host: str) -> float:
@@ -13,7 +13,7 @@ def fetch_all(settings: Settings, host: str) -> float:
     client = Dqm2Client(settings)
     began_s = time.monotonic()
     ids = [header.id for header in client.get_headers(short_name(host), None).headers]
-    for start in range(0, len(ids), MOST_AT_ONCE):
-        client.get_documents(host, ids[start : start + MOST_AT_ONCE])
+    for start in range(0, len(ids), MAX_BATCH):
+        client.get_documents(host, ids[start : start + MAX_BATCH])
     client.close()
     return time.monotonic() - began_s

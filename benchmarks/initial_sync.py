@@ -22,7 +22,7 @@ from runtime.supervisor import Process
 # Of a header, so that the answer to 200,000 takes 10 s.
 _SLOW_HEADER_MS = 0.05
 _PROGRESS = re.compile(r"mirroring host=\S+ (headers=.*)")
-_MISSING = re.compile(r'out of reach host=\S+ missing="([^"]*)"')
+_MISSING = re.compile(r'revisions_unavailable host=\S+ reason="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)

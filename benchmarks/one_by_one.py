@@ -11,26 +11,28 @@ import db
 from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
-from grabbing.document_pipeline import Announced, Order, Rules, Sifter
+from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, WorkItem
 from storage.rows import Batch, Checkpoint
 from storage.writer import MirrorWriter
 
 
 def mirror(settings: Settings, host: str, most: int) -> float:
     """Mirrors `most` documents of a machine into the production cluster's database; seconds."""
-    sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
-    identities = Pseudonymizer(settings.pseudonym_secret)
+    processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
+    pseudonyms = Pseudonymizer(settings.pseudonym_secret)
     writer = MirrorWriter(db.engine(settings, Cluster.PRODUCTION, "benchmark"), uuid4())
-    writer.take_over(identities.check_value())
-    identity = identities.for_machine(host)
+    writer.take_over(pseudonyms.check_value())
+    identity = pseudonyms.for_machine(host)
     machine = writer.register_machines({identity: default_label(host)})[identity]
     client = Dqm2Client(settings)
     began_s = time.monotonic()
     for header in client.get_headers(host, None).headers[:most]:
         client.close()
-        wanted = Announced(header, identities.for_document(host, header.id))
-        sifted = sifter.sift(Order(host, [wanted], client.get_documents(host, [header.id])))
-        position = Checkpoint(0, header.revision, wanted.identity, header.updated_at)
-        writer.write_batch(Batch(machine.id, position, header.updated_at, sifted.rows, sifted.set_aside))
+        keyed = KeyedHeader(header, pseudonyms.for_document(host, header.id))
+        processed = processor.process(WorkItem([keyed], client.get_documents(host, [header.id])))
+        position = Checkpoint(0, header.revision, keyed.identity, header.updated_at)
+        writer.write_batch(
+            Batch(machine.id, position, header.updated_at, processed.rows, processed.quarantined)
+        )
     client.close()
     return time.monotonic() - began_s

@@ -1,10 +1,9 @@
-"""What a grabber does for its cluster, from the question to DQM² to the rows in the database.
+"""The grabber's parts: from requests to DQM² to rows in the database. `grabber.py` is the daemon.
 
-`grabber.py` is the daemon; these are its parts.
-
-    what is asked     rounds: the machines in turn; sync: one of them; fetching, reach: its documents
-    how it is asked   line: one question at a time; asking: those to a machine; turns: when each is due
-    what comes of it  sifting, in sifters beside it; batch, writer, upserts: how it is written
-    who does it       claim: one grabber a cluster; upkeep: what it does besides
-    how it is told    heartbeat: to the pages; pulse, health, metrics: to supervisors; certificate_watch
+scheduler            which machine is mirrored when; backoff: the pauses
+machine_sync         one machine: header_fetcher, document_fetcher, quarantine
+gateway_queue        DQM² requests, one at a time
+document_pipeline    responses parsed into rows; parser_pool: in processes of their own
+heartbeat, health    status for the pages; liveness, readiness and metrics for supervisors
+maintenance          log dictionaries, retention; certificate_monitor
 """

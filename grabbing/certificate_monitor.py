@@ -1,4 +1,4 @@
-"""The end of the grid certificate, told in time: by log and metric, and by the heartbeat to the pages."""
+"""Expiry of the grid certificate: a metric, a daily warning in the log, and the date for the heartbeat."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -14,28 +14,28 @@ log = logging.getLogger(__name__)
 _WARN_EVERY = timedelta(days=1)
 
 
-class CertificateWatch:
-    """Reads the certificate's file whenever it has changed, so that a renewed one is noticed at once."""
+class CertificateMonitor:
+    """Reads the certificate file again whenever it has changed, so that a renewal is noticed at once."""
 
     def __init__(self, path: Path, cluster: Cluster) -> None:
         self._path = path
         self._cluster = cluster.value
-        self._read_of: tuple[int, int] | None = None
-        self._ends_at: datetime | None = None
+        self._file_state: tuple[int, int] | None = None
+        self._expires_at: datetime | None = None
         self._warned_at: datetime | None = None
 
-    def ends_at(self) -> datetime | None:
-        """When the certificate ends; None where it can't be read, which DQM²'s client tells of."""
-        read_of = self._file_state()
-        if read_of != self._read_of:
-            self._read_of, self._warned_at = read_of, None
-            self._ends_at = self._read()
-            if self._ends_at is not None:
-                metrics.certificate_expiry_timestamp.labels(self._cluster).set(self._ends_at.timestamp())
-        self._warn(datetime.now(UTC))
-        return self._ends_at
+    def expires_at(self) -> datetime | None:
+        """The expiry of the certificate; None if it cannot be read, which the DQM² client reports."""
+        file_state = self._stat()
+        if file_state != self._file_state:
+            self._file_state, self._warned_at = file_state, None
+            self._expires_at = self._read()
+            if self._expires_at is not None:
+                metrics.certificate_expiry_timestamp.labels(self._cluster).set(self._expires_at.timestamp())
+        self._warn_if_due(datetime.now(UTC))
+        return self._expires_at
 
-    def _file_state(self) -> tuple[int, int] | None:
+    def _stat(self) -> tuple[int, int] | None:
         try:
             state = self._path.stat()
         except OSError:
@@ -48,14 +48,14 @@ class CertificateWatch:
         except (OSError, ValueError):
             return None
 
-    def _warn(self, now: datetime) -> None:
-        if self._ends_at is None or self._ends_at - now > CERTIFICATE_WARNING_PERIOD:
+    def _warn_if_due(self, now: datetime) -> None:
+        if self._expires_at is None or self._expires_at - now > CERTIFICATE_WARNING_PERIOD:
             return
         if self._warned_at is None or now - self._warned_at > _WARN_EVERY:
             self._warned_at = now
             log.warning(
-                "the grid certificate ends cluster=%s at=%s days=%d: renew it in time",
+                "certificate_expiring cluster=%s expires_at=%s days_left=%d",
                 self._cluster,
-                self._ends_at.isoformat(),
-                (self._ends_at - now).days,
+                self._expires_at.isoformat(),
+                (self._expires_at - now).days,
             )

@@ -1,13 +1,14 @@
-"""A machine's documents, fetched and sifted part by part, ascending by revision.
+"""Fetches a machine's documents batch by batch, ascending by revision.
 
-While one part is written, the next are fetched and sifted. A part that has no good answer is asked for again
-in halves, until what spoils it is alone and is set aside; the way that the documents come by is proven before
-any of them is blamed. Trouble that goes on beyond that is the machine's, which is then asked more rarely.
+While one batch is written, the next are fetched and parsed. A batch without a valid response is requested
+again in halves until the document that spoils it is alone; that one is quarantined, provided that other
+requests for documents succeed. If failures go on, the machine counts as failing.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -15,177 +16,172 @@ from functools import partial
 from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.sync_messages import Header, parse_documents
-from grabbing.asking import Asking
-from grabbing.document_pipeline import Announced, Order, Sifted
-from grabbing.gateway_queue import Question
-from storage.log_compression import ZstdDictionary
+from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, ProcessedBatch, WorkItem
+from grabbing.gateway_queue import GatewayQueue
+from grabbing.parser_pool import MAX_BATCH, ParserBackend
 
-# Headers whose documents are asked for at once: 50 to 200 reach the full rate of DQM² (protocol, costs).
-MOST_AT_ONCE = 200
-_FEWEST_AT_FULL_RATE = 50
-# How many questions for documents may fail in a row, and for how long, before the machine counts as failing:
-# one culprit is found within them, and others can be kept waiting so long.
-_MOST_FAILURES = 10
-_PATIENCE_S = 5.0
-# What no document is called: it is asked for to prove the way.
-_NO_DOCUMENT = "no-document-has-this-id"
+# The smallest batch that reaches DQM²'s full rate (docs/dqm2-protocol.md).
+_MIN_FULL_RATE_BATCH = 50
+# Failures in a row and seconds after which the machine counts as failing: enough to isolate one document, and
+# no longer than the other machines can wait.
+_MAX_FAILURES = 10
+_MAX_FAILING_S = 5.0
+# An id of no document: requested to prove that requests for documents succeed.
+_PROBE_ID = "no-document-has-this-id"
 
-# Which documents are wanted of some.
-Choose = Callable[[Sequence[Announced]], Sequence[Announced]]
+# Selects the headers whose documents are to be fetched.
+Select = Callable[[Sequence[KeyedHeader]], Sequence[KeyedHeader]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sifting:
-    """Who sifts: an answer is handed over where it came in; what came of it is had by calling what returns.
+class FetchedBatch:
+    """Consecutive headers, and the documents of those that were selected."""
 
-    `at_once`: of how many headers the documents are asked for at once. `ahead`: how many such parts may be
-    under way beyond the one that is waited for.
-    """
-
-    hand_over: Callable[[Order], Callable[[], Sifted]]
-    at_once: int
-    ahead: int
+    headers: Sequence[KeyedHeader]
+    processed: ProcessedBatch
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Headers that follow each other, and what came of those of their documents that were wanted."""
-
-    announced: Sequence[Announced]
-    sifted: Sifted
+class _PendingBatch:
+    headers: Sequence[KeyedHeader]
+    response: "Future[Callable[[], ProcessedBatch]] | None"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    announced: Sequence[Announced]
-    question: Question[Callable[[], Sifted]] | None
-
-    def sifted(self) -> Sifted:
-        return Sifted() if self.question is None else self.question.answer()()
-
-    def withdraw(self) -> None:
-        if self.question is not None:
-            self.question.withdraw()
-
-
-class Fetching:
-    """Fetches documents of one machine; remembers how many at once its last trouble left standing."""
+class DocumentFetcher:
+    """Fetches documents of one machine; the batch size adapts to the failures."""
 
     def __init__(
         self,
-        asking: Asking,
-        identities: Pseudonymizer,
-        redact: Callable[[str], str],
-        dictionary: Callable[[], ZstdDictionary | None],
+        gateway: GatewayQueue,
+        processor: DocumentProcessor,
+        pseudonyms: Pseudonymizer,
+        *,
+        host: str,
+        label: str,
     ) -> None:
-        self._asking = asking
-        self._identities = identities
-        self._redact = redact
-        self._dictionary = dictionary
-        self._at_once = MOST_AT_ONCE
+        self._gateway = gateway
+        self._processor = processor
+        self._pseudonyms = pseudonyms
+        self._host = host
+        self._label = label
+        self._batch_size = MAX_BATCH
 
-    def announced(self, header: Header) -> Announced:
-        """A header with the keyed hash of its document."""
-        return Announced(header, self._identities.for_document(self._asking.host, header.id))
+    def keyed(self, header: Header) -> KeyedHeader:
+        """A header with the pseudonym of its document."""
+        return KeyedHeader(header, self._pseudonyms.for_document(self._host, header.id))
 
-    def parts(
-        self, headers: Sequence[Header], choose: Choose, sifting: Sifting
-    ) -> Generator[Part, None, None]:
-        """The headers part by part, with the documents that `choose` wants of them.
+    def batches(
+        self, headers: Sequence[Header], select: Select, backend: ParserBackend
+    ) -> Generator[FetchedBatch, None, None]:
+        """Yield the headers batch by batch with the documents of those that `select` returns.
 
-        Raises Dqm2Error when the machine, or the way to it, is to be left alone for a while; the parts that
-        were handed out hold.
+        Raises Dqm2Error when the machine or the gateway fails; batches that were yielded stay valid.
         """
-        trouble = _Trouble()
-        with closing(_Window(headers, sifting.ahead)) as window:
-            ask_for = partial(self._ask_for, choose, sifting)
-            while asked := window.first(min(self._at_once, sifting.at_once), ask_for):
+        failures = FailureBudget()
+        with closing(_Window(headers, backend.lookahead)) as window:
+            request = partial(self._request, select, backend)
+            while batch := window.next(min(self._batch_size, backend.batch_size), request):
                 try:
-                    sifted = asked.sifted()
+                    processed = self._result(batch)
                 except (Dqm2Failed, Dqm2InvalidResponse) as error:
-                    window.withdraw()
-                    self._at_once = max(1, len(asked.announced) // 2)
-                    trouble.bear(error)
-                    if len(asked.announced) > 1:
+                    window.cancel()
+                    self._batch_size = max(1, len(batch.headers) // 2)
+                    failures.spend(error)
+                    if len(batch.headers) > 1:
                         continue
-                    sifted = self._blamed(asked, error)
+                    processed = self._isolate_bad_document(batch, error)
                 else:
-                    self._at_once = min(MOST_AT_ONCE, 2 * self._at_once)
-                    trouble.is_over()
-                window.settle(asked)
-                yield Part(asked.announced, sifted)
+                    self._batch_size = min(MAX_BATCH, 2 * self._batch_size)
+                    failures.reset()
+                window.settle(batch)
+                yield FetchedBatch(batch.headers, processed)
 
-    def _ask_for(self, choose: Choose, sifting: Sifting, headers: Sequence[Header]) -> _Asked:
-        announced = [self.announced(header) for header in headers]
-        wanted = choose(announced)
-        if not wanted:
-            return _Asked(announced, None)
-        ids = [one.header.id for one in wanted]
-        host = self._asking.host
-        question = self._asking.documents(
-            ids, lambda answer: sifting.hand_over(Order(host, wanted, answer, self._dictionary()))
+    def _request(self, select: Select, backend: ParserBackend, headers: Sequence[Header]) -> _PendingBatch:
+        keyed = [self.keyed(header) for header in headers]
+        selected = select(keyed)
+        if not selected:
+            return _PendingBatch(keyed, None)
+        response = self._gateway.request_documents(
+            self._host,
+            self._label,
+            [one.header.id for one in selected],
+            lambda answer: backend.submit(WorkItem(selected, answer, self._processor.dictionary)),
         )
-        return _Asked(announced, question)
+        return _PendingBatch(keyed, response)
 
-    def _blamed(self, asked: _Asked, error: Exception) -> Sifted:
-        """A document alone without a good answer is set aside, if another question for documents has one."""
-        proof = self._asking.documents([_NO_DOCUMENT], partial(parse_documents, requested_ids=()))
-        proof.answer()
-        reason = self._redact(f"no good answer: {error}")
-        return Sifted(set_aside=[one.set_aside(reason) for one in asked.announced])
+    def _result(self, batch: _PendingBatch) -> ProcessedBatch:
+        if batch.response is None:
+            return ProcessedBatch()
+        return self._gateway.wait_for(batch.response)()
 
+    def _isolate_bad_document(self, batch: _PendingBatch, error: Exception) -> ProcessedBatch:
+        """Quarantine a batch of one document, if another request for documents gets a valid response.
 
-class _Window:
-    """The part of some headers that is under way."""
-
-    def __init__(self, headers: Sequence[Header], ahead: int) -> None:
-        self._headers = headers
-        self._ahead = ahead
-        self._under_way: deque[_Asked] = deque()
-        self._begun = self._settled = 0
-
-    def first(self, at_once: int, ask_for: Callable[[Sequence[Header]], _Asked]) -> _Asked | None:
-        """The first part that is not settled, with those behind it asked for; `None` at the end."""
-        while self._begun < len(self._headers) and len(self._under_way) <= self._ahead:
-            left = len(self._headers) - self._begun
-            # The last parts get smaller: while the very last is sifted there is nothing to do beside.
-            size = min(at_once, max(_FEWEST_AT_FULL_RATE, left // 2))
-            part = self._headers[self._begun : self._begun + size]
-            self._under_way.append(ask_for(part))
-            self._begun += len(part)
-        return self._under_way.popleft() if self._under_way else None
-
-    def settle(self, asked: _Asked) -> None:
-        """A part is done with; where all were withdrawn, what follows it is next."""
-        self._settled += len(asked.announced)
-        self._begun = max(self._begun, self._settled)
-
-    def withdraw(self) -> None:
-        """Takes back what is under way: it will be asked for anew."""
-        for asked in self._under_way:
-            asked.withdraw()
-        self._under_way.clear()
-        self._begun = self._settled
-
-    close = withdraw
+        Raises that request's Dqm2Error otherwise.
+        """
+        self._gateway.wait_for(
+            self._gateway.request_documents(
+                self._host, self._label, [_PROBE_ID], partial(parse_documents, requested_ids=())
+            )
+        )
+        reason = self._processor.redact(f"no valid response: {error}")
+        return ProcessedBatch(quarantined=[keyed.quarantined(reason) for keyed in batch.headers])
 
 
-class _Trouble:
-    """How many questions in a row have failed, and since when."""
+class FailureBudget:
+    """Limit on the number and the duration of failures in a row."""
 
     def __init__(self) -> None:
         self._failures = 0
-        self._since_s = 0.0
+        self._failing_since_s = 0.0
 
-    def bear(self, error: Exception) -> None:
-        """Takes a failure; raises it when it was too much."""
+    def spend(self, error: Exception) -> None:
+        """Count a failure; raise it once there are too many."""
         now_s = time.monotonic()
         if self._failures == 0:
-            self._since_s = now_s
+            self._failing_since_s = now_s
         self._failures += 1
-        if self._failures > _MOST_FAILURES or now_s - self._since_s > _PATIENCE_S:
+        if self._failures > _MAX_FAILURES or now_s - self._failing_since_s > _MAX_FAILING_S:
             raise error
 
-    def is_over(self) -> None:
-        """A question had a good answer."""
+    def reset(self) -> None:
+        """Start over after a success."""
         self._failures = 0
+
+
+class _Window:
+    """Sliding window of the batches that are in flight."""
+
+    def __init__(self, headers: Sequence[Header], lookahead: int) -> None:
+        self._headers = headers
+        self._lookahead = lookahead
+        self._in_flight: deque[_PendingBatch] = deque()
+        self._requested = self._settled = 0
+
+    def next(
+        self, batch_size: int, request: Callable[[Sequence[Header]], _PendingBatch]
+    ) -> _PendingBatch | None:
+        """Fill the window and return its first batch; `None` at the end."""
+        while self._requested < len(self._headers) and len(self._in_flight) <= self._lookahead:
+            remaining = len(self._headers) - self._requested
+            # The last batches are smaller: nothing runs in parallel to the parsing of the very last one.
+            size = min(batch_size, max(_MIN_FULL_RATE_BATCH, remaining // 2))
+            batch = self._headers[self._requested : self._requested + size]
+            self._in_flight.append(request(batch))
+            self._requested += len(batch)
+        return self._in_flight.popleft() if self._in_flight else None
+
+    def settle(self, batch: _PendingBatch) -> None:
+        """Move past a batch; if the window was cancelled, the next request starts behind it."""
+        self._settled += len(batch.headers)
+        self._requested = max(self._requested, self._settled)
+
+    def cancel(self) -> None:
+        """Drop the batches in flight; they are requested again."""
+        for batch in self._in_flight:
+            if batch.response is not None:
+                batch.response.cancel()
+        self._in_flight.clear()
+        self._requested = self._settled
+
+    close = cancel

@@ -1,7 +1,7 @@
-"""An answer of DQM² sifted: rows of what the data policy lets through, and why the rest was set aside.
+"""Parsing of DQM² responses into database rows; documents that cannot be parsed are quarantined.
 
-It knows neither the network nor the database and takes and gives what can be sent between processes, so that
-it can be done beside the grabber (`grabbing/parser_pool.py`).
+It uses neither the network nor the database, and its input and output can be pickled, so that it can run in
+other processes (`grabbing/parser_pool.py`).
 """
 
 import traceback
@@ -17,110 +17,101 @@ from dqm2.sync_messages import Document, Header, ResponseBody, parse_documents
 from storage.log_compression import ZstdDictionary
 from storage.rows import DocumentRow, QuarantinedDocument, to_row
 
-# What turning a document into a row can end in, should the allowlist or the packing have a fault of its own.
-_FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+# Errors that a bug in the parser or the codecs can raise for a single document.
+_PARSER_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """A document as its machine announced it, with the keyed hash that stands for it."""
+class KeyedHeader:
+    """A document's header with its pseudonym, a keyed hash."""
 
     header: Header
     identity: UUID
 
-    def set_aside(self, reason: str) -> QuarantinedDocument:
-        """The document as it is set aside; `reason` holds nothing sensitive."""
+    def quarantined(self, reason: str) -> QuarantinedDocument:
+        """The document's quarantine record; `reason` must hold nothing sensitive."""
         return QuarantinedDocument(self.identity, self.header.revision, self.header.type or "", reason)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """An answer of a machine, to be sifted for the documents that were wanted of it.
+class WorkItem:
+    """A machine's response with the documents of `headers`; `dictionary` is to compress their logs."""
 
-    `dictionary` is what logs are packed by.
-    """
-
-    host: str
-    wanted: Sequence[Announced]
-    answer: ResponseBody = field(repr=False)
+    headers: Sequence[KeyedHeader]
+    response: ResponseBody = field(repr=False)
     dictionary: ZstdDictionary | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
-    """What came of the documents that are still there.
+class ProcessedBatch:
+    """Rows and quarantined documents of a response; a document that is gone from the machine is in neither.
 
-    `left_out`: the fields, as often as one had a value of another shape than it must have.
+    `dropped_fields` has a field once for each value that failed validation.
     """
 
     rows: Sequence[DocumentRow] = ()
-    set_aside: Sequence[QuarantinedDocument] = ()
-    left_out: Sequence[str] = ()
+    quarantined: Sequence[QuarantinedDocument] = ()
+    dropped_fields: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Host names that redaction covers, and those that it leaves."""
+class DocumentProcessor:
+    """Parses, redacts and encodes documents; thread-safe.
 
-    known_hosts: tuple[str, ...]
-    public_sites: tuple[str, ...]
+    `dictionary` is the newest log dictionary of the cluster's database.
+    """
 
+    def __init__(self, known_hosts: tuple[str, ...], allowed_hosts: tuple[str, ...]) -> None:
+        self.redact = get_redactor(known_hosts, allowed_hosts)
+        self.dictionary: ZstdDictionary | None = None
+        self._parser = DocumentParser(self.redact)
+        self._arguments = (known_hosts, allowed_hosts)
 
-class NotUnderstood(Exception):
-    """Why a document is set aside; the message holds nothing sensitive."""
+    def __reduce__(self) -> tuple[type["DocumentProcessor"], tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Pickle the arguments alone: patterns and caches are built again in the other process."""
+        return DocumentProcessor, self._arguments
 
-
-class Sifter:
-    """Sifts answers by the rules of an installation. May be used by several threads at once."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._parser = DocumentParser(get_redactor(rules.known_hosts, rules.public_sites))
-
-    def sift(self, order: Order) -> Sifted:
-        """The rows of an answer. Raises Dqm2InvalidResponse if it is no answer to the question."""
-        asked = {announced.header.id: announced for announced in order.wanted}
-        documents = parse_documents(order.answer, asked)
+    def process(self, item: WorkItem) -> ProcessedBatch:
+        """Parse a response. Raises Dqm2InvalidResponse if it does not answer the request."""
+        requested = {keyed.header.id: keyed for keyed in item.headers}
+        documents = parse_documents(item.response, requested)
         now = datetime.now(UTC)
         rows: list[DocumentRow] = []
-        set_aside: list[QuarantinedDocument] = []
-        left_out: list[str] = []
-        for document_id, announced in asked.items():
-            if (document := documents.get(document_id)) is None:
-                continue
+        quarantined: list[QuarantinedDocument] = []
+        dropped_fields: list[str] = []
+        for document_id, document in documents.items():
+            keyed = requested[document_id]
             try:
-                row, of_document = self._announced_row(order, announced, document, now)
-            except NotUnderstood as reason:
-                set_aside.append(announced.set_aside(str(reason)))
+                row, dropped = self._current_row(item, keyed, document, now)
+            except InvalidDocument as error:
+                quarantined.append(keyed.quarantined(str(error)))
             else:
                 rows.append(row)
-                left_out += of_document
-        return Sifted(rows, set_aside, left_out)
+                dropped_fields += dropped
+        return ProcessedBatch(rows, quarantined, dropped_fields)
 
     def row(
         self, identity: UUID, document: object, dictionary: ZstdDictionary | None, *, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
-        """The row of a document, and the fields of it that were left out.
+        """The row of a document with this pseudonym, and the fields that were dropped from it.
 
-        Raises NotUnderstood, which says why.
+        Raises InvalidDocument, whose message holds nothing sensitive.
         """
         try:
             parsed = self._parser.parse(document, identity, now=now)
             return to_row(parsed.record, dictionary), parsed.dropped_fields
-        except InvalidDocument as error:
-            raise NotUnderstood(str(error)) from error
-        except _FAULTS as error:
-            raise NotUnderstood(_told_by_its_place(error)) from error
+        except _PARSER_BUGS as error:
+            raise InvalidDocument(_location(error)) from error
 
-    def _announced_row(
-        self, order: Order, announced: Announced, document: Document, now: datetime
+    def _current_row(
+        self, item: WorkItem, keyed: KeyedHeader, document: Document, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
-        row, left_out = self.row(announced.identity, document, order.dictionary, now=now)
-        if row.document.revision < announced.header.revision:
-            raise NotUnderstood("the answer is older than its announcement")
-        return row, left_out
+        row, dropped = self.row(keyed.identity, document, item.dictionary, now=now)
+        if row.document.revision < keyed.header.revision:
+            raise InvalidDocument("the document is older than its header")
+        return row, dropped
 
 
-def _told_by_its_place(error: Exception) -> str:
-    """What the error says may quote the document, so that only where it happened is told."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"not understood: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+def _location(error: Exception) -> str:
+    """Type and place of an error, without its message, which may quote the document."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"parser error: {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"

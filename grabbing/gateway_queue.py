@@ -1,108 +1,146 @@
-"""The one line to the gateway: a question at a time, and a program that stays awake while it waits.
+"""Queue of a cluster's DQM² requests: one in flight at a time, while the grabber stays responsive.
 
-The gateway serves nobody else while it works on a question, so a grabber has at most one in flight
-(protocol, "The way in"). Questions are asked on a thread of their own, which ends with the program whatever
-it waits for: no slow or hanging gateway keeps a grabber from its heartbeat, or from ending in time.
+The gateway serves nobody else while it relays a request, so a grabber has at most one in flight
+(docs/dqm2-protocol.md). Requests run on a daemon thread of their own instead of a `ThreadPoolExecutor`, whose
+threads Python joins at exit: a gateway that hangs must delay neither the heartbeat nor the shutdown.
 """
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
+
+from dqm2.client import Dqm2Client
+from dqm2.errors import Dqm2Error
+from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody
+from dqmsquare_cfg import Cluster
+from grabbing import metrics
 
 T = TypeVar("T")
 
+_GATEWAY_LABEL = "gateway"
+
 
 class Stopped(Exception):
-    """The program is to end."""
+    """Raised out of a wait when the program is asked to stop."""
 
 
-class Stop:
-    """The wish that the program end: set once, waited for anywhere."""
+class StopEvent:
+    """Stop request: set once; any thread can wait on it, alone or together with a future."""
 
     def __init__(self) -> None:
-        self._wish: Future[None] = Future()
+        self._requested: Future[None] = Future()
         self._lock = threading.Lock()
 
     def set(self) -> None:
-        """Wishes the end."""
+        """Request the stop."""
         with self._lock:
-            if not self._wish.done():
-                self._wish.set_result(None)
+            if not self._requested.done():
+                self._requested.set_result(None)
 
     @property
     def is_set(self) -> bool:
-        """Whether the program is to end."""
-        return self._wish.done()
+        """Whether the stop has been requested."""
+        return self._requested.done()
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits so long at most; whether the program is to end."""
-        return bool(wait([self._wish], timeout_s).done)
+        """Wait for at most `timeout_s`; return whether the stop has been requested."""
+        return bool(wait([self._requested], timeout_s).done)
 
-    def wait_with(self, future: Future[T], timeout_s: float | None) -> None:
-        """Waits for `future`, or until the program is to end; so long at most, if that is given."""
-        either: list[Future[Any]] = [self._wish, future]
+    def wait_or_done(self, future: Future[T], timeout_s: float | None) -> None:
+        """Wait until `future` is done, the stop is requested, or `timeout_s` has passed."""
+        either: list[Future[Any]] = [self._requested, future]
         wait(either, timeout_s, return_when=FIRST_COMPLETED)
 
 
-class Question(Generic[T]):
-    """A question that was put in line; its answer is waited for where it is needed."""
+class GatewayQueue:
+    """Runs the DQM² requests of one cluster one at a time, and times and counts each.
 
-    def __init__(self, line: "Line", answer: "Future[T]") -> None:
-        self._line = line
-        self._answer = answer
+    `on_check_in` is called every `check_in_s` seconds while a result is awaited. Machines are requested by
+    host name; metrics carry their label.
+    """
 
-    def answer(self) -> T:
-        """The answer, or the error that the question ended in. Raises Stopped when the program is to end."""
-        return self._line.wait_for(self._answer)
-
-    def withdraw(self) -> None:
-        """Takes the question back, unless it is being asked already."""
-        self._answer.cancel()
-
-
-class Line:
-    """Asks one question at a time; `meanwhile` is called every `every_s` seconds while one is awaited."""
-
-    def __init__(self, stop: Stop, meanwhile: Callable[[], None], every_s: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        client: Dqm2Client,
+        stop: StopEvent,
+        on_check_in: Callable[[], None],
+        *,
+        check_in_s: float = 1.0,
+    ) -> None:
+        self.cluster = cluster
+        self._client = client
         self._stop = stop
-        self._meanwhile = meanwhile
-        self._every_s = every_s
-        self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._ask_in_turn, name="line", daemon=True).start()
+        self._on_check_in = on_check_in
+        self._check_in_s = check_in_s
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run_tasks, name="gateway-queue", daemon=True).start()
 
-    def put(self, ask: Callable[[], T]) -> Question[T]:
-        """Puts a question in line."""
-        answer: Future[T] = Future()
-        self._questions.put(partial(settle, answer, ask))
-        return Question(self, answer)
+    def headers(self, host: str, label: str, known_revision: int | None) -> Headers:
+        """The headers from `known_revision` on; `None` asks for all. Raises Dqm2Error and Stopped."""
+        return self.wait_for(
+            self._submit("headers", label, lambda: self._client.get_headers(host, known_revision))
+        )
 
-    def wait_for(self, answer: "Future[T]") -> T:
-        """The answer once it is there, with `meanwhile` called while it isn't. Raises Stopped."""
-        while not answer.done():
-            self._stop.wait_with(answer, self._every_s)
-            if not answer.done():
-                self.look_up()
-        return answer.result()
+    def request_documents(
+        self, host: str, label: str, ids: Sequence[str], then: Callable[[ResponseBody], T]
+    ) -> "Future[T]":
+        """Queue a request for documents; `then` turns the response into the result, on the queue's thread."""
+        return self._submit("documents", label, lambda: then(self._client.get_documents(host, ids)))
 
-    def look_up(self) -> None:
-        """What is to be done now and then in a long piece of work: `meanwhile`. Raises Stopped."""
+    def cluster_status(self) -> ClusterStatus:
+        """Which machines the gateway reaches. Raises Dqm2Error and Stopped."""
+        return self.wait_for(
+            self._submit(
+                "cluster_status", _GATEWAY_LABEL, lambda: self._client.get_cluster_status(self.cluster)
+            )
+        )
+
+    def wait_for(self, future: "Future[T]") -> T:
+        """The future's result, checking in while it is pending. Raises its error, or Stopped."""
+        while not future.done():
+            self._stop.wait_or_done(future, self._check_in_s)
+            if not future.done():
+                self.check_in()
+        return future.result()
+
+    def check_in(self) -> None:
+        """Interrupt a long piece of work for the heartbeat. Raises Stopped if the stop is requested."""
         if self._stop.is_set:
             raise Stopped
-        self._meanwhile()
+        self._on_check_in()
 
-    def _ask_in_turn(self) -> None:
+    def _submit(self, operation: str, label: str, request: Callable[[], T]) -> "Future[T]":
+        future: Future[T] = Future()
+        self._tasks.put(partial(complete, future, partial(self._measure, operation, label, request)))
+        return future
+
+    def _measure(self, operation: str, label: str, request: Callable[[], T]) -> T:
+        cluster, bytes_before = self.cluster.value, self._client.bytes_received
+        with metrics.upstream_request_duration.labels(cluster, label, operation).time():
+            try:
+                return request()
+            except Dqm2Error as error:
+                metrics.upstream_errors.labels(cluster, label, type(error).__name__).inc()
+                raise
+            finally:
+                metrics.upstream_received_bytes.labels(cluster).inc(
+                    self._client.bytes_received - bytes_before
+                )
+
+    def _run_tasks(self) -> None:
         while True:
-            self._questions.get()()
+            self._tasks.get()()
 
 
-def settle(future: "Future[T]", work: Callable[[], T]) -> None:
-    """Does the work that a future is of, unless that was cancelled."""
+def complete(future: "Future[T]", work: Callable[[], T]) -> None:
+    """Run `work` and put its result or error into `future`, unless that was cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         future.set_result(work())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+    except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
         future.set_exception(error)

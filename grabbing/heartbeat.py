@@ -1,4 +1,4 @@
-"""The heartbeat: that the grabber lives, and what it knows of each link, told at most every few seconds."""
+"""Heartbeat of a grabber: its liveness and the status of each link, written every few seconds."""
 
 import time
 from dataclasses import replace
@@ -9,69 +9,69 @@ from storage.writer import MirrorWriter
 
 
 class Heartbeat:
-    """Keeps the links of a cluster and writes them; one that breaks, works or catches up is told at once."""
+    """Status of a cluster's links; a change from working to failing or back is written with the next beat."""
 
     def __init__(self, writer: MirrorWriter) -> None:
         self.links = ClusterLinks(gateway=LinkStatus(), machines={}, status=LinkStatus())
         self._writer = writer
-        self._told_s = 0.0
+        self._written_at_s = 0.0
 
-    def begin(self, links: ClusterLinks, machine_ids: list[int]) -> None:
-        """Goes on from what was known before of the gateway, the status and these machines."""
+    def start(self, links: ClusterLinks, machine_ids: list[int]) -> None:
+        """Continue from the stored status of the gateway, the cluster status and these machines."""
         machines = {id_: links.machines.get(id_, LinkStatus()) for id_ in machine_ids}
         self.links = replace(links, machines=machines)
-        self._told_s = 0.0
+        self._written_at_s = 0.0
 
-    def gateway_worked(self) -> None:
-        """The gateway answered."""
+    def gateway_succeeded(self) -> None:
+        """Record that the gateway answered."""
         self._set_gateway(self.links.gateway.succeeded(_now()))
 
     def gateway_failed(self, reason: str) -> None:
-        """The gateway did not answer, or not us; `reason` is redacted, here and below."""
+        """Record that the gateway did not answer or refused; `reason` is redacted, here and below."""
         self._set_gateway(self.links.gateway.failed(_now(), reason))
 
-    def machine_worked(self, machine_id: int, *, behind: int, missing: str | None) -> None:
-        """A machine was mirrored, up to so many documents that are still to come."""
+    def machine_succeeded(self, machine_id: int, *, behind: int, missing: str | None) -> None:
+        """Record that a machine was mirrored, except for `behind` documents that are still to come."""
         link = self.links.machines[machine_id].succeeded(_now())
         self._set_machine(machine_id, replace(link, documents_behind=behind, missing=missing))
 
     def machine_failed(self, machine_id: int, reason: str) -> None:
-        """A machine could not be mirrored."""
+        """Record that a machine could not be mirrored."""
         self._set_machine(machine_id, self.links.machines[machine_id].failed(_now(), reason))
 
-    def status_worked(self, machine_ids: tuple[int, ...], at: datetime) -> None:
-        """The cluster's status was told, of these machines."""
+    def status_succeeded(self, machine_ids: tuple[int, ...], at: datetime) -> None:
+        """Record the machines that the cluster status covered."""
         self.links = replace(self.links, status=self.links.status.succeeded(at), status_machines=machine_ids)
 
     def status_failed(self, reason: str) -> None:
-        """The cluster's status could not be had."""
+        """Record that the cluster status could not be fetched."""
         self.links = replace(self.links, status=self.links.status.failed(_now(), reason))
 
-    def certificate_ends(self, at: datetime | None) -> None:
-        """When the grid certificate ends, if that is known."""
+    def set_certificate_expiry(self, at: datetime | None) -> None:
+        """Record when the grid certificate expires, if that is known."""
         self.links = replace(self.links, certificate_expires_at=at)
 
     def beat_if_due(self) -> None:
-        """Writes the links if that is due. Raises ClaimLost and SQLAlchemy's errors."""
-        if time.monotonic() - self._told_s >= HEARTBEAT_INTERVAL_S:
+        """Write the status if that is due. Raises LeadershipLost and SQLAlchemyError."""
+        if time.monotonic() - self._written_at_s >= HEARTBEAT_INTERVAL_S:
             self.beat()
 
     def beat(self) -> None:
-        """Writes the links. Raises as `beat_if_due`."""
+        """Write the status. Raises LeadershipLost and SQLAlchemyError."""
         self._writer.write_heartbeat(self.links)
-        self._told_s = time.monotonic()
+        self._written_at_s = time.monotonic()
 
     def _set_gateway(self, link: LinkStatus) -> None:
-        self._tell_soon_if_changed(self.links.gateway, link)
+        self._expedite_if_changed(self.links.gateway, link)
         self.links = replace(self.links, gateway=link)
 
     def _set_machine(self, machine_id: int, link: LinkStatus) -> None:
-        self._tell_soon_if_changed(self.links.machines[machine_id], link)
+        self._expedite_if_changed(self.links.machines[machine_id], link)
         self.links = replace(self.links, machines={**self.links.machines, machine_id: link})
 
-    def _tell_soon_if_changed(self, before: LinkStatus, after: LinkStatus) -> None:
+    def _expedite_if_changed(self, before: LinkStatus, after: LinkStatus) -> None:
         if _condition(before) != _condition(after):
-            self._told_s = 0.0
+            self._written_at_s = 0.0
 
 
 def _condition(link: LinkStatus) -> tuple[bool, bool, bool, str | None]:

@@ -1,48 +1,55 @@
-"""What a grabber counts, for Prometheus; machines by label."""
+"""Prometheus metrics of a grabber; machines appear by their label."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
+_CLUSTER = ["cluster"]
+_MACHINE = ["cluster", "machine"]
+
 documents_mirrored = Counter(
-    "dqmsquare_documents_mirrored_total", "Documents written", ["cluster", "machine", "type"]
+    "dqmsquare_documents_mirrored_total", "Documents written to the database", [*_MACHINE, "type"]
 )
-documents_set_aside = Counter(
-    "dqmsquare_documents_set_aside_total", "Documents not understood", ["cluster", "machine"]
+documents_quarantined = Counter(
+    "dqmsquare_documents_quarantined_total", "Documents that could not be parsed or stored", _MACHINE
 )
-values_left_out = Counter(
-    "dqmsquare_values_left_out_total", "Values of another shape than they must have", ["cluster", "field"]
+fields_dropped = Counter(
+    "dqmsquare_fields_dropped_total", "Values that failed validation", [*_CLUSTER, "field"]
 )
-bytes_read = Counter("dqmsquare_upstream_bytes_total", "Bytes read from DQM²", ["cluster"])
-requests_seconds = Histogram(
-    "dqmsquare_upstream_request_seconds",
-    "Time of a request to DQM²",
-    ["cluster", "machine", "question"],
+upstream_received_bytes = Counter(
+    "dqmsquare_upstream_received_bytes_total", "Bytes received from DQM²", _CLUSTER
+)
+upstream_request_duration = Histogram(
+    "dqmsquare_upstream_request_duration_seconds",
+    "Duration of a request to DQM²",
+    [*_MACHINE, "operation"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 5, 10, 30, 120),
 )
-request_errors = Counter(
-    "dqmsquare_upstream_errors_total", "Requests to DQM² that failed", ["cluster", "machine", "kind"]
+upstream_errors = Counter(
+    "dqmsquare_upstream_errors_total", "Requests to DQM² that failed", [*_MACHINE, "error"]
 )
-database_errors = Counter("dqmsquare_database_errors_total", "Writes that failed", ["cluster"])
-epochs_begun = Counter(
-    "dqmsquare_epochs_begun_total", "Times that a machine's revisions started over", ["cluster", "machine"]
+database_errors = Counter("dqmsquare_database_errors_total", "Database operations that failed", _CLUSTER)
+revision_resets = Counter(
+    "dqmsquare_revision_resets_total", "Times that a machine's revisions started over", _MACHINE
 )
-revision = Gauge("dqmsquare_revision", "Revision up to which a machine is mirrored", ["cluster", "machine"])
+revision = Gauge("dqmsquare_revision", "Revision up to which a machine is mirrored", _MACHINE)
 documents_behind = Gauge(
-    "dqmsquare_documents_behind", "Documents that a machine is ahead of the mirror", ["cluster", "machine"]
+    "dqmsquare_documents_behind", "Documents of a machine that are still to be mirrored", _MACHINE
 )
 revision_lag = Gauge(
-    "dqmsquare_revision_lag", "Revisions that a machine is ahead of the mirror", ["cluster", "machine"]
+    "dqmsquare_revision_lag", "Revisions of a machine that are still to be mirrored", _MACHINE
 )
-revisions_out_of_reach = Gauge(
-    "dqmsquare_revisions_out_of_reach", "Revisions that can't be had of a machine", ["cluster", "machine"]
+revisions_unavailable = Gauge(
+    "dqmsquare_revisions_unavailable", "Revisions of a machine that cannot be fetched", _MACHINE
 )
-mirrored_timestamp = Gauge(
-    "dqmsquare_mirrored_timestamp_seconds", "When a machine was last mirrored", ["cluster", "machine"]
+last_sync_timestamp = Gauge(
+    "dqmsquare_last_sync_timestamp_seconds", "Time at which a machine was last mirrored", _MACHINE
 )
 newest_document_timestamp = Gauge(
-    "dqmsquare_newest_document_timestamp_seconds", "A machine's own clock", ["cluster", "machine"]
+    "dqmsquare_newest_document_timestamp_seconds", "Time of a machine's newest document", _MACHINE
 )
-loop_timestamp = Gauge("dqmsquare_loop_timestamp_seconds", "When the loop last turned", ["cluster"])
+last_loop_timestamp = Gauge(
+    "dqmsquare_grabber_last_loop_timestamp_seconds", "Time at which the main loop last ran", _CLUSTER
+)
 certificate_expiry_timestamp = Gauge(
-    "dqmsquare_certificate_expiry_timestamp_seconds", "When the grid certificate ends", ["cluster"]
+    "dqmsquare_certificate_expiry_timestamp_seconds", "Expiry of the grid certificate", _CLUSTER
 )
-holds_cluster = Gauge("dqmsquare_holds_cluster", "Whether this grabber mirrors the cluster", ["cluster"])
+is_leader = Gauge("dqmsquare_grabber_is_leader", "Whether this grabber mirrors the cluster", _CLUSTER)

@@ -1,163 +1,176 @@
-"""Processes that sift beside the grabber while it has much to catch up with.
+"""Parser back ends: documents are parsed in the grabber or, during a long catch-up, in processes beside it.
 
-Sifting costs more than fetching and writing together, and Python does one thing at a time in a process. A
-process of these is spoken to through a socket alone and ends when that closes, so that none outlives its
-grabber, however that ends. If one is killed, what it had in hand is sifted in the grabber: nothing depends
-on them but speed.
+Parsing costs more than fetching and writing together, and the GIL confines it to one core per process. Only
+speed depends on the processes: if one dies, its share of the work is done in the grabber.
 
-    python -m grabbing.parser_pool DESCRIPTOR    is such a process; DESCRIPTOR is its end of the socket
-    dqmsquare_mirror parse-worker DESCRIPTOR       the same, of the one executable
+A `ProcessPoolExecutor` would hang at exit after such a death: its queue goes on writing megabytes to a pipe
+that nobody reads, as seen with Python 3.11.2 (gh-94777).
 """
 
 import logging
+import multiprocessing
 import os
 import queue
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
+from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from dqm2.errors import Dqm2InvalidResponse
-from grabbing.document_pipeline import Order, Rules, Sifted, Sifter
-from grabbing.gateway_queue import settle
+from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
+from grabbing.gateway_queue import GatewayQueue, complete
 from runtime import malloc
 
 log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).resolve().parent.parent
-# What Python runs; the executable is not Python, but one program for all parts.
-_PROGRAM = ("parse-worker",) if getattr(sys, "frozen", False) else ("-m", "grabbing.parser_pool")
-# A catch-up takes what processors others leave it: the grabber itself, PostgreSQL, and the web server beside.
-_GIVES_WAY = 10
-# What a socket says when the process at its other end is gone.
-_GONE = (EOFError, OSError)
+# 50 to 200 ids per request reach DQM²'s full rate (docs/dqm2-protocol.md).
+MAX_BATCH = 200
+# Parsed documents take ten times their size, and a process keeps the memory that it once had.
+_INLINE_BATCH = 40
+_MAX_PROCESSES = 2
+# A catch-up leaves the processors to the grabber itself, PostgreSQL and the web server.
+_NICENESS = 10
+# Errors of a connection whose other process is dead.
+_CONNECTION_LOST = (EOFError, OSError)
 
 
-class Sifters:
-    """Sifts orders in processes of its own while it is entered; `sifter` takes over where one is gone."""
+class ParserBackend(Protocol):
+    """Parser of responses to requests for `batch_size` documents each.
 
-    def __init__(self, sifter: Sifter, rules: Rules, processes: int) -> None:
-        self._sifter = sifter
-        self._processes = [_Process(rules) for _ in range(processes)]
-        self._orders: queue.SimpleQueue[tuple[Order, Future[Sifted]] | None] = queue.SimpleQueue()
+    Up to `lookahead` batches are fetched and parsed ahead of the one that is awaited.
+    """
+
+    batch_size: int
+    lookahead: int
+
+    def submit(self, item: WorkItem) -> Callable[[], ProcessedBatch]:
+        """Accept a response; the returned function waits for the result.
+
+        It raises Dqm2InvalidResponse and Stopped.
+        """
+
+
+class InlineParser:
+    """Parses in the thread that asks for the result."""
+
+    batch_size = _INLINE_BATCH
+    lookahead = 1
+
+    def __init__(self, processor: DocumentProcessor) -> None:
+        self._processor = processor
+
+    def submit(self, item: WorkItem) -> Callable[[], ProcessedBatch]:
+        """As in ParserBackend."""
+        return partial(self._processor.process, item)
+
+
+class ParserPool:
+    """Parses in processes of its own until it is exited; they end with the grabber, however that ends."""
+
+    batch_size = MAX_BATCH
+
+    def __init__(self, processor: DocumentProcessor, gateway: GatewayQueue) -> None:
+        self._processor = processor
+        self._gateway = gateway
+        count = min(_MAX_PROCESSES, os.cpu_count() or 1)
+        self.lookahead = count + 1
+        self._processes = [_ParserProcess(processor) for _ in range(count)]
+        self._tasks: queue.SimpleQueue[tuple[WorkItem, Future[ProcessedBatch]] | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         for process in self._processes:
-            threading.Thread(target=self._work, args=(process,), name="sifter", daemon=True).start()
+            threading.Thread(target=self._run_tasks, args=(process,), name="parser", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._processes:
-            self._orders.put(None)
-            process.end()
+            self._tasks.put(None)
+            process.kill()
 
-    def put(self, order: Order) -> "Future[Sifted]":
-        """What comes of an order, which may be an error of `Sifter.sift`; orders are begun in turn."""
-        future: Future[Sifted] = Future()
-        self._orders.put((order, future))
-        return future
+    def submit(self, item: WorkItem) -> Callable[[], ProcessedBatch]:
+        """As in ParserBackend."""
+        future: Future[ProcessedBatch] = Future()
+        self._tasks.put((item, future))
+        return partial(self._gateway.wait_for, future)
 
-    def _work(self, process: "_Process") -> None:
-        while (work := self._orders.get()) is not None:
-            order, future = work
-            settle(future, partial(self._sift, process, order))
+    def _run_tasks(self, process: "_ParserProcess") -> None:
+        while (task := self._tasks.get()) is not None:
+            item, future = task
+            complete(future, partial(self._parse, process, item))
 
-    def _sift(self, process: "_Process", order: Order) -> Sifted:
-        if not process.is_gone:
+    def _parse(self, process: "_ParserProcess", item: WorkItem) -> ProcessedBatch:
+        if not process.is_dead:
             try:
-                return process.sift(order)
-            except _GONE as error:
-                if process.is_ended:
+                return process.parse(item)
+            except _CONNECTION_LOST as error:
+                if process.is_killed:
                     raise
-                process.is_gone = True
-                log.warning("a sifting process is gone, its work is done here reason=%r", error)
-        return self._sifter.sift(order)
+                process.is_dead = True
+                log.warning("parser_process_died reason=%r", error)
+        return self._processor.process(item)
 
 
-class _Process:
-    """A process that sifts one order at a time; it is started with the first."""
+class _ParserProcess:
+    """Process that parses one item at a time; it is started with the first."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, processor: DocumentProcessor) -> None:
+        self.is_dead = self.is_killed = False
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-        self.is_gone = False
-        self.is_ended = False
+        context = multiprocessing.get_context("spawn")
+        self._connection, self._remote_connection = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._remote_connection, processor), daemon=True)
 
-    def sift(self, order: Order) -> Sifted:
-        """Sifts an order there. Raises an error of `Sifter.sift`, or EOFError or OSError if it is gone."""
-        connection = self._connection or self._start()
-        _send(connection, order)
-        outcome: Sifted | Dqm2InvalidResponse = connection.recv()
-        if isinstance(outcome, Dqm2InvalidResponse):
-            raise outcome
-        return outcome
+    def parse(self, item: WorkItem) -> ProcessedBatch:
+        """Parse an item in the process.
 
-    def end(self) -> None:
-        """Ends it, whatever it has in hand; it is not started again."""
+        Raises Dqm2InvalidResponse, and EOFError or OSError if the process is dead.
+        """
+        if self._process.pid is None:
+            self._start()
+        self._connection.send(item)
+        result: ProcessedBatch | Dqm2InvalidResponse = self._connection.recv()
+        if isinstance(result, Dqm2InvalidResponse):
+            raise result
+        return result
+
+    def kill(self) -> None:
+        """Kill the process, whatever it is doing; it is not started again."""
         with self._lock:
-            self.is_ended = True
-            if self._process is not None:
+            self.is_killed = True
+            if self._process.pid is not None:
                 self._process.kill()
-                self._process.wait()
+                self._process.join()
 
-    def _start(self) -> Connection:
-        with self._lock:
-            if self.is_ended:
+    def _start(self) -> None:
+        with self._lock, self._remote_connection:
+            if self.is_killed:
                 raise EOFError
-            connection, far_end = Pipe()
-            with far_end:
-                self._process = subprocess.Popen(  # noqa: S603 - an argument list of our own, no shell
-                    [sys.executable, *_PROGRAM, str(far_end.fileno())],
-                    cwd=_ROOT,
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=[far_end.fileno()],
-                )
-            self._connection = connection
-        connection.send(self._rules)
-        return connection
+            self._process.start()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Sifts what comes through the socket that the one argument names, until that closes."""
-    (descriptor,) = sys.argv[1:] if arguments is None else arguments
+def kill_all() -> None:
+    """Kill all parser processes of this program; otherwise Python waits at exit until they have ended."""
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+def _serve(connection: Connection, processor: DocumentProcessor) -> None:
+    """Parse what arrives on the connection until the grabber closes it or dies."""
     malloc.keep()
-    os.nice(_GIVES_WAY)
-    with Connection(int(descriptor)) as connection:
-        try:
-            sifter = Sifter(connection.recv())
-            while True:
-                connection.send(_outcome(sifter, _received(connection)))
-        except _GONE:
-            return 0
+    os.nice(_NICENESS)
+    with connection, suppress(*_CONNECTION_LOST):
+        while True:
+            connection.send(_result(processor, connection.recv()))
 
 
-def _send(connection: Connection, order: Order) -> None:
-    """Sends an order, its answer as it came behind the rest: that is megabytes, which pickling would copy."""
-    connection.send(replace(order, answer=b""))
-    connection.send_bytes(order.answer)
-
-
-def _received(connection: Connection) -> Order:
-    order: Order = connection.recv()
-    return replace(order, answer=connection.recv_bytes())
-
-
-def _outcome(sifter: Sifter, order: Order) -> Sifted | Dqm2InvalidResponse:
+def _result(processor: DocumentProcessor, item: WorkItem) -> ProcessedBatch | Dqm2InvalidResponse:
     try:
-        return sifter.sift(order)
+        return processor.process(item)
     except Dqm2InvalidResponse as error:
         return error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,10 +15,11 @@ import psycopg2.errors
 import sqlalchemy as sa
 
 import db
+from dqm2.document_parser import InvalidDocument
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Settings
-from grabbing.document_pipeline import NotUnderstood, Rules, Sifter
+from grabbing.document_pipeline import DocumentProcessor
 from legacy_import import legacy_tables, machine_states
 from legacy_import.legacy_reader import LegacyDelivery, LegacyJob, LegacyReader, RunRange
 from legacy_import.legacy_tables import LegacyTables
@@ -104,7 +105,7 @@ class Importer:
     def __init__(self, database: sa.Engine, settings: Settings) -> None:
         self._database = database
         self._pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
-        self._processor = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
+        self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._log_retention = settings.job_log_retention
         self._dictionaries = DictionaryStore(database)
@@ -123,9 +124,9 @@ class Importer:
     def to_row(
         self, found: LegacyJob | LegacyDelivery, dictionary: ZstdDictionary | None, now: datetime
     ) -> tuple[DocumentRow, Sequence[str]]:
-        """The row of a document, and its fields that were dropped. Raises NotUnderstood if it is invalid."""
+        """The row of a document, and its dropped fields. Raises InvalidDocument."""
         if found.host is None:
-            raise NotUnderstood(_NO_HOST)
+            raise InvalidDocument(_NO_HOST)
         identity = self._pseudonymizer.for_document(found.host, found.id)
         row, dropped_fields = self._processor.row(identity, found.to_document(), dictionary, now=now)
         is_expired = self._log_retention is not None and row.document.updated_at < now - self._log_retention
@@ -170,7 +171,7 @@ class Importer:
         for document in documents:
             try:
                 row, _ = self.to_row(document, dictionary, now)
-            except NotUnderstood as reason:
+            except InvalidDocument as reason:
                 skipped[str(reason)] += 1
             else:
                 by_machine.setdefault(self._machine_id(document.host or ""), []).append(row)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
-from grabbing.scheduler import LONGEST_REASON
+from grabbing.scheduler import MAX_REASON_CHARS
 from legacy_import import legacy_tables
 from legacy_import.legacy_tables import RENAMED, LegacyTables
 
@@ -25,7 +25,7 @@ def import_states(
 
     @lru_cache(_CACHED_REASONS)
     def reason(message: str | None) -> str | None:
-        return redact(message)[:LONGEST_REASON] if message else None
+        return redact(message)[:MAX_REASON_CHARS] if message else None
 
     found = connection.execute(
         state_changes(RENAMED), execution_options={"stream_results": True, "yield_per": _ROWS_PER_STATEMENT}

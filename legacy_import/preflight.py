@@ -12,8 +12,8 @@ from itertools import chain
 import sqlalchemy as sa
 
 import db
+from dqm2.document_parser import InvalidDocument
 from dqm2.pseudonyms import default_label
-from grabbing.document_pipeline import NotUnderstood
 from legacy_import import legacy_tables, machine_states
 from legacy_import.importer import Importer
 from legacy_import.legacy_reader import ALL_RUNS, LegacyDelivery, LegacyJob, LegacyReader
@@ -139,7 +139,7 @@ def _skipped(connection: sa.Connection, importer: Importer) -> Iterator[str]:
     for document in documents:
         try:
             dropped_fields.update(importer.to_row(document, None, now)[1])
-        except NotUnderstood as error:
+        except InvalidDocument as error:
             skipped[str(error)] += 1
     for reason, number in sorted(skipped.items()):
         yield f"can't be imported: {number}, {reason}"

@@ -21,8 +21,8 @@ from dqm2.pseudonyms import Pseudonymizer
 from dqm2.sync_messages import Header
 from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
-from grabbing.document_pipeline import Announced, Order, Rules, Sifter
-from grabbing.gateway_queue import Stop
+from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, WorkItem
+from grabbing.gateway_queue import StopEvent
 from simulator.http_types import RecordedRequest
 from simulator.simulator import Simulator
 from storage import codecs
@@ -39,7 +39,7 @@ BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b
 
 def mirror_once(settings: Settings, cluster: Cluster = CLUSTER) -> bool:
     """One pass over a cluster's machines; whether all were mirrored."""
-    return Grabber(settings, cluster, Stop()).once()
+    return Grabber(settings, cluster, StopEvent()).run_once()
 
 
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
@@ -66,7 +66,7 @@ def mirrored(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[d
 @contextmanager
 def grabbing(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[Grabber]:
     """A grabber at work on a thread of this process."""
-    stop = Stop()
+    stop = StopEvent()
     grabber = Grabber(settings, cluster, stop)
     thread = threading.Thread(target=grabber.run)
     thread.start()
@@ -146,16 +146,16 @@ def runs(settings: Settings) -> set[int]:
 
 def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
-    sifter = Sifter(Rules(settings.known_hosts, settings.redaction_allowed_hosts))
-    identities = Pseudonymizer(settings.pseudonym_secret)
+    processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
+    pseudonyms = Pseudonymizer(settings.pseudonym_secret)
     expected: dict[UUID, DocumentRow] = {}
     for host in hosts:
         for document in simulator.machine(host).documents().values():
             header = Header(document["_id"], document["_rev"], document["type"], None)
-            wanted = Announced(header, identities.for_document(host, header.id))
+            keyed = KeyedHeader(header, pseudonyms.for_document(host, header.id))
             message = json.dumps({"event": "update_documents", "documents": [document]})
             answer = json.dumps({"messages": [message]}).encode()
-            for row in sifter.sift(Order(host, [wanted], answer)).rows:
+            for row in processor.process(WorkItem([keyed], answer)).rows:
                 expected[row.document.identity] = row
     return expected
 

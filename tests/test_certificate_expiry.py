@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
-from grabbing.certificate_monitor import CertificateWatch
+from grabbing.certificate_monitor import CertificateMonitor
 from server import create_app
 from tests.mirrored import MirroredCluster
 from tests.mirroring import mirror_once, reader
@@ -49,7 +49,7 @@ def soon(days: float) -> datetime:
 def test_it_tells_when_the_certificate_ends(path: Path) -> None:
     ends_at = soon(200)
     write_certificate(path, ends_at)
-    assert CertificateWatch(path, Cluster.PLAYBACK).ends_at() == ends_at
+    assert CertificateMonitor(path, Cluster.PLAYBACK).expires_at() == ends_at
     metric = "dqmsquare_certificate_expiry_timestamp_seconds"
     found = prometheus_client.REGISTRY.get_sample_value(metric, {"cluster": "playback"})
     assert found == ends_at.timestamp()
@@ -60,30 +60,30 @@ def test_it_warns_once_from_14_days_before(
     path: Path, caplog: pytest.LogCaptureFixture, days: float, warnings: int
 ) -> None:
     write_certificate(path, soon(days))
-    watch = CertificateWatch(path, Cluster.PLAYBACK)
+    watch = CertificateMonitor(path, Cluster.PLAYBACK)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            watch.ends_at()
-    assert [record.getMessage().startswith("the grid certificate ends") for record in caplog.records] == [
+            watch.expires_at()
+    assert [record.getMessage().startswith("certificate_expiring ") for record in caplog.records] == [
         True
     ] * warnings
 
 
 def test_it_notices_a_renewed_certificate(path: Path) -> None:
     write_certificate(path, soon(3))
-    watch = CertificateWatch(path, Cluster.PLAYBACK)
-    watch.ends_at()
+    watch = CertificateMonitor(path, Cluster.PLAYBACK)
+    watch.expires_at()
     path.unlink()
-    assert watch.ends_at() is None
+    assert watch.expires_at() is None
     renewed = soon(365)
     write_certificate(path, renewed)
-    assert watch.ends_at() == renewed
+    assert watch.expires_at() == renewed
 
 
 @pytest.mark.parametrize("content", [b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
 def test_it_knows_nothing_of_a_file_that_holds_no_certificate(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert CertificateWatch(path, Cluster.PLAYBACK).ends_at() is None
+    assert CertificateMonitor(path, Cluster.PLAYBACK).expires_at() is None
 
 
 def test_the_grabber_hands_it_to_the_pages(simulated_settings: Settings) -> None:

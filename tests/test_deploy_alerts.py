@@ -24,7 +24,7 @@ def test_there_is_nothing_wrong_with_the_alerts() -> None:
 
 
 def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
-    assert f"{CERTIFICATE_WARNING_PERIOD.days} * 86400" in RULES["CertificateExpires"]["expr"]
+    assert f"{CERTIFICATE_WARNING_PERIOD.days} * 86400" in RULES["CertificateExpiring"]["expr"]
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
@@ -52,7 +52,7 @@ def test_they_wake_whom_they_should_when_they_should() -> None:
     ],
 )
 def test_the_check_notices(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
-    rule = {**RULES["NothingMirrored"], **change}
+    rule = {**RULES["ClusterNotMirrored"], **change}
     (tmp_path / "docs").mkdir()
     (tmp_path / alerts.FILE).write_text(yaml.safe_dump({"groups": [{"name": "one", "rules": [rule]}]}))
     assert [problem for problem in alerts.problems(tmp_path) if sentence in problem]

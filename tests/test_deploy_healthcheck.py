@@ -42,7 +42,7 @@ def test_it_prints_its_version(given: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["robber"], ["--verbose"]])
 def test_it_rejects_an_unknown_command(given: dict[str, str], arguments: list[str]) -> None:
-    commands = "server, grabber, migrate, db, healthcheck, simulator, parse-worker"
+    commands = "server, grabber, all, migrate, db, healthcheck, simulator"
     assert run(given, *arguments) == (2, f"the first argument must be one of: {commands}\n")
 
 

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a-secret-of-the-tests"
-# Each of two machines has more jobs of them than a grabber sifts by itself.
+# Each of two machines has more jobs of them than a grabber parses in its own process.
 RUNS = 100
 # Some seconds of work for those that take over an earlier mirror's database.
 JOBS = 6000
@@ -152,7 +152,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         for cluster in Cluster:
             parts.enter_context(bare.running(settings, "grabber", cluster.value))
         parts.enter_context(bare.running(settings, "server"))
-        until(lambda: working(bare, "parse-worker"), within_s=60)
+        until(lambda: working(bare, "--multiprocessing-fork"), within_s=60)
         until(lambda: answers(given, "/readyz"), within_s=60)
         for cluster in Cluster:
             until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1], within_s=60)  # type: ignore[misc]
@@ -170,8 +170,8 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
             "server: healthy\nproduction grabber: healthy\nplayback grabber: healthy\n",
         )
         logged = "".join(file.read_text() for file in (bare.tmp / "log").iterdir() if "grabber" in file.name)
-        assert "mirrored" in logged
-        assert "a sifting process is gone" not in logged
+        assert "machine_synced" in logged
+        assert "parser_process_died" not in logged
 
 
 def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_killed(

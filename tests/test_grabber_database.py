@@ -109,7 +109,7 @@ def test_it_waits_for_a_database_that_is_not_there_yet(
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     postgres.stop()
     with grabber_process(brisk_environment, "production") as grabber:
-        told(grabber, "failed database")
+        told(grabber, "database_unavailable")
         postgres.start()
         until(lambda: runs(brisk_settings) == {1})
 
@@ -142,7 +142,7 @@ def test_it_goes_on_once_statements_no_longer_fail(
     port = free_port()
     given = {**brisk_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
-        assert "as it was told to" in told(grabber, "failed database")
+        assert "as it was told to" in told(grabber, "database_unavailable")
         metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         assert 'dqmsquare_database_errors_total{cluster="production"}' in metrics
         assert runs(brisk_settings) == set()
@@ -190,7 +190,7 @@ def test_it_sets_aside_what_the_database_can_not_hold(
     assert mirror_once(simulated_settings)
     assert runs(simulated_settings) == {1, 3}
     (aside,) = rows(simulated_settings, db.quarantined_documents)
-    assert "the database refuses it" in aside["reason"]
+    assert "rejected by the database" in aside["reason"]
     database.recover()
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
@@ -218,7 +218,7 @@ def test_it_outlives_a_lock_that_is_held_for_a_minute(
         until(lambda: simulator.requests)
         with database.locked("jobs"):
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-            assert "timeout" in told(grabber, "failed database")
+            assert "timeout" in told(grabber, "database_unavailable")
             threading.Event().wait(30)
         until(lambda: runs(simulated_settings) == {1})
 
@@ -236,7 +236,7 @@ def test_it_ends_while_the_database_hangs(
     ):
         until(is_waited_for)
         grabber.terminate()
-        told(grabber, "ended in the middle of a batch")
+        told(grabber, "shutdown_timed_out")
         # The database itself would end the statement after 30 s.
         assert grabber.wait(timeout=15) == 0
     assert mirror_once(simulated_settings)

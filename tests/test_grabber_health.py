@@ -1,4 +1,4 @@
-"""What a grabber answers for on its own port: metrics, whether its loop turns, whether it has its cluster."""
+"""A grabber's own port: metrics, liveness of the main loop, readiness as the leader."""
 
 import signal
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from dqmsquare_cfg import Cluster
-from grabbing.liveness import Pulse
+from grabbing.health import Liveness
 from simulator.simulator import Simulator
 from tests.mirroring import grabber_process
 from tests.served import free_port
@@ -38,18 +38,18 @@ def test_it_is_alive_and_ready_while_it_mirrors(
         until(lambda: simulator.requests)
         status, metrics = ask(given, "/metrics")
         assert status == 200
-        assert 'dqmsquare_holds_cluster{cluster="production"} 1.0' in metrics
-        assert ask(given, "/") == (404, "Only /metrics, /healthz, /readyz are here.")
+        assert 'dqmsquare_grabber_is_leader{cluster="production"} 1.0' in metrics
+        assert ask(given, "/") == (404, "Not found; available: /metrics, /healthz, /readyz")
 
 
 def test_it_is_alive_but_not_ready_without_its_database(environment: dict[str, str]) -> None:
     given = {**environment, PORT: free_port(), "POSTGRES_PORT": free_port()}
     with grabber_process(given, "production"):
         until(lambda: answers(given, "/healthz"))
-        assert ask(given, "/readyz") == (503, "It does not have the production cluster.")
+        assert ask(given, "/readyz") == (503, "This grabber does not mirror the production cluster.")
 
 
-def test_the_one_that_waits_is_not_ready_until_it_takes_over(
+def test_it_is_not_ready_while_it_waits_for_the_lock(
     simulator: Simulator, brisk_environment: dict[str, str]
 ) -> None:
     first = {**brisk_environment, PORT: free_port()}
@@ -72,26 +72,26 @@ def test_it_names_a_port_that_is_taken(environment: dict[str, str]) -> None:
             output, _ = second.communicate(timeout=30)
         assert second.returncode == 2
         assert output.splitlines()[-1] == (
-            f"{PORT} is {given[PORT]}, which can't be listened on: Address already in use"
+            f"{PORT} is {given[PORT]}, which cannot be bound: Address already in use"
         )
 
 
 @pytest.fixture
-def pulse() -> Pulse:
-    """A pulse that is still after a very short time."""
-    return Pulse(Cluster.PLAYBACK, still_after_s=0.2)
+def liveness() -> Liveness:
+    """Liveness whose loop counts as hung after a very short time."""
+    return Liveness(Cluster.PLAYBACK, hung_after_s=0.2)
 
 
-def test_it_is_not_alive_before_its_loop_has_turned(pulse: Pulse) -> None:
-    assert pulse.why_not_alive() == "The loop has not turned yet."
+def test_it_is_not_alive_before_its_loop_has_run(liveness: Liveness) -> None:
+    assert liveness.liveness_problem() == "The main loop has not run yet."
 
 
-def test_it_is_not_alive_once_its_loop_stands_still(pulse: Pulse) -> None:
-    pulse.took_cluster()
-    pulse.turned()
-    assert pulse.why_not_alive() is None
-    assert pulse.why_not_ready() is None
-    until(lambda: pulse.why_not_alive() == "The loop has not turned for 0 s.")
-    assert pulse.why_not_ready() == pulse.why_not_alive()
-    pulse.turned()
-    assert pulse.why_not_alive() is None
+def test_it_is_not_alive_once_its_loop_hangs(liveness: Liveness) -> None:
+    liveness.set_leader(True)
+    liveness.tick()
+    assert liveness.liveness_problem() is None
+    assert liveness.readiness_problem() is None
+    until(lambda: liveness.liveness_problem() == "The main loop has not run for 0 s.")
+    assert liveness.readiness_problem() == liveness.liveness_problem()
+    liveness.tick()
+    assert liveness.liveness_problem() is None

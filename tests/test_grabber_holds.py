@@ -48,7 +48,7 @@ def test_it_gives_way_when_its_connection_is_cut(
             until(lambda: holder(brisk_settings) != its_own, within_s=10)
             the_others = holder(brisk_settings)
             first.send_signal(signal.SIGCONT)
-            told(first, "another grabber holds it")
+            told(first, "another grabber holds the lock")
             simulator.faults.clear()
             until(lambda: len(rows(brisk_settings, db.jobs)) == 800)
             assert holder(brisk_settings) == the_others
@@ -92,7 +92,7 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
         written = len(rows(brisk_settings, db.jobs))
-        told(grabber, "lost cluster")
+        told(grabber, "lock_lost cluster")
         assert len(rows(brisk_settings, db.jobs)) == written
 
 

@@ -49,7 +49,7 @@ def end_at_random(
                 machine.upload(document)
         with grabber_process(environment, "production") as grabber:
             if by is not signal.SIGKILL:
-                told(grabber, "took cluster")
+                told(grabber, "lock_acquired cluster")
             threading.Event().wait(dice.uniform(0, 3))
             grabber.send_signal(by)
             status = grabber.wait(timeout=within_s)

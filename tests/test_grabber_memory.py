@@ -17,7 +17,7 @@ def test_it_gives_back_what_a_catch_up_and_a_training_took(
     simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:
     with grabber_process(brisk_environment, "production") as grabber:
-        told(grabber, "took cluster")
+        told(grabber, "lock_acquired cluster")
         before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         told(grabber, "trained log dictionary")

@@ -39,9 +39,9 @@ def test_it_ends_a_pass_with_1_once_a_second_machine_meets_the_gateways_trouble(
     with grabber_process(environment, "production", "--once") as grabber:
         output, _ = grabber.communicate(timeout=30)
     assert grabber.returncode == 1
-    failures = [line.partition(" failed ")[2] for line in output.splitlines() if " failed " in line]
-    lacking = 'reason="SERVER_GRID_CERT_PATH can\'t be read: No such file or directory"'
-    assert failures == [f"gateway of cluster=production times={times} {lacking}" for times in (1, 2)]
+    failures = [line.partition(" gateway_failed ")[2] for line in output.splitlines() if "_failed " in line]
+    missing = 'reason="SERVER_GRID_CERT_PATH can\'t be read: No such file or directory"'
+    assert failures == [f"cluster=production failures={failures} {missing}" for failures in (1, 2)]
 
 
 def test_it_mirrors_both_clusters_without_a_word(
@@ -75,7 +75,7 @@ def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
 def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
     simulator.faults.add(FaultKind.LATENCY, 60)
     with grabber_process(simulated_environment, "production") as grabber:
-        told(grabber, "took cluster")
+        told(grabber, "lock_acquired cluster")
         grabber.terminate()
         assert grabber.wait(timeout=30) == 0
 
@@ -83,7 +83,7 @@ def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environ
 def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
     given = {**environment, "POSTGRES_PORT": str(free_port())}
     with grabber_process(given, "production") as grabber:
-        told(grabber, "failed database")
+        told(grabber, "database_unavailable")
         grabber.terminate()
         assert grabber.wait(timeout=30) == 0
 

@@ -40,7 +40,7 @@ def test_it_mirrors_the_newest_that_can_be_had_and_says_what_can_not(
     had = runs(simulated_settings)
     assert had == set(range(min(had), 501))
     assert 0 < len(had) <= MOST_HEADERS
-    missing = f"documents of revisions 0 to {min(had) - 1}: the answer that lists them is too long"
+    missing = f"documents of revisions 0 to {min(had) - 1}: the response that lists them is too long"
     assert missing in output
     assert missing in (links(simulated_settings)[MACHINE].missing or "")
 
@@ -52,7 +52,7 @@ def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_s
     upload(simulator, 501, 502)
     assert mirror_once(simulated_settings)
     assert {1, 501, 502} <= runs(simulated_settings)
-    assert metric("revisions_out_of_reach", MACHINE) == min(runs(simulated_settings) - {1})
+    assert metric("revisions_unavailable", MACHINE) == min(runs(simulated_settings) - {1})
     # What is missing stays missing, and so does the news of it.
     assert "too long" in (links(simulated_settings)[MACHINE].missing or "")
 

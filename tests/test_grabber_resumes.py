@@ -52,7 +52,7 @@ def test_it_goes_on_from_the_stored_revision(simulator: Simulator, simulated_set
 def test_it_starts_over_when_revisions_go_back_and_tells_so(
     simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = metric("epochs_begun_total", "dqmfu-c2b03-..")
+    before = metric("revision_resets_total", "dqmfu-c2b03-..")
     machine = simulator.machine(FILTER_UNIT)
     for run in (1, 2, 3):
         machine.upload(job_document(run=run, lumisections=5))
@@ -61,8 +61,8 @@ def test_it_starts_over_when_revisions_go_back_and_tells_so(
     machine.upload(job_document(run=3, lumisections=6))
     assert mirror_once(simulated_settings)
     assert lumisections(simulated_settings) == {1: 5, 2: 5, 3: 6}
-    assert metric("epochs_begun_total", "dqmfu-c2b03-..") == before + 1
-    assert "revisions started over host=dqmfu-c2b03-.. epoch=1 after_rev=3" in caplog.text
+    assert metric("revision_resets_total", "dqmfu-c2b03-..") == before + 1
+    assert "revision_reset host=dqmfu-c2b03-.. epoch=1 after_revision=3" in caplog.text
 
 
 def test_it_starts_over_when_a_reset_machine_has_counted_beyond_what_is_known(

@@ -20,7 +20,7 @@ TIMELESS = {"timestamp": None, "report_timestamp": None}
 def test_it_sets_aside_a_document_without_a_time_and_tells_so(
     simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = metric("documents_set_aside_total", LABEL)
+    before = metric("documents_quarantined_total", LABEL)
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload({**job_document(run=2), **TIMELESS})
@@ -30,8 +30,8 @@ def test_it_sets_aside_a_document_without_a_time_and_tells_so(
     (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert aside["document_type"] == "dqm-source-state"
     assert "timestamp" in aside["reason"]
-    assert metric("documents_set_aside_total", LABEL) == before + 1
-    assert f"set aside host={LABEL} type=dqm-source-state rev=2" in caplog.text
+    assert metric("documents_quarantined_total", LABEL) == before + 1
+    assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
 def test_it_mirrors_a_document_after_all_once_it_is_whole(

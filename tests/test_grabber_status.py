@@ -55,7 +55,7 @@ def test_it_leaves_out_an_entry_that_is_none_and_keeps_the_others(
         assert mirror_once(simulated_settings)
     assert machines_told_of(simulated_settings) == ["dqmrubu-c2a06-.."]
     assert status_link(simulated_settings).failing_since is None
-    assert caplog.messages == ["left out of status cluster=production entries=2"]
+    assert caplog.messages == ["status_entries_skipped cluster=production entries=2"]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("grabbing.scheduler._MOST_KNOWN", 5)
+    monkeypatch.setattr("grabbing.scheduler._MAX_MACHINES", 5)
     for number in range(3):
         answers({f"{FILTER_UNIT}.cms": UP, f"a-{number}-1.cms": UP, f"a-{number}-2.cms": UP})
         assert mirror_once(simulated_settings)
         assert "dqmfu-c2b03-.." in machines_told_of(simulated_settings)
     assert len(rows(simulated_settings, db.machines)) == 5
-    assert caplog.messages[-1] == "left out of status cluster=production entries=2"
+    assert caplog.messages[-1] == "status_entries_skipped cluster=production entries=2"
 
 
 @pytest.mark.parametrize(

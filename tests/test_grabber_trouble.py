@@ -147,13 +147,13 @@ def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
     [
         (
             FaultKind.ERROR_PAGE,
-            'failed host=dqmfu-c2b03-.. times=1 reason="answered with status 500"',
-            'errors_total{cluster="production",kind="Dqm2Failed",machine="dqmfu-c2b03-.."} 1.0',
+            'machine_sync_failed host=dqmfu-c2b03-.. failures=1 reason="answered with status 500"',
+            'errors_total{cluster="production",error="Dqm2Failed",machine="dqmfu-c2b03-.."} 1.0',
         ),
         (
             FaultKind.LOGIN_REDIRECT,
-            'failed gateway of cluster=production times=1 reason="redirected with status 303',
-            'errors_total{cluster="production",kind="Dqm2Refused",machine="dqmfu-c2b03-.."} 1.0',
+            'gateway_failed cluster=production failures=1 reason="redirected with status 303',
+            'errors_total{cluster="production",error="Dqm2Refused",machine="dqmfu-c2b03-.."} 1.0',
         ),
     ],
     ids=["of a machine", "of the gateway"],

@@ -137,9 +137,9 @@ def test_grabbers_and_pages_wait_for_the_start_of_the_import(
     refused = readiness(client)
     assert refused["reason"] == f"The database of the production cluster has {has}."
     with grabber_process(environment, "production") as grabber:
-        told(grabber, f"waiting cluster=production: its database has {has}")
+        told(grabber, f'lock_waiting cluster=production reason="{has}"')
         assert run_adopt(environment)[0] == 0
-        told(grabber, "took cluster=production")
+        told(grabber, "lock_acquired cluster=production")
         # The import is in progress or already complete.
         told(grabber, "an earlier mirror's tables")
     shown = readiness(client)
