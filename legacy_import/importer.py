@@ -30,7 +30,7 @@ from storage.upserts import notify, write_documents
 # Imported documents belong to a machine's first epoch. If its revisions have restarted since, its grabber
 # detects that.
 FIRST_EPOCH = 0
-_NO_HOST = "no machine is named"
+_NO_HOST = "without a host name"
 # One or two seconds of work. The documents of one run are never split.
 _DOCUMENTS_PER_BATCH = 500
 _DOCUMENTS_PER_WRITE = 200
@@ -197,7 +197,7 @@ def _write_valid(
     except _REJECTIONS as error:
         if len(rows) == 1:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            skipped[f"the database refuses it: {type(cause).__name__}"] += 1
+            skipped[f"rejected by the database: {type(cause).__name__}"] += 1
             return []
         return [row for one in rows for row in _write_valid(connection, machine_id, [one], skipped)]
     return rows

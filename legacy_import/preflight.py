@@ -142,9 +142,9 @@ def _skipped(connection: sa.Connection, importer: Importer) -> Iterator[str]:
         except InvalidDocument as error:
             skipped[str(error)] += 1
     for reason, number in sorted(skipped.items()):
-        yield f"can't be imported: {number}, {reason}"
+        yield f"documents to skip: {number}, {reason}"
     for field, number in sorted(dropped_fields.items()):
-        yield f"imported without {field}, which has an invalid value: {number}"
+        yield f"invalid values to drop: {number}, of {field}"
 
 
 def _count(connection: sa.Connection, rows: sa.FromClause) -> int:

@@ -31,9 +31,9 @@ class FaultKind(StrEnum):
     CONNECTION_REFUSED = "connection-refused"
     # The connection is closed without a response.
     CONNECTION_CLOSED = "connection-closed"
-    # The connection is closed after so many bytes of the body (0: half of it).
+    # The connection is closed after this many bytes of the body (0: half of it).
     BODY_INTERRUPTED = "body-interrupted"
-    # The body ends after so many bytes (0: half of it), with a matching Content-Length.
+    # The body ends after this many bytes (0: half of it), with a matching Content-Length.
     BODY_TRUNCATED = "body-truncated"
     # 200 with an empty body.
     EMPTY_BODY = "empty-body"

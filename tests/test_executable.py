@@ -174,7 +174,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         assert "parser_process_died" not in logged
 
 
-def test_it_takes_over_an_earlier_mirrors_database_and_goes_on_when_it_was_killed(
+def test_it_continues_a_legacy_import_that_was_killed(
     bare: BareRoot, given: dict[str, str], postgres: EmbeddedPostgres
 ) -> None:
     earlier = LegacyMirror(postgres, given["POSTGRES_PRODUCTION_DB_NAME"])

@@ -173,9 +173,9 @@ def test_it_counts_skipped_documents_by_reason(imported: Settings) -> None:
     assert progress is not None
     assert progress.is_complete
     assert progress.skipped == {
-        "no machine is named": 1,
+        "without a host name": 1,
         "no usable timestamp": 1,
-        "the database refuses it: CheckViolation": 1,
+        "rejected by the database: CheckViolation": 1,
     }
     assert {9, 10, 13}.isdisjoint(jobs(imported))
 

@@ -109,8 +109,8 @@ def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(
         "file deliveries: 1",
         "rows without a run, such as dqm-stats, which contain nothing to import: 1",
         "machines: dqmfu-c2b03-.., dqmrubu-c2a06-..",
-        "can't be imported: 1, no machine is named",
-        "imported without cmdline, which has an invalid value: 1",
+        "documents to skip: 1, without a host name",
+        "invalid values to drop: 1, of cmdline",
         "machine states: 0, of which 0 are changes",
     ]
     assert legacy.execute(tables) == before
@@ -134,23 +134,23 @@ def test_grabbers_and_pages_wait_for_the_start_of_the_import(
     del legacy
     client = create_app(settings).test_client()
     has = "the tables of an earlier mirror, which `db adopt` imports"
-    refused = readiness(client)
-    assert refused["reason"] == f"The database of the production cluster has {has}."
+    waiting = readiness(client)
+    assert waiting["reason"] == f"The database of the production cluster has {has}."
     with grabber_process(environment, "production") as grabber:
         told(grabber, f'lock_waiting cluster=production reason="{has}"')
         assert run_adopt(environment)[0] == 0
         told(grabber, "lock_acquired cluster=production")
         # The import is in progress or already complete.
         told(grabber, "an earlier mirror's tables")
-    shown = readiness(client)
-    assert shown["ready"] is True
-    assert "`db adopt --drop` removes them" in shown["warning"]
+    ready = readiness(client)
+    assert ready["ready"] is True
+    assert "`db adopt --drop` removes them" in ready["warning"]
 
 
 def readiness(client: FlaskClient) -> dict[str, Any]:
-    told: Any = client.get("/readyz").json
-    found: dict[str, Any] = told["clusters"]["production"]
-    return found
+    report: Any = client.get("/readyz").json
+    production: dict[str, Any] = report["clusters"]["production"]
+    return production
 
 
 def test_it_drops_the_legacy_tables_after_confirmation(
@@ -160,7 +160,7 @@ def test_it_drops_the_legacy_tables_after_confirmation(
     assert run_adopt(environment)[0] == 0
     status, output = run_adopt(environment, "--drop", stdin="not its name\n")
     assert status == 1
-    assert "1 documents could not be imported: no machine is named" in output
+    assert "1 documents could not be imported: without a host name" in output
     assert "not dropped" in output
     before = contents(settings)
     assert run_adopt(environment, "--drop", stdin=f"{legacy.name}\n")[0] == 0

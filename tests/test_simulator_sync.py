@@ -269,10 +269,10 @@ def test_it_drops_the_oldest_recorded_requests(simulator: Simulator, session: re
 
 
 def test_it_waits_for_a_request(simulator: Simulator, session: requests.Session) -> None:
-    asked = threading.Thread(target=headers_above, args=(simulator, session, "17"))
-    asked.start()
+    thread = threading.Thread(target=headers_above, args=(simulator, session, "17"))
+    thread.start()
     request = simulator.recorder.wait_for(lambda request: request.messages[0]["known_rev"] == "17")
-    asked.join()
+    thread.join()
     assert request in simulator.requests
     with pytest.raises(TimeoutError):
         simulator.recorder.wait_for(lambda request: request.method == "GET", timeout_s=0.01)
