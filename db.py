@@ -353,11 +353,11 @@ def engine(
     role: str,
     *,
     pool_size: int = 2,
-    is_autocommit: bool = False,
 ) -> sa.Engine:
     """Connections to a cluster's database, at most `pool_size`; `role` is part of their application name.
 
-    `is_autocommit`: each statement is its own transaction, which saves the round trips of BEGIN and COMMIT.
+    A process needs one engine per cluster: `execution_options` returns variants of it with the same pool,
+    e.g. with `isolation_level="AUTOCOMMIT"`, which saves the round trips of BEGIN and COMMIT.
     """
     return sa.create_engine(
         sa.URL.create(
@@ -373,7 +373,6 @@ def engine(
         pool_timeout=_CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
         hide_parameters=True,
-        isolation_level="AUTOCOMMIT" if is_autocommit else None,
         connect_args={
             "sslmode": settings.postgres_sslmode,
             "connect_timeout": _CONNECT_TIMEOUT_S,

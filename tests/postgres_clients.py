@@ -1,4 +1,4 @@
-"""Client programs of PostgreSQL, of the version that the tests have."""
+"""Client programs of the embedded PostgreSQL."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ _PG_DUMP = postgres_binaries.readable_by(None, Path()) / "pg_dump"
 
 
 def dumped(postgres: EmbeddedPostgres, database: str, *options: str) -> str:
-    """A database as pg_dump writes it."""
+    """Dump a database with pg_dump."""
     return subprocess.run(
         [
             _PG_DUMP,

@@ -1,4 +1,4 @@
-"""The PostgreSQL that the demo and the tests bring along."""
+"""The embedded PostgreSQL server of demo and tests."""
 
 import os
 import pwd
@@ -15,38 +15,38 @@ from runtime.supervisor import ProcessError
 from tools.demo.data_dir import FolderError
 from tools.demo.postgres import EmbeddedPostgres
 
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="is about what root does")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
 
 @pytest.fixture
 def folder(open_folder: Path) -> Iterator[Path]:
-    """A folder for a PostgreSQL of the test's own; not there yet."""
+    """A folder for the test's own server; not created yet."""
     own = open_folder / "one"
     yield own
     shutil.rmtree(own, ignore_errors=True)
 
 
-def rows_after(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]]:
-    """What a statement gives, none for one that gives no rows."""
+def rows_of(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]]:
+    """The rows of a statement, none if it returns no rows."""
     with closing(server.connect("template1")) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []
 
 
-def test_it_keeps_what_was_committed_through_a_stop_and_a_crash(folder: Path) -> None:
+def test_it_keeps_committed_data_through_a_stop_and_a_crash(folder: Path) -> None:
     with EmbeddedPostgres(folder, durable=False) as server:
         port = server.port
-        rows_after(server, "CREATE TABLE kept AS SELECT 1 AS number")
+        rows_of(server, "CREATE TABLE kept AS SELECT 1 AS number")
         server.stop()
         server.start()
-        rows_after(server, "INSERT INTO kept VALUES (2)")
+        rows_of(server, "INSERT INTO kept VALUES (2)")
         server.kill()
         server.start()
-        assert rows_after(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
+        assert rows_of(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
         assert server.port == port
 
 
-def test_it_goes_on_with_the_data_of_another_start(folder: Path) -> None:
+def test_it_reuses_the_data_of_an_earlier_start(folder: Path) -> None:
     with EmbeddedPostgres(folder, durable=False) as server:
         server.create_database("kept")
         server.create_database("kept")
@@ -54,13 +54,13 @@ def test_it_goes_on_with_the_data_of_another_start(folder: Path) -> None:
         server.connect("kept").close()
 
 
-def test_it_takes_connections_from_this_machine_alone_and_by_tcp(postgres: EmbeddedPostgres) -> None:
-    assert rows_after(postgres, "SHOW listen_addresses") == [("127.0.0.1",)]
-    assert rows_after(postgres, "SHOW unix_socket_directories") == [("",)]
+def test_it_accepts_connections_from_localhost_by_tcp_only(postgres: EmbeddedPostgres) -> None:
+    assert rows_of(postgres, "SHOW listen_addresses") == [("127.0.0.1",)]
+    assert rows_of(postgres, "SHOW unix_socket_directories") == [("",)]
 
 
 @pytest.mark.parametrize("password", ["", "guessed"])
-def test_it_wants_its_password(postgres: EmbeddedPostgres, password: str) -> None:
+def test_it_requires_its_password(postgres: EmbeddedPostgres, password: str) -> None:
     with pytest.raises(psycopg2.OperationalError, match="password"):
         psycopg2.connect(
             host=postgres.host,
@@ -71,30 +71,30 @@ def test_it_wants_its_password(postgres: EmbeddedPostgres, password: str) -> Non
         )
 
 
-def test_it_keeps_its_password_to_its_user(postgres: EmbeddedPostgres) -> None:
+def test_it_makes_its_password_readable_by_its_user_only(postgres: EmbeddedPostgres) -> None:
     mode = (postgres.folder / "password").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
-def test_it_is_utf_8_and_utc_wherever_it_runs(postgres: EmbeddedPostgres) -> None:
-    assert rows_after(postgres, "SHOW server_encoding") == [("UTF8",)]
-    assert rows_after(postgres, "SHOW timezone") == [("UTC",)]
+def test_it_uses_utf_8_and_utc_on_every_machine(postgres: EmbeddedPostgres) -> None:
+    assert rows_of(postgres, "SHOW server_encoding") == [("UTF8",)]
+    assert rows_of(postgres, "SHOW timezone") == [("UTC",)]
 
 
-def test_it_tells_why_it_does_not_start(folder: Path, postgres: EmbeddedPostgres) -> None:
+def test_it_reports_why_it_does_not_start(folder: Path, postgres: EmbeddedPostgres) -> None:
     second = EmbeddedPostgres(folder, port=postgres.port, durable=False)
     with pytest.raises(ProcessError, match="Address already in use"):
         second.start()
 
 
-def test_it_starts_over_where_making_the_data_was_cut_off(folder: Path) -> None:
-    def give_up(_seconds: float) -> None:
+def test_it_starts_over_after_an_interrupted_initialization(folder: Path) -> None:
+    def interrupt(_seconds: float) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        EmbeddedPostgres(folder, durable=False, pause=give_up).start()
+        EmbeddedPostgres(folder, durable=False, pause=interrupt).start()
     with EmbeddedPostgres(folder, durable=False) as server:
-        assert rows_after(server, "SELECT 1") == [(1,)]
+        assert rows_of(server, "SELECT 1") == [(1,)]
 
 
 def test_it_refuses_a_folder_that_others_can_write_to(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_it_refuses_a_folder_that_others_can_write_to(folder: Path) -> None:
 
 
 @as_root
-def test_it_refuses_a_folder_that_another_user_made(folder: Path) -> None:
+def test_it_refuses_a_folder_of_another_user(folder: Path) -> None:
     folder.mkdir()
     os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
     with pytest.raises(FolderError, match="belongs to another user"):
@@ -113,7 +113,7 @@ def test_it_refuses_a_folder_that_another_user_made(folder: Path) -> None:
 
 
 @as_root
-def test_it_opens_no_closed_folder_to_run_unprivileged(tmp_path: Path) -> None:
+def test_it_does_not_open_a_closed_folder_in_order_to_run_unprivileged(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(FolderError, match="is closed to others"):

@@ -1,4 +1,4 @@
-"""What stands for a machine: its label and its keyed hash."""
+"""Pseudonyms of machines: labels and keyed hashes."""
 
 import hmac
 from collections.abc import Mapping
@@ -52,33 +52,33 @@ def test_it_hides_its_secret() -> None:
     assert "hidden-thing" not in repr(Pseudonymizer("hidden-thing"))
 
 
-def registered(settings: Settings, *sights: Mapping[UUID, str]) -> list[str]:
-    """The labels given to machines that are seen in turn, in the order of their first sight."""
+def registered(settings: Settings, *registrations: Mapping[UUID, str]) -> list[str]:
+    """The labels of the machines of the last of several registrations."""
     writer = MirrorWriter(db.engine(settings, Cluster.PLAYBACK, "tests"), uuid4())
     writer.take_over(CHECK)
-    for sight in sights:
-        known = writer.register_machines(sight)
+    for default_labels in registrations:
+        known = writer.register_machines(default_labels)
     return [machine.label for machine in known.values()]
 
 
-def test_it_numbers_machines_of_one_mask_that_are_seen_together(settings: Settings) -> None:
+def test_it_numbers_machines_of_equal_default_labels(settings: Settings) -> None:
     a, b, c = uuid4(), uuid4(), uuid4()
     assert registered(settings, {a: "fu..01", b: "fu..01", c: "fu..02"}) == ["fu..01·1", "fu..01·2", "fu..02"]
 
 
-def test_it_keeps_a_label_that_it_has_given(settings: Settings) -> None:
+def test_it_keeps_assigned_labels(settings: Settings) -> None:
     a, b, c = uuid4(), uuid4(), uuid4()
-    sights = ({a: "fu..01"}, {b: "fu..01"}, {a: "fu..01", b: "fu..01", c: "fu..01"})
-    assert registered(settings, *sights) == ["fu..01", "fu..01·2", "fu..01·3"]
+    registrations = ({a: "fu..01"}, {b: "fu..01"}, {a: "fu..01", b: "fu..01", c: "fu..01"})
+    assert registered(settings, *registrations) == ["fu..01", "fu..01·2", "fu..01·3"]
 
 
-def test_it_numbers_from_2_where_a_mask_was_given_without_a_number(settings: Settings) -> None:
+def test_it_numbers_from_2_if_the_unnumbered_label_is_taken(settings: Settings) -> None:
     a, b, c = uuid4(), uuid4(), uuid4()
-    together = {b: "fu..01", c: "fu..01"}
-    assert registered(settings, {a: "fu..01"}, together) == ["fu..01·2", "fu..01·3"]
+    later = {b: "fu..01", c: "fu..01"}
+    assert registered(settings, {a: "fu..01"}, later) == ["fu..01·2", "fu..01·3"]
 
 
-def test_it_refuses_a_database_that_was_made_under_another_secret(settings: Settings) -> None:
+def test_it_refuses_a_database_of_another_secret(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PLAYBACK, "tests")
     MirrorWriter(database, uuid4()).take_over(Pseudonymizer("a secret").check_value())
     MirrorWriter(database, uuid4()).take_over(Pseudonymizer("a secret").check_value())

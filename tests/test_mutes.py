@@ -1,4 +1,4 @@
-"""Mutes: an expert says of a client that it is known to be bad, and everybody's page knows it."""
+"""Mutes: an expert marks a client as known to be bad, and all pages show it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from tests.waiting import until
 RUN = 358_791
 CRASHED = "ecalgpu_dqm_sourceclient-live"
 REASON = "its database is being moved"
-NOT_OFFERED: tuple[dict[str, object], ...] = (
+INVALID_FORMS: tuple[dict[str, object], ...] = (
     {"client": "none_of_this_run"},
     {"client": ""},
     {"client": [CRASHED, CRASHED]},
@@ -41,7 +41,7 @@ NOT_OFFERED: tuple[dict[str, object], ...] = (
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    """The production cluster, in whose run two clients of three crashed."""
+    """The production cluster with a run in which two of three clients crashed."""
     cluster = MirroredCluster(settings)
     _write_run(cluster)
     return cluster
@@ -78,7 +78,7 @@ def live_page(url: str) -> str:
     return Visitor(url).get("/").text
 
 
-def test_it_tells_everybody_who_muted_what_why_and_until_when(url: str, expert: Visitor) -> None:
+def test_it_shows_all_visitors_who_muted_a_client_why_and_until_when(url: str, expert: Visitor) -> None:
     assert "2 problems" in live_page(url)
     assert mute(expert).status_code == 303
     page = live_page(url)
@@ -89,7 +89,7 @@ def test_it_tells_everybody_who_muted_what_why_and_until_when(url: str, expert: 
     assert f"muted by {USER} until" in page.partition('id="elog"')[2].partition("</pre>")[0]
 
 
-def test_it_ends_when_an_expert_says_so(url: str, expert: Visitor) -> None:
+def test_it_ends_when_an_expert_unmutes_the_client(url: str, expert: Visitor) -> None:
     mute(expert)
     ended = expert.post("/cr/mutes/end", form(expert))
     assert ended.status_code == 303
@@ -97,21 +97,21 @@ def test_it_ends_when_an_expert_says_so(url: str, expert: Visitor) -> None:
     assert expert.post("/cr/mutes/end", form(expert)).status_code == 404
 
 
-def test_it_ends_by_itself(url: str, expert: Visitor, settings: Settings) -> None:
+def test_it_ends_after_its_duration(url: str, expert: Visitor, settings: Settings) -> None:
     mute(expert, hours=1)
     assert "muted by" in live_page(url)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
         ends_at = connection.execute(sa.select(db.mutes.c.ends_at)).scalar_one()
         assert abs(ends_at - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
-        # Told as any change is: a page does not look for what nobody tells it.
+        # Pages learn of changes by notifications only.
         connection.execute(sa.update(db.mutes).values(ends_at=sa.func.now()))
         connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "mutes")))
     database.dispose()
     until(lambda: "muted by" not in live_page(url), within_s=5)
 
 
-def test_it_is_one_a_client(url: str, expert: Visitor) -> None:
+def test_it_replaces_the_mute_of_the_same_client(url: str, expert: Visitor) -> None:
     mute(expert)
     mute(expert, reason="its geometry is wrong")
     page = live_page(url)
@@ -119,41 +119,41 @@ def test_it_is_one_a_client(url: str, expert: Visitor) -> None:
     assert REASON not in page
 
 
-def test_it_is_one_a_client_however_many_experts_mute_it_at_once(settings: Settings) -> None:
+def test_it_exists_once_per_client_under_concurrency(settings: Settings) -> None:
     experts, clients = 8, [f"client_{number}" for number in range(5)]
     database = db.engine(settings, Cluster.PRODUCTION, "tests", pool_size=experts)
-    begin_together = Barrier(experts)
+    barrier = Barrier(experts)
 
-    def mute_too(number: int) -> None:
+    def mute_all(number: int) -> None:
         for client in clients:
-            begin_together.wait()
+            barrier.wait()
             MuteWriter(database).mute(client, REASON, f"expert {number}", timedelta(hours=1))
 
     with ThreadPoolExecutor(experts) as pool:
-        list(pool.map(mute_too, range(experts)))
+        list(pool.map(mute_all, range(experts)))
     assert sorted(mute.client for mute in MuteReader(database).mutes()) == clients
     database.dispose()
 
 
-def test_it_is_of_its_cluster_alone(url: str, expert: Visitor, settings: Settings) -> None:
+def test_it_applies_to_its_cluster_only(url: str, expert: Visitor, settings: Settings) -> None:
     _write_run(MirroredCluster(settings, Cluster.PLAYBACK))
     mute(expert)
     assert "muted by" not in Visitor(url).get("/?db=playback").text
 
 
-def test_it_tells_all_servers_at_once(expert: Visitor, settings: Settings) -> None:
+def test_it_notifies_all_servers(expert: Visitor, settings: Settings) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    with closing(database.raw_connection()) as heard:
-        heard.cursor().execute(f"LISTEN {db.CHANNEL}")
-        heard.commit()
+    with closing(database.raw_connection()) as listening:
+        listening.cursor().execute(f"LISTEN {db.CHANNEL}")
+        listening.commit()
         mute(expert)
-        driver: Any = heard.driver_connection
+        driver: Any = listening.driver_connection
         driver.poll()
         assert len(driver.notifies) == 1
     database.dispose()
 
 
-def test_it_stands_in_the_audit(expert: Visitor) -> None:
+def test_it_is_recorded_in_the_audit_log(expert: Visitor) -> None:
     mute(expert)
     expert.post("/cr/mutes/end", form(expert))
     ended, muted = expert.audit()[:2]
@@ -163,27 +163,27 @@ def test_it_stands_in_the_audit(expert: Visitor) -> None:
     assert expert.audit(command="unmute") == [ended]
 
 
-def test_it_refuses_what_it_does_not_offer(url: str, expert: Visitor) -> None:
-    answers = {str(given)[:40]: mute(expert, **given).status_code for given in NOT_OFFERED}
+def test_it_rejects_invalid_forms(url: str, expert: Visitor) -> None:
+    answers = {str(given)[:40]: mute(expert, **given).status_code for given in INVALID_FORMS}
     assert {given for given, status in answers.items() if status != 400} == set()
     refused = [entry for entry in expert.audit(command="mute") if entry["outcome"] == Outcome.REFUSED]
-    assert len(refused) == len(NOT_OFFERED)
+    assert len(refused) == len(INVALID_FORMS)
     assert "muted by" not in live_page(url)
 
 
-def test_it_takes_an_experts_word_alone(url: str, expert: Visitor) -> None:
-    stranger = Visitor(url)
-    assert stranger.get("/cr/mutes/").headers["Location"] == "/cr/login/?to=mutes"
-    assert stranger.post("/cr/mutes/", form(expert)).status_code == 401
-    assert stranger.post("/cr/mutes/end", form(expert)).status_code == 401
+def test_it_requires_an_expert(url: str, expert: Visitor) -> None:
+    anonymous = Visitor(url)
+    assert anonymous.get("/cr/mutes/").headers["Location"] == "/cr/login/?to=mutes"
+    assert anonymous.post("/cr/mutes/", form(expert)).status_code == 401
+    assert anonymous.post("/cr/mutes/end", form(expert)).status_code == 401
     assert mute(expert, csrf_token="").status_code == 403
     assert expert.get("/cr/mutes/end", params=form(expert)).status_code == 405
-    foreign = expert.post("/cr/mutes/", form(expert), headers={"Origin": "https://evil.example"})
-    assert foreign.status_code == 403
+    cross_site = expert.post("/cr/mutes/", form(expert), headers={"Origin": "https://evil.example"})
+    assert cross_site.status_code == 403
     assert "muted by" not in live_page(url)
 
 
-def test_it_lets_no_name_of_a_machine_out(url: str, expert: Visitor) -> None:
+def test_it_redacts_host_names_in_the_reason(url: str, expert: Visitor) -> None:
     mute(expert, reason="dqmfu-c2b03-45-01.cms is broken, see fu-c2f11-11-01")
     page = live_page(url)
     assert "[host] is broken, see [host]" in page
@@ -191,7 +191,7 @@ def test_it_lets_no_name_of_a_machine_out(url: str, expert: Visitor) -> None:
     assert "45-01" not in expert.get("/cr/mutes/").text
 
 
-def test_it_shows_markup_as_text(url: str, expert: Visitor) -> None:
+def test_it_escapes_markup(url: str, expert: Visitor) -> None:
     mute(expert, reason="<script>alert(1)</script>")
     for page in (live_page(url), expert.get("/cr/mutes/").text):
         assert "<script>alert" not in page
@@ -204,7 +204,7 @@ def without_control_room(settings: Settings) -> Iterator[Callable[[str], request
         yield Visitor(url).get
 
 
-def test_it_stays_where_there_is_no_control_room(
+def test_it_is_shown_while_the_control_room_is_disabled(
     expert: Visitor, without_control_room: Callable[[str], requests.Response]
 ) -> None:
     mute(expert)

@@ -1,4 +1,4 @@
-"""Logs and series go after JOB_LOG_RETENTION_DAYS; runs, jobs and graphs stay."""
+"""Logs and series are deleted after JOB_LOG_RETENTION_DAYS; runs, jobs and deliveries are kept."""
 
 import subprocess
 import sys
@@ -19,13 +19,13 @@ from tests.mirroring import grabbing, mirrored, reader, rows
 from tests.waiting import until
 
 ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
-KEEP = timedelta(days=30)
+RETENTION = timedelta(days=30)
 OLD, YOUNG = timedelta(days=31), timedelta(days=29)
 FIRST_RUN = 358_000
 
 
 def ended(run: int, ago: timedelta) -> JobRecord:
-    """A job that ended so long ago, with a log."""
+    """A job with a log, which ended some time ago."""
     record = job(run, "beam", at=datetime.now(UTC) - ago, exit_code=0)
     return replace(record, log=log_of(record))
 
@@ -37,16 +37,16 @@ def write(settings: Settings, *jobs: JobRecord) -> MirroredCluster:
 
 
 def prune_all(settings: Settings) -> list[int]:
-    """The number of jobs of each batch."""
-    return list(prune(db.engine(settings, Cluster.PRODUCTION, "tests"), KEEP))
+    """Prune; returns the number of jobs of each batch."""
+    return list(prune(db.engine(settings, Cluster.PRODUCTION, "tests"), RETENTION))
 
 
 def with_details(settings: Settings) -> set[UUID]:
-    """The jobs whose logs and series are there."""
+    """The jobs that have logs and series."""
     return {row["identity"] for row in rows(settings, db.job_details)}
 
 
-def test_it_takes_away_what_is_too_old_and_nothing_else(settings: Settings) -> None:
+def test_it_deletes_old_details_only(settings: Settings) -> None:
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     cluster = write(settings, old, young)
     cluster.write(cluster.builder_unit, delivery(FIRST_RUN, datetime.now(UTC) - OLD, 10))
@@ -57,29 +57,29 @@ def test_it_takes_away_what_is_too_old_and_nothing_else(settings: Settings) -> N
     assert [table for table in before if before[table] != after[table]] == ["job_details"]
 
 
-def test_it_goes_in_small_batches(settings: Settings) -> None:
+def test_it_deletes_in_small_batches(settings: Settings) -> None:
     write(settings, *(ended(FIRST_RUN + number, OLD) for number in range(50)))
     assert prune_all(settings) == [20, 20, 10]
     assert prune_all(settings) == [0, 0, 0]
 
 
-def test_it_goes_by_the_report_of_each_job_and_not_by_its_run(settings: Settings) -> None:
+def test_it_decides_by_the_last_report_of_each_job(settings: Settings) -> None:
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN, YOUNG)
-    # A job that was told no run has 0.
+    # Run 0 stands for no run.
     of_no_run = ended(0, OLD)
     write(settings, old, young, of_no_run)
     prune_all(settings)
     assert with_details(settings) == {young.document.identity}
 
 
-def test_it_takes_away_what_came_late(settings: Settings) -> None:
+def test_it_deletes_old_details_that_arrive_late(settings: Settings) -> None:
     write(settings, ended(FIRST_RUN + 1, OLD))
     prune_all(settings)
     write(settings, ended(FIRST_RUN, OLD))
     assert sum(prune_all(settings)) == 1
 
 
-def test_a_job_is_shown_without_its_log(settings: Settings) -> None:
+def test_it_shows_a_job_without_its_log(settings: Settings) -> None:
     old = ended(FIRST_RUN, OLD)
     write(settings, old).beat()
     prune_all(settings)
@@ -90,25 +90,23 @@ def test_a_job_is_shown_without_its_log(settings: Settings) -> None:
     page = client.get(f"/job/{old.document.identity}")
     assert page.status_code == 200
     assert "Log, memory and events of this job are no longer kept." in page.text
-    told = client.get(
+    response = client.get(
         "/api", query_string={"what": "get_logs", "db": "production", "id": str(old.document.identity)}
     )
-    assert told.status_code == 200
-    assert "no longer kept" in told.text
+    assert response.status_code == 200
+    assert "no longer kept" in response.text
 
 
-def test_a_grabber_that_has_nothing_else_to_do_prunes(
-    simulator: Simulator, simulated_environment: dict[str, str]
-) -> None:
+def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
     del simulator
-    settings = dqmsquare_cfg.load({**simulated_environment, "JOB_LOG_RETENTION_DAYS": str(KEEP.days)})
+    settings = dqmsquare_cfg.load({**simulated_environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)})
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     write(settings, old, young)
     with grabbing(settings):
         until(lambda: with_details(settings) == {young.document.identity})
 
 
-def test_everything_is_kept_unless_told(simulated_settings: Settings, simulator: Simulator) -> None:
+def test_it_deletes_nothing_by_default(simulated_settings: Settings, simulator: Simulator) -> None:
     del simulator
     assert simulated_settings.job_log_retention is None
     old = ended(FIRST_RUN, timedelta(days=3650))
@@ -130,19 +128,19 @@ def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_it_can_be_told_to_prune_at_once(environment: dict[str, str], settings: Settings) -> None:
+def test_it_can_be_run_by_a_command(environment: dict[str, str], settings: Settings) -> None:
     write(settings, ended(FIRST_RUN, OLD))
     kept = run_prune(environment)
     assert kept.returncode == 0
     assert "nothing to delete: JOB_LOG_RETENTION_DAYS is 0" in kept.stdout
-    pruned = run_prune({**environment, "JOB_LOG_RETENTION_DAYS": str(KEEP.days)})
+    pruned = run_prune({**environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)})
     assert pruned.returncode == 0
     assert "deleted logs and time series of 1 jobs" in pruned.stdout
     assert with_details(settings) == set()
 
 
-def test_it_says_that_a_database_can_not_be_reached(environment: dict[str, str]) -> None:
-    away = {**environment, "POSTGRES_PORT": "1", "JOB_LOG_RETENTION_DAYS": "30"}
-    refused = run_prune(away)
+def test_it_reports_an_unreachable_database(environment: dict[str, str]) -> None:
+    unreachable = {**environment, "POSTGRES_PORT": "1", "JOB_LOG_RETENTION_DAYS": "30"}
+    refused = run_prune(unreachable)
     assert refused.returncode == 1
     assert refused.stdout.count("can't be reached") == len(Cluster)

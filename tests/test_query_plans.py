@@ -1,4 +1,4 @@
-"""What is asked of the database stays cheap however many runs there are."""
+"""Queries stay cheap however many runs there are: none reads a growing table sequentially."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ from storage.retention import prune
 from storage.run_queries import RunFilter
 from storage.writer import MirrorWriter
 
-# A row a machine, or fewer: reading such a table through is the cheapest way.
+# At most one row per machine: a sequential scan is the cheapest plan.
 SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries"}
 SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A database of some years, and a run and a job in the middle of what it holds in full."""
+    """A database of several years, with a run and a job within the range that has details."""
 
     database: sa.Engine
     reader: MirrorReader
@@ -46,47 +46,51 @@ class Filled:
         return job
 
     def newest_states(self) -> object:
-        """What a grabber holds the cluster's status against."""
+        """The states that a grabber compares the cluster's status with."""
         with self.database.connect() as connection:
             return connection.execute(machines.select_latest_states()).all()
 
-    def search(self, **given: Any) -> RunFilter:
-        """A search in a part of it, as ten years' timeline shows a part of them."""
+    def run_filter(self, **given: Any) -> RunFilter:
+        """A filter of a part of the runs, like that of the timeline."""
         return RunFilter(self.span.last_run - 200, self.span.last_run, **given)
 
 
-QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
+QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "run_span": lambda filled: filled.reader.run_span(),
-    "neighbours": lambda filled: filled.reader.adjacent_runs(filled.run),
+    "adjacent_runs": lambda filled: filled.reader.adjacent_runs(filled.run),
     "run": lambda filled: filled.reader.run(filled.run),
     "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
-    "find_runs": lambda filled: filled.reader.find_runs(filled.search(), below=None, limit=40),
-    "find_runs further": lambda filled: filled.reader.find_runs(filled.search(), below=filled.run, limit=150),
-    "outlines": lambda filled: filled.reader.run_summaries(filled.search(), below=None, limit=40),
-    "outlines further": lambda filled: filled.reader.run_summaries(
-        filled.search(), below=filled.run, limit=150
+    "find_runs": lambda filled: filled.reader.find_runs(filled.run_filter(), below=None, limit=40),
+    "find_runs further": lambda filled: filled.reader.find_runs(
+        filled.run_filter(), below=filled.run, limit=150
+    ),
+    "run_summaries": lambda filled: filled.reader.run_summaries(filled.run_filter(), below=None, limit=40),
+    "run_summaries further": lambda filled: filled.reader.run_summaries(
+        filled.run_filter(), below=filled.run, limit=150
     ),
     "find_runs crashed": lambda filled: filled.reader.find_runs(
-        filled.search(crashed_only=True, with_lumisections=True), below=None, limit=40
+        filled.run_filter(crashed_only=True, with_lumisections=True), below=None, limit=40
     ),
     "find_runs of a client": lambda filled: filled.reader.find_runs(
-        filled.search(client="beam", crashed_only=True), below=None, limit=40
+        filled.run_filter(client="beam", crashed_only=True), below=None, limit=40
     ),
-    "count_runs of a client": lambda filled: filled.reader.count_runs(filled.search(client="beam")),
-    "count_runs": lambda filled: filled.reader.count_runs(filled.search()),
+    "count_runs of a client": lambda filled: filled.reader.count_runs(filled.run_filter(client="beam")),
+    "count_runs": lambda filled: filled.reader.count_runs(filled.run_filter()),
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
-    "clients_before": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
-    "clients_before, of a rare key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
-    "details": lambda filled: filled.reader.job_details(filled.job),
+    "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
+    "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
+    "job_details": lambda filled: filled.reader.job_details(filled.job),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
-    "delivery_numbers": lambda filled: filled.reader.delivery_statistics(range(filled.run - 25, filled.run)),
+    "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
+        range(filled.run - 25, filled.run)
+    ),
     "delivery_updated_at": lambda filled: filled.reader.delivery_updated_at(filled.run),
     "playback": lambda filled: filled.reader.playback(filled.run),
     "cluster_status": lambda filled: filled.reader.cluster_status(),
     "state_changes": lambda filled: filled.reader.state_changes(datetime.now(UTC) - timedelta(days=1)),
     "machines": lambda filled: filled.reader.machines(),
-    "freshness": lambda filled: filled.reader.sync_status(),
-    # What a grabber asks.
+    "sync_status": lambda filled: filled.reader.sync_status(),
+    # Queries of a grabber.
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
     "machines.select_latest_states": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
@@ -94,39 +98,39 @@ QUESTIONS: Mapping[str, Callable[[Filled], object]] = {
 }
 
 
-def test_no_question_reads_a_growing_table_through(settings: Settings) -> None:
+def test_it_reads_no_growing_table_sequentially(settings: Settings) -> None:
     span = fill(settings, SOME_YEARS)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     filled = Filled(database, MirrorReader(database, timedelta(minutes=15)), span)
-    read_through = {name: _read_through(filled, ask) for name, ask in QUESTIONS.items()}
+    scanned = {name: _scanned_tables(filled, query) for name, query in QUERIES.items()}
     database.dispose()
-    assert {name: tables for name, tables in read_through.items() if tables} == {}
+    assert {name: tables for name, tables in scanned.items() if tables} == {}
 
 
-def _read_through(filled: Filled, ask: Callable[[Filled], object]) -> set[str]:
-    """The tables, of those that grow, that a question reads from the first page to the last."""
-    with _asked(filled.database) as asked:
-        ask(filled)
-    assert asked
+def _scanned_tables(filled: Filled, query: Callable[[Filled], object]) -> set[str]:
+    """The growing tables that a query scans sequentially."""
+    with _recorded_statements(filled.database) as statements:
+        query(filled)
+    assert statements
     with filled.database.connect() as connection:
-        plans = [_plan(connection, *statement) for statement in asked]
+        plans = [_plan(connection, *statement) for statement in statements]
     nodes = [node for plan in plans for node in _nodes(plan)]
     return {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} - SMALL
 
 
 @contextmanager
-def _asked(database: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that reach the database meanwhile, with their parameters."""
-    asked: list[tuple[str, Any]] = []
+def _recorded_statements(database: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
+    """The statements that are executed within the context, with their parameters."""
+    statements: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
 
-    sa.event.listen(database, "before_cursor_execute", note)
+    sa.event.listen(database, "before_cursor_execute", record)
     try:
-        yield asked
+        yield statements
     finally:
-        sa.event.remove(database, "before_cursor_execute", note)
+        sa.event.remove(database, "before_cursor_execute", record)
 
 
 def _plan(connection: sa.Connection, statement: str, parameters: Any) -> Mapping[str, Any]:

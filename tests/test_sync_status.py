@@ -1,4 +1,4 @@
-"""What is known of a link: since when it fails is when it began to, however often it has failed since."""
+"""Status of a link: transitions between success and failure, and its JSON form."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +8,7 @@ NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def test_it_fails_since_its_first_failure_for_the_newest_reason() -> None:
+def test_it_keeps_the_time_of_the_first_failure_and_the_latest_reason() -> None:
     link = (
         LinkStatus(last_success_at=NOON)
         .failed(NOON + MINUTE, "timed out")
@@ -17,13 +17,13 @@ def test_it_fails_since_its_first_failure_for_the_newest_reason() -> None:
     assert (link.last_success_at, link.failing_since, link.reason) == (NOON, NOON + MINUTE, "status 500")
 
 
-def test_it_works_again_as_if_it_had_never_failed() -> None:
+def test_it_forgets_failures_after_a_success() -> None:
     link = LinkStatus().failed(NOON, "timed out").succeeded(NOON + MINUTE)
     assert link == LinkStatus(last_success_at=NOON + MINUTE)
     assert link.failed(NOON + 2 * MINUTE, "timed out").failing_since == NOON + 2 * MINUTE
 
 
-def test_it_comes_out_of_the_database_as_it_was_put_in() -> None:
+def test_it_survives_the_conversion_to_json() -> None:
     links = ClusterLinks(
         gateway=LinkStatus(NOON),
         machines={

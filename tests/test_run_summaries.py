@@ -1,4 +1,4 @@
-"""Runs in outline: what the timeline reads of many runs agrees with what is read of each."""
+"""Summaries of many runs agree with the full data of each."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def reader(settings: Settings) -> MirrorReader:
-    """Three runs: jobs in every state, of tags with and without the usual end, and started again at once."""
+    """Three runs with jobs in every state, some restarted, of tags with and without the usual suffix."""
     mirrored = MirroredCluster(settings)
     one, other = mirrored.filter_units[:2]
     hour_ago = NOW - timedelta(hours=1)
@@ -40,22 +40,22 @@ def reader(settings: Settings) -> MirrorReader:
     return reader_of(settings)
 
 
-def in_outline(run: Run) -> RunSummary:
+def summary_of(run: Run) -> RunSummary:
     jobs = [JobSummary(job.name, job.started_at, job.state, job.events_total) for job in run.jobs]
     return RunSummary(run.run, run.run_key, tuple(jobs))
 
 
-def outlines(reader: MirrorReader, *, below: int | None = None, most: int = 10) -> list[RunSummary]:
-    return reader.run_summaries(RunFilter(first=RUN - 2, last=RUN), below=below, limit=most)
+def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:
+    return reader.run_summaries(RunFilter(first=RUN - 2, last=RUN), below=below, limit=limit)
 
 
-def test_it_tells_of_runs_what_is_told_of_each(reader: MirrorReader) -> None:
-    whole = [reader.run(RUN - back) for back in range(3)]
-    assert outlines(reader) == [in_outline(run) for run in whole if run]
-    assert {job.state for run in outlines(reader) for job in run.jobs} == set(JobState)
+def test_it_summarizes_each_run(reader: MirrorReader) -> None:
+    runs = [reader.run(RUN - back) for back in range(3)]
+    assert summaries(reader) == [summary_of(run) for run in runs if run]
+    assert {job.state for run in summaries(reader) for job in run.jobs} == set(JobState)
 
 
-def test_it_begins_below_a_run_and_ends_after_so_many(reader: MirrorReader) -> None:
-    assert [run.run for run in outlines(reader, below=RUN)] == [RUN - 1, RUN - 2]
-    assert [run.run for run in outlines(reader, below=RUN, most=1)] == [RUN - 1]
-    assert outlines(reader, below=RUN - 2) == []
+def test_it_starts_below_a_run_and_stops_at_the_limit(reader: MirrorReader) -> None:
+    assert [run.run for run in summaries(reader, below=RUN)] == [RUN - 1, RUN - 2]
+    assert [run.run for run in summaries(reader, below=RUN, limit=1)] == [RUN - 1]
+    assert summaries(reader, below=RUN - 2) == []

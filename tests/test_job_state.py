@@ -1,4 +1,4 @@
-"""The state of a job: what its reports, its machine's clock and the other jobs of its run make of it."""
+"""State of a job by its reports, its machine's clock and the other jobs of its run."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,8 @@ STUCK_AFTER = timedelta(seconds=900)
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a reader knows of a job."""
+class Inputs:
+    """Inputs of a job's state."""
 
     run: int
     exit_code: int | None
@@ -24,7 +24,7 @@ class Facts:
     machine_newest_run: int | None
 
 
-RUNNING = Facts(
+RUNNING = Inputs(
     run=358788,
     exit_code=None,
     updated_at=NOON,
@@ -35,8 +35,8 @@ RUNNING = Facts(
 )
 
 
-def state(job: Facts, *others: Facts) -> JobState:
-    """The state of a job among others of its run."""
+def state(job: Inputs, *others: Inputs) -> JobState:
+    """State of a job, given the other jobs of its run."""
     return job_states([job, *others], STUCK_AFTER)[0]
 
 
@@ -53,7 +53,7 @@ def test_it_calls_a_job_without_an_exit_code_running() -> None:
     assert state(RUNNING) is JobState.RUNNING
 
 
-def test_it_calls_a_job_stuck_that_is_silent_while_its_machine_reports() -> None:
+def test_it_calls_a_silent_job_stuck_while_its_machine_reports() -> None:
     silent = replace(RUNNING, machine_clock_at=NOON + STUCK_AFTER)
     assert state(silent) is JobState.STUCK
     assert (
@@ -61,46 +61,46 @@ def test_it_calls_a_job_stuck_that_is_silent_while_its_machine_reports() -> None
     )
 
 
-def test_it_calls_nobody_stuck_because_the_whole_machine_is_silent() -> None:
+def test_it_calls_no_job_stuck_because_its_whole_machine_is_silent() -> None:
     assert state(
         replace(RUNNING, updated_at=NOON - timedelta(days=3), machine_clock_at=NOON - timedelta(days=3))
     ) is (JobState.RUNNING)
 
 
-def test_it_calls_a_silent_job_lost_once_its_machine_has_gone_on_to_a_newer_run() -> None:
+def test_it_calls_a_silent_job_lost_once_its_machine_has_a_newer_run() -> None:
     silent = replace(RUNNING, machine_clock_at=NOON + STUCK_AFTER)
     assert state(replace(silent, machine_newest_run=358792)) is JobState.LOST
 
 
-def test_it_calls_a_job_stuck_whose_lumisection_stands_still_while_others_go_on() -> None:
+def test_it_calls_a_job_stuck_if_only_other_jobs_reach_new_lumisections() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later, machine_clock_at=later)
-    goes_on = replace(still, lumisection=78, lumisection_at=later)
-    assert state(still, goes_on) is JobState.STUCK
-    assert state(goes_on, still) is JobState.RUNNING
+    advancing = replace(still, lumisection=78, lumisection_at=later)
+    assert state(still, advancing) is JobState.STUCK
+    assert state(advancing, still) is JobState.RUNNING
 
 
-def test_it_calls_no_job_stuck_when_the_lumisections_of_all_stand_still() -> None:
+def test_it_calls_no_job_stuck_if_no_job_reaches_new_lumisections() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later, machine_clock_at=later)
     assert state(still, still) is JobState.RUNNING
 
 
-def test_it_takes_a_job_that_is_over_for_none_that_goes_on() -> None:
+def test_it_ignores_the_lumisections_of_finished_jobs() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later, machine_clock_at=later)
-    over = replace(still, lumisection=78, lumisection_at=later, exit_code=0)
-    assert state(still, over) is JobState.RUNNING
+    finished = replace(still, lumisection=78, lumisection_at=later, exit_code=0)
+    assert state(still, finished) is JobState.RUNNING
 
 
-def test_it_takes_a_report_for_the_time_that_it_is_on_its_machine() -> None:
+def test_it_takes_a_report_newer_than_the_machine_s_clock_as_the_present() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later)
-    goes_on = replace(still, lumisection=78, lumisection_at=later)
-    assert state(still, goes_on) is JobState.STUCK
+    advancing = replace(still, lumisection=78, lumisection_at=later)
+    assert state(still, advancing) is JobState.STUCK
 
 
-def test_it_measures_each_job_by_its_own_machines_clock() -> None:
+def test_it_measures_each_job_by_the_clock_of_its_own_machine() -> None:
     later = NOON + STUCK_AFTER
     still = replace(RUNNING, updated_at=later, machine_clock_at=later)
     hour_off = timedelta(hours=1)
@@ -113,14 +113,14 @@ def test_it_measures_each_job_by_its_own_machines_clock() -> None:
     assert state(still, elsewhere) is JobState.STUCK
 
 
-def test_it_lets_a_job_wait_that_has_had_no_input_yet() -> None:
+def test_it_calls_a_job_without_input_running() -> None:
     later = NOON + STUCK_AFTER
-    waits = replace(RUNNING, lumisection=0, updated_at=later, machine_clock_at=later)
-    goes_on = replace(RUNNING, lumisection_at=later, updated_at=later, machine_clock_at=later)
-    assert state(waits, goes_on) is JobState.RUNNING
+    waiting = replace(RUNNING, lumisection=0, updated_at=later, machine_clock_at=later)
+    advancing = replace(RUNNING, lumisection_at=later, updated_at=later, machine_clock_at=later)
+    assert state(waiting, advancing) is JobState.RUNNING
 
 
-def test_it_calls_a_run_ongoing_while_a_job_of_it_reports() -> None:
+def test_it_calls_a_run_ongoing_while_one_of_its_jobs_reports() -> None:
     finished = replace(RUNNING, exit_code=0)
     silent = replace(RUNNING, machine_clock_at=NOON + STUCK_AFTER)
     assert is_ongoing([finished, RUNNING], STUCK_AFTER)
