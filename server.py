@@ -24,13 +24,13 @@ from web import (
     errors,
     health,
     limits,
-    pages,
     responses,
     static_files,
 )
 from web.cache import response_cache
 from web.control_room import blueprints as control_room
 from web.control_room import passwords
+from web.pages import blueprints as pages
 from web.serving.server import serve
 
 log = logging.getLogger("server")

@@ -57,7 +57,7 @@ NEWEST: Mapping[str, Make] = {
     "/live/run": lambda _: "/live/run?db=production",
     "/live/freshness": lambda _: "/live/freshness?db=production",
     "/cluster/": lambda _: "/cluster/?db=production",
-    "/cluster/part": lambda _: "/cluster/part?db=production",
+    "/cluster/fragment": lambda _: "/cluster/fragment?db=production",
     "get_info": lambda _: "/api?what=get_info&db=production",
     "get_cluster_status": lambda _: "/api?what=get_cluster_status&cluster=production",
 }
@@ -66,7 +66,7 @@ OF_RUNS: Mapping[str, Make] = {
     "/live/run of a run": lambda some: f"/live/run?db=production&run={some.run}",
     "/live/delivery": lambda some: f"/live/delivery?db=production&run={some.run}",
     "/job/…": lambda some: f"/job/{some.job}?db=production",
-    "/job/…/part": lambda some: f"/job/{some.job}/part?db=production",
+    "/job/…/fragment": lambda some: f"/job/{some.job}/fragment?db=production",
     "/job/…/series": lambda some: f"/job/{some.job}/series?db=production",
     "/job/…/log.txt": lambda some: f"/job/{some.job}/log.txt?db=production",
     "get_run": lambda some: f"/api?what=get_run&db=production&run={some.run}",

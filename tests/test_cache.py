@@ -261,7 +261,7 @@ def test_the_page_goes_on_to_a_new_run(server: ServerProcess, mirrored: Mirrored
     mirrored.write(mirrored.filter_units[0], job(run.number + 1, "beam"))
     until(lambda: f'data-run="{run.number + 1}"' in server.get(newest).text)
     # The page of the run before has got a next one.
-    assert f"The next run, {run.number + 1}" in server.get(run.part).text
+    assert f"Next run, {run.number + 1}" in server.get(run.part).text
 
 
 def test_a_run_that_is_over_is_not_made_again_for_another(
@@ -312,9 +312,9 @@ def test_what_is_silent_turns_old_with_nothing_changing(
     with server_process({**shared_environment, "STALE_AFTER_S": "5"}) as server:
         mirrored.beat()
         until(lambda: "data-outage" not in server.get(FRESHNESS).text)
-        until(lambda: "The grabber is silent" in server.get(FRESHNESS).text)
+        until(lambda: "The grabber is not reporting" in server.get(FRESHNESS).text)
         # The page has it without any script.
-        assert "The grabber is silent" in server.get("/").text
+        assert "The grabber is not reporting" in server.get("/").text
 
 
 def test_seconds_since_are_counted_for_each_answer(

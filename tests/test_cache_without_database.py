@@ -20,7 +20,7 @@ from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseUnavailable
 
 RUN = 358_791
-OLD = "The mirror's database does not answer"
+OLD = "The mirror's database does not respond"
 SAYS_SO_WITHIN_S = 2
 BROWSER = {"Accept": "text/html"}
 

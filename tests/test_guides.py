@@ -1,4 +1,4 @@
-"""The guides of docs/ are pages of the mirror, for readers who have no repository at hand."""
+"""The guides of docs/ as pages, and their agreement with the code."""
 
 import re
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ def texts() -> dict[str, str]:
 
 @pytest.fixture
 def visitor(settings: Settings) -> Iterator[Visitor]:
-    """A reader of a mirror whose database is not needed for this."""
+    """A visitor of a running server; no database is needed."""
     with served(settings) as url:
         yield Visitor(url)
 
 
-def test_it_shows_each_guide_whole(visitor: Visitor, texts: dict[str, str]) -> None:
+def test_it_shows_each_guide_completely(visitor: Visitor, texts: dict[str, str]) -> None:
     for name, text in texts.items():
         page = visitor.get(f"/help/{name}").text
         for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE):
@@ -34,15 +34,15 @@ def test_it_shows_each_guide_whole(visitor: Visitor, texts: dict[str, str]) -> N
         assert page.count("<tr>") == len(re.findall(r"^\|(?!---)", text, flags=re.MULTILINE))
 
 
-def test_its_links_lead_somewhere(visitor: Visitor) -> None:
+def test_its_links_resolve(visitor: Visitor) -> None:
     for name in guides.GUIDES:
         page = visitor.get(f"/help/{name}").text
         article = page.partition("<article")[2].partition("</article>")[0]
         for href in re.findall(r'href="([^"]+)"', article):
             target, _, heading = href.partition("#")
-            there = visitor.get(f"/help/{target or name}")
-            assert there.status_code == 200, href
-            assert not heading or f'id="{heading}"' in there.text, href
+            linked = visitor.get(f"/help/{target or name}")
+            assert linked.status_code == 200, href
+            assert not heading or f'id="{heading}"' in linked.text, href
 
 
 def test_it_is_linked_from_every_page(visitor: Visitor) -> None:
@@ -51,21 +51,21 @@ def test_it_is_linked_from_every_page(visitor: Visitor) -> None:
         assert all(f'href="/help/{name}"' in page for name in guides.GUIDES), path
 
 
-def test_it_refuses_what_is_no_guide(visitor: Visitor) -> None:
+def test_it_has_no_page_for_other_documents(visitor: Visitor) -> None:
     assert visitor.get("/help/").headers["Location"] == "/help/shifter"
     for name in ("operator", "..%2fREADME", "data-policy"):
         assert visitor.get(f"/help/{name}").status_code == 404
 
 
-def test_it_names_every_state(texts: dict[str, str]) -> None:
-    told = re.findall(r"^\| (\w+) \|", texts["shifter"], flags=re.MULTILINE)
-    assert set(ClientState) <= set(told)
+def test_it_explains_every_state(texts: dict[str, str]) -> None:
+    explained = re.findall(r"^\| (\w+) \|", texts["shifter"], flags=re.MULTILINE)
+    assert set(ClientState) <= set(explained)
 
 
-def test_it_names_what_the_banner_can_say(texts: dict[str, str]) -> None:
-    of_links = (DOCS.parent / "web" / "pages" / "staleness.py").read_text()
-    of_connection = (DOCS.parent / "static" / "js" / "connection.js").read_text()
-    said = re.findall(r'"((?:The|No|Which|DQM²\'s) [^"{}\n]+)"', of_links)
-    said += re.findall(r'"(Th[^"$(\n]+)"', of_connection)
-    assert len(said) == 7
-    assert [sentence for sentence in said if sentence not in texts["shifter"]] == []
+def test_it_explains_every_banner(texts: dict[str, str]) -> None:
+    outages = (DOCS.parent / "web" / "pages" / "freshness.py").read_text()
+    connection = (DOCS.parent / "static" / "js" / "connection.js").read_text()
+    messages = re.findall(r'utage\("([^"{}\n]+)"', outages)
+    messages += re.findall(r'["`](Th[^"$(\n]+?)["` ]*[(",]', connection)
+    assert len(messages) == 8
+    assert [message for message in messages if message not in texts["shifter"]] == []

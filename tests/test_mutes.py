@@ -212,6 +212,6 @@ def test_it_is_shown_while_the_control_room_is_disabled(
     assert REASON in page
     [job, *_] = re.findall(r'data-job="([^"]+)"', page)
     opened = without_control_room(f"/?job={job}").text
-    assert "In earlier runs" in opened
+    assert "Earlier runs of this client" in opened
     assert "/cr/" not in opened
     assert without_control_room("/cr/mutes/").status_code == 404

@@ -1,4 +1,4 @@
-"""The statistics of a run, as DQM² itself makes them, on the page and as CSV."""
+"""The statistics of a run, on the page and as CSV."""
 
 import csv
 from dataclasses import replace
@@ -17,7 +17,7 @@ START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    """A run of two jobs, one of them crashed, and three streams, one of which nobody waits for."""
+    """A run of two jobs, one of them crashed, and three streams, of which the statistics use two."""
     mirrored = MirroredCluster(settings)
     mirrored.write(
         mirrored.filter_units[0],
@@ -47,7 +47,7 @@ def lines(client: FlaskClient, query: str = "") -> list[dict[str, str]]:
     return list(csv.DictReader(answer.text.splitlines()))
 
 
-def test_it_tells_a_run_in_numbers(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_summarizes_a_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
     assert mirrored
     [line] = lines(client)
     assert float(line.pop("delay_mean_s")) == pytest.approx(5, abs=0.01)
@@ -68,7 +68,7 @@ def test_it_tells_a_run_in_numbers(client: FlaskClient, mirrored: MirroredCluste
     assert "358791" in client.get("/statistics/").text
 
 
-def test_it_leaves_empty_what_is_not_known(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_leaves_unknown_values_empty(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key=None, lumisection=7))
     newest, _ = lines(client)
     assert newest["run"] == str(RUN + 1)
@@ -76,15 +76,15 @@ def test_it_leaves_empty_what_is_not_known(client: FlaskClient, mirrored: Mirror
     assert newest["last_lumisection"] == "7"
 
 
-def test_it_tells_the_runs_that_are_asked_for(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_lists_the_runs_that_match_the_filter(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"), job(RUN + 2, "beam", run_key="hi_run"))
     assert [line["run"] for line in lines(client, f"from={RUN + 1}&to={RUN}")] == ["358792", "358791"]
     assert [line["run"] for line in lines(client, "bad_only=1")] == ["358791"]
     assert [line["run"] for line in lines(client, "run_key=hi_run")] == ["358793"]
     assert client.get("/statistics/?from=x").status_code == 400
-    assert "No run of" in client.get("/statistics/?from=5&to=9").text
+    assert "No run from" in client.get("/statistics/?from=5&to=9").text
 
 
-def test_it_gives_no_spreadsheet_a_formula(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_escapes_spreadsheet_formulas(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key="=1+1"))
     assert lines(client, f"from={RUN + 1}&to={RUN + 1}")[0]["run_key"] == "'=1+1"

@@ -1,4 +1,4 @@
-"""The timeline over HTTP: further rows fit the columns that are there, or the page is loaded anew."""
+"""The timeline over HTTP: filter, more rows, reload after a change of the columns, jobs of a cell."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -27,61 +27,57 @@ def shown_runs(html: str) -> list[int]:
     return [int(run) for run in re.findall(r'<th scope="row"><a [^>]*>(\d+)</a>', html)]
 
 
-def further(html: str) -> str:
-    """The address of the rows that come next."""
-    [address] = re.findall(r'class="load-more" hx-get="([^"]+)"', html)
-    return str(address).replace("&amp;", "&")
+def next_rows(html: str) -> str:
+    """The URL of the next rows."""
+    [url] = re.findall(r'class="load-more" hx-get="([^"]+)"', html)
+    return str(url).replace("&amp;", "&")
 
 
-def test_it_shows_one_client_alone(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_shows_a_single_client(client: FlaskClient, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     mirrored.write(unit, job(RUN, "dt", exit_code=1), job(RUN - 2, "dt", exit_code=0))
     page = client.get("/timeline/?client=dt").text
     assert shown_runs(page) == [RUN, RUN - 2]
     assert re.findall(r'class="client-head" title="(\w+)"', page) == ["dt"]
     assert 'name="client" maxlength="128" value="dt"' in page
-    # What is asked of jobs is asked of this client's.
+    # The filter for crashes applies to the jobs of this client.
     assert shown_runs(client.get("/timeline/?client=dt&bad_only=1").text) == [RUN]
     assert shown_runs(client.get("/timeline/?client=beam&bad_only=1").text) == []
     table = client.get("/timeline/jobs.csv?client=dt").text.splitlines()[1:]
     assert [line.split(",")[3] for line in table] == ["dt", "dt"]
 
 
-def test_it_goes_on_where_the_page_ended(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_continues_after_the_last_row_of_the_page(client: FlaskClient, mirrored: MirroredCluster) -> None:
     assert mirrored
     page = client.get("/timeline/").text
     assert shown_runs(page) == list(range(RUN, RUN - 40, -1))
-    rest = client.get(further(page)).text
+    rest = client.get(next_rows(page)).text
     assert shown_runs(rest) == list(range(RUN - 40, RUN - RUNS, -1))
     assert "load-more" not in rest
 
 
-def test_it_goes_on_to_the_first_run_that_was_asked_for(
-    client: FlaskClient, mirrored: MirroredCluster
-) -> None:
+def test_it_continues_to_the_first_run_of_the_range(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(7, "beam", at=NOW, exit_code=0))
     for first in (0, 7):
-        rest = client.get(further(client.get(f"/timeline/?from={first}").text)).text
+        rest = client.get(next_rows(client.get(f"/timeline/?from={first}").text)).text
         assert shown_runs(rest)[-1] == 7
 
 
-def test_it_loads_the_page_anew_when_a_client_came_since(
-    client: FlaskClient, mirrored: MirroredCluster
-) -> None:
-    address = further(client.get("/timeline/").text)
+def test_it_reloads_the_page_after_a_client_was_added(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    url = next_rows(client.get("/timeline/").text)
     mirrored.write(mirrored.filter_units[0], job(RUN, "aardvark"))
-    answer = client.get(address)
-    assert answer.headers["HX-Refresh"] == "true"
-    assert not answer.data
+    response = client.get(url)
+    assert response.headers["HX-Refresh"] == "true"
+    assert not response.data
 
 
-def test_it_takes_from_and_to_in_either_order(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_accepts_from_and_to_in_either_order(client: FlaskClient, mirrored: MirroredCluster) -> None:
     assert mirrored
     for query in (f"from={RUN - 2}&to={RUN}", f"from={RUN}&to={RUN - 2}"):
         assert shown_runs(client.get(f"/timeline/?{query}").text) == [RUN, RUN - 1, RUN - 2]
 
 
-def test_it_finds_runs_with_crashes_or_with_lumisections(
+def test_it_filters_runs_by_crashes_and_by_lumisections(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:
     hour_ago = NOW - timedelta(hours=1)
@@ -94,17 +90,17 @@ def test_it_finds_runs_with_crashes_or_with_lumisections(
     assert shown_runs(client.get("/timeline/?ls=1").text)[0] == RUN
 
 
-def test_it_tells_the_jobs_behind_a_cell(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_shows_the_jobs_of_a_cell(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam", at=NOW, exit_code=-11))
-    told = client.get(f"/timeline/cell?run={RUN}&client=beam").text
-    assert "-11 SIGSEGV" in told
-    assert told.count("<li>") == 2
+    jobs = client.get(f"/timeline/cell?run={RUN}&client=beam").text
+    assert "-11 SIGSEGV" in jobs
+    assert jobs.count("<li>") == 2
     assert client.get(f"/timeline/cell?run={RUN}&client=csc").status_code == 404
     assert client.get("/timeline/cell?run=7&client=beam").status_code == 404
     assert client.get("/timeline/cell?client=beam").status_code == 400
 
 
-def test_it_shows_an_empty_range_and_an_empty_cluster(client: FlaskClient) -> None:
+def test_it_says_that_there_is_no_run(client: FlaskClient) -> None:
     for page in ("/timeline/", "/statistics/"):
-        assert "No run of 5 to 9" in client.get(f"{page}?from=5&to=9").text
-        assert "Nothing of the playback cluster is mirrored yet" in client.get(f"{page}?db=playback").text
+        assert "No run from 5 to 9 matches" in client.get(f"{page}?from=5&to=9").text
+        assert "No run of the playback cluster is mirrored yet" in client.get(f"{page}?db=playback").text

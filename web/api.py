@@ -23,8 +23,8 @@ from storage.reader import MirrorReader
 from web import databases, query_args
 from web.access_log import ROUTE
 from web.cache.dependencies import cached_view_if
+from web.job_log import full_text
 from web.limits import run_range
-from web.log_text import whole
 from web.responses import etag_response, streamed
 
 room = Blueprint("api", __name__)
@@ -108,7 +108,7 @@ def _get_logs() -> Response:
     details = None if job is None else reader.job_details(job)
     if details is None:
         raise NotFound("there is no job of this id")
-    text = whole(details.log) if details.is_retained else _NO_LONGER_KEPT
+    text = full_text(details.log) if details.is_retained else _NO_LONGER_KEPT
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
     return etag_response(page)
 

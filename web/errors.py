@@ -58,7 +58,7 @@ def _internal_error(_error: InternalServerError) -> Response:
 def _try_again(sentence: str) -> Response:
     # A page reloads by itself; a form is not sent again.
     reloads = request.method == "GET" and _wants_html()
-    response = _sentence(sentence, ServiceUnavailable.code, comes_by_itself=reloads)
+    response = _sentence(sentence, ServiceUnavailable.code, reloads=reloads)
     if reloads:
         response.headers["Refresh"] = str(RETRY_AFTER_S)
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
@@ -66,9 +66,9 @@ def _try_again(sentence: str) -> Response:
     return response
 
 
-def _sentence(sentence: str, status: int, *, comes_by_itself: bool = False) -> Response:
+def _sentence(sentence: str, status: int, *, reloads: bool = False) -> Response:
     if _wants_html():
-        shown = {"sentence": sentence, "status": status, "comes_by_itself": comes_by_itself}
+        shown = {"sentence": sentence, "status": status, "reloads": reloads}
         return Response(render_template("error.html", **shown), status)
     return Response(sentence, status, mimetype="text/plain")
 

@@ -1,84 +1,84 @@
-// Alerts as the reader sees and hears them: a toast, the page's title and icon, the list of the last ones,
-// and, if they were switched on, a sound and a notification.
+// Shows alerts: as a toast, in the page's title and icon, in the list of recent alerts and, if enabled, by a sound
+// and a browser notification.
 
+import { notify, playSound } from "./alert_channels.js";
 import { timeOfDay } from "./relative_time.js";
-import { notify, sound } from "./alert_channels.js";
 import { now } from "./server_clock.js";
 
-const MOST_KEPT = 30;
-const MOST_TOASTS = 4;
-const STORE = "alerts";
-const ICONS = { crashed: "x-octagon-fill", stuck: "hourglass-split", down: "x-octagon-fill", stale: "exclamation-triangle-fill" };
+const MAX_ALERTS = 30;
+const MAX_TOASTS = 4;
+const STORAGE_KEY = "alerts";
+const ICONS = { crashed: "x-octagon-fill", stuck: "hourglass-split", down: "x-octagon-fill", outage: "exclamation-triangle-fill" };
 
 const toasts = document.getElementById("toasts");
 const list = document.getElementById("alert-list");
-const icon = document.getElementById("favicon");
-const calm = icon.getAttribute("href");
+const favicon = document.getElementById("favicon");
+const normalIcon = favicon.getAttribute("href");
 
-const kept = JSON.parse(sessionStorage.getItem(STORE) ?? "[]");
+const alerts = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
 let unseen = 0;
 
-/** Tells of an event, once: `key` is what it is known by. */
-export function announce({ key, kind, text, href }) {
-  if (kept.some((alert) => alert.key === key)) return;
-  kept.unshift({ key, kind, text, href, at: now() });
-  kept.length = Math.min(kept.length, MOST_KEPT);
-  keep();
+/** Shows an alert, unless one with the same `key` was shown before. */
+export function raise({ key, kind, text, href }) {
+  if (alerts.some((alert) => alert.key === key)) return;
+  alerts.unshift({ key, kind, text, href, at: now() });
+  alerts.length = Math.min(alerts.length, MAX_ALERTS);
+  save();
   unseen += 1;
-  showToast(kept[0]);
-  showTitle();
-  sound();
+  showToast(alerts[0]);
+  updateTitle();
+  playSound();
   notify(text, key);
 }
 
-/** Makes an event tellable again. */
+/** Lets an alert be raised again. */
 export function forget(key) {
-  for (const alert of kept) if (alert.key === key) alert.key = `${key} ${alert.at}`;
-  keep();
+  for (const alert of alerts) if (alert.key === key) alert.key = `${key} ${alert.at}`;
+  save();
 }
 
-function keep() {
-  sessionStorage.setItem(STORE, JSON.stringify(kept));
-  list.replaceChildren(...kept.map(entry));
+function save() {
+  sessionStorage.setItem(STORAGE_KEY, JSON.stringify(alerts));
+  list.replaceChildren(...alerts.map(createEntry));
 }
 
-function entry({ kind, text, href, at }) {
-  const item = document.getElementById("alert").content.firstElementChild.cloneNode(true);
-  const use = item.querySelector("use");
+function createEntry({ kind, text, href, at }) {
+  const entry = document.getElementById("alert").content.firstElementChild.cloneNode(true);
+  const use = entry.querySelector("use");
   use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${ICONS[kind]}`);
-  item.classList.add(`alert-${kind}`);
-  item.querySelector("time").textContent = timeOfDay(at);
-  const words = item.querySelector("a");
-  words.textContent = text;
-  if (href) words.href = href;
-  return item;
+  entry.classList.add(`alert-${kind}`);
+  entry.querySelector("time").textContent = timeOfDay(at);
+  const link = entry.querySelector("a");
+  link.textContent = text;
+  if (href) link.href = href;
+  return entry;
 }
 
 function showToast(alert) {
-  const toast = entry(alert);
+  const toast = createEntry(alert);
   toast.classList.add("alert-toast", "panel");
   const close = document.getElementById("toast-close").content.firstElementChild.cloneNode(true);
   close.addEventListener("click", () => toast.remove());
   toast.append(close);
   toasts.prepend(toast);
-  while (toasts.children.length > MOST_TOASTS) toasts.lastElementChild.remove();
+  while (toasts.children.length > MAX_TOASTS) toasts.lastElementChild.remove();
 }
 
-// The title counts what came while nobody looked; the icon says that something is wrong.
-function showTitle() {
+// The title counts the alerts since the page was last looked at; the icon says that there are any.
+function updateTitle() {
   const { title } = document.getElementById("run").dataset;
   document.title = unseen ? `(${unseen}) ${title}` : title;
-  icon.setAttribute("href", unseen ? icon.dataset.alertIcon : calm);
+  favicon.setAttribute("href", unseen ? favicon.dataset.alertIcon : normalIcon);
 }
 
-function see() {
+function markSeen() {
   if (document.hidden) return;
   unseen = 0;
-  showTitle();
+  updateTitle();
 }
 
-document.addEventListener("part", showTitle);
-document.addEventListener("visibilitychange", see);
-document.addEventListener("pointerdown", see);
-document.addEventListener("keydown", see);
-list.replaceChildren(...kept.map(entry));
+document.addEventListener("fragment", updateTitle);
+document.addEventListener("visibilitychange", markSeen);
+document.addEventListener("pointerdown", markSeen);
+document.addEventListener("keydown", markSeen);
+list.replaceChildren(...alerts.map(createEntry));

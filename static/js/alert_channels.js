@@ -1,54 +1,54 @@
-// Sound and notification: off until the reader switches them on, asked for as browsers want it, remembered.
+// Sound and browser notifications for alerts: off by default, the choice is stored in the browser.
 
-const SECONDS = 0.35;
-const PITCHES_HZ = [880, 660];
+const TONE_S = 0.35;
+const TONES_HZ = [880, 660];
 
 let audio = null;
 
-const isOn = (way) => localStorage.getItem(way) === "on";
+const isEnabled = (channel) => localStorage.getItem(channel) === "on";
 
-/** Two falling tones, if the reader wants them. */
-export function sound() {
-  if (isOn("sound")) play();
+/** Plays two falling tones, if sound is enabled. */
+export function playSound() {
+  if (isEnabled("sound")) play();
 }
 
 function play() {
-  // Browsers let a page be heard only after the reader has touched it: till then this stays silent.
+  // Browsers keep a page silent until the reader has interacted with it.
   audio ??= new AudioContext();
-  PITCHES_HZ.forEach((pitch, n) => {
+  TONES_HZ.forEach((frequency, n) => {
     const tone = audio.createOscillator();
     const volume = audio.createGain();
-    const at = audio.currentTime + n * SECONDS;
-    tone.frequency.value = pitch;
+    const at = audio.currentTime + n * TONE_S;
+    tone.frequency.value = frequency;
     volume.gain.setValueAtTime(0.2, at);
-    volume.gain.exponentialRampToValueAtTime(0.001, at + SECONDS);
+    volume.gain.exponentialRampToValueAtTime(0.001, at + TONE_S);
     tone.connect(volume).connect(audio.destination);
     tone.start(at);
-    tone.stop(at + SECONDS);
+    tone.stop(at + TONE_S);
   });
 }
 
-/** A notification of the system, if the reader wants them. `key` makes an event one for all open pages. */
+/** Shows a browser notification, if enabled. The same `key` in several open pages makes one notification. */
 export function notify(text, key) {
-  if (!isOn("notification") || Notification.permission !== "granted") return;
+  if (!isEnabled("notification") || Notification.permission !== "granted") return;
   const notification = new Notification(text, { tag: key });
   notification.addEventListener("click", () => window.focus());
 }
 
-async function switched({ target }) {
-  const way = target.dataset.channel;
-  const words = document.getElementById("alert-permission");
-  words.textContent = "";
-  if (way === "notification" && target.checked && (await Notification.requestPermission()) !== "granted") {
-    target.checked = false;
-    words.textContent = "The browser does not let this page notify; its settings of this site say why.";
+async function toggle({ target: checkbox }) {
+  const { channel } = checkbox.dataset;
+  const message = document.getElementById("alert-permission");
+  message.textContent = "";
+  if (channel === "notification" && checkbox.checked && (await Notification.requestPermission()) !== "granted") {
+    checkbox.checked = false;
+    message.textContent = "The browser does not allow notifications from this page. Check its settings for this site.";
   }
-  if (target.checked) localStorage.setItem(way, "on");
-  else localStorage.removeItem(way);
-  if (way === "sound" && target.checked) play();
+  if (checkbox.checked) localStorage.setItem(channel, "on");
+  else localStorage.removeItem(channel);
+  if (channel === "sound" && checkbox.checked) play();
 }
 
-for (const box of document.querySelectorAll("[data-channel]")) {
-  box.checked = isOn(box.dataset.channel);
-  box.addEventListener("change", switched);
+for (const checkbox of document.querySelectorAll("[data-channel]")) {
+  checkbox.checked = isEnabled(checkbox.dataset.channel);
+  checkbox.addEventListener("change", toggle);
 }

@@ -1,4 +1,4 @@
-// What every page needs: parts that are kept up to date, ages, and whether the server answers.
+// Scripts of every page with live fragments.
 
 import "./relative_time.js";
 import "./live_fragments.js";

@@ -1,37 +1,37 @@
-// Whether the server answers. If it doesn't, the page says so, and that what it shows is old, until it does.
+// The connection to the server: while it fails, a banner says so and that the data are old.
 
 import { timeOfDay } from "./relative_time.js";
 import { now } from "./server_clock.js";
 
 const banner = document.getElementById("connection");
-const words = banner.querySelector("p");
-const failed = new Map(); // the parts that could not be had, and why
+const message = banner.querySelector("p");
+const failing = new Set(); // ids of the fragments whose last request failed
 
-let workedAt = null;
+let lastSuccessAt = null;
 
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (detail.xhr.status >= 200 && detail.xhr.status < 400) works(detail.elt.id);
+  if (detail.xhr.status >= 200 && detail.xhr.status < 400) succeeded(detail.elt.id);
 });
-document.addEventListener("htmx:sendError", ({ detail }) => fails(detail.elt.id, "This browser can’t reach the mirror"));
-document.addEventListener("htmx:timeout", ({ detail }) => fails(detail.elt.id, "The mirror does not answer"));
-document.addEventListener("htmx:responseError", ({ detail }) => fails(detail.elt.id, reason(detail.xhr)));
+document.addEventListener("htmx:sendError", ({ detail }) => failed(detail.elt.id, "This browser can’t reach the mirror"));
+document.addEventListener("htmx:timeout", ({ detail }) => failed(detail.elt.id, "The mirror does not respond"));
+document.addEventListener("htmx:responseError", ({ detail }) => failed(detail.elt.id, reason(detail.xhr)));
 
-// A refusal is a sentence of the server's; anything else comes from what stands between.
+// The server's own errors are plain text; anything else comes from a proxy.
 function reason(xhr) {
-  const isSentence = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  return isSentence ? xhr.responseText.trim().replace(/\.$/, "") : `The mirror answers with an error (${xhr.status})`;
+  const isPlainText = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
+  return isPlainText ? xhr.responseText.trim().replace(/\.$/, "") : `The mirror responds with an error (${xhr.status})`;
 }
 
-function works(part) {
-  failed.delete(part);
-  if (failed.size) return;
-  workedAt = now();
+function succeeded(fragment) {
+  failing.delete(fragment);
+  if (failing.size) return;
+  lastSuccessAt = now();
   banner.hidden = true;
 }
 
-function fails(part, why) {
-  failed.set(part, why);
-  const since = workedAt === null ? "" : ` since ${timeOfDay(workedAt)}`;
-  words.textContent = `${why}${since}. What is shown is old.`;
+function failed(fragment, why) {
+  failing.add(fragment);
+  const since = lastSuccessAt === null ? "" : `, since ${timeOfDay(lastSuccessAt)}`;
+  message.textContent = `${why}${since}. The data shown are old.`;
   banner.hidden = false;
 }

@@ -5,4 +5,4 @@ import "./live_fragments.js";
 import "./control_room_commands.js";
 import "./connection.js";
 import "./confirm_dialog.js";
-import "./control_room_viewer.js";
+import "./log_viewer.js";

@@ -1,19 +1,19 @@
-// Copies a short text of the run's state, for the e-log.
+// Copies the summary of the run for the e-log.
 
-const TOLD_MS = 2000;
+const CONFIRMATION_MS = 2000;
 
 async function copy(button) {
   const text = document.getElementById("elog").textContent.trim();
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Where the clipboard is closed to pages the reader copies it from here.
+    // The browser denies access to the clipboard: let the reader copy the text.
     prompt("Copy this text:", text);
     return;
   }
-  const state = button.querySelector("output");
-  state.textContent = "copied";
-  setTimeout(() => (state.textContent = ""), TOLD_MS);
+  const status = button.querySelector("output");
+  status.textContent = "copied";
+  setTimeout(() => (status.textContent = ""), CONFIRMATION_MS);
 }
 
 document.addEventListener("click", ({ target }) => {

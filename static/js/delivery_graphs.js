@@ -1,49 +1,56 @@
-// The two graphs of file delivery: delay and accepted events over lumisections, a line a stream.
+// The graphs of file delivery: delay and accepted events by lumisection, a line per stream.
 
-import { ask, note, parameters } from "./url_state.js";
-import { axis, draw, fromZero, lineStyle, lumisectionAxis, pageColour, renew, short } from "./graph.js";
+import { abbreviated, axis, cursorIndex, draw, fromZero, lineStyle, lumisectionAxis, pageColour, updateData } from "./graph.js";
+import { params, refresh, setParam } from "./url_state.js";
 
 const HEIGHT = 190;
 const section = document.getElementById("graphs");
-const words = document.getElementById("graph-note");
+const note = document.getElementById("graph-note");
 const legend = document.getElementById("streams");
 const lateS = Number(section.dataset.lateS);
 
-let asked = null; // what is drawn or on its way: cluster, run, version and time of the delivery, whole or not
-let isWhole = false; // whether every lumisection of a long run is wanted, because somebody looks closer
+let requested = null; // what is drawn or loading: cluster, run, delivery version, file time, every lumisection or not
+let isWhole = false; // every lumisection of a long run is needed, since the reader looks closer
 let shown = null; // the delivery that is drawn
 let graphs = [];
 
-const hidden = () => new Set((parameters().get("hide") ?? "").split(",").filter(Boolean));
-const timeOfFile = () => parameters().get("time") ?? "mtime";
-/** Draws the delivery that the run's part names, if it is not drawn already. */
+const hiddenStreams = () => new Set((params().get("hide") ?? "").split(",").filter(Boolean));
+const fileTime = () => params().get("time") ?? "mtime";
+
+/** Loads and draws the delivery that the run fragment names, unless it is drawn. */
 async function update() {
-  const { cluster, run, delivery } = document.getElementById("run").dataset;
-  const time = timeOfFile();
-  const key = [cluster, run, delivery, time, isWhole].join();
-  if (key === asked) return;
-  asked = key;
+  const { cluster, run, deliveryVersion } = document.getElementById("run").dataset;
+  const time = fileTime();
+  const key = [cluster, run, deliveryVersion, time, isWhole].join();
+  if (key === requested) return;
+  requested = key;
   const query = new URLSearchParams({ db: cluster, run, time, ...(isWhole && { whole: 1 }) });
-  const answer = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
-  if (!answer?.ok) asked = null;
-  else if (key === asked) show(await answer.json());
+  const response = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
+  if (!response?.ok) requested = null;
+  else if (key === requested) show(await response.json());
 }
 
 function show(delivery) {
   const names = ({ streams }) => streams.map(({ name }) => name).join();
-  const isSame = shown && names(shown) === names(delivery) && graphs.length;
+  const hasSameStreams = shown && names(shown) === names(delivery) && graphs.length;
   shown = delivery;
-  if (isSame) columns().forEach((data, n) => renew(graphs[n], data));
+  if (hasSameStreams) columns().forEach((data, n) => updateData(graphs[n], data));
   else rebuild();
-  tell();
+  note.textContent = summary();
 }
 
 function rebuild() {
   for (const graph of graphs) graph.destroy();
   const { streams } = shown;
   section.classList.toggle("has-graphs", streams.length > 0);
-  graphs = streams.length ? [drawDelay(), drawEvents()] : [];
-  legend.replaceChildren(...streams.map(legendEntry));
+  const [delays, events] = columns();
+  graphs = streams.length
+    ? [
+        drawLines("delay-graph", delays, { draw: [drawLateLimit], setCursor: [showValues] }),
+        drawLines("events-graph", events, {}),
+      ]
+    : [];
+  legend.replaceChildren(...streams.map(createLegendEntry));
 }
 
 function columns() {
@@ -54,20 +61,12 @@ function columns() {
   ];
 }
 
-function drawDelay() {
-  return drawLines("delay-graph", columns()[0], { draw: [drawLate], setCursor: [showValues] });
-}
-
-function drawEvents() {
-  return drawLines("events-graph", columns()[1], {});
-}
-
 function drawLines(id, data, hooks) {
-  const off = hidden();
+  const hidden = hiddenStreams();
   const lines = shown.streams.map(({ name }, n) => ({
     ...lineStyle(n),
     width: 1.5,
-    show: !off.has(name),
+    show: !hidden.has(name),
     points: { size: 4 },
   }));
   return draw(document.getElementById(id), {
@@ -75,14 +74,14 @@ function drawLines(id, data, hooks) {
     data,
     series: [{}, ...lines],
     scales: { x: { time: false }, y: { range: fromZero } },
-    axes: [lumisectionAxis(), axis(short, { size: 44 })],
+    axes: [lumisectionAxis(), axis(abbreviated, { size: 44 })],
     cursor: { sync: { key: "delivery" }, points: { size: 6 } },
     hooks,
   });
 }
 
-// The line from which on a file is late, where the graph reaches it.
-function drawLate(graph) {
+// The delay from which a file is late, if it is within the graph.
+function drawLateLimit(graph) {
   if (lateS > graph.scales.y.max) return;
   const { ctx, bbox } = graph;
   const y = Math.round(graph.valToPos(lateS, "y", true));
@@ -98,88 +97,80 @@ function drawLate(graph) {
   ctx.restore();
 }
 
-function tell() {
+function summary() {
   const { lumisections, last, streams, files, late, start_is_guess: isGuess } = shown;
-  if (!streams.length) {
-    words.textContent = "Nothing is known of this run’s files.";
-    return;
-  }
-  if (!files) {
-    words.textContent = "When the run started is not known, so delays can’t be told.";
-    return;
-  }
-  words.textContent =
-    `LS ${lumisections[0]}–${last}: ` +
-    `${late ? `${late} of ${files}` : "no"} files later than ${lateS} s` +
-    (isGuess ? "; the run’s start is a guess" : "");
+  if (!streams.length) return "No file delivery data of this run.";
+  if (!files) return "The start time of this run is unknown, so no delays can be computed.";
+  const lateFiles = late ? `${late} of ${files} files` : "no file";
+  const guess = isGuess ? "; the start time of the run is estimated" : "";
+  return `LS ${lumisections[0]}–${last}: ${lateFiles} more than ${lateS} s late${guess}`;
 }
 
-// The legend: each stream's line, its values under the cursor, and a switch.
+// A legend entry has the line of a stream and its values under the cursor; a click hides or shows the stream.
 
-function legendEntry({ name }, n) {
+function createLegendEntry({ name }, n) {
   const { stroke, dash } = lineStyle(n);
   const entry = document.getElementById("stream").content.firstElementChild.cloneNode(true);
   entry.querySelector("line").setAttribute("stroke", stroke);
   entry.querySelector("line").setAttribute("stroke-dasharray", dash.join(" "));
   entry.querySelector(".stream-name").textContent = name;
-  entry.setAttribute("aria-pressed", String(!hidden().has(name)));
-  entry.addEventListener("click", () => toggle(name));
+  entry.setAttribute("aria-pressed", String(!hiddenStreams().has(name)));
+  entry.addEventListener("click", () => toggleStream(name));
   return entry;
 }
 
 function showValues(graph) {
-  const at = graph.cursor.idx;
+  const at = cursorIndex(graph);
   const { lumisections, streams } = shown;
-  const isOn = at !== null && at !== undefined && graph.cursor.left >= 0;
-  section.querySelector("#cursor-ls").textContent = isOn ? `LS ${lumisections[at]}` : "";
+  section.querySelector("#cursor-ls").textContent = at === null ? "" : `LS ${lumisections[at]}`;
   streams.forEach((stream, n) => {
     const entry = legend.children[n];
     const [delay, events] = entry.querySelectorAll("output");
-    const isTold = isOn && entry.getAttribute("aria-pressed") === "true";
-    delay.textContent = isTold ? worded(stream.delay_s[at], " s") : "";
-    events.textContent = isTold ? worded(stream.events[at], "") : "";
+    const hasValues = at !== null && entry.getAttribute("aria-pressed") === "true";
+    delay.textContent = hasValues ? formatValue(stream.delay_s[at], " s") : "";
+    events.textContent = hasValues ? formatValue(stream.events[at], "") : "";
   });
 }
 
-const worded = (value, unit) => (value === null ? "–" : `${value}${unit}`);
+const formatValue = (value, unit) => (value === null ? "–" : `${value}${unit}`);
 
-function toggle(name) {
-  const off = hidden();
-  if (!off.delete(name)) off.add(name);
-  choose("hide", [...off].join());
+function toggleStream(name) {
+  const hidden = hiddenStreams();
+  if (!hidden.delete(name)) hidden.add(name);
+  choose("hide", [...hidden].join());
 }
 
 function choose(name, value) {
-  note(name, value);
-  applyAddress();
-  // The links of the run's part carry the choice along.
-  ask();
+  setParam(name, value);
+  applyUrl();
+  // The links of the run fragment contain the choice.
+  refresh();
 }
 
-/** Brings graphs and buttons to what the address says. */
-function applyAddress() {
+/** Updates graphs and buttons to the parameters in the URL. */
+function applyUrl() {
   for (const button of section.querySelectorAll("[data-time]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.time === timeOfFile()));
+    button.setAttribute("aria-pressed", String(button.dataset.time === fileTime()));
   }
   if (!graphs.length) return;
-  const off = hidden();
+  const hidden = hiddenStreams();
   shown.streams.forEach(({ name }, n) => {
-    legend.children[n].setAttribute("aria-pressed", String(!off.has(name)));
-    for (const graph of graphs) graph.setSeries(n + 1, { show: !off.has(name) }, false);
+    legend.children[n].setAttribute("aria-pressed", String(!hidden.has(name)));
+    for (const graph of graphs) graph.setSeries(n + 1, { show: !hidden.has(name) }, false);
   });
   update();
 }
 
-function lookCloser() {
+function loadWhole() {
   if (!shown || shown.is_whole) return;
   isWhole = true;
   update();
 }
 
-section.addEventListener("pointerenter", lookCloser);
+section.addEventListener("pointerenter", loadWhole);
 section.addEventListener("click", ({ target }) => {
   if (target.dataset.time) choose("time", target.dataset.time);
 });
-document.addEventListener("part", update);
-addEventListener("popstate", applyAddress);
+document.addEventListener("fragment", update);
+addEventListener("popstate", applyUrl);
 update();

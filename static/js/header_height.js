@@ -1,7 +1,7 @@
-// How high the bar on top is, for what stays on screen below it: where there is little room it takes more lines.
+// Publishes the header's height to the style sheets: on narrow screens it takes several lines.
 
-const bar = document.querySelector(".page-header");
+const header = document.querySelector(".page-header");
 
 new ResizeObserver(() => {
-  document.documentElement.style.setProperty("--header-height", `${bar.offsetHeight}px`);
-}).observe(bar);
+  document.documentElement.style.setProperty("--header-height", `${header.offsetHeight}px`);
+}).observe(header);

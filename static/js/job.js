@@ -1,4 +1,4 @@
-// The job page's scripts, each for one thing.
+// Scripts of the page of a job.
 
 import "./base.js";
 import "./job_graphs.js";

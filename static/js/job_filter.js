@@ -1,19 +1,19 @@
-// The filter above the table: the address has each letter at once, the server is asked after the last.
+// The filter above the job table: each letter is in the URL at once, the server is asked after a pause.
 
-import { ask, note } from "./url_state.js";
+import { refresh, setParam } from "./url_state.js";
 
 const PAUSE_MS = 150;
-let pending = 0;
+let timer = 0;
 
 document.addEventListener("input", ({ target }) => {
   if (target.id !== "filter-text") return;
-  note("q", target.value);
-  clearTimeout(pending);
-  pending = setTimeout(ask, PAUSE_MS);
+  setParam("q", target.value);
+  clearTimeout(timer);
+  timer = setTimeout(refresh, PAUSE_MS);
 });
 
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "job-filter") return;
   event.preventDefault();
-  ask();
+  refresh();
 });

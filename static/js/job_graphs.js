@@ -1,6 +1,6 @@
-// The graphs of each job that is open: memory over time, and events by lumisection.
+// The graphs of each expanded job: memory over time, and events by lumisection.
 
-import { axis, draw, fromZero, lineStyle, lumisectionAxis, minuteAxis, renew, short } from "./graph.js";
+import { abbreviated, axis, cursorIndex, draw, fromZero, lineStyle, lumisectionAxis, timeAxis, updateData } from "./graph.js";
 
 const HEIGHT = 150;
 const KIB_PER_GIB = 1024 * 1024;
@@ -12,69 +12,75 @@ const clock = new Intl.DateTimeFormat("en-GB", {
   hourCycle: "h23",
 });
 
-// What is drawn in the place of a job's graphs: the version of its series, and the graphs.
+// By container: the graphs in it, and the version of the series that they show.
 const drawn = new WeakMap();
 
-/** Draws what is open and not drawn yet, and what has newer series. */
+/** Draws the graphs of newly expanded jobs, and updates those whose series are out of date. */
 function update() {
-  for (const place of document.querySelectorAll("[data-series]")) {
-    const { version } = place.dataset;
-    if (drawn.get(place)?.version !== version) show(place, version);
+  for (const container of document.querySelectorAll("[data-series]")) {
+    const { version } = container.dataset;
+    if (drawn.get(container)?.version !== version) show(container, version);
   }
 }
 
-async function show(place, version) {
-  const before = drawn.get(place);
-  drawn.set(place, { ...before, version });
-  const answer = await fetch(place.dataset.series).catch(() => null);
-  if (!answer?.ok) {
-    drawn.set(place, { ...before, version: null });
+async function show(container, version) {
+  const before = drawn.get(container);
+  drawn.set(container, { ...before, version });
+  const response = await fetch(container.dataset.series).catch(() => null);
+  if (!response?.ok) {
+    drawn.set(container, { ...before, version: null });
     return;
   }
-  const { memory, events } = await answer.json();
+  const { memory, events } = await response.json();
   const data = [
-    [memory.at_s, memory.rss_kb.map(gib), memory.size_kb.map(gib)],
+    [memory.at_s, memory.rss_kb.map(toGib), memory.size_kb.map(toGib)],
     [events.lumisections, events.events],
   ];
-  const graphs = before?.graphs ?? [drawMemory(place, data[0]), drawEvents(place, data[1])];
-  if (before?.graphs) graphs.forEach((graph, n) => renew(graph, data[n]));
-  drawn.set(place, { version, graphs });
+  const graphs = before?.graphs ?? [drawMemory(container, data[0]), drawEvents(container, data[1])];
+  if (before?.graphs) graphs.forEach((graph, n) => updateData(graph, data[n]));
+  drawn.set(container, { version, graphs });
 }
 
-const gib = (kib) => kib / KIB_PER_GIB;
+const toGib = (kib) => kib / KIB_PER_GIB;
 
-function drawMemory(place, data) {
-  const figure = place.querySelector("[data-graph=memory]");
-  return draw(figure.lastChild, {
-    height: HEIGHT,
-    data,
+function drawMemory(container, data) {
+  return drawFigure(container.querySelector("[data-graph=memory]"), data, {
     series: [{}, line(0), { ...line(0), dash: [4, 3] }],
-    scales: { x: { time: true }, y: { range: fromZero } },
-    axes: [minuteAxis(clock), axis(short, { size: 44 })],
-    hooks: { setCursor: [(graph) => tell(figure, graph, (at) => clock.format(at * 1000), " GiB")] },
+    xAxis: timeAxis(clock),
+    formatX: (at) => clock.format(at * 1000),
+    unit: " GiB",
+    isTime: true,
   });
 }
 
-function drawEvents(place, data) {
-  const figure = place.querySelector("[data-graph=events]");
-  return draw(figure.lastChild, {
-    height: HEIGHT,
-    data,
+function drawEvents(container, data) {
+  return drawFigure(container.querySelector("[data-graph=events]"), data, {
     series: [{}, line(1)],
-    scales: { x: { time: false }, y: { range: fromZero } },
-    axes: [lumisectionAxis(), axis(short, { size: 44 })],
-    hooks: { setCursor: [(graph) => tell(figure, graph, (ls) => `LS ${ls}`, "")] },
+    xAxis: lumisectionAxis(),
+    formatX: (ls) => `LS ${ls}`,
+    unit: "",
+    isTime: false,
   });
 }
 
 const line = (n) => ({ ...lineStyle(n), width: 1.5, points: { size: 4 } });
 
-function tell(figure, graph, wordX, unit) {
-  const at = graph.cursor.idx;
-  const isOn = at !== null && at !== undefined && graph.cursor.left >= 0;
-  const values = graph.data.slice(1).map((column) => `${+(column[at] ?? 0).toFixed(2)}${unit}`);
-  figure.querySelector("output").textContent = isOn ? `${wordX(graph.data[0][at])}: ${values.join(", ")}` : "";
+function drawFigure(figure, data, { series, xAxis, formatX, unit, isTime }) {
+  return draw(figure.lastChild, {
+    height: HEIGHT,
+    data,
+    series,
+    scales: { x: { time: isTime }, y: { range: fromZero } },
+    axes: [xAxis, axis(abbreviated, { size: 44 })],
+    hooks: { setCursor: [(graph) => showValues(figure, graph, formatX, unit)] },
+  });
 }
 
-document.addEventListener("part", update);
+function showValues(figure, graph, formatX, unit) {
+  const at = cursorIndex(graph);
+  const values = graph.data.slice(1).map((column) => `${+(column[at] ?? 0).toFixed(2)}${unit}`);
+  figure.querySelector("output").textContent = at === null ? "" : `${formatX(graph.data[0][at])}: ${values.join(", ")}`;
+}
+
+document.addEventListener("fragment", update);
 update();

@@ -1,4 +1,4 @@
-// The live page's scripts, each for one thing.
+// Scripts of the live page.
 
 import "./base.js";
 import "./url_state.js";

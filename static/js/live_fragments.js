@@ -1,12 +1,11 @@
-// The live parts: asked for only if they changed, and morphed in place so that nothing else of the page moves.
+// Live fragments: requested with their ETag, and morphed in place so that focus, scroll and selection stay.
 
-import { fill } from "./relative_time.js";
-import { learn } from "./server_clock.js";
+import { updateTimes } from "./relative_time.js";
+import { setClock } from "./server_clock.js";
 
-// The entity tag of what each part shows; a tag is made of the content, whatever address it came from.
-const tags = new Map();
+const etags = new Map(); // by the id of the fragment
 
-// What a script has drawn stays; its data attributes, by which it knows what to draw, are brought up to date.
+// An element that a script has filled is preserved; its data attributes, the script's input, are updated.
 Idiomorph.defaults.ignoreActiveValue = true;
 Idiomorph.defaults.callbacks.beforeNodeMorphed = (from, to) => {
   if (!from.dataset || !("preserve" in from.dataset)) return true;
@@ -15,22 +14,22 @@ Idiomorph.defaults.callbacks.beforeNodeMorphed = (from, to) => {
 };
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
-  const tag = tags.get(detail.elt.id);
-  if (tag) detail.headers["If-None-Match"] = tag;
+  const etag = etags.get(detail.elt.id);
+  if (etag) detail.headers["If-None-Match"] = etag;
 });
 
 document.addEventListener("htmx:beforeOnLoad", ({ detail }) => {
-  learn(detail.xhr.getResponseHeader("Server-Time"));
-  fill();
+  setClock(detail.xhr.getResponseHeader("Server-Time"));
+  updateTimes();
 });
 
-// htmx tells of each element that an answer brings; the page is told once, by "part" with the part's id.
-let told = null;
+// htmx sends an event per swapped element; scripts get one "fragment" event per response, with the fragment's id.
+let lastResponse = null;
 document.addEventListener("htmx:afterSwap", ({ detail }) => {
-  if (detail.xhr === told) return;
-  told = detail.xhr;
+  if (detail.xhr === lastResponse) return;
+  lastResponse = detail.xhr;
   const { id } = detail.requestConfig.elt;
-  if (id) tags.set(id, detail.xhr.getResponseHeader("ETag"));
-  fill();
-  document.dispatchEvent(new CustomEvent("part", { detail: id }));
+  if (id) etags.set(id, detail.xhr.getResponseHeader("ETag"));
+  updateTimes();
+  document.dispatchEvent(new CustomEvent("fragment", { detail: id }));
 });

@@ -1,79 +1,92 @@
-// The log: search within it, and steps from one warning or error to the next.
+// Log viewers: search, steps from one warning or error to the next, download. The log of a job is a list of lines,
+// that of a daemon a <pre> with a scroll bar of its own.
 
-const form = () => document.getElementById("log-search");
-const lines = () => document.getElementById("log-lines");
+import { TextSearch } from "./text_search.js";
 
-let found = []; // ranges of what is searched for
-let here = -1;
+const searches = new WeakMap(); // by viewer
 
-/** Marks what is searched for; CSS paints it, so that the lines stay as they are. */
-function search({ isNew = true } = {}) {
-  const words = document.getElementById("log-query").value.toLowerCase();
-  found = words && lines() ? [...lines().querySelectorAll("code")].flatMap((code) => ranges(code, words)) : [];
-  CSS.highlights.set("found", new Highlight(...found));
-  if (isNew) here = -1;
-  tell();
+function searchOf(viewer) {
+  if (!searches.has(viewer)) searches.set(viewer, new TextSearch());
+  return searches.get(viewer);
 }
 
-function ranges(code, words) {
-  const text = code.firstChild;
-  if (!text) return [];
-  const lower = text.data.toLowerCase();
-  const at = [];
-  for (let start = lower.indexOf(words); start >= 0; start = lower.indexOf(words, start + words.length)) {
-    const range = new Range();
-    range.setStart(text, start);
-    range.setEnd(text, start + words.length);
-    at.push(range);
+function search(viewer, options) {
+  const elements = viewer.querySelectorAll("[data-log-text] code, pre[data-log-text]");
+  const nodes = [...elements].map((element) => element.firstChild).filter(Boolean);
+  searchOf(viewer).find(nodes, viewer.querySelector("[data-log-query]").value, options);
+  showStatus(viewer);
+}
+
+function step(viewer, by) {
+  const match = searchOf(viewer).step(by);
+  if (match) scrollTo(match);
+  showStatus(viewer);
+}
+
+function showStatus(viewer) {
+  viewer.querySelector("[data-log-matches]").textContent = searchOf(viewer).status;
+}
+
+function scrollTo(range) {
+  const element = range.startContainer.parentElement;
+  if (!element.matches("pre")) {
+    element.scrollIntoView({ block: "center" });
+    return;
   }
-  return at;
+  const offset = range.getBoundingClientRect().top - element.getBoundingClientRect().top;
+  element.scrollTop += offset - element.clientHeight / 2;
 }
 
-function step(by) {
-  if (!found.length) return;
-  here = (here + by + found.length) % found.length;
-  CSS.highlights.set("found-here", new Highlight(found[here]));
-  found[here].startContainer.parentElement.scrollIntoView({ block: "center" });
-  tell();
-}
-
-function tell() {
-  const words = document.getElementById("log-query").value;
-  if (here < 0) CSS.highlights.delete("found-here");
-  document.getElementById("log-matches").textContent = words && (here < 0 ? `${found.length} found` : `${here + 1} of ${found.length}`);
-}
-
-// From the line at the top of the window to the next one of a severity at which something begins.
+// From the line in the URL to the next one at which a block of a severity starts.
 function jump(severity) {
-  const begins = [...document.querySelectorAll(`#log-lines .${severity}`)].filter(
+  const starts = [...document.querySelectorAll(`#log-lines .${severity}`)].filter(
     (line) => !line.previousElementSibling?.classList.contains(severity),
   );
-  const shown = document.querySelector("#log-lines :target");
-  const next = begins.find((line) => !shown || shown.compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING);
-  location.hash = (next ?? begins[0]).id;
+  const current = document.querySelector("#log-lines :target");
+  const isAfter = (line) => !current || current.compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING;
+  location.hash = (starts.find(isAfter) ?? starts[0]).id;
 }
 
+function download(viewer) {
+  const text = viewer.querySelector("[data-log-text]").textContent;
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = `${viewer.dataset.logViewer}.log`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+const viewerOf = (element) => element.closest("[data-log-viewer]");
+
 document.addEventListener("input", ({ target }) => {
-  if (target.id === "log-query") search();
+  if (target.matches("[data-log-query]")) search(viewerOf(target));
 });
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("[data-log-query]")) return;
+  event.preventDefault();
+  step(viewerOf(event.target), event.shiftKey ? -1 : 1);
+});
+// On-screen keyboards may submit the form without a key event.
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "log-search") return;
   event.preventDefault();
-  step(1);
-});
-document.addEventListener("keydown", (event) => {
-  if (event.target.id === "log-query" && event.key === "Enter" && event.shiftKey) {
-    event.preventDefault();
-    step(-1);
-  }
+  step(viewerOf(event.target), 1);
 });
 document.addEventListener("click", (event) => {
   const link = event.target.closest("[data-jump]");
-  if (!link) return;
-  event.preventDefault();
-  jump(link.dataset.jump);
+  if (link) {
+    event.preventDefault();
+    jump(link.dataset.jump);
+  }
+  const button = event.target.closest("[data-log-download]");
+  if (button) download(viewerOf(button));
 });
-// The lines are new after an update; what is searched for is found in them again.
-document.addEventListener("part", () => search({ isNew: false }));
-
-form().hidden = false;
+// The newest lines of a daemon's log are at its end.
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  for (const log of detail.target.querySelectorAll("pre[data-log-text]")) log.scrollTop = log.scrollHeight;
+});
+// An update replaces the lines of a job's log, and with them the matches.
+document.addEventListener("fragment", () => {
+  const lines = document.getElementById("log-lines");
+  if (lines) search(viewerOf(lines), { keepCurrent: true });
+});

@@ -1,17 +1,18 @@
-// How long ago things were: `<span data-ago="unix ms">` is kept up to date, and a `<time>` says it on hover.
-// What a page is told with a delay says so (`data-resolution-s="s"`): any age below that is "less than" it.
+// Ages and durations, by the server's clock: `<span class="ago" data-ago="unix ms">` and
+// `<span class="duration" data-since="unix ms">` are updated every second. `data-resolution-s` is the smallest age
+// that the page can know; a smaller one is shown as "< 8 s". A `<time>` shows UTC and age as its tooltip.
 
 import { now } from "./server_clock.js";
 
 const ZONE = "Europe/Zurich";
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, timeStyle: "medium", hourCycle: "h23" });
 
-/** A time of day at the experiment. */
+/** The time of day in the time zone of the experiment. */
 export function timeOfDay(ms) {
   return clock.format(ms);
 }
 
-/** A length of time in its two largest units; seconds only below an hour. */
+/** A duration in its two largest units; seconds only below an hour. */
 export function duration(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
   const minutes = Math.floor(seconds / 60);
@@ -23,28 +24,28 @@ export function duration(ms) {
   return `${seconds} s`;
 }
 
-/** Fills in every age on the page. */
-export function fill() {
+/** Updates all ages and durations on the page. */
+export function updateTimes() {
   const at = now();
   if (at === null) return;
   for (const element of document.getElementsByClassName("ago")) {
-    write(element, `${age(at - Number(element.dataset.ago), 1000 * Number(element.dataset.resolutionS ?? 0))} ago`);
+    const resolution = 1000 * Number(element.dataset.resolutionS ?? 0);
+    setText(element, `${age(at - Number(element.dataset.ago), resolution)} ago`);
   }
   for (const element of document.getElementsByClassName("duration")) {
-    write(element, duration(at - Number(element.dataset.since)));
+    setText(element, duration(at - Number(element.dataset.since)));
   }
 }
 
-// What is told within so many ms may be younger than it seems.
-function age(ms, toldWithin) {
-  return ms < toldWithin ? `< ${duration(toldWithin)}` : duration(ms);
+function age(ms, resolution) {
+  return ms < resolution ? `< ${duration(resolution)}` : duration(ms);
 }
 
-function write(element, text) {
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function explain(event) {
+function updateTooltip(event) {
   const time = event.target.closest?.("time[data-at]");
   if (!time) return;
   const at = Number(time.dataset.at);
@@ -53,6 +54,6 @@ function explain(event) {
   time.title = `${utc} UTC${ago}`;
 }
 
-setInterval(fill, 1000);
-document.addEventListener("pointerover", explain);
-document.addEventListener("focusin", explain);
+setInterval(updateTimes, 1000);
+document.addEventListener("pointerover", updateTooltip);
+document.addEventListener("focusin", updateTooltip);

@@ -1,13 +1,13 @@
-// The server's clock, as far as its answers tell. Ages are computed by it, never by this computer's own.
+// The server's clock, from the header Server-Time of its responses. Ages never depend on this computer's clock.
 
-let ahead = null;
+let offset = null;
 
-/** Takes the server's time from an answer (its header Server-Time, unix ms). */
-export function learn(header) {
-  if (header) ahead = Number(header) - Date.now();
+/** Sets the clock from a Server-Time header (unix ms). */
+export function setClock(header) {
+  if (header) offset = Number(header) - Date.now();
 }
 
-/** The server's time in unix ms; null as long as no answer has told it. */
+/** The server's time in unix ms; null before the first response. */
 export function now() {
-  return ahead === null ? null : Date.now() + ahead;
+  return offset === null ? null : Date.now() + offset;
 }

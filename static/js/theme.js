@@ -1,19 +1,18 @@
-// Light or dark: what the reader chose, else what the system says. Runs before the page is drawn.
+// Light or dark theme: the reader's choice, or else the system's. Runs before the first paint.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
 
-  const chosen = () => localStorage.getItem("theme");
   const apply = () => {
-    root.dataset.bsTheme = chosen() ?? (system.matches ? "dark" : "light");
+    root.dataset.bsTheme = localStorage.getItem("theme") ?? (system.matches ? "dark" : "light");
     dispatchEvent(new Event("theme"));
   };
 
-  const change = () => {
-    const other = root.dataset.bsTheme === "dark" ? "light" : "dark";
-    const isSystems = (other === "dark") === system.matches;
-    if (isSystems) localStorage.removeItem("theme");
-    else localStorage.setItem("theme", other);
+  const toggle = () => {
+    const theme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+    const isSystemTheme = (theme === "dark") === system.matches;
+    if (isSystemTheme) localStorage.removeItem("theme");
+    else localStorage.setItem("theme", theme);
     apply();
   };
 
@@ -21,6 +20,6 @@
   system.addEventListener("change", apply);
   addEventListener("storage", apply);
   addEventListener("DOMContentLoaded", () => {
-    document.getElementById("theme-toggle").addEventListener("click", change);
+    document.getElementById("theme-toggle").addEventListener("click", toggle);
   });
 })();

@@ -1,4 +1,4 @@
-// The timeline's scripts.
+// Scripts of the timeline.
 
 import "./base.js";
 import "./timeline_cells.js";

@@ -1,26 +1,27 @@
-// A cell's details appear beside it when it is pointed at or focused; arrow keys go from cell to cell.
+// The cells of the timeline: pointing at one, or focusing it, shows its jobs; arrow keys move from cell to cell.
 
-const PAUSE_MS = 120;
+const DELAY_MS = 120;
+const MARGIN_PX = 8;
 const details = document.getElementById("cell-details");
 const rows = document.getElementById("timeline-rows");
 const url = new URL("cell", location.href);
-const known = new Map();
+const cache = new Map(); // HTML by query
 
-let pending = 0;
+let timer = 0;
 
-async function read(cell) {
+async function load(cell) {
   const { db, run, q: client } = Object.fromEntries(new URL(cell.href).searchParams);
   const query = new URLSearchParams({ db, run, client }).toString();
-  if (!known.has(query)) {
-    const answer = await fetch(`${url.pathname}?${query}`).catch(() => null);
-    if (!answer?.ok) return null;
-    known.set(query, await answer.text());
+  if (!cache.has(query)) {
+    const response = await fetch(`${url.pathname}?${query}`).catch(() => null);
+    if (!response?.ok) return null;
+    cache.set(query, await response.text());
   }
-  return known.get(query);
+  return cache.get(query);
 }
 
 async function show(cell) {
-  const html = await read(cell);
+  const html = await load(cell);
   if (html === null || !cell.matches(":hover, :focus")) return;
   details.innerHTML = html;
   details.hidden = false;
@@ -28,26 +29,26 @@ async function show(cell) {
   place(cell);
 }
 
-// Below the cell, or above it where there is no room.
+// Below the cell, or above it if it would leave the window.
 function place(cell) {
-  const at = cell.getBoundingClientRect();
+  const { left, top, bottom } = cell.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = details;
-  const isRoomBelow = at.bottom + height < innerHeight;
-  details.style.left = `${Math.max(8, Math.min(at.left, innerWidth - width - 8))}px`;
-  details.style.top = `${isRoomBelow ? at.bottom + 4 : Math.max(8, at.top - height - 4)}px`;
+  const fitsBelow = bottom + height < innerHeight;
+  details.style.left = `${Math.max(MARGIN_PX, Math.min(left, innerWidth - width - MARGIN_PX))}px`;
+  details.style.top = `${fitsBelow ? bottom + 4 : Math.max(MARGIN_PX, top - height - 4)}px`;
 }
 
 function hide() {
-  clearTimeout(pending);
+  clearTimeout(timer);
   details.hidden = true;
 }
 
-function soon(cell) {
-  clearTimeout(pending);
-  pending = setTimeout(() => show(cell), PAUSE_MS);
+function showSoon(cell) {
+  clearTimeout(timer);
+  timer = setTimeout(() => show(cell), DELAY_MS);
 }
 
-// The cell in a direction that has one; the table's own grid says where that is.
+// The nearest cell in a direction; places without a job are skipped.
 function neighbour(cell, down, right) {
   let place = cell.closest("td");
   do {
@@ -61,11 +62,11 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 
 rows?.addEventListener("pointerover", ({ target }) => {
   const cell = target.closest(".cell");
-  if (cell) soon(cell);
+  if (cell) showSoon(cell);
   else hide();
 });
 rows?.addEventListener("pointerleave", hide);
-rows?.addEventListener("focusin", ({ target }) => target.matches(".cell") && soon(target));
+rows?.addEventListener("focusin", ({ target }) => target.matches(".cell") && showSoon(target));
 rows?.addEventListener("focusout", hide);
 rows?.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hide();
@@ -75,8 +76,8 @@ rows?.addEventListener("keydown", (event) => {
   event.preventDefault();
   next.focus();
 });
-document.addEventListener("part", () => {
+document.addEventListener("fragment", () => {
   if (!rows) return;
-  const further = rows.lastElementChild.matches(".load-more") ? 1 : 0;
-  document.getElementById("rows-shown").textContent = rows.rows.length - further;
+  const hasMore = rows.lastElementChild.matches(".load-more");
+  document.getElementById("rows-shown").textContent = rows.rows.length - (hasMore ? 1 : 0);
 });

@@ -1,36 +1,36 @@
-// What the reader chose stands in the page's address; the run's part is always asked for as that says.
+// The state of the live page is in its URL, and the run fragment is always requested for that URL.
 
 const RUN = "run";
 
-/** The parameters of the page's address. */
-export function parameters() {
+/** The parameters of the page's URL. */
+export function params() {
   return new URLSearchParams(location.search);
 }
 
-/** Changes one parameter of the address, or takes it away, without a step in the history. */
-export function note(name, value) {
-  const query = parameters();
+/** Sets a parameter of the URL, or removes it if `value` is empty, without a new history entry. */
+export function setParam(name, value) {
+  const query = params();
   if (value) query.set(name, value);
   else query.delete(name);
   history.replaceState(null, "", `?${query}`);
 }
 
-/** Asks for the run's part now, or as soon as the answer that is under way has come. */
-export function ask() {
+/** Requests the run fragment: now, or after the request that is in progress. */
+export function refresh() {
   htmx.trigger(document.getElementById(RUN), "refresh");
 }
 
-function go(query) {
+function navigate(query) {
   history.pushState(null, "", `?${query}`);
-  ask();
+  refresh();
 }
 
-// A link says what it changes. The rest of its address may be older than what the reader chose since.
-function changed(link) {
-  const query = parameters();
-  const asked = new URLSearchParams(link.search);
+// A link names the parameters that it changes: the other ones in its URL may be out of date.
+function linkedParams(link) {
+  const query = params();
+  const linked = new URLSearchParams(link.search);
   for (const name of link.dataset.params.split(" ")) {
-    if (asked.has(name)) query.set(name, asked.get(name));
+    if (linked.has(name)) query.set(name, linked.get(name));
     else query.delete(name);
   }
   return query;
@@ -40,7 +40,7 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt.id === RUN) detail.path = detail.path.split("?")[0] + location.search;
 });
 
-// An answer that was asked for before the reader went on is of another view.
+// Discard a response to a URL that the reader has left.
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (detail.elt.id !== RUN) return;
   const { search } = new URL(detail.pathInfo.finalRequestPath, location.href);
@@ -52,19 +52,19 @@ document.addEventListener("click", (event) => {
   const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
   if (!link || !isPlain) return;
   event.preventDefault();
-  go(changed(link));
+  navigate(linkedParams(link));
 });
 
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "go-to") return;
   event.preventDefault();
   const { run } = event.target.elements;
-  const query = parameters();
+  const query = params();
   query.set("run", run.value);
   query.delete("job");
   run.value = "";
   run.blur();
-  go(query);
+  navigate(query);
 });
 
-addEventListener("popstate", ask);
+addEventListener("popstate", refresh);

@@ -105,7 +105,7 @@ def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: 
 def test_it_tells_when_data_get_old(toasts: Page, mirrored: MirroredCluster) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
-    expect(toasts.locator("#toasts li")).to_contain_text("DQM²'s gateway does not answer")
+    expect(toasts.locator("#toasts li")).to_contain_text("The DQM² gateway does not respond")
 
 
 def test_it_is_silent_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -147,5 +147,5 @@ def test_it_does_not_claim_to_notify_where_the_browser_refuses(toasts: Page) -> 
     toasts.evaluate("Notification.requestPermission = async () => 'denied'")
     toasts.click("[popovertarget=alerts]")
     toasts.locator("[data-channel=notification]").click()
-    expect(toasts.locator("#alert-permission")).to_contain_text("does not let this page notify")
+    expect(toasts.locator("#alert-permission")).to_contain_text("does not allow notifications")
     assert not toasts.locator("[data-channel=notification]").is_checked()

@@ -31,7 +31,7 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     expect(machine.locator(".machine-state")).to_contain_text("down since")
     expect(machine.locator(".machine-state")).to_contain_text("connection refused")
     expect(live.locator(f"[data-down='{mirrored.label(unit)}']")).to_be_visible()
-    expect(machine.get_by_role("img", name="Ups and downs of the last 24 hours")).to_be_visible()
+    expect(machine.get_by_role("img", name="Availability in the last 24 h")).to_be_visible()
 
 
 def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
@@ -40,13 +40,13 @@ def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
     expect(row).to_have_count(1)
     expect(row.get_by_role("rowheader")).to_have_text(str(RUN))
     with live.expect_download() as download:
-        live.get_by_role("link", name="CSV of all").click()
+        live.get_by_role("link", name="Download all as CSV").click()
     assert download.value.path().read_text().splitlines()[1].startswith(str(RUN))
 
 
 def test_it_leads_from_a_client_to_its_earlier_runs(live: Page, mirrored: MirroredCluster) -> None:
     lively_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
     live.click("[data-client=ecalgpu] .expander")
-    live.get_by_role("link", name="In earlier runs").click()
+    live.get_by_role("link", name="Earlier runs of this client").click()
     expect(live.locator(".client-head")).to_have_text(["ecalgpu"])
     expect(live.locator("#timeline-rows .cell.state-crashed")).to_have_count(2)

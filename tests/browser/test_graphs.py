@@ -71,7 +71,7 @@ def test_it_remembers_in_the_address_which_streams_are_off(graphs: Page) -> None
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
     graphs.reload()
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
-    graphs.click("#by-client")
+    graphs.click("#sort-client")
     expect(graphs.locator("[aria-sort]")).to_contain_text("Client")
     assert "hide=streamDQMCalibration" in graphs.url
     graphs.click("text=streamDQMCalibration")
@@ -124,5 +124,7 @@ def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster
     page.on("response", note)
     page.goto(url)
     expect(page.locator(".graphs canvas")).to_have_count(2)
-    first = {answer.url: answer.request.sizes()["responseBodySize"] for answer in reversed(answers)}
-    assert sum(first.values()) < FIRST_LOAD_BYTES, first
+    # Of a URL the first response; a slow machine has polled the run before the graphs are drawn.
+    loaded = {answer.url: answer for answer in reversed(answers) if "/live/run" not in answer.url}
+    sizes = {url: answer.request.sizes()["responseBodySize"] for url, answer in loaded.items()}
+    assert sum(sizes.values()) < FIRST_LOAD_BYTES, sizes

@@ -37,7 +37,7 @@ def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crash
     expect(page.locator("#L1")).to_contain_text("line 1")
     in_view(page, "#log h2")
     expect(page.locator("#log-lines")).to_contain_text("the middle of the log is not kept")
-    expect(page.locator("#log")).to_contain_text("3 parts redacted")
+    expect(page.locator("#log")).to_contain_text("3 items redacted")
     expect(page.locator("h1")).to_contain_text("crashed")
     expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
 
@@ -96,7 +96,7 @@ def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
 def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     with page.expect_download() as download:
-        page.click("text=as text")
+        page.click("text=Download as text")
     assert download.value.suggested_filename == f"run{RUN}_beam.log"
     text = download.value.path().read_text()
     assert text.startswith("line 1\n")

@@ -47,7 +47,7 @@ def test_it_filters_and_opens_a_job(live: Page) -> None:
 def test_it_explains_itself(live: Page) -> None:
     live.keyboard.press("?")
     expect(live.locator("#help")).to_be_visible()
-    expect(live.locator("#help")).to_contain_text("silent, and its machine has gone on to a newer run")
+    expect(live.locator("#help")).to_contain_text("no report, and its machine has started a newer run")
     live.keyboard.press("Escape")
     expect(live.locator("#help")).to_be_hidden()
 
@@ -74,9 +74,10 @@ def test_it_copies_the_runs_state(live: Page) -> None:
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith(f"DQM² production run {RUN}, pp_run")
-    assert "crashed: ecalgpu on" in copied
-    assert "exit code -11 SIGSEGV" in copied
+    assert copied.startswith(f"Run {RUN} of the production cluster is ongoing. Run key pp_run, CMSSW")
+    assert "\nClients: 1 crashed, 1 stuck, 25 running, 1 finished.\n" in copied
+    assert "\n- ecalgpu crashed with exit code -11 (SIGSEGV: segmentation violation) on " in copied
+    assert "restarted 2 times." in copied
 
 
 def test_it_skips_to_the_content(live: Page) -> None:

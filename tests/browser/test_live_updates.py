@@ -32,7 +32,7 @@ def test_it_shows_a_job_crash(page: Page, url: str, mirrored: MirroredCluster) -
     mirrored.write(unit, beam, job(RUN, "csc"))
     page.goto(url)
     expect(page.locator(row("beam"))).to_contain_text("running")
-    expect(page.locator(".verdict")).to_contain_text("All well")
+    expect(page.locator(".verdict")).to_contain_text("All OK")
 
     mirrored.write(unit, ended(beam, -11))
 
@@ -93,9 +93,9 @@ def test_it_keeps_order_and_filter_through_an_update(page: Page, url: str, mirro
     mirrored.write(unit, beam, job(RUN, "beampixel", events_total=30), job(RUN, "csc", events_total=20))
     page.goto(url)
     page.fill("#filter-text", "beam")
-    page.click("#by-events")
+    page.click("#sort-events")
     expect(page.locator("[aria-sort=ascending]")).to_contain_text("Events")
-    page.click("#by-events")
+    page.click("#sort-events")
     shown = page.locator("tbody:visible")
     expect(shown).to_have_count(2)
     expect(shown.first).to_have_attribute("data-client", "beampixel")
@@ -167,7 +167,7 @@ def test_it_asks_for_the_graphs_when_files_were_delivered(
     now = datetime.now(UTC)
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
-    expect(page.locator("#graph-note")).to_contain_text("Nothing is known")
+    expect(page.locator("#graph-note")).to_contain_text("No file delivery data")
 
     first = delivery(RUN, now, 20)
     mirrored.write(mirrored.builder_unit, first)

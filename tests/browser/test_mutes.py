@@ -61,7 +61,7 @@ def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
     expect(page.locator("#toasts li")).to_have_count(1)
     expect(page.locator("#toasts li")).to_contain_text("newcomer crashed")
     expect(row).to_have_attribute("data-state", "crashed")
-    expect(page.locator(".verdict")).to_contain_text("3 problems among")
+    expect(page.locator(".verdict")).to_contain_text("3 problems in")
     expect(page.locator(".verdict")).to_contain_text("1 more muted")
 
     expert.get_by_role("button", name="End now").click()
@@ -80,8 +80,8 @@ def test_it_calms_a_reader_when_all_that_is_bad_is_known(
     production(expert).get_by_role("textbox").fill("its beam is off")
     production(expert).get_by_role("button", name="Mute").click()
     page.goto(url)
-    expect(page.locator(".verdict")).to_contain_text("Nothing new")
-    expect(page.locator(".verdict")).to_contain_text("1 known problem, muted, among 2 clients")
+    expect(page.locator(".verdict")).to_contain_text("No new problems")
+    expect(page.locator(".verdict")).to_contain_text("1 muted problem in 2 clients")
     assert in_each_theme(page) == {}
     page.set_viewport_size({"width": 390, "height": 844})
     table = page.get_by_role("table")

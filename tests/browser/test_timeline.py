@@ -88,7 +88,7 @@ def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
 def test_it_gives_what_is_shown_as_csv(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
     with page.expect_download() as download:
-        page.click("text=CSV of all")
+        page.click("text=Download all as CSV")
     with download.value.path().open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["run"], line["client"], line["state"], line["exit_code"]) for line in lines] == [

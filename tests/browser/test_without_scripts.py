@@ -37,7 +37,7 @@ def test_it_shows_the_newest_run(page: Page, url: str) -> None:
 
 def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
     page.goto(url)
-    page.click("#by-client")
+    page.click("#sort-client")
     expect(page.locator("tbody").first).to_contain_text("beam")
     page.click(".count.state-crashed")
     expect(page.locator("tbody:visible")).to_have_count(1)
@@ -45,7 +45,7 @@ def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
     expect(page.locator(".expanded")).to_contain_text("SIGSEGV")
     page.fill("#filter-text", "no such client")
     page.press("#filter-text", "Enter")
-    expect(page.locator("#jobs > .empty-state")).to_contain_text("No client passes this filter")
+    expect(page.locator("#jobs > .empty-state")).to_contain_text("No client matches the filter")
     assert "sort=client" in page.url
 
 

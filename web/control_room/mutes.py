@@ -20,8 +20,8 @@ from web.control_room import csrf, guards, login
 from web.control_room.guards import MUTE, UNMUTE
 from web.control_room.services import services
 from web.control_room.sessions import Expert
-from web.pages import live_run
-from web.pages.view import View
+from web.pages import live
+from web.pages.live import LiveViewParams
 
 bp = Blueprint("mutes", __name__)
 guards.protect(bp)
@@ -126,8 +126,8 @@ def _field(name: str) -> str:
 
 def _clients(cluster: Cluster, run: int | None) -> Mapping[str, str]:
     """Return the names of a run's clients, missing ones included, by tag. By default of the newest run."""
-    live = live_run.read(databases.stale_ok_reader(cluster), View(cluster, run))
-    return {row.client: row.name for row in sorted(live.rows, key=lambda row: row.name)}
+    run_view = live.read_run(databases.stale_ok_reader(cluster), LiveViewParams(cluster, run))
+    return {row.client: row.name for row in sorted(run_view.rows, key=lambda row: row.name)}
 
 
 @contextmanager

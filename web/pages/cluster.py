@@ -1,6 +1,6 @@
-"""The cluster page `/cluster/`: every machine, whether it is up, how it is mirrored, what room it has."""
+"""The cluster page `/cluster/`: state, availability, sync status, memory and disks of every machine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,16 +15,20 @@ from web.cache import dependencies
 from web.pages import freshness
 from web.responses import etag_response
 
-room = Blueprint("cluster", __name__, url_prefix="/cluster")
+bp = Blueprint("cluster", __name__, url_prefix="/cluster")
 
-HISTORY = timedelta(hours=24)
-# The history moves on by steps, so that the part stays the same in between.
+AVAILABILITY_SPAN = timedelta(hours=24)
+# The span moves in steps, so that the fragment stays cacheable in between.
 _STEP = timedelta(minutes=1)
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
-    """A time in which a machine was up, down or (`None`) not known; in minutes of the history."""
+class UptimeInterval:
+    """An interval in which a machine was up, down or in an unknown state (`None`).
+
+    `start_min` and `length_min` are minutes from the start of the availability span.
+    """
 
     is_up: bool | None
     since: datetime
@@ -34,89 +38,88 @@ class Spell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A machine as the page shows it; `mirrored` or `status` is `None` where nothing is known."""
+class MachineRow:
+    """A machine on the page; `mirrored` is `None` if it is not mirrored, `status` if its state is unknown."""
 
     label: str
     mirrored: Machine | None
     status: MachineStatus | None
-    spells: tuple[Spell, ...]
+    uptime: tuple[UptimeInterval, ...]
 
 
-@room.get("/")
+@bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The page, whole."""
+    """The complete page."""
     cluster = query_args.shown_cluster()
-    shown = {**_machines(cluster), **freshness.of_cluster(cluster)}
-    return etag_response(render_template("cluster/page.html", cluster=cluster, **shown))
+    context = {**_template_context(cluster), **freshness.template_context(cluster)}
+    return etag_response(render_template("cluster/page.html", cluster=cluster, **context))
 
 
-@room.get("/part")
+@bp.get("/fragment")
 @dependencies.cached_view
-def part() -> Response:
-    """The machines, kept up to date."""
+def fragment() -> Response:
+    """The machines, which the page keeps up to date."""
     cluster = query_args.shown_cluster()
-    return etag_response(render_template("cluster/_machines.html", cluster=cluster, **_machines(cluster)))
+    return etag_response(
+        render_template("cluster/_machines.html", cluster=cluster, **_template_context(cluster))
+    )
 
 
-def used_of_memory(memory: Memory) -> int | None:
-    """What is in use in bytes, by what is available: the page cache is given back when it is needed."""
+def used_memory_bytes(memory: Memory) -> int | None:
+    """Memory in use, computed from what is available: the page cache counts as free."""
     if memory.total_bytes is None or memory.available_bytes is None:
         return None
     return max(0, memory.total_bytes - memory.available_bytes)
 
 
-def spells(changes: Sequence[StateChange], start: datetime, end: datetime) -> tuple[Spell, ...]:
-    """What a machine's changes, oldest first, say of the time from `start` to `end`."""
-    within = [change for change in changes if change.at < end]
-    times = [*(change.at for change in within), end]
-    found = [
-        Spell(change.is_up, change.at, change.reason, *_minutes(max(change.at, start), until, start))
-        for change, until in zip(within, times[1:], strict=True)
+def uptime_intervals(
+    changes: Sequence[StateChange], start: datetime, end: datetime
+) -> tuple[UptimeInterval, ...]:
+    """The intervals between `start` and `end` that follow from a machine's state changes, oldest first."""
+    seen = [change for change in changes if change.at < end]
+    times = [*(change.at for change in seen), end]
+    intervals = [
+        UptimeInterval(change.is_up, change.at, change.reason, *_minutes(max(change.at, start), until, start))
+        for change, until in zip(seen, times[1:], strict=True)
         if until > start
     ]
     if times[0] > start:
-        found.insert(0, Spell(None, start, None, *_minutes(start, times[0], start)))
-    return tuple(found)
+        intervals.insert(0, UptimeInterval(None, start, None, *_minutes(start, times[0], start)))
+    return tuple(intervals)
 
 
-def _minutes(begins: datetime, ends: datetime, start: datetime) -> tuple[float, float]:
-    """When something begins, counted from `start`, and how long it lasts."""
-    minute = timedelta(minutes=1)
-    return (begins - start) / minute, (ends - begins) / minute
+def _minutes(begin: datetime, end: datetime, start: datetime) -> tuple[float, float]:
+    """Offset from `start` and length of the interval from `begin` to `end`."""
+    return (begin - start) / _MINUTE, (end - begin) / _MINUTE
 
 
-def _machines(cluster: Cluster) -> dict[str, Any]:
+def _template_context(cluster: Cluster) -> dict[str, Any]:
     end = _last_step(datetime.now(UTC))
     dependencies.expire_at(end + _STEP)
-    rows = _rows(databases.stale_ok_reader(cluster), end - HISTORY, end)
+    start = end - AVAILABILITY_SPAN
     return {
-        "rows": rows,
-        "history_start": end - HISTORY,
-        "history_end": end,
-        "history_min": HISTORY / timedelta(minutes=1),
-        "used_of_memory": used_of_memory,
+        "rows": _rows(databases.stale_ok_reader(cluster), start, end),
+        "span_start": start,
+        "span_end": end,
+        "span_min": AVAILABILITY_SPAN / _MINUTE,
+        "used_memory_bytes": used_memory_bytes,
     }
 
 
-def _rows(reader: MirrorReader, start: datetime, end: datetime) -> list[Row]:
+def _rows(reader: MirrorReader, start: datetime, end: datetime) -> list[MachineRow]:
     mirrored = {machine.label: machine for machine in reader.machines()}
     statuses = {status.machine: status for status in reader.cluster_status()}
     changes = reader.state_changes(start)
     return [
-        Row(
+        MachineRow(
             label=label,
             mirrored=mirrored.get(label),
             status=statuses.get(label),
-            spells=spells([change for change in changes if change.machine == label], start, end),
+            uptime=uptime_intervals([change for change in changes if change.machine == label], start, end),
         )
-        for label in sorted(_labels(mirrored, statuses))
+        for label in sorted({*mirrored, *statuses})
     ]
-
-
-def _labels(*known: Iterable[str]) -> set[str]:
-    return set().union(*known)
 
 
 def _last_step(now: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""How values are worded on pages: one way each for numbers, sizes, times, durations and exit codes.
+"""Formatting of numbers, sizes, times, durations and exit codes, as template filters.
 
 Times are shown in the time zone of the experiment, with its abbreviation; scripts add UTC and the age
 (`static/js/relative_time.js`).
@@ -15,16 +15,18 @@ from flask import Flask
 from dqm2.records import InputStatuses, JobLog
 
 ZONE = ZoneInfo("Europe/Zurich")
-NOTHING = "–"
-# A narrow space that no line breaks at: what SI puts between groups of digits and before units.
+DASH = "–"
+# Narrow no-break space: the SI separator of digit groups and of numbers from their units.
 _SPACE = "\u202f"
-_BYTES_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI = 1024
+# A shell reports death by signal n as exit code 128 + n.
 _SIGNAL_BASE = 128
-_LAST_LINES = 12
+_LOG_TAIL_LINES = 12
+_OMS_RUN_URL = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
 
-# cmsRun's own error codes (FWCore/Utilities/interface/EDMException.h) as the system cuts them to 8 bits.
-_CMSSW_CODES = {
+# cmsRun's error codes (FWCore/Utilities/interface/EDMException.h), of which the system keeps 8 bits.
+_CMSSW_ERRORS = {
     code % 256: f"CMSSW error {code}: {meaning}"
     for code, meaning in {
         8001: "CMS exception",
@@ -47,22 +49,22 @@ _CMSSW_CODES = {
     }.items()
 }
 _SIGNAL_MEANINGS = {
-    signal.SIGHUP: "its terminal or its parent went away",
+    signal.SIGHUP: "the terminal or the parent process ended",
     signal.SIGINT: "interrupted",
     signal.SIGILL: "illegal instruction",
-    signal.SIGABRT: "gave up by itself: assertion, or uncaught exception",
+    signal.SIGABRT: "aborted: failed assertion or uncaught exception",
     signal.SIGBUS: "bad memory access",
     signal.SIGFPE: "arithmetic error",
-    signal.SIGKILL: "killed: by HLTD, by hand, or for want of memory",
+    signal.SIGKILL: "killed by HLTD, by a person, or because the machine was out of memory",
     signal.SIGSEGV: "segmentation violation",
     signal.SIGPIPE: "wrote to a pipe that nobody reads",
-    signal.SIGTERM: "told to end",
+    signal.SIGTERM: "terminated on request",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ExitCode:
-    """An exit code, the short name of what it stands for (`SIGKILL`; may be empty), and a sentence."""
+    """An exit code, the name of its signal (`SIGKILL`, or empty), and its meaning in words."""
 
     code: int
     name: str
@@ -73,10 +75,10 @@ class ExitCode:
 
 
 def init_app(app: Flask) -> None:
-    """Gives templates the wordings as filters."""
+    """Register the functions of this module as template filters."""
     app.jinja_env.filters.update(
         number=number,
-        short=short,
+        abbreviated=abbreviated,
         rate=rate,
         seconds=seconds,
         size=size,
@@ -84,65 +86,65 @@ def init_app(app: Flask) -> None:
         duration=duration,
         iso=iso,
         unix_ms=unix_ms,
-        clock=clock,
-        day=day,
-        moment=moment,
-        minute=minute,
+        time_of_day=time_of_day,
+        datetime_short=datetime_short,
+        datetime_tz=datetime_tz,
         exit_code=exit_code,
-        skipped=skipped,
-        last_lines=last_lines,
+        skipped_lumisections=skipped_lumisections,
+        log_tail=log_tail,
+        oms_url=oms_url,
     )
 
 
 def number(value: int | None) -> str:
     """A whole number in groups of three digits."""
-    return NOTHING if value is None else f"{value:,}".replace(",", _SPACE)
+    return DASH if value is None else f"{value:,}".replace(",", _SPACE)
 
 
-def short(value: int | None) -> str:
-    """A number in two or three digits and a letter for thousands and more: 0, 950, 12k, 1.2M."""
+def abbreviated(value: int | None) -> str:
+    """A number with two or three digits and a suffix for thousands and more: 0, 950, 12k, 1.2M."""
     if value is None:
-        return NOTHING
-    for letter, size_of_one in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if value >= size_of_one:
-            times = value / size_of_one
-            return f"{times:.1f}{letter}" if times < 10 else f"{times:.0f}{letter}"
+        return DASH
+    for suffix, unit in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= unit:
+            scaled = value / unit
+            return f"{scaled:.1f}{suffix}" if scaled < 10 else f"{scaled:.0f}{suffix}"
     return str(value)
 
 
 def rate(per_s: float | None) -> str:
-    """A rate in 1/s, with as many digits as tell something."""
+    """A rate in 1/s, with one decimal below 100."""
     if per_s is None:
-        return NOTHING
+        return DASH
     return f"{per_s:.1f}" if 0 < per_s < 100 else number(round(per_s))
 
 
 def seconds(value: float | None) -> str:
-    """A length of time in seconds, of which tenths matter."""
-    return NOTHING if value is None else f"{value:.1f}"
+    """A duration in seconds with one decimal."""
+    return DASH if value is None else f"{value:.1f}"
 
 
 def size(value: float | None) -> str:
-    """A size in bytes with the unit that leaves one to four digits before the point."""
+    """A size in bytes, in the unit that leaves one to four digits before the point."""
     if value is None:
-        return NOTHING
+        return DASH
     power = 0
-    while value >= _KIBI and power < len(_BYTES_UNITS) - 1:
+    while value >= _KIBI and power < len(_BYTE_UNITS) - 1:
         value /= _KIBI
         power += 1
     digits = f"{value:.1f}" if power and value < 10 else f"{value:.0f}"
-    return f"{digits}{_SPACE}{_BYTES_UNITS[power]}"
+    return f"{digits}{_SPACE}{_BYTE_UNITS[power]}"
 
 
 def kilobytes(value: int | None) -> str:
-    """A size that is given in kB as the kernel means them (1024 bytes)."""
+    """A size in kB as the kernel defines them (1024 bytes)."""
     return size(None if value is None else value * _KIBI)
 
 
 def duration(span: timedelta) -> str:
-    """A length of time in its two largest units; seconds only below an hour."""
-    seconds = max(0, round(span.total_seconds()))
-    days, rest = divmod(seconds, 86400)
+    """A duration in its two largest units; seconds only below an hour."""
+    total_s = max(0, round(span.total_seconds()))
+    days, rest = divmod(total_s, 86400)
     hours, rest = divmod(rest, 3600)
     minutes, seconds = divmod(rest, 60)
     if days:
@@ -155,57 +157,57 @@ def duration(span: timedelta) -> str:
 
 
 def iso(at: datetime) -> str:
-    """A time in UTC as `<time datetime>` has it."""
+    """A time in UTC, in the format of `<time datetime>`."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def unix_ms(at: datetime) -> int:
-    """A time as scripts compute with it, in unix milliseconds."""
+    """A time in unix milliseconds, for scripts."""
     return round(at.timestamp() * 1000)
 
 
-def clock(at: datetime) -> str:
-    """The time of day, without its zone: for columns whose head names it."""
-    return at.astimezone(ZONE).strftime("%H:%M:%S")
+def time_of_day(at: datetime) -> str:
+    """A time without date and zone, e.g. `13:05:12`."""
+    return f"{at.astimezone(ZONE):%H:%M:%S}"
 
 
-def day(at: datetime) -> str:
-    """The day."""
-    return f"{at.astimezone(ZONE):%d %b %Y}"
-
-
-def moment(at: datetime) -> str:
-    """Day and time with the zone's name, e.g. `15 Sep 2022 13:05:12 CEST`."""
+def datetime_tz(at: datetime) -> str:
+    """Date and time with the zone, e.g. `15 Sep 2022 13:05:12 CEST`."""
     return f"{at.astimezone(ZONE):%d %b %Y %H:%M:%S %Z}"
 
 
-def minute(at: datetime) -> str:
-    """Day and minute, e.g. `15 Sep 13:05 CEST`: where little room is, and the whole time is at hand."""
+def datetime_short(at: datetime) -> str:
+    """Day and minute with the zone, e.g. `15 Sep 13:05 CEST`, for where space is short."""
     return f"{at.astimezone(ZONE):%d %b %H:%M %Z}"
 
 
 def exit_code(code: int) -> ExitCode:
-    """What an exit code says: a signal (negative, or 128 and more as shells have it) or an error of CMSSW."""
+    """The meaning of an exit code: a signal (negative, or above 128 as shells report it) or a CMSSW error."""
     if code == 0:
-        return ExitCode(code, "", "finished as it should")
-    number_of_signal = -code if code < 0 else code - _SIGNAL_BASE
+        return ExitCode(code, "", "finished normally")
     try:
-        ended_by = signal.Signals(number_of_signal)
+        killed_by = signal.Signals(-code if code < 0 else code - _SIGNAL_BASE)
     except ValueError:
-        return ExitCode(code, "", _CMSSW_CODES.get(code, "ended with an error of its own"))
-    meaning = _SIGNAL_MEANINGS.get(ended_by, "ended by a signal")
-    return ExitCode(code, ended_by.name, f"{ended_by.name}: {meaning}")
+        return ExitCode(code, "", _CMSSW_ERRORS.get(code, "ended with an error of its own"))
+    meaning = _SIGNAL_MEANINGS.get(killed_by, "ended by a signal")
+    return ExitCode(code, killed_by.name, f"{killed_by.name}: {meaning}")
 
 
-def skipped(fates: InputStatuses) -> str:
-    """The lumisections whose input was skipped, neighbours together: `12, 40–52`."""
-    numbers = [ls for ls, fate in zip(fates.lumisections, fates.statuses, strict=True) if fate.is_skipped]
-    # Numbers that follow each other are equally far from their places in the list.
-    together = groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0])
-    ranges = [[ls for _, ls in placed] for _, placed in together]
+def skipped_lumisections(inputs: InputStatuses) -> str:
+    """The lumisections whose input was skipped, as ranges: `12, 40–52`."""
+    by_lumisection = zip(inputs.lumisections, inputs.statuses, strict=True)
+    numbers = [ls for ls, status in by_lumisection if status.is_skipped]
+    # Consecutive numbers have the same difference from their index.
+    groups = groupby(enumerate(numbers), key=lambda indexed: indexed[1] - indexed[0])
+    ranges = [[ls for _, ls in group] for _, group in groups]
     return ", ".join(str(ls[0]) if len(ls) == 1 else f"{ls[0]}–{ls[-1]}" for ls in ranges)
 
 
-def last_lines(log: JobLog) -> str:
+def log_tail(log: JobLog) -> str:
     """The last lines of a log."""
-    return "\n".join(log.tail.rstrip("\n").split("\n")[-_LAST_LINES:])
+    return "\n".join(log.tail.rstrip("\n").split("\n")[-_LOG_TAIL_LINES:])
+
+
+def oms_url(run: int | str) -> str:
+    """The page of a run in OMS, the experiment's run database; `run` is a number or e.g. `run358788`."""
+    return _OMS_RUN_URL.format(str(run).removeprefix("run"))

@@ -1,11 +1,11 @@
-"""`/help/…`: the guides of `docs/` as pages, for who stands before a screen and not before the repository."""
+"""The guides of `docs/` as pages `/help/…`, for readers who have a browser but no repository."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, redirect, render_template, url_for
+from flask import Blueprint, Response, redirect, render_template, url_for
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
@@ -16,62 +16,54 @@ from web import query_args
 from web.cache import dependencies
 from web.responses import etag_response
 
-room = Blueprint("guides", __name__, url_prefix="/help")
+bp = Blueprint("guides", __name__, url_prefix="/help")
 
-# By the names of their files.
+# Titles by file name.
 GUIDES: Mapping[str, str] = {
     "shifter": "For shifters",
     "expert": "For experts",
     "control-room": "The Control Room",
 }
-_FOLDER = Path(__file__).resolve().parents[2] / "docs"
+_DOCS_DIR = Path(__file__).resolve().parents[2] / "docs"
 _SUFFIX = ".md"
 
 
-def init_app(app: Flask) -> None:
-    """Gives templates the guides that there are."""
-    app.jinja_env.globals["guides"] = GUIDES
-
-
-@room.get("/")
+@bp.get("/")
 def first() -> BaseResponse:
-    """The guide that most readers need."""
+    """Redirect to the first guide, which is the one for shifters."""
     return redirect(url_for("guides.page", name=next(iter(GUIDES))))
 
 
-@room.get("/<name>")
+@bp.get("/<name>")
 @dependencies.cached_view
 def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
         raise NotFound("There is no such guide.")
     cluster = query_args.shown_cluster()
-    guide = _rendered(name)
-    return etag_response(render_template("guide.html", cluster=cluster, name=name, guide=guide))
+    return etag_response(render_template("guide.html", cluster=cluster, name=name, guide=_render(name)))
 
 
 @cache
-def _rendered(name: str) -> Markup:
-    """A guide's Markdown as HTML; markup that stands in it is shown as text."""
+def _render(name: str) -> Markup:
+    """The Markdown of a guide as HTML; HTML in the Markdown is escaped."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse((_FOLDER / f"{name}{_SUFFIX}").read_text())
-    _name_headings(tokens)
-    _link_guides(tokens)
+    tokens = markdown.parse((_DOCS_DIR / f"{name}{_SUFFIX}").read_text())
+    _add_heading_ids(tokens)
+    _rewrite_guide_links(tokens)
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704 - escaped by the parser
 
 
-def _name_headings(tokens: list[Token]) -> None:
-    """Headings get the names that links to them have on GitHub."""
+def _add_heading_ids(tokens: list[Token]) -> None:
+    """Give headings the ids that GitHub gives them, so that links work in both places."""
     for opening, heading in pairwise(tokens):
         if opening.type == "heading_open":
-            words = "".join(
-                letter for letter in heading.content.lower() if letter.isalnum() or letter in " -"
-            )
-            opening.attrSet("id", words.replace(" ", "-"))
+            slug = "".join(char for char in heading.content.lower() if char.isalnum() or char in " -")
+            opening.attrSet("id", slug.replace(" ", "-"))
 
 
-def _link_guides(tokens: list[Token]) -> None:
-    """A link to another guide's file leads to its page."""
+def _rewrite_guide_links(tokens: list[Token]) -> None:
+    """Point links to the file of another guide to its page."""
     for link in _links(tokens):
         file, mark, heading = str(link.attrGet("href")).partition("#")
         if file.removesuffix(_SUFFIX) in GUIDES:

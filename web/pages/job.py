@@ -1,4 +1,4 @@
-"""A job's own page `/job/<id>`: what is known of it, its memory and events, its log."""
+"""The page of a job, `/job/<id>`: its details, memory and events, and its log."""
 
 from typing import Any
 from uuid import UUID
@@ -9,37 +9,36 @@ from werkzeug.exceptions import NotFound
 
 from dqmsquare_cfg import Cluster
 from storage.read_models import JobDetails
-from web import databases, query_args
+from web import databases, job_log, query_args
 from web.cache import dependencies
-from web.log_text import whole
+from web.job_log import Severity
 from web.pages import freshness
-from web.pages.log_lines import Severity, first_lines, log_lines
 from web.responses import etag_response
 
-room = Blueprint("job", __name__, url_prefix="/job")
+bp = Blueprint("job", __name__, url_prefix="/job")
 
 
-@room.get("/<uuid:job>")
+@bp.get("/<uuid:job>")
 @dependencies.cached_view
 def page(job: UUID) -> Response:
-    """The page of a job, whole."""
+    """The complete page."""
     cluster = query_args.shown_cluster()
-    fresh = freshness.of_cluster(cluster)
-    return etag_response(_rendered("job/page.html", cluster, _details(cluster, job), **fresh))
+    context = freshness.template_context(cluster)
+    return etag_response(_render("job/page.html", cluster, _details(cluster, job), **context))
 
 
-@room.get("/<uuid:job>/part")
+@bp.get("/<uuid:job>/fragment")
 @dependencies.cached_view
-def part(job: UUID) -> Response:
-    """What of the page changes while the job runs."""
+def fragment(job: UUID) -> Response:
+    """The content of the page, which changes while the job runs."""
     cluster = query_args.shown_cluster()
-    return etag_response(_rendered("job/_fragment.html", cluster, _details(cluster, job)))
+    return etag_response(_render("job/_fragment.html", cluster, _details(cluster, job)))
 
 
-@room.get("/<uuid:job>/series")
+@bp.get("/<uuid:job>/series")
 @dependencies.cached_view
 def series(job: UUID) -> Response:
-    """Memory over time and events by lumisection, JSON: columns of equal length for each graph."""
+    """Memory over time and events by lumisection as JSON; the columns of a graph are of equal length."""
     details = _details(query_args.shown_cluster(), job)
     memory, events = details.memory, details.events
     columns = {
@@ -49,11 +48,11 @@ def series(job: UUID) -> Response:
     return etag_response(orjson.dumps(columns), "application/json")
 
 
-@room.get("/<uuid:job>/log.txt")
+@bp.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
-    """The log as text, to be kept."""
+    """The log as a text file to download."""
     details = _details(query_args.shown_cluster(), job)
-    response = etag_response(whole(details.log), "text/plain")
+    response = etag_response(job_log.full_text(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
@@ -62,19 +61,19 @@ def log_text(job: UUID) -> Response:
 def _details(cluster: Cluster, job: UUID) -> JobDetails:
     details = databases.stale_ok_reader(cluster).job_details(job)
     if details is None:
-        raise NotFound(f"There is no job of this id in the {cluster} cluster.")
+        raise NotFound(f"The {cluster} cluster has no job with this id.")
     return details
 
 
-def _rendered(template: str, cluster: Cluster, details: JobDetails, **more: Any) -> str:
-    lines = log_lines(details.log)
+def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any) -> str:
+    lines = job_log.log_lines(details.log)
     return render_template(
         template,
         cluster=cluster,
         details=details,
         job=details.job,
         lines=lines,
-        warnings=first_lines(lines, Severity.WARNING),
-        errors=first_lines(lines, Severity.ERROR),
-        **more,
+        warnings=job_log.first_lines(lines, Severity.WARNING),
+        errors=job_log.first_lines(lines, Severity.ERROR),
+        **context,
     )

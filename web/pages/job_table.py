@@ -1,4 +1,4 @@
-"""The job table: one row a client by its newest job, earlier ones behind it, those that never started too."""
+"""The job table: a row per client with its newest job, its earlier jobs, and the clients that have no job."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from typing import Any
 
 from storage.read_models import Job, Run, client_name
 
-# A job reports every 30 s, more than one lumisection: so many behind is within what reporting explains.
-LAG_OF_REPORTING = 4
+# A job reports every 30 s, which is more than one lumisection, so that a healthy job is up to 4 behind.
+MAX_NORMAL_LAG = 4
 
 
 class ClientState(StrEnum):
-    """The state of a client in a run: that of its newest job, or that it has none. Worst first."""
+    """The state of a client in a run: that of its newest job, or `missing` without one. Worst first."""
 
     CRASHED = "crashed"
     STUCK = "stuck"
@@ -25,12 +25,12 @@ class ClientState(StrEnum):
 
     @property
     def is_problem(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether somebody should look at the client."""
         return self not in (ClientState.RUNNING, ClientState.FINISHED)
 
 
 class Column(StrEnum):
-    """The columns that the table can be ordered by, in the words of the address."""
+    """The columns by which the table can be sorted, as the URL names them."""
 
     STATE = "state"
     CLIENT = "client"
@@ -43,8 +43,8 @@ class Column(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the table is ordered by; in an address `ls` or, descending, `-ls`."""
+class SortOrder:
+    """The order of the table; in a URL `ls` or, descending, `-ls`."""
 
     column: Column
     is_descending: bool = False
@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ClientRow:
-    """A client of a run: its newest job, if it ever had one, and those before it, newest first."""
+    """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first."""
 
     client: str
     newest: Job | None
@@ -68,7 +68,7 @@ class ClientRow:
 
     @property
     def state(self) -> ClientState:
-        """The state of the newest job; missing without one."""
+        """The state of the newest job, or `missing`."""
         return ClientState.MISSING if self.newest is None else ClientState(self.newest.state)
 
     @property
@@ -78,47 +78,47 @@ class ClientRow:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it runs, but further behind the run's newest lumisection than reporting explains."""
+        """Whether the newest job is running, but further behind than its reporting interval explains."""
         return self.newest is not None and is_behind(self.newest)
 
 
 def is_behind(job: Job) -> bool:
-    """Whether a job runs, but further behind the run's newest lumisection than reporting explains."""
-    return job.exit_code is None and bool(job.lumisection) and job.lag > LAG_OF_REPORTING
+    """Whether a job is running, but further behind the run's newest lumisection than its reports explain."""
+    return job.exit_code is None and bool(job.lumisection) and job.lag > MAX_NORMAL_LAG
 
 
 def client_rows(run: Run, expected: Iterable[str]) -> list[ClientRow]:
-    """A row for each client of a run, and for each of the `expected` that it does not have."""
+    """A row per client of a run, and per `expected` client that the run lacks."""
     by_client = groupby(sorted(run.jobs, key=attrgetter("client", "started_at", "id")), attrgetter("client"))
     rows = [_row(client, list(jobs)) for client, jobs in by_client]
-    there = {row.client for row in rows}
-    return rows + [ClientRow(client, None) for client in sorted(set(expected) - there)]
+    present = {row.client for row in rows}
+    return rows + [ClientRow(client, None) for client in sorted(set(expected) - present)]
 
 
-def ordered(rows: Iterable[ClientRow], order: Order) -> list[ClientRow]:
-    """The rows in an order; those without a value come last in either direction, equal ones by name."""
+def sort_rows(rows: Iterable[ClientRow], order: SortOrder) -> list[ClientRow]:
+    """The rows in an order; rows without a value are last in both directions, equal values by name."""
     by_name = sorted(rows, key=attrgetter("name", "client"))
-    value = _VALUES[order.column]
-    valued = [row for row in by_name if value(row) is not None]
-    without = [row for row in by_name if value(row) is None]
-    return sorted(valued, key=value, reverse=order.is_descending) + without
+    value = _SORT_VALUES[order.column]
+    with_value = [row for row in by_name if value(row) is not None]
+    without_value = [row for row in by_name if value(row) is None]
+    return sorted(with_value, key=value, reverse=order.is_descending) + without_value
 
 
-def count(rows: Iterable[ClientRow]) -> dict[ClientState, int]:
-    """How many clients are in each state, those of which there is none included."""
+def count_by_state(rows: Iterable[ClientRow]) -> dict[ClientState, int]:
+    """The number of clients in each state, including states with none."""
     counts = dict.fromkeys(ClientState, 0)
     for row in rows:
         counts[row.state] += 1
     return counts
 
 
-def matches(row: ClientRow, states: Sequence[ClientState], words: str) -> bool:
-    """Whether a row passes a filter: one of the states (none given: any), and every word somewhere in it."""
+def matches_filter(row: ClientRow, states: Sequence[ClientState], text: str) -> bool:
+    """Whether a row is in one of the states (none given: any) and contains every word of `text`."""
     if states and row.state not in states:
         return False
     machine = "" if row.newest is None else row.newest.machine
-    text = f"{row.client} {row.state} {machine}".lower()
-    return all(word in text for word in words.lower().split())
+    searched = f"{row.client} {row.state} {machine}".lower()
+    return all(word in searched for word in text.lower().split())
 
 
 def _row(client: str, jobs: list[Job]) -> ClientRow:
@@ -127,23 +127,23 @@ def _row(client: str, jobs: list[Job]) -> ClientRow:
 
 
 def _severity(row: ClientRow) -> tuple[int, int, int]:
-    """Problems first, then who is behind, then who missed lumisections."""
+    """Problems first, then the clients that are behind, then those that skipped lumisections."""
     lag = row.newest.lag if row.newest is not None and row.is_behind else 0
     skipped = 0 if row.newest is None else row.newest.lumisections_skipped
     return list(ClientState).index(row.state), -lag, -skipped
 
 
-def _of_job(name: str) -> Callable[[ClientRow], Any]:
-    return lambda row: None if row.newest is None else getattr(row.newest, name)
+def _job_value(field: str) -> Callable[[ClientRow], Any]:
+    return lambda row: None if row.newest is None else getattr(row.newest, field)
 
 
-_VALUES: dict[Column, Callable[[ClientRow], Any]] = {
+_SORT_VALUES: dict[Column, Callable[[ClientRow], Any]] = {
     Column.STATE: _severity,
     Column.CLIENT: attrgetter("name"),
-    Column.MACHINE: _of_job("machine"),
-    Column.LUMISECTION: _of_job("lumisection"),
-    Column.EVENTS: _of_job("events_total"),
-    Column.RATE: _of_job("events_rate"),
-    Column.MEMORY: _of_job("rss_kb"),
-    Column.REPORT: _of_job("updated_at"),
+    Column.MACHINE: _job_value("machine"),
+    Column.LUMISECTION: _job_value("lumisection"),
+    Column.EVENTS: _job_value("events_total"),
+    Column.RATE: _job_value("events_rate"),
+    Column.MEMORY: _job_value("rss_kb"),
+    Column.REPORT: _job_value("updated_at"),
 }

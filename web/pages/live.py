@@ -1,54 +1,302 @@
-"""The live page `/`: a run and its jobs, kept up to date part by part.
+"""The live page `/`: one run and its jobs, updated fragment by fragment.
 
-A part is a template of `templates/live/`. The page is made of them, and a script asks for them again as long
-as the page is open; one that has not changed is answered 304. What a part holds depends on the mirror alone:
-ages are computed in the browser, against the server's clock.
+A fragment is a template of `templates/live/`. The page includes them all, and a script fetches each one again
+while the page is open; an unchanged fragment is answered with 304. A fragment depends on the mirror's content
+only: ages are computed in the browser, from the server's clock.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+from urllib.parse import urlencode
+from uuid import UUID
 
 from flask import Blueprint, Response, current_app, render_template
+from werkzeug.exceptions import BadRequest
 
+from dqmsquare_cfg import Cluster
+from storage.mutes import Mute
+from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
+from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import delivery_graph, freshness, live_run, view
-from web.pages.job_table import ClientState, Column
+from web.pages import delivery_graph, freshness
+from web.pages.delivery_graph import FileTime
+from web.pages.job_table import (
+    ClientRow,
+    ClientState,
+    Column,
+    SortOrder,
+    client_rows,
+    count_by_state,
+    matches_filter,
+    sort_rows,
+)
 from web.responses import etag_response
 
-room = Blueprint("live", __name__)
+bp = Blueprint("live", __name__)
+
+# More than a screen holds. Each expanded job is read with its log and series, so a URL must not ask for more.
+MAX_EXPANDED = 8
+_MAX_FILTER_LENGTH = 200
+_MAX_HIDDEN_LENGTH = 2000
+_DEFAULT_ORDER = SortOrder(Column.STATE)
 
 
-@room.get("/")
+@dataclass(frozen=True, slots=True)
+class LiveViewParams:
+    """The URL parameters of the live page: cluster, run (`None`: the newest), and how its jobs are shown.
+
+    `hidden_streams` are names separated by commas; only the scripts interpret them.
+    """
+
+    cluster: Cluster
+    run: int | None = None
+    order: SortOrder = _DEFAULT_ORDER
+    states: tuple[ClientState, ...] = ()
+    filter_text: str = ""
+    expanded: tuple[UUID, ...] = ()
+    file_time: FileTime = FileTime.MODIFIED
+    hidden_streams: str = ""
+
+    @property
+    def follows_newest(self) -> bool:
+        """Whether the page moves on to the next run by itself."""
+        return self.run is None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether rows may be hidden."""
+        return bool(self.states or self.filter_text)
+
+    @property
+    def query_params(self) -> list[tuple[str, str]]:
+        """The parameters that differ from their defaults."""
+        params = (
+            ("db", self.cluster, None),
+            ("run", self.run, None),
+            ("sort", str(self.order), str(_DEFAULT_ORDER)),
+            ("state", ",".join(self.states), ""),
+            ("q", self.filter_text, ""),
+            ("job", ",".join(map(str, self.expanded)), ""),
+            ("time", self.file_time, FileTime.MODIFIED),
+            ("hide", self.hidden_streams, ""),
+        )
+        return [(name, str(value)) for name, value, default in params if value != default]
+
+    @property
+    def query_string(self) -> str:
+        """The query string of the URL of this view."""
+        return urlencode(self.query_params)
+
+    def replace(self, **changes: Any) -> Self:
+        """The view with some parameters changed."""
+        return replace(self, **changes)
+
+    def for_run(self, run: int | None) -> Self:
+        """The same view of another run, without expanded jobs, since these belong to this run."""
+        return replace(self, run=run, expanded=())
+
+    def sorted_by(self, column: Column) -> Self:
+        """The view after a click on a column's header: sorted by it, or in the other direction."""
+        is_same = self.order.column is column
+        return replace(self, order=SortOrder(column, is_descending=is_same and not self.order.is_descending))
+
+    def toggle_state(self, state: ClientState) -> Self:
+        """The view after a click on a state's count: this state only, or all if it was the only one."""
+        return replace(self, states=() if self.states == (state,) else (state,))
+
+    def toggle_job(self, job: UUID) -> Self:
+        """The view after a click on a job: expanded, or collapsed if it was expanded."""
+        if job in self.expanded:
+            return replace(self, expanded=tuple(other for other in self.expanded if other != job))
+        return replace(self, expanded=(*self.expanded, job)[-MAX_EXPANDED:])
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run as the live page shows it: `number` is `None` if nothing is mirrored, `run` if this run is not.
+
+    `rows` holds all clients in the requested order; `passes_filter` says which of them are visible. `mutes`
+    are by client tag, `expanded` by job id.
+    """
+
+    params: LiveViewParams
+    number: int | None
+    newest: int | None
+    adjacent: AdjacentRuns
+    run: Run | None
+    playback: Playback | None
+    rows: tuple[ClientRow, ...]
+    counts: Mapping[ClientState, int]
+    mutes: Mapping[str, Mute]
+    expanded: Mapping[UUID, JobDetails]
+    delivery_version: str
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether this is the newest run of the cluster."""
+        return self.number == self.newest
+
+    @property
+    def is_ongoing(self) -> bool:
+        """Whether the run has jobs that are running."""
+        return self.run is not None and self.run.is_ongoing
+
+    @property
+    def problems(self) -> int:
+        """Number of clients with a problem, without those that an expert has muted."""
+        return sum(row.state.is_problem and row.client not in self.mutes for row in self.rows)
+
+    @property
+    def muted_problems(self) -> int:
+        """Number of muted clients with a problem."""
+        return sum(row.state.is_problem and row.client in self.mutes for row in self.rows)
+
+    @property
+    def behind(self) -> int:
+        """Number of clients that are running but far behind the newest lumisection."""
+        return sum(row.is_behind for row in self.rows)
+
+    @property
+    def visible_rows(self) -> int:
+        """Number of clients that pass the filter."""
+        return sum(map(self.passes_filter, self.rows))
+
+    def passes_filter(self, row: ClientRow) -> bool:
+        """Whether a client passes the filter of the view."""
+        return matches_filter(row, self.params.states, self.params.filter_text)
+
+
+@bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The page of a run, whole: what it says holds without any script."""
-    asked = view.of_request()
-    shown = {**_run(asked), **freshness.of_cluster(asked.cluster)}
-    return etag_response(render_template("live/page.html", cluster=asked.cluster, **shown))
+    """The complete page; it is usable without scripts."""
+    params = request_params()
+    context = {**_template_context(params), **freshness.template_context(params.cluster)}
+    return etag_response(render_template("live/page.html", cluster=params.cluster, **context))
 
 
-@room.get("/live/run")
+@bp.get("/live/run")
 @dependencies.cached_view
-def run_part() -> Response:
+def run_fragment() -> Response:
     """The run's summary and its jobs."""
-    return etag_response(render_template("live/_run.html", **_run(view.of_request())))
+    return etag_response(render_template("live/_run.html", **_template_context(request_params())))
 
 
-@room.get("/live/delivery")
+@bp.get("/live/delivery")
 @dependencies.cached_view
 def delivery() -> Response:
-    """The file delivery of a run as its graphs need it, JSON; `whole` to look closer."""
-    asked = view.of_request()
-    found = None if asked.run is None else databases.stale_ok_reader(asked.cluster).delivery(asked.run)
+    """The file delivery of a run for its graphs, as JSON; `whole` gives every lumisection of a long run."""
+    params = request_params()
+    found = None if params.run is None else databases.stale_ok_reader(params.cluster).delivery(params.run)
     columns = delivery_graph.to_json(
         found,
-        asked.time_of_delivery,
+        params.file_time,
         current_app.config["LATE_FILE_AFTER_S"],
         is_whole=query_args.text("whole") is not None,
     )
     return etag_response(columns, "application/json")
 
 
-def _run(asked: view.View) -> dict[str, Any]:
-    reader = databases.stale_ok_reader(asked.cluster)
-    return {"live": live_run.read(reader, asked), "Column": Column, "ClientState": ClientState}
+def request_params() -> LiveViewParams:
+    """The parameters of the current request. Raises BadRequest, which lists the accepted values."""
+    return LiveViewParams(
+        cluster=query_args.shown_cluster(),
+        run=query_args.integer("run", "run must be an integer"),
+        order=_parse_order(query_args.text("sort")),
+        states=_parse_states(query_args.text("state")),
+        filter_text=(query_args.text("q") or "")[:_MAX_FILTER_LENGTH],
+        expanded=_parse_jobs(query_args.text("job")),
+        file_time=_parse_file_time(query_args.text("time")),
+        hidden_streams=(query_args.text("hide") or "")[:_MAX_HIDDEN_LENGTH],
+    )
+
+
+def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
+    """Read the requested run, or the newest, with everything that the page shows of it."""
+    newest = reader.run_span().highest
+    number = newest if params.run is None else params.run
+    run = None if number is None else reader.run(number)
+    rows = () if run is None else tuple(sort_rows(client_rows(run, _expected(reader, run)), params.order))
+    expanded = () if run is None else _details(reader, params, run)
+    delivered_at = None if number is None else reader.delivery_updated_at(number)
+    return LiveRun(
+        params=params,
+        number=number,
+        newest=newest,
+        adjacent=AdjacentRuns(None, None) if number is None else reader.adjacent_runs(number),
+        run=run,
+        playback=None if number is None else reader.playback(number),
+        rows=rows,
+        counts=count_by_state(rows),
+        mutes=_active_mutes(reader),
+        expanded={details.job.id: details for details in expanded},
+        delivery_version="" if delivered_at is None else delivered_at.isoformat(),
+    )
+
+
+def _template_context(params: LiveViewParams) -> dict[str, Any]:
+    live = read_run(databases.stale_ok_reader(params.cluster), params)
+    return {"live": live, "params": params, "Column": Column, "ClientState": ClientState}
+
+
+def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
+    """The clients that the run should have: those of the previous run with the same run key."""
+    if run.run_key is None or not run.jobs:
+        return frozenset()
+    return reader.expected_clients(run.run, run.run_key)
+
+
+def _active_mutes(reader: MirrorReader) -> dict[str, Mute]:
+    now = datetime.now(UTC)
+    mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
+    for mute in mutes:
+        dependencies.expire_at(mute.ends_at)
+    return {mute.client: mute for mute in mutes}
+
+
+def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:
+    expanded = [job.id for job in run.jobs if job.id in params.expanded]
+    return [details for job in expanded if (details := reader.job_details(job)) is not None]
+
+
+def _parse_order(value: str | None) -> SortOrder:
+    if value is None:
+        return _DEFAULT_ORDER
+    try:
+        return SortOrder(Column(value.removeprefix("-")), is_descending=value.startswith("-"))
+    except ValueError:
+        raise BadRequest(
+            f"sort must be one of {', '.join(Column)}, with a leading - for descending order"
+        ) from None
+
+
+def _parse_states(value: str | None) -> tuple[ClientState, ...]:
+    if value is None:
+        return ()
+    try:
+        requested = {ClientState(state) for state in value.split(",")}
+    except ValueError:
+        raise BadRequest(
+            f"state must be one or more of {', '.join(ClientState)}, separated by commas"
+        ) from None
+    return tuple(state for state in ClientState if state in requested)
+
+
+def _parse_file_time(value: str | None) -> FileTime:
+    try:
+        return FileTime(value or FileTime.MODIFIED)
+    except ValueError:
+        raise BadRequest(f"time must be one of {', '.join(FileTime)}") from None
+
+
+def _parse_jobs(value: str | None) -> tuple[UUID, ...]:
+    if value is None:
+        return ()
+    try:
+        jobs = [UUID(job) for job in value.split(",")[:MAX_EXPANDED]]
+    except ValueError:
+        raise BadRequest("job must be one or more job ids, separated by commas") from None
+    return tuple(dict.fromkeys(jobs))

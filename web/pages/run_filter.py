@@ -1,4 +1,4 @@
-"""A range of runs as an address asks for it: what timeline and statistics share."""
+"""The run filter that the timeline and the statistics share, as URL parameters."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -7,50 +7,50 @@ from dqmsquare_cfg import Cluster
 from storage.run_queries import RunFilter
 from web import databases, query_args
 
-NOT_NUMBERS = "to, from, below, bad_only and ls must be integers"
-# What is shown if no range is asked for: so many run numbers back from the newest.
-_USUAL_RANGE = 1000
+INTEGER_ERROR = "to, from, below, bad_only and ls must be integers"
+# Width of the range of run numbers up to the newest that is shown by default.
+_DEFAULT_RANGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class RunRange:
-    """What of a cluster's runs is asked for."""
+class RunFilterParams:
+    """A cluster and the filter for its runs."""
 
     cluster: Cluster
-    search: RunFilter
+    filter: RunFilter
 
     @property
-    def query(self) -> str:
-        """The query of its address."""
-        search = self.search
-        pairs = {
+    def query_string(self) -> str:
+        """The query string of its URL."""
+        wanted = self.filter
+        params = {
             "db": self.cluster,
-            "from": search.first,
-            "to": search.last,
-            "bad_only": 1 if search.crashed_only else None,
-            "ls": 1 if search.with_lumisections else None,
-            "run_key": search.run_key,
-            "version": search.cmssw_version,
-            "client": search.client,
+            "from": wanted.first,
+            "to": wanted.last,
+            "bad_only": 1 if wanted.crashed_only else None,
+            "ls": 1 if wanted.with_lumisections else None,
+            "run_key": wanted.run_key,
+            "version": wanted.cmssw_version,
+            "client": wanted.client,
         }
-        return urlencode({name: value for name, value in pairs.items() if value is not None})
+        return urlencode({name: value for name, value in params.items() if value is not None})
 
 
-def of_request() -> RunRange:
-    """Run range of a request, `from` and `to` in either order. Raises BadRequest, DatabaseUnavailable."""
+def request_params() -> RunFilterParams:
+    """The filter of the current request. Raises BadRequest, DatabaseUnavailable."""
     cluster = query_args.shown_cluster()
     reader = databases.stale_ok_reader(cluster)
-    last = query_args.integer("to", NOT_NUMBERS)
+    last = query_args.integer("to", INTEGER_ERROR)
     last = (reader.run_span().highest or 0) if last is None else last
-    first = query_args.integer("from", NOT_NUMBERS)
-    first = max(0, last - _USUAL_RANGE) if first is None else first
-    search = RunFilter(
+    first = query_args.integer("from", INTEGER_ERROR)
+    first = max(0, last - _DEFAULT_RANGE) if first is None else first
+    run_filter = RunFilter(
         first=min(first, last),
         last=max(first, last),
-        crashed_only=bool(query_args.integer("bad_only", NOT_NUMBERS)),
-        with_lumisections=bool(query_args.integer("ls", NOT_NUMBERS)),
+        crashed_only=bool(query_args.integer("bad_only", INTEGER_ERROR)),
+        with_lumisections=bool(query_args.integer("ls", INTEGER_ERROR)),
         run_key=query_args.text("run_key"),
         cmssw_version=query_args.text("version"),
         client=query_args.text("client"),
     )
-    return RunRange(cluster, search)
+    return RunFilterParams(cluster, run_filter)

@@ -1,11 +1,17 @@
-"""The statistics page `/statistics/`: one run in numbers, or a range of them as a table and as CSV."""
+"""The statistics page `/statistics/`: a row of figures per run, as a table and as CSV.
+
+The figures are those of DQM²'s own page (docs/dqm2-protocol.md).
+"""
 
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
 from itertools import islice
 
 from flask import Blueprint, Response, render_template
 
+from storage.delivery_statistics import DeliveryStatistics
+from storage.job_state import JobState
 from storage.read_models import Run
 from storage.reader import MirrorReader
 from web import databases, query_args, responses
@@ -13,52 +19,92 @@ from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import iso
-from web.pages.run_statistics import RunStatistics, run_statistics
 from web.responses import etag_response
 
-room = Blueprint("statistics", __name__, url_prefix="/statistics")
+bp = Blueprint("statistics", __name__, url_prefix="/statistics")
 
-# A run's file delivery has to be unpacked for its statistics, so that the rows that come at once are few.
-_ROWS_AT_A_TIME = 25
+# The file delivery of each run has to be decompressed, so a page has few rows.
+_ROWS_PER_PAGE = 25
+_NO_DELIVERY = DeliveryStatistics(None, None, None, None, None, None)
 
 
-@room.get("/")
+@dataclass(frozen=True, slots=True)
+class RunStatistics:
+    """A run in figures; what is unknown is `None`, which includes most of them without its file delivery.
+
+    `stopped_at` is the newest report of a job; the figures of the file delivery are `DeliveryStatistics`.
+    """
+
+    run: int
+    run_key: str | None
+    started_at: datetime | None
+    stopped_at: datetime | None
+    delay_mean_s: float | None
+    delay_deviation_s: float | None
+    last_lumisection: int | None
+    events_accepted: int | None
+    size_bytes: int | None
+    jobs: int
+    crashed: int
+    most_events: int | None
+    highest_rate: float | None
+
+
+@bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The page with the newest runs of the range; older ones by a link."""
-    asked = run_filter.of_request()
-    reader = databases.stale_ok_reader(asked.cluster)
-    below = query_args.integer("below", run_filter.NOT_NUMBERS)
-    runs = reader.find_runs(asked.search, below=below, limit=_ROWS_AT_A_TIME)
-    shown = {
-        "asked": asked,
+    """The newest runs that match the filter, with a link to older ones."""
+    params = run_filter.request_params()
+    reader = databases.stale_ok_reader(params.cluster)
+    below = query_args.integer("below", run_filter.INTEGER_ERROR)
+    runs = reader.find_runs(params.filter, below=below, limit=_ROWS_PER_PAGE)
+    context = {
+        "params": params,
         "rows": _statistics(reader, runs),
-        "found": reader.count_runs(asked.search),
-        "go_on_below": runs[-1].run if len(runs) == _ROWS_AT_A_TIME else None,
-        **freshness.of_cluster(asked.cluster),
+        "run_count": reader.count_runs(params.filter),
+        "next_below": runs[-1].run if len(runs) == _ROWS_PER_PAGE else None,
+        **freshness.template_context(params.cluster),
     }
-    return etag_response(render_template("statistics/page.html", cluster=asked.cluster, **shown))
+    return etag_response(render_template("statistics/page.html", cluster=params.cluster, **context))
 
 
-@room.get("/runs.csv")
+@bp.get("/runs.csv")
 @run_range
 def csv_file() -> Response:
-    """The statistics of all runs of the range, a line each; times in UTC."""
-    asked = run_filter.of_request()
-    reader = databases.stale_ok_reader(asked.cluster)
-    runs = reader.iter_found_runs(asked.search)
-    # Some at a time are taken until there are none.
-    some = iter(lambda: list(islice(runs, _ROWS_AT_A_TIME)), [])
-    lines = (_csv_line(line) for of_some in some for line in _statistics(reader, of_some))
-    return responses.csv_download(
-        f"{asked.cluster}_runs.csv", [field.name for field in fields(RunStatistics)], lines
+    """All runs that match the filter, a line each; times in UTC."""
+    params = run_filter.request_params()
+    reader = databases.stale_ok_reader(params.cluster)
+    runs = reader.iter_found_runs(params.filter)
+    chunks = iter(lambda: list(islice(runs, _ROWS_PER_PAGE)), [])
+    lines = (_csv_line(row) for chunk in chunks for row in _statistics(reader, chunk))
+    header = [field.name for field in fields(RunStatistics)]
+    return responses.csv_download(f"{params.cluster}_runs.csv", header, lines)
+
+
+def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatistics:
+    """The statistics of a run and of its file delivery, if there is any."""
+    delivery = delivery or _NO_DELIVERY
+    return RunStatistics(
+        run=run.run,
+        run_key=run.run_key,
+        started_at=delivery.started_at,
+        stopped_at=run.updated_at,
+        delay_mean_s=delivery.delay_mean_s,
+        delay_deviation_s=delivery.delay_deviation_s,
+        last_lumisection=run.lumisection if delivery.last_lumisection is None else delivery.last_lumisection,
+        events_accepted=delivery.events_accepted,
+        size_bytes=delivery.size_bytes,
+        jobs=len(run.jobs),
+        crashed=sum(job.state is JobState.CRASHED for job in run.jobs),
+        most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
+        highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
     )
 
 
 def _statistics(reader: MirrorReader, runs: Sequence[Run]) -> list[RunStatistics]:
-    delivered = reader.delivery_statistics([run.run for run in runs])
-    return [run_statistics(run, delivered.get(run.run)) for run in runs]
+    delivery = reader.delivery_statistics([run.run for run in runs])
+    return [run_statistics(run, delivery.get(run.run)) for run in runs]
 
 
-def _csv_line(statistics: RunStatistics) -> list[object]:
-    return [iso(value) if hasattr(value, "tzinfo") else value for value in astuple(statistics)]
+def _csv_line(row: RunStatistics) -> list[object]:
+    return [iso(value) if isinstance(value, datetime) else value for value in astuple(row)]

@@ -1,6 +1,6 @@
-"""The timeline `/timeline/`: runs × clients, newest first, a cell the worst state of a client in a run.
+"""The timeline `/timeline/`: runs by clients, newest first; a cell is a client's worst state in a run.
 
-Some rows come with the page, more as the reader scrolls.
+The first rows are part of the page; more are loaded as the reader scrolls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,17 @@ from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
-from web.pages.formatting import iso, short
+from web.pages.formatting import abbreviated, iso
 from web.pages.job_table import ClientState
-from web.pages.run_filter import RunRange
+from web.pages.run_filter import RunFilterParams
 from web.responses import etag_response
 
-room = Blueprint("timeline", __name__, url_prefix="/timeline")
+bp = Blueprint("timeline", __name__, url_prefix="/timeline")
 
 _FIRST_ROWS = 40
 _MORE_ROWS = 150
-# The places of a job's states among a client's, the worst first.
-_FROM_WORST = {state: list(ClientState).index(ClientState(state)) for state in JobState}
-_CSV_HEADS = (
+_SEVERITY = {state: list(ClientState).index(ClientState(state)) for state in JobState}
+_CSV_HEADER = (
     "run",
     "run_key",
     "cmssw_version",
@@ -46,70 +45,67 @@ _CSV_HEADS = (
 )
 
 
-class Mark(NamedTuple):
-    """What is shown of a client in a run: its worst state, and the events of its newest job.
+class Cell(NamedTuple):
+    """A client in a run: its name quoted for a URL, its worst state, and the events of its newest job.
 
-    `asked` is the client as an address asks for it. A page has thousands of marks: a template takes a tuple
-    apart at once, where it would look up each field of another.
+    A page has thousands of cells. Templates unpack a tuple at once, which is faster than attribute access.
     """
 
-    asked: str
+    quoted_client: str
     state: JobState
     events: str
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A run, and what is shown of each client, `None` where it has no job."""
+class RunRow:
+    """A run and the cell of each client, `None` where the client has no job."""
 
     run: RunSummary
-    marks: Sequence[Mark | None]
+    cells: Sequence[Cell | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of the table, whose columns are `clients`; `go_on_below` is `None` where they are the last."""
+class TimelineRows:
+    """Rows of the table, whose columns are `clients`; `next_below` is `None` at the end of the table."""
 
-    asked: RunRange
+    params: RunFilterParams
     clients: tuple[str, ...]
-    rows: Sequence[Row]
-    go_on_below: int | None
+    rows: Sequence[RunRow]
+    next_below: int | None
 
     @property
-    def columns(self) -> str:
-        """What tells whether further rows have the same columns."""
+    def columns_hash(self) -> str:
+        """Hash of the columns, by which the next request for rows notices that they have changed."""
         return blake2b("\0".join(self.clients).encode(), digest_size=6).hexdigest()
 
 
-@room.get("/")
+@bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The page with its first rows."""
-    asked = run_filter.of_request()
-    shown = {
-        "timeline": _rows(asked, _FIRST_ROWS),
-        "found": databases.stale_ok_reader(asked.cluster).count_runs(asked.search),
-        **freshness.of_cluster(asked.cluster),
+    """The page with the first rows."""
+    params = run_filter.request_params()
+    context = {
+        "timeline": _rows(params, _FIRST_ROWS),
+        "run_count": databases.stale_ok_reader(params.cluster).count_runs(params.filter),
+        **freshness.template_context(params.cluster),
     }
-    return etag_response(render_template("timeline/page.html", cluster=asked.cluster, **shown))
+    return etag_response(render_template("timeline/page.html", cluster=params.cluster, **context))
 
 
-@room.get("/rows")
+@bp.get("/rows")
 @dependencies.cached_view
-def rows_part() -> Response:
-    """Further rows. If a client has come since, so that columns moved, the page is to be loaded anew."""
-    further = _rows(run_filter.of_request(), _MORE_ROWS)
-    if query_args.text("columns") != further.columns:
+def rows_fragment() -> Response:
+    """More rows. If a client was added meanwhile, the columns have moved and the page has to be reloaded."""
+    more = _rows(run_filter.request_params(), _MORE_ROWS)
+    if query_args.text("columns") != more.columns_hash:
         return Response("", headers={"HX-Refresh": "true"})
-    return etag_response(
-        render_template("timeline/_rows.html", cluster=further.asked.cluster, timeline=further)
-    )
+    return etag_response(render_template("timeline/_rows.html", cluster=more.params.cluster, timeline=more))
 
 
-@room.get("/cell")
+@bp.get("/cell")
 @dependencies.cached_view
-def cell_part() -> Response:
-    """What is known of a client in a run. Raises NotFound where it has no job."""
+def cell_fragment() -> Response:
+    """The jobs of a client in a run. Raises NotFound if it has none."""
     cluster = query_args.shown_cluster()
     number, client = query_args.integer("run", "run must be an integer"), query_args.text("client")
     if number is None or client is None:
@@ -118,47 +114,48 @@ def cell_part() -> Response:
     jobs = [] if run is None else [job for job in run.jobs if job.name == client]
     if not jobs:
         raise NotFound(f"{client} has no job in run {number}.")
-    shown = {"client": client, "run": number, "jobs": jobs[::-1]}
-    return etag_response(render_template("timeline/_cell.html", cluster=cluster, **shown))
+    context = {"client": client, "run": number, "jobs": jobs[::-1]}
+    return etag_response(render_template("timeline/_cell.html", cluster=cluster, **context))
 
 
-@room.get("/jobs.csv")
+@bp.get("/jobs.csv")
 @run_range
 def csv_file() -> Response:
-    """The jobs of all runs that are asked for, a line each."""
-    asked = run_filter.of_request()
-    runs = databases.stale_ok_reader(asked.cluster).iter_found_runs(asked.search)
-    client = asked.search.client
+    """The jobs of all runs that match the filter, a line each."""
+    params = run_filter.request_params()
+    runs = databases.stale_ok_reader(params.cluster).iter_found_runs(params.filter)
+    client = params.filter.client
     lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
-    return responses.csv_download(f"{asked.cluster}_jobs.csv", _CSV_HEADS, lines)
+    return responses.csv_download(f"{params.cluster}_jobs.csv", _CSV_HEADER, lines)
 
 
-def _rows(asked: RunRange, most: int) -> Rows:
-    reader = databases.stale_ok_reader(asked.cluster)
-    below = query_args.integer("below", run_filter.NOT_NUMBERS)
-    search = asked.search
-    runs = reader.run_summaries(search, below=below, limit=most)
-    clients = reader.clients(search.first, search.last) if search.client is None else [search.client]
-    asked_for = {client: quote(client) for client in clients}
-    return Rows(
-        asked=asked,
+def _rows(params: RunFilterParams, limit: int) -> TimelineRows:
+    reader = databases.stale_ok_reader(params.cluster)
+    wanted = params.filter
+    runs = reader.run_summaries(
+        wanted, below=query_args.integer("below", run_filter.INTEGER_ERROR), limit=limit
+    )
+    clients = reader.clients(wanted.first, wanted.last) if wanted.client is None else [wanted.client]
+    quoted = {client: quote(client) for client in clients}
+    return TimelineRows(
+        params=params,
         clients=tuple(clients),
-        rows=[Row(run, _marks(run, asked_for)) for run in runs],
-        go_on_below=runs[-1].run if len(runs) == most else None,
+        rows=[RunRow(run, _cells(run, quoted)) for run in runs],
+        next_below=runs[-1].run if len(runs) == limit else None,
     )
 
 
-def _marks(run: RunSummary, asked_for: Mapping[str, str]) -> list[Mark | None]:
+def _cells(run: RunSummary, quoted: Mapping[str, str]) -> list[Cell | None]:
     by_client = {name: list(jobs) for name, jobs in groupby(run.jobs, attrgetter("name"))}
     return [
-        _mark(asked, by_client[client]) if client in by_client else None
-        for client, asked in asked_for.items()
+        _cell(quoted_client, by_client[client]) if client in by_client else None
+        for client, quoted_client in quoted.items()
     ]
 
 
-def _mark(asked: str, jobs: Sequence[JobSummary]) -> Mark:
-    worst = min([job.state for job in jobs], key=_FROM_WORST.__getitem__)
-    return Mark(asked, worst, short(jobs[-1].events_total))
+def _cell(quoted_client: str, jobs: Sequence[JobSummary]) -> Cell:
+    worst = min([job.state for job in jobs], key=_SEVERITY.__getitem__)
+    return Cell(quoted_client, worst, abbreviated(jobs[-1].events_total))
 
 
 def _csv_line(run: Run, job: Job) -> tuple[object, ...]:

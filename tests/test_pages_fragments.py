@@ -1,4 +1,4 @@
-"""Pages and their parts over HTTP: what is asked for, what is refused, what is answered again."""
+"""Pages and their fragments over HTTP: parameters, errors, ETags, content."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,56 +12,56 @@ RUN = 358_791
 
 
 @pytest.mark.parametrize("path", ["/", "/live/run", "/live/freshness", "/live/delivery?run=1", "/cluster/"])
-def test_it_answers_before_anything_is_mirrored(client: FlaskClient, path: str) -> None:
+def test_it_responds_before_anything_is_mirrored(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("query", "sentence"),
+    ("query", "message"),
     [
         ("db=lookarea", "db must be one of ['playback', 'production']"),
         ("run=x", "run must be an integer"),
         ("run=99999999999", "run must be an integer"),
         ("sort=size", "sort must be one of"),
         ("sort=--ls", "sort must be one of"),
-        ("state=crashed,dead", "state must be of"),
-        ("job=1", "job must be ids of jobs"),
+        ("state=crashed,dead", "state must be one or more of"),
+        ("job=1", "job must be one or more job ids"),
         ("time=atime", "time must be one of mtime, ctime"),
         ("db=production&db=playback", "db must be given once"),
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/live/run"])
-def test_it_refuses_what_it_does_not_know(client: FlaskClient, path: str, query: str, sentence: str) -> None:
-    answer = client.get(f"{path}?{query}")
-    assert answer.status_code == 400
-    assert sentence in answer.text
+def test_it_rejects_invalid_parameters(client: FlaskClient, path: str, query: str, message: str) -> None:
+    response = client.get(f"{path}?{query}")
+    assert response.status_code == 400
+    assert message in response.text
 
 
-def test_it_answers_a_part_once(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_sends_an_unchanged_fragment_once(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     mirrored.beat()
-    for path in ("/", "/live/run", "/live/freshness", "/cluster/part"):
+    for path in ("/", "/live/run", "/live/freshness", "/cluster/fragment"):
         first = client.get(path)
         again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
         assert (again.status_code, again.data) == (304, b""), path
         assert int(again.headers["Server-Time"]) >= int(first.headers["Server-Time"])
 
 
-def test_it_answers_a_part_anew_when_it_changed(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_sends_a_changed_fragment_again(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     tag = client.get("/live/run").headers["ETag"]
     mirrored.write(mirrored.filter_units[0], job(RUN, "csc"))
     assert client.get("/live/run", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_it_makes_the_page_of_the_parts(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_includes_the_fragments_in_the_page(client: FlaskClient, mirrored: MirroredCluster) -> None:
     lively_run(mirrored, RUN)
     page = client.get("/?sort=-events").text
     assert client.get("/live/run?sort=-events").text.strip() in page
     assert client.get("/live/freshness").text.strip() in page
 
 
-def test_it_expects_the_clients_of_the_last_run_with_the_same_key(
+def test_it_expects_the_clients_of_the_previous_run_with_the_same_run_key(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:
     unit = mirrored.filter_units[0]
@@ -75,28 +75,30 @@ def test_it_expects_the_clients_of_the_last_run_with_the_same_key(
     assert 'data-client="dt"' not in shown
 
 
-def test_it_says_that_no_run_is_on(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_says_that_no_run_is_ongoing(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam", exit_code=0))
-    assert "No run is on." in client.get("/").text
+    assert "No ongoing run." in client.get("/").text
     assert "Ended" in client.get(f"/?run={RUN}").text
 
 
-def test_it_says_that_a_run_is_not_mirrored(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_says_that_a_run_is_unknown(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     shown = client.get("/?run=7").text
     assert "Unknown run" in shown
-    assert f'the newest is <a href="?db=production" data-params="run job">{RUN}</a>' in shown
+    assert f'The newest run is <a href="?db=production" data-params="run job">{RUN}</a>' in shown
 
 
-def test_it_gives_the_delivery_on_one_axis(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_returns_the_delivery_of_all_streams_on_one_axis(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
     lively_run(mirrored, RUN, lumisections=20)
-    answer = json.loads(client.get(f"/live/delivery?run={RUN}").text)
-    assert answer["lumisections"] == list(range(1, 21))
-    assert [len(stream["delay_s"]) for stream in answer["streams"]] == [20] * 6
-    assert not answer["start_is_guess"]
+    delivery = json.loads(client.get(f"/live/delivery?run={RUN}").text)
+    assert delivery["lumisections"] == list(range(1, 21))
+    assert [len(stream["delay_s"]) for stream in delivery["streams"]] == [20] * 6
+    assert not delivery["start_is_guess"]
 
 
-def test_it_has_no_page_of_a_job_that_is_not_there(client: FlaskClient) -> None:
+def test_it_has_no_page_for_an_unknown_job(client: FlaskClient) -> None:
     for path in (
         "/job/4f1c2e1a-0000-4000-8000-000000000000",
         "/job/x",
@@ -105,18 +107,18 @@ def test_it_has_no_page_of_a_job_that_is_not_there(client: FlaskClient) -> None:
         assert client.get(path).status_code == 404
 
 
-def test_it_says_in_its_own_words_that_there_is_no_such_page(client: FlaskClient) -> None:
+def test_it_has_its_own_message_for_an_unknown_url(client: FlaskClient) -> None:
     assert client.get("/nowhere").text == "There is nothing at this address."
 
 
-def test_it_shows_ups_and_downs_of_machines(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_shows_which_machines_are_up_and_down(client: FlaskClient, mirrored: MirroredCluster) -> None:
     now = datetime.now(UTC)
     unit, other = mirrored.filter_units
     mirrored.beat()
     mirrored.see(unit, now - timedelta(days=3))
     mirrored.see(unit, now - timedelta(hours=2), down_because="connection refused")
     mirrored.see(other, now - timedelta(days=3))
-    shown = client.get("/cluster/part").text
+    shown = client.get("/cluster/fragment").text
     assert shown.count('class="state state-crashed"') == 1
     assert "connection refused" in shown
     assert "up since" in shown

@@ -1,4 +1,4 @@
-"""How values are worded: numbers, sizes, times and exit codes."""
+"""Formatting of numbers, sizes, times and exit codes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from web.pages import formatting
 
 
 @pytest.mark.parametrize(
-    ("code", "worded"),
+    ("code", "expected"),
     [
         (-9, "-9 SIGKILL"),
         (-11, "-11 SIGSEGV"),
@@ -21,27 +21,27 @@ from web.pages import formatting
         (2**31 - 1, "2147483647"),
     ],
 )
-def test_it_names_the_signal_of_an_exit_code(code: int, worded: str) -> None:
-    assert str(formatting.exit_code(code)) == worded
+def test_it_names_the_signal_of_an_exit_code(code: int, expected: str) -> None:
+    assert str(formatting.exit_code(code)) == expected
 
 
 def test_it_explains_exit_codes() -> None:
-    assert formatting.exit_code(0).meaning == "finished as it should"
+    assert formatting.exit_code(0).meaning == "finished normally"
     assert "segmentation violation" in formatting.exit_code(-11).meaning
     assert formatting.exit_code(84).meaning == "CMSSW error 8020: file could not be opened"
     assert formatting.exit_code(3).meaning == "ended with an error of its own"
 
 
-def test_it_shows_times_of_geneva_with_the_zone_named() -> None:
+def test_it_formats_times_with_the_time_zone() -> None:
     summer = datetime(2022, 9, 15, 11, 5, 12, tzinfo=UTC)
     winter = datetime(2022, 12, 15, 11, 5, 12, tzinfo=UTC)
-    assert formatting.moment(summer) == "15 Sep 2022 13:05:12 CEST"
-    assert formatting.moment(winter) == "15 Dec 2022 12:05:12 CET"
+    assert formatting.datetime_tz(summer) == "15 Sep 2022 13:05:12 CEST"
+    assert formatting.datetime_tz(winter) == "15 Dec 2022 12:05:12 CET"
     assert formatting.iso(summer) == "2022-09-15T11:05:12Z"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "worded"),
+    ("seconds", "expected"),
     [
         (0, "0 s"),
         (59.6, "1 min 0 s"),
@@ -51,16 +51,16 @@ def test_it_shows_times_of_geneva_with_the_zone_named() -> None:
         (-5, "0 s"),
     ],
 )
-def test_it_shows_lengths_of_time_in_two_units(seconds: float, worded: str) -> None:
-    assert formatting.duration(timedelta(seconds=seconds)).replace("\u202f", " ") == worded
+def test_it_formats_durations_in_two_units(seconds: float, expected: str) -> None:
+    assert formatting.duration(timedelta(seconds=seconds)).replace("\u202f", " ") == expected
 
 
 @pytest.mark.parametrize(
-    ("kilobytes", "worded"),
+    ("kilobytes", "expected"),
     [(None, "–"), (0, "0 B"), (1, "1.0 KiB"), (362_744, "354 MiB"), (1_812_744, "1.7 GiB")],
 )
-def test_it_shows_sizes_in_the_unit_that_fits(kilobytes: int | None, worded: str) -> None:
-    assert formatting.kilobytes(kilobytes).replace("\u202f", " ") == worded
+def test_it_formats_sizes_in_the_largest_fitting_unit(kilobytes: int | None, expected: str) -> None:
+    assert formatting.kilobytes(kilobytes).replace("\u202f", " ") == expected
 
 
 def test_it_groups_digits() -> None:
@@ -70,9 +70,9 @@ def test_it_groups_digits() -> None:
     assert formatting.rate(0.0) == "0"
 
 
-def test_it_joins_neighbours_among_skipped_lumisections() -> None:
+def test_it_joins_consecutive_skipped_lumisections() -> None:
     numbers = range(1, 9)
-    late = {2, 4, 5, 6, 8}
-    fates = [InputStatus.TIMEOUT if number in late else InputStatus.OK for number in numbers]
-    assert formatting.skipped(InputStatuses(numbers, fates)) == "2, 4–6, 8"
-    assert formatting.skipped(InputStatuses()) == ""
+    timed_out = {2, 4, 5, 6, 8}
+    fates = [InputStatus.TIMEOUT if number in timed_out else InputStatus.OK for number in numbers]
+    assert formatting.skipped_lumisections(InputStatuses(numbers, fates)) == "2, 4–6, 8"
+    assert formatting.skipped_lumisections(InputStatuses()) == ""

@@ -1,0 +1,62 @@
+"""Outages: the failing part that is nearest to the server is reported alone."""
+
+from datetime import UTC, datetime, timedelta
+
+from storage.read_models import SyncStatus
+from storage.sync_status import LinkStatus
+from web.pages.freshness import find_outages
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+STALE_AFTER = timedelta(seconds=30)
+WORKING = LinkStatus(NOW - timedelta(seconds=2))
+LONG_AGO = NOW - timedelta(minutes=5)
+FAILING = LinkStatus(LONG_AGO, failing_since=LONG_AGO + timedelta(seconds=2), reason="timed out")
+
+
+def messages(**given: object) -> list[str]:
+    machines = given.pop("machines", {"fu..01": WORKING, "fu..02": WORKING})
+    assert isinstance(machines, dict)
+    known = {"heartbeat_at": NOW, "gateway": WORKING, "status": WORKING, **given}
+    status = SyncStatus(**known, machines=tuple(machines.items()))  # type: ignore[arg-type]
+    return [outage.message for outage in find_outages(status, NOW, STALE_AFTER)]
+
+
+def test_it_finds_no_outage_while_everything_works() -> None:
+    assert messages() == []
+
+
+def test_it_reports_only_the_grabber_if_that_does_not_report() -> None:
+    assert messages(heartbeat_at=LONG_AGO, gateway=FAILING, machines={"fu..01": FAILING}) == [
+        "The grabber is not reporting"
+    ]
+
+
+def test_it_reports_only_the_gateway_if_that_fails() -> None:
+    assert messages(gateway=FAILING, machines={"fu..01": FAILING}) == ["The DQM² gateway does not respond"]
+
+
+def test_it_reports_each_failing_machine() -> None:
+    machines = {"fu..01": FAILING, "fu..02": WORKING, "fu..03": LinkStatus()}
+    assert messages(machines=machines) == ["fu..01 is not mirrored", "fu..03 is not mirrored"]
+
+
+def test_it_tolerates_a_short_failure() -> None:
+    failing = LinkStatus(
+        NOW - timedelta(seconds=10), failing_since=NOW - timedelta(seconds=5), reason="timed out"
+    )
+    assert messages(machines={"fu..01": failing}) == []
+
+
+def test_it_reports_the_cluster_status_only_if_polling_it_fails() -> None:
+    assert messages(status=LinkStatus(LONG_AGO)) == []
+    assert messages(status=FAILING) == ["The status of the machines is unknown"]
+
+
+def test_it_reports_since_when_and_why() -> None:
+    (outage,) = find_outages(SyncStatus(NOW, FAILING, WORKING, ()), NOW, STALE_AFTER)
+    assert (outage.since, outage.reason) == (LONG_AGO, "timed out")
+
+
+def test_it_reports_that_there_was_never_a_grabber() -> None:
+    (outage,) = find_outages(None, NOW, STALE_AFTER)
+    assert outage.since is None

@@ -1,0 +1,20 @@
+"""Registration of the pages and of the settings, globals and filters that their templates use."""
+
+from flask import Flask
+
+from dqmsquare_cfg import Settings
+from web.pages import cluster, formatting, freshness, guides, job, live, statistics, timeline
+
+_BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, guides.bp)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the pages."""
+    app.config["STALE_AFTER_S"] = settings.stale_after_s
+    app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
+    app.jinja_env.globals["age_resolution_s"] = freshness.age_resolution_s(settings)
+    app.jinja_env.globals["guides"] = guides.GUIDES
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    formatting.init_app(app)
+    for bp in _BLUEPRINTS:
+        app.register_blueprint(bp, url_prefix=f"{settings.server_url_prefix}{bp.url_prefix or ''}")
