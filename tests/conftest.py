@@ -25,7 +25,7 @@ from runtime import logging_setup
 from server import create_app
 from simulator.simulator import Simulator
 from tests.demo_process import DemoProcess, demo_ports
-from tests.mirrored import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster
 from tools.demo.data_dir import PLACE
 from tools.demo.postgres import EmbeddedPostgres
 from tools.screenshots import chromium

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from dqm2.records import LUMISECTION_S, DeliveryRecord, DocumentVersion, JobLog, Stream
 from dqmsquare_cfg import Cluster, Settings
-from tests.mirrored import MirroredCluster, delivery, job, with_history
+from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series
 
 RUN = 358_791
 NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -226,9 +226,9 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
     checked_at = NOW + timedelta(minutes=3)
     hosts = [playback.builder_unit, *playback.filter_units]
     for host in hosts[:-1]:
-        playback.see(host, NOW)
-    playback.see(hosts[-1], NOW - timedelta(hours=1))
-    playback.see(hosts[-1], NOW, down_because="gaierror(-2, 'Name or service not known')")
+        playback.set_machine_state(host, NOW)
+    playback.set_machine_state(hosts[-1], NOW - timedelta(hours=1))
+    playback.set_machine_state(hosts[-1], NOW, down_because="gaierror(-2, 'Name or service not known')")
     playback.beat(checked_at)
 
     rows = ask(client, "get_cluster_status")
@@ -263,7 +263,7 @@ def test_it_shows_a_short_log_once(client: FlaskClient, mirrored: MirroredCluste
 
 
 def test_it_sends_nothing_again_to_who_has_it(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], with_history(job(RUN, "beam")))
+    mirrored.write(mirrored.filter_units[0], with_series(job(RUN, "beam")))
     address = f"/api?what=get_clients&db=production&from={RUN}&to={RUN}"
     first = client.get(address)
     again = client.get(address, headers={"If-None-Match": first.headers["ETag"]})

@@ -17,7 +17,7 @@ import db
 from dqm2.records import DocumentVersion, JobRecord, MemoryRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteWriter
-from tests.mirrored import MirroredCluster, delivery, job
+from tests.mirrored_cluster import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres

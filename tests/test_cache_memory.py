@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
 from web.cache.cached_reader import CachedReader, ReadCache
 

@@ -12,7 +12,7 @@ import requests
 import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -28,8 +28,8 @@ BROWSER = {"Accept": "text/html"}
 @pytest.fixture(scope="module")
 def mirrored(shared_settings: Settings) -> MirroredCluster:
     cluster = MirroredCluster(shared_settings)
-    lively_run(cluster, RUN)
-    cluster.see(cluster.filter_units[0], datetime.now(UTC))
+    write_run(cluster, RUN)
+    cluster.set_machine_state(cluster.filter_units[0], datetime.now(UTC))
     cluster.beat()
     return cluster
 
@@ -64,7 +64,7 @@ def shown(server: ServerProcess, path: str) -> str:
 def test_pages_show_the_last_state_marked_as_old(
     server: ServerProcess, mirrored: MirroredCluster, postgres: EmbeddedPostgres
 ) -> None:
-    job_page = f"/job/{lively_run(mirrored, RUN - 1)[0].document.identity}"
+    job_page = f"/job/{write_run(mirrored, RUN - 1)[0].document.identity}"
     pages = ("/", f"/?run={RUN}", "/cluster/", "/timeline/", "/statistics/", job_page)
     for page in pages:
         assert OLD not in shown(server, page)
@@ -87,7 +87,7 @@ def test_what_happened_to_machines_is_known_however_long_it_is_away(
         if is_away.is_set():
             raise DatabaseUnavailable
 
-    mirrored.see(mirrored.filter_units[0], datetime.now(UTC))
+    mirrored.set_machine_state(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
     stuck_after = timedelta(seconds=shared_settings.stuck_after_s)
     reader = CachedReader(engine, stuck_after, ReadCache(ChangeTracker()), refuse_away, stale_ok=True)

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from dqmsquare_cfg import Cluster, Settings
 from grabbing.certificate_monitor import CertificateMonitor
 from server import create_app
-from tests.mirrored import MirroredCluster
-from tests.mirroring import mirror_once, reader
+from tests.grabber_runner import mirror_once, reader
+from tests.mirrored_cluster import MirroredCluster
 
 DAY = timedelta(days=1)
 

@@ -11,8 +11,8 @@ from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, JobRec
 from dqmsquare_cfg import Settings
 from storage import codecs
 from storage.rows import MAX_POINTS, downsample
-from tests.mirrored import MirroredCluster, job, log_of, with_history
-from tests.mirroring import reader
+from tests.grabber_runner import reader
+from tests.mirrored_cluster import MirroredCluster, job, log_of, with_series
 
 # Values are at least -1, so that the difference of two is a 64-bit integer.
 INT64 = st.integers(min_value=-1, max_value=2**63 - 2)
@@ -89,7 +89,7 @@ def long_job(exit_code: int | None) -> JobRecord:
     record = job(
         358_791, "beam", at=now, started_at=started_at, exit_code=exit_code, lumisection=lumisections
     )
-    return with_history(record)
+    return with_series(record)
 
 
 def test_it_downsamples_the_series_of_a_finished_job_only(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
-from tests.mirrored import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster
 
 
 @pytest.fixture

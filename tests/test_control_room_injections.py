@@ -25,7 +25,7 @@ from tests.control_room import (
     token_in,
 )
 from tests.injections import GOOD, injections
-from tests.mirrored import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster
 
 PARAMETERS = [
     (what, parameter) for what, command in COMMANDS.items() for parameter in sorted(command.parameters)

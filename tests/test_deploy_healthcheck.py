@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime import version
-from tests.mirroring import grabber_process
+from tests.grabber_runner import grabber_process
 from tests.served import free_port, server_process
 from tests.waiting import until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulator.simulator import Simulator
-from tests.mirroring import grabber_process
+from tests.grabber_runner import grabber_process
 from tests.served import free_port, server_process, workers_of
 from tests.systemd_socket import systemd_socket
 from tests.waiting import until

@@ -17,8 +17,8 @@ import yaml
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.simulator import Simulator
+from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables
 from tests.legacy_mirror import LegacyMirror, job, run_adopt
-from tests.mirroring import FILTER_UNIT, mirror_once, mirrored
 from tools.demo import postgres_binaries
 from tools.demo.postgres import EmbeddedPostgres
 from tools.deploy_check import manifests
@@ -161,7 +161,7 @@ def test_a_backup_brings_back_what_was_mirrored(
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
     assert mirror_once(simulated_settings)
-    before = mirrored(simulated_settings)
+    before = mirrored_tables(simulated_settings)
     assert before["jobs"]
     dump, restore = (
         line for _, line in commands() if re.match(r"pg_(dump|restore) (?!.*legacy).*production", line)
@@ -171,9 +171,9 @@ def test_a_backup_brings_back_what_was_mirrored(
     postgres.drop_database(name)
     postgres.create_database(name)
     _run_of_postgres(restore.replace("postgres_production", name), postgres, tmp_path)
-    assert mirrored(simulated_settings) == before
+    assert mirrored_tables(simulated_settings) == before
     assert mirror_once(simulated_settings)
-    assert mirrored(simulated_settings) == before
+    assert mirrored_tables(simulated_settings) == before
 
 
 def test_a_backup_leaves_the_earlier_tables_out(

@@ -21,7 +21,7 @@ from simulator.documents import (
     stats_document,
 )
 from simulator.simulator import Simulator
-from tests.mirroring import FILTER_UNIT, mirror_once, rows
+from tests.grabber_runner import FILTER_UNIT, mirror_once, rows
 
 Document = dict[str, Any]
 Path = tuple[str | int, ...]

@@ -12,17 +12,17 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
-from tests.mirroring import (
+from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
     differences,
     grabber_process,
-    grabbing,
-    links,
+    machine_links,
     mirror_once,
+    mirrored_runs,
     rows,
-    runs,
-    told,
+    running_grabber,
+    wait_for_log,
 )
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -76,7 +76,7 @@ def test_it_loses_nothing_when_its_parser_processes_are_killed(
         until(lambda: parser_processes(grabber.pid))
         for pid in parser_processes(grabber.pid):
             os.kill(pid, signal.SIGKILL)
-        told(grabber, "parser_process_died")
+        wait_for_log(grabber, "parser_process_died")
         output, _ = grabber.communicate(timeout=60)
     assert grabber.returncode == 0, output
     assert differences(simulated_settings, simulator) == []
@@ -107,7 +107,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
         other.cursor() as cursor,
-        grabbing(brisk_settings),
+        running_grabber(brisk_settings),
     ):
         until(lambda: parser_processes(os.getpid()))
         # The connection that holds the lock is cut; the one for writing is not.
@@ -126,12 +126,12 @@ def test_it_mirrors_other_machines_meanwhile_and_reports_its_progress(
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 1.0)
     simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
-    with grabbing(brisk_settings):
-        until(lambda: runs(brisk_settings))
+    with running_grabber(brisk_settings):
+        until(lambda: mirrored_runs(brisk_settings))
         simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))
-        until(lambda: 7 in runs(brisk_settings))
+        until(lambda: 7 in mirrored_runs(brisk_settings))
         assert len(rows(brisk_settings, db.jobs)) < 600
-        until(lambda: links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
+        until(lambda: machine_links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
         simulator.faults.clear()
         until(lambda: len(rows(brisk_settings, db.jobs)) == 601)
-        until(lambda: not links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)
+        until(lambda: not machine_links(brisk_settings)["dqmfu-c2b03-.."].documents_behind)

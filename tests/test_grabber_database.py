@@ -12,18 +12,18 @@ from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
-from tests.mirroring import (
+from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
     differences,
     grabber_process,
-    grabbing,
-    links,
+    machine_links,
     mirror_once,
-    pauses_s,
+    mirrored_runs,
+    poll_pauses_s,
     rows,
-    runs,
-    told,
+    running_grabber,
+    wait_for_log,
 )
 from tests.served import free_port
 from tests.waiting import until
@@ -92,12 +92,12 @@ def test_it_goes_on_after_the_database_was_stopped(
     simulator: Simulator, brisk_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    with grabbing(brisk_settings):
-        until(lambda: runs(brisk_settings) == {1})
+    with running_grabber(brisk_settings):
+        until(lambda: mirrored_runs(brisk_settings) == {1})
         postgres.stop()
         simulator.machine(FILTER_UNIT).upload(job_document(run=2))
         postgres.start()
-        until(lambda: runs(brisk_settings) == {1, 2})
+        until(lambda: mirrored_runs(brisk_settings) == {1, 2})
 
 
 def test_it_waits_for_a_database_that_is_not_there_yet(
@@ -109,9 +109,9 @@ def test_it_waits_for_a_database_that_is_not_there_yet(
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     postgres.stop()
     with grabber_process(brisk_environment, "production") as grabber:
-        told(grabber, "database_unavailable")
+        wait_for_log(grabber, "database_unavailable")
         postgres.start()
-        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: mirrored_runs(brisk_settings) == {1})
 
 
 def test_it_loses_and_repeats_nothing_when_its_connections_are_cut(
@@ -119,7 +119,7 @@ def test_it_loses_and_repeats_nothing_when_its_connections_are_cut(
 ) -> None:
     simulator.fill(FILTER_UNIT, 900, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.2)
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         for count in (1, 400):
             until(lambda count=count: len(rows(brisk_settings, db.jobs)) >= count)  # type: ignore[misc]
             database.cut_connections()
@@ -142,13 +142,13 @@ def test_it_goes_on_once_statements_no_longer_fail(
     port = free_port()
     given = {**brisk_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
-        assert "as it was told to" in told(grabber, "database_unavailable")
+        assert "as it was told to" in wait_for_log(grabber, "database_unavailable")
         metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
         assert 'dqmsquare_database_errors_total{cluster="production"}' in metrics
-        assert runs(brisk_settings) == set()
+        assert mirrored_runs(brisk_settings) == set()
         assert "dqmfu-c2b03-.." not in worked(brisk_settings)
         database.recover()
-        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: "dqmfu-c2b03-.." in worked(brisk_settings))
 
 
@@ -157,14 +157,14 @@ def test_it_writes_no_more_than_once_an_interval_while_the_database_fails(
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     database.fail_at_jobs("53100")
-    with grabbing(brisk_settings):
-        until(lambda: len(pauses_s(simulator, FILTER_UNIT)) >= 3)
-    assert min(pauses_s(simulator, FILTER_UNIT)) >= brisk_settings.grabber_sleep_time_info
+    with running_grabber(brisk_settings):
+        until(lambda: len(poll_pauses_s(simulator, FILTER_UNIT)) >= 3)
+    assert min(poll_pauses_s(simulator, FILTER_UNIT)) >= brisk_settings.grabber_sleep_time_info
 
 
 def worked(settings: Settings) -> set[str]:
     """The machines that were mirrored, as pages are told."""
-    return {machine for machine, link in links(settings).items() if link.last_success_at is not None}
+    return {machine for machine, link in machine_links(settings).items() if link.last_success_at is not None}
 
 
 def test_it_mirrors_the_others_while_the_database_fails_at_one_machine(
@@ -173,10 +173,10 @@ def test_it_mirrors_the_others_while_the_database_fails_at_one_machine(
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=2, host=OTHER_FILTER_UNIT))
     database.fail_at_jobs("53100", of="new.run = 1")
-    with grabbing(brisk_settings):
-        until(lambda: runs(brisk_settings) == {2})
+    with running_grabber(brisk_settings):
+        until(lambda: mirrored_runs(brisk_settings) == {2})
         database.recover()
-        until(lambda: runs(brisk_settings) == {1, 2})
+        until(lambda: mirrored_runs(brisk_settings) == {1, 2})
 
 
 @pytest.mark.parametrize("sqlstate", ["22003", "23514", "54000"])
@@ -188,7 +188,7 @@ def test_it_sets_aside_what_the_database_can_not_hold(
         simulator.machine(FILTER_UNIT).upload(job_document(run=run))
     database.fail_at_jobs(sqlstate, of="new.run = 2")
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1, 3}
+    assert mirrored_runs(simulated_settings) == {1, 3}
     (aside,) = rows(simulated_settings, db.quarantined_documents)
     assert "rejected by the database" in aside["reason"]
     database.recover()
@@ -199,12 +199,12 @@ def test_it_sets_aside_what_the_database_can_not_hold(
 def test_it_waits_for_a_lock_and_goes_on(
     simulator: Simulator, brisk_settings: Settings, database: Production
 ) -> None:
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: simulator.requests)
         with database.locked("jobs") as is_waited_for:
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
             until(is_waited_for)
-        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: mirrored_runs(brisk_settings) == {1})
 
 
 @pytest.mark.long
@@ -218,9 +218,9 @@ def test_it_outlives_a_lock_that_is_held_for_a_minute(
         until(lambda: simulator.requests)
         with database.locked("jobs"):
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-            assert "timeout" in told(grabber, "database_unavailable")
+            assert "timeout" in wait_for_log(grabber, "database_unavailable")
             threading.Event().wait(30)
-        until(lambda: runs(simulated_settings) == {1})
+        until(lambda: mirrored_runs(simulated_settings) == {1})
 
 
 def test_it_ends_while_the_database_hangs(
@@ -236,7 +236,7 @@ def test_it_ends_while_the_database_hangs(
     ):
         until(is_waited_for)
         grabber.terminate()
-        told(grabber, "shutdown_timed_out")
+        wait_for_log(grabber, "shutdown_timed_out")
         # The database itself would end the statement after 30 s.
         assert grabber.wait(timeout=15) == 0
     assert mirror_once(simulated_settings)

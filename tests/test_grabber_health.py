@@ -9,7 +9,7 @@ import requests
 from dqmsquare_cfg import Cluster
 from grabbing.health import Liveness
 from simulator.simulator import Simulator
-from tests.mirroring import grabber_process
+from tests.grabber_runner import grabber_process
 from tests.served import free_port
 from tests.waiting import until
 

@@ -14,7 +14,7 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
-from tests.mirroring import FILTER_UNIT, differences, grabber_process, rows, runs, told
+from tests.grabber_runner import FILTER_UNIT, differences, grabber_process, mirrored_runs, rows, wait_for_log
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -48,7 +48,7 @@ def test_it_gives_way_when_its_connection_is_cut(
             until(lambda: holder(brisk_settings) != its_own, within_s=10)
             the_others = holder(brisk_settings)
             first.send_signal(signal.SIGCONT)
-            told(first, "another grabber holds the lock")
+            wait_for_log(first, "another grabber holds the lock")
             simulator.faults.clear()
             until(lambda: len(rows(brisk_settings, db.jobs)) == 800)
             assert holder(brisk_settings) == the_others
@@ -56,7 +56,7 @@ def test_it_gives_way_when_its_connection_is_cut(
             second.kill()
             second.wait(timeout=10)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
-            until(lambda: 7 in runs(brisk_settings), within_s=10)
+            until(lambda: 7 in mirrored_runs(brisk_settings), within_s=10)
     assert differences(brisk_settings, simulator) == []
 
 
@@ -92,7 +92,7 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
         written = len(rows(brisk_settings, db.jobs))
-        told(grabber, "lock_lost cluster")
+        wait_for_log(grabber, "lock_lost cluster")
         assert len(rows(brisk_settings, db.jobs)) == written
 
 

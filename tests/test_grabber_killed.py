@@ -10,14 +10,14 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
-from tests.mirroring import (
+from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
     differences,
     grabber_process,
     mirror_once,
     rows,
-    told,
+    wait_for_log,
 )
 from tests.waiting import until
 
@@ -49,7 +49,7 @@ def end_at_random(
                 machine.upload(document)
         with grabber_process(environment, "production") as grabber:
             if by is not signal.SIGKILL:
-                told(grabber, "lock_acquired cluster")
+                wait_for_log(grabber, "lock_acquired cluster")
             threading.Event().wait(dice.uniform(0, 3))
             grabber.send_signal(by)
             status = grabber.wait(timeout=within_s)

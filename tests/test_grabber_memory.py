@@ -4,7 +4,7 @@ import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
-from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
+from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
 from tests.waiting import until
 
 # Enough for a dictionary to be trained of their logs, and too few for processes beside.
@@ -17,10 +17,10 @@ def test_it_gives_back_what_a_catch_up_and_a_training_took(
     simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:
     with grabber_process(brisk_environment, "production") as grabber:
-        told(grabber, "lock_acquired cluster")
+        wait_for_log(grabber, "lock_acquired cluster")
         before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
-        told(grabber, "trained log dictionary")
+        wait_for_log(grabber, "trained log dictionary")
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
         asked = len(simulator.requests)
         until(lambda: len(simulator.requests) > asked)

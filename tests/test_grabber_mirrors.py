@@ -17,15 +17,15 @@ from simulator.documents import (
 )
 from simulator.simulator import Simulator
 from storage.job_state import JobState
-from tests.mirroring import (
+from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
-    grabbing,
     mirror_once,
-    mirrored,
+    mirrored_tables,
     reader,
     rows,
+    running_grabber,
 )
 from tests.waiting import until
 
@@ -76,7 +76,7 @@ def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(
     machine = simulator.machine(FILTER_UNIT)
     machine.upload({"_id": "release", "type": "dqm-release", "timestamp": 1.0})
     assert mirror_once(simulated_settings)
-    assert not any(mirrored(simulated_settings).values())
+    assert not any(mirrored_tables(simulated_settings).values())
     before = len(simulator.requests)
     assert mirror_once(simulated_settings)
     assert len(simulator.requests) - before == len(simulated_settings.fff_production_machines) + 1
@@ -124,10 +124,10 @@ def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_
     for pid in range(300):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     assert mirror_once(simulated_settings)
-    before, states_before = mirrored(simulated_settings), rows(simulated_settings, db.machine_states)
+    before, states_before = mirrored_tables(simulated_settings), rows(simulated_settings, db.machine_states)
     assert len(before["jobs"]) == len(before["job_details"]) == 300
     assert mirror_once(simulated_settings)
-    assert mirrored(simulated_settings) == before
+    assert mirrored_tables(simulated_settings) == before
     assert rows(simulated_settings, db.machine_states) == states_before != []
 
 
@@ -150,14 +150,14 @@ def test_it_asks_one_question_a_machine_at_rest_and_writes_nothing_but_its_heart
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
     assert mirror_once(brisk_settings)
-    before = mirrored(brisk_settings) | {"machines": rows(brisk_settings, db.machines)}
+    before = mirrored_tables(brisk_settings) | {"machines": rows(brisk_settings, db.machines)}
     earlier = len(simulator.requests)
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: len(simulator.requests) >= earlier + 10)
     at_rest = simulator.requests[earlier:]
     assert all(request.path.endswith(("redirect", "cr/exe")) for request in at_rest)
     assert not any(b"request_documents" in request.body for request in at_rest)
-    assert mirrored(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
+    assert mirrored_tables(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
 
 
 def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:

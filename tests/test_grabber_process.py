@@ -10,7 +10,7 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
-from tests.mirroring import FILTER_UNIT, grabber_process, rows, told
+from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
 from tests.served import free_port
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -75,7 +75,7 @@ def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
 def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
     simulator.faults.add(FaultKind.LATENCY, 60)
     with grabber_process(simulated_environment, "production") as grabber:
-        told(grabber, "lock_acquired cluster")
+        wait_for_log(grabber, "lock_acquired cluster")
         grabber.terminate()
         assert grabber.wait(timeout=30) == 0
 
@@ -83,7 +83,7 @@ def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environ
 def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
     given = {**environment, "POSTGRES_PORT": str(free_port())}
     with grabber_process(given, "production") as grabber:
-        told(grabber, "database_unavailable")
+        wait_for_log(grabber, "database_unavailable")
         grabber.terminate()
         assert grabber.wait(timeout=30) == 0
 
@@ -98,9 +98,9 @@ def test_it_works_while_a_second_one_waits_and_takes_over(
         assert passing.returncode == 1
         assert "another grabber holds" in output
         with grabber_process(simulated_environment, "production") as second:
-            told(second, "another grabber holds")
+            wait_for_log(second, "another grabber holds")
             with grabber_process(simulated_environment, "production") as third:
-                told(third, "another grabber holds")
+                wait_for_log(third, "another grabber holds")
                 third.terminate()
                 assert third.wait(timeout=30) == 0
             first.kill()

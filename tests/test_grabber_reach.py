@@ -9,7 +9,14 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.mirroring import FILTER_UNIT, grabber_process, links, metric, mirror_once, runs
+from tests.grabber_runner import (
+    FILTER_UNIT,
+    grabber_process,
+    machine_links,
+    metric,
+    mirror_once,
+    mirrored_runs,
+)
 
 MACHINE = "dqmfu-c2b03-.."
 # Headers that a machine of these tests can tell of in time.
@@ -37,12 +44,12 @@ def test_it_mirrors_the_newest_that_can_be_had_and_says_what_can_not(
     with grabber_process(simulated_environment, "production", "--once") as grabber:
         output, _ = grabber.communicate(timeout=60)
     assert grabber.returncode == 0
-    had = runs(simulated_settings)
+    had = mirrored_runs(simulated_settings)
     assert had == set(range(min(had), 501))
     assert 0 < len(had) <= MOST_HEADERS
     missing = f"documents of revisions 0 to {min(had) - 1}: the response that lists them is too long"
     assert missing in output
-    assert missing in (links(simulated_settings)[MACHINE].missing or "")
+    assert missing in (machine_links(simulated_settings)[MACHINE].missing or "")
 
 
 def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_settings: Settings) -> None:
@@ -51,10 +58,10 @@ def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_s
     upload(simulator, 1, 1)
     upload(simulator, 501, 502)
     assert mirror_once(simulated_settings)
-    assert {1, 501, 502} <= runs(simulated_settings)
-    assert metric("revisions_unavailable", MACHINE) == min(runs(simulated_settings) - {1})
+    assert {1, 501, 502} <= mirrored_runs(simulated_settings)
+    assert metric("revisions_unavailable", MACHINE) == min(mirrored_runs(simulated_settings) - {1})
     # What is missing stays missing, and so does the news of it.
-    assert "too long" in (links(simulated_settings)[MACHINE].missing or "")
+    assert "too long" in (machine_links(simulated_settings)[MACHINE].missing or "")
 
 
 def test_it_catches_up_with_the_newest_after_it_was_away_for_too_long(
@@ -64,4 +71,4 @@ def test_it_catches_up_with_the_newest_after_it_was_away_for_too_long(
     assert mirror_once(simulated_settings)
     upload(simulator, 21, 520)
     assert mirror_once(simulated_settings)
-    assert max(runs(simulated_settings)) == 520
+    assert max(mirrored_runs(simulated_settings)) == 520

@@ -12,15 +12,15 @@ from simulator.documents import job_document
 from simulator.http_types import Request
 from simulator.simulator import Simulator
 from storage.job_state import JobState
-from tests.mirroring import (
+from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
-    grabbing,
     metric,
     mirror_once,
-    mirrored,
+    mirrored_tables,
     reader,
     rows,
+    running_grabber,
 )
 from tests.waiting import until
 
@@ -114,7 +114,7 @@ def test_it_starts_over_while_documents_go_on_changing(
     for run in range(1, 6):
         machine.upload(job_document(run=run, lumisections=5))
     settings = dataclasses.replace(simulated_settings, grabber_sleep_time_info=0.1)
-    with grabbing(settings):
+    with running_grabber(settings):
         until(lambda: len(lumisections(settings)) == 5)
         for lumisection in range(6, 30):
             if lumisection % 5 == 0:
@@ -183,9 +183,9 @@ def test_it_takes_a_document_that_changes_while_it_is_fetched(
     simulator.on_request = change
     assert mirror_once(simulated_settings)
     assert lumisections(simulated_settings) == {1: 6}
-    before = mirrored(simulated_settings)
+    before = mirrored_tables(simulated_settings)
     assert mirror_once(simulated_settings)
-    assert mirrored(simulated_settings) == before
+    assert mirrored_tables(simulated_settings) == before
 
 
 def test_it_takes_a_job_id_that_is_used_again_for_another_job(

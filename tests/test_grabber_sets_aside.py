@@ -10,7 +10,7 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.mirroring import FILTER_UNIT, asked, metric, mirror_once, rows
+from tests.grabber_runner import FILTER_UNIT, metric, mirror_once, requests_to, rows
 
 LABEL = "dqmfu-c2b03-.."
 # Fields without which nobody can tell what a document is about.
@@ -91,7 +91,7 @@ def test_it_asks_for_many_at_once_again_behind_the_document_that_spoils_a_batch(
     machine.stored()[0].cached_json = "{half a document"
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 199
-    questions = [event for event, _ in asked(simulator, FILTER_UNIT) if event == "request_documents"]
+    questions = [event for event, _ in requests_to(simulator, FILTER_UNIT) if event == "request_documents"]
     assert len(questions) < 40
 
 

@@ -15,7 +15,7 @@ import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
-from tests.mirroring import differences, grabber_process, rows
+from tests.grabber_runner import differences, grabber_process, rows
 from tests.waiting import until
 
 HOURS = float(os.environ.get("SOAK_HOURS", "1"))

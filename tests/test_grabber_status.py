@@ -13,7 +13,15 @@ from simulator.fault_injection import FaultKind, RequestKind
 from simulator.http_types import Response
 from simulator.simulator import Simulator
 from storage.sync_status import LinkStatus
-from tests.mirroring import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, mirror_once, reader, rows, runs
+from tests.grabber_runner import (
+    BUILDER_UNIT,
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    mirror_once,
+    mirrored_runs,
+    reader,
+    rows,
+)
 
 Answers = Callable[[object], None]
 
@@ -79,7 +87,7 @@ def test_it_tells_of_a_status_that_can_t_be_one_and_mirrors_on(
     answers(status)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1}
+    assert mirrored_runs(simulated_settings) == {1}
     assert status_link(simulated_settings).reason == reason
     assert machines_told_of(simulated_settings) == before != []
 
@@ -115,7 +123,7 @@ def test_it_tells_of_a_status_that_is_none_and_mirrors_on(
     simulator.faults.add(kind, request_kind=RequestKind.CONTROL)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1}
+    assert mirrored_runs(simulated_settings) == {1}
     assert status_link(simulated_settings).reason
     simulator.faults.clear()
     assert mirror_once(simulated_settings)

@@ -20,22 +20,22 @@ from simulator.http_types import Request
 from simulator.machines import DocumentHeader
 from simulator.simulator import Simulator
 from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
-from tests.mirroring import (
+from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
-    asked,
     differences,
     gateway_link,
     grabber_process,
-    grabbing,
-    links,
+    machine_links,
     mirror_once,
-    pauses_s,
+    mirrored_runs,
+    poll_pauses_s,
     reader,
+    requests_to,
     rows,
-    runs,
-    told,
+    running_grabber,
+    wait_for_log,
 )
 from tests.served import free_port
 from tests.waiting import until
@@ -61,8 +61,11 @@ def test_it_mirrors_the_other_machines_while_one_is_dead(
     simulator.machine(FILTER_UNIT).is_dead = True
     simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=1, host=OTHER_FILTER_UNIT))
     assert not mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1}
-    dead, alive = links(simulated_settings)["dqmfu-c2b03-.."], links(simulated_settings)["dqmfu-c2b04-.."]
+    assert mirrored_runs(simulated_settings) == {1}
+    dead, alive = (
+        machine_links(simulated_settings)["dqmfu-c2b03-.."],
+        machine_links(simulated_settings)["dqmfu-c2b04-.."],
+    )
     assert dead.failing_since is not None
     assert dead.reason == "answered with status 500"
     assert alive.failing_since is None
@@ -73,18 +76,20 @@ def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
     simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         status = simulator.recorder.wait_for(lambda request: ("what", "get_cluster_status") in request.query)
     dead = max(
-        request.ended_s for _, request in asked(simulator, FILTER_UNIT) if request.ended_s < status.started_s
+        request.ended_s
+        for _, request in requests_to(simulator, FILTER_UNIT)
+        if request.ended_s < status.started_s
     )
     for host in (BUILDER_UNIT, OTHER_FILTER_UNIT):
-        assert any(dead < request.started_s < status.started_s for _, request in asked(simulator, host))
+        assert any(dead < request.started_s < status.started_s for _, request in requests_to(simulator, host))
 
 
 def is_told_failing(settings: Settings) -> bool:
     """Whether pages are told that the way to a machine is broken."""
-    told_of = [gateway_link(settings), *links(settings).values()]
+    told_of = [gateway_link(settings), *machine_links(settings).values()]
     return any(link.failing_since is not None and link.reason for link in told_of)
 
 
@@ -94,15 +99,15 @@ def test_it_recovers_from_bad_answers_at_its_next_attempt_and_loses_nothing(
 ) -> None:
     simulator.faults.add(kind)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: is_told_failing(brisk_settings))
         simulator.machine(FILTER_UNIT).upload(job_document(run=2))
-        before = len(asked(simulator, FILTER_UNIT))
+        before = len(requests_to(simulator, FILTER_UNIT))
         simulator.faults.clear()
-        until(lambda: runs(brisk_settings) == {1, 2})
+        until(lambda: mirrored_runs(brisk_settings) == {1, 2})
         until(lambda: not is_told_failing(brisk_settings))
     assert rows(brisk_settings, db.quarantined_documents) == []
-    events = [event for event, _ in asked(simulator, FILTER_UNIT)[before:]]
+    events = [event for event, _ in requests_to(simulator, FILTER_UNIT)[before:]]
     # One question may have been on its way; the next attempt begins with what proves the way.
     assert events.index("request_documents") <= 3
 
@@ -111,7 +116,7 @@ def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_setti
     def newest_serial() -> int | None:
         return simulator.requests[-1].client_serial if simulator.requests else None
 
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(newest_serial)
         before = newest_serial()
         simulator.authority.renew_client()
@@ -124,10 +129,10 @@ def test_it_goes_on_after_the_gateway_hung(
     monkeypatch.setattr("dqm2.client._READ_S", 0.5)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     simulator.faults.add(FaultKind.LATENCY, 3600)
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: gateway_link(brisk_settings).reason == "no response: timed out")
         simulator.faults.clear()
-        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: not is_told_failing(brisk_settings))
 
 
@@ -165,7 +170,7 @@ def test_it_tells_trouble_in_its_log_and_its_metrics(
     simulator.faults.add(kind, machine=FILTER_UNIT)
     given = {**simulated_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
-        told(grabber, event)
+        wait_for_log(grabber, event)
         assert counted in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
 
 
@@ -177,10 +182,10 @@ def test_it_mirrors_the_others_while_one_machines_answers_are_bad(
 ) -> None:
     simulator.faults.add(kind, machine=BUILDER_UNIT)
     simulator.faults.add(kind, machine=FILTER_UNIT)
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         for run in (1, 2, 3):
             simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=run, host=OTHER_FILTER_UNIT))
-            until(lambda run=run: run in runs(brisk_settings))  # type: ignore[misc]
+            until(lambda run=run: run in mirrored_runs(brisk_settings))  # type: ignore[misc]
 
 
 def with_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[str]) -> list[int]:
@@ -196,7 +201,7 @@ def with_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[
             job_document(run=1000 + number, host=OTHER_FILTER_UNIT, lumisections=1)
         )
         mirror_once(settings)
-        assert 1000 + number in runs(settings), list(WRONG_TYPES)[number]
+        assert 1000 + number in mirrored_runs(settings), list(WRONG_TYPES)[number]
         simulator.faults.clear()
     return [number + 1 for number in numbers]
 
@@ -207,7 +212,7 @@ def test_it_survives_answers_of_wrong_types_and_loses_nothing(
     of_answers = [place for place in WRONG_TYPES if not place.startswith("a document's")]
     uploaded = with_wrong_types(simulator, simulated_settings, of_answers)
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) >= set(uploaded)
+    assert mirrored_runs(simulated_settings) >= set(uploaded)
     assert rows(simulated_settings, db.quarantined_documents) == []
     assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
 
@@ -224,12 +229,12 @@ def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behin
     spoiled.header = dataclasses.replace(whole, document_id=None)  # type: ignore[arg-type]
 
     def mend(question: Request) -> None:
-        if is_mended and asked(simulator, FILTER_UNIT) and b"sync_request" in question.body:
+        if is_mended and requests_to(simulator, FILTER_UNIT) and b"sync_request" in question.body:
             spoiled.header = whole
 
     simulator.on_request = mend
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
+    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
 
 
 @pytest.mark.parametrize("is_mended", [True, False], ids=["once", "for good"])
@@ -251,7 +256,7 @@ def test_it_asks_again_for_headers_that_the_answer_counts_and_lacks_before_it_go
         sync_endpoint, "header_messages", lambda headers: without_second(headers) if headers else []
     )
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
+    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
 
 
 def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right(
@@ -272,7 +277,7 @@ def test_it_mirrors_what_strict_parsers_refuse(
     simulator.faults.add(kind)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1}
+    assert mirrored_runs(simulated_settings) == {1}
 
 
 @pytest.mark.parametrize("kind", [FaultKind.ERROR_PAGE, FaultKind.GARBAGE])
@@ -280,11 +285,11 @@ def test_it_asks_a_machine_that_fails_ever_more_rarely_from_the_interval_on(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind)
-    with grabbing(brisk_settings):
-        until(lambda: len(pauses_s(simulator, FILTER_UNIT)) >= 4)
+    with running_grabber(brisk_settings):
+        until(lambda: len(poll_pauses_s(simulator, FILTER_UNIT)) >= 4)
     least_s = [brisk_settings.grabber_sleep_time_info * 2**times for times in range(4)]
     assert all(
-        pause >= least for pause, least in zip(pauses_s(simulator, FILTER_UNIT), least_s, strict=False)
+        pause >= least for pause, least in zip(poll_pauses_s(simulator, FILTER_UNIT), least_s, strict=False)
     )
 
 
@@ -292,7 +297,7 @@ def test_it_asks_a_gateway_that_fails_no_more_than_once_an_interval(
     simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.faults.add(FaultKind.LOGIN_REDIRECT)
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: len(simulator.requests) >= 5)
     spans = [(request.started_s, request.ended_s) for request in simulator.requests]
     pauses = [began - ended for (_, ended), (began, _) in pairwise(spans)]
@@ -307,17 +312,17 @@ def test_it_goes_on_after_a_document_of_50_mb(simulator: Simulator, simulated_se
     machine.upload(job_document(run=3))
     machine.cache_json()
     assert mirror_once(simulated_settings)
-    assert runs(simulated_settings) == {1, 2, 3}
+    assert mirrored_runs(simulated_settings) == {1, 2, 3}
 
 
 def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_settings: Settings) -> None:
-    with grabbing(brisk_settings):
+    with running_grabber(brisk_settings):
         until(lambda: simulator.requests)
         simulator.stop()
         until(lambda: (fresh := reader(brisk_settings).sync_status()) and fresh.gateway.failing_since)
         simulator.machine(FILTER_UNIT).upload(job_document(run=1))
         simulator.start()
-        until(lambda: runs(brisk_settings) == {1})
+        until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: (fresh := reader(brisk_settings).sync_status()) and not fresh.gateway.failing_since)
 
 
@@ -347,7 +352,7 @@ def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
     settings = load({**simulated_environment, "DQM_FFF_SECRET": "not-that-one"})
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(settings)
-    assert runs(settings) == {1}
+    assert mirrored_runs(settings) == {1}
     freshness = reader(settings).sync_status()
     assert freshness is not None
     assert "DQM_FFF_SECRET" in (freshness.status.reason or "")
@@ -380,24 +385,24 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
     shutil.copy(simulator.ca_path, certificate)
     shutil.copy(simulator.client_key_path, key)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    with grabbing(settings):
+    with running_grabber(settings):
         until(lambda: (fresh := reader(settings).sync_status()) and fresh.gateway.failing_since)
         renewed = tmp_path / "renewed.pem"
         shutil.copy(simulator.client_cert_path, renewed)
         renewed.replace(certificate)
-        until(lambda: runs(settings) == {1})
+        until(lambda: mirrored_runs(settings) == {1})
 
 
 def test_it_waits_for_a_database_that_is_away_and_goes_on(
     simulator: Simulator, brisk_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
-    with grabbing(brisk_settings):
-        until(lambda: runs(brisk_settings) == {1})
+    with running_grabber(brisk_settings):
+        until(lambda: mirrored_runs(brisk_settings) == {1})
         postgres.kill()
         simulator.machine(FILTER_UNIT).upload(job_document(run=2))
         postgres.start()
-        until(lambda: runs(brisk_settings) == {1, 2})
+        until(lambda: mirrored_runs(brisk_settings) == {1, 2})
 
 
 def test_it_tells_no_host_name_in_what_it_keeps_of_trouble(

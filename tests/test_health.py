@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from dqmsquare_cfg import Cluster, Settings
 from runtime import version
 from storage.sync_status import LinkStatus
-from tests.mirrored import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster
 
 
 def readiness(client: FlaskClient) -> Any:

@@ -13,6 +13,7 @@ from storage import codecs
 from storage.job_state import JobState
 from storage.read_models import Job
 from tests.canaries import KINDS
+from tests.grabber_runner import reader, rows
 from tests.legacy_mirror import (
     AT,
     BUILDER_UNIT,
@@ -24,7 +25,6 @@ from tests.legacy_mirror import (
     job,
     run_adopt,
 )
-from tests.mirroring import reader, rows
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
 

@@ -20,8 +20,8 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from storage import import_progress
+from tests.grabber_runner import grabber_process, mirrored_tables, rows, wait_for_log
 from tests.legacy_mirror import ROOT, RUN, LegacyMirror, graph, job, run_adopt
-from tests.mirroring import grabber_process, mirrored, rows, told
 from tools.demo.postgres import EmbeddedPostgres
 
 RUNS, JOBS_A_RUN = 50, 30
@@ -38,7 +38,7 @@ def legacy(postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]) -> Lega
 
 def contents(settings: Settings) -> dict[str, Any]:
     """All imported rows, without the times of the import and the compressed logs."""
-    found: dict[str, Any] = mirrored(settings)
+    found: dict[str, Any] = mirrored_tables(settings)
     for row in found["quarantined_documents"]:
         del row["updated_at"]
     for row in found["job_details"]:
@@ -137,11 +137,11 @@ def test_grabbers_and_pages_wait_for_the_start_of_the_import(
     waiting = readiness(client)
     assert waiting["reason"] == f"The database of the production cluster has {has}."
     with grabber_process(environment, "production") as grabber:
-        told(grabber, f'lock_waiting cluster=production reason="{has}"')
+        wait_for_log(grabber, f'lock_waiting cluster=production reason="{has}"')
         assert run_adopt(environment)[0] == 0
-        told(grabber, "lock_acquired cluster=production")
+        wait_for_log(grabber, "lock_acquired cluster=production")
         # The import is in progress or already complete.
-        told(grabber, "an earlier mirror's tables")
+        wait_for_log(grabber, "an earlier mirror's tables")
     ready = readiness(client)
     assert ready["ready"] is True
     assert "`db adopt --drop` removes them" in ready["warning"]

@@ -10,8 +10,8 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.simulator import Simulator
+from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables, rows
 from tests.legacy_mirror import LegacyMirror, Row, job, run_adopt
-from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
 from tools.demo.postgres import EmbeddedPostgres
 
 RUNS = KEPT, ENDED_SINCE, HUNG_UP, NEW = 1, 2, 3, 4
@@ -85,10 +85,10 @@ def test_a_later_import_replaces_no_document_of_the_grabber(
     assert run_adopt(simulated_environment)[0] == 0
     upload(simulator, ENDED_SINCE, exit_code=65)
     assert mirror_once(simulated_settings)
-    before = mirrored(simulated_settings)
+    before = mirrored_tables(simulated_settings)
     legacy.execute("UPDATE import_batches SET completed_at = NULL")
     assert run_adopt(simulated_environment)[0] == 0
-    assert mirrored(simulated_settings) == before
+    assert mirrored_tables(simulated_settings) == before
 
 
 def test_it_starts_over_when_revisions_have_restarted(

@@ -14,8 +14,8 @@ from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage import log_compression
 from storage.log_compression import DictionaryStore
-from tests.mirrored import MirroredCluster
-from tests.mirroring import FILTER_UNIT, grabbing, reader, rows
+from tests.grabber_runner import FILTER_UNIT, reader, rows, running_grabber
+from tests.mirrored_cluster import MirroredCluster
 from tests.waiting import until
 
 TRAINING_LOGS = 300
@@ -91,12 +91,12 @@ def _of_another_release(job: JobRecord) -> JobRecord:
 
 def test_it_is_trained_and_used_by_a_grabber(simulator: Simulator, simulated_settings: Settings) -> None:
     simulator.fill(FILTER_UNIT, TRAINING_LOGS)
-    with grabbing(simulated_settings):
+    with running_grabber(simulated_settings):
         until(lambda: rows(simulated_settings, db.log_dictionaries))
         simulator.fill(FILTER_UNIT, 10)
         until(lambda: versions(simulated_settings).count(1) == 10)
     assert versions(simulated_settings).count(None) == TRAINING_LOGS
-    with grabbing(simulated_settings):
+    with running_grabber(simulated_settings):
         simulator.fill(FILTER_UNIT, 10)
         until(lambda: versions(simulated_settings).count(1) == 20)
 

@@ -18,7 +18,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
 from storage.mutes import MuteReader, MuteWriter
 from tests.control_room import USER, Visitor, served
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
 
 RUN = 358_791

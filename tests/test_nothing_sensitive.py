@@ -31,7 +31,7 @@ from simulator.documents import (
 from simulator.simulator import Simulator
 from storage import codecs
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
-from tests.mirroring import FILTER_UNIT, mirror_once, mirrored, rows
+from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables, rows
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -246,5 +246,5 @@ def contents(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Every mirrored row without its revision."""
     return {
         table: [{name: value for name, value in row.items() if name != "revision"} for row in found]
-        for table, found in mirrored(settings).items()
+        for table, found in mirrored_tables(settings).items()
     }

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from dqmsquare_cfg import Cluster, Settings
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
@@ -55,7 +55,7 @@ def test_it_sends_a_changed_fragment_again(client: FlaskClient, mirrored: Mirror
 
 
 def test_it_includes_the_fragments_in_the_page(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     page = client.get("/?sort=-events").text
     assert client.get("/live/run?sort=-events").text.strip() in page
     assert client.get("/live/freshness").text.strip() in page
@@ -91,7 +91,7 @@ def test_it_says_that_a_run_is_unknown(client: FlaskClient, mirrored: MirroredCl
 def test_it_returns_the_delivery_of_all_streams_on_one_axis(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:
-    lively_run(mirrored, RUN, lumisections=20)
+    write_run(mirrored, RUN, lumisections=20)
     delivery = json.loads(client.get(f"/live/delivery?run={RUN}").text)
     assert delivery["lumisections"] == list(range(1, 21))
     assert [len(stream["delay_s"]) for stream in delivery["streams"]] == [20] * 6
@@ -115,9 +115,9 @@ def test_it_shows_which_machines_are_up_and_down(client: FlaskClient, mirrored: 
     now = datetime.now(UTC)
     unit, other = mirrored.filter_units
     mirrored.beat()
-    mirrored.see(unit, now - timedelta(days=3))
-    mirrored.see(unit, now - timedelta(hours=2), down_because="connection refused")
-    mirrored.see(other, now - timedelta(days=3))
+    mirrored.set_machine_state(unit, now - timedelta(days=3))
+    mirrored.set_machine_state(unit, now - timedelta(hours=2), down_because="connection refused")
+    mirrored.set_machine_state(other, now - timedelta(days=3))
     shown = client.get("/cluster/fragment").text
     assert shown.count('class="state state-crashed"') == 1
     assert "connection refused" in shown

@@ -5,7 +5,7 @@ import gc
 import pytest
 from flask.testing import FlaskClient
 
-from tests.mirrored import MirroredCluster, lively_run
+from tests.mirrored_cluster import MirroredCluster, write_run
 
 RUN = 358_791
 
@@ -19,7 +19,7 @@ def count_own_objects() -> int:
 def pages(mirrored: MirroredCluster) -> list[str]:
     """URLs of all kinds of pages of a run."""
     mirrored.beat()
-    a_job = lively_run(mirrored, RUN)[0].document.identity
+    a_job = write_run(mirrored, RUN)[0].document.identity
     return [
         "/",
         "/live/run",

@@ -12,8 +12,8 @@ from server import create_app
 from simulator.documents import job_document
 from simulator.simulator import Simulator
 from storage.rows import QuarantinedDocument
-from tests.mirrored import MirroredCluster
-from tests.mirroring import FILTER_UNIT, mirror_once
+from tests.grabber_runner import FILTER_UNIT, mirror_once
+from tests.mirrored_cluster import MirroredCluster
 
 # A document without these is invalid.
 NO_TIMES = {"timestamp": None, "report_timestamp": None}
@@ -66,6 +66,6 @@ def test_it_forgets_documents_that_their_machine_has_deleted(
 
 def test_it_shows_large_counts_as_a_lower_limit(client: FlaskClient, mirrored: MirroredCluster) -> None:
     documents = [QuarantinedDocument(uuid4(), revision, "dqm-files", "a reason") for revision in range(1001)]
-    mirrored.set_aside(mirrored.filter_units[0], documents)
+    mirrored.quarantine(mirrored.filter_units[0], documents)
     mirrored.beat()
     assert "more than 1\u202f000 documents could not be stored" in machines(client)

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from dqm2.records import LUMISECTION_S, Stream
 from dqmsquare_cfg import Settings
-from tests.mirrored import MirroredCluster, delivery, job
+from tests.mirrored_cluster import MirroredCluster, delivery, job
 
 RUN = 358_791
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
 RUNS = 60

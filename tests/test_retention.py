@@ -14,8 +14,8 @@ from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from simulator.simulator import Simulator
 from storage.retention import prune
-from tests.mirrored import MirroredCluster, delivery, job, log_of
-from tests.mirroring import grabbing, mirrored, reader, rows
+from tests.grabber_runner import mirrored_tables, reader, rows, running_grabber
+from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
 from tests.waiting import until
 
 ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
@@ -50,10 +50,10 @@ def test_it_deletes_old_details_only(settings: Settings) -> None:
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     cluster = write(settings, old, young)
     cluster.write(cluster.builder_unit, delivery(FIRST_RUN, datetime.now(UTC) - OLD, 10))
-    before = mirrored(settings)
+    before = mirrored_tables(settings)
     assert sum(prune_all(settings)) == 1
     assert with_details(settings) == {young.document.identity}
-    after = mirrored(settings)
+    after = mirrored_tables(settings)
     assert [table for table in before if before[table] != after[table]] == ["job_details"]
 
 
@@ -102,7 +102,7 @@ def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environmen
     settings = dqmsquare_cfg.load({**simulated_environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)})
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     write(settings, old, young)
-    with grabbing(settings):
+    with running_grabber(settings):
         until(lambda: with_details(settings) == {young.document.identity})
 
 
@@ -111,7 +111,7 @@ def test_it_deletes_nothing_by_default(simulated_settings: Settings, simulator: 
     assert simulated_settings.job_log_retention is None
     old = ended(FIRST_RUN, timedelta(days=3650))
     write(simulated_settings, old)
-    with grabbing(simulated_settings):
+    with running_grabber(simulated_settings):
         until(lambda: reader(simulated_settings).sync_status())
     assert with_details(simulated_settings) == {old.document.identity}
 

@@ -10,8 +10,8 @@ from storage.job_state import JobState
 from storage.read_models import JobSummary, Run, RunSummary
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
-from tests.mirrored import MirroredCluster, job
-from tests.mirroring import reader as reader_of
+from tests.grabber_runner import reader as reader_of
+from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
 NOW = datetime.now(UTC)

@@ -9,7 +9,7 @@ import requests
 import db
 from dqmsquare_cfg import Settings
 from runtime import version
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until
 

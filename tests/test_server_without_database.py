@@ -8,7 +8,7 @@ import requests
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.large_database import Size, fill
 from dqmsquare_cfg import Cluster, Settings
-from tests.mirrored import MirroredCluster, delivery
+from tests.mirrored_cluster import MirroredCluster, delivery
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import until
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from tests.mirrored import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
 
 # Quick enough that a test need not wait, and slow enough that two answers are told apart.

@@ -7,7 +7,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Complaints
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 GRAVE = ("serious", "critical")
@@ -39,9 +39,11 @@ def in_each_theme(page: Page) -> dict[str, list[str]]:
 def job_id(mirrored: MirroredCluster) -> str:
     """The id of a job that crashed, of a run that is shown whole."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
-    jobs = lively_run(mirrored, RUN)
-    mirrored.see(mirrored.filter_units[0], jobs[0].started_at)
-    mirrored.see(mirrored.filter_units[1], jobs[0].started_at, down_because="connection refused")
+    jobs = write_run(mirrored, RUN)
+    mirrored.set_machine_state(mirrored.filter_units[0], jobs[0].started_at)
+    mirrored.set_machine_state(
+        mirrored.filter_units[1], jobs[0].started_at, down_because="connection refused"
+    )
     mirrored.beat()
     return str(next(record for record in jobs if record.exit_code == -11).document.identity)
 

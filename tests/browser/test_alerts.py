@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
@@ -15,7 +15,7 @@ RUN = 358_791
 @pytest.fixture
 def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     """The page of a run in which a job has crashed and one is stuck already."""
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
@@ -92,13 +92,13 @@ def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: 
     unit, now = mirrored.filter_units[0], datetime.now(UTC)
     down = f"{mirrored.label(unit)} is down"
     mirrored.beat()
-    mirrored.see(unit, now, down_because="connection refused")
+    mirrored.set_machine_state(unit, now, down_because="connection refused")
     toast = toasts.locator("#toasts li")
     expect(toast).to_have_count(1)
     expect(toast).to_contain_text(down)
-    mirrored.see(unit, now + timedelta(seconds=1))
+    mirrored.set_machine_state(unit, now + timedelta(seconds=1))
     expect(toasts.locator("[data-down]")).to_have_count(0)
-    mirrored.see(unit, now + timedelta(seconds=2), down_because="connection refused")
+    mirrored.set_machine_state(unit, now + timedelta(seconds=2), down_because="connection refused")
     expect(toast).to_have_count(2)
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from dqm2.records import JobLog, JobRecord
 from tests.browser.conftest import Complaints
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 # An eighth of a phone's screen.
@@ -45,7 +45,7 @@ def cut_off(page: Page) -> list[list[int]]:
 def troubled(mirrored: MirroredCluster) -> list[JobRecord]:
     """The jobs of a run with three problems: one crashed, one is stuck, one is missing."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
-    return lively_run(mirrored, RUN)
+    return write_run(mirrored, RUN)
 
 
 def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> None:
@@ -88,7 +88,7 @@ def test_it_has_line_numbers_that_a_finger_meets(phone: Page, url: str, troubled
 def test_it_takes_the_systems_theme_and_remembers_a_choice(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     page.emulate_media(color_scheme="dark")
     page.goto(url)
     root = page.locator("html")

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
 from tests.browser.conftest import Complaints
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import server_process
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -32,7 +32,9 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
 
 def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
-    mirrored.see(unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused")
+    mirrored.set_machine_state(
+        unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused"
+    )
     mirrored.beat()
     page.goto(url)
     expect(page.locator(".machine-freshness")).to_have_count(3)

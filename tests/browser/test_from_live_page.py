@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.mirrored import MirroredCluster, lively_run
+from tests.mirrored_cluster import MirroredCluster, write_run
 
 RUN = 358_791
 
@@ -13,9 +13,9 @@ RUN = 358_791
 @pytest.fixture
 def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     """The live page of a run on machines that are all up."""
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     for host in (mirrored.builder_unit, *mirrored.filter_units):
-        mirrored.see(host, datetime.now(UTC) - timedelta(hours=3))
+        mirrored.set_machine_state(host, datetime.now(UTC) - timedelta(hours=3))
     mirrored.beat()
     page.goto(url)
     return page
@@ -26,7 +26,7 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     unit = mirrored.filter_units[0]
     machine = live.locator(f"[data-machine='{mirrored.label(unit)}']")
     expect(machine.locator(".machine-state")).to_contain_text("up since")
-    mirrored.see(unit, datetime.now(UTC), down_because="connection refused")
+    mirrored.set_machine_state(unit, datetime.now(UTC), down_because="connection refused")
     mirrored.beat()
     expect(machine.locator(".machine-state")).to_contain_text("down since")
     expect(machine.locator(".machine-state")).to_contain_text("connection refused")
@@ -45,7 +45,7 @@ def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
 
 
 def test_it_leads_from_a_client_to_its_earlier_runs(live: Page, mirrored: MirroredCluster) -> None:
-    lively_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
+    write_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
     live.click("[data-client=ecalgpu] .expander")
     live.get_by_role("link", name="Earlier runs of this client").click()
     expect(live.locator(".client-head")).to_have_text(["ecalgpu"])

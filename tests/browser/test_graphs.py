@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from dqm2.records import LUMISECTION_S
-from tests.mirrored import MirroredCluster, delivery, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 
 RUN = 358_791
 LUMISECTIONS = 100
@@ -112,7 +112,7 @@ def test_it_draws_a_long_run_coarsely_until_somebody_looks_closer(
 
 
 def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     start = datetime.now(UTC) - timedelta(seconds=3000 * LUMISECTION_S)
     streams = [f"streamDQM{number}" for number in range(20)]
     mirrored.write(mirrored.builder_unit, delivery(RUN, start, 3000, streams))

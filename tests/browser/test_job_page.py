@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from dqm2.records import JobLog, JobRecord
-from tests.mirrored import MirroredCluster, job, with_history
+from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
 HEAD = "".join(f"line {number}\n" for number in range(1, 101))
@@ -22,7 +22,7 @@ TAIL = (
 
 @pytest.fixture
 def crashed(mirrored: MirroredCluster) -> JobRecord:
-    crashed = replace(with_history(job(RUN, "beam", exit_code=84)), log=JobLog(HEAD, TAIL, redactions=3))
+    crashed = replace(with_series(job(RUN, "beam", exit_code=84)), log=JobLog(HEAD, TAIL, redactions=3))
     mirrored.write(mirrored.filter_units[0], crashed)
     return crashed
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
@@ -12,7 +12,7 @@ RUN = 358_791
 def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     """The live page of the second of two runs."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     page.goto(url)
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
     return page

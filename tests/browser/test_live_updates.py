@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobRecord
-from tests.mirrored import MirroredCluster, delivery, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 
 RUN = 358_791
 # Where on the screen what has the focus is, what that is, and what is selected.
@@ -109,7 +109,7 @@ def test_it_keeps_order_and_filter_through_an_update(page: Page, url: str, mirro
 
 
 def test_it_shows_the_same_view_at_the_same_address(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
     page.goto(url)
     page.click(".count.state-stuck")
     expect(page.locator("tbody:visible")).to_have_count(1)
@@ -124,7 +124,7 @@ def test_it_shows_the_same_view_at_the_same_address(page: Page, url: str, mirror
 def test_it_leaves_scroll_focus_and_what_is_being_typed_alone(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    jobs = lively_run(mirrored, RUN)
+    jobs = write_run(mirrored, RUN)
     page.goto(url)
     opener = page.locator(f"{row('rpc')} .expander")
     opener.focus()
@@ -142,7 +142,7 @@ def test_it_leaves_scroll_focus_and_what_is_being_typed_alone(
 
 
 def test_it_opens_a_job_in_place_and_keeps_it_open(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    jobs = lively_run(mirrored, RUN)
+    jobs = write_run(mirrored, RUN)
     page.goto(url)
     page.click(f"{row('ecalgpu')} .expander")
     opened = page.locator(f"{row('ecalgpu')} .expanded")

@@ -11,7 +11,7 @@ from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter
 from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import USER, quick
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
@@ -40,7 +40,7 @@ def production(page: Page) -> Locator:
 def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
     page: Page, expert: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    jobs = lively_run(mirrored, RUN)
+    jobs = write_run(mirrored, RUN)
     beam = next(record for record in jobs if record.client.startswith("beam_"))
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.mirrored import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
 RUNS = 200

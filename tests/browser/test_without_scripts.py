@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.mirrored import MirroredCluster, job, lively_run
+from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
@@ -23,7 +23,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def runs(mirrored: MirroredCluster) -> None:
     """A run that goes on, and one before it."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
-    lively_run(mirrored, RUN)
+    write_run(mirrored, RUN)
 
 
 def test_it_shows_the_newest_run(page: Page, url: str) -> None:
@@ -67,7 +67,9 @@ def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
 def test_it_leaves_no_room_for_ages_that_nobody_tells(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    mirrored.see(mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_because="off")
+    mirrored.set_machine_state(
+        mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_because="off"
+    )
     mirrored.beat(datetime.now(UTC) - timedelta(minutes=5))
     for path in ("/", "/cluster/"):
         page.goto(f"{url}{path}")

@@ -116,7 +116,7 @@ class MirroredCluster:
         rows = [to_row(record, dictionary) for record in newer]
         self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
 
-    def set_aside(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
+    def quarantine(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
         """Tells of documents of a machine that could not be stored."""
         position = Checkpoint(0, next(self._revisions), uuid4())
         self._writer.write_batch(Batch(self._machines[host].id, position, None, (), documents))
@@ -137,7 +137,7 @@ class MirroredCluster:
         told = ClusterLinks(gateway or worked, links, status or worked, tuple(links), certificate_ends_at)
         self._writer.write_heartbeat(told)
 
-    def see(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
+    def set_machine_state(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
         """Tells that the gateway saw a machine up at `at`, or down for a reason."""
         machine = self._machines[host]
         seen = MachineState(is_up=down_because is None, reason=down_because)
@@ -170,7 +170,7 @@ def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> J
     return replace(record, **given)
 
 
-def with_history(record: JobRecord, seed: int = 0) -> JobRecord:
+def with_series(record: JobRecord, seed: int = 0) -> JobRecord:
     """The job with the memory series, events by lumisection, fates and log that it would have by now."""
     dice = random.Random(seed)
     start_s, end_s = int(record.started_at.timestamp()), int(record.document.updated_at.timestamp())
@@ -224,7 +224,7 @@ def delivery(
     )
 
 
-def lively_run(
+def write_run(
     mirrored: MirroredCluster,
     run: int,
     *,
@@ -260,7 +260,7 @@ def lively_run(
         jobs += [_crashed_before(crashed, start + number * _BETWEEN_CRASHES) for number in range(2)]
     for number, unit in enumerate(mirrored.filter_units):
         on_it = jobs[number :: len(mirrored.filter_units)]
-        mirrored.write(unit, *(with_history(record, seed) for seed, record in enumerate(on_it)), clock_at=now)
+        mirrored.write(unit, *(with_series(record, seed) for seed, record in enumerate(on_it)), clock_at=now)
     mirrored.write(mirrored.builder_unit, delivery(run, start, lumisections), clock_at=now)
     return jobs
 

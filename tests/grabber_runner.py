@@ -57,14 +57,14 @@ def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> lis
     return [dict(row) for row in found]
 
 
-def mirrored(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
+def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
     """Every mirrored document, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)
     return {table.name: rows(settings, table, cluster) for table in tables}
 
 
 @contextmanager
-def grabbing(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[Grabber]:
+def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[Grabber]:
     """A grabber at work on a thread of this process."""
     stop = StopEvent()
     grabber = Grabber(settings, cluster, stop)
@@ -97,7 +97,7 @@ def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator
         process.communicate()
 
 
-def told(process: "subprocess.Popen[str]", event: str) -> str:
+def wait_for_log(process: "subprocess.Popen[str]", event: str) -> str:
     """Waits until a process tells an event in its log; the line. Raises AssertionError if it ends before."""
     assert process.stdout is not None
     line = next((line for line in process.stdout if event in line), None)
@@ -105,7 +105,7 @@ def told(process: "subprocess.Popen[str]", event: str) -> str:
     return line
 
 
-def asked(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:
+def requests_to(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:
     """What a machine was asked, in turn: the event of each message, and the request that it came with."""
     return [
         (message["event"], request)
@@ -115,13 +115,13 @@ def asked(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:
     ]
 
 
-def pauses_s(simulator: Simulator, host: str) -> list[float]:
+def poll_pauses_s(simulator: Simulator, host: str) -> list[float]:
     """How long it was from each question for headers of a machine to the next one."""
-    headers = [request for event, request in asked(simulator, host) if event == "sync_request"]
+    headers = [request for event, request in requests_to(simulator, host) if event == "sync_request"]
     return [after.started_s - before.ended_s for before, after in pairwise(headers)]
 
 
-def links(settings: Settings) -> dict[str, LinkStatus]:
+def machine_links(settings: Settings) -> dict[str, LinkStatus]:
     """What pages are told of each machine's link, by label."""
     freshness = reader(settings).sync_status()
     return dict(freshness.machines) if freshness else {}
@@ -139,12 +139,12 @@ def metric(name: str, machine: str) -> float:
     return REGISTRY.get_sample_value(f"dqmsquare_{name}", labels) or 0.0
 
 
-def runs(settings: Settings) -> set[int]:
+def mirrored_runs(settings: Settings) -> set[int]:
     """The runs of the jobs in the database."""
     return {job["run"] for job in rows(settings, db.jobs)}
 
 
-def as_sifted(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
+def expected_rows(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
     """The row that each document which machines hold is to become, by identity."""
     processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
     pseudonyms = Pseudonymizer(settings.pseudonym_secret)
@@ -167,7 +167,7 @@ def differences(
 
     `may_hold_more`: what the machines have tidied away since.
     """
-    expected = as_sifted(settings, simulator, settings.machines(cluster))
+    expected = expected_rows(settings, simulator, settings.machines(cluster))
     found = _as_written(settings, cluster)
     missing = [f"{row.type} of run {row.run} is missing" for id_, row in expected.items() if id_ not in found]
     more = set() if may_hold_more else found.keys() - expected.keys()
