@@ -89,7 +89,7 @@ class Settings:
     logger_rotation_time: int
     logger_max_n_log_files: int
     log_format: str
-    log_dir: Path
+    log_dir: Path | None
     tmp_dir: Path
     pseudonym_secret: str = field(repr=False)
     session_secret: str = field(repr=False)
@@ -167,8 +167,9 @@ def _everywhere(text: str | None) -> Callable[[str], str | None]:
 class Setting:
     """One setting: variable, description, parser, and default by environment (`None`: no default).
 
-    A setting with `is_generated` gets a random value in development, kept in a file of `TMP_DIR`.
-    `former_name` is accepted with a warning until the next release.
+    A setting with `is_generated` gets a random value in development, kept in a file of `TMP_DIR`. An empty
+    value means the default, unless the setting `accepts_empty`. `former_name` is accepted with a warning until
+    the next release.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Setting:
     default: Callable[[str], str | None]
     is_secret: bool = False
     is_generated: bool = False
+    accepts_empty: bool = False
     former_name: str | None = None
 
 
@@ -226,7 +228,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("LOGGER_ROTATION_TIME", "age at which a log file is rotated (h)", partial(parsers.integer, minimum=1, maximum=8760), _everywhere("24")),
     Setting("LOGGER_MAX_N_LOG_FILES", "number of rotated log files to keep", partial(parsers.integer, minimum=1, maximum=1000), _everywhere("10")),
     Setting("LOG_FORMAT", "format of log lines: text, or json for one JSON object per line", parsers.choice("text", "json"), _everywhere("text")),
-    Setting("LOG_DIR", "directory of the log files", parsers.path, _per_environment("log", "/cinder/dqmsquare/log")),
+    Setting("LOG_DIR", "directory of the log files; empty: logs go to standard error only", parsers.optional_path, _per_environment("log", "/cinder/dqmsquare/log"), accepts_empty=True),
     Setting("TMP_DIR", "directory for files created at run time", parsers.path, _per_environment("tmp", "/tmp")),  # noqa: S108 - private to a pod
     Setting("PSEUDONYM_SECRET", "key of the pseudonyms of machines and documents; 16 or more characters; cannot be changed later; generated in development", parsers.secret, _everywhere(None), is_secret=True, is_generated=True, former_name="MIRROR_SECRET"),
     Setting("SESSION_SECRET", "key that signs Control Room sessions; 16 or more characters; a change signs everyone out; generated in development", parsers.secret, _everywhere(None), is_secret=True, is_generated=True),
@@ -303,7 +305,7 @@ def _accepted_names() -> list[str]:
 def _value(setting: Setting, texts: Mapping[str, str], env: str) -> Any:
     """Parsed value of a setting; `None` for a secret that is to be generated."""
     text = _text(setting, texts)
-    if text is None or (text == "" and setting.default(env) != ""):
+    if text is None or (text == "" and not setting.accepts_empty):
         if setting.is_generated and env == "development":
             return None
         text = setting.default(env)

@@ -23,7 +23,7 @@ from db import SecretChanged
 from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
-from dqmsquare_cfg import Cluster, Settings, SettingsError
+from dqmsquare_cfg import Cluster, Settings
 from grabbing import health, metrics, parser_pool
 from grabbing.certificate_monitor import CertificateMonitor
 from grabbing.document_pipeline import DocumentProcessor
@@ -268,10 +268,7 @@ def _run_to_exit_code(grabber: Grabber, stop: StopEvent, *, once: bool) -> int:
 def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
     role = f"grabber-{clusters[0]}" if len(clusters) == 1 else "grabber"
     redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
-    try:
-        logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
-    except SettingsError as error:
-        dqmsquare_cfg.exit_with_errors(error.lines)
+    logging_setup.configure(settings, role, debug=settings.grabber_debug, redact=redact)
     logging_setup.install_excepthooks()
     for warning in settings.warnings:
         log.warning("%s", warning)

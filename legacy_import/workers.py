@@ -17,9 +17,8 @@ from multiprocessing.context import SpawnProcess
 import sqlalchemy as sa
 
 import db
-import dqmsquare_cfg
 from dqm2.redaction.redactor import get_redactor
-from dqmsquare_cfg import Cluster, Settings, SettingsError
+from dqmsquare_cfg import Cluster, Settings
 from legacy_import.importer import Importer
 from runtime import logging_setup
 from storage import import_progress
@@ -35,12 +34,9 @@ _NICENESS = 10
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log as `adopt`; exits with status 2 if the log file can't be written."""
+    """Log as `adopt`."""
     redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
-    try:
-        logging_setup.configure(settings, "adopt", debug=False, redact=redact)
-    except SettingsError as error:
-        dqmsquare_cfg.exit_with_errors(error.lines)
+    logging_setup.configure(settings, "adopt", debug=False, redact=redact)
     logging_setup.install_excepthooks()
 
 

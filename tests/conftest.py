@@ -44,8 +44,8 @@ _MISSING = re.compile(r"there is no ([\w-]+)")
 
 
 @pytest.fixture(autouse=True)
-def _log_as_before() -> Iterator[None]:
-    """What a test has the log configured to ends with it."""
+def _restore_logging() -> Iterator[None]:
+    """Undo a test's logging configuration."""
     yield
     root = logging.getLogger()
     for handler in [

@@ -20,6 +20,7 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, USER, Visitor, change, served
+from tests.log_files import read_log
 from web.control_room.passwords import Passwords
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
@@ -394,6 +395,6 @@ def test_it_logs_no_password_and_no_cookie(url: str, settings: Settings) -> None
     visitor = Visitor(url)
     visitor.try_password(USER, "a-wrong-password-to-look-for")
     visitor.sign_in()
-    logged = (settings.log_dir / "server.log").read_text()
+    logged = read_log(settings, "server")
     assert not re.search("a-wrong-password-to-look-for|" + re.escape(PASSWORD), logged)
     assert cookie_of(visitor) not in logged

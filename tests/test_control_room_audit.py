@@ -14,6 +14,7 @@ from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
+from tests.log_files import read_log
 from tests.mirrored_cluster import MirroredCluster
 
 
@@ -94,7 +95,7 @@ def test_it_keeps_no_full_name_of_a_machine(
     assert "reboot" not in kept
     for path in ("/cr/audit/", "/cr/audit.csv", "/cr/queue"):
         assert "45-01" not in shifter.get(path).text
-    logged = (simulated_settings.log_dir / "server.log").read_text()
+    logged = read_log(simulated_settings, "server")
     assert "45-01" not in logged
     assert "reboot" not in logged
 

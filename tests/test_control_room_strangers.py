@@ -14,6 +14,7 @@ import db
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, playback_database, served
+from tests.log_files import read_log
 
 CROSS_SITE = "This request was started by a page of another site."
 FORGED = "The identity headers of this request are not signed by the front end."
@@ -153,5 +154,5 @@ def test_it_tells_the_log_alone_while_the_audit_can_t_be_written(guarded: Settin
         assert at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 403
         # Whether a password may be tried is written down as well: none is, then.
         assert at(url).try_password().status_code == 503
-    logged = (guarded.log_dir / "server.log").read_text()
+    logged = read_log(guarded, "server")
     assert 'audit_write_failed command=get_dqm_machines outcome=refused reason="Sign in first."' in logged

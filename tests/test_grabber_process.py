@@ -11,6 +11,7 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
+from tests.log_files import read_log
 from tests.served import free_port
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
@@ -136,7 +137,7 @@ def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
         output, _ = grabber.communicate(timeout=30)
     assert grabber.returncode == 1
     assert "CRITICAL uncaught ended error=ValueError" in output
-    assert "Traceback" in (simulated_settings.log_dir / "grabber-production.log").read_text()
+    assert "Traceback" in read_log(simulated_settings, "grabber-production")
     assert FILTER_UNIT not in output
 
 

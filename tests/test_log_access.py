@@ -6,6 +6,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
+from tests.log_files import read_log
 from tests.served import server_process
 from tests.waiting import until
 
@@ -18,7 +19,7 @@ def app(app: Flask) -> Flask:
 
 
 def lines(settings: Settings) -> list[str]:
-    text = (settings.log_dir / "server.log").read_text()
+    text = read_log(settings, "server")
     return [line for line in text.splitlines() if " access " in line]
 
 
@@ -68,7 +69,7 @@ def test_it_redacts_what_a_visitor_sends(client: FlaskClient, settings: Settings
 
 def test_it_lets_nobody_forge_a_line(client: FlaskClient, settings: Settings) -> None:
     client.get("/x%0a2026-11-22T13:45:22.123Z INFO access forged%0d%e2%80%a8%00?a=b%0ac", buffered=True)
-    text = (settings.log_dir / "server.log").read_text()
+    text = read_log(settings, "server")
     assert not any(line.startswith("2026-11-22T13:45:22.123Z") for line in text.splitlines())
     assert len(lines(settings)) == 1
 

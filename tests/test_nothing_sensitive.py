@@ -32,6 +32,7 @@ from simulator.simulator import Simulator
 from storage import codecs
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
 from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables, rows
+from tests.log_files import read_all_logs
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -90,7 +91,7 @@ def assert_gone(
         "dump": "".join(dumped(postgres, settings.database(cluster)) for cluster in Cluster),
         "packed": unpacked(settings),
         "metrics": generate_latest().decode(),
-        "log": "".join(path.read_text() for path in settings.log_dir.iterdir()),
+        "log": read_all_logs(settings),
         **answers(app, [str(job["identity"]) for job in rows(settings, db.jobs)][:10]),
     }
     found = [
