@@ -1,0 +1,168 @@
+"""docs/architecture.md agrees with the code: packages, imports, tables, states, places of SQL."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import db
+from storage.job_state import JobState
+
+ROOT = Path(db.__file__).resolve().parent
+DOCUMENT = (ROOT / "docs/architecture.md").read_text()
+
+SQL_ALLOWED = ("db", "storage", "legacy_import", "migrations", "benchmarks", "tests")
+# Creates databases in the embedded PostgreSQL.
+SQL_ALLOWED_MODULES = {"tools.demo.postgres"}
+SQL_CONSTRUCTORS = {"select", "insert", "update", "delete", "text", "table", "func", "exists", "union_all"}
+SQL_METHODS = {"exec_driver_sql", "executemany", "scalar", "scalars", "cursor"}
+# Tools run outside the mirror's processes, with settings of their own.
+ENVIRONMENT_ALLOWED = ("dqmsquare_cfg", "tools", "benchmarks", "tests")
+LATE_IMPORTS_ALLOWED = {"db", "dqmsquare_mirror"}
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of the document, without its head."""
+    _, _, section = DOCUMENT.partition(f"## {heading}\n")
+    rows = re.search(r"(?:^\|.*\|\n)+", section, re.MULTILINE)
+    assert rows, f"no table below {heading!r}"
+    return [[cell.strip() for cell in row.strip("|\n").split("|")] for row in rows[0].splitlines()[2:]]
+
+
+def names_in(cell: str) -> list[str]:
+    """The names in backticks, packages and modules without `/` and `.py`."""
+    return [name.rstrip("/").removesuffix(".py") for name in re.findall(r"`([^`]+)`", cell)]
+
+
+@cache
+def modules() -> Mapping[str, ast.Module]:
+    """The parsed modules of the repository by name; a package is named like its `__init__`."""
+    packages = {path.parent for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
+    paths = [*ROOT.glob("*.py"), *(path for package in packages for path in package.rglob("*.py"))]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_text()
+        )
+        for path in paths
+    }
+
+
+def top_of(module: str) -> str:
+    """The top-level package or module that a module is part of."""
+    return module.partition(".")[0]
+
+
+def imported(statements: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[str]:
+    """The modules of the repository that statements import."""
+    for statement in statements:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names if alias.name in modules())
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            for alias in statement.names:
+                name = f"{statement.module}.{alias.name}"
+                if name in modules():
+                    yield name
+                elif statement.module in modules():
+                    yield statement.module
+
+
+def test_it_names_every_program_and_package() -> None:
+    programs = {name for file, _ in table_after("Programs") for name in names_in(file)}
+    packages = {name for package, *_ in table_after("Packages") for name in names_in(package)}
+    assert programs == {path.stem for path in ROOT.glob("*.py")}
+    assert packages == {top_of(module) for module in modules()}
+
+
+def test_it_names_files_that_exist() -> None:
+    paths = set(re.findall(r"`(\w[\w./]*(?:/|\.py|\.md))`", DOCUMENT))
+    # Installed from the npm registry, and not in the repository.
+    assert {path for path in paths - {"static/vendor/"} if not (ROOT / path).exists()} == set()
+
+
+def test_it_names_every_import_between_packages() -> None:
+    allowed = {
+        name: set(names_in(imports))
+        for package, _, imports in table_after("Packages")
+        for name in names_in(package)
+        if imports != "any"
+    }
+    unnamed = {
+        f"{module} imports {name}"
+        for module, tree in modules().items()
+        for name in imported(ast.walk(tree))
+        if top_of(module) in allowed
+        and top_of(name) not in {top_of(module), *allowed[top_of(module)]}
+        and (module, name) != ("db", "db_commands")
+    }
+    assert unnamed == set()
+
+
+def test_it_has_no_import_cycle() -> None:
+    graph = {module: set(imported(tree.body)) - {module} for module, tree in modules().items()}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_it_imports_late_in_main_modules_only() -> None:
+    late = {
+        module
+        for module, tree in modules().items()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for _ in imported(ast.walk(function))
+    }
+    assert {module for module in late if top_of(module) != "tests"} <= LATE_IMPORTS_ALLOWED
+
+
+def test_it_has_at_most_six_modules_at_the_top_level() -> None:
+    assert len(list(ROOT.glob("*.py"))) <= 6
+
+
+def test_it_writes_sql_where_that_is_allowed_only() -> None:
+    found = {
+        f"{module}:{node.lineno}"
+        for module, tree in modules().items()
+        if top_of(module) not in SQL_ALLOWED and module not in SQL_ALLOWED_MODULES
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and _is_sql(node)
+    }
+    assert found == set()
+
+
+def _is_sql(node: ast.Attribute) -> bool:
+    is_constructor = isinstance(node.value, ast.Name) and node.value.id in ("sa", "sqlalchemy")
+    return node.attr in SQL_METHODS or (is_constructor and node.attr in SQL_CONSTRUCTORS)
+
+
+def test_it_reads_environment_variables_in_the_settings_only() -> None:
+    found = {
+        module
+        for module, tree in modules().items()
+        if top_of(module) not in ENVIRONMENT_ALLOWED
+        for node in ast.walk(tree)
+        if _reads_variable(node)
+    }
+    assert found == set()
+
+
+def _reads_variable(node: ast.AST) -> bool:
+    """Whether it is `os.getenv`, `os.environ[…]` read, or a method of `os.environ`."""
+    match node:
+        case (
+            ast.Attribute(value=ast.Name(id="os"), attr="getenv")
+            | ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Load())
+            | ast.Attribute(value=ast.Attribute(attr="environ"))
+        ):
+            return True
+    return False
+
+
+def test_it_names_every_table_of_the_database() -> None:
+    tables = [name for table, _ in table_after("Database") for name in names_in(table)]
+    assert sorted(tables) == sorted(db.metadata.tables)
+
+
+def test_it_names_every_state_of_a_job() -> None:
+    states = [name for state, _ in table_after("States of a job") for name in names_in(state)]
+    assert sorted(states) == sorted(JobState)
