@@ -423,7 +423,7 @@ def migrate(database: sa.Engine) -> Schema:
         connection.commit()
         after = schema(connection)
         connection.commit()
-    log.info("migrated from=%s to=%s", before.revision, after.revision)
+    log.info("schema_migrated from=%s to=%s", before.revision, after.revision)
     return after
 
 

@@ -3,8 +3,8 @@
 The command that may run holds an advisory lock of the playback cluster's database. Each server process queues
 its own commands in memory, and has one connection while that queue is not empty. The first command in the
 queue requests the lock on it, so that PostgreSQL's order decides among the processes, and releases it when
-done, so that all processes take turns. The connection also holds a lock that stands for the process itself:
-by it, the audit log knows which of its open entries still belong to a running process.
+done, so that all processes take turns. The connection also holds a lock that represents the process itself,
+by which the audit log knows which of its open entries belong to a running process.
 """
 
 import secrets

@@ -137,7 +137,7 @@ def _failures(connection: sa.Connection, attempt: LoginAttempt, now: datetime) -
 
 
 def _wait(attempt: LoginAttempt, failures: Mapping[bytes, _Failures]) -> timedelta:
-    """Time to wait yet. Failures of the user elsewhere can lengthen a delay but not cause one."""
+    """Remaining time to wait. Failures of the user elsewhere can lengthen a delay but not cause one."""
     none = _Failures()
     user, address, combined = (failures.get(id_, none) for id_ in attempt.ids)
     user_delay = max(_delay(combined.count, _FREE_PER_USER_AND_ADDRESS), _delay(user.count, _FREE_IN_TOTAL))

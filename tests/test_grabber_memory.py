@@ -20,7 +20,7 @@ def test_it_gives_back_what_a_catch_up_and_a_training_took(
         wait_for_log(grabber, "lock_acquired cluster")
         before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
-        wait_for_log(grabber, "trained log dictionary")
+        wait_for_log(grabber, "log_dictionary_trained")
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
         asked = len(simulator.requests)
         until(lambda: len(simulator.requests) > asked)

@@ -65,7 +65,7 @@ def test_it_deletes_in_small_batches(settings: Settings) -> None:
 
 def test_it_decides_by_the_last_report_of_each_job(settings: Settings) -> None:
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN, YOUNG)
-    # Run 0 stands for no run.
+    # Run 0 means no run.
     of_no_run = ended(0, OLD)
     write(settings, old, young, of_no_run)
     prune_all(settings)
