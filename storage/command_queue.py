@@ -22,7 +22,7 @@ import db
 
 # PostgreSQL 14 and newer can notice that a waiting client is gone, and then stop waiting.
 _CONNECTION_CHECK_INTERVAL = "5s"
-# A database that does not report the end of a wait for so long hangs (`storage/deadlines.py`).
+# A database that does not report the end of a wait for so long hangs (`web/databases.py`).
 _OVERDUE_S = 2.0
 _MAX_WORKER_ID = 2**31
 _APPLICATION_NAME = "dqmsquare-mirror command-queue"

@@ -7,7 +7,7 @@ The throttle counts failures of three kinds. Failures of a user from one address
 that user from that address, the longer the more the user fails elsewhere. Failures from an address, of
 whichever users, delay that address, but later. So guessing is slowed down, and nobody can delay a user who
 comes from another address; a browser in which the user has logged in before counts as an address of its own
-(`web/control_room/known_browsers.py`). An attempt that comes too early is neither checked nor counted, so
+(`web/control_room/sessions.py`). An attempt that comes too early is neither checked nor counted, so
 that no delay exceeds the last one that was reported.
 """
 

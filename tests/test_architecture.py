@@ -81,6 +81,17 @@ def test_it_names_files_that_exist() -> None:
     assert {path for path in paths - {"static/vendor/"} if not (ROOT / path).exists()} == set()
 
 
+def test_it_finds_every_module_that_comments_cite() -> None:
+    tops = "|".join({top_of(module) for module in modules() if not (ROOT / f"{module}.py").exists()})
+    cited = {
+        path
+        for source in (ROOT / f"{module.replace('.', '/')}.py" for module in modules())
+        if source.exists()
+        for path in re.findall(rf"`((?:{tops})/[\w/]+\.py)`", source.read_text())
+    }
+    assert {path for path in cited if not (ROOT / path).exists()} == set()
+
+
 def test_it_names_every_import_between_packages() -> None:
     allowed = {
         name: set(names_in(imports))
