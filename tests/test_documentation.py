@@ -25,7 +25,7 @@ from tools.deploy_check import manifests
 from tools.render_manifests import Target
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Commands that other tests run, by those tests.
 TESTED = {
