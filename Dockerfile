@@ -40,6 +40,9 @@ FROM ${RUNTIME_IMAGE}
 ENV PATH=/opt/libraries/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    MALLOC_ARENA_MAX=2 \
+    MALLOC_MMAP_THRESHOLD_=131072 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     ENV=production
 WORKDIR /opt/dqmsquare_mirror
 # The layers that change least come first.

@@ -32,7 +32,7 @@ from grabbing.health import Liveness
 from grabbing.heartbeat import Heartbeat
 from grabbing.maintenance import Maintenance
 from grabbing.scheduler import ClusterScheduler
-from runtime import logging_setup, malloc, systemd_notify
+from runtime import logging_setup, systemd_notify
 from storage.leader_lock import LeaderLock, LeadershipLost
 from storage.writer import MirrorWriter
 
@@ -201,7 +201,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="make one pass over all machines, then exit")
     options = parser.parse_args(arguments)
     clusters = [Cluster(options.cluster)] if options.cluster else list(Cluster)
-    malloc.give_back_early()
     stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _set_up_logging(settings, clusters)

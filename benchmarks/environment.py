@@ -16,7 +16,7 @@ import requests
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
-from runtime.supervisor import Process, ProcessGroup, ProcessSpec
+from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from tools.demo.data_dir import PLACE
@@ -83,7 +83,7 @@ class Stage:
             ProcessSpec(
                 name=name,
                 arguments=[sys.executable, *words],
-                environment={**kept, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                environment={**kept, "PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT, **(environment or {})},
                 cwd=ROOT,
                 output=self.folder / f"{name}.out",
             )

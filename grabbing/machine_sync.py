@@ -24,7 +24,7 @@ from grabbing.document_pipeline import DocumentProcessor, KeyedHeader
 from grabbing.gateway_queue import GatewayQueue
 from grabbing.header_fetcher import FetchedHeaders, HeaderFetcher
 from grabbing.parser_pool import InlineParser, ParserBackend, ParserPool
-from runtime import logging_setup, malloc
+from runtime import logging_setup
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 from storage.writer import MirrorWriter, RegisteredMachine, RowRejected
 
@@ -131,7 +131,7 @@ class MachineSync:
         if headers < _MIN_POOL_HEADERS:
             yield InlineParser(self._processor)
             return
-        with malloc.kept(), ParserPool(self._processor, self._gateway) as pool:
+        with ParserPool(self._processor, self._gateway) as pool:
             yield pool
 
     def _new_headers(self) -> Sequence[Header]:

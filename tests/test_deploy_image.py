@@ -14,6 +14,7 @@ import pytest
 
 import dqmsquare_mirror
 from runtime import version
+from runtime.supervisor import MALLOC_ENVIRONMENT
 from tests.served import server_process
 from tools.deploy_check import linters
 from web.pages.guides import GUIDES
@@ -114,6 +115,12 @@ def test_neither_compilers_nor_npm_get_into_it() -> None:
     assert LAST_STAGE.startswith("\nFROM ${RUNTIME_IMAGE}\n")
     assert "\nARG RUNTIME_IMAGE=python:3.11-slim\n" in DOCKERFILE
     assert not re.search(r"apt-get|pip install|npm", LAST_STAGE)
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "services/dqmsquare_mirror@.service"])
+def test_it_sets_the_allocator_as_supervised_processes_do(path: str) -> None:
+    found = dict(re.findall(r"\b(MALLOC_[A-Z_]+)=(\d+)", (ROOT / path).read_text()))
+    assert found == MALLOC_ENVIRONMENT
 
 
 def test_it_is_served_from_a_folder_that_it_can_not_write_to(

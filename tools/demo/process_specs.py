@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dqmsquare_cfg import Cluster
-from runtime.supervisor import ProcessSpec
+from runtime.supervisor import MALLOC_ENVIRONMENT, ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.control_commands import FFF_RELEASE
 from simulator.gateway import BASE_PATH
@@ -92,6 +92,7 @@ class Programs:
     def _python(self) -> dict[str, str]:
         return {
             "PYTHONUNBUFFERED": "1",
+            **MALLOC_ENVIRONMENT,
             # The clone may be another user's.
             "PYTHONPYCACHEPREFIX": str(self._folder / "tmp" / "pycache"),
             "TMPDIR": str(self._folder / "tmp"),

@@ -25,7 +25,7 @@ from prometheus_client import multiprocess
 
 import dqmsquare_cfg
 from dqmsquare_cfg import SdNotify, Settings
-from runtime import healthcheck, malloc, systemd_notify
+from runtime import healthcheck, systemd_notify
 from web import databases, metrics
 from web.cache import response_cache
 from web.cache.response_cache import KeptAnswers
@@ -119,8 +119,6 @@ class _Server(BaseApplication):
     def load(self) -> "WSGIApplication":  # type: ignore[override]
         """The application in a worker. Where it can't read a database because that is newer, it ends all."""
         databases.enforce_response_timeouts()
-        malloc.give_back_early()
-        malloc.share_pools()
         app = self._make_app()
         self._kept = response_cache.of(app)
         _collect_rarely()
