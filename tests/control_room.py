@@ -1,4 +1,4 @@
-"""The Control Room under test: a server in a thread, and visitors of it who speak real HTTP."""
+"""The Control Room under test: a server in a thread, and its visitors over real HTTP."""
 
 import csv
 import io
@@ -25,8 +25,8 @@ BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
 
 
-def quick(settings: Settings) -> Settings:
-    """The same users, with passwords in a hash that costs no time."""
+def with_fast_passwords(settings: Settings) -> Settings:
+    """Return settings with the same users, whose passwords are hashed at no cost."""
     users = {
         user: password if password.startswith(("scrypt:", "pbkdf2:")) else _cheap_hash(password)
         for user, password in settings.dqm_cr_usernames.items()
@@ -35,24 +35,24 @@ def quick(settings: Settings) -> Settings:
 
 
 def _cheap_hash(password: str) -> str:
-    # The same each time, as a password in the settings is.
+    # Sessions are bound to the hash, so it must not change.
     salt = "salt"
     return f"pbkdf2:sha256:1${salt}${pbkdf2_hmac('sha256', password.encode(), salt.encode(), 1).hex()}"
 
 
 @contextmanager
-def served(settings: Settings, *, as_it_is: bool = False) -> Iterator[str]:
-    """The address of a server of the application, without the slash at its end; its prefix included.
+def served(settings: Settings, *, real_passwords: bool = False) -> Iterator[str]:
+    """Serve the application and yield its URL with the prefix, without a trailing slash.
 
-    `as_it_is`: with the passwords as the settings have them, which takes longer.
+    `real_passwords`: hash passwords as in production, which is slow.
     """
-    app = create_app(settings if as_it_is else quick(settings))
+    app = create_app(settings if real_passwords else with_fast_passwords(settings))
     with server_thread(app) as url:
         yield f"{url}{settings.server_url_prefix}"
 
 
 class Visitor:
-    """Somebody with a browser of his own, or a script; `headers` go with every request."""
+    """A browser or script with its own cookies; `headers` are sent with every request."""
 
     def __init__(self, url: str, **headers: str) -> None:
         self.url = url
@@ -62,75 +62,79 @@ class Visitor:
         self.token = ""
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """An answer below the address; redirects are not followed."""
+        """Send a GET request. Redirects are not followed."""
         return self.http.get(f"{self.url}{path}", timeout=60, **{"allow_redirects": False, **options})
 
     def post(self, path: str, data: Any = None, **options: Any) -> requests.Response:
-        """The same, by POST."""
+        """Send a POST request. Redirects are not followed."""
         options = {"allow_redirects": False, **options}
         return self.http.post(f"{self.url}{path}", data=data, timeout=60, **options)
 
-    def try_password(self, user: str = USER, password: str = PASSWORD, **options: Any) -> requests.Response:
-        """A try to sign in."""
+    def submit_password(
+        self, user: str = USER, password: str = PASSWORD, **options: Any
+    ) -> requests.Response:
+        """Submit the login form."""
         return self.post("/cr/login/", {"username": user, "password": password}, **options)
 
     def sign_in(self, user: str = USER, password: str = PASSWORD) -> "Visitor":
-        """Signs in and takes the page's token along."""
-        answer = self.try_password(user, password)
-        assert answer.status_code == 302, answer.text
-        return self.enter()
+        """Sign in and load the page's CSRF token."""
+        response = self.submit_password(user, password)
+        assert response.status_code == 302, response.text
+        return self.load_token()
 
-    def enter(self) -> "Visitor":
-        """Takes the token from the page, as a script does."""
+    def load_token(self) -> "Visitor":
+        """Load the CSRF token from the page, as a script does."""
         page = self.get("/cr/")
         assert page.status_code == 200, page.text
         self.token = token_in(page.text)
         return self
 
-    def is_in(self) -> bool:
-        """Whether the Control Room lets it in."""
+    def is_signed_in(self) -> bool:
+        """Return whether the visitor is signed in."""
         return self.get("/cr/").status_code == 200
 
-    def ask(self, what: str, **parameters: object) -> requests.Response:
-        """A command by GET."""
+    def get_command(self, what: str, **parameters: object) -> requests.Response:
+        """Send a command by GET."""
         return self.get("/cr/exe", params={"what": what, **parameters})
 
-    def tell(self, what: str, **parameters: object) -> requests.Response:
-        """A command by POST, with the session's token."""
-        return self.tell_with({}, what, **parameters)
+    def post_command(self, what: str, **parameters: object) -> requests.Response:
+        """Send a command by POST with the session's token."""
+        return self.post_command_with({}, what, **parameters)
 
-    def tell_with(self, headers: dict[str, str], what: str, **parameters: object) -> requests.Response:
-        """The same, with more headers or others."""
+    def post_command_with(
+        self, headers: dict[str, str], what: str, **parameters: object
+    ) -> requests.Response:
+        """Send a command by POST with additional or different headers."""
         form = {"what": what, **parameters}
         return self.post("/cr/exe", form, headers={"X-CSRF-Token": self.token, **headers})
 
-    def audit(self, **wanted: str) -> list[dict[str, str]]:
-        """The audit, newest first."""
-        answer = self.get("/cr/audit.csv", params=wanted)
-        assert answer.status_code == 200, answer.text
-        return list(csv.DictReader(io.StringIO(answer.text)))
+    def audit(self, **filters: str) -> list[dict[str, str]]:
+        """Return audit entries, newest first."""
+        response = self.get("/cr/audit.csv", params=filters)
+        assert response.status_code == 200, response.text
+        return list(csv.DictReader(io.StringIO(response.text)))
 
 
 def token_in(page: str) -> str:
-    """The session's token, as a page has it."""
+    """Return the CSRF token of a page."""
     found = re.search(r'<meta name="csrf-token" content="([0-9a-f]+)">', page)
     assert found is not None
     return found[1]
 
 
 def commands_sent(simulator: Simulator) -> list[dict[str, str]]:
-    """The control commands that reached the simulated gateway, in order."""
+    """Return the control commands that reached the simulated gateway, in order."""
     return [dict(request.query) for request in simulator.requests if request.path.endswith("/cr/exe")]
 
 
-def playback_database(settings: Settings) -> sa.Engine:
-    """The database in which the Control Room keeps what it keeps."""
+def control_room_database(settings: Settings) -> sa.Engine:
+    """Return an engine for the database of the Control Room's records."""
     return db.engine(settings, Cluster.PLAYBACK, "tests")
 
 
-def change(settings: Settings, statement: sa.Update | sa.Delete) -> None:
-    """Changes what the Control Room keeps behind its back."""
-    database = playback_database(settings)
+def execute_statement(settings: Settings, statement: sa.Update | sa.Delete) -> None:
+    """Execute a statement in the database of the Control Room's records."""
+    database = control_room_database(settings)
     with database.begin() as connection:
         connection.execute(statement)
     database.dispose()

@@ -1,4 +1,4 @@
-"""Behind CMSWEB: its front end says who somebody is, and is believed by its signature alone."""
+"""Identity by CMSWEB's front end: trusted only with a valid signature."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ HEADERS = {
 
 
 def signature(headers: Mapping[str, str], key: bytes = KEY) -> str:
-    """As CMSWEB's own modules compute it, written down from their description and not from ours."""
+    """Return the signature that CMSWEB's modules describe, computed independently of the code under test."""
     prefix = suffix = ""
     for name in sorted(headers):
         if name.startswith(("cms-authn", "cms-authz")) and name != "cms-authn-hmac":
@@ -60,18 +60,18 @@ def url(behind_cmsweb: Settings) -> Iterator[str]:
         yield url
 
 
-def test_it_lets_an_allowed_login_in_without_a_password(url: str) -> None:
+def test_it_admits_an_allowed_login_without_a_password(url: str) -> None:
     visitor = coming_with(url, signed())
     assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
     assert visitor.get("/cr/").headers["Location"] == "/cr/"
-    visitor.enter()
-    assert visitor.tell("get_simulator_run_keys").status_code == 200
+    visitor.load_token()
+    assert visitor.post_command("get_simulator_run_keys").status_code == 200
     [command, sign_in] = visitor.audit()
     assert (command["username"], command["cmsweb_login"]) == (LOGIN, LOGIN)
     assert (sign_in["username"], sign_in["command"]) == (LOGIN, "sign_in")
 
 
-def test_it_wants_a_password_of_any_other_login_and_records_both(behind_cmsweb: Settings) -> None:
+def test_it_requires_a_password_of_other_logins_and_records_both(behind_cmsweb: Settings) -> None:
     with served(replace(behind_cmsweb, cr_allowed_logins=())) as url:
         visitor = coming_with(url, signed())
         assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
@@ -80,34 +80,34 @@ def test_it_wants_a_password_of_any_other_login_and_records_both(behind_cmsweb: 
         assert (visitor.audit()[0]["username"], visitor.audit()[0]["cmsweb_login"]) == (USER, LOGIN)
 
 
-def test_it_lets_who_comes_past_the_front_end_sign_in_by_password(url: str) -> None:
-    assert Visitor(url).sign_in().is_in()
+def test_it_accepts_a_password_without_the_front_end(url: str) -> None:
+    assert Visitor(url).sign_in().is_signed_in()
 
 
-def test_it_is_the_session_of_one_login(behind_cmsweb: Settings) -> None:
+def test_it_binds_a_session_to_one_login(behind_cmsweb: Settings) -> None:
     other = signed({**HEADERS, "cms-authn-login": "somebody"})
     with served(behind_cmsweb) as url:
         visitor = coming_with(url, signed())
         visitor.get("/cr/")
-        assert visitor.is_in()
+        assert visitor.is_signed_in()
         visitor.http.headers.update(other)
-        assert not visitor.is_in()
+        assert not visitor.is_signed_in()
         for name in other:
             del visitor.http.headers[name]
-        assert not visitor.is_in()
+        assert not visitor.is_signed_in()
 
 
-def test_it_ends_with_the_login_s_place_in_the_list(behind_cmsweb: Settings) -> None:
+def test_it_ends_a_session_when_its_login_is_no_longer_allowed(behind_cmsweb: Settings) -> None:
     with served(behind_cmsweb) as url:
         visitor = coming_with(url, signed())
         visitor.get("/cr/")
-        assert visitor.is_in()
+        assert visitor.is_signed_in()
     with served(replace(behind_cmsweb, cr_allowed_logins=())) as url:
         visitor.url = url
-        assert not visitor.is_in()
+        assert not visitor.is_signed_in()
 
 
-def test_it_refuses_headers_that_the_front_end_did_not_sign(url: str) -> None:
+def test_it_rejects_headers_that_the_front_end_did_not_sign(url: str) -> None:
     good = signed()
     forged = {
         "no signature": HEADERS,
@@ -134,36 +134,34 @@ def test_it_refuses_headers_that_the_front_end_did_not_sign(url: str) -> None:
         visitor = coming_with(url, headers)
         for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_simulator_run_keys", "/cr/queue", "/cr/audit/"):
             assert visitor.get(path).status_code == 403, (what, path)
-        assert visitor.try_password(password="wrong").status_code == 403, what
-    # None of them was a try that counts.
-    assert Visitor(url).try_password(password="wrong").status_code == 401
+        assert visitor.submit_password(password="wrong").status_code == 403, what
+    # None of these counted as a login attempt.
+    assert Visitor(url).submit_password(password="wrong").status_code == 401
 
 
-def test_it_takes_names_of_headers_in_any_case(url: str) -> None:
+def test_it_accepts_header_names_in_any_case(url: str) -> None:
     visitor = coming_with(url, {name.title(): value for name, value in signed().items()})
     visitor.get("/cr/")
-    assert visitor.is_in()
+    assert visitor.is_signed_in()
 
 
-def test_it_takes_names_of_people_in_any_alphabet(url: str) -> None:
-    # A header's bytes are UTF-8; the front end signs them as they are.
+def test_it_accepts_names_in_any_alphabet(url: str) -> None:
+    # Header values are UTF-8 bytes and signed as such.
     name = "J\u00f6rg \u5f20".encode().decode("latin-1")
     visitor = coming_with(url, signed({**HEADERS, "cms-authn-name": name}))
     visitor.get("/cr/")
-    assert visitor.is_in()
+    assert visitor.is_signed_in()
 
 
 @pytest.mark.parametrize("status", ["NONE", "", "ok", None])
-def test_it_takes_nobody_s_word_but_a_status_of_ok(url: str, status: str | None) -> None:
+def test_it_trusts_a_login_only_with_status_ok(url: str, status: str | None) -> None:
     headers = {name: value for name, value in signed().items() if name != "cms-auth-status"}
     if status is not None:
         headers["cms-auth-status"] = status
     assert coming_with(url, headers).get("/cr/").headers["Location"] == "/cr/login/"
 
 
-def test_it_takes_a_header_that_is_there_twice_for_neither(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_it_rejects_a_header_that_is_given_twice(environment: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "header-auth-key"
     path.write_bytes(KEY)
     behind = {**environment, "CMSWEB_HMAC_PATH": str(path), "CR_ALLOWED_LOGINS": LOGIN}
@@ -174,13 +172,13 @@ def test_it_takes_a_header_that_is_there_twice_for_neither(
             request = "\r\n".join(["GET /cr/ HTTP/1.0", *lines, f"{doubled}: admin", "", ""])
             with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
                 connection.sendall(request.encode())
-                answer = connection.makefile("rb").read()
-            # A name with underscores never gets in, so that it can't pass for one with hyphens.
+                response = connection.makefile("rb").read()
+            # Names with underscores are dropped, so that they can't pass for names with hyphens.
             expected = b" 302 " if "_" in doubled else b" 403 "
-            assert expected in answer.partition(b"\r\n")[0], doubled
+            assert expected in response.partition(b"\r\n")[0], doubled
 
 
-def test_it_heeds_no_such_header_where_no_key_is_configured(settings: Settings) -> None:
+def test_it_ignores_identity_headers_if_no_key_is_configured(settings: Settings) -> None:
     with served(settings) as url:
         visitor = coming_with(url, HEADERS)
         assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
@@ -188,7 +186,7 @@ def test_it_heeds_no_such_header_where_no_key_is_configured(settings: Settings) 
         assert visitor.audit()[0]["cmsweb_login"] == ""
 
 
-def test_it_refuses_all_such_headers_while_the_key_can_t_be_read(behind_cmsweb: Settings) -> None:
+def test_it_rejects_identity_headers_while_the_key_is_unreadable(behind_cmsweb: Settings) -> None:
     path = behind_cmsweb.cmsweb_hmac_path
     assert path is not None
     with served(behind_cmsweb) as url:
@@ -199,15 +197,15 @@ def test_it_refuses_all_such_headers_while_the_key_can_t_be_read(behind_cmsweb: 
         path.write_bytes(b"a renewed key")
         renewed = coming_with(url, signed(key=b"a renewed key"))
         renewed.get("/cr/")
-        assert renewed.is_in()
+        assert renewed.is_signed_in()
 
 
-def test_it_does_not_take_a_login_for_a_user_of_that_name(behind_cmsweb: Settings) -> None:
+def test_it_does_not_confuse_a_login_with_a_user_of_the_same_name(behind_cmsweb: Settings) -> None:
     with served(replace(behind_cmsweb, dqm_cr_usernames={LOGIN: PASSWORD}, cr_allowed_logins=())) as url:
         assert coming_with(url, signed()).get("/cr/").headers["Location"] == "/cr/login/"
 
 
-def test_it_takes_no_list_of_logins_that_nothing_proves(environment: dict[str, str]) -> None:
+def test_it_requires_a_key_for_allowed_logins(environment: dict[str, str]) -> None:
     with pytest.raises(dqmsquare_cfg.SettingsError) as caught:
         dqmsquare_cfg.load({**environment, "CR_ALLOWED_LOGINS": LOGIN})
     [line] = caught.value.lines

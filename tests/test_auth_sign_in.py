@@ -1,4 +1,4 @@
-"""Who gets into the Control Room, for how long, and what ends it."""
+"""Signing in with a password, and the lifetime of sessions."""
 
 import html
 import re
@@ -19,7 +19,7 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
-from tests.control_room import PASSWORD, USER, Visitor, change, served
+from tests.control_room import PASSWORD, USER, Visitor, execute_statement, served
 from tests.log_files import read_log
 from web.control_room.passwords import Passwords
 
@@ -39,8 +39,8 @@ def carrying(url: str, cookie: str) -> Visitor:
     return visitor
 
 
-def other(text: str) -> str:
-    """The text with another character in its middle."""
+def altered(text: str) -> str:
+    """Return the text with a different character in the middle."""
     middle = len(text) // 2
     return text[:middle] + ("B" if text[middle] == "A" else "A") + text[middle + 1 :]
 
@@ -51,9 +51,9 @@ def cookie_of(visitor: Visitor) -> str:
     return cookie
 
 
-def cookie_flags(answer: requests.Response) -> dict[str, set[str]]:
-    """The flags of each cookie that an answer sets, by its name."""
-    cookies = [line.split("; ") for line in answer.raw.headers.getlist("Set-Cookie")]
+def cookie_flags(response: requests.Response) -> dict[str, set[str]]:
+    """Return the flags of each cookie that a response sets, by name."""
+    cookies = [line.split("; ") for line in response.raw.headers.getlist("Set-Cookie")]
     return {pair.partition("=")[0]: set(flags) for pair, *flags in cookies}
 
 
@@ -61,28 +61,28 @@ def signed_by(secret: str) -> URLSafeSerializer:
     return URLSafeSerializer(secret, salt="control room session")
 
 
-def test_it_sends_who_is_not_signed_in_to_do_so(url: str) -> None:
-    answer = Visitor(url).get("/cr/")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/login/")
+def test_it_redirects_anonymous_visitors_to_the_login_page(url: str) -> None:
+    response = Visitor(url).get("/cr/")
+    assert (response.status_code, response.headers["Location"]) == (302, "/cr/login/")
 
 
-def test_it_tells_a_script_without_session_so(url: str) -> None:
+def test_it_answers_scripts_without_a_session_with_401(url: str) -> None:
     for path in ("/cr/exe?what=get_dqm_machines", "/cr/queue", "/cr/audit.csv"):
         assert Visitor(url).get(path).status_code == 401
     assert Visitor(url).post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 401
 
 
-def test_it_lets_in_who_knows_the_password(settings: Settings) -> None:
-    with served(settings, as_it_is=True) as url:
+def test_it_accepts_the_right_password(settings: Settings) -> None:
+    with served(settings, real_passwords=True) as url:
         visitor = Visitor(url)
-        answer = visitor.try_password()
-        assert (answer.status_code, answer.headers["Location"]) == (302, "/cr/")
-        assert visitor.is_in()
+        response = visitor.submit_password()
+        assert (response.status_code, response.headers["Location"]) == (302, "/cr/")
+        assert visitor.is_signed_in()
         assert visitor.get("/cr/login/").headers["Location"] == "/cr/"
-        assert Visitor(url).try_password(password="another").status_code == 401
+        assert Visitor(url).submit_password(password="another").status_code == 401
 
 
-def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
+def test_it_rejects_everything_else(url: str, settings: Settings) -> None:
     wrong = [
         (USER, "another"),
         (USER, ""),
@@ -97,33 +97,33 @@ def test_it_lets_in_nobody_else(url: str, settings: Settings) -> None:
     ]
     for user, password in wrong:
         visitor = Visitor(url)
-        answer = visitor.try_password(user, password)
-        assert answer.status_code == 401
-        assert "Wrong name or password." in answer.text
+        response = visitor.submit_password(user, password)
+        assert response.status_code == 401
+        assert "Wrong name or password." in response.text
         assert COOKIE not in visitor.http.cookies
-        assert not visitor.is_in()
-        change(settings, sa.delete(db.login_attempts))
+        assert not visitor.is_signed_in()
+        execute_statement(settings, sa.delete(db.login_attempts))
 
 
-def test_it_takes_no_password_that_begins_like_a_long_one() -> None:
+def test_it_does_not_truncate_long_passwords() -> None:
     longest = "x" * 1024
     passwords = Passwords({USER: generate_password_hash(longest, "pbkdf2:sha256:1")})
     assert passwords.verify(USER, longest)
     assert not passwords.verify(USER, longest + "x")
 
 
-def test_it_does_not_take_a_form_without_its_fields(url: str) -> None:
+def test_it_rejects_a_form_without_its_fields(url: str) -> None:
     assert Visitor(url).post("/cr/login/", {}).status_code == 401
     assert Visitor(url).post("/cr/login/", json={"username": USER, "password": PASSWORD}).status_code == 401
 
 
-def test_it_takes_as_long_over_a_name_that_nobody_has() -> None:
+def test_it_takes_as_long_for_an_unknown_user() -> None:
     cheap, dear = "pbkdf2:sha256:1", "pbkdf2:sha256:100000"
     users = {user: generate_password_hash(PASSWORD, method) for user, method in (("a", cheap), ("b", dear))}
     of_both, of_one = Passwords(users), Passwords({"a": users["a"]})
 
     def cost_s(passwords: Passwords, user: str) -> float:
-        """CPU time of this thread, whatever else the machine has to do."""
+        """Return the CPU time of this thread, which does not depend on the machine's load."""
         began_s = time.thread_time()
         assert not passwords.verify(user, "wrong")
         return time.thread_time() - began_s
@@ -134,14 +134,14 @@ def test_it_takes_as_long_over_a_name_that_nobody_has() -> None:
 
 
 @pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])
-def test_it_takes_passwords_that_are_hashed(settings: Settings, method: str) -> None:
+def test_it_accepts_hashed_passwords(settings: Settings, method: str) -> None:
     hashed = generate_password_hash(PASSWORD, method)
     with served(replace(settings, dqm_cr_usernames={USER: hashed})) as url:
-        assert Visitor(url).try_password(password=hashed).status_code == 401
-        assert Visitor(url).sign_in().is_in()
+        assert Visitor(url).submit_password(password=hashed).status_code == 401
+        assert Visitor(url).sign_in().is_signed_in()
 
 
-def test_it_makes_a_hash_that_it_takes(tmp_path: Path) -> None:
+def test_it_prints_a_hash_that_it_accepts(tmp_path: Path) -> None:
     made = subprocess.run(
         [sys.executable, "server.py", "hash-password"],
         cwd=ROOT,
@@ -160,7 +160,7 @@ def test_it_makes_a_hash_that_it_takes(tmp_path: Path) -> None:
     assert dqmsquare_cfg.load(environment).dqm_cr_usernames == {USER: made, "expert": "other"}
 
 
-def test_it_makes_no_hash_of_nothing() -> None:
+def test_it_does_not_hash_an_empty_password() -> None:
     done = subprocess.run(
         [sys.executable, "server.py", "hash-password"],
         cwd=ROOT,
@@ -173,29 +173,29 @@ def test_it_makes_no_hash_of_nothing() -> None:
     assert "A password must have 1 to 1024 characters." in done.stderr
 
 
-def test_it_says_so_where_nobody_can_sign_in(settings: Settings) -> None:
+def test_it_says_that_signing_in_is_disabled(settings: Settings) -> None:
     with served(replace(settings, dqm_cr_usernames={})) as url:
         assert "DQM_CR_USERNAMES" in Visitor(url).get("/cr/login/").text
-        assert Visitor(url).try_password().status_code == 401
+        assert Visitor(url).submit_password().status_code == 401
 
 
-def test_it_gives_a_cookie_that_pages_can_t_read_and_other_sites_can_t_use(url: str) -> None:
-    for flags in cookie_flags(Visitor(url).try_password()).values():
+def test_it_sets_cookies_that_scripts_can_t_read_and_other_sites_can_t_send(url: str) -> None:
+    for flags in cookie_flags(Visitor(url).submit_password()).values():
         assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= flags
         assert "Secure" not in flags
-    assert "Max-Age=43200" in cookie_flags(Visitor(url).try_password())[COOKIE]
+    assert "Max-Age=43200" in cookie_flags(Visitor(url).submit_password())[COOKIE]
 
 
-def test_it_gives_a_cookie_of_its_prefix_for_tls_alone_outside_development(settings: Settings) -> None:
+def test_it_restricts_cookies_to_its_prefix_and_to_tls_outside_development(settings: Settings) -> None:
     outside = replace(settings, env="testbed", server_url_prefix="/dqm/dqm-square")
     with served(outside) as url:
-        answer = Visitor(url).try_password()
-    assert answer.headers["Location"] == "/dqm/dqm-square/cr/"
-    for flags in cookie_flags(answer).values():
+        response = Visitor(url).submit_password()
+    assert response.headers["Location"] == "/dqm/dqm-square/cr/"
+    for flags in cookie_flags(response).values():
         assert {"HttpOnly", "SameSite=Strict", "Path=/dqm/dqm-square", "Secure"} <= flags
 
 
-def test_it_stores_nothing_that_signs_in(url: str, settings: Settings) -> None:
+def test_it_stores_nothing_that_could_sign_in(url: str, settings: Settings) -> None:
     visitor = Visitor(url).sign_in()
     engine = db.engine(settings, Cluster.PLAYBACK, "tests")
     with engine.connect() as connection:
@@ -210,93 +210,91 @@ def test_it_stores_nothing_that_signs_in(url: str, settings: Settings) -> None:
 def test_it_ends_the_session_that_signs_out(url: str) -> None:
     leaving, staying = Visitor(url).sign_in(), Visitor(url).sign_in()
     cookie = cookie_of(leaving)
-    answer = leaving.post("/cr/logout/", {"csrf_token": leaving.token})
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/")
+    response = leaving.post("/cr/logout/", {"csrf_token": leaving.token})
+    assert (response.status_code, response.headers["Location"]) == (302, "/")
     assert COOKIE not in leaving.http.cookies
-    assert not leaving.is_in()
-    assert not carrying(url, cookie).is_in()
-    assert staying.is_in()
+    assert not leaving.is_signed_in()
+    assert not carrying(url, cookie).is_signed_in()
+    assert staying.is_signed_in()
 
 
-def test_it_ends_every_session_of_a_person_if_asked(settings: Settings) -> None:
+def test_it_ends_every_session_of_a_user_on_request(settings: Settings) -> None:
     both = replace(settings, dqm_cr_usernames={USER: PASSWORD, "expert": "second"})
     with served(both) as url:
         leaving, elsewhere = Visitor(url).sign_in(), Visitor(url).sign_in()
         other = Visitor(url).sign_in("expert", "second")
         leaving.post("/cr/logout/", {"csrf_token": leaving.token, "everywhere": "1"})
-        assert not elsewhere.is_in()
-        assert other.is_in()
+        assert not elsewhere.is_signed_in()
+        assert other.is_signed_in()
 
 
-def test_it_signs_out_by_post_alone(url: str) -> None:
+def test_it_signs_out_by_post_only(url: str) -> None:
     visitor = Visitor(url).sign_in()
     assert visitor.get("/cr/logout/").status_code == 405
-    assert visitor.is_in()
+    assert visitor.is_signed_in()
 
 
-def test_it_lets_who_is_out_already_sign_out(url: str) -> None:
+def test_it_accepts_a_sign_out_without_a_session(url: str) -> None:
     assert Visitor(url).post("/cr/logout/").headers["Location"] == "/"
 
 
-def test_it_is_known_to_every_server_at_once(settings: Settings) -> None:
+def test_it_shares_sessions_between_servers(settings: Settings) -> None:
     with served(settings) as one, served(settings) as other:
         visitor = Visitor(one).sign_in()
         elsewhere = carrying(other, cookie_of(visitor))
-        assert elsewhere.is_in()
+        assert elsewhere.is_signed_in()
         visitor.post("/cr/logout/", {"csrf_token": visitor.token})
-        assert not elsewhere.is_in()
+        assert not elsewhere.is_signed_in()
 
 
-def test_it_ends_with_a_new_password_or_place_in_the_list(settings: Settings) -> None:
+def test_it_ends_sessions_when_the_password_changes_or_the_user_is_removed(settings: Settings) -> None:
     with served(settings) as url:
         cookie = cookie_of(Visitor(url).sign_in())
     lists: list[dict[str, str]] = [{USER: "another password"}, {"expert": PASSWORD}, {}]
     for users in lists:
         with served(replace(settings, dqm_cr_usernames=users)) as url:
-            assert not carrying(url, cookie).is_in()
+            assert not carrying(url, cookie).is_signed_in()
     with served(settings) as url:
-        assert carrying(url, cookie).is_in()
+        assert carrying(url, cookie).is_signed_in()
 
 
-def test_it_ends_for_all_with_a_new_secret(settings: Settings) -> None:
+def test_it_ends_all_sessions_with_a_new_secret(settings: Settings) -> None:
     with served(settings) as url:
         cookie = cookie_of(Visitor(url).sign_in())
     with served(replace(settings, session_secret="another-secret-of-the-tests")) as url:
-        assert not carrying(url, cookie).is_in()
+        assert not carrying(url, cookie).is_signed_in()
 
 
-def test_it_ends_after_twelve_hours(url: str, settings: Settings) -> None:
+def test_it_ends_a_session_after_twelve_hours(url: str, settings: Settings) -> None:
     visitor = Visitor(url).sign_in()
     later = sa.update(db.login_sessions).values(
         expires_at=db.login_sessions.c.expires_at - sa.text("'12 h'::interval")
     )
-    change(settings, later)
-    assert not visitor.is_in()
+    execute_statement(settings, later)
+    assert not visitor.is_signed_in()
 
 
 @pytest.mark.parametrize("wrong_by_s", [-86_400, 2])
-def test_it_goes_by_the_database_s_clock_and_no_server_s(
-    url: str, monkeypatch: pytest.MonkeyPatch, wrong_by_s: int
-) -> None:
+def test_it_uses_the_database_s_clock(url: str, monkeypatch: pytest.MonkeyPatch, wrong_by_s: int) -> None:
     right = time.time
     with monkeypatch.context() as clock:
         clock.setattr(time, "time", lambda: right() + wrong_by_s)
         cookie = cookie_of(Visitor(url).sign_in())
-    assert carrying(url, cookie).is_in()
+    assert carrying(url, cookie).is_signed_in()
 
 
-def test_it_refuses_cookies_that_are_forged_or_altered(url: str, settings: Settings) -> None:
+def test_it_rejects_forged_cookies(url: str, settings: Settings) -> None:
     good = cookie_of(Visitor(url).sign_in())
     payload, signature = good.split(".")
     word = signed_by(settings.session_secret).loads(good)
     forged = [
         str(signed_by("a-guessed-secret").dumps(word)),
         str(signed_by(settings.session_secret).dumps("a word that is in no list")),
-        # Signed for another purpose, or as it was in an earlier release: what is within is not a text.
+        # Signed for another purpose, or with content that is not a token.
         str(URLSafeTimedSerializer(settings.session_secret, salt="control room session").dumps(word)),
         str(URLSafeSerializer(settings.session_secret, salt="control room browser").dumps(word)),
-        f"{other(payload)}.{signature}",
-        f"{payload}.{other(signature)}",
+        f"{altered(payload)}.{signature}",
+        f"{payload}.{altered(signature)}",
         f"{payload}.{signature[:-2]}",
         f"{payload}.",
         f"{payload}",
@@ -307,15 +305,15 @@ def test_it_refuses_cookies_that_are_forged_or_altered(url: str, settings: Setti
     ]
     for cookie in forged:
         assert carrying(url, cookie).get("/cr/").status_code == 302, cookie
-    assert carrying(url, good).is_in()
+    assert carrying(url, good).is_signed_in()
 
 
-def test_it_gives_a_new_session_to_who_brings_one_along(url: str) -> None:
+def test_it_replaces_a_planted_session(url: str) -> None:
     planted = cookie_of(Visitor(url).sign_in())
     victim = carrying(url, planted)
-    victim.try_password()
-    assert carrying(url, cookie_of(victim)).is_in()
-    assert not carrying(url, planted).is_in()
+    victim.submit_password()
+    assert carrying(url, cookie_of(victim)).is_signed_in()
+    assert not carrying(url, planted).is_signed_in()
 
 
 @pytest.mark.parametrize(
@@ -326,18 +324,18 @@ def test_it_gives_a_new_session_to_who_brings_one_along(url: str) -> None:
         "/cr/mutes/?db=playback&run=358791&client=%22%26to%3D//evil.example",
     ],
 )
-def test_it_leads_to_the_page_that_was_wanted(url: str, page: str) -> None:
+def test_it_redirects_to_the_requested_page(url: str, page: str) -> None:
     visitor = Visitor(url)
     way_in = visitor.get(page).headers["Location"]
     form = re.search(r'<form method="post" action="(.*)">', visitor.get(way_in).text)
     assert form is not None
     tried = {"username": USER, "password": "wrong"}
     assert form[0] in visitor.post(html.unescape(form[1]), tried).text
-    answer = visitor.post(html.unescape(form[1]), {"username": USER, "password": PASSWORD})
-    assert answer.headers["Location"] == page
+    response = visitor.post(html.unescape(form[1]), {"username": USER, "password": PASSWORD})
+    assert response.headers["Location"] == page
 
 
-def test_it_leads_nowhere_but_into_the_control_room(url: str) -> None:
+def test_it_has_no_open_redirect(url: str) -> None:
     for elsewhere in (
         "//evil.example",
         "https://evil.example",
@@ -348,24 +346,24 @@ def test_it_leads_nowhere_but_into_the_control_room(url: str) -> None:
     ):
         form = {"username": USER, "password": PASSWORD, "next": elsewhere, "to": elsewhere}
         for query in ({}, {"next": elsewhere}, {"to": elsewhere}, {"to": ["", "mutes"], "_external": "1"}):
-            answer = Visitor(url).post("/cr/login/", form, params=query)
-            assert answer.headers["Location"] == "/cr/", query
+            response = Visitor(url).post("/cr/login/", form, params=query)
+            assert response.headers["Location"] == "/cr/", query
 
 
-def test_it_answers_nothing_that_may_be_kept(url: str) -> None:
+def test_it_forbids_caching(url: str) -> None:
     visitor = Visitor(url).sign_in()
     for path in ("/cr/", "/cr/login/", "/cr/queue", "/cr/audit/", "/cr/audit.csv", "/cr/nothing", "/cr/exe"):
         assert visitor.get(path).headers["Cache-Control"] == "no-store", path
         assert Visitor(url).get(path).headers["Cache-Control"] == "no-store", path
 
 
-def test_it_compresses_no_page_that_has_a_secret(url: str) -> None:
+def test_it_does_not_compress_pages_with_a_secret(url: str) -> None:
     page = Visitor(url).sign_in().get("/cr/", headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in page.headers
     assert len(page.content) > 10_000
 
 
-def test_it_is_not_there_where_it_is_switched_off(settings: Settings) -> None:
+def test_it_is_absent_if_disabled(settings: Settings) -> None:
     with served(replace(settings, cr_enabled=False)) as url:
         for path in ("/cr/", "/cr/login/", "/cr/exe?what=get_dqm_machines", "/cr/audit/"):
             assert Visitor(url).get(path).status_code == 404
@@ -374,9 +372,9 @@ def test_it_is_not_there_where_it_is_switched_off(settings: Settings) -> None:
         assert 'href="/cr/"' in Visitor(url).get("/").text
 
 
-def test_it_writes_sign_ins_into_the_audit_and_no_name_that_nobody_has(url: str) -> None:
-    Visitor(url).try_password(USER, "wrong")
-    Visitor(url).try_password("my-password-in-the-wrong-field", "wrong")
+def test_it_records_sign_ins_but_no_unknown_names(url: str) -> None:
+    Visitor(url).submit_password(USER, "wrong")
+    Visitor(url).submit_password("my-password-in-the-wrong-field", "wrong")
     visitor = Visitor(url).sign_in()
     visitor.post("/cr/logout/", {"csrf_token": visitor.token})
     entries = [
@@ -393,7 +391,7 @@ def test_it_writes_sign_ins_into_the_audit_and_no_name_that_nobody_has(url: str)
 
 def test_it_logs_no_password_and_no_cookie(url: str, settings: Settings) -> None:
     visitor = Visitor(url)
-    visitor.try_password(USER, "a-wrong-password-to-look-for")
+    visitor.submit_password(USER, "a-wrong-password-to-look-for")
     visitor.sign_in()
     logged = read_log(settings, "server")
     assert not re.search("a-wrong-password-to-look-for|" + re.escape(PASSWORD), logged)

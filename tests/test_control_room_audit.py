@@ -1,4 +1,4 @@
-"""The audit: who did what, where, when and how it ended, written before and after, shown and as CSV."""
+"""The audit of the Control Room, on its page and as CSV."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage.audit_log import AuditedAction, AuditLog, Outcome
-from tests.control_room import BEAM, RUN, UNIT, Visitor, change, playback_database, served
+from tests.control_room import BEAM, RUN, UNIT, Visitor, control_room_database, execute_statement, served
 from tests.log_files import read_log
 from tests.mirrored_cluster import MirroredCluster
 
@@ -39,8 +39,8 @@ def expert(url: str) -> Visitor:
     return Visitor(url).sign_in("expert", "second")
 
 
-def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
-    shifter.tell("change_dqm_client", host=UNIT, playback=1, client=BEAM, state=0)
+def test_it_records_all_details_of_a_command(shifter: Visitor) -> None:
+    shifter.post_command("change_dqm_client", host=UNIT, playback=1, client=BEAM, state=0)
     entry = shifter.audit()[0]
     times = [datetime.fromisoformat(entry[name]) for name in ("received_at", "sent_at", "ended_at")]
     assert times == sorted(times)
@@ -63,31 +63,29 @@ def test_it_tells_all_of_a_command(shifter: Visitor) -> None:
     }
 
 
-def test_it_names_a_machine_by_the_label_that_pages_show(
-    shifter: Visitor, simulated_settings: Settings
-) -> None:
-    # Two machines whose names look alike have labels that tell them apart.
+def test_it_names_a_machine_by_its_label(shifter: Visitor, simulated_settings: Settings) -> None:
+    # Labels of machines with similar names have a suffix.
     mirrored = MirroredCluster(simulated_settings, Cluster.PLAYBACK)
-    change(
+    execute_statement(
         simulated_settings,
         sa.update(db.machines)
         .where(db.machines.c.label == mirrored.label(UNIT))
         .values(label="dqmfu-c2b01-..·2"),
     )
-    shifter.ask("get_hltd_logs", host=UNIT)
+    shifter.get_command("get_hltd_logs", host=UNIT)
     assert shifter.audit()[0]["machine"] == "dqmfu-c2b01-..·2"
 
 
-def test_it_keeps_no_full_name_of_a_machine(
+def test_it_stores_no_full_machine_name(
     shifter: Visitor, simulator: Simulator, simulated_settings: Settings
 ) -> None:
     simulator.machine(UNIT).is_ssh_broken = True
-    shifter.tell("restart_hltd", host=UNIT)
-    shifter.ask("get_dqm_machines")
-    shifter.ask("get_hltd_logs", host=UNIT)
-    shifter.ask("get_hltd_logs", host="dqmfu-c2b99-45-01")
-    shifter.ask("get_hltd_logs", host=f"{UNIT};reboot")
-    engine = playback_database(simulated_settings)
+    shifter.post_command("restart_hltd", host=UNIT)
+    shifter.get_command("get_dqm_machines")
+    shifter.get_command("get_hltd_logs", host=UNIT)
+    shifter.get_command("get_hltd_logs", host="dqmfu-c2b99-45-01")
+    shifter.get_command("get_hltd_logs", host=f"{UNIT};reboot")
+    engine = control_room_database(simulated_settings)
     with engine.connect() as connection:
         kept = str([tuple(row) for row in connection.execute(sa.select(db.audit_log))])
     engine.dispose()
@@ -100,10 +98,10 @@ def test_it_keeps_no_full_name_of_a_machine(
     assert "reboot" not in logged
 
 
-def test_it_writes_refusals_down(shifter: Visitor) -> None:
-    shifter.ask("restart_hltd", host=UNIT)
-    shifter.ask("get_hltd_logs", host="elsewhere")
-    shifter.ask("no_such_command")
+def test_it_records_refusals(shifter: Visitor) -> None:
+    shifter.get_command("restart_hltd", host=UNIT)
+    shifter.get_command("get_hltd_logs", host="elsewhere")
+    shifter.get_command("no_such_command")
     refused = shifter.audit(outcome="refused")
     assert [(entry["command"], entry["username"], entry["sent_at"]) for entry in refused] == [
         ("unknown", "shifter", ""),
@@ -112,8 +110,8 @@ def test_it_writes_refusals_down(shifter: Visitor) -> None:
     ]
 
 
-def test_it_tells_what_was_good_of_a_command_that_is_refused(shifter: Visitor) -> None:
-    shifter.tell("change_dqm_client", host=UNIT, playback=0, client="x;reboot", state="1;reboot")
+def test_it_records_the_valid_parameters_of_a_rejected_command(shifter: Visitor) -> None:
+    shifter.post_command("change_dqm_client", host=UNIT, playback=0, client="x;reboot", state="1;reboot")
     [entry] = shifter.audit(outcome="refused")
     assert (entry["command"], entry["machine"], entry["parameters"]) == (
         "change_dqm_client",
@@ -122,32 +120,32 @@ def test_it_tells_what_was_good_of_a_command_that_is_refused(shifter: Visitor) -
     )
 
 
-def test_it_tells_who_was_refused_what_though_it_was_too_long_to_read(shifter: Visitor) -> None:
-    assert shifter.tell("restart_hltd", host="a" * 70_000).status_code == 413
+def test_it_records_the_user_of_a_request_that_is_too_large(shifter: Visitor) -> None:
+    assert shifter.post_command("restart_hltd", host="a" * 70_000).status_code == 413
     [entry] = shifter.audit(outcome="refused")
     assert (entry["username"], entry["command"]) == ("shifter", "unknown")
 
 
-def test_it_forgets_what_is_older_than_it_is_to_be_kept(simulated_settings: Settings) -> None:
+def test_it_deletes_entries_after_their_retention(simulated_settings: Settings) -> None:
     def age(days: int) -> None:
         earlier = db.audit_log.c.received_at - sa.func.make_interval(0, 0, 0, days)
-        change(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
+        execute_statement(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
 
     with served(replace(simulated_settings, cr_audit_retention_days=30)) as url:
         shifter = Visitor(url).sign_in("shifter", "first")
         age(20)
-        shifter.ask("get_dqm_machines")
+        shifter.get_command("get_dqm_machines")
         assert [entry["command"] for entry in shifter.audit()] == ["get_dqm_machines", "sign_in"]
         age(20)
-        shifter.ask("get_cmssw_info")
+        shifter.get_command("get_cmssw_info")
         assert [entry["command"] for entry in shifter.audit()] == ["get_cmssw_info", "get_dqm_machines"]
         age(20)
-        # A refusal is written as well.
-        shifter.ask("no_such_command")
+        # Recording a refusal deletes old entries, too.
+        shifter.get_command("no_such_command")
         assert [entry["command"] for entry in shifter.audit()] == ["unknown", "get_cmssw_info"]
 
 
-def test_it_knows_a_server_that_lives_by_its_lock_in_this_very_database(settings: Settings) -> None:
+def test_it_identifies_live_workers_by_their_lock_in_this_database(settings: Settings) -> None:
     engines = {cluster: db.engine(settings, cluster, "tests") for cluster in Cluster}
     audit = AuditLog(engines[Cluster.PLAYBACK], retention=None)
     desk = 7
@@ -164,10 +162,10 @@ def test_it_knows_a_server_that_lives_by_its_lock_in_this_very_database(settings
         engine.dispose()
 
 
-def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: Visitor) -> None:
-    shifter.ask("get_dqm_machines")
-    expert.ask("get_dqm_machines")
-    expert.ask("get_production_runs")
+def test_it_is_filtered_by_user_command_and_outcome(shifter: Visitor, expert: Visitor) -> None:
+    shifter.get_command("get_dqm_machines")
+    expert.get_command("get_dqm_machines")
+    expert.get_command("get_production_runs")
     assert {entry["username"] for entry in expert.audit(username="shifter")} == {"shifter"}
     assert [entry["command"] for entry in expert.audit(command="get_dqm_machines")] == [
         "get_dqm_machines"
@@ -181,12 +179,12 @@ def test_it_is_filtered_by_person_command_and_outcome(shifter: Visitor, expert: 
 
 
 @pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "username=a&username=b", "username=%00"])
-def test_it_refuses_a_filter_that_is_none(shifter: Visitor, query: str) -> None:
+def test_it_rejects_invalid_filters(shifter: Visitor, query: str) -> None:
     assert shifter.get(f"/cr/audit/?{query}").status_code == 400
 
 
-def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Settings) -> None:
-    engine = playback_database(simulated_settings)
+def test_it_is_paginated(shifter: Visitor, simulated_settings: Settings) -> None:
+    engine = control_room_database(simulated_settings)
     with engine.begin() as connection:
         connection.execute(
             sa.insert(db.audit_log),
@@ -200,32 +198,32 @@ def test_it_comes_a_page_at_a_time(shifter: Visitor, simulated_settings: Setting
     assert len(shifter.audit()) == 151
 
 
-def test_it_gives_spreadsheets_no_formula(shifter: Visitor, simulated_settings: Settings) -> None:
-    shifter.ask("get_dqm_machines")
+def test_it_escapes_spreadsheet_formulas(shifter: Visitor, simulated_settings: Settings) -> None:
+    shifter.get_command("get_dqm_machines")
     for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)"):
-        change(simulated_settings, sa.update(db.audit_log).values(message=formula))
-        answer = shifter.get("/cr/audit.csv")
-        [row, *_] = csv.DictReader(io.StringIO(answer.text))
+        execute_statement(simulated_settings, sa.update(db.audit_log).values(message=formula))
+        response = shifter.get("/cr/audit.csv")
+        [row, *_] = csv.DictReader(io.StringIO(response.text))
         assert row["message"] == f"'{formula}"
-    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert response.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
-    change(simulated_settings, sa.update(db.audit_log).values(message="<b>", username="<i>"))
+    execute_statement(simulated_settings, sa.update(db.audit_log).values(message="<b>", username="<i>"))
     for path in ("/cr/audit/", "/cr/queue"):
         text = shifter.get(path).text
         assert "<b>" not in text
         assert "<i>" not in text
 
 
-def test_it_shows_what_others_did_in_the_last_hour_on_the_page(
+def test_it_shows_the_actions_of_the_last_hour_on_the_page(
     shifter: Visitor, expert: Visitor, simulated_settings: Settings
 ) -> None:
-    shifter.tell("start_playback_run", run_number=RUN, run_key="pp_run", number_of_ls=12)
+    shifter.post_command("start_playback_run", run_number=RUN, run_key="pp_run", number_of_ls=12)
     page = expert.get("/cr/").text
     done = page[page.index('class="history"') :]
     assert all(word in done for word in ("shifter", "start_playback_run", RUN, "pp_run", "12"))
     earlier = db.audit_log.c.received_at - sa.text("'61 min'::interval")
-    change(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
+    execute_statement(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
     assert "start_playback_run" not in expert.get("/cr/queue").text
     assert "start_playback_run" in expert.get("/cr/audit/").text

@@ -1,4 +1,4 @@
-"""What docs/control-room.md says can be done, can."""
+"""docs/control-room.md agrees with the code."""
 
 import re
 import shutil
@@ -20,13 +20,13 @@ GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_it_is_told_as_a_script_runs_it(simulated_settings: Settings, simulator: Simulator) -> None:
+def test_it_has_an_example_script_that_works(simulated_settings: Settings, simulator: Simulator) -> None:
     script = re.findall(r"```sh\n(.*?)```", GUIDE, flags=re.DOTALL)[0]
     with served(replace(simulated_settings, dqm_cr_usernames={"demo": PASSWORD})) as url:
-        told = script.replace("http://127.0.0.1:8887", url)
-        assert told != script
+        adapted = script.replace("http://127.0.0.1:8887", url)
+        assert adapted != script
         done = subprocess.run(
-            ["bash", "-euc", told],
+            ["bash", "-euc", adapted],
             env={"PASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
@@ -37,8 +37,8 @@ def test_it_is_told_as_a_script_runs_it(simulated_settings: Settings, simulator:
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, UNIT).starts) == 2
 
 
-def test_it_names_every_outcome_and_time_out() -> None:
+def test_it_names_every_outcome_and_timeout() -> None:
     outcomes = re.findall(r"^\| (\w[\w ]*) \|", GUIDE.partition("## The audit")[0], flags=re.MULTILINE)
     assert set(Outcome) <= set(outcomes)
-    told = {int(seconds) for seconds in re.findall(r"\b(\d+) s\b(?= to|,| \|)", GUIDE)}
-    assert {int(command.limits.timeout_s) for command in COMMANDS.values()} <= told
+    adapted = {int(seconds) for seconds in re.findall(r"\b(\d+) s\b(?= to|,| \|)", GUIDE)}
+    assert {int(command.limits.timeout_s) for command in COMMANDS.values()} <= adapted

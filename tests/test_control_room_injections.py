@@ -1,4 +1,4 @@
-"""Nothing but what it should be gets through to DQM², which would execute it."""
+"""Injections into parameters never reach DQM², which would execute them in a shell."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from tests.control_room import (
     USER,
     Visitor,
     commands_sent,
-    playback_database,
-    quick,
+    control_room_database,
     served,
     token_in,
+    with_fast_passwords,
 )
 from tests.injections import GOOD, injections
 from tests.mirrored_cluster import MirroredCluster
@@ -49,57 +49,57 @@ def good_parameters(what: str) -> dict[str, str]:
 
 
 def refusals(settings: Settings) -> dict[str, int]:
-    """How many refusals of each command the audit has."""
+    """Return the number of audited refusals by command."""
     audit = db.audit_log
     refused = sa.select(audit.c.command, sa.func.count()).where(audit.c.outcome == Outcome.REFUSED)
-    engine = playback_database(settings)
+    engine = control_room_database(settings)
     with engine.connect() as connection:
         counted = {row.command: row[1] for row in connection.execute(refused.group_by(audit.c.command))}
     engine.dispose()
     return counted
 
 
-def test_it_has_two_hundred_injections_and_more_for_each() -> None:
+def test_it_tries_200_injections_for_each_parameter() -> None:
     assert all(len(injections(parameter)) > 200 for parameter in Parameter)
 
 
 @pytest.mark.timeout(600)
-def test_it_lets_no_injection_through_any_parameter_of_any_command(
+def test_it_rejects_every_injection_in_every_parameter_of_every_command(
     simulated_settings: Settings, simulator: Simulator
 ) -> None:
-    # Machines that are mirrored have labels, which the audit looks up once and not at each refusal.
+    # Labels of mirrored machines are cached; others would be looked up for each refusal.
     MirroredCluster(simulated_settings, Cluster.PLAYBACK)
-    client = create_app(quick(simulated_settings)).test_client()
+    client = create_app(with_fast_passwords(simulated_settings)).test_client()
     client.post("/cr/login/", data={"username": USER, "password": PASSWORD})
     headers = {"X-CSRF-Token": token_in(client.get("/cr/").text)}
-    given: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
     for what, parameter in PARAMETERS:
         for text in injections(parameter):
             form = {"what": what, **good_parameters(what), parameter: text}
-            answer = client.post("/cr/exe", data=form, headers=headers)
-            assert answer.status_code == 400, (what, parameter, text)
-            assert answer.text.endswith("."), answer.text
-            given[what] += 1
+            response = client.post("/cr/exe", data=form, headers=headers)
+            assert response.status_code == 400, (what, parameter, text)
+            assert response.text.endswith("."), response.text
+            sent[what] += 1
     assert commands_sent(simulator) == []
-    assert refusals(simulated_settings) == given
+    assert refusals(simulated_settings) == sent
 
 
-def test_it_lets_none_through_over_the_wire_either(visitor: Visitor, simulator: Simulator) -> None:
+def test_it_rejects_injections_over_the_network(visitor: Visitor, simulator: Simulator) -> None:
     for text in injections(Parameter.HOST)[::5]:
-        assert visitor.ask("get_hltd_logs", host=text).status_code == 400, text
-        assert visitor.tell("restart_hltd", host=text).status_code == 400, text
+        assert visitor.get_command("get_hltd_logs", host=text).status_code == 400, text
+        assert visitor.post_command("restart_hltd", host=text).status_code == 400, text
     assert commands_sent(simulator) == []
 
 
-def test_it_takes_no_such_thing_for_a_command(visitor: Visitor, simulator: Simulator) -> None:
+def test_it_rejects_injections_in_place_of_a_command(visitor: Visitor, simulator: Simulator) -> None:
     for text in injections(Parameter.RUN_KEY)[::5]:
-        assert visitor.tell(text, host=UNIT).status_code == 400, text
+        assert visitor.post_command(text, host=UNIT).status_code == 400, text
     for what in ("get_dqm_machines ", "GET_DQM_MACHINES", "restart_hltd;", "exec", "__class__", ""):
-        assert visitor.tell(what).status_code == 400
+        assert visitor.post_command(what).status_code == 400
     assert commands_sent(simulator) == []
 
 
-def test_it_refuses_what_is_unknown_missing_or_repeated(visitor: Visitor, simulator: Simulator) -> None:
+def test_it_rejects_unknown_missing_and_repeated_parameters(visitor: Visitor, simulator: Simulator) -> None:
     for what, command in COMMANDS.items():
         good = list({"what": what, **good_parameters(what)}.items())
         headers = {"X-CSRF-Token": visitor.token}
@@ -115,7 +115,7 @@ def test_it_refuses_what_is_unknown_missing_or_repeated(visitor: Visitor, simula
     assert commands_sent(simulator) == []
 
 
-def test_it_takes_parameters_from_a_form_alone(visitor: Visitor, simulator: Simulator) -> None:
+def test_it_takes_parameters_of_a_post_from_its_form_only(visitor: Visitor, simulator: Simulator) -> None:
     form = {"what": "restart_hltd", "host": UNIT}
     headers = {"X-CSRF-Token": visitor.token}
     assert visitor.post(f"/cr/exe?host={OTHER_UNIT}", form, headers=headers).status_code == 400
@@ -131,12 +131,12 @@ def test_it_takes_parameters_from_a_form_alone(visitor: Visitor, simulator: Simu
     assert commands_sent(simulator) == []
 
 
-def test_it_checks_clients_and_runs_by_dqm2_s_own_lists(visitor: Visitor, simulator: Simulator) -> None:
-    client = visitor.tell(
+def test_it_checks_clients_and_runs_against_dqm2_s_lists(visitor: Visitor, simulator: Simulator) -> None:
+    client = visitor.post_command(
         "change_dqm_client", host=UNIT, playback=1, client="evil_dqm_sourceclient-live_cfg.py", state=0
     )
     assert (client.status_code, client.text) == (400, "client is not a client of this machine.")
-    run = visitor.tell("start_playback_run", run_number="run999999")
+    run = visitor.post_command("start_playback_run", run_number="run999999")
     assert (run.status_code, run.text) == (400, "run_number is not a run of the simulator.")
     assert [command["what"] for command in commands_sent(simulator)] == [
         "get_dqm_clients",
@@ -144,10 +144,10 @@ def test_it_checks_clients_and_runs_by_dqm2_s_own_lists(visitor: Visitor, simula
     ]
 
 
-def test_it_sends_simulator_commands_to_the_playback_cluster_alone(
+def test_it_sends_simulator_commands_to_the_playback_cluster_only(
     visitor: Visitor, simulator: Simulator
 ) -> None:
     for what in ("get_simulator_config", "get_simulator_runs", "start_playback_run"):
         parameters = {**good_parameters(what), "host": "dqmrubu-c2a06-01-01"}
-        assert visitor.tell(what, **parameters).status_code == 400
+        assert visitor.post_command(what, **parameters).status_code == 400
     assert commands_sent(simulator) == []

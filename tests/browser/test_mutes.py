@@ -10,7 +10,7 @@ from dqmsquare_cfg import Settings
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter
 from tests.browser.test_accessibility import in_each_theme
-from tests.control_room import USER, quick
+from tests.control_room import USER, with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -18,7 +18,7 @@ RUN = 358_791
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return quick(settings)
+    return with_fast_passwords(settings)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The Control Room's own stage: a server that reaches a simulated DQM², whose users sign in without delay."""
+"""Fixtures: a server that reaches a simulated DQM², whose users sign in without delay."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
-from tests.control_room import quick
+from tests.control_room import with_fast_passwords
 
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    """A DQM² of a few clients, with short logs."""
+    """A simulated DQM² with a few clients and short logs."""
     clients = ("beam", "csc", "dt", "ecal")
     with Simulator(tmp_path / "simulator", clients=clients, run_length=(20, 20)) as simulator:
         simulator.control.logs.min_characters = 4_000
@@ -21,5 +21,5 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
 
 @pytest.fixture
 def settings(simulated_settings: Settings) -> Settings:
-    """The settings of the server under test."""
-    return quick(simulated_settings)
+    """Settings of the server under test."""
+    return with_fast_passwords(simulated_settings)

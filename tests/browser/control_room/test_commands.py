@@ -1,4 +1,4 @@
-"""Every command by the Control Room's page: its effect on the simulated clusters, and the words it finds."""
+"""Every command on the Control Room's page: its effect on the simulated clusters, and its messages."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,76 +27,76 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def entered(page: Page, url: str) -> Page:
+def signed_in(page: Page, url: str) -> Page:
     enter(page, url)
     return page
 
 
-def test_it_shows_machines_versions_and_releases(entered: Page) -> None:
-    all_ = item(entered, "Whole cluster")
+def test_it_shows_machines_versions_and_releases(signed_in: Page) -> None:
+    all_ = item(signed_in, "Whole cluster")
     expect(press(all_, "Machines known")).to_contain_text(f"{OTHER_UNIT}.cms")
     expect(press(all_, "Cluster status").get_by_role("row", name=UNIT)).to_contain_text("up")
-    expect(press(item(entered, "Machines", cluster=BOTH), "All machines")).to_contain_text("lookarea_c2a06")
-    versions = item(entered, "Versions", cluster=BOTH)
+    expect(press(item(signed_in, "Machines", cluster=BOTH), "All machines")).to_contain_text("lookarea_c2a06")
+    versions = item(signed_in, "Versions", cluster=BOTH)
     expect(press(versions, "CMSSW").locator("strong").first).to_have_text("CMSSW:")
     expect(versions.locator("pre strong").first).to_have_text("Playback:")
     for button, package in (
         ("HLTD versions", "hltd-2.12.0-1.x86_64"),
         ("DQM² versions", f"fff_dqmtools-{FFF_RELEASE}-1.noarch"),
     ):
-        answer = press(versions, button)
-        expect(answer.get_by_role("columnheader", name=package)).to_be_visible()
-        expect(answer).to_contain_text("The machines have different versions.")
-        expect(answer.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
-        expect(answer.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
-        expect(answer.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
+        output = press(versions, button)
+        expect(output.get_by_role("columnheader", name=package)).to_be_visible()
+        expect(output).to_contain_text("The machines have different versions.")
+        expect(output.get_by_role("row", name=f"{OTHER_UNIT}.cms")).to_contain_text("differs")
+        expect(output.get_by_role("row", name=f"{UNIT}.cms")).not_to_contain_text("differs")
+        expect(output.get_by_role("row", name="dqmfu-c2b05-45-01")).to_contain_text("no version: ssh:")
     expect(versions).to_contain_text(f"The mirror was tested with DQM² {FFF_RELEASE}.")
 
 
-def test_it_plays_a_run_back(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, "Simulator")
-    configuration = press(part, "Configuration")
+def test_it_starts_a_playback_run(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, "Simulator")
+    configuration = press(section, "Configuration")
     expect(configuration).to_contain_text("pp_run")
     expect(configuration.get_by_role("link", name="run256936 in OMS")).to_have_attribute(
         "href", "https://cmsoms.cern.ch/cms/runs/report?cms_run=256936&cms_run_sequence=GLOBAL-RUN"
     )
-    press(part, "Choose a run")
-    part.get_by_role("combobox", name="Run", exact=True).select_option("run355443")
-    expect(part.get_by_role("link", name="run355443 in OMS")).to_have_attribute(
+    press(section, "Choose a run")
+    section.get_by_role("combobox", name="Run", exact=True).select_option("run355443")
+    expect(section.get_by_role("link", name="run355443 in OMS")).to_have_attribute(
         "href", "https://cmsoms.cern.ch/cms/runs/report?cms_run=355443&cms_run_sequence=GLOBAL-RUN"
     )
-    part.get_by_role("combobox", name="Run key").select_option("cosmic_run")
-    part.get_by_label("LS").fill("44")
-    part.get_by_role("button", name="Start").click()
-    dialog = entered.get_by_role("dialog")
+    section.get_by_role("combobox", name="Run key").select_option("cosmic_run")
+    section.get_by_label("LS").fill("44")
+    section.get_by_role("button", name="Start").click()
+    dialog = signed_in.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Start run355443 as cosmic_run, 44 LS, on {GATEWAY} (playback)?"
     )
     dialog.get_by_role("button", name="Start").click()
-    expect(part).to_contain_text(OK)
+    expect(section).to_contain_text(OK)
     run = simulator.world.current_run(Cluster.PLAYBACK)
     assert run is not None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
-    part.get_by_role("button", name="Show simulator configuration").click()
-    expect(part.locator("dl")).to_contain_text("run355443")
+    section.get_by_role("button", name="Show simulator configuration").click()
+    expect(section.locator("dl")).to_contain_text("run355443")
 
 
-def test_it_restarts_services_and_offers_a_look(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, UNIT)
+def test_it_restarts_services_and_offers_their_logs(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
     for name, service in (("HLTD", DaemonKind.HLTD), ("DQM²", DaemonKind.FFF)):
-        answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
-        expect(answer).to_contain_text(OK)
+        output = confirm(signed_in, section, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
+        expect(output).to_contain_text(OK)
         assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
-        answer.get_by_role("button", name=f"Show {name} logs").click()
-        expect(answer.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
+        output.get_by_role("button", name=f"Show {name} logs").click()
+        expect(output.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
 
 
-def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
-    entered: Page, simulator: Simulator
+def test_it_restarts_a_production_service_only_after_its_name_is_typed(
+    signed_in: Page, simulator: Simulator
 ) -> None:
-    part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
-    part.get_by_role("button", name="Restart HLTD").click()
-    dialog = entered.get_by_role("dialog")
+    section = item(signed_in, PRODUCTION_UNIT, cluster=PRODUCTION)
+    section.get_by_role("button", name="Restart HLTD").click()
+    dialog = signed_in.get_by_role("dialog")
     yes = dialog.get_by_role("button", name="Restart", exact=True)
     expect(dialog).to_contain_text("This is production.")
     for typed in ("", PRODUCTION_UNIT[:-1], UNIT):
@@ -108,30 +108,30 @@ def test_it_restarts_a_service_of_production_only_once_its_name_is_typed(
     expect(dialog).to_be_hidden()
     assert commands_sent(simulator) == []
     question = f"Restart HLTD on {PRODUCTION_UNIT} (production)?"
-    answer = confirm(entered, part, "Restart HLTD", question, typed=PRODUCTION_UNIT)
-    expect(answer).to_contain_text(OK)
+    output = confirm(signed_in, section, "Restart HLTD", question, typed=PRODUCTION_UNIT)
+    expect(output).to_contain_text(OK)
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
 
 
-def test_it_switches_clients_and_shows_the_truth_when_asked(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, UNIT)
-    switch = press(part, "Clients").get_by_role("switch", name=BEAM)
+def test_it_switches_clients_and_shows_the_state_on_request(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
+    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
     expect(switch).to_have_attribute("aria-checked", "true")
     switch.click()
-    expect(part.locator(".switches")).to_contain_text(OK)
+    expect(section.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
-    # Nothing is claimed before it was looked at.
+    # The switch does not claim a state that was not read.
     expect(switch).to_have_attribute("aria-checked", "true")
-    part.get_by_role("button", name="Show clients").click()
+    section.get_by_role("button", name="Show clients").click()
     expect(switch).to_have_attribute("aria-checked", "false")
 
 
-def test_it_wants_the_machine_s_name_before_it_switches_a_client_of_production(
-    entered: Page, simulator: Simulator
+def test_it_requires_the_machine_s_name_to_switch_a_production_client(
+    signed_in: Page, simulator: Simulator
 ) -> None:
-    part = item(entered, PRODUCTION_UNIT, cluster=PRODUCTION)
-    press(part, "Clients").get_by_role("switch", name=BEAM).click()
-    dialog = entered.get_by_role("dialog")
+    section = item(signed_in, PRODUCTION_UNIT, cluster=PRODUCTION)
+    press(section, "Clients").get_by_role("switch", name=BEAM).click()
+    dialog = signed_in.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
     )
@@ -139,61 +139,61 @@ def test_it_wants_the_machine_s_name_before_it_switches_a_client_of_production(
     expect(yes).to_be_disabled()
     dialog.get_by_role("textbox").fill(PRODUCTION_UNIT)
     yes.click()
-    expect(part.locator(".switches")).to_contain_text(OK)
+    expect(section.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(PRODUCTION_UNIT, BEAM, is_playback=False) is False
 
 
-def test_it_shows_logs_to_search_and_to_download(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, UNIT)
-    answer = press(part, "HLTD logs")
-    viewer = answer.get_by_label("Log 1 of 2")
+def test_it_searches_and_downloads_logs(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
+    output = press(section, "HLTD logs")
+    viewer = output.get_by_label("Log 1 of 2")
     viewer.get_by_role("searchbox").fill("SERVICE STARTED")
     expect(viewer.get_by_role("status")).to_have_text("1 found")
     viewer.get_by_role("searchbox").press("Enter")
     expect(viewer.get_by_role("status")).to_have_text("1 of 1")
-    with entered.expect_download() as download:
+    with signed_in.expect_download() as download:
         viewer.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == f"{UNIT}-hltd_logs-1.log"
     saved = Path(download.value.path()).read_text()
     assert saved == viewer.locator("pre").text_content()
     simulator.machine(UNIT).is_ssh_broken = True
-    expect(press(part, "DQM² logs")).to_contain_text("This looks like an ssh error, not like a log.")
+    expect(press(section, "DQM² logs")).to_contain_text("This looks like an ssh error, not like a log.")
 
 
-def test_it_says_what_dqm2_can_t_do(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, "Production runs", cluster=PRODUCTION)
-    for field in part.get_by_label("Run").all():
+def test_it_reports_what_dqm2_can_t_do(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, "Production runs", cluster=PRODUCTION)
+    for field in section.get_by_label("Run").all():
         field.fill("run358788")
-    expect(press(part, "Look up")).to_contain_text("DQM² failed: it answered with status 500.")
-    answer = confirm(
-        entered, part, "Copy to playback", "Copy 100 LS of run358788 from production to playback?"
+    expect(press(section, "Look up")).to_contain_text("DQM² failed: it answered with status 500.")
+    output = confirm(
+        signed_in, section, "Copy to playback", "Copy 100 LS of run358788 from production to playback?"
     )
-    expect(answer).to_contain_text(FAILED)
+    expect(output).to_contain_text(FAILED)
     assert [command["what"] for command in commands_sent(simulator)] == [
         "get_production_runs",
         "copy_production_runs",
     ]
 
 
-def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulator: Simulator) -> None:
+def test_it_claims_nothing_if_the_released_dqm2_fails(signed_in: Page, simulator: Simulator) -> None:
     simulator.control.mode = CommandMode.RELEASED
-    part = item(entered, UNIT)
+    section = item(signed_in, UNIT)
     for name in ("HLTD", "DQM²"):
-        answer = confirm(entered, part, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
-        expect(answer).to_contain_text(FAILED)
-        expect(answer).not_to_contain_text("Ok")
-    simulator_part = item(entered, "Simulator")
+        output = confirm(signed_in, section, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
+        expect(output).to_contain_text(FAILED)
+        expect(output).not_to_contain_text("Ok")
+    simulator_part = item(signed_in, "Simulator")
     press(simulator_part, "Choose a run")
     simulator_part.get_by_role("button", name="Start").click()
-    entered.get_by_role("dialog").get_by_role("button", name="Start").click()
+    signed_in.get_by_role("dialog").get_by_role("button", name="Start").click()
     expect(simulator_part).to_contain_text(FAILED)
     assert simulator.world.current_run(Cluster.PLAYBACK) is None
     simulator_part.get_by_role("button", name="Show simulator configuration").click()
     expect(simulator_part.locator("dl")).to_contain_text("cosmic_run")
-    # What only reads, and the switches, work in the released version too.
-    switch = press(part, "Clients").get_by_role("switch", name=BEAM)
+    # Reads and switches work in the released version, too.
+    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
     switch.click()
-    expect(part.locator(".switches")).to_contain_text(OK)
+    expect(section.locator(".switches")).to_contain_text(OK)
     for heading, cluster, button in (
         ("Whole cluster", PRODUCTION, "Cluster status"),
         ("Whole cluster", PRODUCTION, "Machines known"),
@@ -203,11 +203,11 @@ def test_it_claims_nothing_where_the_released_dqm2_fails(entered: Page, simulato
         (PRODUCTION_UNIT, PRODUCTION, "HLTD logs"),
         (PRODUCTION_UNIT, PRODUCTION, "DQM² logs"),
     ):
-        expect(press(item(entered, heading, cluster=cluster), button)).to_contain_text("DQM² responded.")
+        expect(press(item(signed_in, heading, cluster=cluster), button)).to_contain_text("DQM² responded.")
 
 
-def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simulator) -> None:
-    part = item(entered, UNIT)
+def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
     question = f"Restart HLTD on {UNIT} (playback)?"
     for kind, words in (
         (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the response was interrupted"),
@@ -220,35 +220,35 @@ def test_it_finds_words_for_each_kind_of_answer(entered: Page, simulator: Simula
         (FaultKind.CONNECTION_REFUSED, "DQM² can't be reached: nothing was sent."),
     ):
         simulator.faults.add(kind, times=1)
-        expect(confirm(entered, part, "Restart HLTD", question)).to_contain_text(words)
+        expect(confirm(signed_in, section, "Restart HLTD", question)).to_contain_text(words)
         simulator.faults.clear()
     simulator.machine(UNIT).is_ssh_broken = True
-    answer = confirm(entered, part, "Restart HLTD", question)
-    expect(answer).to_contain_text("DQM² did not say Ok.")
-    expect(answer.locator("pre")).to_contain_text("No route to host")
+    output = confirm(signed_in, section, "Restart HLTD", question)
+    expect(output).to_contain_text("DQM² did not say Ok.")
+    expect(output.locator("pre")).to_contain_text("No route to host")
 
 
-def test_it_shows_sensible_states_while_dqm2_is_down(entered: Page, simulator: Simulator) -> None:
+def test_it_explains_errors_while_dqm2_is_down(signed_in: Page, simulator: Simulator) -> None:
     simulator.stop()
     for heading, button in (
         (UNIT, "Clients"),
         ("Simulator", "Configuration"),
         ("Whole cluster", "Cluster status"),
     ):
-        answer = press(item(entered, heading), button)
-        expect(answer).to_contain_text("DQM² can't be reached: nothing was sent.")
+        output = press(item(signed_in, heading), button)
+        expect(output).to_contain_text("DQM² can't be reached: nothing was sent.")
     simulator.start()
-    expect(press(item(entered, UNIT), "Clients").get_by_role("switch", name=BEAM)).to_be_visible()
+    expect(press(item(signed_in, UNIT), "Clients").get_by_role("switch", name=BEAM)).to_be_visible()
 
 
-def test_it_shows_markup_that_dqm2_sends_as_text(entered: Page, simulator: Simulator) -> None:
+def test_it_shows_markup_of_dqm2_as_text(signed_in: Page, simulator: Simulator) -> None:
     simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL)
     for heading, button in ((UNIT, "Clients"), (UNIT, "HLTD logs"), ("Simulator", "Configuration")):
-        answer = press(item(entered, heading), button)
-        expect(answer.locator("pre")).to_contain_text("<html")
+        output = press(item(signed_in, heading), button)
+        expect(output.locator("pre")).to_contain_text("<html")
 
 
-def test_it_sends_names_of_machines_in_bodies_only(page: Page, url: str) -> None:
+def test_it_sends_machine_names_in_bodies_only(page: Page, url: str) -> None:
     asked: list[Request] = []
 
     def note(request: Request) -> None:

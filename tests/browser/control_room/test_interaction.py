@@ -1,4 +1,4 @@
-"""How the Control Room's page handles what can't be undone: one press, one line, a keyboard, no server."""
+"""Interaction with the Control Room's page: double clicks, the queue, the keyboard, lost servers."""
 
 import re
 import threading
@@ -15,48 +15,59 @@ from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
 from tests.browser.conftest import Complaints
 from tests.browser.control_room import enter, item, press
-from tests.control_room import PASSWORD, UNIT, USER, Visitor, change, commands_sent, playback_database, served
+from tests.control_room import (
+    PASSWORD,
+    UNIT,
+    USER,
+    Visitor,
+    commands_sent,
+    control_room_database,
+    execute_statement,
+    served,
+)
 
 PRODUCTION = "Production cluster"
 
 
 @contextmanager
-def held_up(simulator: Simulator) -> Iterator[threading.Event]:
-    """A gateway that keeps a control command until the event is set."""
-    go_on = threading.Event()
-    simulator.on_request = lambda _request: go_on.wait(60)
+def blocked_gateway(simulator: Simulator) -> Iterator[threading.Event]:
+    """Block the gateway until the event is set."""
+    release = threading.Event()
+    simulator.on_request = lambda _request: release.wait(60)
     try:
-        yield go_on
+        yield release
     finally:
-        go_on.set()
+        release.set()
 
 
-def test_it_can_t_be_pressed_twice_and_shows_how_long_it_takes(
+def test_it_disables_the_button_and_shows_the_elapsed_time(
     page: Page, url: str, simulator: Simulator
 ) -> None:
     enter(page, url)
-    part = item(page, UNIT)
-    with held_up(simulator) as go_on:
-        button = part.get_by_role("button", name="Clients")
+    section = item(page, UNIT)
+    with blocked_gateway(simulator) as release:
+        button = section.get_by_role("button", name="Clients")
         button.click()
         expect(button).to_be_disabled()
         expect(button).to_have_text(re.compile(r"Clients [1-9]\d* s"))
         button.click(force=True)
         button.dispatch_event("click")
         button.evaluate("button => button.form.requestSubmit()")
-        go_on.set()
-        expect(part.get_by_role("switch").first).to_be_visible()
+        release.set()
+        expect(section.get_by_role("switch").first).to_be_visible()
     expect(button).to_be_enabled()
     expect(button).to_have_text("Clients")
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, simulator: Simulator) -> None:
+def test_it_shows_the_queue_to_everybody(
+    page: Page, browser: Browser, url: str, simulator: Simulator
+) -> None:
     enter(page, url)
     others = browser.new_context()
     other = others.new_page()
     enter(other, url)
-    with held_up(simulator) as go_on:
+    with blocked_gateway(simulator) as release:
         item(page, UNIT).get_by_role("button", name="HLTD logs").click()
         item(other, UNIT).get_by_role("button", name="DQM² logs").click()
         for one in (page, other):
@@ -65,7 +76,7 @@ def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, 
             expect(line).to_contain_text("running")
             expect(line).to_contain_text("waiting")
             expect(line).to_contain_text("dqmfu-c2b01-..")
-        go_on.set()
+        release.set()
         for one in (page, other):
             expect(one.get_by_role("region", name="Queue")).to_contain_text("No command")
             last_hour = one.get_by_role("region", name="Last hour")
@@ -74,7 +85,7 @@ def test_it_shows_the_line_to_everybody(page: Page, browser: Browser, url: str, 
     others.close()
 
 
-def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulator) -> None:
+def test_it_works_by_keyboard_only(page: Page, url: str, simulator: Simulator) -> None:
     page.goto(f"{url}/cr/")
     for text in (USER, "Tab", PASSWORD, "Enter"):
         if text in ("Tab", "Enter"):
@@ -88,7 +99,7 @@ def test_it_works_by_the_keyboard_alone(page: Page, url: str, simulator: Simulat
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    # What it stands on at first is no yes; Escape leaves everything as it is.
+    # The initial focus is not on the confirmation; Escape cancels.
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -109,12 +120,12 @@ def _tab_to(page: Page, target: object) -> None:
     raise AssertionError("it can't be reached by the keyboard")
 
 
-def test_it_goes_to_the_sign_in_when_the_session_was_ended_elsewhere(
+def test_it_shows_the_login_page_when_the_session_was_ended_elsewhere(
     page: Page, url: str, settings: Settings, complaints: Complaints
 ) -> None:
     complaints.allowed = ["401"]
     enter(page, url)
-    change(settings, sa.delete(db.login_sessions))
+    execute_statement(settings, sa.delete(db.login_sessions))
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
@@ -123,14 +134,14 @@ def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
     enter(page, url)
     page.get_by_role("button", name="Sign out", exact=True).click()
     expect(page).to_have_url(f"{url}/")
-    assert elsewhere.is_in()
+    assert elsewhere.is_signed_in()
     enter(page, url)
     page.get_by_role("button", name="Sign out everywhere").click()
     expect(page).to_have_url(f"{url}/")
-    assert not elsewhere.is_in()
+    assert not elsewhere.is_signed_in()
 
 
-def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
+def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     browser: Browser, settings: Settings, complaints: Complaints
 ) -> None:
     context = browser.new_context()
@@ -140,29 +151,29 @@ def test_it_says_that_nobody_knows_when_the_mirror_itself_gives_no_answer(
     with served(settings) as url:
         enter(page, url)
         press(item(page, UNIT), "Clients")
-    answer = press(item(page, UNIT), "Clients")
-    expect(answer).to_contain_text(
+    output = press(item(page, UNIT), "Clients")
+    expect(output).to_contain_text(
         "The mirror did not respond. Whether the command was sent is unknown: check the audit first."
     )
     expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible()
     context.close()
 
 
-def test_it_says_that_nobody_knows_when_the_mirror_itself_fails(
+def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
     page: Page, url: str, settings: Settings, complaints: Complaints
 ) -> None:
     complaints.allowed = ["500"]
     enter(page, url)
-    database = playback_database(settings)
+    database = control_room_database(settings)
     with database.begin() as connection:
         connection.execute(sa.text("ALTER TABLE audit_log ADD CHECK (command = 'sign_in') NOT VALID"))
     database.dispose()
-    answer = press(item(page, UNIT), "Clients")
-    expect(answer).to_contain_text("The mirror failed at this.")
-    expect(answer).to_contain_text("Whether the command was sent is unknown: check the audit first.")
+    output = press(item(page, UNIT), "Clients")
+    expect(output).to_contain_text("The mirror failed at this.")
+    expect(output).to_contain_text("Whether the command was sent is unknown: check the audit first.")
 
 
-def test_it_shows_the_audit_and_filters_it(page: Page, url: str) -> None:
+def test_it_shows_and_filters_the_audit(page: Page, url: str) -> None:
     enter(page, url)
     press(item(page, UNIT), "Clients")
     page.get_by_role("link", name="Audit").click()

@@ -1,4 +1,4 @@
-"""The Control Room's pages can be read by everybody, by axe's word, in both themes, on a phone too."""
+"""Accessibility of the Control Room's pages, checked by axe in both themes, and layout on a phone."""
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -9,11 +9,11 @@ from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import in_each_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
-DOWN_A_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
+ORDER_ON_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
 
 
-def fill_with_answers(page: Page, simulator: Simulator) -> None:
-    """Every kind of answer on the page, good ones and others."""
+def show_results(page: Page, simulator: Simulator) -> None:
+    """Show every kind of result on the page."""
     press(item(page, "Simulator"), "Configuration")
     press(item(page, UNIT), "Clients")
     press(item(page, OTHER_UNIT), "HLTD logs")
@@ -26,16 +26,16 @@ def fill_with_answers(page: Page, simulator: Simulator) -> None:
     press(item(page, "Whole cluster", cluster="Production cluster"), "Cluster status")
 
 
-def test_it_is_accessible_with_answers_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:
+def test_it_is_accessible_with_results_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:
     page.goto(f"{url}/cr/")
     assert in_each_theme(page) == {}
     enter(page, url)
     assert in_each_theme(page) == {}
-    fill_with_answers(page, simulator)
+    show_results(page, simulator)
     assert in_each_theme(page) == {}
 
 
-def test_it_is_accessible_while_it_asks(page: Page, url: str) -> None:
+def test_it_is_accessible_with_an_open_dialog(page: Page, url: str) -> None:
     enter(page, url)
     for heading, cluster in ((UNIT, "Playback cluster"), (PRODUCTION_UNIT, "Production cluster")):
         item(page, heading, cluster=cluster).get_by_role("button", name="Restart HLTD").click()
@@ -44,12 +44,12 @@ def test_it_is_accessible_while_it_asks(page: Page, url: str) -> None:
         page.keyboard.press("Escape")
 
 
-def test_it_is_accessible_where_it_shows_the_audit(page: Page, url: str, simulator: Simulator) -> None:
+def test_it_has_an_accessible_audit(page: Page, url: str, simulator: Simulator) -> None:
     visitor = Visitor(url).sign_in()
-    visitor.ask("get_production_runs")
-    visitor.ask("get_dqm_clients", host="elsewhere", playback=1)
+    visitor.get_command("get_production_runs")
+    visitor.get_command("get_dqm_clients", host="elsewhere", playback=1)
     simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
-    visitor.tell("restart_hltd", host=UNIT)
+    visitor.post_command("restart_hltd", host=UNIT)
     enter(page, url)
     page.get_by_role("link", name="Audit").click()
     assert in_each_theme(page) == {}
@@ -60,25 +60,25 @@ def test_it_fits_a_phone(browser: Browser, url: str, complaints: Complaints, sim
     page = context.new_page()
     complaints.listen_to(page)
     enter(page, url)
-    fill_with_answers(page, simulator)
-    # What was done comes after what can be done, however much that was.
-    places = [page.get_by_role("region", name=name).bounding_box() for name in DOWN_A_PHONE]
+    show_results(page, simulator)
+    # The history comes after the commands, however long it is.
+    places = [page.get_by_role("region", name=name).bounding_box() for name in ORDER_ON_PHONE]
     tops = [place["y"] for place in places if place is not None]
-    assert len(tops) == len(DOWN_A_PHONE)
+    assert len(tops) == len(ORDER_ON_PHONE)
     assert tops == sorted(tops)
     for path in ("/cr/", "/cr/audit/"):
         if path != "/cr/":
             page.goto(f"{url}{path}")
         width, within = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width <= within, path
-    # What was asked for is read without moving the table.
+    # The command is readable without scrolling the table.
     entries = page.get_by_role("region", name="Entries")
     expect(entries).to_contain_text("get_dqm_clients")
     assert entries.evaluate("at => at.scrollWidth <= at.clientWidth")
     context.close()
 
 
-def test_it_says_that_commands_need_scripts_and_does_nothing_without(
+def test_it_does_nothing_without_javascript_and_says_so(
     browser: Browser, url: str, simulator: Simulator
 ) -> None:
     context = browser.new_context(java_script_enabled=False)

@@ -1,4 +1,4 @@
-"""What another site makes a browser send to the Control Room is refused, and what only looks harmless too."""
+"""Cross-site request forgery is rejected, including requests that only read."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, commands_sent, served
 
-ELSEWHERE = (
+CROSS_SITE_HEADERS = (
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Sec-Fetch-Site": "cross-site", "Origin": "null"},
@@ -32,7 +32,7 @@ def visitor(url: str) -> Visitor:
     return Visitor(url).sign_in()
 
 
-def test_it_refuses_a_post_without_the_session_s_token(
+def test_it_rejects_a_post_without_the_session_s_token(
     visitor: Visitor, url: str, simulator: Simulator
 ) -> None:
     another = Visitor(url).sign_in().token
@@ -45,8 +45,8 @@ def test_it_refuses_a_post_without_the_session_s_token(
         "\xe9",
         "0" * 64,
     ):
-        answer = visitor.tell_with({"X-CSRF-Token": token}, "restart_hltd", host=UNIT)
-        assert answer.status_code == 403
+        response = visitor.post_command_with({"X-CSRF-Token": token}, "restart_hltd", host=UNIT)
+        assert response.status_code == 403
     assert visitor.post("/cr/exe", {"what": "restart_hltd", "host": UNIT}).status_code == 403
     assert visitor.post("/cr/exe", {"what": "get_dqm_machines"}).status_code == 403
     assert commands_sent(simulator) == []
@@ -55,7 +55,7 @@ def test_it_refuses_a_post_without_the_session_s_token(
     assert {(entry["username"], entry["sent_at"]) for entry in refused} == {(USER, "")}
 
 
-def test_it_takes_the_token_from_no_cookie_and_no_address(visitor: Visitor, simulator: Simulator) -> None:
+def test_it_ignores_tokens_in_cookies_and_urls(visitor: Visitor, simulator: Simulator) -> None:
     form = {"what": "restart_hltd", "host": UNIT}
     visitor.http.cookies.set("csrf_token", visitor.token)
     assert visitor.post(f"/cr/exe?csrf_token={visitor.token}", form).status_code == 403
@@ -63,31 +63,31 @@ def test_it_takes_the_token_from_no_cookie_and_no_address(visitor: Visitor, simu
     assert commands_sent(simulator) == []
 
 
-def test_it_refuses_what_began_on_another_site(visitor: Visitor, simulator: Simulator) -> None:
-    of_like_name = {"Origin": visitor.url.replace("//", "//evil-")}
-    for headers in (*ELSEWHERE, of_like_name):
-        assert visitor.tell_with(headers, "restart_hltd", host=UNIT).status_code == 403
+def test_it_rejects_cross_site_requests(visitor: Visitor, simulator: Simulator) -> None:
+    similar_name = {"Origin": visitor.url.replace("//", "//evil-")}
+    for headers in (*CROSS_SITE_HEADERS, similar_name):
+        assert visitor.post_command_with(headers, "restart_hltd", host=UNIT).status_code == 403
         assert visitor.get("/cr/exe?what=get_dqm_machines", headers=headers).status_code == 403
         assert visitor.post("/cr/logout/", {"csrf_token": visitor.token}, headers=headers).status_code == 403
-        assert Visitor(visitor.url).try_password(headers=headers).status_code == 403
-    assert visitor.is_in()
+        assert Visitor(visitor.url).submit_password(headers=headers).status_code == 403
+    assert visitor.is_signed_in()
     assert commands_sent(simulator) == []
 
 
-def test_it_takes_what_began_on_its_own_page_or_by_hand(visitor: Visitor) -> None:
+def test_it_accepts_requests_of_its_own_pages_and_of_scripts(visitor: Visitor) -> None:
     own = visitor.url
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": own}, {}):
-        assert visitor.tell_with(headers, "get_simulator_run_keys").status_code == 200
-    # Behind a front end that changes the host, the browser's own word counts.
+        assert visitor.post_command_with(headers, "get_simulator_run_keys").status_code == 200
+    # A front end may rewrite Host, so the browser's own statement counts.
     rewritten = {"Sec-Fetch-Site": "same-origin", "Origin": "https://cmsweb.cern.ch"}
-    assert visitor.tell_with(rewritten, "get_simulator_run_keys").status_code == 200
+    assert visitor.post_command_with(rewritten, "get_simulator_run_keys").status_code == 200
 
 
-def test_it_takes_no_token_to_sign_out_but_its_own(visitor: Visitor, url: str) -> None:
+def test_it_requires_its_own_token_to_sign_out(visitor: Visitor, url: str) -> None:
     another = Visitor(url).sign_in().token
     for form in ({}, {"csrf_token": ""}, {"csrf_token": another}):
         assert visitor.post("/cr/logout/", form).status_code == 403
-    assert visitor.is_in()
+    assert visitor.is_signed_in()
 
 
 def test_it_changes_nothing_by_get(visitor: Visitor, simulator: Simulator) -> None:
@@ -99,14 +99,14 @@ def test_it_changes_nothing_by_get(visitor: Visitor, simulator: Simulator) -> No
         "copy_production_runs": {"run_number": "run1", "number_of_ls": "10"},
     }
     for what, parameters in changes.items():
-        answer = visitor.ask(what, **parameters)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+        response = visitor.get_command(what, **parameters)
+        assert (response.status_code, response.headers["Allow"]) == (405, "POST")
         assert (
             visitor.http.head(f"{visitor.url}/cr/exe", params={"what": what, **parameters}).status_code == 405
         )
     assert commands_sent(simulator) == []
     for method in ("PUT", "DELETE", "PATCH"):
-        answer = visitor.http.request(
+        response = visitor.http.request(
             method, f"{visitor.url}/cr/exe", data={"what": "restart_hltd"}, timeout=60
         )
-        assert answer.status_code == 405
+        assert response.status_code == 405

@@ -1,4 +1,4 @@
-"""What somebody without a session is refused stands in the audit too, and can't fill it."""
+"""Refusals of requests without a session are recorded, and bounded in number."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
-from tests.control_room import UNIT, USER, Visitor, playback_database, served
+from tests.control_room import UNIT, USER, Visitor, control_room_database, served
 from tests.log_files import read_log
 
 CROSS_SITE = "This request was started by a page of another site."
@@ -22,29 +22,29 @@ WRONG = "Wrong name or password."
 
 
 @pytest.fixture
-def guarded(settings: Settings, tmp_path: Path) -> Settings:
-    """Behind CMSWEB, and behind a proxy that tells for whom it asks."""
+def behind_proxy(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings behind CMSWEB and behind a trusted proxy."""
     key = tmp_path / "header-auth-key"
     key.write_bytes(b"a key of the front end")
     return replace(settings, cmsweb_hmac_path=key, trusted_proxies=(ip_network("127.0.0.0/8"),))
 
 
 @pytest.fixture
-def url(guarded: Settings) -> Iterator[str]:
-    with served(guarded) as url:
+def url(behind_proxy: Settings) -> Iterator[str]:
+    with served(behind_proxy) as url:
         yield url
 
 
-def at(url: str, address: str = "192.0.2.1", **headers: str) -> Visitor:
+def visitor_at(url: str, address: str = "192.0.2.1", **headers: str) -> Visitor:
     return Visitor(url, X_Forwarded_For=address, **headers)
 
 
-def told(url: str) -> list[dict[str, str]]:
+def refusals(url: str) -> list[dict[str, str]]:
     return Visitor(url).sign_in().audit(outcome="refused")
 
 
-def insert_strangers(settings: Settings, number: int) -> None:
-    """Refusals of an hour ago; of this minute they would be too many to tell one more apart."""
+def insert_anonymous_refusals(settings: Settings, number: int) -> None:
+    """Insert refusals of an hour ago, which do not count for this minute's limit."""
     one = sa.func.generate_series(1, number).column_valued("one")
     row: dict[str, sa.ColumnElement[Any]] = {
         "received_at": sa.func.now() - sa.literal(timedelta(hours=1)),
@@ -55,7 +55,7 @@ def insert_strangers(settings: Settings, number: int) -> None:
         "group_key": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
     }
     statement = sa.insert(db.audit_log).from_select(list(row), sa.select(*row.values()))
-    engine = playback_database(settings)
+    engine = control_room_database(settings)
     with engine.begin() as connection:
         connection.execute(statement)
     engine.dispose()
@@ -63,26 +63,26 @@ def insert_strangers(settings: Settings, number: int) -> None:
 
 def count_refusals(settings: Settings) -> int:
     refused = sa.select(sa.func.count()).where(db.audit_log.c.outcome == Outcome.REFUSED)
-    engine = playback_database(settings)
+    engine = control_room_database(settings)
     with engine.connect() as connection:
         number = connection.execute(refused).scalar_one()
     engine.dispose()
     return number
 
 
-def test_it_writes_down_every_refusal_of_a_stranger(url: str) -> None:
-    stranger = at(url)
-    stranger.ask("get_hltd_logs", host=UNIT)
-    stranger.post("/cr/exe", {"what": "restart_hltd", "host": UNIT})
-    stranger.ask("anything;reboot")
-    stranger.get("/cr/queue")
-    stranger.try_password(headers={"Origin": "https://evil.example"})
-    stranger.try_password("my-password-in-the-wrong-field", "wrong")
+def test_it_records_every_anonymous_refusal(url: str) -> None:
+    visitor = visitor_at(url)
+    visitor.get_command("get_hltd_logs", host=UNIT)
+    visitor.post("/cr/exe", {"what": "restart_hltd", "host": UNIT})
+    visitor.get_command("anything;reboot")
+    visitor.get("/cr/queue")
+    visitor.submit_password(headers={"Origin": "https://evil.example"})
+    visitor.submit_password("my-password-in-the-wrong-field", "wrong")
     for _ in range(4):
-        stranger.try_password(USER, "wrong")
-    stranger.get("/cr/", headers={"cms-authn-login": "admin"})
-    stranger.post("/cr/login/", b"username=" + b"a" * 70_000)
-    refused = {(entry["command"], entry["username"], entry["message"]) for entry in told(url)}
+        visitor.submit_password(USER, "wrong")
+    visitor.get("/cr/", headers={"cms-authn-login": "admin"})
+    visitor.post("/cr/login/", b"username=" + b"a" * 70_000)
+    refused = {(entry["command"], entry["username"], entry["message"]) for entry in refusals(url)}
     assert refused == {
         ("get_hltd_logs", "", "Sign in first."),
         ("restart_hltd", "", "Sign in first."),
@@ -95,25 +95,25 @@ def test_it_writes_down_every_refusal_of_a_stranger(url: str) -> None:
         ("page", "", FORGED),
         ("sign_in", "", "The data value transmitted exceeds the capacity limit."),
     }
-    [mark] = {entry["address"] for entry in told(url)}
+    [mark] = {entry["address"] for entry in refusals(url)}
     assert len(mark) == 8
 
 
-def test_it_tells_repeated_refusals_together(url: str) -> None:
+def test_it_aggregates_repeated_refusals(url: str) -> None:
     for _ in range(15):
-        at(url).ask("get_dqm_machines")
-        at(url, "192.0.2.2").ask("get_dqm_machines")
-    entries = told(url)
+        visitor_at(url).get_command("get_dqm_machines")
+        visitor_at(url, "192.0.2.2").get_command("get_dqm_machines")
+    entries = refusals(url)
     assert sum(int(entry["occurrences"]) for entry in entries) == 30
     assert len({entry["address"] for entry in entries}) == 2
-    # More than one of each only if a minute ended meanwhile.
+    # More than one of each only if a minute ended in between.
     assert len(entries) <= 4
 
 
-def test_it_is_bounded_however_many_addresses_knock(url: str) -> None:
+def test_it_is_bounded_for_many_addresses(url: str) -> None:
     for number in range(50):
-        at(url, f"198.51.100.{number}").ask("get_dqm_machines")
-    entries = told(url)
+        visitor_at(url, f"198.51.100.{number}").get_command("get_dqm_machines")
+    entries = refusals(url)
     assert sum(int(entry["occurrences"]) for entry in entries) == 50
     assert len(entries) < 50
     shared = [entry for entry in entries if not entry["address"]]
@@ -121,38 +121,38 @@ def test_it_is_bounded_however_many_addresses_knock(url: str) -> None:
     assert {entry["username"] for entry in shared} == {""}
 
 
-def test_it_keeps_the_newest_of_many_and_all_that_experts_did(url: str, guarded: Settings) -> None:
-    expert = at(url).sign_in()
-    insert_strangers(guarded, 10_050)
-    at(url).ask("get_dqm_machines")
-    assert count_refusals(guarded) == 10_000
+def test_it_keeps_the_newest_refusals_and_all_actions_of_experts(url: str, behind_proxy: Settings) -> None:
+    expert = visitor_at(url).sign_in()
+    insert_anonymous_refusals(behind_proxy, 10_050)
+    visitor_at(url).get_command("get_dqm_machines")
+    assert count_refusals(behind_proxy) == 10_000
     assert len(expert.audit(outcome="refused", command="get_dqm_machines")) == 1
     assert [entry["command"] for entry in expert.audit(outcome="ok")] == ["sign_in"]
 
 
-def test_it_counts_them_beside_what_was_done_in_the_last_hour(url: str) -> None:
+def test_it_shows_the_number_of_refusals_in_the_last_hour(url: str) -> None:
     for _ in range(3):
-        at(url).ask("get_dqm_machines")
-    part = Visitor(url).sign_in().get("/cr/queue").text
-    assert "Requests refused without a session: 3." in part
-    assert "get_dqm_machines" not in part
+        visitor_at(url).get_command("get_dqm_machines")
+    fragment = Visitor(url).sign_in().get("/cr/queue").text
+    assert "Requests refused without a session: 3." in fragment
+    assert "get_dqm_machines" not in fragment
 
 
-def test_it_shows_how_often_and_which_are_the_same_address(url: str) -> None:
+def test_it_shows_counts_and_marks_of_addresses(url: str) -> None:
     for _ in range(3):
-        at(url).ask("get_dqm_machines")
-    expert = at(url).sign_in()
+        visitor_at(url).get_command("get_dqm_machines")
+    expert = visitor_at(url).sign_in()
     marks = {entry["address"] for entry in expert.audit(outcome="refused")}
     page = expert.get("/cr/audit/").text
     assert all(f"at {mark}" in page for mark in marks)
     assert "192.0.2.1" not in page
 
 
-def test_it_tells_the_log_alone_while_the_audit_can_t_be_written(guarded: Settings) -> None:
-    with served(replace(guarded, postgres_port=1)) as url:
-        assert at(url).ask("get_dqm_machines").status_code == 401
-        assert at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 403
-        # Whether a password may be tried is written down as well: none is, then.
-        assert at(url).try_password().status_code == 503
-    logged = read_log(guarded, "server")
+def test_it_logs_refusals_while_the_audit_is_unavailable(behind_proxy: Settings) -> None:
+    with served(replace(behind_proxy, postgres_port=1)) as url:
+        assert visitor_at(url).get_command("get_dqm_machines").status_code == 401
+        assert visitor_at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 403
+        # Attempts are counted in the same database, so none is accepted.
+        assert visitor_at(url).submit_password().status_code == 503
+    logged = read_log(behind_proxy, "server")
     assert 'audit_write_failed command=get_dqm_machines outcome=refused reason="Sign in first."' in logged

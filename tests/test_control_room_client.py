@@ -1,4 +1,4 @@
-"""A control command is sent once, over a connection of its own; each error says what may have happened."""
+"""The command client sends once, over its own connection; each error says what may have happened."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ MACHINES = [("what", "get_dqm_machines"), ("kind", "playback")]
 RESTART = [("what", "restart_hltd"), ("host", UNIT)]
 LOGS = [("what", "get_fff_logs"), ("host", UNIT)]
 PATIENT = ResponseLimits(20, 1_000_000)
-# Enough for a handshake on a machine that is busy.
+# Enough for a handshake on a busy machine.
 IMPATIENT = replace(PATIENT, timeout_s=2)
 
 
@@ -37,7 +37,7 @@ def relay(simulated_settings: Settings) -> CommandClient:
 
 @pytest.fixture
 def hanging(simulator: Simulator) -> Iterator[Simulator]:
-    """A simulator that does not answer until it is told to end."""
+    """A simulator that does not respond until it is stopped."""
     simulator.faults.add(FaultKind.RESPONSE_DELAY, 60, request_kind=RequestKind.CONTROL)
     yield simulator
     simulator.stop()
@@ -49,16 +49,16 @@ def refusal(relay: CommandClient, bounds: ResponseLimits = PATIENT) -> Dqm2Error
     return caught.value
 
 
-def test_it_brings_back_what_was_answered(relay: CommandClient, simulator: Simulator) -> None:
-    answer = relay.send(MACHINES, PATIENT)
-    assert json.loads(answer.body) == [
+def test_it_returns_the_response(relay: CommandClient, simulator: Simulator) -> None:
+    response = relay.send(MACHINES, PATIENT)
+    assert json.loads(response.body) == [
         f"{name}.cms" for name in simulator.topology.clusters[Cluster.PLAYBACK]
     ]
-    assert not answer.is_start_missing
-    assert not answer.is_end_missing
+    assert not response.is_start_missing
+    assert not response.is_end_missing
 
 
-def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator: Simulator) -> None:
+def test_it_sends_nothing_if_the_front_end_is_unreachable(settings: Settings, simulator: Simulator) -> None:
     ready = replace(
         settings,
         cmsweb_ca_path=simulator.ca_path,
@@ -70,7 +70,7 @@ def test_it_sends_nothing_to_who_can_t_be_reached(settings: Settings, simulator:
     assert isinstance(refusal(CommandClient(nowhere)), NotSent)
 
 
-def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
+def test_it_sends_nothing_without_a_certificate_or_verification(
     simulated_environment: dict[str, str], simulated_settings: Settings, simulator: Simulator
 ) -> None:
     nowhere = str(simulator.ca_path.with_name("none.pem"))
@@ -85,15 +85,13 @@ def test_it_sends_nothing_without_certificate_or_to_who_is_not_verified(
     assert commands_sent(simulator) == []
 
 
-def test_it_verifies_nobody_where_the_settings_say_so(
-    simulated_settings: Settings, simulator: Simulator
-) -> None:
+def test_it_skips_verification_if_configured(simulated_settings: Settings, simulator: Simulator) -> None:
     simulator.use_certificate(expired=True)
     relay = CommandClient(replace(simulated_settings, cmsweb_ca_path=False))
     assert relay.send(MACHINES, PATIENT).body
 
 
-def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
+def test_it_distinguishes_a_refused_from_a_broken_connection(
     relay: CommandClient, simulator: Simulator
 ) -> None:
     simulator.faults.add(FaultKind.CONNECTION_REFUSED, times=1)
@@ -104,16 +102,16 @@ def test_it_tells_a_connection_that_ends_at_once_from_one_that_ends_later(
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_tells_a_certificate_that_is_not_accepted(relay: CommandClient, simulator: Simulator) -> None:
+def test_it_reports_a_rejected_certificate(relay: CommandClient, simulator: Simulator) -> None:
     simulator.authority.renew_client(valid_for=-timedelta(days=1))
-    # Whoever refuses may close the connection before its reason is read.
+    # The server may close the connection before its alert is read.
     assert isinstance(refusal(relay), Dqm2Refused | OutcomeUnknown)
     assert commands_sent(simulator) == []
     simulator.authority.renew_client()
     assert relay.send(MACHINES, PATIENT).body
 
 
-def test_it_tells_a_secret_that_is_not_accepted(simulated_settings: Settings, simulator: Simulator) -> None:
+def test_it_reports_a_rejected_secret(simulated_settings: Settings, simulator: Simulator) -> None:
     wrong = CommandClient(replace(simulated_settings, dqm_fff_secret="wrong"))
     error = refusal(wrong)
     assert isinstance(error, Dqm2Refused)
@@ -121,12 +119,12 @@ def test_it_tells_a_secret_that_is_not_accepted(simulated_settings: Settings, si
     assert [request.status for request in simulator.requests] == [303]
 
 
-def test_it_tells_a_failure_of_dqm2(relay: CommandClient, simulator: Simulator) -> None:
+def test_it_reports_a_failure_of_dqm2(relay: CommandClient, simulator: Simulator) -> None:
     simulator.faults.add(FaultKind.ERROR_PAGE, request_kind=RequestKind.CONTROL)
     assert isinstance(refusal(relay), Dqm2Failed)
 
 
-def test_it_does_not_know_what_was_done_behind_a_front_end_that_got_no_answer(
+def test_it_reports_an_unknown_outcome_if_the_front_end_got_no_response(
     relay: CommandClient, simulator: Simulator
 ) -> None:
     simulator.topology.gateway.is_dead = True
@@ -142,9 +140,7 @@ def test_it_does_not_know_what_was_done_behind_a_front_end_that_got_no_answer(
         FaultKind.RESPONSE_DELAY,
     ],
 )
-def test_it_sends_once_whatever_becomes_of_it(
-    relay: CommandClient, simulator: Simulator, kind: FaultKind
-) -> None:
+def test_it_sends_once_whatever_happens(relay: CommandClient, simulator: Simulator, kind: FaultKind) -> None:
     simulator.faults.add(kind, 3 if kind is FaultKind.RESPONSE_DELAY else 0, request_kind=RequestKind.CONTROL)
     bounds = IMPATIENT if kind is FaultKind.RESPONSE_DELAY else PATIENT
     if kind is FaultKind.BODY_TRUNCATED:
@@ -155,7 +151,7 @@ def test_it_sends_once_whatever_becomes_of_it(
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_sends_once_over_a_connection_that_dies(relay: CommandClient, simulator: Simulator) -> None:
+def test_it_sends_once_over_a_broken_connection(relay: CommandClient, simulator: Simulator) -> None:
     seen = threading.Event()
 
     def cut(_request: object) -> None:
@@ -170,7 +166,7 @@ def test_it_sends_once_over_a_connection_that_dies(relay: CommandClient, simulat
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_waits_no_longer_than_it_may(relay: CommandClient, hanging: Simulator) -> None:
+def test_it_respects_the_timeout(relay: CommandClient, hanging: Simulator) -> None:
     assert hanging.faults.active()
     error = refusal(relay, IMPATIENT)
     assert isinstance(error, OutcomeUnknown)
@@ -178,7 +174,7 @@ def test_it_waits_no_longer_than_it_may(relay: CommandClient, hanging: Simulator
 
 
 @pytest.mark.parametrize("begun", BEGUN_ANSWERS)
-def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
+def test_it_respects_the_timeout_while_bytes_trickle_in(
     simulator: Simulator, simulated_settings: Settings, begun: bytes
 ) -> None:
     with front_end(simulator, simulated_settings, dripping(begun)) as settings:
@@ -187,7 +183,7 @@ def test_it_waits_no_longer_where_a_byte_comes_now_and_then(
     assert str(error) == "no complete response within 2 s"
 
 
-def test_it_does_not_take_every_end_of_tls_for_a_refusal(
+def test_it_does_not_mistake_every_tls_alert_for_a_refusal(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     def fail_after_the_request(connection: socket.socket, context: ssl.SSLContext) -> None:
@@ -204,7 +200,7 @@ def test_it_does_not_take_every_end_of_tls_for_a_refusal(
 
         until_done(session.do_handshake)
         until_done(session.read)
-        # What can't be decrypted makes TLS end with an alert, whatever was done with the request before.
+        # Undecryptable data ends TLS with an alert after the request may have been handled.
         heard.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         with suppress(ssl.SSLError):
             session.read()
@@ -216,7 +212,7 @@ def test_it_does_not_take_every_end_of_tls_for_a_refusal(
     assert "ALERT" in str(error)
 
 
-def test_it_takes_no_more_than_it_may(relay: CommandClient) -> None:
+def test_it_limits_the_size_of_a_response(relay: CommandClient) -> None:
     with pytest.raises(OutcomeUnknown, match="longer than 1000 bytes"):
         relay.send(LOGS, ResponseLimits(20, 1000))
 
@@ -233,11 +229,11 @@ def test_it_keeps_the_end_of_a_long_log(relay: CommandClient) -> None:
     [text], [end] = [file.text for file in whole.files], [file.text for file in cut.files]
     assert (whole.is_start_missing, cut.is_start_missing, cut.is_end_missing) == (False, True, False)
     assert 1000 < len(end) < 5_000
-    # The service's start is what both end in; the lines before are written anew each time.
+    # Both end with the service's start; the lines before it are generated for each request.
     assert end.splitlines()[-1] == text.splitlines()[-1]
 
 
-def test_it_keeps_what_came_of_a_slow_log(relay: CommandClient, simulator: Simulator) -> None:
+def test_it_keeps_the_received_part_of_a_slow_log(relay: CommandClient, simulator: Simulator) -> None:
     simulator.faults.add(FaultKind.BODY_INTERRUPTED, 3000, request_kind=RequestKind.CONTROL)
     raw = relay.send(LOGS, ResponseLimits(20, 1_000_000, accepts_partial=True))
     assert raw.is_end_missing
@@ -248,7 +244,7 @@ def test_it_keeps_what_came_of_a_slow_log(relay: CommandClient, simulator: Simul
 
 
 @pytest.mark.parametrize("is_start_missing", [False, True])
-def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, is_start_missing: bool) -> None:
+def test_it_repairs_a_list_of_texts_truncated_anywhere(*, is_start_missing: bool) -> None:
     texts = ['first line\nsecond \\ line\n\ttab "quoted" \u00e9\u20ac \\n no break\n', "another\nfile\n", ""]
     whole = json.dumps(texts).encode()
     for end in range(2, len(whole)):
@@ -266,6 +262,6 @@ def test_it_mends_a_list_of_texts_wherever_it_is_cut(*, is_start_missing: bool) 
             assert any(mended.text in text for text in texts)
 
 
-def test_it_takes_no_list_within_list_without_end_for_a_log() -> None:
+def test_it_rejects_deeply_nested_lists() -> None:
     with pytest.raises(Dqm2InvalidResponse):
         command_responses.parse("get_fff_logs", RawResponse(b"[" * 100_000, is_end_missing=True))
