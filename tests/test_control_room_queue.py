@@ -264,16 +264,16 @@ def test_it_sends_nothing_if_the_queue_s_connection_was_lost(
     settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     """The connection identifies the worker in the audit, which already reports the entry as lost."""
-    engine = db.engine(settings, Cluster.PLAYBACK, "line", pool_size=1)
-    line = CommandQueue(engine)
+    engine = db.engine(settings, Cluster.PLAYBACK, "queue", pool_size=1)
+    queue = CommandQueue(engine)
     with ExitStack() as stack:
-        with line.join() as first:
-            waits = stack.enter_context(line.join())
-            with line.hold(first, 5):
+        with queue.join() as first:
+            waits = stack.enter_context(queue.join())
+            with queue.hold(first, 5):
                 terminate_connections(postgres, settings.database(Cluster.PLAYBACK))
-        later = stack.enter_context(line.join())
+        later = stack.enter_context(queue.join())
         assert later.worker_id != waits.worker_id
-        with pytest.raises(QueueUnavailable), line.hold(waits, 5):
+        with pytest.raises(QueueUnavailable), queue.hold(waits, 5):
             pytest.fail("it was sent")
     engine.dispose()
 

@@ -71,11 +71,11 @@ def test_it_shows_the_queue_to_everybody(
         item(page, UNIT).get_by_role("button", name="HLTD logs").click()
         item(other, UNIT).get_by_role("button", name="DQM² logs").click()
         for one in (page, other):
-            line = one.get_by_role("region", name="Queue")
-            expect(line.get_by_role("listitem")).to_have_count(2)
-            expect(line).to_contain_text("running")
-            expect(line).to_contain_text("waiting")
-            expect(line).to_contain_text("dqmfu-c2b01-..")
+            queue = one.get_by_role("region", name="Queue")
+            expect(queue.get_by_role("listitem")).to_have_count(2)
+            expect(queue).to_contain_text("running")
+            expect(queue).to_contain_text("waiting")
+            expect(queue).to_contain_text("dqmfu-c2b01-..")
         release.set()
         for one in (page, other):
             expect(one.get_by_role("region", name="Queue")).to_contain_text("No command")
