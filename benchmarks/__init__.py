@@ -1,1 +1,12 @@
-"""What is fast, measured. Each prints a table and writes its figures as JSON; none of them is a test."""
+"""Benchmarks: each prints a table and writes its figures to tmp/benchmarks as JSON. `make bench` runs all.
+
+catch_up            rate at which a grabber mirrors existing documents
+end_to_end_latency  from an upload at DQM² to the mirror's API
+initial_sync        a machine with a great many headers
+idle_usage          CPU and memory of grabbers at normal traffic
+storage_size        bytes per finished job
+viewer_load         CPU per viewer of the live page
+page_latency        every page and API call on ten years of data
+server_memory       memory of the web server under load
+redaction, legacy_import
+"""

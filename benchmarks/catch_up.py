@@ -1,114 +1,115 @@
-"""How fast a machine's documents come to committed rows, beside the floor and the one-by-one mirror."""
+"""Rate at which a grabber mirrors existing documents, compared with bare fetching and a one-by-one mirror."""
 
 import re
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import cli, floor, one_by_one, proc_usage, results
-from benchmarks.environment import FILTER_UNIT, Source, Stage, settings_of, stage
-from benchmarks.results import Figure
+from benchmarks import baselines, cli, proc_usage
+from benchmarks.cli import Figure
+from benchmarks.environment import FILTER_UNIT, BenchmarkEnvironment, SimulatedDqm2, benchmark_environment
 
-# CPU that the released DQM² takes a document, in milliseconds (protocol, costs).
-_RELEASED_COST_MS = 1.3
+# CPU time per document of the released DQM² (docs/dqm2-protocol.md).
+_DQM2_MS_PER_DOCUMENT = 1.3
 _ROUND_TRIP_S = 0.02
-_CAUGHT_UP = re.compile(r"machine_synced host=\S+ documents=(\d+) revision=\d+ seconds=([\d.]+)")
+_SYNCED = re.compile(r"machine_synced host=\S+ documents=(\d+) revision=\d+ seconds=([\d.]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class CaughtUp:
-    """A catch-up of the grabber: documents, seconds, and CPU in seconds of the programs that took part."""
+class CatchUp:
+    """A catch-up of the grabber, and the CPU time of the processes involved."""
 
     documents: int
     seconds: float
     grabber_cpu_s: float
     postgres_cpu_s: float
-    source_cpu_s: float
+    dqm2_cpu_s: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures against a source as slow as DQM², one that is far away, and one that costs nothing."""
+    """Measure with a DQM² as slow as the real one, with a distant one, and with one that costs nothing."""
     parser = cli.parser("catch_up", __doc__)
-    parser.add_argument("--documents", type=cli.count, default=5000, help="how many are caught up with")
-    parser.add_argument("--one-by-one", type=cli.count, default=100, help="how many of them one by one")
-    chosen = parser.parse_args(arguments)
-    with stage() as made:
-        source = made.source()
-        source.tell("fill", machine=FILTER_UNIT, count=chosen.documents, cache_json=True)
+    parser.add_argument("--documents", type=cli.positive_int, default=5000, help="documents to mirror")
+    parser.add_argument(
+        "--one-by-one", type=cli.positive_int, default=100, help="how many of them one by one"
+    )
+    options = parser.parse_args(arguments)
+    with benchmark_environment() as environment:
+        dqm2 = environment.start_dqm2()
+        dqm2.call("fill", machine=FILTER_UNIT, count=options.documents, cache_json=True)
         rows = [
-            *_slow_source(made, source),
-            *_far_source(made, source, chosen.one_by_one),
-            *_free_source(made, source),
+            *_measure_slow(environment, dqm2),
+            *_measure_distant(environment, dqm2, options.one_by_one),
+            *_measure_free(environment, dqm2),
         ]
-    results.tell(
+    cli.report(
         "catch_up",
         rows,
         notes=[
-            f"{chosen.documents:,} documents of a filter unit, from the first question to the last commit.",
-            "CPU in ms a document: of the grabber and its sifting processes, of PostgreSQL, of the source.",
+            f"{options.documents:,} documents of a filter unit, from the first request to the last commit.",
+            "CPU in ms per document: of the grabber with its parser processes, of PostgreSQL, of DQM².",
         ],
     )
 
 
-def _slow_source(made: Stage, source: Source) -> list[dict[str, Figure]]:
-    """A source that takes as much CPU a document as the released DQM²."""
-    source.tell("add-fault", kind="document-cost", amount=_RELEASED_COST_MS)
-    settings = settings_of(made.environment(source))
-    floor_s = floor.fetch_all(settings, FILTER_UNIT)
-    caught_up = _catch_up(made, source, "slow")
-    source.tell("clear-faults")
-    where = f"source as slow as DQM² ({_RELEASED_COST_MS} ms a document)"
-    return [
-        _row(where, "floor", caught_up.documents, floor_s),
-        _row(where, "grabber", caught_up.documents, caught_up.seconds, caught_up, floor_s=floor_s),
-    ]
+def _measure_slow(environment: BenchmarkEnvironment, dqm2: SimulatedDqm2) -> list[dict[str, Figure]]:
+    dqm2.call("add-fault", kind="document-cost", amount=_DQM2_MS_PER_DOCUMENT)
+    rows = _compare_with_fetching(
+        environment, dqm2, f"DQM² as slow as the real one ({_DQM2_MS_PER_DOCUMENT} ms per document)"
+    )
+    dqm2.call("clear-faults")
+    return rows
 
 
-def _far_source(made: Stage, source: Source, few: int) -> list[dict[str, Figure]]:
-    """A source to which a round trip takes time."""
-    far = made.far(source, _ROUND_TRIP_S)
-    made.empty()
-    settings = settings_of(made.environment(far))
-    one_by_one_s = one_by_one.mirror(settings, FILTER_UNIT, few)
-    caught_up = _catch_up(made, far, "far")
-    where = f"source {_ROUND_TRIP_S * 1000:.0f} ms away"
-    slow = _row(where, "one by one", few, one_by_one_s)
-    fast = _row(where, "grabber", caught_up.documents, caught_up.seconds, caught_up)
-    fast["times one by one"] = (caught_up.documents / caught_up.seconds) / (few / one_by_one_s)
+def _measure_distant(
+    environment: BenchmarkEnvironment, dqm2: SimulatedDqm2, one_by_one: int
+) -> list[dict[str, Figure]]:
+    distant = environment.delayed(dqm2, _ROUND_TRIP_S)
+    environment.recreate_databases()
+    one_by_one_s = baselines.mirror_one_by_one(environment.settings(distant), FILTER_UNIT, one_by_one)
+    catch_up = _catch_up(environment, distant)
+    name = f"DQM² {_ROUND_TRIP_S * 1000:.0f} ms away"
+    slow = _row(name, "one by one", one_by_one, one_by_one_s)
+    fast = _row(name, "grabber", catch_up.documents, catch_up.seconds, catch_up)
+    fast["× one by one"] = (catch_up.documents / catch_up.seconds) / (one_by_one / one_by_one_s)
     return [slow, fast]
 
 
-def _free_source(made: Stage, source: Source) -> list[dict[str, Figure]]:
-    """A source that costs nothing."""
-    floor_s = floor.fetch_all(settings_of(made.environment(source)), FILTER_UNIT)
-    caught_up = _catch_up(made, source, "free")
-    where = "source that costs nothing"
-    return [
-        _row(where, "floor", caught_up.documents, floor_s),
-        _row(where, "grabber", caught_up.documents, caught_up.seconds, caught_up, floor_s=floor_s),
-    ]
+def _measure_free(environment: BenchmarkEnvironment, dqm2: SimulatedDqm2) -> list[dict[str, Figure]]:
+    return _compare_with_fetching(environment, dqm2, "DQM² that costs nothing")
 
 
-def _catch_up(made: Stage, source: Source, name: str) -> CaughtUp:
-    """One pass of the grabber over machines of which one has documents."""
-    made.empty()
-    environment = made.environment(source)
-    postgres_pid = made.postgres.process.pid
-    before = proc_usage.cpu_s(postgres_pid), proc_usage.cpu_s(source.process.pid), _children_cpu_s()
-    grabber = made.start(f"grabber-{name}", ["grabber.py", "production", "--once"], environment)
+def _compare_with_fetching(
+    environment: BenchmarkEnvironment, dqm2: SimulatedDqm2, name: str
+) -> list[dict[str, Figure]]:
+    fetching_s = baselines.fetch_all(environment.settings(dqm2), FILTER_UNIT)
+    catch_up = _catch_up(environment, dqm2)
+    grabber = _row(name, "grabber", catch_up.documents, catch_up.seconds, catch_up)
+    grabber["of fetching"] = fetching_s / catch_up.seconds
+    return [_row(name, "fetching", catch_up.documents, fetching_s), grabber]
+
+
+def _catch_up(environment: BenchmarkEnvironment, dqm2: SimulatedDqm2) -> CatchUp:
+    """Let a grabber make one pass over machines of which one has documents."""
+    environment.recreate_databases()
+    postgres_pid = environment.postgres.process.pid
+    before = proc_usage.cpu_s(postgres_pid), proc_usage.cpu_s(dqm2.process.pid), _children_cpu_s()
+    grabber = environment.start(
+        "grabber", ["grabber.py", "production", "--once"], environment.variables(dqm2)
+    )
     while not grabber.wait(60):
         grabber.raise_if_exited()
     lines = grabber.tail(1000)
     grabber.kill_group()
-    found = next(filter(None, map(_CAUGHT_UP.search, lines)), None)
+    found = next(filter(None, map(_SYNCED.search, lines)), None)
     if found is None:
-        raise RuntimeError(grabber.report("caught up with nothing"))
-    return CaughtUp(
+        raise RuntimeError(grabber.report("mirrored nothing"))
+    return CatchUp(
         documents=int(found[1]),
         seconds=float(found[2]),
         grabber_cpu_s=_children_cpu_s() - before[2],
         postgres_cpu_s=proc_usage.cpu_s(postgres_pid) - before[0],
-        source_cpu_s=proc_usage.cpu_s(source.process.pid) - before[1],
+        dqm2_cpu_s=proc_usage.cpu_s(dqm2.process.pid) - before[1],
     )
 
 
@@ -118,33 +119,20 @@ def _children_cpu_s() -> float:
 
 
 def _row(
-    where: str,
-    what: str,
-    documents: int,
-    seconds: float,
-    caught_up: CaughtUp | None = None,
-    *,
-    floor_s: float | None = None,
+    dqm2: str, client: str, documents: int, seconds: float, catch_up: CatchUp | None = None
 ) -> dict[str, Figure]:
-    def each_ms(cpu_s: Sequence[float]) -> list[float | None]:
-        return [1000 * one / documents for one in cpu_s]
-
-    cpu = (
-        each_ms([caught_up.grabber_cpu_s, caught_up.postgres_cpu_s, caught_up.source_cpu_s])
-        if caught_up
-        else [None] * 3
-    )
+    ms_per_cpu_s = 1000 / documents
     return {
-        "": where,
-        "what": what,
+        "": dqm2,
+        "client": client,
         "documents": documents,
         "seconds": seconds,
         "documents/s": documents / seconds,
-        "of the floor": None if floor_s is None else floor_s / seconds,
-        "times one by one": None,
-        "grabber": cpu[0],
-        "postgres": cpu[1],
-        "source": cpu[2],
+        "of fetching": None,
+        "× one by one": None,
+        "grabber": None if catch_up is None else catch_up.grabber_cpu_s * ms_per_cpu_s,
+        "PostgreSQL": None if catch_up is None else catch_up.postgres_cpu_s * ms_per_cpu_s,
+        "DQM²": None if catch_up is None else catch_up.dqm2_cpu_s * ms_per_cpu_s,
     }
 
 

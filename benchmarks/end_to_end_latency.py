@@ -1,7 +1,7 @@
-"""From a document's upload at DQM² to its visibility through `/api`, at one run's normal traffic.
+"""Latency from a document's upload at DQM² until the mirror's API returns it, at the traffic of one run.
 
-Thirty jobs on two filter units report every 30 s, the builder unit tells of their files every 105 s; then the
-same with one filter unit dead.
+Thirty jobs on two filter units report every 30 s, the builder unit reports file delivery every 105 s. It is
+measured with all machines up, then with one filter unit down.
 """
 
 import statistics
@@ -11,87 +11,97 @@ from dataclasses import dataclass, field
 
 import requests
 
-from benchmarks import cli, results
-from benchmarks.environment import BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT, Source, settings_of, stage
-from benchmarks.results import Figure
-from benchmarks.servers import mirror_server
+from benchmarks import cli
+from benchmarks.cli import Figure
+from benchmarks.environment import (
+    BUILDER_UNIT,
+    FILTER_UNIT,
+    OTHER_FILTER_UNIT,
+    SimulatedDqm2,
+    benchmark_environment,
+)
 from simulator.clients import CLIENTS
 from simulator.documents import files_document, job_document
 
 _RUN = 358788
 _JOBS = CLIENTS[:30]
-_REPORT_EVERY_S = 30.0
-_FILES_EVERY_S = 105.0
-_LOOK_EVERY_S = 0.05
-# What is uploaded so late is not waited for.
-_LAST_S = 15.0
+_REPORT_INTERVAL_S = 30.0
+_FILES_INTERVAL_S = 105.0
+_POLL_INTERVAL_S = 0.05
+# Nothing is uploaded so shortly before the end, as it could not be awaited.
+_LAST_UPLOAD_S = 15.0
 _LINE = "Begin processing the 1st record. Run 358788, Event 1, LumiSection {} on stream 0 at 15-Sep-2022\n"
 _LOG = [_LINE.format(number) for number in range(180)]
 
 
 @dataclass
 class Reports:
-    """What was reported, when, and what was seen of it."""
+    """Reports by client: awaited ones with lumisection and upload time, and the latencies of the others."""
 
     awaited: dict[str, tuple[int, float]] = field(default_factory=dict)
-    seen_after_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
 
-    def see(self, client: str, lumisection: int, at_s: float) -> None:
-        """A client is seen at a lumisection."""
+    def observe(self, client: str, lumisection: int, at_s: float) -> None:
+        """Record that the API shows a client at a lumisection."""
         if client in self.awaited and lumisection >= self.awaited[client][0]:
-            self.seen_after_s.append(at_s - self.awaited.pop(client)[1])
+            self.latencies_s.append(at_s - self.awaited.pop(client)[1])
 
-    def row(self, what: str) -> dict[str, Figure]:
-        """How long it took to be seen."""
-        percentiles = statistics.quantiles(self.seen_after_s, n=100, method="inclusive")
+    def row(self, name: str) -> dict[str, Figure]:
+        """A row of the result table."""
+        percentiles = statistics.quantiles(self.latencies_s, n=100, method="inclusive")
         return {
-            "": what,
-            "reports": len(self.seen_after_s),
-            "never seen": len(self.awaited),
+            "": name,
+            "reports": len(self.latencies_s),
+            "never shown": len(self.awaited),
             "p50 s": percentiles[49],
             "p95 s": percentiles[94],
-            "max s": max(self.seen_after_s),
+            "max s": max(self.latencies_s),
         }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures with all machines well, then with one dead."""
+    """Measure with all machines up, then with one down."""
     parser = cli.parser("end_to_end_latency", __doc__)
-    parser.add_argument("--seconds", type=cli.duration, default=180, help="how long each time")
+    parser.add_argument(
+        "--seconds", type=cli.positive_number, default=180, help="duration of each measurement"
+    )
     seconds = parser.parse_args(arguments).seconds
-    with stage() as made:
-        source = made.source()
-        environment = made.environment(source)
-        made.start("grabber", ["grabber.py", "production"], environment)
-        address = f"{mirror_server(made).url}/api?what=get_run&db=production&run={_RUN}"
-        well = _measure(source, address, seconds, hosts=(FILTER_UNIT, OTHER_FILTER_UNIT))
-        source.tell("set-machine", machine=OTHER_FILTER_UNIT, is_dead=True)
-        dead = _measure(source, address, seconds, hosts=(FILTER_UNIT,))
-        interval_s = settings_of(environment).grabber_sleep_time_info
-    rows = [well.row("all machines well"), dead.row("one of three dead, the others")]
-    results.tell("freshness", rows, notes=[f"The grabber pauses {interval_s:g} s between two polls."])
+    with benchmark_environment() as environment:
+        dqm2 = environment.start_dqm2()
+        environment.start("grabber", ["grabber.py", "production"], environment.variables(dqm2))
+        url = f"{environment.mirror_server().url}/api?what=get_run&db=production&run={_RUN}"
+        all_up = _measure(dqm2, url, seconds, hosts=(FILTER_UNIT, OTHER_FILTER_UNIT))
+        dqm2.call("set-machine", machine=OTHER_FILTER_UNIT, is_dead=True)
+        one_down = _measure(dqm2, url, seconds, hosts=(FILTER_UNIT,))
+        interval_s = environment.settings(dqm2).grabber_sleep_time_info
+    cli.report(
+        "end_to_end_latency",
+        [all_up.row("all machines up"), one_down.row("one of three down, the others")],
+        notes=[f"The grabber polls every {interval_s:g} s."],
+    )
 
 
-def _measure(source: Source, address: str, seconds: float, hosts: tuple[str, ...]) -> Reports:
-    """Lets the jobs report in turn for so long, and looks what is seen."""
+def _measure(dqm2: SimulatedDqm2, url: str, seconds: float, hosts: tuple[str, ...]) -> Reports:
+    """Upload reports of the jobs in turn and poll the API for them."""
     reports = Reports()
-    began_s = time.monotonic()
-    reported, files_due_s = 0, 0.0
+    started_at_s = time.monotonic()
+    uploaded, files_due_s = 0, 0.0
     with requests.Session() as session:
-        while (passed_s := time.monotonic() - began_s) < seconds:
-            if passed_s >= reported * _REPORT_EVERY_S / len(_JOBS) and passed_s < seconds - _LAST_S:
-                _report(source, reports, reported, hosts)
-                reported += 1
-            if passed_s >= files_due_s:
-                source.tell("upload", machine=BUILDER_UNIT, documents=[files_document(run=_RUN)])
-                files_due_s += _FILES_EVERY_S
-            _look(session, address, reports)
-            time.sleep(_LOOK_EVERY_S)
+        while (elapsed_s := time.monotonic() - started_at_s) < seconds:
+            is_due = elapsed_s >= uploaded * _REPORT_INTERVAL_S / len(_JOBS)
+            if is_due and elapsed_s < seconds - _LAST_UPLOAD_S:
+                _upload_report(dqm2, reports, uploaded, hosts)
+                uploaded += 1
+            if elapsed_s >= files_due_s:
+                dqm2.call("upload", machine=BUILDER_UNIT, documents=[files_document(run=_RUN)])
+                files_due_s += _FILES_INTERVAL_S
+            _poll(session, url, reports)
+            time.sleep(_POLL_INTERVAL_S)
     return reports
 
 
-def _report(source: Source, reports: Reports, number: int, hosts: tuple[str, ...]) -> None:
-    """Uploads the next job's report; its lumisection tells it from all before."""
+def _upload_report(dqm2: SimulatedDqm2, reports: Reports, number: int, hosts: tuple[str, ...]) -> None:
+    """Upload the next job's report; its lumisection distinguishes it from all earlier ones."""
     job = number % len(_JOBS)
     client, host = _JOBS[job], hosts[job % len(hosts)]
     lumisection = int(time.monotonic() * 10)
@@ -104,17 +114,15 @@ def _report(source: Source, reports: Reports, number: int, hosts: tuple[str, ...
         lumisections=60,
         extra={"stdlog_start": _LOG, "stdlog_end": _LOG},
     )
-    source.tell("upload", machine=host, documents=[document])
+    dqm2.call("upload", machine=host, documents=[document])
     reports.awaited[client.name] = (lumisection, time.monotonic())
 
 
-def _look(session: requests.Session, address: str, reports: Reports) -> None:
-    """Looks at the run through `/api`."""
-    answer = session.get(address, timeout=10).json()
+def _poll(session: requests.Session, url: str, reports: Reports) -> None:
+    _, found = session.get(url, timeout=10).json()
     now_s = time.monotonic()
-    _, found = answer
     for _, _, _, _, client, lumisection, *_ in found[1] if found else []:
-        reports.see(client, lumisection, now_s)
+        reports.observe(client, lumisection, now_s)
 
 
 if __name__ == "__main__":

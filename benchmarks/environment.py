@@ -1,11 +1,13 @@
-"""What benchmarks stand on: a PostgreSQL, a simulated DQM² as a process of its own, the mirror's programs."""
+"""Benchmark environment: PostgreSQL, a simulated DQM² and the mirror's programs as separate processes."""
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import requests
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
-from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec
+from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from tools.demo.data_dir import PLACE
@@ -26,11 +28,15 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = PRODUCTION_MACHINES
 GATEWAY = PLAYBACK_MACHINES[0]
 _DATABASES = {Cluster.PRODUCTION: "production", Cluster.PLAYBACK: "playback"}
-_STARTED_WITHIN_S = 60.0
+_SERVER_START_TIMEOUT_S = 30.0
+_GUNICORN_OPTIONS = (
+    *("--worker-class", "web.serving.worker.PatientWorker"),
+    *("--threads", "8", "--keep-alive", "20", "--worker-connections", "4096"),
+)
 
 
-class Source:
-    """A simulated DQM² in a process of its own, told what to do over its administration."""
+class SimulatedDqm2:
+    """A running simulator, controlled over its administration interface."""
 
     def __init__(self, process: Process, base_url: str, authority: CertificateAuthority) -> None:
         self.process = process
@@ -41,91 +47,132 @@ class Source:
         self._session.verify = str(authority.ca_path)
         self._session.cert = (str(authority.client.certificate), str(authority.client.key))
 
-    def tell(self, verb: str, **parameters: Any) -> Any:
-        """Has a verb of its administration done; its answer."""
-        address = urlsplit(self.base_url)
+    def call(self, verb: str, **parameters: Any) -> Any:
+        """Call a verb of the administration interface; return its JSON response."""
+        url = urlsplit(self.base_url)
         response = self._session.post(
-            f"{address.scheme}://{address.netloc}/simulator/{verb}", json=parameters, timeout=600
+            f"{url.scheme}://{url.netloc}/simulator/{verb}", json=parameters, timeout=600
         )
         if response.status_code != requests.codes.ok:
             raise RuntimeError(f"{verb}: {response.text}")
         return response.json()
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A web server that listens at `url`."""
+
+    process: Process
+    url: str
+
+
 @dataclass(frozen=True)
-class Stage:
-    """A running PostgreSQL with two empty databases of the newest schema, and a folder for everything."""
+class BenchmarkEnvironment:
+    """A running PostgreSQL with an empty database per cluster, and a folder for all files."""
 
     folder: Path
     postgres: EmbeddedPostgres
     processes: ProcessGroup
 
-    def source(self, *, is_live: bool = False) -> Source:
-        """Starts a simulated DQM²: with a past and runs that go on, or empty until it is told something."""
-        folder = self.folder / "source"
+    def start_dqm2(self, *, is_live: bool = False) -> SimulatedDqm2:
+        """Start a simulated DQM²: empty, or with a history and with runs that go on."""
+        folder = self.folder / "dqm2"
         authority = CertificateAuthority(folder)
-        words = ["-m", "simulator", "--folder", str(folder)]
-        process = self.start("source", words if is_live else [*words, "--paused", "--history", "0"])
-        return Source(process, self._first_line(process, "https://"), authority)
+        arguments = ["-m", "simulator", "--folder", str(folder)]
+        process = self.start("dqm2", arguments if is_live else [*arguments, "--paused", "--history", "0"])
+        return SimulatedDqm2(process, self._first_line(process, "https://"), authority)
 
-    def far(self, source: Source, round_trip_s: float) -> Source:
-        """The same source, so far away."""
-        port = urlsplit(source.base_url).port
-        process = self.start("distance", ["-m", "benchmarks.latency_proxy", str(port), str(round_trip_s)])
-        told = self._first_line(process, "listening on ").rpartition(" ")[2]
-        base_url = source.base_url.replace(f":{port}/", f":{told}/")
-        return Source(source.process, base_url, source.authority)
+    def delayed(self, dqm2: SimulatedDqm2, round_trip_s: float) -> SimulatedDqm2:
+        """The same simulator, reached through a proxy that adds latency."""
+        port = urlsplit(dqm2.base_url).port
+        process = self.start(
+            "latency-proxy", ["-m", "benchmarks.latency_proxy", str(port), str(round_trip_s)]
+        )
+        proxy_port = self._first_line(process, "listening on ").rpartition(" ")[2]
+        base_url = dqm2.base_url.replace(f":{port}/", f":{proxy_port}/")
+        return SimulatedDqm2(dqm2.process, base_url, dqm2.authority)
 
-    def start(self, name: str, words: list[str], environment: Mapping[str, str] | None = None) -> Process:
-        """Starts a Python program of the mirror; it ends with the stage."""
-        kept = {word: os.environ[word] for word in ("PATH", "HOME", "LANG") if word in os.environ}
+    def mirror_server(self) -> Server:
+        """The mirror's web server as in production."""
+        return self._start_server("server", ["server.py"], str(free_port()))
+
+    def uncached_server(self) -> Server:
+        """The mirror's web application without the change listener, and therefore without its caches."""
+        return self._start_gunicorn("uncached-server", "server:create_app()")
+
+    def bare_server(self) -> Server:
+        """A Flask view that answers 304 (`benchmarks/baselines.py`)."""
+        return self._start_gunicorn("bare-server", "benchmarks.baselines:create_bare_app()")
+
+    def start(self, name: str, arguments: list[str], variables: Mapping[str, str] | None = None) -> Process:
+        """Start a Python program of the mirror; it ends with the environment."""
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return self.processes.start(
             ProcessSpec(
                 name=name,
-                arguments=[sys.executable, *words],
-                environment={**kept, "PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT, **(environment or {})},
+                arguments=[sys.executable, *arguments],
+                environment={**inherited, "PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT, **(variables or {})},
                 cwd=ROOT,
                 output=self.folder / f"{name}.out",
             )
         )
 
-    def environment(self, source: Source | None = None, **settings: str) -> dict[str, str]:
-        """The environment of the mirror's programs with this source, if they need one."""
-        of_postgres = _of_postgres(self.postgres, self.folder)
-        if source is None:
-            return {**of_postgres, **settings}
+    def variables(self, dqm2: SimulatedDqm2 | None = None, **settings: str) -> dict[str, str]:
+        """The environment variables of the mirror's programs."""
+        if dqm2 is None:
+            return {**_base_variables(self.postgres, self.folder), **settings}
         return {
-            **of_postgres,
-            "CMSWEB_FRONTEND_PROXY_URL": source.base_url,
-            "CMSWEB_CA_PATH": str(source.authority.ca_path),
-            "SERVER_GRID_CERT_PATH": str(source.authority.client.certificate),
-            "SERVER_GRID_KEY_PATH": str(source.authority.client.key),
+            **_base_variables(self.postgres, self.folder),
+            "CMSWEB_FRONTEND_PROXY_URL": dqm2.base_url,
+            "CMSWEB_CA_PATH": str(dqm2.authority.ca_path),
+            "SERVER_GRID_CERT_PATH": str(dqm2.authority.client.certificate),
+            "SERVER_GRID_KEY_PATH": str(dqm2.authority.client.key),
             **settings,
         }
 
-    def empty(self) -> None:
-        """Makes both databases anew."""
+    def settings(self, dqm2: SimulatedDqm2 | None = None) -> Settings:
+        """The settings of the mirror's programs."""
+        return dqmsquare_cfg.load(self.variables(dqm2))
+
+    def recreate_databases(self) -> None:
+        """Replace both databases by empty ones with the current schema."""
         for name in _DATABASES.values():
             self.postgres.drop_database(name)
             self.postgres.create_database(name)
-        settings = dqmsquare_cfg.load(_of_postgres(self.postgres, self.folder))
+        settings = self.settings()
         for cluster in Cluster:
             engine = db.engine(settings, cluster, "benchmark")
             db.migrate(engine)
             engine.dispose()
 
-    def _first_line(self, process: Process, beginning: str) -> str:
+    def _start_gunicorn(self, name: str, application: str) -> Server:
+        port = str(free_port())
+        arguments = ["-m", "gunicorn", application, *_GUNICORN_OPTIONS, "--bind", f"127.0.0.1:{port}"]
+        return self._start_server(name, arguments, port)
+
+    def _start_server(self, name: str, arguments: list[str], port: str) -> Server:
+        process = self.start(name, arguments, self.variables(SERVER_PORT=port))
+        deadline_s = time.monotonic() + _SERVER_START_TIMEOUT_S
+        while not _accepts_connections(port):
+            process.raise_if_exited()
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(process.report("does not accept connections"))
+            process.wait(0.05)
+        return Server(process, f"http://127.0.0.1:{port}")
+
+    def _first_line(self, process: Process, prefix: str) -> str:
+        """Wait for a line of output with the prefix."""
         lines: list[str] = []
         while not lines:
             process.raise_if_exited()
             process.wait(0.05)
-            lines = [line for line in process.tail() if line.startswith(beginning)]
+            lines = [line for line in process.tail() if line.startswith(prefix)]
         return lines[0]
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """A stage, taken down at the end."""
+def benchmark_environment() -> Iterator[BenchmarkEnvironment]:
+    """An environment in a temporary folder, removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="dqmsquare-benchmark-", dir=PLACE))
     folder.chmod(0o711)
     try:
@@ -133,19 +180,19 @@ def stage() -> Iterator[Stage]:
             EmbeddedPostgres(folder / "postgres") as postgres,
             ProcessGroup(stop_timeout_s=5.0) as processes,
         ):
-            made = Stage(folder, postgres, processes)
-            made.empty()
-            yield made
+            environment = BenchmarkEnvironment(folder, postgres, processes)
+            environment.recreate_databases()
+            yield environment
     finally:
         shutil.rmtree(folder)
 
 
-def settings_of(environment: Mapping[str, str]) -> Settings:
-    """The settings that an environment makes."""
-    return dqmsquare_cfg.load(environment)
+def _accepts_connections(port: str) -> bool:
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", int(port))) == 0
 
 
-def _of_postgres(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
+def _base_variables(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
     return {
         "ENV": "development",
         "ENV_FILE": "",
@@ -156,7 +203,7 @@ def _of_postgres(postgres: EmbeddedPostgres, folder: Path) -> dict[str, str]:
         "GRABBER_PRODUCTION_METRICS_PORT": "0",
         "GRABBER_PLAYBACK_METRICS_PORT": "0",
         "SERVER_METRICS_PORT": "0",
-        "PSEUDONYM_SECRET": "a-mirror-secret-of-the-benchmarks",
+        "PSEUDONYM_SECRET": "a-pseudonym-secret-of-the-benchmarks",
         "SESSION_SECRET": "a-session-secret-of-the-benchmarks",
         "LOG_DIR": str(folder / "log"),
         "TMP_DIR": str(folder / "tmp"),

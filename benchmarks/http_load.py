@@ -1,95 +1,192 @@
-"""A load of HTTP requests that costs little itself: kept connections, one request at a time on each."""
+"""HTTP load: a cheap client with a persistent connection, and the URLs of all pages and API calls."""
 
 import asyncio
+import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from uuid import UUID
 
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+import sqlalchemy as sa
+
+import db
+from benchmarks.large_database import Span
+from dqmsquare_cfg import Cluster, Settings
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: chunked", re.IGNORECASE)
-_TAG = re.compile(rb"\r\netag: ([^\r]+)", re.IGNORECASE)
-_END_OF_HEAD = b"\r\n\r\n"
+_ETAG = re.compile(rb"\r\netag: ([^\r]+)", re.IGNORECASE)
+_HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+
+# The database holds ten years.
+_YEARS = 10
+_RANGE = 1000
+_RUNS_WITH_DETAILS = 1000
+_MAX_JOBS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, and after how many seconds."""
+class Response:
+    """Status, ETag and body size of a response, and the seconds that it took."""
 
     status: int
-    tag: str | None
+    etag: str | None
     size: int
     seconds: float
 
 
-class Visitor(asyncio.Protocol):
-    """Somebody with a connection to the server at `url`; it is made anew when the server ends it."""
+class HttpClient(asyncio.Protocol):
+    """Client with one connection to the server at `url`, opened again when the server closes it."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "", address.port or 80
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._answered: asyncio.Future[None] | None = None
+        self._complete: asyncio.Future[None] | None = None
 
-    async def get(self, path: str, tag: str | None = None) -> Answer:
-        """Asks for a path, compressed; only if it changed, where `tag` is given. Raises ConnectionError."""
+    async def get(self, path: str, etag: str | None = None) -> Response:
+        """Request a path, with `If-None-Match` if `etag` is given. Raises ConnectionError."""
         if self._transport is None:
             await asyncio.get_running_loop().create_connection(lambda: self, self._host, self._port)
         assert self._transport is not None
-        condition = "" if tag is None else f"If-None-Match: {tag}\r\n"
+        condition = "" if etag is None else f"If-None-Match: {etag}\r\n"
         self._received.clear()
-        self._answered = asyncio.get_running_loop().create_future()
-        began_s = time.perf_counter()
+        self._complete = asyncio.get_running_loop().create_future()
+        started_at_s = time.perf_counter()
         self._transport.write(
             f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nAccept-Encoding: gzip\r\n{condition}\r\n".encode()
         )
-        await self._answered
-        seconds = time.perf_counter() - began_s
-        head = bytes(self._received.partition(_END_OF_HEAD)[0])
-        found = _TAG.search(head)
-        return Answer(
+        await self._complete
+        seconds = time.perf_counter() - started_at_s
+        head = bytes(self._received.partition(_HEAD_END)[0])
+        found = _ETAG.search(head)
+        return Response(
             int(head[9:12]), found[1].decode() if found else None, len(self._received) - len(head), seconds
         )
 
-    def leave(self) -> None:
-        """Ends the connection."""
+    def close(self) -> None:
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
+        """Remember the open connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """A piece of the answer came."""
+        """Collect a piece of the response."""
         self._received += data
-        if self._answered is not None and not self._answered.done() and _is_whole(self._received):
-            self._answered.set_result(None)
+        if self._complete is not None and not self._complete.done() and _is_complete(self._received):
+            self._complete.set_result(None)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The server, or this visitor, has ended it."""
+        """Fail the pending request, if there is one."""
         self._transport = None
-        if self._answered is not None and not self._answered.done():
-            self._answered.set_exception(ConnectionError("the server hung up"))
+        if self._complete is not None and not self._complete.done():
+            self._complete.set_exception(ConnectionError("the server closed the connection"))
 
 
-def percentile_ms(seconds: Sequence[float], part: float) -> float:
-    """What so many parts of one of the times are below, in milliseconds."""
+def percentile_ms(seconds: Sequence[float], fraction: float) -> float:
+    """A percentile of durations, in milliseconds."""
     ordered = sorted(seconds)
-    return 1000 * ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+    return 1000 * ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
 
 
-def _is_whole(received: bytearray) -> bool:
-    end = received.find(_END_OF_HEAD)
-    if end < 0:
+def _is_complete(received: bytearray) -> bool:
+    head_end = received.find(_HEAD_END)
+    if head_end < 0:
         return False
-    head = bytes(received[:end])
-    begins = end + len(_END_OF_HEAD)
-    length = _LENGTH.search(head)
+    head = bytes(received[:head_end])
+    body_start = head_end + len(_HEAD_END)
+    length = _CONTENT_LENGTH.search(head)
     if length is not None:
-        return len(received) - begins >= int(length[1])
-    return received.endswith(_LAST_CHUNK, begins) if _CHUNKED.search(head) else True
+        return len(received) - body_start >= int(length[1])
+    return received.endswith(_LAST_CHUNK, body_start) if _CHUNKED.search(head) else True
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Random runs, ranges and jobs of a database; each access draws again. The jobs have logs."""
+
+    span: Span
+    jobs: Sequence[UUID]
+    rng: random.Random
+
+    @property
+    def run(self) -> int:
+        """A run."""
+        return self.rng.randrange(self.span.first_run + _RANGE, self.span.last_run)
+
+    @property
+    def job(self) -> UUID:
+        """A job."""
+        return self.rng.choice(self.jobs)
+
+    def range(self, count: int) -> str:
+        """Query parameters of a range of `count` runs."""
+        last = self.rng.randrange(
+            min(self.span.first_run + count, self.span.last_run), self.span.last_run + 1
+        )
+        return f"db=production&from={last - count}&to={last}"
+
+    @property
+    def runs_per_year(self) -> int:
+        """Number of runs in a year."""
+        return (self.span.last_run - self.span.first_run) // _YEARS
+
+
+MakeUrl = Callable[[Targets], str]
+
+# Always the same URLs.
+NEWEST: Mapping[str, MakeUrl] = {
+    "/": lambda _: "/?db=production",
+    "/live/run": lambda _: "/live/run?db=production",
+    "/live/freshness": lambda _: "/live/freshness?db=production",
+    "/cluster/": lambda _: "/cluster/?db=production",
+    "/cluster/fragment": lambda _: "/cluster/fragment?db=production",
+    "get_info": lambda _: "/api?what=get_info&db=production",
+    "get_cluster_status": lambda _: "/api?what=get_cluster_status&cluster=production",
+}
+OF_RUNS: Mapping[str, MakeUrl] = {
+    "/ of a run": lambda targets: f"/?db=production&run={targets.run}",
+    "/live/run of a run": lambda targets: f"/live/run?db=production&run={targets.run}",
+    "/live/delivery": lambda targets: f"/live/delivery?db=production&run={targets.run}",
+    "/job/…": lambda targets: f"/job/{targets.job}?db=production",
+    "/job/…/fragment": lambda targets: f"/job/{targets.job}/fragment?db=production",
+    "/job/…/series": lambda targets: f"/job/{targets.job}/series?db=production",
+    "/job/…/log.txt": lambda targets: f"/job/{targets.job}/log.txt?db=production",
+    "get_run": lambda targets: f"/api?what=get_run&db=production&run={targets.run}",
+    "get_graph": lambda targets: f"/api?what=get_graph&db=production&run={targets.run}",
+    "get_logs": lambda targets: f"/api?what=get_logs&db=production&id={targets.job}",
+}
+OF_RANGES: Mapping[str, MakeUrl] = {
+    "/timeline/": lambda targets: f"/timeline/?{targets.range(_RANGE)}",
+    "/timeline/, a client's year": lambda targets: (
+        f"/timeline/?{targets.range(targets.runs_per_year)}&client=beam"
+    ),
+    "/statistics/": lambda targets: f"/statistics/?{targets.range(_RANGE)}",
+    "/statistics/ of a run": lambda targets: f"/statistics/?{targets.range(0)}",
+    "get_clients of 1000 runs": lambda targets: f"/api?what=get_clients&{targets.range(_RANGE)}",
+    "get_runs of 100 runs": lambda targets: f"/api?what=get_runs&{targets.range(100)}",
+}
+
+
+def load_targets(settings: Settings, span: Span) -> Targets:
+    """Targets in a filled database."""
+    engine = db.engine(settings, Cluster.PRODUCTION, "benchmark")
+    table = db.jobs.c
+    statement = (
+        sa.select(table.identity)
+        .where(table.run > span.last_run - _RUNS_WITH_DETAILS)
+        .order_by(table.identity)
+        .limit(_MAX_JOBS)
+    )
+    with engine.connect() as connection:
+        jobs = connection.scalars(statement).all()
+    engine.dispose()
+    return Targets(span, jobs, random.Random(1))

@@ -1,76 +1,72 @@
-"""CPU and memory of the grabbers at normal traffic: a run a cluster, at the pace of data taking."""
+"""CPU and memory of the grabbers at normal traffic: one run per cluster at the pace of data taking."""
 
 import time
 from collections.abc import Sequence
 
 import db
-from benchmarks import cli, proc_usage, results
-from benchmarks.environment import Stage, settings_of, stage
-from benchmarks.results import Figure
+from benchmarks import cli, proc_usage
+from benchmarks.cli import Figure
+from benchmarks.environment import BenchmarkEnvironment, benchmark_environment
 from dqmsquare_cfg import Cluster
 from runtime.supervisor import Process
 from storage.cluster_reader import ClusterReader
 from storage.read_models import SyncStatus
 
-_LOOK_EVERY_S = 0.5
-_SAMPLE_EVERY_S = 5.0
+_POLL_INTERVAL_S = 0.5
+_SAMPLE_INTERVAL_S = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Lets both grabbers mirror live clusters and looks what they use."""
+    """Let both grabbers mirror live clusters and sample their usage."""
     parser = cli.parser("idle_usage", __doc__)
-    parser.add_argument("--minutes", type=cli.duration, default=10, help="how long")
+    parser.add_argument("--minutes", type=cli.positive_number, default=10, help="duration of the measurement")
     minutes = parser.parse_args(arguments).minutes
-    with stage() as made:
-        source = made.source(is_live=True)
-        environment = made.environment(source)
+    with benchmark_environment() as environment:
+        variables = environment.variables(environment.start_dqm2(is_live=True))
         grabbers = {
-            cluster: made.start(f"grabber-{cluster}", ["grabber.py", cluster.value], environment)
+            cluster: environment.start(f"grabber-{cluster}", ["grabber.py", cluster.value], variables)
             for cluster in Cluster
         }
         for cluster, grabber in grabbers.items():
-            _wait_until_caught_up(made, cluster, grabber)
+            _wait_until_caught_up(environment, cluster, grabber)
         rows = _measure(grabbers, minutes)
-    results.tell("rest", rows, notes=["Memory at the beginning, at the end, and the most of any moment, MB."])
+    cli.report("idle_usage", rows, notes=["Memory (MB): the first, the last and the highest sample."])
 
 
-def _wait_until_caught_up(made: Stage, cluster: Cluster, grabber: Process) -> None:
-    """Waits until a grabber has nothing left to do but to go on."""
-    database = db.engine(settings_of(made.environment()), cluster, "benchmark")
+def _wait_until_caught_up(environment: BenchmarkEnvironment, cluster: Cluster, grabber: Process) -> None:
+    database = db.engine(environment.settings(), cluster, "benchmark")
     reader = ClusterReader(database)
     while not _is_caught_up(reader.sync_status()):
         grabber.raise_if_exited()
-        grabber.wait(_LOOK_EVERY_S)
+        grabber.wait(_POLL_INTERVAL_S)
     database.dispose()
 
 
-def _is_caught_up(freshness: SyncStatus | None) -> bool:
-    """Whether every machine is mirrored to its end, and is known to be up or not."""
-    if freshness is None or freshness.status.last_success_at is None:
+def _is_caught_up(status: SyncStatus | None) -> bool:
+    """Whether every machine is mirrored completely and the cluster status is known."""
+    if status is None or status.status.last_success_at is None:
         return False
-    return all(
-        link.last_success_at is not None and not link.documents_behind for _, link in freshness.machines
-    )
+    return all(link.last_success_at is not None and not link.documents_behind for _, link in status.machines)
 
 
 def _measure(grabbers: dict[Cluster, Process], minutes: float) -> list[dict[str, Figure]]:
-    began_s = time.monotonic()
-    used_s = {cluster: proc_usage.cpu_s(process.pid) for cluster, process in grabbers.items()}
-    memory: dict[Cluster, list[float]] = {cluster: [] for cluster in grabbers}
-    while time.monotonic() - began_s < 60 * minutes:
+    started_at_s = time.monotonic()
+    cpu_before_s = {cluster: proc_usage.cpu_s(process.pid) for cluster, process in grabbers.items()}
+    rss_mb: dict[Cluster, list[float]] = {cluster: [] for cluster in grabbers}
+    while time.monotonic() - started_at_s < 60 * minutes:
         for cluster, process in grabbers.items():
             process.raise_if_exited()
-            memory[cluster].append(proc_usage.rss_mb(process.pid))
-        time.sleep(_SAMPLE_EVERY_S)
-    passed_s = time.monotonic() - began_s
+            rss_mb[cluster].append(proc_usage.rss_mb(process.pid))
+        time.sleep(_SAMPLE_INTERVAL_S)
+    elapsed_s = time.monotonic() - started_at_s
     return [
         {
             "": f"{cluster} grabber",
-            "minutes": passed_s / 60,
-            "% of a core": 100 * (proc_usage.cpu_s(process.pid) - used_s[cluster]) / passed_s,
-            "first MB": memory[cluster][0],
-            "last MB": memory[cluster][-1],
-            "most MB": max(memory[cluster]),
+            "minutes": elapsed_s / 60,
+            "% of a core": 100 * (proc_usage.cpu_s(process.pid) - cpu_before_s[cluster]) / elapsed_s,
+            "first MB": rss_mb[cluster][0],
+            "last MB": rss_mb[cluster][-1],
+            "max MB": max(rss_mb[cluster]),
         }
         for cluster, process in grabbers.items()
     ]

@@ -1,6 +1,6 @@
-"""A machine met for the first time, with a great many headers: memory, progress, interruptions.
+"""First contact with a machine that has a great many headers: memory, progress and interruptions.
 
-Then the same machine so slow that the answer to all headers misses the gateway's 5 s.
+Then the same with a machine so slow that its response to all headers misses the gateway's 5 s.
 """
 
 import re
@@ -13,107 +13,110 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 import db
-from benchmarks import cli, proc_usage, results
-from benchmarks.environment import FILTER_UNIT, Source, Stage, settings_of, stage
-from benchmarks.results import Figure
+from benchmarks import cli, proc_usage
+from benchmarks.cli import Figure
+from benchmarks.environment import FILTER_UNIT, BenchmarkEnvironment, SimulatedDqm2, benchmark_environment
 from dqmsquare_cfg import Cluster
 from runtime.supervisor import Process
 
-# Of a header, so that the answer to 200,000 takes 10 s.
+# Per header: the response to 200,000 then takes 10 s.
 _SLOW_HEADER_MS = 0.05
-_PROGRESS = re.compile(r"mirroring host=\S+ (headers=.*)")
-_MISSING = re.compile(r'revisions_unavailable host=\S+ reason="([^"]*)"')
+_PROGRESS = re.compile(r"sync_progress host=\S+ (headers=.*)")
+_UNAVAILABLE = re.compile(r'revisions_unavailable host=\S+ reason="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """What a grabber did with the machine while it was let."""
+class Sync:
+    """A grabber's work on the machine within a limited time."""
 
-    what: str
+    name: str
     seconds: float
     first_row_s: float | None
     rows: int
     peak_mb: float
-    peak_with_helpers_mb: float
-    ended_with: int | None
-    told: str
+    peak_with_parsers_mb: float
+    exit_status: int | None
+    log: str
 
     def row(self) -> dict[str, Figure]:
-        """As it is told."""
+        """A row of the result table."""
         return {
-            "": self.what,
+            "": self.name,
             "seconds": self.seconds,
             "first row after s": self.first_row_s,
             "rows": self.rows,
             "peak MB": self.peak_mb,
-            "with helpers": self.peak_with_helpers_mb,
-            "exit status": self.ended_with,
-            "told": self.told,
+            "with parsers": self.peak_with_parsers_mb,
+            "exit status": self.exit_status,
+            "log": self.log,
         }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Meets the machine, interrupts, goes on, and meets it again when its answer is too long."""
+    """Mirror with interruptions, then start over with a response that is too long."""
     parser = cli.parser("initial_sync", __doc__)
-    parser.add_argument("--headers", type=cli.count, default=200_000, help="how many the machine has")
     parser.add_argument(
-        "--seconds", type=cli.duration, default=20, help="how long the grabber is let each time"
+        "--headers", type=cli.positive_int, default=200_000, help="headers that the machine has"
     )
-    parser.add_argument("--whole", action="store_true", help="go on to the last document")
-    chosen = parser.parse_args(arguments)
-    with stage() as made:
-        source = made.source()
-        source.tell("fill", machine=FILTER_UNIT, count=chosen.headers, small=True)
-        met = [
-            _meet(made, source, "from nothing, then SIGTERM", chosen.seconds, by=signal.SIGTERM),
-            _meet(made, source, "going on, then SIGKILL", chosen.seconds, by=signal.SIGKILL),
-            _meet(made, source, "going on", chosen.seconds, of=chosen.headers if chosen.whole else None),
+    parser.add_argument(
+        "--seconds", type=cli.positive_number, default=20, help="duration of each of the grabber's runs"
+    )
+    parser.add_argument("--complete", action="store_true", help="continue to the last document")
+    options = parser.parse_args(arguments)
+    seconds, headers = options.seconds, options.headers
+    with benchmark_environment() as environment:
+        dqm2 = environment.start_dqm2()
+        dqm2.call("fill", machine=FILTER_UNIT, count=headers, small=True)
+        syncs = [
+            _sync(environment, dqm2, "from nothing, then SIGTERM", seconds, end=signal.SIGTERM),
+            _sync(environment, dqm2, "continued, then SIGKILL", seconds, end=signal.SIGKILL),
+            _sync(environment, dqm2, "continued", seconds, until_rows=headers if options.complete else None),
         ]
-        made.empty()
-        source.tell("add-fault", kind="header-cost", amount=_SLOW_HEADER_MS)
-        met.append(_meet(made, source, "from nothing, headers too slow", 2 * chosen.seconds))
-    results.tell("first_sync", [one.row() for one in met], notes=[f"{chosen.headers:,} headers."])
+        environment.recreate_databases()
+        dqm2.call("add-fault", kind="header-cost", amount=_SLOW_HEADER_MS)
+        syncs.append(_sync(environment, dqm2, "from nothing, headers too slow", 2 * seconds))
+    cli.report("initial_sync", [sync.row() for sync in syncs], notes=[f"{headers:,} headers."])
 
 
-def _meet(
-    made: Stage,
-    source: Source,
-    what: str,
+def _sync(
+    environment: BenchmarkEnvironment,
+    dqm2: SimulatedDqm2,
+    name: str,
     seconds: float,
     *,
-    by: signal.Signals = signal.SIGTERM,
-    of: int | None = None,
-) -> Met:
-    """Lets a grabber mirror for so long, or until it has so many rows, and ends it."""
-    grabber = made.start("grabber", ["grabber.py", "production"], made.environment(source))
-    began_s = time.monotonic()
-    with _counting(made, source) as count:
-        before, first_row_s = count(), None
-        peak = peak_with_helpers = 0.0
+    end: signal.Signals = signal.SIGTERM,
+    until_rows: int | None = None,
+) -> Sync:
+    """Run a grabber for `seconds`, or until there are `until_rows` rows, and end it by a signal."""
+    grabber = environment.start("grabber", ["grabber.py", "production"], environment.variables(dqm2))
+    started_at_s = time.monotonic()
+    with _row_counter(environment) as count_rows:
+        before, first_row_s = count_rows(), None
+        peak_mb = peak_with_parsers_mb = 0.0
         while not grabber.wait(0.5):
-            peak_with_helpers = max(peak_with_helpers, proc_usage.rss_mb(grabber.pid))
-            peak = max(peak, proc_usage.peak_mb(grabber.pid))
-            rows, passed_s = count(), time.monotonic() - began_s
+            peak_with_parsers_mb = max(peak_with_parsers_mb, proc_usage.rss_mb(grabber.pid))
+            peak_mb = max(peak_mb, proc_usage.peak_mb(grabber.pid))
+            rows, elapsed_s = count_rows(), time.monotonic() - started_at_s
             if rows > before and first_row_s is None:
-                first_row_s = passed_s
-            if (rows == of) if of else (passed_s > seconds):
+                first_row_s = elapsed_s
+            if (rows == until_rows) if until_rows else (elapsed_s > seconds):
                 break
-        ended_with = _end(grabber, by)
-        return Met(
-            what,
-            time.monotonic() - began_s,
+        exit_status = _end(grabber, end)
+        return Sync(
+            name,
+            time.monotonic() - started_at_s,
             first_row_s,
-            count(),
-            peak,
-            peak_with_helpers,
-            ended_with,
-            _told(grabber),
+            count_rows(),
+            peak_mb,
+            peak_with_parsers_mb,
+            exit_status,
+            _last_progress(grabber),
         )
 
 
 @contextmanager
-def _counting(made: Stage, source: Source) -> Iterator[Callable[[], int]]:
-    engine = db.engine(settings_of(made.environment(source)), Cluster.PRODUCTION, "benchmark")
+def _row_counter(environment: BenchmarkEnvironment) -> Iterator[Callable[[], int]]:
+    engine = db.engine(environment.settings(), Cluster.PRODUCTION, "benchmark")
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield lambda: connection.scalar(sa.select(sa.func.count()).select_from(db.jobs)) or 0
@@ -121,17 +124,17 @@ def _counting(made: Stage, source: Source) -> Iterator[Callable[[], int]]:
         engine.dispose()
 
 
-def _end(grabber: Process, by: signal.Signals) -> int | None:
-    grabber.send_signal(by)
+def _end(grabber: Process, end: signal.Signals) -> int | None:
+    grabber.send_signal(end)
     grabber.wait(10)
     return grabber.exit_status
 
 
-def _told(grabber: Process) -> str:
-    """The last that the log tells of progress, and what can't be had."""
+def _last_progress(grabber: Process) -> str:
+    """The last progress in the log, and the revisions that cannot be fetched."""
     lines = "\n".join(grabber.tail(1000))
-    missing, progress = _MISSING.findall(lines), _PROGRESS.findall(lines)
-    return "; ".join([*missing, *progress[-1:]])
+    unavailable, progress = _UNAVAILABLE.findall(lines), _PROGRESS.findall(lines)
+    return "; ".join([*unavailable, *progress[-1:]])
 
 
 if __name__ == "__main__":

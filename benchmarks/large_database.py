@@ -1,7 +1,7 @@
-"""Ten years of a cluster, filled into an empty database by COPY: runs, jobs, file delivery, ups and downs.
+"""Database with ten years of a cluster, filled by COPY: runs, jobs, file delivery, machine states.
 
-All follows from one seed. Logs, series and deliveries are packed once for a few hundred jobs and then dealt
-out, since it is their number and their size that count.
+The content is reproducible. Logs, series and deliveries are encoded once for a few hundred jobs and then
+reused: only their number and size matter.
 """
 
 import io
@@ -29,23 +29,23 @@ from storage.writer import MirrorWriter
 
 FIRST_RUN = 300_000
 _YEARS = timedelta(days=3652)
-# Of machines that were replaced since; what is mirrored now is what the settings say.
-_FORMER = tuple(f"dqmfu-c2b0{rack}-4{unit}-01" for rack in (1, 2) for unit in (0, 1, 2, 3))
+# Machines that were replaced since.
+_FORMER_MACHINES = tuple(f"dqmfu-c2b0{rack}-4{unit}-01" for rack in (1, 2) for unit in (0, 1, 2, 3))
 _RUN_KEYS = ("cosmic_run", "pp_run", "pp_run", "pp_run", "hi_run", "commissioning_run")
 _STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMHistograms")
 _RESTARTS = (0, 0, 1, 2, 3, 6)
-_DEALT = 200
-_ROWS_A_COPY = 20_000
+_SAMPLES = 200
+_ROWS_PER_COPY = 20_000
 _NULL = r"\N"
 
 T = TypeVar("T")
-# What a row of COPY's text format is made of.
+# A value in COPY's text format.
 _Value = str | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is filled in. Of the newest `runs_with_details` runs logs and series are still kept."""
+    """Size of the database; only the newest `runs_with_details` runs have logs and series."""
 
     runs: int = 60_000
     runs_with_details: int = 6_000
@@ -54,7 +54,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What was filled in: runs and jobs, of which those of the newest run go on."""
+    """Runs and number of jobs of a filled database; the newest run is ongoing."""
 
     first_run: int
     last_run: int
@@ -67,23 +67,23 @@ class _Run:
     start: datetime
     end: datetime
     lumisections: int
-    goes_on: bool
+    is_ongoing: bool
 
 
 def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) -> Span:
-    """Fills a cluster's database, which has the newest schema and is empty."""
+    """Fill a cluster's database, which must be empty and have the current schema."""
     engine = db.engine(settings, cluster, "benchmark")
     machines, former = _machines(engine, settings, cluster)
     runs = list(_runs(size.runs))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # What refers to what is known to hold.
+        # Without foreign key checks.
         connection.execute(sa.text("SET session_replication_role = replica"))
         connection.execute(sa.text("SET synchronous_commit = off"))
         connection.execute(sa.text("SET statement_timeout = 0"))
         _copy(connection, db.runs, map(_run_row, runs))
         _copy(connection, db.deliveries, _delivery_rows(runs, machines[0]))
         _copy(connection, db.playbacks, _playback_rows(runs, machines[0]))
-        _copy(connection, db.quarantined_documents, _set_aside_rows(runs, machines[0]))
+        _copy(connection, db.quarantined_documents, _quarantined_rows(runs, machines[0]))
         jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         connection.execute(sa.text("VACUUM ANALYZE"))
@@ -92,32 +92,32 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:
-    """The numbers of the machines that are mirrored, and of those that were; all links work."""
-    identities = Pseudonymizer(settings.pseudonym_secret)
-    hosts = {host: identities.for_machine(host) for host in (*settings.machines(cluster), *_FORMER)}
+    """The ids of the mirrored machines and of the former ones; all links work."""
+    pseudonyms = Pseudonymizer(settings.pseudonym_secret)
+    hosts = {host: pseudonyms.for_machine(host) for host in (*settings.machines(cluster), *_FORMER_MACHINES)}
     writer = MirrorWriter(engine, uuid4())
-    writer.take_over(identities.check_value())
+    writer.take_over(pseudonyms.check_value())
     known = writer.register_machines({identity: default_label(host) for host, identity in hosts.items()})
     ids = [known[identity].id for identity in hosts.values()]
     mirrored = ids[: len(settings.machines(cluster))]
     now = datetime.now(UTC)
-    worked = LinkStatus(last_success_at=now)
-    writer.write_heartbeat(ClusterLinks(worked, dict.fromkeys(mirrored, worked), worked, tuple(mirrored)))
+    link = LinkStatus(last_success_at=now)
+    writer.write_heartbeat(ClusterLinks(link, dict.fromkeys(mirrored, link), link, tuple(mirrored)))
     with engine.begin() as connection:
         connection.execute(sa.update(db.machines).values(clock_at=now, newest_run=FIRST_RUN))
     return mirrored, ids[len(mirrored) :]
 
 
 def _runs(count: int) -> Iterator[_Run]:
-    dice = random.Random(1)
+    rng = random.Random(1)
     now = datetime.now(UTC)
-    apart = _YEARS / count
+    interval = _YEARS / count
     for number in range(count):
-        start = now - _YEARS + apart * number
-        lumisections = min(dice.randrange(5, 400), int(apart.total_seconds() / LUMISECTION_S))
-        goes_on = number == count - 1
-        end = now if goes_on else start + timedelta(seconds=lumisections * LUMISECTION_S)
-        yield _Run(FIRST_RUN + number, start, end, lumisections, goes_on)
+        start = now - _YEARS + interval * number
+        lumisections = min(rng.randrange(5, 400), int(interval.total_seconds() / LUMISECTION_S))
+        is_ongoing = number == count - 1
+        end = now if is_ongoing else start + timedelta(seconds=lumisections * LUMISECTION_S)
+        yield _Run(FIRST_RUN + number, start, end, lumisections, is_ongoing)
 
 
 def _run_row(run: _Run) -> tuple[_Value, ...]:
@@ -126,69 +126,69 @@ def _run_row(run: _Run) -> tuple[_Value, ...]:
 
 
 def _delivery_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(2)
-    dealt = [_hex(codecs.pack_streams(_streams(lumisections, dice))) for lumisections in range(5, 400, 25)]
+    rng = random.Random(2)
+    samples = [_hex(codecs.pack_streams(_streams(lumisections, rng))) for lumisections in range(5, 400, 25)]
     for run in runs:
         at, start = run.end.isoformat(), run.start.isoformat()
-        streams = dealt[run.lumisections * len(dealt) // 400]
-        yield _identity(dice), machine, 0, run.number, at, run.number, start, "f", LUMISECTION_S, streams
+        streams = samples[run.lumisections * len(samples) // 400]
+        yield _identity(rng), machine, 0, run.number, at, run.number, start, "f", LUMISECTION_S, streams
 
 
 def _playback_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(5)
+    rng = random.Random(5)
     for run in runs:
-        state = "running" if run.goes_on else "eor"
+        state = "running" if run.is_ongoing else "eor"
         at, last = run.end.isoformat(), run.lumisections
-        yield _identity(dice), machine, 0, run.number, at, run.number, state, last, last, "pp_run", 358_788
+        yield _identity(rng), machine, 0, run.number, at, run.number, state, last, last, "pp_run", 358_788
 
 
-def _set_aside_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(6)
+def _quarantined_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
+    rng = random.Random(6)
     for run in runs:
         at, reason = run.end.isoformat(), "no good answer"
-        yield _identity(dice), machine, 0, run.number, at, "dqm-source-state", reason
+        yield _identity(rng), machine, 0, run.number, at, "dqm-source-state", reason
 
 
-def _streams(lumisections: int, dice: random.Random) -> list[Stream]:
+def _streams(lumisections: int, rng: random.Random) -> list[Stream]:
     sections = range(1, lumisections + 1)
     return [
         Stream(
             name,
             sections,
-            mtimes_ms=[int(ls * LUMISECTION_S * 1000) + dice.randrange(9000) for ls in sections],
-            ctimes_ms=[int(ls * LUMISECTION_S * 1000) + dice.randrange(9000) for ls in sections],
-            events_accepted=[dice.randrange(1000, 1600) for _ in sections],
-            events_processed=[dice.randrange(40_000, 64_000) for _ in sections],
-            sizes_bytes=[dice.randrange(90_000_000, 120_000_000) for _ in sections],
+            mtimes_ms=[int(ls * LUMISECTION_S * 1000) + rng.randrange(9000) for ls in sections],
+            ctimes_ms=[int(ls * LUMISECTION_S * 1000) + rng.randrange(9000) for ls in sections],
+            events_accepted=[rng.randrange(1000, 1600) for _ in sections],
+            events_processed=[rng.randrange(40_000, 64_000) for _ in sections],
+            sizes_bytes=[rng.randrange(90_000_000, 120_000_000) for _ in sections],
         )
         for name in _STREAMS
     ]
 
 
 def _copy_jobs(connection: sa.Connection, runs: list[_Run], with_details: int, units: list[int]) -> int:
-    """The jobs of all runs, and the details of those of the newest runs; how many jobs there are."""
-    dice = random.Random(3)
+    """Copy the jobs of all runs and the details of the newest; return the number of jobs."""
+    rng = random.Random(3)
     details = _details(connection)
-    first_kept = runs[max(0, len(runs) - with_details)].number
+    first_with_details = runs[max(0, len(runs) - with_details)].number
     count = 0
-    for some in _parts(runs, _ROWS_A_COPY // len(CLIENTS)):
-        jobs = [row for run in some for row in _job_rows(run, units, dice)]
-        kept = (row[0] for row in jobs if int(row[5] or 0) >= first_kept)
+    for batch in _batches(runs, _ROWS_PER_COPY // len(CLIENTS)):
+        jobs = [row for run in batch for row in _job_rows(run, units, rng)]
+        detailed = (row[0] for row in jobs if int(row[5] or 0) >= first_with_details)
         _copy(connection, db.jobs, jobs)
-        _copy(connection, db.job_details, ((identity, *dice.choice(details)) for identity in kept))
+        _copy(connection, db.job_details, ((identity, *rng.choice(details)) for identity in detailed))
         count += len(jobs)
     return count
 
 
-def _job_rows(run: _Run, units: list[int], dice: random.Random) -> Iterator[tuple[_Value, ...]]:
-    restarted = [dice.choice(CLIENTS) for _ in range(dice.choice(_RESTARTS))]
+def _job_rows(run: _Run, units: list[int], rng: random.Random) -> Iterator[tuple[_Value, ...]]:
+    restarted = [rng.choice(CLIENTS) for _ in range(rng.choice(_RESTARTS))]
     for number, client in enumerate((*CLIENTS, *restarted)):
-        crashed = number >= len(CLIENTS) or dice.random() < 0.01
-        exit_code = None if run.goes_on and not crashed else dice.choice((-11, 65, 139)) if crashed else 0
-        lumisection = dice.randrange(run.lumisections + 1) if crashed else run.lumisections
-        at = (run.end - timedelta(seconds=dice.randrange(30))).isoformat()
+        crashed = number >= len(CLIENTS) or rng.random() < 0.01
+        exit_code = None if run.is_ongoing and not crashed else rng.choice((-11, 65, 139)) if crashed else 0
+        lumisection = rng.randrange(run.lumisections + 1) if crashed else run.lumisections
+        at = (run.end - timedelta(seconds=rng.randrange(30))).isoformat()
         yield (
-            *(_identity(dice), units[number % len(units)], 0, run.number * 50 + number, at),
+            *(_identity(rng), units[number % len(units)], 0, run.number * 50 + number, at),
             *(run.number, client.tag, run.start.isoformat(), exit_code, run.number, lumisection, at, 0),
             *(int(lumisection * client.events_per_s * LUMISECTION_S), client.events_per_s, 0),
             client.rss_kb,
@@ -196,16 +196,16 @@ def _job_rows(run: _Run, units: list[int], dice: random.Random) -> Iterator[tupl
 
 
 def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
-    """The columns of job_details behind the identity, ready to be dealt out."""
-    dice = random.Random(4)
-    records = sample_jobs.simulated(_DEALT)
+    """Rows of job_details without their identity."""
+    rng = random.Random(4)
+    records = sample_jobs.simulated(_SAMPLES)
     logs = [codecs.log_text(record.log) for record in records]
     trained = ZstdDictionary(1, log_compression.train_dictionary(logs[::2], 1), datetime.now(UTC))
     row = (trained.version, _hex(trained.content), trained.trained_at.isoformat())
     _copy(connection, db.log_dictionaries, [row])
     found: list[tuple[_Value, ...]] = []
     for record in records:
-        job = sample_jobs.lived_through(record, dice.randrange(5, 400), dice)
+        job = sample_jobs.with_noisy_series(record, rng.randrange(5, 400), rng)
         memory, events = (
             codecs.pack_memory(downsample(job.memory)),
             codecs.pack_events(downsample(job.events)),
@@ -222,20 +222,20 @@ def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
 
 def _state_rows(count: int, machines: list[int]) -> Iterator[tuple[_Value, ...]]:
     start = datetime.now(UTC) - _YEARS
-    apart = _YEARS * len(machines) / max(count, 1)
+    interval = _YEARS * len(machines) / max(count, 1)
     for change in range(count // len(machines)):
-        at = (start + apart * change).isoformat()
+        at = (start + interval * change).isoformat()
         is_up = change % 2 == 0
         for machine in machines:
             yield machine, at, "t" if is_up else "f", None if is_up else "timed out"
 
 
 def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[_Value, ...]]) -> None:
-    """Fills rows of all of a table's columns into it."""
+    """Copy rows with all columns into a table."""
     statement = f"COPY {table.name} ({', '.join(column.name for column in table.c)}) FROM STDIN"
     cursor = connection.connection.cursor()
-    for some in _parts(rows, _ROWS_A_COPY):
-        cursor.copy_expert(statement, io.StringIO("".join(map(_line, some))))
+    for batch in _batches(rows, _ROWS_PER_COPY):
+        cursor.copy_expert(statement, io.StringIO("".join(map(_line, batch))))
     cursor.close()
 
 
@@ -243,15 +243,15 @@ def _line(row: tuple[_Value, ...]) -> str:
     return "\t".join([_NULL if value is None else str(value) for value in row]) + "\n"
 
 
-def _parts(rows: Iterable[T], most: int) -> Iterator[list[T]]:
-    left = iter(rows)
-    while part := list(islice(left, most)):
-        yield part
+def _batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(rows)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def _hex(packed: bytes) -> str:
     return rf"\\x{packed.hex()}"
 
 
-def _identity(dice: random.Random) -> str:
-    return str(UUID(int=dice.getrandbits(128)))
+def _identity(rng: random.Random) -> str:
+    return str(UUID(int=rng.getrandbits(128)))

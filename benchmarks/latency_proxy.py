@@ -1,67 +1,67 @@
-"""A long way on one machine: passes TCP on to another port, each byte half a round trip later."""
+"""TCP proxy that adds latency: it forwards to a local port, each byte half a round trip later."""
 
 import asyncio
 from collections import deque
 
 from benchmarks import cli
 
-_PIECE_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 18
 
 
 async def main(port: int, round_trip_s: float) -> None:
-    """Serves until it is killed."""
-    ways: set[asyncio.Task[None]] = set()
+    """Serve until killed."""
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # To make a connection takes a round trip.
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Establishing a connection takes a round trip.
         await asyncio.sleep(round_trip_s)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        for way in (
-            _pass_on(reader, far_writer, round_trip_s / 2),
-            _pass_on(far_reader, writer, round_trip_s / 2),
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
+        for direction in (
+            _forward(reader, upstream_writer, round_trip_s / 2),
+            _forward(upstream_reader, writer, round_trip_s / 2),
         ):
-            task = asyncio.create_task(way)
-            ways.add(task)
-            task.add_done_callback(ways.discard)
+            task = asyncio.create_task(direction)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0, limit=_PIECE_BYTES)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_CHUNK_BYTES)
     print(f"listening on {server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
     loop = asyncio.get_running_loop()
-    on_the_way: deque[tuple[float, bytes]] = deque()
-    some = asyncio.Event()
+    in_transit: deque[tuple[float, bytes]] = deque()
+    arrived = asyncio.Event()
 
     async def deliver() -> None:
         while True:
-            await some.wait()
-            while on_the_way:
-                due, piece = on_the_way.popleft()
-                await asyncio.sleep(max(0.0, due - loop.time()))
-                if not piece:
+            await arrived.wait()
+            while in_transit:
+                due_at_s, chunk = in_transit.popleft()
+                await asyncio.sleep(max(0.0, due_at_s - loop.time()))
+                if not chunk:
                     writer.close()
                     return
-                writer.write(piece)
+                writer.write(chunk)
                 await writer.drain()
-            some.clear()
+            arrived.clear()
 
-    delivering = asyncio.create_task(deliver())
-    piece = b"."
-    while piece:
+    delivery = asyncio.create_task(deliver())
+    chunk = b"."
+    while chunk:
         try:
-            piece = await reader.read(_PIECE_BYTES)
+            chunk = await reader.read(_CHUNK_BYTES)
         except ConnectionError:
-            piece = b""
-        on_the_way.append((loop.time() + delay_s, piece))
-        some.set()
-    await delivering
+            chunk = b""
+        in_transit.append((loop.time() + delay_s, chunk))
+        arrived.set()
+    await delivery
 
 
 if __name__ == "__main__":
     parser = cli.parser("latency_proxy", __doc__)
-    parser.add_argument("port", type=cli.count, help="to pass on to")
-    parser.add_argument("round_trip_s", type=cli.duration, help="how far away that seems")
-    chosen = parser.parse_args()
-    asyncio.run(main(chosen.port, chosen.round_trip_s))
+    parser.add_argument("port", type=cli.positive_int, help="port to forward to")
+    parser.add_argument("round_trip_s", type=cli.positive_number, help="latency to add, in seconds")
+    options = parser.parse_args()
+    asyncio.run(main(options.port, options.round_trip_s))

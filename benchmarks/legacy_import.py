@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 import db
-from benchmarks import cli, earlier_mirror
-from benchmarks.environment import settings_of, stage
-from benchmarks.results import tell
+from benchmarks import cli, legacy_database
+from benchmarks.environment import benchmark_environment
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster
 from legacy_import import lifecycle, workers
@@ -25,21 +24,21 @@ _GOAL_PER_S = 1_000_000 / (20 * 60)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fill a legacy database, import it and report the durations."""
     parser = cli.parser("legacy_import", __doc__)
-    parser.add_argument("--jobs", type=cli.count, default=_JOBS, help="number of jobs")
+    parser.add_argument("--jobs", type=cli.positive_int, default=_JOBS, help="number of jobs")
     parser.add_argument(
-        "--processes", type=cli.count, default=os.cpu_count() or 1, help="number of worker processes"
+        "--processes", type=cli.positive_int, default=os.cpu_count() or 1, help="number of worker processes"
     )
     options = parser.parse_args(arguments)
     jobs, processes = options.jobs, options.processes
-    with stage() as made:
-        environment = made.environment()
-        settings = settings_of(environment)
-        os.environ.update(environment)
+    with benchmark_environment() as environment:
+        variables = environment.variables()
+        settings = environment.settings()
+        os.environ.update(variables)
         name = settings.database(Cluster.PRODUCTION)
-        made.postgres.drop_database(name)
-        made.postgres.create_database(name)
+        environment.postgres.drop_database(name)
+        environment.postgres.create_database(name)
         engine = db.engine(settings, Cluster.PRODUCTION, "benchmark")
-        earlier_mirror.fill(engine, jobs, _POLLS_PER_JOB * jobs)
+        legacy_database.fill(engine, jobs, _POLLS_PER_JOB * jobs)
         before = _bytes(engine)
         started_s = time.monotonic()
         lifecycle.start(engine, Pseudonymizer(settings.pseudonym_secret))
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "imported (GB)": (_bytes(engine) - before) / 1e9,
         }
         engine.dispose()
-    tell(
+    cli.report(
         "legacy_import",
         [row],
         notes=[f"goal: 1,000,000 jobs within 20 minutes, or {_GOAL_PER_S:.0f} per second"],

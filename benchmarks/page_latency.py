@@ -1,8 +1,8 @@
-"""How fast each page and each call of the API is answered on a database of ten years.
+"""Response times of every page and API call on a database of ten years.
 
-One visitor asks again as soon as he is answered: first each time for something else, so that the database is
-asked and the answer made, then for the same, as when many look at it. What there is only one of, such as the
-newest run, is made anew each time by a server that keeps nothing.
+A single client sends one request after the other: first for different things, so that the database is queried
+and the response rendered each time, then for the same, as when many look at it. What exists only once, such
+as the newest run, is requested from a server without caches for the first part.
 """
 
 import asyncio
@@ -10,94 +10,106 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import cli, results
-from benchmarks.environment import settings_of, stage
-from benchmarks.http_load import Visitor, percentile_ms
+from benchmarks import cli
+from benchmarks.cli import Figure
+from benchmarks.environment import benchmark_environment
+from benchmarks.http_load import (
+    NEWEST,
+    OF_RANGES,
+    OF_RUNS,
+    HttpClient,
+    MakeUrl,
+    Targets,
+    load_targets,
+    percentile_ms,
+)
 from benchmarks.large_database import Size, fill
-from benchmarks.results import Figure
-from benchmarks.servers import mirror_server, server_that_keeps_nothing
-from benchmarks.urls import NEWEST, OF_RANGES, OF_RUNS, Addresses, Make, addresses
 
-_STATES_A_RUN = 83
-_RUNS_A_DETAIL = 10
-_NOT_MEASURED = 3
+_STATES_PER_RUN = 83
+_RUNS_PER_RUN_WITH_DETAILS = 10
+_WARM_UP_REQUESTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How long each of some requests took, one after the other, and how large the answers were."""
+class Measurement:
+    """Durations and sizes of consecutive responses."""
 
     times_s: Sequence[float]
     sizes: Sequence[int]
 
     @property
-    def rate(self) -> float:
-        """Requests a second."""
+    def requests_per_s(self) -> float:
+        """Rate of the requests."""
         return len(self.times_s) / sum(self.times_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fills a database, asks for everything and tells."""
+    """Fill a database and request everything."""
     parser = cli.parser("page_latency", __doc__)
     parser.add_argument(
-        "--runs", type=cli.count, default=60_000, help="runs of ten years, of 33 jobs or more each"
+        "--runs", type=cli.positive_int, default=60_000, help="runs in ten years, with 33 or more jobs each"
     )
-    parser.add_argument("--requests", type=cli.count, default=200, help="how many of each kind")
-    chosen = parser.parse_args(arguments)
-    with stage() as made:
-        settings = settings_of(made.environment())
-        size = Size(chosen.runs, chosen.runs // _RUNS_A_DETAIL, chosen.runs * _STATES_A_RUN)
-        began_s = time.monotonic()
+    parser.add_argument("--requests", type=cli.positive_int, default=200, help="requests of each kind")
+    options = parser.parse_args(arguments)
+    with benchmark_environment() as environment:
+        settings = environment.settings()
+        size = Size(options.runs, options.runs // _RUNS_PER_RUN_WITH_DETAILS, options.runs * _STATES_PER_RUN)
+        started_at_s = time.monotonic()
         span = fill(settings, size)
-        filled_s = time.monotonic() - began_s
-        some = addresses(settings, span)
-        keeps, keeps_nothing = mirror_server(made).url, server_that_keeps_nothing(made).url
+        filled_s = time.monotonic() - started_at_s
+        targets = load_targets(settings, span)
+        cached, uncached = environment.mirror_server().url, environment.uncached_server().url
         rows = [
-            *(_row(name, keeps_nothing, keeps, make, some, chosen.requests) for name, make in NEWEST.items()),
             *(
-                _row(name, keeps, keeps, make, some, chosen.requests)
-                for name, make in {**OF_RUNS, **OF_RANGES}.items()
+                _row(name, uncached, cached, make_url, targets, options.requests)
+                for name, make_url in NEWEST.items()
+            ),
+            *(
+                _row(name, cached, cached, make_url, targets, options.requests)
+                for name, make_url in {**OF_RUNS, **OF_RANGES}.items()
             ),
         ]
-    results.tell(
-        "pages",
+    cli.report(
+        "page_latency",
         rows,
         notes=[
-            f"{chosen.runs:,} runs, {span.jobs:,} jobs, {size.states:,} states, filled in {filled_s:,.0f} s.",
-            "goal: p95 below 50 ms, below 300 ms for a year of one client, with pages rendered",
+            f"{size.runs:,} runs, {span.jobs:,} jobs, {size.states:,} states; filled in {filled_s:,.0f} s.",
+            "Goal: p95 below 50 ms, below 300 ms for a year of one client, rendering included.",
         ],
     )
 
 
-def _row(name: str, anew: str, again: str, make: Make, some: Addresses, count: int) -> dict[str, Figure]:
-    # A template is compiled when it is first used.
-    asyncio.run(_ask(anew, [make(some) for _ in range(_NOT_MEASURED)]))
-    made = asyncio.run(_ask(anew, [make(some) for _ in range(count)]))
-    one = make(some)
-    asyncio.run(_ask(again, [one]))
-    same = asyncio.run(_ask(again, [one] * count))
+def _row(
+    name: str, render_url: str, repeat_url: str, make_url: MakeUrl, targets: Targets, count: int
+) -> dict[str, Figure]:
+    # A template is compiled on first use.
+    asyncio.run(_request(render_url, [make_url(targets) for _ in range(_WARM_UP_REQUESTS)]))
+    rendered = asyncio.run(_request(render_url, [make_url(targets) for _ in range(count)]))
+    repeated_path = make_url(targets)
+    asyncio.run(_request(repeat_url, [repeated_path]))
+    repeated = asyncio.run(_request(repeat_url, [repeated_path] * count))
     return {
         "": name,
-        "kB": sum(made.sizes) / len(made.sizes) / 1000,
-        "requests/s": made.rate,
-        "p50 ms": percentile_ms(made.times_s, 0.50),
-        "p95 ms": percentile_ms(made.times_s, 0.95),
-        "p99 ms": percentile_ms(made.times_s, 0.99),
-        "the same/s": same.rate,
-        "same p99 ms": percentile_ms(same.times_s, 0.99),
+        "kB": sum(rendered.sizes) / len(rendered.sizes) / 1000,
+        "requests/s": rendered.requests_per_s,
+        "p50 ms": percentile_ms(rendered.times_s, 0.50),
+        "p95 ms": percentile_ms(rendered.times_s, 0.95),
+        "p99 ms": percentile_ms(rendered.times_s, 0.99),
+        "repeated/s": repeated.requests_per_s,
+        "repeated p99 ms": percentile_ms(repeated.times_s, 0.99),
     }
 
 
-async def _ask(url: str, paths: Sequence[str]) -> Asked:
-    visitor = Visitor(url)
-    answers = []
+async def _request(url: str, paths: Sequence[str]) -> Measurement:
+    client = HttpClient(url)
+    responses = []
     for path in paths:
-        answer = await visitor.get(path)
-        if answer.status != 200:
-            raise RuntimeError(f"{path} was answered {answer.status}")
-        answers.append(answer)
-    visitor.leave()
-    return Asked([answer.seconds for answer in answers], [answer.size for answer in answers])
+        response = await client.get(path)
+        if response.status != 200:
+            raise RuntimeError(f"status {response.status} for {path}")
+        responses.append(response)
+    client.close()
+    return Measurement([one.seconds for one in responses], [one.size for one in responses])
 
 
 if __name__ == "__main__":

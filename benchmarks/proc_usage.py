@@ -1,11 +1,11 @@
-"""What processes use: CPU and memory, read from Linux's /proc."""
+"""CPU and memory of processes, read from Linux's /proc."""
 
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -16,8 +16,8 @@ class _Stat:
     rss_mb: float
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+def process_tree(pid: int) -> list[int]:
+    """A process and all its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*"):
         if (stat := _stat(int(path.name))) is not None:
@@ -29,17 +29,17 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU that a process, its descendants, and those of them that have ended have used, in seconds."""
-    return sum(stat.cpu_s for one in family(pid) if (stat := _stat(one)) is not None)
+    """CPU time of a process and its descendants in seconds, exited ones that were waited for included."""
+    return sum(stat.cpu_s for one in process_tree(pid) if (stat := _stat(one)) is not None)
 
 
 def rss_mb(pid: int) -> float:
-    """Memory of a process and its descendants together; what they share counts for each."""
-    return sum(stat.rss_mb for one in family(pid) if (stat := _stat(one)) is not None)
+    """Resident memory of a process and its descendants; shared pages count once for each."""
+    return sum(stat.rss_mb for one in process_tree(pid) if (stat := _stat(one)) is not None)
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that a process has had; 0 once it has ended."""
+    """The peak of a process's resident memory; 0 once it has exited."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -53,7 +53,7 @@ def _stat(pid: int) -> _Stat | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name of the program, in brackets, can hold anything.
+    # The command name, in parentheses, can contain anything.
     fields = text.rpartition(")")[2].split()
     ticks = sum(int(field) for field in fields[11:15])
-    return _Stat(parent=int(fields[1]), cpu_s=ticks / _TICKS, rss_mb=int(fields[21]) * _PAGE_MB)
+    return _Stat(parent=int(fields[1]), cpu_s=ticks / _TICKS_PER_S, rss_mb=int(fields[21]) * _PAGE_MB)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cli
-from benchmarks.results import Figure, tell
+from benchmarks.cli import Figure
 from dqm2.redaction.redactor import Redactor
 from simulator.fake_secrets import FakeSecrets
 from simulator.job_reports import upload_finished_jobs
@@ -48,12 +48,12 @@ _WORST = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and tells."""
     parser = cli.parser("redaction", __doc__)
-    parser.add_argument("documents", nargs="?", type=cli.documents, metavar="DOCUMENTS.jsonl.gz")
+    parser.add_argument("documents", nargs="?", type=cli.existing_file, metavar="DOCUMENTS.jsonl.gz")
     given = parser.parse_args(arguments).documents
     documents = _documents_of(given) if given else _simulated_documents()
     logs = list(_logs(documents))
     redactor = Redactor((_SIMULATED_HOST,))
-    tell("redaction", [_logs_row(redactor, logs), *(_worst_row(redactor, kind) for kind in _WORST)])
+    cli.report("redaction", [_logs_row(redactor, logs), *(_worst_row(redactor, kind) for kind in _WORST)])
 
 
 def _documents_of(path: Path) -> Iterable[dict[str, Any]]:

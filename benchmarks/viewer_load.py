@@ -1,8 +1,8 @@
-"""What a viewer of the live page costs: CPU of the server and of PostgreSQL, a viewer and poll cycle.
+"""CPU of server and PostgreSQL per viewer and poll cycle of the live page.
 
-Two hundred viewers poll as the page's scripts do, with nothing changing and with one report a second. Beside
-them stand a bare Flask view that answers 304 to as many requests, the floor, and a plain page that asks four
-API requests a cycle of a server that keeps nothing. Then two thousand viewers, with one report a second.
+200 viewers poll as the page's scripts do, first with nothing changing, then with one job report per second.
+They are compared with a bare Flask view that answers 304, and with a page that makes four API requests per
+cycle to a server without caches. At the end 2000 viewers poll with one report per second.
 """
 
 import asyncio
@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import db
-from benchmarks import cli, proc_usage, results, sample_jobs
-from benchmarks.environment import FILTER_UNIT, Stage, settings_of, stage
-from benchmarks.http_load import Visitor, percentile_ms
+from benchmarks import cli, proc_usage, sample_jobs
+from benchmarks.cli import Figure
+from benchmarks.environment import FILTER_UNIT, BenchmarkEnvironment, Server, benchmark_environment
+from benchmarks.http_load import HttpClient, percentile_ms
 from benchmarks.large_database import Size, Span, fill
-from benchmarks.results import Figure
-from benchmarks.servers import Server, bare_server, mirror_server, server_that_keeps_nothing
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import DocumentVersion
 from dqmsquare_cfg import Cluster, Settings
@@ -29,188 +28,199 @@ from storage.rows import Batch, Checkpoint, to_row
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
 
-_INTERVAL_S = 3.0
+_POLL_INTERVAL_S = 3.0
 _VIEWERS, _MANY_VIEWERS = 200, 2000
 _SIZE = Size(runs=300, runs_with_details=30, states=10_000)
-_BEAT_EVERY_S = 5.0
+_HEARTBEAT_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page asks for each cycle; only for what changed, if it knows how to."""
+    """The paths that a page polls, conditionally if `sends_etag`."""
 
     paths: Sequence[str]
-    asks_if_changed: bool = True
+    sends_etag: bool = True
 
 
-# The live page's parts, as `static/js` asks for them.
+# The fragments of the live page.
 _LIVE = Page(("/live/run?db=production", "/live/freshness?db=production"))
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What viewers had of the cycles that were measured, and what CPU it took (s)."""
+class Measurement:
+    """Responses to a number of viewers, and the CPU time used; `cycles` is the mean per viewer."""
 
     viewers: int
     cycles: float
     seconds: float
     times_s: Sequence[float]
-    unchanged: int
+    not_modified: int
     server_cpu_s: float
     postgres_cpu_s: float
 
     @property
     def cost_ms(self) -> float:
-        """CPU of server and PostgreSQL together, a viewer and cycle."""
+        """CPU of server and PostgreSQL per viewer and cycle."""
         return 1000 * (self.server_cpu_s + self.postgres_cpu_s) / (self.viewers * self.cycles)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures each after the other, on one machine, and tells."""
+    """Measure one case after the other on this machine."""
     parser = cli.parser("viewer_load", __doc__)
-    parser.add_argument("--cycles", type=cli.count, default=10, help="poll cycles of 3 s that are measured")
+    parser.add_argument("--cycles", type=cli.positive_int, default=10, help="poll cycles (3 s) to measure")
     cycles = parser.parse_args(arguments).cycles
-    with stage() as made:
-        settings = settings_of(made.environment())
+    with benchmark_environment() as environment:
+        settings = environment.settings()
         span = fill(settings, _SIZE)
-        bare, plain, kept = bare_server(made), server_that_keeps_nothing(made), mirror_server(made)
+        bare, uncached, mirror = (
+            environment.bare_server(),
+            environment.uncached_server(),
+            environment.mirror_server(),
+        )
         measured = {
-            "bare view, 304": _look(made, bare, _LIVE, cycles),
-            "plain page, nothing kept": _look(made, plain, _plain_page(span), cycles),
-            "unchanged": _look(made, kept, _LIVE, cycles),
+            "bare view, 304": _measure(environment, bare, _LIVE, cycles),
+            "plain page, uncached": _measure(environment, uncached, _plain_page(span), cycles),
+            "unchanged": _measure(environment, mirror, _LIVE, cycles),
         }
-        with _changing(settings, span):
-            measured["one change a second"] = _look(made, kept, _LIVE, cycles)
-            measured["many, one change a second"] = _look(made, kept, _LIVE, cycles, viewers=_MANY_VIEWERS)
-    floor, plain_page = measured["bare view, 304"], measured["plain page, nothing kept"]
-    results.tell(
-        "viewers",
-        [_row(name, looked, floor, plain_page) for name, looked in measured.items()],
+        with _reporting_job(settings, span):
+            measured["one report per second"] = _measure(environment, mirror, _LIVE, cycles)
+            measured["many, one report per second"] = _measure(
+                environment, mirror, _LIVE, cycles, viewers=_MANY_VIEWERS
+            )
+    bare_view, plain_page = measured["bare view, 304"], measured["plain page, uncached"]
+    cli.report(
+        "viewer_load",
+        [_row(name, measurement, bare_view, plain_page) for name, measurement in measured.items()],
         notes=[
-            "CPU in ms a viewer and cycle: of all processes of the server, of PostgreSQL, of both.",
-            "goal: unchanged at most 1.5 of the floor, and 20 times cheaper than the plain page",
-            "goal: p99 of 2,000 viewers below 100 ms, the load generator on the same two cores",
+            "CPU in ms per viewer and cycle: of all server processes, of PostgreSQL, of both.",
+            "Goal: unchanged at most 1.5 × the bare view, and 20 × cheaper than the plain page.",
+            "Goal: p99 of 2,000 viewers below 100 ms with the load generator on the same two cores.",
         ],
     )
 
 
 def _plain_page(span: Span) -> Page:
-    of_run = f"db=production&run={span.last_run}"
-    asked = ("get_info&db=production", f"get_run&{of_run}", f"get_graph&{of_run}", "get_cluster_status")
-    return Page([f"/api?what={what}" for what in asked], asks_if_changed=False)
+    run = f"db=production&run={span.last_run}"
+    requests = ("get_info&db=production", f"get_run&{run}", f"get_graph&{run}", "get_cluster_status")
+    return Page([f"/api?what={what}" for what in requests], sends_etag=False)
 
 
-def _look(made: Stage, server: Server, page: Page, cycles: int, *, viewers: int = _VIEWERS) -> Looked:
-    return asyncio.run(_look_on(made, server, page, cycles, viewers))
+def _measure(
+    environment: BenchmarkEnvironment, server: Server, page: Page, cycles: int, *, viewers: int = _VIEWERS
+) -> Measurement:
+    postgres_pid = environment.postgres.process.pid
+    return asyncio.run(_measure_viewers(server, postgres_pid, page, cycles, viewers))
 
 
-async def _look_on(made: Stage, server: Server, page: Page, cycles: int, viewers: int) -> Looked:
-    """Lets viewers look on: for some cycles until all of them know the page, then for those measured."""
+async def _measure_viewers(
+    server: Server, postgres_pid: int, page: Page, cycles: int, viewers: int
+) -> Measurement:
+    """Start the viewers, wait two cycles until all have the page, then measure."""
     times_s: list[float] = []
     statuses: list[int] = []
-    dice = random.Random(1)
-    looking = [
-        asyncio.create_task(_view(server.url, page, dice.uniform(0, _INTERVAL_S), times_s, statuses))
+    rng = random.Random(1)
+    tasks = [
+        asyncio.create_task(_view(server.url, page, rng.uniform(0, _POLL_INTERVAL_S), times_s, statuses))
         for _ in range(viewers)
     ]
-    await asyncio.sleep(2 * _INTERVAL_S)
+    await asyncio.sleep(2 * _POLL_INTERVAL_S)
     times_s.clear()
     statuses.clear()
-    before = proc_usage.cpu_s(server.process.pid), proc_usage.cpu_s(made.postgres.process.pid)
-    began_s = time.monotonic()
-    await asyncio.sleep(cycles * _INTERVAL_S)
-    seconds = time.monotonic() - began_s
-    after = proc_usage.cpu_s(server.process.pid), proc_usage.cpu_s(made.postgres.process.pid)
-    ended = [viewer.exception() for viewer in looking if viewer.done()]
-    for viewer in looking:
-        viewer.cancel()
-    await asyncio.gather(*looking, return_exceptions=True)
-    if ended:
-        raise RuntimeError(f"{len(ended)} viewers were left alone: {ended[0]!r}")
-    return Looked(
+    before = proc_usage.cpu_s(server.process.pid), proc_usage.cpu_s(postgres_pid)
+    started_at_s = time.monotonic()
+    await asyncio.sleep(cycles * _POLL_INTERVAL_S)
+    seconds = time.monotonic() - started_at_s
+    after = proc_usage.cpu_s(server.process.pid), proc_usage.cpu_s(postgres_pid)
+    failures = [task.exception() for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if failures:
+        raise RuntimeError(f"{len(failures)} viewers failed: {failures[0]!r}")
+    return Measurement(
         viewers=viewers,
         cycles=len(times_s) / len(page.paths) / viewers,
         seconds=seconds,
         times_s=times_s,
-        unchanged=statuses.count(304),
+        not_modified=statuses.count(304),
         server_cpu_s=after[0] - before[0],
         postgres_cpu_s=after[1] - before[1],
     )
 
 
-async def _view(url: str, page: Page, starts_s: float, times_s: list[float], statuses: list[int]) -> None:
-    """One viewer, until cancelled: all that the page asks for, every few seconds."""
-    visitor = Visitor(url)
-    tags: dict[str, str | None] = {}
+async def _view(url: str, page: Page, delay_s: float, times_s: list[float], statuses: list[int]) -> None:
+    """Poll the page as one viewer until cancelled."""
+    client = HttpClient(url)
+    etags: dict[str, str | None] = {}
     loop = asyncio.get_running_loop()
-    due_s = loop.time() + starts_s
+    due_at_s = loop.time() + delay_s
     try:
         while True:
-            await asyncio.sleep(max(0.0, due_s - loop.time()))
+            await asyncio.sleep(max(0.0, due_at_s - loop.time()))
             for path in page.paths:
-                answer = await visitor.get(path, tags.get(path))
-                if answer.status not in (200, 304):
-                    raise RuntimeError(f"{path} was answered {answer.status}")
-                if page.asks_if_changed and answer.tag is not None:
-                    tags[path] = answer.tag
-                times_s.append(answer.seconds)
-                statuses.append(answer.status)
-            due_s += _INTERVAL_S
+                response = await client.get(path, etags.get(path))
+                if response.status not in (200, 304):
+                    raise RuntimeError(f"status {response.status} for {path}")
+                if page.sends_etag and response.etag is not None:
+                    etags[path] = response.etag
+                times_s.append(response.seconds)
+                statuses.append(response.status)
+            due_at_s += _POLL_INTERVAL_S
     finally:
-        visitor.leave()
+        client.close()
 
 
 @contextmanager
-def _changing(settings: Settings, span: Span) -> Iterator[None]:
-    """Meanwhile a job of the newest run reports once a second, and the grabber's heart beats."""
-    ended = threading.Event()
-    changing = threading.Thread(target=_change, args=(settings, span, ended))
-    changing.start()
+def _reporting_job(settings: Settings, span: Span) -> Iterator[None]:
+    """A job of the newest run that reports once per second, with a grabber's heartbeat."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_report_job, args=(settings, span, stop))
+    thread.start()
     try:
         yield
     finally:
-        ended.set()
-        changing.join()
+        stop.set()
+        thread.join()
 
 
-def _change(settings: Settings, span: Span, ended: threading.Event) -> None:
+def _report_job(settings: Settings, span: Span, stop: threading.Event) -> None:
     engine = db.engine(settings, Cluster.PRODUCTION, "benchmark", pool_size=1)
-    identities = Pseudonymizer(settings.pseudonym_secret)
+    pseudonyms = Pseudonymizer(settings.pseudonym_secret)
     writer = MirrorWriter(engine, uuid4())
-    writer.take_over(identities.check_value())
-    identity = identities.for_machine(FILTER_UNIT)
+    writer.take_over(pseudonyms.check_value())
+    identity = pseudonyms.for_machine(FILTER_UNIT)
     machine = writer.register_machines({identity: default_label(FILTER_UNIT)})[identity]
-    [simulated] = sample_jobs.simulated(1)
-    job = replace(simulated, run=span.last_run, exit_code=None)
-    revision, beat_at_s = 10**9, 0.0
-    while not ended.wait(1.0):
+    [sample] = sample_jobs.simulated(1)
+    job = replace(sample, run=span.last_run, exit_code=None)
+    revision, heartbeat_at_s = 10**9, 0.0
+    while not stop.wait(1.0):
         revision += 1
         now = datetime.now(UTC)
-        origin = DocumentVersion(job.document.identity, revision, now)
-        reported = replace(job, document=origin, lumisection=revision % 1000, lumisection_at=now)
-        position = Checkpoint(0, revision, job.document.identity)
-        writer.write_batch(Batch(machine.id, position, now, [to_row(reported, None)]))
-        if time.monotonic() - beat_at_s >= _BEAT_EVERY_S:
-            beat_at_s = time.monotonic()
-            worked = LinkStatus(last_success_at=now)
-            writer.write_heartbeat(ClusterLinks(worked, {machine.id: worked}, worked, (machine.id,)))
+        version = DocumentVersion(job.document.identity, revision, now)
+        reported = replace(job, document=version, lumisection=revision % 1000, lumisection_at=now)
+        checkpoint = Checkpoint(0, revision, job.document.identity)
+        writer.write_batch(Batch(machine.id, checkpoint, now, [to_row(reported, None)]))
+        if time.monotonic() - heartbeat_at_s >= _HEARTBEAT_INTERVAL_S:
+            heartbeat_at_s = time.monotonic()
+            link = LinkStatus(last_success_at=now)
+            writer.write_heartbeat(ClusterLinks(link, {machine.id: link}, link, (machine.id,)))
     engine.dispose()
 
 
-def _row(name: str, looked: Looked, floor: Looked, plain: Looked) -> dict[str, Figure]:
-    a_cycle = 1000 / (looked.viewers * looked.cycles)
+def _row(name: str, measured: Measurement, bare: Measurement, plain: Measurement) -> dict[str, Figure]:
+    ms_per_cpu_s = 1000 / (measured.viewers * measured.cycles)
     return {
         "": name,
-        "viewers": looked.viewers,
-        "requests/s": len(looked.times_s) / looked.seconds,
-        "% 304": 100 * looked.unchanged / len(looked.times_s),
-        "server": looked.server_cpu_s * a_cycle,
-        "postgres": looked.postgres_cpu_s * a_cycle,
-        "both": looked.cost_ms,
-        "of the floor": looked.cost_ms / floor.cost_ms,
-        "times cheaper": plain.cost_ms / looked.cost_ms,
-        "p50 ms": percentile_ms(looked.times_s, 0.5),
-        "p99 ms": percentile_ms(looked.times_s, 0.99),
+        "viewers": measured.viewers,
+        "requests/s": len(measured.times_s) / measured.seconds,
+        "% 304": 100 * measured.not_modified / len(measured.times_s),
+        "server": measured.server_cpu_s * ms_per_cpu_s,
+        "PostgreSQL": measured.postgres_cpu_s * ms_per_cpu_s,
+        "both": measured.cost_ms,
+        "× bare view": measured.cost_ms / bare.cost_ms,
+        "× cheaper": plain.cost_ms / measured.cost_ms,
+        "p50 ms": percentile_ms(measured.times_s, 0.5),
+        "p99 ms": percentile_ms(measured.times_s, 0.99),
     }
 
 

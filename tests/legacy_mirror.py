@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
-from benchmarks.earlier_mirror import SCHEMA
+from benchmarks.legacy_database import SCHEMA
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent

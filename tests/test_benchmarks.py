@@ -1,4 +1,4 @@
-"""The benchmarks' command lines: each tells what it measures, and takes nothing that can't be measured."""
+"""Command lines of the benchmarks: help, and rejected arguments."""
 
 import importlib
 import re
@@ -6,37 +6,36 @@ from pathlib import Path
 
 import pytest
 
-MAKEFILE = Path(__file__).resolve().parent.parent / "Makefile"
-BENCHMARKS = re.findall(r"-m (benchmarks\.\w+)", MAKEFILE.read_text())
+MAKEFILE = (Path(__file__).resolve().parent.parent / "Makefile").read_text()
+[_NAMES] = re.findall(r"^BENCHMARKS := ((?:.*\\\n)*.*)$", MAKEFILE, flags=re.MULTILINE)
+BENCHMARKS = _NAMES.replace("\\\n", " ").split()
 
 
-def ended(module: str, *arguments: str) -> int | str | None:
-    """The status with which a benchmark ends by its command line alone."""
-    with pytest.raises(SystemExit) as end:
-        importlib.import_module(module).main(arguments)
-    return end.value.code
+def exit_status(name: str, *arguments: str) -> int | str | None:
+    """The exit status of a benchmark that ends while it parses its arguments."""
+    with pytest.raises(SystemExit) as exited:
+        importlib.import_module(f"benchmarks.{name}").main(arguments)
+    return exited.value.code
 
 
-@pytest.mark.parametrize("module", BENCHMARKS)
-def test_it_tells_what_it_measures_and_measures_nothing(
-    capsys: pytest.CaptureFixture[str], module: str
-) -> None:
-    assert ended(module, "--help") == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"usage: python -m {module} [-h]")
-    assert str(importlib.import_module(module).__doc__).strip() in told
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_it_prints_its_docstring_as_help(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert exit_status(name, "--help") == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"usage: python -m benchmarks.{name} [-h]")
+    assert str(importlib.import_module(f"benchmarks.{name}").__doc__).strip() in output
 
 
 @pytest.mark.parametrize(
-    ("words", "refused"),
+    ("arguments", "error"),
     [
-        (["benchmarks.storage_size", "none.gz"], "there is no file 'none.gz'"),
-        (["benchmarks.legacy_import", "--jobs", "0"], "'0' is no whole number from 1 on"),
-        (["benchmarks.idle_usage", "--minutes", "nan"], "'nan' is no number above 0"),
+        (["storage_size", "none.gz"], "'none.gz' does not exist"),
+        (["legacy_import", "--jobs", "0"], "'0' is not a positive integer"),
+        (["idle_usage", "--minutes", "nan"], "'nan' is not a positive number"),
     ],
 )
-def test_it_refuses_what_can_t_be_measured(
-    capsys: pytest.CaptureFixture[str], words: list[str], refused: str
+def test_it_rejects_invalid_arguments(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
 ) -> None:
-    assert ended(*words) == 2
-    assert capsys.readouterr().err.rstrip().endswith(refused)
+    assert exit_status(*arguments) == 2
+    assert capsys.readouterr().err.rstrip().endswith(error)

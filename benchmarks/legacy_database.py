@@ -1,7 +1,7 @@
-"""An earlier mirror's database of any size, filled by COPY: jobs with their logs, graphs, polls of machines.
+"""Database of an earlier mirror of any size, filled by COPY: jobs with logs, graphs, polls of machines.
 
-Logs are those of a few hundred jobs of the simulator, dealt out, since it is their number and size that
-count; each gets a line of its own, so that no two are alike.
+The logs are those of a few hundred simulated jobs, reused: only their number and size matter. Each gets a
+line of its own, so that no two are equal.
 """
 
 import io
@@ -37,8 +37,8 @@ _STREAMS = (
     "streamDQMCalibration_sm-c2a11-43-01",
     "streamDQMHistograms_sm-c2a11-19-01",
 )
-_DEALT = 300
-_ROWS_A_COPY = 2000
+_SAMPLE_JOBS = 300
+_ROWS_PER_COPY = 2000
 _NULL = r"\N"
 _ESCAPED = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -46,7 +46,7 @@ _Value = str | int | float | None
 
 
 def fill(engine: sa.Engine, jobs: int, polls: int) -> int:
-    """Fills an empty database; how many runs there are."""
+    """Fill an empty database; return the number of runs."""
     runs = max(1, jobs // len(CLIENTS))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("SET synchronous_commit = off"))
@@ -61,15 +61,15 @@ def fill(engine: sa.Engine, jobs: int, polls: int) -> int:
 
 
 def _jobs(count: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(1)
+    rng = random.Random(1)
     logs = _logs()
     for number in range(count):
         run = _FIRST_RUN + number // len(CLIENTS)
         client = CLIENTS[number % len(CLIENTS)]
         host = _FILTER_UNITS[number % len(_FILTER_UNITS)]
-        head, tail = dice.choice(logs)
-        own = f"[{number}] connection from {host} by user=dqmpro{number % 90}\n"
-        exit_code = dice.choice((0,) * 30 + (-1, None, -11, 65))
+        head, tail = rng.choice(logs)
+        own_line = f"[{number}] connection from {host} by user=dqmpro{number % 90}\n"
+        exit_code = rng.choice((0,) * 30 + (-1, None, -11, 65))
         yield (
             *(
                 f"dqm-source-state-run{run:06d}-host{host}-pid{number % 99991:06d}",
@@ -84,80 +84,86 @@ def _jobs(count: int) -> Iterator[tuple[_Value, ...]]:
                 3.25,
                 run,
                 number % 1500,
-                _path(run, client.tag),
+                _client_path(run, client.tag),
                 "runkey=pp_run",
             ),
-            *("2", _at(run).isoformat(), "362744 kB", f"{head.removesuffix(']')}, {own!r}]", tail),
+            *(
+                "2",
+                _run_start(run).isoformat(),
+                "362744 kB",
+                f"{head.removesuffix(']')}, {own_line!r}]",
+                tail,
+            ),
         )
 
 
 def _logs() -> list[tuple[str, str]]:
     machine = Machine(_FILTER_UNITS[0])
-    upload_finished_jobs(machine, _DEALT, FakeSecrets(1))
+    upload_finished_jobs(machine, _SAMPLE_JOBS, FakeSecrets(1))
     documents = [document["extra"] for document in machine.documents().values() if "tag" in document]
     logs = [(extra.get("stdlog_start"), extra.get("stdlog_end")) for extra in documents]
-    # Some monitors send one text; the earlier mirror knew lists of lines.
+    # Some monitors send one text; the earlier mirror stored lists of lines.
     return [
         (repr(head), repr(tail)) for head, tail in logs if isinstance(head, list) and isinstance(tail, list)
     ]
 
 
-def _path(run: int, tag: str) -> str:
+def _client_path(run: int, tag: str) -> str:
     return f"/dqm_cmssw/production_CMSSW_14_0_{run % 10}_{39_000 + run // 1000}/src/clients/{tag}_cfg.py"
 
 
-def _at(run: int) -> datetime:
+def _run_start(run: int) -> datetime:
     return datetime(2016, 1, 1, tzinfo=UTC) + timedelta(hours=run - _FIRST_RUN)
 
 
 def _graphs(runs: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(2)
-    dealt = [
-        repr({name: _stream(lumisections, dice) for name in _STREAMS}) for lumisections in range(5, 400, 10)
+    rng = random.Random(2)
+    samples = [
+        repr({name: _stream(lumisections, rng) for name in _STREAMS}) for lumisections in range(5, 400, 10)
     ]
     for number, run in enumerate(range(_FIRST_RUN, _FIRST_RUN + runs)):
-        at = _at(run).isoformat() if number % 3 else "2012-03-03 00:00+00"
+        at = _run_start(run).isoformat() if number % 3 else "2012-03-03 00:00+00"
         document = f"dqm-files-{_BUILDER_UNIT}-analyze_files-run{run}"
-        yield run, number, document, at, _at(run).isoformat(), dice.choice(dealt), _BUILDER_UNIT
+        yield run, number, document, at, _run_start(run).isoformat(), rng.choice(samples), _BUILDER_UNIT
 
 
-def _stream(lumisections: int, dice: random.Random) -> dict[str, list[float]]:
+def _stream(lumisections: int, rng: random.Random) -> dict[str, list[float]]:
     sections = range(1, lumisections + 1)
-    times = [1663240000 + section * LUMISECTION_S + dice.random() * 9 for section in sections]
+    times = [1663240000 + section * LUMISECTION_S + rng.random() * 9 for section in sections]
     return {
         "lumis": list(sections),
         "mtimes": times,
         "ctimes": [time + 0.002 for time in times],
-        "evt_accepted": [dice.randrange(1000, 1600) for _ in sections],
-        "evt_processed": [dice.randrange(40_000, 64_000) for _ in sections],
-        "fsize": [dice.randrange(90_000_000, 120_000_000) for _ in sections],
+        "evt_accepted": [rng.randrange(1000, 1600) for _ in sections],
+        "evt_processed": [rng.randrange(40_000, 64_000) for _ in sections],
+        "fsize": [rng.randrange(90_000_000, 120_000_000) for _ in sections],
     }
 
 
 def _polls(count: int) -> Iterator[tuple[_Value, ...]]:
-    dice = random.Random(3)
-    began = datetime(2016, 1, 1, tzinfo=UTC)
+    rng = random.Random(3)
+    start = datetime(2016, 1, 1, tzinfo=UTC)
     for number in range(count):
-        is_up = dice.random() > 0.001
+        is_up = rng.random() > 0.001
         message = None if is_up else f"timed out, {_FILTER_UNITS[0]}.cms"
-        at = began + timedelta(seconds=20 * number)
+        at = start + timedelta(seconds=20 * number)
         yield number, at.isoformat(), number % (len(_FILTER_UNITS) + 1) + 1, "t" if is_up else "f", message
 
 
 def _copy(connection: sa.Connection, table: str, rows: Iterable[tuple[_Value, ...]]) -> None:
-    """Copies rows, by PostgreSQL's text format."""
+    """Copy rows in PostgreSQL's text format."""
     rows = iter(rows)
-    driver = connection.connection.cursor()
-    while part := list(islice(rows, _ROWS_A_COPY)):
-        lines = ["\t".join(map(_text, row)) + "\n" for row in part]
-        driver.copy_expert(f"COPY {table} FROM STDIN", io.StringIO("".join(lines)))
+    cursor = connection.connection.cursor()
+    while batch := list(islice(rows, _ROWS_PER_COPY)):
+        lines = ["\t".join(map(_text, row)) + "\n" for row in batch]
+        cursor.copy_expert(f"COPY {table} FROM STDIN", io.StringIO("".join(lines)))
 
 
 def _text(value: _Value) -> str:
     if value is None:
         return _NULL
     text = str(value)
-    # Nearly all is logs, of which `str.translate` takes ten times as long.
+    # `str.translate` takes ten times as long on logs, which are most of the data.
     for character, escape in _ESCAPED.items():
         text = text.replace(character, escape)
     return text
