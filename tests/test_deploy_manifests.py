@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+import dqmsquare_cfg
 from tools import render_manifests
 from tools.deploy_check import apply_over, manifest_rules, manifests
-from tools.deploy_check.manifests import CLAIM, Manifest, Manifests
+from tools.deploy_check.manifests import CLAIM, SECRET, Manifest, Manifests
 from tools.render_manifests import CONFIG, Options, Target, render
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +51,13 @@ def test_the_files_keep_the_markers_of_cmswebs_deploy_script() -> None:
     assert manifest_rules.source_problems(ROOT) == []
 
 
+def test_the_secret_describes_each_setting() -> None:
+    lines = (line.strip() for line in (ROOT / SECRET).read_text().splitlines())
+    text = " ".join(line.removeprefix("# ") for line in lines)
+    for setting in dqmsquare_cfg.SETTINGS:
+        assert f"{setting.description[1:]} {setting.name}: " in text, setting.name
+
+
 def test_the_storage_class_for_developer_clusters_matches_its_schema() -> None:
     [body] = yaml.safe_load_all((ROOT / manifests.STORAGE_CLASS).read_text())
     assert manifests.schema_problems([Manifest(manifests.STORAGE_CLASS, body)]) == []
@@ -66,8 +74,8 @@ def test_the_dockerfile_agrees_with_them() -> None:
         ("USER 1000:1000", "USER 10001:10001", "not 1000:1000"),
         ("EXPOSE 8084", "EXPOSE 80", "does not expose 8084"),
         (
-            "services/dqmsquare_k8_wrapper.sh ./",
-            "services/dqmsquare_k8_wrapper.sh /opt/",
+            "mv services/dqmsquare_k8_wrapper.sh . ",
+            "mv services/dqmsquare_k8_wrapper.sh /opt ",
             "not in the working folder",
         ),
     ],
