@@ -83,7 +83,7 @@ def run_adopt(environment: Mapping[str, str], *arguments: str, stdin: str = "") 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     return process.returncode, process.stdout

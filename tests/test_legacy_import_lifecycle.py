@@ -46,6 +46,7 @@ def contents(settings: Settings) -> dict[str, Any]:
     return {**found, "machine_states": rows(settings, db.machine_states)}
 
 
+@pytest.mark.timeout(600)
 def test_it_continues_after_being_killed_at_random_moments(
     postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings
 ) -> None:
