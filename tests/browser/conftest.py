@@ -1,4 +1,4 @@
-"""What browser tests stand on: a mirrored cluster, a server that shows it, a page that is watched."""
+"""Fixtures of the browser tests: mirrored clusters, a server, and pages whose console errors fail a test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,47 +11,47 @@ from server import create_app
 from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
 
-# Quick enough that a test need not wait, and slow enough that two answers are told apart.
+# Short, so that tests do not wait, but long enough to tell two polls apart.
 QUERY_INTERVAL_MS = "500"
-# On a busy machine what is expected can take longer than the 5 s that Playwright waits for it.
-_PATIENCE_MS = 30_000
-expect.set_options(timeout=_PATIENCE_MS)
+# Playwright's default of 5 s is too short on a busy machine.
+_TIMEOUT_MS = 30_000
+expect.set_options(timeout=_TIMEOUT_MS)
 
 
 @dataclass
-class Complaints:
-    """What a browser complained of: errors on the console, breaches of the policy, failures of scripts.
+class ConsoleErrors:
+    """Console errors, violations of the Content-Security-Policy and uncaught exceptions of a page.
 
-    A test that makes trouble says so by `allowed`: words that a complaint may hold.
+    A test that causes errors adds a part of their text to `allowed`.
     """
 
     allowed: list[str] = field(default_factory=list)
-    heard: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
-    def listen_to(self, page: Page) -> None:
-        """Takes note of what a page complains of from now on."""
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.heard.append(str(error)))
+    def watch(self, page: Page) -> None:
+        """Record the errors of a page from now on."""
+        page.on("console", self._record)
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _record(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.heard.append(message.text)
+            self.messages.append(message.text)
 
     @property
     def unexpected(self) -> list[str]:
-        """What no test allowed."""
-        return [text for text in self.heard if not any(words in text for words in self.allowed)]
+        """Errors that the test does not allow."""
+        return [text for text in self.messages if not any(part in text for part in self.allowed)]
 
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
-    """The environment of the server under test, which pages ask often."""
+    """The environment of the server under test, with a short polling interval."""
     return {**environment, "FRONTEND_API_QUERY_INTERVAL": QUERY_INTERVAL_MS, "STALE_AFTER_S": "30"}
 
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    """The production cluster, fresh and empty."""
+    """The production cluster, empty, with a current heartbeat."""
     cluster = MirroredCluster(settings)
     cluster.beat()
     return cluster
@@ -59,7 +59,7 @@ def mirrored(settings: Settings) -> MirroredCluster:
 
 @pytest.fixture
 def playback(settings: Settings) -> MirroredCluster:
-    """The playback cluster, fresh and empty."""
+    """The playback cluster, empty, with a current heartbeat."""
     cluster = MirroredCluster(settings, Cluster.PLAYBACK)
     cluster.beat()
     return cluster
@@ -67,32 +67,32 @@ def playback(settings: Settings) -> MirroredCluster:
 
 @pytest.fixture
 def url(settings: Settings) -> Iterator[str]:
-    """The address of a server that shows the clusters, without the slash; it runs in a thread of its own."""
+    """The URL, without trailing slash, of a server that runs in a thread of its own."""
     with server_thread(create_app(settings)) as url:
         yield url
 
 
 @pytest.fixture
-def complaints() -> Iterator[Complaints]:
-    """What the browser complained of; at the end of the test it must be nothing that was not allowed."""
-    complaints = Complaints()
-    yield complaints
-    assert not complaints.unexpected
+def console_errors() -> Iterator[ConsoleErrors]:
+    """The console errors of the test's pages; an error that is not allowed fails the test."""
+    console_errors = ConsoleErrors()
+    yield console_errors
+    assert not console_errors.unexpected
 
 
 @pytest.fixture
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A reader's browser, on a laptop's screen; it is closed before the server is, or it would complain."""
+    """A browser context of laptop size. It depends on `url` so that it is closed before the server stops."""
     assert url
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(_PATIENCE_MS)
+    context.set_default_timeout(_TIMEOUT_MS)
     yield context
     context.close()
 
 
 @pytest.fixture
-def page(context: BrowserContext, complaints: Complaints) -> Page:
-    """A page whose complaints count."""
+def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
+    """A page whose console errors fail the test."""
     page = context.new_page()
-    complaints.listen_to(page)
+    console_errors.watch(page)
     return page

@@ -1,4 +1,4 @@
-"""axe finds nothing serious on any page, in either theme."""
+"""axe finds no serious or critical violation on any page, in either theme."""
 
 from typing import Literal
 
@@ -6,38 +6,41 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
-GRAVE = ("serious", "critical")
+SEVERE = ("serious", "critical")
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-def grave_findings(page: Page, **rules: bool) -> list[str]:
-    """What axe finds, by rule, with the elements that it holds for; `rules` are switched on or off."""
+def severe_violations(page: Page, **rules: bool) -> list[str]:
+    """The severe violations that axe finds, as rule and element; `rules` are enabled or disabled."""
     options = {"rules": {name.replace("_", "-"): {"enabled": is_on} for name, is_on in rules.items()}}
     found = Axe().run(page, options=options).response["violations"]
     return [
-        f"{rule['id']}: {node['html']}" for rule in found if rule["impact"] in GRAVE for node in rule["nodes"]
+        f"{rule['id']}: {node['html']}"
+        for rule in found
+        if rule["impact"] in SEVERE
+        for node in rule["nodes"]
     ]
 
 
-def in_each_theme(page: Page) -> dict[str, list[str]]:
-    """What axe finds of the page as it stands, theme by theme."""
+def violations_by_theme(page: Page) -> dict[str, list[str]]:
+    """The severe violations of the current page in each theme that has any."""
     found = {}
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        # Buttons fade from one theme's colours to the other's.
+        # Colours change in a transition.
         page.evaluate("Promise.all(document.getAnimations().map((fading) => fading.finished))")
-        found[theme] = grave_findings(page)
+        found[theme] = severe_violations(page)
     return {theme: findings for theme, findings in found.items() if findings}
 
 
 @pytest.fixture
 def job_id(mirrored: MirroredCluster) -> str:
-    """The id of a job that crashed, of a run that is shown whole."""
+    """The id of a crashed job, in a run with every kind of client."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
     jobs = write_run(mirrored, RUN)
     mirrored.set_machine_state(mirrored.filter_units[0], jobs[0].started_at)
@@ -48,52 +51,51 @@ def job_id(mirrored: MirroredCluster) -> str:
     return str(next(record for record in jobs if record.exit_code == -11).document.identity)
 
 
-def test_it_is_accessible(page: Page, url: str, job_id: str) -> None:
-    found = {}
-    for path in (
+@pytest.mark.parametrize(
+    "path",
+    [
         "/",
-        f"/?job={job_id}",
+        "/?job={job}",
         "/?q=nothing",
         "/?run=7",
-        f"/job/{job_id}",
+        "/job/{job}",
         "/cluster/",
         "/timeline/",
         "/timeline/?from=1&to=2",
         "/statistics/",
-    ):
-        page.goto(f"{url}{path}")
-        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
-        found[path] = in_each_theme(page)
-    assert not any(found.values()), found
+    ],
+)
+def test_it_is_accessible(page: Page, url: str, job_id: str, path: str) -> None:
+    page.goto(f"{url}{path.format(job=job_id)}")
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    assert violations_by_theme(page) == {}
 
 
-def test_it_can_be_hit_with_a_finger(page: Page, url: str, job_id: str) -> None:
+def test_it_has_targets_large_enough_for_a_finger(page: Page, url: str, job_id: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     found = {}
     for path in ("/", f"/?job={job_id}", "/timeline/", "/cluster/", "/statistics/", "/cr/"):
         page.goto(f"{url}{path}")
-        found[path] = grave_findings(page, target_size=True)
+        found[path] = severe_violations(page, target_size=True)
     assert not any(found.values()), found
 
 
-def test_it_is_accessible_where_it_explains_and_where_it_refuses(
-    page: Page, url: str, complaints: Complaints
-) -> None:
-    complaints.allowed = ["404"]
+def test_guides_and_error_page_are_accessible(page: Page, url: str, console_errors: ConsoleErrors) -> None:
+    console_errors.allowed = ["404"]
     for path in ("/help/shifter", "/help/control-room", "/nowhere"):
         page.goto(f"{url}{path}")
-        assert in_each_theme(page) == {}, path
+        assert violations_by_theme(page) == {}, path
 
 
-def test_it_is_accessible_while_nothing_is_mirrored(page: Page, url: str) -> None:
+def test_it_is_accessible_before_anything_is_mirrored(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("No run yet")
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
 
 
-def test_it_is_accessible_with_its_sheets_open(page: Page, url: str, job_id: str) -> None:
+def test_its_panels_are_accessible(page: Page, url: str, job_id: str) -> None:
     page.goto(f"{url}/?job={job_id}")
-    for sheet in ("alerts", "help"):
-        page.click(f"[popovertarget={sheet}]")
-        expect(page.locator(f"#{sheet}")).to_be_visible()
-        assert in_each_theme(page) == {}
+    for panel in ("alerts", "help"):
+        page.click(f"[popovertarget={panel}]")
+        expect(page.locator(f"#{panel}")).to_be_visible()
+        assert violations_by_theme(page) == {}

@@ -1,4 +1,4 @@
-"""One alert an event: none from history, one for what happens, however often the page asks."""
+"""Alerts: one per new event, none for what happened before."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ RUN = 358_791
 
 @pytest.fixture
 def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
-    """The page of a run in which a job has crashed and one is stuck already."""
+    """The page of a run with a crashed and a stuck job."""
     write_run(mirrored, RUN)
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
@@ -22,19 +22,19 @@ def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     return page
 
 
-def after_three_answers(page: Page) -> None:
+def after_three_polls(page: Page) -> None:
     for _ in range(3):
-        with page.expect_response(lambda answer: "/live/run" in answer.url):
+        with page.expect_response(lambda response: "/live/run" in response.url):
             pass
 
 
-def test_it_is_silent_about_what_was_so_before(toasts: Page) -> None:
-    after_three_answers(toasts)
+def test_it_raises_no_alert_for_earlier_problems(toasts: Page) -> None:
+    after_three_polls(toasts)
     expect(toasts.locator("#toasts li")).to_have_count(0)
     expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
 
 
-def test_it_tells_once_of_a_crash(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     toast = toasts.locator("#toasts li")
     expect(toast).to_have_count(1)
@@ -44,17 +44,17 @@ def test_it_tells_once_of_a_crash(toasts: Page, mirrored: MirroredCluster) -> No
 
     mirrored.write(mirrored.filter_units[0], job(RUN, "another"))
     expect(toasts.locator("[data-client=another]")).to_have_count(1)
-    after_three_answers(toasts)
+    after_three_polls(toasts)
     expect(toast).to_have_count(1)
 
     toasts.reload()
-    after_three_answers(toasts)
+    after_three_polls(toasts)
     expect(toast).to_have_count(0)
     toasts.click("[popovertarget=alerts]")
     expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
 
 
-def test_it_is_silent_about_a_crash_of_long_ago(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredCluster) -> None:
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     mirrored.write(
         mirrored.filter_units[0],
@@ -62,24 +62,24 @@ def test_it_is_silent_about_a_crash_of_long_ago(toasts: Page, mirrored: Mirrored
         clock_at=datetime.now(UTC),
     )
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
-    after_three_answers(toasts)
+    after_three_polls(toasts)
     expect(toasts.locator("#toasts li")).to_have_count(0)
 
 
-def test_it_is_silent_about_a_run_that_the_reader_goes_to(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_no_alert_for_a_run_that_the_reader_opens(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "crashed", exit_code=-6))
     toasts.click("#previous-run")
     expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
-    after_three_answers(toasts)
+    after_three_polls(toasts)
     expect(toasts.locator("#toasts li")).to_have_count(0)
 
 
-def test_it_tells_of_a_crash_in_a_run_that_begins(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_an_alert_for_a_crash_in_a_new_run(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "newcomer", exit_code=-6))
     expect(toasts.locator("#toasts li")).to_contain_text(f"newcomer crashed in run {RUN + 1}")
 
 
-def test_it_tells_of_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     silent = job(RUN, "silent", at=datetime.now(UTC) - timedelta(minutes=14))
     mirrored.write(unit, silent, clock_at=datetime.now(UTC))
@@ -88,7 +88,7 @@ def test_it_tells_of_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredClust
     expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
 
 
-def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_an_alert_each_time_a_machine_goes_down(toasts: Page, mirrored: MirroredCluster) -> None:
     unit, now = mirrored.filter_units[0], datetime.now(UTC)
     down = f"{mirrored.label(unit)} is down"
     mirrored.beat()
@@ -102,13 +102,13 @@ def test_it_tells_of_a_machine_that_goes_down_each_time(toasts: Page, mirrored: 
     expect(toast).to_have_count(2)
 
 
-def test_it_tells_when_data_get_old(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_an_alert_when_data_become_old(toasts: Page, mirrored: MirroredCluster) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
     expect(toasts.locator("#toasts li")).to_contain_text("The DQM² gateway does not respond")
 
 
-def test_it_is_silent_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_raises_no_alert_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     mirrored.beat(machines={unit: replace(LinkStatus(datetime.now(UTC)), documents_behind=5000)})
     expect(toasts.locator("[data-catching-up]")).to_be_visible()
@@ -116,11 +116,11 @@ def test_it_is_silent_while_the_mirror_catches_up(toasts: Page, mirrored: Mirror
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
     mirrored.beat()
     expect(toasts.locator("[data-catching-up]")).to_have_count(0)
-    after_three_answers(toasts)
+    after_three_polls(toasts)
     expect(toasts.locator("#toasts li")).to_have_count(0)
 
 
-def test_it_notifies_if_the_reader_wants_it(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_it_shows_notifications_if_enabled(toasts: Page, mirrored: MirroredCluster) -> None:
     toasts.context.grant_permissions(["notifications"])
     toasts.evaluate(
         """() => {
@@ -143,7 +143,7 @@ def test_it_notifies_if_the_reader_wants_it(toasts: Page, mirrored: MirroredClus
     assert toasts.locator("[data-channel=sound]").is_checked()
 
 
-def test_it_does_not_claim_to_notify_where_the_browser_refuses(toasts: Page) -> None:
+def test_it_says_that_the_browser_denies_notifications(toasts: Page) -> None:
     toasts.evaluate("Notification.requestPermission = async () => 'denied'")
     toasts.click("[popovertarget=alerts]")
     toasts.locator("[data-channel=notification]").click()

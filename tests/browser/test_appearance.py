@@ -1,4 +1,4 @@
-"""The pages fit a phone, have two themes, and never show a stranger's markup as anything but text."""
+"""Layout on phones and laptops, themes, print, and escaping of HTML."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,23 +7,23 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dqm2.records import JobLog, JobRecord
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 # An eighth of a phone's screen.
-HIGHEST_BAR = 105
-# What WCAG 2.5.8 asks of a target in px.
-TARGET = 24
+MAX_HEADER_HEIGHT = 105
+# Minimum target size of WCAG 2.5.8, in px.
+MIN_TARGET_SIZE = 24
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
 
 
 @pytest.fixture
-def phone(browser: Browser, url: str, complaints: Complaints) -> Iterator[Page]:
+def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     assert url
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
-    complaints.listen_to(page)
+    console_errors.watch(page)
     yield page
     context.close()
 
@@ -33,8 +33,8 @@ def widths(page: Page) -> tuple[int, int]:
     return width, within
 
 
-def cut_off(page: Page) -> list[list[int]]:
-    """The tables that are wider than their place: both widths."""
+def overflowing_tables(page: Page) -> list[list[int]]:
+    """Width and available width of each table that does not fit."""
     tables = page.locator(".table-responsive")
     found: list[list[int]] = tables.evaluate_all("all => all.map(at => [at.scrollWidth, at.clientWidth])")
     assert found
@@ -42,22 +42,22 @@ def cut_off(page: Page) -> list[list[int]]:
 
 
 @pytest.fixture
-def troubled(mirrored: MirroredCluster) -> list[JobRecord]:
-    """The jobs of a run with three problems: one crashed, one is stuck, one is missing."""
+def run_with_problems(mirrored: MirroredCluster) -> list[JobRecord]:
+    """The jobs of a run with three problems: a crashed, a stuck and a missing client."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
     return write_run(mirrored, RUN)
 
 
-def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> None:
-    for path in ("/", f"/job/{troubled[0].document.identity}", "/cluster/", "/statistics/"):
+def test_it_fits_a_phone(phone: Page, url: str, run_with_problems: list[JobRecord]) -> None:
+    for path in ("/", f"/job/{run_with_problems[0].document.identity}", "/cluster/", "/statistics/"):
         phone.goto(f"{url}{path}")
         expect(phone.locator(".machine-freshness dd").first).to_contain_text("ago")
         width, within = widths(phone)
         assert width <= within, path
-        assert phone.locator(".page-header").bounding_box()["height"] < HIGHEST_BAR, path  # type: ignore[index]
+        assert phone.locator(".page-header").bounding_box()["height"] < MAX_HEADER_HEIGHT, path  # type: ignore[index]
     for path in ("/", "/statistics/"):
         phone.goto(f"{url}{path}")
-        assert cut_off(phone) == [], path
+        assert overflowing_tables(phone) == [], path
     expect(phone.get_by_role("row").last).to_contain_text("pp_run")
     head = phone.locator("[data-head='Run key']").first.evaluate(
         "at => getComputedStyle(at, '::before').content"
@@ -65,27 +65,29 @@ def test_it_fits_a_phone(phone: Page, url: str, troubled: list[JobRecord]) -> No
     assert head == '"Run key"'
 
 
-@pytest.mark.usefixtures("troubled")
-def test_it_shows_the_jobs_of_a_bad_run_on_the_first_screen(page: Page, url: str) -> None:
+@pytest.mark.usefixtures("run_with_problems")
+def test_it_shows_the_first_jobs_without_scrolling(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("3 problems")
     expect(page.locator(".job .ago").last).to_contain_text("ago")
     for width in (721, 1024, 1280, 1440, 1600):
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("tbody").nth(9)).to_be_in_viewport(ratio=1)
-        assert cut_off(page) == [], width
+        assert overflowing_tables(page) == [], width
 
 
-def test_it_has_line_numbers_that_a_finger_meets(phone: Page, url: str, troubled: list[JobRecord]) -> None:
-    phone.goto(f"{url}/job/{troubled[0].document.identity}")
+def test_it_has_line_numbers_large_enough_for_a_finger(
+    phone: Page, url: str, run_with_problems: list[JobRecord]
+) -> None:
+    phone.goto(f"{url}/job/{run_with_problems[0].document.identity}")
     sizes = phone.locator(".log-lines a").evaluate_all(
         "all => all.map(at => [at.offsetWidth, at.offsetHeight])"
     )
     assert len(sizes) > 100
-    assert min(map(min, sizes)) >= TARGET
+    assert min(map(min, sizes)) >= MIN_TARGET_SIZE
 
 
-def test_it_takes_the_systems_theme_and_remembers_a_choice(
+def test_it_uses_the_system_theme_and_remembers_a_choice(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     write_run(mirrored, RUN)
@@ -102,8 +104,8 @@ def test_it_takes_the_systems_theme_and_remembers_a_choice(
     expect(root).to_have_attribute("data-bs-theme", "light")
 
 
-@pytest.mark.usefixtures("troubled")
-def test_it_is_dark_on_light_on_paper_without_what_is_to_be_clicked(page: Page, url: str) -> None:
+@pytest.mark.usefixtures("run_with_problems")
+def test_it_prints_in_light_colours_and_without_controls(page: Page, url: str) -> None:
     page.emulate_media(color_scheme="dark")
     page.goto(url)
     expect(page.locator("#follow")).to_be_visible()
@@ -114,7 +116,7 @@ def test_it_is_dark_on_light_on_paper_without_what_is_to_be_clicked(page: Page, 
     expect(page.locator(".jobs")).to_have_css("background-color", "rgb(255, 255, 255)")
 
 
-def test_it_shows_markup_as_text(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_escapes_html(page: Page, url: str, mirrored: MirroredCluster) -> None:
     hostile = replace(
         job(RUN, "beam", run_key=MARKUP, cmssw_version=MARKUP, exit_code=3),
         client=MARKUP,

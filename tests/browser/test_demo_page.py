@@ -1,4 +1,4 @@
-"""The whole way on real input: the demo's DQM² through grabber and PostgreSQL to a page, seen to change."""
+"""The demo end to end: from the simulated DQM² through grabber and PostgreSQL to a page."""
 
 import re
 
@@ -6,15 +6,15 @@ from playwright.sync_api import Page, expect
 
 from tests.demo_process import DemoProcess
 
-# Many lumisections pass meanwhile in the demo, whose time runs fast.
+# Many lumisections of the demo, whose time is accelerated.
 SOON_MS = 60_000
 
 
-def test_it_shows_the_jobs_of_a_run_change_state(page: Page, demo: DemoProcess) -> None:
+def test_it_shows_a_job_change_its_state(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     running = page.locator("tbody[data-state=running]")
     expect(running.first).to_be_visible(timeout=SOON_MS)
-    # The page stays at this run, however fast the next one begins.
+    # Stay at this run when the next one starts.
     page.click("#follow")
     expect(page.locator("#follow")).to_have_attribute("aria-checked", "false")
     job = running.first.get_attribute("data-job")
@@ -24,7 +24,7 @@ def test_it_shows_the_jobs_of_a_run_change_state(page: Page, demo: DemoProcess) 
     )
 
 
-def test_it_shows_lumisections_pass(page: Page, demo: DemoProcess) -> None:
+def test_it_shows_new_lumisections(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     newest = page.locator(".newest-ls strong")
     expect(newest).to_have_text(re.compile(r"\d+"), timeout=SOON_MS)
@@ -32,7 +32,7 @@ def test_it_shows_lumisections_pass(page: Page, demo: DemoProcess) -> None:
     expect(newest).not_to_have_text(before, timeout=SOON_MS)
 
 
-def test_it_shows_both_clusters_fresh(page: Page, demo: DemoProcess) -> None:
+def test_it_shows_both_clusters_up_to_date(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     page.click("text=playback")
     expect(page.locator(".facts")).to_contain_text("Simulator")
@@ -40,7 +40,7 @@ def test_it_shows_both_clusters_fresh(page: Page, demo: DemoProcess) -> None:
     expect(page.locator("[data-outage]")).to_have_count(0)
 
 
-def test_it_shows_a_log_without_what_stays_inside_p5(page: Page, demo: DemoProcess) -> None:
+def test_it_shows_a_redacted_log(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     page.locator(".log").first.click()
     expect(page.locator("#log")).to_contain_text("redacted")

@@ -1,4 +1,4 @@
-"""The page says which link is broken and since when, and recovers by itself."""
+"""The freshness bar, banners for outages, and recovery."""
 
 import re
 from dataclasses import replace
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import server_process
 from tools.demo.postgres import EmbeddedPostgres
@@ -16,7 +16,7 @@ RUN = 358_791
 LONG_AGO = timedelta(minutes=7)
 
 
-def test_it_tells_how_long_ago_each_machine_was_mirrored(
+def test_it_shows_the_age_of_the_data_of_each_machine(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
@@ -30,7 +30,7 @@ def test_it_tells_how_long_ago_each_machine_was_mirrored(
     expect(page.locator("[data-outage]")).to_have_count(0)
 
 
-def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_shows_a_machine_that_is_down_once(page: Page, url: str, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     mirrored.set_machine_state(
         unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused"
@@ -43,21 +43,21 @@ def test_it_tells_of_a_machine_once_that_is_down(page: Page, url: str, mirrored:
     expect(down).to_have_attribute("title", "connection refused")
 
 
-def test_it_claims_no_age_that_it_can_t_know(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    """A heartbeat every 5 s, a poll every 2 s, a page that asks every 0.5 s."""
+def test_it_shows_no_age_below_its_resolution(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    """Heartbeats every 5 s, polls of the grabber every 2 s and of the page every 0.5 s."""
     mirrored.beat(datetime.now(UTC))
     page.goto(url)
     expect(page.locator(".machine-freshness dd").first).to_have_text("< 8 s ago")
 
 
-def test_it_computes_ages_by_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_computes_ages_from_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
     page.goto(url)
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"[1-4]\d s ago"))
 
 
-def test_it_says_that_the_grabber_is_silent(
+def test_it_says_that_the_grabber_is_not_reporting(
     page: Page, environment: dict[str, str], mirrored: MirroredCluster
 ) -> None:
     with server_process({**environment, "STALE_AFTER_S": "5"}) as server:
@@ -65,7 +65,7 @@ def test_it_says_that_the_grabber_is_silent(
         page.goto(server.url)
         expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         expect(page.locator("[data-outage]")).to_have_count(0)
-        # No further beat: the grabber is gone.
+        # No more heartbeats.
         banner = page.locator("[data-outage]")
         expect(banner).to_contain_text("The grabber is not reporting, since", timeout=20_000)
         expect(banner).to_contain_text("The data shown are old")
@@ -76,7 +76,7 @@ def test_it_says_that_the_grabber_is_silent(
         page.goto("about:blank")
 
 
-def test_it_says_that_the_gateway_does_not_answer(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_says_that_the_gateway_does_not_respond(page: Page, url: str, mirrored: MirroredCluster) -> None:
     page.goto(url)
     long_ago = datetime.now(UTC) - LONG_AGO
     broken = LinkStatus(long_ago, failing_since=long_ago, reason="a certificate has expired")
@@ -91,18 +91,18 @@ def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrore
     long_ago = datetime.now(UTC) - LONG_AGO
     unit = mirrored.filter_units[1]
     mirrored.beat(
-        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not answer in time")}
+        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not response in time")}
     )
     expect(page.locator("[data-outage]")).to_contain_text(f"{mirrored.label(unit)} is not mirrored, since")
     expect(page.locator(".machine-freshness.is-stale")).to_have_count(1)
 
 
-def test_it_says_that_nothing_was_ever_mirrored(page: Page, url: str) -> None:
+def test_it_says_that_nothing_was_mirrored_yet(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.locator("[data-outage]")).to_contain_text("No grabber has mirrored this cluster yet")
 
 
-def test_it_makes_old_data_look_old(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_greys_out_old_data(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
     expect(page.locator("#jobs")).to_have_css("filter", "none")
@@ -110,10 +110,10 @@ def test_it_makes_old_data_look_old(page: Page, url: str, mirrored: MirroredClus
     expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
 
 
-def test_it_says_that_the_server_is_gone_and_recovers(
-    page: Page, environment: dict[str, str], mirrored: MirroredCluster, complaints: Complaints
+def test_it_recovers_from_an_outage_of_the_server(
+    page: Page, environment: dict[str, str], mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:
-    complaints.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
+    console_errors.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
     unit, beam = mirrored.filter_units[0], job(RUN, "beam")
     mirrored.write(unit, beam)
     with server_process(environment) as server:
@@ -130,10 +130,10 @@ def test_it_says_that_the_server_is_gone_and_recovers(
         page.goto("about:blank")
 
 
-def test_it_says_that_the_database_is_gone_and_recovers(
-    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, complaints: Complaints
+def test_it_recovers_from_an_outage_of_the_database(
+    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, console_errors: ConsoleErrors
 ) -> None:
-    complaints.allowed.append("503")
+    console_errors.allowed.append("503")
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
@@ -146,10 +146,10 @@ def test_it_says_that_the_database_is_gone_and_recovers(
     expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
 
 
-def test_a_page_that_could_not_be_had_comes_by_itself(
-    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, complaints: Complaints
+def test_an_error_page_reloads_by_itself(
+    page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, console_errors: ConsoleErrors
 ) -> None:
-    complaints.allowed.append("503")
+    console_errors.allowed.append("503")
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     postgres.stop()
     try:

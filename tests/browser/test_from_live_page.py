@@ -1,4 +1,4 @@
-"""Where the live page leads: to the machines, to a run in numbers, to a client in earlier runs."""
+"""Links from the live page: to the machines, the statistics of a run, earlier runs of a client."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ RUN = 358_791
 
 @pytest.fixture
 def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
-    """The live page of a run on machines that are all up."""
+    """The live page of a run; all machines are up."""
     write_run(mirrored, RUN)
     for host in (mirrored.builder_unit, *mirrored.filter_units):
         mirrored.set_machine_state(host, datetime.now(UTC) - timedelta(hours=3))
@@ -34,7 +34,7 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     expect(machine.get_by_role("img", name="Availability in the last 24 h")).to_be_visible()
 
 
-def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
+def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:
     live.get_by_role("link", name="statistics", exact=True).click()
     row = live.locator(".statistics-table tbody tr")
     expect(row).to_have_count(1)
@@ -44,7 +44,7 @@ def test_it_leads_from_a_run_to_its_statistics(live: Page) -> None:
     assert download.value.path().read_text().splitlines()[1].startswith(str(RUN))
 
 
-def test_it_leads_from_a_client_to_its_earlier_runs(live: Page, mirrored: MirroredCluster) -> None:
+def test_it_links_to_the_earlier_runs_of_a_client(live: Page, mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
     live.click("[data-client=ecalgpu] .expander")
     live.get_by_role("link", name="Earlier runs of this client").click()

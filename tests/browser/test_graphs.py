@@ -1,4 +1,4 @@
-"""The graphs of file delivery: zoom, values under the cursor, streams switched off, by which time."""
+"""The graphs of file delivery: zoom, values at the cursor, hidden streams, file timestamp, size."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ FIRST_LOAD_BYTES = 150_000
 
 @pytest.fixture
 def graphs(page: Page, url: str, mirrored: MirroredCluster) -> Page:
-    """The page of a run of 100 lumisections, its graphs drawn."""
+    """The page of a run with 100 lumisections, with its graphs."""
     start = datetime.now(UTC) - timedelta(seconds=LUMISECTIONS * LUMISECTION_S)
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     mirrored.write(mirrored.builder_unit, delivery(RUN, start, LUMISECTIONS))
@@ -25,11 +25,11 @@ def graphs(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     return page
 
 
-def cursor_at(page: Page, graph: str, share: float) -> str:
-    """Puts the cursor at a share of a graph's width; the lumisection that is told there."""
+def cursor_at(page: Page, graph: str, fraction: float) -> str:
+    """Move the cursor to a fraction of a graph's width; returns the lumisection that is shown."""
     box = page.locator(f"#{graph} .u-over").bounding_box()
     assert box
-    page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + fraction * box["width"], box["y"] + box["height"] / 2)
     return page.locator("#cursor-ls").inner_text()
 
 
@@ -41,11 +41,11 @@ def drag(page: Page, graph: str, start: float, end: float) -> None:
     page.mouse.up()
 
 
-def lumisection(told: str) -> int:
-    return int(told.removeprefix("LS "))
+def lumisection(label: str) -> int:
+    return int(label.removeprefix("LS "))
 
 
-def test_it_tells_the_values_of_both_graphs_under_the_cursor(graphs: Page) -> None:
+def test_it_shows_the_values_at_the_cursor(graphs: Page) -> None:
     for graph in ("delay-graph", "events-graph"):
         assert 45 <= lumisection(cursor_at(graphs, graph, 0.5)) <= 55
         delay, events = graphs.locator(".stream").first.locator("output").all_inner_texts()
@@ -54,7 +54,7 @@ def test_it_tells_the_values_of_both_graphs_under_the_cursor(graphs: Page) -> No
 
 
 @pytest.mark.parametrize("graph", ["delay-graph", "events-graph"])
-def test_it_zooms_both_graphs_and_goes_back(graphs: Page, graph: str) -> None:
+def test_it_zooms_both_graphs(graphs: Page, graph: str) -> None:
     drag(graphs, graph, 0.2, 0.4)
     for each in ("delay-graph", "events-graph"):
         assert 15 <= lumisection(cursor_at(graphs, each, 0.02)) <= 25
@@ -66,7 +66,7 @@ def test_it_zooms_both_graphs_and_goes_back(graphs: Page, graph: str) -> None:
         assert lumisection(cursor_at(graphs, each, 0.98)) > 90
 
 
-def test_it_remembers_in_the_address_which_streams_are_off(graphs: Page) -> None:
+def test_it_keeps_hidden_streams_in_the_url(graphs: Page) -> None:
     graphs.click("text=streamDQMCalibration")
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
     graphs.reload()
@@ -78,7 +78,7 @@ def test_it_remembers_in_the_address_which_streams_are_off(graphs: Page) -> None
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_count(0)
 
 
-def test_it_measures_by_the_time_that_is_asked_for(graphs: Page) -> None:
+def test_it_computes_delays_from_the_selected_timestamp(graphs: Page) -> None:
     cursor_at(graphs, "delay-graph", 0.5)
     output = graphs.locator(".stream output").first
     by_mtime = output.inner_text()
@@ -91,24 +91,24 @@ def test_it_measures_by_the_time_that_is_asked_for(graphs: Page) -> None:
     assert "time=ctime" in graphs.url
 
 
-def test_it_draws_a_long_run_coarsely_until_somebody_looks_closer(
+def test_it_downsamples_a_long_run_until_the_reader_looks_closer(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     start = datetime.now(UTC) - timedelta(seconds=1500 * LUMISECTION_S)
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     mirrored.write(mirrored.builder_unit, delivery(RUN, start, 1500))
-    with page.expect_response(lambda answer: "/live/delivery" in answer.url) as coarse:
+    with page.expect_response(lambda response: "/live/delivery" in response.url) as coarse:
         page.goto(url)
     expect(page.locator(".graphs canvas")).to_have_count(2)
-    told = page.locator("#graph-note").inner_text()
-    assert told.startswith("LS 1–1500: ")
-    with page.expect_response(lambda answer: "/live/delivery" in answer.url) as whole:
+    note = page.locator("#graph-note").inner_text()
+    assert note.startswith("LS 1–1500: ")
+    with page.expect_response(lambda response: "/live/delivery" in response.url) as whole:
         page.hover("#delay-graph")
     assert len(coarse.value.json()["lumisections"]) == 500
     assert whole.value.json()["lumisections"] == list(range(1, 1501))
     worst = [max(stream["delay_s"]) for stream in whole.value.json()["streams"]]
     assert [max(stream["delay_s"]) for stream in coarse.value.json()["streams"]] == worst
-    expect(page.locator("#graph-note")).to_have_text(told)
+    expect(page.locator("#graph-note")).to_have_text(note)
 
 
 def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -116,15 +116,15 @@ def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster
     start = datetime.now(UTC) - timedelta(seconds=3000 * LUMISECTION_S)
     streams = [f"streamDQM{number}" for number in range(20)]
     mirrored.write(mirrored.builder_unit, delivery(RUN, start, 3000, streams))
-    answers: list[Response] = []
+    responses: list[Response] = []
 
-    def note(answer: Response) -> None:
-        answers.append(answer)
+    def record(response: Response) -> None:
+        responses.append(response)
 
-    page.on("response", note)
+    page.on("response", record)
     page.goto(url)
     expect(page.locator(".graphs canvas")).to_have_count(2)
-    # Of a URL the first response; a slow machine has polled the run before the graphs are drawn.
-    loaded = {answer.url: answer for answer in reversed(answers) if "/live/run" not in answer.url}
-    sizes = {url: answer.request.sizes()["responseBodySize"] for url, answer in loaded.items()}
+    # The first response of each URL; on a slow machine the run is polled before the graphs are drawn.
+    loaded = {response.url: response for response in reversed(responses) if "/live/run" not in response.url}
+    sizes = {url: response.request.sizes()["responseBodySize"] for url, response in loaded.items()}
     assert sum(sizes.values()) < FIRST_LOAD_BYTES, sizes

@@ -1,4 +1,4 @@
-"""A job's page: its log in two clicks, numbered lines, search, steps from error to error, kept up to date."""
+"""The page of a job: log with numbered lines, search and steps to errors; graphs; updates."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ def in_view(page: Page, line: str) -> None:
     expect(page.locator(line)).to_be_in_viewport()
 
 
-def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_is_two_clicks_from_the_live_page_to_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(url)
     page.click(f"#client-{crashed.client} .log")
     expect(page.locator("#L1")).to_contain_text("line 1")
@@ -42,9 +42,9 @@ def test_it_shows_the_failing_jobs_log_in_two_clicks(page: Page, url: str, crash
     expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
 
 
-def test_it_keeps_the_log_in_place_while_graphs_are_drawn(page: Page, url: str, crashed: JobRecord) -> None:
+def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, crashed: JobRecord) -> None:
     held: list[Route] = []
-    page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright writes to what it is given
+    page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets attributes on the handler
     with page.expect_request("**/series*"):
         page.goto(f"{url}/job/{crashed.document.identity}", wait_until="commit")
     expect(page.locator("#L1")).to_be_visible()
@@ -63,20 +63,20 @@ def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecor
     assert page.url.endswith("#L104")
 
 
-def test_it_keeps_the_steps_at_hand_below_a_bar_of_several_lines(
+def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
     page: Page, url: str, crashed: JobRecord
 ) -> None:
     page.set_viewport_size({"width": 700, "height": 700})
     page.goto(f"{url}/job/{crashed.document.identity}")
     page.click("[data-jump=error]")
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
-    bar, steps = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
-    assert bar is not None
-    assert steps is not None
-    assert steps["y"] >= bar["y"] + bar["height"]
+    header, toolbar = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
+    assert header is not None
+    assert toolbar is not None
+    assert toolbar["y"] >= header["y"] + header["height"]
 
 
-def test_it_finds_words_in_the_log(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_searches_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     page.fill("#log-query", "QUIET 5")
     expect(page.locator("#log-matches")).to_have_text("11 found")
@@ -93,7 +93,7 @@ def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
     in_view(page, "#L90")
 
 
-def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_downloads_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     with page.expect_download() as download:
         page.click("text=Download as text")
@@ -103,7 +103,7 @@ def test_it_gives_the_log_as_a_file(page: Page, url: str, crashed: JobRecord) ->
     assert text.endswith("----- End Fatal Exception -----\n")
 
 
-def test_it_follows_a_job_that_runs(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_updates_while_the_job_runs(page: Page, url: str, mirrored: MirroredCluster) -> None:
     running = replace(job(RUN, "beam"), log=JobLog("begun\n", "begun\n"))
     mirrored.write(mirrored.filter_units[0], running)
     page.goto(f"{url}/job/{running.document.identity}")

@@ -1,4 +1,4 @@
-"""The live page works with the keyboard alone."""
+"""Keyboard shortcuts, help and theme."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -32,7 +32,7 @@ def test_it_goes_from_run_to_run(live: Page) -> None:
     expect(live.locator(".run-number")).to_contain_text(str(RUN - 1))
 
 
-def test_it_filters_and_opens_a_job(live: Page) -> None:
+def test_it_filters_and_expands_a_job(live: Page) -> None:
     live.keyboard.press("/")
     live.keyboard.type("ecalgpu")
     expect(live.locator("tbody:visible")).to_have_count(1)
@@ -44,7 +44,7 @@ def test_it_filters_and_opens_a_job(live: Page) -> None:
     expect(live.locator("tbody:visible .expander")).to_be_focused()
 
 
-def test_it_explains_itself(live: Page) -> None:
+def test_it_shows_help(live: Page) -> None:
     live.keyboard.press("?")
     expect(live.locator("#help")).to_be_visible()
     expect(live.locator("#help")).to_contain_text("no report, and its machine has started a newer run")
@@ -62,14 +62,14 @@ def test_it_has_help_and_theme_on_every_page(live: Page, url: str) -> None:
         expect(live.locator("#help")).to_be_visible()
 
 
-def test_it_leads_from_its_help_to_the_guides(live: Page) -> None:
+def test_its_help_links_to_the_guides(live: Page) -> None:
     live.keyboard.press("?")
     live.click("text=For shifters")
     expect(live.get_by_role("heading", level=1)).to_have_text("For shifters")
     expect(live.get_by_role("cell", name="stuck", exact=True)).to_be_visible()
 
 
-def test_it_copies_the_runs_state(live: Page) -> None:
+def test_it_copies_the_run_summary(live: Page) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")

@@ -1,4 +1,4 @@
-"""The live page follows the mirror by itself, and moves nothing else of what the reader has before them."""
+"""Live updates: what changes is shown, and scroll position, focus, selection and input stay."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from dqm2.records import JobRecord
 from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 
 RUN = 358_791
-# Where on the screen what has the focus is, what that is, and what is selected.
-SEEN = """() => {
+# Position and id of the focused element, and the selection.
+READER_STATE = """() => {
   const { id } = document.activeElement;
   return [document.activeElement.getBoundingClientRect().top, id, String(getSelection()).trim()];
 }"""
@@ -52,7 +52,7 @@ def test_it_shows_a_client_that_starts(page: Page, url: str, mirrored: MirroredC
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
 
 
-def test_it_goes_on_to_the_next_run(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_moves_to_the_next_run(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
@@ -62,7 +62,7 @@ def test_it_goes_on_to_the_next_run(page: Page, url: str, mirrored: MirroredClus
     expect(page.locator(".run-number")).to_contain_text(str(RUN + 1))
 
 
-def test_it_stays_at_a_run_that_was_picked(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_stays_at_a_selected_run(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam"), job(RUN, "beam"))
     page.goto(url)
     page.click("#previous-run")
@@ -77,7 +77,7 @@ def test_it_stays_at_a_run_that_was_picked(page: Page, url: str, mirrored: Mirro
     expect(page.locator(".run-number")).to_contain_text(str(RUN + 1))
 
 
-def test_it_goes_to_a_run_by_its_number(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_opens_a_run_by_its_number(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN - 9, "beam"), job(RUN, "beam"))
     page.goto(url)
     page.fill("#go-to-run", str(RUN - 9))
@@ -87,7 +87,7 @@ def test_it_goes_to_a_run_by_its_number(page: Page, url: str, mirrored: Mirrored
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
 
 
-def test_it_keeps_order_and_filter_through_an_update(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_keeps_order_and_filter(page: Page, url: str, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     beam = job(RUN, "beam", events_total=10)
     mirrored.write(unit, beam, job(RUN, "beampixel", events_total=30), job(RUN, "csc", events_total=20))
@@ -108,7 +108,7 @@ def test_it_keeps_order_and_filter_through_an_update(page: Page, url: str, mirro
     assert "sort=-events" in page.url
 
 
-def test_it_shows_the_same_view_at_the_same_address(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_restores_the_view_from_the_url(page: Page, url: str, mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN)
     page.goto(url)
     page.click(".count.state-stuck")
@@ -121,49 +121,47 @@ def test_it_shows_the_same_view_at_the_same_address(page: Page, url: str, mirror
     expect(page.locator("tbody:visible")).to_have_count(28)
 
 
-def test_it_leaves_scroll_focus_and_what_is_being_typed_alone(
+def test_it_keeps_scroll_position_focus_and_selection(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     jobs = write_run(mirrored, RUN)
     page.goto(url)
-    opener = page.locator(f"{row('rpc')} .expander")
-    opener.focus()
+    expander = page.locator(f"{row('rpc')} .expander")
+    expander.focus()
     page.evaluate("scrollTo(0, 300)")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('.run-number a'))")
-    before = page.evaluate(SEEN)
+    before = page.evaluate(READER_STATE)
 
     crashed = next(record for record in jobs if record.client.startswith("sistrip"))
     mirrored.write(mirrored.filter_units[0], ended(crashed, 65))
     expect(page.locator(".count.state-crashed")).to_contain_text("2")
 
-    assert page.evaluate(SEEN) == before
-    assert before[1:] == [opener.get_attribute("id"), str(RUN)]
+    assert page.evaluate(READER_STATE) == before
+    assert before[1:] == [expander.get_attribute("id"), str(RUN)]
     assert page.evaluate("scrollY") > 0
 
 
-def test_it_opens_a_job_in_place_and_keeps_it_open(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_keeps_a_job_expanded(page: Page, url: str, mirrored: MirroredCluster) -> None:
     jobs = write_run(mirrored, RUN)
     page.goto(url)
     page.click(f"{row('ecalgpu')} .expander")
-    opened = page.locator(f"{row('ecalgpu')} .expanded")
-    expect(opened).to_contain_text("SIGSEGV: segmentation violation")
-    expect(opened).to_contain_text("-- process exit: -11 --")
-    expect(opened.locator(".earlier-jobs li")).to_have_count(2)
-    expect(opened.locator("canvas")).to_have_count(2)
+    expanded = page.locator(f"{row('ecalgpu')} .expanded")
+    expect(expanded).to_contain_text("SIGSEGV: segmentation violation")
+    expect(expanded).to_contain_text("-- process exit: -11 --")
+    expect(expanded.locator(".earlier-jobs li")).to_have_count(2)
+    expect(expanded.locator("canvas")).to_have_count(2)
     page.evaluate("document.querySelector('.expanded canvas').dataset.mine = 'yes'")
 
     other = next(record for record in jobs if record.client.startswith("sistrip"))
     mirrored.write(mirrored.filter_units[0], ended(other, 65))
     expect(page.locator(".count.state-crashed")).to_contain_text("2")
 
-    expect(opened.locator("canvas[data-mine]")).to_have_count(1)
+    expect(expanded.locator("canvas[data-mine]")).to_have_count(1)
     page.go_back()
-    expect(opened).to_have_count(0)
+    expect(expanded).to_have_count(0)
 
 
-def test_it_asks_for_the_graphs_when_files_were_delivered(
-    page: Page, url: str, mirrored: MirroredCluster
-) -> None:
+def test_it_updates_the_graphs_after_a_delivery(page: Page, url: str, mirrored: MirroredCluster) -> None:
     now = datetime.now(UTC)
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
@@ -182,11 +180,11 @@ def test_it_asks_for_the_graphs_when_files_were_delivered(
     expect(page.locator("#graph-note")).to_contain_text("LS 1–40")
 
 
-def test_it_asks_for_nothing_that_it_has(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_does_not_load_an_unchanged_fragment(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
-    with page.expect_response(lambda answer: "/live/run" in answer.url and answer.status == 200):
+    with page.expect_response(lambda response: "/live/run" in response.url and response.status == 200):
         pass
-    with page.expect_response(lambda answer: "/live/run" in answer.url) as answer:
+    with page.expect_response(lambda response: "/live/run" in response.url) as response:
         pass
-    assert answer.value.status == 304
+    assert response.value.status == 304

@@ -1,4 +1,4 @@
-"""An expert mutes a client; everybody's page shows it, and it raises no alarm until the mute ends."""
+"""Mutes on the live page: shown to everyone, without alerts until they end."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dqmsquare_cfg import Settings
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.browser.control_room import enter
-from tests.browser.test_accessibility import in_each_theme
+from tests.browser.test_accessibility import violations_by_theme
 from tests.control_room import USER, with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
@@ -22,22 +22,22 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def expert(browser: Browser, url: str, complaints: Complaints) -> Iterator[Page]:
+def expert(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     context = browser.new_context()
     context.set_default_timeout(15_000)
     page = context.new_page()
-    complaints.listen_to(page)
+    console_errors.watch(page)
     enter(page, url)
     yield page
     context.close()
 
 
 def production(page: Page) -> Locator:
-    """What the page has of the production cluster."""
+    """The section of the production cluster."""
     return page.get_by_role("region", name="Muted in the production cluster")
 
 
-def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
+def test_it_raises_no_alert_for_a_muted_client(
     page: Page, expert: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     jobs = write_run(mirrored, RUN)
@@ -67,11 +67,11 @@ def test_it_raises_no_alarm_of_a_client_that_an_expert_muted(
     expert.get_by_role("button", name="End now").click()
     expect(row).not_to_contain_text("muted by")
     expect(page.locator(".verdict")).to_contain_text("4 problems")
-    # What was known before is no news.
+    # A problem that started during the mute raises no alert after it.
     expect(page.locator("#toasts li")).to_have_count(1)
 
 
-def test_it_calms_a_reader_when_all_that_is_bad_is_known(
+def test_it_says_that_all_problems_are_muted(
     page: Page, expert: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam", exit_code=-6), job(RUN, "pixel"))
@@ -82,9 +82,9 @@ def test_it_calms_a_reader_when_all_that_is_bad_is_known(
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("No new problems")
     expect(page.locator(".verdict")).to_contain_text("1 muted problem in 2 clients")
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
     page.set_viewport_size({"width": 390, "height": 844})
     table = page.get_by_role("table")
     assert table.evaluate("at => at.scrollWidth <= at.parentElement.clientWidth")
     expert.reload()
-    assert in_each_theme(expert) == {}
+    assert violations_by_theme(expert) == {}

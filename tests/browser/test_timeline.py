@@ -1,4 +1,4 @@
-"""The timeline: runs by clients, more rows while scrolling, details of a cell, a CSV of what is shown."""
+"""The timeline: states, more rows on scrolling, details of a cell, filter, CSV."""
 
 import csv
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ RUNS = 200
 
 @pytest.fixture(autouse=True)
 def runs(mirrored: MirroredCluster) -> None:
-    """200 runs of three clients, a job of every tenth crashed before it was started again."""
+    """200 runs of three clients; a job of every tenth run crashed and was restarted."""
     unit = mirrored.filter_units[0]
     for number in range(RUN - RUNS + 1, RUN + 1):
         at = datetime.now(UTC) - (RUN - number) * timedelta(hours=1)
@@ -39,7 +39,7 @@ def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
     expect(page.locator("tbody th").first).to_contain_text(str(RUN))
 
 
-def test_it_shows_more_while_the_reader_scrolls(page: Page, url: str) -> None:
+def test_it_loads_more_rows_on_scrolling(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     expect(page.locator("#rows-shown")).to_have_text("40")
     page.locator(".load-more").scroll_into_view_if_needed()
@@ -53,7 +53,7 @@ def test_it_shows_more_while_the_reader_scrolls(page: Page, url: str) -> None:
     expect(head).to_be_in_viewport()
 
 
-def test_it_tells_the_details_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
+def test_it_shows_the_jobs_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     details = page.locator("#cell-details")
     page.hover(cell(358_790, "csc"))
@@ -73,7 +73,7 @@ def test_it_tells_the_details_of_a_cell_on_hover_and_on_focus(page: Page, url: s
     expect(page.locator("tbody:visible")).to_have_count(1)
 
 
-def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
+def test_it_filters_runs(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     page.fill("[name=from]", str(RUN - 50))
     page.check("[name=bad_only]")
@@ -85,7 +85,7 @@ def test_it_shows_what_the_form_asks_for(page: Page, url: str) -> None:
     expect(page.locator(".empty-state")).to_contain_text("No run")
 
 
-def test_it_gives_what_is_shown_as_csv(page: Page, url: str) -> None:
+def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
     with page.expect_download() as download:
         page.click("text=Download all as CSV")

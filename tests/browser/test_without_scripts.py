@@ -1,4 +1,4 @@
-"""Without JavaScript the page shows the run's current state, and every link and form of it works."""
+"""Without JavaScript pages show the current state, and their links and forms work."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def runs(mirrored: MirroredCluster) -> None:
-    """A run that goes on, and one before it."""
+    """An ongoing run and the one before it."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0))
     write_run(mirrored, RUN)
 
@@ -35,7 +35,7 @@ def test_it_shows_the_newest_run(page: Page, url: str) -> None:
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
-def test_it_orders_filters_and_opens_by_links(page: Page, url: str) -> None:
+def test_it_sorts_filters_and_expands(page: Page, url: str) -> None:
     page.goto(url)
     page.click("#sort-client")
     expect(page.locator("tbody").first).to_contain_text("beam")
@@ -64,9 +64,7 @@ def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
     expect(page.locator("#log-lines")).to_contain_text("-- process exit: -11 --")
 
 
-def test_it_leaves_no_room_for_ages_that_nobody_tells(
-    page: Page, url: str, mirrored: MirroredCluster
-) -> None:
+def test_it_shows_no_empty_parentheses_for_ages(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.set_machine_state(
         mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_because="off"
     )

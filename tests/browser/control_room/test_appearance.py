@@ -4,9 +4,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.browser.control_room import enter, item, press
-from tests.browser.test_accessibility import in_each_theme
+from tests.browser.test_accessibility import violations_by_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
 ORDER_ON_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
@@ -28,11 +28,11 @@ def show_results(page: Page, simulator: Simulator) -> None:
 
 def test_it_is_accessible_with_results_of_every_kind(page: Page, url: str, simulator: Simulator) -> None:
     page.goto(f"{url}/cr/")
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
     enter(page, url)
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
     show_results(page, simulator)
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
 
 
 def test_it_is_accessible_with_an_open_dialog(page: Page, url: str) -> None:
@@ -40,7 +40,7 @@ def test_it_is_accessible_with_an_open_dialog(page: Page, url: str) -> None:
     for heading, cluster in ((UNIT, "Playback cluster"), (PRODUCTION_UNIT, "Production cluster")):
         item(page, heading, cluster=cluster).get_by_role("button", name="Restart HLTD").click()
         expect(page.get_by_role("dialog")).to_be_visible()
-        assert in_each_theme(page) == {}
+        assert violations_by_theme(page) == {}
         page.keyboard.press("Escape")
 
 
@@ -52,13 +52,15 @@ def test_it_has_an_accessible_audit(page: Page, url: str, simulator: Simulator) 
     visitor.post_command("restart_hltd", host=UNIT)
     enter(page, url)
     page.get_by_role("link", name="Audit").click()
-    assert in_each_theme(page) == {}
+    assert violations_by_theme(page) == {}
 
 
-def test_it_fits_a_phone(browser: Browser, url: str, complaints: Complaints, simulator: Simulator) -> None:
+def test_it_fits_a_phone(
+    browser: Browser, url: str, console_errors: ConsoleErrors, simulator: Simulator
+) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
-    complaints.listen_to(page)
+    console_errors.watch(page)
     enter(page, url)
     show_results(page, simulator)
     # The history comes after the commands, however long it is.

@@ -13,7 +13,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import ConsoleErrors
 from tests.browser.control_room import enter, item, press
 from tests.control_room import (
     PASSWORD,
@@ -121,9 +121,9 @@ def _tab_to(page: Page, target: object) -> None:
 
 
 def test_it_shows_the_login_page_when_the_session_was_ended_elsewhere(
-    page: Page, url: str, settings: Settings, complaints: Complaints
+    page: Page, url: str, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
-    complaints.allowed = ["401"]
+    console_errors.allowed = ["401"]
     enter(page, url)
     execute_statement(settings, sa.delete(db.login_sessions))
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
@@ -142,12 +142,12 @@ def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
 
 
 def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
-    browser: Browser, settings: Settings, complaints: Complaints
+    browser: Browser, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
     context = browser.new_context()
     page = context.new_page()
-    complaints.listen_to(page)
-    complaints.allowed = ["net::ERR_", "htmx:afterRequest", "htmx:sendError"]
+    console_errors.watch(page)
+    console_errors.allowed = ["net::ERR_", "htmx:afterRequest", "htmx:sendError"]
     with served(settings) as url:
         enter(page, url)
         press(item(page, UNIT), "Clients")
@@ -160,9 +160,9 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
 
 
 def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
-    page: Page, url: str, settings: Settings, complaints: Complaints
+    page: Page, url: str, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
-    complaints.allowed = ["500"]
+    console_errors.allowed = ["500"]
     enter(page, url)
     database = control_room_database(settings)
     with database.begin() as connection:
