@@ -21,7 +21,7 @@ from dqmsquare_cfg import Cluster, Settings
 from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
-from tools.demo.data_dir import PLACE
+from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,7 +173,7 @@ class BenchmarkEnvironment:
 @contextmanager
 def benchmark_environment() -> Iterator[BenchmarkEnvironment]:
     """An environment in a temporary folder, removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-benchmark-", dir=PLACE))
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-benchmark-", dir=BASE))
     folder.chmod(0o711)
     try:
         with (

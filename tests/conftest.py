@@ -27,7 +27,7 @@ from server import create_app
 from simulator.simulator import Simulator
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored_cluster import MirroredCluster
-from tools.demo.data_dir import PLACE
+from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 from tools.screenshots import chromium
 
@@ -60,7 +60,7 @@ def _restore_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A temporary folder that every user can pass through, as root's PostgreSQL needs; `tmp_path` isn't."""
-    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=_MEMORY if _has_room(_MEMORY) else PLACE))
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=_MEMORY if _has_room(_MEMORY) else BASE))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)

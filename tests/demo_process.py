@@ -1,4 +1,4 @@
-"""`make demo` as a user runs it, on free ports and with a folder of its own."""
+"""`make demo` as a user runs it, on free ports and with its own data directory."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from typing import Self
 from runtime.supervisor import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-# Jobs report about every second, and a lumisection takes half of one.
+# A lumisection takes half a second, and jobs report about once per second.
 _SPEED = "40"
 PORTS = (
     "SERVER_PORT",
@@ -22,8 +22,8 @@ PORTS = (
     "GRABBER_PRODUCTION_METRICS_PORT",
     "GRABBER_PLAYBACK_METRICS_PORT",
 )
-# What a user may have set for the real thing: none of it is the demo's business.
-_FOR_THE_REAL_THING = {
+# Settings of the user's environment, which the demo has to ignore.
+_SETTINGS_TO_IGNORE = {
     "POSTGRES_HOST": "database.invalid",
     "POSTGRES_PASSWORD": "of-the-user",
     "CMSWEB_FRONTEND_PROXY_URL": "https://cmsweb.invalid",
@@ -36,14 +36,14 @@ _LAST_LINE = re.compile(r" +Control Room +(\S+) +user (\S+), password (\S+)")
 
 
 def demo_ports() -> dict[str, str]:
-    """A free port for each variable of the demo's that names one."""
+    """A free port for each of the demo's port variables."""
     return {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
 
 
 class DemoProcess:
-    """A running `make demo` and what it has said; leaving it ends it.
+    """A `make demo` and its output so far; stopped when the context exits.
 
-    `clone`: one where nothing is set up yet, which is what makes it slow.
+    `clone`: a clone in which nothing is installed yet, which takes minutes.
     """
 
     def __init__(self, folder: Path, ports: Mapping[str, str], clone: Path | None = None) -> None:
@@ -54,7 +54,7 @@ class DemoProcess:
         self._make = subprocess.Popen(
             ["make", "--silent", *([] if clone else ["--old-file=install"]), "demo"],
             cwd=clone or ROOT,
-            env={**(os.environ if clone else _of_a_user()), **options},
+            env={**(os.environ if clone else _user_environment()), **options},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -71,47 +71,47 @@ class DemoProcess:
             self.terminate()
         self._make.communicate()
 
-    def read_until(self, words: str) -> str:
-        """Reads on to the line with these words; raises AssertionError if there is none."""
+    def read_until(self, text: str) -> str:
+        """Read up to the line that contains a text; raises AssertionError if there is none."""
         assert self._make.stdout is not None
         for line in self._make.stdout:
             self.lines.append(line.rstrip("\n"))
-            if words in line:
+            if text in line:
                 return line
-        raise AssertionError(f"no line with {words!r} in:\n" + "\n".join(self.lines))
+        raise AssertionError(f"no line with {text!r} in:\n" + "\n".join(self.lines))
 
-    def read_to_its_end(self) -> int:
-        """Reads all that it says until it has ended; returns make's exit status."""
+    def wait(self) -> int:
+        """Read the rest of the output; returns make's exit status."""
         assert self._make.stdout is not None
         self.lines += self._make.stdout.read().splitlines()
         return self._make.wait()
 
     def terminate(self) -> None:
-        """SIGTERM to make, which hands it on."""
+        """Send SIGTERM to make, which forwards it."""
         self._make.send_signal(signal.SIGTERM)
 
     def interrupt(self) -> None:
-        """Ctrl-C: SIGINT to all that the terminal's user sees in the foreground."""
+        """Send SIGINT to the process group, like Ctrl-C."""
         os.killpg(self._make.pid, signal.SIGINT)
 
     def wait_until_ready(self) -> None:
-        """Reads on to the last line, the Control Room's."""
+        """Read up to the last line, that of the Control Room."""
         self.read_until("Control Room")
 
     @property
     def page(self) -> str:
-        """The address of the page, as it was told."""
+        """Address of the pages in the output."""
         [line] = [line for line in self.lines if "The mirror" in line]
         return line.split()[-1]
 
     @property
     def control_room(self) -> tuple[str, str, str]:
-        """Address, user and password of the Control Room, as they were told."""
-        [told] = filter(None, map(_LAST_LINE.fullmatch, self.lines))
-        return told[1], told[2], told[3]
+        """Address, user and password of the Control Room in the output."""
+        [found] = filter(None, map(_LAST_LINE.fullmatch, self.lines))
+        return found[1], found[2], found[3]
 
     def processes(self) -> dict[int, str]:
-        """The processes that are the demo's, by what they have of its folder: number and command line."""
+        """Command lines by id of the demo's processes, recognized by its data directory."""
         return {
             int(entry.name): _command_line(entry)
             for entry in Path("/proc").iterdir()
@@ -119,12 +119,12 @@ class DemoProcess:
         }
 
     def _is_ours(self, entry: Path) -> bool:
-        mark = os.fsencode(self.folder)
+        folder = os.fsencode(self.folder)
         try:
-            traces = os.fsencode((entry / "cwd").readlink()), (entry / "environ").read_bytes()
+            places = os.fsencode((entry / "cwd").readlink()), (entry / "environ").read_bytes()
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             return False
-        return any(mark in trace for trace in traces)
+        return any(folder in place for place in places)
 
 
 def _command_line(entry: Path) -> str:
@@ -134,6 +134,6 @@ def _command_line(entry: Path) -> str:
         return ""
 
 
-def _of_a_user() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return {**kept, **_FOR_THE_REAL_THING}
+def _user_environment() -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**inherited, **_SETTINGS_TO_IGNORE}

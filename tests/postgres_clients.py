@@ -6,7 +6,7 @@ from pathlib import Path
 from tools.demo import postgres_binaries
 from tools.demo.postgres import EmbeddedPostgres
 
-_PG_DUMP = postgres_binaries.readable_by(None, Path()) / "pg_dump"
+_PG_DUMP = postgres_binaries.bin_folder(None, Path()) / "pg_dump"
 
 
 def dumped(postgres: EmbeddedPostgres, database: str, *options: str) -> str:

@@ -193,7 +193,7 @@ def test_a_backup_leaves_the_earlier_tables_out(
 def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
     """Runs a client program of PostgreSQL's, of the version that the tests have."""
     environment = {
-        "PATH": f"{postgres_binaries.readable_by(None, folder)}:{os.environ['PATH']}",
+        "PATH": f"{postgres_binaries.bin_folder(None, folder)}:{os.environ['PATH']}",
         "PGHOST": postgres.host,
         "PGPORT": str(postgres.port),
         "PGUSER": postgres.username,

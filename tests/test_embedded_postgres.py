@@ -100,7 +100,7 @@ def test_it_starts_over_after_an_interrupted_initialization(folder: Path) -> Non
 def test_it_refuses_a_folder_that_others_can_write_to(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(FolderError, match="can be written to by others"):
+    with pytest.raises(FolderError, match="is writable by others"):
         EmbeddedPostgres(folder).start()
 
 

@@ -16,5 +16,5 @@ def test_it_takes_every_picture(demo: DemoProcess, browser: Browser, tmp_path: P
     _, user, password = demo.control_room
     pictures.take_all(browser, RunningDemo(demo.page.rstrip("/"), user, password), tmp_path)
     taken = {path.name for path in tmp_path.iterdir()}
-    for shot in (*pictures.SHOTS, *pictures.SHOTS_OF_STRANGERS, *pictures.SHOTS_OF_EXPERTS):
+    for shot in (*pictures.SHOTS, *pictures.PUBLIC_SHOTS, *pictures.EXPERT_SHOTS):
         assert {f"{shot.name}-light.png", f"{shot.name}-dark.png"} <= taken

@@ -1,1 +1,1 @@
-"""The demo: the whole mirror on one machine, against a DQM² and a PostgreSQL that it brings along."""
+"""Demo: all of the mirror on one machine, with a simulated DQM² and an embedded PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Removes what the demo of this clone keeps for this user: a part of `make clean`."""
+"""Removal of the demo's data of this clone and user, for `make clean`."""
 
 import shutil
 import sys
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from tools.demo import data_dir
 
-_CLONE = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    """Removes the demo's folder, if there is one; exit status 1 while the demo runs."""
-    folder = data_dir.of_clone(_CLONE)
+    """Remove the data directory; exit status 1 while the demo is running."""
+    folder = data_dir.path_for(_ROOT)
     if not folder.exists():
         return 0
     try:
-        with data_dir.held(folder):
+        with data_dir.locked(folder):
             shutil.rmtree(folder)
     except data_dir.FolderError as error:
         print(error, file=sys.stderr)

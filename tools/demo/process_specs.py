@@ -1,4 +1,4 @@
-"""The programs that the demo starts: each as in production, its environment made from scratch."""
+"""Processes of the demo: started as in production, with an environment built from scratch."""
 
 import sys
 from collections.abc import Mapping
@@ -14,52 +14,52 @@ from tools.demo.options import HOST, METRICS_PORTS, SERVER_PORT, SIMULATOR_PORT,
 from tools.demo.postgres import EmbeddedPostgres
 
 CONTROL_ROOM_USER = "demo"
-# Runs of each cluster that are over when the demo starts.
+# Ended runs of each cluster when the demo starts.
 PAST_RUNS = 25
 
-# Of the user's environment no more than what any program needs.
-_KEPT = ("PATH", "HOME", "LANG")
-# The shortest that the settings accept: jobs that hang are seen to be stuck while one watches.
+# Variables of the user's environment that are passed on.
+_INHERITED = ("PATH", "HOME", "LANG")
+# The minimum that the settings accept, so that hanging jobs become stuck while the user watches.
 _STUCK_AFTER_S = 60
-_STATUS_EVERY_S = 30
-# The same runs at each start: their documents are those that were mirrored already.
+_STATUS_INTERVAL_S = 30
+# Constant, so that the documents of past runs are those that were mirrored before.
 _SEED = 1
 
 
-class Programs:
-    """The simulator, the grabbers and the server of a demo over its PostgreSQL."""
+class DemoProcesses:
+    """Specifications of the demo's simulator, grabbers and server."""
 
     def __init__(
-        self, clone: Path, options: Options, postgres: EmbeddedPostgres, user_environment: Mapping[str, str]
+        self, root: Path, options: Options, postgres: EmbeddedPostgres, user_environment: Mapping[str, str]
     ) -> None:
-        self._clone = clone
+        self._root = root
         self._options = options
         self._folder = options.folder
         for name in ("log", "tmp", "simulator"):
             (self._folder / name).mkdir(mode=0o700, exist_ok=True)
         self._authority = CertificateAuthority(self._folder / "simulator")
         self._dqm2_secret = self._folder / "dqm2_secret"
-        self.control_room_password = data_dir.kept_secret(self._folder / "control_room_password")
-        kept = {name: user_environment[name] for name in _KEPT if name in user_environment}
-        self.environment = {**kept, **self._python(), **self._settings(postgres)}
+        self.control_room_password = data_dir.persistent_secret(self._folder / "control_room_password")
+        inherited = {name: user_environment[name] for name in _INHERITED if name in user_environment}
+        self.environment = {**inherited, **self._python(), **self._settings(postgres)}
 
     @property
     def dqm2_url(self) -> str:
-        """The way in to the simulated DQM²."""
+        """Base URL of the simulated DQM²."""
         return f"https://{HOST}:{self._options.ports[SIMULATOR_PORT]}{BASE_PATH}"
 
     @property
     def server_port(self) -> int:
-        """The web server's port."""
+        """Port of the web server."""
         return self._options.ports[SERVER_PORT]
 
     @property
     def speed(self) -> int:
-        """How much faster than at P5 the simulated time goes by."""
+        """Simulated time relative to real time."""
         return self._options.speed
 
     def simulator(self, newest_runs: Mapping[Cluster, int]) -> ProcessSpec:
-        """The simulated DQM², both clusters behind their gateway; its runs go on after those known."""
+        """Simulator of both clusters; its run numbers continue after `newest_runs`."""
         options = {
             "--port": self._options.ports[SIMULATOR_PORT],
             "--folder": self._folder / "simulator",
@@ -68,24 +68,24 @@ class Programs:
             "--seed": _SEED,
             "--history": PAST_RUNS,
         }
-        words = [str(word) for option in options.items() for word in option]
-        words += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
-        return self._program("simulated DQM²", "simulator", ["-m", "simulator", *words])
+        arguments = [str(word) for option in options.items() for word in option]
+        arguments += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
+        return self._spec("simulated DQM²", "simulator", ["-m", "simulator", *arguments])
 
     def grabber(self, cluster: Cluster) -> ProcessSpec:
-        """The daemon that mirrors a cluster."""
-        return self._program(f"{cluster} grabber", f"grabber-{cluster}", ["grabber.py", cluster.value])
+        """Grabber of a cluster."""
+        return self._spec(f"{cluster} grabber", f"grabber-{cluster}", ["grabber.py", cluster.value])
 
     def server(self) -> ProcessSpec:
-        """The web server."""
-        return self._program("web server", "server", ["server.py"])
+        """Web server."""
+        return self._spec("web server", "server", ["server.py"])
 
-    def _program(self, name: str, file_name: str, words: list[str]) -> ProcessSpec:
+    def _spec(self, name: str, file_name: str, arguments: list[str]) -> ProcessSpec:
         return ProcessSpec(
             name=name,
-            arguments=[sys.executable, *words],
+            arguments=[sys.executable, *arguments],
             environment=self.environment,
-            cwd=self._clone,
+            cwd=self._root,
             output=self._folder / "log" / f"{file_name}.out",
         )
 
@@ -93,7 +93,7 @@ class Programs:
         return {
             "PYTHONUNBUFFERED": "1",
             **MALLOC_ENVIRONMENT,
-            # The clone may be another user's.
+            # The clone may belong to another user.
             "PYTHONPYCACHEPREFIX": str(self._folder / "tmp" / "pycache"),
             "TMPDIR": str(self._folder / "tmp"),
         }
@@ -108,12 +108,12 @@ class Programs:
             "CMSWEB_CA_PATH": str(self._authority.ca_path),
             "SERVER_GRID_CERT_PATH": str(self._authority.client.certificate),
             "SERVER_GRID_KEY_PATH": str(self._authority.client.key),
-            "DQM_FFF_SECRET": data_dir.kept_secret(self._dqm2_secret),
+            "DQM_FFF_SECRET": data_dir.persistent_secret(self._dqm2_secret),
             "DQM_CR_USERNAMES": f"{CONTROL_ROOM_USER}:{self.control_room_password}",
             "TESTED_FFF_RELEASE": FFF_RELEASE,
             "SERVER_HOST": HOST,
             **ports,
-            "GRABBER_SLEEP_TIME_STATUS": str(_STATUS_EVERY_S),
+            "GRABBER_SLEEP_TIME_STATUS": str(_STATUS_INTERVAL_S),
             "STUCK_AFTER_S": str(_STUCK_AFTER_S),
             "LOG_DIR": str(self._folder / "log"),
             "TMP_DIR": str(self._folder / "tmp"),

@@ -1,1 +1,1 @@
-"""The mirror as a visitor meets it: pictures of its pages, and Lighthouse's figures, made from the demo."""
+"""Screenshots of the pages and their Lighthouse scores, taken from a running demo."""

@@ -1,4 +1,4 @@
-"""The Chromium of this machine, and how it is started for tests and pictures."""
+"""Chromium on this machine, and its options for tests and screenshots."""
 
 import shutil
 
@@ -8,7 +8,7 @@ OPTIONS = (
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    # Chromium's own calls home are none of ours.
+    # Chromium makes no requests of its own.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -16,5 +16,5 @@ OPTIONS = (
 
 
 def executable() -> str | None:
-    """The path of a Chromium; `None` where there is none."""
+    """Path of a Chromium, or `None`."""
     return next(filter(None, map(shutil.which, _NAMES)), None)

@@ -1,7 +1,7 @@
 """Lighthouse scores of the live page and the timeline: `python -m tools.screenshots.lighthouse`.
 
-Lighthouse comes from the npm registry by the package-lock.json beside this file, into `build/lighthouse/`.
-Its laptop profile is taken: a wired network and a processor that is not slowed down, as on a shift.
+It is installed into `build/lighthouse/` by the package-lock.json next to this file, and run with its desktop
+profile: a wired network and no CPU throttling, as on a shift.
 """
 
 import argparse
@@ -23,22 +23,22 @@ _FOLDER = ROOT / "build" / "lighthouse"
 _PACKAGES = Path(__file__).resolve().parent
 _PAGES = ("/", "/timeline/")
 _CATEGORIES = ("performance", "accessibility", "best-practices")
-_GOAL = 95
+_TARGET = 95
 
 
 def install(folder: Path) -> None:
-    """Puts Lighthouse in place, unless it is there as the lock file says. Raises FrontendError."""
+    """Install Lighthouse unless the locked version is installed. Raises FrontendError."""
     stamp = folder / ".installed"
-    wanted = (_PACKAGES / "package-lock.json").read_text()
-    if stamp.exists() and stamp.read_text() == wanted:
+    lock = (_PACKAGES / "package-lock.json").read_text()
+    if stamp.exists() and stamp.read_text() == lock:
         return
     folder.mkdir(parents=True, exist_ok=True)
     frontend_libs.install_packages(_PACKAGES, folder)
-    stamp.write_text(wanted)
+    stamp.write_text(lock)
 
 
-def figures(url: str, browser: str, folder: Path) -> dict[str, int]:
-    """A page's figures of 100 by category; the whole report stays in the folder. Raises ProcessError."""
+def scores(url: str, browser: str, folder: Path) -> dict[str, int]:
+    """Scores of a page by category, up to 100; the full report is kept in `folder`. Raises ProcessError."""
     report = folder / f"{urlsplit(url).path.strip('/') or 'live'}.json"
     status = node(
         [
@@ -55,26 +55,29 @@ def figures(url: str, browser: str, folder: Path) -> dict[str, int]:
         env={**os.environ, "CHROME_PATH": browser},
     )
     if status != 0:
-        raise ProcessError(f"Lighthouse ended with status {status}; why stands above")
+        raise ProcessError(f"Lighthouse failed with status {status}, see above")
     categories = json.loads(report.read_text())["categories"]
     return {name: round(100 * categories[name]["score"]) for name in _CATEGORIES}
 
 
 def main() -> int:
-    """Prints the figures; exit status 1 where one is below the goal, or can't be had."""
-    parser = argparse.ArgumentParser(prog="tools.screenshots.lighthouse", description=__doc__)
-    parser.add_argument("--demo", metavar="URL", help="a demo that runs already")
+    """Print the scores; exit status 1 if one is below the target."""
+    parser = argparse.ArgumentParser(
+        prog="tools.screenshots.lighthouse",
+        description="Measure the Lighthouse scores of the live page and the timeline.",
+    )
+    parser.add_argument("--demo", metavar="URL", help="address of a running demo (default: start one)")
     given = parser.parse_args()
     browser = chromium.executable()
     if browser is None:
-        sys.stderr.write("there is no Chromium: apt-get install chromium\n")
+        sys.stderr.write("Chromium is missing: apt-get install chromium\n")
         return 1
     install(_FOLDER)
     is_missed = False
     with running_demo() if given.demo is None else nullcontext(RunningDemo(given.demo, "", "")) as demo:
         for page in _PAGES:
-            found = figures(f"{demo.url}{page}", browser, _FOLDER)
-            is_missed = is_missed or min(found.values()) < _GOAL
+            found = scores(f"{demo.url}{page}", browser, _FOLDER)
+            is_missed = is_missed or min(found.values()) < _TARGET
             sys.stdout.write(f"{page:12}{'  '.join(f'{name} {of}' for name, of in found.items())}\n")
     return 1 if is_missed else 0
 

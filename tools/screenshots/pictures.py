@@ -1,6 +1,6 @@
 """Screenshots of every page in both themes, for laptop and phone: `python -m tools.screenshots.pictures`.
 
-They go to `docs/pictures/`, where README shows the best of them.
+They are written to `docs/pictures/`, for README.
 """
 
 import argparse
@@ -21,16 +21,16 @@ from tools.screenshots.running_demo import ROOT, RunningDemo, running_demo
 _FOLDER = ROOT / "docs" / "pictures"
 _LAPTOP: ViewportSize = {"width": 1600, "height": 1000}
 _PHONE: ViewportSize = {"width": 390, "height": 844}
-_SOON_MS = 60_000
-# So long into a run something has gone wrong in it; a lumisection of the demo takes some seconds.
-_A_WHILE = re.compile(r"[3-9]\d|\d{3}")
-_A_WHILE_MS = 400_000
+_COMMAND_TIMEOUT_MS = 60_000
+# By lumisection 30 some jobs have failed; a lumisection of the demo takes about 3 s.
+_LATE_LS = re.compile(r"[3-9]\d|\d{3}")
+_LATE_LS_TIMEOUT_MS = 400_000
 _THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture: of which page, and what is done on it before."""
+    """A picture: its page, and the actions on the page before it is taken."""
 
     name: str
     path: str
@@ -62,7 +62,7 @@ def _open_help(page: Page) -> None:
 def _ask_for_clients(page: Page) -> None:
     # The first machine is the builder unit, on which no client runs.
     page.get_by_role("button", name="Clients").nth(1).click()
-    expect(page.locator(".result").first).to_be_visible(timeout=_SOON_MS)
+    expect(page.locator(".result").first).to_be_visible(timeout=_COMMAND_TIMEOUT_MS)
 
 
 SHOTS = (
@@ -81,8 +81,8 @@ SHOTS = (
     Shot("guide", "/help/shifter", is_for_phones=True),
     Shot("not-found", "/nowhere"),
 )
-SHOTS_OF_STRANGERS = (Shot("sign-in", "/cr/login/", is_for_phones=True),)
-SHOTS_OF_EXPERTS = (
+PUBLIC_SHOTS = (Shot("sign-in", "/cr/login/", is_for_phones=True),)
+EXPERT_SHOTS = (
     Shot("control-room", "/cr/", _ask_for_clients, is_for_phones=True),
     Shot("audit", "/cr/audit/", is_for_phones=True),
     Shot("mutes", "/cr/mutes/", is_for_phones=True),
@@ -90,7 +90,7 @@ SHOTS_OF_EXPERTS = (
 
 
 def take_all(browser: Browser, demo: RunningDemo, folder: Path) -> None:
-    """Takes every picture."""
+    """Take all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     _wait_for_jobs(browser, demo)
     for theme in _THEMES:
@@ -101,7 +101,7 @@ def take_all(browser: Browser, demo: RunningDemo, folder: Path) -> None:
 def _wait_for_jobs(browser: Browser, demo: RunningDemo) -> None:
     page = browser.new_page()
     page.goto(f"{demo.url}/")
-    expect(page.locator(".newest-ls strong")).to_have_text(_A_WHILE, timeout=_A_WHILE_MS)
+    expect(page.locator(".newest-ls strong")).to_have_text(_LATE_LS, timeout=_LATE_LS_TIMEOUT_MS)
     page.close()
 
 
@@ -123,25 +123,30 @@ def _take(
                 shot.before(page)
                 page.screenshot(path=folder / f"{shot.name}-{name}.png", animations="disabled")
 
-    take((*SHOTS, *SHOTS_OF_STRANGERS))
+    take((*SHOTS, *PUBLIC_SHOTS))
     page.get_by_label("Name").fill(demo.user)
     page.get_by_label("Password").fill(demo.password)
     page.get_by_role("button", name="Sign in").click()
-    take(SHOTS_OF_EXPERTS)
+    take(EXPERT_SHOTS)
     page.close()
 
 
 def main() -> int:
-    """Takes the pictures from a demo of its own, or from one that runs; exit status 1 without a Chromium."""
-    parser = argparse.ArgumentParser(prog="tools.screenshots.pictures", description=__doc__)
-    parser.add_argument("--folder", type=Path, default=_FOLDER)
+    """Take the pictures; exit status 1 without Chromium."""
+    parser = argparse.ArgumentParser(
+        prog="tools.screenshots.pictures", description="Take screenshots of all pages."
+    )
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where to write the pictures")
     parser.add_argument(
-        "--demo", nargs=3, metavar=("URL", "USER", "PASSWORD"), help="a demo that runs already"
+        "--demo",
+        nargs=3,
+        metavar=("URL", "USER", "PASSWORD"),
+        help="a running demo and its login (default: start one)",
     )
     given = parser.parse_args()
     executable = chromium.executable()
     if executable is None:
-        sys.stderr.write("there is no Chromium: apt-get install chromium\n")
+        sys.stderr.write("Chromium is missing: apt-get install chromium\n")
         return 1
     made = running_demo() if given.demo is None else nullcontext(RunningDemo(*given.demo))
     with made as demo, sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""A demo of its own, on free ports and in a folder that goes away with it."""
+"""Temporary demo, on free ports and with a temporary data directory."""
 
 import os
 import re
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.supervisor import Process, ProcessGroup, ProcessSpec, free_ports
-from tools.demo.data_dir import PLACE
+from tools.demo.data_dir import BASE
 from tools.demo.options import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
 
 ROOT = Path(__file__).resolve().parents[2]
-_READY_WITHIN_S = 180
-_STOPS_WITHIN_S = 15.0
+_READY_TIMEOUT_S = 180
+_STOP_TIMEOUT_S = 15.0
 _LAST_LINE = re.compile(r" +Control Room +(\S+)cr/ +user (\S+), password (\S+)")
 
 
 @dataclass(frozen=True)
 class RunningDemo:
-    """Where its page is, without the slash, and how the Control Room is entered."""
+    """Base URL without a trailing slash, and login of the Control Room."""
 
     url: str
     user: str
@@ -31,12 +31,12 @@ class RunningDemo:
 
 @contextmanager
 def running_demo() -> Iterator[RunningDemo]:
-    """A demo that is ready; it ends with the context. Raises ProcessError."""
-    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-showcase-", dir=PLACE))
-    # PostgreSQL, another user where this one is root, has to pass through.
+    """Demo that is ready and stops with the context. Raises ProcessError."""
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-screenshots-", dir=BASE))
+    # For root, PostgreSQL runs as another user, who has to traverse it.
     folder.chmod(0o711)
     try:
-        with ProcessGroup(stop_timeout_s=_STOPS_WITHIN_S) as processes:
+        with ProcessGroup(stop_timeout_s=_STOP_TIMEOUT_S) as processes:
             yield _ready(processes.start(_demo(folder)))
     finally:
         shutil.rmtree(folder)
@@ -60,10 +60,10 @@ def _demo(folder: Path) -> ProcessSpec:
 
 
 def _ready(demo: Process) -> RunningDemo:
-    for _ in range(_READY_WITHIN_S):
+    for _ in range(_READY_TIMEOUT_S):
         demo.raise_if_exited()
-        if told := _LAST_LINE.search("\n".join(demo.tail())):
-            url, user, password = told.groups()
+        if found := _LAST_LINE.search("\n".join(demo.tail())):
+            url, user, password = found.groups()
             return RunningDemo(url.rstrip("/"), user, password)
         demo.wait(1)
-    raise TimeoutError(f"the demo was not ready within {_READY_WITHIN_S} s")
+    raise TimeoutError(f"the demo was not ready within {_READY_TIMEOUT_S} s")
