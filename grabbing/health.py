@@ -7,7 +7,7 @@ and by systemd's watchdog (`runtime/systemd_notify.py`).
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
@@ -29,17 +29,17 @@ _IDLE_CONNECTION_S = 10
 
 
 class Liveness:
-    """Liveness and leadership of one grabber; its loop counts as hung after `hung_after_s` without a tick."""
+    """Liveness and leadership of one grabber; `clock` returns seconds, as `time.monotonic` does."""
 
-    def __init__(self, cluster: Cluster, hung_after_s: float = HUNG_AFTER_S) -> None:
+    def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
         self.cluster = cluster
-        self._hung_after_s = hung_after_s
+        self._clock = clock
         self._ticked_at_s: float | None = None
         self._is_leader = False
 
     def tick(self) -> None:
         """Report that the loop ran, or that a long piece of work makes progress."""
-        self._ticked_at_s = time.monotonic()
+        self._ticked_at_s = self._clock()
         metrics.last_loop_timestamp.labels(self.cluster.value).set_to_current_time()
 
     def set_leader(self, is_leader: bool) -> None:  # noqa: FBT001 - the one value to set
@@ -51,8 +51,8 @@ class Liveness:
         """A sentence if the loop hangs or has not run yet; None if it is alive."""
         if self._ticked_at_s is None:
             return "The main loop has not run yet."
-        silent_s = time.monotonic() - self._ticked_at_s
-        if silent_s > self._hung_after_s:
+        silent_s = self._clock() - self._ticked_at_s
+        if silent_s > HUNG_AFTER_S:
             return f"The main loop has not run for {silent_s:.0f} s."
         return None
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import TIMEOUT_S
+
 # What the GNU C library comes in; old programs name some of its parts that have since moved into libc.
 _LIBRARIES = ("c", "dl", "m", "nss_dns", "nss_files", "pthread", "resolv", "rt", "util")
 _MARK = "BARE_ROOT"
@@ -58,7 +60,7 @@ class BareRoot:
     def run(self, environment: Mapping[str, str], *words: str) -> tuple[int, str]:
         """Runs the executable to its end: its exit status and what it said."""
         with self.running(environment, *words) as process:
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=TIMEOUT_S)
             return process.returncode, said
 
     def processes(self) -> list[int]:

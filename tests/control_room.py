@@ -17,6 +17,7 @@ from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from simulator.simulator import Simulator
 from tests.served import server_thread
+from tests.waiting import TIMEOUT_S
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"
 GATEWAY, UNIT, OTHER_UNIT = "dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c2b02-45-01"
@@ -63,12 +64,12 @@ class Visitor:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """Send a GET request. Redirects are not followed."""
-        return self.http.get(f"{self.url}{path}", timeout=60, **{"allow_redirects": False, **options})
+        return self.http.get(f"{self.url}{path}", timeout=TIMEOUT_S, **{"allow_redirects": False, **options})
 
     def post(self, path: str, data: Any = None, **options: Any) -> requests.Response:
         """Send a POST request. Redirects are not followed."""
         options = {"allow_redirects": False, **options}
-        return self.http.post(f"{self.url}{path}", data=data, timeout=60, **options)
+        return self.http.post(f"{self.url}{path}", data=data, timeout=TIMEOUT_S, **options)
 
     def submit_password(
         self, user: str = USER, password: str = PASSWORD, **options: Any

@@ -30,6 +30,7 @@ from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.rows import DocumentRow
 from storage.sync_status import LinkStatus
+from tests.waiting import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
@@ -74,7 +75,7 @@ def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[
         yield grabber
     finally:
         stop.set()
-        thread.join(timeout=10)
+        thread.join(timeout=TIMEOUT_S)
         assert not thread.is_alive()
 
 

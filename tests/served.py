@@ -15,11 +15,10 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from runtime import supervisor
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
-_STARTED_WITHIN_S = 30
 # On a busy machine a request may wait for others, and be refused, though nobody else asks anything.
 _BUSY = 503
 # Most tests have a server; half a second of Werkzeug's own for each would be minutes.
@@ -47,14 +46,14 @@ class ServerProcess:
 
     def get(self, path: str, **options: object) -> requests.Response:
         """What it answers to a path below `url`."""
-        return requests.get(f"{self.url}{path}", timeout=10, **options)  # type: ignore[arg-type]
+        return requests.get(f"{self.url}{path}", timeout=TIMEOUT_S, **options)  # type: ignore[arg-type]
 
     def samples(self) -> dict[str, float]:
         """The samples of its metrics by name and labels, as Prometheus reads them; refused it comes again."""
         answers: list[requests.Response] = []
 
         def has_answered() -> bool:
-            answers.append(requests.get(self.metrics_url, timeout=10))
+            answers.append(requests.get(self.metrics_url, timeout=TIMEOUT_S))
             return answers[-1].status_code != _BUSY
 
         until(has_answered)
@@ -74,7 +73,7 @@ class ServerProcess:
 
     def wait_for_end(self) -> int:
         """Waits for its end; its exit status."""
-        return self.process.wait(timeout=_STARTED_WITHIN_S)
+        return self.process.wait(timeout=TIMEOUT_S)
 
 
 class _Quiet(WSGIRequestHandler):
@@ -129,7 +128,7 @@ def server_process(
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=TIMEOUT_S)
         finally:
             process.kill()
             process.wait()

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from tests.waiting import TIMEOUT_S
+
 
 class NotifySocket:
     """Notifications of a program, in order of arrival."""
@@ -12,7 +14,7 @@ class NotifySocket:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
 
-    def receive(self, timeout_s: float = 30) -> str:
+    def receive(self, timeout_s: float = TIMEOUT_S) -> str:
         """Next notification. Raises TimeoutError."""
         self._channel.settimeout(timeout_s)
         return self._channel.recv(4096).decode()
@@ -24,11 +26,6 @@ class NotifySocket:
         except TimeoutError:
             return True
         return False
-
-    def discard(self) -> None:
-        """Drop the notifications received so far."""
-        while not self.is_silent(0.01):
-            pass
 
 
 @contextmanager

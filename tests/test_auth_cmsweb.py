@@ -14,6 +14,7 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Settings
 from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.served import server_process
+from tests.waiting import TIMEOUT_S
 
 KEY = b"\x00a key of the front end\n\xff"
 LOGIN = "jdoe"
@@ -170,7 +171,7 @@ def test_it_rejects_a_header_that_is_given_twice(environment: dict[str, str], tm
         for doubled in ("cms-authn-login", "cms-authn-hmac", "CMS-AUTHN-Login", "cms_authn_login"):
             lines = [f"{name}: {value}" for name, value in signed().items()]
             request = "\r\n".join(["GET /cr/ HTTP/1.0", *lines, f"{doubled}: admin", "", ""])
-            with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+            with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT_S) as connection:
                 connection.sendall(request.encode())
                 response = connection.makefile("rb").read()
             # Names with underscores are dropped, so that they can't pass for names with hyphens.

@@ -8,6 +8,7 @@ from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, commands_sent, served
+from tests.waiting import TIMEOUT_S
 
 CROSS_SITE_HEADERS = (
     {"Sec-Fetch-Site": "cross-site"},
@@ -107,6 +108,6 @@ def test_it_changes_nothing_by_get(visitor: Visitor, simulator: Simulator) -> No
     assert commands_sent(simulator) == []
     for method in ("PUT", "DELETE", "PATCH"):
         response = visitor.http.request(
-            method, f"{visitor.url}/cr/exe", data={"what": "restart_hltd"}, timeout=60
+            method, f"{visitor.url}/cr/exe", data={"what": "restart_hltd"}, timeout=TIMEOUT_S
         )
         assert response.status_code == 405

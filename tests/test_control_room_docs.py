@@ -15,6 +15,7 @@ from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, UNIT, served
+from tests.waiting import TIMEOUT_S
 
 GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()
 
@@ -30,7 +31,7 @@ def test_it_has_an_example_script_that_works(simulated_settings: Settings, simul
             env={"PASSWORD": PASSWORD, "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT_S,
             check=True,
         )
     assert re.fullmatch(r"\[\[.*_cfg\.py.*\]\]Ok", done.stdout)

@@ -21,7 +21,7 @@ from storage.audit_log import Outcome
 from storage.command_queue import CommandQueue, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database, served
 from tests.served import frozen, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -97,7 +97,7 @@ def test_it_executes_one_command_at_a_time_across_servers(
             ("expert", False),
         ]
         release.set()
-        assert [response.result(30).status_code for response in responses] == [200] * 4
+        assert [response.result(TIMEOUT_S).status_code for response in responses] == [200] * 4
     spans = sorted((request.started_s, request.ended_s) for request in simulator.requests)
     assert len(spans) == 4
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
@@ -126,7 +126,7 @@ def test_it_shows_the_queue_on_every_page(
             assert all(word in second for word in ("waiting", "get_hltd_logs", "dqmfu-c2b02-..", "expert"))
             assert UNIT not in fragment
         release.set()
-        assert [response.result(30).status_code for response in responses] == [200, 200]
+        assert [response.result(TIMEOUT_S).status_code for response in responses] == [200, 200]
         assert "No command is queued or running." in shifter.get("/cr/queue").text
 
 
@@ -159,7 +159,7 @@ def test_it_refuses_the_same_change_while_one_is_in_progress(
         ]
         until(lambda: len(in_progress(simulated_settings)) == 4)
         release.set()
-        assert [response.result(30).status_code for response in (*responses, *more)] == [200] * 4
+        assert [response.result(TIMEOUT_S).status_code for response in (*responses, *more)] == [200] * 4
         assert expert.post_command("restart_hltd", host=UNIT).status_code == 200
 
 
@@ -190,7 +190,7 @@ def test_it_sends_nothing_for_a_session_that_ended_in_the_queue(
         )
         shifter.post("/cr/logout/", {"csrf_token": shifter.token})
         release.set()
-        responses = [response.result(30) for response in waiting]
+        responses = [response.result(TIMEOUT_S) for response in waiting]
         assert [response.status_code for response in responses] == [200, 401]
         assert "Your session ended while this command was queued" in responses[1].text
         [entry] = expert.audit(command="restart_hltd")
@@ -211,13 +211,13 @@ def test_it_serves_pages_with_20_commands_in_the_queue(
         until(lambda: len(in_progress(simulated_settings)) == 20)
         # Each of these would time out if commands used the threads of pages.
         pages = [pool.submit(server.get, path) for path in ("/", "/cr/login/", "/readyz") * 4]
-        assert [page.result(20).status_code for page in pages] == [200] * 12
+        assert [page.result(TIMEOUT_S).status_code for page in pages] == [200] * 12
         assert not any(response.done() for response in responses)
         more = [pool.submit(visitor.get_command, "get_dqm_machines") for _ in range(6)]
         until(lambda: sum(one.done() for one in more) == 2)
         assert [one.result().status_code for one in more if one.done()] == [503, 503]
         release.set()
-        assert {response.result(30).status_code for response in responses} == {200}
+        assert {response.result(TIMEOUT_S).status_code for response in responses} == {200}
     assert len(commands_sent(simulator)) == 24
 
 
@@ -237,7 +237,7 @@ def test_it_does_not_wait_for_a_server_that_was_killed(
             for worker in workers_of(doomed):
                 os.kill(worker, signal.SIGKILL)
             with pytest.raises(requests.ConnectionError):
-                lost.result(30)
+                lost.result(TIMEOUT_S)
         release.set()
         assert expert.post_command("restart_hltd", host=UNIT).status_code == 200
         fragment = expert.get("/cr/queue").text
@@ -326,7 +326,7 @@ def test_it_sends_nothing_that_can_t_be_marked_as_sent(
         until(lambda: in_progress(simulated_settings)[0][1])
         alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN sent_at TO elsewhere")
         release.set()
-        responses = [response.result(30) for response in waiting]
+        responses = [response.result(TIMEOUT_S) for response in waiting]
         alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN elsewhere TO sent_at")
         assert [response.status_code for response in responses] == [200, 503]
         assert responses[1].text == "The audit can't be written: nothing was sent."
@@ -365,7 +365,7 @@ def test_it_reports_the_outcome_whatever_prevents_its_recording(
         until(lambda: in_progress(simulated_settings) == [("shifter", True)])
         alter(simulated_settings, "ALTER TABLE audit_log ADD CHECK (outcome <> 'ok') NOT VALID")
         release.set()
-        response = pending.result(30)
+        response = pending.result(TIMEOUT_S)
     assert "DQM² says Ok." in response.text
     assert "The outcome could not be recorded in the audit." in response.text
 
@@ -410,6 +410,6 @@ def test_it_waits_long_for_its_turn_but_not_for_a_hanging_database(
         until(lambda: in_progress(simulated_settings) == [("shifter", True)])
         with frozen(postgres):
             release.set()
-            assert pending.result(20).text == "Ok"
+            assert pending.result(TIMEOUT_S).text == "Ok"
         assert visitor.post_command("restart_hltd", host=UNIT).status_code == 200
     assert len(commands_sent(simulator)) == 2

@@ -17,7 +17,7 @@ from runtime import version
 from tests.bare_root import BareRoot
 from tests.legacy_mirror import RUN, LegacyMirror, graph, job
 from tests.served import free_port, is_alive
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -107,7 +107,7 @@ def words_of(pid: int) -> list[str]:
 
 
 def page(given: Mapping[str, str], path: str) -> requests.Response:
-    return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=10)
+    return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=TIMEOUT_S)
 
 
 def answers(given: Mapping[str, str], path: str) -> bool:
@@ -152,10 +152,10 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         for cluster in Cluster:
             parts.enter_context(bare.running(settings, "grabber", cluster.value))
         parts.enter_context(bare.running(settings, "server"))
-        until(lambda: working(bare, "--multiprocessing-fork"), within_s=60)
-        until(lambda: answers(given, "/readyz"), within_s=60)
+        until(lambda: working(bare, "--multiprocessing-fork"))
+        until(lambda: answers(given, "/readyz"))
         for cluster in Cluster:
-            until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1], within_s=60)  # type: ignore[misc]
+            until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1])  # type: ignore[misc]
             shown = page(given, f"/?db={cluster}")
             assert "restarted" in shown.text or "running" in shown.text
         style_sheet = re.search(r'href="/dqm/dqm-square(/static/[^"]+mirror\.css)"', shown.text)
@@ -163,7 +163,7 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         assert page(given, style_sheet[1]).ok
         assert page(given, "/cr/login/").ok
         assert "For shifters" in page(given, "/help/shifter").text
-        metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=10)
+        metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=TIMEOUT_S)
         assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
         assert bare.run(settings, "healthcheck") == (
             0,
@@ -183,10 +183,10 @@ def test_it_continues_a_legacy_import_that_was_killed(
     status, said = bare.run(given, "db", "adopt", "--dry-run")
     assert (status, f"jobs: {JOBS}, of " in said) == (0, True), said
     with bare.running(given, "db", "adopt") as outer:
-        until(lambda: len(working(bare, "--multiprocessing-fork")) == 2, within_s=60)
+        until(lambda: len(working(bare, "--multiprocessing-fork")) == 2)
         at_work = [pid for pid in bare.processes() if pid != outer.pid]
         outer.kill()
-        until(lambda: not any(map(is_alive, at_work)), within_s=10)
+        until(lambda: not any(map(is_alive, at_work)))
     assert "are being imported" in bare.run(given, "db", "status")[1]
     status, said = bare.run(given, "db", "adopt", "--processes", "3")
     assert status == 0, said
@@ -203,9 +203,9 @@ def test_it_continues_a_legacy_import_that_was_killed(
 def test_it_ends_in_time_when_it_is_told_to(bare: BareRoot, given: dict[str, str], words: list[str]) -> None:
     before = set(bare.tmp.iterdir())
     with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
-        until(lambda: bare.run(given, "healthcheck")[0] == 0, within_s=60)
+        until(lambda: bare.run(given, "healthcheck")[0] == 0)
         outer.send_signal(signal.SIGTERM)
-        assert outer.wait(timeout=10) == 0
+        assert outer.wait(timeout=TIMEOUT_S) == 0
         assert bare.processes() == []
     assert set(bare.tmp.iterdir()) - before <= {bare.tmp / "log"}
 
@@ -215,8 +215,8 @@ def test_it_leaves_nothing_running_when_it_is_killed(
     bare: BareRoot, given: dict[str, str], words: list[str]
 ) -> None:
     with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
-        until(lambda: bare.run(given, "healthcheck")[0] == 0, within_s=60)
+        until(lambda: bare.run(given, "healthcheck")[0] == 0)
         inner = [pid for pid in bare.processes() if pid != outer.pid]
         assert inner
         outer.kill()
-        until(lambda: not any(map(is_alive, inner)), within_s=10)
+        until(lambda: not any(map(is_alive, inner)))

@@ -24,7 +24,7 @@ from tests.grabber_runner import (
     running_grabber,
     wait_for_log,
 )
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -77,7 +77,7 @@ def test_it_loses_nothing_when_its_parser_processes_are_killed(
         for pid in parser_processes(grabber.pid):
             os.kill(pid, signal.SIGKILL)
         wait_for_log(grabber, "parser_process_died")
-        output, _ = grabber.communicate(timeout=60)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0, output
     assert differences(simulated_settings, simulator) == []
 
@@ -91,7 +91,7 @@ def test_its_parser_processes_end_when_it_is_killed(
         until(lambda: parser_processes(grabber.pid))
         workers = parser_processes(grabber.pid)
         grabber.kill()
-        grabber.wait(timeout=10)
+        grabber.wait(timeout=TIMEOUT_S)
         until(lambda: not any(map(is_alive, workers)))
 
 
@@ -103,7 +103,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
     simulator.fill(FILTER_UNIT, 5000, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 0.3)
+    simulator.faults.add(FaultKind.LATENCY, 1.0)
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
         other.cursor() as cursor,
@@ -125,7 +125,7 @@ def test_it_mirrors_other_machines_meanwhile_and_reports_its_progress(
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 1.0)
     simulator.fill(FILTER_UNIT, 600, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 0.3, machine=FILTER_UNIT)
+    simulator.faults.add(FaultKind.LATENCY, 1.0, machine=FILTER_UNIT)
     with running_grabber(brisk_settings):
         until(lambda: mirrored_runs(brisk_settings))
         simulator.machine(OTHER_FILTER_UNIT).upload(job_document(run=7, host=OTHER_FILTER_UNIT))

@@ -1,6 +1,5 @@
 """Trouble with the database: nothing is lost, the state is told, and it passes by itself."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
@@ -26,7 +25,7 @@ from tests.grabber_runner import (
     wait_for_log,
 )
 from tests.served import free_port
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -143,7 +142,7 @@ def test_it_goes_on_once_statements_no_longer_fail(
     given = {**brisk_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
         assert "as it was told to" in wait_for_log(grabber, "database_unavailable")
-        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
         assert 'dqmsquare_database_errors_total{cluster="production"}' in metrics
         assert mirrored_runs(brisk_settings) == set()
         assert "dqmfu-c2b03-.." not in worked(brisk_settings)
@@ -208,7 +207,7 @@ def test_it_waits_for_a_lock_and_goes_on(
 
 
 @pytest.mark.long
-def test_it_outlives_a_lock_that_is_held_for_a_minute(
+def test_it_outlives_a_lock_that_is_held_for_longer_than_a_statement_may_take(
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
@@ -216,10 +215,10 @@ def test_it_outlives_a_lock_that_is_held_for_a_minute(
 ) -> None:
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: simulator.requests)
-        with database.locked("jobs"):
+        with database.locked("jobs") as is_waited_for:
             simulator.machine(FILTER_UNIT).upload(job_document(run=1))
             assert "timeout" in wait_for_log(grabber, "database_unavailable")
-            threading.Event().wait(30)
+            until(is_waited_for)
         until(lambda: mirrored_runs(simulated_settings) == {1})
 
 
@@ -238,6 +237,6 @@ def test_it_ends_while_the_database_hangs(
         grabber.terminate()
         wait_for_log(grabber, "shutdown_timed_out")
         # The database itself would end the statement after 30 s.
-        assert grabber.wait(timeout=15) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []

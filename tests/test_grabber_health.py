@@ -3,21 +3,20 @@
 import signal
 from collections.abc import Mapping
 
-import pytest
 import requests
 
 from dqmsquare_cfg import Cluster
-from grabbing.health import Liveness
+from grabbing.health import HUNG_AFTER_S, Liveness
 from simulator.simulator import Simulator
 from tests.grabber_runner import grabber_process
 from tests.served import free_port
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 PORT = "GRABBER_PRODUCTION_METRICS_PORT"
 
 
 def ask(environment: Mapping[str, str], path: str) -> tuple[int, str]:
-    answer = requests.get(f"http://127.0.0.1:{environment[PORT]}{path}", timeout=10)
+    answer = requests.get(f"http://127.0.0.1:{environment[PORT]}{path}", timeout=TIMEOUT_S)
     return answer.status_code, answer.text.strip()
 
 
@@ -69,29 +68,28 @@ def test_it_names_a_port_that_is_taken(environment: dict[str, str]) -> None:
     with grabber_process(given, "production"):
         until(lambda: answers(given, "/healthz"))
         with grabber_process(given, "production") as second:
-            output, _ = second.communicate(timeout=30)
+            output, _ = second.communicate(timeout=TIMEOUT_S)
         assert second.returncode == 2
         assert output.splitlines()[-1] == (
             f"{PORT} is {given[PORT]}, which cannot be bound: Address already in use"
         )
 
 
-@pytest.fixture
-def liveness() -> Liveness:
-    """Liveness whose loop counts as hung after a very short time."""
-    return Liveness(Cluster.PLAYBACK, hung_after_s=0.2)
+def test_it_is_not_alive_before_its_loop_has_run() -> None:
+    assert Liveness(Cluster.PLAYBACK).liveness_problem() == "The main loop has not run yet."
 
 
-def test_it_is_not_alive_before_its_loop_has_run(liveness: Liveness) -> None:
-    assert liveness.liveness_problem() == "The main loop has not run yet."
-
-
-def test_it_is_not_alive_once_its_loop_hangs(liveness: Liveness) -> None:
+def test_it_is_not_alive_once_its_loop_hangs() -> None:
+    now_s = 1000.0
+    liveness = Liveness(Cluster.PLAYBACK, clock=lambda: now_s)
     liveness.set_leader(True)
     liveness.tick()
     assert liveness.liveness_problem() is None
     assert liveness.readiness_problem() is None
-    until(lambda: liveness.liveness_problem() == "The main loop has not run for 0 s.")
+    now_s += HUNG_AFTER_S
+    assert liveness.liveness_problem() is None
+    now_s += 1
+    assert liveness.liveness_problem() == "The main loop has not run for 181 s."
     assert liveness.readiness_problem() == liveness.liveness_problem()
     liveness.tick()
     assert liveness.liveness_problem() is None

@@ -15,7 +15,7 @@ from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
 from tests.grabber_runner import FILTER_UNIT, differences, grabber_process, mirrored_runs, rows, wait_for_log
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -45,7 +45,7 @@ def test_it_gives_way_when_its_connection_is_cut(
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         with grabber_process(brisk_environment, "production") as second:
-            until(lambda: holder(brisk_settings) != its_own, within_s=10)
+            until(lambda: holder(brisk_settings) != its_own)
             the_others = holder(brisk_settings)
             first.send_signal(signal.SIGCONT)
             wait_for_log(first, "another grabber holds the lock")
@@ -54,9 +54,9 @@ def test_it_gives_way_when_its_connection_is_cut(
             assert holder(brisk_settings) == the_others
             # And back again.
             second.kill()
-            second.wait(timeout=10)
+            second.wait(timeout=TIMEOUT_S)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
-            until(lambda: 7 in mirrored_runs(brisk_settings), within_s=10)
+            until(lambda: 7 in mirrored_runs(brisk_settings))
     assert differences(brisk_settings, simulator) == []
 
 

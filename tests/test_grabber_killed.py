@@ -19,7 +19,7 @@ from tests.grabber_runner import (
     rows,
     wait_for_log,
 )
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 DOCUMENTS = 1500
 
@@ -31,12 +31,11 @@ def end_at_random(
     *,
     times: int,
     by: signal.Signals,
-    within_s: float,
 ) -> None:
     """Starts a grabber so often and ends it at a random moment of its start or of its catch-up.
 
-    It must have ended `within_s`, with status 0 unless it was killed. Once it has caught up, its machine is
-    reset and begins anew with the same documents.
+    It must end with status 0, unless it was killed. Once it has caught up, its machine is reset and starts
+    over with the same documents.
     """
     dice = random.Random(times)
     simulator.faults.add(FaultKind.LATENCY, 0.1)
@@ -52,7 +51,7 @@ def end_at_random(
                 wait_for_log(grabber, "lock_acquired cluster")
             threading.Event().wait(dice.uniform(0, 3))
             grabber.send_signal(by)
-            status = grabber.wait(timeout=within_s)
+            status = grabber.wait(timeout=TIMEOUT_S)
         assert status == (-by if by is signal.SIGKILL else 0)
     simulator.faults.clear()
 
@@ -77,7 +76,7 @@ def test_it_loses_and_repeats_nothing_when_it_is_killed_during_a_catch_up(
         with grabber_process(simulated_environment, "production") as grabber:
             until(lambda count=killed_at: len(rows(simulated_settings, db.jobs)) >= count)  # type: ignore[misc]
             grabber.kill()
-            grabber.wait(timeout=10)
+            grabber.wait(timeout=TIMEOUT_S)
     assert 800 <= len(rows(simulated_settings, db.jobs)) < DOCUMENTS
     simulator.faults.clear()
     assert mirror_once(simulated_settings)
@@ -88,9 +87,7 @@ def test_it_loses_and_repeats_nothing_when_it_is_told_to_end_at_random_moments(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     fill(simulator)
-    end_at_random(
-        simulator, simulated_environment, simulated_settings, times=2, by=signal.SIGTERM, within_s=30
-    )
+    end_at_random(simulator, simulated_environment, simulated_settings, times=2, by=signal.SIGTERM)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
 
@@ -105,6 +102,6 @@ def test_it_loses_and_repeats_nothing_when_it_is_ended_at_a_hundred_random_momen
     by: signal.Signals,
 ) -> None:
     fill(simulator)
-    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by, within_s=5)
+    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []

@@ -13,7 +13,7 @@ from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
 from tests.served import free_port
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
@@ -22,7 +22,7 @@ def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
     with grabber_process(simulated_environment, "production", "--once") as grabber:
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     assert len(rows(simulated_settings, db.jobs)) == 1
 
 
@@ -31,14 +31,14 @@ def test_it_ends_with_1_after_a_pass_that_missed_a_machine(
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
     with grabber_process(simulated_environment, "production", "--once") as grabber:
-        assert grabber.wait(timeout=30) == 1
+        assert grabber.wait(timeout=TIMEOUT_S) == 1
 
 
 def test_it_ends_a_pass_with_1_once_a_second_machine_meets_the_gateways_trouble(
     environment: dict[str, str],
 ) -> None:
     with grabber_process(environment, "production", "--once") as grabber:
-        output, _ = grabber.communicate(timeout=30)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 1
     failures = [line.partition(" gateway_failed ")[2] for line in output.splitlines() if "_failed " in line]
     missing = 'reason="SERVER_GRID_CERT_PATH can\'t be read: No such file or directory"'
@@ -49,7 +49,7 @@ def test_it_mirrors_both_clusters_without_a_word(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     with grabber_process(simulated_environment, "--once") as grabber:
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     asked = {value for request in simulator.requests for name, value in request.query if name == "path"}
     others = set(simulated_settings.known_hosts) - {simulated_settings.server_fff_machine}
     assert asked == others
@@ -68,7 +68,7 @@ def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
     with grabber_process(simulated_environment, "production") as grabber:
         until(lambda: rows(simulated_settings, db.jobs))
         grabber.send_signal(end)
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
     assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
 
@@ -78,7 +78,7 @@ def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environ
     with grabber_process(simulated_environment, "production") as grabber:
         wait_for_log(grabber, "lock_acquired cluster")
         grabber.terminate()
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
 
 
 def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
@@ -86,7 +86,7 @@ def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) ->
     with grabber_process(given, "production") as grabber:
         wait_for_log(grabber, "database_unavailable")
         grabber.terminate()
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
 
 
 def test_it_works_while_a_second_one_waits_and_takes_over(
@@ -95,7 +95,7 @@ def test_it_works_while_a_second_one_waits_and_takes_over(
     with grabber_process(simulated_environment, "production") as first:
         until(lambda: simulator.requests)
         with grabber_process(simulated_environment, "production", "--once") as passing:
-            output, _ = passing.communicate(timeout=30)
+            output, _ = passing.communicate(timeout=TIMEOUT_S)
         assert passing.returncode == 1
         assert "another grabber holds" in output
         with grabber_process(simulated_environment, "production") as second:
@@ -103,21 +103,21 @@ def test_it_works_while_a_second_one_waits_and_takes_over(
             with grabber_process(simulated_environment, "production") as third:
                 wait_for_log(third, "another grabber holds")
                 third.terminate()
-                assert third.wait(timeout=30) == 0
+                assert third.wait(timeout=TIMEOUT_S) == 0
             first.kill()
-            first.wait(timeout=10)
+            first.wait(timeout=TIMEOUT_S)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
-            until(lambda: rows(simulated_settings, db.jobs), within_s=10)
+            until(lambda: rows(simulated_settings, db.jobs))
 
 
 def test_it_refuses_a_database_made_under_another_secret(
     simulated_environment: dict[str, str],
 ) -> None:
     with grabber_process(simulated_environment, "production", "--once") as grabber:
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     changed = {**simulated_environment, "PSEUDONYM_SECRET": "another-secret-altogether"}
     with grabber_process(changed, "production") as grabber:
-        output, _ = grabber.communicate(timeout=30)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 1
     assert "PSEUDONYM_SECRET" in output
     assert "another-secret-altogether" not in output
@@ -127,14 +127,14 @@ def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
     simulated_environment: dict[str, str], simulated_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     with grabber_process(simulated_environment, "production", "--once") as grabber:
-        assert grabber.wait(timeout=30) == 0
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
     spoiled = (
         """UPDATE heartbeat SET links = jsonb_set(links, '{machines}', '{"dqmfu-c2b03-45-01.cms": []}')"""
     )
     with closing(postgres.connect(simulated_settings.postgres_production_db_name)) as connection:
         connection.cursor().execute(spoiled)
     with grabber_process(simulated_environment, "production") as grabber:
-        output, _ = grabber.communicate(timeout=30)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 1
     assert "CRITICAL uncaught ended error=ValueError" in output
     assert "Traceback" in read_log(simulated_settings, "grabber-production")
@@ -144,7 +144,7 @@ def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
 def test_it_refuses_bad_settings_by_name(environment: dict[str, str]) -> None:
     bad = {**environment, "POSTGRES_PORT": "many", "DQM_FFF_SECRET": "CHANGEME"}
     with grabber_process(bad, "production") as grabber:
-        output, _ = grabber.communicate(timeout=30)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 2
     assert [line.split()[0] for line in output.splitlines()] == ["POSTGRES_PORT", "DQM_FFF_SECRET"]
     assert "CHANGEME" not in output

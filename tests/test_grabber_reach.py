@@ -17,6 +17,7 @@ from tests.grabber_runner import (
     mirror_once,
     mirrored_runs,
 )
+from tests.waiting import TIMEOUT_S
 
 MACHINE = "dqmfu-c2b03-.."
 # Headers that a machine of these tests can tell of in time.
@@ -42,7 +43,7 @@ def test_it_mirrors_the_newest_that_can_be_had_and_says_what_can_not(
 ) -> None:
     upload(simulator, 1, 500)
     with grabber_process(simulated_environment, "production", "--once") as grabber:
-        output, _ = grabber.communicate(timeout=60)
+        output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0
     had = mirrored_runs(simulated_settings)
     assert had == set(range(min(had), 501))

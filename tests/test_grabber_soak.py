@@ -58,7 +58,7 @@ def test_it_stays_flat_and_ends_equal_to_dqm2(
             time.sleep(_SAMPLE_EVERY_S)
         simulator.world.stop()
         for cluster in Cluster:
-            until(lambda cluster=cluster: is_caught_up(simulator, simulated_settings, cluster), within_s=120)  # type: ignore[misc]
+            until(lambda cluster=cluster: is_caught_up(simulator, simulated_settings, cluster))  # type: ignore[misc]
         assert grabber.poll() is None
     for cluster in Cluster:
         assert rows(simulated_settings, db.quarantined_documents, cluster) == []

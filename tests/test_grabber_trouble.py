@@ -38,7 +38,7 @@ from tests.grabber_runner import (
     wait_for_log,
 )
 from tests.served import free_port
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 BAD_ANSWERS = [
@@ -126,7 +126,7 @@ def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_setti
 def test_it_goes_on_after_the_gateway_hung(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dqm2.client._READ_S", 0.5)
+    monkeypatch.setattr("dqm2.client._READ_S", 1.0)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     simulator.faults.add(FaultKind.LATENCY, 3600)
     with running_grabber(brisk_settings):
@@ -171,7 +171,7 @@ def test_it_tells_trouble_in_its_log_and_its_metrics(
     given = {**simulated_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
         wait_for_log(grabber, event)
-        assert counted in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        assert counted in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from server import create_app
 from storage import import_progress
 from tests.grabber_runner import grabber_process, mirrored_tables, rows, wait_for_log
 from tests.legacy_mirror import ROOT, RUN, LegacyMirror, graph, job, run_adopt
+from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres
 
 RUNS, JOBS_A_RUN = 50, 30
@@ -92,7 +93,7 @@ def kill_after(seconds: float, environment: Mapping[str, str], *, with_workers: 
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=TIMEOUT_S)
 
 
 def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(

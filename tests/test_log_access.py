@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from dqmsquare_cfg import Settings
 from tests.log_files import read_log
 from tests.served import server_process
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_it_leaves_it_out_below_the_prefix(environment: dict[str, str]) -> None:
         query = "what=restart_hltd&host=of-the-query"
         server.get(f"/cr/exe?{query}")
         # Redirected to the same address.
-        requests.get(f"{server.url.replace('/dqm-square', '//dqm-square')}/cr/exe?{query}", timeout=10)
+        requests.get(f"{server.url.replace('/dqm-square', '//dqm-square')}/cr/exe?{query}", timeout=TIMEOUT_S)
         # The lines are written once the answers are sent.
         until(lambda: server.logged().count('path=/dqm/dqm-square/cr/exe query=""') == 2)
         assert 'path=/dqm//dqm-square/cr/exe query=""' in server.logged()

@@ -108,7 +108,7 @@ def test_it_ends_after_its_duration(url: str, expert: Visitor, settings: Setting
         connection.execute(sa.update(db.mutes).values(ends_at=sa.func.now()))
         connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "mutes")))
     database.dispose()
-    until(lambda: "muted by" not in live_page(url), within_s=5)
+    until(lambda: "muted by" not in live_page(url))
 
 
 def test_it_replaces_the_mute_of_the_same_client(url: str, expert: Visitor) -> None:

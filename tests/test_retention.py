@@ -16,7 +16,7 @@ from simulator.simulator import Simulator
 from storage.retention import prune
 from tests.grabber_runner import mirrored_tables, reader, rows, running_grabber
 from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
 RETENTION = timedelta(days=30)
@@ -123,7 +123,7 @@ def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[st
         env=dict(environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_S,
         check=False,
     )
 

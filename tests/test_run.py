@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.served import free_port
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,7 +52,7 @@ def running(
 def is_ready(port: str) -> bool:
     """Whether the web server is ready."""
     try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).ok
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=TIMEOUT_S).ok
     except requests.ConnectionError:
         return False
 

@@ -13,6 +13,7 @@ import pytest
 from simulator.admin import AdminClient, AdminError
 from simulator.documents import job_document
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 
@@ -102,7 +103,7 @@ def test_it_forces_events(admin: AdminClient) -> None:
 
 def test_it_returns_the_recorded_requests_to_the_gateway(simulator: Simulator, admin: AdminClient) -> None:
     with simulator.session() as session:
-        session.post(f"{simulator.base_url}/sync_proxy", json={"messages": []}, timeout=30)
+        session.post(f"{simulator.base_url}/sync_proxy", json={"messages": []}, timeout=TIMEOUT_S)
     [request] = admin.call("requests")
     assert request["path"].endswith("/sync_proxy")
     assert request["body"] == '{"messages": []}'
@@ -138,13 +139,15 @@ def test_it_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> Non
         assert status["mode"] == "released"
         assert status["clusters"]["playback"]["run"] is not None
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=TIMEOUT_S) == 0
 
 
 def test_it_reads_the_secret_from_standard_input(tmp_path: Path) -> None:
     process, base_url = start(tmp_path, "--secret-file", "-", "--paused", secret="a-secret")
     with process, Simulator(tmp_path, secret="a-secret").session() as session:
-        response = session.get(f"{base_url}/cr/exe?what=get_dqm_machines", timeout=30, allow_redirects=False)
+        response = session.get(
+            f"{base_url}/cr/exe?what=get_dqm_machines", timeout=TIMEOUT_S, allow_redirects=False
+        )
         process.terminate()
     assert response.status_code == 200
 
@@ -160,7 +163,7 @@ def test_it_reports_a_port_that_is_taken(tmp_path: Path) -> None:
             text=True,
             cwd=Path(__file__).parents[1],
             env={"PATH": os.environ["PATH"]},
-            timeout=60,
+            timeout=TIMEOUT_S,
             check=False,
         )
     assert ended.returncode == 2

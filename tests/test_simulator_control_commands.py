@@ -12,6 +12,7 @@ from dqm2.records import LUMISECTION_S
 from simulator.control_commands import CommandMode
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 FILTER_UNIT = "dqmfu-c2b01-45-01"
@@ -40,7 +41,7 @@ def session(simulator: Simulator) -> Iterator[requests.Session]:
 def run_command(
     simulator: Simulator, session: requests.Session, what: str, **query: str
 ) -> requests.Response:
-    return session.get(f"{simulator.base_url}/cr/exe", params={"what": what, **query}, timeout=30)
+    return session.get(f"{simulator.base_url}/cr/exe", params={"what": what, **query}, timeout=TIMEOUT_S)
 
 
 def run_json_command(simulator: Simulator, session: requests.Session, what: str, **query: str) -> Any:
@@ -65,7 +66,7 @@ def test_it_lists_all_machines_by_group(simulator: Simulator, session: requests.
 
 def test_it_sends_html_one_character_per_chunk(simulator: Simulator, session: requests.Session) -> None:
     response = session.get(
-        f"{simulator.base_url}/cr/exe", params={"what": "get_cmssw_info"}, timeout=30, stream=True
+        f"{simulator.base_url}/cr/exe", params={"what": "get_cmssw_info"}, timeout=TIMEOUT_S, stream=True
     )
     assert response.headers["Content-Type"].startswith("text/html")
     assert response.headers["Transfer-Encoding"] == "chunked"

@@ -12,6 +12,7 @@ import requests
 from simulator.documents import job_document
 from simulator.fault_injection import WRONG_TYPES, FaultKind
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
@@ -35,7 +36,7 @@ def post(
 ) -> requests.Response:
     url = f"{simulator.base_url}/redirect?path={host}&port=9215"
     body = {"messages": [json.dumps(message)]}
-    return session.post(url, json=body, timeout=30, allow_redirects=False)
+    return session.post(url, json=body, timeout=TIMEOUT_S, allow_redirects=False)
 
 
 def is_valid(response: requests.Response) -> bool:

@@ -11,6 +11,7 @@ import requests
 from simulator.documents import job_document
 from simulator.gateway import RELAY_TIMEOUT_S
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
@@ -35,7 +36,7 @@ def redirect(
     simulator: Simulator, session: requests.Session, host: str, port: int = 9215
 ) -> requests.Response:
     url = f"{simulator.base_url}/redirect?path={host}&port={port}"
-    return session.post(url, data=ALL_HEADERS, timeout=30)
+    return session.post(url, data=ALL_HEADERS, timeout=TIMEOUT_S)
 
 
 def run_command(simulator: Simulator, session: requests.Session, cookie: str | None) -> requests.Response:
@@ -43,7 +44,7 @@ def run_command(simulator: Simulator, session: requests.Session, cookie: str | N
     if cookie is not None:
         session.headers["Cookie"] = cookie
     url = f"{simulator.base_url}/cr/exe?what=get_dqm_machines"
-    return session.get(url, timeout=30, allow_redirects=False)
+    return session.get(url, timeout=TIMEOUT_S, allow_redirects=False)
 
 
 def test_it_waits_five_seconds_for_a_machine() -> None:
@@ -111,9 +112,9 @@ def test_it_serves_one_request_at_a_time(simulator: Simulator) -> None:
     def send(path: str) -> None:
         with simulator.session() as session:
             if path.startswith("cr/"):
-                session.get(f"{simulator.base_url}/{path}", timeout=30)
+                session.get(f"{simulator.base_url}/{path}", timeout=TIMEOUT_S)
             else:
-                session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
+                session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=TIMEOUT_S)
 
     paths = [f"redirect?path={FILTER_UNIT}&port=9215", "sync_proxy", "cr/exe?what=get_dqm_machines"] * 2
     threads = [threading.Thread(target=send, args=[path]) for path in paths]
@@ -132,7 +133,7 @@ def test_it_serves_one_request_at_a_time(simulator: Simulator) -> None:
 @pytest.mark.parametrize("path", ["sync_proxy", f"redirect?path={FILTER_UNIT}&port=9215"])
 def test_it_needs_no_cookie_for_reading(simulator: Simulator, session: requests.Session, path: str) -> None:
     del session.headers["Cookie"]
-    response = session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=30)
+    response = session.post(f"{simulator.base_url}/{path}", data=ALL_HEADERS, timeout=TIMEOUT_S)
     assert response.json() == {"messages": []}
 
 
@@ -183,7 +184,7 @@ def test_it_has_no_other_routes(
     simulator: Simulator, session: requests.Session, method: str, path: str, status: int
 ) -> None:
     origin = simulator.base_url.removesuffix("/dqm/dqm-square-origin")
-    assert session.request(method, f"{origin}{path}", timeout=30).status_code == status
+    assert session.request(method, f"{origin}{path}", timeout=TIMEOUT_S).status_code == status
 
 
 def test_it_responds_as_the_front_end_while_it_is_dead(

@@ -13,6 +13,7 @@ import requests
 
 from simulator.documents import files_document, job_document, stats_document
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 GATEWAY = "dqmrubu-c2a06-03-01"
@@ -33,7 +34,7 @@ def post(
         if host == GATEWAY
         else f"{simulator.base_url}/redirect?path={host}&port=9215"
     )
-    response = session.post(url, data=body, timeout=30, allow_redirects=False)
+    response = session.post(url, data=body, timeout=TIMEOUT_S, allow_redirects=False)
     assert response.status_code == 200
     return [json.loads(message) for message in response.json()["messages"]]
 
@@ -156,7 +157,7 @@ def test_it_sends_the_json_of_python(simulator: Simulator, session: requests.Ses
     machine.upload(job_document(events_rate=float("nan"), note="half \ud83d of a pair"))
     body = {"messages": [json.dumps({"event": "request_documents", "ids": list(machine.documents())})]}
     text = session.post(
-        f"{simulator.base_url}/redirect?path={FILTER_UNIT}&port=9215", json=body, timeout=30
+        f"{simulator.base_url}/redirect?path={FILTER_UNIT}&port=9215", json=body, timeout=TIMEOUT_S
     ).text
     assert '\\"events_rate\\": NaN' in text
     assert "half \\\\ud83d of a pair" in text
@@ -192,7 +193,7 @@ def test_it_responds_to_several_messages_in_one_request(
 def test_it_returns_an_error_page_for_invalid_requests(
     simulator: Simulator, session: requests.Session, body: bytes
 ) -> None:
-    response = session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
+    response = session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=TIMEOUT_S)
     assert response.status_code == 500
     assert response.headers["Content-Type"].startswith("text/html")
     assert "<title>Error: 500 Internal Server Error</title>" in response.text
@@ -213,7 +214,7 @@ def test_it_counts_revisions_per_machine(simulator: Simulator, session: requests
 def test_it_keeps_a_connection_open(simulator: Simulator) -> None:
     tls = ssl.create_default_context(cafile=simulator.ca_path)
     tls.load_cert_chain(simulator.client_cert_path, simulator.client_key_path)
-    connection = http.client.HTTPSConnection("127.0.0.1", simulator.port, context=tls, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", simulator.port, context=tls, timeout=TIMEOUT_S)
     connection.connect()
     # No reconnection.
     connection.auto_open = 0
@@ -225,7 +226,7 @@ def test_it_keeps_a_connection_open(simulator: Simulator) -> None:
 
 def test_it_requires_a_client_certificate(simulator: Simulator) -> None:
     with pytest.raises(requests.ConnectionError):
-        requests.post(f"{simulator.base_url}/sync_proxy", verify=str(simulator.ca_path), timeout=30)
+        requests.post(f"{simulator.base_url}/sync_proxy", verify=str(simulator.ca_path), timeout=TIMEOUT_S)
 
 
 def test_it_reuses_valid_certificates(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_it_records_requests_without_secrets(simulator: Simulator, session: requ
 def test_it_drops_the_oldest_recorded_requests(simulator: Simulator, session: requests.Session) -> None:
     for size in (1, 2, 3):
         body = json.dumps({"messages": [], "padding": "x" * (size * 8_000_000)})
-        session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=30)
+        session.post(f"{simulator.base_url}/sync_proxy", data=body, timeout=TIMEOUT_S)
     assert [len(request.body) // 8_000_000 for request in simulator.requests] == [3]
     simulator.recorder.clear()
     assert simulator.requests == ()

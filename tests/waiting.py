@@ -1,17 +1,19 @@
-"""Waiting for what another thread, process or browser is to bring about: a condition, never a time."""
+"""Waiting for a condition that another thread, process or browser fulfils, instead of for a time."""
 
 import threading
 import time
 from collections.abc import Callable
 
-_LOOK_EVERY_S = 0.05
+# For whatever a test waits for: on a loaded machine everything takes long, and a failure may take its time.
+TIMEOUT_S = 120.0
+_POLL_S = 0.05
 
 
-def until(holds: Callable[[], object], *, within_s: float = 30.0) -> None:
-    """Waits until a condition holds. Raises AssertionError if it doesn't in time."""
-    ends_s = time.monotonic() + within_s
+def until(is_fulfilled: Callable[[], object], *, within_s: float = TIMEOUT_S) -> None:
+    """Wait until a condition is fulfilled. Raises AssertionError if it is not in time."""
+    deadline_s = time.monotonic() + within_s
     pause = threading.Event()
-    while not holds():
-        if time.monotonic() > ends_s:
-            raise AssertionError(f"did not come to hold within {within_s:.0f} s")
-        pause.wait(_LOOK_EVERY_S)
+    while not is_fulfilled():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"the condition was not fulfilled within {within_s:.0f} s")
+        pause.wait(_POLL_S)
