@@ -31,7 +31,7 @@ run: install ## run the grabbers and the web server with the settings in .env
 test-setup:
 	@$(PYTHON) -B tools/install.py --dev --system-packages
 
-test: test-setup lint deploy-check ## run all checks and tests; installs Chromium and systemd with apt-get if root
+test: test-setup lint deploy-check ## run all checks and tests; as root it installs missing Debian packages
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
 test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes

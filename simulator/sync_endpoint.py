@@ -63,7 +63,7 @@ def response_body(
     """The response to all messages of a request.
 
     Uses at least the CPU time of `costs`. Raises SyncError where the server fails, and RelayTimeout if the
-    costs exceed `timeout_s`; the simulator's own time does not count, so that a loaded machine changes nothing.
+    costs exceed `timeout_s`. The simulator's own time does not count: a loaded machine makes no difference.
     """
     started_s, cost_ms = time.thread_time(), 0.0
     sent: list[str] = []

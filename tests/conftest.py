@@ -6,13 +6,13 @@ or `.env` gets into a test.
 
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -25,8 +25,10 @@ from runtime import logging_setup
 from runtime.supervisor import MALLOC_ENVIRONMENT
 from server import create_app
 from simulator.simulator import Simulator
+from tests import skips
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored_cluster import MirroredCluster
+from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 from tools.screenshots import chromium
@@ -39,9 +41,12 @@ _CLUSTER_SETTING = {
 # Copying a database takes a tenth of the time where it is memory.
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 2 << 30
-_NO_CHROMIUM = "there is no Chromium"
-# How the reason reads why a test was skipped for want of a program.
-_MISSING = re.compile(r"there is no ([\w-]+)")
+
+# Nothing is timed: on a loaded machine an example takes as long as it takes.
+hypothesis.settings.register_profile(
+    "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("loaded-machine")
 
 
 @pytest.fixture(autouse=True)
@@ -199,9 +204,7 @@ def demo(open_folder: Path) -> Iterator[DemoProcess]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; the test is skipped where there is none."""
-    executable = chromium.executable()
-    if executable is None:
-        pytest.skip(_NO_CHROMIUM)
+    executable = skips.require("chromium")
     with pytest.MonkeyPatch.context() as patched:
         # Playwright's node looks in /tmp alone, which may be closed to ordinary users; Python looks further.
         patched.setenv("TMPDIR", tempfile.gettempdir())
@@ -217,16 +220,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     yield context.new_page()
     context.close()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says which tests did not run for want of a program, louder than a line of skips."""
-    skipped = [(report.nodeid, str(report.longrepr)) for report in terminalreporter.getreports("skipped")]
-    for program in sorted({found[1] for _, reason in skipped if (found := _MISSING.search(reason))}):
-        title = f"THERE IS NO {program.upper()}, SO THESE TESTS DID NOT RUN"
-        terminalreporter.section(title, red=True, bold=True)
-        missed = [test for test, reason in skipped if f"there is no {program}" in reason]
-        terminalreporter.write_line("\n".join(missed))
 
 
 def _has_room(folder: Path) -> bool:

@@ -1,12 +1,9 @@
 """docs/control-room.md agrees with the code."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 import dqmsquare_cfg
 from dqm2.commands import COMMANDS
@@ -14,13 +11,14 @@ from dqmsquare_cfg import Settings
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
+from tests import skips
 from tests.control_room import PASSWORD, UNIT, served
 from tests.waiting import TIMEOUT_S
 
 GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@skips.needs("curl")
 def test_it_has_an_example_script_that_works(simulated_settings: Settings, simulator: Simulator) -> None:
     script = re.findall(r"```sh\n(.*?)```", GUIDE, flags=re.DOTALL)[0]
     with served(replace(simulated_settings, dqm_cr_usernames={"demo": PASSWORD})) as url:

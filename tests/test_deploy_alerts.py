@@ -1,6 +1,5 @@
 """docs/alerts.yaml: Prometheus can read it, and it speaks of what the mirror tells."""
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 import yaml
 
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD
+from tests import skips
 from tools.deploy_check import alerts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +27,7 @@ def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
     assert f"{CERTIFICATE_WARNING_PERIOD.days} * 86400" in RULES["CertificateExpiring"]["expr"]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+@skips.needs("prometheus")
 def test_they_wake_whom_they_should_when_they_should() -> None:
     checked = subprocess.run(
         ["promtool", "test", "rules", "tests/alerts_test.yaml"],

@@ -10,6 +10,7 @@ import pytest
 
 import dqmsquare_cfg
 from dqmsquare_cfg import SettingsError
+from tests import skips
 from tools.deploy_check import linters, systemd_units
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert linters.script_problems(ROOT) == []
 
 
-@pytest.mark.skipif(not systemd_units.can_be_checked(), reason="there is no systemd-analyze")
+@skips.needs("systemd")
 def test_systemd_finds_nothing_wrong_with_the_units() -> None:
     assert systemd_units.problems(ROOT) == []
 

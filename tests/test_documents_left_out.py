@@ -165,7 +165,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(document=st.sampled_from(ALL), path=st.sampled_from(sorted(PATHS | HOLDERS)), value=JSON)
 def test_it_takes_or_refuses_whatever_stands_in_a_field(
     document: dict[str, Any], path: str, value: object
@@ -178,7 +178,7 @@ def test_it_takes_or_refuses_whatever_stands_in_a_field(
         assert told <= PATHS | HOLDERS
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(document=st.sampled_from(ALL), added=st.dictionaries(st.text(), JSON, max_size=4))
 def test_it_takes_a_document_with_fields_unheard_of_like_one_without(
     document: dict[str, Any], added: dict[str, Any]

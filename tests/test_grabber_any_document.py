@@ -38,7 +38,6 @@ AT_ONCE = 50
 _numbers = itertools.count()
 # An example is a batch that is mirrored by real grabbers: large, slow, and on one simulator for all.
 _WHOLE_BATCHES = settings(
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

@@ -97,6 +97,7 @@ def test_it_announces_system_packages_before_it_installs_them(
     steps: list[str] = []
     monkeypatch.setattr("tools.install.shutil.which", lambda name: name if name == "apt-get" else None)
     monkeypatch.setattr("tools.install.os.getuid", lambda: 0)
+    monkeypatch.setattr(install, "is_systemd_running", lambda: False)
     monkeypatch.setattr(
         install, "run_step", lambda *_: steps.append(capsys.readouterr().out.partition(":")[0])
     )
@@ -109,7 +110,20 @@ def test_it_lists_missing_system_packages_if_it_may_not_install_them(
 ) -> None:
     monkeypatch.setattr("tools.install.shutil.which", lambda _name: None)
     install.install_system_packages()
-    assert "apt-get install chromium systemd" in capsys.readouterr().out
+    assert "apt-get install chromium systemd prometheus curl" in capsys.readouterr().out
+
+
+def test_it_installs_no_package_that_would_start_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[list[str]] = []
+    monkeypatch.setattr("tools.install.shutil.which", lambda name: name if name == "apt-get" else None)
+    monkeypatch.setattr("tools.install.os.getuid", lambda: 0)
+    monkeypatch.setattr(install, "run_step", lambda _description, command: steps.append(command))
+    for is_running in (False, True):
+        monkeypatch.setattr(install, "is_systemd_running", lambda is_running=is_running: is_running)
+        install.install_system_packages()
+    in_container, on_host = steps[1], steps[3]
+    assert "prometheus" in in_container
+    assert set(in_container) - set(on_host) == {"prometheus"}
 
 
 def test_only_make_test_installs_system_packages() -> None:

@@ -203,7 +203,8 @@ def test_it_shows_no_free_text_where_a_shape_refuses_it(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @hypothesis_settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_it_shows_no_canary_of_any_kind_in_any_spelling_at_any_place(

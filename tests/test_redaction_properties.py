@@ -50,7 +50,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(TEXTS)
 def test_it_changes_nothing_the_second_time(text: str) -> None:
     once = REDACT(text)
@@ -58,7 +58,7 @@ def test_it_changes_nothing_the_second_time(text: str) -> None:
     assert (again.text, again.redactions) == (once, 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_it_writes_what_any_database_and_page_can_hold(text: str) -> None:
     redacted = REDACT(text)
@@ -127,7 +127,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(word=LETTERS, number=NUMBERS, spelling=st.sampled_from(sorted(SPELLINGS)))
 def test_it_leaves_no_canary(kind: str, word: str, number: int, spelling: str) -> None:
     spell = SPELLINGS[spelling]

@@ -27,7 +27,11 @@ DEV_REQUIREMENTS = "requirements-dev.txt"
 SYSTEM_PACKAGES = {
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "browser tests"),
     "systemd": (("systemd-analyze",), "checks of the systemd units"),
+    "prometheus": (("promtool",), "tests of the alert rules"),
+    "curl": (("curl",), "tests of the guide's examples"),
 }
+# Debian starts the services of these packages when it installs them.
+SERVICE_PACKAGES = ("prometheus",)
 STOP_TIMEOUT_S = 3
 STOP_POLL_S = 0.05
 
@@ -165,26 +169,42 @@ def digest_of_locks() -> str:
 
 
 def install_system_packages() -> None:
-    """Install missing Debian packages if run by root, else say which tests are skipped."""
+    """Install missing Debian packages if run by root; log which tests are skipped without the others."""
     missing = {
         package: purpose
         for package, (executables, purpose) in SYSTEM_PACKAGES.items()
         if not any(map(shutil.which, executables))
     }
-    if not missing:
-        return
-    purposes = ", ".join(f"{package} ({purpose})" for package, purpose in missing.items())
+    installable = {package: purpose for package, purpose in missing.items() if can_install(package)}
+    if installable:
+        log(f"installing system packages with apt-get: {with_purposes(installable)}")
+        apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        try:
+            run_step("the package lists", [*apt_get, "update"])
+            run_step("system packages", [*apt_get, "install", "-y", "--no-install-recommends", *installable])
+        except InstallError as error:
+            log(f"{error}; the tests that need them are skipped")
+    others = {package: purpose for package, purpose in missing.items() if package not in installable}
+    if others:
+        log(f"MISSING system packages: {with_purposes(others)}. The tests that need them are skipped.")
+        log(f"On Debian: apt-get install {' '.join(others)}")
+
+
+def can_install(package: str) -> bool:
+    """Whether this user can install a Debian package without starting a service on this machine."""
     if os.getuid() != 0 or not shutil.which("apt-get"):
-        log(f"MISSING system packages: {purposes}. The tests that need them are skipped.")
-        log(f"On Debian: apt-get install {' '.join(missing)}")
-        return
-    log(f"installing system packages with apt-get: {purposes}")
-    apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    try:
-        run_step("the package lists", [*apt_get, "update"])
-        run_step("system packages", [*apt_get, "install", "-y", "--no-install-recommends", *missing])
-    except InstallError as error:
-        log(f"{error}; the tests that need them are skipped")
+        return False
+    return package not in SERVICE_PACKAGES or not is_systemd_running()
+
+
+def is_systemd_running() -> bool:
+    """Whether systemd manages this machine, see sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def with_purposes(packages: "dict[str, str]") -> str:
+    """List of packages with what they are needed for."""
+    return ", ".join(f"{package} ({purpose})" for package, purpose in packages.items())
 
 
 def check_writable() -> None:
