@@ -1,4 +1,4 @@
-"""A grabber under test, in this process or as one of its own, and what it has written."""
+"""Grabbers under test, in this process or as separate ones, and checks of what they wrote."""
 
 import json
 import math
@@ -34,23 +34,23 @@ from tests.waiting import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
-_MOST_TOLD = 5
+_MAX_DIFFERENCES = 5
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01"
 
 
 def mirror_once(settings: Settings, cluster: Cluster = CLUSTER) -> bool:
-    """One pass over a cluster's machines; whether all were mirrored."""
+    """Make one pass over a cluster's machines; return whether all were mirrored."""
     return Grabber(settings, cluster, StopEvent()).run_once()
 
 
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
-    """What pages would read."""
+    """The reader that the pages use."""
     database = db.engine(settings, cluster, "tests")
     return MirrorReader(database, timedelta(seconds=settings.stuck_after_s))
 
 
 def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> list[dict[str, Any]]:
-    """All rows of a table, in the order of its first column."""
+    """All rows of a table, ordered by its first column."""
     database = db.engine(settings, cluster, "tests")
     with database.connect() as connection:
         found = connection.execute(sa.select(table).order_by(table.c[0])).mappings().all()
@@ -59,14 +59,14 @@ def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> lis
 
 
 def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
-    """Every mirrored document, by table."""
+    """The rows of all mirrored documents, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)
     return {table.name: rows(settings, table, cluster) for table in tables}
 
 
 @contextmanager
 def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[Grabber]:
-    """A grabber at work on a thread of this process."""
+    """A grabber that runs on a thread of this process."""
     stop = StopEvent()
     grabber = Grabber(settings, cluster, stop)
     thread = threading.Thread(target=grabber.run)
@@ -81,7 +81,7 @@ def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[
 
 @contextmanager
 def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A grabber as the process that it is in production; killed at the end if it still runs."""
+    """A grabber as a process, as in production; killed at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, "grabber.py", *arguments],
         cwd=ROOT,
@@ -99,15 +99,15 @@ def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator
 
 
 def wait_for_log(process: "subprocess.Popen[str]", event: str) -> str:
-    """Waits until a process tells an event in its log; the line. Raises AssertionError if it ends before."""
+    """Wait for a log line that contains `event` and return it; fail if the process exits before."""
     assert process.stdout is not None
     line = next((line for line in process.stdout if event in line), None)
-    assert line is not None, f"it ended before it told {event!r}"
+    assert line is not None, f"it exited without logging {event!r}"
     return line
 
 
 def requests_to(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequest]]:
-    """What a machine was asked, in turn: the event of each message, and the request that it came with."""
+    """The messages sent to a machine: the event of each, with its request."""
     return [
         (message["event"], request)
         for request in simulator.requests
@@ -117,36 +117,36 @@ def requests_to(simulator: Simulator, host: str) -> list[tuple[str, RecordedRequ
 
 
 def poll_pauses_s(simulator: Simulator, host: str) -> list[float]:
-    """How long it was from each question for headers of a machine to the next one."""
+    """The pauses between consecutive requests for a machine's headers."""
     headers = [request for event, request in requests_to(simulator, host) if event == "sync_request"]
     return [after.started_s - before.ended_s for before, after in pairwise(headers)]
 
 
 def machine_links(settings: Settings) -> dict[str, LinkStatus]:
-    """What pages are told of each machine's link, by label."""
+    """The status of the machines' links as the pages see it, by label."""
     freshness = reader(settings).sync_status()
     return dict(freshness.machines) if freshness else {}
 
 
 def gateway_link(settings: Settings) -> LinkStatus:
-    """What pages are told of the gateway."""
+    """The status of the gateway as the pages see it."""
     freshness = reader(settings).sync_status()
     return freshness.gateway if freshness else LinkStatus()
 
 
 def metric(name: str, machine: str) -> float:
-    """What the metrics of a grabber in this process tell of a machine of the production cluster."""
+    """The value of a metric of this process for a machine of the production cluster; 0 if it has none."""
     labels = {"cluster": Cluster.PRODUCTION.value, "machine": machine}
     return REGISTRY.get_sample_value(f"dqmsquare_{name}", labels) or 0.0
 
 
 def mirrored_runs(settings: Settings) -> set[int]:
-    """The runs of the jobs in the database."""
+    """The runs of all jobs in the database."""
     return {job["run"] for job in rows(settings, db.jobs)}
 
 
 def expected_rows(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:
-    """The row that each document which machines hold is to become, by identity."""
+    """The rows expected for all documents of some machines, by pseudonym."""
     processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
     pseudonyms = Pseudonymizer(settings.pseudonym_secret)
     expected: dict[UUID, DocumentRow] = {}
@@ -162,28 +162,28 @@ def expected_rows(settings: Settings, simulator: Simulator, hosts: Iterable[str]
 
 
 def differences(
-    settings: Settings, simulator: Simulator, cluster: Cluster = CLUSTER, *, may_hold_more: bool = False
+    settings: Settings, simulator: Simulator, cluster: Cluster = CLUSTER, *, allow_extra: bool = False
 ) -> list[str]:
-    """Where the database does not hold exactly what the machines of a cluster hold; some of it.
+    """Descriptions of the first differences between the database and a cluster's machines.
 
-    `may_hold_more`: what the machines have tidied away since.
+    `allow_extra`: ignore documents that the machines do not have any more.
     """
     expected = expected_rows(settings, simulator, settings.machines(cluster))
-    found = _as_written(settings, cluster)
+    found = _stored_rows(settings, cluster)
     missing = [f"{row.type} of run {row.run} is missing" for id_, row in expected.items() if id_ not in found]
-    more = set() if may_hold_more else found.keys() - expected.keys()
-    unknown = [f"{found[id_]} is of no document" for id_ in more]
-    other = [
+    extra = set() if allow_extra else found.keys() - expected.keys()
+    unexpected = [f"{found[id_]} belongs to no document" for id_ in extra]
+    different = [
         f"{row.type} of run {row.run}: {name} is {found[id_][name]!r}, not {value!r}"
         for id_, row in expected.items()
         if id_ in found
         for name, value in _columns(row).items()
         if not _is_same(found[id_][name], value)
     ]
-    return (missing + unknown + other)[:_MOST_TOLD]
+    return (missing + unexpected + different)[:_MAX_DIFFERENCES]
 
 
-def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, Any]]:
+def _stored_rows(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, Any]]:
     documents = {
         row["identity"]: row
         for table in db.DOCUMENT_TABLES
@@ -199,16 +199,16 @@ def _as_written(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, An
 
 
 def _columns(row: DocumentRow) -> dict[str, Any]:
-    """The columns of a row that depend on nothing but its document."""
+    """The columns of a row that depend on its document only."""
     columns = {**row.columns, **(row.details or {}), "revision": row.document.revision}
     if row.details is not None:
         columns["log"] = codecs.unpack_log(row.details["log"], row.details["log_redactions"])
-    # Kept from the first report on, whatever the newest says.
+    # These keep the earliest value of all reports.
     return {name: value for name, value in columns.items() if name not in ("started_at", "lumisection_at")}
 
 
 def _is_same(found: Any, value: Any) -> bool:
-    # Rates are kept in single precision.
+    # Rates are stored in single precision.
     if isinstance(found, float) and isinstance(value, float):
         return math.isclose(found, value, rel_tol=1e-6)
     return bool(found == value)

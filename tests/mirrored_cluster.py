@@ -1,4 +1,4 @@
-"""A cluster as a grabber mirrors it, written through the grabber's own door, for tests of what is shown."""
+"""A mirrored cluster for tests of pages and API: sample records written by the grabber's own writer."""
 
 import math
 import random
@@ -75,12 +75,12 @@ _WARNED = (
     "%MSG-w PSMonitorClient:  psChecker@endLumi  {at:%d-%b-%Y %H:%M:%S} CEST Run: {run} Lumi: {ls}\n"
     "no psColumnVSlumi ME is available in HLT/PSMonitoring\n%MSG\n"
 )
-_LINES_EACH_END = 200
-_BETWEEN_CRASHES = timedelta(minutes=8)
+_LOG_LINES = 200
+_CRASH_INTERVAL = timedelta(minutes=8)
 
 
 class MirroredCluster:
-    """A cluster's database and what is mirrored into it; machines by their host names."""
+    """A cluster's database; machines are given by host name."""
 
     def __init__(self, settings: Settings, cluster: Cluster = Cluster.PRODUCTION) -> None:
         self.cluster = cluster
@@ -96,7 +96,7 @@ class MirroredCluster:
         self._machines = {host: known[identity] for host, identity in by_host.items()}
 
     def label(self, host: str) -> str:
-        """The label that a machine is shown by."""
+        """The label of a machine."""
         return self._machines[host].label
 
     def write(
@@ -106,7 +106,7 @@ class MirroredCluster:
         clock_at: datetime | None = None,
         dictionary: ZstdDictionary | None = None,
     ) -> None:
-        """Writes documents that a machine has just reported; its clock stands at the newest of them."""
+        """Write documents of a machine; its clock is set to the newest of them unless given."""
         newer = [
             replace(record, document=replace(record.document, revision=next(self._revisions)))
             for record in records
@@ -117,7 +117,7 @@ class MirroredCluster:
         self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
 
     def quarantine(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
-        """Tells of documents of a machine that could not be stored."""
+        """Quarantine documents of a machine."""
         position = Checkpoint(0, next(self._revisions), uuid4())
         self._writer.write_batch(Batch(self._machines[host].id, position, None, (), documents))
 
@@ -128,24 +128,24 @@ class MirroredCluster:
         gateway: LinkStatus | None = None,
         status: LinkStatus | None = None,
         machines: Mapping[str, LinkStatus] | None = None,
-        certificate_ends_at: datetime | None = None,
+        certificate_expires_at: datetime | None = None,
     ) -> None:
-        """Tells that the grabber lives, and that every link worked at `at` (now) save those given."""
+        """Write a heartbeat in which every link last succeeded at `at` (now), except those given."""
         worked = LinkStatus(last_success_at=at or datetime.now(UTC))
         given = machines or {}
         links = {machine.id: given.get(host, worked) for host, machine in self._machines.items()}
-        told = ClusterLinks(gateway or worked, links, status or worked, tuple(links), certificate_ends_at)
+        told = ClusterLinks(gateway or worked, links, status or worked, tuple(links), certificate_expires_at)
         self._writer.write_heartbeat(told)
 
-    def set_machine_state(self, host: str, at: datetime, *, down_because: str | None = None) -> None:
-        """Tells that the gateway saw a machine up at `at`, or down for a reason."""
+    def set_machine_state(self, host: str, at: datetime, *, down_reason: str | None = None) -> None:
+        """Record that the gateway saw a machine up, or down for a reason."""
         machine = self._machines[host]
-        seen = MachineState(is_up=down_because is None, reason=down_because)
+        seen = MachineState(is_up=down_reason is None, reason=down_reason)
         self._writer.write_machine_states({machine.id: seen}, at)
 
 
-def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> JobRecord:
-    """A job that runs well, two hours old, and reported at `at` (now); `given` replaces any of it."""
+def job(run: int, client: str, *, at: datetime | None = None, **fields: Any) -> JobRecord:
+    """A healthy running job, two hours old, reported at `at` (now); `fields` replaces values."""
     updated_at = at or datetime.now(UTC)
     record = JobRecord(
         document=DocumentVersion(uuid4(), 0, updated_at),
@@ -167,27 +167,27 @@ def job(run: int, client: str, *, at: datetime | None = None, **given: Any) -> J
         input_statuses=InputStatuses(),
         log=JobLog(),
     )
-    return replace(record, **given)
+    return replace(record, **fields)
 
 
 def with_series(record: JobRecord, seed: int = 0) -> JobRecord:
-    """The job with the memory series, events by lumisection, fates and log that it would have by now."""
-    dice = random.Random(seed)
+    """The job with the series, input statuses and log that it would have by now."""
+    rng = random.Random(seed)
     start_s, end_s = int(record.started_at.timestamp()), int(record.document.updated_at.timestamp())
     reports = range(start_s, end_s + 1, 30)
     rss = [
-        300_000 + int(1_500_000 * (1 - math.exp((start_s - at) / 900))) + dice.randrange(20_000)
+        300_000 + int(1_500_000 * (1 - math.exp((start_s - at) / 900))) + rng.randrange(20_000)
         for at in reports
     ]
     sections = range(1, (record.lumisection or 0) + 1)
-    fates = [InputStatus.FAST_FORWARD if dice.random() < 0.001 else InputStatus.OK for _ in sections]
+    fates = [InputStatus.FAST_FORWARD if rng.random() < 0.001 else InputStatus.OK for _ in sections]
     return replace(
         record,
         memory=MemorySeries(reports, [kb + 800_000 for kb in rss], rss),
         events=EventSeries(
             sections,
             [start_s + int(ls * LUMISECTION_S) for ls in sections],
-            [dice.randrange(1200, 1500) for _ in sections],
+            [rng.randrange(1200, 1500) for _ in sections],
             [23_310] * len(sections),
         ),
         input_statuses=InputStatuses(sections, fates),
@@ -196,7 +196,7 @@ def with_series(record: JobRecord, seed: int = 0) -> JobRecord:
 
 
 def log_of(record: JobRecord) -> JobLog:
-    """A log of the job that reads like CMSSW's after redaction, a host replaced in most lines."""
+    """A redacted log like CMSSW's, with a host replaced in most lines."""
     lines = [f"-- starting process: ['cmsRun', 'runNumber={record.run}', 'runkey={record.run_key}'] --\n"]
     for ls in range(1, (record.lumisection or 0) + 1):
         at = record.started_at + timedelta(seconds=ls * LUMISECTION_S)
@@ -204,14 +204,14 @@ def log_of(record: JobRecord) -> JobLog:
         lines.append(line.format(at=at, run=record.run, ls=ls))
     if record.exit_code is not None:
         lines.append(f"\n-- process exit: {record.exit_code} --\n")
-    head, tail = lines[:_LINES_EACH_END], lines[-_LINES_EACH_END:]
+    head, tail = lines[:_LOG_LINES], lines[-_LOG_LINES:]
     return JobLog("".join(head), "".join(tail), redactions=sum("[host]" in line for line in head + tail))
 
 
 def delivery(
     run: int, start: datetime, lumisections: int, streams: Sequence[str] = STREAMS
 ) -> DeliveryRecord:
-    """File delivery of a run that began at `start`: seconds after each lumisection, now and then late."""
+    """File delivery of a run that started at `start`, with occasional delays."""
     return DeliveryRecord(
         document=DocumentVersion(uuid4(), 0, start + timedelta(seconds=(lumisections + 1) * LUMISECTION_S)),
         run=run,
@@ -231,33 +231,33 @@ def write_run(
     at: datetime | None = None,
     lumisections: int = 300,
     clients: Sequence[str] = CLIENTS,
-    is_over: bool = False,
+    is_ended: bool = False,
 ) -> list[JobRecord]:
-    """A run that goes on at `at` (now) on all filter units, or has just ended; most of its jobs are well.
+    """Write a run on all filter units, ongoing at `at` (now) or just ended; most jobs are healthy.
 
-    `ecalgpu` crashed, in its third job; `hcalreco` is silent, `beamhlt` finished, `dt` is behind.
+    `ecalgpu` crashed three times, `hcalreco` is silent, `beamhlt` finished and `dt` is behind.
     """
     now = at or datetime.now(UTC)
     start = now - timedelta(seconds=lumisections * LUMISECTION_S)
-    dice = random.Random(run)
+    rng = random.Random(run)
     jobs = [
         job(
             run,
             client,
-            at=now - timedelta(seconds=dice.randrange(30)),
+            at=now - timedelta(seconds=rng.randrange(30)),
             started_at=start,
-            exit_code=0 if is_over else None,
-            lumisection=lumisections - dice.randrange(3),
-            events_total=lumisections * dice.randrange(1300, 1400),
-            events_rate=dice.uniform(40, 70),
-            rss_kb=dice.randrange(400_000, 3_000_000),
+            exit_code=0 if is_ended else None,
+            lumisection=lumisections - rng.randrange(3),
+            events_total=lumisections * rng.randrange(1300, 1400),
+            events_rate=rng.uniform(40, 70),
+            rss_kb=rng.randrange(400_000, 3_000_000),
         )
         for client in clients
     ]
-    jobs = [_with_its_fate(record, now) for record in jobs]
+    jobs = [_in_typical_state(record, now) for record in jobs]
     crashed = next((record for record in jobs if record.client.startswith("ecalgpu")), None)
     if crashed:
-        jobs += [_crashed_before(crashed, start + number * _BETWEEN_CRASHES) for number in range(2)]
+        jobs += [_earlier_crash(crashed, start + number * _CRASH_INTERVAL) for number in range(2)]
     for number, unit in enumerate(mirrored.filter_units):
         on_it = jobs[number :: len(mirrored.filter_units)]
         mirrored.write(unit, *(with_series(record, seed) for seed, record in enumerate(on_it)), clock_at=now)
@@ -265,10 +265,10 @@ def write_run(
     return jobs
 
 
-def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
+def _in_typical_state(record: JobRecord, now: datetime) -> JobRecord:
     match record.client.partition("_")[0]:
         case "ecalgpu":
-            started_at = record.started_at + 2 * _BETWEEN_CRASHES
+            started_at = record.started_at + 2 * _CRASH_INTERVAL
             return replace(record, exit_code=-11, started_at=started_at, lumisection=200)
         case "hcalreco":
             silent = replace(record.document, updated_at=now - timedelta(minutes=23))
@@ -282,19 +282,19 @@ def _with_its_fate(record: JobRecord, now: datetime) -> JobRecord:
     return record
 
 
-def _crashed_before(crashed: JobRecord, started_at: datetime) -> JobRecord:
-    ended = DocumentVersion(uuid4(), 0, started_at + _BETWEEN_CRASHES)
+def _earlier_crash(crashed: JobRecord, started_at: datetime) -> JobRecord:
+    ended = DocumentVersion(uuid4(), 0, started_at + _CRASH_INTERVAL)
     return replace(crashed, document=ended, started_at=started_at, exit_code=139, lumisection=20)
 
 
-def _stream(name: str, start: datetime, lumisections: int, dice: random.Random) -> Stream:
+def _stream(name: str, start: datetime, lumisections: int, rng: random.Random) -> Stream:
     sections = range(1, lumisections + 1)
     delay_s, ctimes_ms = 10.0, []
     for ls in sections:
-        jump = 90 if dice.random() < 0.005 else 0
-        delay_s = max(3.0, delay_s * 0.96 + dice.uniform(-1, 2) + jump)
+        jump = 90 if rng.random() < 0.005 else 0
+        delay_s = max(3.0, delay_s * 0.96 + rng.uniform(-1, 2) + jump)
         ctimes_ms.append(int((start.timestamp() + ls * LUMISECTION_S + delay_s) * 1000))
-    accepted = [dice.randrange(1200, 1600) for _ in sections]
+    accepted = [rng.randrange(1200, 1600) for _ in sections]
     return Stream(
         name=name,
         lumisections=sections,

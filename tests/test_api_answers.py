@@ -228,7 +228,7 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
     for host in hosts[:-1]:
         playback.set_machine_state(host, NOW)
     playback.set_machine_state(hosts[-1], NOW - timedelta(hours=1))
-    playback.set_machine_state(hosts[-1], NOW, down_because="gaierror(-2, 'Name or service not known')")
+    playback.set_machine_state(hosts[-1], NOW, down_reason="gaierror(-2, 'Name or service not known')")
     playback.beat(checked_at)
 
     rows = ask(client, "get_cluster_status")

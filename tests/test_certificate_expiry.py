@@ -1,4 +1,4 @@
-"""The end of the grid certificate: told 14 days before, in the log, as a metric and on the pages."""
+"""Expiry of the grid certificate: logged from 14 days before, a metric, and a banner on the pages."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -20,8 +20,8 @@ from tests.mirrored_cluster import MirroredCluster
 DAY = timedelta(days=1)
 
 
-def write_certificate(path: Path, ends_at: datetime) -> None:
-    """A certificate signed by its own key."""
+def write_certificate(path: Path, expires_at: datetime) -> None:
+    """Write a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "robot")])
     certificate = (
@@ -30,8 +30,8 @@ def write_certificate(path: Path, ends_at: datetime) -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(ends_at - 365 * DAY)
-        .not_valid_after(ends_at)
+        .not_valid_before(expires_at - 365 * DAY)
+        .not_valid_after(expires_at)
         .sign(key, hashes.SHA256())
     )
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -42,51 +42,51 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "robotcert.pem"
 
 
-def soon(days: float) -> datetime:
+def in_days(days: float) -> datetime:
     return (datetime.now(UTC) + days * DAY).replace(microsecond=0)
 
 
-def test_it_tells_when_the_certificate_ends(path: Path) -> None:
-    ends_at = soon(200)
-    write_certificate(path, ends_at)
-    assert CertificateMonitor(path, Cluster.PLAYBACK).expires_at() == ends_at
+def test_it_reports_the_expiry(path: Path) -> None:
+    expires_at = in_days(200)
+    write_certificate(path, expires_at)
+    assert CertificateMonitor(path, Cluster.PLAYBACK).expires_at() == expires_at
     metric = "dqmsquare_certificate_expiry_timestamp_seconds"
     found = prometheus_client.REGISTRY.get_sample_value(metric, {"cluster": "playback"})
-    assert found == ends_at.timestamp()
+    assert found == expires_at.timestamp()
 
 
 @pytest.mark.parametrize(("days", "warnings"), [(15, 0), (13, 1), (-1, 1)])
 def test_it_warns_once_from_14_days_before(
     path: Path, caplog: pytest.LogCaptureFixture, days: float, warnings: int
 ) -> None:
-    write_certificate(path, soon(days))
-    watch = CertificateMonitor(path, Cluster.PLAYBACK)
+    write_certificate(path, in_days(days))
+    monitor = CertificateMonitor(path, Cluster.PLAYBACK)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            watch.expires_at()
+            monitor.expires_at()
     assert [record.getMessage().startswith("certificate_expiring ") for record in caplog.records] == [
         True
     ] * warnings
 
 
 def test_it_notices_a_renewed_certificate(path: Path) -> None:
-    write_certificate(path, soon(3))
-    watch = CertificateMonitor(path, Cluster.PLAYBACK)
-    watch.expires_at()
+    write_certificate(path, in_days(3))
+    monitor = CertificateMonitor(path, Cluster.PLAYBACK)
+    monitor.expires_at()
     path.unlink()
-    assert watch.expires_at() is None
-    renewed = soon(365)
+    assert monitor.expires_at() is None
+    renewed = in_days(365)
     write_certificate(path, renewed)
-    assert watch.expires_at() == renewed
+    assert monitor.expires_at() == renewed
 
 
 @pytest.mark.parametrize("content", [b"", b"not a certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
-def test_it_knows_nothing_of_a_file_that_holds_no_certificate(path: Path, content: bytes) -> None:
+def test_it_knows_no_expiry_of_a_file_without_a_certificate(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert CertificateMonitor(path, Cluster.PLAYBACK).expires_at() is None
 
 
-def test_the_grabber_hands_it_to_the_pages(simulated_settings: Settings) -> None:
+def test_the_grabber_passes_it_to_the_pages(simulated_settings: Settings) -> None:
     assert mirror_once(simulated_settings)
     freshness = reader(simulated_settings).sync_status()
     assert freshness is not None
@@ -101,6 +101,6 @@ def client(settings: Settings) -> FlaskClient:
 
 @pytest.mark.parametrize(("days", "warnings"), [(30, 0), (13, 1), (-2, 1)])
 def test_every_page_warns_of_it(client: FlaskClient, settings: Settings, days: float, warnings: int) -> None:
-    MirroredCluster(settings).beat(certificate_ends_at=soon(days))
+    MirroredCluster(settings).beat(certificate_expires_at=in_days(days))
     for page in ("/", "/cluster/", "/live/freshness?db=production"):
         assert client.get(page).text.count("The grid certificate ends at") == warnings

@@ -1,4 +1,4 @@
-"""Whatever a document holds, it is mirrored or set aside with a reason, and the revision advances."""
+"""Arbitrary documents: each is mirrored or quarantined, and the revision advances."""
 
 import copy
 import itertools
@@ -26,18 +26,18 @@ from tests.grabber_runner import FILTER_UNIT, mirror_once, rows
 Document = dict[str, Any]
 Path = tuple[str | int, ...]
 
-WHOLE = (
+VALID = (
     job_document(lumisections=3),
     files_document(lumisections=3),
     playback_document(),
     stats_document(),
     diskspace_document(),
 )
-# A batch of the grabber, and then some.
-AT_ONCE = 50
+# More than the grabber requests together.
+BATCH = 50
 _numbers = itertools.count()
-# An example is a batch that is mirrored by real grabbers: large, slow, and on one simulator for all.
-_WHOLE_BATCHES = settings(
+# An example is a batch mirrored by a real grabber; all examples share one simulator.
+_BATCH_SETTINGS = settings(
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,
@@ -45,7 +45,7 @@ _WHOLE_BATCHES = settings(
     ],
 )
 
-anything = st.recursive(
+any_value = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
@@ -58,15 +58,15 @@ anything = st.recursive(
 
 
 def paths(value: Any, before: Path = ()) -> Iterator[Path]:
-    """Every place in a document, from the outside in."""
+    """The paths of all values in a document, outer ones first."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, below in inner:
         yield (*before, key)
         yield from paths(below, (*before, key))
 
 
-def change(document: Any, path: Path, value: Any) -> None:
-    """Puts a value in a place of a document, unless an earlier change took the place away."""
+def replace_value(document: Any, path: Path, value: Any) -> None:
+    """Replace the value at a path, unless an earlier replacement removed the path."""
     *to, last = path
     for key in to:
         try:
@@ -80,16 +80,16 @@ def change(document: Any, path: Path, value: Any) -> None:
 
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
-    """A document of the protocol with up to four places that hold something else, under an id of its own."""
-    document = copy.deepcopy(draw(st.sampled_from(WHOLE)))
-    places = st.sampled_from(list(paths(document)))
-    for path, value in draw(st.lists(st.tuples(places, anything), max_size=4)):
-        change(document, path, value)
+    """A valid document with up to four values replaced, and with a unique id."""
+    document = copy.deepcopy(draw(st.sampled_from(VALID)))
+    any_path = st.sampled_from(list(paths(document)))
+    for path, value in draw(st.lists(st.tuples(any_path, any_value), max_size=4)):
+        replace_value(document, path, value)
     return {**document, "_id": f"{next(_numbers)} {draw(st.text(st.characters(), max_size=20))}"}
 
 
-def check(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> None:
-    """Uploads documents and mirrors them: each must be found."""
+def check_all_stored(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> None:
+    """Upload and mirror documents; each must be stored or quarantined."""
     machine = simulator.machine(FILTER_UNIT)
     for document in uploaded:
         machine.upload(document)
@@ -101,31 +101,30 @@ def check(simulator: Simulator, mirror: Settings, uploaded: list[Document]) -> N
     lost = [
         document
         for document in uploaded
-        if is_of_a_mirrored_type(document)
-        and identities.for_document(FILTER_UNIT, document["_id"]) not in kept
+        if has_mirrored_type(document) and identities.for_document(FILTER_UNIT, document["_id"]) not in kept
     ]
     assert lost == []
 
 
-def is_of_a_mirrored_type(document: Document) -> bool:
-    """Whether a document is one to be mirrored, as far as that can be told."""
+def has_mirrored_type(document: Document) -> bool:
+    """Whether a document is to be mirrored; one of an invalid type may be."""
     kind = document.get("type")
     return kind is not None and (not isinstance(kind, str) or kind in set(DocumentType))
 
 
-@settings(_WHOLE_BATCHES, max_examples=4)
-@given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
-def test_it_mirrors_any_document_or_sets_it_aside(
+@settings(_BATCH_SETTINGS, max_examples=4)
+@given(uploaded=st.lists(documents(), min_size=BATCH, max_size=BATCH))
+def test_it_mirrors_or_quarantines_any_document(
     simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]
 ) -> None:
-    check(simulator, simulated_settings, uploaded)
+    check_all_stored(simulator, simulated_settings, uploaded)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@settings(_WHOLE_BATCHES, max_examples=200)
-@given(uploaded=st.lists(documents(), min_size=AT_ONCE, max_size=AT_ONCE))
-def test_it_mirrors_any_of_ten_thousand_documents_or_sets_it_aside(
+@settings(_BATCH_SETTINGS, max_examples=200)
+@given(uploaded=st.lists(documents(), min_size=BATCH, max_size=BATCH))
+def test_it_mirrors_or_quarantines_any_of_ten_thousand_documents(
     simulator: Simulator, simulated_settings: Settings, uploaded: list[Document]
 ) -> None:
-    check(simulator, simulated_settings, uploaded)
+    check_all_stored(simulator, simulated_settings, uploaded)

@@ -1,4 +1,4 @@
-"""What a grabber does at its start leaves little memory behind: for months it has a few documents in hand."""
+"""Memory of a grabber: little of what a catch-up needs stays with the process."""
 
 import db
 from benchmarks import proc_usage
@@ -7,13 +7,13 @@ from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
 from tests.waiting import until
 
-# Enough for a dictionary to be trained of their logs, and too few for processes beside.
+# Enough to train a log dictionary, and too few for parser processes.
 DOCUMENTS = 420
-# What is read of them is 17 MB; what stays is what it works with from the first document on.
-STAYS_MB = 18.0
+# The responses are 17 MB; caches and compiled patterns stay from the first document on.
+MAX_GROWTH_MB = 18.0
 
 
-def test_it_gives_back_what_a_catch_up_and_a_training_took(
+def test_it_releases_the_memory_of_a_catch_up_and_of_training(
     simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:
     with grabber_process(brisk_environment, "production") as grabber:
@@ -24,4 +24,4 @@ def test_it_gives_back_what_a_catch_up_and_a_training_took(
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
         asked = len(simulator.requests)
         until(lambda: len(simulator.requests) > asked)
-        assert proc_usage.rss_mb(grabber.pid) - before < STAYS_MB
+        assert proc_usage.rss_mb(grabber.pid) - before < MAX_GROWTH_MB

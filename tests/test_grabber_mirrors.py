@@ -1,4 +1,4 @@
-"""A pass of the grabber: what DQM² holds is in the database afterwards, once, and nothing else is touched."""
+"""One pass of the grabber: DQM²'s documents are in the database once, and nothing else has changed."""
 
 import time
 from itertools import pairwise
@@ -30,9 +30,7 @@ from tests.grabber_runner import (
 from tests.waiting import until
 
 
-def test_it_mirrors_a_job_with_its_series_and_its_log(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_mirrors_a_job_with_series_and_log(simulator: Simulator, simulated_settings: Settings) -> None:
     log = {"stdlog_start": ["one\n", "two\n"], "stdlog_end": ["three\n"]}
     simulator.machine(FILTER_UNIT).upload(job_document(run=358788, lumisections=10, extra=log))
     assert mirror_once(simulated_settings)
@@ -50,7 +48,7 @@ def test_it_mirrors_a_job_with_its_series_and_its_log(
     assert len(details.input_statuses.statuses) == 10
 
 
-def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_mirrors_every_document_type(simulator: Simulator, simulated_settings: Settings) -> None:
     gateway = simulated_settings.server_fff_machine
     machine = simulator.machine(gateway)
     machine.upload(files_document(host=gateway, run=500015))
@@ -70,9 +68,7 @@ def test_it_mirrors_every_type_of_the_protocol(simulator: Simulator, simulated_s
     assert [disk.files for disk in shown.disks] == [8123]
 
 
-def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_skips_documents_of_other_types(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload({"_id": "release", "type": "dqm-release", "timestamp": 1.0})
     assert mirror_once(simulated_settings)
@@ -82,7 +78,7 @@ def test_it_fetches_no_document_of_other_types_and_goes_on_behind_them(
     assert len(simulator.requests) - before == len(simulated_settings.fff_production_machines) + 1
 
 
-def test_it_writes_a_newer_document_over_an_older_one(
+def test_it_replaces_a_document_by_a_newer_version(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -94,7 +90,7 @@ def test_it_writes_a_newer_document_over_an_older_one(
     assert (job["lumisection"], job["exit_code"]) == (11, 0)
 
 
-def test_it_describes_a_run_by_its_newest_report_whichever_machine_comes_last(
+def test_it_describes_a_run_by_the_newest_report_of_any_machine(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     newer, older = time.time(), time.time() - 60
@@ -104,7 +100,7 @@ def test_it_describes_a_run_by_its_newest_report_whichever_machine_comes_last(
     assert [run["run_key"] for run in rows(simulated_settings, db.runs)] == ["pp_run"]
 
 
-def test_it_knows_a_machines_clock_by_its_newest_document_and_its_newest_run_by_any(
+def test_it_takes_a_machines_clock_from_its_newest_document_and_its_newest_run_from_any(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     now = int(time.time())
@@ -113,14 +109,14 @@ def test_it_knows_a_machines_clock_by_its_newest_document_and_its_newest_run_by_
         unit.upload(job_document(run=run, timestamp=at))
         if run == 5:
             assert mirror_once(simulated_settings)
-    # A clock so far ahead is broken.
+    # A clock that far ahead is ignored.
     unit.upload(job_document(run=6, timestamp=now + 10 * 86_400))
     assert mirror_once(simulated_settings)
     [machine] = [row for row in rows(simulated_settings, db.machines) if row["label"] == "dqmfu-c2b03-.."]
     assert (machine["clock_at"].timestamp(), machine["newest_run"]) == (now, 5)
 
 
-def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_changes_nothing_when_repeated(simulator: Simulator, simulated_settings: Settings) -> None:
     for pid in range(300):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     assert mirror_once(simulated_settings)
@@ -131,9 +127,7 @@ def test_it_changes_nothing_when_it_is_repeated(simulator: Simulator, simulated_
     assert rows(simulated_settings, db.machine_states) == states_before != []
 
 
-def test_it_mirrors_the_status_of_the_cluster_a_row_a_machine(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_mirrors_the_cluster_status_by_machine(simulator: Simulator, simulated_settings: Settings) -> None:
     simulator.machine(OTHER_FILTER_UNIT).is_dead = True
     assert not mirror_once(simulated_settings)
     status = {machine.machine: machine for machine in reader(simulated_settings).cluster_status()}
@@ -145,7 +139,7 @@ def test_it_mirrors_the_status_of_the_cluster_a_row_a_machine(
     assert status["dqmfu-c2b04-.."].reason
 
 
-def test_it_asks_one_question_a_machine_at_rest_and_writes_nothing_but_its_heartbeat(
+def test_it_sends_one_request_per_machine_and_writes_only_its_heartbeat_when_idle(
     simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
@@ -154,13 +148,13 @@ def test_it_asks_one_question_a_machine_at_rest_and_writes_nothing_but_its_heart
     earlier = len(simulator.requests)
     with running_grabber(brisk_settings):
         until(lambda: len(simulator.requests) >= earlier + 10)
-    at_rest = simulator.requests[earlier:]
-    assert all(request.path.endswith(("redirect", "cr/exe")) for request in at_rest)
-    assert not any(b"request_documents" in request.body for request in at_rest)
+    when_idle = simulator.requests[earlier:]
+    assert all(request.path.endswith(("redirect", "cr/exe")) for request in when_idle)
+    assert not any(b"request_documents" in request.body for request in when_idle)
     assert mirrored_tables(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
 
 
-def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_sends_one_request_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
     for pid in range(500):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     assert mirror_once(simulated_settings)
@@ -170,7 +164,7 @@ def test_it_asks_one_question_at_a_time(simulator: Simulator, simulated_settings
 
 
 @pytest.mark.parametrize("field", ["cmssw_lumi", "events_total"])
-def test_it_takes_numbers_as_numbers_and_as_text(
+def test_it_accepts_numbers_as_numbers_and_as_text(
     simulator: Simulator, simulated_settings: Settings, field: str
 ) -> None:
     values: list[Any] = [7, "7"]
@@ -181,9 +175,7 @@ def test_it_takes_numbers_as_numbers_and_as_text(
     assert [job[column] for job in rows(simulated_settings, db.jobs)] == [7, 7]
 
 
-def test_it_mirrors_each_machine_by_its_own_revisions(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_counts_revisions_by_machine(simulator: Simulator, simulated_settings: Settings) -> None:
     for host in (BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT):
         simulator.machine(host).upload(stats_document(host=host))
     assert mirror_once(simulated_settings)

@@ -1,4 +1,4 @@
-"""The grabber as the process that operators start: signals, exit status, and one grabber a cluster."""
+"""The grabber as a process: signals, exit status, and waiting for the lock."""
 
 import signal
 from contextlib import closing
@@ -17,7 +17,7 @@ from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
-def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(
+def test_it_exits_with_0_after_a_pass_that_mirrored_every_machine(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
@@ -26,7 +26,7 @@ def test_it_ends_with_0_after_a_pass_that_mirrored_every_machine(
     assert len(rows(simulated_settings, db.jobs)) == 1
 
 
-def test_it_ends_with_1_after_a_pass_that_missed_a_machine(
+def test_it_exits_with_1_after_a_pass_that_missed_a_machine(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
@@ -34,7 +34,7 @@ def test_it_ends_with_1_after_a_pass_that_missed_a_machine(
         assert grabber.wait(timeout=TIMEOUT_S) == 1
 
 
-def test_it_ends_a_pass_with_1_once_a_second_machine_meets_the_gateways_trouble(
+def test_it_aborts_a_pass_when_the_gateway_fails_for_two_machines(
     environment: dict[str, str],
 ) -> None:
     with grabber_process(environment, "production", "--once") as grabber:
@@ -45,7 +45,7 @@ def test_it_ends_a_pass_with_1_once_a_second_machine_meets_the_gateways_trouble(
     assert failures == [f"cluster=production failures={failures} {missing}" for failures in (1, 2)]
 
 
-def test_it_mirrors_both_clusters_without_a_word(
+def test_it_mirrors_both_clusters_without_an_argument(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     with grabber_process(simulated_environment, "--once") as grabber:
@@ -56,7 +56,7 @@ def test_it_mirrors_both_clusters_without_a_word(
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
+def test_it_finishes_the_current_batch_on_a_signal(
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
@@ -73,7 +73,9 @@ def test_it_finishes_the_batch_in_hand_when_it_is_told_to_end(
     assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
 
 
-def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
+def test_it_exits_while_the_gateway_hangs(
+    simulator: Simulator, simulated_environment: dict[str, str]
+) -> None:
     simulator.faults.add(FaultKind.LATENCY, 60)
     with grabber_process(simulated_environment, "production") as grabber:
         wait_for_log(grabber, "lock_acquired cluster")
@@ -81,7 +83,7 @@ def test_it_ends_while_the_gateway_hangs(simulator: Simulator, simulated_environ
         assert grabber.wait(timeout=TIMEOUT_S) == 0
 
 
-def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
+def test_it_exits_while_it_waits_for_its_database(environment: dict[str, str]) -> None:
     given = {**environment, "POSTGRES_PORT": str(free_port())}
     with grabber_process(given, "production") as grabber:
         wait_for_log(grabber, "database_unavailable")
@@ -89,7 +91,7 @@ def test_it_ends_while_it_waits_for_its_database(environment: dict[str, str]) ->
         assert grabber.wait(timeout=TIMEOUT_S) == 0
 
 
-def test_it_works_while_a_second_one_waits_and_takes_over(
+def test_a_second_grabber_waits_and_takes_over(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     with grabber_process(simulated_environment, "production") as first:
@@ -110,7 +112,7 @@ def test_it_works_while_a_second_one_waits_and_takes_over(
             until(lambda: rows(simulated_settings, db.jobs))
 
 
-def test_it_refuses_a_database_made_under_another_secret(
+def test_it_rejects_a_database_created_with_another_secret(
     simulated_environment: dict[str, str],
 ) -> None:
     with grabber_process(simulated_environment, "production", "--once") as grabber:
@@ -123,16 +125,16 @@ def test_it_refuses_a_database_made_under_another_secret(
     assert "another-secret-altogether" not in output
 
 
-def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
+def test_it_logs_an_unexpected_error_redacted(
     simulated_environment: dict[str, str], simulated_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     with grabber_process(simulated_environment, "production", "--once") as grabber:
         assert grabber.wait(timeout=TIMEOUT_S) == 0
-    spoiled = (
+    corrupt_heartbeat = (
         """UPDATE heartbeat SET links = jsonb_set(links, '{machines}', '{"dqmfu-c2b03-45-01.cms": []}')"""
     )
     with closing(postgres.connect(simulated_settings.postgres_production_db_name)) as connection:
-        connection.cursor().execute(spoiled)
+        connection.cursor().execute(corrupt_heartbeat)
     with grabber_process(simulated_environment, "production") as grabber:
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 1
@@ -141,7 +143,7 @@ def test_it_ends_in_its_log_where_nobody_foresaw_the_trouble(
     assert FILTER_UNIT not in output
 
 
-def test_it_refuses_bad_settings_by_name(environment: dict[str, str]) -> None:
+def test_it_rejects_invalid_settings_by_name(environment: dict[str, str]) -> None:
     bad = {**environment, "POSTGRES_PORT": "many", "DQM_FFF_SECRET": "CHANGEME"}
     with grabber_process(bad, "production") as grabber:
         output, _ = grabber.communicate(timeout=TIMEOUT_S)

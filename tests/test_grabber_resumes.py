@@ -1,4 +1,4 @@
-"""After a pause, or after the machine's revisions started over, the mirror holds the newest of everything."""
+"""Resuming: after a pause, or a reset of the machine's revisions, the mirror has the newest of everything."""
 
 import dataclasses
 import time
@@ -26,11 +26,11 @@ from tests.waiting import until
 
 
 def lumisections(settings: Settings) -> dict[int, int]:
-    """The lumisection of each job in the database, by the run that it is of."""
+    """The lumisection of each job in the database, by run."""
     return {job["run"]: job["lumisection"] for job in rows(settings, db.jobs)}
 
 
-def test_it_goes_on_from_the_stored_revision(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_continues_from_the_stored_revision(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     assert mirror_once(simulated_settings)
@@ -49,7 +49,7 @@ def test_it_goes_on_from_the_stored_revision(simulator: Simulator, simulated_set
     ]
 
 
-def test_it_starts_over_when_revisions_go_back_and_tells_so(
+def test_it_starts_over_when_revisions_go_back_and_reports_it(
     simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = metric("revision_resets_total", "dqmfu-c2b03-..")
@@ -65,7 +65,7 @@ def test_it_starts_over_when_revisions_go_back_and_tells_so(
     assert "revision_reset host=dqmfu-c2b03-.. epoch=1 after_revision=3" in caplog.text
 
 
-def test_it_starts_over_when_a_reset_machine_has_counted_beyond_what_is_known(
+def test_it_starts_over_when_a_reset_machine_is_beyond_the_known_revision(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -78,7 +78,7 @@ def test_it_starts_over_when_a_reset_machine_has_counted_beyond_what_is_known(
     assert lumisections(simulated_settings) == {1: 6, 2: 7, 3: 8}
 
 
-def test_it_starts_over_when_pruned_revisions_are_given_out_again(
+def test_it_starts_over_when_pruned_revisions_are_assigned_again(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -92,7 +92,7 @@ def test_it_starts_over_when_pruned_revisions_are_given_out_again(
     assert set(lumisections(simulated_settings)) == {1, 2, 3, 4, 5}
 
 
-def test_it_starts_over_when_the_head_too_is_given_out_again(
+def test_it_starts_over_when_the_checkpoints_revision_is_assigned_to_the_same_document(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -100,14 +100,14 @@ def test_it_starts_over_when_the_head_too_is_given_out_again(
         machine.upload(job_document(run=run, lumisections=5))
     assert mirror_once(simulated_settings)
     machine.prune(2)
-    # What the monitors send next: the same documents in the same order, newer.
+    # The monitors then send newer versions of the same documents in the same order.
     for run in (2, 3):
         machine.upload(job_document(run=run, lumisections=6))
     assert mirror_once(simulated_settings)
     assert lumisections(simulated_settings) == {1: 5, 2: 6, 3: 6}
 
 
-def test_it_starts_over_while_documents_go_on_changing(
+def test_it_starts_over_while_documents_keep_changing(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -129,7 +129,7 @@ def test_it_starts_over_while_documents_go_on_changing(
     assert {run: found[run] for run in held} == held
 
 
-def test_it_starts_over_when_it_happens_between_headers_and_documents(
+def test_it_starts_over_after_a_reset_between_headers_and_documents(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -150,7 +150,7 @@ def test_it_starts_over_when_it_happens_between_headers_and_documents(
     assert rows(simulated_settings, db.quarantined_documents) == []
 
 
-def test_it_goes_on_when_documents_are_pruned_between_headers_and_documents(
+def test_it_continues_when_documents_are_pruned_after_their_headers_were_sent(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -169,7 +169,7 @@ def test_it_goes_on_when_documents_are_pruned_between_headers_and_documents(
     assert set(lumisections(simulated_settings)) == {1, 2, 3, 6}
 
 
-def test_it_takes_a_document_that_changes_while_it_is_fetched(
+def test_it_mirrors_a_document_that_changes_while_it_is_fetched(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -188,7 +188,7 @@ def test_it_takes_a_document_that_changes_while_it_is_fetched(
     assert mirrored_tables(simulated_settings) == before
 
 
-def test_it_takes_a_job_id_that_is_used_again_for_another_job(
+def test_it_recognizes_a_job_id_that_is_reused_for_another_job(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -204,13 +204,13 @@ def test_it_takes_a_job_id_that_is_used_again_for_another_job(
     assert job["lumisection_at"].timestamp() == pytest.approx(now, abs=1)
 
 
-def test_it_keeps_the_earliest_times_that_a_job_told(
+def test_it_keeps_the_earliest_times_that_a_job_reported(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
     now = time.time()
     for at in (now - 60, now - 30, now):
-        # A job that tells of no series knows neither when it started nor when it reached its lumisection.
+        # Without series, neither the job's start nor the time of its lumisection is known.
         series: dict[str, dict[str, str]] = {"mem_info": {}, "lumi_stats": {}}
         machine.upload(job_document(timestamp=at, lumisections=5, extra=series))
         assert mirror_once(simulated_settings)
@@ -221,7 +221,7 @@ def test_it_keeps_the_earliest_times_that_a_job_told(
 
 
 @pytest.mark.parametrize("ahead_s", [-3600, 3600])
-def test_it_minds_no_clock_that_is_off_by_an_hour(
+def test_it_tolerates_a_clock_that_is_off_by_an_hour(
     simulator: Simulator, simulated_settings: Settings, ahead_s: float
 ) -> None:
     now = time.time()
@@ -235,7 +235,9 @@ def test_it_minds_no_clock_that_is_off_by_an_hour(
     assert [job.state for job in run.jobs] == [JobState.RUNNING] * 2
 
 
-def test_it_keeps_what_the_machine_has_lost(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_keeps_documents_that_the_machine_has_lost(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     assert mirror_once(simulated_settings)
@@ -247,7 +249,7 @@ def test_it_keeps_what_the_machine_has_lost(simulator: Simulator, simulated_sett
     assert set(lumisections(simulated_settings)) == {1, 2}
 
 
-def test_it_takes_the_head_document_updated_meanwhile_for_no_reset(
+def test_it_does_not_mistake_an_update_of_the_checkpoints_document_for_a_reset(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)

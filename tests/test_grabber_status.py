@@ -1,4 +1,4 @@
-"""The cluster's status: what of it is none is told, and spoils neither the rest of it nor mirroring."""
+"""Cluster status: invalid entries are reported, and affect neither the others nor mirroring."""
 
 import json
 import logging
@@ -26,15 +26,25 @@ from tests.grabber_runner import (
 Answers = Callable[[object], None]
 
 UP = {"up": True, "msg": None}
-# What may stand where a machine is told to be up or down.
-NO_STATES: list[object] = [None, 17, "up", [], {}, {"up": None}, {"up": "yes"}, {"up": 1}, {**UP, "msg": 17}]
-# Nested as deep as it can still be read, and can't be written again.
+# Invalid states of a machine.
+INVALID_STATES: list[object] = [
+    None,
+    17,
+    "up",
+    [],
+    {},
+    {"up": None},
+    {"up": "yes"},
+    {"up": 1},
+    {**UP, "msg": 17},
+]
+# Nested so deeply that it can be parsed but not serialized.
 DEEP = '{"up": true, "msg": %s}' % ("[" * 1010 + "]" * 1010)
 
 
 @pytest.fixture
 def answers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Answers:
-    """Has the gateway answer the question for the status with a text, or with a value as JSON."""
+    """Set the response to status requests: a text, or a value to be sent as JSON."""
 
     def answer(status: object) -> None:
         body = status if isinstance(status, str) else json.dumps(status)
@@ -45,23 +55,27 @@ def answers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 
 def status_link(settings: Settings) -> LinkStatus:
-    """What pages are told of the cluster's status."""
+    """The status of the cluster status link as the pages see it."""
     freshness = reader(settings).sync_status()
     return freshness.status if freshness else LinkStatus()
 
 
-def machines_told_of(settings: Settings) -> list[str]:
+def machines_with_status(settings: Settings) -> list[str]:
     return [machine.machine for machine in reader(settings).cluster_status()]
 
 
-@pytest.mark.parametrize("no_state", [*map(json.dumps, NO_STATES), DEEP], ids=lambda text: text[:30])
-def test_it_leaves_out_an_entry_that_is_none_and_keeps_the_others(
-    simulated_settings: Settings, answers: Answers, caplog: pytest.LogCaptureFixture, no_state: str
+@pytest.mark.parametrize(
+    "invalid_state", [*map(json.dumps, INVALID_STATES), DEEP], ids=lambda text: text[:30]
+)
+def test_it_skips_an_invalid_entry_and_stores_the_others(
+    simulated_settings: Settings, answers: Answers, caplog: pytest.LogCaptureFixture, invalid_state: str
 ) -> None:
-    answers(f'{{"{BUILDER_UNIT}.cms": {json.dumps(UP)}, "{FILTER_UNIT}.cms": {no_state}, "ssh: no": {{}}}}')
+    answers(
+        f'{{"{BUILDER_UNIT}.cms": {json.dumps(UP)}, "{FILTER_UNIT}.cms": {invalid_state}, "ssh: no": {{}}}}'
+    )
     with caplog.at_level(logging.WARNING):
         assert mirror_once(simulated_settings)
-    assert machines_told_of(simulated_settings) == ["dqmrubu-c2a06-.."]
+    assert machines_with_status(simulated_settings) == ["dqmrubu-c2a06-.."]
     assert status_link(simulated_settings).failing_since is None
     assert caplog.messages == ["status_entries_skipped cluster=production entries=2"]
 
@@ -77,22 +91,22 @@ def test_it_leaves_out_an_entry_that_is_none_and_keeps_the_others(
             "the cluster status lists 201 machines, more than 200",
         ),
     ],
-    ids=["of none", "of nothing else than none", "no object", "of more than a cluster has"],
+    ids=["no entry", "no valid entry", "not an object", "too many entries"],
 )
-def test_it_tells_of_a_status_that_can_t_be_one_and_mirrors_on(
+def test_it_reports_an_implausible_status_and_continues_mirroring(
     simulator: Simulator, simulated_settings: Settings, answers: Answers, status: object, reason: str
 ) -> None:
     assert mirror_once(simulated_settings)
-    before = machines_told_of(simulated_settings)
+    before = machines_with_status(simulated_settings)
     answers(status)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(simulated_settings)
     assert mirrored_runs(simulated_settings) == {1}
     assert status_link(simulated_settings).reason == reason
-    assert machines_told_of(simulated_settings) == before != []
+    assert machines_with_status(simulated_settings) == before != []
 
 
-def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_been(
+def test_it_limits_the_machines_that_status_responses_can_add(
     simulated_settings: Settings,
     answers: Answers,
     caplog: pytest.LogCaptureFixture,
@@ -102,7 +116,7 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
     for number in range(3):
         answers({f"{FILTER_UNIT}.cms": UP, f"a-{number}-1.cms": UP, f"a-{number}-2.cms": UP})
         assert mirror_once(simulated_settings)
-        assert "dqmfu-c2b03-.." in machines_told_of(simulated_settings)
+        assert "dqmfu-c2b03-.." in machines_with_status(simulated_settings)
     assert len(rows(simulated_settings, db.machines)) == 5
     assert caplog.messages[-1] == "status_entries_skipped cluster=production entries=2"
 
@@ -117,7 +131,7 @@ def test_it_takes_no_more_machines_out_of_status_answers_than_there_can_have_bee
         FaultKind.CONNECTION_CLOSED,
     ],
 )
-def test_it_tells_of_a_status_that_is_none_and_mirrors_on(
+def test_it_reports_a_failed_status_request_and_continues_mirroring(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind, request_kind=RequestKind.CONTROL)

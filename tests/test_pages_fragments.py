@@ -116,7 +116,7 @@ def test_it_shows_which_machines_are_up_and_down(client: FlaskClient, mirrored: 
     unit, other = mirrored.filter_units
     mirrored.beat()
     mirrored.set_machine_state(unit, now - timedelta(days=3))
-    mirrored.set_machine_state(unit, now - timedelta(hours=2), down_because="connection refused")
+    mirrored.set_machine_state(unit, now - timedelta(hours=2), down_reason="connection refused")
     mirrored.set_machine_state(other, now - timedelta(days=3))
     shown = client.get("/cluster/fragment").text
     assert shown.count('class="state state-crashed"') == 1

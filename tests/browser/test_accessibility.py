@@ -44,9 +44,7 @@ def job_id(mirrored: MirroredCluster) -> str:
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
     jobs = write_run(mirrored, RUN)
     mirrored.set_machine_state(mirrored.filter_units[0], jobs[0].started_at)
-    mirrored.set_machine_state(
-        mirrored.filter_units[1], jobs[0].started_at, down_because="connection refused"
-    )
+    mirrored.set_machine_state(mirrored.filter_units[1], jobs[0].started_at, down_reason="connection refused")
     mirrored.beat()
     return str(next(record for record in jobs if record.exit_code == -11).document.identity)
 

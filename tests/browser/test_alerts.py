@@ -92,13 +92,13 @@ def test_it_raises_an_alert_each_time_a_machine_goes_down(toasts: Page, mirrored
     unit, now = mirrored.filter_units[0], datetime.now(UTC)
     down = f"{mirrored.label(unit)} is down"
     mirrored.beat()
-    mirrored.set_machine_state(unit, now, down_because="connection refused")
+    mirrored.set_machine_state(unit, now, down_reason="connection refused")
     toast = toasts.locator("#toasts li")
     expect(toast).to_have_count(1)
     expect(toast).to_contain_text(down)
     mirrored.set_machine_state(unit, now + timedelta(seconds=1))
     expect(toasts.locator("[data-down]")).to_have_count(0)
-    mirrored.set_machine_state(unit, now + timedelta(seconds=2), down_because="connection refused")
+    mirrored.set_machine_state(unit, now + timedelta(seconds=2), down_reason="connection refused")
     expect(toast).to_have_count(2)
 
 

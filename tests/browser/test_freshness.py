@@ -32,9 +32,7 @@ def test_it_shows_the_age_of_the_data_of_each_machine(
 
 def test_it_shows_a_machine_that_is_down_once(page: Page, url: str, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
-    mirrored.set_machine_state(
-        unit, datetime.now(UTC) - timedelta(hours=1), down_because="connection refused"
-    )
+    mirrored.set_machine_state(unit, datetime.now(UTC) - timedelta(hours=1), down_reason="connection refused")
     mirrored.beat()
     page.goto(url)
     expect(page.locator(".machine-freshness")).to_have_count(3)

@@ -26,7 +26,7 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     unit = mirrored.filter_units[0]
     machine = live.locator(f"[data-machine='{mirrored.label(unit)}']")
     expect(machine.locator(".machine-state")).to_contain_text("up since")
-    mirrored.set_machine_state(unit, datetime.now(UTC), down_because="connection refused")
+    mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
     expect(machine.locator(".machine-state")).to_contain_text("down since")
     expect(machine.locator(".machine-state")).to_contain_text("connection refused")
@@ -45,7 +45,7 @@ def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:
 
 
 def test_it_links_to_the_earlier_runs_of_a_client(live: Page, mirrored: MirroredCluster) -> None:
-    write_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_over=True)
+    write_run(mirrored, RUN - 1, clients=("beam", "ecalgpu"), is_ended=True)
     live.click("[data-client=ecalgpu] .expander")
     live.get_by_role("link", name="Earlier runs of this client").click()
     expect(live.locator(".client-head")).to_have_text(["ecalgpu"])

@@ -66,7 +66,7 @@ def test_it_shows_a_jobs_log(page: Page, url: str) -> None:
 
 def test_it_shows_no_empty_parentheses_for_ages(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.set_machine_state(
-        mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_because="off"
+        mirrored.filter_units[0], datetime.now(UTC) - timedelta(hours=1), down_reason="off"
     )
     mirrored.beat(datetime.now(UTC) - timedelta(minutes=5))
     for path in ("/", "/cluster/"):

@@ -1,4 +1,4 @@
-"""Ended at any moment, it goes on where it was: nothing is missing, nothing is there twice."""
+"""Interruptions: a grabber ended at any moment loses and duplicates nothing."""
 
 import random
 import signal
@@ -24,7 +24,7 @@ from tests.waiting import TIMEOUT_S, until
 DOCUMENTS = 1500
 
 
-def end_at_random(
+def interrupt_at_random(
     simulator: Simulator,
     environment: dict[str, str],
     settings: Settings,
@@ -32,10 +32,10 @@ def end_at_random(
     times: int,
     by: signal.Signals,
 ) -> None:
-    """Starts a grabber so often and ends it at a random moment of its start or of its catch-up.
+    """Start a grabber `times` times and end it by a signal, at a random moment of its start or its catch-up.
 
-    It must end with status 0, unless it was killed. Once it has caught up, its machine is reset and starts
-    over with the same documents.
+    It must exit `within_s`, with status 0 unless it was killed. Whenever it has caught up, its machine is
+    reset and gets the same documents again.
     """
     dice = random.Random(times)
     simulator.faults.add(FaultKind.LATENCY, 0.1)
@@ -57,17 +57,17 @@ def end_at_random(
 
 
 def revision(settings: Settings) -> int:
-    """The highest revision that a machine is mirrored up to."""
+    """The highest revision up to which a machine is mirrored."""
     return max((machine["revision"] or 0 for machine in rows(settings, db.machines)), default=0)
 
 
 def fill(simulator: Simulator) -> None:
-    """Gives two machines something to be mirrored."""
+    """Upload documents to two machines."""
     simulator.fill(FILTER_UNIT, DOCUMENTS, small=True)
     simulator.fill(OTHER_FILTER_UNIT, 10)
 
 
-def test_it_loses_and_repeats_nothing_when_it_is_killed_during_a_catch_up(
+def test_it_loses_and_duplicates_nothing_when_killed_during_a_catch_up(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     fill(simulator)
@@ -83,11 +83,11 @@ def test_it_loses_and_repeats_nothing_when_it_is_killed_during_a_catch_up(
     assert differences(simulated_settings, simulator) == []
 
 
-def test_it_loses_and_repeats_nothing_when_it_is_told_to_end_at_random_moments(
+def test_it_loses_and_duplicates_nothing_when_terminated_at_random_moments(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     fill(simulator)
-    end_at_random(simulator, simulated_environment, simulated_settings, times=2, by=signal.SIGTERM)
+    interrupt_at_random(simulator, simulated_environment, simulated_settings, times=2, by=signal.SIGTERM)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
 
@@ -95,13 +95,13 @@ def test_it_loses_and_repeats_nothing_when_it_is_told_to_end_at_random_moments(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
-def test_it_loses_and_repeats_nothing_when_it_is_ended_at_a_hundred_random_moments(
+def test_it_loses_and_duplicates_nothing_when_ended_at_a_hundred_random_moments(
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
     by: signal.Signals,
 ) -> None:
     fill(simulator)
-    end_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by)
+    interrupt_at_random(simulator, simulated_environment, simulated_settings, times=100, by=by)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []

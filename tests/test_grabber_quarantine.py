@@ -1,4 +1,4 @@
-"""A document that can't be understood is set aside with the reason, and mirroring goes on behind it."""
+"""Quarantine: a document that cannot be parsed is set apart with the reason; later ones are mirrored."""
 
 import math
 from typing import Any
@@ -13,11 +13,11 @@ from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, metric, mirror_once, requests_to, rows
 
 LABEL = "dqmfu-c2b03-.."
-# Fields without which nobody can tell what a document is about.
+# Without either, a document is invalid.
 TIMELESS = {"timestamp": None, "report_timestamp": None}
 
 
-def test_it_sets_aside_a_document_without_a_time_and_tells_so(
+def test_it_quarantines_a_document_without_a_time_and_reports_it(
     simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = metric("documents_quarantined_total", LABEL)
@@ -27,14 +27,14 @@ def test_it_sets_aside_a_document_without_a_time_and_tells_so(
     machine.upload(job_document(run=3))
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
-    (aside,) = rows(simulated_settings, db.quarantined_documents)
-    assert aside["document_type"] == "dqm-source-state"
-    assert "timestamp" in aside["reason"]
+    (quarantined,) = rows(simulated_settings, db.quarantined_documents)
+    assert quarantined["document_type"] == "dqm-source-state"
+    assert "timestamp" in quarantined["reason"]
     assert metric("documents_quarantined_total", LABEL) == before + 1
     assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
-def test_it_mirrors_a_document_after_all_once_it_is_whole(
+def test_it_mirrors_a_quarantined_document_once_it_is_valid(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -49,7 +49,7 @@ def test_it_mirrors_a_document_after_all_once_it_is_whole(
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, 1e400, "\ud800", "NaN", [[]], {}, True, None, -1, 2**80]
 )
-def test_it_mirrors_a_job_without_a_value_of_another_shape(
+def test_it_mirrors_a_job_without_its_invalid_values(
     simulator: Simulator, simulated_settings: Settings, value: Any
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document(events_total=value, events_rate=value))
@@ -67,22 +67,22 @@ def test_it_mirrors_a_job_without_a_value_of_another_shape(
         (r"{\"_id\": \"another\", \"_rev\": 41}", "that was not requested"),
     ],
 )
-def test_it_finds_the_document_that_spoils_a_batch_and_mirrors_the_others(
+def test_it_isolates_the_document_that_spoils_a_batch(
     simulator: Simulator, simulated_settings: Settings, wire: str, reason: str
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
     for run in range(1, 41):
         machine.upload(job_document(run=run, lumisections=1))
     machine.upload(job_document(run=41, lumisections=1))
-    # What stands in the place of its JSON in every answer from now on.
+    # This replaces its JSON in every response.
     machine.stored()[-1].cached_json = wire
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 40
-    (aside,) = rows(simulated_settings, db.quarantined_documents)
-    assert reason in aside["reason"]
+    (quarantined,) = rows(simulated_settings, db.quarantined_documents)
+    assert reason in quarantined["reason"]
 
 
-def test_it_asks_for_many_at_once_again_behind_the_document_that_spoils_a_batch(
+def test_it_requests_large_batches_again_behind_a_bad_document(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -91,11 +91,11 @@ def test_it_asks_for_many_at_once_again_behind_the_document_that_spoils_a_batch(
     machine.stored()[0].cached_json = "{half a document"
     assert mirror_once(simulated_settings)
     assert len(rows(simulated_settings, db.jobs)) == 199
-    questions = [event for event, _ in requests_to(simulator, FILTER_UNIT) if event == "request_documents"]
-    assert len(questions) < 40
+    requests = [event for event, _ in requests_to(simulator, FILTER_UNIT) if event == "request_documents"]
+    assert len(requests) < 40
 
 
-def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
+def test_it_quarantines_a_document_that_exceeds_the_size_limit(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dqm2.client._DOCUMENTS_BYTES", 100_000)
@@ -104,12 +104,12 @@ def test_it_sets_aside_a_document_that_is_longer_than_what_is_read(
     machine.upload(job_document(run=2, extra={"stdlog_end": ["x" * 99 + "\n"] * 1000}))
     assert mirror_once(simulated_settings)
     assert [job["run"] for job in rows(simulated_settings, db.jobs)] == [1]
-    (aside,) = rows(simulated_settings, db.quarantined_documents)
-    assert "longer than 100000 bytes" in aside["reason"]
+    (quarantined,) = rows(simulated_settings, db.quarantined_documents)
+    assert "longer than 100000 bytes" in quarantined["reason"]
 
 
 @pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.BODY_TRUNCATED, FaultKind.EMPTY_BODY])
-def test_it_blames_no_document_for_a_bad_way(
+def test_it_quarantines_nothing_when_all_responses_are_bad(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -135,7 +135,7 @@ def test_it_blames_no_document_for_a_bad_way(
         FaultKind.WRONG_RESPONSE,
     ],
 )
-def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
+def test_it_quarantines_nothing_when_all_responses_with_documents_are_bad(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -149,7 +149,7 @@ def test_it_blames_no_document_for_a_way_that_is_bad_for_documents_alone(
     assert len(rows(simulated_settings, db.jobs)) == 10
 
 
-def test_it_looks_again_at_what_it_set_aside(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload(job_document(run=2))
@@ -157,14 +157,14 @@ def test_it_looks_again_at_what_it_set_aside(simulator: Simulator, simulated_set
     stored.cached_json = "{half a document"
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
-    # The machine was at fault, and is no longer, without an update of the document.
+    # The machine recovers without an update of the document.
     stored.cached_json = None
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
     assert rows(simulated_settings, db.quarantined_documents) == []
 
 
-def test_it_sets_aside_a_document_older_than_its_announcement(
+def test_it_quarantines_a_document_older_than_its_header(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -175,11 +175,11 @@ def test_it_sets_aside_a_document_older_than_its_announcement(
     machine.stored()[0].cached_json = old
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
-    (aside,) = rows(simulated_settings, db.quarantined_documents)
-    assert "older" in aside["reason"]
+    (quarantined,) = rows(simulated_settings, db.quarantined_documents)
+    assert "older" in quarantined["reason"]
 
 
-def test_it_advances_and_is_told_failing_where_most_documents_have_no_good_answer(
+def test_it_advances_and_counts_as_failing_when_most_documents_are_bad(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
@@ -194,18 +194,18 @@ def test_it_advances_and_is_told_failing_where_most_documents_have_no_good_answe
         advanced.append(revision(simulated_settings))
         assert advanced[-1] > advanced[-2]
         assert is_whole == (advanced[-1] == 40)
-        # Two attempts of a few questions each, and those to the other machines.
+        # Two attempts with few requests each, and the requests to other machines.
         assert len(simulator.requests) - before < 100
     assert len(rows(simulated_settings, db.quarantined_documents)) == 39
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {40}
 
 
 def revision(settings: Settings) -> int:
-    """The highest revision that a machine is mirrored up to."""
+    """The highest revision up to which a machine is mirrored."""
     return max(machine["revision"] or 0 for machine in rows(settings, db.machines))
 
 
-def test_it_mirrors_a_document_whose_id_holds_half_a_surrogate_pair(
+def test_it_mirrors_a_document_with_a_lone_surrogate_in_its_id(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).upload({**job_document(), "_id": "half of a pair: \ud800"})

@@ -1,4 +1,4 @@
-"""A long catch-up: parsed in processes beside the grabber, in time slices, and complete even if those die."""
+"""Long catch-ups: parsed in processes beside the grabber, in time slices, and complete even if those die."""
 
 import os
 import signal
@@ -34,10 +34,10 @@ def parser_processes(parent: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             command = (path / "cmdline").read_bytes()
-            its_parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            parent_pid = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if its_parent == parent and b"spawn_main" in command:
+        if parent_pid == parent and b"spawn_main" in command:
             found.append(int(path.name))
     return found
 
@@ -120,7 +120,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
         assert len(rows(brisk_settings, db.jobs)) < 5000
 
 
-def test_it_mirrors_other_machines_meanwhile_and_reports_its_progress(
+def test_it_mirrors_other_machines_during_a_catch_up_and_reports_its_progress(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 1.0)

@@ -1,4 +1,4 @@
-"""Trouble on the way: it is told where people look, holds up nobody else, and passes by itself."""
+"""Failures of machines, gateway and CMSWEB: reported, isolated, and recovered from without a restart."""
 
 import dataclasses
 import shutil
@@ -41,7 +41,7 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
-BAD_ANSWERS = [
+BAD_RESPONSES = [
     FaultKind.ERROR_PAGE,
     FaultKind.CONNECTION_REFUSED,
     FaultKind.CONNECTION_CLOSED,
@@ -55,7 +55,7 @@ BAD_ANSWERS = [
 ]
 
 
-def test_it_mirrors_the_other_machines_while_one_is_dead(
+def test_it_mirrors_other_machines_while_one_is_dead(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
@@ -72,7 +72,7 @@ def test_it_mirrors_the_other_machines_while_one_is_dead(
     assert alive.last_success_at is not None
 
 
-def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
+def test_it_mirrors_other_machines_between_a_dead_one_and_the_status(
     simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
@@ -87,32 +87,34 @@ def test_it_sees_to_the_others_between_a_dead_machine_and_the_status(
         assert any(dead < request.started_s < status.started_s for _, request in requests_to(simulator, host))
 
 
-def is_told_failing(settings: Settings) -> bool:
-    """Whether pages are told that the way to a machine is broken."""
-    told_of = [gateway_link(settings), *machine_links(settings).values()]
-    return any(link.failing_since is not None and link.reason for link in told_of)
+def is_reported_failing(settings: Settings) -> bool:
+    """Whether the pages show a failing gateway or machine with its reason."""
+    all_links = [gateway_link(settings), *machine_links(settings).values()]
+    return any(link.failing_since is not None and link.reason for link in all_links)
 
 
-@pytest.mark.parametrize("kind", BAD_ANSWERS)
-def test_it_recovers_from_bad_answers_at_its_next_attempt_and_loses_nothing(
+@pytest.mark.parametrize("kind", BAD_RESPONSES)
+def test_it_recovers_from_bad_responses_at_the_next_attempt_and_loses_nothing(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     with running_grabber(brisk_settings):
-        until(lambda: is_told_failing(brisk_settings))
+        until(lambda: is_reported_failing(brisk_settings))
         simulator.machine(FILTER_UNIT).upload(job_document(run=2))
         before = len(requests_to(simulator, FILTER_UNIT))
         simulator.faults.clear()
         until(lambda: mirrored_runs(brisk_settings) == {1, 2})
-        until(lambda: not is_told_failing(brisk_settings))
+        until(lambda: not is_reported_failing(brisk_settings))
     assert rows(brisk_settings, db.quarantined_documents) == []
     events = [event for event, _ in requests_to(simulator, FILTER_UNIT)[before:]]
-    # One question may have been on its way; the next attempt begins with what proves the way.
+    # One request may have been in flight; the next attempt starts with a probe.
     assert events.index("request_documents") <= 3
 
 
-def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_settings: Settings) -> None:
+def test_it_uses_a_renewed_certificate_for_new_requests(
+    simulator: Simulator, brisk_settings: Settings
+) -> None:
     def newest_serial() -> int | None:
         return simulator.requests[-1].client_serial if simulator.requests else None
 
@@ -123,7 +125,7 @@ def test_it_goes_on_with_a_renewed_certificate(simulator: Simulator, brisk_setti
         until(lambda: newest_serial() != before)
 
 
-def test_it_goes_on_after_the_gateway_hung(
+def test_it_recovers_after_the_gateway_hung(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dqm2.client._READ_S", 1.0)
@@ -133,11 +135,11 @@ def test_it_goes_on_after_the_gateway_hung(
         until(lambda: gateway_link(brisk_settings).reason == "no response: timed out")
         simulator.faults.clear()
         until(lambda: mirrored_runs(brisk_settings) == {1})
-        until(lambda: not is_told_failing(brisk_settings))
+        until(lambda: not is_reported_failing(brisk_settings))
 
 
 @pytest.mark.parametrize("begun", BEGUN_ANSWERS)
-def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
+def test_it_times_out_on_a_response_that_trickles(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
     monkeypatch.setattr("dqm2.client._HEADERS_S", 1.0)
@@ -161,9 +163,9 @@ def test_it_waits_no_longer_where_a_byte_of_an_answer_comes_now_and_then(
             'errors_total{cluster="production",error="Dqm2Refused",machine="dqmfu-c2b03-.."} 1.0',
         ),
     ],
-    ids=["of a machine", "of the gateway"],
+    ids=["machine", "gateway"],
 )
-def test_it_tells_trouble_in_its_log_and_its_metrics(
+def test_it_logs_and_counts_failures(
     simulator: Simulator, simulated_environment: dict[str, str], kind: FaultKind, event: str, counted: str
 ) -> None:
     port = free_port()
@@ -177,7 +179,7 @@ def test_it_tells_trouble_in_its_log_and_its_metrics(
 @pytest.mark.parametrize(
     "kind", [FaultKind.CONNECTION_CLOSED, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE]
 )
-def test_it_mirrors_the_others_while_one_machines_answers_are_bad(
+def test_it_mirrors_other_machines_while_the_responses_of_two_are_bad(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind, machine=BUILDER_UNIT)
@@ -188,10 +190,10 @@ def test_it_mirrors_the_others_while_one_machines_answers_are_bad(
             until(lambda run=run: run in mirrored_runs(brisk_settings))  # type: ignore[misc]
 
 
-def with_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[str]) -> list[int]:
-    """Has each place of a machine's answers be of a wrong type for a pass; the runs of its jobs.
+def mirror_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[str]) -> list[int]:
+    """Mirror once with each of the places having a wrong type; return the runs of the affected jobs.
 
-    Each pass must mirror what another machine has.
+    Each pass must mirror another machine's job.
     """
     numbers = [list(WRONG_TYPES).index(place) for place in places]
     for number in numbers:
@@ -206,20 +208,20 @@ def with_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[
     return [number + 1 for number in numbers]
 
 
-def test_it_survives_answers_of_wrong_types_and_loses_nothing(
+def test_it_survives_wrong_types_in_responses_and_loses_nothing(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     of_answers = [place for place in WRONG_TYPES if not place.startswith("a document's")]
-    uploaded = with_wrong_types(simulator, simulated_settings, of_answers)
+    uploaded = mirror_wrong_types(simulator, simulated_settings, of_answers)
     assert mirror_once(simulated_settings)
     assert mirrored_runs(simulated_settings) >= set(uploaded)
     assert rows(simulated_settings, db.quarantined_documents) == []
     assert {job["epoch"] for job in rows(simulated_settings, db.jobs)} == {0}
 
 
-@pytest.mark.parametrize("is_mended", [True, False], ids=["once", "for good"])
-def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behind_it(
-    simulator: Simulator, simulated_settings: Settings, *, is_mended: bool
+@pytest.mark.parametrize("is_repaired", [True, False], ids=["transient", "permanent"])
+def test_it_retries_once_before_it_skips_an_invalid_header(
+    simulator: Simulator, simulated_settings: Settings, *, is_repaired: bool
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
     for run in (1, 2, 3):
@@ -229,24 +231,24 @@ def test_it_asks_again_for_a_header_that_can_not_be_read_before_it_goes_on_behin
     spoiled.header = dataclasses.replace(whole, document_id=None)  # type: ignore[arg-type]
 
     def mend(question: Request) -> None:
-        if is_mended and requests_to(simulator, FILTER_UNIT) and b"sync_request" in question.body:
+        if is_repaired and requests_to(simulator, FILTER_UNIT) and b"sync_request" in question.body:
             spoiled.header = whole
 
     simulator.on_request = mend
     assert mirror_once(simulated_settings)
-    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
+    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_repaired else {1, 3})
 
 
-@pytest.mark.parametrize("is_mended", [True, False], ids=["once", "for good"])
-def test_it_asks_again_for_headers_that_the_answer_counts_and_lacks_before_it_goes_on_behind_them(
-    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_mended: bool
+@pytest.mark.parametrize("is_repaired", [True, False], ids=["transient", "permanent"])
+def test_it_retries_once_before_it_skips_headers_that_are_counted_but_missing(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, *, is_repaired: bool
 ) -> None:
     monkeypatch.setattr(sync_endpoint, "HEADERS_PER_MESSAGE", 1)
     whole = sync_endpoint.header_messages
 
     def without_second(headers: Sequence[DocumentHeader]) -> list[str]:
         first, _lost, *others = whole(headers)
-        if is_mended:
+        if is_repaired:
             monkeypatch.setattr(sync_endpoint, "header_messages", whole)
         return [first, *others]
 
@@ -256,14 +258,14 @@ def test_it_asks_again_for_headers_that_the_answer_counts_and_lacks_before_it_go
         sync_endpoint, "header_messages", lambda headers: without_second(headers) if headers else []
     )
     assert mirror_once(simulated_settings)
-    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_mended else {1, 3})
+    assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_repaired else {1, 3})
 
 
-def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right(
+def test_it_survives_wrong_types_in_documents_and_mirrors_their_next_versions(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     of_documents = [place for place in WRONG_TYPES if place.startswith("a document's")]
-    for run in with_wrong_types(simulator, simulated_settings, of_documents):
+    for run in mirror_wrong_types(simulator, simulated_settings, of_documents):
         simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=2))
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
@@ -271,7 +273,7 @@ def test_it_survives_documents_of_wrong_types_and_takes_them_once_they_are_right
 
 
 @pytest.mark.parametrize("kind", [FaultKind.NAN, FaultKind.LONE_SURROGATES])
-def test_it_mirrors_what_strict_parsers_refuse(
+def test_it_mirrors_json_that_strict_parsers_reject(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind)
@@ -281,7 +283,7 @@ def test_it_mirrors_what_strict_parsers_refuse(
 
 
 @pytest.mark.parametrize("kind", [FaultKind.ERROR_PAGE, FaultKind.GARBAGE])
-def test_it_asks_a_machine_that_fails_ever_more_rarely_from_the_interval_on(
+def test_it_backs_off_from_a_failing_machine(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
     simulator.faults.add(kind)
@@ -293,7 +295,7 @@ def test_it_asks_a_machine_that_fails_ever_more_rarely_from_the_interval_on(
     )
 
 
-def test_it_asks_a_gateway_that_fails_no_more_than_once_an_interval(
+def test_it_requests_a_failing_gateway_at_most_once_per_interval(
     simulator: Simulator, brisk_settings: Settings
 ) -> None:
     simulator.faults.add(FaultKind.LOGIN_REDIRECT)
@@ -304,7 +306,7 @@ def test_it_asks_a_gateway_that_fails_no_more_than_once_an_interval(
     assert min(pauses) >= brisk_settings.grabber_sleep_time_info
 
 
-def test_it_goes_on_after_a_document_of_50_mb(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_mirrors_a_document_of_50_mb(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     line = "Begin processing the 1st record. Run 358788, Event 1, LumiSection 1\n"
@@ -315,7 +317,7 @@ def test_it_goes_on_after_a_document_of_50_mb(simulator: Simulator, simulated_se
     assert mirrored_runs(simulated_settings) == {1, 2, 3}
 
 
-def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_settings: Settings) -> None:
+def test_it_recovers_after_the_gateway_was_down(simulator: Simulator, brisk_settings: Settings) -> None:
     with running_grabber(brisk_settings):
         until(lambda: simulator.requests)
         simulator.stop()
@@ -326,7 +328,7 @@ def test_it_goes_on_after_the_gateway_was_away(simulator: Simulator, brisk_setti
         until(lambda: (fresh := reader(brisk_settings).sync_status()) and not fresh.gateway.failing_since)
 
 
-def test_it_says_that_the_front_ends_certificate_is_not_trusted(
+def test_it_reports_an_untrusted_server_certificate(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     simulator.use_certificate(expired=True)
@@ -339,14 +341,14 @@ def test_it_says_that_the_front_ends_certificate_is_not_trusted(
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_it_verifies_nothing_where_it_is_told_so(
+def test_it_skips_verification_if_configured(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
     simulator.use_certificate(expired=True)
     assert mirror_once(load({**simulated_environment, "CMSWEB_CA_PATH": "INSECURE-DO-NOT-VERIFY"}))
 
 
-def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
+def test_it_mirrors_with_a_wrong_secret_and_reports_it_for_the_status(
     simulator: Simulator, simulated_environment: dict[str, str]
 ) -> None:
     settings = load({**simulated_environment, "DQM_FFF_SECRET": "not-that-one"})
@@ -360,7 +362,7 @@ def test_it_goes_on_reading_with_a_wrong_secret_and_says_so_of_the_status(
 
 
 @pytest.mark.parametrize("setting", ["SERVER_GRID_CERT_PATH", "SERVER_GRID_KEY_PATH", "CMSWEB_CA_PATH"])
-def test_it_names_the_setting_whose_file_is_missing(
+def test_it_reports_the_setting_whose_file_is_missing(
     simulated_environment: dict[str, str], tmp_path: Path, setting: str
 ) -> None:
     settings = load({**simulated_environment, setting: str(tmp_path / "none.pem")})
@@ -393,7 +395,7 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
         until(lambda: mirrored_runs(settings) == {1})
 
 
-def test_it_waits_for_a_database_that_is_away_and_goes_on(
+def test_it_recovers_after_a_crash_of_the_database(
     simulator: Simulator, brisk_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
@@ -405,9 +407,7 @@ def test_it_waits_for_a_database_that_is_away_and_goes_on(
         until(lambda: mirrored_runs(brisk_settings) == {1, 2})
 
 
-def test_it_tells_no_host_name_in_what_it_keeps_of_trouble(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_stores_no_host_name_in_reasons(simulator: Simulator, simulated_settings: Settings) -> None:
     simulator.machine(FILTER_UNIT).is_dead = True
     assert not mirror_once(simulated_settings)
     kept = str(rows(simulated_settings, db.heartbeat)) + str(rows(simulated_settings, db.machine_states))

@@ -1,4 +1,4 @@
-"""One grabber a cluster: another takes over in time, and the first, back from a pause, writes no more."""
+"""Leadership: one grabber mirrors a cluster; another takes over in time, the first then writes nothing."""
 
 import signal
 from collections.abc import Mapping
@@ -19,40 +19,40 @@ from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
-def holder(settings: Settings) -> UUID | None:
-    """Who holds the cluster."""
+def leader(settings: Settings) -> UUID | None:
+    """The id of the leading grabber."""
     beats = rows(settings, db.heartbeat)
     return beats[0]["leader_id"] if beats else None
 
 
-def test_it_gives_way_when_its_connection_is_cut(
+def test_it_is_replaced_when_its_connections_are_terminated(
     simulator: Simulator,
     brisk_environment: dict[str, str],
     brisk_settings: Settings,
     postgres: EmbeddedPostgres,
     databases: Mapping[Cluster, str],
 ) -> None:
-    """The first is stopped by SIGSTOP, as on a machine that sleeps, and its connections are cut meanwhile."""
+    """SIGSTOP suspends the first grabber, like a machine that sleeps, and its connections are terminated."""
     simulator.fill(FILTER_UNIT, 800, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3)
     with grabber_process(brisk_environment, "production") as first:
         until(lambda: rows(brisk_settings, db.jobs))
         first.send_signal(signal.SIGSTOP)
-        its_own = holder(brisk_settings)
+        first_id = leader(brisk_settings)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         with grabber_process(brisk_environment, "production") as second:
-            until(lambda: holder(brisk_settings) != its_own)
-            the_others = holder(brisk_settings)
+            until(lambda: leader(brisk_settings) != first_id)
+            second_id = leader(brisk_settings)
             first.send_signal(signal.SIGCONT)
             wait_for_log(first, "another grabber holds the lock")
             simulator.faults.clear()
             until(lambda: len(rows(brisk_settings, db.jobs)) == 800)
-            assert holder(brisk_settings) == the_others
-            # And back again.
+            assert leader(brisk_settings) == second_id
+            # The first one takes over again.
             second.kill()
             second.wait(timeout=TIMEOUT_S)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
@@ -60,22 +60,25 @@ def test_it_gives_way_when_its_connection_is_cut(
     assert differences(brisk_settings, simulator) == []
 
 
-def test_it_has_the_database_notice_in_time_that_its_machine_is_gone(settings: Settings) -> None:
-    """A machine without power says no farewell: PostgreSQL has to ask, or the cluster stays taken."""
+def test_it_makes_the_database_detect_a_dead_machine_in_time(settings: Settings) -> None:
+    """A machine that loses power closes no connection: only keepalives release its lock."""
     database = db.engine(settings, Cluster.PRODUCTION, "grabber")
     with database.connect() as connection:
         shown = connection.execute(
             sa.text("SELECT name, setting::int AS value FROM pg_settings WHERE name LIKE 'tcp\\_%'")
         )
-        kept = {row.name: row.value for row in shown}
+        keepalive = {row.name: row.value for row in shown}
     database.dispose()
-    asked_s = kept["tcp_keepalives_idle"] + kept["tcp_keepalives_interval"] * kept["tcp_keepalives_count"]
-    assert 0 < asked_s < 10
-    assert 0 < kept["tcp_user_timeout"] < 10_000
+    detected_after_s = (
+        keepalive["tcp_keepalives_idle"]
+        + keepalive["tcp_keepalives_interval"] * keepalive["tcp_keepalives_count"]
+    )
+    assert 0 < detected_after_s < 10
+    assert 0 < keepalive["tcp_user_timeout"] < 10_000
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_it_writes_nothing_once_another_is_written_down_as_holder(
+def test_it_writes_nothing_once_another_grabber_is_the_leader(
     simulator: Simulator,
     brisk_environment: dict[str, str],
     brisk_settings: Settings,
@@ -88,7 +91,7 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
     other = UUID(int=number + 1)
     with grabber_process(brisk_environment, "production") as grabber:
         until(lambda: len(rows(brisk_settings, db.jobs)) >= 200 * number)
-        until(lambda: holder(brisk_settings))
+        until(lambda: leader(brisk_settings))
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
         written = len(rows(brisk_settings, db.jobs))
@@ -96,7 +99,7 @@ def test_it_writes_nothing_once_another_is_written_down_as_holder(
         assert len(rows(brisk_settings, db.jobs)) == written
 
 
-def test_it_gives_the_cluster_back_before_its_connection_is_closed(settings: Settings) -> None:
+def test_it_releases_the_lock_before_its_connection_is_closed(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "grabber")
     first, second = LeaderLock(database), LeaderLock(database)
     assert first.acquire()

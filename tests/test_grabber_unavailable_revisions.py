@@ -1,4 +1,4 @@
-"""A machine whose answer to all headers is too long for the gateway: the newest are had, the rest is told."""
+"""Machines with too many headers for the gateway: the newest are mirrored, the rest reported missing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,40 +20,40 @@ from tests.grabber_runner import (
 from tests.waiting import TIMEOUT_S
 
 MACHINE = "dqmfu-c2b03-.."
-# Headers that a machine of these tests can tell of in time.
-MOST_HEADERS = 200
+# Headers that the simulated machine can send in time.
+MAX_HEADERS = 200
 
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    """A DQM² whose answers of more headers than that miss the gateway's time, which is shorter too."""
+    """A simulated DQM² whose responses with more headers exceed the gateway's timeout, which is shortened."""
     with Simulator(tmp_path / "simulator", relay_timeout_s=0.4) as running:
-        running.faults.add(FaultKind.HEADER_COST, 400 / MOST_HEADERS, request_kind=RequestKind.HEADERS)
+        running.faults.add(FaultKind.HEADER_COST, 400 / MAX_HEADERS, request_kind=RequestKind.HEADERS)
         yield running
 
 
 def upload(simulator: Simulator, first: int, last: int) -> None:
-    """Uploads a job each of runs first to last."""
+    """Upload a job for each of the runs."""
     for run in range(first, last + 1):
         simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=1))
 
 
-def test_it_mirrors_the_newest_that_can_be_had_and_says_what_can_not(
+def test_it_mirrors_the_newest_and_reports_what_is_missing(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     upload(simulator, 1, 500)
     with grabber_process(simulated_environment, "production", "--once") as grabber:
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0
-    had = mirrored_runs(simulated_settings)
-    assert had == set(range(min(had), 501))
-    assert 0 < len(had) <= MOST_HEADERS
-    missing = f"documents of revisions 0 to {min(had) - 1}: the response that lists them is too long"
+    mirrored = mirrored_runs(simulated_settings)
+    assert mirrored == set(range(min(mirrored), 501))
+    assert 0 < len(mirrored) <= MAX_HEADERS
+    missing = f"documents of revisions 0 to {min(mirrored) - 1}: the response that lists them is too long"
     assert missing in output
     assert missing in (machine_links(simulated_settings)[MACHINE].missing or "")
 
 
-def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_settings: Settings) -> None:
+def test_it_continues_behind_missing_revisions(simulator: Simulator, simulated_settings: Settings) -> None:
     upload(simulator, 1, 500)
     assert mirror_once(simulated_settings)
     upload(simulator, 1, 1)
@@ -61,11 +61,11 @@ def test_it_goes_on_behind_what_can_not_be_had(simulator: Simulator, simulated_s
     assert mirror_once(simulated_settings)
     assert {1, 501, 502} <= mirrored_runs(simulated_settings)
     assert metric("revisions_unavailable", MACHINE) == min(mirrored_runs(simulated_settings) - {1})
-    # What is missing stays missing, and so does the news of it.
+    # It is still reported.
     assert "too long" in (machine_links(simulated_settings)[MACHINE].missing or "")
 
 
-def test_it_catches_up_with_the_newest_after_it_was_away_for_too_long(
+def test_it_mirrors_the_newest_after_a_long_downtime(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     upload(simulator, 1, 20)
