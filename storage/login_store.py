@@ -4,14 +4,14 @@ Both are stored in the playback cluster's database, so that all workers and repl
 the database's.
 
 The throttle counts failures of three kinds. Failures of a user from one address delay further attempts of
-that user from that address, the longer the more the user fails elsewhere. Failures from an address, of
-whichever users, delay that address, but later. So guessing is slowed down, and nobody can delay a user who
-comes from another address; a browser in which the user has logged in before counts as an address of its own
-(`web/control_room/sessions.py`). An attempt that comes too early is neither checked nor counted, so
-that no delay exceeds the last one that was reported.
+that user from that address, the longer the more the user fails elsewhere. An address from which many
+different users fail is delayed as a whole. Behind a proxy all visitors may have the same address: there, the
+mistakes of one user delay no other, and a browser in which the user has logged in before counts as an address
+of its own (`web/control_room/sessions.py`). An attempt that comes too early is neither checked nor counted,
+so that no delay exceeds the last one that was reported.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,9 +21,11 @@ from sqlalchemy.dialects import postgresql
 import db
 
 MAX_WAIT = timedelta(seconds=30)
-# Failures without a delay: of one user from one address; of a user, or from an address, in total.
+# Failures without a delay: of one user from one address, and of a user from all addresses.
 _FREE_PER_USER_AND_ADDRESS = 3
-_FREE_IN_TOTAL = 10
+_FREE_PER_USER = 10
+# Users who may fail from one address without a delay of that address.
+_FREE_USERS_PER_ADDRESS = 10
 # After so long without a failure, the earlier ones are forgotten.
 _FORGET_AFTER = timedelta(minutes=15)
 
@@ -117,9 +119,14 @@ class LoginThrottle:
             # In case the clock has been set back.
             future = sa.update(_attempts).where(_attempts.c.last_failed_at > now)
             connection.execute(future.values(last_failed_at=now))
-            wait = _wait(attempt, _failures(connection, attempt, now))
+            failures = _failures(connection, attempt, now)
+            wait = _wait(attempt, failures)
             if not wait:
-                _count(connection, attempt, now)
+                ids = [attempt.user, attempt.user_and_address]
+                # An address counts the users who fail, not how often they do.
+                if attempt.user_and_address not in failures:
+                    ids.append(attempt.address)
+                _count(connection, ids, now)
         return wait
 
     def reset(self, attempt: LoginAttempt) -> None:
@@ -140,8 +147,8 @@ def _wait(attempt: LoginAttempt, failures: Mapping[bytes, _Failures]) -> timedel
     """Remaining time to wait. Failures of the user elsewhere can lengthen a delay but not cause one."""
     none = _Failures()
     user, address, combined = (failures.get(id_, none) for id_ in attempt.ids)
-    user_delay = max(_delay(combined.count, _FREE_PER_USER_AND_ADDRESS), _delay(user.count, _FREE_IN_TOTAL))
-    address_delay = _delay(address.count, _FREE_IN_TOTAL)
+    user_delay = max(_delay(combined.count, _FREE_PER_USER_AND_ADDRESS), _delay(user.count, _FREE_PER_USER))
+    address_delay = _delay(address.count, _FREE_USERS_PER_ADDRESS)
     return max(user_delay - combined.since_last, address_delay - address.since_last, timedelta(0))
 
 
@@ -154,8 +161,8 @@ def _delay(failures: int, free: int) -> timedelta:
     return min(timedelta(seconds=2**doublings), MAX_WAIT)
 
 
-def _count(connection: sa.Connection, attempt: LoginAttempt, now: datetime) -> None:
-    rows = [{"id": id_, "failures": 1, "last_failed_at": now} for id_ in attempt.ids]
+def _count(connection: sa.Connection, ids: Sequence[bytes], now: datetime) -> None:
+    rows = [{"id": id_, "failures": 1, "last_failed_at": now} for id_ in ids]
     insert = postgresql.insert(_attempts).values(rows)
     connection.execute(
         insert.on_conflict_do_update(

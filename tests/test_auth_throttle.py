@@ -220,6 +220,18 @@ def test_it_delays_an_address_that_tries_many_names(url: str, behind_proxy: Sett
     assert is_throttled(behind_proxy, visitor, OTHER_USER)
 
 
+def test_it_does_not_delay_other_users_at_the_address_for_the_failures_of_one(
+    url: str, behind_proxy: Settings
+) -> None:
+    """Behind a front end, all visitors may have its address."""
+    for _ in range(12):
+        guess(visitor_at(url), 1)
+        let_pass(behind_proxy, 31)
+    with just_failed(behind_proxy):
+        assert visitor_at(url).submit_password().status_code == THROTTLED
+        assert visitor_at(url).submit_password(OTHER_USER).status_code == 302
+
+
 def test_it_does_not_reveal_which_users_exist(url: str, behind_proxy: Settings) -> None:
     for user in (USER, "nobody-of-this-name"):
         visitor = visitor_at(url, f"192.0.2.{len(user)}")
@@ -246,6 +258,24 @@ def test_it_believes_only_the_last_address_of_a_trusted_proxy(url: str, behind_p
     assert is_throttled(behind_proxy, visitor_at(url, "192.0.2.1"))
     assert is_throttled(behind_proxy, visitor_at(url, "192.0.2.1, 127.0.0.2"))
     assert not is_throttled(behind_proxy, visitor_at(url, "192.0.2.1, no address"))
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "same_client"),
+    [
+        ("192.0.2.1:51234, 192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:51234", "192.0.2.1:60000"),
+        ("[2001:db8:1:2::1]:51234", "2001:db8:1:2::9"),
+        ("[2001:db8:1:2::1]:51234, 2001:db8:1:2::1", "[2001:db8:1:2::2]"),
+    ],
+)
+def test_it_accepts_forwarded_addresses_with_ports(
+    url: str, behind_proxy: Settings, forwarded: str, same_client: str
+) -> None:
+    guess(visitor_at(url, forwarded), 3)
+    assert is_throttled(behind_proxy, visitor_at(url, same_client))
+    assert not is_throttled(behind_proxy, visitor_at(url, "192.0.2.2:51234, 192.0.2.2"))
+    assert not is_throttled(behind_proxy, visitor_at(url, "[2001:db8:1:3::1]:51234"))
 
 
 def test_it_ignores_forwarded_addresses_without_a_trusted_proxy(settings: Settings) -> None:
