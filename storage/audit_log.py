@@ -6,9 +6,10 @@ is not sent. Machines are named by their labels, and only validated parameters a
 than the retention are deleted whenever an entry is added.
 
 Rejected requests without a session are recorded as well, and bounded, since anybody can send them. Equal
-requests of an address within a minute share an entry, which counts them. If many addresses send requests,
-the first ones of each minute get entries of their own, and all others share one for each kind of request. Of
-all these entries, the newest are kept.
+requests of an address within a minute share an entry, which counts them. In each minute the first addresses
+get entries of their own, and of each address the first kinds of requests; all others share one entry for each
+kind. A failed login of an existing user always gets an entry of its own. Of all these entries the newest are
+kept, those that name a user and the others separately, so that neither displaces the other.
 """
 
 import hashlib
@@ -42,7 +43,8 @@ _TWO_KEYS = 2
 _SENT_WITHIN = timedelta(hours=1)
 # Bounds of the entries of rejected requests without a session.
 _GROUPED_WITHIN = timedelta(minutes=1)
-_MAX_ANONYMOUS_PER_MINUTE = 20
+_MAX_ADDRESSES_PER_MINUTE = 20
+_MAX_KINDS_PER_ADDRESS = 10
 _MAX_ANONYMOUS = 10_000
 
 
@@ -257,12 +259,12 @@ class AnonymousRefusals:
         with self._database.begin() as connection:
             if _increment(connection, group_key):
                 return
-            if _has_many_recent(connection):
-                shared = replace(action, username=None, cmsweb_login=None)
-                _insert_group(connection, shared, None, message, _hash(minute, action.command, message))
-            else:
+            if action.username is not None or _may_add_entry(connection, address_hash):
                 _insert_group(connection, action, address_hash, message, group_key)
-                _delete_oldest_groups(connection)
+            else:
+                shared = replace(action, cmsweb_login=None)
+                _insert_group(connection, shared, None, message, _hash(minute, action.command, message))
+            _delete_oldest_groups(connection, has_username=action.username is not None)
 
 
 _INCREMENT = {"occurrences": _log.c.occurrences + 1, "ended_at": sa.func.clock_timestamp()}
@@ -278,11 +280,18 @@ def _increment(connection: sa.Connection, group_key: bytes) -> bool:
     return connection.execute(group.values(**_INCREMENT)).rowcount > 0
 
 
-def _has_many_recent(connection: sa.Connection) -> bool:
-    count = sa.select(sa.func.count()).where(
-        _log.c.received_at > sa.func.now() - _GROUPED_WITHIN, _log.c.group_key.is_not(None)
+def _may_add_entry(connection: sa.Connection, address_hash: bytes) -> bool:
+    """Whether an address may add an entry of its own this minute."""
+    recent = sa.select(_log.c.address_hash, sa.func.count().label("entries")).where(
+        _log.c.received_at > sa.func.now() - _GROUPED_WITHIN,
+        _log.c.address_hash.is_not(None),
+        _log.c.username.is_(None),
     )
-    return connection.execute(count).scalar_one() >= _MAX_ANONYMOUS_PER_MINUTE
+    rows = connection.execute(recent.group_by(_log.c.address_hash))
+    entries: dict[bytes, int] = {bytes(row.address_hash): row.entries for row in rows}
+    if address_hash in entries:
+        return entries[address_hash] < _MAX_KINDS_PER_ADDRESS
+    return len(entries) < _MAX_ADDRESSES_PER_MINUTE
 
 
 def _insert_group(
@@ -293,8 +302,8 @@ def _insert_group(
     connection.execute(insert.on_conflict_do_update(index_elements=[_log.c.group_key], set_=_INCREMENT))
 
 
-def _delete_oldest_groups(connection: sa.Connection) -> None:
-    is_group = _log.c.group_key.is_not(None)
+def _delete_oldest_groups(connection: sa.Connection, *, has_username: bool) -> None:
+    is_group = sa.and_(_log.c.group_key.is_not(None), _log.c.username.is_not(None) == has_username)
     newest = sa.select(_log.c.id).where(is_group).order_by(_log.c.id.desc())
     last_kept = newest.offset(_MAX_ANONYMOUS - 1).limit(1).scalar_subquery()
     connection.execute(sa.delete(_log).where(is_group, _log.c.id < last_kept))

@@ -1,5 +1,6 @@
 """Refusals of requests without a session are recorded, and bounded in number."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import db
+from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, control_room_database, served
@@ -50,7 +52,7 @@ def insert_anonymous_refusals(settings: Settings, number: int) -> None:
         "received_at": sa.func.now() - sa.literal(timedelta(hours=1)),
         "command": sa.literal("page"),
         "is_change": sa.literal(False),  # noqa: FBT003 - a column's value
-        "parameters": sa.cast("{}", sa.JSON),
+        "parameters": sa.literal({}, sa.JSON),
         "outcome": sa.literal(Outcome.REFUSED),
         "group_key": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
     }
@@ -119,6 +121,36 @@ def test_it_is_bounded_for_many_addresses(url: str) -> None:
     shared = [entry for entry in entries if not entry["address"]]
     assert shared
     assert {entry["username"] for entry in shared} == {""}
+
+
+def test_it_records_a_failed_login_of_a_user_however_many_requests_were_refused(
+    url: str, behind_proxy: Settings
+) -> None:
+    for number in range(25):
+        visitor_at(url, f"198.51.100.{number}").get_command("get_dqm_machines")
+    noisy = visitor_at(url)
+    for command in COMMANDS:
+        noisy.get_command(command)
+    visitor_at(url, "192.0.2.2").submit_password(USER, "wrong")
+    noisy.submit_password(USER, "wrong")
+    failed = [entry for entry in refusals(url) if entry["username"] == USER]
+    assert [entry["message"] for entry in failed] == [WRONG, WRONG]
+    assert len({entry["address"] for entry in failed} - {""}) == 2
+    insert_anonymous_refusals(behind_proxy, 10_050)
+    visitor_at(url).get_command("get_dqm_machines")
+    assert len([entry for entry in refusals(url) if entry["username"] == USER]) == 2
+
+
+def test_it_counts_the_refusals_of_each_address(url: str) -> None:
+    noisy, quiet = visitor_at(url), visitor_at(url, "192.0.2.2")
+    for command in COMMANDS:
+        noisy.get_command(command)
+    quiet.get_command("get_dqm_machines")
+    entries = refusals(url)
+    by_address = Counter(entry["address"] for entry in entries)
+    # The first ten kinds of the one address, the only one of the other; the rest share entries.
+    assert sorted(count for address, count in by_address.items() if address)[-2:] == [1, 10]
+    assert by_address[""] == len(COMMANDS) - 10
 
 
 def test_it_keeps_the_newest_refusals_and_all_actions_of_experts(url: str, behind_proxy: Settings) -> None:
