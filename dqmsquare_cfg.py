@@ -70,6 +70,7 @@ class Settings:
     cmsweb_hmac_path: Path | None
     cr_allowed_logins: tuple[str, ...]
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    public_origin: str
     cr_audit_retention_days: int
     grabber_sleep_time_info: float
     grabber_sleep_time_status: float
@@ -209,6 +210,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CMSWEB_HMAC_PATH", "file with the key that signs the front end's identity headers; empty: the headers are ignored", parsers.optional_path, _everywhere("")),
     Setting("CR_ALLOWED_LOGINS", "CMSWEB logins that enter the Control Room without a password, separated by commas; requires `CMSWEB_HMAC_PATH`", parsers.logins, _everywhere("")),
     Setting("TRUSTED_PROXIES", "addresses or networks of proxies whose `X-Forwarded-For` is trusted, separated by commas", parsers.networks, _everywhere("")),
+    Setting("PUBLIC_ORIGIN", "scheme and host under which browsers reach the mirror, e.g. `https://cmsweb.cern.ch`; needed behind a proxy that changes `Host`, for browsers that do not send `Sec-Fetch-Site`", parsers.origin, _everywhere("")),
     Setting("CR_AUDIT_RETENTION_DAYS", "days to keep entries of the Control Room's audit log; 0 keeps them forever", _DAYS_OR_ZERO, _everywhere("0")),
     Setting("GRABBER_SLEEP_TIME_INFO", "pause between polls of the machines (s)", partial(parsers.seconds, minimum=0.1, maximum=3600), _everywhere("2")),
     Setting("GRABBER_SLEEP_TIME_STATUS", "pause between requests for the cluster status (s)", partial(parsers.seconds, minimum=_STATUS_MIN_S, maximum=86400), _everywhere("60")),

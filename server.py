@@ -15,7 +15,7 @@ from flask import Flask
 
 import dqmsquare_cfg
 from dqm2.redaction.redactor import get_redactor
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Settings, SettingsError
 from runtime import logging_setup, version
 from web import (
     access_log,
@@ -94,6 +94,10 @@ def main(arguments: list[str] | None = None) -> None:
         tell_hash(parser)
         return
     settings = dqmsquare_cfg.load_or_exit()
+    try:
+        control_room.check_key(settings)
+    except SettingsError as error:
+        dqmsquare_cfg.exit_with_errors(error.lines)
     configure_log(settings)
     logging_setup.install_excepthooks()
     log.info("starting version=%s", logging_setup.quote_value(version.current()))

@@ -126,6 +126,13 @@ def https_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def origin(text: str) -> str:
+    """Scheme, host and port of a URL, in lower case as browsers send them; empty for none."""
+    if text and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
+        raise InvalidValue(f"is {text!r}; accepted: a scheme and a host, e.g. https://cmsweb.cern.ch")
+    return text.lower()
+
+
 def ca_path(text: str) -> Path | bool:
     """CA file or directory, or as for `verify` of requests: true for the default CAs, false for none."""
     if text == "":

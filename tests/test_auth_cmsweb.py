@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,34 +14,17 @@ import pytest
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Settings
+from tests.cmsweb import KEY, LOGIN, go_headers, perl_headers, sign
 from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.served import server_process
 from tests.waiting import TIMEOUT_S
 
-KEY = b"\x00a key of the front end\n\xff"
-LOGIN = "jdoe"
-HEADERS = {
-    "cms-auth-status": "OK",
-    "cms-authn-login": LOGIN,
-    "cms-authn-name": "Jane Doe",
-    "cms-authn-dn": "/DC=ch/DC=cern/OU=Users/CN=jdoe",
-    "cms-authn-method": "X509Cert",
-    "cms-authz-dqm-operator": "group:dqm site:p5",
-}
-
-
-def signature(headers: Mapping[str, str], key: bytes = KEY) -> str:
-    """Return the signature that CMSWEB's modules describe, computed independently of the code under test."""
-    prefix = suffix = ""
-    for name in sorted(headers):
-        if name.startswith(("cms-authn", "cms-authz")) and name != "cms-authn-hmac":
-            prefix += "h%xv%x" % (len(name), len(headers[name]))  # noqa: UP031 - as described
-            suffix += f"{name}{headers[name]}"
-    return hmac.new(key, f"{prefix}#{suffix}".encode("latin-1"), hashlib.sha1).hexdigest()
+# The signed headers of the Perl front end, before they are signed.
+HEADERS = {name: value for name, value in perl_headers().items() if name != "cms-authn-hmac"}
 
 
 def signed(headers: Mapping[str, str] = HEADERS, key: bytes = KEY) -> dict[str, str]:
-    return {**headers, "cms-authn-hmac": signature(headers, key)}
+    return {**headers, "cms-authn-hmac": sign(headers, key)}
 
 
 def coming_with(url: str, headers: Mapping[str, str]) -> Visitor:
@@ -154,12 +139,72 @@ def test_it_accepts_names_in_any_alphabet(url: str) -> None:
     assert visitor.is_signed_in()
 
 
-@pytest.mark.parametrize("status", ["NONE", "", "ok", None])
-def test_it_trusts_a_login_only_with_status_ok(url: str, status: str | None) -> None:
+@pytest.mark.parametrize("status", ["OK", "ok"])
+def test_it_trusts_a_login_with_any_status_but_none(url: str, status: str) -> None:
+    visitor = coming_with(url, signed({**HEADERS, "cms-auth-status": status}))
+    assert visitor.get("/cr/").headers["Location"] == "/cr/"
+    assert visitor.is_signed_in()
+
+
+@pytest.mark.parametrize("status", ["NONE", "", None])
+def test_it_trusts_no_login_without_a_status(url: str, status: str | None) -> None:
     headers = {name: value for name, value in signed().items() if name != "cms-auth-status"}
     if status is not None:
         headers["cms-auth-status"] = status
     assert coming_with(url, headers).get("/cr/").headers["Location"] == "/cr/login/"
+
+
+@pytest.mark.parametrize("name", ["Jane Doe", "J\u00f6rg \u5f20", ""])
+def test_it_admits_visitors_of_the_go_front_end(url: str, name: str) -> None:
+    visitor = coming_with(url, go_headers(name=name.encode().decode("latin-1")))
+    visitor.get("/cr/")
+    visitor.load_token()
+    assert visitor.post_command("get_simulator_run_keys").status_code == 200
+    assert visitor.audit()[0]["cmsweb_login"] == LOGIN
+
+
+@pytest.mark.parametrize("method", ["X509Cert", "X509Proxy"])
+def test_it_admits_visitors_of_the_perl_front_end(url: str, method: str) -> None:
+    visitor = coming_with(url, perl_headers(method=method))
+    visitor.get("/cr/")
+    assert visitor.is_signed_in()
+
+
+def test_it_admits_an_expert_with_many_roles(url: str) -> None:
+    roles = {f"role-{number}": "group:dqm" for number in range(15)}
+    visitor = coming_with(url, go_headers(roles=roles))
+    visitor.get("/cr/")
+    assert visitor.is_signed_in()
+
+
+def test_it_shows_the_login_page_to_anonymous_visitors_of_the_perl_front_end(url: str) -> None:
+    visitor = coming_with(url, perl_headers(login=None))
+    assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
+    assert visitor.sign_in().audit()[0]["cmsweb_login"] == ""
+
+
+@pytest.mark.parametrize("method", ["oauth", "X509LimitedProxy", "HostIP", "AUCookie", "None", ""])
+def test_it_requires_a_password_without_a_verified_certificate(url: str, method: str) -> None:
+    for headers in (perl_headers(method=method), go_headers(method=method)):
+        visitor = coming_with(url, headers)
+        assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
+        assert LOGIN not in visitor.get("/cr/login/").text
+        assert visitor.sign_in().audit()[0]["cmsweb_login"] == ""
+
+
+def test_it_does_not_trust_a_login_that_a_client_sent_with_a_token(url: str) -> None:
+    """The Go front end signs the client's own login if the token names none."""
+    headers = go_headers(login=None, method="oauth", sent={"cms-authn-login": LOGIN, "cms-authz-admin": "x"})
+    assert headers["Cms-Authn-Login"] == LOGIN
+    assert coming_with(url, headers).get("/cr/").headers["Location"] == "/cr/login/"
+
+
+def test_it_ignores_a_login_that_a_client_sent_with_a_certificate(behind_cmsweb: Settings) -> None:
+    sent = {"Cms-Authn-Login": "admin", "Cms-Authz-Dqm-Admin": "group:all"}
+    with served(replace(behind_cmsweb, cr_allowed_logins=("admin",))) as url:
+        visitor = coming_with(url, go_headers(sent=sent))
+        assert visitor.get("/cr/").headers["Location"] == "/cr/login/"
+        assert visitor.sign_in().audit()[0]["cmsweb_login"] == LOGIN
 
 
 def test_it_rejects_a_header_that_is_given_twice(environment: dict[str, str], tmp_path: Path) -> None:
@@ -191,14 +236,34 @@ def test_it_rejects_identity_headers_while_the_key_is_unreadable(behind_cmsweb: 
     path = behind_cmsweb.cmsweb_hmac_path
     assert path is not None
     with served(behind_cmsweb) as url:
-        path.write_bytes(b"")
-        assert coming_with(url, signed(key=b"")).get("/cr/").status_code == 403
+        for short in (b"", b"15 bytes, short"):
+            path.write_bytes(short)
+            assert coming_with(url, signed(key=short)).get("/cr/").status_code == 403
         path.unlink()
         assert coming_with(url, signed()).get("/cr/").status_code == 403
-        path.write_bytes(b"a renewed key")
-        renewed = coming_with(url, signed(key=b"a renewed key"))
+        path.write_bytes(b"a renewed key of 24 bytes")
+        renewed = coming_with(url, signed(key=b"a renewed key of 24 bytes"))
         renewed.get("/cr/")
         assert renewed.is_signed_in()
+
+
+@pytest.mark.parametrize("key", [b"", b"15 bytes, short"])
+def test_it_does_not_start_with_a_short_key(environment: dict[str, str], tmp_path: Path, key: bytes) -> None:
+    path = tmp_path / "header-auth-key"
+    path.write_bytes(key)
+    done = subprocess.run(
+        [sys.executable, "server.py"],
+        cwd=Path(dqmsquare_cfg.__file__).parent,
+        env={**environment, "CMSWEB_HMAC_PATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"CMSWEB_HMAC_PATH names a key of {len(key)} bytes; accepted: at least 16 bytes"
+    ]
 
 
 def test_it_does_not_confuse_a_login_with_a_user_of_the_same_name(behind_cmsweb: Settings) -> None:

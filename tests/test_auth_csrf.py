@@ -1,6 +1,7 @@
 """Cross-site request forgery is rejected, including requests that only read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -82,6 +83,23 @@ def test_it_accepts_requests_of_its_own_pages_and_of_scripts(visitor: Visitor) -
     # A front end may rewrite Host, so the browser's own statement counts.
     rewritten = {"Sec-Fetch-Site": "same-origin", "Origin": "https://cmsweb.cern.ch"}
     assert visitor.post_command_with(rewritten, "get_simulator_run_keys").status_code == 200
+
+
+def test_it_accepts_its_public_origin_behind_a_front_end_that_rewrites_headers(
+    simulated_settings: Settings,
+) -> None:
+    public = "https://cmsweb.cern.ch"
+    rewritten = {"Host": "dqm-square-k8.dqm.svc:8084", "Referer": "https://x509-proxy-server-0"}
+    with served(replace(simulated_settings, public_origin=public)) as url:
+        visitor = Visitor(url, **rewritten).sign_in()
+        for headers in ({"Origin": public}, {"Sec-Fetch-Site": "same-origin", "Origin": public}, {}):
+            assert visitor.post_command_with(headers, "get_simulator_run_keys").status_code == 200
+            assert Visitor(url, **rewritten).submit_password(headers=headers).status_code == 302
+        for origin in ("https://cmsweb.cern.ch.evil.example", "http://cmsweb.cern.ch", "null"):
+            response = visitor.post_command_with({"Origin": origin}, "get_simulator_run_keys")
+            assert response.status_code == 403
+        without_token = {"Origin": public, "X-CSRF-Token": ""}
+        assert visitor.post_command_with(without_token, "get_simulator_run_keys").status_code == 403
 
 
 def test_it_requires_its_own_token_to_sign_out(visitor: Visitor, url: str) -> None:

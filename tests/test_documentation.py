@@ -45,7 +45,7 @@ TESTED = {
     r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|healthcheck)": "test_executable.py",
     r"pg_dump .*|pg_restore .*": "test_documentation.py",
     r"python db\.py adopt --(dry-run|drop|undo)": "test_legacy_import_lifecycle.py",
-    r"(room=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
+    r"(url=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
 # Commands that this test runs, all settings being there.
 RUN_HERE = (

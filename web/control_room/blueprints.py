@@ -7,7 +7,7 @@ from flask import Flask, Response, request
 from dqm2 import credentials
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
-from web.control_room import audit, commands, login, mutes, services
+from web.control_room import audit, client_identity, commands, login, mutes, services
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -32,6 +32,12 @@ def init_app(app: Flask, settings: Settings) -> None:
         return response
 
     app.after_request(forbid_caching)
+
+
+def check_key(settings: Settings) -> None:
+    """Raise SettingsError if the Control Room is enabled and the front end's key is too short."""
+    if settings.cr_enabled:
+        client_identity.check_key(settings.cmsweb_hmac_path)
 
 
 def unreadable_files(settings: Settings) -> Iterable[str]:

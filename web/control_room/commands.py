@@ -110,9 +110,9 @@ def queue() -> BaseResponse:
 
 
 def _execute(expert: Expert) -> CommandResult:
-    csrf.reject_cross_site(request)
+    csrf.reject_cross_site()
     if request.method == "POST":
-        csrf.require_token(request, expert)
+        csrf.require_token(expert)
     command = command_validation.validate(request, services().settings)
     return services().executor.execute(command, expert, _idempotency_key())
 

@@ -2,44 +2,47 @@
 
 Two checks: the browser's own statement of where a request started (`Sec-Fetch-Site`, or `Origin` where a
 browser sends only that; a script sends neither), and a token that only a page of this site can have read. The
-token is a keyed hash of the session's secret, so it is valid for one session only.
+token is a keyed hash of the session's secret, so it is valid for one session only. `Referer` is not used, and
+`Origin` is also compared with `PUBLIC_ORIGIN`, because CMSWEB's front end overwrites `Referer` and `Host`.
 """
 
 import hmac
 from urllib.parse import urlsplit
 
-from flask import Request
+from flask import request
 from werkzeug.exceptions import Forbidden
 
+from web.control_room.services import services
 from web.control_room.sessions import Expert
 
 HEADER = "X-CSRF-Token"
 FIELD = "csrf_token"
 
 
-def reject_cross_site(request: Request) -> None:
-    """Raise Forbidden for a request that a page of another site started."""
+def reject_cross_site() -> None:
+    """Raise Forbidden if a page of another site started the request."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is None:
         origin = request.headers.get("Origin")
-        is_same_site = origin is None or _has_host(origin, request.host)
+        is_own = origin is None or _is_own_origin(origin)
     else:
         # "none" is typed into the address bar, which no page can cause.
-        is_same_site = site in ("same-origin", "none")
-    if not is_same_site:
+        is_own = site in ("same-origin", "none")
+    if not is_own:
         raise Forbidden("This request was started by a page of another site.")
 
 
-def require_token(request: Request, expert: Expert) -> None:
+def require_token(expert: Expert) -> None:
     """Raise Forbidden for a request from another site, or without this session's token in header or form."""
-    reject_cross_site(request)
+    reject_cross_site()
     token = request.headers.get(HEADER) or request.form.get(FIELD, "")
     if not hmac.compare_digest(token.encode(errors="replace"), expert.csrf_token.encode()):
         raise Forbidden("The CSRF token of your session is missing or wrong. Reload the page.")
 
 
-def _has_host(origin: str, host: str) -> bool:
+def _is_own_origin(origin: str) -> bool:
     try:
-        return urlsplit(origin).netloc == host
+        host = urlsplit(origin).netloc
     except ValueError:
         return False
+    return host == request.host or origin == services().settings.public_origin

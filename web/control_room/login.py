@@ -77,7 +77,7 @@ def page() -> BaseResponse:
 @bp.post("/login/")
 def sign_in() -> BaseResponse:
     """Sign in with the form's `username` and `password`."""
-    csrf.reject_cross_site(request)
+    csrf.reject_cross_site()
     user, password = request.form.get("username", ""), request.form.get("password", "")
     # An unknown name may be a password typed into the wrong field, so it is not recorded.
     known_user = user if user in services().settings.dqm_cr_usernames else None
@@ -102,7 +102,7 @@ def sign_out() -> BaseResponse:
     response = redirect(url_for("live.page"))
     if expert is None:
         return response
-    csrf.require_token(request, expert)
+    csrf.require_token(expert)
     everywhere = "everywhere" in request.form
     services().sessions.end(response, expert, everywhere=everywhere)
     _record(SIGN_OUT_EVERYWHERE if everywhere else SIGN_OUT, expert.username)

@@ -68,7 +68,7 @@ def page() -> BaseResponse:
 def mute() -> BaseResponse:
     """Mute a client of the form's run, or of the newest, by its `db`, `client`, `reason` and `hours`."""
     expert = guards.require_expert()
-    csrf.require_token(request, expert)
+    csrf.require_token(expert)
     with _invalid_form_recorded(expert, MUTE):
         cluster, client, hours = _cluster(), _field("client"), _field("hours")
         if client not in _clients(cluster, _run()):
@@ -85,7 +85,7 @@ def mute() -> BaseResponse:
 def unmute() -> BaseResponse:
     """End a mute early, by the form's `db` and `client`."""
     expert = guards.require_expert()
-    csrf.require_token(request, expert)
+    csrf.require_token(expert)
     with _invalid_form_recorded(expert, UNMUTE):
         cluster, client = _cluster(), _field("client")
         if client not in {mute.client for mute in databases.uncached_reader(cluster).mutes()}:
