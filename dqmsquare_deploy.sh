@@ -1,32 +1,33 @@
 #!/usr/bin/env bash
-# The mirror as one executable, for machines where no Python can be installed, and as services of systemd.
+# Builds the mirror as one executable, for machines without Python, and installs it as systemd services.
 set -euo pipefail
 
 program=dqmsquare_mirror
-parts=(server grabber-production grabber-playback)
+services=(server grabber-production grabber-playback)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
     cat <<END
 dqmsquare_deploy.sh build [--dist DIR]
-    makes DIR/$program (dist/ here by default) out of this folder, with a Python $oldest_python or newer
+    build DIR/$program (default: dist/ in this directory), with Python $min_python or newer
 dqmsquare_deploy.sh install [--prefix DIR] [--units DIR] [--user NAME] [--executable FILE]
-    puts the executable into DIR (/opt/$program), a unit into the other one (/etc/systemd/system), and
-    makes the user (dqmsquare) if need be; what is there is replaced, but for .env, log/ and tmp/
+    install or update the executable in --prefix (default: /opt/$program) and the systemd unit in --units
+    (default: /etc/systemd/system), and create the user (default: dqmsquare) if it does not exist;
+    .env, log/ and tmp/ are kept
 dqmsquare_deploy.sh status [--prefix DIR]
-    tells which version is installed, which services run, and whether they are well
+    print the installed version, the state of the services, and their health
 dqmsquare_deploy.sh uninstall [--prefix DIR] [--units DIR]
-    ends the services and removes what install put in place, but for .env, log/ and tmp/
+    stop the services and remove the installed files; .env, log/ and tmp/ are kept
 END
 }
-oldest_python=3.11
+min_python=3.11
 
-refuse() {
+fail() {
     echo "$1" >&2
     exit 2
 }
 
-# Reads the options into dist, prefix, units, user and executable; "$1" are those that the command has.
+# Parses options into dist, prefix, units, user and executable; "$1" lists those of the command.
 read_options() {
     local known=" $1 "
     shift
@@ -36,8 +37,8 @@ read_options() {
     user=dqmsquare
     executable=$here/dist/$program
     while (($# > 0)); do
-        [[ $known == *" $1 "* ]] || refuse "$1 is no option of this command; there are:$known"
-        (($# > 1)) || refuse "$1 needs a value"
+        [[ $known == *" $1 "* ]] || fail "$1 is not an option of this command; accepted:$known"
+        (($# > 1)) || fail "$1 requires a value"
         case $1 in
             --dist) dist=$2 ;;
             --prefix) prefix=${2%/} ;;
@@ -47,15 +48,15 @@ read_options() {
         esac
         shift 2
     done
-    # Words that a unit, sed and the shell all take as they are.
-    [[ $prefix =~ ^(/[A-Za-z0-9._-]+)+$ ]] || refuse "--prefix must be a full path of A-Z a-z 0-9 . _ - and /"
-    [[ $user =~ ^[a-z_][a-z0-9_-]*$ ]] || refuse "--user must be a name of a-z 0-9 _ -"
+    # Characters without a special meaning in units, sed and the shell.
+    [[ $prefix =~ ^(/[A-Za-z0-9._-]+)+$ ]] || fail "--prefix must be an absolute path of A-Z a-z 0-9 . _ - and /"
+    [[ $user =~ ^[a-z_][a-z0-9_-]*$ ]] || fail "--user must be a name of a-z 0-9 _ -"
 }
 
 build() {
     read_options "--dist" "$@"
     cd "$here"
-    make_environment build/venv
+    create_venv build/venv
     local python=build/venv/bin/python module
     $python -B tools/frontend_libs.py
     $python -c 'from runtime import version; print(version.current().commit)' >build/COMMIT
@@ -63,7 +64,7 @@ build() {
     while read -r module; do
         hidden+=(--hidden-import "$module")
     done < <($python -c 'import dqmsquare_mirror as mirror; print(*{module for module, _ in mirror.COMMANDS.values()}, sep="\n")')
-    # Time zones come along, for a machine may have none. Gunicorn loads its log by name.
+    # Time zones are included for machines that have none. gunicorn loads its logger and workers by name.
     $python -m PyInstaller --noconfirm --clean --log-level ERROR --onefile --name "$program" \
         --paths "$here" --distpath "$dist" --workpath build --specpath build \
         --add-data "$here/templates:templates" \
@@ -73,56 +74,57 @@ build() {
         --add-data "$here/build/COMMIT:." \
         --collect-data tzdata --hidden-import tzdata \
         --hidden-import gunicorn.glogging --hidden-import gunicorn.workers.gthread \
+        --exclude-module tools --exclude-module benchmarks --exclude-module tests \
         "${hidden[@]}" "$program.py"
-    refuse_more_than_glibc "$dist/$program"
+    check_libraries "$dist/$program"
     echo "$dist/$program: $("$dist/$program" --version), $(du -h "$dist/$program" | cut -f1)"
-    echo "It runs on $(uname -m) with $(getconf GNU_LIBC_VERSION) or newer, this system's own."
+    echo "Requires $(uname -m) and $(getconf GNU_LIBC_VERSION) or newer, as on this system."
 }
 
 # PyInstaller's bootloader is compiled here with a static zlib: the prebuilt one needs the system's.
-make_environment() {
-    local environment=$1 python=${PYTHON:-python3}
+create_venv() {
+    local venv=$1 python=${PYTHON:-python3}
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        refuse "$python is not Python $oldest_python or newer; name one: PYTHON=/path/to/python"
-    type gcc >/dev/null 2>&1 || refuse "gcc is required to compile PyInstaller's bootloader"
-    [[ -x $environment/bin/python ]] || "$python" -m venv "$environment"
-    PYI_STATIC_ZLIB=1 "$environment/bin/python" -m pip --quiet --disable-pip-version-check install \
+        fail "$python is not Python $min_python or newer; name one: PYTHON=/path/to/python"
+    type gcc >/dev/null 2>&1 || fail "gcc is required to compile PyInstaller's bootloader"
+    [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
+    PYI_STATIC_ZLIB=1 "$venv/bin/python" -m pip --quiet --disable-pip-version-check install \
         --no-cache-dir --no-binary pyinstaller --require-hashes --requirement requirements-build.txt
 }
 
-refuse_more_than_glibc() {
-    local more
-    more=$(ldd "$1" | awk '{ print $1 }' | grep -vE '^(linux-vdso|.*/ld-linux|lib(c|dl|pthread|m|rt))[.-]' || true)
-    [[ -z $more ]] || refuse "$1 needs more than glibc: $more"
+check_libraries() {
+    local other
+    other=$(ldd "$1" | awk '{ print $1 }' | grep -vE '^(linux-vdso|.*/ld-linux|lib(c|dl|pthread|m|rt))[.-]' || true)
+    [[ -z $other ]] || fail "$1 requires libraries other than glibc: $other"
 }
 
 install_() {
     read_options "--prefix --units --user --executable" "$@"
-    [[ -x $executable ]] || refuse "there is no $executable; dqmsquare_deploy.sh build makes it"
-    "$executable" --version >/dev/null || refuse "$executable does not run here; why stands above"
-    make_user
+    [[ -x $executable ]] || fail "$executable does not exist; run dqmsquare_deploy.sh build"
+    "$executable" --version >/dev/null || fail "$executable does not run on this system, see above"
+    create_user
     mkdir -p "$prefix" "$units"
     install -d -o "$user" -g "$(id -gn "$user")" -m 0750 "$prefix/log" "$prefix/tmp"
     replace 0755 "$executable" "$prefix/$program"
     replace 0755 "$here/services/${program}_wrapper.sh" "$prefix/${program}_wrapper.sh"
     unit | replace 0644 /dev/stdin "$units/$program@.service"
-    local then="what runs goes on as it was until: systemctl restart"
+    local next="running services keep the previous version until: systemctl restart"
     if [[ ! -e $prefix/.env ]]; then
-        make_env
-        then="fill in $prefix/.env, then: systemctl enable --now"
+        create_env
+        next="edit $prefix/.env, then: systemctl enable --now"
     fi
     reload_systemd
     echo "installed $("$prefix/$program" --version) in $prefix"
-    echo "$then ${parts[*]/#/$program@}"
+    echo "$next ${services[*]/#/$program@}"
 }
 
-make_user() {
+create_user() {
     id "$user" >/dev/null 2>&1 && return
-    [[ $(id -u) == 0 ]] || refuse "there is no user $user, and only root can make one; or name another: --user"
+    [[ $(id -u) == 0 ]] || fail "user $user does not exist, and only root can create it; --user names another"
     useradd --system --no-create-home --home-dir "$prefix" --shell /usr/sbin/nologin "$user"
 }
 
-# Puts a file in place whole: what runs goes on with the old one.
+# Replaces a file atomically; running services keep the previous one.
 replace() {
     install -m "$1" "$2" "$3.new"
     mv -f "$3.new" "$3"
@@ -134,8 +136,8 @@ unit() {
         "$here/services/$program@.service"
 }
 
-# The settings as the sample has them, with what is so in an installation, and placeholders for what must be set.
-make_env() {
+# Creates .env from the sample, with the directories of the installation and placeholders for required settings.
+create_env() {
     sed -e 's/^ENV=development$/ENV=production/' \
         -e "s#^\#LOG_DIR=.*#LOG_DIR=$prefix/log#" -e "s#^\#TMP_DIR=.*#TMP_DIR=$prefix/tmp#" \
         -e 's/^#\(POSTGRES_PASSWORD\|PSEUDONYM_SECRET\|SESSION_SECRET\)=.*/\1=CHANGEME/' \
@@ -144,11 +146,11 @@ make_env() {
 
 status() {
     read_options "--prefix" "$@"
-    [[ -x $prefix/$program ]] || refuse "nothing is installed in $prefix"
+    [[ -x $prefix/$program ]] || fail "the mirror is not installed in $prefix"
     echo "$prefix: $("$prefix/$program" --version)"
-    local part
-    for part in "${parts[@]}"; do
-        echo "$part: $(state_of "$program@$part")"
+    local service
+    for service in "${services[@]}"; do
+        echo "$service: $(state_of "$program@$service")"
     done
     (cd "$prefix" && ./"$program" healthcheck)
 }
@@ -157,18 +159,18 @@ state_of() {
     if has_systemd; then
         systemctl is-active "$1" || true
     else
-        echo "unknown, systemd does not run here"
+        echo "unknown, systemd is not running"
     fi
 }
 
 uninstall() {
     read_options "--prefix --units" "$@"
     if has_systemd; then
-        systemctl disable --now "${parts[@]/#/$program@}" || true
+        systemctl disable --now "${services[@]/#/$program@}" || true
     fi
     rm -f "$units/$program@.service" "$prefix/$program" "$prefix/${program}_wrapper.sh"
     reload_systemd
-    echo "removed; .env, log/ and tmp/ are still in $prefix"
+    echo "removed; kept .env, log/ and tmp/ in $prefix"
 }
 
 reload_systemd() {

@@ -7,7 +7,6 @@
     dqmsquare_mirror db …             same as python db.py
     dqmsquare_mirror healthcheck      check the programs that run on this machine
     dqmsquare_mirror simulator …      simulate DQM² (not in the image)
-    dqmsquare_mirror parse-worker …   internal: started by grabbers (grabbing/parser_pool.py)
     dqmsquare_mirror --version
 
 Every command has its own options; see its --help.
@@ -34,7 +33,6 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "db": ("db_commands", ()),
     "healthcheck": ("runtime.healthcheck", ()),
     "simulator": ("simulator.__main__", ()),
-    "parse-worker": ("grabbing.parser_pool", ()),
 }
 
 Main = Callable[[list[str]], int | None]

@@ -1,63 +1,63 @@
 #!/usr/bin/env bash
-# Becomes one part of the mirror, for systemd:
+# Starts a service of the mirror for systemd, delaying restarts that follow each other quickly:
 #
 #   dqmsquare_mirror_wrapper.sh server | grabber-production | grabber-playback  STATE
-#   dqmsquare_mirror_wrapper.sh ended STATE    when it has ended; why is in SERVICE_RESULT, as systemd.exec(5) says
+#   dqmsquare_mirror_wrapper.sh stopped STATE    after it has stopped, with SERVICE_RESULT of systemd.exec(5)
 #
-# It stands beside the executable, whose working directory is this one, with .env, log/ and tmp/. STATE is a
-# folder that lasts from a start to the restarts that follow it, and no longer.
+# The working directory is this script's, with the executable, .env, log/ and tmp/. STATE is a directory that
+# systemd keeps across restarts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# A part that ran for so long has not failed at its start (s).
-lasted=600
-# The longest pause before a restart (s). The unit's TimeoutStartSec leaves room for it.
-longest_pause=300
+# A service that ran for longer than this did not fail at startup (s).
+stable_after=600
+# Maximum delay of a restart (s), included in the unit's TimeoutStartSec.
+max_delay=300
 
-part=${1:-}
+service=${1:-}
 state=${2:-}
-case $part in
-    server) words=(server) ;;
-    grabber-production | grabber-playback) words=(grabber "${part#grabber-}") ;;
-    ended)
-        # Who was told to end did not fail: an operator's restart is at once, however many came before it.
+case $service in
+    server) command=(server) ;;
+    grabber-production | grabber-playback) command=(grabber "${service#grabber-}") ;;
+    stopped)
+        # A service that was stopped on request did not fail: its next start is not delayed.
         [[ ${SERVICE_RESULT:-} != success ]] || rm -f -- "$state/restarts"
         exit
         ;;
     *)
-        echo "no part of the mirror is called '$part'; there are server, grabber-production, grabber-playback" >&2
+        echo "unknown service '$service'; accepted: server, grabber-production, grabber-playback" >&2
         exit 2
         ;;
 esac
 
-# Restarts that follow quickly on each other come ever more slowly: older systemd has no RestartSteps.
-pause_before_restart() {
-    local quick=0 started=0 pause=0 now
+# Exponential backoff; RestartSteps needs systemd 254.
+delay_restart() {
+    local failures=0 started=0 delay=0 now
     if [[ -r $state/restarts ]]; then
-        read -r quick started <"$state/restarts"
+        read -r failures started <"$state/restarts"
         now=$(date +%s)
-        quick=$((now - started < lasted ? quick + 1 : 0))
+        failures=$((now - started < stable_after ? failures + 1 : 0))
     fi
-    # The first restart is at once, the second after 5 s, then twice as long each time.
-    if ((quick >= 8)); then
-        pause=$longest_pause
-    elif ((quick >= 2)); then
-        pause=$((5 << (quick - 2)))
+    # No delay of the first restart, 5 s of the second, then twice as long each time.
+    if ((failures >= 8)); then
+        delay=$max_delay
+    elif ((failures >= 2)); then
+        delay=$((5 << (failures - 2)))
     fi
-    echo "$quick $(($(date +%s) + pause))" >"$state/restarts"
-    if ((pause > 0)); then
-        echo "restart number $quick in a row: waiting for $pause s" >&2
-        sleep "$pause"
+    echo "$failures $(($(date +%s) + delay))" >"$state/restarts"
+    if ((delay > 0)); then
+        echo "restart $failures in a row, delayed by $delay s" >&2
+        sleep "$delay"
     fi
 }
 
 if [[ -n $state ]]; then
-    pause_before_restart
+    delay_restart
 fi
 
-# Where the executable unpacks itself. What one that was killed left there goes now.
-export TMPDIR=$PWD/tmp/$part
+# Directory where the executable unpacks itself; one that was killed leaves files behind.
+export TMPDIR=$PWD/tmp/$service
 rm -rf -- "$TMPDIR"
 mkdir -p -- "$TMPDIR"
 
-exec ./dqmsquare_mirror "${words[@]}"
+exec ./dqmsquare_mirror "${command[@]}"

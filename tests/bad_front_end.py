@@ -1,4 +1,4 @@
-"""A front end that misbehaves on the wire, below what the simulator's faults reach."""
+"""Front end that misbehaves at the socket level, below the simulator's fault injection."""
 
 import socket
 import ssl
@@ -10,40 +10,40 @@ from dataclasses import replace
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
 
-# What it does with its one visitor, by a context with the right certificate.
-Speak = Callable[[socket.socket, ssl.SSLContext], None]
+# Handler of the only connection, with a TLS context for the right certificate.
+Handler = Callable[[socket.socket, ssl.SSLContext], None]
 
-# How an answer begins that goes on a byte now and then: within its head, and within its body.
-BEGUN_ANSWERS = (b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+# Beginnings of responses that are continued byte by byte, in the headers and in the body.
+PARTIAL_RESPONSES = (b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
 @contextmanager
-def front_end(simulator: Simulator, settings: Settings, speak: Speak) -> Iterator[Settings]:
-    """The settings with the way to a front end that does with its one visitor as `speak` does."""
+def front_end(simulator: Simulator, settings: Settings, handle: Handler) -> Iterator[Settings]:
+    """Settings with the URL of a front end that handles one connection with `handle`."""
     identity = simulator.authority.server
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.certificate, identity.key)
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def welcome() -> None:
-            connection = door.accept()[0]
+        def serve() -> None:
+            connection = listening.accept()[0]
             with connection, suppress(OSError):
-                speak(connection, context)
+                handle(connection, context)
 
-        visited = threading.Thread(target=welcome)
-        visited.start()
-        url = f"https://127.0.0.1:{door.getsockname()[1]}/dqm"
+        server = threading.Thread(target=serve)
+        server.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/dqm"
         yield replace(settings, cmsweb_frontend_proxy_url=url)
-        visited.join()
+        server.join()
 
 
-def dripping(begun: bytes) -> Speak:
-    """Begins to answer so, and goes on with a byte 20 times a second, for 10 s or until the visitor goes."""
+def dripping(beginning: bytes) -> Handler:
+    """Handler that sends the beginning of a response, then 20 bytes per second for at most 10 s."""
 
     def drip(connection: socket.socket, context: ssl.SSLContext) -> None:
         with context.wrap_socket(connection, server_side=True) as encrypted:
             encrypted.recv(10_000)
-            encrypted.sendall(begun)
+            encrypted.sendall(beginning)
             encrypted.settimeout(0.05)
             for _ in range(200):
                 encrypted.sendall(b"0")

@@ -1,4 +1,4 @@
-"""A root file system with glibc and a temporary folder in it, and nothing else: a machine without Python."""
+"""Root directory with only glibc and a temporary directory: a machine without Python."""
 
 import os
 import shutil
@@ -13,15 +13,16 @@ import pytest
 
 from tests.waiting import TIMEOUT_S
 
-# What the GNU C library comes in; old programs name some of its parts that have since moved into libc.
+# Libraries of glibc; some are stubs for old programs.
 _LIBRARIES = ("c", "dl", "m", "nss_dns", "nss_files", "pthread", "resolv", "rt", "util")
+# Variable that marks processes of a root directory.
 _MARK = "BARE_ROOT"
 
 
 class BareRoot:
-    """A bare root in `folder` with one executable; `/tmp` within it is `tmp` outside.
+    """Root directory in `folder` with one executable; `tmp` is the path of its `/tmp`.
 
-    What is written to its `/dev/null` is kept, for only root could make the device.
+    `/dev/null` is a regular file, because only root can create the device.
     """
 
     def __init__(self, folder: Path, executable: Path) -> None:
@@ -38,11 +39,11 @@ class BareRoot:
             shutil.copy(library, folder / library.relative_to("/"))
 
     @contextmanager
-    def running(self, environment: Mapping[str, str], *words: str) -> Iterator["subprocess.Popen[str]"]:
-        """The executable at work within the root; killed at the end with all that it started."""
+    def running(self, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """The running executable; it is killed at the end together with all its children."""
         mark = f"{self.folder}#{next(self._numbers)}"
         process = subprocess.Popen(
-            [*_enter(), str(self.folder), f"/{self._name}", *words],
+            [*_enter(), str(self.folder), f"/{self._name}", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -57,14 +58,14 @@ class BareRoot:
                 os.kill(pid, signal.SIGKILL)
             process.communicate()
 
-    def run(self, environment: Mapping[str, str], *words: str) -> tuple[int, str]:
-        """Runs the executable to its end: its exit status and what it said."""
-        with self.running(environment, *words) as process:
-            said, _ = process.communicate(timeout=TIMEOUT_S)
-            return process.returncode, said
+    def run(self, environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+        """Exit status and output of the executable."""
+        with self.running(environment, *arguments) as process:
+            output, _ = process.communicate(timeout=TIMEOUT_S)
+            return process.returncode, output
 
     def processes(self) -> list[int]:
-        """The processes that run within the root."""
+        """Ids of the processes in the root directory."""
         return _marked(f"{self.folder}#")
 
 
@@ -78,20 +79,20 @@ def _marked(beginning: str) -> list[int]:
 
 
 def _enter() -> list[str]:
-    """How a process gets another root: root's way, or an ordinary user's by a namespace of his own."""
+    """Command that changes the root directory; for ordinary users it needs a user namespace."""
     chroot, unshare = shutil.which("chroot"), shutil.which("unshare")
     if chroot is None or unshare is None:
         pytest.skip("there is no chroot here")
     if os.getuid() == 0:
         return [chroot]
-    way = [unshare, "--user", "--map-root-user", chroot]
-    if subprocess.run([*way, "/", "true"], capture_output=True, check=False).returncode != 0:
+    command = [unshare, "--user", "--map-root-user", chroot]
+    if subprocess.run([*command, "/", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("there is no chroot for this user")
-    return way
+    return command
 
 
 def _glibc() -> list[Path]:
-    """The files of this machine's C library, the loader of programs first."""
+    """Files of this machine's glibc, the dynamic loader first."""
     maps = Path("/proc/self/maps").read_text()
     [libc] = {line.split()[-1] for line in maps.splitlines() if line.endswith("/libc.so.6")}
     folder = Path(libc).parent

@@ -18,7 +18,7 @@ from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Cluster, Settings, load
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
+from tests.bad_front_end import PARTIAL_RESPONSES, dripping, front_end
 from tests.control_room import UNIT, commands_sent
 from tests.waiting import until
 
@@ -173,7 +173,7 @@ def test_it_respects_the_timeout(relay: CommandClient, hanging: Simulator) -> No
     assert str(error) == "no complete response within 4 s"
 
 
-@pytest.mark.parametrize("begun", BEGUN_ANSWERS)
+@pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
 def test_it_respects_the_timeout_while_bytes_trickle_in(
     simulator: Simulator, simulated_settings: Settings, begun: bytes
 ) -> None:

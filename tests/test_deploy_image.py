@@ -1,5 +1,6 @@
-"""The image, as far as it can be made without Docker: what gets into it, and that it runs."""
+"""The container image, as far as it can be built without Docker: its files, and that it runs."""
 
+import ast
 import os
 import re
 import shutil
@@ -26,23 +27,23 @@ LAST_STAGE = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
 
 
 def tracked() -> list[str]:
-    """The files of the repository, and those that are about to be."""
+    """Files of the repository, untracked ones included."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
 
 
-def is_sent(name: str) -> bool:
-    """Whether .dockerignore lets a file into the build; its last pattern that fits decides."""
-    sent = True
+def is_in_context(name: str) -> bool:
+    """Whether a file is in the build context; the last matching pattern of .dockerignore decides."""
+    included = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!").removeprefix("**/")
-        if line and not line.startswith("#") and _fits(name, pattern):
-            sent = line.startswith("!")
-    return sent
+        if line and not line.startswith("#") and _matches(name, pattern):
+            included = line.startswith("!")
+    return included
 
 
-def _fits(name: str, pattern: str) -> bool:
+def _matches(name: str, pattern: str) -> bool:
     folders = [str(folder) for folder in Path(name).parents if str(folder) != "."]
     return any(fnmatch(part, pattern) for part in (name, *folders))
 
@@ -51,7 +52,7 @@ def _fits(name: str, pattern: str) -> bool:
 def image(tmp_path: Path) -> Path:
     """The program's directory as the last stages of the Dockerfile make it."""
     folder = tmp_path / "image"
-    for name in filter(is_sent, tracked()):
+    for name in filter(is_in_context, tracked()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     subprocess.run(["rm", "-r", *REMOVED.split()], cwd=folder, check=True)
@@ -62,11 +63,11 @@ def image(tmp_path: Path) -> Path:
     return folder
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     assert linters.dockerfile_problems(ROOT) == []
 
 
-def test_nothing_else_gets_into_it(image: Path) -> None:
+def test_it_has_only_files_of_the_programs(image: Path) -> None:
     for name in (
         ".env",
         ".git",
@@ -83,11 +84,11 @@ def test_nothing_else_gets_into_it(image: Path) -> None:
         assert not (image / name).exists()
 
 
-def test_the_guides_get_into_it(image: Path) -> None:
+def test_it_has_the_guides(image: Path) -> None:
     assert {path.stem for path in (image / "docs").iterdir()} == set(GUIDES)
 
 
-def test_every_part_can_be_loaded_from_it(image: Path) -> None:
+def test_all_commands_but_the_simulator_can_be_imported(image: Path) -> None:
     modules = ", ".join({module for module, _ in dqmsquare_mirror.COMMANDS.values()} - {"simulator.__main__"})
     done = subprocess.run(
         [sys.executable, "-B", "-c", f"import {modules}, db; print(db.head_revision(), db.__file__)"],
@@ -101,7 +102,23 @@ def test_every_part_can_be_loaded_from_it(image: Path) -> None:
     assert str(image) in done.stdout
 
 
-def test_what_it_starts_are_parts_of_the_program() -> None:
+def test_the_programs_import_neither_tools_nor_tests() -> None:
+    """The image does not have them, and PyInstaller would add them to the executable."""
+    for name in tracked():
+        package = name.partition("/")[0]
+        if not name.endswith(".py") or package in {"benchmarks", "tests", "tools"}:
+            continue
+        imported = {
+            alias.name if isinstance(node, ast.Import) else str(node.module)
+            for node in ast.walk(ast.parse((ROOT / name).read_text()))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        excluded = {"benchmarks", "tests", "tools"} | ({"simulator"} if package != "simulator" else set())
+        assert not excluded & {module.partition(".")[0] for module in imported}, name
+
+
+def test_it_starts_existing_commands() -> None:
     [entry] = re.findall(r'^ENTRYPOINT \["python", "(.+)"\]$', LAST_STAGE, re.MULTILINE)
     [command] = re.findall(r'^CMD \["(\w+)"\]$', LAST_STAGE, re.MULTILINE)
     [check] = re.findall(
@@ -111,7 +128,7 @@ def test_what_it_starts_are_parts_of_the_program() -> None:
     assert {command, check} <= dqmsquare_mirror.COMMANDS.keys()
 
 
-def test_neither_compilers_nor_npm_get_into_it() -> None:
+def test_it_has_neither_compilers_nor_npm() -> None:
     assert LAST_STAGE.startswith("\nFROM ${RUNTIME_IMAGE}\n")
     assert "\nARG RUNTIME_IMAGE=python:3.11-slim\n" in DOCKERFILE
     assert not re.search(r"apt-get|pip install|npm", LAST_STAGE)
@@ -123,9 +140,7 @@ def test_it_sets_the_allocator_as_supervised_processes_do(path: str) -> None:
     assert found == MALLOC_ENVIRONMENT
 
 
-def test_it_is_served_from_a_folder_that_it_can_not_write_to(
-    image: Path, environment: dict[str, str]
-) -> None:
+def test_it_runs_from_a_read_only_directory(image: Path, environment: dict[str, str]) -> None:
     for path in (image, *image.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     command = (sys.executable, str(image / "dqmsquare_mirror.py"), "server")
@@ -137,7 +152,7 @@ def test_it_is_served_from_a_folder_that_it_can_not_write_to(
 
 @pytest.fixture
 def libraries(tmp_path: Path) -> Iterator[Path]:
-    """An environment made as the Dockerfile makes the image's."""
+    """Python of an environment that is created like the image's."""
     folder = tmp_path / "libraries"
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -151,9 +166,7 @@ def libraries(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_it_runs_on_the_libraries_that_it_has_alone(
-    image: Path, libraries: Path, environment: dict[str, str]
-) -> None:
+def test_it_runs_with_the_locked_libraries(image: Path, libraries: Path, environment: dict[str, str]) -> None:
     command = (str(libraries), str(image / "dqmsquare_mirror.py"), "server")
     with server_process(environment, *command) as server:
         assert server.get("/readyz").json()["ready"] is True

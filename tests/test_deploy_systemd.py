@@ -1,4 +1,4 @@
-"""An installation under systemd: what is put in place, what the wrapper becomes, how it restarts."""
+"""Installation under systemd: installed files, the wrapper's commands, delays of restarts."""
 
 import os
 import stat
@@ -18,22 +18,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def prefix(tmp_path: Path) -> Path:
-    """An installation with a stand-in for the executable, its unit beside it."""
+    """Prefix of an installation with a fake executable; its unit is in `units` next to it."""
     done = systemd_units.install(ROOT, tmp_path / "prefix", tmp_path / "units")
     assert done.returncode == 0, done.stdout
     return tmp_path / "prefix"
 
 
-def stand_in(prefix: Path, script: str) -> None:
-    """Another stand-in for the executable."""
+def replace_executable(prefix: Path, script: str) -> None:
+    """Replace the fake executable by a shell script."""
     (prefix / "dqmsquare_mirror").write_text(f"#!/bin/sh\n{script}\n")
 
 
-def wrapper(
-    prefix: Path, *words: str, path: str | None = None, result: str | None = None
+def run_wrapper(
+    prefix: Path, *arguments: str, path: str | None = None, result: str | None = None
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [str(prefix / "dqmsquare_mirror_wrapper.sh"), *words],
+        [str(prefix / "dqmsquare_mirror_wrapper.sh"), *arguments],
         env={"PATH": path or os.environ["PATH"], **({"SERVICE_RESULT": result} if result else {})},
         cwd="/",
         capture_output=True,
@@ -42,9 +42,9 @@ def wrapper(
     )
 
 
-def deploy(*words: str) -> "subprocess.CompletedProcess[str]":
+def deploy(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [str(ROOT / "dqmsquare_deploy.sh"), *words], capture_output=True, text=True, check=False
+        [str(ROOT / "dqmsquare_deploy.sh"), *arguments], capture_output=True, text=True, check=False
     )
 
 
@@ -53,11 +53,11 @@ def test_shellcheck_finds_nothing() -> None:
 
 
 @skips.needs("systemd")
-def test_systemd_finds_nothing_wrong_with_the_units() -> None:
+def test_systemd_accepts_the_units() -> None:
     assert systemd_units.problems(ROOT) == []
 
 
-def test_it_puts_everything_in_place(prefix: Path) -> None:
+def test_it_installs_all_files(prefix: Path) -> None:
     assert {path.name for path in prefix.iterdir()} == {
         "dqmsquare_mirror",
         "dqmsquare_mirror_wrapper.sh",
@@ -71,22 +71,22 @@ def test_it_puts_everything_in_place(prefix: Path) -> None:
     assert "/opt/" not in unit
 
 
-def test_nobody_else_can_read_its_settings(prefix: Path) -> None:
+def test_others_cannot_read_its_settings(prefix: Path) -> None:
     assert stat.S_IMODE((prefix / ".env").stat().st_mode) == 0o640
 
 
-def test_its_settings_are_refused_until_they_are_filled_in(prefix: Path) -> None:
+def test_its_settings_are_rejected_until_placeholders_are_replaced(prefix: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         dqmsquare_cfg.load({"ENV_FILE": str(prefix / ".env")})
-    refused = {line.split()[0] for line in caught.value.lines}
-    assert refused == {"DQM_FFF_SECRET", "POSTGRES_PASSWORD", "PSEUDONYM_SECRET", "SESSION_SECRET"}
-    filled = prefix / ".env"
-    filled.write_text(filled.read_text().replace("CHANGEME", "filled-in-by-the-operator"))
-    settings = dqmsquare_cfg.load({"ENV_FILE": str(filled)})
+    rejected = {line.split()[0] for line in caught.value.lines}
+    assert rejected == {"DQM_FFF_SECRET", "POSTGRES_PASSWORD", "PSEUDONYM_SECRET", "SESSION_SECRET"}
+    file = prefix / ".env"
+    file.write_text(file.read_text().replace("CHANGEME", "filled-in-by-the-operator"))
+    settings = dqmsquare_cfg.load({"ENV_FILE": str(file)})
     assert (settings.env, settings.log_dir) == ("production", prefix / "log")
 
 
-def test_it_keeps_settings_that_are_there(prefix: Path) -> None:
+def test_it_keeps_existing_settings(prefix: Path) -> None:
     (prefix / ".env").write_text("ENV=testbed\n")
     done = systemd_units.install(ROOT, prefix, prefix.parent / "units")
     assert done.returncode == 0
@@ -95,119 +95,119 @@ def test_it_keeps_settings_that_are_there(prefix: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "message"),
     [
-        (["install", "--prefix", "relative"], "--prefix must be a full path"),
-        (["install", "--prefix", "/tmp/with blank"], "--prefix must be a full path"),
+        (["install", "--prefix", "relative"], "--prefix must be an absolute path"),
+        (["install", "--prefix", "/tmp/with blank"], "--prefix must be an absolute path"),
         (["install", "--user", "A;B"], "--user must be a name"),
-        (["install", "--executable", "/nowhere"], "there is no /nowhere; dqmsquare_deploy.sh build makes it"),
-        (["install", "--dist", "x"], "--dist is no option of this command"),
-        (["uninstall", "--prefix"], "--prefix needs a value"),
-        (["status", "--prefix", "/nowhere"], "nothing is installed in /nowhere"),
+        (["install", "--executable", "/nowhere"], "/nowhere does not exist; run dqmsquare_deploy.sh build"),
+        (["install", "--dist", "x"], "--dist is not an option of this command"),
+        (["uninstall", "--prefix"], "--prefix requires a value"),
+        (["status", "--prefix", "/nowhere"], "the mirror is not installed in /nowhere"),
         (["start"], "dqmsquare_deploy.sh build"),
     ],
 )
-def test_it_refuses(words: list[str], sentence: str) -> None:
-    done = deploy(*words)
+def test_it_rejects_invalid_arguments(arguments: list[str], message: str) -> None:
+    done = deploy(*arguments)
     assert done.returncode == 2
-    assert sentence in done.stderr
+    assert message in done.stderr
 
 
-def test_it_refuses_an_executable_that_does_not_run_here(tmp_path: Path) -> None:
+def test_it_rejects_an_executable_that_does_not_run(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text("#!/nowhere/sh\n")
     broken.chmod(0o755)
     done = deploy("install", "--prefix", str(tmp_path / "prefix"), "--executable", str(broken))
     assert done.returncode == 2
-    assert f"{broken} does not run here" in done.stderr
+    assert f"{broken} does not run on this system" in done.stderr
 
 
-def test_it_takes_away_what_it_put_in_place_but_for_what_is_the_operators(prefix: Path) -> None:
+def test_uninstall_removes_the_installed_files_and_keeps_the_operators(prefix: Path) -> None:
     done = deploy("uninstall", "--prefix", str(prefix), "--units", str(prefix.parent / "units"))
     assert done.returncode == 0
     assert {path.name for path in prefix.iterdir()} == {".env", "log", "tmp"}
     assert list((prefix.parent / "units").iterdir()) == []
 
 
-def test_it_tells_its_status(prefix: Path) -> None:
-    stand_in(prefix, 'echo "told $*"; [ "$1" = --version ]')
+def test_it_prints_the_status(prefix: Path) -> None:
+    replace_executable(prefix, 'echo "called with $*"; [ "$1" = --version ]')
     done = deploy("status", "--prefix", str(prefix))
-    assert done.stdout.splitlines()[0] == f"{prefix}: told --version"
-    assert done.stdout.splitlines()[-1] == "told healthcheck"
+    assert done.stdout.splitlines()[0] == f"{prefix}: called with --version"
+    assert done.stdout.splitlines()[-1] == "called with healthcheck"
     assert done.returncode == 1
 
 
 @pytest.mark.parametrize(
-    ("part", "words"),
+    ("service", "command"),
     [
         ("server", "server"),
         ("grabber-production", "grabber production"),
         ("grabber-playback", "grabber playback"),
     ],
 )
-def test_the_wrapper_becomes_a_part(prefix: Path, part: str, words: str) -> None:
-    stand_in(prefix, 'echo "$$ $PPID $PWD $TMPDIR $*"')
+def test_the_wrapper_executes_the_services_command(prefix: Path, service: str, command: str) -> None:
+    replace_executable(prefix, 'echo "$$ $PPID $PWD $TMPDIR $*"')
     with subprocess.Popen(
-        [str(prefix / "dqmsquare_mirror_wrapper.sh"), part], stdout=subprocess.PIPE, text=True
+        [str(prefix / "dqmsquare_mirror_wrapper.sh"), service], stdout=subprocess.PIPE, text=True
     ) as process:
-        said, _ = process.communicate()
-    assert said == f"{process.pid} {os.getpid()} {prefix} {prefix}/tmp/{part} {words}\n"
+        output, _ = process.communicate()
+    assert output == f"{process.pid} {os.getpid()} {prefix} {prefix}/tmp/{service} {command}\n"
 
 
-def test_the_wrapper_refuses_another_part(prefix: Path) -> None:
-    done = wrapper(prefix, "grabber-lookarea")
+def test_the_wrapper_rejects_an_unknown_service(prefix: Path) -> None:
+    done = run_wrapper(prefix, "grabber-lookarea")
     assert done.returncode == 2
-    assert "no part of the mirror is called 'grabber-lookarea'" in done.stderr
+    assert "unknown service 'grabber-lookarea'" in done.stderr
 
 
-def test_the_wrapper_clears_away_what_one_that_was_killed_unpacked(prefix: Path) -> None:
-    left = prefix / "tmp" / "server" / "_MEI123" / "library.so"
-    left.parent.mkdir(parents=True)
-    left.touch()
+def test_the_wrapper_removes_the_unpacked_files_of_a_killed_process(prefix: Path) -> None:
+    leftover = prefix / "tmp" / "server" / "_MEI123" / "library.so"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
     other = prefix / "tmp" / "kept"
     other.touch()
-    assert wrapper(prefix, "server").returncode == 0
-    assert not left.exists()
+    assert run_wrapper(prefix, "server").returncode == 0
+    assert not leftover.exists()
     assert other.exists()
 
 
 @pytest.fixture
-def pauses(tmp_path: Path) -> tuple[str, Path]:
-    """A PATH on which `sleep` only notes how long it should have slept, and its notes."""
-    notes, folder = tmp_path / "pauses", tmp_path / "bin"
+def delays(tmp_path: Path) -> tuple[str, Path]:
+    """A PATH with a `sleep` that only records its argument, and the file with the records."""
+    records, folder = tmp_path / "delays", tmp_path / "bin"
     folder.mkdir()
-    (folder / "sleep").write_text(f'#!/bin/sh\necho "$1" >> {notes}\n')
+    (folder / "sleep").write_text(f'#!/bin/sh\necho "$1" >> {records}\n')
     (folder / "sleep").chmod(0o755)
-    notes.touch()
-    return f"{folder}:{os.environ['PATH']}", notes
+    records.touch()
+    return f"{folder}:{os.environ['PATH']}", records
 
 
-def test_restarts_that_follow_quickly_come_ever_more_slowly(prefix: Path, pauses: tuple[str, Path]) -> None:
-    path, notes = pauses
+def test_repeated_restarts_are_delayed_exponentially(prefix: Path, delays: tuple[str, Path]) -> None:
+    path, records = delays
     (prefix.parent / "state").mkdir()
     for _ in range(12):
-        assert wrapper(prefix, "server", str(prefix.parent / "state"), path=path).returncode == 0
+        assert run_wrapper(prefix, "server", str(prefix.parent / "state"), path=path).returncode == 0
     expected = [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
-    assert [int(line) for line in notes.read_text().split()] == expected
+    assert [int(line) for line in records.read_text().split()] == expected
 
 
-def test_a_part_that_ran_for_long_is_restarted_at_once(prefix: Path, pauses: tuple[str, Path]) -> None:
-    path, notes = pauses
+def test_the_restart_of_a_stable_service_is_not_delayed(prefix: Path, delays: tuple[str, Path]) -> None:
+    path, records = delays
     state = prefix.parent / "state"
     state.mkdir()
     (state / "restarts").write_text("7 1000\n")
-    assert wrapper(prefix, "server", str(state), path=path).returncode == 0
-    assert notes.read_text() == ""
+    assert run_wrapper(prefix, "server", str(state), path=path).returncode == 0
+    assert records.read_text() == ""
 
 
-@pytest.mark.parametrize(("result", "pause"), [("success", []), ("exit-code", [80]), ("watchdog", [80])])
-def test_a_part_that_was_told_to_end_is_started_at_once(
-    prefix: Path, pauses: tuple[str, Path], result: str, pause: list[int]
+@pytest.mark.parametrize(("result", "delay"), [("success", []), ("exit-code", [80]), ("watchdog", [80])])
+def test_the_start_after_a_requested_stop_is_not_delayed(
+    prefix: Path, delays: tuple[str, Path], result: str, delay: list[int]
 ) -> None:
-    path, notes = pauses
+    path, records = delays
     state = prefix.parent / "state"
     state.mkdir()
     (state / "restarts").write_text(f"5 {int(time.time())}\n")
-    assert wrapper(prefix, "ended", str(state), result=result).returncode == 0
-    assert wrapper(prefix, "server", str(state), path=path).returncode == 0
-    assert [int(line) for line in notes.read_text().split()] == pause
+    assert run_wrapper(prefix, "stopped", str(state), result=result).returncode == 0
+    assert run_wrapper(prefix, "server", str(state), path=path).returncode == 0
+    assert [int(line) for line in records.read_text().split()] == delay

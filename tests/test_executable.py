@@ -1,4 +1,4 @@
-"""The one executable, all of its parts, on a machine with glibc and a temporary folder and nothing else."""
+"""The executable with all its commands, on a machine with only glibc and a temporary directory."""
 
 import os
 import re
@@ -26,13 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET = "a-secret-of-the-tests"
 # Each of two machines has more jobs of them than a grabber parses in its own process.
 RUNS = 100
-# Some seconds of work for those that take over an earlier mirror's database.
+# Some seconds of work for the import of a legacy database.
 JOBS = 6000
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The executable as `dqmsquare_deploy.sh build` makes it, and what that said."""
+    """The executable that `dqmsquare_deploy.sh build` makes, and the output of the build."""
     dist = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
         ["./dqmsquare_deploy.sh", "build", "--dist", str(dist)],
@@ -54,7 +54,7 @@ def bare(built: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> B
 
 @pytest.fixture
 def given(postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
-    """Settings as an operator has them: databases that are empty, folders within the root."""
+    """Settings of an operator: empty databases, directories in the bare root."""
     names = {cluster: f"executable_{cluster}" for cluster in Cluster}
     for name in names.values():
         postgres.create_database(name)
@@ -84,7 +84,7 @@ def given(postgres: EmbeddedPostgres) -> Iterator[dict[str, str]]:
 
 
 def simulated(given: Mapping[str, str], base_url: str) -> dict[str, str]:
-    """The settings with the way in to a simulator that runs within the root as well."""
+    """Settings for a simulator that runs in the bare root too."""
     return {
         **given,
         "CMSWEB_FRONTEND_PROXY_URL": base_url,
@@ -94,47 +94,58 @@ def simulated(given: Mapping[str, str], base_url: str) -> dict[str, str]:
     }
 
 
-def working(bare: BareRoot, word: str) -> list[int]:
-    """The processes within the root that were started with a word."""
-    return [pid for pid in bare.processes() if word in words_of(pid)]
+def processes_with(bare: BareRoot, argument: str) -> list[int]:
+    """Ids of processes in the bare root with a command line argument."""
+    return [pid for pid in bare.processes() if argument in arguments_of(pid)]
 
 
-def words_of(pid: int) -> list[str]:
+def arguments_of(pid: int) -> list[str]:
     try:
         return (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
-def page(given: Mapping[str, str], path: str) -> requests.Response:
+def get(given: Mapping[str, str], path: str) -> requests.Response:
     return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=TIMEOUT_S)
 
 
-def answers(given: Mapping[str, str], path: str) -> bool:
+def responds(given: Mapping[str, str], path: str) -> bool:
     try:
-        return page(given, path).ok
+        return get(given, path).ok
     except requests.ConnectionError:
         return False
 
 
-def test_its_build_says_what_it_needs(built: tuple[Path, str]) -> None:
-    said = built[1].splitlines()[-1]
-    assert re.fullmatch(r"It runs on \w+ with glibc 2\.\d+ or newer, this system's own\.", said)
+def test_the_build_prints_its_requirements(built: tuple[Path, str]) -> None:
+    last_line = built[1].splitlines()[-1]
+    assert re.fullmatch(r"Requires \w+ and glibc 2\.\d+ or newer, as on this system\.", last_line)
 
 
-def test_it_tells_its_version(bare: BareRoot) -> None:
-    status, said = bare.run({}, "--version")
-    assert (status, said) == (0, f"DQM² Mirror {version.current()}\n")
+def test_it_contains_the_simulator_but_no_tools(built: tuple[Path, str]) -> None:
+    viewer = ROOT / "build" / "venv" / "bin" / "pyi-archive_viewer"
+    command = [str(viewer), "--list", "--recursive", "--brief", str(built[0])]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    modules = {line.strip().partition(".")[0] for line in listed.splitlines()}
+    assert {"grabbing", "simulator", "web"} <= modules
+    assert not modules & {"benchmarks", "tests", "tools"}
 
 
-def test_it_refuses_settings_that_do_not_hold(bare: BareRoot, given: dict[str, str]) -> None:
-    for words in (["server"], ["grabber", "production"], ["migrate"], ["healthcheck"]):
-        status, said = bare.run({**given, "SERVER_PORT": "none", "PSEUDONYM_SECRET": "CHANGEME"}, *words)
+def test_it_prints_its_version(bare: BareRoot) -> None:
+    status, output = bare.run({}, "--version")
+    assert (status, output) == (0, f"DQM² Mirror {version.current()}\n")
+
+
+def test_it_rejects_invalid_settings(bare: BareRoot, given: dict[str, str]) -> None:
+    for arguments in (["server"], ["grabber", "production"], ["migrate"], ["healthcheck"]):
+        status, output = bare.run(
+            {**given, "SERVER_PORT": "none", "PSEUDONYM_SECRET": "CHANGEME"}, *arguments
+        )
         assert status == 2
-        assert sorted(line.split()[0] for line in said.splitlines()) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
+        assert sorted(line.split()[0] for line in output.splitlines()) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
 
 
-def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, str]) -> None:
+def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, str]) -> None:
     (bare.tmp / "secret").write_text(SECRET)
     with ExitStack() as parts:
         simulator = parts.enter_context(
@@ -147,22 +158,22 @@ def test_its_parts_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str, st
         assert simulator.stdout is not None
         base_url = next(line for line in simulator.stdout if line.startswith("https://")).strip()
         settings = simulated(given, base_url)
-        status, said = bare.run(settings, "migrate")
-        assert status == 0, said
+        status, output = bare.run(settings, "migrate")
+        assert status == 0, output
         for cluster in Cluster:
             parts.enter_context(bare.running(settings, "grabber", cluster.value))
         parts.enter_context(bare.running(settings, "server"))
-        until(lambda: working(bare, "--multiprocessing-fork"))
-        until(lambda: answers(given, "/readyz"))
+        until(lambda: processes_with(bare, "--multiprocessing-fork"))
+        until(lambda: responds(given, "/readyz"))
         for cluster in Cluster:
-            until(lambda of=cluster: page(given, f"/api?what=get_info&db={of}").json()[1])  # type: ignore[misc]
-            shown = page(given, f"/?db={cluster}")
+            until(lambda of=cluster: get(given, f"/api?what=get_info&db={of}").json()[1])  # type: ignore[misc]
+            shown = get(given, f"/?db={cluster}")
             assert "restarted" in shown.text or "running" in shown.text
-        style_sheet = re.search(r'href="/dqm/dqm-square(/static/[^"]+mirror\.css)"', shown.text)
+        style_sheet = re.search(r'href="/dqm/dqm-square(/static/[^"]+base\.css)"', shown.text)
         assert style_sheet is not None
-        assert page(given, style_sheet[1]).ok
-        assert page(given, "/cr/login/").ok
-        assert "For shifters" in page(given, "/help/shifter").text
+        assert get(given, style_sheet[1]).ok
+        assert get(given, "/cr/login/").ok
+        assert "For shifters" in get(given, "/help/shifter").text
         metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=TIMEOUT_S)
         assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
         assert bare.run(settings, "healthcheck") == (
@@ -180,29 +191,29 @@ def test_it_continues_a_legacy_import_that_was_killed(
     earlier = LegacyMirror(postgres, given["POSTGRES_PRODUCTION_DB_NAME"])
     earlier.write("runs", *(job(number, run=RUN - number // 30) for number in range(1, JOBS + 1)))
     earlier.write("graphs", graph())
-    status, said = bare.run(given, "db", "adopt", "--dry-run")
-    assert (status, f"jobs: {JOBS}, of " in said) == (0, True), said
+    status, output = bare.run(given, "db", "adopt", "--dry-run")
+    assert (status, f"jobs: {JOBS}, of " in output) == (0, True), output
     with bare.running(given, "db", "adopt") as outer:
-        until(lambda: len(working(bare, "--multiprocessing-fork")) == 2)
+        until(lambda: len(processes_with(bare, "--multiprocessing-fork")) == 2)
         at_work = [pid for pid in bare.processes() if pid != outer.pid]
         outer.kill()
         until(lambda: not any(map(is_alive, at_work)))
     assert "are being imported" in bare.run(given, "db", "status")[1]
-    status, said = bare.run(given, "db", "adopt", "--processes", "3")
-    assert status == 0, said
+    status, output = bare.run(given, "db", "adopt", "--processes", "3")
+    assert status == 0, output
     assert earlier.execute("SELECT count(*) FROM jobs") == [(JOBS,)]
-    for words in (["migrate"], ["db", "prune"]):
-        assert bare.run({**given, "JOB_LOG_RETENTION_DAYS": "30"}, *words)[0] == 0
-    status, said = bare.run(given, "db", "adopt", "--drop", "--yes")
-    assert status == 0, said
+    for arguments in (["migrate"], ["db", "prune"]):
+        assert bare.run({**given, "JOB_LOG_RETENTION_DAYS": "30"}, *arguments)[0] == 0
+    status, output = bare.run(given, "db", "adopt", "--drop", "--yes")
+    assert status == 0, output
     assert "legacy" not in bare.run(given, "db", "status")[1]
     assert earlier.execute("SELECT relname FROM pg_class WHERE relname LIKE 'legacy%'") == []
 
 
-@pytest.mark.parametrize("words", [["server"], ["grabber", "production"]])
-def test_it_ends_in_time_when_it_is_told_to(bare: BareRoot, given: dict[str, str], words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["server"], ["grabber", "production"]])
+def test_it_stops_in_time(bare: BareRoot, given: dict[str, str], arguments: list[str]) -> None:
     before = set(bare.tmp.iterdir())
-    with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
+    with bare.running({**given, "SERVER_WORKERS": "2"}, *arguments) as outer:
         until(lambda: bare.run(given, "healthcheck")[0] == 0)
         outer.send_signal(signal.SIGTERM)
         assert outer.wait(timeout=TIMEOUT_S) == 0
@@ -210,11 +221,11 @@ def test_it_ends_in_time_when_it_is_told_to(bare: BareRoot, given: dict[str, str
     assert set(bare.tmp.iterdir()) - before <= {bare.tmp / "log"}
 
 
-@pytest.mark.parametrize("words", [["server"], ["grabber", "production"]])
-def test_it_leaves_nothing_running_when_it_is_killed(
-    bare: BareRoot, given: dict[str, str], words: list[str]
+@pytest.mark.parametrize("arguments", [["server"], ["grabber", "production"]])
+def test_no_process_outlives_a_killed_executable(
+    bare: BareRoot, given: dict[str, str], arguments: list[str]
 ) -> None:
-    with bare.running({**given, "SERVER_WORKERS": "2"}, *words) as outer:
+    with bare.running({**given, "SERVER_WORKERS": "2"}, *arguments) as outer:
         until(lambda: bare.run(given, "healthcheck")[0] == 0)
         inner = [pid for pid in bare.processes() if pid != outer.pid]
         assert inner

@@ -19,7 +19,7 @@ from simulator.fault_injection import WRONG_TYPES, FaultKind
 from simulator.http_types import Request
 from simulator.machines import DocumentHeader
 from simulator.simulator import Simulator
-from tests.bad_front_end import BEGUN_ANSWERS, dripping, front_end
+from tests.bad_front_end import PARTIAL_RESPONSES, dripping, front_end
 from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
@@ -138,7 +138,7 @@ def test_it_recovers_after_the_gateway_hung(
         until(lambda: not is_reported_failing(brisk_settings))
 
 
-@pytest.mark.parametrize("begun", BEGUN_ANSWERS)
+@pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
 def test_it_times_out_on_a_response_that_trickles(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:

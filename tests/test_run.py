@@ -1,4 +1,4 @@
-"""`make run` and `dqmsquare_mirror all`: server and grabbers started and ended together."""
+"""`make run` and `dqmsquare_mirror all`: server and grabbers started and stopped together."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def port() -> str:
-    """The web server's port."""
+    """Port of the web server."""
     return free_port()
 
 
@@ -32,7 +32,7 @@ def port() -> str:
 def running(
     simulated_environment: Mapping[str, str], port: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator["subprocess.Popen[str]"]:
-    """`make run`, and the command of CMSWEB's manifest, with the settings in a file."""
+    """All programs, started with the settings in a file."""
     file = tmp_path / "settings.env"
     settings = {**simulated_environment, "SERVER_PORT": port}
     file.write_text("".join(f"{name}={value}\n" for name, value in settings.items() if name != "ENV_FILE"))
@@ -57,8 +57,8 @@ def is_ready(port: str) -> bool:
         return False
 
 
-def programs_of(folder: Path) -> dict[str, int]:
-    """The processes of the mirror that have their files in `folder`: command lines and numbers."""
+def processes_of(folder: Path) -> dict[str, int]:
+    """Ids by command line of the mirror's processes with files in `folder`."""
     found = {}
     for entry in Path("/proc").iterdir():
         try:
@@ -69,28 +69,28 @@ def programs_of(folder: Path) -> dict[str, int]:
     return found
 
 
-def test_it_runs_both_grabbers_and_the_server_until_it_is_told_to_end(
+def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:
     until(lambda: is_ready(port))
-    commands = " ".join(programs_of(tmp_path))
+    commands = " ".join(processes_of(tmp_path))
     assert all(
         program in commands for program in ("grabber.py production", "grabber.py playback", "server.py")
     )
     running.terminate()
     running.communicate()
-    assert programs_of(tmp_path) == {}
+    assert processes_of(tmp_path) == {}
 
 
-def test_it_ends_as_a_whole_when_one_of_them_dies(
+def test_it_stops_all_programs_when_one_of_them_exits(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:
     until(lambda: is_ready(port))
     [grabber] = [
-        number for command, number in programs_of(tmp_path).items() if "grabber.py playback" in command
+        number for command, number in processes_of(tmp_path).items() if "grabber.py playback" in command
     ]
     os.kill(grabber, signal.SIGKILL)
     output, _ = running.communicate()
     assert "playback grabber exited unexpectedly on SIGKILL" in output
     assert running.returncode != 0
-    assert programs_of(tmp_path) == {}
+    assert processes_of(tmp_path) == {}
