@@ -89,7 +89,7 @@ def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrore
     long_ago = datetime.now(UTC) - LONG_AGO
     unit = mirrored.filter_units[1]
     mirrored.beat(
-        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not response in time")}
+        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not answer in time")}
     )
     expect(page.locator("[data-outage]")).to_contain_text(f"{mirrored.label(unit)} is not mirrored, since")
     expect(page.locator(".machine-freshness.is-stale")).to_have_count(1)
