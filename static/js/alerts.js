@@ -6,9 +6,9 @@ import { now } from "./server_clock.js";
 
 // An older event was missed while the mirror or this page was away.
 const MAX_EVENT_AGE_MS = 10 * 60 * 1000;
-const EVENTS = { crashed: "crashed", stuck: "is stuck" };
 
-let states = null; // of the jobs at the last update, by job id; null before the first
+let crashes = null; // ids of the crashed jobs at the last update; null before the first
+let stuck = null; // and of the stuck ones
 let lastRun = null;
 let downSince = null; // by machine
 let outages = null;
@@ -17,31 +17,33 @@ function checkJobs() {
   const { cluster, run } = document.getElementById("run").dataset;
   const hasChanged = lastRun !== null && (lastRun.cluster !== cluster || lastRun.run !== run);
   const isNextRun = hasChanged && lastRun.cluster === cluster && Number(run) > Number(lastRun.run) && followsNewest();
-  const before = hasChanged && !isNextRun ? null : states;
+  const isFirst = crashes === null || (hasChanged && !isNextRun);
+  const before = { crashes, stuck };
   lastRun = { cluster, run };
-  states = new Map();
+  crashes = new Set();
+  stuck = new Set();
   for (const { dataset } of document.querySelectorAll("tbody[data-job]")) {
-    states.set(dataset.job, dataset.state);
-    const isNew = before && before.get(dataset.job) !== dataset.state && dataset.state in EVENTS;
-    if (isNew && isRecent(dataset)) raiseForJob(dataset, run);
+    // A crashed job may have been restarted since, so that it is not the newest of its client.
+    for (const [id, reportedAt] of dataset.crashes.split(" ").filter(Boolean).map((crash) => crash.split("@"))) {
+      crashes.add(id);
+      const isRecent = now() - Number(reportedAt) < MAX_EVENT_AGE_MS;
+      if (!isFirst && !before.crashes.has(id) && isRecent) raiseForJob(dataset, id, "crashed", run);
+    }
+    if (dataset.state !== "stuck") continue;
+    stuck.add(dataset.job);
+    if (!isFirst && !before.stuck.has(dataset.job)) raiseForJob(dataset, dataset.job, "stuck", run);
   }
 }
 
 const followsNewest = () => document.getElementById("follow")?.getAttribute("aria-checked") === "true";
 
-// A stuck job does not report, so the age of its last report is no criterion.
-function isRecent({ state, lastReport, muted }) {
-  if (muted !== undefined) return false;
-  if (document.querySelector("[data-outage], [data-catching-up]")) return false;
-  return state === "stuck" || now() - Number(lastReport) < MAX_EVENT_AGE_MS;
-}
-
-function raiseForJob({ job, client, state }, run) {
+function raiseForJob({ client, job: newest, muted }, job, kind, run) {
+  if (muted !== undefined || document.querySelector("[data-outage], [data-catching-up]")) return;
   raise({
-    key: `${job} ${state}`,
-    kind: state,
-    text: `${client} ${EVENTS[state]} in run ${run}`,
-    href: document.getElementById(`expand-${job}`)?.getAttribute("href"),
+    key: `${job} ${kind}`,
+    kind,
+    text: `${client} ${kind === "stuck" ? "is stuck" : "crashed"} in run ${run}`,
+    href: document.getElementById(`expand-${newest}`)?.getAttribute("href"),
   });
 }
 

@@ -54,6 +54,19 @@ def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster
     expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
 
 
+def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrored: MirroredCluster) -> None:
+    now = datetime.now(UTC)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "newcomer", at=now - timedelta(seconds=20), exit_code=-6),
+        job(RUN, "newcomer", at=now, started_at=now - timedelta(seconds=10)),
+    )
+    expect(toasts.locator("#toasts li")).to_contain_text(f"newcomer crashed in run {RUN}")
+    expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed ×1, restarted")
+    after_three_polls(toasts)
+    expect(toasts.locator("#toasts li")).to_have_count(1)
+
+
 def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredCluster) -> None:
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     mirrored.write(

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from storage.job_state import JobState
 from storage.read_models import Job, Run, client_name
 
 # A job reports every 30 s, which is more than one lumisection, so that a healthy job is up to 4 behind.
@@ -77,6 +78,16 @@ class ClientRow:
         return () if self.newest is None else (self.newest, *self.earlier)
 
     @property
+    def crashes(self) -> tuple[Job, ...]:
+        """The jobs of the client that crashed, newest first."""
+        return tuple(job for job in self.jobs if job.state is JobState.CRASHED)
+
+    @property
+    def has_recovered(self) -> bool:
+        """Whether the client crashed, but was restarted and has no problem now."""
+        return bool(self.crashes) and not self.state.is_problem
+
+    @property
     def is_behind(self) -> bool:
         """Whether the newest job is running, but further behind than its reporting interval explains."""
         return self.newest is not None and is_behind(self.newest)
@@ -126,11 +137,11 @@ def _row(client: str, jobs: list[Job]) -> ClientRow:
     return ClientRow(client, newest, tuple(reversed(earlier)))
 
 
-def _severity(row: ClientRow) -> tuple[int, int, int]:
-    """Problems first, then the clients that are behind, then those that skipped lumisections."""
+def _severity(row: ClientRow) -> tuple[int, int, int, int]:
+    """By state; in a state by number of crashes, by lag, and by number of skipped lumisections."""
     lag = row.newest.lag if row.newest is not None and row.is_behind else 0
     skipped = 0 if row.newest is None else row.newest.lumisections_skipped
-    return list(ClientState).index(row.state), -lag, -skipped
+    return list(ClientState).index(row.state), -len(row.crashes), -lag, -skipped
 
 
 def _job_value(field: str) -> Callable[[ClientRow], Any]:

@@ -155,6 +155,21 @@ class LiveRun:
         return sum(row.state.is_problem and row.client in self.mutes for row in self.rows)
 
     @property
+    def recovered(self) -> list[ClientRow]:
+        """Clients that crashed and were restarted, without the muted ones."""
+        return [row for row in self.rows if row.has_recovered and row.client not in self.mutes]
+
+    @property
+    def crashes(self) -> int:
+        """Number of jobs of the run that crashed."""
+        return sum(len(row.crashes) for row in self.rows)
+
+    @property
+    def restarted_crashes(self) -> int:
+        """Number of crashes of the recovered clients."""
+        return sum(len(row.crashes) for row in self.recovered)
+
+    @property
     def behind(self) -> int:
         """Number of clients that are running but far behind the newest lumisection."""
         return sum(row.is_behind for row in self.rows)

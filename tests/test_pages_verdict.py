@@ -1,0 +1,94 @@
+"""The verdict on a run, and its agreement with counts, e-log text, timeline and statistics."""
+
+import csv
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.mirrored_cluster import MirroredCluster, job
+
+RUN = 358_791
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def restarted(mirrored: MirroredCluster) -> MirroredCluster:
+    """A run in which csc crashed at LS 120 and was restarted; dt was restarted without a crash."""
+    earlier: dict[str, Any] = {
+        "at": NOW - timedelta(minutes=30),
+        "started_at": NOW - timedelta(hours=1),
+        "lumisection": 120,
+    }
+    newest: dict[str, Any] = {"at": NOW, "started_at": NOW - timedelta(minutes=29)}
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "beam", at=NOW),
+        job(RUN, "csc", exit_code=-11, **earlier),
+        job(RUN, "csc", **newest),
+        job(RUN, "dt", exit_code=0, **earlier),
+        job(RUN, "dt", **newest),
+    )
+    return mirrored
+
+
+def summary(client: FlaskClient) -> str:
+    """The text of the summary."""
+    html = client.get("/live/run").text.partition('id="summary"')[2].partition("</section>")[0]
+    return " ".join(re.sub(r"<[^>]*>", " ", html.partition('<pre id="elog"')[0]).split())
+
+
+def elog(client: FlaskClient) -> str:
+    return client.get("/live/run").text.partition('id="elog" hidden>')[2].partition("</pre>")[0]
+
+
+def crashed_in_statistics(client: FlaskClient) -> str:
+    [line] = csv.DictReader(client.get("/statistics/runs.csv").text.splitlines())
+    return line["crashed"]
+
+
+@pytest.mark.usefixtures("restarted")
+def test_it_reports_a_crash_after_the_restart(client: FlaskClient) -> None:
+    assert "1 crash, restarted csc at LS 120" in summary(client)
+    assert "0 +1 restarted crashed" in summary(client)
+    assert "All OK" not in summary(client)
+    assert 'class="summary has-warnings"' in client.get("/live/run").text
+
+
+@pytest.mark.usefixtures("restarted")
+def test_it_reports_the_same_crash_everywhere(client: FlaskClient) -> None:
+    assert "- csc crashed with exit code -11 (SIGSEGV: segmentation violation) on " in elog(client)
+    assert ", and was restarted; it is running.\n" in elog(client)
+    assert "Crashes: 1.\n" in elog(client)
+    assert "- dt" not in elog(client)
+    assert crashed_in_statistics(client) == "1"
+    timeline = client.get("/timeline/").text
+    assert re.findall(r'class="cell state-(\w+)" href="[^"]*q=(\w+)"', timeline) == [
+        ("running", "beam"),
+        ("crashed", "csc"),
+        ("running", "dt"),
+    ]
+
+
+def test_it_reports_a_restarted_crash_after_the_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    crashed = job(RUN, "csc", at=NOW - timedelta(minutes=30), exit_code=-11, lumisection=120)
+    mirrored.write(mirrored.filter_units[0], crashed, job(RUN, "csc", at=NOW, started_at=NOW, exit_code=0))
+    assert "1 crash, restarted csc at LS 120" in summary(client)
+    assert "All finished" not in summary(client)
+
+
+def test_it_names_the_restarted_crashes_next_to_the_problems(
+    client: FlaskClient, restarted: MirroredCluster
+) -> None:
+    restarted.write(restarted.filter_units[0], job(RUN, "ecal", at=NOW, exit_code=65))
+    assert "1 problem in 4 clients, 1 crash restarted" in summary(client)
+
+
+def test_it_counts_the_crashes_of_several_clients(client: FlaskClient, restarted: MirroredCluster) -> None:
+    for hours in (4, 3):
+        at = NOW - timedelta(hours=hours)
+        restarted.write(restarted.filter_units[0], job(RUN, "beam", at=at, started_at=at, exit_code=-6))
+    assert "3 crashes, restarted in 2 of 3 clients" in summary(client)
+    assert crashed_in_statistics(client) == "3"
