@@ -64,7 +64,7 @@ build() {
     while read -r module; do
         hidden+=(--hidden-import "$module")
     done < <($python -c 'import dqmsquare_mirror as mirror; print(*{module for module, _ in mirror.COMMANDS.values()}, sep="\n")')
-    # Time zones are included for machines that have none. gunicorn loads its logger and workers by name.
+    # Time zones are included for machines that have none. gunicorn and uvicorn load modules by name.
     $python -m PyInstaller --noconfirm --clean --log-level ERROR --onefile --name "$program" \
         --paths "$here" --distpath "$dist" --workpath build --specpath build \
         --add-data "$here/templates:templates" \
@@ -73,7 +73,8 @@ build() {
         --add-data "$here/docs/*.md:docs" \
         --add-data "$here/build/COMMIT:." \
         --collect-data tzdata --hidden-import tzdata \
-        --hidden-import gunicorn.glogging --hidden-import gunicorn.workers.gthread \
+        --hidden-import gunicorn.glogging \
+        --hidden-import uvicorn.loops.uvloop --hidden-import uvicorn.lifespan.off \
         --exclude-module tools --exclude-module benchmarks --exclude-module tests \
         "${hidden[@]}" "$program.py"
     check_libraries "$dist/$program"

@@ -30,8 +30,8 @@ GATEWAY = PLAYBACK_MACHINES[0]
 _DATABASES = {Cluster.PRODUCTION: "production", Cluster.PLAYBACK: "playback"}
 _SERVER_START_TIMEOUT_S = 30.0
 _GUNICORN_OPTIONS = (
-    *("--worker-class", "web.serving.worker.PatientWorker"),
-    *("--threads", "8", "--keep-alive", "20", "--worker-connections", "4096"),
+    *("--worker-class", "gthread", "--threads", "8"),
+    *("--keep-alive", "20", "--worker-connections", "4096"),
 )
 
 

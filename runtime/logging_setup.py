@@ -41,8 +41,8 @@ _LEVELS = {
     # Reports at INFO every plugin that it sets up.
     "alembic.runtime.plugins": logging.WARNING,
 }
-# Loggers of the HTTP server, which have handlers of their own.
-_SERVER_LOGGERS = ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error", "uvicorn.access")
+# Loggers of the HTTP server, which have handlers of their own. Its access logs stay off: they have queries.
+_SERVER_LOGGERS = ("gunicorn.error", "uvicorn", "uvicorn.error")
 
 
 def configure(settings: Settings, role: str, *, debug: bool, redact: Redact) -> None:

@@ -162,8 +162,8 @@ def _reads_variable(node: ast.AST) -> bool:
     match node:
         case (
             ast.Attribute(value=ast.Name(id="os"), attr="getenv")
-            | ast.Subscript(value=ast.Attribute(attr="environ"), ctx=ast.Load())
-            | ast.Attribute(value=ast.Attribute(attr="environ"))
+            | ast.Subscript(value=ast.Attribute(value=ast.Name(id="os"), attr="environ"), ctx=ast.Load())
+            | ast.Attribute(value=ast.Attribute(value=ast.Name(id="os"), attr="environ"))
         ):
             return True
     return False

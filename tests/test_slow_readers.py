@@ -66,24 +66,46 @@ def test_slow_readers_of_ranges_leave_room_to_others(server: ServerProcess) -> N
         assert reader.recv(1) == b"H"
         for path in (INFO, "/live/freshness", "/timeline/"):
             assert server.get(path).ok
-        # One range is answered at a time, whether it is read or not.
         until(lambda: server.get(CLIENTS).ok)
         with reader.makefile("rb") as answer:
             assert json.loads(unchunked(answer.read())) == whole
 
 
 def test_a_slow_reader_who_leaves_takes_nothing_with_him(server: ServerProcess) -> None:
-    [worker] = workers_of(server)
+    before = temporary_files(server)
     with closing(ask(server, RANGE)) as reader:
         assert reader.recv(1) == b"H"
-        until(lambda: waiting_files(worker))
-    until(lambda: not waiting_files(worker))
+        until(lambda: temporary_files(server) > before)
+    until(lambda: temporary_files(server) == before)
 
 
-def waiting_files(worker: int) -> int:
-    """How many files a worker has open in which an answer waits."""
-    files = Path(f"/proc/{worker}/fd").iterdir()
-    return sum("/waiting/" in os.readlink(file) for file in files)
+def test_two_readers_that_take_nothing_leave_ranges_to_others_and_are_cut_off(server: ServerProcess) -> None:
+    before = temporary_files(server)
+    with closing(ask(server, RANGE)) as first, closing(ask(server, RANGE)) as second:
+        for reader in (first, second):
+            assert reader.recv(1) == b"H"
+        until(lambda: server.get(CLIENTS).ok)
+        assert len(server.get(RANGE).json()) == RUNS
+        until(lambda: temporary_files(server) == before, within_s=60)
+        for reader in (first, second):
+            assert is_cut_off(reader)
+
+
+def temporary_files(server: ServerProcess) -> int:
+    """How many unnamed files its worker has open in its folder for temporary ones."""
+    [worker] = workers_of(server)
+    files = [os.readlink(file) for file in Path(f"/proc/{worker}/fd").iterdir()]
+    folder = Path(server.environment["TMP_DIR"]).resolve()
+    return sum(file.startswith(f"{folder}/") and file.endswith(" (deleted)") for file in files)
+
+
+def is_cut_off(reader: socket.socket) -> bool:
+    """Whether what comes ends before its end."""
+    try:
+        with reader.makefile("rb") as answer:
+            return not answer.read().endswith(b"\r\n0\r\n\r\n")
+    except ConnectionResetError:
+        return True
 
 
 def unchunked(answer: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Every request once, when its answer is sent: a line of the access log, and its part of the metrics.
+"""Access log: one line and one sample per request, when its response has been sent.
 
-A request gets an id of its own. It is in each line that is logged meanwhile and in the answer's
-`X-Request-ID`, so that who complains of an answer can name it.
+Each request has an id. It is in every line that is logged for the request and in the response's
+`X-Request-ID`, so that a user can report it.
 """
 
 import logging
@@ -22,107 +22,169 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("access")
 
-# Where a request's environment holds the rule that it matched; anything else a visitor may have made up.
-ROUTE = "dqmsquare.route"
+# Key of a request's record, in a WSGI environ and in the ASGI scope that it was made from.
+RECORD = "dqmsquare.record"
 ID_HEADER = "X-Request-ID"
-NOT_MODIFIED = "304"
 
 _ID_BYTES = 6
 _UNMATCHED = "none"
+_NO_STATUS = "-"
+_NOT_MODIFIED = "304"
 _SLASHES = re.compile("/+")
-# Asked every few seconds by machines; worth a line when they fail.
+# Polled every few seconds by machines; worth a line when they fail.
 _PROBES = ("/healthz", "/readyz")
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
-def init_app(app: Flask, prefix: str) -> None:
-    """Sees every request of the application. The query is left out of the log below `{prefix}/cr/`."""
-    app.before_request(_note_route)
-    app.wsgi_app = _Seen(app.wsgi_app, f"{prefix}/cr/")  # type: ignore[method-assign]
+class RequestRecord:
+    """What is logged and counted of a request. `route` is the rule that it matched, never the client's words.
 
+    `has_left`: the client has closed the connection. `is_shed`: it is counted, and logged with others.
+    """
 
-def _note_route() -> None:
-    if request.url_rule is not None:
-        request.environ[ROUTE] = request.url_rule.rule
-
-
-class _Seen:
-    """The application behind it, each of its answers seen to its end."""
-
-    def __init__(self, application: "WSGIApplication", without_query: str) -> None:
-        self._application = application
-        self._without_query = without_query
-
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        # As it is taken for a route: several slashes are one.
-        is_without_query = _SLASHES.sub("/", path).startswith(self._without_query)
-        query = "" if is_without_query else environ.get("QUERY_STRING", "")
-        seen = SeenRequest(environ.get("REQUEST_METHOD", ""), path, query)
-        logging_setup.request_id.set(seen.id)
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None) -> object:
-            seen.status = status[:3]
-            return start_response(status, [*headers, (ID_HEADER, seen.id)], exc_info)
-
-        return _Answer(self._application(environ, start), seen, environ)  # type: ignore[arg-type]
-
-
-class SeenRequest:
-    """What is noted of a request until its answer is sent; `id` is what the answer calls it."""
+    __slots__ = (
+        "_path",
+        "_query",
+        "_started_at",
+        "bytes_sent",
+        "has_left",
+        "id",
+        "is_shed",
+        "method",
+        "route",
+        "status",
+    )
 
     def __init__(self, method: str, path: str, query: str) -> None:
         self.id = secrets.token_hex(_ID_BYTES)
-        self.status = "-"
+        self.method = method
+        self.route = _UNMATCHED
+        self.status = _NO_STATUS
         self.bytes_sent = 0
-        self._method, self._path, self._query = method, path, query
-        self._began_at = time.monotonic()
+        self.has_left = self.is_shed = False
+        self._path, self._query = path, query
+        self._started_at = time.monotonic()
 
-    def end(self, route: str) -> None:
-        """Logs and counts it."""
-        seconds = time.monotonic() - self._began_at
-        metrics.http_requests.labels(route, self.status).inc()
-        metrics.http_request_duration.labels(route).observe(seconds)
+    def end(self, query_hidden_below: str) -> None:
+        """Log and count the request; without its query below a path."""
+        seconds = time.monotonic() - self._started_at
+        metrics.http_requests.labels(self.route, self.status).inc()
+        metrics.http_request_duration.labels(self.route).observe(seconds)
         level = self._level()
         if not log.isEnabledFor(level):
             return
+        # Several slashes are one, as for the routes.
+        is_hidden = _SLASHES.sub("/", self._path).startswith(query_hidden_below)
+        token = logging_setup.request_id.set(self.id)
         log.log(
             level,
             "http_request method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
-            logging_setup.quote_value(self._method),
+            logging_setup.quote_value(self.method),
             logging_setup.quote_value(self._path),
-            logging_setup.quote_value(self._query),
+            logging_setup.quote_value("" if is_hidden else self._query),
             self.status,
             self.bytes_sent,
             seconds,
         )
+        logging_setup.request_id.reset(token)
 
     def _level(self) -> int:
-        # Nobody looks for a page that had not changed, or for a probe that was content.
-        is_routine = self.status == NOT_MODIFIED or (self.status == "200" and self._path.endswith(_PROBES))
-        return logging.DEBUG if is_routine else logging.INFO
+        # Nobody looks for a page that had not changed, or for a probe that succeeded.
+        is_routine = self.status == _NOT_MODIFIED or (self.status == "200" and self._path.endswith(_PROBES))
+        return logging.DEBUG if is_routine or self.is_shed else logging.INFO
 
 
-class _Answer:
-    """An answer on its way; its end is noted when the server closes it, sent in full or not."""
+def init_app(app: Flask, prefix: str) -> None:
+    """Record every request of the application."""
+    app.before_request(_record_route)
+    app.wsgi_app = _Middleware(app.wsgi_app, prefix)  # type: ignore[method-assign]
 
-    def __init__(self, body: Iterable[bytes], seen: SeenRequest, environ: "WSGIEnvironment") -> None:
+
+def query_hidden_below(prefix: str) -> str:
+    """Path below which queries are left out of the log: the Control Room's name machines in full."""
+    return f"{prefix}/cr/"
+
+
+def current_record() -> RequestRecord:
+    """Record of the request that Flask is working on."""
+    record: RequestRecord = request.environ[RECORD]
+    return record
+
+
+def client_has_left() -> bool:
+    """Whether the client of the request that Flask is working on has closed the connection."""
+    return current_record().has_left
+
+
+def _record_route() -> None:
+    if request.url_rule is not None:
+        current_record().route = request.url_rule.rule
+
+
+class _Middleware:
+    """WSGI middleware that records requests, unless the ASGI application around it does."""
+
+    def __init__(self, application: "WSGIApplication", prefix: str) -> None:
+        self._application = application
+        self._query_hidden_below = query_hidden_below(prefix)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if "asgi.scope" in environ:
+            record = environ[RECORD] = environ["asgi.scope"][RECORD]
+            # The body ends where the client's does, whether or not its length was declared.
+            environ["wsgi.input_terminated"] = True
+            return _until_left(self._application(environ, start_response), record)
+        return self._recorded(environ, start_response)
+
+    def _recorded(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        record = environ[RECORD] = RequestRecord(
+            environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+        )
+        logging_setup.request_id.set(record.id)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None) -> object:
+            record.status = status[:3]
+            return start_response(status, [*headers, (ID_HEADER, record.id)], exc_info)
+
+        body = self._application(environ, start)  # type: ignore[arg-type]
+        return _RecordedBody(body, record, self._query_hidden_below)
+
+
+def _until_left(body: Iterable[bytes], record: RequestRecord) -> Iterator[bytes]:
+    """Body of a response until its end, or until the client has left."""
+    try:
+        for chunk in body:
+            if record.has_left:
+                return
+            yield chunk
+    finally:
+        _close(body)
+
+
+class _RecordedBody:
+    """Body of a response, recorded when the server closes it, whether or not all of it was sent."""
+
+    def __init__(self, body: Iterable[bytes], record: RequestRecord, query_hidden_below: str) -> None:
         self._body = body
-        self._seen = seen
-        self._environ = environ
+        self._record = record
+        self._query_hidden_below = query_hidden_below
 
     def __iter__(self) -> Iterator[bytes]:
-        for part in self._body:
-            self._seen.bytes_sent += len(part)
-            yield part
+        for chunk in self._body:
+            self._record.bytes_sent += len(chunk)
+            yield chunk
 
     def close(self) -> None:
-        """Closes what is behind it, as WSGI has it."""
+        """Close the body."""
         try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
+            _close(self._body)
         finally:
-            self._seen.end(self._environ.get(ROUTE, _UNMATCHED))
+            self._record.end(self._query_hidden_below)
             logging_setup.request_id.set("")
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()

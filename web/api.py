@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
@@ -20,14 +20,13 @@ from dqm2.records import Stream
 from dqmsquare_cfg import Cluster
 from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
-from web import databases, query_args
-from web.access_log import ROUTE
+from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if
 from web.job_log import full_text
-from web.limits import run_range
+from web.limits import Kind, limited_as
 from web.responses import etag_response, streamed
 
-room = Blueprint("api", __name__)
+bp = Blueprint("api", __name__)
 
 _NUMBERS_OF_RUN = "run must be an integer"
 _NUMBERS_OF_RANGE = "to, from must be integers"
@@ -47,19 +46,21 @@ _LOG_PAGE = Markup("""<!doctype html>
 """)
 
 
-# What tells of the time of day, is a range, or is large and rarely asked for twice, is not.
-_KEPT = ("get_info", "get_graph", "get_cluster_status")
+# The other responses depend on the time of day, are for a range, or are large and rarely requested twice.
+_CACHED = ("get_info", "get_graph", "get_cluster_status")
+_RUN_RANGES = ("get_runs", "get_clients")
 
 
-@room.get("/api")
-@cached_view_if(lambda query: query.get("what") in _KEPT)
+@bp.get("/api")
+@cached_view_if(lambda query: query.get("what") in _CACHED)
+@limited_as(Kind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
 def answer() -> Response:
     """The answer to `what`."""
     what = query_args.text("what") or ""
     find = _ANSWERS.get(what)
     if find is None:
         raise NotFound(f"{what} is not supported")
-    request.environ[ROUTE] = f"/api?what={what}"
+    access_log.current_record().route = f"/api?what={what}"
     return find()
 
 
@@ -83,7 +84,6 @@ def _get_graph() -> Response:
     return _json([] if delivery is None else _graph(delivery))
 
 
-@run_range
 def _get_runs() -> Response:
     reader = _reader()
     first, last = _range(_NUMBERS_OF_RUNS)
@@ -96,7 +96,6 @@ def _get_runs() -> Response:
     return streamed(_pieces(_runs(reader, first, last, is_asked_for)), "application/json")
 
 
-@run_range
 def _get_clients() -> Response:
     reader = _reader()
     return _json(reader.clients(*_range(_NUMBERS_OF_RANGE)))

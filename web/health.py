@@ -16,7 +16,10 @@ from web import databases
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
 
-room = Blueprint("health", __name__)
+bp = Blueprint("health", __name__)
+
+# Body of `/healthz`.
+ALIVE = b"ok\n"
 
 _UNREADY = 503
 
@@ -34,13 +37,13 @@ class Readiness:
     warning: str | None = None
 
 
-@room.get("/healthz")
+@bp.get("/healthz")
 def healthz() -> Response:
     """The process lives and answers."""
-    return _uncached(Response("ok\n", mimetype="text/plain"))
+    return _uncached(Response(ALIVE, mimetype="text/plain"))
 
 
-@room.get("/readyz")
+@bp.get("/readyz")
 def readyz() -> Response:
     """Whether each cluster can be shown, with the reason why not; 503 if none can."""
     by_cluster = databases.of_app(current_app)

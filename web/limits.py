@@ -1,59 +1,200 @@
-"""Load shedding: how much of each kind of work a worker takes on at a time."""
+"""Limits of a worker: queues by kind of request, and bounds on a request's head and body.
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import wraps
-from typing import Any, ParamSpec
+Requests wait for their turn in the event loop and take a thread only while they are worked on. Each kind has
+its own slots and its own longest wait; beyond it a request is refused with 503 and `Retry-After`.
+"""
 
-from flask import Flask, Response, current_app
-from werkzeug.exceptions import ServiceUnavailable
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, TypeVar
 
 from dqmsquare_cfg import Settings
+from web.responses import SECURITY_HEADERS
 
-P = ParamSpec("P")
+log = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., Any])
+# Decides by the query parameters.
+Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
 # Whatever takes long, most of it is over by then.
 RETRY_AFTER_S = 5
 
-_EXTENSION = "mirror_run_ranges"
-# Share of the worker's threads that run ranges may take.
-_SHARE = 4
+# A header of CMSWEB's may hold a whole certificate.
+MAX_HEAD_BYTES = 64 * 1024
+MAX_HEADERS = 200
+# The longest URL of a live page fits.
+MAX_URL_BYTES = 4094
+# The largest form is a login.
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 10.0
+
+# Commands of the Control Room that a worker takes on: they wait for each other, up to minutes.
+MAX_QUEUED_COMMANDS = 24
+RUN_RANGE_SLOTS = 2
+
+_KIND = "request_kind"
+_REPORT_EVERY_S = 10.0
 _RANGES_BUSY = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
 
 
-def init_app(app: Flask, settings: Settings) -> None:
-    """Set how many run ranges may be answered at a time."""
-    app.extensions[_EXTENSION] = threading.BoundedSemaphore(max(1, settings.server_threads // _SHARE))
+class Kind(StrEnum):
+    """Kinds of requests, each with a queue of its own."""
+
+    PAGE = "page"
+    RUN_RANGE = "run_range"
+    LOGIN = "login"
+    COMMAND = "command"
+    METRICS = "metrics"
 
 
-def run_range(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Mark a view that answers for a range of runs: 503 while too many of its kind are being answered."""
+@dataclass(frozen=True)
+class Refusal:
+    """Response of the server itself: a status and a sentence as plain text."""
 
-    @wraps(view)
-    def limited(*args: P.args, **kwargs: P.kwargs) -> Response:
-        slots: threading.BoundedSemaphore = current_app.extensions[_EXTENSION]
-        if not slots.acquire(blocking=False):
-            raise ServiceUnavailable(_RANGES_BUSY, retry_after=RETRY_AFTER_S)
-        with ExitStack() as slot:
-            slot.callback(slots.release)
-            response = view(*args, **kwargs)
-            if response.is_streamed:
-                _hold_until_sent(response, slot.pop_all())
-        return response
+    status: int
+    sentence: str
+    retry_after_s: int | None = None
 
-    return limited
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Headers of the response, which ends the connection."""
+        fields = {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(self.body)),
+            "Cache-Control": "no-store",
+            **SECURITY_HEADERS,
+            **({} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}),
+            "Connection": "close",
+        }
+        return [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+
+    @cached_property
+    def body(self) -> bytes:
+        """The sentence."""
+        return self.sentence.encode()
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The whole response as it is sent."""
+        status = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n".encode()
+        return b"".join((status, *(b"%s: %s\r\n" % field for field in self.headers), b"\r\n", self.body))
 
 
-def _hold_until_sent(response: Response, slot: ExitStack) -> None:
-    """Release the slot once the response was sent, or its client is gone."""
-    chunks = response.response
+HEAD_TOO_LARGE = Refusal(
+    431, f"A request may have {MAX_HEADERS} headers of {MAX_HEAD_BYTES // 1024} kB in all."
+)
+URL_TOO_LONG = Refusal(414, f"A URL may have {MAX_URL_BYTES} bytes.")
+BODY_TOO_LARGE = Refusal(413, f"A request body may have {MAX_BODY_BYTES // 1024} kB.")
+BODY_TOO_SLOW = Refusal(408, f"A request body must arrive within {BODY_TIMEOUT_S:.0f} s.")
 
-    def until_sent() -> Iterator[Any]:
-        with slot:
-            yield from chunks
 
-    response.response = until_sent()
-    # A response that was never started ends by this alone.
-    response.call_on_close(slot.close)
+class RequestRefused(Exception):
+    """Raised when a request is not passed on to the application."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.sentence)
+        self.refusal = refusal
+
+
+class Overloaded(RequestRefused):
+    """Raised when there is more to do than the worker can."""
+
+    def __init__(self, kind: Kind, sentence: str = OVERLOADED) -> None:
+        super().__init__(Refusal(503, sentence, RETRY_AFTER_S))
+        self.kind = kind
+
+
+class RequestQueue:
+    """First-come, first-served queue for a number of slots; used in the event loop alone."""
+
+    def __init__(self, kind: Kind, slots: int, max_wait_s: float, sentence: str = OVERLOADED) -> None:
+        self.kind = kind
+        self._slots = asyncio.Semaphore(slots)
+        self._max_wait_s = max_wait_s
+        self._sentence = sentence
+        # Since a request waited in vain, no slot has become free.
+        self._is_stuck = False
+
+    async def acquire(self) -> None:
+        """Wait for a slot. Raises Overloaded after the longest wait, at once while nothing moves."""
+        if self._is_stuck:
+            raise Overloaded(self.kind, self._sentence)
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            self._is_stuck = True
+            raise Overloaded(self.kind, self._sentence) from None
+
+    def release(self) -> None:
+        """Return a slot."""
+        self._is_stuck = False
+        self._slots.release()
+
+
+def queues(settings: Settings) -> Mapping[Kind, RequestQueue]:
+    """Queues of a worker."""
+    return {
+        queue.kind: queue
+        for queue in (
+            RequestQueue(Kind.PAGE, settings.server_threads, max_wait_s=1),
+            RequestQueue(Kind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
+            # Hashing a password takes a tenth of a second and 32 MB.
+            RequestQueue(Kind.LOGIN, 1, max_wait_s=5),
+            # Two more, so that those beyond the limit are refused by the Control Room, which records it.
+            RequestQueue(Kind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=1),
+            RequestQueue(Kind.METRICS, 1, max_wait_s=5),
+        )
+    }
+
+
+def threads(settings: Settings) -> int:
+    """Threads of a worker, as many as all slots of its queues."""
+    return settings.server_threads + RUN_RANGE_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
+
+
+def limited_as(kind: Kind, condition: Condition = lambda _query: True) -> Callable[[View], View]:
+    """Mark a view whose requests have a queue of their own, all or those of some queries."""
+
+    def mark(view: View) -> View:
+        setattr(view, _KIND, (kind, condition))
+        return view
+
+    return mark
+
+
+def run_range(view: View) -> View:
+    """Mark a view that responds for a range of runs."""
+    return limited_as(Kind.RUN_RANGE)(view)
+
+
+def kind_of(view: Callable[..., Any], query: Mapping[str, str]) -> Kind:
+    """Kind of a request to a view."""
+    kind, condition = getattr(view, _KIND, (Kind.PAGE, None))
+    return kind if condition is None or condition(query) else Kind.PAGE
+
+
+class ShedCounter:
+    """Counter of refused requests by kind, logged as one line every 10 s."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Kind] = Counter()
+
+    def add(self, kind: Kind) -> None:
+        """Count a request."""
+        if not self._counts:
+            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report)
+        self._counts[kind] += 1
+
+    def _report(self) -> None:
+        counts = " ".join(f"{kind}={count}" for kind, count in sorted(self._counts.items()))
+        log.warning("requests_shed count=%d %s", self._counts.total(), counts)
+        self._counts.clear()

@@ -25,8 +25,10 @@ from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, AuditLog, CommandInProgress, DuplicateSubmission, Outcome
 from storage.command_queue import CommandQueue, QueueTimeout, QueueUnavailable, Ticket
+from web import access_log
 from web.control_room.command_validation import ValidatedCommand
 from web.control_room.sessions import Expert, Sessions
+from web.limits import MAX_QUEUED_COMMANDS
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +36,13 @@ commands_by_outcome = Counter(
     "dqmsquare_control_commands_total", "Control commands by outcome", ["command", "outcome"]
 )
 
-# Commands that may be queued per worker process. Each holds a thread of its own.
-MAX_QUEUED = 24
 _MAX_QUEUE_WAIT_S = 300.0
 # Each status query makes the gateway contact every machine (docs/dqm2-protocol.md, "get_cluster_status").
 _MIN_STATUS_INTERVAL_S = 30
 
 _CHECK_FIRST = "Check its effect before you try again."
 _QUEUE_UNAVAILABLE = "The database of the command queue can't be reached"
+_CLIENT_LEFT = "Its sender left before its turn"
 _SESSION_ENDED = "Your session ended while this command was queued: nothing was sent."
 _AUDIT_UNAVAILABLE = "The audit can't be written"
 _STATUS_OF = {
@@ -87,7 +88,7 @@ class CommandExecutor:
         self._machine_label = machine_label
         self._sessions = sessions
         self._client = CommandClient(settings)
-        self._slots = threading.BoundedSemaphore(MAX_QUEUED)
+        self._slots = threading.BoundedSemaphore(MAX_QUEUED_COMMANDS)
 
     def execute(
         self, command: ValidatedCommand, expert: Expert, idempotency_key: UUID | None
@@ -183,6 +184,8 @@ class CommandExecutor:
                 return _refused(command, _SESSION_ENDED, HTTPStatus.UNAUTHORIZED)
             if result := self._check_target(command):
                 return result
+            if access_log.client_has_left():
+                return _not_sent(command, _CLIENT_LEFT)
             self._audit.mark_sent(entry)
         except SQLAlchemyError:
             return _not_sent(command, _AUDIT_UNAVAILABLE)

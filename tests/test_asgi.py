@@ -1,0 +1,353 @@
+"""The ASGI application: what it refuses itself, what it passes on to Flask, and when."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from threading import Event, Semaphore
+from typing import Any
+
+import pytest
+from flask import Flask, Response, jsonify, request
+
+from dqmsquare_cfg import Settings
+from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
+from tests.served import free_port
+from web import access_log
+from web.asgi import MirrorApplication
+from web.errors import DatabaseUnavailable
+from web.limits import Kind, limited_as
+from web.responses import streamed
+
+GET = b"GET /seen HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /seen HTTP/1.1\r\nHost: x\r\n"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+Test = Callable[[Listener], Awaitable[None]]
+
+
+def seen() -> Response:
+    """The request as Flask sees it."""
+    return jsonify(
+        headers=dict(request.headers), form=dict(request.form), body=request.get_data(as_text=True)
+    )
+
+
+@pytest.fixture
+def app(app: Flask) -> Flask:
+    app.add_url_rule("/seen", view_func=seen, methods=["GET", "POST"])
+    return app
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return replace(settings, server_threads=2)
+
+
+@pytest.fixture
+def serve(app: Flask, settings: Settings) -> Callable[[Test], None]:
+    """Run a test against the application."""
+
+    def run_against(test: Test) -> None:
+        async def served() -> None:
+            async with listening(MirrorApplication(app, settings)) as listener:
+                await test(listener)
+
+        run(served())
+
+    return run_against
+
+
+class Gate:
+    """A view whose requests wait in their threads, each until it is let through."""
+
+    def __init__(self, app: Flask, kind: Kind = Kind.PAGE, path: str = "/gate") -> None:
+        self.entered = 0
+        self.has_left: list[bool] = []
+        self._gate = Semaphore(0)
+
+        @app.get(path, endpoint=path)
+        @limited_as(kind)
+        def view() -> str:
+            self.entered += 1
+            assert self._gate.acquire(timeout=20)
+            self.has_left.append(access_log.client_has_left())
+            return "through"
+
+    def open(self, count: int = 1) -> None:
+        self._gate.release(count)
+
+
+async def asked(listener: Listener, request_: bytes) -> Connection:
+    connection = await listener.connect()
+    connection.send(request_)
+    return connection
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (GET + b"".join(b"X-%d: x\r\n" % number for number in range(201)), 431),
+        (GET + b"X: " + b"x" * 65_536 + b"\r\n", 431),
+        (b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n" % (b"x" * 4100), 414),
+        (b"GET /seen HTTP/2.0\r\nHost: x\r\n", 505),
+        (b"GET /seen HTTP/1.1\r\n", 400),
+        (GET + b"Host: y\r\n", 400),
+        (POST + b"Transfer-Encoding: gzip, chunked\r\n", 501),
+        (b"POST /seen HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", 400),
+        (POST + b"Content-Length: 3\r\nConnection: upgrade\r\nUpgrade: h2c\r\n", 400),
+        (POST + b"Content-Length: 65537\r\n", 413),
+    ],
+)
+def test_it_refuses_by_the_head_in_a_sentence(
+    serve: Callable[[Test], None], request_: bytes, status: int
+) -> None:
+    async def test(listener: Listener) -> None:
+        connection = await asked(listener, request_ + b"\r\n")
+        head = await connection.head()
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nx-content-type-options: nosniff\r\n" in head
+        assert b"\r\nx-request-id: " in head
+        assert (await connection.reader.read(1000)).endswith(b".")
+        await skip(3)
+        assert await connection.rest() == b""
+
+    serve(test)
+
+
+def test_it_passes_on_what_is_within_the_bounds(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        many = b"".join(b"X-%d: x\r\n" % number for number in range(199))
+        for head in (many, b"X: " + b"x" * 64_000 + b"\r\n"):
+            assert (await (await asked(listener, GET + head + b"\r\n")).response())[0] == 200
+        url = b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 4000)
+        assert (await (await asked(listener, url)).response())[0] == 200
+
+    serve(test)
+
+
+def test_it_takes_a_form_however_it_comes(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        for body in (
+            b"Content-Length: 7\r\n\r\na=1&b=2",
+            CHUNKED + b"\r\n3\r\na=1\r\n4\r\n&b=2\r\n0\r\n\r\n",
+        ):
+            connection = await asked(listener, POST + FORM + body)
+            status, content = await connection.response()
+            assert (status, json.loads(content)["form"]) == (200, {"a": "1", "b": "2"})
+            # The connection is good for another.
+            connection.send(GET + b"\r\n")
+            assert (await connection.response())[0] == 200
+
+    serve(test)
+
+
+def test_it_refuses_a_body_that_grows_too_large(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        connection = await asked(listener, POST + CHUNKED + b"\r\n" + b"1000\r\n%s\r\n" % (b"x" * 4096) * 17)
+        assert (await connection.response())[0] == 413
+
+    serve(test)
+
+
+def test_it_gives_a_body_10_s_and_no_thread(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        slow = [await asked(listener, POST + b"Content-Length: 10\r\n\r\nabc") for _ in range(50)]
+        await settled()
+        assert (await (await asked(listener, GET + b"\r\n")).response())[0] == 200
+        await skip(9)
+        for connection in slow:
+            connection.send(b"d")
+        await skip(2)
+        assert {(await connection.response())[0] for connection in slow} == {408}
+
+    serve(test)
+
+
+def test_it_leaves_a_strangers_command_unread(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        command = b"POST /cr/exe HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+        connection = await asked(listener, command)
+        head = await connection.head()
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert b"\r\nconnection: close\r\n" in head
+
+    serve(test)
+
+
+def test_it_drops_headers_that_could_pass_for_others(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        forged = b"X_Forwarded_For: 192.0.2.1\r\nX-Forwarded_For: 192.0.2.1\r\nX-Known: yes\r\n"
+        _status, content = await (await asked(listener, GET + forged + b"\r\n")).response()
+        headers = json.loads(content)["headers"]
+        assert "X-Forwarded-For" not in headers
+        assert headers["X-Known"] == "yes"
+
+    serve(test)
+
+
+def test_it_answers_an_upgrade_as_any_request_and_ends_the_connection(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        upgrade = GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        answered = await listener.ask(upgrade + GET + b"\r\n")
+        assert answered.count(b"HTTP/1.1 200") == 1
+
+    serve(test)
+
+
+def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Callable[[Test], None]) -> None:
+    gates = {kind: Gate(app, kind, f"/gate/{kind}") for kind in (Kind.PAGE, Kind.RUN_RANGE, Kind.LOGIN)}
+    slots = {Kind.PAGE: 2, Kind.RUN_RANGE: 2, Kind.LOGIN: 1}
+    longest_s = {Kind.PAGE: 1, Kind.RUN_RANGE: 5, Kind.LOGIN: 5}
+
+    async def test(listener: Listener) -> None:
+        inside = []
+        for kind, gate in gates.items():
+            path = get(f"/gate/{kind}")
+            inside += [await asked(listener, path) for _ in range(slots[kind])]
+            await until(lambda gate=gate, kind=kind: gate.entered == slots[kind])
+            waiting = await asked(listener, path)
+            await skip(longest_s[kind] - 0.1)
+            assert (await (await asked(listener, get("/healthz"))).response())[0] == 200
+            await skip(0.2)
+            assert (await waiting.response())[0] == 503
+        for kind, gate in gates.items():
+            gate.open(slots[kind])
+        assert {(await connection.response())[0] for connection in inside} == {200}
+
+    serve(test)
+
+
+def test_it_does_not_work_for_a_client_that_left_before_its_turn(
+    app: Flask, serve: Callable[[Test], None]
+) -> None:
+    gate = Gate(app)
+
+    async def test(listener: Listener) -> None:
+        inside = [await asked(listener, get("/gate")) for _ in range(2)]
+        await until(lambda: gate.entered == 2)
+        leaving = await asked(listener, get("/gate"))
+        await settled()
+        leaving.writer.close()
+        await settled()
+        gate.open(2)
+        assert {(await connection.response())[0] for connection in inside} == {200}
+        assert (await (await asked(listener, GET + b"\r\n")).response())[0] == 200
+        assert gate.entered == 2
+
+    serve(test)
+
+
+def test_a_view_can_tell_that_its_client_has_left(app: Flask, serve: Callable[[Test], None]) -> None:
+    gate = Gate(app, Kind.COMMAND)
+
+    async def test(listener: Listener) -> None:
+        leaving, _staying = [await asked(listener, get("/gate")) for _ in range(2)]
+        await until(lambda: gate.entered == 2)
+        leaving.writer.close()
+        await settled()
+        gate.open(2)
+        await until(lambda: len(gate.has_left) == 2)
+        assert sorted(gate.has_left) == [False, True]
+
+    serve(test)
+
+
+def add_stream(app: Flask, chunks: Callable[[], Iterator[bytes]]) -> None:
+    def view() -> Response:
+        return streamed((chunk for chunk in chunks()), "text/plain")
+
+    app.add_url_rule("/stream", view_func=limited_as(Kind.RUN_RANGE)(view), endpoint="stream")
+
+
+def test_a_stream_stops_when_its_client_leaves(app: Flask, serve: Callable[[Test], None]) -> None:
+    ended = Event()
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+        finally:
+            ended.set()
+
+    add_stream(app, endless)
+
+    async def test(listener: Listener) -> None:
+        leaving = await asked(listener, get("/stream"))
+        await leaving.head()
+        leaving.writer.close()
+        await until(ended.is_set)
+
+    serve(test)
+
+
+def test_a_stream_to_an_http_1_0_client_has_a_length(app: Flask, serve: Callable[[Test], None]) -> None:
+    add_stream(app, lambda: iter([b"one", b"two"]))
+
+    async def test(listener: Listener) -> None:
+        answered = await listener.ask(b"GET /stream HTTP/1.0\r\n\r\n")
+        assert b"\r\ncontent-length: 6\r\n" in answered
+        assert answered.endswith(b"\r\n\r\nonetwo")
+
+    serve(test)
+
+
+def test_a_stream_that_fails_is_seen_to_be_incomplete(
+    app: Flask, serve: Callable[[Test], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"one"
+        raise DatabaseUnavailable("The database is down.")
+
+    add_stream(app, failing)
+
+    async def test(listener: Listener) -> None:
+        connection = await asked(listener, get("/stream"))
+        assert b"transfer-encoding: chunked" in await connection.head()
+        with pytest.raises(asyncio.IncompleteReadError):
+            await connection.reader.readuntil(b"0\r\n\r\n")
+
+    with caplog.at_level(logging.WARNING):
+        serve(test)
+    assert 'response_aborted reason="The database is down."' in caplog.text
+
+
+def test_it_logs_refused_requests_together(
+    app: Flask, serve: Callable[[Test], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate(app)
+
+    async def test(listener: Listener) -> None:
+        _inside = [await asked(listener, get("/gate")) for _ in range(2)]
+        await until(lambda: gate.entered == 2)
+        refused = [await asked(listener, get("/gate")) for _ in range(3)]
+        await skip(1.1)
+        assert [(await connection.response())[0] for connection in refused] == [503] * 3
+        await skip(10)
+        gate.open(2)
+
+    with caplog.at_level(logging.INFO):
+        serve(test)
+    assert "requests_shed count=3 page=3" in caplog.text
+    assert "status=503" not in caplog.text
+
+
+def test_the_metrics_port_leads_to_metrics_alone(app: Flask, settings: Settings) -> None:
+    def metrics(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"metrics"]
+
+    async def test() -> None:
+        port = int(free_port())
+        application = MirrorApplication(app, replace(settings, server_metrics_port=port), metrics)
+        async with listening(application, port) as there, listening(application) as here:
+            assert (await there.ask(b"GET /seen HTTP/1.0\r\n\r\n")).endswith(b"metrics")
+            assert b"HTTP/1.1 404" in await here.ask(b"GET /metrics HTTP/1.0\r\n\r\n")
+
+    run(test())

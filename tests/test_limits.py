@@ -1,0 +1,99 @@
+"""Queues of requests: first come, first served, a bounded wait, and one's own slots for each kind."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from tests.driven_loop import run, settled, skip
+from web import limits
+from web.limits import Kind, Overloaded, RequestQueue
+
+
+async def refusal(queue: RequestQueue) -> Overloaded:
+    with pytest.raises(Overloaded) as refused:
+        await queue.acquire()
+    return refused.value
+
+
+def test_it_lets_as_many_in_as_there_are_slots_and_the_others_in_order() -> None:
+    async def test() -> None:
+        queue = RequestQueue(Kind.PAGE, slots=2, max_wait_s=1)
+        entered: list[int] = []
+
+        async def enter(number: int) -> None:
+            await queue.acquire()
+            entered.append(number)
+
+        waiting = [asyncio.create_task(enter(number)) for number in range(5)]
+        await settled()
+        assert entered == [0, 1]
+        for number in range(2, 5):
+            queue.release()
+            await settled()
+            assert entered == list(range(number + 1))
+        await asyncio.gather(*waiting)
+
+    run(test())
+
+
+def test_it_refuses_after_the_longest_wait() -> None:
+    async def test() -> None:
+        queue = RequestQueue(Kind.RUN_RANGE, slots=1, max_wait_s=5, sentence="Later.")
+        await queue.acquire()
+        waiting = asyncio.create_task(refusal(queue))
+        await skip(4.9)
+        assert not waiting.done()
+        await skip(0.2)
+        refused = await waiting
+        assert (refused.kind, refused.refusal.status, refused.refusal.body) == (
+            Kind.RUN_RANGE,
+            503,
+            b"Later.",
+        )
+        assert (b"retry-after", b"5") in refused.refusal.headers
+
+    run(test())
+
+
+def test_it_refuses_at_once_while_nothing_moves() -> None:
+    async def test() -> None:
+        queue = RequestQueue(Kind.PAGE, slots=1, max_wait_s=1)
+        await queue.acquire()
+        waiting = asyncio.create_task(refusal(queue))
+        await skip(1.1)
+        await waiting
+        await asyncio.wait_for(refusal(queue), timeout=0.5)
+        queue.release()
+        await queue.acquire()
+
+    run(test())
+
+
+def test_who_leaves_takes_no_slot_along() -> None:
+    async def test() -> None:
+        queue = RequestQueue(Kind.PAGE, slots=1, max_wait_s=10)
+        await queue.acquire()
+        leaving, staying = (asyncio.create_task(queue.acquire()) for _ in range(2))
+        await settled()
+        # In the moment of its turn.
+        queue.release()
+        leaving.cancel()
+        await staying
+        queue.release()
+        await queue.acquire()
+
+    run(test())
+
+
+def test_a_view_has_the_queue_that_it_is_marked_with() -> None:
+    def view() -> None: ...
+
+    assert limits.kind_of(view, {}) is Kind.PAGE
+
+    def is_range(query: Mapping[str, str]) -> bool:
+        return query.get("what") == "get_runs"
+
+    marked = limits.limited_as(Kind.RUN_RANGE, is_range)(view)
+    assert limits.kind_of(marked, {"what": "get_runs"}) is Kind.RUN_RANGE
+    assert limits.kind_of(marked, {"what": "get_run"}) is Kind.PAGE

@@ -1,0 +1,316 @@
+"""ASGI application of the server: response cache and limits around the Flask application.
+
+An event loop reads requests and sends responses. It answers by itself what is in the response cache, what is
+refused, and `/healthz`. All else waits for its turn (`web/limits.py`) and takes a thread only while Flask
+works on it; the response then waits for its client without the thread (`web/spool.py`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from urllib.parse import parse_qsl
+
+from a2wsgi import WSGIMiddleware
+from flask import Flask
+from werkzeug.exceptions import HTTPException
+
+from dqmsquare_cfg import Settings
+from runtime import logging_setup
+from web import access_log, limits, metrics, request_head
+from web.access_log import RECORD, RequestRecord
+from web.cache import dependencies
+from web.cache.response_cache import (
+    CacheKey,
+    RenderedResponse,
+    ResponseCache,
+    accepts_gzip,
+    rendered_response,
+)
+from web.errors import DatabaseUnavailable
+from web.exchange import Client, ClientLeft, Headers, Message, Receive, Response, Scope, Send
+from web.health import ALIVE
+from web.http_protocol import TRANSPORT
+from web.limits import Kind, Overloaded, RequestQueue, RequestRefused, ShedCounter
+from web.request_head import RequestHead
+from web.responses import SECURITY_HEADERS, SERVER_TIME_HEADER, server_time
+from web.spool import Spool, SpoolSpace
+
+log = logging.getLogger(__name__)
+
+AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
+
+_CONDITIONS = (b"if-none-match", b"if-modified-since")
+_SERVER_TIME = SERVER_TIME_HEADER.lower().encode()
+_ALIVE_HEADERS: Headers = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", str(len(ALIVE)).encode()),
+    (b"cache-control", b"no-store"),
+    *((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),
+]
+
+
+class MirrorApplication:
+    """ASGI application around `app`; `metrics_application` is the WSGI application of the metrics port."""
+
+    def __init__(self, app: Flask, settings: Settings, metrics_application: Any = None) -> None:
+        self._app = app
+        self._urls = app.url_map.bind("localhost")
+        self._flask: AsgiApplication = WSGIMiddleware(app, workers=limits.threads(settings))  # type: ignore[arg-type]
+        self._metrics: AsgiApplication = WSGIMiddleware(metrics_application, workers=1)
+        self._metrics_port = settings.server_metrics_port
+        self._query_hidden_below = access_log.query_hidden_below(settings.server_url_prefix)
+        self._alive_paths = ("/healthz", f"{settings.server_url_prefix}/healthz")
+        self._queues = limits.queues(settings)
+        self._shed = ShedCounter()
+        self._cache = ResponseCache()
+        self._renderings: dict[CacheKey, _Rendering] = {}
+        self._space = SpoolSpace(settings.tmp_dir)
+        # Requests that Flask works on; the event loop keeps only weak references.
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = RequestRecord(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        client = Client(receive, record)
+        response = Response(send, client, record)
+        is_for_metrics = scope["server"] is not None and scope["server"][1] == self._metrics_port
+        try:
+            if is_for_metrics:
+                await self._respond_with_metrics(scope, client, response)
+            else:
+                await self._respond(scope, client, response)
+        except RequestRefused as error:
+            if isinstance(error, Overloaded):
+                record.is_shed = True
+                self._shed.add(error.kind)
+            await response.refuse(error.refusal)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            # Its client notices that the response is incomplete.
+            log.warning("response_aborted reason=%s", logging_setup.quote_value(error))
+            _abort(scope)
+        except ClientLeft:
+            record.has_left = True
+        finally:
+            if not is_for_metrics:
+                record.end(self._query_hidden_below)
+
+    async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
+        head = request_head.parse(scope)
+        await client.read_body(head)
+        await self._forward(self._metrics, Kind.METRICS, scope, client, response)
+
+    async def _respond(self, scope: Scope, client: Client, response: Response) -> None:
+        head = request_head.parse(scope)
+        # The parser takes what follows for the other protocol.
+        response.closes = b"upgrade" in head.fields
+        is_plain_get = head.method == "GET" and not head.has_body
+        if is_plain_get and head.path in self._alive_paths:
+            await response.send(200, _ALIVE_HEADERS, ALIVE)
+            return
+        key = (head.path, head.query, accepts_gzip(head.fields.get(b"accept-encoding", b"")))
+        cached = self._cache.get(key) if is_plain_get else None
+        if cached is not None:
+            metrics.response_cache_requests.labels("hit").inc()
+            await self._send_rendered(cached, head, response)
+            return
+        kind, is_cached = self._classify(head)
+        if kind is Kind.COMMAND and head.has_body:
+            # A stranger's command is refused by its head.
+            client.read_body_on_demand()
+        else:
+            await client.read_body(head)
+        scope = _scope_for_flask(scope, response.record)
+        logging_setup.request_id.set(response.record.id)
+        if is_plain_get and is_cached:
+            await self._send_rendered(await self._rendered(key, scope, client), head, response)
+        else:
+            await self._forward(self._flask, kind, scope, client, response)
+
+    def _classify(self, head: RequestHead) -> tuple[Kind, bool]:
+        """Kind of a request, and whether its response is cached."""
+        try:
+            endpoint, _ = self._urls.match(head.path, head.method)
+        except HTTPException:
+            return Kind.PAGE, False
+        view = self._app.view_functions[endpoint]
+        query = dict(parse_qsl(head.query.decode("latin-1")))
+        return limits.kind_of(view, query), dependencies.is_cached_view(view, query)
+
+    async def _send_rendered(self, rendered: RenderedResponse, head: RequestHead, response: Response) -> None:
+        response.record.route = rendered.route
+        now = (_SERVER_TIME, server_time().encode())
+        if rendered.matches(head.fields.get(b"if-none-match")):
+            await response.send(304, [*rendered.not_modified_headers, now], b"")
+            return
+        if not self._space.memory.take(len(rendered.body)):
+            raise Overloaded(Kind.PAGE)
+        try:
+            await response.send(rendered.status, [*rendered.headers, now], rendered.body)
+        finally:
+            self._space.memory.give_back(len(rendered.body))
+
+    async def _rendered(self, key: CacheKey, scope: Scope, client: Client) -> RenderedResponse:
+        """Response to a cached view: rendered now, or by the request that is rendering it already."""
+        while True:
+            rendering = self._renderings.get(key)
+            if rendering is None or rendering.is_given_up:
+                return await self._start_rendering(key, scope).wait(client)
+            rendered = await rendering.wait(client)
+            if not rendered.is_cacheable:
+                # It is that request's alone.
+                return await _Rendering(self._render, scope).wait(client)
+            if rendered.dependencies.are_valid():
+                metrics.response_cache_requests.labels("hit").inc()
+                return rendered
+
+    def _start_rendering(self, key: CacheKey, scope: Scope) -> "_Rendering":
+        async def render(rendering: "_Rendering") -> RenderedResponse:
+            try:
+                rendered = await self._render(rendering)
+                if rendered.is_cacheable:
+                    self._cache.put(key, rendered)
+                return rendered
+            finally:
+                if self._renderings.get(key) is rendering:
+                    del self._renderings[key]
+
+        rendering = self._renderings[key] = _Rendering(render, scope)
+        return rendering
+
+    async def _render(self, rendering: "_Rendering") -> RenderedResponse:
+        queue = self._queues[Kind.PAGE]
+        await queue.acquire()
+        rendering.has_started = True
+        metrics.response_cache_requests.labels("miss").inc()
+        whole = _WholeResponse()
+        with dependencies.collected() as collected:
+            try:
+                await self._flask(rendering.scope, _no_body, whole.send)
+            finally:
+                queue.release()
+        route = rendering.scope[RECORD].route
+        return rendered_response(whole.status, whole.headers, bytes(whole.body), route, collected)
+
+    async def _forward(
+        self, wsgi: AsgiApplication, kind: Kind, scope: Scope, client: Client, response: Response
+    ) -> None:
+        """Have a WSGI application respond, once it is the request's turn."""
+        queue = self._queues[kind]
+        await _take_slot(queue, client)
+        with Spool(self._space) as spool:
+            work = _Work(wsgi, scope, client.receive, spool, queue)
+            self._running.add(work.task)
+            work.task.add_done_callback(self._running.discard)
+            started = await client.wait_for(work.started)
+            if started is not None:
+                await response.send_spooled(*started, spool, scope["http_version"])
+            await work.task
+            await response.finish()
+
+
+class _Work:
+    """WSGI application at work on a request, in a slot that is returned at its end.
+
+    `started`: status and headers of the response; `None` if it failed before.
+    """
+
+    def __init__(
+        self, wsgi: AsgiApplication, scope: Scope, receive: Receive, spool: Spool, queue: RequestQueue
+    ) -> None:
+        self._spool = spool
+        self._queue = queue
+        self.started: asyncio.Future[tuple[int, Headers] | None]
+        self.started = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._run(wsgi, scope, receive))
+
+    async def _run(self, wsgi: AsgiApplication, scope: Scope, receive: Receive) -> None:
+        try:
+            await wsgi(scope, receive, self._send)
+        finally:
+            self._queue.release()
+            self._spool.finish()
+            self._start(None)
+
+    async def _send(self, message: Message) -> None:
+        # Never fails: a2wsgi's thread would wait forever.
+        if message["type"] == "http.response.start":
+            self._start((message["status"], message["headers"]))
+        else:
+            await self._spool.put(message["body"])
+
+    def _start(self, response: tuple[int, Headers] | None) -> None:
+        if not self.started.done():
+            self.started.set_result(response)
+
+
+class _Rendering:
+    """Rendering of a response that any number of requests wait for."""
+
+    def __init__(
+        self, render: Callable[["_Rendering"], Coroutine[Any, Any, RenderedResponse]], scope: Scope
+    ) -> None:
+        # The first request may leave before the others.
+        record = RequestRecord(scope["method"], scope["path"], "")
+        record.id = scope[RECORD].id
+        headers = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
+        self.scope: Scope = {**scope, "headers": headers, RECORD: record}
+        self.has_started = False
+        self._waiting = 0
+        self._task = asyncio.create_task(render(self))
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its last client left before its turn."""
+        return self._task.cancelling() > 0
+
+    async def wait(self, client: Client) -> RenderedResponse:
+        """Wait for the response; without clients it is given up before its turn. Raises ClientLeft."""
+        self._waiting += 1
+        try:
+            return await client.wait_for(self._task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self.has_started:
+                self._task.cancel()
+
+
+class _WholeResponse:
+    """Response of the application, collected."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.body = bytearray()
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`."""
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message["headers"]
+        else:
+            self.body += message["body"]
+
+
+async def _take_slot(queue: RequestQueue, client: Client) -> None:
+    """Wait for the request's turn. Raises RequestRefused, or ClientLeft."""
+    turn = asyncio.ensure_future(queue.acquire())
+    try:
+        await client.wait_for(turn)
+    except (ClientLeft, asyncio.CancelledError):
+        turn.cancel()
+        raise
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _scope_for_flask(scope: Scope, record: RequestRecord) -> Scope:
+    # WSGI can't tell an underscore in a header's name from a hyphen, so that one could pass for the other.
+    headers = [field for field in scope["headers"] if b"_" not in field[0]]
+    return {**scope, "headers": headers, RECORD: record}
+
+
+def _abort(scope: Scope) -> None:
+    transport = scope.get("extensions", {}).get(TRANSPORT)
+    if transport is not None:
+        transport.abort()

@@ -1,0 +1,167 @@
+"""HTTP exchange as the event loop sees it: the client's side of a request, and its response."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from web import access_log, limits
+from web.access_log import RequestRecord
+from web.limits import Refusal, RequestRefused
+from web.request_head import RequestHead
+from web.spool import Spool
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_PIECE_BYTES = 64 * 1024
+# Longest time to send a response.
+_SENDING_S = 300.0
+# A client that still sends gets so long, and so much, to notice that it was refused.
+_LINGER_S = 2.0
+_LINGER_BYTES = 16_000_000
+_ID_HEADER = access_log.ID_HEADER.lower().encode()
+_CLOSE = (b"connection", b"close")
+_BODY_MISMATCH = Refusal(400, "The request body is not as long as announced.")
+
+
+class ClientLeft(Exception):
+    """Raised when the client has closed the connection."""
+
+
+class Client:
+    """Client's side of a request: its body, and whether it has left."""
+
+    __slots__ = ("_body", "_body_timeout_at", "_receive", "_record", "_watch", "is_body_read")
+
+    def __init__(self, receive: Receive, record: RequestRecord) -> None:
+        self._receive = receive
+        self._record = record
+        self._body: bytes | None = None
+        self._body_timeout_at = 0.0
+        self._watch: asyncio.Task[None] | None = None
+        self.is_body_read = False
+
+    async def read_body(self, head: RequestHead) -> None:
+        """Read the body before a thread is taken. Raises RequestRefused and ClientLeft."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(limits.BODY_TIMEOUT_S):
+                while not self.is_body_read:
+                    body += await self._next_part()
+                    if len(body) > limits.MAX_BODY_BYTES:
+                        raise RequestRefused(limits.BODY_TOO_LARGE)
+        except TimeoutError:
+            raise RequestRefused(limits.BODY_TOO_SLOW) from None
+        if head.content_length not in (0, len(body)):
+            raise RequestRefused(_BODY_MISMATCH)
+        self._body = bytes(body)
+
+    def read_body_on_demand(self) -> None:
+        """Leave the body to the application, which may do without it."""
+        self._body_timeout_at = asyncio.get_running_loop().time() + limits.BODY_TIMEOUT_S
+
+    async def receive(self) -> Message:
+        """ASGI's `receive` for the application."""
+        if self._body is not None:
+            body, self._body = self._body, b""
+        else:
+            try:
+                async with asyncio.timeout_at(self._body_timeout_at):
+                    body = await self._next_part()
+            except (TimeoutError, ClientLeft):
+                return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": body, "more_body": not self.is_body_read}
+
+    async def wait_for(self, future: asyncio.Future[T]) -> T:
+        """Result of a future, which goes on without this client. Raises ClientLeft."""
+        watched = (future,) if self._watch is None else (future, self._watch)
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise ClientLeft
+        return await future
+
+    async def linger(self) -> None:
+        """Drop an unread body: closing with unread input would reset the connection and lose the response."""
+        dropped = 0
+        with suppress(TimeoutError, ClientLeft):
+            async with asyncio.timeout(_LINGER_S):
+                while not self.is_body_read and dropped < _LINGER_BYTES:
+                    dropped += len(await self._next_part())
+
+    async def _next_part(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        if not message.get("more_body", False):
+            self.is_body_read = True
+            self._watch = asyncio.create_task(self._watch_connection())
+        body: bytes = message.get("body", b"")
+        return body
+
+    async def _watch_connection(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._record.has_left = True
+
+
+class Response:
+    """Response of a request, recorded as it is sent. `closes`: the connection ends with it."""
+
+    __slots__ = ("_client", "_send", "closes", "record")
+
+    def __init__(self, send: Send, client: Client, record: RequestRecord) -> None:
+        self._send = send
+        self._client = client
+        self.record = record
+        self.closes = False
+
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response."""
+        await self._start(status, headers)
+        last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
+        for offset in range(0, last, _PIECE_BYTES):
+            await self._send_body(body[offset : offset + _PIECE_BYTES])
+        await self._send_body(body[last:], is_last=True)
+
+    async def send_spooled(self, status: int, headers: Headers, spool: Spool, http_version: str) -> None:
+        """Send a response while it is made, but for its end. Raises TimeoutError and ClientLeft."""
+        self.closes = self.closes or not self._client.is_body_read
+        async with asyncio.timeout(_SENDING_S):
+            if http_version == "1.0" and all(name != b"content-length" for name, _ in headers):
+                # Its clients know no chunks.
+                headers.append((b"content-length", str(await spool.complete_size()).encode()))
+            await self._start(status, headers)
+            while chunk := await spool.get():
+                for offset in range(0, len(chunk), _PIECE_BYTES):
+                    await self._send_body(chunk[offset : offset + _PIECE_BYTES])
+                if self.record.has_left:
+                    raise ClientLeft
+
+    async def finish(self) -> None:
+        """End the response."""
+        if self.closes:
+            await self._client.linger()
+        await self._send_body(b"", is_last=True)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Send a refusal, which ends the connection."""
+        self.closes = True
+        await self._start(refusal.status, refusal.headers)
+        await self._send_body(refusal.body)
+        await self.finish()
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.record.status = str(status)
+        fields = [*headers, (_ID_HEADER, self.record.id.encode())]
+        if self.closes:
+            fields.append(_CLOSE)
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+
+    async def _send_body(self, content: bytes, *, is_last: bool = False) -> None:
+        self.record.bytes_sent += len(content)
+        await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})

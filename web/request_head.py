@@ -1,0 +1,90 @@
+"""Head of a request: the fields that choose its response, and its bounds, checked before anything else.
+
+The parser has checked its syntax, and that its length is given in one way alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from web.limits import (
+    BODY_TOO_LARGE,
+    HEAD_TOO_LARGE,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_URL_BYTES,
+    URL_TOO_LONG,
+    Refusal,
+    RequestRefused,
+)
+
+_UNKNOWN_VERSION = Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+_NOT_ONE_HOST = Refusal(400, "A request must have one Host header.")
+_UNKNOWN_CODING = Refusal(501, "The only transfer coding known here is chunked.")
+_CHUNKED_1_0 = Refusal(400, "HTTP/1.0 has no transfer codings.")
+_UPGRADE_WITH_BODY = Refusal(400, "A request for another protocol can't have a body.")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """Method, path, raw query and header fields by name in lower case; repeated ones joined by commas."""
+
+    method: str
+    path: str
+    query: bytes
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body of one byte or more is announced."""
+        return b"transfer-encoding" in self.fields or self.content_length > 0
+
+    @property
+    def content_length(self) -> int:
+        """Announced length of the body in bytes; 0 if it is not known."""
+        return int(self.fields.get(b"content-length", b"0"))
+
+
+def parse(scope: Mapping[str, Any]) -> RequestHead:
+    """Head of an ASGI scope. Raises RequestRefused if it is out of bounds or means nothing here."""
+    headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+        raise RequestRefused(HEAD_TOO_LARGE)
+    if len(scope["raw_path"]) + len(scope["query_string"]) >= MAX_URL_BYTES:
+        raise RequestRefused(URL_TOO_LONG)
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        fields = _joined(headers)
+    head = RequestHead(scope["method"], scope["path"], scope["query_string"], fields)
+    _check(head, scope["http_version"])
+    return head
+
+
+def _check(head: RequestHead, version: str) -> None:
+    fields = head.fields
+    if version not in ("1.0", "1.1"):
+        raise RequestRefused(_UNKNOWN_VERSION)
+    if b"host" not in fields and version == "1.1":
+        raise RequestRefused(_NOT_ONE_HOST)
+    if not head.has_body:
+        return
+    if b"transfer-encoding" in fields:
+        if version == "1.0":
+            raise RequestRefused(_CHUNKED_1_0)
+        if fields[b"transfer-encoding"].lower() != b"chunked":
+            raise RequestRefused(_UNKNOWN_CODING)
+    if b"upgrade" in fields:
+        # The parser takes what follows for the other protocol.
+        raise RequestRefused(_UPGRADE_WITH_BODY)
+    if head.content_length > MAX_BODY_BYTES:
+        raise RequestRefused(BODY_TOO_LARGE)
+
+
+def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name == b"host" and name in fields:
+            raise RequestRefused(_NOT_ONE_HOST)
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
