@@ -9,6 +9,7 @@ from tests.browser.control_room import enter, item, press
 from tests.browser.test_accessibility import violations_by_theme
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
+PHONE_WIDTH = 390
 ORDER_ON_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
 
 
@@ -18,7 +19,7 @@ def show_results(page: Page, simulator: Simulator) -> None:
     press(item(page, UNIT), "Clients")
     press(item(page, OTHER_UNIT), "HLTD logs")
     press(item(page, "Whole cluster"), "Cluster status")
-    press(item(page, "Versions", cluster="Both clusters"), "HLTD versions")
+    press(item(page, "Versions", cluster="Both clusters"), "DQM² versions")
     press(item(page, "Machines", cluster="Both clusters"), "All machines")
     simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL, times=1)
     press(item(page, PRODUCTION_UNIT, cluster="Production cluster"), "Clients")
@@ -58,7 +59,9 @@ def test_it_has_an_accessible_audit(page: Page, url: str, simulator: Simulator) 
 def test_it_fits_a_phone(
     browser: Browser, url: str, console_errors: ConsoleErrors, simulator: Simulator
 ) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context = browser.new_context(
+        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
+    )
     page = context.new_page()
     console_errors.watch(page)
     enter(page, url)
@@ -71,8 +74,8 @@ def test_it_fits_a_phone(
     for path in ("/cr/", "/cr/audit/"):
         if path != "/cr/":
             page.goto(f"{url}{path}")
-        width, within = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width <= within, path
+        # A mobile browser's innerWidth grows with the page.
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH, path
     # The command is readable without scrolling the table.
     entries = page.get_by_role("region", name="Entries")
     expect(entries).to_contain_text("get_dqm_clients")
