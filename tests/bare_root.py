@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import with_environment
 from tests.waiting import TIMEOUT_S
 
 # Libraries of glibc; some are stubs for old programs.
@@ -54,7 +55,7 @@ class BareRoot:
             yield process
         finally:
             process.kill()
-            for pid in _marked(f"{mark}\0"):
+            for pid in with_environment(f"{_MARK}={mark}\0"):
                 os.kill(pid, signal.SIGKILL)
             process.communicate()
 
@@ -66,28 +67,19 @@ class BareRoot:
 
     def processes(self) -> list[int]:
         """Ids of the processes in the root directory."""
-        return _marked(f"{self.folder}#")
-
-
-def _marked(beginning: str) -> list[int]:
-    mark = os.fsencode(f"{_MARK}={beginning}")
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and mark in _environment_of(entry)
-    ]
+        return with_environment(f"{_MARK}={self.folder}#")
 
 
 def _enter() -> list[str]:
     """Command that changes the root directory; for ordinary users it needs a user namespace."""
     chroot, unshare = shutil.which("chroot"), shutil.which("unshare")
     if chroot is None or unshare is None:
-        pytest.skip("there is no chroot here")
+        pytest.skip("the executable in a bare root directory: chroot or unshare is missing")
     if os.getuid() == 0:
         return [chroot]
     command = [unshare, "--user", "--map-root-user", chroot]
     if subprocess.run([*command, "/", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("there is no chroot for this user")
+        pytest.skip("the executable in a bare root directory: run the tests as root")
     return command
 
 
@@ -98,10 +90,3 @@ def _glibc() -> list[Path]:
     folder = Path(libc).parent
     found = [path for name in _LIBRARIES for path in folder.glob(f"lib{name}.so.[0-9]")]
     return [*Path("/lib64").glob("ld-linux-*.so.*"), *Path("/lib").glob("ld-linux-*.so.*"), *found]
-
-
-def _environment_of(entry: Path) -> bytes:
-    try:
-        return (entry / "environ").read_bytes()
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return b""

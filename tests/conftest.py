@@ -1,7 +1,7 @@
-"""What tests stand on: a real PostgreSQL, a simulated DQM² over real HTTPS, the demo, a Chromium.
+"""Fixtures: a real PostgreSQL, a simulated DQM² over real HTTPS, the demo, a Chromium.
 
-A test gets databases of its own, copied from one that was migrated once. Nothing of the user's environment
-or `.env` gets into a test.
+Each test has its own databases, copied from a migrated template. Tests see nothing of the user's environment
+and `.env`.
 """
 
 import logging
@@ -38,11 +38,11 @@ _CLUSTER_SETTING = {
     Cluster.PRODUCTION: "POSTGRES_PRODUCTION_DB_NAME",
     Cluster.PLAYBACK: "POSTGRES_PLAYBACK_DB_NAME",
 }
-# Copying a database takes a tenth of the time where it is memory.
+# In memory a database is copied in a tenth of the time.
 _MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 2 << 30
+_POSTGRES_BYTES = 2 << 30
 
-# Nothing is timed: on a loaded machine an example takes as long as it takes.
+# Examples have no time limit: on a loaded machine each may take long.
 hypothesis.settings.register_profile(
     "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -64,8 +64,9 @@ def _restore_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that every user can pass through, as root's PostgreSQL needs; `tmp_path` isn't."""
-    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=_MEMORY if _has_room(_MEMORY) else BASE))
+    """A temporary folder that all users can traverse, unlike `tmp_path`: PostgreSQL does not run as root."""
+    place = _MEMORY if _can_hold_postgres(_MEMORY) else BASE
+    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=place))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
@@ -73,14 +74,14 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(open_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A running PostgreSQL; a test that stops it starts it again."""
+    """A running PostgreSQL; tests that stop it start it again."""
     with EmbeddedPostgres(open_folder / "postgres", durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of an empty database with the newest schema, to be copied from."""
+    """Name of the template: an empty database with the current schema."""
     name = "migrated"
     postgres.create_database(name)
     databases = {Cluster.PRODUCTION: name, Cluster.PLAYBACK: "postgres"}
@@ -95,7 +96,7 @@ def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempP
 def databases(
     postgres: EmbeddedPostgres, migrated_database: str, request: pytest.FixtureRequest
 ) -> Iterator[Mapping[Cluster, str]]:
-    """The names of a test's own two databases, empty and of the newest schema."""
+    """Names of two empty databases with the current schema."""
     with _own_databases(postgres, migrated_database, request.session) as names:
         yield names
 
@@ -104,35 +105,35 @@ def databases(
 def environment(
     postgres: EmbeddedPostgres, databases: Mapping[Cluster, str], tmp_path: Path
 ) -> dict[str, str]:
-    """The whole environment of a program under test, with databases and folders of the test's own.
+    """The whole environment of a program under test, with its own databases and folders.
 
-    Its DQM² is nowhere; that of `simulated_environment` is the test's simulator.
+    It has no DQM²; that of `simulated_environment` is the simulator.
     """
     return _environment(postgres, databases, tmp_path)
 
 
 @pytest.fixture
 def settings(environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
-    """The settings that `environment` makes."""
+    """The settings in `environment`."""
     return dqmsquare_cfg.load(environment)
 
 
 @pytest.fixture
 def app(settings: dqmsquare_cfg.Settings) -> Flask:
-    """The web application, by `settings`."""
+    """The web application with `settings`."""
     return create_app(settings)
 
 
 @pytest.fixture
 def client(app: Flask) -> Iterator[FlaskClient]:
-    """Who asks `app` without a server between."""
+    """A client of `app`, without a server in between."""
     with app.test_client() as client:
         yield client
 
 
 @pytest.fixture
 def mirrored(settings: dqmsquare_cfg.Settings) -> MirroredCluster:
-    """The production cluster, empty."""
+    """The production cluster, in which nothing has been mirrored."""
     return MirroredCluster(settings)
 
 
@@ -143,28 +144,28 @@ def shared_environment(
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[dict[str, str]]:
-    """As `environment`, for a program that the tests of a file share."""
+    """Like `environment`, shared by the tests of a module."""
     with _own_databases(postgres, migrated_database, request.session) as names:
         yield _environment(postgres, names, tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module")
 def shared_settings(shared_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
-    """The settings that `shared_environment` makes."""
+    """The settings in `shared_environment`."""
     return dqmsquare_cfg.load(shared_environment)
 
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
-    """A DQM² whose machines are empty, where nothing moves unless it is told to; dead ones cost less time."""
-    with Simulator(tmp_path / "simulator", relay_timeout_s=1.5) as running:
+    """A DQM² without documents or activity of its own; requests to dead machines time out quickly."""
+    with Simulator(tmp_path / "simulator", relay_timeout_s=0.5) as running:
         running.control.dead_machine_timeout_s = 0.1
         yield running
 
 
 @pytest.fixture
 def simulated_environment(environment: Mapping[str, str], simulator: Simulator) -> dict[str, str]:
-    """`environment` with the way in to `simulator`."""
+    """`environment` with the URL and the credentials of `simulator`."""
     return {
         **environment,
         "CMSWEB_FRONTEND_PROXY_URL": simulator.base_url,
@@ -177,25 +178,25 @@ def simulated_environment(environment: Mapping[str, str], simulator: Simulator) 
 
 @pytest.fixture
 def brisk_environment(simulated_environment: Mapping[str, str]) -> dict[str, str]:
-    """`simulated_environment` of a grabber that polls ten times a second, so that its pauses are short."""
+    """`simulated_environment` of a grabber that polls every 0.1 s."""
     return {**simulated_environment, "GRABBER_SLEEP_TIME_INFO": "0.1"}
 
 
 @pytest.fixture
 def brisk_settings(brisk_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
-    """The settings that `brisk_environment` makes."""
+    """The settings in `brisk_environment`."""
     return dqmsquare_cfg.load(brisk_environment)
 
 
 @pytest.fixture
 def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
-    """The settings that `simulated_environment` makes."""
+    """The settings in `simulated_environment`."""
     return dqmsquare_cfg.load(simulated_environment)
 
 
 @pytest.fixture(scope="module")
 def demo(open_folder: Path) -> Iterator[DemoProcess]:
-    """The demo as `make demo` starts it, ready, its time much faster than P5's."""
+    """A demo that is ready, with accelerated time."""
     with DemoProcess(open_folder / "demo", demo_ports()) as running:
         running.wait_until_ready()
         yield running
@@ -203,10 +204,10 @@ def demo(open_folder: Path) -> Iterator[DemoProcess]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; the test is skipped where there is none."""
+    """A headless Chromium; without one the test is skipped."""
     executable = skips.require("chromium")
     with pytest.MonkeyPatch.context() as patched:
-        # Playwright's node looks in /tmp alone, which may be closed to ordinary users; Python looks further.
+        # Playwright's Node.js uses only /tmp, which may not be writable; Python finds another folder.
         patched.setenv("TMPDIR", tempfile.gettempdir())
         with sync_playwright() as playwright:
             running = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
@@ -216,18 +217,18 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of its own, with no cookies."""
+    """A page in a new browser context, without cookies."""
     context = browser.new_context()
     yield context.new_page()
     context.close()
 
 
-def _has_room(folder: Path) -> bool:
-    """Whether PostgreSQL's data, and its binaries, can be in a folder."""
+def _can_hold_postgres(folder: Path) -> bool:
+    """Whether a folder can hold PostgreSQL's data and execute its binaries."""
     if not os.access(folder, os.W_OK):
         return False
     status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize > _ROOM_BYTES and not status.f_flag & os.ST_NOEXEC
+    return status.f_bavail * status.f_frsize > _POSTGRES_BYTES and not status.f_flag & os.ST_NOEXEC
 
 
 @contextmanager
@@ -256,7 +257,7 @@ def _environment(
         "ENV_FILE": "",
         **postgres.settings,
         **{_CLUSTER_SETTING[cluster]: name for cluster, name in databases.items()},
-        # Port 1 of the loopback: nobody is there.
+        # Nothing listens on port 1.
         "CMSWEB_FRONTEND_PROXY_URL": "https://127.0.0.1:1/dqm/dqm-square-origin",
         "SERVER_GRID_CERT_PATH": str(folder / "usercert.pem"),
         "SERVER_GRID_KEY_PATH": str(folder / "userkey.pem"),

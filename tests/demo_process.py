@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from runtime.supervisor import free_ports
+from tests.processes import command_line, pids, with_environment, working_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 # A lumisection takes half a second, and jobs report about once per second.
@@ -112,26 +113,9 @@ class DemoProcess:
 
     def processes(self) -> dict[int, str]:
         """Command lines by id of the demo's processes, recognized by its data directory."""
-        return {
-            int(entry.name): _command_line(entry)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and self._is_ours(entry)
-        }
-
-    def _is_ours(self, entry: Path) -> bool:
-        folder = os.fsencode(self.folder)
-        try:
-            places = os.fsencode((entry / "cwd").readlink()), (entry / "environ").read_bytes()
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            return False
-        return any(folder in place for place in places)
-
-
-def _command_line(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+        folder = str(self.folder)
+        of_cwd = [pid for pid in pids() if folder in working_directory(pid)]
+        return {pid: command_line(pid) for pid in {*of_cwd, *with_environment(folder)}}
 
 
 def _user_environment() -> dict[str, str]:

@@ -16,7 +16,8 @@ from dqmsquare_cfg import Cluster
 from runtime import version
 from tests.bare_root import BareRoot
 from tests.legacy_mirror import RUN, LegacyMirror, graph, job
-from tests.served import free_port, is_alive
+from tests.processes import is_alive
+from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 

@@ -3,7 +3,6 @@
 import os
 import signal
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -24,30 +23,14 @@ from tests.grabber_runner import (
     running_grabber,
     wait_for_log,
 )
+from tests.processes import children_of, command_line, is_alive
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 
-def parser_processes(parent: int) -> list[int]:
-    """The parser processes of a grabber; multiprocessing's resource tracker is none."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (path / "cmdline").read_bytes()
-            parent_pid = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent_pid == parent and b"spawn_main" in command:
-            found.append(int(path.name))
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def parser_processes(grabber: int) -> list[int]:
+    """The parser processes of a grabber, without multiprocessing's resource tracker."""
+    return [pid for pid in children_of(grabber) if "spawn_main" in command_line(pid)]
 
 
 def test_it_mirrors_many_documents_exactly_as_it_mirrors_few(

@@ -2,13 +2,16 @@
 
 import random
 import signal
+import subprocess
 import threading
+from functools import partial
 
 import pytest
 
 import db
 from dqmsquare_cfg import Settings
 from simulator.fault_injection import FaultKind
+from simulator.http_types import Request
 from simulator.simulator import Simulator
 from tests.grabber_runner import (
     FILTER_UNIT,
@@ -19,7 +22,7 @@ from tests.grabber_runner import (
     rows,
     wait_for_log,
 )
-from tests.waiting import TIMEOUT_S, until
+from tests.waiting import TIMEOUT_S
 
 DOCUMENTS = 1500
 
@@ -34,8 +37,8 @@ def interrupt_at_random(
 ) -> None:
     """Start a grabber `times` times and end it by a signal, at a random moment of its start or its catch-up.
 
-    It must exit `within_s`, with status 0 unless it was killed. Whenever it has caught up, its machine is
-    reset and gets the same documents again.
+    It must exit, with status 0 unless it was killed. Whenever it has caught up, its machine is reset and gets
+    the same documents again.
     """
     dice = random.Random(times)
     simulator.faults.add(FaultKind.LATENCY, 0.1)
@@ -67,16 +70,25 @@ def fill(simulator: Simulator) -> None:
     simulator.fill(OTHER_FILTER_UNIT, 10)
 
 
+def kill_if_stored(
+    jobs: int, grabber: "subprocess.Popen[str]", settings: Settings, _request: Request
+) -> None:
+    """Kill a grabber during a request, once so many jobs are stored."""
+    if len(rows(settings, db.jobs)) >= jobs:
+        grabber.kill()
+
+
 def test_it_loses_and_duplicates_nothing_when_killed_during_a_catch_up(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     fill(simulator)
     simulator.faults.add(FaultKind.LATENCY, 0.2)
-    for killed_at in (200, 800):
+
+    for stored in (200, 800):
         with grabber_process(simulated_environment, "production") as grabber:
-            until(lambda count=killed_at: len(rows(simulated_settings, db.jobs)) >= count)  # type: ignore[misc]
-            grabber.kill()
+            simulator.on_request = partial(kill_if_stored, stored, grabber, simulated_settings)
             grabber.wait(timeout=TIMEOUT_S)
+    simulator.on_request = lambda _request: None
     assert 800 <= len(rows(simulated_settings, db.jobs)) < DOCUMENTS
     simulator.faults.clear()
     assert mirror_once(simulated_settings)

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: who can show a cluster is ready, however old what is shown is."""
+"""`/healthz` and `/readyz`: a server is ready if it can show a cluster, however old the data are."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,19 +12,20 @@ from tests.mirrored_cluster import MirroredCluster
 
 
 def readiness(client: FlaskClient) -> Any:
-    answer = client.get("/readyz")
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.status_code == 200
-    return answer.json
+    response = client.get("/readyz")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.status_code == 200
+    return response.json
 
 
-def test_it_lives_without_asking_a_database(client: FlaskClient) -> None:
-    answer = client.get("/healthz")
-    assert (answer.status_code, answer.text, answer.headers["Cache-Control"]) == (200, "ok\n", "no-store")
+def test_it_is_alive_without_a_query(client: FlaskClient) -> None:
+    response = client.get("/healthz")
+    assert (response.status_code, response.text) == (200, "ok\n")
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_it_is_ready_before_a_grabber_has_worked(client: FlaskClient) -> None:
-    nobody = {
+def test_it_is_ready_before_the_first_heartbeat(client: FlaskClient) -> None:
+    no_grabber = {
         "ready": True,
         "reason": "No grabber has worked here yet.",
         "grabber_silent_s": None,
@@ -33,19 +34,19 @@ def test_it_is_ready_before_a_grabber_has_worked(client: FlaskClient) -> None:
     assert readiness(client) == {
         "ready": True,
         "version": str(version.current()),
-        "clusters": {"playback": nobody, "production": nobody},
+        "clusters": {"playback": no_grabber, "production": no_grabber},
     }
 
 
-def test_it_tells_how_long_a_grabber_is_silent(client: FlaskClient, settings: Settings) -> None:
+def test_it_reports_the_time_since_the_last_heartbeat(client: FlaskClient, settings: Settings) -> None:
     MirroredCluster(settings, Cluster.PRODUCTION).beat()
-    told = readiness(client)["clusters"]["production"]
-    assert told["ready"] is True
-    assert told["reason"] is None
-    assert 0 <= told["grabber_silent_s"] < 60
+    production = readiness(client)["clusters"]["production"]
+    assert production["ready"] is True
+    assert production["reason"] is None
+    assert 0 <= production["grabber_silent_s"] < 60
 
 
-def test_it_stays_ready_while_dqm2_is_away(client: FlaskClient, settings: Settings) -> None:
+def test_it_stays_ready_while_dqm2_is_unreachable(client: FlaskClient, settings: Settings) -> None:
     since = datetime.now(UTC) - timedelta(hours=2)
     failing = LinkStatus(last_success_at=since, failing_since=since, reason="connection refused")
     MirroredCluster(settings, Cluster.PLAYBACK).beat(gateway=failing)

@@ -1,7 +1,7 @@
-"""Nothing sensitive gets past the grabber: canaries planted everywhere are found nowhere afterwards.
+"""Nothing sensitive leaves P5: canaries planted in every position of documents are found nowhere.
 
-What is searched is all that the mirror can give away: a dump of both databases and what is packed in them,
-every answer of every route of the application, the metrics, and the log files.
+The search covers dumps of both databases and the values packed in them, the response of every route, the
+metrics, and the log files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,12 +36,12 @@ from tests.log_files import read_all_logs
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
 
-FREE_FORM = "zqcanaryzq"
+PLAIN_WORD = "zqcanaryzq"
 RUN = 358788
-# Where a free text may stand and is shown: names that have a shape of their own, and the log.
-_FREE_TEXT = ("tag", "cmdline", "stdlog_start", "stdlog_end", "run_key", "source")
-_NOT_SWEPT = ("/cr/",)
-_WHATS = (
+# Fields that may contain any word and are shown: names, and the log.
+_TEXT_FIELDS = ("tag", "cmdline", "stdlog_start", "stdlog_end", "run_key", "source")
+_EXCLUDED = ("/cr/",)
+_API_CALLS = (
     "get_info",
     "get_run",
     "get_graph",
@@ -55,7 +55,7 @@ numbers = count(1)
 
 
 def documents() -> Iterator[dict[str, Any]]:
-    """A document of each type that is mirrored."""
+    """A document of each mirrored type."""
     yield job_document(run=RUN, lumisections=2, extra={"stdlog_start": ["a line\n"], "stdlog_end": ["one\n"]})
     yield files_document(host=FILTER_UNIT, run=RUN, lumisections=2)
     yield playback_document(host=FILTER_UNIT, run=RUN)
@@ -64,14 +64,14 @@ def documents() -> Iterator[dict[str, Any]]:
 
 
 def fresh(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document under an id of its own, if its id is a text at all."""
+    """The document with a new id."""
     document_id = document.get("_id")
     return {**document, "_id": f"{document_id}-{next(numbers)}"}
 
 
 @pytest.fixture
 def logged_settings(simulated_settings: Settings) -> Settings:
-    """The settings, with the log going to its file as in production."""
+    """The settings, with logging to a file as in production."""
     redact = get_redactor(simulated_settings.known_hosts, simulated_settings.redaction_allowed_hosts)
     logging_setup.configure(simulated_settings, "grabber", debug=True, redact=redact)
     return simulated_settings
@@ -79,20 +79,20 @@ def logged_settings(simulated_settings: Settings) -> Settings:
 
 @pytest.fixture
 def app(logged_settings: Settings) -> Flask:
-    """The application that shows what was mirrored."""
+    """The application that shows the mirrored documents."""
     return create_app(logged_settings)
 
 
-def assert_gone(
+def assert_absent(
     canaries: Sequence[Canary], app: Flask, settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
-    """Fails with the needles that anything of the mirror's gives away, and where."""
+    """Fail with the canaries that were found, and where."""
     places = {
         "dump": "".join(dumped(postgres, settings.database(cluster)) for cluster in Cluster),
         "packed": unpacked(settings),
         "metrics": generate_latest().decode(),
         "log": read_all_logs(settings),
-        **answers(app, [str(job["identity"]) for job in rows(settings, db.jobs)][:10]),
+        **responses(app, [str(job["identity"]) for job in rows(settings, db.jobs)][:10]),
     }
     found = [
         (canary.needle, place)
@@ -104,8 +104,8 @@ def assert_gone(
 
 
 def unpacked(settings: Settings) -> str:
-    """What the database keeps packed: series, fates, logs and streams."""
-    kept = [
+    """Packed values in the database: series, input statuses, logs and streams."""
+    details = [
         (
             codecs.unpack_memory(row["memory"]),
             codecs.unpack_events(row["events"]),
@@ -115,27 +115,27 @@ def unpacked(settings: Settings) -> str:
         for row in rows(settings, db.job_details)
     ]
     streams = [codecs.unpack_streams(row["streams"]) for row in rows(settings, db.deliveries)]
-    return repr(kept) + repr(streams)
+    return repr(details) + repr(streams)
 
 
-def answers(app: Flask, jobs: Sequence[str]) -> dict[str, str]:
-    """What every route answers to what shows something, by address."""
+def responses(app: Flask, jobs: Sequence[str]) -> dict[str, str]:
+    """Responses of every route, with their headers, by URL."""
     client = app.test_client()
-    shown = {}
+    found = {}
     for rule in app.url_map.iter_rules():
-        if "GET" in (rule.methods or ()) and not rule.rule.startswith(_NOT_SWEPT):
-            for address in addresses(rule, jobs):
-                response = client.get(address)
-                shown[address] = response.get_data(as_text=True) + str(response.headers)
-    return shown
+        if "GET" in (rule.methods or ()) and not rule.rule.startswith(_EXCLUDED):
+            for url in urls(rule, jobs):
+                response = client.get(url)
+                found[url] = response.get_data(as_text=True) + str(response.headers)
+    return found
 
 
-def addresses(rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
-    """The addresses of a route, with parameters for whatever it may ask for."""
+def urls(rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
+    """URLs of a route, with all parameters that it may have."""
     queries = [f"db={cluster}&cluster={cluster}&run={RUN}&from=0&to=999999" for cluster in Cluster]
     if rule.endpoint == "api.answer":
         queries = [
-            f"what={what}&id={job}&{query}" for what in _WHATS for query in queries for job in jobs[:2]
+            f"what={what}&id={job}&{query}" for what in _API_CALLS for query in queries for job in jobs[:2]
         ]
     for query in queries:
         if "job" in rule.arguments:
@@ -145,7 +145,7 @@ def addresses(rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
 
 
 def mirror_planted(simulator: Simulator, settings: Settings, planted_documents: Sequence[Any]) -> None:
-    """Mirrors documents, and makes the machines fail with names in the reasons."""
+    """Mirror documents that contain canaries."""
     machine = simulator.machine(FILTER_UNIT)
     for document in planted_documents:
         if isinstance(document.get("_id"), str):
@@ -153,7 +153,7 @@ def mirror_planted(simulator: Simulator, settings: Settings, planted_documents: 
     assert mirror_once(settings)
 
 
-def test_it_shows_no_canary_wherever_one_is_planted(
+def test_it_shows_no_canary_in_any_position(
     simulator: Simulator, logged_settings: Settings, app: Flask, postgres: EmbeddedPostgres
 ) -> None:
     kinds, spellings = cycle(KINDS), cycle(SPELLINGS)
@@ -167,7 +167,7 @@ def test_it_shows_no_canary_wherever_one_is_planted(
             documents_.append(fresh(with_key(document, path, canary.text, canary.text)))
     mirror_planted(simulator, logged_settings, documents_)
     assert len(rows(logged_settings, db.jobs)) > 100
-    assert_gone(canaries, app, logged_settings, postgres)
+    assert_absent(canaries, app, logged_settings, postgres)
 
 
 def test_it_shows_no_canary_in_any_spelling_in_a_log(
@@ -177,27 +177,27 @@ def test_it_shows_no_canary_in_any_spelling_in_a_log(
     canaries += [percent_encoded(KINDS[kind](next(numbers))) for kind in KINDS]
     canaries += [Canary(canary.text.upper(), canary.needle) for canary in canaries]
     lines = [f"before {canary.text} after\n" for canary in canaries]
-    logs_ = [lines[at : at + 20] for at in range(0, len(lines), 20)]
+    logs = [lines[at : at + 20] for at in range(0, len(lines), 20)]
     mirror_planted(
         simulator,
         logged_settings,
-        [fresh(job_document(extra={"stdlog_start": lines, "stdlog_end": lines})) for lines in logs_],
+        [fresh(job_document(extra={"stdlog_start": lines, "stdlog_end": lines})) for lines in logs],
     )
-    assert_gone(canaries, app, logged_settings, postgres)
+    assert_absent(canaries, app, logged_settings, postgres)
 
 
-def test_it_shows_no_free_text_where_a_shape_refuses_it(
+def test_it_shows_no_plain_word_outside_names_and_logs(
     simulator: Simulator, logged_settings: Settings, app: Flask, postgres: EmbeddedPostgres
 ) -> None:
-    free = Canary(FREE_FORM, FREE_FORM)
+    word = Canary(PLAIN_WORD, PLAIN_WORD)
     planted_documents = [
-        fresh(with_value(document, path, FREE_FORM))
+        fresh(with_value(document, path, PLAIN_WORD))
         for document in documents()
         for path in positions(document)
-        if not set(path) & set(_FREE_TEXT)
+        if not set(path) & set(_TEXT_FIELDS)
     ]
     mirror_planted(simulator, logged_settings, planted_documents)
-    assert_gone([free], app, logged_settings, postgres)
+    assert_absent([word], app, logged_settings, postgres)
 
 
 @pytest.mark.long
@@ -207,7 +207,7 @@ def test_it_shows_no_free_text_where_a_shape_refuses_it(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
-def test_it_shows_no_canary_of_any_kind_in_any_spelling_at_any_place(
+def test_it_shows_no_random_canary_in_a_random_position(
     simulator: Simulator,
     logged_settings: Settings,
     app: Flask,
@@ -225,19 +225,17 @@ def test_it_shows_no_canary_of_any_kind_in_any_spelling_at_any_place(
         canaries.append(canary)
         planted_documents.append(fresh(with_value(document, path, value)))
     mirror_planted(simulator, logged_settings, planted_documents)
-    assert_gone(canaries, app, logged_settings, postgres)
+    assert_absent(canaries, app, logged_settings, postgres)
 
 
-def test_it_mirrors_a_document_with_fields_that_nobody_has_heard_of_like_one_without(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
+def test_it_ignores_unknown_fields(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
-    known = list(documents())
-    for document in known:
+    originals = list(documents())
+    for document in originals:
         machine.upload(document)
     assert mirror_once(simulated_settings)
     before = contents(simulated_settings)
-    for document in known:
+    for document in originals:
         extra = {**document["extra"], "of_tomorrow": {"deep": ["x"]}}
         machine.upload({**document, "extra": extra, "of_tomorrow": "y"})
     assert mirror_once(simulated_settings)
@@ -245,7 +243,7 @@ def test_it_mirrors_a_document_with_fields_that_nobody_has_heard_of_like_one_wit
 
 
 def contents(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Every mirrored row without its revision."""
+    """All mirrored rows without their revisions."""
     return {
         table: [{name: value for name, value in row.items() if name != "revision"} for row in found]
         for table, found in mirrored_tables(settings).items()

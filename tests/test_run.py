@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.processes import command_line, with_environment
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 
@@ -59,14 +60,7 @@ def is_ready(port: str) -> bool:
 
 def processes_of(folder: Path) -> dict[str, int]:
     """Ids by command line of the mirror's processes with files in `folder`."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and os.fsencode(folder) in (entry / "environ").read_bytes():
-                found[(entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()] = int(entry.name)
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-    return found
+    return {command_line(pid): pid for pid in with_environment(str(folder))}
 
 
 def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from runtime import version
-from tests.served import ROOT, ServerProcess, free_port, is_alive, server_process, workers_of
+from tests.processes import is_alive
+from tests.served import ROOT, ServerProcess, free_port, server_process, workers_of
 from tests.waiting import until
 
 

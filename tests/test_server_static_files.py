@@ -1,4 +1,4 @@
-"""The files of the pages: compressed, cached for good under a hash, still found under an old one."""
+"""Static files: compressed, cached forever under the hash of their tree, and found under any other hash."""
 
 import gzip
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ def client(folder: Path) -> Iterator[FlaskClient]:
         yield client
 
 
-def test_it_lets_browsers_keep_a_file_for_good(client: FlaskClient, folder: Path) -> None:
-    answer = client.get(f"/static/{StaticFiles(folder).hash}/js/live.js")
-    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
-    assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
-    assert answer.text.startswith("export const live")
+def test_browsers_cache_a_file_forever(client: FlaskClient, folder: Path) -> None:
+    response = client.get(f"/static/{StaticFiles(folder).hash}/js/live.js")
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert response.headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert response.text.startswith("export const live")
 
 
-def test_it_gives_a_changed_tree_another_address(folder: Path) -> None:
+def test_a_changed_tree_has_another_url(folder: Path) -> None:
     before = StaticFiles(folder).hash
     assert StaticFiles(folder).hash == before
     (folder / "js" / "live.js").write_text("export const live = false;\n")
@@ -46,13 +46,13 @@ def test_it_gives_a_changed_tree_another_address(folder: Path) -> None:
     assert len({before, changed, StaticFiles(folder).hash}) == 3
 
 
-def test_it_answers_an_address_of_another_release_but_lets_nobody_keep_it(client: FlaskClient) -> None:
-    answer = client.get("/static/0123456789ab/js/live.js")
-    assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "no-cache"
+def test_the_url_of_another_release_is_served_but_not_cached(client: FlaskClient) -> None:
+    response = client.get("/static/0123456789ab/js/live.js")
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-cache"
 
 
-def test_it_compresses_for_who_accepts_it(client: FlaskClient) -> None:
+def test_it_compresses_files_if_accepted(client: FlaskClient) -> None:
     plain = client.get("/static/x/js/live.js")
     compressed = client.get("/static/x/js/live.js", headers={"Accept-Encoding": "gzip, br"})
     assert compressed.headers["Content-Encoding"] == "gzip"
@@ -62,16 +62,16 @@ def test_it_compresses_for_who_accepts_it(client: FlaskClient) -> None:
     assert "Content-Encoding" not in sound.headers
 
 
-def test_it_serves_nothing_else(client: FlaskClient, tmp_path: Path) -> None:
+def test_it_serves_no_other_files(client: FlaskClient, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("sesame")
     for name in ("../secret", "%2e%2e/secret", "js/../../secret", f"{tmp_path}/secret", "js", "js/", "x"):
         assert client.get(f"/static/x/{name}", follow_redirects=True).status_code == 404, name
 
 
-def test_it_gives_templates_the_address(settings: Settings) -> None:
+def test_templates_get_the_url_of_a_file(settings: Settings) -> None:
     app = create_app(settings)
     with app.test_request_context():
-        address = render_template_string("{{ static_url('css/base.css') }}")
-    answer = app.test_client().get(address)
-    assert answer.status_code == 200
-    assert "immutable" in answer.headers["Cache-Control"]
+        url = render_template_string("{{ static_url('css/base.css') }}")
+    response = app.test_client().get(url)
+    assert response.status_code == 200
+    assert "immutable" in response.headers["Cache-Control"]

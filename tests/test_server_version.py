@@ -1,4 +1,4 @@
-"""Where the version and the commit come from, in a repository, in an image, and where neither tells."""
+"""Version and commit: of a repository, of an image, and without either."""
 
 import shutil
 import subprocess
@@ -12,15 +12,15 @@ from tests.served import ROOT
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A folder with the program's version in it and no history, below another project's repository."""
+def clone(tmp_path: Path) -> Path:
+    """A folder with the program's version but no repository, inside another project's repository."""
     git("init", "--quiet", folder=tmp_path)
     git("commit", "--quiet", "--allow-empty", "--message=theirs", folder=tmp_path)
-    house = tmp_path / "house"
-    house.mkdir()
-    (house / "runtime").mkdir()
-    shutil.copy(ROOT / "runtime" / "version.py", house / "runtime")
-    return house
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "runtime").mkdir()
+    shutil.copy(ROOT / "runtime" / "version.py", clone / "runtime")
+    return clone
 
 
 def git(*arguments: str, folder: Path) -> None:
@@ -28,26 +28,26 @@ def git(*arguments: str, folder: Path) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True)
 
 
-def told_in(house: Path) -> str:
+def version_in(clone: Path) -> str:
     program = "from runtime import version; print(version.current())"
-    told = subprocess.run(
-        [sys.executable, "-c", program], cwd=house, capture_output=True, text=True, check=True
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=clone, capture_output=True, text=True, check=True
     )
-    return told.stdout.strip()
+    return done.stdout.strip()
 
 
-def test_it_tells_no_other_projects_commit(house: Path) -> None:
-    assert told_in(house) == f"{version.NUMBER} (unknown)"
+def test_it_ignores_the_commit_of_another_project(clone: Path) -> None:
+    assert version_in(clone) == f"{version.NUMBER} (unknown)"
 
 
-def test_it_tells_the_commit_that_a_build_left(house: Path) -> None:
-    (house / "COMMIT").write_text("0123456789ab\n")
-    assert told_in(house) == f"{version.NUMBER} (0123456789ab)"
+def test_it_reads_the_commit_from_the_file_of_a_build(clone: Path) -> None:
+    (clone / "COMMIT").write_text("0123456789ab\n")
+    assert version_in(clone) == f"{version.NUMBER} (0123456789ab)"
 
 
-def test_it_tells_when_files_were_changed_since_the_commit(house: Path) -> None:
-    git("init", "--quiet", folder=house)
-    git("add", "runtime/version.py", folder=house)
-    git("commit", "--quiet", "--message=ours", folder=house)
-    (house / "runtime" / "version.py").write_text((ROOT / "runtime" / "version.py").read_text() + "\n")
-    assert told_in(house).endswith("-dirty)")
+def test_it_reports_uncommitted_changes(clone: Path) -> None:
+    git("init", "--quiet", folder=clone)
+    git("add", "runtime/version.py", folder=clone)
+    git("commit", "--quiet", "--message=ours", folder=clone)
+    (clone / "runtime" / "version.py").write_text((ROOT / "runtime" / "version.py").read_text() + "\n")
+    assert version_in(clone).endswith("-dirty)")

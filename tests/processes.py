@@ -1,0 +1,47 @@
+"""Processes of this machine, as proc(5) shows them."""
+
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    # The name before the state is in parentheses and may contain anything.
+    return _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])
+
+
+def children_of(pid: int) -> list[int]:
+    """Ids of a process's children; none if it does not exist."""
+    lists = (_PROC / str(pid) / "task").glob("*/children")
+    return [int(child) for path in lists for child in _read(path).split()]
+
+
+def pids() -> list[int]:
+    """Ids of all processes."""
+    return [int(entry.name) for entry in _PROC.glob("[0-9]*")]
+
+
+def working_directory(pid: int) -> str:
+    """Working directory of a process; empty if it is unknown."""
+    try:
+        return str((_PROC / str(pid) / "cwd").readlink())
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return ""
+
+
+def command_line(pid: int) -> str:
+    """Command line of a process, its words separated by blanks; empty if it does not exist."""
+    return _read(_PROC / str(pid) / "cmdline").replace("\0", " ").strip()
+
+
+def with_environment(part: str) -> list[int]:
+    """Ids of the processes whose environment contains a text, such as the folder of a test."""
+    return [pid for pid in pids() if part in _read(_PROC / str(pid) / "environ")]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="surrogateescape")
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return ""
