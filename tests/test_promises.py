@@ -18,11 +18,13 @@ def defined_in(file: str) -> set[str]:
 
 
 def test_each_promise_has_a_test() -> None:
-    assert [promise for promise in PROMISES if not re.search(r":\n  `[\w/]+\.py::test_\w+`", promise)] == []
+    untested = [promise for promise in PROMISES if not re.search(r":\n  `[\w/]+\.py::test_\w+`", promise)]
+    assert not untested, "\n".join(untested)
     assert DOCUMENT.count("\n- ") == len(PROMISES) > 0
 
 
 def test_each_named_test_exists() -> None:
     defined = {file: defined_in(file) for file, _ in NAMED}
-    assert [f"{file}::{name}" for file, name in NAMED if name not in defined[file]] == []
+    missing = [f"{file}::{name}" for file, name in NAMED if name not in defined[file]]
+    assert not missing, "\n".join(missing)
     assert DOCUMENT.count(".py::") == len(NAMED)
