@@ -95,6 +95,7 @@ class Settings:
     pseudonym_secret: str = field(repr=False)
     session_secret: str = field(repr=False)
     stuck_after_s: int
+    missing_after_s: int
     job_log_retention_days: int
     stale_after_s: int
     late_file_after_s: int
@@ -235,6 +236,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PSEUDONYM_SECRET", "key of the pseudonyms of machines and documents; 16 or more characters; cannot be changed later; generated in development", parsers.secret, _everywhere(None), is_secret=True, is_generated=True, former_name="MIRROR_SECRET"),
     Setting("SESSION_SECRET", "key that signs Control Room sessions; 16 or more characters; a change signs everyone out; generated in development", parsers.secret, _everywhere(None), is_secret=True, is_generated=True),
     Setting("STUCK_AFTER_S", "silence, by its machine's clock, after which a running job counts as stuck (s)", partial(parsers.integer, minimum=60, maximum=86400), _everywhere("900")),
+    Setting("MISSING_AFTER_S", "longest time after the start of a run for which an expected client without a job counts as starting, not missing (s)", partial(parsers.integer, minimum=0, maximum=3600), _everywhere("300")),
     Setting("JOB_LOG_RETENTION_DAYS", "days to keep logs and time series of jobs; 0 keeps them forever; runs, jobs and graphs are always kept", _DAYS_OR_ZERO, _everywhere("0"), former_name="LOG_RETENTION_DAYS"),
     Setting("STALE_AFTER_S", "silence of a machine, the gateway or a grabber after which pages show a warning (s)", partial(parsers.integer, minimum=5, maximum=3600), _everywhere("30"), former_name="FRESHNESS_WARN_S"),
     Setting("LATE_FILE_AFTER_S", "delay after the end of a lumisection beyond which a delivered file counts as late, a line in the delivery graph (s)", partial(parsers.integer, minimum=1, maximum=86400), _everywhere("120"), former_name="DELIVERY_LATE_S"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState, Stream
@@ -85,6 +85,14 @@ class Run:
     def updated_at(self) -> datetime | None:
         """The time of the newest report of any job."""
         return max((job.updated_at for job in self.jobs), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedClients:
+    """The clients, by tag, that a run should have; `startup` is the usual time until all have started."""
+
+    clients: frozenset[str] = frozenset()
+    startup: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

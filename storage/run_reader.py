@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
+from statistics import median_low
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -20,6 +21,7 @@ from storage.log_compression import DictionaryStore
 from storage.read_models import (
     AdjacentRuns,
     Delivery,
+    ExpectedClients,
     Job,
     JobDetails,
     JobSummary,
@@ -33,6 +35,8 @@ from storage.run_queries import RunFilter
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
 _RUNS_PER_PIECE = 25
+# Number of previous runs whose median is the usual startup time: an outlier among them does not matter.
+_STARTUP_RUNS = 3
 # Time limit (s) of a query over a whole range, where queries have one.
 _WIDE_QUERY: Mapping[str, Any] = {"response_timeout_s": 30}
 
@@ -195,19 +199,29 @@ class RunReader:
         with self._database.connect() as connection:
             return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE_QUERY)))
 
-    def expected_clients(self, run: int, run_key: str) -> frozenset[str]:
-        """The clients, by tag, that `run` should have: those of the previous run with the same run key."""
-        table = db.runs.c
+    def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
+        """The clients of the previous run with the same run key, and the usual startup time of such runs."""
+        table, jobs = db.runs.c, db.jobs.c
         previous = (
             sa.select(table.run)
             .where(table.run < run, table.run_key == run_key)
             .order_by(table.run.desc())
-            .limit(1)
-            .scalar_subquery()
+            .limit(_STARTUP_RUNS)
         )
-        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run == previous)
+        statement = (
+            sa.select(jobs.run, jobs.client, sa.func.min(jobs.started_at).label("started_at"))
+            .where(jobs.run.in_(previous))
+            .group_by(jobs.run, jobs.client)
+            .order_by(jobs.run.desc())
+        )
         with self._database.connect() as connection:
-            return frozenset(connection.scalars(statement))
+            rows = connection.execute(statement).all()
+        by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
+        if not by_run:
+            return ExpectedClients()
+        starts = [[row.started_at for row in of_run] for of_run in by_run]
+        startup = median_low([max(of_run) - min(of_run) for of_run in starts])
+        return ExpectedClients(frozenset(row.client for row in by_run[0]), startup)
 
     def job_details(self, job_id: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if no job has this id."""

@@ -11,6 +11,7 @@ _BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistic
 def init_app(app: Flask, settings: Settings) -> None:
     """Register the pages."""
     app.config["STALE_AFTER_S"] = settings.stale_after_s
+    app.config["MISSING_AFTER_S"] = settings.missing_after_s
     app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
     app.jinja_env.globals["age_resolution_s"] = freshness.age_resolution_s(settings)
     app.jinja_env.globals["guides"] = guides.GUIDES

@@ -15,19 +15,20 @@ MAX_NORMAL_LAG = 4
 
 
 class ClientState(StrEnum):
-    """The state of a client in a run: that of its newest job, or `missing` without one. Worst first."""
+    """The state of a client in a run: that of its newest job, else `starting` or `missing`. Worst first."""
 
     CRASHED = "crashed"
     STUCK = "stuck"
     LOST = "lost"
     MISSING = "missing"
+    STARTING = "starting"
     RUNNING = "running"
     FINISHED = "finished"
 
     @property
     def is_problem(self) -> bool:
         """Whether somebody should look at the client."""
-        return self not in (ClientState.RUNNING, ClientState.FINISHED)
+        return self not in (ClientState.STARTING, ClientState.RUNNING, ClientState.FINISHED)
 
 
 class Column(StrEnum):
@@ -56,11 +57,15 @@ class SortOrder:
 
 @dataclass(frozen=True, slots=True)
 class ClientRow:
-    """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first."""
+    """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first.
+
+    `is_starting`: it has no job yet, but the run is young enough for that.
+    """
 
     client: str
     newest: Job | None
     earlier: tuple[Job, ...] = ()
+    is_starting: bool = False
 
     @property
     def name(self) -> str:
@@ -69,8 +74,10 @@ class ClientRow:
 
     @property
     def state(self) -> ClientState:
-        """The state of the newest job, or `missing`."""
-        return ClientState.MISSING if self.newest is None else ClientState(self.newest.state)
+        """The state of the newest job, else `starting` or `missing`."""
+        if self.newest is not None:
+            return ClientState(self.newest.state)
+        return ClientState.STARTING if self.is_starting else ClientState.MISSING
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -98,12 +105,13 @@ def is_behind(job: Job) -> bool:
     return job.exit_code is None and bool(job.lumisection) and job.lag > MAX_NORMAL_LAG
 
 
-def client_rows(run: Run, expected: Iterable[str]) -> list[ClientRow]:
+def client_rows(run: Run, expected: Iterable[str], *, is_starting: bool = False) -> list[ClientRow]:
     """A row per client of a run, and per `expected` client that the run lacks."""
     by_client = groupby(sorted(run.jobs, key=attrgetter("client", "started_at", "id")), attrgetter("client"))
     rows = [_row(client, list(jobs)) for client, jobs in by_client]
     present = {row.client for row in rows}
-    return rows + [ClientRow(client, None) for client in sorted(set(expected) - present)]
+    absent = sorted(set(expected) - present)
+    return rows + [ClientRow(client, None, is_starting=is_starting) for client in absent]
 
 
 def sort_rows(rows: Iterable[ClientRow], order: SortOrder) -> list[ClientRow]:

@@ -7,7 +7,7 @@ only: ages are computed in the browser, from the server's clock.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
@@ -42,6 +42,8 @@ MAX_EXPANDED = 8
 _MAX_FILTER_LENGTH = 200
 _MAX_HIDDEN_LENGTH = 2000
 _DEFAULT_ORDER = SortOrder(Column.STATE)
+# A job is reported up to 30 s after its start.
+_REPORTING_INTERVAL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,11 @@ class LiveRun:
         return self.run is not None and self.run.is_ongoing
 
     @property
+    def is_starting(self) -> bool:
+        """Whether expected clients have no job yet."""
+        return self.counts[ClientState.STARTING] > 0
+
+    @property
     def problems(self) -> int:
         """Number of clients with a problem, without those that an expert has muted."""
         return sum(row.state.is_problem and row.client not in self.mutes for row in self.rows)
@@ -234,7 +241,7 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
     newest = reader.run_span().highest
     number = newest if params.run is None else params.run
     run = None if number is None else reader.run(number)
-    rows = () if run is None else tuple(sort_rows(client_rows(run, _expected(reader, run)), params.order))
+    rows = () if run is None else tuple(sort_rows(_rows(reader, run), params.order))
     expanded = () if run is None else _details(reader, params, run)
     delivered_at = None if number is None else reader.delivery_updated_at(number)
     return LiveRun(
@@ -257,11 +264,23 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
     return {"live": live, "params": params, "Column": Column, "ClientState": ClientState}
 
 
-def _expected(reader: MirrorReader, run: Run) -> frozenset[str]:
-    """The clients that the run should have: those of the previous run with the same run key."""
+def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:
+    """The clients of a run, with those that the previous run with the same run key had."""
     if run.run_key is None or not run.jobs:
-        return frozenset()
-    return reader.expected_clients(run.run, run.run_key)
+        return client_rows(run, ())
+    expected = reader.expected_clients(run.run, run.run_key)
+    return client_rows(run, expected.clients, is_starting=_is_starting(run, expected.startup))
+
+
+def _is_starting(run: Run, startup: timedelta) -> bool:
+    """Whether a client may still be about to start, if the previous runs took `startup` for that.
+
+    The age of the run is that of its reports, so that it does not depend on this server's clock.
+    """
+    if not run.is_ongoing or run.started_at is None or run.updated_at is None:
+        return False
+    limit = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
+    return run.updated_at - run.started_at < min(startup + _REPORTING_INTERVAL, limit)
 
 
 def _active_mutes(reader: MirrorReader) -> dict[str, Mute]:
