@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import requests
@@ -20,7 +22,7 @@ from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from storage.command_queue import CommandQueue, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database, served
-from tests.served import frozen, server_process, workers_of
+from tests.served import ServerProcess, frozen, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -196,6 +198,47 @@ def test_it_sends_nothing_for_a_session_that_ended_in_the_queue(
         [entry] = expert.audit(command="restart_hltd")
     assert (entry["outcome"], entry["sent_at"]) == (Outcome.REFUSED, "")
     assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
+
+
+def test_it_sends_nothing_for_a_sender_that_left_the_queue(
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    simulator: Simulator,
+    pool: ThreadPoolExecutor,
+) -> None:
+    environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first"}
+    with server_process(environment) as server, blocked_gateway(simulator) as release:
+        visitor = Visitor(server.url).sign_in("shifter", "first")
+        first = pool.submit(visitor.get_command, "get_dqm_machines")
+        until(lambda: in_progress(simulated_settings) == [("shifter", True)])
+        with closing(send_command(server, visitor, f"what=restart_hltd&host={UNIT}")):
+            until(lambda: len(in_progress(simulated_settings)) == 2)
+        until(lambda: connections_to(server) == 1)
+        release.set()
+        assert first.result(TIMEOUT_S).status_code == 200
+        until(lambda: in_progress(simulated_settings) == [])
+        [entry] = visitor.audit(command="restart_hltd")
+    assert (entry["outcome"], entry["sent_at"]) == (Outcome.NOT_SENT, "")
+    assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
+
+
+def send_command(server: ServerProcess, visitor: Visitor, form: str) -> socket.socket:
+    """Send a command on a connection of its own, which is returned."""
+    client = socket.create_connection(("127.0.0.1", int(server.environment["SERVER_PORT"])))
+    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.http.cookies)
+    client.sendall(
+        f"POST /cr/exe HTTP/1.1\r\nHost: x\r\nCookie: {cookies}\r\nX-CSRF-Token: {visitor.token}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(form)}\r\n\r\n{form}".encode()
+    )
+    return client
+
+
+def connections_to(server: ServerProcess) -> int:
+    """Number of established connections to the server's port, as the server's side sees them."""
+    port, established = f":{int(server.environment['SERVER_PORT']):04X}", "01"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(port) and row[3] == established for row in rows)
 
 
 def test_it_serves_pages_with_20_commands_in_the_queue(
