@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(folder: Path) -> Iterator[FlaskClient]:
     app = Flask(__name__, static_folder=None)
-    app.add_url_rule("/static/<tree>/<path:name>", view_func=StaticFiles(folder).answer, endpoint="file")
+    app.add_url_rule("/static/<tree>/<path:name>", view_func=StaticFiles(folder).view, endpoint="file")
     with app.test_client() as client:
         yield client
 

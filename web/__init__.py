@@ -1,8 +1,10 @@
-"""The near side: everything that a browser sees.
+"""The web server: pages, API and Control Room, and how they are served.
 
-what is there     pages; api; control_room; health; static_files
-what is asked     queries: the parameters of an address
-what it is from   clusters: the databases; away, deadlines: where they don't answer; keeping: what is kept
-what is told      answers, csv_files, log_text; errors; headers, compression: of every answer
-how it is served  serving; request_log, metrics, metrics_folder: what is noted of it
+content    pages; api; control_room; health; static_files
+requests   query_args: query parameters; databases: readers of the clusters
+responses  responses; errors; job_log
+caches     cache: of reads and of responses
+serving    gunicorn_app: processes; asgi: application around Flask
+           http_protocol, request_head, exchange, limits, spool: what one client can take of it
+           access_log, metrics
 """

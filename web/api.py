@@ -1,7 +1,7 @@
-"""`/api?what=…`: the interface that scripts at CERN use, its addresses and shapes as they were.
+"""`/api?what=…`: the interface of scripts at CERN, compatible with earlier mirrors (docs/api.md).
 
-What a document does not have is -1 where a number is due and "" where a text is, since scripts compute with
-them; the exit code of a job that runs is null.
+A missing number is -1 and a missing text is "", since scripts compute with them; the exit code of a running
+job is null.
 """
 
 import math
@@ -28,15 +28,14 @@ from web.responses import etag_response, streamed
 
 bp = Blueprint("api", __name__)
 
-_NUMBERS_OF_RUN = "run must be an integer"
-_NUMBERS_OF_RANGE = "to, from must be integers"
-_NUMBERS_OF_RUNS = "to, from, bad_only and ls must be integers"
-# A range of runs is sent in pieces of this size, whatever its length.
-_PIECE_BYTES = 64 * 1024
+_RUN_REFUSAL = "run must be an integer"
+_RANGE_REFUSAL = "to, from must be integers"
+_RUNS_REFUSAL = "to, from, bad_only and ls must be integers"
+_CHUNK_BYTES = 64 * 1024
 
-_NO_LONGER_KEPT = "[the log of this job is no longer kept]"
+_LOG_DELETED = "[the log of this job is no longer kept]"
 
-# What is put into it is escaped.
+# Its values are escaped.
 _LOG_PAGE = Markup("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -54,14 +53,14 @@ _RUN_RANGES = ("get_runs", "get_clients")
 @bp.get("/api")
 @cached_view_if(lambda query: query.get("what") in _CACHED)
 @limited_as(Kind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
-def answer() -> Response:
-    """The answer to `what`."""
+def api() -> Response:
+    """Response to `what`."""
     what = query_args.text("what") or ""
-    find = _ANSWERS.get(what)
-    if find is None:
+    respond = _RESPONSES.get(what)
+    if respond is None:
         raise NotFound(f"{what} is not supported")
     access_log.current_record().route = f"/api?what={what}"
-    return find()
+    return respond()
 
 
 def _get_info() -> Response:
@@ -71,43 +70,43 @@ def _get_info() -> Response:
 
 def _get_run() -> Response:
     reader = _reader()
-    number = _needed("run", _NUMBERS_OF_RUN)
-    neighbours, run = reader.adjacent_runs(number), reader.run(number)
+    number = _required("run", _RUN_REFUSAL)
+    adjacent, run = reader.adjacent_runs(number), reader.run(number)
     now = datetime.now(UTC)
-    described = [[], []] if run is None else [_description(run), [_job(job, now) for job in run.jobs]]
-    return _json([[neighbours.previous, neighbours.next], described])
+    details = [[], []] if run is None else [_description(run), [_job(job, now) for job in run.jobs]]
+    return _json([[adjacent.previous, adjacent.next], details])
 
 
 def _get_graph() -> Response:
     reader = _reader()
-    delivery = reader.delivery(_needed("run", _NUMBERS_OF_RUN))
+    delivery = reader.delivery(_required("run", _RUN_REFUSAL))
     return _json([] if delivery is None else _graph(delivery))
 
 
 def _get_runs() -> Response:
     reader = _reader()
-    first, last = _range(_NUMBERS_OF_RUNS)
-    bad_only = bool(query_args.integer("bad_only", _NUMBERS_OF_RUNS))
-    with_ls = bool(query_args.integer("ls", _NUMBERS_OF_RUNS))
+    first, last = _range(_RUNS_REFUSAL)
+    bad_only = bool(query_args.integer("bad_only", _RUNS_REFUSAL))
+    with_ls = bool(query_args.integer("ls", _RUNS_REFUSAL))
 
-    def is_asked_for(job: Job) -> bool:
+    def is_included(job: Job) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
-    return streamed(_pieces(_runs(reader, first, last, is_asked_for)), "application/json")
+    return streamed(_chunks(_runs(reader, first, last, is_included)), "application/json")
 
 
 def _get_clients() -> Response:
     reader = _reader()
-    return _json(reader.clients(*_range(_NUMBERS_OF_RANGE)))
+    return _json(reader.clients(*_range(_RANGE_REFUSAL)))
 
 
 def _get_logs() -> Response:
     reader = _reader()
-    job = query_args.job("id")
+    job = query_args.job_id("id")
     details = None if job is None else reader.job_details(job)
     if details is None:
         raise NotFound("there is no job of this id")
-    text = full_text(details.log) if details.is_retained else _NO_LONGER_KEPT
+    text = full_text(details.log) if details.is_retained else _LOG_DELETED
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
     return etag_response(page)
 
@@ -117,7 +116,7 @@ def _get_cluster_status() -> Response:
     return _json([_status(status) for status in databases.cached_reader(cluster).cluster_status()])
 
 
-_ANSWERS: dict[str, Callable[[], Response]] = {
+_RESPONSES: dict[str, Callable[[], Response]] = {
     "get_info": _get_info,
     "get_run": _get_run,
     "get_graph": _get_graph,
@@ -132,7 +131,7 @@ def _reader() -> MirrorReader:
     return databases.cached_reader(query_args.cluster("db"))
 
 
-def _needed(name: str, refusal: str) -> int:
+def _required(name: str, refusal: str) -> int:
     number = query_args.integer(name, refusal)
     if number is None:
         raise BadRequest(refusal)
@@ -140,8 +139,8 @@ def _needed(name: str, refusal: str) -> int:
 
 
 def _range(refusal: str) -> tuple[int, int]:
-    """The lower and the higher of `from` and `to`, which may come in either order."""
-    first, last = sorted((_needed("from", refusal), _needed("to", refusal)))
+    """Lower and higher value of `from` and `to`, which may come in either order."""
+    first, last = sorted((_required("from", refusal), _required("to", refusal)))
     return first, last
 
 
@@ -192,33 +191,31 @@ def _stream(stream: Stream) -> dict[str, list[Any]]:
     }
 
 
-def _runs(
-    reader: MirrorReader, first: int, last: int, is_asked_for: Callable[[Job], bool]
-) -> Iterator[bytes]:
-    """One JSON object of runs, a run at a time."""
-    before = b"{"
+def _runs(reader: MirrorReader, first: int, last: int, is_included: Callable[[Job], bool]) -> Iterator[bytes]:
+    """JSON object of runs, one run at a time."""
+    separator = b"{"
     for run in reader.runs(first, last):
-        jobs = [job for job in run.jobs if is_asked_for(job)]
+        jobs = [job for job in run.jobs if is_included(job)]
         if jobs:
-            yield before + b'"%d":' % run.run + orjson.dumps(_run_of_range(run, jobs))
-            before = b","
-    yield b"{}" if before == b"{" else b"}"
+            yield separator + b'"%d":' % run.run + orjson.dumps(_range_run(run, jobs))
+            separator = b","
+    yield b"{}" if separator == b"{" else b"}"
 
 
-def _run_of_range(run: Run, jobs: list[Job]) -> dict[str, Any]:
+def _range_run(run: Run, jobs: list[Job]) -> dict[str, Any]:
     newest_first = sorted(run.jobs, key=attrgetter("updated_at"), reverse=True)
     cmssw_runs = (job.cmssw_run for job in newest_first if job.cmssw_run is not None)
     cmssw_version, run_key = _description(run)
     return {
         "run_data": [next(cmssw_runs, -1), run_key, cmssw_version],
         "clients": {
-            name: [_job_of_range(job) for job in of_client]
-            for name, of_client in groupby(jobs, attrgetter("name"))
+            name: [_range_job(job) for job in client_jobs]
+            for name, client_jobs in groupby(jobs, attrgetter("name"))
         },
     }
 
 
-def _job_of_range(job: Job) -> list[Any]:
+def _range_job(job: Job) -> list[Any]:
     return [
         job.machine,
         _number(job.events_total),
@@ -229,15 +226,15 @@ def _job_of_range(job: Job) -> list[Any]:
     ]
 
 
-def _pieces(parts: Iterator[bytes]) -> Generator[bytes]:
-    """The same bytes in pieces of a size that is worth a write."""
-    piece = bytearray()
+def _chunks(parts: Iterator[bytes]) -> Generator[bytes]:
+    """The same bytes in chunks of a size that is worth sending."""
+    chunk = bytearray()
     for part in parts:
-        piece += part
-        if len(piece) >= _PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    yield bytes(piece)
+        chunk += part
+        if len(chunk) >= _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
 
 
 def _status(status: MachineStatus) -> list[Any]:

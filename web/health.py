@@ -1,9 +1,9 @@
-"""`/healthz` and `/readyz`: whether the process lives, and whether it can answer.
+"""`/healthz` and `/readyz`: whether the process is alive, and whether it can serve requests.
 
-Ready is who reaches a database and knows its schema. One of the two is enough: were a server taken out of
-service because the playback cluster's database is away, the wall screens of production would go dark with it,
-while pages of a cluster that can't be shown say so themselves. How fresh the mirror is is told beside it and
-takes nobody out of service either: old data, said to be old, are better than none.
+A server is ready if it reaches a database whose schema it knows. One of the two is enough: if it were taken
+out of service because of the playback cluster's database, production's wall screens would go dark as well,
+while pages of an unavailable cluster say so themselves. The mirror's freshness is reported, and does not
+matter: old data that are marked as old are better than none.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,12 @@ bp = Blueprint("health", __name__)
 # Body of `/healthz`.
 ALIVE = b"ok\n"
 
-_UNREADY = 503
-
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a cluster can be shown, why not, and how long ago its grabber last said that it lives (s).
+    """Whether a cluster can be shown, the reason if not, and the time since its grabber's last heartbeat (s).
 
-    `warning` is what somebody should see to all the same.
+    `warning` is for the operator; the cluster can be shown all the same.
     """
 
     ready: bool
@@ -39,42 +37,42 @@ class Readiness:
 
 @bp.get("/healthz")
 def healthz() -> Response:
-    """The process lives and answers."""
-    return _uncached(Response(ALIVE, mimetype="text/plain"))
+    """Report that the process is alive."""
+    return _not_stored(Response(ALIVE, mimetype="text/plain"))
 
 
 @bp.get("/readyz")
 def readyz() -> Response:
-    """Whether each cluster can be shown, with the reason why not; 503 if none can."""
+    """Report the readiness of each cluster; 503 if none is ready."""
     by_cluster = databases.of_app(current_app)
-    found = {cluster: readiness(database) for cluster, database in by_cluster.items()}
-    is_ready = any(one.ready for one in found.values())
+    clusters = {cluster: readiness(database) for cluster, database in by_cluster.items()}
+    is_ready = any(cluster.ready for cluster in clusters.values())
     response = jsonify(
         ready=is_ready,
         version=str(version.current()),
-        clusters={str(cluster): one for cluster, one in found.items()},
+        clusters={str(cluster): each for cluster, each in clusters.items()},
     )
     if not is_ready:
-        response.status_code = _UNREADY
-    return _uncached(response)
+        response.status_code = 503
+    return _not_stored(response)
 
 
 def readiness(database: ClusterDatabase) -> Readiness:
-    """Whether a cluster can be shown now; the database is asked anew."""
+    """Look up whether a cluster can be shown now."""
     try:
         database.check_schema()
-        freshness = database.uncached_reader().sync_status()
-        adoption = database.uncached_reader().import_progress()
+        status = database.uncached_reader().sync_status()
+        import_progress = database.uncached_reader().import_progress()
     except DatabaseUnavailable as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
-    warning = None if adoption is None else str(adoption)
-    if freshness is None:
+    warning = None if import_progress is None else str(import_progress)
+    if status is None:
         reason = "No grabber has worked here yet."
         return Readiness(ready=True, reason=reason, grabber_silent_s=None, warning=warning)
-    silent_s = round((datetime.now(UTC) - freshness.heartbeat_at).total_seconds(), 1)
+    silent_s = round((datetime.now(UTC) - status.heartbeat_at).total_seconds(), 1)
     return Readiness(ready=True, reason=None, grabber_silent_s=silent_s, warning=warning)
 
 
-def _uncached(response: Response) -> Response:
+def _not_stored(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     return response

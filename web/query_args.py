@@ -1,7 +1,7 @@
-"""Parameters of an address, parsed at the door; one that does not hold is a 400 with a sentence.
+"""Parsers of query parameters; an invalid one is answered with status 400 and a sentence.
 
-A parameter counts once: given twice it is refused, since neither value can be meant. An empty one counts as
-absent, as a form sends it that was not filled in.
+A repeated parameter is refused, since either value may be meant. An empty one counts as absent: forms send
+the fields that were not filled in.
 """
 
 import re
@@ -12,57 +12,57 @@ from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
 
-# PostgreSQL's `integer`, which is what runs are kept as.
+# PostgreSQL's `integer`, the type of run numbers.
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def text(name: str) -> str | None:
-    """A parameter as it was sent; `None` if it is absent or empty.
+    """Text of a parameter; `None` if it is absent or empty.
 
-    Raises BadRequest if it is repeated, or holds what no text of PostgreSQL can.
+    Raises BadRequest if it is repeated, or holds a NUL, which PostgreSQL's texts can't.
     """
-    given = _once(name)
-    if given is not None and "\0" in given:
+    value = _single_value(name)
+    if value is not None and "\0" in value:
         raise BadRequest(f"{name} must not hold a NUL")
-    return given
+    return value
 
 
 def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
-    """The cluster that a parameter names. Raises BadRequest; so it does without a default if it is absent."""
-    given = _once(name)
-    if given is None and default is not None:
+    """Cluster that a parameter names. Raises BadRequest, also if it is absent and there is no default."""
+    value = _single_value(name)
+    if value is None and default is not None:
         return default
     try:
-        return Cluster(given or "")
+        return Cluster(value or "")
     except ValueError:
         raise BadRequest(f"{name} must be one of {sorted(map(str, Cluster))}") from None
 
 
-def shown_cluster() -> Cluster:
-    """The cluster that a page shows: production unless its address names the other. Raises BadRequest."""
+def page_cluster() -> Cluster:
+    """Cluster of a page: production unless its URL names the other. Raises BadRequest."""
     return cluster(default=Cluster.PRODUCTION)
 
 
 def integer(name: str, refusal: str) -> int | None:
-    """A whole number that PostgreSQL can hold; `None` if it is absent. Raises BadRequest with `refusal`."""
-    given = _once(name)
-    if given is None:
+    """Integer within PostgreSQL's range; `None` if it is absent. Raises BadRequest with `refusal`."""
+    value = _single_value(name)
+    if value is None:
         return None
-    if not _INTEGER.fullmatch(given) or not INT_MIN <= int(given) <= INT_MAX:
+    if not _INTEGER.fullmatch(value) or not INT_MIN <= int(value) <= INT_MAX:
         raise BadRequest(refusal)
-    return int(given)
+    return int(value)
 
 
-def job(name: str) -> UUID | None:
-    """The id of a job, as the API gives it; `None` for anything that is none, which no job can have."""
-    given = _once(name) or ""
-    return UUID(given) if _ID.fullmatch(given) else None
+def job_id(name: str) -> UUID | None:
+    """Id of a job, in the form that the API gives it; `None` for any other text, which no job has."""
+    value = _single_value(name) or ""
+    return UUID(value) if _UUID.fullmatch(value) else None
 
 
-def _once(name: str) -> str | None:
+def _single_value(name: str) -> str | None:
     values = request.args.getlist(name)
     if len(values) > 1:
         raise BadRequest(f"{name} must be given once")

@@ -1,8 +1,8 @@
-"""The style sheet, the scripts and the icons: read once, compressed once, cached by browsers for good.
+"""Static files: style sheets, scripts, icons; read and compressed once, cached by browsers forever.
 
-An address holds a hash over all of the files, `/static/<hash>/<name>`, so that a new version has new
-addresses, while modules and style sheets still find each other by relative ones. An address with another
-hash, as a page from before an update asks for, is answered too, but not to be kept.
+A URL has a hash over all files in it, `/static/<hash>/<name>`, so that a new version has new URLs, while
+modules and style sheets still find each other by relative ones. A URL with another hash, from a page that was
+loaded before an update, is answered too, but not cached.
 """
 
 import gzip
@@ -13,9 +13,9 @@ from pathlib import Path
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import NotFound
 
-_FOLDER = Path(__file__).resolve().parent.parent / "static"
-_FOR_GOOD = "public, max-age=31536000, immutable"
-# By their suffix, whatever the machine's own tables say; the second says whether compression gains.
+_DIRECTORY = Path(__file__).resolve().parent.parent / "static"
+_CACHE_FOREVER = "public, max-age=31536000, immutable"
+# Content type by suffix, independent of the machine's own tables, and whether compression helps.
 _TYPES = {
     ".css": ("text/css; charset=utf-8", True),
     ".ico": ("image/x-icon", True),
@@ -30,13 +30,13 @@ _TYPES = {
     ".webmanifest": ("application/manifest+json", True),
     ".woff2": ("font/woff2", False),
 }
-_ANY_TYPE = ("application/octet-stream", False)
+_DEFAULT_TYPE = ("application/octet-stream", False)
 _HASH_LENGTH = 12
 
 
 @dataclass(frozen=True)
 class StaticFile:
-    """A file as it is served; `compressed` is `None` where its type is compressed by itself."""
+    """A file's content; `compressed` is `None` if its format is compressed already."""
 
     content: bytes
     compressed: bytes | None
@@ -44,18 +44,18 @@ class StaticFile:
 
 
 class StaticFiles:
-    """All files below a folder, by their names in it, and the hash over all of them."""
+    """All files below a directory by relative name, and the hash over all of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._files = {
-            path.relative_to(folder).as_posix(): _read(path)
-            for path in sorted(folder.rglob("*"))
+            path.relative_to(directory).as_posix(): _read(path)
+            for path in sorted(directory.rglob("*"))
             if path.is_file()
         }
         self.hash = _hash(self._files)
 
-    def answer(self, tree: str, name: str) -> Response:
-        """A file of the tree that `tree` is the hash of. Raises NotFound."""
+    def view(self, tree: str, name: str) -> Response:
+        """Response with a file; cached if `tree` is the hash. Raises NotFound."""
         file = self._files.get(name)
         if file is None:
             raise NotFound
@@ -63,7 +63,7 @@ class StaticFiles:
         response = Response(
             file.compressed if is_compressed else file.content, content_type=file.content_type
         )
-        response.headers["Cache-Control"] = _FOR_GOOD if tree == self.hash else "no-cache"
+        response.headers["Cache-Control"] = _CACHE_FOREVER if tree == self.hash else "no-cache"
         response.vary.add("Accept-Encoding")
         if is_compressed:
             response.content_encoding = "gzip"
@@ -71,11 +71,11 @@ class StaticFiles:
 
 
 def init_app(app: Flask, prefix: str) -> None:
-    """Serves the files below `{prefix}/static/` and gives templates `static_url(name)`."""
-    files = StaticFiles(_FOLDER)
-    room = Blueprint("static_files", __name__)
-    room.add_url_rule("/static/<tree>/<path:name>", view_func=files.answer, endpoint="file")
-    app.register_blueprint(room, url_prefix=prefix)
+    """Serve the files below `{prefix}/static/`, and give templates `static_url(name)`."""
+    files = StaticFiles(_DIRECTORY)
+    bp = Blueprint("static_files", __name__)
+    bp.add_url_rule("/static/<tree>/<path:name>", view_func=files.view, endpoint="file")
+    app.register_blueprint(bp, url_prefix=prefix)
 
     def static_url(name: str) -> str:
         return f"{prefix}/static/{files.hash}/{name}"
@@ -85,8 +85,9 @@ def init_app(app: Flask, prefix: str) -> None:
 
 def _read(path: Path) -> StaticFile:
     content = path.read_bytes()
-    content_type, gains = _TYPES.get(path.suffix, _ANY_TYPE)
-    return StaticFile(content, gzip.compress(content, 9, mtime=0) if gains else None, content_type)
+    content_type, is_compressible = _TYPES.get(path.suffix, _DEFAULT_TYPE)
+    compressed = gzip.compress(content, 9, mtime=0) if is_compressible else None
+    return StaticFile(content, compressed, content_type)
 
 
 def _hash(files: dict[str, StaticFile]) -> str:

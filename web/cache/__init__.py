@@ -3,5 +3,4 @@
 cached_reader     reads of a cluster, and the last known ones during an outage
 dependencies      what a response was made from, and until when it is valid
 response_cache    whole responses
-single_flight     one call for concurrent requests of the same thing
 """

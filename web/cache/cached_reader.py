@@ -6,10 +6,11 @@ During an outage of the database it can serve the last known data, for pages tha
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from cachetools import LRUCache
@@ -19,7 +20,6 @@ from storage.read_models import JobDetails, Run
 from storage.reader import MirrorReader
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
-from web.cache.single_flight import SingleFlight
 from web.errors import DatabaseUnavailable
 
 P = ParamSpec("P")
@@ -37,6 +37,34 @@ class CachedRead:
 
     value: Any
     dependency: ReadDependency
+
+
+class SingleFlight(Generic[T]):
+    """Calls in progress, by key: concurrent calls for the same key share one result."""
+
+    def __init__(self) -> None:
+        self._in_progress: dict[Hashable, Future[T]] = {}
+        self._lock = threading.Lock()
+
+    def call(self, key: Hashable, function: Callable[[], T]) -> T:
+        """Result of `function`, or of the call in progress for this key; raises what that raises."""
+        with self._lock:
+            in_progress = self._in_progress.get(key)
+            if in_progress is None:
+                own = self._in_progress[key] = Future()
+        if in_progress is not None:
+            return in_progress.result()
+        try:
+            result = function()
+        except BaseException as error:
+            own.set_exception(error)
+            raise
+        else:
+            own.set_result(result)
+            return result
+        finally:
+            with self._lock:
+                del self._in_progress[key]
 
 
 class ReadCache:

@@ -45,7 +45,7 @@ def page() -> BaseResponse:
     expert = guards.current_expert()
     if expert is None:
         return login.redirect_to_login("mutes")
-    selected = query_args.shown_cluster()
+    selected = query_args.page_cluster()
     run = query_args.integer("run", "run must be an integer")
     runs = {cluster: run if cluster is selected else None for cluster in Cluster}
     return Response(

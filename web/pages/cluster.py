@@ -51,7 +51,7 @@ class MachineRow:
 @dependencies.cached_view
 def page() -> Response:
     """The complete page."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     context = {**_template_context(cluster), **freshness.template_context(cluster)}
     return etag_response(render_template("cluster/page.html", cluster=cluster, **context))
 
@@ -60,7 +60,7 @@ def page() -> Response:
 @dependencies.cached_view
 def fragment() -> Response:
     """The machines, which the page keeps up to date."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     return etag_response(
         render_template("cluster/_machines.html", cluster=cluster, **_template_context(cluster))
     )

@@ -49,7 +49,7 @@ class Outage:
 @dependencies.cached_view
 def fragment() -> Response:
     """When each machine was last synced, whether it is down, and a banner per outage."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     return etag_response(
         render_template("live/_freshness.html", cluster=cluster, **template_context(cluster))
     )

@@ -40,7 +40,7 @@ def page(name: str) -> Response:
     """A guide. Raises NotFound."""
     if name not in GUIDES:
         raise NotFound("There is no such guide.")
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     return etag_response(render_template("guide.html", cluster=cluster, name=name, guide=_render(name)))
 
 

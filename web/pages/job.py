@@ -22,7 +22,7 @@ bp = Blueprint("job", __name__, url_prefix="/job")
 @dependencies.cached_view
 def page(job: UUID) -> Response:
     """The complete page."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     context = freshness.template_context(cluster)
     return etag_response(_render("job/page.html", cluster, _details(cluster, job), **context))
 
@@ -31,7 +31,7 @@ def page(job: UUID) -> Response:
 @dependencies.cached_view
 def fragment(job: UUID) -> Response:
     """The content of the page, which changes while the job runs."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     return etag_response(_render("job/_fragment.html", cluster, _details(cluster, job)))
 
 
@@ -39,7 +39,7 @@ def fragment(job: UUID) -> Response:
 @dependencies.cached_view
 def series(job: UUID) -> Response:
     """Memory over time and events by lumisection as JSON; the columns of a graph are of equal length."""
-    details = _details(query_args.shown_cluster(), job)
+    details = _details(query_args.page_cluster(), job)
     memory, events = details.memory, details.events
     columns = {
         "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
@@ -51,7 +51,7 @@ def series(job: UUID) -> Response:
 @bp.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
     """The log as a text file to download."""
-    details = _details(query_args.shown_cluster(), job)
+    details = _details(query_args.page_cluster(), job)
     response = etag_response(job_log.full_text(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)

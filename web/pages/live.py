@@ -225,7 +225,7 @@ def delivery() -> Response:
 def request_params() -> LiveViewParams:
     """The parameters of the current request. Raises BadRequest, which lists the accepted values."""
     return LiveViewParams(
-        cluster=query_args.shown_cluster(),
+        cluster=query_args.page_cluster(),
         run=query_args.integer("run", "run must be an integer"),
         order=_parse_order(query_args.text("sort")),
         states=_parse_states(query_args.text("state")),

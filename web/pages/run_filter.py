@@ -38,7 +38,7 @@ class RunFilterParams:
 
 def request_params() -> RunFilterParams:
     """The filter of the current request. Raises BadRequest, DatabaseUnavailable."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
     last = query_args.integer("to", INTEGER_ERROR)
     last = (reader.run_span().highest or 0) if last is None else last

@@ -106,7 +106,7 @@ def rows_fragment() -> Response:
 @dependencies.cached_view
 def cell_fragment() -> Response:
     """The jobs of a client in a run. Raises NotFound if it has none."""
-    cluster = query_args.shown_cluster()
+    cluster = query_args.page_cluster()
     number, client = query_args.integer("run", "run must be an integer"), query_args.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
