@@ -11,7 +11,7 @@ from dqmsquare_cfg import Settings
 from runtime import version
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 RUN = 358_791
 
@@ -26,7 +26,7 @@ def server(environment: dict[str, str]) -> Iterator[ServerProcess]:
 
 def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerProcess) -> None:
     for _ in range(40):
-        requests.get(f"{server.url}/api?what=get_info&db=production", timeout=10)
+        requests.get(f"{server.url}/api?what=get_info&db=production", timeout=TIMEOUT_S)
     for run in range(3):
         server.get(f"/api?what=get_run&db=production&run={run}")
     server.get("/api?what=get_run&db=production&run=x")
@@ -93,7 +93,7 @@ def test_it_tells_its_version(server: ServerProcess) -> None:
 def test_it_answers_nothing_else_there_and_no_metrics_elsewhere(server: ServerProcess) -> None:
     there = server.metrics_url.removesuffix("/metrics")
     for path in ("/", "/api?what=get_info&db=production", "/healthz", "/metrics/", "/cr/"):
-        assert requests.get(f"{there}{path}", timeout=10).status_code == 404
+        assert requests.get(f"{there}{path}", timeout=TIMEOUT_S).status_code == 404
     host_of_metrics = {"Host": there.removeprefix("http://")}
     assert server.get("/metrics").status_code == 404
     assert server.get("/metrics", headers=host_of_metrics).status_code == 404

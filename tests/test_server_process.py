@@ -16,7 +16,7 @@ import requests
 from runtime import version
 from tests.processes import is_alive
 from tests.served import ROOT, ServerProcess, free_port, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 
 def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -26,7 +26,7 @@ def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.C
         env={"SERVER_PORT": free_port(), **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=TIMEOUT_S,
         check=False,
     )
 
@@ -43,7 +43,7 @@ def test_it_answers_below_the_prefix(environment: dict[str, str]) -> None:
     with server_process({**environment, "SERVER_URL_PREFIX": "dqm/dqm-square"}) as server:
         assert server.url.endswith("/dqm/dqm-square")
         assert server.get("/api?what=get_info&db=production").json() == [None, None]
-        assert requests.get(server.url.replace("/dqm/dqm-square", "/readyz"), timeout=10).ok
+        assert requests.get(server.url.replace("/dqm/dqm-square", "/readyz"), timeout=TIMEOUT_S).ok
 
 
 def test_it_tells_its_version(environment: dict[str, str]) -> None:
@@ -125,7 +125,7 @@ def idle_connections(server: ServerProcess, count: int) -> Iterator[None]:
 
 def test_it_serves_while_connections_are_open_that_ask_nothing(environment: dict[str, str]) -> None:
     with server_process({**environment, "SERVER_THREADS": "2"}) as server, idle_connections(server, 30):
-        assert requests.get(f"{server.url}/healthz", timeout=2).ok
+        assert requests.get(f"{server.url}/healthz", timeout=TIMEOUT_S).ok
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
@@ -135,12 +135,12 @@ def test_it_ends_in_time_with_connections_open(environment: dict[str, str], endi
         requests.Session() as kept,
         idle_connections(server, 3),
     ):
-        assert "Connection" not in kept.get(f"{server.url}/healthz", timeout=10).headers
+        assert "Connection" not in kept.get(f"{server.url}/healthz", timeout=TIMEOUT_S).headers
         until(lambda: len(workers_of(server)) == 2)
         workers = workers_of(server)
         server.process.send_signal(ending)
         # By itself within 5 s; a machine that is busy with other tests may need longer.
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=TIMEOUT_S) == 0
         assert not any(map(is_alive, workers))
 
 
@@ -156,7 +156,7 @@ def test_it_leaves_no_worker_behind_when_it_is_killed(environment: dict[str, str
     with server_process(environment) as server:
         [worker] = workers_of(server)
         server.process.kill()
-        until(lambda: not is_alive(worker), within_s=5)
+        until(lambda: not is_alive(worker))
 
 
 def test_it_keeps_no_file_of_its_metrics(environment: dict[str, str]) -> None:
