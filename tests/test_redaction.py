@@ -1,4 +1,4 @@
-"""Redaction takes out of text what the data policy names, and says what was there."""
+"""Redaction replaces what the data policy names by placeholders that say what was there."""
 
 import json
 
@@ -12,7 +12,7 @@ PUBLIC_SITES = ("cmsweb.cern.ch", "cmsoms.cern.ch")
 
 @pytest.fixture(scope="module")
 def redact() -> Redactor:
-    """One redactor for all tests of a file: it remembers no text, only what triggers are."""
+    """One redactor for all tests of the file; it keeps no text between calls."""
     return Redactor(HOSTS, PUBLIC_SITES)
 
 
@@ -38,6 +38,12 @@ def redact() -> Redactor:
         ("mirror and mirror.example.org", "[host] and [host]"),
         ("cut off: fu-c2f11-1", "cut off: [host]"),
         ("line\\nfu-c2f11-11-01\\nfoo.cms\\n", "line\\n[host]\\n[host]\\n"),
+        ("devfu-c2b03-45-01", "[host]"),
+        ("lxplus801, lxplus (vocms0731)", "[host], lxplus ([host])"),
+        ("slot1@b9p22p1234 lxplus801.cern.ch", "[user]@[host] [host]"),
+        ("HOSTNAME=mynode DIM_DNS_NODE=dipns1,dipns2", "HOSTNAME=[host] DIM_DNS_NODE=[host]"),
+        ("https://cmsweb.cern.ch:8443 eoscms.cern.ch", "https://cmsweb.cern.ch:8443 [host]"),
+        ("abc.cms" * 400, "[host]"),
     ],
 )
 def test_it_replaces_host_names(redact: Redactor, text: str, redacted: str | None) -> None:
@@ -56,7 +62,15 @@ def test_it_replaces_host_names(redact: Redactor, text: str, redacted: str | Non
         ("[2001:DB8::1]:9215", "[[ip]]:9215"),
         ("2001:1458:0d00:000b:0000:0000:0100:005a: refused", "[ip]: refused"),
         ("fe80::1%eth0", "[ip]%eth0"),
-        ("::ffff:10.176.60.12", "::ffff:[ip]"),
+        ("::ffff:10.176.60.12 64:ff9b::10.1.2.3", "[ip] [ip]"),
+        ("::ffff:0a01:0203", "[ip]"),
+        ("2001:1458:201:: and 2001:1458:201::/48", "[ip] and [ip]/48"),
+        ("inet6 addr:2001:db8::1", "inet6 addr:[ip]"),
+        (
+            "<10.1.2.3:9618?addrs=10.1.2.3-9618+[2001-1458-d00-b--100-5a]-9618>",
+            "<[ip]:9618?addrs=[ip]-9618+[[ip]]-9618>",
+        ),
+        ("node-10.176.60.12 http://137.138.1.2/x", "node-[ip] http://[ip]/x"),
     ],
 )
 def test_it_replaces_addresses(redact: Redactor, text: str, redacted: str) -> None:
@@ -82,6 +96,30 @@ def test_it_replaces_addresses(redact: Redactor, text: str, redacted: str) -> No
         ("john.doe@cern.ch, dqm-oncall@mail.example.org.", "[email], [email]."),
         ("dqmpro@CERN.CH", "[email]"),
         ("dqmpro@10.176.60.12", "[user]@[ip]"),
+        ("dqmpro@lxplus801 DIM_DNS@dipns1", "[user]@[host] [user]@[host]"),
+        ("ssh dqmpro@laptop uptime", "ssh [user]@[host] uptime"),
+        ("scp x.root dqmpro@laptop:/tmp", "scp x.root [user]@[host]:/tmp"),
+        ("dqmpro@laptop:~/x", "[user]@[host]:~/x"),
+        ("ssh-rsa AAAAB3NzaC1yc2E= dqmpro@laptop", "ssh-rsa AAAAB3NzaC1yc2E= [user]@[host]"),
+        ("kinit: dqmpro@REALM", "kinit: [user]@REALM"),
+        ("root://x//eos/cms/store/user/dqmpro/x.root", "root://x//eos/cms/store/user/[user]/x.root"),
+        (
+            "/store/user/rucio/dqmpro/x /afs/.cern.ch/user/d/dqmpro/x",
+            "/store/user/rucio/[user]/x /afs/.cern.ch/user/d/[user]/x",
+        ),
+        (
+            "/DC=ch/DC=cern/OU=Users/CN=jdoe/CN=512345/CN=John Doe",
+            "/DC=ch/DC=cern/OU=Users/CN=[user]/CN=[user]/CN=[user]",
+        ),
+        (
+            "DC = cern, CN = 512345, CN = John Doe, OU = Users",
+            "DC = cern, CN = [user], CN = [user], OU = Users",
+        ),
+        ("user CN=John Doe is not mapped", "user CN=[user] is not mapped"),
+        ('authentication failed for user "cms_dqm"', 'authentication failed for user "[user]"'),
+        ('Owner = "jdoe" REMOTE_USER=jdoe', 'Owner = "[user]" REMOTE_USER=[user]'),
+        ('<parameter name="user" value="CMS_COND"/>', '<parameter name="user" value="[user]"/>'),
+        ("XDG_RUNTIME_DIR=/run/user/51234", "XDG_RUNTIME_DIR=/run/user/[user]"),
     ],
 )
 def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redacted: str) -> None:
@@ -109,6 +147,12 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
         ("Authorization: Bearer a.b.c", "Authorization: [secret]"),
         ("authorization=Basic dXNlcjpw n=1", "authorization=[secret] n=1"),
         ("Cookie: selenium-secret-secret=a; b=c", "Cookie: [secret]"),
+        ('Cookie: a="x"; b=y', "Cookie: [secret]"),
+        ('Authorization: Digest username="jdoe", realm="dqm", response="6629"', "Authorization: [secret]"),
+        (
+            "b'GET /\\r\\nAuthorization: Basic aHVu\\r\\nAccept: */*'",
+            "b'GET /\\r\\nAuthorization: [secret]\\r\\nAccept: */*'",
+        ),
         ('curl -H "Cookie: a=b; c=d" https://x', 'curl -H "Cookie: [secret]" https://x'),
         ('{"cookie": {"a": "b"}, "n": 1}', '{"cookie": [secret], "n": 1}'),
         ("<password>hunter2</password>", "<password>[secret]</password>"),
@@ -124,6 +168,36 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
         ("X509_USER_PROXY=/tmp/x509up_u51234", "X509_USER_PROXY=[secret]"),
         ("PWD=hunter2 but PWD=/opt/dqm", "PWD=[secret] but PWD=/opt/dqm"),
         ('password="cut off', 'password="[secret]'),
+        ("password            = hunter2", "password            = [secret]"),
+        (
+            "DB_PASSWORD_01=a PASSWORD_CMS_COND_ONLINE=b",
+            "DB_PASSWORD_01=[secret] PASSWORD_CMS_COND_ONLINE=[secret]",
+        ),
+        (
+            "dbpass: a1, DB_PW = b, trustStorePass=c",
+            "dbpass: [secret], DB_PW = [secret], trustStorePass=[secret]",
+        ),
+        ("    os.environ['X_PASSWORD'] = 'hunter2'", "    os.environ['X_PASSWORD'] = '[secret]'"),
+        ('    cfg["token"] = "hunter2"', '    cfg["token"] = "[secret]"'),
+        ("    x = config.get('password', 'hunter2')", "    x = config.get('password', '[secret]')"),
+        ('<parameter name="password" value="hunter2"/>', '<parameter name="password" value="[secret]"/>'),
+        (
+            "authToken=a1 'idToken': 'b' \"accessToken\":\"c\"",
+            "authToken=[secret] 'idToken': '[secret]' \"accessToken\":\"[secret]\"",
+        ),
+        ("password: hunter2 for the database", "password: [secret] for the database"),
+        ("postgresql:\\/\\/jdoe:hunter2@h\\/x", "postgresql:\\/\\/[user]:[secret]@h\\/x"),
+        ("sqlplus -S CMS_DQM/hunter2@cms_omds_lb", "sqlplus -S [user]/[secret]@cms_omds_lb"),
+        ("as CMS_DQM/hunter2@cms_orcon_adg", "as [user]/[secret]@cms_orcon_adg"),
+        ("oracle://CMS_DQM/hunter2@cms_omds_lb", "oracle://[user]/[secret]@cms_omds_lb"),
+        ("user/password: CMS_DQM/hunter2", "user/password: [user]/[secret]"),
+        ("ALTER USER cms_dqm IDENTIFIED BY hunter2", "ALTER USER [user] IDENTIFIED BY [secret]"),
+        ("curl -u jdoe:hunter2 --user jdoe:hunter2", "curl -u [user]:[secret] --user [user]:[secret]"),
+        ("['curl', '-u', 'jdoe:hunter2']", "['curl', '-u', '[user]:[secret]']"),
+        ("machine h login jdoe password hunter2", "machine h login [user] password [secret]"),
+        ("Ticket cache: KEYRING:persistent:51234:x", "Ticket cache: [secret]"),
+        ("?authz=zteos64:MDAwMDAw&x=1", "?authz=[secret]&x=1"),
+        ('ClaimId = "<10.1.2.3:9618>#1662#abc"', 'ClaimId = "[secret]"'),
         ('secret = "two\nlines", n=1', 'secret = "[secret]", n=1'),
         ('password="cut off\nls = "streamDQM"', 'password="[secret]\nls = "streamDQM"'),
     ],
@@ -171,14 +245,46 @@ def test_it_knows_the_folders_of_users(redact: Redactor, folder: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        *("AKIA" + "X7" * 8, "ASIA" + "X7" * 8, "AKIA".lower() + "x7" * 8, "glpat-" + "a1" * 10),
+        *("AKIA" + "X7" * 8, "ASIA" + "X7" * 8, "AKIA".lower() + "x7" * 8),
+        *(f"gl{kind}-" + "a1" * 10 for kind in ("pat", "rt", "dt", "ptt", "cbt", "soat")),
         *(f"gh{kind}_" + "a1" * 18 for kind in "pousr"),
         "github_pat_" + "a1" * 20,
-        *(f"xox{kind}-" + "12" * 8 for kind in "baprs"),
+        *(f"xox{kind}-" + "12" * 8 for kind in "abeoprs"),
+        *("xapp-1-" + "A1" * 8, "npm_" + "a1" * 18, "hvs." + "a1" * 12, "dckr_pat_" + "a1" * 14),
     ],
 )
 def test_it_knows_keys_by_their_form(redact: Redactor, key: str) -> None:
     assert redact(f"with {key}, and {key}") == "with [secret], and [secret]"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://mattermost.example.org/hooks/",
+        "https://hooks.slack.com/services/",
+        "https://discord.com/api/webhooks/",
+        "https:\\/\\/x.webhook.office.com\\/webhookb2\\/",
+    ],
+)
+def test_it_replaces_the_id_of_a_web_hook(redact: Redactor, address: str) -> None:
+    assert redact(f"POST {address}a1b2c3d4e5f6g7h8i9 failed") == f"POST {address}[secret] failed"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "_shibsession_64656661756c74",
+            "mod_auth_openidc_session",
+            "PHPSESSID",
+            "JSESSIONID",
+            "connect.sid",
+        ),
+        *("_gitlab_session", "grafana_session", "sessionid", "csrftoken"),
+    ],
+)
+def test_it_knows_session_cookies_by_their_names(redact: Redactor, name: str) -> None:
+    assert redact(f"{name}=a1b2c3; path=/") == f"{name}=[secret]; path=/"
 
 
 @pytest.mark.parametrize("levels", range(1, 5))
@@ -206,10 +312,11 @@ LINE = "A" * 64
         (f"private_key: '{BLOCK}{END}'", "private_key: '[key]'"),
         (f"{LINE[:10]}\n{LINE}\nQUJD\n{END}\nafter", "[key]\nafter"),
         (f"Run: 358788 Lumi: 3\n{LINE}\n{LINE}\nQUJD\n{END}\n", "Run: 358788 Lumi: 3\n[key]\n"),
+        (f"before\r\n{BLOCK}{END}\r\nafter".replace("\n", "\r\n"), "before\n[key]\nafter"),
         (f"x {LINE}\\n{LINE}\\nQUJD\\n{END}\\n", "x [key]\\n"),
     ],
 )
-def test_it_replaces_key_blocks_as_a_whole(redact: Redactor, text: str, redacted: str) -> None:
+def test_it_replaces_key_blocks(redact: Redactor, text: str, redacted: str) -> None:
     assert redact(text) == redacted
 
 
@@ -231,6 +338,14 @@ def test_it_replaces_key_blocks_as_a_whole(redact: Redactor, text: str, redacted
         ("pass\ufe0fword=hunter2", "password=[secret]"),
         ('password="cut off\u2028of the next line', 'password="[secret]\u2028of the next line'),
         ("\\u000710.176.60.12\\ud800AKIAIOSFODNN7EXAMPLE", "\\u0007[ip]\\ud800[secret]"),
+        (
+            "password=&quot;hun ter&quot; user=&#39;jdoe&#39;",
+            "password=&quot;[secret]&quot; user=&#39;[user]&#39;",
+        ),
+        ("&lt;password&gt;hunter2&lt;/password&gt;", "&lt;password&gt;[secret]&lt;/password&gt;"),
+        ("pa\u0301ssword=hunter2 1\u03360.1.2.3", "pa\u0301ssword=[secret] [ip]"),
+        ("pass\u2800word=hunter2", "password=[secret]"),
+        ("password\\u001b[0m: hunter2", "password\\u001b[0m: [secret]"),
     ],
 )
 def test_it_sees_through_spellings(redact: Redactor, text: str, redacted: str) -> None:
@@ -239,6 +354,18 @@ def test_it_sees_through_spellings(redact: Redactor, text: str, redacted: str) -
 
 def test_it_drops_control_characters_but_tab_and_newline(redact: Redactor) -> None:
     assert redact("a\tb\r\nc\x00\x1b[1;31md\x1b[0m\x7f\x9b") == "a\tb\ncd"
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        *("\x1b[31m", "\x1b[38;5;196m", "\x1b[?25l", "\x1b[2K", "\x9b0m"),
+        *("\x1b]0;jdoe@lxplus801\x07", "\x1b]8;;http://x/\x1b\\", "\x9d0;t\x9c", "\x1bP1$r0m\x1b\\"),
+        *("\x1b(B", "\x1b)0", "\x1b#8", "\x1b%G", "\x1b=", "\x1b7"),
+    ],
+)
+def test_it_drops_terminal_sequences(redact: Redactor, sequence: str) -> None:
+    assert redact(f"pass{sequence}word{sequence}: hunter2{sequence} ok") == "password: [secret] ok"
 
 
 def test_it_replaces_lone_surrogates(redact: Redactor) -> None:

@@ -1,1 +1,1 @@
-"""Redaction of text from P5 (docs/data-policy.md): `redactor` applies the rules of the other modules."""
+"""Redaction of text from P5 by the rules of docs/data-policy.md; the entry point is `redactor`."""

@@ -1,109 +1,199 @@
-"""Host names of P5 and CERN, and who is at them (data policy, "Redaction of text", rules 1, 3 and 4)."""
+"""Host names of P5 and CERN, and the users at them (docs/data-policy.md, rules 1, 3 and 4)."""
 
 import re
 from collections.abc import Iterable
 
 from config.parsers import short_name
-from dqm2.redaction.linear import linear
-from dqm2.redaction.normalization import Part, fold
-from dqm2.redaction.placeholders import Mark
-from dqm2.redaction.rules_base import ALPHANUMERIC, Rule, follows_word, precedes_word, run_end, run_start
+from dqm2.redaction.normalization import normalize
+from dqm2.redaction.rules_base import (
+    ALPHANUMERIC,
+    Placeholder,
+    Rule,
+    Span,
+    compile_linear,
+    follows_word,
+    precedes_word,
+    resume_within,
+    run_end,
+    run_start,
+    span,
+)
+from dqm2.redaction.user_password_pairs import oracle_account
 from dqm2.redaction.users import AT, LOCAL_PART, user_at
 
 _NAME = ALPHANUMERIC + b"-."
-# A name that has its domain goes on before them: adm-fu-c2f11-11-01.cms.
-_JOINS = b"-."
+# A host with its domain includes what is joined to it: adm-fu-c2f11-11-01.cms.
+_JOINTS = b"-."
 
 _DOMAIN = rb"(?:\.cms)?(?:\.cern\.ch)?"
 # Kind of machine, then rack, unit and number: dqmfu-c2b03-45-01, sm-c2a11-43-01, kvm-s3562-1-ip151-85.
-_P5_KINDS = rb"(?:dqm|dv|d3v)?(?:fu|bu|rubu|ru|bufu|evm|sm|mrg|ctrl|srv|kvm|cmsvm[a-z0-9]{0,12}|vmepc|dqm)"
+_P5_KINDS = (
+    rb"(?:dqm|dev|dv|d3v)?(?:fu|bu|rubu|ru|bufu|evm|sm|mrg|ctrl|srv|kvm|cmsvm[a-z0-9]{0,12}|vmepc|dqm)"
+)
 _P5_NAME = (
     rb"(?i:" + _P5_KINDS + rb"-[a-z][0-9][a-z0-9][0-9]{2,3}(?:-(?:ip)?[0-9]{1,4}){1,4}" + _DOMAIN + rb")"
 )
-# A machine of any other kind shows by its rack.
+# Machines of other kinds are recognized by their rack.
 _P5_RACK = rb"(?i:-[a-z][0-9][a-z][0-9]{2}(?:-[0-9]{1,4}){1,3}" + _DOMAIN + rb")"
 _VIRTUAL = rb"(?i:cmsvm[a-z0-9-]{0,24}[0-9]" + _DOMAIN + rb")"
+# CERN's interactive and batch machines: lxplus801, vocms0731, b9p22p1234.
+_CERN_NAME = (
+    rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild)[0-9]{1,5}"
+    rb"|b[0-9][a-z][0-9]{2}[a-z][0-9]{4})"
+)
 _OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"
-_DOTTED = rb"(?i:@[a-z0-9-]{1,63}\.[a-z])"
+_AT_NAME = rb"@[A-Za-z][A-Za-z0-9-]{0,62}"
+_DOTTED = re.compile(rb"[A-Za-z0-9-]{1,63}\.[A-Za-z]")
+# Host name without a domain: letters, then a number. Variants of modules (`siPixelDigis@cpu`) look different.
+_SHORT_HOST = re.compile(rb"(?:[a-z]{2}[a-z0-9-]*[0-9]|[A-Z]{2}[A-Z0-9-]*[0-9])\Z")
+_VARIANT = re.compile(rb"(?i:cpu|gpu|cuda|rocm|alpaka|serial|host)")
+_REALM = re.compile(rb"[A-Z]{3,32}\Z")
+# Programs that take `user@host`, and kinds of public keys, which end in such a comment.
+_SSH_WORDS = (b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"ecdsa-sha2")
+_SSH = re.compile(rb"\b(?:ssh|scp|sftp|rsync|sshfs|mosh)\b|\becdsa-sha2-")
+_SSH_WINDOW = 1024
+_DIGIT = re.compile(rb"[0-9]")
+_REMOTE_PATH = re.compile(rb":[/~.]")
+# Environment variables that name a host.
+_HOST_VARIABLE = rb"(?:DIM_DNS_NODE|DIM_HOST_NODE|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}[\"']?"
+_CVMFS = b"/cvmfs/"
+
+_MAX_NAME_RUN = 1 << 20
 
 
-def host_rules(hosts: Iterable[str], public_sites: Iterable[str]) -> tuple[Rule, ...]:
-    """The rules for host names and what is at them: `hosts` are covered in short and long form."""
-    names = _Names(hosts, public_sites)
+def host_rules(hosts: Iterable[str], allowed_hosts: Iterable[str]) -> tuple[Rule, ...]:
+    """Rules for host names and users at them: `hosts` are covered in short and long form."""
+    names = _HostNames(hosts, allowed_hosts)
     configured = (Rule(names.configured, _configured),) if names.configured else ()
     return (
         Rule(_P5_NAME, _host),
         Rule(_VIRTUAL, _host),
         Rule(_P5_RACK, _named_by_rack),
+        Rule(_CERN_NAME, names.cern_name),
         Rule(_OWN_DOMAIN, names.below_own_domain),
-        Rule(_DOTTED, names.address),
+        Rule(_AT_NAME, names.address, resume_within),
+        Rule(_HOST_VARIABLE, names.variable),
         *configured,
     )
 
 
-class _Names:
-    """Which names are hosts: by their form, by their domain, or by the configuration."""
+class _HostNames:
+    """Decides which names are hosts: by their form, by their domain, or by the configuration."""
 
-    def __init__(self, hosts: Iterable[str], public_sites: Iterable[str]) -> None:
-        self._public = frozenset(_plain(site) for site in public_sites)
-        names = b"|".join(re.escape(name) for name in _to_cover(hosts))
-        self.configured = rb"(?i:(?:" + names + rb")" + _DOMAIN + rb")" if names else b""
-        forms = (_P5_NAME, _P5_RACK, _VIRTUAL, *([self.configured] if names else ()))
-        self._shows_host = linear(b"|".join(forms))
+    def __init__(self, hosts: Iterable[str], allowed_hosts: Iterable[str]) -> None:
+        self._allowed = frozenset(_plain(host) for host in allowed_hosts)
+        names = _names_to_cover(hosts)
+        self._configured = frozenset(names)
+        alternatives = b"|".join(map(re.escape, names))
+        self.configured = rb"(?i:(?:" + alternatives + rb")" + _DOMAIN + rb")" if names else b""
+        forms = (_P5_NAME, _P5_RACK, _VIRTUAL, _CERN_NAME, *([self.configured] if names else ()))
+        self._host_form = compile_linear(b"|".join(forms))
 
-    def below_own_domain(self, text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
+    def below_own_domain(self, text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
         if precedes_word(text, end):
             return ()
-        first = start - len(text[run_start(text, free, start, _NAME) : start].lstrip(b".-"))
-        if first == start or text[first:end].lower() in self._public:
+        run = _name_start(text, min_start, start)
+        first = start - len(text[run:start].lstrip(_JOINTS))
+        if first == start or text[first:end].lower() in self._allowed:
             return ()
-        return _host(text, free, first, end)
+        # The name of a public software repository, not a host: /cvmfs/cms.cern.ch/.
+        if text[max(min_start, first - 10) : first].replace(b"\\", b"").lower().endswith(_CVMFS):
+            return ()
+        return _host(text, min_start, first, end)
 
-    def address(self, text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-        """`user@host` where the right side has a dot; without one, a known host brings its user itself."""
-        local = run_start(text, free, start, LOCAL_PART)
-        domain = start + 1
-        last = domain + len(text[domain : run_end(text, end, _NAME)].rstrip(b".-"))
-        if self._is_host(text[domain:last]):
-            return (*user_at(text, free, domain), Part(domain, last, Mark.HOST))
-        return (Part(local, last, Mark.EMAIL),) if local < start else ()
+    def cern_name(self, text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+        if precedes_word(text, end) or follows_word(text, min_start, start):
+            return ()
+        last = end + len(text[end : run_end(text, end, _NAME)].rstrip(_JOINTS))
+        if text[start:last].lower().endswith(b".cern.ch"):
+            end = last
+        return (*user_at(text, min_start, start), Span(start, end, Placeholder.HOST))
+
+    def address(self, text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+        """`user@host`, where the right side has a dot or the form of a host name."""
+        local = run_start(text, min_start, start, LOCAL_PART)
+        if local == start:
+            return ()
+        if account := oracle_account(text, min_start, start):
+            return account
+        first = start + 1
+        last = first + len(text[first : run_end(text, end, _NAME)].rstrip(_JOINTS))
+        domain = text[first:last]
+        if self._is_host(domain):
+            return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
+        if _DOTTED.match(domain):
+            return (Span(local, last, Placeholder.EMAIL),)
+        if text[last : last + 1] == b"_":
+            return ()
+        if _REALM.match(domain):
+            return (Span(local, start, Placeholder.USER),)
+        is_short_host = _SHORT_HOST.match(domain) is not None and not _VARIANT.match(domain)
+        if is_short_host or _is_ssh(text, start, last):
+            return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
+        return ()
+
+    def variable(self, text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+        last = run_end(text, end, _NAME + b",")
+        last = end + len(text[end:last].rstrip(_JOINTS + b","))
+        return () if text[end:last].lower() in self._allowed else span(end, last, Placeholder.HOST)
 
     def _is_host(self, name: bytes) -> bool:
         lower = name.lower()
-        if lower in self._public:
+        if lower in self._allowed:
             return False
-        return lower.endswith(_OWN_DOMAINS) or self._shows_host.search(name) is not None
+        if lower.endswith(_OWN_DOMAINS) or lower in self._configured:
+            return True
+        return _DIGIT.search(lower) is not None and self._host_form.search(lower) is not None
 
 
-def _host(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    """The host, and the user who is at it."""
-    before = text[start - 1]
+def _name_start(text: bytes, min_start: int, at: int) -> int:
+    """Start of the run of name characters that ends at `at`, however long: looks ever farther back."""
+    limit = 256
+    while limit < _MAX_NAME_RUN:
+        start = run_start(text, min_start, at, _NAME, limit)
+        if at - start < limit - 1:
+            return start
+        limit *= 4
+    return run_start(text, min_start, at, _NAME, limit)
+
+
+def _is_ssh(text: bytes, at: int, last: int) -> bool:
+    """Whether `user@host` is an argument of ssh or scp, or the comment of a public key."""
+    if _REMOTE_PATH.match(text, last):
+        return True
+    line = text[max(0, at - _SSH_WINDOW) : at].rpartition(b"\n")[2]
+    return any(word in line for word in _SSH_WORDS) and _SSH.search(line) is not None
+
+
+def _host(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    """The host, and the user at it."""
+    before = text[start - 1] if start > 0 else 0
     if before == AT:
-        return (*user_at(text, free, start), Part(start, end, Mark.HOST))
-    if before in _JOINS and text[start:end].lower().endswith(_OWN_DOMAINS):
-        start = run_start(text, free, start, _NAME)
-    return (Part(start, end, Mark.HOST),)
+        return (*user_at(text, min_start, start), Span(start, end, Placeholder.HOST))
+    if before in _JOINTS and text[start:end].lower().endswith(_OWN_DOMAINS):
+        start = run_start(text, min_start, start, _NAME)
+    return (Span(start, end, Placeholder.HOST),)
 
 
-def _named_by_rack(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    kind = run_start(text, free, start, ALPHANUMERIC)
-    return () if kind == start else _host(text, free, kind, end)
+def _named_by_rack(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    kind = run_start(text, min_start, start, ALPHANUMERIC)
+    return () if kind == start else _host(text, min_start, kind, end)
 
 
-def _configured(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
+def _configured(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     # DQM's files name the machine that wrote them: `…_hostNAME_pid…`.
-    told = text[max(free, start - 4) : start].lower() == b"host"
-    if precedes_word(text, end) or follows_word(text, free, start - 4 if told else start):
+    is_labelled = text[max(min_start, start - 4) : start].lower() == b"host"
+    if precedes_word(text, end) or follows_word(text, min_start, start - 4 if is_labelled else start):
         return ()
-    return _host(text, free, start, end)
+    return _host(text, min_start, start, end)
 
 
-def _to_cover(hosts: Iterable[str]) -> list[bytes]:
-    """The names in short and long form, long ones first; an address is no name, and rule 2 covers it."""
+def _names_to_cover(hosts: Iterable[str]) -> list[bytes]:
+    """Names in short and long form, long ones first. Addresses are left to their own rules."""
     names = {_plain(name) for host in hosts for name in (host.strip(), short_name(host))}
     return sorted((name for name in names if re.search(rb"[a-z]", name)), key=lambda name: (-len(name), name))
 
 
 def _plain(name: str) -> bytes:
-    return fold(name).text.lower()
+    return normalize(name).text.lower()

@@ -1,40 +1,37 @@
-"""PEM blocks, whole or cut off at either end (data policy, "Redaction of text", rule 6)."""
+"""PEM blocks, complete or truncated at either end (docs/data-policy.md, "Redaction of text")."""
 
-from dqm2.redaction.linear import linear
-from dqm2.redaction.normalization import Part
-from dqm2.redaction.placeholders import Mark
-from dqm2.redaction.rules_base import ALPHANUMERIC, Rule
+from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span, compile_linear
 
-# Without one of these words it is a headline of a log rather than a block.
-_WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET)"
+# Without one of these words it is a heading in a log rather than a block.
+_WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET|CIPHER)"
 _BEGIN = rb"(?i:----[ -]?BEGIN [A-Z0-9 ]{0,32}" + _WORDS + rb")"
 _END = rb"(?i:----[ -]?END [A-Z0-9 ]{0,32}" + _WORDS + rb"[A-Z0-9 ]{0,32}-{0,5})"
-BEGINS = linear(_BEGIN)
-_ENDS = linear(_END)
+BLOCK_START = compile_linear(_BEGIN)
+_BLOCK_END = compile_linear(_END)
 
 _BODY = ALPHANUMERIC + b"+/=\\\n"
-# No block without beginning is longer; its lines have 64 characters or more, save the first and the last.
-_LONGEST = 1 << 16
-_LINE = 40
+# Limit of a block without its beginning. Its lines have 64 characters or more, except the first and the last.
+_MAX_BODY = 1 << 16
+_MIN_LINE = 40
 
 
-def _block(text: bytes, _free: int, start: int, end: int) -> tuple[Part, ...]:
-    """From BEGIN to END, or all the rest where the END was cut off."""
-    last = _ENDS.search(text, end)
-    return (Part(start, last.end() if last else len(text), Mark.KEY),)
+def _block(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    """From BEGIN to END, or to the end of the text where the END is missing."""
+    last = _BLOCK_END.search(text, end)
+    return (Span(start, last.end() if last else len(text), Placeholder.KEY),)
 
 
-def _block_without_begin(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    """The END of a block whose beginning was cut off, as at the top of a log's tail, with its lines above."""
-    earliest = max(free, start - _LONGEST)
+def _block_without_begin(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    """The END of a block that lost its beginning, as at the top of a log's tail, with the lines above it."""
+    earliest = max(min_start, start - _MAX_BODY)
     first = earliest + len(text[earliest:start].rstrip(_BODY))
-    if first > free and text[first - 1 : first] != b"\n":
+    if first > min_start and text[first - 1 : first] != b"\n":
         # Behind the words of an ordinary line; if that is the END's own line, the block is on it.
         line_end = text.find(b"\n", first, start)
         first = first if line_end < 0 else line_end + 1
-    while first > free and 0 <= (line_end := text.find(b"\n", first, start - 1)) < first + _LINE:
+    while first > min_start and 0 <= (line_end := text.find(b"\n", first, start - 1)) < first + _MIN_LINE:
         first = line_end + 1
-    return (Part(first, end, Mark.KEY),)
+    return (Span(first, end, Placeholder.KEY),)
 
 
 KEY_BLOCK_RULES = (Rule(_BEGIN, _block), Rule(_END, _block_without_begin))

@@ -1,136 +1,170 @@
-"""Text as redaction reads it: one byte a character, look-alikes and escapes told as what they stand for.
+"""Normalization of text for the redaction rules: one byte per character, look-alikes and escapes resolved.
 
-A host name may come in fullwidth letters, with a Cyrillic `с` or a typographic hyphen in it, percent-encoded
-by a URL or escaped by JSON. Rules that knew all of that could not be read; so text is folded to plain
-characters first, the rules see the folded text, and what they find is replaced in the original.
+A host name may be written in fullwidth letters, with a Cyrillic `с` or a typographic hyphen, percent-encoded
+in a URL, escaped by JSON or as an HTML entity. Rules for all of that would be unreadable. So the rules see a
+text of plain characters, and what they find is replaced in the original.
 """
 
+import html
 import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
 
-from dqm2.redaction.linear import linear
+from dqm2.redaction.rules_base import COMBINING_MARK, OTHER_LETTER, OTHER_SIGN, Span, compile_linear
 
 # Control characters other than tab and newline.
 _CONTROLS = bytes((*range(0x09), *range(0x0B, 0x20), 0x7F))
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-# A terminal's colours go as a whole: without its first character, the rest would stand in the text.
-_COLOUR = re.compile(r"\x1b\[[0-9;?]{0,32}[A-Za-z]")
+# Control sequences of ECMA-48, 7 and 8 bit: control strings (window titles …) up to their terminator, CSI
+# (colours, cursor), character sets and other escapes. The quantifiers are possessive: no backtracking.
+_TERMINAL_SEQUENCE = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\n\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)"
+    r"|(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"
+    r"|\x1b[ -/]*+[0-~]"
+)
+_TERMINAL_INTRODUCER = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
-# `%2D`, `%252D` (encoded twice), `\u002d`, `\x2d`.
-_ENCODED = rb"%(?:25){0,8}[0-9A-Fa-f]{2}"
-_ESCAPED = rb"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
-_ESCAPE = linear(_ENCODED + rb"|\\{0,7}" + _ESCAPED)
-# Whether there is any is faster told of each: what a single character begins is found by that character.
-_HAS_ESCAPES = (linear(_ENCODED).search, linear(_ESCAPED).search)
 
-# What a character that looks like no plain one is told as: one of a word, or a sign.
-A_LETTER = 0xFF
-A_SIGN = 0xFE
+# `%2D`, `%252D` (encoded twice); `\u002d`, `\x2d`; `&quot;`, `&#39;`, `&amp;quot;`.
+_PERCENT = rb"%(?:25){0,8}[0-9A-Fa-f]{2}"
+_BACKSLASH = rb"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})"
+_ENTITY_NAME = rb"(?:quot|apos|lt|gt|nbsp|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
+_ENTITY = rb"&(?:amp;){0,8}" + _ENTITY_NAME + rb"|&(?:amp;){1,8}"
+_ESCAPE = _PERCENT + rb"|\\{0,7}" + _BACKSLASH + rb"|" + _ENTITY
+# Terminal sequences as source code and JSON write them: `\x1b[31m`, `\u001b(B`, `\033[0m`.
+_WRITTEN_SEQUENCE = rb"\\{1,8}(?:x1[bB]|u001[bB]|033|e)(?:\[[0-9;?]{0,16}[A-Za-z]|[()][0-9A-Z])"
+_TRAILER = rb"(?:\x%02x|%b)" % (COMBINING_MARK, _WRITTEN_SEQUENCE)
+_ESCAPES = re.compile(_ESCAPE)
+# A character or escape, with what is invisible behind it.
+_ESCAPES_AND_TRAILERS = re.compile(rb"(?:%b)%b{0,16}|(?s:.)%b{1,16}" % (_ESCAPE, _TRAILER, _TRAILER))
+_TRAILERS = re.compile(_TRAILER)
+_TRAILER_HINTS = (bytes([COMBINING_MARK]), b"1b", b"1B", b"\\033", b"\\e")
+# Searching for each alone is faster than for all: RE2 then looks for its first character.
+_HAS_ESCAPES = (
+    compile_linear(_PERCENT).search,
+    compile_linear(_BACKSLASH).search,
+    compile_linear(rb"&(?:amp|quot|apos|lt|gt|nbsp|#)").search,
+)
 
-# Look-alikes that Unicode itself does not relate to the plain character.
+# Look-alikes that Unicode itself does not relate to the ASCII character.
 _LOOKALIKES = {
     "a": "аɑα", "b": "ЬЪ", "c": "сϲ", "d": "ԁ", "e": "еєε", "g": "ɡց", "h": "һհ", "i": "іıι", "j": "јϳ",
     "k": "кκ", "l": "ӏǀ", "m": "м", "n": "ոη", "o": "оοօ", "p": "рρ", "q": "ԛգ", "r": "гꭇ", "s": "ѕꜱ",
     "t": "тτ", "u": "υսᴜ", "v": "νѵ", "w": "ԝѡ", "x": "хχ", "y": "уγү",
     "A": "АΑ", "B": "ВΒ", "C": "СϹ", "E": "ЕΕ", "H": "НΗ", "I": "ІΙӀ", "J": "Ј", "K": "КΚ", "M": "МΜ",
     "N": "Ν", "O": "ОΟ", "P": "РΡ", "S": "Ѕ", "T": "ТΤ", "X": "ХΧ", "Y": "ҮΥУ", "Z": "Ζ",
-    "-": "‐‑‒–—―−⁃˗", ".": "․。｡", ":": "∶꞉։", "/": "∕⁄", '"': "“”„‟«»", "'": "‘’‚‛‹›",
+    "-": "‐‑‒–—―−⁃˗", ".": "․。｡", ":": "∶꞉։", "/": "∕⁄", '"': "“”„‟«»", "'": "‘’‚‛‹›", "=": "═꞊",
 }  # fmt: skip
-_PLAIN = {ord(alike): ord(plain) for plain, alikes in _LOOKALIKES.items() for alike in alikes}
-
-
-class Part(NamedTuple):
-    """A part of a folded text, and the mark that is put in its place."""
-
-    start: int
-    end: int
-    mark: str
+_ASCII = {ord(alike): ord(plain) for plain, alikes in _LOOKALIKES.items() for alike in alikes}
+# Invisible characters that are neither controls nor format characters: fillers and variation selectors.
+_INVISIBLE = frozenset(
+    (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0)
+) | frozenset((*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """A text and its folded form, one byte for each of its characters or escapes."""
+class NormalizedText:
+    """A text and its normalized form, one byte for each of its characters or escapes."""
 
     source: str
     text: bytes
-    # Where escapes end in the folded text, and by how much the source is ahead from there on.
+    # Ends of the escapes in the normalized text, and by how much the source is ahead behind each.
     _escape_ends: tuple[int, ...] = ()
-    _ahead: tuple[int, ...] = (0,)
+    _offsets: tuple[int, ...] = (0,)
 
-    def with_marks(self, parts: Iterable[Part]) -> str:
-        """The source with each part replaced by its mark; `parts` are ascending and do not overlap."""
+    def replace(self, spans: Iterable[Span]) -> str:
+        """The source with each span replaced by its placeholder; spans are ascending and do not overlap."""
         pieces: list[str] = []
-        rest = 0
-        for start, end, mark in parts:
-            pieces += self.source[rest : self._origin(start)], mark
-            rest = self._origin(end)
-        pieces.append(self.source[rest:])
+        position = 0
+        for start, end, placeholder in spans:
+            pieces += self.source[position : self._source_position(start)], placeholder
+            position = self._source_position(end)
+        pieces.append(self.source[position:])
         return "".join(pieces)
 
-    def _origin(self, position: int) -> int:
-        return (
-            position + self._ahead[bisect_right(self._escape_ends, position)]
-            if self._escape_ends
-            else position
-        )
+    def _source_position(self, position: int) -> int:
+        if not self._escape_ends:
+            return position
+        return position + self._offsets[bisect_right(self._escape_ends, position)]
 
 
-def cleaned(text: str) -> str:
-    """The text without control and format characters; lone surrogates become U+FFFD."""
-    if "\x1b" in text:
-        text = _COLOUR.sub("", text)
+def strip_controls(text: str) -> str:
+    """Drop terminal sequences, control and invisible characters; lone surrogates become U+FFFD."""
+    if _TERMINAL_INTRODUCER.search(text):
+        text = _TERMINAL_SEQUENCE.sub("", text)
     if text.isascii():
         kept = text.encode().translate(None, _CONTROLS)
         return text if len(kept) == len(text) else kept.decode()
-    return _BEYOND_ASCII.sub(lambda run: run[0].translate(_SEEN), _CONTROL.sub("", text))
+    return _BEYOND_ASCII.sub(lambda run: run[0].translate(_VISIBLE), _CONTROL.sub("", text))
 
 
-def fold(text: str) -> Folded:
-    """The folded form of a text that is `cleaned`."""
-    plain = text if text.isascii() else _BEYOND_ASCII.sub(lambda run: run[0].translate(_FOLDED), text)
+def normalize(text: str) -> NormalizedText:
+    """Normalized form of a text that went through `strip_controls`."""
+    plain = text if text.isascii() else _BEYOND_ASCII.sub(lambda run: run[0].translate(_NORMALIZED), text)
     folded: bytes = plain.encode("latin-1")
-    has_escapes = any(search(folded) for search in _HAS_ESCAPES)
-    escapes = [escape.span() for escape in _ESCAPE.finditer(folded)] if has_escapes else []
+    if any(hint in folded for hint in _TRAILER_HINTS):
+        escapes = [escape.span() for escape in _ESCAPES_AND_TRAILERS.finditer(folded)]
+    elif any(search(folded) for search in _HAS_ESCAPES):
+        escapes = [escape.span() for escape in _ESCAPES.finditer(folded)]
+    else:
+        return NormalizedText(text, folded)
     if not escapes:
-        return Folded(text, folded)
+        return NormalizedText(text, folded)
     pieces: list[bytes] = []
-    rest = 0
+    position = 0
     for start, end in escapes:
-        pieces += folded[rest:start], _unescaped(folded[start:end])
-        rest = end
-    pieces.append(folded[rest:])
-    ahead = tuple(accumulate((end - start - 1 for start, end in escapes), initial=0))
-    ends = tuple(end - grown for (_, end), grown in zip(escapes, ahead[1:], strict=True))
-    return Folded(text, b"".join(pieces), ends, ahead)
+        pieces += folded[position:start], _unescape(folded[start:end])
+        position = end
+    pieces.append(folded[position:])
+    offsets = tuple(accumulate((end - start - 1 for start, end in escapes), initial=0))
+    ends = tuple(end - offset for (_, end), offset in zip(escapes, offsets[1:], strict=True))
+    return NormalizedText(text, b"".join(pieces), ends, offsets)
 
 
-def _unescaped(escape: bytes) -> bytes:
-    code = int(escape[-4:] if b"u" in escape else escape[-2:], 16)
-    return _FIRST_CODES[code : code + 1] or bytes((_folded(chr(code)),))
+def _unescape(escape: bytes) -> bytes:
+    """The character of an escape, or of a character with trailers."""
+    if len(escape) > 1 and (trailer := _TRAILERS.search(escape, 1)):
+        escape = escape[: trailer.start()]
+    match escape[:1]:
+        case b"%" if len(escape) > 1:
+            return _normalized_byte(int(escape[-2:], 16))
+        case b"&" if len(escape) > 1:
+            return _unescape_entity(escape)
+        case b"\\" if len(escape) > 1:
+            return _normalized_byte(int(escape[-4:] if b"u" in escape else escape[-2:], 16))
+    return escape
 
 
-class _PerCharacter(dict[int, int | None]):
-    """A table for `str.translate` that is worked out at need, and keeps no more than one plane of Unicode."""
+def _unescape_entity(entity: bytes) -> bytes:
+    _, _, name = entity.rstrip(b";").rpartition(b"amp;")
+    character = html.unescape(f"&{name.lstrip(b'&').decode('latin-1')};")
+    return _normalized_byte(ord(character)) if len(character) == 1 else b"&"
 
-    def __init__(self, work_out: Callable[[str], int | None]) -> None:
+
+def _normalized_byte(code: int) -> bytes:
+    return _FIRST_CODES[code : code + 1] or bytes((_normalized(chr(code)),))
+
+
+class _CharacterTable(dict[int, int | None]):
+    """Table for `str.translate`, computed on demand and kept for one plane of Unicode."""
+
+    def __init__(self, compute: Callable[[str], int | None]) -> None:
         super().__init__()
-        self._work_out = work_out
+        self._compute = compute
 
     def __missing__(self, code: int) -> int | None:
-        value = self._work_out(chr(code))
+        value = self._compute(chr(code))
         if code < 0x10000:
             self[code] = value
         return value
 
 
-def _seen(character: str) -> int | None:
+def _visible(character: str) -> int | None:
     code = ord(character)
-    if 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF:  # variation selectors
+    if code in _INVISIBLE:
         return None
     match unicodedata.category(character):
         case "Cc" | "Cf":
@@ -140,23 +174,25 @@ def _seen(character: str) -> int | None:
     return code
 
 
-def _folded(character: str) -> int:
-    if (plain := _PLAIN.get(ord(character))) is not None:
+def _normalized(character: str) -> int:
+    if (plain := _ASCII.get(ord(character))) is not None:
         return plain
     if (digit := unicodedata.digit(character, None)) is not None:
         return ord("0") + digit
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return COMBINING_MARK
     # The character without accent, width or style: `é` is `e`, `ｆ` is `f`, a no-break space is a space.
     base = unicodedata.normalize("NFKD", character)[0]
     if " " <= base <= "~" or base in "\t\n":
         return ord(base)
-    if (plain := _PLAIN.get(ord(base))) is not None:
+    if (plain := _ASCII.get(ord(base))) is not None:
         return plain
     category = unicodedata.category(base)
     if category.startswith("Z"):
         return ord("\n") if category in ("Zl", "Zp") else ord(" ")
-    return A_LETTER if category[0] in "LMN" else A_SIGN
+    return OTHER_LETTER if category[0] in "LMN" else OTHER_SIGN
 
 
-_SEEN = _PerCharacter(_seen)
-_FOLDED = _PerCharacter(_folded)
-_FIRST_CODES = bytes(_folded(chr(code)) for code in range(0x100))
+_VISIBLE = _CharacterTable(_visible)
+_NORMALIZED = _CharacterTable(_normalized)
+_FIRST_CODES = bytes(_normalized(chr(code)) for code in range(0x100))

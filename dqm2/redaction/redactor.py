@@ -1,109 +1,146 @@
-"""Redaction: what is sensitive in a text is replaced by a mark that says what was there (`[host]` …).
+"""Redactor: replaces what is sensitive in a text by placeholders that say what was there (`[host]` …).
 
-The rules are those of docs/data-policy.md, "Redaction of text"; what each kind looks like stands in
-`dqm2/redaction/`. All of them are joined into one expression that runs over the text once, in linear time
-whatever the text is.
+The rules are those of docs/data-policy.md, "Redaction of text"; each kind has a module. Their triggers form
+one expression that runs over the text once, in linear time whatever the text.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from dqm2.redaction.addresses import ADDRESS_RULES
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
-from dqm2.redaction.linear import linear
-from dqm2.redaction.normalization import Part, cleaned, fold
-from dqm2.redaction.placeholders import MARKS
-from dqm2.redaction.rules_base import Reach
+from dqm2.redaction.normalization import NormalizedText, normalize, strip_controls
+from dqm2.redaction.rules_base import PLACEHOLDERS, Placeholder, Rule, Span, compile_linear, line_end
 from dqm2.redaction.secrets import SECRET_RULES
+from dqm2.redaction.user_password_pairs import USER_PASSWORD_RULES
 from dqm2.redaction.users import USER_RULES
 
-_MARKS = linear(MARKS)
-_MARK_START = ord("[")
-# Triggers recur (one storage manager's name is on most lines of a log), so what they are is remembered.
-_REMEMBERED = 4096
-_LONGEST_REMEMBERED = 64
+# A replacement can turn the text before it into a name of its own, so passes repeat until nothing is found.
+# Two are enough for every log seen; only contrived text needs more than these.
+MAX_PASSES = 4
+
+_PLACEHOLDERS = compile_linear(PLACEHOLDERS)
+_PLACEHOLDER_START = ord("[")
+# Triggers recur (one host name is in most lines of a log), so the rule of each is remembered.
+_CACHE_SIZE = 4096
+_MAX_CACHED_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class RedactedText:
-    """A text after redaction, and how many parts of it were replaced."""
+    """Text after redaction, the number of parts that were replaced, and the number of passes it took."""
 
     text: str
     redactions: int
+    passes: int = field(default=1, compare=False)
 
 
 class Redactor:
-    """Takes host names, addresses, users and secrets out of text.
+    """Replaces host names, addresses, users and secrets in text. Safe for use by several threads.
 
-    `hosts` are names to cover besides those that show by their form, in short and long form; `allowed_hosts`
-    are names below `cern.ch` that stay.
+    `hosts` are names to cover in addition to those recognized by their form, in short and long form;
+    `allowed_hosts` are names below `cern.ch` that are left.
     """
 
     def __init__(self, hosts: Iterable[str] = (), allowed_hosts: Iterable[str] = ()) -> None:
         rules = (
             *host_rules(hosts, allowed_hosts),
             *ADDRESS_RULES,
-            *USER_RULES,
+            *USER_PASSWORD_RULES,
             *SECRET_RULES,
+            *USER_RULES,
             *KEY_BLOCK_RULES,
         )
-        self._trigger = linear(b"|".join(rule.trigger for rule in rules))
-        self._rules = tuple((linear(rule.trigger), rule.reach) for rule in rules)
-        self._reaches: dict[bytes, Reach] = {}
+        self._trigger = compile_linear(b"|".join(rule.trigger for rule in rules))
+        self._rules = tuple((compile_linear(rule.trigger), rule) for rule in rules)
+        self._rule_cache: dict[bytes, Rule] = {}
 
     def __call__(self, text: str) -> str:
         """The text after redaction."""
         return self.redact(text).text
 
     def redact(self, text: str) -> RedactedText:
-        """The text after redaction, and how many parts were replaced. Redacting twice changes nothing."""
-        text, replaced = cleaned(text), 0
-        # A mark can end a name that went on before it, so the result is looked at until nothing is left in
-        # it. In all but contrived texts the second look finds nothing, and is much faster than the first.
-        while parts := self._sensitive_parts((folded := fold(text)).text):
-            text = folded.with_marks(parts)
-            replaced += len(parts)
-        return RedactedText(text, replaced)
+        """Redact a text. Redacting the result again changes nothing."""
+        text, redactions = strip_controls(text), 0
+        for passes in range(1, MAX_PASSES + 1):
+            normalized = normalize(text)
+            spans = self._find(normalized.text)
+            if not spans:
+                return RedactedText(text, redactions, passes)
+            text = normalized.replace(spans)
+            redactions += len(spans)
+        return self._omit_lines(text, redactions)
 
-    def _sensitive_parts(self, text: bytes) -> list[Part]:
-        found: list[Part] = []
-        free = 0  # where what is to be replaced last ends
-        resume: int | None = 0
-        while resume is not None:
-            matches = self._trigger.finditer(text, resume)
-            resume = None
+    def _omit_lines(self, text: str, redactions: int) -> RedactedText:
+        """Omit the lines that still hold something after all passes; failing that, the whole text."""
+        normalized = normalize(text)
+        lines = _whole_lines(normalized, self._find(normalized.text))
+        text = normalized.replace(lines)
+        if self._find(normalize(text).text):
+            return RedactedText(Placeholder.OMITTED, redactions + 1, MAX_PASSES + 2)
+        return RedactedText(text, redactions + len(lines), MAX_PASSES + 2)
+
+    def _find(self, text: bytes) -> list[Span]:
+        """Spans to replace in a normalized text; those that are placeholders already are left out."""
+        spans: list[Span] = []
+        min_start = 0
+        position: int | None = 0
+        while position is not None:
+            matches = self._trigger.finditer(text, position)
+            position = None
             for match in matches:
                 start, end = match.span()
-                trigger = text[start:end]
-                reach = self._reaches.get(trigger) or self._reach(trigger)
-                parts = reach(text, free, start, end)
-                if not parts:
-                    continue
-                found += parts
-                free = parts[-1].end
-                if free > end:
-                    resume = free
+                rule = self._rule(text[start:end])
+                found = rule.expand(text, min_start, start, end)
+                if found:
+                    spans += found
+                    min_start = found[-1].end
+                    if min_start > end:
+                        position = min_start
+                        break
+                elif rule.resume:
+                    position = rule.resume(text, start)
                     break
-        return [part for part in found if text[part.start] != _MARK_START or not _is_marked(text, part)]
+        return [
+            span
+            for span in spans
+            if text[span.start] != _PLACEHOLDER_START or not _is_placeholder(text, span)
+        ]
 
-    def _reach(self, trigger: bytes) -> Reach:
-        """The reach of the rule whose trigger this is; it depends on nothing but the trigger's text."""
-        reach = next(reach for pattern, reach in self._rules if pattern.match(trigger))
-        if len(trigger) <= _LONGEST_REMEMBERED:
-            if len(self._reaches) == _REMEMBERED:
-                self._reaches.clear()
-            self._reaches[trigger] = reach
-        return reach
+    def _rule(self, trigger: bytes) -> Rule:
+        """The rule of a trigger; it depends on the trigger's text alone."""
+        rule = self._rule_cache.get(trigger)
+        if rule is None:
+            rule = next(rule for pattern, rule in self._rules if pattern.match(trigger))
+            if len(trigger) <= _MAX_CACHED_LENGTH:
+                if len(self._rule_cache) >= _CACHE_SIZE:
+                    self._rule_cache.clear()
+                self._rule_cache[trigger] = rule
+        return rule
 
 
 @lru_cache
 def get_redactor(hosts: tuple[str, ...], allowed_hosts: tuple[str, ...]) -> Redactor:
-    """The process's redactor for a configuration: compiling the rules takes a few milliseconds."""
+    """The process's redactor for a configuration; compiling its rules takes about 50 ms."""
     return Redactor(hosts, allowed_hosts)
 
 
-def _is_marked(text: bytes, part: Part) -> bool:
-    marks = _MARKS.match(text, part.start, part.end)
-    return marks is not None and marks.end() == part.end
+def _is_placeholder(text: bytes, span: Span) -> bool:
+    match = _PLACEHOLDERS.match(text, span.start, span.end)
+    return match is not None and match.end() == span.end
+
+
+def _whole_lines(normalized: NormalizedText, spans: Iterable[Span]) -> list[Span]:
+    """The lines that contain the spans, each as one span."""
+    text = normalized.text
+    lines: list[Span] = []
+    for span in spans:
+        if lines and span.end <= lines[-1].end:
+            continue
+        start = text.rfind(b"\n", 0, span.start) + 1
+        if lines and start < lines[-1].end:
+            start = lines.pop().start
+        lines.append(Span(start, line_end(text, span.end), Placeholder.OMITTED))
+    return lines

@@ -1,115 +1,198 @@
-"""Passwords, tokens and keys (data policy, "Redaction of text", rule 5)."""
+"""Passwords, tokens and keys (docs/data-policy.md, "Redaction of text", rule 5)."""
 
-from dqm2.redaction.linear import linear
-from dqm2.redaction.normalization import Part
-from dqm2.redaction.placeholders import Mark
-from dqm2.redaction.rules_base import ALPHANUMERIC, Rule, follows_word, run_end, run_start
-from dqm2.redaction.value_spans import KEY_QUOTE, SEPARATOR, header_span, value_span
+import re
 
-# The words of the policy and their like, ending a name or with a short word behind: DB_PASSWORD, secret_id.
-_WORDS = (
-    rb"(?:pass(?:word|wd|phrase)|pwd|secret|token|cookie|authorization|credential|krb5ccname"
-    rb"|(?:api|access|private|session|signing|encryption|ssh|auth)[_-]?key|session[_-]?id)[a-z_-]{0,12}[0-9]?"
+from dqm2.redaction.rules_base import (
+    ALPHANUMERIC,
+    Placeholder,
+    Rule,
+    Span,
+    compile_linear,
+    follows_word,
+    resume_within,
+    run_end,
+    run_start,
+    span,
+)
+from dqm2.redaction.secret_names import NAMES, is_secret_name, is_weak
+from dqm2.redaction.value_spans import (
+    KEY_QUOTE,
+    SEPARATOR,
+    header_span,
+    is_code,
+    is_sentence,
+    is_state,
+    value_span,
+)
+
+_NAME = ALPHANUMERIC + b"_.-"
+_SECRET_WORD = compile_linear(rb"(?i:" + NAMES + rb")")
+# A key and what leads to its value: `x = `, `"x": `, `['x'] = `, `x">`, `"x" value=`, `"x", `.
+_NAMED_VALUE = (
+    rb"(?i:"
+    + NAMES
+    + rb")[A-Za-z0-9_.-]{0,40}(?:"
+    + SEPARATOR
+    + rb"|"
+    + KEY_QUOTE
+    + rb">[ \t]{0,8}|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}|\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8})"
 )
 _HEADERS = (b"cookie", b"authorization")
-_VALUE = rb"(?i:" + _WORDS + KEY_QUOTE + rb"(?:" + SEPARATOR + rb"|>[ \t]{0,8}))"
-_OPTION = (
-    rb"(?i:-(?:[a-z0-9]{1,16}[_-]){0,3}"
-    + _WORDS
-    + rb"(?:"
-    + KEY_QUOTE
-    + rb"[ \t]{0,8},[ \t]{0,8}|[ \t]{1,8}))"
+_COOKIE = re.compile(rb"[^\n=]{1,128}=")
+_SLASH = ord("/")
+# `user/password: NAME/PASSWORD`.
+_PAIR_KEY = re.compile(rb"(?i)(?:user(?:[_-]?(?:name|id))?|login|account)/$")
+_PAIR_KEY_WINDOW = 16
+_PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
+# In place of a token: a count or index, a pointer, and calls that take or give a handle of CMSSW's event.
+_NUMBER = re.compile(rb"(?:[0-9]{1,4}|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
+_FRAMEWORK_CALL = re.compile(
+    rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
+    rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
 )
+
+_OPTION = (
+    rb"-[A-Za-z0-9_-]{0,40}(?i:"
+    + NAMES
+    + rb")[A-Za-z0-9_-]{0,16}(?:\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8}|[ \t]{1,8})"
+)
+_MAX_DASHES = 2
+
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
-_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key" + KEY_QUOTE + rb"(?:" + SEPARATOR + rb"|[ \t]{1,8}))"
+_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key[ \t]{1,8})"
 
 _BEARER = rb"(?i:bearer[ \t]{1,8})"
-_BEARER_WORD = linear(rb"[A-Za-z0-9._~+/=-]{6,}")
+_BEARER_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{6,}+")
 _BEARER_PROSE = (b"authentication", b"authorization", b"tokens")
 
-_URL = rb"://"
-_URL_LONGEST = 512
-# A password may hold what should have been encoded: `@`, or `/` if what stands there can't be a port.
-_USERINFO = linear(rb"""[^\s/"'<>]*@""")
-_USERINFO_WITH_SLASH = linear(rb"""[^\s/"'<>:@]*:[^0-9\s"'<>@/][^\s"'<>@]*@""")
-
-# JSON web tokens, and keys in the style of AWS, GitHub, GitLab and Slack.
+# JSON web tokens, and the formats of AWS, GitHub, GitLab, Slack, EOS, Google and some registries.
 _WELL_KNOWN = (
     rb"(?i:eyJ[a-z0-9_-]{13}|A[KS]IA[0-9A-Z]{16}|gh[pousr]_[a-z0-9]{20}|github_pat_[a-z0-9_]{20}"
-    rb"|glpat-[a-z0-9_-]{20}|xox[baprs]-[a-z0-9-]{10})"
+    rb"|gl(?:pat|rt|dt|ptt|cbt|soat|ft|agent|imt|oas)-[a-z0-9_-]{16}"
+    rb"|xox[abeoprs]-[a-z0-9-]{10}|xapp-[0-9]-[a-z0-9-]{10}|zteos64:[a-z0-9_=-]{8}|AIza[a-z0-9_-]{30}"
+    rb"|npm_[a-z0-9]{30}|pypi-[a-z0-9_-]{20}|dckr_pat_[a-z0-9_-]{20}|hvs\.[a-z0-9_-]{20})"
 )
-_WELL_KNOWN_REST = linear(rb"[A-Za-z0-9_.-]*")
-# Kerberos tickets and grid proxies; the name of the file holds the user's number.
-_TICKET = rb"(?i:krb5cc|x509up_u)"
+_WELL_KNOWN_REST = re.compile(rb"[A-Za-z0-9_.=-]*+")
+
+# Incoming web hooks: whoever has the address can post.
+_WEB_HOOK = (
+    rb"(?i:/hooks\\{0,15}/|hooks\.slack\.com\\{0,15}/services\\{0,15}/|/api\\{0,15}/webhooks\\{0,15}/"
+    rb"|/webhookb2\\{0,15}/)"
+)
+_HOOK_ID = ALPHANUMERIC + b"_/@.-\\"
+_MIN_HOOK_ID = 12
+_DIGIT = re.compile(rb"[0-9]")
+
+# Kerberos tickets and grid proxies; their names hold the user's number.
+_TICKET = rb"(?i:krb5cc_|x509up_u|keyring:[a-z]{1,12}:|kcm:[0-9])"
 _PATH = ALPHANUMERIC + b"_./-"
 
 
-def _value(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    trigger = text[start:end].lower()
-    is_colon = trigger.rstrip().endswith(b":")
-    if is_colon and (text[end : end + 1] == b":" or _is_file(text, free, start)):
+def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    name_start = run_start(text, min_start, start, _NAME)
+    name_end = run_end(text, start, _NAME, end - start)
+    if pair := _pair(text, min_start, name_start, end):
+        return pair
+    name, offset = text[name_start:name_end], start - name_start
+    separator = text[name_end:end].rstrip()
+    if not is_secret_name(name, offset) or not _is_key(text, min_start, name_start, separator, end):
         return ()
-    if trigger.startswith(b"pwd") and text[end : end + 1] in (b"/", b".", b"~"):  # the working folder
+    word = name[offset:].lower()
+    is_colon = separator.endswith(b":")
+    if is_colon and word.endswith(_HEADERS) and (word.endswith(b"authorization") or _COOKIE.match(text, end)):
+        return span(*header_span(text, end), Placeholder.SECRET)
+    if _is_not_secret(text, end, word, is_colon=is_colon):
         return ()
-    if is_colon and trigger.startswith(_HEADERS):
-        return _part(*header_span(text, end))
-    return _part(*value_span(text, end))
+    return span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _is_file(text: bytes, free: int, start: int) -> bool:
-    """Whether the word is the last of a path, as in `/etc/passwd: no such file`."""
-    first = run_start(text, free, start, ALPHANUMERIC + b"_-")
-    return text[max(free, first - 1) : first] == b"/"
-
-
-def _option(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
-    return () if text[end : end + 1] == b"-" else _part(*value_span(text, end))
-
-
-def _run_key(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
-    return _part(*value_span(text, end))
-
-
-def _bearer(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
-    word = _BEARER_WORD.match(text, end)
-    if not word or word[0].lower().startswith(_BEARER_PROSE):
+def _pair(text: bytes, min_start: int, name_start: int, at: int) -> tuple[Span, ...]:
+    if name_start <= min_start or text[name_start - 1] != _SLASH:
         return ()
-    return _part(end, word.end())
-
-
-def _url(text: bytes, _free: int, _start: int, end: int) -> tuple[Part, ...]:
-    limit = end + _URL_LONGEST
-    if text.find(b"@", end, limit) < 0:
+    key = text[max(min_start, name_start - _PAIR_KEY_WINDOW) : name_start]
+    pair = _PAIR.match(text, at) if _PAIR_KEY.search(key) else None
+    if not pair:
         return ()
-    userinfo = _USERINFO.match(text, end, limit) or _USERINFO_WITH_SLASH.match(text, end, limit)
-    if not userinfo:
+    return Span(*pair.span(1), Placeholder.USER), Span(*pair.span(2), Placeholder.SECRET)
+
+
+def _is_key(text: bytes, min_start: int, name_start: int, separator: bytes, end: int) -> bool:
+    """Whether what is around a name makes it the key of the value at `end`."""
+    before = text[max(min_start, name_start - 2) : name_start]
+    match separator[-1:]:
+        case b":":
+            # Neither a C++ scope nor a file as in `/etc/passwd: no such file`.
+            return text[end : end + 1] != b":" and before[-1:] != b"/"
+        case b">":
+            # `=>`, an attribute (`key="password">`), an element (`<password>`).
+            is_element = before[-1:] == b"<" and not before[:1].isalnum()
+            return separator.endswith(b"=>") or len(separator) > 1 or is_element
+        case b",":
+            # The first argument of a call, or of a pair: get("password", "…").
+            is_first = before[:1] in (b"(", b"[") and before[1:] in (b'"', b"'")
+            return is_first and text[end : end + 1] in (b'"', b"'")
+    return True
+
+
+def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool:
+    """Whether something else is in place of a secret: a fact, the rest of a sentence, source code, a path."""
+    if is_state(text, at) or (is_colon and is_sentence(text, at)) or is_code(text, at):
+        return True
+    if word.startswith(b"pwd") and text[at : at + 1] in (b"/", b".", b"~"):  # the working directory
+        return True
+    return is_weak(word) and bool(_NUMBER.match(text, at) or _FRAMEWORK_CALL.match(text, at))
+
+
+def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    name_start = run_end(text, start, b"-", _MAX_DASHES + 1)
+    name = text[name_start : run_end(text, name_start, _NAME, end - name_start)]
+    word = _SECRET_WORD.search(name)
+    before = text[max(min_start, start - 1) : start]
+    is_option = (
+        name_start - start <= _MAX_DASHES and before != b"-" and not follows_word(text, min_start, start)
+    )
+    if not is_option or not word or not is_secret_name(name, word.start()):
         return ()
-    last = userinfo.end() - 1
-    colon = text.find(b":", end, last)
-    user = Part(end, last if colon < 0 else colon, Mark.USER)
-    password = Part(last if colon < 0 else colon + 1, last, Mark.SECRET)
-    return tuple(part for part in (user, password) if part.start < part.end)
+    if text[end : end + 1] == b"-" or is_sentence(text, end):
+        return ()
+    return span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _well_known(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
+def _run_key(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    return span(*value_span(text, end), Placeholder.SECRET)
+
+
+def _bearer(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    token = _BEARER_TOKEN.match(text, end)
+    if not token or token[0].lower().startswith(_BEARER_PROSE):
+        return ()
+    return span(end, token.end(), Placeholder.SECRET)
+
+
+def _well_known(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    if follows_word(text, min_start, start):
+        return ()
     rest = _WELL_KNOWN_REST.match(text, end)
-    return () if follows_word(text, free, start) or not rest else _part(start, rest.end())
+    return span(start, rest.end() if rest else end, Placeholder.SECRET)
 
 
-def _ticket(text: bytes, free: int, start: int, end: int) -> tuple[Part, ...]:
-    return _part(run_start(text, free, start, _PATH), run_end(text, end, _PATH))
+def _web_hook(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    last = run_end(text, end, _HOOK_ID)
+    is_id = last - end >= _MIN_HOOK_ID and _DIGIT.search(text, end, last)
+    return span(end, last, Placeholder.SECRET) if is_id or text[start] != _SLASH else ()
 
 
-def _part(start: int, end: int) -> tuple[Part, ...]:
-    return (Part(start, end, Mark.SECRET),) if start < end else ()
+def _ticket(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    first = run_start(text, min_start, start, _PATH)
+    return span(first, run_end(text, end, _PATH + b":"), Placeholder.SECRET)
 
 
 SECRET_RULES = (
-    Rule(_VALUE, _value),
-    Rule(_OPTION, _option),
+    Rule(_NAMED_VALUE, _named_value, resume_within),
+    Rule(_OPTION, _option, resume_within),
     Rule(_RUN_KEY, _run_key),
     Rule(_BEARER, _bearer),
-    Rule(_URL, _url),
-    Rule(_WELL_KNOWN, _well_known),
+    Rule(_WELL_KNOWN, _well_known, resume_within),
+    Rule(_WEB_HOOK, _web_hook, resume_within),
     Rule(_TICKET, _ticket),
 )

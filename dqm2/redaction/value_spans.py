@@ -1,94 +1,128 @@
-"""Where the value behind a `password=` ends: quoted or not, in brackets, in JSON, in JSON inside of JSON."""
+"""Extent of the value behind a key such as `password=`: quoted or not, in brackets, in JSON within JSON."""
 
-from dqm2.redaction.key_blocks import BEGINS
-from dqm2.redaction.linear import linear
-from dqm2.redaction.placeholders import MARKS
+import re
 
-# The quote that ends a key, with the backslashes that JSON within JSON puts before it.
+from dqm2.redaction.key_blocks import BLOCK_START
+from dqm2.redaction.rules_base import PLACEHOLDERS, compile_linear, line_end
+
+# Closing quote of a key, with the backslashes that JSON within JSON puts before it.
 KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
-# What stands between a key and its value.
-SEPARATOR = rb"[ \t]{0,8}(?:=>|==?|:=|:)[ \t]{0,8}"
-# A quote with the backslashes that JSON within JSON puts before it, behind what Python, C++ or a CMSSW
-# configuration may put between `=` and a text: b'…', std::string("…"), cms.untracked.string('…').
-_OPENING = linear(
+# From a key to its value: `x = `, `"x": `, `['x'] = `. Config dumps align values with any number of blanks.
+SEPARATOR = rb"(?:\\{0,16}[\"'][\])]?)?[ \t]*(?:=>|==?|:=|:)[ \t]*"
+# Opening quote, behind what Python, C++ or a CMSSW configuration may put between `=` and a text: b'…',
+# std::string("…"), cms.untracked.string('…').
+_OPENING_QUOTE = re.compile(
     rb'(?:[A-Za-z_][A-Za-z_.:]{0,40}\([ \t]{0,8})?(?:[bBrRuUfF]{1,2})?\\{0,16}(?:"""|\'\'\'|["\'`])'
 )
 _QUOTES = b"\"'`"
-_OPENINGS = (b'"', b"'", b"`", b"\\")
+_QUOTE_STARTS = (b'"', b"'", b"`", b"\\")
 
-# What most values are: a word of ordinary characters up to a blank. Nothing else needs a closer look.
-_PLAIN_WORD = linear(rb"[A-Za-z0-9_./+~^!$*%#@=-]+(?:\s|\z)")
-# A quote that a word goes on behind is part of it.
-_WORD = linear(rb'(?:[^\s"\'`<]|["\'`]+[A-Za-z0-9]|<[^/\s])+')
-# Authorization: Basic …
+# Most values are a word of ordinary characters up to a blank and need no closer look.
+_PLAIN_WORD = re.compile(rb"[A-Za-z0-9_./+~^!$*%#@=-]++(?:\s|\Z)")
+# A quote in the middle of a word belongs to it.
+_WORD = compile_linear(rb'(?:[^\s"\'`<]|["\'`]+[A-Za-z0-9]|<[^/\s])+')
+# Schemes of an Authorization header.
 _SCHEMES = (b"basic", b"bearer", b"digest", b"negotiate", b"token", b"apikey", b"ntlm")
-_SCHEME = linear(rb"(?i:(?:" + b"|".join(_SCHEMES) + rb")[ \t]{1,8})")
-# A word ends before the next value of a list: password=…,user=…
+_SCHEME = re.compile(rb"(?i:(?:" + b"|".join(_SCHEMES) + rb")[ \t]{1,8})")
+# The next value of a list ends a word: password=…,user=…
 _NEXT = rb"[,;&](?:[A-Za-z_]{1,32}|\[[a-z]+\])="
-_NEXT_VALUE = linear(_NEXT)
-# Marks that stand in place of a value already.
-_MARKED = linear(MARKS + rb"(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\z))")
-_SHORTEST_BLOCK = len("----BEGIN KEY")
-_HEADER = linear(rb'(?:[^\n"\'\\]|=["\'][^"\'\n]*["\']|\\+[^\\nr"\'])+')
-_BRACKET = linear(rb"[\[\](){}\n]")
+_NEXT_VALUE = compile_linear(_NEXT)
+# Placeholders in place of a value.
+_REDACTED = re.compile(PLACEHOLDERS + rb"(?:" + _NEXT + rb"|[,;:.)}\]>\\]{0,8}(?:[\s\"'<]|\\{1,8}[nrt]|\Z))")
+_MIN_BLOCK = len("----BEGIN KEY")
+# Quotes within a header's value follow `=`; any other quote ends it.
+_HEADER = compile_linear(rb'(?:=\\{0,16}["\'][^"\'\n\\]*(?:\\{0,16}["\'])?|[^\n"\'\\]|\\+[^\\nr"\'])+')
+_BRACKET = compile_linear(rb"[\[\](){}\n]")
 _OPENING_BRACKETS = (b"[", b"(", b"{")
 _CLOSING = {b"]": b"[", b")": b"(", b"}": b"{", b">": b"<"}
-_LOOSE = b",;:.\\"
-_MAY_GO = _LOOSE + b"".join(_CLOSING)
-# What may stand behind the closing quote of a text of several lines.
+_PUNCTUATION = b",;:.\\"
+_TRIMMED = _PUNCTUATION + b"".join(_CLOSING)
+# Characters behind the closing quote of a text of several lines.
 _DELIMITERS = b" \t\n,;)}]"
-# How far to look for a bracket, a quote or the next value of a list before the whole word or line is taken.
+# How far a bracket, a quote or the next value of a list may be; beyond, the whole word or line is the value.
 _WINDOW = 1024
-_SEVERAL_LINES = 512
+_MULTILINE_WINDOW = 512
+
+# Words that begin a sentence or state a fact rather than being a value. A word without digits that another
+# word follows begins a sentence, unless that is the next key.
+_SENTENCE = re.compile(rb"[A-Za-z][a-z]{0,32}(?:'[a-z]{1,2})?[ \t]+[\"'(<\[]?[A-Za-z]")
+_NEXT_KEY = re.compile(rb"[A-Za-z'-]{1,36}[ \t]+[A-Za-z_.-]{1,32}[\"']?[ \t]{0,8}[=:]")
+_STATE = re.compile(
+    rb"(?i:none|null|nil|true|false|yes|no|ok|unknown|undefined|empty|unset|missing|required|invalid|incorrect"
+    rb"|wrong|expired|denied|rejected|refused|accepted|failed|failure|enabled|disabled|present|absent|found)"
+    rb"(?:[\s.,;)\]}!]|\Z)"
+)
+# Source code in place of a value: a call or template, a subscript, an attribute.
+_CODE = re.compile(
+    rb"[A-Za-z_][A-Za-z0-9_.:]{0,80}(?:<[A-Za-z]|\((?:[^\"'`\\ bruf]|\Z|[bruf][^\"'])|\[\\{0,16}[\"'])"
+    rb"|(?:self|args|cfg|config|settings|options|opts|params|this)(?:\.|->)[A-Za-z_]"
+)
 
 
 def value_span(text: bytes, at: int) -> tuple[int, int]:
-    """Start and end of the value at `at`; it is empty if there is none, and ends before a PEM block in it."""
-    if text[at : at + 1] == b"[" and _MARKED.match(text, at):
+    """Start and end of the value at `at`; empty if there is none. A PEM block in the value ends it."""
+    if text[at : at + 1] == b"[" and _REDACTED.match(text, at):
         return at, at
-    if text[at : at + 1] not in _OPENINGS and (plain := _PLAIN_WORD.match(text, at)):
+    if text[at : at + 1] not in _QUOTE_STARTS and (plain := _PLAIN_WORD.match(text, at)):
         word = plain[0].rstrip()
         if word.lower() not in _SCHEMES and not word.startswith(b"----"):
             return at, _trimmed_end(text, at, at + len(word))
     start, end = quoted_span(text, at) or (at, _unquoted_end(text, at))
-    if end - start < _SHORTEST_BLOCK:
+    if end - start < _MIN_BLOCK:
         return start, end
-    block = BEGINS.search(text, start, end)
+    block = BLOCK_START.search(text, start, end)
     return start, block.start() if block else end
 
 
 def header_span(text: bytes, at: int) -> tuple[int, int]:
-    """Start and end of a header's value (`Cookie: a=b; c=d`), which takes the rest of the line."""
-    if text[at : at + 1] in _OPENING_BRACKETS or _OPENING.match(text, at):
+    """Start and end of a header's value (`Cookie: a=b; c=d`): to the end of line or quotes."""
+    if text[at : at + 1] in _OPENING_BRACKETS or _OPENING_QUOTE.match(text, at):
         return value_span(text, at)
     header = _HEADER.match(text, at)
     return at, at + len(header[0].rstrip()) if header else at
 
 
 def quoted_span(text: bytes, at: int) -> tuple[int, int] | None:
-    """Start and end of the text whose opening quote stands at `at`; `None` if there is none.
+    """Start and end of the text whose opening quote is at `at`; `None` if there is no quote.
 
-    Without a closing quote it takes the rest of the line.
+    Without a closing quote it extends to the end of the line.
     """
-    opening = _OPENING.match(text, at)
+    opening = _OPENING_QUOTE.match(text, at)
     if not opening:
         return None
     start = opening.end()
     before = opening[0].rstrip(_QUOTES)
     quote = text[at + len(before) : start]
     level = len(before) - len(before.rstrip(b"\\"))
-    line_end = text.find(b"\n", start, start + _WINDOW)
-    end = _closing_quote(text, quote, level, start, start + _WINDOW if line_end < 0 else line_end)
-    if end < 0 <= line_end:
-        end = _closing_quote(text, quote, level, line_end, start + _SEVERAL_LINES)
+    newline = text.find(b"\n", start, start + _WINDOW)
+    end = _closing_quote(text, quote, level, start, start + _WINDOW if newline < 0 else newline)
+    if end < 0 <= newline:
+        end = _closing_quote(text, quote, level, newline, start + _MULTILINE_WINDOW)
         behind = end + level + len(quote)
         if end >= 0 and text[behind : behind + 1] not in _DELIMITERS:
             end = -1
-    return start, end if end >= 0 else _line_end(text, start)
+    return start, end if end >= 0 else line_end(text, start)
+
+
+def is_sentence(text: bytes, at: int) -> bool:
+    """Whether a sentence, not a value, begins at `at`: a word that others follow, or that states a fact."""
+    if _STATE.match(text, at):
+        return True
+    return _SENTENCE.match(text, at) is not None and not _NEXT_KEY.match(text, at)
+
+
+def is_code(text: bytes, at: int) -> bool:
+    """Whether source code is at `at` in place of a value, as in the lines of a traceback."""
+    return _CODE.match(text, at) is not None
+
+
+def is_state(text: bytes, at: int) -> bool:
+    """Whether the word at `at` states a fact (`none`, `missing`) rather than being a value."""
+    return _STATE.match(text, at) is not None
 
 
 def _closing_quote(text: bytes, quote: bytes, level: int, start: int, limit: int) -> int:
-    """Where the text ends: at a quote behind no more backslashes than the opening one; -1 if nowhere."""
+    """Position of a quote behind no more backslashes than the opening one has; -1 if there is none."""
     at = text.find(quote, start, limit)
     while at >= 0:
         backslashes = at - start - len(text[start:at].rstrip(b"\\"))
@@ -116,12 +150,12 @@ def _bracket_end(text: bytes, start: int) -> int:
         depth += 1 if bracket[0] in b"[({" else -1
         if depth == 0:
             return bracket.end()
-    return _line_end(text, start)
+    return line_end(text, start)
 
 
 def _trimmed_end(text: bytes, start: int, end: int) -> int:
-    """The end without punctuation and brackets that are the sentence's rather than the value's."""
-    if end > start and text[end - 1] not in _MAY_GO:
+    """The end without punctuation and brackets that belong to the sentence rather than to the value."""
+    if end > start and text[end - 1] not in _TRIMMED:
         return end
     value = text[start:end]
     unopened = {closing: value.count(closing) - value.count(opening) for closing, opening in _CLOSING.items()}
@@ -129,12 +163,7 @@ def _trimmed_end(text: bytes, start: int, end: int) -> int:
         last = text[end - 1 : end]
         if unopened.get(last, 0) > 0:
             unopened[last] -= 1
-        elif last not in _LOOSE:
+        elif last not in _PUNCTUATION:
             break
         end -= 1
     return end
-
-
-def _line_end(text: bytes, start: int) -> int:
-    end = text.find(b"\n", start)
-    return len(text) if end < 0 else end

@@ -1,0 +1,131 @@
+"""Users with passwords: in URLs, Oracle accounts, curl's options, .netrc (docs/data-policy.md, rule 5)."""
+
+import re
+
+from dqm2.redaction.rules_base import (
+    ALPHANUMERIC,
+    Placeholder,
+    Rule,
+    Span,
+    compile_linear,
+    follows_word,
+    resume_within,
+    run_start,
+    span,
+)
+from dqm2.redaction.value_spans import is_sentence, value_span
+
+# Also as JSON escapes it, `:\/\/`.
+_URL = rb":\\{0,15}/\\{0,15}/"
+_URL_WINDOW = 512
+_SCHEME_WINDOW = 24
+# A password may hold what should have been encoded: `@`, or `/` if what is there can't be a port.
+_USERINFO = compile_linear(rb"""[^\s/"'<>\\]*@""")
+_USERINFO_WITH_SLASH = compile_linear(rb"""[^\s/"'<>:@\\]*:[^0-9\s"'<>@/][^\s"'<>@]*@""")
+_ORACLE_USERINFO = compile_linear(rb"""[A-Za-z0-9_$#]{1,64}/[^\s/"'<>@]{1,128}@""")
+
+# Oracle's programs: `sqlplus NAME/PASSWORD@SERVICE`.
+_ORACLE_COMMAND = (
+    rb"(?i:(?:sqlplus|sqlldr|expdp|impdp|exp|imp|rman|connect|conn|logon)[ \t]{1,8}"
+    rb"(?:-[a-z]{1,12}[ \t]{1,8}){0,3}[\"']?[a-z][a-z0-9_$#]{0,30}/)"
+)
+_ORACLE_NAME = ALPHANUMERIC + b"_$#"
+_ORACLE_PASSWORD = re.compile(rb"[^\s@\"'/]{1,128}")
+# Oracle accounts of CMS by their services, e.g. `NAME/PASSWORD@cms_omds_lb`.
+_ORACLE_SERVICE = re.compile(
+    rb"(?i)@(?:cms_(?:omds|orcon|orcoff|orcof|rcms|dqm|cond)|cmsonr|cmsr\b|cmsintr|int[0-9]{1,2}r|devdb[0-9])"
+)
+_ORACLE_ACCOUNT = re.compile(rb"[A-Za-z][A-Za-z0-9_$#]{0,30}/[^\s@\"'/]{1,64}$")
+_ORACLE_ACCOUNT_WINDOW = 96
+
+# `curl -u NAME:PASSWORD`, also as a list of arguments.
+_CURL_OPTION = (
+    rb"-(?i:u|-?user|-?proxy-user)(?:[\"'][ \t]{0,8},[ \t]{0,8}[\"']|[ \t]{1,8}[\"']?|=[\"']?)"
+    rb"[A-Za-z0-9_.@\\-]{1,64}:"
+)
+_CURL_USER = ALPHANUMERIC + b"_.@\\-"
+_CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
+
+# `login NAME password PASSWORD` of .netrc, `user NAME identified by PASSWORD` of SQL.
+_LOGIN = (
+    rb"(?i:(?:login|user|account)\s{1,8}[^\s\"'<>:=]{1,64}\s{1,16}"
+    rb"(?:password|passwd|identified\s{1,8}by)\s{1,8})"
+)
+_LOGIN_USER = re.compile(rb"(?i)(?:login|user|account)\s+(\S+)\s")
+_PROSE = frozenset((b"and", b"or", b"with", b"the", b"a", b"an", b"your", b"by", b"via", b"without", b"name"))
+_IDENTIFIED_BY = rb"(?i:identified[ \t]{1,8}by[ \t]{1,8})"
+
+
+def oracle_account(text: bytes, min_start: int, at: int) -> tuple[Span, ...]:
+    """Spans of `NAME/PASSWORD@SERVICE`, whose @ is at `at`; none if the service is not one of CMS's."""
+    if not _ORACLE_SERVICE.match(text, at):
+        return ()
+    window_start = max(min_start, at - _ORACLE_ACCOUNT_WINDOW)
+    account = _ORACLE_ACCOUNT.search(text[window_start:at])
+    if not account:
+        return ()
+    start = window_start + account.start()
+    return _pair(start, text.index(b"/", start), at)
+
+
+def _pair(start: int, separator: int, end: int) -> tuple[Span, ...]:
+    return (
+        *span(start, separator, Placeholder.USER),
+        *span(separator + 1, end, Placeholder.SECRET),
+    )
+
+
+def _url(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    limit = end + _URL_WINDOW
+    if text.find(b"@", end, limit) < 0:
+        return ()
+    scheme = text[max(min_start, start - _SCHEME_WINDOW) : start].lower()
+    if b"oracle" in scheme and (account := _ORACLE_USERINFO.match(text, end, limit)):
+        return _pair(end, text.index(b"/", end), account.end() - 1)
+    userinfo = _USERINFO.match(text, end, limit) or _USERINFO_WITH_SLASH.match(text, end, limit)
+    if not userinfo:
+        return ()
+    last = userinfo.end() - 1
+    colon = text.find(b":", end, last)
+    return _pair(end, last if colon < 0 else colon, last)
+
+
+def _oracle_command(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    password = _ORACLE_PASSWORD.match(text, end)
+    is_sqlplus = text[start : start + 7].lower() == b"sqlplus"
+    if not password or not (is_sqlplus or text[password.end() : password.end() + 1] == b"@"):
+        return ()
+    return _pair(run_start(text, start, end - 1, _ORACLE_NAME), end - 1, password.end())
+
+
+def _curl_option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    password = _CURL_PASSWORD.match(text, end)
+    is_option = not follows_word(text, min_start, start) and text[max(min_start, start - 2) : start] != b"--"
+    if not password or not is_option:
+        return ()
+    user = run_start(text, start, end - 1, _CURL_USER)
+    if text[user : end - 1].isdigit() and password[0].isdigit():  # a container's user and group
+        return ()
+    return _pair(user, end - 1, password.end())
+
+
+def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    user = _LOGIN_USER.match(text, start, end)
+    if not user or follows_word(text, min_start, start) or user[1].lower() in _PROSE:
+        return ()
+    if is_sentence(text, end):
+        return ()
+    return Span(*user.span(1), Placeholder.USER), *span(*value_span(text, end), Placeholder.SECRET)
+
+
+def _identified_by(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    return span(*value_span(text, end), Placeholder.SECRET)
+
+
+USER_PASSWORD_RULES = (
+    Rule(_CURL_OPTION, _curl_option, resume_within),
+    Rule(_LOGIN, _login, resume_within),
+    Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
+    Rule(_IDENTIFIED_BY, _identified_by),
+    Rule(_URL, _url),
+)
