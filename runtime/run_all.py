@@ -1,8 +1,8 @@
 """Web server and both grabbers as one program: `make run`, and `dqmsquare_mirror all` in one container.
 
-Each is the program that a service manager would start by itself; they start together and end together.
-Exit status: 0 after a stop signal, 1 if one of them ended by itself, 2 for invalid settings. Not for the
-executable, which has no Python interpreter to supervise with: there each program is a systemd service.
+They are supervised together: when one exits, the others are stopped. Exit status: 0 after a stop signal, 1 if
+a program exited, 2 for invalid settings. Not available in the executable, which has no Python interpreter for
+`die_with_parent`; there each program is a systemd service.
 """
 
 import os

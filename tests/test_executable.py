@@ -107,6 +107,10 @@ def arguments_of(pid: int) -> list[str]:
         return []
 
 
+def grabber_logs(bare: BareRoot) -> str:
+    return "".join(path.read_text() for path in (bare.tmp / "log").glob("grabber*.log"))
+
+
 def get(given: Mapping[str, str], path: str) -> requests.Response:
     return requests.get(f"http://127.0.0.1:{given['SERVER_PORT']}/dqm/dqm-square{path}", timeout=TIMEOUT_S)
 
@@ -181,9 +185,8 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
             0,
             "server: healthy\nproduction grabber: healthy\nplayback grabber: healthy\n",
         )
-        logged = "".join(file.read_text() for file in (bare.tmp / "log").iterdir() if "grabber" in file.name)
-        assert "machine_synced" in logged
-        assert "parser_process_died" not in logged
+        until(lambda: "machine_synced" in grabber_logs(bare))
+        assert "parser_process_died" not in grabber_logs(bare)
 
 
 def test_it_continues_a_legacy_import_that_was_killed(
