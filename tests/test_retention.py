@@ -89,7 +89,7 @@ def test_it_shows_a_job_without_its_log(settings: Settings) -> None:
     client = create_app(settings).test_client()
     page = client.get(f"/job/{old.document.identity}")
     assert page.status_code == 200
-    assert "Log, memory and events of this job are no longer kept." in page.text
+    assert "Log, memory and events of this job are no longer stored." in page.text
     response = client.get(
         "/api", query_string={"what": "get_logs", "db": "production", "id": str(old.document.identity)}
     )
