@@ -1,6 +1,7 @@
 """The statistics of a run, on the page and as CSV."""
 
 import csv
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -83,6 +84,19 @@ def test_it_lists_the_runs_that_match_the_filter(client: FlaskClient, mirrored: 
     assert [line["run"] for line in lines(client, "run_key=hi_run")] == ["358793"]
     assert client.get("/statistics/?from=x").status_code == 400
     assert "No run from" in client.get("/statistics/?from=5&to=9").text
+
+
+def test_it_shows_no_stop_time_of_an_ongoing_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+    newest, _ = lines(client)
+    assert (newest["run"], newest["stopped_at"]) == (str(RUN + 1), "")
+    assert 'data-head="Stop">ongoing<' in client.get("/statistics/").text
+
+
+def test_it_updates_its_rows(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    [url] = re.findall(r'id="statistics" [^>]*hx-get="([^"]+)"', client.get("/statistics/").text)
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+    assert f">{RUN + 1}</a>" in client.get(url.replace("&amp;", "&")).text
 
 
 def test_it_escapes_spreadsheet_formulas(client: FlaskClient, mirrored: MirroredCluster) -> None:

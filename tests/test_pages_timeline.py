@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -63,12 +63,43 @@ def test_it_continues_to_the_first_run_of_the_range(client: FlaskClient, mirrore
         assert shown_runs(rest)[-1] == 7
 
 
+def updates(html: str) -> str:
+    """The URL of updates of the first rows."""
+    [url] = re.findall(r'id="newest-runs" [^>]*hx-get="([^"]+)"', html)
+    return str(url).replace("&amp;", "&")
+
+
+def test_it_updates_its_first_rows(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    page = client.get("/timeline/").text
+    mirrored.write(
+        mirrored.filter_units[0], job(RUN + 1, "beam", at=NOW), job(RUN, "beam", at=NOW, exit_code=1)
+    )
+    newest = client.get(updates(page)).text
+    assert shown_runs(newest) == list(range(RUN + 1, RUN - 40, -1))
+    assert re.findall(r"state-\w+", newest)[:3] == ["state-running", "state-crashed", "state-finished"]
+    assert f'data-run-count="{RUNS + 1}"' in newest
+
+
+def test_it_stays_within_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    page = client.get(f"/timeline/?from={RUN - 1}&to={RUN}").text
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", at=NOW))
+    assert shown_runs(client.get(updates(page)).text) == [RUN, RUN - 1]
+
+
+def test_it_shows_the_first_run_of_an_empty_cluster(client: FlaskClient, settings: Settings) -> None:
+    page = client.get("/timeline/?db=playback").text
+    playback = MirroredCluster(settings, Cluster.PLAYBACK)
+    playback.write(playback.filter_units[0], job(7, "beam"))
+    assert client.get(updates(page)).headers["HX-Refresh"] == "true"
+
+
 def test_it_reloads_the_page_after_a_client_was_added(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    url = next_rows(client.get("/timeline/").text)
+    page = client.get("/timeline/").text
     mirrored.write(mirrored.filter_units[0], job(RUN, "aardvark"))
-    response = client.get(url)
-    assert response.headers["HX-Refresh"] == "true"
-    assert not response.data
+    for fragment in (next_rows(page), updates(page)):
+        response = client.get(fragment)
+        assert response.headers["HX-Refresh"] == "true"
+        assert not response.data
 
 
 def test_it_accepts_from_and_to_in_either_order(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -3,7 +3,7 @@
 const DELAY_MS = 120;
 const MARGIN_PX = 8;
 const details = document.getElementById("cell-details");
-const rows = document.getElementById("timeline-rows");
+const table = document.getElementById("timeline-table");
 const url = new URL("cell", location.href);
 const cache = new Map(); // HTML by query
 
@@ -52,23 +52,23 @@ function showSoon(cell) {
 function neighbour(cell, down, right) {
   let place = cell.closest("td");
   do {
-    const row = down < 0 ? place.parentElement.previousElementSibling : place.parentElement.nextElementSibling;
-    place = down ? row?.cells[place.cellIndex] : place.parentElement.cells[place.cellIndex + right];
+    const row = table.rows[place.parentElement.rowIndex + down];
+    place = row?.cells[place.cellIndex + right];
   } while (place && !place.querySelector(".cell"));
   return place?.querySelector(".cell");
 }
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-rows?.addEventListener("pointerover", ({ target }) => {
+table.addEventListener("pointerover", ({ target }) => {
   const cell = target.closest(".cell");
   if (cell) showSoon(cell);
   else hide();
 });
-rows?.addEventListener("pointerleave", hide);
-rows?.addEventListener("focusin", ({ target }) => target.matches(".cell") && showSoon(target));
-rows?.addEventListener("focusout", hide);
-rows?.addEventListener("keydown", (event) => {
+table.addEventListener("pointerleave", hide);
+table.addEventListener("focusin", ({ target }) => target.matches(".cell") && showSoon(target));
+table.addEventListener("focusout", hide);
+table.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hide();
   const step = STEPS[event.key];
   const next = step && event.target.matches(".cell") && neighbour(event.target, ...step);
@@ -77,7 +77,6 @@ rows?.addEventListener("keydown", (event) => {
   next.focus();
 });
 document.addEventListener("fragment", () => {
-  if (!rows) return;
-  const hasMore = rows.lastElementChild.matches(".load-more");
-  document.getElementById("rows-shown").textContent = rows.rows.length - (hasMore ? 1 : 0);
+  document.getElementById("rows-shown").textContent = table.querySelectorAll("tbody th").length;
+  document.getElementById("run-count").textContent = document.getElementById("newest-runs").dataset.runCount;
 });

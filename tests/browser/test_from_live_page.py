@@ -49,4 +49,4 @@ def test_it_links_to_the_earlier_runs_of_a_client(live: Page, mirrored: Mirrored
     live.click("[data-client=ecalgpu] .expander")
     live.get_by_role("link", name="Earlier runs of this client").click()
     expect(live.locator(".client-head")).to_have_text(["ecalgpu"])
-    expect(live.locator("#timeline-rows .cell.state-crashed")).to_have_count(2)
+    expect(live.locator("#timeline-table .cell.state-crashed")).to_have_count(2)

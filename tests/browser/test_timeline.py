@@ -53,6 +53,18 @@ def test_it_loads_more_rows_on_scrolling(page: Page, url: str) -> None:
     expect(head).to_be_in_viewport()
 
 
+def test_it_shows_a_new_run_and_keeps_the_loaded_rows(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    page.goto(f"{url}/timeline/")
+    page.locator(".load-more").scroll_into_view_if_needed()
+    expect(page.locator("#rows-shown")).to_have_text("190")
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+    expect(page.locator("tbody th a").first).to_have_text(str(RUN + 1))
+    expect(page.locator("#rows-shown")).to_have_text("191")
+    expect(page.locator("#run-count")).to_have_text("201")
+
+
 def test_it_shows_the_jobs_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     details = page.locator("#cell-details")

@@ -14,10 +14,11 @@ _DEFAULT_RANGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class RunFilterParams:
-    """A cluster and the filter for its runs."""
+    """A cluster and the filter for its runs; `is_open_ended`: up to the newest run, whichever that is."""
 
     cluster: Cluster
     filter: RunFilter
+    is_open_ended: bool
 
     @property
     def query_string(self) -> str:
@@ -26,7 +27,7 @@ class RunFilterParams:
         params = {
             "db": self.cluster,
             "from": wanted.first,
-            "to": wanted.last,
+            "to": None if self.is_open_ended else wanted.last,
             "bad_only": 1 if wanted.crashed_only else None,
             "ls": 1 if wanted.with_lumisections else None,
             "run_key": wanted.run_key,
@@ -40,8 +41,8 @@ def request_params() -> RunFilterParams:
     """The filter of the current request. Raises BadRequest, DatabaseUnavailable."""
     cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
-    last = query_args.integer("to", INTEGER_ERROR)
-    last = (reader.run_span().highest or 0) if last is None else last
+    requested_last = query_args.integer("to", INTEGER_ERROR)
+    last = (reader.run_span().highest or 0) if requested_last is None else requested_last
     first = query_args.integer("from", INTEGER_ERROR)
     first = max(0, last - _DEFAULT_RANGE) if first is None else first
     run_filter = RunFilter(
@@ -53,4 +54,4 @@ def request_params() -> RunFilterParams:
         cmssw_version=query_args.text("version"),
         client=query_args.text("client"),
     )
-    return RunFilterParams(cluster, run_filter)
+    return RunFilterParams(cluster, run_filter, is_open_ended=requested_last is None)

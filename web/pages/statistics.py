@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from flask import Blueprint, Response, render_template
 
@@ -19,6 +20,7 @@ from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import iso
+from web.pages.run_filter import RunFilterParams
 from web.responses import etag_response
 
 bp = Blueprint("statistics", __name__, url_prefix="/statistics")
@@ -32,7 +34,8 @@ _NO_DELIVERY = DeliveryStatistics(None, None, None, None, None, None)
 class RunStatistics:
     """A run in figures; what is unknown is `None`, which includes most of them without its file delivery.
 
-    `stopped_at` is the newest report of a job; the figures of the file delivery are `DeliveryStatistics`.
+    `stopped_at` is the newest report of a job, `None` while the run is ongoing; the figures of the file
+    delivery are `DeliveryStatistics`.
     """
 
     run: int
@@ -55,17 +58,16 @@ class RunStatistics:
 def page() -> Response:
     """The newest runs that match the filter, with a link to older ones."""
     params = run_filter.request_params()
-    reader = databases.stale_ok_reader(params.cluster)
-    below = query_args.integer("below", run_filter.INTEGER_ERROR)
-    runs = reader.find_runs(params.filter, below=below, limit=_ROWS_PER_PAGE)
-    context = {
-        "params": params,
-        "rows": _statistics(reader, runs),
-        "run_count": reader.count_runs(params.filter),
-        "next_below": runs[-1].run if len(runs) == _ROWS_PER_PAGE else None,
-        **freshness.template_context(params.cluster),
-    }
-    return etag_response(render_template("statistics/page.html", cluster=params.cluster, **context))
+    context = {**_template_context(params), **freshness.template_context(params.cluster)}
+    return etag_response(render_template("statistics/page.html", **context))
+
+
+@bp.get("/fragment")
+@dependencies.cached_view
+def fragment() -> Response:
+    """The runs, which the page keeps up to date."""
+    context = _template_context(run_filter.request_params())
+    return etag_response(render_template("statistics/_runs.html", **context))
 
 
 @bp.get("/runs.csv")
@@ -88,7 +90,7 @@ def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatisti
         run=run.run,
         run_key=run.run_key,
         started_at=delivery.started_at,
-        stopped_at=run.updated_at,
+        stopped_at=None if run.is_ongoing else run.updated_at,
         delay_mean_s=delivery.delay_mean_s,
         delay_deviation_s=delivery.delay_deviation_s,
         last_lumisection=run.lumisection if delivery.last_lumisection is None else delivery.last_lumisection,
@@ -99,6 +101,20 @@ def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatisti
         most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
         highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
     )
+
+
+def _template_context(params: RunFilterParams) -> dict[str, Any]:
+    reader = databases.stale_ok_reader(params.cluster)
+    below = query_args.integer("below", run_filter.INTEGER_ERROR)
+    runs = reader.find_runs(params.filter, below=below, limit=_ROWS_PER_PAGE)
+    return {
+        "cluster": params.cluster,
+        "params": params,
+        "below": below,
+        "rows": _statistics(reader, runs),
+        "run_count": reader.count_runs(params.filter),
+        "next_below": runs[-1].run if len(runs) == _ROWS_PER_PAGE else None,
+    }
 
 
 def _statistics(reader: MirrorReader, runs: Sequence[Run]) -> list[RunStatistics]:

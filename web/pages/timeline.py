@@ -1,14 +1,14 @@
 """The timeline `/timeline/`: runs by clients, newest first; a cell is a client's worst state in a run.
 
-The first rows are part of the page; more are loaded as the reader scrolls.
+The first rows are part of the page and are kept up to date; more are loaded as the reader scrolls.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from flask import Blueprint, Response, render_template
@@ -66,9 +66,13 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRows:
-    """Rows of the table, whose columns are `clients`; `next_below` is `None` at the end of the table."""
+    """Rows of the table from the run `since` on, whose columns are `clients`.
+
+    `next_below` is `None` if there are no rows below.
+    """
 
     params: RunFilterParams
+    since: int
     clients: tuple[str, ...]
     rows: Sequence[RunRow]
     next_below: int | None
@@ -84,22 +88,30 @@ class TimelineRows:
 def page() -> Response:
     """The page with the first rows."""
     params = run_filter.request_params()
-    context = {
-        "timeline": _rows(params, _FIRST_ROWS),
-        "run_count": databases.stale_ok_reader(params.cluster).count_runs(params.filter),
-        **freshness.template_context(params.cluster),
-    }
-    return etag_response(render_template("timeline/page.html", cluster=params.cluster, **context))
+    timeline = _rows(params, _FIRST_ROWS)
+    context = {**_template_context(timeline), **freshness.template_context(params.cluster)}
+    return etag_response(render_template("timeline/page.html", **context))
+
+
+@bp.get("/newest")
+@dependencies.cached_view
+def newest_fragment() -> Response:
+    """The first rows of a page, down to the run `since`, with the runs that were added."""
+    since = query_args.integer("since", run_filter.INTEGER_ERROR)
+    newest = _rows(run_filter.request_params(), _MORE_ROWS, since=since)
+    if _needs_reload(newest) or newest.next_below is not None:
+        return _reload()
+    return etag_response(render_template("timeline/_newest.html", **_template_context(newest)))
 
 
 @bp.get("/rows")
 @dependencies.cached_view
 def rows_fragment() -> Response:
-    """More rows. If a client was added meanwhile, the columns have moved and the page has to be reloaded."""
+    """More rows, below those of the page."""
     more = _rows(run_filter.request_params(), _MORE_ROWS)
-    if query_args.text("columns") != more.columns_hash:
-        return Response("", headers={"HX-Refresh": "true"})
-    return etag_response(render_template("timeline/_rows.html", cluster=more.params.cluster, timeline=more))
+    if _needs_reload(more):
+        return _reload()
+    return etag_response(render_template("timeline/_more.html", cluster=more.params.cluster, timeline=more))
 
 
 @bp.get("/cell")
@@ -129,19 +141,40 @@ def csv_file() -> Response:
     return responses.csv_download(f"{params.cluster}_jobs.csv", _CSV_HEADER, lines)
 
 
-def _rows(params: RunFilterParams, limit: int) -> TimelineRows:
+def _template_context(timeline: TimelineRows) -> dict[str, Any]:
+    params = timeline.params
+    run_count = databases.stale_ok_reader(params.cluster).count_runs(params.filter)
+    return {"cluster": params.cluster, "params": params, "timeline": timeline, "run_count": run_count}
+
+
+def _needs_reload(rows: TimelineRows) -> bool:
+    """Whether the columns are not those of the page any more, since a client was added."""
+    return query_args.text("columns") != rows.columns_hash
+
+
+def _reload() -> Response:
+    return Response("", headers={"HX-Refresh": "true"})
+
+
+def _rows(params: RunFilterParams, limit: int, *, since: int | None = None) -> TimelineRows:
     reader = databases.stale_ok_reader(params.cluster)
     wanted = params.filter
     runs = reader.run_summaries(
-        wanted, below=query_args.integer("below", run_filter.INTEGER_ERROR), limit=limit
+        wanted if since is None else replace(wanted, first=max(wanted.first, since)),
+        below=query_args.integer("below", run_filter.INTEGER_ERROR),
+        limit=limit,
     )
+    next_below = runs[-1].run if len(runs) == limit else None
+    if since is None:
+        since = wanted.first if next_below is None else next_below
     clients = reader.clients(wanted.first, wanted.last) if wanted.client is None else [wanted.client]
     quoted = {client: quote(client) for client in clients}
     return TimelineRows(
         params=params,
+        since=since,
         clients=tuple(clients),
         rows=[RunRow(run, _cells(run, quoted)) for run in runs],
-        next_below=runs[-1].run if len(runs) == limit else None,
+        next_below=next_below,
     )
 
 
