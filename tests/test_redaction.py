@@ -1,6 +1,7 @@
 """Redaction replaces what the data policy names by placeholders that say what was there."""
 
 import json
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -308,6 +309,7 @@ LINE = "A" * 64
         (f"before\n{BLOCK}{END}\nafter", "before\n[key]\nafter"),
         (f"a {BLOCK}{END} b {BLOCK}{END} c", "a [key] b [key] c"),
         (f"before\n{BLOCK}and all that follows", "before\n[key]"),
+        (quote_plus(f"x {BLOCK}{END} y"), "x+[key]+y"),
         (json.dumps({"pem": BLOCK + END}), '{"pem": "[key]"}'),
         (f"private_key: '{BLOCK}{END}'", "private_key: '[key]'"),
         (f"{LINE[:10]}\n{LINE}\nQUJD\n{END}\nafter", "[key]\nafter"),

@@ -4,8 +4,9 @@ from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span, com
 
 # Without one of these words it is a heading in a log rather than a block.
 _WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET|CIPHER)"
-_BEGIN = rb"(?i:----[ -]?BEGIN [A-Z0-9 ]{0,32}" + _WORDS + rb")"
-_END = rb"(?i:----[ -]?END [A-Z0-9 ]{0,32}" + _WORDS + rb"[A-Z0-9 ]{0,32}-{0,5})"
+# Forms and queries have `+` for a blank.
+_BEGIN = rb"(?i:----[ +-]?BEGIN[ +][A-Z0-9 +]{0,32}" + _WORDS + rb")"
+_END = rb"(?i:----[ +-]?END[ +][A-Z0-9 +]{0,32}" + _WORDS + rb"[A-Z0-9 +]{0,32}-{0,5})"
 BLOCK_START = compile_linear(_BEGIN)
 _BLOCK_END = compile_linear(_END)
 
