@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
 
     databases.init_app(app, settings)
-    access_log.init_app(app, prefix)
+    access_log.init_app(app, settings)
     errors.init_app(app)
     responses.init_app(app)
     static_files.init_app(app, prefix)

@@ -42,6 +42,13 @@ def test_it_notes_a_streamed_answer_at_its_end(client: FlaskClient, settings: Se
     assert "status=200 bytes=6 " in line
 
 
+@pytest.mark.parametrize("value", ["-----BEGIN PRIVATE KEY-----", "password=[x", "Cookie: a=b", 'token="x'])
+def test_it_redacts_each_parameter_by_itself(client: FlaskClient, settings: Settings, value: str) -> None:
+    client.get("/api", query_string={"a": value, "b": "shown"}, buffered=True)
+    [line] = lines(settings)
+    assert ']&b=shown" status=404 ' in line
+
+
 def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settings: Settings) -> None:
     client.get("/cr/exe?what=restart_hltd&host=dqmfu-c2b03-45-01", buffered=True)
     [line] = lines(settings)

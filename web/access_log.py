@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, request
 
+from dqm2.redaction.redactor import get_redactor
+from dqm2.redaction.rules_base import Placeholder
+from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from web import metrics
 
@@ -31,6 +34,9 @@ _UNMATCHED = "none"
 _NO_STATUS = "-"
 _NOT_MODIFIED = "304"
 _SLASHES = re.compile("/+")
+# More parameters than any page has are redacted as one.
+_MAX_PARAMETERS = 32
+_PLACEHOLDER = re.compile("|".join(map(re.escape, Placeholder)))
 # Polled every few seconds by machines; worth a line when they fail.
 _PROBES = ("/healthz", "/readyz")
 
@@ -66,23 +72,21 @@ class RequestRecord:
         self._path, self._query = path, query
         self._started_at = time.monotonic()
 
-    def end(self, query_hidden_below: str) -> None:
-        """Log and count the request; without its query below a path."""
+    def end(self, filter_query: "QueryFilter") -> None:
+        """Log and count the request."""
         seconds = time.monotonic() - self._started_at
         metrics.http_requests.labels(self.route, self.status).inc()
         metrics.http_request_duration.labels(self.route).observe(seconds)
         level = self._level()
         if not log.isEnabledFor(level):
             return
-        # Several slashes are one, as for the routes.
-        is_hidden = _SLASHES.sub("/", self._path).startswith(query_hidden_below)
         token = logging_setup.request_id.set(self.id)
         log.log(
             level,
             "http_request method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
             logging_setup.quote_value(self.method),
             logging_setup.quote_value(self._path),
-            logging_setup.quote_value("" if is_hidden else self._query),
+            logging_setup.quote_value(filter_query(self._path, self._query)),
             self.status,
             self.bytes_sent,
             seconds,
@@ -95,15 +99,36 @@ class RequestRecord:
         return logging.DEBUG if is_routine or self.is_shed else logging.INFO
 
 
-def init_app(app: Flask, prefix: str) -> None:
+class QueryFilter:
+    """Decides what is logged of a query: nothing in the Control Room, whose queries name machines in full.
+
+    Each parameter is redacted by itself, and of a value that changes only the placeholders are kept: an open
+    quote, bracket or key block in it would hide the rest of the line.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._hidden_below = f"{settings.server_url_prefix}/cr/"
+        self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+
+    def __call__(self, path: str, query: str) -> str:
+        """Return the loggable part of a query."""
+        # Several slashes are one, as for the routes.
+        if _SLASHES.sub("/", path).startswith(self._hidden_below):
+            return ""
+        return "&".join(map(self._redact_parameter, query.split("&", _MAX_PARAMETERS)))
+
+    def _redact_parameter(self, parameter: str) -> str:
+        redacted = self._redact(parameter)
+        if redacted == parameter:
+            return parameter
+        name, separator, value = redacted.partition("=") if "=" in redacted else ("", "", redacted)
+        return f"{name}{separator}{''.join(_PLACEHOLDER.findall(value))}"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
     """Record every request of the application."""
     app.before_request(_record_route)
-    app.wsgi_app = _Middleware(app.wsgi_app, prefix)  # type: ignore[method-assign]
-
-
-def query_hidden_below(prefix: str) -> str:
-    """Path below which queries are left out of the log: the Control Room's name machines in full."""
-    return f"{prefix}/cr/"
+    app.wsgi_app = _Middleware(app.wsgi_app, QueryFilter(settings))  # type: ignore[method-assign]
 
 
 def current_record() -> RequestRecord:
@@ -125,9 +150,9 @@ def _record_route() -> None:
 class _Middleware:
     """WSGI middleware that records requests, unless the ASGI application around it does."""
 
-    def __init__(self, application: "WSGIApplication", prefix: str) -> None:
+    def __init__(self, application: "WSGIApplication", filter_query: QueryFilter) -> None:
         self._application = application
-        self._query_hidden_below = query_hidden_below(prefix)
+        self._filter_query = filter_query
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if "asgi.scope" in environ:
@@ -148,7 +173,7 @@ class _Middleware:
             return start_response(status, [*headers, (ID_HEADER, record.id)], exc_info)
 
         body = self._application(environ, start)  # type: ignore[arg-type]
-        return _RecordedBody(body, record, self._query_hidden_below)
+        return _RecordedBody(body, record, self._filter_query)
 
 
 def _until_left(body: Iterable[bytes], record: RequestRecord) -> Iterator[bytes]:
@@ -165,10 +190,10 @@ def _until_left(body: Iterable[bytes], record: RequestRecord) -> Iterator[bytes]
 class _RecordedBody:
     """Body of a response, recorded when the server closes it, whether or not all of it was sent."""
 
-    def __init__(self, body: Iterable[bytes], record: RequestRecord, query_hidden_below: str) -> None:
+    def __init__(self, body: Iterable[bytes], record: RequestRecord, filter_query: QueryFilter) -> None:
         self._body = body
         self._record = record
-        self._query_hidden_below = query_hidden_below
+        self._filter_query = filter_query
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._body:
@@ -180,7 +205,7 @@ class _RecordedBody:
         try:
             _close(self._body)
         finally:
-            self._record.end(self._query_hidden_below)
+            self._record.end(self._filter_query)
             logging_setup.request_id.set("")
 
 

@@ -17,8 +17,8 @@ from werkzeug.exceptions import HTTPException
 
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
-from web import access_log, limits, metrics, request_head
-from web.access_log import RECORD, RequestRecord
+from web import limits, metrics, request_head
+from web.access_log import RECORD, QueryFilter, RequestRecord
 from web.cache import dependencies
 from web.cache.response_cache import (
     CacheKey,
@@ -59,7 +59,7 @@ class MirrorApplication:
         self._flask: AsgiApplication = WSGIMiddleware(app, workers=limits.threads(settings))  # type: ignore[arg-type]
         self._metrics: AsgiApplication = WSGIMiddleware(metrics_application, workers=1)
         self._metrics_port = settings.server_metrics_port
-        self._query_hidden_below = access_log.query_hidden_below(settings.server_url_prefix)
+        self._filter_query = QueryFilter(settings)
         self._alive_paths = ("/healthz", f"{settings.server_url_prefix}/healthz")
         self._queues = limits.queues(settings)
         self._shed = ShedCounter()
@@ -92,7 +92,7 @@ class MirrorApplication:
             record.has_left = True
         finally:
             if not is_for_metrics:
-                record.end(self._query_hidden_below)
+                record.end(self._filter_query)
 
     async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)
