@@ -3,10 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from tools.demo import postgres_binaries
-from tools.demo.postgres import EmbeddedPostgres
+from tools.demo.postgres import EmbeddedPostgres, bin_folder
 
-_PG_DUMP = postgres_binaries.bin_folder(None, Path()) / "pg_dump"
+_PG_DUMP = bin_folder(None, Path()) / "pg_dump"
 
 
 def dumped(postgres: EmbeddedPostgres, database: str, *options: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 import dqmsquare_cfg
 from dqmsquare_cfg import SettingsError
 from tests import skips
-from tools.deploy_check import linters, systemd_units
+from tools.deploy_check import linters
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def prefix(tmp_path: Path) -> Path:
     """Prefix of an installation with a fake executable; its unit is in `units` next to it."""
-    done = systemd_units.install(ROOT, tmp_path / "prefix", tmp_path / "units")
+    done = linters.install_units(ROOT, tmp_path / "prefix", tmp_path / "units")
     assert done.returncode == 0, done.stdout
     return tmp_path / "prefix"
 
@@ -54,7 +54,7 @@ def test_shellcheck_finds_nothing() -> None:
 
 @skips.needs("systemd")
 def test_systemd_accepts_the_units() -> None:
-    assert systemd_units.problems(ROOT) == []
+    assert linters.systemd_problems(ROOT) == []
 
 
 def test_it_installs_all_files(prefix: Path) -> None:
@@ -65,7 +65,7 @@ def test_it_installs_all_files(prefix: Path) -> None:
         "log",
         "tmp",
     }
-    unit = (prefix.parent / "units" / systemd_units.UNIT).read_text()
+    unit = (prefix.parent / "units" / linters.UNIT).read_text()
     assert f"ExecStart={prefix}/dqmsquare_mirror_wrapper.sh %i" in unit
     assert f"ReadWritePaths={prefix}/log {prefix}/tmp" in unit
     assert "/opt/" not in unit
@@ -88,7 +88,7 @@ def test_its_settings_are_rejected_until_placeholders_are_replaced(prefix: Path)
 
 def test_it_keeps_existing_settings(prefix: Path) -> None:
     (prefix / ".env").write_text("ENV=testbed\n")
-    done = systemd_units.install(ROOT, prefix, prefix.parent / "units")
+    done = linters.install_units(ROOT, prefix, prefix.parent / "units")
     assert done.returncode == 0
     assert "until: systemctl restart dqmsquare_mirror@server" in done.stdout
     assert (prefix / ".env").read_text() == "ENV=testbed\n"

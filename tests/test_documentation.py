@@ -19,8 +19,7 @@ from simulator.documents import job_document
 from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables
 from tests.legacy_mirror import LegacyMirror, job, run_adopt
-from tools.demo import postgres_binaries
-from tools.demo.postgres import EmbeddedPostgres
+from tools.demo.postgres import EmbeddedPostgres, bin_folder
 from tools.deploy_check import manifests
 from tools.render_manifests import Target
 
@@ -193,7 +192,7 @@ def test_a_backup_leaves_the_earlier_tables_out(
 def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
     """Runs a client program of PostgreSQL's, of the version that the tests have."""
     environment = {
-        "PATH": f"{postgres_binaries.bin_folder(None, folder)}:{os.environ['PATH']}",
+        "PATH": f"{bin_folder(None, folder)}:{os.environ['PATH']}",
         "PGHOST": postgres.host,
         "PGPORT": str(postgres.port),
         "PGUSER": postgres.username,

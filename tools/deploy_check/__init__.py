@@ -1,10 +1,10 @@
-"""What is deployed, checked before it is: `make deploy-check`.
+"""Checks of the deployment files: `make deploy-check`.
 
-    manifests   the k8_*.yaml as objects, held to Kubernetes' own schemas
-    rules       what the mirror asks of them besides, held against the program
-    alerts      docs/alerts.yaml: its shape, its expressions, its metrics
-    tools       Dockerfile by hadolint, shell scripts by shellcheck
-    units       systemd's units, installed into a temporary prefix
+    manifests        the Kubernetes manifests of each cluster, against Kubernetes' schemas
+    manifest_rules   the manifests against the program and the facts of CMSWEB's clusters
+    apply_over       what applying them over the earlier mirror does
+    alerts           docs/alerts.yaml: shape, expressions, metrics
+    linters          Dockerfile, shell scripts, systemd units
 
-Each check returns sentences, a problem each.
+Each check returns sentences, one per problem.
 """

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tools.deploy_check import alerts, apply_over, linters, manifest_rules, manifests, systemd_units
+from tools.deploy_check import alerts, apply_over, linters, manifest_rules, manifests
 from tools.render_manifests import Target
 
 _FOLDER = Path(__file__).resolve().parents[2]
@@ -25,13 +25,13 @@ def main() -> int:
             *manifest_rules.dockerfile_problems((_FOLDER / "Dockerfile").read_text(), every[0]),
         ],
         "shell scripts": linters.script_problems(_FOLDER),
-        "units of systemd": systemd_units.problems(_FOLDER),
+        "units of systemd": linters.systemd_problems(_FOLDER),
         "alerts": alerts.problems(_FOLDER),
     }
     for name, problems in checks.items():
         sys.stdout.write(f"{name}: {'ok' if not problems else f'{len(problems)} problems'}\n")
         sys.stdout.write("".join(f"    {problem}\n" for problem in problems))
-    if not systemd_units.can_be_checked():
+    if not linters.has_systemd_analyze():
         sys.stdout.write(
             "units of systemd: NOT CHECKED, systemd-analyze is missing (on Debian: apt-get install systemd)\n"
         )

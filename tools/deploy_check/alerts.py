@@ -1,4 +1,4 @@
-"""docs/alerts.yaml: rules that Prometheus can read, about metrics and labels that the mirror has."""
+"""Check of docs/alerts.yaml: rules that Prometheus can parse, about metrics that the mirror exports."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ FILE = "docs/alerts.yaml"
 _KEYS = {"alert", "expr", "for", "labels", "annotations"}
 _DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 _METRIC = re.compile(r"\bdqmsquare_\w+")
-# What Prometheus' own client makes of a counter's or a histogram's name.
+# Suffixes that Prometheus' client appends to the names of counters and histograms.
 _SUFFIXES = ("_total", "_bucket", "_count", "_sum")
 
 
 def problems(folder: Path) -> list[str]:
-    """What is wrong with the alerts."""
+    """Problems with the alerts."""
     groups = yaml.safe_load((folder / FILE).read_text())["groups"]
     return [
         f"{FILE}: {rule.get('alert')}: {trouble}"
@@ -32,14 +32,14 @@ def problems(folder: Path) -> list[str]:
 
 
 def metric_names() -> set[str]:
-    """The names that the server and the grabbers tell Prometheus, without suffixes."""
+    """Names of the metrics that server and grabbers export, without suffixes."""
     counted = [
         value
         for module in (metrics, web.metrics)
         for value in vars(module).values()
         if isinstance(value, MetricWrapperBase)
     ]
-    # What the server looks up when it is asked is no metric of a module.
+    # The server's collector computes its metrics on request, so they are not module attributes.
     looked_up = web.metrics.MirrorCollector({})
     return {family.name for metric in (*counted, looked_up) for family in metric.collect()}
 

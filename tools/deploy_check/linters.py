@@ -1,9 +1,13 @@
-"""Linters: hadolint for the Dockerfile, shellcheck for shell scripts."""
+"""Linters: hadolint for the Dockerfile, shellcheck for scripts, systemd-analyze for installed units."""
 
+import getpass
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 SCRIPTS = (
     "dqmsquare_deploy.sh",
@@ -31,3 +35,65 @@ def _said(command: Sequence[str], folder: Path) -> list[str]:
     )
     lines = done.stdout.splitlines()
     return lines if lines or done.returncode == 0 else [f"{command[0]} ended with status {done.returncode}"]
+
+
+UNIT = "dqmsquare_mirror@.service"
+PARTS = ("server", "grabber-production", "grabber-playback")
+_ANALYZE = "systemd-analyze"
+# systemd's own scale, on which 0 is safe and 10 is not.
+_MOST_EXPOSED = 2.0
+_STAND_IN = "#!/bin/sh\necho 'a stand-in for the executable'\n"
+
+
+def has_systemd_analyze() -> bool:
+    """Whether systemd's own checks are on this machine."""
+    return shutil.which(_ANALYZE) is not None
+
+
+def systemd_problems(folder: Path) -> list[str]:
+    """What systemd says of the units; nothing where its checks are not here."""
+    analyze = shutil.which(_ANALYZE)
+    if analyze is None:
+        return []
+    with TemporaryDirectory() as temporary:
+        prefix, units = Path(temporary, "prefix"), Path(temporary, "units")
+        installed = install_units(folder, prefix, units)
+        if installed.returncode != 0:
+            return [f"dqmsquare_deploy.sh install: {installed.stdout.strip()}"]
+        return [sentence for part in PARTS for sentence in _unit_problems(analyze, units, part)]
+
+
+def install_units(folder: Path, prefix: Path, units: Path) -> "subprocess.CompletedProcess[str]":
+    """Installs the unit, the wrapper and a stand-in for the executable, for the user who runs this."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    executable = prefix.parent / "stand-in"
+    executable.write_text(_STAND_IN)
+    executable.chmod(0o755)
+    options = {
+        "--prefix": str(prefix),
+        "--units": str(units),
+        "--executable": str(executable),
+        "--user": getpass.getuser(),
+    }
+    words = [word for option in options.items() for word in option]
+    return _run([str(folder / "dqmsquare_deploy.sh"), "install", *words])
+
+
+def _unit_problems(analyze: str, units: Path, part: str) -> list[str]:
+    instance = units / UNIT.replace("@", f"@{part}")
+    shutil.copy(units / UNIT, instance)
+    verified = _run([analyze, "verify", "--man=no", str(instance)])
+    found = verified.stdout.splitlines() if verified.returncode != 0 or verified.stdout else []
+    security = _run([analyze, "security", "--offline=true", "--no-pager", str(instance)])
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", security.stdout)
+    if exposure is None:
+        return [*found, f"{instance.name}: systemd-analyze security said nothing of it: {security.stdout}"]
+    if float(exposure[1]) >= _MOST_EXPOSED:
+        found.append(f"{instance.name}: its exposure is {exposure[1]}, below {_MOST_EXPOSED} is asked for")
+    return found
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 - a fixed command
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )

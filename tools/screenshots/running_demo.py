@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runtime.supervisor import Process, ProcessGroup, ProcessSpec, free_ports
 from tools.demo.data_dir import BASE
-from tools.demo.options import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
+from tools.demo.process_specs import METRICS_PORTS, POSTGRES_PORT, SERVER_PORT, SIMULATOR_PORT
 
 ROOT = Path(__file__).resolve().parents[2]
 _READY_TIMEOUT_S = 180
