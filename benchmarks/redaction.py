@@ -1,4 +1,4 @@
-"""How fast redaction is: on logs of jobs, and on the worst inputs there are.
+"""Speed of redaction on job logs and on worst-case inputs.
 
 The logs are those of the documents given, a JSON text a line, or else of jobs that the simulator makes up.
 Time is the process's own, on one core; of several rounds the best.

@@ -46,7 +46,7 @@ _MAX_ARGUMENTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """What a parser may need besides the value: the time, and whether redaction leaves a word unchanged."""
+    """Context of a parser: the time, and whether redaction leaves a word unchanged."""
 
     now: datetime
     is_unredacted: Callable[[str], bool]

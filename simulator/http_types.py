@@ -42,7 +42,7 @@ class Request:
 
 
 class SendMode(Enum):
-    """How a response is put on the wire."""
+    """Way of sending a response."""
 
     NORMAL = auto()
     # Header and body separately with Nagle's algorithm on, as the released server does: 40 ms of delayed ACK.

@@ -93,7 +93,7 @@ class Run:
 
 
 class JobOutcome(Enum):
-    """How a job ends."""
+    """End of a job."""
 
     FINISHED = auto()
     CRASHED = auto()

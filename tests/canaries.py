@@ -17,7 +17,7 @@ class Canary:
     needle: str
 
 
-# What each rule of the data policy names, by a number that makes it unique.
+# Examples of each rule of the data policy; a number makes each unique.
 KINDS: Mapping[str, Callable[[int], Canary]] = {
     "filter unit": lambda n: _whole(f"dqmfu-c7z{n // 100 % 90 + 10}-{n % 100:02d}-77"),
     "builder unit": lambda n: _whole(f"bu-c7y{n // 100 % 90 + 10}-{n % 100:02d}-78"),
@@ -48,7 +48,7 @@ KINDS: Mapping[str, Callable[[int], Canary]] = {
     ),
 }
 
-# How it may be written; the needle must be gone however that is.
+# Spellings of an example; the needle must be gone in each of them.
 SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "as it is": lambda text: text,
     "in quotes": lambda text: f'"{text}"',

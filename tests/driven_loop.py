@@ -73,7 +73,7 @@ class Connection:
         return int(head[9:12]), await self.reader.readexactly(int(fields.get(b"content-length", b"0")))
 
     async def rest(self) -> bytes:
-        """What comes until the server ends the connection."""
+        """Bytes received until the server closes the connection."""
         try:
             return await self.reader.read()
         except ConnectionResetError:

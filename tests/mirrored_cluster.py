@@ -134,8 +134,10 @@ class MirroredCluster:
         worked = LinkStatus(last_success_at=at or datetime.now(UTC))
         given = machines or {}
         links = {machine.id: given.get(host, worked) for host, machine in self._machines.items()}
-        told = ClusterLinks(gateway or worked, links, status or worked, tuple(links), certificate_expires_at)
-        self._writer.write_heartbeat(told)
+        links_status = ClusterLinks(
+            gateway or worked, links, status or worked, tuple(links), certificate_expires_at
+        )
+        self._writer.write_heartbeat(links_status)
 
     def set_machine_state(self, host: str, at: datetime, *, down_reason: str | None = None) -> None:
         """Record that the gateway saw a machine up, or down for a reason."""

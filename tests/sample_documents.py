@@ -135,7 +135,7 @@ def changed(document: dict[str, Any], path: str, value: object) -> dict[str, Any
 
 
 def without(document: dict[str, Any], path: str) -> dict[str, Any]:
-    """A copy of the document that lacks what stands at a path."""
+    """A copy of the document without the value at a path."""
     changed_document = copy.deepcopy(document)
     *outer, last = path.split(".")
     holder = changed_document

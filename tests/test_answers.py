@@ -1,4 +1,4 @@
-"""What DQM² answers to a question for headers is read in their order, and what is none is counted."""
+"""Responses with headers are read in order; invalid entries are counted."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `/api` answers, to the letter: scripts at CERN compute with these shapes."""
+"""Responses of `/api`, exactly: scripts at CERN compute with these shapes."""
 
 import json
 import math
@@ -209,9 +209,9 @@ def test_it_tells_a_long_range_in_full(client: FlaskClient, mirrored: MirroredCl
     mirrored.write(
         mirrored.filter_units[0], *(job(run, client) for run in runs for client in ("beam", "dt", "ecal"))
     )
-    told = ask(client, "get_runs", **{"from": 0, "to": 2**31 - 1})
-    assert [int(run) for run in told] == list(runs)
-    assert all(set(shown["clients"]) == {"beam", "dt", "ecal"} for shown in told.values())
+    by_run = ask(client, "get_runs", **{"from": 0, "to": 2**31 - 1})
+    assert [int(run) for run in by_run] == list(runs)
+    assert all(set(shown["clients"]) == {"beam", "dt", "ecal"} for shown in by_run.values())
 
 
 def test_it_lists_clients_sorted(client: FlaskClient, mirrored: MirroredCluster) -> None:

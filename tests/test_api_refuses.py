@@ -1,4 +1,4 @@
-"""What `/api` refuses, with the sentences that scripts know."""
+"""Errors of `/api`, with the texts that scripts know."""
 
 from dataclasses import replace
 from uuid import uuid4

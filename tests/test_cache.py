@@ -1,4 +1,4 @@
-"""What has not changed is neither read nor rendered again, and what has is seen by everyone at once."""
+"""Unchanged responses are neither read nor rendered again; changes are visible to everyone at once."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,12 +76,12 @@ def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Ite
 
 
 def made(server: ServerProcess) -> int:
-    """How many answers of those that are kept were made so far."""
+    """Number of cacheable responses rendered so far."""
     return int(server.samples().get('dqmsquare_response_cache_requests_total{result="miss"}', 0))
 
 
 def settled_tags(server: ServerProcess, paths: Sequence[str]) -> dict[str, str]:
-    """The entity tags of answers once they are kept: what was just written may be told a moment later."""
+    """The entity tags of responses once they are cached; a notification may arrive a moment later."""
     known: dict[str, str] = {}
 
     def are_kept() -> bool:
@@ -98,13 +98,13 @@ def status_if_changed(server: ServerProcess, path: str, tag: str) -> int:
 
 
 def lumisection_of(server: ServerProcess, run: Run) -> int | None:
-    """The lumisection that the API tells of a run's first job."""
+    """The API's lumisection of a run's first job."""
     _neighbours, (_run, jobs) = server.get(run.jobs).json()
     return int(jobs[0][5]) if jobs else None
 
 
 def show_lumisection(server: ServerProcess, run: Run, lumisection: int) -> None:
-    """Waits until page and API tell it."""
+    """Wait until page and API show it."""
     until(lambda: lumisection_of(server, run) == lumisection)
     until(lambda: f">{lumisection}<" in "".join(server.get(run.part).text.split()))
 
@@ -123,7 +123,7 @@ def test_what_has_not_changed_takes_no_query(
     mirrored.write(mirrored.builder_unit, delivery(run.number, datetime.now(UTC), 5))
     known = settled_tags(server, run.unchanging)
     made_before, asked_before = made(server), last_questions(postgres)
-    # What /metrics asks for itself it asks each time.
+    # /metrics queries the database on each request.
     for path, tag in known.items():
         assert status_if_changed(server, path, tag) == 304, path
     assert last_questions(postgres) == asked_before
@@ -335,11 +335,11 @@ def test_seconds_since_are_counted_for_each_answer(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "payload",
     ["of another release", "[[[358000]], null]", '[[], {"machine_id": [], "epoch": 0, "revision": 0}]'],
 )
 def test_a_notification_is_enough_even_if_it_is_of_another_release(
-    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings, told: str
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings, payload: str
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam", lumisection=100))
     show_lumisection(server, run, 100)
@@ -347,7 +347,7 @@ def test_a_notification_is_enough_even_if_it_is_of_another_release(
     with engine.begin() as connection:
         # The look behind the notifications does not see this: no machine has moved on.
         connection.execute(sa.update(db.jobs).where(db.jobs.c.run == run.number).values(lumisection=101))
-        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, told)))
+        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, payload)))
     engine.dispose()
     show_lumisection(server, run, 101)
 

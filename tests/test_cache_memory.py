@@ -1,4 +1,4 @@
-"""What was read is remembered only as long as it is sure to be the same."""
+"""The cached reader keeps a value only while it is known to be unchanged."""
 
 from datetime import timedelta
 from typing import Any

@@ -55,7 +55,7 @@ def stopped(postgres: EmbeddedPostgres) -> Iterator[None]:
 
 
 def shown(server: ServerProcess, path: str) -> str:
-    """What a page shows, which must be there in time."""
+    """Text of a page, which must arrive in time."""
     answer = ask(server, path)
     assert answer.status_code == 200
     return unescape(answer.text)

@@ -243,8 +243,8 @@ def test_it_limits_status_requests_to_one_in_30_s(
 def test_it_shows_invalid_entries_separately(
     visitor: Visitor, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {f"{UNIT}.cms": {"up": True, "msg": None}, f"{GATEWAY}.cms": "Permission denied"}
-    response = Response(200, json.dumps(told).encode())
+    reported = {f"{UNIT}.cms": {"up": True, "msg": None}, f"{GATEWAY}.cms": "Permission denied"}
+    response = Response(200, json.dumps(reported).encode())
     monkeypatch.setitem(simulator.control.handlers, "get_cluster_status", lambda _request: response)
     page = visitor.post_command_with({"HX-Request": "true"}, "get_cluster_status", cluster="playback").text
     table, _, strange = page.partition("</table>")

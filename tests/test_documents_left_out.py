@@ -1,4 +1,4 @@
-"""What a document must not bring out of P5 is left out and told of, and never fails the document."""
+"""Fields that may not leave P5 are dropped and counted, and never fail the document."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _has(document: dict[str, Any], path: str) -> bool:
 
 
 def _outcome(document: object) -> ParsedDocument | str:
-    """What is let through, or why the document is refused."""
+    """Parsed fields, or the reason of the refusal."""
     try:
         return parsed(document)
     except InvalidDocument as refused:
@@ -172,10 +172,10 @@ def test_it_takes_or_refuses_whatever_stands_in_a_field(
 ) -> None:
     if _has(document, path.rpartition(".")[0]):
         outcome = _outcome(changed(document, path, value))
-        told = (
+        reported = (
             {outcome.removeprefix("no usable ")} if isinstance(outcome, str) else set(outcome.dropped_fields)
         )
-        assert told <= PATHS | HOLDERS
+        assert reported <= PATHS | HOLDERS
 
 
 @settings(max_examples=100)

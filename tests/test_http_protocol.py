@@ -223,7 +223,7 @@ async def ask_for_large(listener: Listener) -> Connection:
 def test_a_client_that_reads_nothing_for_10_s_is_cut_off() -> None:
     async def test(listener: Listener) -> None:
         connection = await ask_for_large(listener)
-        # What it took before it stopped counts.
+        # Bytes read before the client stopped count as progress.
         for _ in range(3):
             await skip(10)
         assert len(await connection.rest()) < LARGE

@@ -98,7 +98,7 @@ def busy_with_pages(server: ServerProcess) -> Iterator[None]:
 
 
 def waiting_for_jobs(postgres: EmbeddedPostgres, settings: Settings) -> int:
-    """How many connections wait for the lock."""
+    """Number of connections that wait for the lock."""
     database = settings.database(Cluster.PRODUCTION)
     with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -114,7 +114,7 @@ def connect(server: ServerProcess) -> socket.socket:
 
 
 def answers_at_once(server: ServerProcess, paths: Sequence[str]) -> list[str]:
-    """What clients are answered who all ask at the same moment, each on its own connection."""
+    """Responses to clients that ask at the same moment, each on its own connection."""
     with ExitStack() as stack:
         clients = [stack.enter_context(closing(connect(server))) for _ in paths]
         for client, path in zip(clients, paths, strict=True):

@@ -44,7 +44,7 @@ async def body(listener: Listener, request_: bytes = GET) -> str:
 
 
 def bodies_of_two(app: Flask, settings: Settings, change: Callable[[Response], None]) -> list[str]:
-    """What two clients get, one after the other."""
+    """Responses to two clients, one after the other."""
 
     async def test() -> list[str]:
         Counted(app, change)

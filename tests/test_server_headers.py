@@ -1,4 +1,4 @@
-"""What every answer of the server carries, whatever it answers, and what a visitor's own headers can't do."""
+"""Headers of every response of the server, and a visitor's headers that must have no effect."""
 
 import pytest
 from flask import Flask, request

@@ -59,12 +59,12 @@ def test_it_tells_how_many_answers_were_kept(server: ServerProcess) -> None:
     for _ in range(40):
         server.get("/live/run?db=production")
 
-    def told(result: str) -> float:
+    def count(result: str) -> float:
         return server.samples().get(f'dqmsquare_response_cache_requests_total{{result="{result}"}}', 0)
 
     # Each worker makes its own, once more where it has only just begun to hear of changes.
-    assert told("hit") + told("miss") == 40
-    assert 1 <= told("miss") <= 4
+    assert count("hit") + count("miss") == 40
+    assert 1 <= count("miss") <= 4
 
 
 def test_it_tells_jobs_of_the_newest_run_by_state(server: ServerProcess, settings: Settings) -> None:

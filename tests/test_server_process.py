@@ -47,10 +47,10 @@ def test_it_answers_below_the_prefix(environment: dict[str, str]) -> None:
 
 
 def test_it_tells_its_version(environment: dict[str, str]) -> None:
-    told = run_server(environment, "--version")
-    assert told.returncode == 0
+    reported = run_server(environment, "--version")
+    assert reported.returncode == 0
     commit = r"unknown|[0-9a-f]{12}(-dirty)?"
-    assert re.fullmatch(rf"DQM² Mirror {re.escape(version.NUMBER)} \(({commit})\)\n", told.stdout)
+    assert re.fullmatch(rf"DQM² Mirror {re.escape(version.NUMBER)} \(({commit})\)\n", reported.stdout)
 
 
 def test_it_refuses_bad_settings_all_at_once(environment: dict[str, str]) -> None:

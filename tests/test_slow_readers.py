@@ -1,4 +1,4 @@
-"""Who reads a large answer slowly holds nobody else up, and gets all of it."""
+"""A slow reader of a large response delays nobody else and receives all of it."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_two_readers_that_take_nothing_leave_ranges_to_others_and_are_cut_off(se
 
 
 def temporary_files(server: ServerProcess) -> int:
-    """How many unnamed files its worker has open in its folder for temporary ones."""
+    """Number of unnamed temporary files that the worker has open."""
     [worker] = workers_of(server)
     files = [os.readlink(file) for file in Path(f"/proc/{worker}/fd").iterdir()]
     folder = Path(server.environment["TMP_DIR"]).resolve()

@@ -44,7 +44,7 @@ class Target(StrEnum):
     PRODUCTION = "production"
 
 
-# What CMSWEB's deploy script makes of `k8s #k8s#`, and whose network policy holds.
+# The value that CMSWEB's deploy script gives `k8s #k8s#`, and the network policy of the cluster.
 _ENVIRONMENTS = {
     Target.TEST: ("k8s-test4", "test"),
     Target.PREPRODUCTION: ("k8s-preprod", "testbed"),
@@ -54,7 +54,7 @@ _ENVIRONMENTS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the manifests are rendered with.
+    """Options of a rendering.
 
     `log_claim`: the claim of a share for log files; empty: logs go to standard error alone.
     `grid_cas`: mounts the nodes' grid CAs and verifies the front end with them.

@@ -44,7 +44,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None
 
 
 class RequestRecord:
-    """What is logged and counted of a request. `route` is the rule that it matched, never the client's words.
+    """Logged and counted facts of a request. `route` is the rule that it matched, never the client's words.
 
     `has_left`: the client has closed the connection. `is_shed`: it is counted, and logged with others.
     """

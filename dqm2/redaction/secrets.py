@@ -74,7 +74,7 @@ _WELL_KNOWN = (
 )
 _WELL_KNOWN_REST = re.compile(rb"[A-Za-z0-9_.=-]*+")
 
-# Incoming web hooks: whoever has the address can post.
+# Incoming web hooks: the address alone permits posting.
 _WEB_HOOK = (
     rb"(?i:/hooks\\{0,15}/|hooks\.slack\.com\\{0,15}/services\\{0,15}/|/api\\{0,15}/webhooks\\{0,15}/"
     rb"|/webhookb2\\{0,15}/)"

@@ -1,4 +1,4 @@
-"""What `kubectl apply` of our manifests does to the objects that stand on CMSWEB's clusters today.
+"""Effect of `kubectl apply` of our manifests on the objects that CMSWEB's clusters have today.
 
 No API server is at hand, so the rules of Kubernetes that matter here are written down: which fields are
 immutable, and how lists are merged. `EARLIER` describes the earlier mirror's objects, as CMSWEB's public

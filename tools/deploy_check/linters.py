@@ -20,12 +20,12 @@ _PROGRAMS = Path(sys.executable).parent
 
 
 def dockerfile_problems(folder: Path) -> list[str]:
-    """What hadolint says of the Dockerfile."""
+    """Findings of hadolint in the Dockerfile."""
     return _said([str(_PROGRAMS / "hadolint"), "--no-color", "Dockerfile"], folder)
 
 
 def script_problems(folder: Path) -> list[str]:
-    """What shellcheck says of the shell scripts."""
+    """Findings of shellcheck in the shell scripts."""
     return _said([str(_PROGRAMS / "shellcheck"), "--format=gcc", *SCRIPTS], folder)
 
 
@@ -51,7 +51,7 @@ def has_systemd_analyze() -> bool:
 
 
 def systemd_problems(folder: Path) -> list[str]:
-    """What systemd says of the units; nothing where its checks are not here."""
+    """Findings of systemd-analyze in the units; none if it is not installed."""
     analyze = shutil.which(_ANALYZE)
     if analyze is None:
         return []

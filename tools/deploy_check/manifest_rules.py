@@ -40,7 +40,7 @@ UID = 1000
 # Storage classes that CMSWEB's clusters have had ready.
 STORAGE_CLASSES = ("meyrin-cephfs", "geneva-cephfs-testing")
 
-# Who may reach the server's port: the namespace, and the label of the pods in it.
+# Peers of the server's port: their namespace, and the label of their pods.
 _PEERS: Mapping[Target, tuple[str, str, frozenset[str]]] = {
     Target.PRODUCTION: ("kube-system", "app.kubernetes.io/name", frozenset({"ingress-nginx"})),
     Target.PREPRODUCTION: ("auth", "app", frozenset({"frontend"})),

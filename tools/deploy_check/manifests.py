@@ -91,7 +91,7 @@ class Pod:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that its main container sets itself, besides those from secrets."""
+        """The variables that its main container sets itself, without those from secrets."""
         return {entry["name"]: entry["value"] for entry in self.main.get("env", ()) if "value" in entry}
 
 

@@ -44,7 +44,7 @@ class ReadDependency:
 
 @dataclass(slots=True)
 class CacheDependencies:
-    """What a response depends on. `expires_at_s` is monotonic; `is_complete`: nothing else was read."""
+    """Dependencies of a response. `expires_at_s` is monotonic; `is_complete`: nothing else was read."""
 
     reads: list[ReadDependency] = field(default_factory=list)
     expires_at_s: float = math.inf

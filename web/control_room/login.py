@@ -68,7 +68,7 @@ class RedirectTarget:
 
 @bp.get("/login/")
 def page() -> BaseResponse:
-    """Show the login form, or redirect whoever is signed in or needs no password."""
+    """Show the login form, or redirect visitors who are signed in or need no password."""
     cmsweb_login = guards.cmsweb_login()
     if guards.current_expert() is not None or services().sessions.needs_no_password(cmsweb_login):
         return redirect(RedirectTarget.of_login_request().url)
@@ -112,7 +112,7 @@ def sign_out() -> BaseResponse:
 
 
 def redirect_to_login(wanted_page: str = "") -> BaseResponse:
-    """Send an anonymous visitor to the login page, or sign in whoever needs no password."""
+    """Send an anonymous visitor to the login page, or sign in a visitor who needs no password."""
     target = RedirectTarget.of_page(wanted_page)
     cmsweb_login = guards.cmsweb_login()
     if cmsweb_login is not None and services().sessions.needs_no_password(cmsweb_login):
