@@ -1,4 +1,5 @@
-// The connection to the server: while it fails, a banner says so and that the data are old.
+// The connection to the server: while it fails, a banner says so and that the data are old. What the page says of
+// the age of its data does not depend on further responses.
 
 import { timeOfDay } from "./relative_time.js";
 import { now } from "./server_clock.js";
@@ -32,6 +33,36 @@ function succeeded(fragment) {
 function failed(fragment, why) {
   failing.add(fragment);
   const since = lastSuccessAt === null ? "" : `, since ${timeOfDay(lastSuccessAt)}`;
-  message.textContent = `${why}${since}. The data shown are old.`;
+  // Set by url_state.js until the response to a click is shown.
+  const pending = "pendingClick" in document.body.dataset ? " Your last click takes effect when it responds again." : "";
+  message.textContent = `${why}${since}. The data shown are old.${pending}`;
   banner.hidden = false;
+  showLastKnown();
 }
+
+// When the verdict on the run was last known: before the outage, or before the connection failed.
+function showLastKnown() {
+  const place = document.querySelector(".last-known-at");
+  if (!place) return;
+  const outage = document.querySelector("[data-stale] time[data-at]");
+  const at = outage ? Number(outage.dataset.at) : lastSuccessAt;
+  place.textContent = at === null ? "" : ` at ${timeOfDay(at)}`;
+}
+
+// The server marks machines whose data are old, but not while it can't be reached.
+function markStaleMachines() {
+  const at = now();
+  if (at === null) return;
+  const limit = Number(document.getElementById("freshness")?.dataset.staleAfterMs);
+  for (const machine of document.querySelectorAll(".machine-freshness:not(.is-stale)")) {
+    const age = machine.querySelector(".ago");
+    if (!age || at - Number(age.dataset.ago) <= limit) continue;
+    machine.classList.add("is-stale");
+    const icon = machine.querySelector("use");
+    icon.setAttribute("href", icon.getAttribute("href").replace("check-circle-fill", "exclamation-triangle-fill"));
+  }
+}
+
+document.addEventListener("fragment", showLastKnown);
+setInterval(markStaleMachines, 1000);
+showLastKnown();

@@ -3,7 +3,9 @@
 const CONFIRMATION_MS = 2000;
 
 async function copy(button) {
-  const text = document.getElementById("elog").textContent.trim();
+  const outage = document.querySelector("#connection:not([hidden]), [data-stale]");
+  const warning = outage ? `\nThe data were old when this was copied. ${outage.textContent.trim().replace(/\s+/g, " ")}` : "";
+  const text = document.getElementById("elog").textContent.trim() + warning;
   try {
     await navigator.clipboard.writeText(text);
   } catch {

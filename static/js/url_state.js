@@ -22,6 +22,7 @@ export function refresh() {
 
 function navigate(query) {
   history.pushState(null, "", `?${query}`);
+  document.body.dataset.pendingClick = "";
   refresh();
 }
 
@@ -44,7 +45,8 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (detail.elt.id !== RUN) return;
   const { search } = new URL(detail.pathInfo.finalRequestPath, location.href);
-  if (search !== location.search) detail.shouldSwap = false;
+  if (search === location.search) delete document.body.dataset.pendingClick;
+  else detail.shouldSwap = false;
 });
 
 document.addEventListener("click", (event) => {

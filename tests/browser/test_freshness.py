@@ -108,6 +108,60 @@ def test_it_greys_out_old_data(page: Page, url: str, mirrored: MirroredCluster) 
     expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
 
 
+def test_the_verdict_on_old_data_is_unknown(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page.goto(url)
+    verdict = page.locator(".verdict")
+    expect(verdict).to_have_text(re.compile(r"All OK\s+1 client"), use_inner_text=True)
+    expect(page.locator(".run-status .duration")).to_be_visible()
+    mirrored.beat(datetime.now(UTC) - LONG_AGO)
+    expect(verdict).to_have_text(
+        re.compile(r"Unknown\s+last known: All OK at \d\d:\d\d:\d\d"), use_inner_text=True
+    )
+    expect(page.locator(".run-status .duration")).to_be_hidden()
+    mirrored.beat()
+    expect(verdict).to_contain_text("All OK", use_inner_text=True)
+
+
+def test_the_jobs_are_up_to_date_while_the_status_of_the_machines_is_unknown(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    long_ago = datetime.now(UTC) - LONG_AGO
+    mirrored.beat(status=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
+    page.goto(url)
+    expect(page.locator("[data-outage]")).to_contain_text("The status of the machines is unknown")
+    expect(page.locator("[data-outage]")).not_to_contain_text("data shown are old")
+    expect(page.locator(".verdict")).to_contain_text("All OK", use_inner_text=True)
+    expect(page.locator("#jobs")).to_have_css("filter", "none")
+
+
+def test_it_claims_nothing_while_the_server_is_unreachable(
+    page: Page, environment: dict[str, str], mirrored: MirroredCluster, console_errors: ConsoleErrors
+) -> None:
+    console_errors.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0), job(RUN, "beam"))
+    mirrored.beat()
+    verdict = page.locator(".verdict")
+    with server_process({**environment, "STALE_AFTER_S": "10"}) as server:
+        page.goto(server.url)
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+        expect(verdict).to_contain_text("All OK", use_inner_text=True)
+        port = server.environment["SERVER_PORT"]
+    expect(verdict).to_have_text(
+        re.compile(r"Unknown\s+last known: All OK at \d\d:\d\d:\d\d"), use_inner_text=True
+    )
+    expect(page.locator(".machine-freshness.is-stale")).to_have_count(3)
+    page.click("#previous-run")
+    expect(page.locator("#connection")).to_contain_text("Your last click takes effect when it responds again")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+
+    with server_process({**environment, "SERVER_PORT": port}):
+        expect(page.locator(".run-number")).to_contain_text(str(RUN - 1))
+        expect(page.locator("#connection")).to_be_hidden()
+        page.goto("about:blank")
+
+
 def test_it_recovers_from_an_outage_of_the_server(
     page: Page, environment: dict[str, str], mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:

@@ -7,7 +7,7 @@ browser that can't reach this server says so itself (`static/js/connection.js`).
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,11 +38,15 @@ class MachineFreshness:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A part of the data path that fails; `since` is `None` if it never worked."""
+    """A part of the data path that fails; `since` is `None` if it never worked.
+
+    `makes_jobs_stale`: the state of jobs is not up to date because of it.
+    """
 
     message: str
     since: datetime | None
     reason: str | None = None
+    makes_jobs_stale: bool = True
 
 
 @bp.get("/live/freshness")
@@ -75,6 +79,7 @@ def template_context(cluster: Cluster) -> dict[str, Any]:
     return {
         "outages": find_outages(sync, now, stale_after, databases.unavailable_since(cluster)),
         "machines": _machines(sync, reader.cluster_status(), now - stale_after),
+        "stale_after_ms": stale_after / timedelta(milliseconds=1),
         "certificate_ends_at": certificate_ends_soon(sync, now),
     }
 
@@ -125,7 +130,7 @@ def _outages_behind_gateway(sync: SyncStatus, oldest: datetime) -> Iterator[Outa
             yield _outage(f"{machine} is not mirrored", link)
     # The cluster status is polled rarely, so its age alone is no sign of an outage.
     if sync.status.failing_since is not None and _is_stale(sync.status, oldest):
-        yield _outage("The status of the machines is unknown", sync.status)
+        yield replace(_outage("The status of the machines is unknown", sync.status), makes_jobs_stale=False)
 
 
 def _outage(message: str, link: LinkStatus) -> Outage:

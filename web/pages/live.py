@@ -33,6 +33,7 @@ from web.pages.job_table import (
     matches_filter,
     sort_rows,
 )
+from web.pages.verdict import Verdict, judge
 from web.responses import etag_response
 
 bp = Blueprint("live", __name__)
@@ -142,44 +143,19 @@ class LiveRun:
         return self.number == self.newest
 
     @property
-    def is_ongoing(self) -> bool:
-        """Whether the run has jobs that are running."""
-        return self.run is not None and self.run.is_ongoing
+    def verdict(self) -> Verdict:
+        """The verdict on the run."""
+        return judge(self.number, self.run, self.rows, self.mutes)
 
     @property
-    def is_starting(self) -> bool:
-        """Whether expected clients have no job yet."""
-        return self.counts[ClientState.STARTING] > 0
-
-    @property
-    def problems(self) -> int:
-        """Number of clients with a problem, without those that an expert has muted."""
-        return sum(row.state.is_problem and row.client not in self.mutes for row in self.rows)
-
-    @property
-    def muted_problems(self) -> int:
-        """Number of muted clients with a problem."""
-        return sum(row.state.is_problem and row.client in self.mutes for row in self.rows)
-
-    @property
-    def recovered(self) -> list[ClientRow]:
-        """Clients that crashed and were restarted, without the muted ones."""
-        return [row for row in self.rows if row.has_recovered and row.client not in self.mutes]
+    def recovered(self) -> int:
+        """Number of clients that crashed and were restarted."""
+        return sum(row.has_recovered for row in self.rows)
 
     @property
     def crashes(self) -> int:
         """Number of jobs of the run that crashed."""
         return sum(len(row.crashes) for row in self.rows)
-
-    @property
-    def restarted_crashes(self) -> int:
-        """Number of crashes of the recovered clients."""
-        return sum(len(row.crashes) for row in self.recovered)
-
-    @property
-    def behind(self) -> int:
-        """Number of clients that are running but far behind the newest lumisection."""
-        return sum(row.is_behind for row in self.rows)
 
     @property
     def visible_rows(self) -> int:

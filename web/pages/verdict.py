@@ -1,0 +1,86 @@
+"""The verdict on a run: the large field of the live page, which says whether somebody has to act."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storage.read_models import Run
+from web.pages.job_table import ClientRow, ClientState
+
+
+class Level(StrEnum):
+    """Severity of a verdict, as the CSS class of its colour."""
+
+    PROBLEMS = "has-problems"
+    WARNINGS = "has-warnings"
+    OK = "is-ok"
+    IDLE = "is-idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict: its icon, its headline, and a line below it."""
+
+    level: Level
+    icon: str
+    headline: str
+    detail: str
+
+
+_NO_RUN = Verdict(Level.IDLE, "hourglass-split", "No run yet", "no data of this cluster so far")
+_UNKNOWN_RUN = Verdict(Level.IDLE, "question-circle-fill", "Unknown run", "the mirror has no data of it")
+_NO_JOB = Verdict(Level.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
+
+
+def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow], muted: Collection[str]) -> Verdict:
+    """The verdict on a run with these clients; `number` is `None` if there is no run at all.
+
+    Problems and crashes of `muted` clients are known, so they do not count.
+    """
+    if number is None:
+        return _NO_RUN
+    if run is None:
+        return _UNKNOWN_RUN
+    if not run.jobs:
+        return _NO_JOB
+    problems = [row for row in rows if row.state.is_problem and row.client not in muted]
+    muted_problems = sum(row.state.is_problem and row.client in muted for row in rows)
+    recovered = [row for row in rows if row.has_recovered and row.client not in muted]
+    starting = sum(row.state is ClientState.STARTING for row in rows)
+    if problems:
+        details = [f"in {_count(len(rows), 'client')}"]
+        details += [f"{_crashes(recovered)} restarted"] if recovered else []
+        details += [f"{muted_problems} more muted"] if muted_problems else []
+        return Verdict(Level.PROBLEMS, "x-octagon-fill", _count(len(problems), "problem"), ", ".join(details))
+    if recovered:
+        where = _where(recovered, len(rows))
+        return Verdict(Level.WARNINGS, "arrow-repeat", f"{_crashes(recovered)}, restarted", where)
+    if starting:
+        detail = f"{len(rows) - starting} of {_count(len(rows), 'client')}"
+        return Verdict(Level.IDLE, "hourglass-split", "Starting", detail)
+    if muted_problems:
+        detail = f"{_count(muted_problems, 'muted problem')} in {_count(len(rows), 'client')}"
+        return Verdict(Level.IDLE, "bell-slash-fill", "No new problems", detail)
+    if not run.is_ongoing:
+        return Verdict(Level.IDLE, "check-circle-fill", "All finished", _count(len(rows), "client"))
+    behind = sum(row.is_behind for row in rows)
+    detail = _count(len(rows), "client") + (f", {behind} behind" if behind else "")
+    return Verdict(Level.OK, "check-circle-fill", "All OK", detail)
+
+
+def _where(recovered: Sequence[ClientRow], clients: int) -> str:
+    """Where the crashes of restarted clients were."""
+    row = recovered[0]
+    if len(recovered) == len(row.crashes) == 1:
+        lumisection = row.crashes[0].lumisection
+        return row.name if lumisection is None else f"{row.name} at LS {lumisection}"
+    return f"in {len(recovered)} of {_count(clients, 'client')}"
+
+
+def _crashes(rows: Sequence[ClientRow]) -> str:
+    count = sum(len(row.crashes) for row in rows)
+    return f"{count} crash{'es' if count > 1 else ''}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
