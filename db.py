@@ -40,7 +40,7 @@ LOGIN_LOCK = 0x64716D05
 # First of two keys; the second is the id of a server process that executes control commands.
 WORKER_LOCKS = 0x64716D06
 
-# Channel of `NOTIFY`. The payload is a change (`storage/change_listener.py`), or a word if anything may have
+# Channel of `NOTIFY`. The payload is a change (`storage/notifications.py`), or a word if anything may have
 # changed.
 CHANNEL = "mirror_changes"
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqm2.records import DocumentType
-from storage.change_listener import ChangeNotification, MachineProgress
+from storage.notifications import ChangeNotification, MachineProgress
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 
 _TABLES: Mapping[DocumentType, sa.Table] = {

@@ -1,4 +1,4 @@
-"""One document of each type, as DQM² sends them, and the door that they go through."""
+"""One document of each type, as DQM² sends them, and the parser call that admits them."""
 
 import copy
 from datetime import UTC, datetime

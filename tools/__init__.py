@@ -1,1 +1,1 @@
-"""Tools around the product: set-up, demo, local run, deployment check, screenshots."""
+"""Tools around the product: set-up, demo, rendering and check of the deployment files, screenshots."""

@@ -21,15 +21,15 @@ _PROGRAMS = Path(sys.executable).parent
 
 def dockerfile_problems(folder: Path) -> list[str]:
     """Findings of hadolint in the Dockerfile."""
-    return _said([str(_PROGRAMS / "hadolint"), "--no-color", "Dockerfile"], folder)
+    return _findings([str(_PROGRAMS / "hadolint"), "--no-color", "Dockerfile"], folder)
 
 
 def script_problems(folder: Path) -> list[str]:
     """Findings of shellcheck in the shell scripts."""
-    return _said([str(_PROGRAMS / "shellcheck"), "--format=gcc", *SCRIPTS], folder)
+    return _findings([str(_PROGRAMS / "shellcheck"), "--format=gcc", *SCRIPTS], folder)
 
 
-def _said(command: Sequence[str], folder: Path) -> list[str]:
+def _findings(command: Sequence[str], folder: Path) -> list[str]:
     done = subprocess.run(  # noqa: S603 - a fixed command
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -98,7 +98,7 @@ def _claim_problems(bodies: list[Any]) -> Iterator[str]:
             yield f"{CLAIM}: several pods write to it, so it must be ReadWriteMany"
 
 
-def names_and_selectors_are_cmswebs(manifests: Manifests) -> Iterator[str]:
+def names_and_selectors_match_cmsweb(manifests: Manifests) -> Iterator[str]:
     """Service and server keep the earlier names and selector; each grabber has an `app` of its own."""
     expected = {"app": SERVER_APP}
     for service in manifests.of("Service"):
@@ -324,7 +324,7 @@ SETTINGS_RULES: tuple[Rule, ...] = (
     secret_is_refused_for_its_placeholders_alone,
 )
 RULES: tuple[Rule, ...] = (
-    names_and_selectors_are_cmswebs,
+    names_and_selectors_match_cmsweb,
     volumes_and_mounts_agree,
     paths_lie_in_mounts,
     secrets_are_there,

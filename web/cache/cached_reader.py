@@ -83,7 +83,7 @@ class ReadCache:
             return None if results is None else results.get(key)
 
     def put(self, method: str, key: Hashable, result: CachedRead, max_entries: int) -> None:
-        """Store a result, at the expense of the one least recently used."""
+        """Store a result, evicting the least recently used one if full."""
         with self._lock:
             self._results.setdefault(method, LRUCache(max_entries))[key] = result
 

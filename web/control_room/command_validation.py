@@ -17,7 +17,7 @@ from config.parsers import short_name
 from dqm2.commands import COMMANDS, PARAMETER_PATTERNS, Command, Parameter
 from dqmsquare_cfg import Cluster, Settings
 
-# AuditLog name of a request that names no command.
+# Audit log name of a request that names no command.
 UNKNOWN_COMMAND = "unknown"
 
 _NAME = "what"

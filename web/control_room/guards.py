@@ -21,7 +21,7 @@ from web.control_room.sessions import Expert
 
 log = logging.getLogger(__name__)
 
-# AuditLog names of actions that are not DQM² commands.
+# Audit log names of actions that are not DQM² commands.
 SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"
 MUTE, UNMUTE = "mute", "unmute"
 _ACTION_OF_ENDPOINT = {
