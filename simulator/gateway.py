@@ -1,4 +1,4 @@
-"""The gateway: its routes, its cookie, and its serialized requests (docs/dqm2-protocol.md, "The way in")."""
+"""The gateway: its routes, its cookie, and its serialized requests (docs/dqm2-protocol.md, "Access")."""
 
 import hmac
 import json
