@@ -138,7 +138,7 @@ def test_it_logs_an_unexpected_error_redacted(
     with grabber_process(simulated_environment, "production") as grabber:
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 1
-    assert "CRITICAL uncaught ended error=ValueError" in output
+    assert "CRITICAL uncaught exception_uncaught error=ValueError" in output
     assert "Traceback" in read_log(simulated_settings, "grabber-production")
     assert FILTER_UNIT not in output
 
