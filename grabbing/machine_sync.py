@@ -8,8 +8,8 @@ retried.
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -126,13 +126,10 @@ class MachineSync:
         if self._retry.is_due():
             yield from self._retry_quarantined()
 
-    @contextmanager
-    def _parser_backend(self, headers: int) -> Iterator[ParserBackend]:
+    def _parser_backend(self, headers: int) -> AbstractContextManager[ParserBackend]:
         if headers < _MIN_POOL_HEADERS:
-            yield InlineParser(self._processor)
-            return
-        with ParserPool(self._processor, self._gateway) as pool:
-            yield pool
+            return nullcontext(InlineParser(self._processor))
+        return ParserPool(self._processor, self._gateway)
 
     def _new_headers(self) -> Sequence[Header]:
         """The headers beyond the checkpoint; all of them if the machine's revisions started over."""
