@@ -145,7 +145,7 @@ def _playback_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value,
 def _quarantined_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
     rng = random.Random(6)
     for run in runs:
-        at, reason = run.end.isoformat(), "no good answer"
+        at, reason = run.end.isoformat(), "no valid response"
         yield _identity(rng), machine, 0, run.number, at, "dqm-source-state", reason
 
 

@@ -1,7 +1,7 @@
 """Fetches a machine's documents batch by batch, ascending by revision.
 
 While one batch is written, the next are fetched and parsed. A batch without a valid response is requested
-again in halves until the document that spoils it is alone; that one is quarantined, provided that other
+again in halves until the bad document is alone; that one is quarantined, provided that other
 requests for documents succeed. If failures go on, the machine counts as failing.
 """
 

@@ -24,7 +24,7 @@ _GATEWAY_LABEL = "gateway"
 
 
 class Stopped(Exception):
-    """Raised out of a wait when the program is asked to stop."""
+    """Raised by a wait when the program is asked to stop."""
 
 
 class StopEvent:

@@ -173,9 +173,7 @@ class MachineSync:
         if known is None or self._has_checkpoint(found.headers, known):
             return False
         if not found.is_complete:
-            raise Dqm2InvalidResponse(
-                "headers are missing or invalid, so a reset cannot be told from a bad response"
-            )
+            raise Dqm2InvalidResponse("headers are missing or invalid, so they cannot prove a reset")
         return True
 
     def _has_checkpoint(self, headers: Sequence[Header], known: int) -> bool:

@@ -226,15 +226,15 @@ def test_it_retries_once_before_it_skips_an_invalid_header(
     machine = simulator.machine(FILTER_UNIT)
     for run in (1, 2, 3):
         machine.upload(job_document(run=run))
-    spoiled = machine.stored()[1]
-    whole = spoiled.header
-    spoiled.header = dataclasses.replace(whole, document_id=None)  # type: ignore[arg-type]
+    invalid = machine.stored()[1]
+    valid_header = invalid.header
+    invalid.header = dataclasses.replace(valid_header, document_id=None)  # type: ignore[arg-type]
 
-    def mend(question: Request) -> None:
-        if is_repaired and requests_to(simulator, FILTER_UNIT) and b"sync_request" in question.body:
-            spoiled.header = whole
+    def repair(request: Request) -> None:
+        if is_repaired and requests_to(simulator, FILTER_UNIT) and b"sync_request" in request.body:
+            invalid.header = valid_header
 
-    simulator.on_request = mend
+    simulator.on_request = repair
     assert mirror_once(simulated_settings)
     assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_repaired else {1, 3})
 

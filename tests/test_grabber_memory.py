@@ -22,6 +22,6 @@ def test_it_releases_the_memory_of_a_catch_up_and_of_training(
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         wait_for_log(grabber, "log_dictionary_trained")
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
-        asked = len(simulator.requests)
-        until(lambda: len(simulator.requests) > asked)
+        requests_before = len(simulator.requests)
+        until(lambda: len(simulator.requests) > requests_before)
         assert proc_usage.rss_mb(grabber.pid) - before < MAX_GROWTH_MB

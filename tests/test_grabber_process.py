@@ -50,9 +50,11 @@ def test_it_mirrors_both_clusters_without_an_argument(
 ) -> None:
     with grabber_process(simulated_environment, "--once") as grabber:
         assert grabber.wait(timeout=TIMEOUT_S) == 0
-    asked = {value for request in simulator.requests for name, value in request.query if name == "path"}
+    requested_hosts = {
+        value for request in simulator.requests for name, value in request.query if name == "path"
+    }
     others = set(simulated_settings.known_hosts) - {simulated_settings.server_fff_machine}
-    assert asked == others
+    assert requested_hosts == others
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

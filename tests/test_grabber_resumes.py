@@ -37,13 +37,13 @@ def test_it_continues_from_the_stored_revision(simulator: Simulator, simulated_s
     earlier = len(simulator.requests)
     machine.upload(job_document(run=2))
     assert mirror_once(simulated_settings)
-    asked = [
+    sent = [
         message
         for request in simulator.requests[earlier:]
         if ("path", FILTER_UNIT) in request.query
         for message in request.messages
     ]
-    assert asked == [
+    assert sent == [
         {"event": "sync_request", "known_rev": "1"},
         {"event": "request_documents", "ids": [job_document(run=2)["_id"]]},
     ]
@@ -136,8 +136,8 @@ def test_it_starts_over_after_a_reset_between_headers_and_documents(
     for run in range(1, 6):
         machine.upload(job_document(run=run, lumisections=5))
 
-    def reset(asked: Request) -> None:
-        if b"request_documents" in asked.body:
+    def reset(request: Request) -> None:
+        if b"request_documents" in request.body:
             simulator.on_request = lambda _request: None
             machine.reset()
             for run in (5, 4):
@@ -157,8 +157,8 @@ def test_it_continues_when_documents_are_pruned_after_their_headers_were_sent(
     for run in range(1, 6):
         machine.upload(job_document(run=run))
 
-    def prune(asked: Request) -> None:
-        if b"request_documents" in asked.body:
+    def prune(request: Request) -> None:
+        if b"request_documents" in request.body:
             simulator.on_request = lambda _request: None
             machine.prune(2)
 
@@ -175,8 +175,8 @@ def test_it_mirrors_a_document_that_changes_while_it_is_fetched(
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1, lumisections=5))
 
-    def change(asked: Request) -> None:
-        if b"request_documents" in asked.body:
+    def change(request: Request) -> None:
+        if b"request_documents" in request.body:
             simulator.on_request = lambda _request: None
             machine.upload(job_document(run=1, lumisections=6))
 
