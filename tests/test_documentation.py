@@ -1,6 +1,6 @@
-"""README and docs/: every command in them is run by a test, or speaks of things that there are.
+"""README, CONTRIBUTING and docs/: a test runs each of their commands, or checks the names in it.
 
-A command that is new needs a place here: where it is tested, or what can be said of it without a cluster.
+A new command is added to one of the lists here: the test that runs it, or that it needs another program.
 """
 
 import os
@@ -26,7 +26,7 @@ from tools.render_manifests import Target
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# Commands that other tests run, by those tests.
+# Commands that other tests run, and the files of those tests.
 TESTED = {
     r"git clone <this repository> \S+ && cd \S+": "test_demo.py",
     r"make demo": "test_demo.py",
@@ -46,18 +46,18 @@ TESTED = {
     r"python db\.py adopt --(dry-run|drop|undo)": "test_legacy_import_lifecycle.py",
     r"(url=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
-# Commands that this test runs, all settings being there.
+# Commands that a test of this file runs.
 RUN_HERE = (
     r"python db\.py (status|migrate|adopt|prune)",
     r"python grabber\.py playback --once",
     r"python server\.py --version",
 )
-# Commands of other programs, which need what is not here: a cluster, a registry, a running systemd.
+# Commands of other programs, which need a cluster, a registry or a running systemd.
 ELSEWHERE = r"(kubectl|docker|systemctl|journalctl|openssl) .+|git tag .+|make image"
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Each command of each document, without the comment behind it."""
+    """Each command of each document, without its comment."""
     for document in DOCUMENTS:
         for block in re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
@@ -70,11 +70,11 @@ def fits(command: str, *patterns: str) -> bool:
 
 
 @pytest.mark.parametrize(("document", "command"), list(commands()))
-def test_a_command_has_its_place(document: str, command: str) -> None:
-    assert fits(command, *TESTED, *RUN_HERE, ELSEWHERE), f"{document}: which test runs this?"
+def test_each_command_is_tested(document: str, command: str) -> None:
+    assert fits(command, *TESTED, *RUN_HERE, ELSEWHERE), f"{document}: no test runs this command"
 
 
-def test_the_tests_that_are_named_are_there() -> None:
+def test_the_listed_tests_exist() -> None:
     assert all((ROOT / "tests" / name).is_file() for name in TESTED.values())
 
 
@@ -89,7 +89,7 @@ def test_the_tests_that_are_named_are_there() -> None:
         "server.py --version",
     ],
 )
-def test_what_it_says_to_run_runs(
+def test_the_commands_of_the_readme_run(
     simulator: Simulator, simulated_environment: dict[str, str], words: str
 ) -> None:
     assert simulator.base_url
@@ -102,14 +102,14 @@ def kubectl_commands() -> list[str]:
     return [command for _, command in commands() if command.startswith("kubectl ")]
 
 
-def test_kubectl_names_objects_that_exist() -> None:
+def test_kubectl_commands_name_existing_objects() -> None:
     known = {f"{one.kind.lower()}/{one.name}" for one in manifests.read(ROOT, Target.TEST)}
     named = set(re.findall(r"\b(?:deployment|secret|service)/\S+", "\n".join(kubectl_commands())))
     assert named
     assert named <= known
 
 
-def test_kubectl_applies_files_that_exist_in_one_namespace() -> None:
+def test_kubectl_commands_apply_existing_files_in_one_namespace() -> None:
     files = {name for line in kubectl_commands() for name in re.findall(r"-f (\S+\.yaml)", line)}
     rendered = {f"build/manifests-{target}.yaml" for target in Target}
     copies = {"my_secret.yaml", "earlier-secret.yaml"}
@@ -117,7 +117,7 @@ def test_kubectl_applies_files_that_exist_in_one_namespace() -> None:
     assert {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)} == {"dqm"}
 
 
-def test_a_pod_of_the_guide_matches_kubernetes_schemas() -> None:
+def test_the_pod_of_the_guide_matches_kubernetes_schemas() -> None:
     [overrides] = [found for line in kubectl_commands() for found in re.findall(r"--overrides='(.+)'", line)]
     # kubectl fills in the kind and the name, but not the version.
     pod = {"kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
@@ -129,11 +129,11 @@ def test_a_pod_of_the_guide_matches_kubernetes_schemas() -> None:
 @pytest.mark.parametrize(
     "command", sorted({line for _, line in commands() if line.startswith("make manifests")})
 )
-def test_it_renders_manifests_as_the_guide_says(command: str) -> None:
+def test_the_guides_commands_render_manifests(command: str) -> None:
     subprocess.run(["make", "--old-file=install-dev", *command.split()[1:]], cwd=ROOT, check=True)
 
 
-def test_images_are_of_this_version() -> None:
+def test_image_tags_have_the_current_version() -> None:
     tags = {
         name for _, line in commands() for name in re.findall(r"(?:dqmsquare_mirror:|TAG=)(v[\d.]+)", line)
     }
@@ -146,12 +146,12 @@ def _version() -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_between_documents_lead_somewhere(document: Path) -> None:
+def test_links_between_documents_resolve(document: Path) -> None:
     for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
         assert (document.parent / target).exists(), target
 
 
-def test_a_backup_brings_back_what_was_mirrored(
+def test_a_backup_restores_what_was_mirrored(
     simulator: Simulator,
     simulated_settings: Settings,
     postgres: EmbeddedPostgres,
@@ -166,31 +166,31 @@ def test_a_backup_brings_back_what_was_mirrored(
         line for _, line in commands() if re.match(r"pg_(dump|restore) (?!.*legacy).*production", line)
     )
     name = databases[Cluster.PRODUCTION]
-    _run_of_postgres(dump.replace("postgres_production", name), postgres, tmp_path)
+    _run_client(dump.replace("postgres_production", name), postgres, tmp_path)
     postgres.drop_database(name)
     postgres.create_database(name)
-    _run_of_postgres(restore.replace("postgres_production", name), postgres, tmp_path)
+    _run_client(restore.replace("postgres_production", name), postgres, tmp_path)
     assert mirrored_tables(simulated_settings) == before
     assert mirror_once(simulated_settings)
     assert mirrored_tables(simulated_settings) == before
 
 
-def test_a_backup_leaves_the_earlier_tables_out(
+def test_a_backup_excludes_the_legacy_tables(
     postgres: EmbeddedPostgres, environment: dict[str, str], databases: Mapping[Cluster, str], tmp_path: Path
 ) -> None:
     earlier = LegacyMirror(postgres, databases[Cluster.PRODUCTION])
     earlier.write("runs", job())
     assert run_adopt(environment)[0] == 0
     [dump] = (line for _, line in commands() if "--exclude-table" in line)
-    _run_of_postgres(dump.replace("postgres_production", earlier.name), postgres, tmp_path)
-    _run_of_postgres("pg_restore --file=restored.sql production.dump", postgres, tmp_path)
+    _run_client(dump.replace("postgres_production", earlier.name), postgres, tmp_path)
+    _run_client("pg_restore --file=restored.sql production.dump", postgres, tmp_path)
     restored = (tmp_path / "restored.sql").read_text()
     assert "CREATE TABLE public.jobs" in restored
     assert "legacy_" not in restored
 
 
-def _run_of_postgres(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
-    """Runs a client program of PostgreSQL's, of the version that the tests have."""
+def _run_client(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
+    """Run a client program of the embedded PostgreSQL."""
     environment = {
         "PATH": f"{bin_folder(None, folder)}:{os.environ['PATH']}",
         "PGHOST": postgres.host,

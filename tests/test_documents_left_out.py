@@ -219,6 +219,16 @@ def test_it_lets_no_canary_through_wherever_it_stands(document: dict[str, Any], 
         assert "c7z77" not in outcome
 
 
+def test_it_drops_a_stream_that_is_named_like_a_machine() -> None:
+    [stream] = DELIVERY["extra"]["streams"].values()
+    delivery = parsed(
+        changed(DELIVERY, "extra.streams", {"dqmfu-c7z77-01-77_x": stream, "streamDQM_x": stream})
+    )
+    assert isinstance(delivery.record, DeliveryRecord)
+    assert [stream.name for stream in delivery.record.streams] == ["streamDQM"]
+    assert delivery.dropped_fields == ("extra.streams",)
+
+
 def test_it_lets_nothing_else_through_than_the_record_of_a_playback() -> None:
     taken = parsed(changed(PLAYBACK, "config.source", "/fff/canary@fu-c2f11-11-01/run256936/"))
     assert isinstance(taken.record, PlaybackRecord)

@@ -15,6 +15,7 @@ from simulator.documents import (
     playback_document,
     stats_document,
 )
+from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
 from storage.job_state import JobState
 from tests.grabber_runner import (
@@ -155,8 +156,9 @@ def test_it_sends_one_request_per_machine_and_writes_only_its_heartbeat_when_idl
 
 
 def test_it_sends_one_request_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
-    for pid in range(500):
-        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
+    # Enough for requests to be queued ahead, with a latency that makes any two overlap.
+    simulator.fill(FILTER_UNIT, 1000, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.02)
     assert mirror_once(simulated_settings)
     spans = sorted((request.started_s, request.ended_s) for request in simulator.requests)
     assert len(spans) > 5

@@ -1,6 +1,7 @@
 """Which responses are served to others: those that are the same for everyone, and no others."""
 
 from collections.abc import Callable
+from itertools import count
 from threading import Event
 
 import pytest
@@ -8,6 +9,7 @@ from flask import Flask, Response, request
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.driven_loop import Listener, listening, run, settled, until
+from tests.waiting import TIMEOUT_S
 from web import databases
 from web.asgi import MirrorApplication
 from web.cache import dependencies
@@ -31,7 +33,7 @@ class Counted:
         def counted() -> Response:
             number = self.rendered
             self.rendered += 1
-            assert self.may_go_on.wait(20)
+            assert self.may_go_on.wait(TIMEOUT_S)
             response = etag_response(f"response {number}")
             change(response)
             return response
@@ -89,6 +91,20 @@ def test_it_renders_everything_else_for_each(
     app: Flask, settings: Settings, change: Callable[[Response], None]
 ) -> None:
     assert bodies_of_two(app, settings, change) == ["response 0", "response 1"]
+
+
+def test_it_renders_a_view_that_is_not_marked_for_each(app: Flask, settings: Settings) -> None:
+    numbers = count()
+
+    @app.get("/counted")
+    def unmarked() -> Response:
+        return etag_response(f"response {next(numbers)}")
+
+    async def test() -> list[str]:
+        async with listening(MirrorApplication(app, settings)) as listener:
+            return [await body(listener) for _ in range(2)]
+
+    assert run(test()) == ["response 0", "response 1"]
 
 
 def test_it_renders_once_for_all_who_wait(app: Flask, settings: Settings) -> None:

@@ -18,7 +18,7 @@ def app(app: Flask) -> Flask:
     return app
 
 
-def test_it_lets_a_browser_run_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_browsers_load_nothing_from_other_hosts(client: FlaskClient) -> None:
     for path in PATHS:
         policy = client.get(path).headers["Content-Security-Policy"].split("; ")
         assert "default-src 'self'" in policy
@@ -26,7 +26,7 @@ def test_it_lets_a_browser_run_nothing_from_elsewhere(client: FlaskClient) -> No
         assert not any("unsafe" in directive for directive in policy)
 
 
-def test_it_may_not_be_framed_or_guessed_at(client: FlaskClient) -> None:
+def test_pages_can_not_be_framed_and_types_not_guessed(client: FlaskClient) -> None:
     for path in PATHS:
         headers = client.get(path).headers
         assert headers["X-Frame-Options"] == "DENY"
@@ -34,23 +34,23 @@ def test_it_may_not_be_framed_or_guessed_at(client: FlaskClient) -> None:
         assert headers["Referrer-Policy"] == "same-origin"
 
 
-def test_it_names_each_answer(client: FlaskClient) -> None:
+def test_each_response_has_an_id_of_its_own(client: FlaskClient) -> None:
     forged = {"X-Request-ID": "forged"}
     ids = {client.get("/healthz", headers=forged).headers["X-Request-ID"] for _ in range(5)}
     assert len(ids) == 5
     assert "forged" not in ids
 
 
-def test_it_tells_nothing_of_what_went_wrong(client: FlaskClient, app: Flask) -> None:
+def test_an_error_page_has_no_details_of_the_error(client: FlaskClient, app: Flask) -> None:
     app.testing = False
     for accepted in ("*/*", "text/html"):
-        answer = client.get("/fails", headers={"Accept": accepted})
-        assert answer.status_code == 500
-        assert answer.headers["X-Request-ID"] in answer.text
-        assert not any(word in answer.text for word in ("Runtime", "dqmfu", "sesame", "Traceback"))
+        response = client.get("/fails", headers={"Accept": accepted})
+        assert response.status_code == 500
+        assert response.headers["X-Request-ID"] in response.text
+        assert not any(word in response.text for word in ("Runtime", "dqmfu", "sesame", "Traceback"))
 
 
-def test_it_says_what_is_wrong_in_the_form_that_is_asked_for(client: FlaskClient) -> None:
+def test_an_error_is_plain_text_for_scripts_and_a_page_for_browsers(client: FlaskClient) -> None:
     script = client.get("/?db=nowhere")
     assert (script.status_code, script.mimetype) == (400, "text/plain")
     assert script.text == "db must be one of ['playback', 'production']"
@@ -60,24 +60,24 @@ def test_it_says_what_is_wrong_in_the_form_that_is_asked_for(client: FlaskClient
     assert client.get("/nowhere", headers={"Accept": "text/html"}).mimetype == "text/html"
 
 
-def test_it_escapes_what_it_repeats(client: FlaskClient) -> None:
-    answer = client.get("/<script>alert(1)</script>", headers={"Accept": "text/html"})
-    assert answer.status_code == 404
-    assert "<script>alert" not in answer.text
+def test_an_error_page_escapes_the_url(client: FlaskClient) -> None:
+    response = client.get("/<script>alert(1)</script>", headers={"Accept": "text/html"})
+    assert response.status_code == 404
+    assert "<script>alert" not in response.text
 
 
-def test_it_redirects_to_nobody_elses_host(client: FlaskClient) -> None:
-    answer = client.get("/folder", headers={"Host": "evil.example"})
-    assert answer.status_code == 308
-    assert answer.location == "/folder/"
-    assert "evil.example" not in answer.text
+def test_it_never_redirects_to_another_host(client: FlaskClient) -> None:
+    response = client.get("/folder", headers={"Host": "evil.example"})
+    assert response.status_code == 308
+    assert response.location == "/folder/"
+    assert "evil.example" not in response.text
     for path in ("//evil.example/", "///evil.example", "/\\evil.example/folder"):
         location = client.get(path).location or "/"
         assert location.startswith("/")
         assert location[1:2] not in ("/", "\\")
 
 
-def test_it_takes_no_large_body(client: FlaskClient, app: Flask) -> None:
+def test_it_rejects_a_large_body(client: FlaskClient, app: Flask) -> None:
     app.add_url_rule("/form", view_func=read_form, methods=["POST"], endpoint="form")
     assert client.post("/form", data={"username": "shifter"}).status_code == 200
     assert client.post("/form", data={"username": "x" * 100_000}).status_code == 413
