@@ -1,6 +1,6 @@
 """Queries about runs: which exist, their jobs with computed states, logs, series and file delivery."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -223,6 +223,25 @@ class RunReader:
         startup = median_low([max(of_run) - min(of_run) for of_run in starts])
         return ExpectedClients(frozenset(row.client for row in by_run[0]), startup)
 
+    def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
+        """The number of lumisections of a run that no job of a client saw, by the client's tag.
+
+        A restarted job skips what its predecessor has seen. Clients without stored job details are left out.
+        """
+        jobs = db.jobs.c
+        statement = (
+            sa.select(jobs.client, db.job_details.c.input_statuses)
+            .join(db.job_details, db.job_details.c.identity == jobs.identity)
+            .where(jobs.run == run, jobs.client.in_(clients))
+            .order_by(jobs.client)
+        )
+        with self._database.connect() as connection:
+            rows = connection.execute(statement).all()
+        return {
+            client: _count_skipped([codecs.unpack_input_statuses(row.input_statuses) for row in of_client])
+            for client, of_client in groupby(rows, attrgetter("client"))
+        }
+
     def job_details(self, job_id: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if no job has this id."""
         with self._database.connect() as connection:
@@ -342,6 +361,15 @@ class RunReader:
 
 def _between(first: int, last: int) -> _RunCondition:
     return lambda run: run.between(first, last)
+
+
+def _count_skipped(jobs: Iterable[InputStatuses]) -> int:
+    """The number of lumisections that some of the jobs skipped and none saw."""
+    skipped, seen = set[int](), set[int]()
+    for job in jobs:
+        for lumisection, status in zip(job.lumisections, job.statuses, strict=True):
+            (skipped if status.is_skipped else seen).add(lumisection)
+    return len(skipped - seen)
 
 
 def _newest_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:

@@ -2,12 +2,17 @@
 
 import csv
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+import db
+from dqm2.records import InputStatus, InputStatuses
+from dqmsquare_cfg import Cluster, Settings
+from storage.mutes import MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -47,6 +52,12 @@ def elog(client: FlaskClient) -> str:
 def crashed_in_statistics(client: FlaskClient) -> str:
     [line] = csv.DictReader(client.get("/statistics/runs.csv").text.splitlines())
     return line["crashed"]
+
+
+def mute(settings: Settings, client: str) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    MuteWriter(database).mute(f"{client}_dqm_sourceclient-live", "known", "alice", timedelta(hours=1))
+    database.dispose()
 
 
 @pytest.mark.usefixtures("restarted")
@@ -92,3 +103,34 @@ def test_it_counts_the_crashes_of_several_clients(client: FlaskClient, restarted
         restarted.write(restarted.filter_units[0], job(RUN, "beam", at=at, started_at=at, exit_code=-6))
     assert "3 crashes, restarted in 2 of 3 clients" in summary(client)
     assert crashed_in_statistics(client) == "3"
+
+
+def test_a_mute_does_not_change_a_run_that_ended_before(
+    client: FlaskClient, mirrored: MirroredCluster, settings: Settings
+) -> None:
+    hour_ago = NOW - timedelta(hours=1)
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "csc", at=hour_ago, exit_code=-11))
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"), job(RUN, "csc", exit_code=-11))
+    mute(settings, "csc")
+    assert "No new problems 1 muted problem in 2 clients" in summary(client)
+    ended = client.get(f"/live/run?run={RUN - 1}").text
+    assert "1 problem<" in ended
+    assert "muted by" not in ended
+
+
+def test_it_counts_the_lumisections_that_no_job_of_a_client_saw(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    """The first job skipped 2 and saw 1 and 3; the second skipped 1 to 4 and saw 5."""
+    seen, skipped = InputStatus.OK, InputStatus.FAST_FORWARD
+    first = job(
+        RUN, "csc", at=NOW - timedelta(minutes=30), started_at=NOW - timedelta(hours=1), exit_code=-11
+    )
+    second = job(RUN, "csc", at=NOW, started_at=NOW - timedelta(minutes=29))
+    mirrored.write(
+        mirrored.filter_units[0],
+        replace(first, input_statuses=InputStatuses([1, 2, 3], [seen, skipped, seen])),
+        replace(second, input_statuses=InputStatuses([1, 2, 3, 4, 5], [skipped] * 4 + [seen])),
+    )
+    html = client.get("/live/run").text
+    assert re.findall(r'title="(\d+) LS skipped: they were not monitored', html) == ["2"]

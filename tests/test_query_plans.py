@@ -79,6 +79,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
     "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
     "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
+    "skipped_lumisections": lambda filled: filled.reader.skipped_lumisections(filled.run, ("beam",)),
     "job_details": lambda filled: filled.reader.job_details(filled.job),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
     "delivery_statistics": lambda filled: filled.reader.delivery_statistics(

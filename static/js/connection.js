@@ -6,6 +6,7 @@ import { now } from "./server_clock.js";
 
 const banner = document.getElementById("connection");
 const message = banner.querySelector("p");
+const DAY_MS = 24 * 60 * 60 * 1000;
 const failing = new Set(); // ids of the fragments whose last request failed
 
 let lastSuccessAt = null;
@@ -46,7 +47,8 @@ function showLastKnown() {
   if (!place) return;
   const outage = document.querySelector("[data-stale] time[data-at]");
   const at = outage ? Number(outage.dataset.at) : lastSuccessAt;
-  place.textContent = at === null ? "" : ` at ${timeOfDay(at)}`;
+  const isLongAgo = outage && now() - at > DAY_MS;
+  place.textContent = at === null ? "" : ` at ${isLongAgo ? outage.textContent : timeOfDay(at)}`;
 }
 
 // The server marks machines whose data are old, but not while it can't be reached.

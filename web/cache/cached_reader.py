@@ -174,6 +174,7 @@ class CachedReader(MirrorReader):
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
     run = _cached(MirrorReader.run, _run_topics, max_entries=_MAX_RUNS)
     expected_clients = _cached(MirrorReader.expected_clients, (Topic.BATCHES,))
+    skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
     job_details = _cached(MirrorReader.job_details, _job_topics, max_entries=_MAX_JOBS)
     delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
     delivery_statistics = _cached(

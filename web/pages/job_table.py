@@ -59,13 +59,15 @@ class SortOrder:
 class ClientRow:
     """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first.
 
-    `is_starting`: it has no job yet, but the run is young enough for that.
+    `is_starting`: it has no job yet, but the run has just started. `lumisections_skipped`: how many of them
+    no job of it saw.
     """
 
     client: str
     newest: Job | None
     earlier: tuple[Job, ...] = ()
     is_starting: bool = False
+    lumisections_skipped: int = 0
 
     @property
     def name(self) -> str:
@@ -142,14 +144,14 @@ def matches_filter(row: ClientRow, states: Sequence[ClientState], text: str) -> 
 
 def _row(client: str, jobs: list[Job]) -> ClientRow:
     *earlier, newest = jobs
-    return ClientRow(client, newest, tuple(reversed(earlier)))
+    skipped = newest.lumisections_skipped
+    return ClientRow(client, newest, tuple(reversed(earlier)), lumisections_skipped=skipped)
 
 
 def _severity(row: ClientRow) -> tuple[int, int, int, int]:
     """By state; in a state by number of crashes, by lag, and by number of skipped lumisections."""
     lag = row.newest.lag if row.newest is not None and row.is_behind else 0
-    skipped = 0 if row.newest is None else row.newest.lumisections_skipped
-    return list(ClientState).index(row.state), -len(row.crashes), -lag, -skipped
+    return list(ClientState).index(row.state), -len(row.crashes), -lag, -row.lumisections_skipped
 
 
 def _job_value(field: str) -> Callable[[ClientRow], Any]:

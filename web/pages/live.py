@@ -229,7 +229,7 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
         playback=None if number is None else reader.playback(number),
         rows=rows,
         counts=count_by_state(rows),
-        mutes=_active_mutes(reader),
+        mutes={} if run is None else _mutes_of_run(reader, run),
         expanded={details.job.id: details for details in expanded},
         delivery_version="" if delivered_at is None else delivered_at.isoformat(),
     )
@@ -243,9 +243,23 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
 def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:
     """The clients of a run, with those that the previous run with the same run key had."""
     if run.run_key is None or not run.jobs:
-        return client_rows(run, ())
+        return _with_skipped(reader, run, client_rows(run, ()))
     expected = reader.expected_clients(run.run, run.run_key)
-    return client_rows(run, expected.clients, is_starting=_is_starting(run, expected.startup))
+    is_starting = _is_starting(run, expected.startup)
+    return _with_skipped(reader, run, client_rows(run, expected.clients, is_starting=is_starting))
+
+
+def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list[ClientRow]:
+    """The rows, with the lumisections that restarted clients skipped counted over all their jobs."""
+    restarted = tuple(
+        row.client for row in rows if row.earlier and any(job.lumisections_skipped for job in row.jobs)
+    )
+    if not restarted:
+        return rows
+    skipped = reader.skipped_lumisections(run.run, restarted)
+    return [
+        replace(row, lumisections_skipped=skipped.get(row.client, row.lumisections_skipped)) for row in rows
+    ]
 
 
 def _is_starting(run: Run, startup: timedelta) -> bool:
@@ -259,12 +273,17 @@ def _is_starting(run: Run, startup: timedelta) -> bool:
     return run.updated_at - run.started_at < min(startup + _REPORTING_INTERVAL, limit)
 
 
-def _active_mutes(reader: MirrorReader) -> dict[str, Mute]:
+def _mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:
+    """The mutes in force, without those that were set after the end of the run."""
     now = datetime.now(UTC)
-    mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
+    mutes = [mute for mute in reader.mutes() if mute.ends_at > now and _has_lasted_until(run, mute.muted_at)]
     for mute in mutes:
         dependencies.expire_at(mute.ends_at)
     return {mute.client: mute for mute in mutes}
+
+
+def _has_lasted_until(run: Run, at: datetime) -> bool:
+    return run.is_ongoing or (run.updated_at is not None and run.updated_at >= at)
 
 
 def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:
