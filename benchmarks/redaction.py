@@ -1,11 +1,12 @@
-"""Speed of redaction on job logs and on worst-case inputs.
+"""Redaction: throughput on job logs, on known worst cases and on random periodic texts.
 
-The logs are those of the documents given, a JSON text a line, or else of jobs that the simulator makes up.
-Time is the process's own, on one core; of several rounds the best.
+The logs are those of the given documents (JSON, one per line) or of simulated jobs. Times are CPU times of
+one core, the best of several rounds; the ratio is the time per byte relative to the logs.
 """
 
 import gzip
 import json
+import random
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ _ROUNDS = 5
 _SIMULATED_JOBS = 60
 _SIMULATED_HOST = "dqmfu-c2b03-45-01"
 
-# A megabyte of each; the goal is half a second.
+# 1 MB of each.
 _WORST = {
     "digits": "1",
     "dots": ".",
@@ -40,20 +41,47 @@ _WORST = {
     "hex groups": "a1:",
     "host names": "fu-c2f11-11-01 ",
     "mail addresses": "a@b.c ",
+    "joined host names": "abc.cms",
+    "names of tokens": "Token: ",
+    "users at names": "a@",
     "escapes": "%2D",
+    "combining marks": "e\u0301",
     "look-alikes": "\uff11",
 }
 
 
+# Parts of periodic units: random characters that rules look for, and beginnings of what they replace.
+_CHARACTERS = "a1:.@=-/\"'\\ %&[(p\n"
+_BEGINNINGS = (
+    *("password", "token", "Token: ", "user=", "-u a:b", "CN=", "://", "fu-c2f11-11-01", ".cms", "@lxplus1"),
+    *(
+        "10.0.0.1",
+        "2001:db8::1",
+        "1:2:3:4:5:6:7:8",
+        "/home/",
+        "Bearer ",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "%3D",
+        "\\u002d",
+    ),
+    *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "[secret]", "cookie: ", "sqlplus u/p@db"),
+)
+_MAX_UNIT = 300
+_PERIODIC_BYTES = 1 << 16
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and tells."""
+    """Measure and report."""
     parser = cli.parser("redaction", __doc__)
     parser.add_argument("documents", nargs="?", type=cli.existing_file, metavar="DOCUMENTS.jsonl.gz")
-    given = parser.parse_args(arguments).documents
-    documents = _documents_of(given) if given else _simulated_documents()
+    parser.add_argument("--units", type=cli.positive_int, default=300, help="random periodic texts")
+    options = parser.parse_args(arguments)
+    documents = _documents_of(options.documents) if options.documents else _simulated_documents()
     logs = list(_logs(documents))
     redactor = Redactor((_SIMULATED_HOST,))
-    cli.report("redaction", [_logs_row(redactor, logs), *(_worst_row(redactor, kind) for kind in _WORST)])
+    baseline = _row(redactor, f"{len(logs)} heads and tails of logs", logs)
+    rows = [baseline, *(_worst_row(redactor, kind) for kind in _WORST), _slowest(redactor, options.units)]
+    cli.report("redaction", [_with_ratio(row, baseline) for row in rows])
 
 
 def _documents_of(path: Path) -> Iterable[dict[str, Any]]:
@@ -73,31 +101,50 @@ def _logs(documents: Iterable[dict[str, Any]]) -> Iterable[str]:
             yield from ("".join(document["extra"].get(part, ())) for part in ("stdlog_start", "stdlog_end"))
 
 
-def _logs_row(redactor: Redactor, logs: Sequence[str]) -> dict[str, Figure]:
-    return _row(redactor, f"{len(logs)} heads and tails of logs", logs)
-
-
 def _worst_row(redactor: Redactor, kind: str) -> dict[str, Figure]:
     unit = _WORST[kind]
-    return _row(redactor, f"1 MB of {kind}", [unit * (_MEGABYTE // len(unit.encode()))])
+    return _row(redactor, f"1 MB of {kind}", [_repeated(unit, _MEGABYTE)])
+
+
+def _slowest(redactor: Redactor, units: int) -> dict[str, Figure]:
+    """The slowest of random periodic texts, measured again on 1 MB."""
+    dice = random.Random(1)
+    candidates = [_unit(dice) for _ in range(units)]
+    slowest = max(candidates, key=lambda unit: _round(redactor, [_repeated(unit, _PERIODIC_BYTES)])[1])
+    name = f"1 MB of the slowest of {units} units: {slowest[:40]!r}"
+    return _row(redactor, name, [_repeated(slowest, _MEGABYTE)])
+
+
+def _unit(dice: random.Random) -> str:
+    parts = [dice.choice(_BEGINNINGS) if dice.random() < 0.5 else dice.choice(_CHARACTERS) for _ in range(60)]
+    return "".join(parts[: dice.randint(1, len(parts))])[: dice.randint(1, _MAX_UNIT)]
+
+
+def _repeated(unit: str, size: int) -> str:
+    return unit * (size // len(unit.encode()))
 
 
 def _row(redactor: Redactor, name: str, texts: Sequence[str]) -> dict[str, Figure]:
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    replaced, seconds = min((_round(redactor, texts) for _ in range(_ROUNDS)), key=lambda figures: figures[1])
+    redactions, seconds = min((_round(redactor, texts) for _ in range(_ROUNDS)), key=lambda row: row[1])
     return {
         "input": name,
         "MB": megabytes,
-        "replaced": replaced,
+        "redactions": redactions,
         "seconds": seconds,
         "MB/s": megabytes / seconds,
     }
 
 
+def _with_ratio(row: dict[str, Figure], baseline: dict[str, Figure]) -> dict[str, Figure]:
+    return {**row, "ratio": float(baseline["MB/s"] or 0) / float(row["MB/s"] or 0)}
+
+
 def _round(redactor: Redactor, texts: Sequence[str]) -> tuple[int, float]:
-    began_s = time.process_time()
-    replaced = sum(redactor.redact(text).redactions for text in texts)
-    return replaced, time.process_time() - began_s
+    """Redactions and CPU seconds of one round."""
+    started_s = time.process_time()
+    redactions = sum(redactor.redact(text).redactions for text in texts)
+    return redactions, time.process_time() - started_s
 
 
 if __name__ == "__main__":

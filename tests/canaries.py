@@ -1,4 +1,4 @@
-"""Canaries: unique texts in the shape of each sensitive kind, and documents with one in any position."""
+"""Canaries: unique texts of each sensitive kind, and documents with one in any position."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A text to plant, and what of it must be found nowhere afterwards, in any case."""
+    """Text to plant, and the part of it that must be found nowhere afterwards, in any case."""
 
     text: str
     needle: str
@@ -42,6 +42,20 @@ KINDS: Mapping[str, Callable[[int], Canary]] = {
     "URL": lambda n: Canary(f"https://canaryurl{n}:pw@example.org/", f"canaryurl{n}"),
     "AWS key": lambda n: _whole(f"AKIACANARY{n:010d}"),
     "GitHub key": lambda n: _whole(f"ghp_{f'canary{n}':x<36}"),
+    "column dump": lambda n: Canary(f"password            = canarycolumn{n}", f"canarycolumn{n}"),
+    "qualified password": lambda n: Canary(f"DB_PASSWORD_01=canaryqualified{n}", f"canaryqualified{n}"),
+    "Oracle account": lambda n: Canary(f"sqlplus U/canaryoracle{n}@cms_omds_lb", f"canaryoracle{n}"),
+    "curl credentials": lambda n: Canary(f"curl -u jdoe:canarycurl{n} x", f"canarycurl{n}"),
+    "Digest header": lambda n: Canary(
+        f'Authorization: Digest response="canarydigest{n}"', f"canarydigest{n}"
+    ),
+    "GitLab token": lambda n: _whole(f"glpat-{f'canary{n}':x<20}"),
+    "session cookie": lambda n: Canary(f"PHPSESSID=canarycookie{n}", f"canarycookie{n}"),
+    "certificate subject": lambda n: Canary(f"/DC=cern/OU=Users/CN=canaryperson{n}", f"canaryperson{n}"),
+    "interactive host": lambda n: _whole(f"lxplus{n % 90000 + 10000}"),
+    "user at an interactive host": lambda n: Canary(f"canaryat{n}@lxplus801", f"canaryat{n}"),
+    "grid storage": lambda n: Canary(f"/store/user/canarystore{n}/x", f"canarystore{n}"),
+    "IPv6 prefix": lambda n: _whole(f"fd78:{n % 65536:x}:7a{n // 65536 + 1:x}::"),
     "ticket": lambda n: Canary(f"KRB5CCNAME=FILE:/tmp/krb5cc_canary{n}", f"krb5cc_canary{n}"),
     "PEM": lambda n: Canary(
         f"-----BEGIN PRIVATE KEY-----\ncanaryPEM{n:020d}\n-----END PRIVATE KEY-----", f"canaryPEM{n:020d}"
@@ -57,6 +71,7 @@ SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "in brackets": lambda text: f"[('{text}', 1)]",
     "behind a control character": lambda text: f"\x07{text}\x00",
     "behind a lone surrogate": lambda text: f"\ud800{text}",
+    "coloured": lambda text: f"\x1b[1;31m{text}\x1b[0m",
 }
 
 

@@ -190,6 +190,7 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
         ("postgresql:\\/\\/jdoe:hunter2@h\\/x", "postgresql:\\/\\/[user]:[secret]@h\\/x"),
         ("sqlplus -S CMS_DQM/hunter2@cms_omds_lb", "sqlplus -S [user]/[secret]@cms_omds_lb"),
         ("as CMS_DQM/hunter2@cms_orcon_adg", "as [user]/[secret]@cms_orcon_adg"),
+        ("as CMS_DQM/hun#ter2@int9r", "as [user]/[secret]@int9r"),
         ("oracle://CMS_DQM/hunter2@cms_omds_lb", "oracle://[user]/[secret]@cms_omds_lb"),
         ("user/password: CMS_DQM/hunter2", "user/password: [user]/[secret]"),
         ("ALTER USER cms_dqm IDENTIFIED BY hunter2", "ALTER USER [user] IDENTIFIED BY [secret]"),

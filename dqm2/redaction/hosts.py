@@ -55,6 +55,7 @@ _SSH = re.compile(rb"\b(?:ssh|scp|sftp|rsync|sshfs|mosh)\b|\becdsa-sha2-")
 _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
 _REMOTE_PATH = re.compile(rb":[/~.]")
+_MIN_HOST = 3
 # Environment variables that name a host.
 _HOST_VARIABLE = rb"(?:DIM_DNS_NODE|DIM_HOST_NODE|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}[\"']?"
 _CVMFS = b"/cvmfs/"
@@ -115,10 +116,12 @@ class _HostNames:
         local = run_start(text, min_start, start, LOCAL_PART)
         if local == start:
             return ()
-        if account := oracle_account(text, min_start, start):
-            return account
         first = start + 1
         last = first + len(text[first : run_end(text, end, _NAME)].rstrip(_JOINTS))
+        if last - first < _MIN_HOST:
+            return ()
+        if account := oracle_account(text, min_start, start):
+            return account
         domain = text[first:last]
         if self._is_host(domain):
             return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
