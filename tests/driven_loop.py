@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import uvicorn
 from uvicorn.server import ServerState
 
+from tests.waiting import TIMEOUT_S
 from web.http_protocol import HttpProtocol
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ async def listening(application: Any, port: int = 0) -> AsyncIterator[Listener]:
         await settled()
 
 
-async def until(holds: Any, *, within_s: float = 30.0) -> None:
+async def until(holds: Any, *, within_s: float = TIMEOUT_S) -> None:
     """Wait until a condition holds that a thread brings about. Raises TimeoutError if it doesn't."""
     async with asyncio.timeout(within_s):
         while not holds():

@@ -73,4 +73,5 @@ _ACCEPTED = {
     Parameter.PLAYBACK: frozenset({"0", "1"}),
     Parameter.STATE: frozenset({"0", "1"}),
     Parameter.NUMBER_OF_LS: frozenset({"2", "100"}),
+    Parameter.RUN_NUMBER: frozenset({RUN, "0", "00", "01", "2", "10001", "99999"}),
 }

@@ -14,6 +14,7 @@ from flask import Flask, Response, jsonify, request
 from dqmsquare_cfg import Settings
 from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
 from tests.served import free_port
+from tests.waiting import TIMEOUT_S
 from web import access_log
 from web.asgi import MirrorApplication
 from web.errors import DatabaseUnavailable
@@ -72,7 +73,7 @@ class Gate:
         @limited_as(kind)
         def view() -> str:
             self.entered += 1
-            assert self._gate.acquire(timeout=20)
+            assert self._gate.acquire(timeout=TIMEOUT_S)
             self.has_left.append(access_log.client_has_left())
             return "through"
 

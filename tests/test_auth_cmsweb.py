@@ -257,7 +257,7 @@ def test_it_does_not_start_with_a_short_key(environment: dict[str, str], tmp_pat
         env={**environment, "CMSWEB_HMAC_PATH": str(path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 2

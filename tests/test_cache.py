@@ -19,7 +19,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteWriter
 from tests.mirrored_cluster import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 FRESHNESS = "/live/freshness?db=production"
@@ -171,10 +171,12 @@ def test_who_asks_again_on_his_connection_is_told_the_same(
     counted = 'dqmsquare_http_requests_total{route="/live/run",status="304"}'
     before = server.samples()[counted]
     with requests.Session() as visitor:
-        first, *again = [visitor.get(f"{server.url}{run.part}", headers=known, timeout=10) for _ in range(4)]
-        after = visitor.get(f"{server.url}{run.part}", timeout=10)
+        first, *again = [
+            visitor.get(f"{server.url}{run.part}", headers=known, timeout=TIMEOUT_S) for _ in range(4)
+        ]
+        after = visitor.get(f"{server.url}{run.part}", timeout=TIMEOUT_S)
         leaving = {**known, "Connection": "close"}
-        last = visitor.get(f"{server.url}{run.part}", headers=leaving, timeout=10)
+        last = visitor.get(f"{server.url}{run.part}", headers=leaving, timeout=TIMEOUT_S)
     assert [answer.status_code for answer in (first, *again, after, last)] == [304, 304, 304, 304, 200, 304]
     assert last.headers["Connection"] == "close"
     for answer in again:
@@ -191,9 +193,9 @@ def test_the_port_of_metrics_tells_of_nothing_else(
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
     known = {"If-None-Match": settled_tags(server, [run.part])[run.part]}
     with requests.Session() as visitor:
-        assert visitor.get(server.metrics_url, timeout=10).ok
+        assert visitor.get(server.metrics_url, timeout=TIMEOUT_S).ok
         address = server.metrics_url.replace("/metrics", run.part)
-        assert visitor.get(address, headers=known, timeout=10).status_code == 404
+        assert visitor.get(address, headers=known, timeout=TIMEOUT_S).status_code == 404
 
 
 def test_it_knows_its_tag_in_every_form(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
@@ -238,7 +240,7 @@ def test_many_viewers_cause_one_rendering_a_change(
     def view(_viewer: int) -> None:
         with requests.Session() as session:
             session.headers["If-None-Match"] = known
-            until(lambda: session.get(f"{server.url}{run.part}", timeout=10).status_code == 200)
+            until(lambda: session.get(f"{server.url}{run.part}", timeout=TIMEOUT_S).status_code == 200)
 
     with ThreadPoolExecutor(30) as viewers:
         assert len(list(viewers.map(view, range(60)))) == 60
@@ -427,7 +429,7 @@ def test_addresses_without_end_leave_memory_bounded(
     with requests.Session() as session:
         session.headers["Accept-Encoding"] = "identity"
         for number in range(100):
-            assert session.get(f"{server.url}{run.graph}&q={number}", timeout=10).ok
+            assert session.get(f"{server.url}{run.graph}&q={number}", timeout=TIMEOUT_S).ok
     # All of them together would be far more than what is kept.
     assert resident_bytes(server) - before < 100 * size / 2
 

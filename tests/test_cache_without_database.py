@@ -14,14 +14,13 @@ from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.served import ServerProcess, frozen, server_process
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseUnavailable
 
 RUN = 358_791
 OLD = "The mirror's database does not respond"
-SAYS_SO_WITHIN_S = 2
 BROWSER = {"Accept": "text/html"}
 
 
@@ -42,7 +41,7 @@ def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Ite
 
 
 def ask(server: ServerProcess, path: str) -> requests.Response:
-    return requests.get(f"{server.url}{path}", headers=BROWSER, timeout=SAYS_SO_WITHIN_S)
+    return requests.get(f"{server.url}{path}", headers=BROWSER, timeout=TIMEOUT_S)
 
 
 @contextmanager

@@ -105,6 +105,11 @@ def test_it_starts_a_playback_run(visitor: Visitor, simulator: Simulator) -> Non
     assert (run.source_run, run.run_key, run.lumisections) == (256936, "hi_run", 33)
 
 
+def test_it_accepts_a_run_number_without_prefix(visitor: Visitor, simulator: Simulator) -> None:
+    assert visitor.post_command("start_playback_run", run_number="256936").status_code == 200
+    assert commands_sent(simulator)[-1]["run_number"] == RUN
+
+
 def test_it_restarts_a_service(visitor: Visitor, simulator: Simulator) -> None:
     for what, service in (("restart_hltd", DaemonKind.HLTD), ("restart_fff", DaemonKind.FFF)):
         assert visitor.post_command(what, host=f"{UNIT}.cms").text == "Ok"

@@ -14,7 +14,7 @@ import requests
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 RUN = 358_791
@@ -76,7 +76,7 @@ def busy_with_ranges(server: ServerProcess, postgres: EmbeddedPostgres, settings
 
 
 def ask_patiently(server: ServerProcess, path: str) -> requests.Response:
-    return requests.get(f"{server.url}{path}", timeout=60)
+    return requests.get(f"{server.url}{path}", timeout=TIMEOUT_S)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def waiting_for_jobs(postgres: EmbeddedPostgres, settings: Settings) -> int:
 
 
 def connect(server: ServerProcess) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.environment["SERVER_PORT"])), timeout=20)
+    return socket.create_connection(("127.0.0.1", int(server.environment["SERVER_PORT"])), timeout=TIMEOUT_S)
 
 
 def answers_at_once(server: ServerProcess, paths: Sequence[str]) -> list[str]:
@@ -180,7 +180,7 @@ def test_ranges_leave_the_rest_free(
 
 def test_a_head_request_for_a_range_keeps_no_slot(server: ServerProcess) -> None:
     for _ in range(3):
-        assert requests.head(f"{server.url}/timeline/jobs.csv", timeout=10).ok
+        assert requests.head(f"{server.url}/timeline/jobs.csv", timeout=TIMEOUT_S).ok
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "])
@@ -195,7 +195,7 @@ def test_thousands_of_connections_that_ask_nothing_are_in_nobodys_way(
         # Nor are those that have asked once.
         for _ in range(300):
             kept = stack.enter_context(requests.Session())
-            assert kept.get(f"{server.url}/healthz", timeout=10).ok
+            assert kept.get(f"{server.url}/healthz", timeout=TIMEOUT_S).ok
         assert server.get("/").ok
 
 
@@ -213,7 +213,7 @@ def test_a_request_has_bounds(server: ServerProcess, path: str, headers: dict[st
 
 
 def test_a_form_has_bounds(server: ServerProcess) -> None:
-    sent = requests.post(f"{server.url}/cr/login/", data={"username": "x" * 1_000_000}, timeout=10)
+    sent = requests.post(f"{server.url}/cr/login/", data={"username": "x" * 1_000_000}, timeout=TIMEOUT_S)
     assert sent.status_code == 413
 
 

@@ -14,7 +14,7 @@ from benchmarks.large_database import Size, fill
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, delivery
 from tests.served import ServerProcess, server_process, workers_of
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 THREADS = 4
 # More than the system keeps for a connection.
@@ -40,7 +40,7 @@ def ask(server: ServerProcess, path: str) -> socket.socket:
     """A visitor who has asked, and takes little at a time."""
     visitor = socket.socket()
     visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    visitor.settimeout(20)
+    visitor.settimeout(TIMEOUT_S)
     visitor.connect(("127.0.0.1", int(server.environment["SERVER_PORT"])))
     visitor.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     return visitor
@@ -86,7 +86,7 @@ def test_two_readers_that_take_nothing_leave_ranges_to_others_and_are_cut_off(se
             assert reader.recv(1) == b"H"
         until(lambda: server.get(CLIENTS).ok)
         assert len(server.get(RANGE).json()) == RUNS
-        until(lambda: temporary_files(server) == before, within_s=60)
+        until(lambda: temporary_files(server) == before)
         for reader in (first, second):
             assert is_cut_off(reader)
 

@@ -2,10 +2,12 @@
 
 import { duration } from "./relative_time.js";
 
+const UNAUTHORIZED = 401;
 const INTERNAL_ERROR = 500;
 const UNKNOWN = "Whether the command was sent is unknown: check the audit first.";
 
 const token = document.querySelector('meta[name="csrf-token"]').content;
+let isReadsOpen = false;
 const startTimes = new Map(); // by form, for commands in progress
 
 document.addEventListener("htmx:configRequest", ({ detail }) => {
@@ -29,12 +31,15 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   htmx.trigger("#activity", "refresh");
 });
 
-// Without a session the page is of no use. A command's error is shown in place of its result; connection.js,
-// which must be imported after this, reports whether the server responds at all.
+// A command's error is shown in place of its result; connection.js, which must be imported after this, reports
+// whether the server responds at all.
 document.addEventListener("htmx:responseError", (event) => {
   const { elt, target, xhr } = event.detail;
-  if (xhr.status === 401) location.reload();
-  if (!elt.matches(".command")) return;
+  if (xhr.status === UNAUTHORIZED) endSession();
+  if (!elt.matches(".command")) {
+    if (xhr.status === UNAUTHORIZED) event.stopImmediatePropagation();
+    return;
+  }
   event.stopImmediatePropagation();
   if (!isFromMirror(xhr)) show(target, `A proxy answered with status ${xhr.status}. ${UNKNOWN}`, "unknown");
   else if (xhr.status === INTERNAL_ERROR) show(target, `${xhr.responseText} ${UNKNOWN}`, "unknown");
@@ -53,6 +58,27 @@ document.addEventListener("change", ({ target }) => {
   const link = target.form.querySelector(".oms");
   link.href = target.selectedOptions[0].dataset.address;
   link.querySelector("span").textContent = target.value;
+});
+
+// What was read stays on screen, but nothing can be sent.
+function endSession() {
+  document.getElementById("session-ended").hidden = false;
+  // Later than htmx, which enables the button of a finished command.
+  setTimeout(() => {
+    for (const button of document.querySelectorAll(".command button")) button.disabled = true;
+  });
+  // A copy is not polled by htmx.
+  const activity = document.getElementById("activity");
+  activity.replaceWith(activity.cloneNode(true));
+}
+
+// Whether the list of reads is open is the reader's choice, which a newer fragment does not know.
+document.addEventListener("htmx:beforeSwap", () => {
+  isReadsOpen = document.getElementById("reads")?.open ?? isReadsOpen;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  const reads = document.getElementById("reads");
+  if (reads) reads.open = isReadsOpen;
 });
 
 // crypto.randomUUID needs HTTPS, which a development server does not have.

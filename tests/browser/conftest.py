@@ -10,12 +10,13 @@ from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
+from tests.waiting import TIMEOUT_S
 
 # Short, so that tests do not wait, but long enough to tell two polls apart.
 QUERY_INTERVAL_MS = "500"
-# Playwright's default of 5 s is too short on a busy machine.
-_TIMEOUT_MS = 30_000
-expect.set_options(timeout=_TIMEOUT_MS)
+# Playwright's default of 5 s is too short on a loaded machine.
+TIMEOUT_MS = TIMEOUT_S * 1000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @dataclass
@@ -85,7 +86,7 @@ def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A browser context of laptop size. It depends on `url` so that it is closed before the server stops."""
     assert url
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(_TIMEOUT_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
 

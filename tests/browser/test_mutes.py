@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dqmsquare_cfg import Settings
-from tests.browser.conftest import ConsoleErrors
+from tests.browser.conftest import TIMEOUT_MS, ConsoleErrors
 from tests.browser.control_room import enter
 from tests.browser.test_accessibility import violations_by_theme
 from tests.control_room import USER, with_fast_passwords
@@ -24,7 +24,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def expert(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     context = browser.new_context()
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     console_errors.watch(page)
     enter(page, url)

@@ -9,7 +9,8 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.commands import COMMANDS
-from storage.audit_log import AuditEntry, AuditFilter, Outcome
+from storage.audit_log import AuditedAction, AuditEntry, AuditFilter, Outcome
+from storage.read_models import client_name
 from web import query_args, responses
 from web.control_room import guards, login
 from web.control_room.command_validation import UNKNOWN_COMMAND
@@ -23,7 +24,17 @@ _RECENT = timedelta(hours=1)
 _MAX_RECENT = 100
 _PAGE_SIZE = 100
 _MAX_CSV_ROWS = 100_000
-_OTHER_ACTIONS = (MUTE, UNMUTE, SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE, UNKNOWN_COMMAND)
+# Actions that are not DQM² commands, in words.
+_OTHER_ACTIONS = {
+    MUTE: "mute a client",
+    UNMUTE: "end a mute",
+    SIGN_IN: "sign in",
+    SIGN_OUT: "sign out",
+    SIGN_OUT_EVERYWHERE: "sign out everywhere",
+    PAGE: "open a page",
+    UNKNOWN_COMMAND: "unknown command",
+}
+_CLIENT_FILE_SUFFIX = "_cfg.py"
 _COLUMNS = (
     "received_at", "username", "cmsweb_login", "command", "cluster", "machine", "parameters", "sent_at",
     "ended_at", "seconds", "outcome", "message", "occurrences", "address",
@@ -66,12 +77,46 @@ def recent_activity() -> dict[str, Any]:
     """Return the queued commands and the actions of the last hour, for the page's fragment."""
     audit = services().audit
     recent = audit.recent(_RECENT, _MAX_RECENT + 1)
+    entries = recent[:_MAX_RECENT]
     return {
         "queued": audit.in_progress(),
-        "entries": recent[:_MAX_RECENT],
+        "changes": [entry for entry in entries if entry.action.is_change],
+        "reads": [entry for entry in entries if not entry.action.is_change],
         "has_earlier": len(recent) > _MAX_RECENT,
         "anonymous_refusals": audit.anonymous_refusals_within(_RECENT),
     }
+
+
+def describe(action: AuditedAction) -> str:
+    """Return in words what was requested, done or not: "switch csc off on dqmfu-c2b01-.."."""
+    parameters = action.parameters or {}
+    client = client_name(parameters.get("client", "").removesuffix(_CLIENT_FILE_SUFFIX))
+    run, lumisections = parameters.get("run_number", "a run"), parameters.get("number_of_ls", "all")
+    match action.command:
+        case "change_dqm_client":
+            words = f"switch {client or 'a client'} {'off' if parameters.get('state') == '0' else 'on'}"
+        case "restart_hltd":
+            words = "restart HLTD"
+        case "restart_fff":
+            words = "restart DQM²"
+        case "start_playback_run":
+            words = f"start {run} with {lumisections} LS"
+            words += f" as {parameters['run_key']}" if "run_key" in parameters else ""
+        case "copy_production_runs":
+            words = f"copy {lumisections} LS of {run} to playback"
+        case _ if action.command == MUTE:
+            words = f"mute {client} for {parameters.get('hours')} h: {parameters.get('reason')}"
+        case _ if action.command == UNMUTE:
+            words = f"end the mute of {client}"
+        case _:
+            return _describe_other(action)
+    return f"{words} on {action.machine}" if action.machine else words
+
+
+def _describe_other(action: AuditedAction) -> str:
+    spec = COMMANDS.get(action.command)
+    words = _OTHER_ACTIONS.get(action.command, action.command) if spec is None else f"show {spec.title}"
+    return " · ".join(filter(None, (words, action.machine or action.cluster)))
 
 
 def address_mark(address: bytes) -> str:

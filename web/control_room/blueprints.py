@@ -16,7 +16,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     if not settings.cr_enabled:
         return
     services.init_app(app, settings)
-    app.jinja_env.filters["address_mark"] = audit.address_mark
+    app.jinja_env.filters.update(address_mark=audit.address_mark, describe=audit.describe)
     app.jinja_env.globals.update(
         commands=COMMANDS,
         run_keys=settings.server_simulator_run_keys,

@@ -169,6 +169,8 @@ def _value(spec: Command, parameter: Parameter, values: list[str], settings: Set
     if len(values) != 1:
         raise CommandRejected(f"{parameter} must be given exactly once.")
     [value] = values
+    if parameter is Parameter.RUN_NUMBER and value.isdecimal():
+        value = f"run{value}"
     pattern = PARAMETER_PATTERNS[parameter]
     if not pattern.matches(value):
         raise CommandRejected(f"{parameter} must be {pattern.description}.")

@@ -155,6 +155,7 @@ def _form(error: str | None, status: int) -> Response:
         "control_room/login.html",
         cluster=None,
         error=error,
+        username=request.form.get("username", ""),
         has_users=bool(services().settings.dqm_cr_usernames),
         cmsweb_login=guards.cmsweb_login(),
         target=RedirectTarget.of_login_request(),

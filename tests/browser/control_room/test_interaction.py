@@ -16,6 +16,7 @@ from simulator.simulator import Simulator
 from tests.browser.conftest import ConsoleErrors
 from tests.browser.control_room import enter, item, press
 from tests.control_room import (
+    BEAM,
     PASSWORD,
     UNIT,
     USER,
@@ -80,8 +81,8 @@ def test_it_shows_the_queue_to_everybody(
         for one in (page, other):
             expect(one.get_by_role("region", name="Queue")).to_contain_text("No command")
             last_hour = one.get_by_role("region", name="Last hour")
-            expect(last_hour).to_contain_text("get_hltd_logs")
-            expect(last_hour).to_contain_text("get_fff_logs")
+            expect(last_hour).to_contain_text("show HLTD logs")
+            expect(last_hour).to_contain_text("show DQM² logs")
     others.close()
 
 
@@ -120,13 +121,48 @@ def _tab_to(page: Page, target: object) -> None:
     raise AssertionError("it can't be reached by the keyboard")
 
 
-def test_it_shows_the_login_page_when_the_session_was_ended_elsewhere(
+def test_it_keeps_what_was_read_when_the_session_was_ended_elsewhere(
     page: Page, url: str, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
     console_errors.allowed = ["401"]
     enter(page, url)
+    output = press(item(page, UNIT), "Clients")
     execute_statement(settings, sa.delete(db.login_sessions))
+    ended = page.get_by_role("alert").filter(has_text="Session ended")
+    expect(ended).to_be_visible()
+    expect(output.get_by_role("switch").first).to_be_visible()
+    expect(item(page, UNIT).get_by_role("button", name="Restart HLTD")).to_be_disabled()
+    ended.get_by_role("link", name="Sign in").click()
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_it_keeps_the_name_after_a_wrong_password(
+    page: Page, url: str, console_errors: ConsoleErrors
+) -> None:
+    console_errors.allowed = ["401"]
+    page.goto(f"{url}/cr/")
+    page.get_by_label("Name").fill(USER)
+    page.get_by_label("Password").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Wrong name or password.")
+    expect(page.get_by_label("Name")).to_have_value(USER)
+    expect(page.get_by_label("Password")).to_be_focused()
+
+
+def test_it_shows_changes_in_words_and_folds_reads(page: Page, url: str) -> None:
+    visitor = Visitor(url).sign_in()
+    visitor.post_command("change_dqm_client", host=UNIT, playback=1, client=BEAM, state=0)
+    visitor.get_command("get_dqm_clients", host=UNIT, playback=1)
+    enter(page, url)
+    last_hour = page.get_by_role("region", name="Last hour")
+    expect(last_hour.get_by_text(f"{USER} switch beam off on dqmfu-c2b01-..")).to_be_visible()
+    read = last_hour.get_by_text(f"{USER} show Clients · dqmfu-c2b01-..")
+    expect(read).to_be_hidden()
+    last_hour.get_by_text("without a change").click()
+    expect(read).to_be_visible()
+    # It stays open when the list is updated.
+    visitor.get_command("get_simulator_run_keys")
+    expect(last_hour.get_by_text("show Simulator run keys")).to_be_visible()
 
 
 def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
