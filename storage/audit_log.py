@@ -65,6 +65,9 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+_MAY_HAVE_EFFECT = (Outcome.OK, Outcome.UNEXPECTED_RESPONSE, Outcome.FAILED, Outcome.UNKNOWN)
+
+
 class CommandStage(StrEnum):
     """Progress of a command."""
 
@@ -183,6 +186,15 @@ class AuditLog:
         statement = _select().where(_is_in_progress()).order_by(_log.c.sent_at.nulls_last(), _log.c.id)
         with self._database.connect() as connection:
             return list(_read(connection, statement))
+
+    def latest_repetition(self, action: AuditedAction, period: timedelta) -> AuditEntry | None:
+        """The last change of the same target in a period, if it is the same and may have had an effect."""
+        statement = _select().where(*_same_target(action), _log.c.sent_at > sa.func.now() - period)
+        with self._database.connect() as connection:
+            for entry in _read(connection, statement.order_by(_log.c.id.desc()).limit(1)):
+                is_same = entry.action.parameters == dict(action.parameters or {})
+                return entry if is_same and entry.outcome in _MAY_HAVE_EFFECT else None
+        return None
 
     def find(self, wanted: AuditFilter, limit: int) -> list[AuditEntry]:
         """The newest entries that match a filter, newest first."""
@@ -328,16 +340,20 @@ def _ended_values(action: AuditedAction, outcome: Outcome, message: str | None) 
 
 
 def _refuse_if_in_progress(connection: sa.Connection, action: AuditedAction) -> None:
+    same = _select().where(_is_in_progress(), *_same_target(action))
+    for entry in _read(connection, same.limit(1)):
+        raise CommandInProgress(entry)
+
+
+def _same_target(action: AuditedAction) -> tuple[sa.ColumnElement[bool], ...]:
+    """Conditions of a change by the same command of the same machine and client."""
     client = (action.parameters or {}).get("client")
-    same = _select().where(
-        _is_in_progress(),
+    return (
         _log.c.is_change,
         _log.c.command == action.command,
         _log.c.machine.is_not_distinct_from(action.machine),
         _log.c.parameters["client"].as_string().is_not_distinct_from(client),
     )
-    for entry in _read(connection, same.limit(1)):
-        raise CommandInProgress(entry)
 
 
 def _is_in_progress() -> sa.ColumnElement[bool]:

@@ -263,6 +263,37 @@ def test_it_does_not_make_up_the_tested_dqm2_release(visitor: Visitor) -> None:
     assert "The DQM² release that the mirror was tested with is not configured" in page
 
 
+def test_it_asks_the_page_before_a_change_is_repeated(
+    visitor: Visitor, simulator: Simulator, simulated_settings: Settings
+) -> None:
+    page = {"HX-Request": "true"}
+    assert "Send it again?" not in visitor.post_command_with(page, "restart_hltd", host=UNIT).text
+    assert "Send it again?" in visitor.post_command_with(page, "restart_hltd", host=UNIT).text
+    assert "Send it again?" not in visitor.post_command_with(page, "restart_hltd", host=OTHER_UNIT).text
+    assert len(commands_sent(simulator)) == 2
+    assert visitor.audit()[1]["message"] == "shifter has just requested this."
+    # A script is not asked, nor is the answer, nor anybody after a minute.
+    assert visitor.post_command("restart_hltd", host=UNIT).status_code == 200
+    visitor.post_command_with({**page, "Repeat-Command": "true"}, "restart_hltd", host=UNIT)
+    earlier = db.audit_log.c.sent_at - sa.text("'1 min'::interval")
+    execute_statement(simulated_settings, sa.update(db.audit_log).values(sent_at=earlier))
+    visitor.post_command_with(page, "restart_hltd", host=UNIT)
+    assert len(commands_sent(simulator)) == 5
+
+
+def test_it_does_not_ask_for_an_opposite_change_or_one_that_was_not_sent(
+    visitor: Visitor, simulator: Simulator
+) -> None:
+    page = {"HX-Request": "true"}
+    for state in ("0", "1", "0"):
+        change = {**CHANGES["change_dqm_client"], "state": state}
+        assert "DQM² says Ok." in visitor.post_command_with(page, "change_dqm_client", **change).text
+    simulator.stop()
+    for _ in range(2):
+        text = visitor.post_command_with(page, "restart_hltd", host=UNIT).text
+        assert "nothing was sent" in text
+
+
 def test_it_counts_commands_by_outcome(visitor: Visitor) -> None:
     from prometheus_client import REGISTRY
 

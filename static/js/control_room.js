@@ -5,4 +5,5 @@ import "./live_fragments.js";
 import "./control_room_commands.js";
 import "./connection.js";
 import "./confirm_dialog.js";
+import "./switches.js";
 import "./log_viewer.js";

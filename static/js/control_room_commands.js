@@ -67,10 +67,19 @@ function endSession() {
   setTimeout(() => {
     for (const button of document.querySelectorAll(".command button")) button.disabled = true;
   });
+  stopPolling();
+}
+
+function stopPolling() {
   // A copy is not polled by htmx.
   const activity = document.getElementById("activity");
   activity.replaceWith(activity.cloneNode(true));
 }
+
+// Signing out leaves the page; a poll after that would be refused.
+document.addEventListener("submit", ({ target }) => {
+  if (target.matches(".control-nav form")) stopPolling();
+});
 
 // Whether the list of reads is open is the reader's choice, which a newer fragment does not know.
 document.addEventListener("htmx:beforeSwap", () => {

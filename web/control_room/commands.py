@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
 from web.control_room import audit, command_validation, csrf, guards, login
 from web.control_room.command_execution import CommandResult, commands_by_outcome
-from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected
+from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected, ValidatedCommand
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.limits import Kind, limited_as
@@ -40,6 +41,9 @@ _CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
 # The page's script requests an HTML fragment with this header.
 _FRAGMENT_HEADER = "HX-Request"
 _IDEMPOTENCY_HEADER = "Idempotency-Key"
+# The page asks before it repeats a change within this time; its second request has this header.
+_REPEAT_HEADER = "Repeat-Command"
+_REPEAT_PERIOD = timedelta(minutes=1)
 # Template of each kind of response; an Ok needs none.
 _TEMPLATES: Mapping[type[CommandResponse], str] = {
     MachineGroups: "machines",
@@ -97,7 +101,10 @@ def execute() -> BaseResponse:
     """Execute one command. Scripts get DQM²'s response, the page gets an HTML fragment."""
     expert = guards.require_expert()
     try:
-        result = _execute(expert)
+        command = _validate(expert)
+        if question := _repetition_question(command, expert):
+            return question
+        result = services().executor.execute(command, expert, _idempotency_key())
     except CommandRejected as rejected:
         _record_rejection(expert, rejected)
         return _rejection_response(rejected)
@@ -111,12 +118,23 @@ def queue() -> BaseResponse:
     return etag_response(render_template("control_room/_queue.html", **audit.recent_activity()))
 
 
-def _execute(expert: Expert) -> CommandResult:
+def _validate(expert: Expert) -> ValidatedCommand:
     csrf.reject_cross_site()
     if request.method == "POST":
         csrf.require_token(expert)
-    command = command_validation.validate(request, services().settings)
-    return services().executor.execute(command, expert, _idempotency_key())
+    return command_validation.validate(request, services().settings)
+
+
+def _repetition_question(command: ValidatedCommand, expert: Expert) -> Response | None:
+    """Return the question whether to repeat a change that has just been sent, if the page has to ask it."""
+    if not command.spec.is_change or not _wants_fragment() or _REPEAT_HEADER in request.headers:
+        return None
+    action = services().executor.action(command, expert)
+    previous = services().audit.latest_repetition(action, _REPEAT_PERIOD)
+    if previous is None:
+        return None
+    services().audit.record(action, Outcome.REFUSED, f"{previous.action.username} has just requested this.")
+    return Response(render_template("control_room/_repeat.html", command=command, previous=previous))
 
 
 def _idempotency_key() -> UUID | None:

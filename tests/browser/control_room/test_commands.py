@@ -4,15 +4,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Page, Request, expect
 
+import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.control_commands import FFF_RELEASE, CommandMode
 from simulator.daemons import DaemonKind
 from simulator.fault_injection import FaultKind, RequestKind
+from simulator.http_types import Response
 from simulator.simulator import Simulator
 from tests.browser.control_room import confirm, enter, item, press
-from tests.control_room import BEAM, GATEWAY, OTHER_UNIT, PRODUCTION_UNIT, UNIT, commands_sent
+from tests.control_room import (
+    BEAM,
+    GATEWAY,
+    OTHER_UNIT,
+    PRODUCTION_UNIT,
+    UNIT,
+    commands_sent,
+    execute_statement,
+)
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 PRODUCTION = "Production cluster"
@@ -113,17 +124,48 @@ def test_it_restarts_a_production_service_only_after_its_name_is_typed(
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
 
 
-def test_it_switches_clients_and_shows_the_state_on_request(signed_in: Page, simulator: Simulator) -> None:
+def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, UNIT)
     switch = press(section, "Clients").get_by_role("switch", name=BEAM)
-    expect(switch).to_have_attribute("aria-checked", "true")
+    for state, is_on in (("off", False), ("on", True)):
+        expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
+        switch.click()
+        # The switch does not claim a state that was not read, and can't be pressed meanwhile.
+        expect(section.locator("form[data-pending]")).to_be_visible()
+        expect(switch).to_be_disabled()
+        expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
+        expect(switch).to_have_attribute("aria-checked", str(is_on).lower())
+        expect(section.locator(".switches")).to_contain_text(f"DQM² reports {BEAM} as {state}.")
+        expect(switch).to_be_enabled()
+        assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is is_on
+
+
+def test_it_reports_a_switch_that_dqm2_did_not_change_though_it_says_ok(
+    signed_in: Page, simulator: Simulator
+) -> None:
+    section = item(signed_in, UNIT)
+    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
+    simulator.control.handlers["change_dqm_client"] = lambda _request: Response(200, b"Ok")
     switch.click()
     expect(section.locator(".switches")).to_contain_text(OK)
-    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
-    # The switch does not claim a state that was not read.
+    expect(section.locator(".switches")).to_contain_text(f"DQM² still reports {BEAM} as on.", timeout=60_000)
     expect(switch).to_have_attribute("aria-checked", "true")
-    section.get_by_role("button", name="Show clients").click()
-    expect(switch).to_have_attribute("aria-checked", "false")
+    assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
+
+
+def test_it_asks_before_it_repeats_a_change(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
+    question = f"Restart HLTD on {UNIT} (playback)?"
+    expect(confirm(signed_in, section, "Restart HLTD", question)).to_contain_text(OK)
+    output = confirm(signed_in, section, "Restart HLTD", question)
+    expect(output).to_contain_text("shifter requested this")
+    expect(output).to_contain_text("Send it again?")
+    assert len(commands_sent(simulator)) == 1
+    output.get_by_role("button", name="Send again").click()
+    expect(output).to_contain_text(OK)
+    assert len(commands_sent(simulator)) == 2
+    last_hour = signed_in.get_by_role("region", name="Last hour")
+    expect(last_hour.get_by_text("shifter restart HLTD on dqmfu-c2b01-..")).to_have_count(3)
 
 
 def test_it_requires_the_machine_s_name_to_switch_a_production_client(
@@ -206,7 +248,7 @@ def test_it_claims_nothing_if_the_released_dqm2_fails(signed_in: Page, simulator
         expect(press(item(signed_in, heading, cluster=cluster), button)).to_contain_text("DQM² responded.")
 
 
-def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator) -> None:
+def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator, settings: Settings) -> None:
     section = item(signed_in, UNIT)
     question = f"Restart HLTD on {UNIT} (playback)?"
     for kind, words in (
@@ -222,6 +264,9 @@ def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator
         simulator.faults.add(kind, times=1)
         expect(confirm(signed_in, section, "Restart HLTD", question)).to_contain_text(words)
         simulator.faults.clear()
+        # So long ago that the page does not ask whether to repeat it.
+        earlier = db.audit_log.c.sent_at - sa.text("'1 min'::interval")
+        execute_statement(settings, sa.update(db.audit_log).values(sent_at=earlier))
     simulator.machine(UNIT).is_ssh_broken = True
     output = confirm(signed_in, section, "Restart HLTD", question)
     expect(output).to_contain_text("DQM² did not say Ok.")
