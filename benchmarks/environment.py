@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,12 @@ BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = PRODUCTION_MACHINES
 GATEWAY = PLAYBACK_MACHINES[0]
 _DATABASES = {Cluster.PRODUCTION: "production", Cluster.PLAYBACK: "playback"}
 _SERVER_START_TIMEOUT_S = 30.0
-_GUNICORN_OPTIONS = (
+_BARE_APP = "benchmarks.baselines:create_bare_app()"
+_GTHREAD_OPTIONS = (
     *("--worker-class", "gthread", "--threads", "8"),
     *("--keep-alive", "20", "--worker-connections", "4096"),
 )
+_SYNC_OPTIONS = ("--worker-class", "sync", "--workers", "4")
 
 
 class SimulatedDqm2:
@@ -98,11 +100,15 @@ class BenchmarkEnvironment:
 
     def uncached_server(self) -> Server:
         """The mirror's web application without the change listener, and therefore without its caches."""
-        return self._start_gunicorn("uncached-server", "server:create_app()")
+        return self._start_gunicorn("uncached-server", "server:create_app()", _GTHREAD_OPTIONS)
 
     def bare_server(self) -> Server:
-        """A Flask view that answers 304 (`benchmarks/baselines.py`)."""
-        return self._start_gunicorn("bare-server", "benchmarks.baselines:create_bare_app()")
+        """A Flask view that answers 304 (`benchmarks/baselines.py`), in threads."""
+        return self._start_gunicorn("bare-server", _BARE_APP, _GTHREAD_OPTIONS)
+
+    def bare_sync_server(self) -> Server:
+        """The same in four processes, without persistent connections."""
+        return self._start_gunicorn("bare-sync-server", _BARE_APP, _SYNC_OPTIONS)
 
     def start(self, name: str, arguments: list[str], variables: Mapping[str, str] | None = None) -> Process:
         """Start a Python program of the mirror; it ends with the environment."""
@@ -145,9 +151,9 @@ class BenchmarkEnvironment:
             db.migrate(engine)
             engine.dispose()
 
-    def _start_gunicorn(self, name: str, application: str) -> Server:
+    def _start_gunicorn(self, name: str, application: str, options: Sequence[str]) -> Server:
         port = str(free_port())
-        arguments = ["-m", "gunicorn", application, *_GUNICORN_OPTIONS, "--bind", f"127.0.0.1:{port}"]
+        arguments = ["-m", "gunicorn", application, *options, "--bind", f"127.0.0.1:{port}"]
         return self._start_server(name, arguments, port)
 
     def _start_server(self, name: str, arguments: list[str], port: str) -> Server:

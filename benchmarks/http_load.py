@@ -17,6 +17,7 @@ from dqmsquare_cfg import Cluster, Settings
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: chunked", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: close", re.IGNORECASE)
 _ETAG = re.compile(rb"\r\netag: ([^\r]+)", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -63,6 +64,9 @@ class HttpClient(asyncio.Protocol):
         await self._complete
         seconds = time.perf_counter() - started_at_s
         head = bytes(self._received.partition(_HEAD_END)[0])
+        if _CLOSE.search(head):
+            self.close()
+            self._transport = None
         found = _ETAG.search(head)
         return Response(
             int(head[9:12]), found[1].decode() if found else None, len(self._received) - len(head), seconds
@@ -73,9 +77,8 @@ class HttpClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the open connection."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:

@@ -2,7 +2,8 @@
 
 200 viewers poll as the page's scripts do, first with nothing changing, then with one job report per second.
 They are compared with a bare Flask view that answers 304, and with a page that makes four API requests per
-cycle to a server without caches. At the end 2000 viewers poll with one report per second.
+cycle to a server without caches. Then 2000 viewers poll with one report per second. At the end 32 clients
+request as fast as they are answered: what a server can do at most.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
+
+import uvloop
 
 import db
 from benchmarks import cli, proc_usage, sample_jobs
@@ -32,6 +35,8 @@ _POLL_INTERVAL_S = 3.0
 _VIEWERS, _MANY_VIEWERS = 200, 2000
 _SIZE = Size(runs=300, runs_with_details=30, states=10_000)
 _HEARTBEAT_INTERVAL_S = 5.0
+_SATURATING_CLIENTS = 32
+_SATURATION_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measured["many, one report per second"] = _measure(
                 environment, mirror, _LIVE, cycles, viewers=_MANY_VIEWERS
             )
+        throughput = [
+            _saturate("bare view, sync, 4 workers", environment.bare_sync_server(), "/x"),
+            _saturate("bare view, gthread, 1 worker of 8 threads", bare, "/x"),
+            _saturate("mirror, unchanged fragment", mirror, _LIVE.paths[0]),
+            _saturate("mirror, a Flask view", mirror, f"/api?what=get_run&db=production&run={span.last_run}"),
+        ]
     bare_view, plain_page = measured["bare view, 304"], measured["plain page, uncached"]
     cli.report(
         "viewer_load",
@@ -97,6 +108,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "Goal: p99 of 2,000 viewers below 100 ms with the load generator on the same two cores.",
         ],
     )
+
+    cli.report(
+        "throughput",
+        throughput,
+        notes=[
+            f"{_SATURATING_CLIENTS} clients, {_SATURATION_S:.0f} s. The load generator shares the machine:",
+            "compare requests per CPU second of the server's processes.",
+        ],
+    )
+
+
+def _saturate(name: str, server: Server, path: str) -> dict[str, Figure]:
+    """Request a path as fast as possible, conditionally."""
+    requests, cpu_s = uvloop.run(_request_at_once(server, path))
+    return {"": name, "requests/s": requests / _SATURATION_S, "requests per CPU s": requests / cpu_s}
+
+
+async def _request_at_once(server: Server, path: str) -> tuple[int, float]:
+    """Number of responses within `_SATURATION_S`, and the server's CPU time for them."""
+    clients = [HttpClient(server.url) for _ in range(_SATURATING_CLIENTS)]
+    etags = [(await client.get(path)).etag for client in clients]
+    cpu_before_s = proc_usage.cpu_s(server.process.pid)
+    stop_at_s = time.monotonic() + _SATURATION_S
+
+    async def request(client: HttpClient, etag: str | None) -> int:
+        count = 0
+        while time.monotonic() < stop_at_s:
+            await client.get(path, etag)
+            count += 1
+        return count
+
+    counts = await asyncio.gather(*map(request, clients, etags))
+    cpu_s = proc_usage.cpu_s(server.process.pid) - cpu_before_s
+    for client in clients:
+        client.close()
+    return sum(counts), cpu_s
 
 
 def _plain_page(span: Span) -> Page:

@@ -48,7 +48,8 @@ class ChangeTracker:
 
     Each change increments `version`, and each topic has the version of its last change: a value read at some
     version is current as long as none of its topics has changed since. `is_listening` is `False` while
-    changes can't be received; then nothing is known to be current.
+    changes can't be received; then nothing is known to be current. Readers take no lock: a change is complete
+    when `version` is incremented.
     """
 
     def __init__(self) -> None:
@@ -71,27 +72,28 @@ class ChangeTracker:
             self.invalidate_all()
             return
         with self._lock:
-            self.version += 1
+            version = self.version + 1
             topics: list[Topic | int] = [Topic.BATCHES, *runs]
             # A run without an earlier notification may be new.
             if not self._known_runs.issuperset(runs):
                 topics.append(Topic.RUNS)
                 self._known_runs.update(runs)
-            self._changed_at.update(dict.fromkeys(topics, self.version))
+            self._changed_at.update(dict.fromkeys(topics, version))
+            self.version = version
 
     def record_heartbeat(self) -> None:
         """Record a new heartbeat."""
         with self._lock:
+            self._changed_at[Topic.LINKS] = self.version + 1
             self.version += 1
-            self._changed_at[Topic.LINKS] = self.version
 
     def invalidate_all(self) -> None:
         """Record that anything may have changed."""
         with self._lock:
-            self.version += 1
-            self._all_changed_at = self.version
+            self._all_changed_at = self.version + 1
             self._changed_at.clear()
             self._known_runs.clear()
+            self.version += 1
 
 
 @dataclass(frozen=True, slots=True)

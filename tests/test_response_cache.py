@@ -161,7 +161,7 @@ def test_it_passes_no_condition_of_a_client_on(app: Flask, settings: Settings) -
 
 
 def rendered(size: int) -> RenderedResponse:
-    return RenderedResponse(200, [], [], b"x" * size, "tag", "/", CacheDependencies(), is_cacheable=True)
+    return RenderedResponse(200, [], [], b"x" * size, b'"tag"', "/", CacheDependencies(), is_cacheable=True)
 
 
 def test_it_drops_what_was_used_longest_ago() -> None:

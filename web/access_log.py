@@ -5,8 +5,8 @@ Each request has an id. It is in every line that is logged for the request and i
 """
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -29,7 +29,7 @@ log = logging.getLogger("access")
 RECORD = "dqmsquare.record"
 ID_HEADER = "X-Request-ID"
 
-_ID_BYTES = 6
+_ID_BITS = 48
 _UNMATCHED = "none"
 _NO_STATUS = "-"
 _NOT_MODIFIED = "304"
@@ -63,7 +63,7 @@ class RequestRecord:
     )
 
     def __init__(self, method: str, path: str, query: str) -> None:
-        self.id = secrets.token_hex(_ID_BYTES)
+        self.id = f"{random.getrandbits(_ID_BITS):012x}"
         self.method = method
         self.route = _UNMATCHED
         self.status = _NO_STATUS
@@ -75,8 +75,7 @@ class RequestRecord:
     def end(self, filter_query: "QueryFilter") -> None:
         """Log and count the request."""
         seconds = time.monotonic() - self._started_at
-        metrics.http_requests.labels(self.route, self.status).inc()
-        metrics.http_request_duration.labels(self.route).observe(seconds)
+        metrics.count_request(self.route, self.status, seconds)
         level = self._level()
         if not log.isEnabledFor(level):
             return

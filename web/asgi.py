@@ -110,7 +110,7 @@ class MirrorApplication:
         key = (head.path, head.query, accepts_gzip(head.fields.get(b"accept-encoding", b"")))
         cached = self._cache.get(key) if is_plain_get else None
         if cached is not None:
-            metrics.response_cache_requests.labels("hit").inc()
+            metrics.cache_result("hit").inc()
             await self._send_rendered(cached, head, response)
             return
         kind, is_cached = self._classify(head)
@@ -160,7 +160,7 @@ class MirrorApplication:
                 # It is that request's alone.
                 return await _Rendering(self._render, scope).wait(client)
             if rendered.dependencies.are_valid():
-                metrics.response_cache_requests.labels("hit").inc()
+                metrics.cache_result("hit").inc()
                 return rendered
 
     def _start_rendering(self, key: CacheKey, scope: Scope) -> "_Rendering":
@@ -181,7 +181,7 @@ class MirrorApplication:
         queue = self._queues[Kind.PAGE]
         await queue.acquire()
         rendering.has_started = True
-        metrics.response_cache_requests.labels("miss").inc()
+        metrics.cache_result("miss").inc()
         whole = _WholeResponse()
         with dependencies.collected() as collected:
             try:

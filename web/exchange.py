@@ -122,11 +122,11 @@ class Response:
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response."""
-        await self._start(status, headers)
+        await self._send(self._start(status, headers))
         last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
         for offset in range(0, last, _PIECE_BYTES):
-            await self._send_body(body[offset : offset + _PIECE_BYTES])
-        await self._send_body(body[last:], is_last=True)
+            await self._send(self._part(body[offset : offset + _PIECE_BYTES]))
+        await self._send(self._part(body[last:], is_last=True))
 
     async def send_spooled(self, status: int, headers: Headers, spool: Spool, http_version: str) -> None:
         """Send a response while it is made, but for its end. Raises TimeoutError and ClientLeft."""
@@ -135,10 +135,10 @@ class Response:
             if http_version == "1.0" and all(name != b"content-length" for name, _ in headers):
                 # Its clients know no chunks.
                 headers.append((b"content-length", str(await spool.complete_size()).encode()))
-            await self._start(status, headers)
+            await self._send(self._start(status, headers))
             while chunk := await spool.get():
                 for offset in range(0, len(chunk), _PIECE_BYTES):
-                    await self._send_body(chunk[offset : offset + _PIECE_BYTES])
+                    await self._send(self._part(chunk[offset : offset + _PIECE_BYTES]))
                 if self.record.has_left:
                     raise ClientLeft
 
@@ -146,22 +146,22 @@ class Response:
         """End the response."""
         if self.closes:
             await self._client.linger()
-        await self._send_body(b"", is_last=True)
+        await self._send(self._part(b"", is_last=True))
 
     async def refuse(self, refusal: Refusal) -> None:
         """Send a refusal, which ends the connection."""
         self.closes = True
-        await self._start(refusal.status, refusal.headers)
-        await self._send_body(refusal.body)
+        await self._send(self._start(refusal.status, refusal.headers))
+        await self._send(self._part(refusal.body))
         await self.finish()
 
-    async def _start(self, status: int, headers: Headers) -> None:
+    def _start(self, status: int, headers: Headers) -> Message:
         self.record.status = str(status)
         fields = [*headers, (_ID_HEADER, self.record.id.encode())]
         if self.closes:
             fields.append(_CLOSE)
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+        return {"type": "http.response.start", "status": status, "headers": fields}
 
-    async def _send_body(self, content: bytes, *, is_last: bool = False) -> None:
+    def _part(self, content: bytes, *, is_last: bool = False) -> Message:
         self.record.bytes_sent += len(content)
-        await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})
+        return {"type": "http.response.body", "body": content, "more_body": not is_last}

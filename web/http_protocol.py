@@ -41,6 +41,9 @@ class _Discarded(list[tuple[bytes, bytes]]):
         """Drop a trailer field."""
 
 
+_NO_TRAILERS = _Discarded()
+
+
 class HttpProtocol(HttpToolsProtocol):
     """A client's connection."""
 
@@ -53,9 +56,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._refusal: Refusal | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Have the application wait until the kernel has taken what was written before."""
+        """Begin to wait for a request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,14 +93,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
         super().on_headers_complete()
-        self.headers = _Discarded()
+        self.headers = _NO_TRAILERS
         if len(self.pipeline) > _MAX_PIPELINED:
             self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Refuse what came behind the last request, if it has to be refused."""
         super().on_response_complete()
-        if self._refusal is not None and not self._is_busy():
+        if self.transport.is_closing():
+            # uvicorn leaves it to the client when the rest is sent.
+            self._watch_draining()
+        elif self._refusal is not None and not self._is_busy():
             self._send_refusal(self._refusal)
 
     def send_400_response(self, msg: str) -> None:
@@ -109,14 +114,19 @@ class HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take all of what was written."""
         super().pause_writing()
-        self._watch_draining(self.loop.time(), self._unsent_bytes())
+        self._watch_draining()
 
     def resume_writing(self) -> None:
-        """The client has taken all of it."""
+        """The client has taken most of it."""
         super().resume_writing()
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._drain_timer = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The client has not sent another request."""
+        super().timeout_keep_alive_handler()
+        self._watch_draining()
 
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -132,15 +142,19 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self.transport.abort()
 
-    def _watch_draining(self, since_s: float, unsent_bytes: int) -> None:
-        self._drain_timer = self.loop.call_later(_STALLED_S, self._check_draining, since_s, unsent_bytes)
+    def _watch_draining(self) -> None:
+        """Cut the client off if it stops to take what was written; `connection_lost` ends the watch."""
+        if self._drain_timer is None and self.transport.get_write_buffer_size():
+            self._drain_timer = self.loop.call_later(
+                _STALLED_S, self._check_draining, self.loop.time(), self._unsent_bytes()
+            )
 
     def _check_draining(self, since_s: float, unsent_before: int) -> None:
         unsent = self._unsent_bytes()
         if unsent >= unsent_before or self.loop.time() - since_s > _MAX_DRAIN_S:
             self.transport.abort()
         else:
-            self._watch_draining(since_s, unsent)
+            self._drain_timer = self.loop.call_later(_STALLED_S, self._check_draining, since_s, unsent)
 
     def _unsent_bytes(self) -> int:
         """Number of bytes that the client has not received, in the kernel's buffer as well.

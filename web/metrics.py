@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,25 @@ response_cache_requests = Counter(
 )
 
 
+def count_request(route: str, status: str, seconds: float) -> None:
+    """Count a request, of a route and a status that the program knows."""
+    counter, histogram = _request_metrics(route, status)
+    counter.inc()
+    histogram.observe(seconds)
+
+
+@cache
+def _request_metrics(route: str, status: str) -> tuple[Counter, Histogram]:
+    """The metrics with labels, which the library looks up at some cost."""
+    return http_requests.labels(route, status), http_request_duration.labels(route)
+
+
+@cache
+def cache_result(result: str) -> Counter:
+    """Counter of `response_cache_requests` by `hit` or `miss`."""
+    return response_cache_requests.labels(result)
+
+
 def share(parent: Path) -> Path:
     """Make this process and those it forks count into a new directory below `parent`; returns it.
 
@@ -64,7 +84,10 @@ def share(parent: Path) -> Path:
     shared = new.rename(new.with_name(new.name.removeprefix(_UNLOCKED)))
     # The library's own way to share: this variable, and its class of values that are kept in files.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared)
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    # It asks for the process at each count: without a cache that is a system call.
+    process = cache(os.getpid)
+    os.register_at_fork(after_in_child=process.cache_clear)
+    values.ValueClass = values.MultiProcessValue(process)  # type: ignore[no-untyped-call]
     return shared
 
 

@@ -4,8 +4,7 @@ The parser has checked its syntax, and that its length is given in one way alone
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from web.limits import (
     BODY_TOO_LARGE,
@@ -26,49 +25,50 @@ _CHUNKED_1_0 = Refusal(400, "HTTP/1.0 has no transfer codings.")
 _UPGRADE_WITH_BODY = Refusal(400, "A request for another protocol can't have a body.")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
-    """Method, path, raw query and header fields by name in lower case; repeated ones joined by commas."""
+class RequestHead(NamedTuple):
+    """Method, path, raw query and header fields by name in lower case; repeated ones joined by commas.
+
+    `has_body`: a body of one byte or more is announced. `content_length`: 0 if it is not known.
+    """
 
     method: str
     path: str
     query: bytes
     fields: Mapping[bytes, bytes]
-
-    @property
-    def has_body(self) -> bool:
-        """Whether a body of one byte or more is announced."""
-        return b"transfer-encoding" in self.fields or self.content_length > 0
-
-    @property
-    def content_length(self) -> int:
-        """Announced length of the body in bytes; 0 if it is not known."""
-        return int(self.fields.get(b"content-length", b"0"))
+    has_body: bool
+    content_length: int
 
 
 def parse(scope: Mapping[str, Any]) -> RequestHead:
     """Head of an ASGI scope. Raises RequestRefused if it is out of bounds or means nothing here."""
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+    if len(headers) > MAX_HEADERS:
         raise RequestRefused(HEAD_TOO_LARGE)
-    if len(scope["raw_path"]) + len(scope["query_string"]) >= MAX_URL_BYTES:
-        raise RequestRefused(URL_TOO_LONG)
     fields = dict(headers)
     if len(fields) != len(headers):
         fields = _joined(headers)
-    head = RequestHead(scope["method"], scope["path"], scope["query_string"], fields)
-    _check(head, scope["http_version"])
-    return head
+    if sum(map(len, fields)) + sum(map(len, fields.values())) > MAX_HEAD_BYTES:
+        raise RequestRefused(HEAD_TOO_LARGE)
+    if len(scope["raw_path"]) + len(scope["query_string"]) >= MAX_URL_BYTES:
+        raise RequestRefused(URL_TOO_LONG)
+    content_length = int(fields.get(b"content-length", 0))
+    has_body = content_length > 0 or b"transfer-encoding" in fields
+    _check(fields, scope["http_version"])
+    if has_body:
+        _check_body(fields, scope["http_version"], content_length)
+    return RequestHead(
+        scope["method"], scope["path"], scope["query_string"], fields, has_body, content_length
+    )
 
 
-def _check(head: RequestHead, version: str) -> None:
-    fields = head.fields
+def _check(fields: Mapping[bytes, bytes], version: str) -> None:
     if version not in ("1.0", "1.1"):
         raise RequestRefused(_UNKNOWN_VERSION)
     if b"host" not in fields and version == "1.1":
         raise RequestRefused(_NOT_ONE_HOST)
-    if not head.has_body:
-        return
+
+
+def _check_body(fields: Mapping[bytes, bytes], version: str, content_length: int) -> None:
     if b"transfer-encoding" in fields:
         if version == "1.0":
             raise RequestRefused(_CHUNKED_1_0)
@@ -77,7 +77,7 @@ def _check(head: RequestHead, version: str) -> None:
     if b"upgrade" in fields:
         # The parser takes what follows for the other protocol.
         raise RequestRefused(_UPGRADE_WITH_BODY)
-    if head.content_length > MAX_BODY_BYTES:
+    if content_length > MAX_BODY_BYTES:
         raise RequestRefused(BODY_TOO_LARGE)
 
 

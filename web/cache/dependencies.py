@@ -49,11 +49,23 @@ class CacheDependencies:
     reads: list[ReadDependency] = field(default_factory=list)
     expires_at_s: float = math.inf
     is_complete: bool = True
+    # Versions at which all reads were last found to be valid.
+    _valid_at: Mapping[ChangeTracker, int] = field(default_factory=dict)
 
     def are_valid(self) -> bool:
         """Whether rendering again would give the same response."""
         now_s = time.monotonic()
-        return now_s < self.expires_at_s and all(read.is_valid(now_s) for read in self.reads)
+        if now_s >= self.expires_at_s:
+            return False
+        if self._valid_at and all(
+            changes.is_listening and changes.version == version for changes, version in self._valid_at.items()
+        ):
+            return True
+        versions = {read.changes: read.changes.version for read in self.reads}
+        if not all(read.is_valid(now_s) for read in self.reads):
+            return False
+        self._valid_at = versions
+        return True
 
 
 _dependencies: ContextVar[CacheDependencies | None] = ContextVar("dependencies", default=None)

@@ -35,7 +35,7 @@ _CONTENT_HEADERS = (b"content-type", b"content-length", b"content-encoding")
 class RenderedResponse:
     """Response of the application to an unconditional GET.
 
-    `headers` are without the server's time; `etag` without its quotes. `is_cacheable`: it is the same for
+    `headers` are without the server's time; `etag` is as it was sent. `is_cacheable`: it is the same for
     everyone, as long as its dependencies are valid.
     """
 
@@ -43,7 +43,7 @@ class RenderedResponse:
     headers: Headers
     not_modified_headers: Headers
     body: bytes
-    etag: str | None
+    etag: bytes | None
     route: str
     dependencies: CacheDependencies
     is_cacheable: bool
@@ -52,9 +52,11 @@ class RenderedResponse:
         """Whether the client has the content already."""
         if self.etag is None or if_none_match is None:
             return False
-        tags = if_none_match.decode("latin-1")
         # A browser sends the one tag that it was given.
-        return unquote_etag(tags)[0] == self.etag or parse_etags(tags).contains_weak(self.etag)
+        if if_none_match == self.etag:
+            return True
+        tag, _is_weak = unquote_etag(self.etag.decode("latin-1"))
+        return parse_etags(if_none_match.decode("latin-1")).contains_weak(tag)
 
 
 def rendered_response(
@@ -69,7 +71,7 @@ def rendered_response(
         headers=lasting,
         not_modified_headers=[field for field in lasting if field[0] not in _CONTENT_HEADERS],
         body=body,
-        etag=None if etag is None else unquote_etag(etag.decode("latin-1"))[0],
+        etag=etag,
         route=route,
         dependencies=dependencies,
         is_cacheable=status == _OK
