@@ -24,21 +24,26 @@ function update() {
 }
 
 async function show(container, version) {
-  const before = drawn.get(container);
-  drawn.set(container, { ...before, version });
-  const response = await fetch(container.dataset.series).catch(() => null);
-  if (!response?.ok) {
-    drawn.set(container, { ...before, version: null });
+  drawn.set(container, { ...drawn.get(container), version });
+  const series = await load(container.dataset.series);
+  const { version: requested, graphs } = drawn.get(container);
+  if (requested !== version) return; // newer series are loading
+  if (series === null) {
+    drawn.set(container, { graphs });
     return;
   }
-  const { memory, events } = await response.json();
+  const { memory, events } = series;
   const data = [
     [memory.at_s, memory.rss_kb.map(toGib), memory.size_kb.map(toGib)],
     [events.lumisections, events.events],
   ];
-  const graphs = before?.graphs ?? [drawMemory(container, data[0]), drawEvents(container, data[1])];
-  if (before?.graphs) graphs.forEach((graph, n) => updateData(graph, data[n]));
-  drawn.set(container, { version, graphs });
+  graphs?.forEach((graph, n) => updateData(graph, data[n]));
+  drawn.set(container, { version, graphs: graphs ?? [drawMemory(container, data[0]), drawEvents(container, data[1])] });
+}
+
+async function load(url) {
+  const response = await fetch(url).catch(() => null);
+  return response?.ok ? response.json() : null;
 }
 
 const toGib = (kib) => kib / KIB_PER_GIB;

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from dqm2.records import JobLog, JobRecord
 from tests.mirrored_cluster import MirroredCluster, job, with_series
+from tests.waiting import until
 
 RUN = 358_791
 HEAD = "".join(f"line {number}\n" for number in range(1, 101))
@@ -52,6 +53,27 @@ def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, c
     held.pop().continue_()
     expect(page.locator(".job-graphs canvas")).to_have_count(2)
     assert page.locator("#log").bounding_box() == undrawn
+
+
+def test_it_draws_graphs_once_if_the_job_reports_while_they_load(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    running = with_series(job(RUN, "beam"))
+    mirrored.write(mirrored.filter_units[0], running)
+    held: list[Route] = []
+    page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets attributes on the handler
+    with page.expect_request("**/series*"):
+        page.goto(f"{url}/job/{running.document.identity}", wait_until="commit")
+    newer = replace(running.document, updated_at=datetime.now(UTC))
+    mirrored.write(mirrored.filter_units[0], replace(running, document=newer))
+    # Playwright handles requests while the page is used.
+    until(lambda: page.evaluate("true") and len(held) == 2)
+    for route in held:
+        with page.expect_response("**/series*"):
+            route.continue_()
+    with page.expect_response("**/fragment*"):
+        expect(page.locator(".job-graphs canvas")).to_have_count(2)
+    expect(page.locator(".job-graphs canvas")).to_have_count(2)
 
 
 def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
