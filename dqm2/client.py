@@ -139,7 +139,7 @@ class Dqm2Client:
             )
         except requests.exceptions.SSLError as error:
             self.close()
-            raise Dqm2Refused(f"TLS failed: {_cause(error)}") from error
+            raise Dqm2Refused(_tls_failure(_cause(error))) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
             raise Dqm2Unreachable(f"no response: {_cause(error)}") from error
@@ -208,6 +208,13 @@ def status_error(status: int) -> Dqm2Error:
     if status in _GATEWAY_UNREACHABLE:
         return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
     return Dqm2Failed(f"answered with status {status}")
+
+
+def _tls_failure(cause: str) -> str:
+    """Message about a failed TLS handshake; one that can be helped by a setting names it."""
+    if "certificate verify failed" in cause:
+        return f"TLS failed: {cause}; set CMSWEB_CA_PATH to the front end's certificate authorities"
+    return f"TLS failed: {cause}"
 
 
 def _cause(error: BaseException) -> str:

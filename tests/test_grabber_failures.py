@@ -335,7 +335,8 @@ def test_it_reports_an_untrusted_server_certificate(
     assert not mirror_once(simulated_settings)
     freshness = reader(simulated_settings).sync_status()
     assert freshness is not None
-    assert "certificate" in (freshness.gateway.reason or "")
+    assert "certificate verify failed" in (freshness.gateway.reason or "")
+    assert "set CMSWEB_CA_PATH" in (freshness.gateway.reason or "")
     simulator.use_certificate(expired=False)
     assert mirror_once(simulated_settings)
 
