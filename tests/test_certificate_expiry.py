@@ -103,4 +103,4 @@ def client(settings: Settings) -> FlaskClient:
 def test_every_page_warns_of_it(client: FlaskClient, settings: Settings, days: float, warnings: int) -> None:
     MirroredCluster(settings).beat(certificate_expires_at=in_days(days))
     for page in ("/", "/cluster/", "/live/freshness?db=production"):
-        assert client.get(page).text.count("The grid certificate ends at") == warnings
+        assert client.get(page).text.count("The grid certificate expires") == warnings
