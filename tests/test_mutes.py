@@ -86,7 +86,7 @@ def test_it_shows_all_visitors_who_muted_a_client_why_and_until_when(url: str, e
     assert REASON in page
     assert "1 problem" in page
     assert "1 more muted" in page
-    assert f"muted by {USER} until" in page.partition('id="elog"')[2].partition("</pre>")[0]
+    assert f"It is muted by {USER} until" in page.partition('id="elog"')[2].partition("</pre>")[0]
 
 
 def test_it_ends_when_an_expert_unmutes_the_client(url: str, expert: Visitor) -> None:

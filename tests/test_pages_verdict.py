@@ -46,7 +46,9 @@ def summary(client: FlaskClient) -> str:
 
 
 def elog(client: FlaskClient) -> str:
-    return client.get("/live/run").text.partition('id="elog" hidden>')[2].partition("</pre>")[0]
+    return (
+        client.get("/live/run").text.partition('<pre id="elog"')[2].partition(">")[2].partition("</pre>")[0]
+    )
 
 
 def crashed_in_statistics(client: FlaskClient) -> str:
@@ -70,9 +72,9 @@ def test_it_reports_a_crash_after_the_restart(client: FlaskClient) -> None:
 
 @pytest.mark.usefixtures("restarted")
 def test_it_reports_the_same_crash_everywhere(client: FlaskClient) -> None:
-    assert "- csc crashed with exit code -11 (SIGSEGV: segmentation violation) on " in elog(client)
-    assert ", and was restarted; it is running.\n" in elog(client)
-    assert "Crashes: 1.\n" in elog(client)
+    assert "1 job crashed and was restarted." in elog(client)
+    assert "- csc crashed on " in elog(client)
+    assert " It was restarted and is running." in elog(client)
     assert "- dt" not in elog(client)
     assert crashed_in_statistics(client) == "1"
     timeline = client.get("/timeline/").text

@@ -1,21 +1,50 @@
-// Copies the summary of the run for the e-log.
+// Copies the run as a text for the e-log. The server's text is about the run; the age of the data, the time of copying
+// and the link are added here.
+
+import { dateTime, duration } from "./relative_time.js";
+import { now } from "./server_clock.js";
 
 const CONFIRMATION_MS = 2000;
 
+function summary() {
+  const elog = document.getElementById("elog");
+  const at = now();
+  const copied = at === null ? "" : ` Copied on ${dateTime(at)}.`;
+  return `${elog.textContent.trim()}\n${freshness(at)}${copied}\n${new URL(elog.dataset.url, location.href)}\n`;
+}
+
+// A sentence about the age of the data. What failed is in the banners, the nearest cause first.
+function freshness(at) {
+  const banner = document.querySelector("#connection:not([hidden]) p, [data-stale] p");
+  if (banner) return `WARNING: the data were old. ${banner.textContent.trim().replace(/\s+/g, " ")}`;
+  const ages = [...document.querySelectorAll(".machine-freshness .ago")].map(({ dataset }) =>
+    Math.max(at - Number(dataset.ago), 1000 * Number(dataset.resolutionS ?? 0)),
+  );
+  if (at === null || !ages.length) return "The age of the data was unknown.";
+  return `The data were at most ${duration(Math.max(...ages))} old.`;
+}
+
 async function copy(button) {
-  const outage = document.querySelector("#connection:not([hidden]), [data-stale]");
-  const warning = outage ? `\nThe data were old when this was copied. ${outage.textContent.trim().replace(/\s+/g, " ")}` : "";
-  const text = document.getElementById("elog").textContent.trim() + warning;
+  const text = summary();
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // The browser denies access to the clipboard: let the reader copy the text.
-    prompt("Copy this text:", text);
+    // Denied, or not available at all without HTTPS.
+    offer(text);
     return;
   }
   const status = button.querySelector("output");
   status.textContent = "copied";
   setTimeout(() => (status.textContent = ""), CONFIRMATION_MS);
+}
+
+// Shows the text for the reader to copy.
+function offer(text) {
+  const dialog = document.getElementById("copy-dialog");
+  const field = dialog.querySelector("textarea");
+  field.value = text;
+  dialog.showModal();
+  field.select();
 }
 
 document.addEventListener("click", ({ target }) => {

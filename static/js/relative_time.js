@@ -6,10 +6,22 @@ import { now } from "./server_clock.js";
 
 const ZONE = "Europe/Zurich";
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, timeStyle: "medium", hourCycle: "h23" });
+const dateAndTime = new Intl.DateTimeFormat("en-GB", {
+  timeZone: ZONE,
+  timeZoneName: "short",
+  ...{ day: "2-digit", month: "short", year: "numeric" },
+  ...{ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+});
 
 /** The time of day in the time zone of the experiment. */
 export function timeOfDay(ms) {
   return clock.format(ms);
+}
+
+/** Date and time with the zone, e.g. 15 Sep 2022 13:05:12 CEST. */
+export function dateTime(ms) {
+  // British English abbreviates September as Sept, unlike the server.
+  return dateAndTime.format(ms).replace(",", "").replace("Sept", "Sep");
 }
 
 /** A duration in its two largest units; seconds only below an hour. */

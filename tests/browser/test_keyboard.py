@@ -1,11 +1,15 @@
 """Keyboard shortcuts, help and theme."""
 
+import re
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
+TIME = r"\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d CES?T"
 
 
 @pytest.fixture
@@ -69,16 +73,38 @@ def test_its_help_links_to_the_guides(live: Page) -> None:
     expect(live.get_by_role("cell", name="stuck", exact=True)).to_be_visible()
 
 
-def test_it_copies_the_run_summary(live: Page) -> None:
+def test_it_copies_the_run_summary(live: Page, url: str) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith(f"Run {RUN} of the production cluster is ongoing. Run key pp_run, CMSSW")
-    assert "\nClients: 1 crashed, 1 stuck, 25 running, 1 finished. Crashes: 3.\n" in copied
-    assert (
-        "\n- ecalgpu crashed 3 times, last with exit code -11 (SIGSEGV: segmentation violation) on " in copied
+    assert copied.startswith(f"Run {RUN} of the production cluster (run key pp_run, CMSSW_12_4_8_")
+    assert "Of 28 clients, 1 has crashed, 1 is stuck, 25 are running and 1 has finished." in copied
+    assert re.search(rf"\nThe data were at most \d+ s old\. Copied on {TIME}\.\n", copied)
+    assert copied.endswith(f"\n{url}/?db=production&run={RUN}\n")
+
+
+def test_it_warns_in_the_run_summary_that_the_data_are_old(live: Page, mirrored: MirroredCluster) -> None:
+    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    mirrored.beat(datetime.now(UTC) - timedelta(hours=1))
+    expect(live.locator(".banner[data-stale]")).to_be_visible()
+    live.keyboard.press("c")
+    expect(live.locator("#copy-summary")).to_contain_text("copied")
+    copied = live.evaluate("navigator.clipboard.readText()")
+    assert "\nWARNING: the data were old. The DQM² gateway does not respond, since " in copied
+    assert "at most" not in copied
+
+
+def test_it_offers_the_run_summary_where_it_can_t_write_to_the_clipboard(live: Page) -> None:
+    live.evaluate("delete Navigator.prototype.clipboard")
+    live.keyboard.press("c")
+    offered = live.get_by_role("dialog", name="Text for the e-log")
+    expect(offered.get_by_role("textbox")).to_have_value(
+        re.compile(r"^Run \d+ of the production cluster.*\n.*\n- ")
     )
+    expect(offered.get_by_role("textbox")).to_be_focused()
+    live.keyboard.press("Escape")
+    expect(offered).to_be_hidden()
 
 
 def test_it_skips_to_the_content(live: Page) -> None:

@@ -21,7 +21,7 @@ from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import delivery_graph, freshness
+from web.pages import delivery_graph, elog, freshness
 from web.pages.delivery_graph import FileTime
 from web.pages.job_table import (
     ClientRow,
@@ -153,9 +153,9 @@ class LiveRun:
         return sum(row.has_recovered for row in self.rows)
 
     @property
-    def crashes(self) -> int:
-        """Number of jobs of the run that crashed."""
-        return sum(len(row.crashes) for row in self.rows)
+    def elog(self) -> str:
+        """The run as a text for the e-log; empty if the mirror has no data of it."""
+        return "" if self.run is None else elog.text(self.params.cluster, self.run, self.rows, self.mutes)
 
     @property
     def visible_rows(self) -> int:

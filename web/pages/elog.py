@@ -1,0 +1,120 @@
+"""Text for the experiment's electronic logbook (e-log): a run in complete sentences.
+
+It has nothing that depends on the clock: the browser adds the link, the age of the data and the time of
+copying (`static/js/copy_run_summary.js`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dqmsquare_cfg import Cluster
+from storage.mutes import Mute
+from storage.read_models import Job, Run
+from web.pages.formatting import datetime_tz, exit_code
+from web.pages.job_table import ClientRow, ClientState, count_by_state
+
+_SINGULAR, _PLURAL = 0, 1
+# Predicates of one client and of several.
+_PREDICATES: Mapping[ClientState, tuple[str, str]] = {
+    ClientState.CRASHED: ("has crashed", "have crashed"),
+    ClientState.STUCK: ("is stuck", "are stuck"),
+    ClientState.LOST: ("is lost", "are lost"),
+    ClientState.MISSING: ("is missing", "are missing"),
+    ClientState.STARTING: ("is starting", "are starting"),
+    ClientState.RUNNING: ("is running", "are running"),
+    ClientState.FINISHED: ("has finished", "have finished"),
+}
+
+
+def text(cluster: Cluster, run: Run, rows: Sequence[ClientRow], mutes: Mapping[str, Mute]) -> str:
+    """The text: the run, its clients by state, then an item per client with a problem, crash, lag or mute.
+
+    `mutes` are by client tag.
+    """
+    items = [f"- {' '.join(_client(row, mutes.get(row.client)))}" for row in rows if _is_notable(row, mutes)]
+    return "\n".join((" ".join(_run(cluster, run)), " ".join(_clients(rows)), *items))
+
+
+def _is_notable(row: ClientRow, mutes: Mapping[str, Mute]) -> bool:
+    return row.state.is_problem or row.is_behind or bool(row.crashes) or row.client in mutes
+
+
+def _run(cluster: Cluster, run: Run) -> Iterator[str]:
+    key = f"run key {run.run_key}" if run.run_key else "unknown run key"
+    release = f"CMSSW_{run.cmssw_version}" if run.cmssw_version else "unknown CMSSW release"
+    status = "is ongoing" if run.is_ongoing else "has ended"
+    yield f"Run {run.run} of the {cluster} cluster ({key}, {release}) {status}."
+    if run.started_at is not None:
+        yield f"It started on {datetime_tz(run.started_at)}."
+    if run.updated_at is not None:
+        reached = f", and the newest lumisection (LS) was {run.lumisection}" if run.lumisection else ""
+        yield f"The last report of a client is from {datetime_tz(run.updated_at)}{reached}."
+
+
+def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
+    counts = {state: number for state, number in count_by_state(rows).items() if number}
+    if not counts:
+        yield "No client has reported."
+    elif len(counts) == 1 and len(rows) > 1:
+        [state] = counts
+        yield f"{'Both' if len(rows) == 2 else f'All {len(rows)}'} clients {_PREDICATES[state][_PLURAL]}."
+    else:
+        parts = [
+            f"{number} {_PREDICATES[state][_PLURAL if number > 1 else _SINGULAR]}"
+            for state, number in counts.items()
+        ]
+        yield f"Of {len(rows)} client{'s' if len(rows) > 1 else ''}, {_enumeration(parts)}."
+    restarted = sum(len(row.crashes) for row in rows) - counts.get(ClientState.CRASHED, 0)
+    if restarted:
+        jobs, were = ("jobs", "were") if restarted > 1 else ("job", "was")
+        yield f"{restarted} {jobs} crashed and {were} restarted."
+
+
+def _client(row: ClientRow, mute: Mute | None) -> Iterator[str]:
+    """The sentences about a client."""
+    job = row.newest
+    subject = "It" if row.crashes else row.name
+    if row.crashes:
+        yield _crash(row)
+    if job is None:
+        yield _without_job(row)
+    elif job.exit_code is None and row.state.is_problem:
+        reported = f"its last report, from {datetime_tz(job.updated_at)}, was {_place(job)}"
+        yield f"{subject} is {row.state}: {reported}."
+    elif row.is_behind:
+        yield f"{subject} is running, but {job.lag} LS behind, {_place(job)}."
+    elif not row.crashes:
+        yield f"{row.name} {_PREDICATES[row.state][_SINGULAR]}."
+    if mute is not None:
+        yield f"It is muted by {mute.username} until {datetime_tz(mute.ends_at)}: {mute.reason.rstrip('.')}."
+
+
+def _crash(row: ClientRow) -> str:
+    """The crashes of a client and what became of it, unless another sentence says that."""
+    last, *earlier = row.crashes
+    times = f" {len(row.crashes)} times, last" if earlier else ""
+    meaning = exit_code(last.exit_code or 0)
+    where = f"crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}, with exit code {meaning.code}"
+    if last is row.newest:
+        after = "It has not been restarted since." if earlier else "It has not been restarted."
+    elif row.state.is_problem or row.is_behind:
+        after = "It was restarted."
+    else:
+        after = f"It was restarted and {_PREDICATES[row.state][_SINGULAR]}."
+    return f"{row.name} {where} ({meaning.meaning}). {after}"
+
+
+def _without_job(row: ClientRow) -> str:
+    if row.state is ClientState.STARTING:
+        return f"{row.name} is starting."
+    previously = "had one in the previous run with this run key"
+    return f"{row.name} is missing: it has no job in this run, but {previously}."
+
+
+def _place(job: Job) -> str:
+    lumisection = f"at LS {job.lumisection}" if job.lumisection else "before its first LS"
+    return f"{lumisection} on {job.machine}"
+
+
+def _enumeration(parts: Sequence[str]) -> str:
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
