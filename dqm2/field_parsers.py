@@ -26,7 +26,7 @@ _MIN_RATE = 1e-37
 _MIN_UNIX_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _MAX_CLOCK_LEAD = timedelta(days=1)
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
+# Without a group that took part, an integer.
 _DECIMAL = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _KILOBYTES = re.compile(r"([0-9]{1,15}) kB")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -77,9 +77,12 @@ def parse_number(value: object) -> int | float | None:
     """Finite number from a JSON number or its text; booleans are rejected."""
     if isinstance(value, str):
         # Most are plain digits; this is faster than the regular expression.
-        if (len(value) < 19 and value.isascii() and value.isdigit()) or _INTEGER.fullmatch(value):
+        if len(value) < 19 and value.isascii() and value.isdigit():
             return int(value)
-        value = float(value) if _DECIMAL.fullmatch(value) else None
+        decimal = _DECIMAL.fullmatch(value)
+        if decimal is None:
+            return None
+        value = int(value) if decimal.lastindex is None else float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -87,11 +90,12 @@ def parse_number(value: object) -> int | float | None:
 
 def parse_integer(value: object, minimum: int, maximum: int) -> int | None:
     """Integer within inclusive bounds."""
+    if type(value) is int:
+        return value if minimum <= value <= maximum else None
     number = parse_number(value)
     if number is None or not minimum <= number <= maximum:
         return None
-    integer = int(number)
-    return integer if integer == number else None
+    return int(number) if number == int(number) else None
 
 
 def parse_unix_time(value: object, max_unix_s: float) -> float | None:

@@ -87,12 +87,14 @@ class Redactor:
         spans: list[Span] = []
         min_start = 0
         position: int | None = 0
+        rules = self._rule_cache
         while position is not None:
             matches = self._trigger.finditer(text, position)
             position = None
             for match in matches:
                 start, end = match.span()
-                rule = self._rule(text[start:end])
+                trigger = text[start:end]
+                rule = rules.get(trigger) or self._rule(trigger)
                 found = rule.expand(text, min_start, start, end)
                 if found:
                     spans += found
@@ -111,13 +113,11 @@ class Redactor:
 
     def _rule(self, trigger: bytes) -> Rule:
         """The rule of a trigger; it depends on the trigger's text alone."""
-        rule = self._rule_cache.get(trigger)
-        if rule is None:
-            rule = next(rule for pattern, rule in self._rules if pattern.match(trigger))
-            if len(trigger) <= _MAX_CACHED_LENGTH:
-                if len(self._rule_cache) >= _CACHE_SIZE:
-                    self._rule_cache.clear()
-                self._rule_cache[trigger] = rule
+        rule = next(rule for pattern, rule in self._rules if pattern.match(trigger))
+        if len(trigger) <= _MAX_CACHED_LENGTH:
+            if len(self._rule_cache) >= _CACHE_SIZE:
+                self._rule_cache.clear()
+            self._rule_cache[trigger] = rule
         return rule
 
 
