@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TypeVar
 from uuid import UUID
 
+from dqm2 import crash_reasons
 from dqm2.allowlist import (
     CommonFields,
     DeliveryFields,
@@ -96,12 +97,15 @@ class DocumentParser:
         memory = reader.get(JobFields.MEMORY)
         events = reader.get(JobFields.EVENTS)
         first_s = [reports.first_s for reports in (memory, events) if reports]
+        exit_code = reader.get(JobFields.EXIT_CODE)
+        log = self._log(reader)
+        findings = crash_reasons.analyze(log, exit_code)
         return JobRecord(
             document=version,
             run=reader.get(JobFields.RUN) or 0,
             client=reader.get(JobFields.CLIENT) or UNKNOWN_CLIENT,
             started_at=min(version.updated_at, *map(_utc, first_s)) if first_s else version.updated_at,
-            exit_code=reader.get(JobFields.EXIT_CODE),
+            exit_code=exit_code,
             run_key=reader.get(JobFields.RUN_KEY),
             cmssw_version=reader.get(JobFields.CMSSW_VERSION),
             cmssw_run=reader.get(JobFields.CMSSW_RUN),
@@ -114,7 +118,9 @@ class DocumentParser:
             memory=memory.series if memory else MemorySeries(),
             events=events.series if events else EventSeries(),
             input_statuses=reader.get(JobFields.INPUT_STATUSES) or InputStatuses(),
-            log=self._log(reader),
+            log=log,
+            crash=findings.crash,
+            errors=findings.errors,
         )
 
     def _log(self, reader: "_FieldReader") -> JobLog:

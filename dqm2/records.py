@@ -100,12 +100,65 @@ class JobLog:
     redactions: int = 0
 
 
+class CrashKind(StrEnum):
+    """Kind of the reason for a crash. The database stores the words: append only."""
+
+    EXCEPTION = "exception"
+    SIGNAL = "signal"
+    ASSERTION = "assertion"
+    CUDA = "cuda"
+    TIMEOUT = "timeout"
+    KILLED = "killed"
+    OUT_OF_MEMORY = "out_of_memory"
+    DATABASE = "database"
+    CONFIGURATION = "configuration"
+    NO_INPUT = "no_input"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StackFrame:
+    """Function of a stack trace, without its arguments, and the name of its library; either may be empty."""
+
+    function: str
+    library: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrashReason:
+    """Reason for the end of a job, as its log has it; of a job without a log only the kind is known.
+
+    `category` is that of an exception, or the name of a signal or CUDA error. `message` is one sentence.
+    `frames` are the first frames of CMSSW's code in the thread that crashed. `line` is the place in the log:
+    a line of `dqm2.log_messages.full_text`, counted from 1. All texts are redacted and of bounded length.
+    """
+
+    kind: CrashKind
+    category: str = ""
+    message: str = ""
+    module_type: str = ""
+    module_label: str = ""
+    frames: tuple[StackFrame, ...] = ()
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Errors of a log with the same category and module; `line` is the first line of the first of them."""
+
+    category: str
+    module: str
+    count: int
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class JobRecord:
     """One `cmsRun` process of a DQM client (`dqm-source-state`).
 
     `run` is 0 if the command line names none. `exit_code` is `None` while the job runs. `lumisection_at` is
-    the first report of the newest lumisection, by the machine's clock.
+    the first report of the newest lumisection, by the machine's clock. `crash` is `None` unless the job
+    crashed.
     """
 
     document: DocumentVersion
@@ -126,6 +179,8 @@ class JobRecord:
     events: EventSeries
     input_statuses: InputStatuses
     log: JobLog
+    crash: CrashReason | None = None
+    errors: tuple[ErrorGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

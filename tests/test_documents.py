@@ -9,6 +9,8 @@ import pytest
 from dqm2.document_parser import ParsedDocument
 from dqm2.records import (
     LUMISECTION_S,
+    CrashKind,
+    CrashReason,
     DeliveryRecord,
     DiskRecord,
     DocumentVersion,
@@ -84,6 +86,7 @@ def test_it_takes_a_job() -> None:
             tail="T---Report end!\n-- process exit: -9 --\n",
             redactions=1,
         ),
+        crash=CrashReason(CrashKind.KILLED, "SIGKILL"),
     )
     assert parsed(JOB) == ParsedDocument(record, ())
 

@@ -1,4 +1,4 @@
-"""Formatting of numbers, sizes, times and exit codes."""
+"""Formatting of numbers, sizes, times and durations."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,30 +6,6 @@ import pytest
 
 from dqm2.records import InputStatus, InputStatuses
 from web.pages import formatting
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        (-9, "-9 SIGKILL"),
-        (-11, "-11 SIGSEGV"),
-        (139, "139 SIGSEGV"),
-        (134, "134 SIGABRT"),
-        (1, "1"),
-        (65, "65"),
-        (-999, "-999"),
-        (2**31 - 1, "2147483647"),
-    ],
-)
-def test_it_names_the_signal_of_an_exit_code(code: int, expected: str) -> None:
-    assert str(formatting.exit_code(code)) == expected
-
-
-def test_it_explains_exit_codes() -> None:
-    assert formatting.exit_code(0).meaning == "finished normally"
-    assert "segmentation violation" in formatting.exit_code(-11).meaning
-    assert formatting.exit_code(84).meaning == "CMSSW error 8020: file could not be opened"
-    assert formatting.exit_code(3).meaning == "ended with an error of its own"
 
 
 def test_it_formats_times_with_the_time_zone() -> None:

@@ -2,7 +2,7 @@
 
 content    pages; api; control_room; health; static_files
 requests   query_args: query parameters; databases: readers of the clusters
-responses  responses; errors; job_log
+responses  responses; errors
 caches     cache: of reads and of responses
 serving    gunicorn_app: processes; asgi: application around Flask
            http_protocol, request_head, exchange, limits, spool: what one client can take of it

@@ -16,13 +16,13 @@ from flask import Blueprint, Response
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
+from dqm2.log_messages import full_text
 from dqm2.records import Stream
 from dqmsquare_cfg import Cluster
 from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if
-from web.job_log import full_text
 from web.limits import Kind, limited_as
 from web.responses import etag_response, streamed
 

@@ -1,17 +1,16 @@
-"""Formatting of numbers, sizes, times, durations and exit codes, as template filters.
+"""Formatting of numbers, sizes, times and durations, as template filters.
 
 Times are shown in the time zone of the experiment, with its abbreviation; scripts add UTC and the age
 (`static/js/relative_time.js`).
 """
 
-import signal
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from flask import Flask
 
+from dqm2 import exit_codes
 from dqm2.records import InputStatuses, JobLog
 
 ZONE = ZoneInfo("Europe/Zurich")
@@ -20,58 +19,8 @@ DASH = "–"
 _SPACE = "\u202f"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI = 1024
-# A shell reports death by signal n as exit code 128 + n.
-_SIGNAL_BASE = 128
 _LOG_TAIL_LINES = 12
 _OMS_RUN_URL = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
-
-# cmsRun's error codes (FWCore/Utilities/interface/EDMException.h), of which the system keeps 8 bits.
-_CMSSW_ERRORS = {
-    code % 256: f"CMSSW error {code}: {meaning}"
-    for code, meaning in {
-        8001: "CMS exception",
-        8002: "standard exception",
-        8003: "unknown exception",
-        8004: "out of memory (bad_alloc)",
-        8005: "bad exception type",
-        8006: "product not found",
-        8007: "dictionary not found",
-        8009: "configuration",
-        8010: "logic error",
-        8013: "null pointer",
-        8016: "event corruption",
-        8017: "schedule execution failure",
-        8018: "event processor failure",
-        8019: "file in path not found",
-        8020: "file could not be opened",
-        8021: "file could not be read",
-        8022: "fatal ROOT error",
-    }.items()
-}
-_SIGNAL_MEANINGS = {
-    signal.SIGHUP: "the terminal or the parent process ended",
-    signal.SIGINT: "interrupted",
-    signal.SIGILL: "illegal instruction",
-    signal.SIGABRT: "aborted: failed assertion or uncaught exception",
-    signal.SIGBUS: "bad memory access",
-    signal.SIGFPE: "arithmetic error",
-    signal.SIGKILL: "killed by HLTD, by a person, or because the machine was out of memory",
-    signal.SIGSEGV: "segmentation violation",
-    signal.SIGPIPE: "wrote to a pipe that nobody reads",
-    signal.SIGTERM: "terminated on request",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ExitCode:
-    """An exit code, the name of its signal (`SIGKILL`, or empty), and its meaning in words."""
-
-    code: int
-    name: str
-    meaning: str
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.name}".strip()
 
 
 def init_app(app: Flask) -> None:
@@ -89,7 +38,7 @@ def init_app(app: Flask) -> None:
         time_of_day=time_of_day,
         datetime_short=datetime_short,
         datetime_tz=datetime_tz,
-        exit_code=exit_code,
+        exit_code=exit_codes.describe,
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
         oms_url=oms_url,
@@ -179,18 +128,6 @@ def datetime_tz(at: datetime) -> str:
 def datetime_short(at: datetime) -> str:
     """Day and minute with the zone, e.g. `15 Sep 13:05 CEST`, for where space is short."""
     return f"{at.astimezone(ZONE):%d %b %H:%M %Z}"
-
-
-def exit_code(code: int) -> ExitCode:
-    """The meaning of an exit code: a signal (negative, or above 128 as shells report it) or a CMSSW error."""
-    if code == 0:
-        return ExitCode(code, "", "finished normally")
-    try:
-        killed_by = signal.Signals(-code if code < 0 else code - _SIGNAL_BASE)
-    except ValueError:
-        return ExitCode(code, "", _CMSSW_ERRORS.get(code, "ended with an error of its own"))
-    meaning = _SIGNAL_MEANINGS.get(killed_by, "ended by a signal")
-    return ExitCode(code, killed_by.name, f"{killed_by.name}: {meaning}")
 
 
 def skipped_lumisections(inputs: InputStatuses) -> str:

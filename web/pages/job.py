@@ -7,11 +7,12 @@ import orjson
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
+from dqm2 import log_messages
+from dqm2.log_formats import Severity
 from dqmsquare_cfg import Cluster
 from storage.read_models import JobDetails
-from web import databases, job_log, query_args
+from web import databases, query_args
 from web.cache import dependencies
-from web.job_log import Severity
 from web.pages import freshness
 from web.responses import etag_response
 
@@ -52,7 +53,7 @@ def series(job: UUID) -> Response:
 def log_text(job: UUID) -> Response:
     """The log as a text file to download."""
     details = _details(query_args.page_cluster(), job)
-    response = etag_response(job_log.full_text(details.log), "text/plain")
+    response = etag_response(log_messages.full_text(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
@@ -66,14 +67,14 @@ def _details(cluster: Cluster, job: UUID) -> JobDetails:
 
 
 def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any) -> str:
-    lines = job_log.log_lines(details.log)
+    lines = log_messages.log_lines(details.log, log_messages.find_messages(details.log))
     return render_template(
         template,
         cluster=cluster,
         details=details,
         job=details.job,
         lines=lines,
-        warnings=job_log.first_lines(lines, Severity.WARNING),
-        errors=job_log.first_lines(lines, Severity.ERROR),
+        warnings=log_messages.first_lines(lines, Severity.WARNING),
+        errors=log_messages.first_lines(lines, Severity.ERROR),
         **context,
     )
