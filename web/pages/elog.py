@@ -6,10 +6,11 @@ copying (`static/js/copy_run_summary.js`).
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from dqm2 import exit_codes
 from dqmsquare_cfg import Cluster
 from storage.mutes import Mute
 from storage.read_models import Job, Run
-from web.pages.formatting import datetime_tz, exit_code
+from web.pages.formatting import datetime_tz
 from web.pages.job_table import ClientRow, ClientState, count_by_state
 
 _SINGULAR, _PLURAL = 0, 1
@@ -92,7 +93,7 @@ def _crash(row: ClientRow) -> str:
     """The crashes of a client and what became of it, unless another sentence says that."""
     last, *earlier = row.crashes
     times = f" {len(row.crashes)} times, last" if earlier else ""
-    meaning = exit_code(last.exit_code or 0)
+    meaning = exit_codes.describe(last.exit_code or 0)
     where = f"crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}, with exit code {meaning.code}"
     if last is row.newest:
         after = "It has not been restarted since." if earlier else "It has not been restarted."
