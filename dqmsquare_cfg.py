@@ -76,6 +76,7 @@ class Settings:
     grabber_sleep_time_status: float
     grabber_debug: bool
     server_url_prefix: str
+    server_former_url_prefix: str
     server_host: str
     server_port: int
     server_workers: int
@@ -217,6 +218,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("GRABBER_SLEEP_TIME_STATUS", "pause between requests for the cluster status (s)", partial(parsers.seconds, minimum=_STATUS_MIN_S, maximum=86400), _everywhere("60")),
     Setting("GRABBER_DEBUG", "debug logging in the grabbers", parsers.boolean, _everywhere("false")),
     Setting("SERVER_URL_PREFIX", "path prefix of all URLs", parsers.url_prefix, _per_environment("", "dqm/dqm-square")),
+    Setting("SERVER_FORMER_URL_PREFIX", "path prefix of an earlier mirror, e.g. `dqm/dqm-square-k8`; its addresses are redirected to those below `SERVER_URL_PREFIX`; empty: none", parsers.url_prefix, _everywhere("")),
     Setting("SERVER_HOST", "address that the server listens on", parsers.listen_address, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - the only address of a pod
     Setting("SERVER_PORT", "port that the server listens on", _PORT, _per_environment("8887", "8084")),
     Setting("SERVER_WORKERS", "worker processes of the server", partial(parsers.integer, minimum=1, maximum=64), _everywhere("1")),
@@ -342,6 +344,9 @@ def _cross_checks(values: Mapping[str, Any]) -> list[str]:
         return ["POSTGRES_PLAYBACK_DB_NAME is also the production cluster's database; each needs its own"]
     if values.get("cr_allowed_logins") and values.get("cmsweb_hmac_path", 0) is None:
         return ["CR_ALLOWED_LOGINS requires CMSWEB_HMAC_PATH, the key that authenticates logins"]
+    prefix, former = values.get("server_url_prefix", ""), values.get("server_former_url_prefix", "")
+    if former and f"{prefix}/".startswith(f"{former}/"):
+        return ["SERVER_FORMER_URL_PREFIX contains SERVER_URL_PREFIX, so its addresses would not be free"]
     production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
     if shared := set(production) & set(playback):
         return [f"FFF_PLAYBACK_MACHINES contains {min(shared)!r}, which is in FFF_PRODUCTION_MACHINES too"]

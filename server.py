@@ -25,6 +25,7 @@ from web import (
     errors,
     gunicorn_app,
     health,
+    legacy_urls,
     limits,
     responses,
     static_files,
@@ -59,7 +60,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     static_files.init_app(app, prefix)
 
     pages.init_app(app, settings)
-    app.register_blueprint(api.bp, url_prefix=prefix)
+    api.init_app(app, settings)
+    legacy_urls.init_app(app, settings)
     control_room.init_app(app, settings)
     app.register_blueprint(health.bp)
     if prefix:

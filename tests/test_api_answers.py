@@ -154,13 +154,13 @@ def test_it_tells_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster
         str(RUN): {
             "run_data": [RUN, "pp_run", "12_4_8_39145_39162"],
             "clients": {
-                "beam": [[label, 628_953, 300, 0, 0, "2026-11-20T12:00:00.250000+00:00"]],
-                "dt": [[label, 628_953, 300, -1, None, "2026-11-20T12:00:00.250000+00:00"]],
+                "beam": [[label, 628_953, 300, "0", 0, "2026-11-20T12:00:00.250000+00:00"]],
+                "dt": [[label, 628_953, 300, "", None, "2026-11-20T12:00:00.250000+00:00"]],
             },
         },
         str(RUN + 1): {
             "run_data": [-1, "", "12_4_8_39145_39162"],
-            "clients": {"beam": [[label, 628_953, 300, 0, None, "2026-11-20T12:00:00.250000+00:00"]]},
+            "clients": {"beam": [[label, 628_953, 300, "0", None, "2026-11-20T12:00:00.250000+00:00"]]},
         },
     }
 
@@ -287,3 +287,9 @@ def test_it_compresses_a_long_answer_for_who_accepts_it(
     assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
     # Of the same content, in other bytes.
     assert compressed.headers["ETag"] == f"W/{plain.headers['ETag']}"
+
+
+def test_it_leaves_out_names_that_are_no_clients(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    named = [replace(job(RUN, "beam"), client=client) for client in ("__init__", "unknown")]
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"), *named)
+    assert ask(client, "get_clients", **{"from": RUN, "to": RUN}) == ["beam"]

@@ -230,8 +230,27 @@ def test_it_ends_every_session_of_a_user_on_request(settings: Settings) -> None:
 
 def test_it_signs_out_by_post_only(url: str) -> None:
     visitor = Visitor(url).sign_in()
-    assert visitor.get("/cr/logout/").status_code == 405
+    page = visitor.get("/cr/logout/")
+    assert page.status_code == 200
+    assert '<form method="post" action="/cr/logout/">' in page.text
     assert visitor.is_signed_in()
+    token = re.search(r'name="csrf_token" value="([0-9a-f]+)"', page.text)
+    assert token is not None
+    visitor.post("/cr/logout/", {"csrf_token": token[1]})
+    assert not visitor.is_signed_in()
+
+
+def test_it_offers_a_visitor_who_is_not_signed_in_to_sign_in(url: str) -> None:
+    page = Visitor(url).get("/cr/logout/")
+    assert page.status_code == 200
+    assert 'href="/cr/login/"' in page.text
+    assert "<form" not in page.text
+
+
+def test_it_redirects_the_addresses_without_a_trailing_slash(url: str) -> None:
+    for address in ("/cr", "/cr/login", "/cr/logout"):
+        response = Visitor(url).get(address)
+        assert (response.status_code, response.headers["Location"]) == (308, f"{address}/")
 
 
 def test_it_accepts_a_sign_out_without_a_session(url: str) -> None:

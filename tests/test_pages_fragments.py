@@ -19,7 +19,7 @@ def test_it_responds_before_anything_is_mirrored(client: FlaskClient, path: str)
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("db=lookarea", "db must be one of ['playback', 'production']"),
+        ("db=lookarea", "db must be playback or production"),
         ("run=x", "run must be an integer"),
         ("run=99999999999", "run must be an integer"),
         ("sort=size", "sort must be one of"),

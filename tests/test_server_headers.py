@@ -51,13 +51,31 @@ def test_an_error_page_has_no_details_of_the_error(client: FlaskClient, app: Fla
 
 
 def test_an_error_is_plain_text_for_scripts_and_a_page_for_browsers(client: FlaskClient) -> None:
-    script = client.get("/?db=nowhere")
-    assert (script.status_code, script.mimetype) == (400, "text/plain")
-    assert script.text == "db must be one of ['playback', 'production']"
-    browser = client.get("/?db=nowhere", headers={"Accept": "text/html,*/*;q=0.8"})
-    assert (browser.status_code, browser.mimetype) == (400, "text/html")
-    assert "db must be one of" in browser.text
-    assert client.get("/nowhere", headers={"Accept": "text/html"}).mimetype == "text/html"
+    assert client.get("/nowhere").mimetype == "text/plain"
+    assert client.get("/nowhere", headers={"Accept": "text/html,*/*;q=0.8"}).mimetype == "text/html"
+    fragment = client.get("/live/run?db=nowhere", headers={"HX-Request": "true"})
+    assert (fragment.status_code, fragment.mimetype) == (400, "text/plain")
+
+
+@pytest.mark.parametrize("accepted", ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8"])
+@pytest.mark.parametrize(
+    "query", ["run=undefined", "run=null", "run=abc", "run=-", "run=99999999999", "run=1.5"]
+)
+def test_a_page_of_no_run_leads_to_the_newest_one(client: FlaskClient, query: str, accepted: str) -> None:
+    page = client.get(f"/?db=playback&{query}", headers={"Accept": accepted})
+    assert (page.status_code, page.mimetype) == (400, "text/html")
+    assert "There is no such run" in page.text
+    assert 'href="/?db=playback"' in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/timeline/", "/statistics/", "/cluster/"])
+@pytest.mark.parametrize("cluster", ["nowhere", "undefined", "Production", "production "])
+def test_a_page_of_no_cluster_leads_to_both(client: FlaskClient, path: str, cluster: str) -> None:
+    page = client.get(path, query_string={"db": cluster})
+    assert (page.status_code, page.mimetype) == (400, "text/html")
+    assert "There is no such cluster" in page.text
+    assert 'href="/?db=playback"' in page.text
+    assert 'href="/?db=production"' in page.text
 
 
 def test_an_error_page_escapes_the_url(client: FlaskClient) -> None:

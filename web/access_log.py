@@ -106,7 +106,8 @@ class QueryFilter:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._hidden_below = f"{settings.server_url_prefix}/cr/"
+        prefixes = {settings.server_url_prefix, settings.server_former_url_prefix}
+        self._hidden_below = tuple(f"{prefix}/cr/" for prefix in prefixes)
         self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
 
     def __call__(self, path: str, query: str) -> str:

@@ -12,17 +12,22 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app, redirect, url_for
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.wrappers import Response as BaseResponse
 
+from dqm2.document_parser import UNKNOWN_CLIENT
 from dqm2.log_messages import full_text
+from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import Stream
-from dqmsquare_cfg import Cluster
+from dqmsquare_cfg import Cluster, Settings
 from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if
+from web.errors import RunItemNotFound
+from web.legacy_urls import LegacyJobId
 from web.limits import Kind, limited_as
 from web.responses import etag_response, streamed
 
@@ -33,6 +38,10 @@ _RANGE_REFUSAL = "to, from must be integers"
 _RUNS_REFUSAL = "to, from, bad_only and ls must be integers"
 _CHUNK_BYTES = 64 * 1024
 
+_NO_JOB = "there is no job of this id"
+# Names that earlier mirrors left out of their lists: no clients of a run.
+_NO_CLIENTS = ("__init__", UNKNOWN_CLIENT)
+_PSEUDONYMIZER = "job_pseudonymizer"
 _LOG_DELETED = "[the log of this job is no longer kept]"
 
 # Its values are escaped.
@@ -50,10 +59,16 @@ _CACHED = ("get_info", "get_graph", "get_cluster_status")
 _RUN_RANGES = ("get_runs", "get_clients")
 
 
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the interface."""
+    app.extensions[_PSEUDONYMIZER] = Pseudonymizer(settings.pseudonym_secret)
+    app.register_blueprint(bp, url_prefix=settings.server_url_prefix)
+
+
 @bp.get("/api")
 @cached_view_if(lambda query: query.get("what") in _CACHED)
 @limited_as(Kind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
-def api() -> Response:
+def api() -> BaseResponse:
     """Response to `what`."""
     what = query_args.text("what") or ""
     respond = _RESPONSES.get(what)
@@ -97,18 +112,35 @@ def _get_runs() -> Response:
 
 def _get_clients() -> Response:
     reader = _reader()
-    return _json(reader.clients(*_range(_RANGE_REFUSAL)))
+    clients = reader.clients(*_range(_RANGE_REFUSAL))
+    return _json([client for client in clients if client not in _NO_CLIENTS])
 
 
-def _get_logs() -> Response:
+def _get_logs() -> BaseResponse:
     reader = _reader()
+    legacy_id = LegacyJobId.parse(query_args.unchecked_text("id").strip())
+    if legacy_id is not None:
+        return _redirect_to_job(reader, legacy_id)
     job = query_args.job_id("id")
     details = None if job is None else reader.job_details(job)
     if details is None:
-        raise NotFound("there is no job of this id")
+        raise NotFound(_NO_JOB)
     text = full_text(details.log) if details.is_retained else _LOG_DELETED
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
     return etag_response(page)
+
+
+def _redirect_to_job(reader: MirrorReader, legacy_id: LegacyJobId) -> BaseResponse:
+    """Redirect to the log of a job.
+
+    Whether its host exists is not revealed: the same is done for every host, with the same answer.
+    """
+    cluster = query_args.cluster("db")
+    pseudonymizer: Pseudonymizer = current_app.extensions[_PSEUDONYMIZER]
+    job = pseudonymizer.for_document(legacy_id.host, legacy_id.text)
+    if reader.job_details(job) is None:
+        raise RunItemNotFound(_NO_JOB, cluster, legacy_id.run)
+    return redirect(url_for("job.page", job=job, db=cluster, _anchor="log"))
 
 
 def _get_cluster_status() -> Response:
@@ -116,7 +148,7 @@ def _get_cluster_status() -> Response:
     return _json([_status(status) for status in databases.cached_reader(cluster).cluster_status()])
 
 
-_RESPONSES: dict[str, Callable[[], Response]] = {
+_RESPONSES: dict[str, Callable[[], BaseResponse]] = {
     "get_info": _get_info,
     "get_run": _get_run,
     "get_graph": _get_graph,
@@ -220,7 +252,8 @@ def _range_job(job: Job) -> list[Any]:
         job.machine,
         _number(job.events_total),
         _number(job.lumisection),
-        _number(job.fi_state),
+        # A text, since DQM² reports it as one.
+        "" if job.fi_state is None else str(job.fi_state),
         job.exit_code,
         job.updated_at.isoformat(),
     ]

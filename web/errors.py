@@ -1,24 +1,38 @@
 """Error responses: one sentence, never a traceback, a path or an SQL statement.
 
-Scripts get it as plain text; a browser that asks for a page gets an HTML page.
+Scripts get it as plain text. Browsers, and whoever requests a page, get an HTML page with links to go on.
 """
 
 import logging
+from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, ServiceUnavailable
 
+from dqmsquare_cfg import Cluster
 from runtime import logging_setup
 from web.limits import OVERLOADED, RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
+_PAGE_BLUEPRINTS = ("live", "job", "cluster", "timeline", "statistics", "guides")
+# Of the requests that scripts of the pages send for fragments.
+_FRAGMENT_HEADER = "HX-Request"
 
 
 class DatabaseUnavailable(sa.exc.SQLAlchemyError):
     """Raised when a cluster's database is unavailable; the message is a sentence for the client."""
+
+
+class RunItemNotFound(NotFound):
+    """Raised for an address of something in a run that is unknown; its page leads to the run."""
+
+    def __init__(self, description: str, cluster: Cluster, run: int) -> None:
+        super().__init__(description)
+        self.cluster = cluster
+        self.run = run
 
 
 def init_app(app: Flask) -> None:
@@ -33,7 +47,12 @@ def http_error_response(error: HTTPException) -> Response:
     """Response for an HTTP error: its description, with its own headers."""
     is_own = error.description != NotFound.description
     sentence = error.description if is_own else "There is nothing at this address."
-    response = _sentence(sentence or error.name, error.code or InternalServerError.code)
+    status = error.code or InternalServerError.code
+    # An old link is opened by people, though it is one of the API's.
+    if isinstance(error, RunItemNotFound) and _prefers_html():
+        response = _page(sentence or error.name, status, cluster=error.cluster, run=error.run)
+    else:
+        response = _sentence(sentence or error.name, status)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
@@ -68,13 +87,27 @@ def _try_again(sentence: str) -> Response:
 
 def _sentence(sentence: str, status: int, *, reloads: bool = False) -> Response:
     if _wants_html():
-        shown = {"sentence": sentence, "status": status, "reloads": reloads}
-        return Response(render_template("error.html", **shown), status)
+        return _page(sentence, status, reloads=reloads)
     return Response(sentence, status, mimetype="text/plain")
 
 
+def _page(sentence: str, status: int, **context: Any) -> Response:
+    shown = {"cluster": _requested_cluster(), "clusters": tuple(Cluster), **context}
+    return Response(render_template("error.html", sentence=sentence, status=status, **shown), status)
+
+
+def _requested_cluster() -> Cluster | None:
+    """Cluster of the page that was requested, if the request names one."""
+    names = request.args.getlist("db")
+    return next((cluster for cluster in Cluster if names == [cluster]), None)
+
+
 def _wants_html() -> bool:
-    if (request.blueprint or "").startswith(_PLAIN_TEXT_BLUEPRINTS):
-        return False
-    accepted = request.accept_mimetypes
-    return accepted.best_match(("text/plain", "text/html")) == "text/html"
+    blueprint = request.blueprint or ""
+    if blueprint in _PAGE_BLUEPRINTS and _FRAGMENT_HEADER not in request.headers:
+        return request.accept_mimetypes.best_match(("text/html", "text/plain")) != "text/plain"
+    return not blueprint.startswith(_PLAIN_TEXT_BLUEPRINTS) and _prefers_html()
+
+
+def _prefers_html() -> bool:
+    return request.accept_mimetypes.best_match(("text/plain", "text/html")) == "text/html"

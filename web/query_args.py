@@ -30,26 +30,34 @@ def text(name: str) -> str | None:
     return value
 
 
+def unchecked_text(name: str) -> str:
+    """Text of a parameter for comparisons only, empty if it is absent. Raises BadRequest if repeated."""
+    return _single_value(name) or ""
+
+
 def cluster(name: str = "db", *, default: Cluster | None = None) -> Cluster:
     """Cluster that a parameter names. Raises BadRequest, also if it is absent and there is no default."""
-    value = _single_value(name)
-    if value is None and default is not None:
-        return default
-    try:
-        return Cluster(value or "")
-    except ValueError:
-        raise BadRequest(f"{name} must be one of {sorted(map(str, Cluster))}") from None
+    return _cluster(name, default, f"{name} must be one of {sorted(map(str, Cluster))}")
 
 
 def page_cluster() -> Cluster:
     """Cluster of a page: production unless its URL names the other. Raises BadRequest."""
-    return cluster(default=Cluster.PRODUCTION)
+    refusal = f"There is no such cluster: db must be {' or '.join(sorted(Cluster))}."
+    return _cluster("db", Cluster.PRODUCTION, refusal)
+
+
+def page_run() -> int | None:
+    """Run of a page, if its URL names one. Raises BadRequest."""
+    return integer("run", "There is no such run: run must be an integer.")
 
 
 def integer(name: str, refusal: str) -> int | None:
-    """Integer within PostgreSQL's range; `None` if it is absent. Raises BadRequest with `refusal`."""
-    value = _single_value(name)
-    if value is None:
+    """Integer within PostgreSQL's range, with or without blanks around it; `None` if it is absent.
+
+    Raises BadRequest with `refusal`.
+    """
+    value = (_single_value(name) or "").strip()
+    if not value:
         return None
     if not _INTEGER.fullmatch(value) or not INT_MIN <= int(value) <= INT_MAX:
         raise BadRequest(refusal)
@@ -58,8 +66,18 @@ def integer(name: str, refusal: str) -> int | None:
 
 def job_id(name: str) -> UUID | None:
     """Id of a job, in the form that the API gives it; `None` for any other text, which no job has."""
-    value = _single_value(name) or ""
+    value = unchecked_text(name)
     return UUID(value) if _UUID.fullmatch(value) else None
+
+
+def _cluster(name: str, default: Cluster | None, refusal: str) -> Cluster:
+    value = _single_value(name)
+    if value is None and default is not None:
+        return default
+    try:
+        return Cluster(value or "")
+    except ValueError:
+        raise BadRequest(refusal) from None
 
 
 def _single_value(name: str) -> str | None:

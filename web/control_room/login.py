@@ -97,6 +97,13 @@ def sign_in() -> BaseResponse:
     return response
 
 
+@bp.get("/logout/")
+def sign_out_page() -> BaseResponse:
+    """Show the button that signs out. Earlier mirrors signed out by this GET, which any page can send."""
+    expert = guards.current_expert()
+    return Response(render_template("control_room/logout.html", cluster=None, expert=expert))
+
+
 @bp.post("/logout/")
 def sign_out() -> BaseResponse:
     """End the session or, with `everywhere` in the form, every session of this user."""

@@ -202,7 +202,7 @@ def request_params() -> LiveViewParams:
     """The parameters of the current request. Raises BadRequest, which lists the accepted values."""
     return LiveViewParams(
         cluster=query_args.page_cluster(),
-        run=query_args.integer("run", "run must be an integer"),
+        run=query_args.page_run(),
         order=_parse_order(query_args.text("sort")),
         states=_parse_states(query_args.text("state")),
         filter_text=(query_args.text("q") or "")[:_MAX_FILTER_LENGTH],

@@ -119,7 +119,7 @@ def rows_fragment() -> Response:
 def cell_fragment() -> Response:
     """The jobs of a client in a run. Raises NotFound if it has none."""
     cluster = query_args.page_cluster()
-    number, client = query_args.integer("run", "run must be an integer"), query_args.text("client")
+    number, client = query_args.page_run(), query_args.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
     run = databases.stale_ok_reader(cluster).run(number)

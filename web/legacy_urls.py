@@ -1,0 +1,80 @@
+"""Addresses of earlier mirrors, which people have pasted into issues for years: they lead to today's pages.
+
+    /tmp/…content_parser_productionPARSER_run362293PARSER_job28.log   the run's page
+    /api?what=get_logs&id=dqm-source-state-run…-host…-pid…            the job's page, see `web/api.py`
+    /{SERVER_FORMER_URL_PREFIX}/…                                     the same below today's prefix
+
+Everything else below `/tmp/` and `/log/` was a file of the mirror itself, and is gone.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from flask import Blueprint, Flask, redirect, request, url_for
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response
+
+from dqmsquare_cfg import Cluster, Settings
+from web.query_args import INT_MAX
+
+bp = Blueprint("legacy_urls", __name__)
+
+_FILE = re.compile(r"content_parser_(production|playback)PARSER_run([0-9]{1,10})(?![0-9])")
+_DOCUMENT_ID = re.compile(r"dqm-source-state-run([0-9]{1,10})-host([A-Za-z0-9.-]{1,253})-pid[0-9]{1,10}")
+# A method other than these may have a body, which only 307 makes a client send again.
+_READS = ("GET", "HEAD")
+_FOUND, _TEMPORARY_REDIRECT = 302, 307
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyJobId:
+    """A job's document id in DQM², which earlier mirrors gave it as well, and what it consists of."""
+
+    text: str
+    run: int
+    host: str
+
+    @classmethod
+    def parse(cls, text: str) -> "LegacyJobId | None":
+        """Parse an id; `None` for any other text."""
+        match = _DOCUMENT_ID.fullmatch(text)
+        if match is None or int(match[1]) > INT_MAX:
+            return None
+        return cls(text, int(match[1]), match[2])
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the addresses, and the former prefix if there is one."""
+    app.register_blueprint(bp, url_prefix=settings.server_url_prefix)
+    former = settings.server_former_url_prefix
+    if not former:
+        return
+
+    def redirect_former_prefix(path: str = "") -> Response:
+        """Redirect to the same address below today's prefix."""
+        # A path that begins with slashes could name another host.
+        address = f"{settings.server_url_prefix}/{quote(path.lstrip('/'))}"
+        query = quote(request.query_string, safe="%&=+;:@/?!$'()*,-._~")
+        code = _FOUND if request.method in _READS else _TEMPORARY_REDIRECT
+        return redirect(f"{address}?{query}" if query else address, code)
+
+    for rule in (former, f"{former}/", f"{former}/<path:path>"):
+        app.add_url_rule(
+            rule, "former_prefix", redirect_former_prefix, methods=["GET", "POST"], strict_slashes=False
+        )
+
+
+@bp.get("/tmp/<path:name>")  # noqa: S108 - an address
+def parser_file(name: str) -> Response:
+    """Redirect a file that an earlier mirror made of a run to the run's page. Raises NotFound."""
+    match = _FILE.search(name)
+    if match is None or int(match[2]) > INT_MAX:
+        raise NotFound("Files of the mirror are not public any more.")
+    return redirect(url_for("live.page", db=Cluster(match[1]), run=int(match[2])))
+
+
+@bp.get("/log/<path:name>")
+def log_file(name: str) -> Response:  # noqa: ARG001 - all are gone
+    """Refuse what were the earlier mirror's own logs. Raises NotFound."""
+    raise NotFound("Files of the mirror are not public any more.")
