@@ -69,6 +69,20 @@ class SimulatorConfiguration:
     values: Mapping[str, str]
     source_run: str | None
 
+    @property
+    def run_key(self) -> str | None:
+        """Run key of the run played back, if the configuration has one."""
+        return self._valid(Parameter.RUN_KEY)
+
+    @property
+    def number_of_ls(self) -> str | None:
+        """Number of lumisections to play back, if the configuration has one."""
+        return self._valid(Parameter.NUMBER_OF_LS)
+
+    def _valid(self, parameter: Parameter) -> str | None:
+        value = self.values.get(parameter, "")
+        return value if PARAMETER_PATTERNS[parameter].matches(value) else None
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatorRuns:

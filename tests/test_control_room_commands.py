@@ -1,6 +1,7 @@
 """Every command as scripts send it: its response, and its effect on the simulated clusters."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -326,3 +327,39 @@ def test_it_returns_the_end_of_a_log_as_json(visitor: Visitor, simulator: Simula
     assert outcome(response) == Outcome.OK
     [text] = response.json()
     assert 2000 < len(text) <= 3000
+
+
+@pytest.mark.parametrize("what", ["get_dqm_machines", "get_hltd_versions", "get_fff_versions"])
+def test_it_ignores_the_format_that_earlier_pages_sent_with_reads(
+    visitor: Visitor, simulator: Simulator, what: str
+) -> None:
+    assert visitor.get_command(what, format="1").text == visitor.get_command(what).text
+    assert visitor.post_command(what, format="1").status_code == 200
+    assert commands_sent(simulator) == [{"what": what}] * 3
+
+
+def test_it_accepts_no_format_of_a_change(visitor: Visitor, simulator: Simulator) -> None:
+    assert visitor.post_command("restart_hltd", host=UNIT, format="1").status_code == 400
+    assert not commands_sent(simulator)
+
+
+def form_for_a_run(visitor: Visitor) -> str:
+    fragment = visitor.post_command_with({"HX-Request": "true"}, "get_simulator_runs", host=GATEWAY)
+    assert fragment.status_code == 200
+    return fragment.text
+
+
+def test_the_form_for_a_run_begins_with_the_configuration(visitor: Visitor) -> None:
+    *_, last_run = visitor.get_command("get_simulator_runs").json()[:-1]
+    visitor.post_command("start_playback_run", run_number=last_run, run_key="pp_run", number_of_ls=33)
+    form = form_for_a_run(visitor)
+    assert re.findall(r'<option value="(run\d+)"[^>]* selected>', form) == [last_run]
+    assert re.findall(r"<option selected>(\w+)<", form) == ["pp_run"]
+    assert 'name="number_of_ls" type="number" min="1" max="10000" value="33"' in form
+
+
+def test_the_form_for_a_run_does_without_a_configuration(visitor: Visitor, simulator: Simulator) -> None:
+    simulator.control.handlers["get_simulator_config"] = lambda _: Response(200, b"ssh: connect to host")
+    form = form_for_a_run(visitor)
+    assert "could not be read" in form
+    assert not re.findall(r"<option[^>]* selected>", form)[1:]

@@ -21,6 +21,8 @@ from dqmsquare_cfg import Cluster, Settings
 UNKNOWN_COMMAND = "unknown"
 
 _NAME = "what"
+# Scripts and buttons of earlier mirrors send it with reads; it makes no difference.
+_IGNORED_OF_READS = "format"
 _BAD_REQUEST, _FORBIDDEN, _METHOD_NOT_ALLOWED, _UNSUPPORTED_MEDIA_TYPE = 400, 403, 405, 415
 _FORM = "application/x-www-form-urlencoded"
 _PRODUCTION_PANEL = "0"
@@ -143,7 +145,7 @@ def _valid_parameters(
     """Yield the valid parameters up to the first invalid one. Raises CommandRejected."""
     missing = list(spec.required)
     for name in given:
-        if name == _NAME:
+        if name == _NAME or (name == _IGNORED_OF_READS and not spec.is_change):
             continue
         parameter = _parameter(spec, name)
         yield parameter, _value(spec, parameter, given.getlist(name), settings)

@@ -22,6 +22,7 @@ from dqm2.command_responses import (
     SimulatorConfiguration,
     SimulatorRuns,
 )
+from dqm2.commands import COMMANDS
 from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
@@ -108,7 +109,7 @@ def execute() -> BaseResponse:
     except CommandRejected as rejected:
         _record_rejection(expert, rejected)
         return _rejection_response(rejected)
-    return _result_fragment(result) if _wants_fragment() else _script_response(result)
+    return _result_fragment(result, expert) if _wants_fragment() else _script_response(result)
 
 
 @bp.get("/queue")
@@ -165,10 +166,20 @@ def _rejection_response(rejected: CommandRejected) -> Response:
     return response
 
 
-def _result_fragment(result: CommandResult) -> Response:
+def _simulator_configuration(result: CommandResult, expert: Expert) -> SimulatorConfiguration | None:
+    """Configuration of the simulator whose runs were read, from which the form for a run is filled in."""
+    command = ValidatedCommand(
+        COMMANDS["get_simulator_config"], result.command.parameters, result.command.cluster
+    )
+    response = services().executor.execute(command, expert, None).response
+    return response if isinstance(response, SimulatorConfiguration) else None
+
+
+def _result_fragment(result: CommandResult, expert: Expert) -> Response:
     """Return a result as HTML. Its status is always 200, because proxies may replace error pages."""
     response = result.response
     name = None if response is None else _TEMPLATES.get(type(response))
+    is_for_simulator_run = isinstance(response, SimulatorRuns) and response.runs
     return Response(
         render_template(
             "control_room/_result.html",
@@ -178,6 +189,7 @@ def _result_fragment(result: CommandResult) -> Response:
             response=response,
             text=result.text[:_MAX_RAW_CHARACTERS],
             is_truncated=len(result.text) > _MAX_RAW_CHARACTERS,
+            configuration=_simulator_configuration(result, expert) if is_for_simulator_run else None,
             table=VersionTable.of_response(response) if isinstance(response, PackageVersions) else None,
             release=services().settings.tested_fff_release,
         )
