@@ -133,22 +133,27 @@ def _input_statuses(value: object, _context: ParseContext) -> ParseResult[InputS
 def _streams(value: object, context: ParseContext) -> ParseResult[tuple[Stream, ...]]:
     if not isinstance(value, dict) or len(value) > _MAX_STREAMS:
         return _REJECTED
-    streams: list[Stream] = []
-    is_complete = True
+    names = _stream_names(value, context)
+    results = [_stream(name, value[key], context.max_unix_s) for key, name in names.items()]
+    streams = tuple(result.value for result in results if result.value is not None)
+    is_complete = len(streams) == len(value) and all(result.is_complete for result in results)
+    return ParseResult(streams, is_complete)
+
+
+def _stream_names(value: Mapping[object, object], context: ParseContext) -> dict[str, str]:
+    """Name of each stream that has a valid one, by its key, in the document's order."""
+    names = {key: key.partition("_")[0] for key in value if isinstance(key, str)}
+    valid = {
+        key: name
+        for key, name in names.items()
+        if _STREAM_NAME.fullmatch(name) and context.is_unredacted(name)
+    }
+    numbers: dict[str, int] = {}
     occurrences: dict[str, int] = {}
     # Several hosts may deliver one stream; numbered in the order of their names, each keeps its number.
-    for key in sorted(key for key in value if isinstance(key, str)):
-        name = key.partition("_")[0]
-        if not _STREAM_NAME.fullmatch(name) or not context.is_unredacted(name):
-            is_complete = False
-            continue
-        occurrences[name] = occurrences.get(name, 0) + 1
-        numbered = name if occurrences[name] == 1 else f"{name}·{occurrences[name]}"
-        result = _stream(numbered, value[key], context.max_unix_s)
-        is_complete &= result.is_complete
-        if result.value is not None:
-            streams.append(result.value)
-    return ParseResult(tuple(streams), is_complete and len(streams) == len(value))
+    for key in sorted(valid):
+        numbers[key] = occurrences[valid[key]] = occurrences.get(valid[key], 0) + 1
+    return {key: name if numbers[key] == 1 else f"{name}·{numbers[key]}" for key, name in valid.items()}
 
 
 # In the order of the fields of `Stream`.

@@ -176,8 +176,6 @@ def test_it_numbers_a_second_stream_of_a_name() -> None:
     }
     record = _delivery(changed(DELIVERY, "extra.streams", streams))
     assert [stream.name for stream in record.streams] == [
-        "streamDQMCalibration",
-        "streamDQM",
         "streamDQM·2",
     ]
     assert list(record.streams[1].sizes_bytes) == [2, 1]
@@ -203,6 +201,8 @@ def test_it_takes_a_disk_that_knows_little() -> None:
     assert parsed(document) == ParsedDocument(replace(record, free_bytes=None, files=None), ())
 
 
+        "streamDQM",
+        "streamDQMCalibration",
 def test_it_takes_available_memory_in_the_kernels_words() -> None:
     assert parsed(changed(MEMORY, "extra.meminfo.MemAvailable", "25714096 kB")) == parsed(MEMORY)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from math import ceil
+from operator import attrgetter
 from statistics import fmean
 
 import orjson
@@ -32,7 +33,8 @@ def to_json(delivery: Delivery | None, time: FileTime, late_s: float, *, is_whol
     `files` have a delay above `late_s`. If `is_whole` is false, a point covers several lumisections from the
     one it is at: the largest of their delays, and the mean of their events.
     """
-    streams = () if delivery is None else delivery.streams
+    # A stream has the same place, and with it the same colour, in the graphs of all runs.
+    streams: Sequence[Stream] = () if delivery is None else sorted(delivery.streams, key=attrgetter("name"))
     axis = sorted({ls for stream in streams for ls in stream.lumisections})
     step = 1 if is_whole else max(1, ceil(len(axis) / MAX_POINTS))
     columns = [] if delivery is None else [_columns(delivery, stream, axis, time) for stream in streams]
