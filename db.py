@@ -231,6 +231,16 @@ quarantined_documents = sa.Table(
     sa.Index(None, "machine_id", "epoch", "updated_at"),
 )
 
+# Reports of documents with a value that the allowlist left out, by field; `newest_at` is when that last
+# happened.
+dropped_fields = sa.Table(
+    "dropped_fields",
+    metadata,
+    sa.Column("field", sa.Text, primary_key=True),
+    sa.Column("documents", sa.BigInteger, nullable=False),
+    sa.Column("newest_at", _Time, nullable=False),
+)
+
 # Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present.
 mutes = sa.Table(
     "mutes",
@@ -244,7 +254,7 @@ mutes = sa.Table(
 )
 
 # Work list of an import from an earlier mirror: ranges of runs, the newest first. The batch without runs is
-# the history of machine states. `skipped` counts the documents that could not be imported, by reason.
+# the history of machine states. `skipped` counts the rows that were not imported, by reason and run.
 import_batches = sa.Table(
     "import_batches",
     metadata,

@@ -11,7 +11,8 @@ _PLACEHOLDER = re.compile(
 )
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
-_RUN_KEY = re.compile(r"[a-z0-9_]{1,40}")
+# DQM² pastes it into a shell command, where a leading hyphen would begin an option.
+_RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _SECRET_MIN_LENGTH = 16
@@ -161,7 +162,9 @@ def run_keys(text: str) -> tuple[str, ...]:
     """Run keys separated by commas, without duplicates."""
     keys = [key.strip() for key in text.split(",") if key.strip()]
     if bad := [key for key in keys if not _RUN_KEY.fullmatch(key)]:
-        raise InvalidValue(f"contains {bad[0]!r}; accepted: run keys of a-z, 0-9 and _ separated by commas")
+        raise InvalidValue(
+            f"contains {bad[0]!r}; accepted: run keys of A-Z, a-z, 0-9, _, . and - separated by commas"
+        )
     if not keys:
         raise InvalidValue("is empty; accepted: run keys separated by commas")
     return tuple(dict.fromkeys(keys))

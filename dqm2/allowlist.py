@@ -34,11 +34,20 @@ class StartSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field(Generic[T]):
-    """Field of a document: dotted path (`extra.mem_info`), parser, and the record fields made from it."""
+    """Field of a document: dotted path (`extra.mem_info`), parser, and the record fields made from it.
+
+    `part` names the part of the field's value, if there are several.
+    """
 
     path: str
     parser: FieldParser[T]
     record_fields: tuple[str, ...]
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name under which dropped values are counted."""
+        return f"{self.path} ({self.part})" if self.part else self.path
 
     @property
     def keys(self) -> list[str]:
@@ -62,8 +71,8 @@ class JobFields:
     RUN = Field("run", field_parsers.RUN, ("run",))
     CLIENT = Field("tag", field_parsers.NAME, ("client",))
     EXIT_CODE = Field("exit_code", field_parsers.EXIT_CODE, ("exit_code",))
-    RUN_KEY = Field("cmdline", field_parsers.RUN_KEY_ARGUMENT, ("run_key",))
-    CMSSW_VERSION = Field("cmdline", field_parsers.CMSSW_VERSION, ("cmssw_version",))
+    RUN_KEY = Field("cmdline", field_parsers.RUN_KEY_ARGUMENT, ("run_key",), "run key")
+    CMSSW_VERSION = Field("cmdline", field_parsers.CMSSW_VERSION, ("cmssw_version",), "CMSSW version")
     CMSSW_RUN = Field("cmssw_run", field_parsers.RUN, ("cmssw_run",))
     LUMISECTION = Field("cmssw_lumi", field_parsers.LUMISECTION, ("lumisection",))
     EVENTS_TOTAL = Field("events_total", field_parsers.COUNT, ("events_total",))

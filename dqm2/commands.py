@@ -54,7 +54,7 @@ PARAMETER_PATTERNS: Mapping[Parameter, ParameterPattern] = {
     Parameter.CLIENT: _pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
     Parameter.STATE: _SWITCH,
     Parameter.RUN_NUMBER: _pattern("run[0-9]{1,9}", "run and a number, as in run358788"),
-    Parameter.RUN_KEY: _pattern("[a-z0-9_]{1,40}", "a run key"),
+    Parameter.RUN_KEY: _pattern("[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}", "a run key"),
     Parameter.NUMBER_OF_LS: _pattern("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
 }
 

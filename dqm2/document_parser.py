@@ -52,7 +52,7 @@ class InvalidDocument(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """Record of a document, and the paths of the fields of which all or a part was dropped."""
+    """Record of a document, and the names of the fields of which all or a part was dropped."""
 
     record: Record
     dropped_fields: tuple[str, ...]
@@ -142,7 +142,7 @@ class _FieldReader:
 
     @property
     def dropped_fields(self) -> tuple[str, ...]:
-        """Paths of the fields that were dropped, in whole or in part."""
+        """Names of the fields that were dropped, in whole or in part."""
         return tuple(self._dropped_fields)
 
     def get(self, field: Field[T]) -> T | None:
@@ -152,7 +152,7 @@ class _FieldReader:
             return None
         result = field.parser.parse(value, self._context)
         if not result.is_complete:
-            self._dropped_fields[field.path] = None
+            self._dropped_fields[field.name] = None
         return result.value
 
     def require(self, field: Field[T]) -> T:

@@ -30,14 +30,10 @@ _MAX_CLOCK_LEAD = timedelta(days=1)
 _DECIMAL = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _KILOBYTES = re.compile(r"([0-9]{1,15}) kB")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_RUN_KEY = re.compile(r"[a-z0-9_]{1,40}")
-# The release, then pull requests and known suffixes; an arbitrary word could be anything.
-_CMSSW_VERSION = re.compile(
-    r"[0-9]{1,3}_[0-9]{1,3}_(?:[0-9]{1,3}|X)"
-    r"(?:_(?:[0-9]{1,7}|(?:pre|patch|hltpatch|cand|ROOT|SLHC|HI)[0-9]{0,3}|DEBUG|ASAN|UBSAN|TSAN|CLANG|LTO|GPU))*"
-)
+_RUN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+# A release, an integration build or a build of a name, with pull requests behind it.
+_CMSSW_VERSION = re.compile(r"[0-9][A-Za-z0-9_-]{2,159}")
 _SOURCE_RUN = re.compile(r"run([0-9]{1,10})")
-_MAX_VERSION_LENGTH = 200
 _MAX_LUMISECTION_S = 1000
 # Linux's PATH_MAX.
 _MAX_PATH_LENGTH = 4096
@@ -148,14 +144,19 @@ def _document_id(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= _MAX_PATH_LENGTH else None
 
 
-def _name(value: object, context: ParseContext) -> str | None:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+def _matching_text(pattern: re.Pattern[str], value: object, context: ParseContext) -> str | None:
+    """A text that matches a pattern and that redaction leaves unchanged."""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
         return None
     return value if context.is_unredacted(value) else None
 
 
-def _run_key(value: object) -> str | None:
-    return value if isinstance(value, str) and _RUN_KEY.fullmatch(value) else None
+def _name(value: object, context: ParseContext) -> str | None:
+    return _matching_text(_NAME, value, context)
+
+
+def _run_key(value: object, context: ParseContext) -> str | None:
+    return _matching_text(_RUN_KEY, value, context)
 
 
 def _kilobytes(maximum: int) -> FieldParser[int]:
@@ -185,25 +186,24 @@ def _arguments(value: object) -> list[str] | None:
     return [text for text in value if isinstance(text, str) and len(text) <= _MAX_PATH_LENGTH]
 
 
-def _cmssw_version(value: object, _context: ParseContext) -> ParseResult[str]:
+def _cmssw_version(value: object, context: ParseContext) -> ParseResult[str]:
     if (arguments := _arguments(value)) is None:
         return ParseResult(None, is_complete=False)
     parts = (part for argument in arguments if "CMSSW_" in argument for part in argument.split("/"))
     path_part = next((part for part in parts if "CMSSW_" in part), None)
     if path_part is None:
         return ParseResult(None, is_complete=True)
-    version = path_part.partition("CMSSW_")[2]
-    is_valid = len(version) <= _MAX_VERSION_LENGTH and _CMSSW_VERSION.fullmatch(version) is not None
-    return ParseResult(version if is_valid else None, is_valid)
+    version = _matching_text(_CMSSW_VERSION, path_part.partition("CMSSW_")[2], context)
+    return ParseResult(version, is_complete=version is not None)
 
 
-def _run_key_argument(value: object, _context: ParseContext) -> ParseResult[str]:
+def _run_key_argument(value: object, context: ParseContext) -> ParseResult[str]:
     if (arguments := _arguments(value)) is None:
         return ParseResult(None, is_complete=False)
     argument = next((argument for argument in arguments if argument.startswith("runkey=")), None)
     if argument is None:
         return ParseResult(None, is_complete=True)
-    key = _run_key(argument.removeprefix("runkey="))
+    key = _run_key(argument.removeprefix("runkey="), context)
     return ParseResult(key, is_complete=key is not None)
 
 
@@ -217,12 +217,15 @@ LUMISECTION_LENGTH = _scalar("seconds, up to 1000", _lumisection_length)
 TIME = _contextual("unix time from 2000 to a day ahead", _time)
 DOCUMENT_ID = _scalar("a text; only its keyed hash leaves P5", _document_id)
 NAME = _contextual("`[A-Za-z0-9_-]{1,128}` that redaction leaves unchanged", _name)
-RUN_KEY = _scalar("`[a-z0-9_]{1,40}`", _run_key)
+RUN_KEY = _contextual("`[A-Za-z0-9_.-]{1,40}` that redaction leaves unchanged", _run_key)
 CMSSW_VERSION = FieldParser(
-    "the rest of a path component behind `CMSSW_`: numbers and known suffixes joined by `_`",
+    "the rest of a path component behind `CMSSW_`: `[0-9][A-Za-z0-9_-]{2,159}` that redaction leaves "
+    "unchanged",
     _cmssw_version,
 )
-RUN_KEY_ARGUMENT = FieldParser("the value of `runkey=`: `[a-z0-9_]{1,40}`", _run_key_argument)
+RUN_KEY_ARGUMENT = FieldParser(
+    "the value of `runkey=`: `[A-Za-z0-9_.-]{1,40}` that redaction leaves unchanged", _run_key_argument
+)
 SOURCE_RUN = _scalar("the number in a last path component `run…`", _source_run)
 # Stored in kilobytes and in bytes, respectively.
 JOB_KILOBYTES = _kilobytes(INT4_MAX)

@@ -224,7 +224,16 @@ class MachineSync:
         )
         clock_at = _machine_clock(batch.headers)
         processed = batch.processed
-        self._write(Batch(self.machine.id, checkpoint, clock_at, processed.rows, processed.quarantined))
+        self._write(
+            Batch(
+                machine_id=self.machine.id,
+                checkpoint=checkpoint,
+                clock_at=clock_at,
+                rows=processed.rows,
+                quarantined=processed.quarantined,
+                dropped_fields=processed.dropped_fields,
+            )
+        )
         self.behind -= len(batch.headers)
         for field in processed.dropped_fields:
             metrics.fields_dropped.labels(self._cluster, field).inc()

@@ -12,6 +12,7 @@ from storage import sync_status
 from storage.machines import select_latest_states
 from storage.read_models import (
     Disk,
+    DroppedField,
     Machine,
     MachineStatus,
     Memory,
@@ -85,6 +86,14 @@ class ClusterReader:
             if row.id in mirrored
         )
         return sorted(found, key=attrgetter("label"))
+
+    def dropped_fields(self) -> list[DroppedField]:
+        """Fields of which the allowlist left out values, the most frequent first."""
+        table = db.dropped_fields.c
+        statement = sa.select(db.dropped_fields).order_by(table.documents.desc(), table.field)
+        with self._database.connect() as connection:
+            rows = connection.execute(statement).all()
+        return [DroppedField(row.field, row.documents, row.newest_at) for row in rows]
 
     def sync_status(self) -> SyncStatus | None:
         """The sync status; `None` if no grabber has ever run."""

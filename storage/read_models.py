@@ -30,6 +30,15 @@ class AdjacentRuns:
 
 
 @dataclass(frozen=True, slots=True)
+class DroppedField:
+    """A field of which values were left out: in how many reports of documents, and when last."""
+
+    name: str
+    documents: int
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection."""
 

@@ -88,7 +88,7 @@ class Batch:
     """Documents of one machine and the machine's checkpoint once they are written.
 
     `clock_at` is the machine's own clock, i.e. the time of its newest document; `None` if the batch does not
-    contain it.
+    contain it. `dropped_fields` has a field once for each document of which a value of it was left out.
     """
 
     machine_id: int
@@ -96,6 +96,7 @@ class Batch:
     clock_at: datetime | None
     rows: Sequence[DocumentRow]
     quarantined: Sequence[QuarantinedDocument] = ()
+    dropped_fields: Sequence[str] = ()
 
 
 def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> DocumentRow:

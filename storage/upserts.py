@@ -4,7 +4,8 @@ Versions are ordered by (epoch, revision), so that repeating a batch changes not
 does not matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +33,8 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
     checkpoint = batch.checkpoint
     write_documents(connection, batch.machine_id, checkpoint.epoch, batch.rows)
     write_quarantined(connection, batch.machine_id, checkpoint.epoch, batch.quarantined)
-    _delete_from_quarantine(connection, batch)
+    delete_from_quarantine(connection, batch.machine_id, [row.document.identity for row in batch.rows])
+    count_dropped_fields(connection, Counter(batch.dropped_fields))
     connection.execute(_move_checkpoint(batch))
     progress = MachineProgress(batch.machine_id, checkpoint.epoch, checkpoint.revision)
     notify(connection, batch.rows, progress)
@@ -67,6 +69,28 @@ def write_quarantined(
         shared = {"machine_id": machine_id, "epoch": epoch, "updated_at": datetime.now(UTC)}
         rows = [{**shared, **asdict(document)} for document in documents]
         _upsert(connection, db.quarantined_documents, rows)
+
+
+def count_dropped_fields(connection: sa.Connection, documents: Mapping[str, int]) -> None:
+    """Add to the numbers of documents from which values were left out, by field."""
+    if not documents:
+        return
+    now = datetime.now(UTC)
+    # In one order everywhere, so that no two transactions wait for each other.
+    rows = [
+        {"field": field, "documents": number, "newest_at": now} for field, number in sorted(documents.items())
+    ]
+    table = db.dropped_fields
+    statement = insert(table).values(rows)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c.field],
+            set_={
+                "documents": table.c.documents + statement.excluded.documents,
+                "newest_at": statement.excluded.newest_at,
+            },
+        )
+    )
 
 
 def notify(
@@ -168,15 +192,14 @@ def _write_run_metadata(connection: sa.Connection, rows: Sequence[DocumentRow]) 
     connection.execute(upsert, list(by_run.values()))
 
 
-def _delete_from_quarantine(connection: sa.Connection, batch: Batch) -> None:
-    """Delete the quarantine entries of documents that could be stored."""
-    identities = [row.document.identity for row in batch.rows]
+def delete_from_quarantine(connection: sa.Connection, machine_id: int, identities: Collection[UUID]) -> None:
+    """Delete the quarantine entries of documents of a machine."""
     if identities:
         quarantined = db.quarantined_documents
         connection.execute(
             sa.delete(quarantined).where(
-                quarantined.c.machine_id == batch.machine_id,
-                quarantined.c.identity == sa.any_(sa.literal(identities, sa.ARRAY(sa.Uuid))),
+                quarantined.c.machine_id == machine_id,
+                quarantined.c.identity == sa.any_(sa.literal(list(identities), sa.ARRAY(sa.Uuid))),
             )
         )
 

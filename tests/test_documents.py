@@ -159,12 +159,36 @@ def test_it_starts_no_job_after_its_own_report() -> None:
         ("/x/CMSSW_14_1_0_pre3/src", "14_1_0_pre3"),
         ("/x/CMSSW_13_0_5_patch1_41234/src", "13_0_5_patch1_41234"),
         ("/x/playback_CMSSW_12_4_8_DEBUG/src", "12_4_8_DEBUG"),
+        ("/x/CMSSW_12_4_8_39145_39162/src", "12_4_8_39145_39162"),
+        ("/x/CMSSW_15_1_X_2026-05-01-2300/src", "15_1_X_2026-05-01-2300"),
+        ("/x/CMSSW_14_0_9_patch2_MULTIARCHS/src", "14_0_9_patch2_MULTIARCHS"),
+        ("/x/CMSSW_15_0_0_ROOT632_X/src", "15_0_0_ROOT632_X"),
+        ("/x/CMSSW_16_0_0_cpu/src", "16_0_0_cpu"),
+        ("/x/CMSSW_15_0_6_48001_test/src", "15_0_6_48001_test"),
         ("/x/ecal_cfg.py", None),
     ],
 )
 def test_it_finds_the_version_of_cmssw(path: str, version: str | None) -> None:
     assert _job(changed(JOB, "cmdline", ["cmsRun", path])).cmssw_version == version
     assert parsed(changed(JOB, "cmdline", ["cmsRun", path])).dropped_fields == ()
+
+
+@pytest.mark.parametrize("key", ["cosmic_run", "PP_Run.v2", "pp-run", "Commissioning2026", "x" * 40])
+def test_it_takes_a_run_key(key: str) -> None:
+    document = parsed(changed(JOB, "cmdline", ["cmsRun", f"runkey={key}"]))
+    assert isinstance(document.record, JobRecord)
+    assert (document.record.run_key, document.dropped_fields) == (key, ())
+    playback = parsed(changed(PLAYBACK, "config.run_key", key))
+    assert isinstance(playback.record, PlaybackRecord)
+    assert (playback.record.run_key, playback.dropped_fields) == (key, ())
+
+
+def test_it_keeps_streams_in_the_order_of_the_document() -> None:
+    lists = DELIVERY["extra"]["streams"]["streamDQM_sm-c2a11-43-01"]
+    hosts = ("sm-c2a11-45-01", "sm-c2a11-43-01")
+    streams = {f"{name}_{host}": lists for name in ("streamDQM", "streamB", "streamA") for host in hosts}
+    names = [stream.name for stream in _delivery(changed(DELIVERY, "extra.streams", streams)).streams]
+    assert names == ["streamDQM·2", "streamDQM", "streamB·2", "streamB", "streamA·2", "streamA"]
 
 
 def test_it_numbers_a_second_stream_of_a_name() -> None:
@@ -177,6 +201,8 @@ def test_it_numbers_a_second_stream_of_a_name() -> None:
     record = _delivery(changed(DELIVERY, "extra.streams", streams))
     assert [stream.name for stream in record.streams] == [
         "streamDQM·2",
+        "streamDQM",
+        "streamDQMCalibration",
     ]
     assert list(record.streams[1].sizes_bytes) == [2, 1]
 
@@ -201,8 +227,6 @@ def test_it_takes_a_disk_that_knows_little() -> None:
     assert parsed(document) == ParsedDocument(replace(record, free_bytes=None, files=None), ())
 
 
-        "streamDQM",
-        "streamDQMCalibration",
 def test_it_takes_available_memory_in_the_kernels_words() -> None:
     assert parsed(changed(MEMORY, "extra.meminfo.MemAvailable", "25714096 kB")) == parsed(MEMORY)
 

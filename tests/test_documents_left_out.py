@@ -52,8 +52,6 @@ def _outcome(document: object) -> ParsedDocument | str:
         *((JOB, "extra.ps_info.VmRSS", value) for value in ("2147483648 kB", 2**31)),
         *((JOB, f"extra.{name}", "x") for name in ("mem_info", "lumi_stats", "lumi_seen")),
         *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
-        *((JOB, "cmdline", value) for value in ("cmsRun", {"x": 1}, ["runkey=Cosmic Run"])),
-        *((JOB, "cmdline", [f"/CMSSW_12_4_8_{part}/x"]) for part in ("jdoe", "fu-c2f11-11-01", "١", "")),
         *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, [1])),
         *((DELIVERY, "extra.global_start", value) for value in (0, FAR, "soon", True)),
         *((DELIVERY, "extra.global_start_source", value) for value in ("a guess of fu-c2f11-11-01", 1)),
@@ -64,7 +62,7 @@ def _outcome(document: object) -> ParsedDocument | str:
         (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", {"lumis": [1]}),
         *((PLAYBACK, "state", value) for value in ("exploded", 1, "running\n")),
         *((PLAYBACK, "config.source", value) for value in ("fu-c2f11-11-01", "run12x", 5, "run9999999999")),
-        *((PLAYBACK, "config.run_key", value) for value in ("PP", "a-b", "x" * 41, "pp_run\n")),
+        *((PLAYBACK, "config.run_key", value) for value in ("P P", "10.1.2.3", "x" * 41, "pp_run\n")),
         *((MEMORY, "memory_total", value) for value in (-1, 2**63, "lots")),
         *((DISK, "disk_free", value) for value in (-2, "?", 1.5)),
     ],
@@ -72,6 +70,28 @@ def _outcome(document: object) -> ParsedDocument | str:
 def test_it_leaves_out_a_value_of_another_shape(document: dict[str, Any], path: str, value: object) -> None:
     known = path if path in PATHS else path.rpartition(".")[0]
     assert parsed(changed(document, path, value)).dropped_fields == (known,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ("cmsRun", ("run key", "CMSSW version")),
+        ({"x": 1}, ("run key", "CMSSW version")),
+        *(([f"runkey={key}"], ("run key",)) for key in ("Cosmic Run", "", "été", "fu-c2f11-11-01", "x" * 41)),
+        *(
+            ([f"/CMSSW_{version}/x"], ("CMSSW version",))
+            for version in (
+                *("", "12", "BASE", "X_12_4", "12_4_8_١", "12.4.8", "12_4_8 x", "1" * 161),
+                *("12_4_8_fu-c2f11-11-01", "12_4_8_lxplus801", "12_AKIAIOSFODNN7EXAMPLE"),
+            )
+        ),
+    ],
+)
+def test_it_leaves_out_run_key_and_version_of_another_shape_apart(
+    arguments: object, parts: tuple[str, ...]
+) -> None:
+    dropped = parsed(changed(JOB, "cmdline", arguments)).dropped_fields
+    assert dropped == tuple(f"cmdline ({part})" for part in parts)
 
 
 @pytest.mark.parametrize("holder", sorted(HOLDERS))

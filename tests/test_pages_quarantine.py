@@ -69,3 +69,20 @@ def test_it_shows_large_counts_as_a_lower_limit(client: FlaskClient, mirrored: M
     mirrored.quarantine(mirrored.filter_units[0], documents)
     mirrored.beat()
     assert "more than 1\u202f000 documents could not be stored" in machines(client)
+
+
+def test_it_shows_which_fields_were_left_out(
+    simulator: Simulator, simulated_settings: Settings, client: FlaskClient
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    assert mirror_once(simulated_settings)
+    assert "Left out" not in machines(client)
+    for run in (2, 3):
+        machine.upload(job_document(run=run, cmdline=["cmsRun", "/x/CMSSW_of_jdoe/src", "runkey=pp_run"]))
+    assert mirror_once(simulated_settings)
+    [(field, number)] = re.findall(
+        r'<code>([^<]+)</code></th><td class="numeric">(\d+)</td>', machines(client)
+    )
+    assert (field, number) == ("cmdline (CMSSW version)", "2")
+    assert "jdoe" not in machines(client)

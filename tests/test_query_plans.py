@@ -19,8 +19,8 @@ from storage.retention import prune
 from storage.run_queries import RunFilter
 from storage.writer import MirrorWriter
 
-# At most one row per machine: a sequential scan is the cheapest plan.
-SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries"}
+# At most one row per machine or field: a sequential scan is the cheapest plan.
+SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries", "dropped_fields"}
 SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
 
 
@@ -90,6 +90,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "cluster_status": lambda filled: filled.reader.cluster_status(),
     "state_changes": lambda filled: filled.reader.state_changes(datetime.now(UTC) - timedelta(days=1)),
     "machines": lambda filled: filled.reader.machines(),
+    "dropped_fields": lambda filled: filled.reader.dropped_fields(),
     "sync_status": lambda filled: filled.reader.sync_status(),
     # Queries of a grabber.
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),

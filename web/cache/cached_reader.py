@@ -186,6 +186,7 @@ class CachedReader(MirrorReader):
     # Read for an earlier time, the result covers a later one as well, and is all there is during an outage.
     state_changes = _cached(MirrorReader.state_changes, (Topic.LINKS,), key=lambda _since: ())
     machines = _cached(MirrorReader.machines, (Topic.LINKS, Topic.BATCHES))
+    dropped_fields = _cached(MirrorReader.dropped_fields, (Topic.BATCHES,))
     sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))
     # A new mute is announced as if anything had changed.
     mutes = _cached(MirrorReader.mutes, ())

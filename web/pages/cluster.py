@@ -98,8 +98,10 @@ def _template_context(cluster: Cluster) -> dict[str, Any]:
     end = _last_step(datetime.now(UTC))
     dependencies.expire_at(end + _STEP)
     start = end - AVAILABILITY_SPAN
+    reader = databases.stale_ok_reader(cluster)
     return {
-        "rows": _rows(databases.stale_ok_reader(cluster), start, end),
+        "rows": _rows(reader, start, end),
+        "dropped_fields": reader.dropped_fields(),
         "span_start": start,
         "span_end": end,
         "span_min": AVAILABILITY_SPAN / _MINUTE,
