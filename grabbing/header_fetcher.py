@@ -68,9 +68,10 @@ class HeaderFetcher:
         self._tolerate_invalid(found)
         return FetchedHeaders(found.headers, found.missing_or_invalid == 0, first_available)
 
-    def fetch_once(self, known_revision: int) -> Sequence[Header]:
+    def fetch_once(self, known_revision: int) -> FetchedHeaders:
         """The headers from `known_revision` on, with no fallback. Raises Dqm2Error and Stopped."""
-        return self._fetch(known_revision).headers
+        found = self._fetch(known_revision)
+        return FetchedHeaders(found.headers, found.missing_or_invalid == 0)
 
     def _tolerate_invalid(self, found: Headers) -> None:
         """Skip headers that are missing or invalid if they are so twice: the network may have been at fault.

@@ -8,10 +8,11 @@ retried.
 
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
 from dqm2.pseudonyms import Pseudonymizer
@@ -138,6 +139,8 @@ class MachineSync:
             self._start_epoch()
             found = self._fetch_headers()
         known = self._checkpoint.revision
+        if known is None and found.is_complete and found.first_available is None:
+            self._forget_gone(self._writer.quarantined_versions(self.machine.id), found.headers)
         return [header for header in found.headers if known is None or header.revision > known]
 
     def _fetch_headers(self) -> FetchedHeaders:
@@ -242,15 +245,22 @@ class MachineSync:
 
     def _retry_quarantined(self) -> _Slices:
         """Retry quarantined documents: the network may have been at fault, or this release may parse them."""
-        revisions = self._writer.quarantined_revisions(self.machine.id, self._checkpoint.epoch)
+        revisions = {
+            identity: revision
+            for identity, (epoch, revision) in self._writer.quarantined_versions(self.machine.id).items()
+            if epoch == self._checkpoint.epoch
+        }
         if not revisions:
             self._retry.succeeded()
             return
         self._retry.failed()
         try:
+            found = self._header_fetcher.fetch_once(min(revisions.values()))
+            if found.is_complete and self._was_checkpoint_found(found.headers):
+                self._forget_gone(revisions, found.headers)
             unchanged = [
                 header
-                for header in self._header_fetcher.fetch_once(min(revisions.values()))
+                for header in found.headers
                 if revisions.get(self._document_fetcher.keyed(header).identity) == header.revision
             ]
             backend = InlineParser(self._processor)
@@ -265,6 +275,23 @@ class MachineSync:
                 self.machine.label,
                 logging_setup.quote_value(self._processor.redact(str(error))),
             )
+
+    def _was_checkpoint_found(self, headers: Sequence[Header]) -> bool:
+        """Whether the machine was not reset, so that its headers have every document that it still has."""
+        known = self._checkpoint.revision
+        return known is not None and self._has_checkpoint(headers, known)
+
+    def _forget_gone(self, quarantined: Mapping[UUID, object], headers: Sequence[Header]) -> None:
+        """Forget the quarantined documents that a whole response lacks: the machine has them no more.
+
+        The response begins at or below their revisions; a document that was updated since has a higher one.
+        """
+        if not quarantined:
+            return
+        gone = quarantined.keys() - {self._document_fetcher.keyed(header).identity for header in headers}
+        if gone:
+            self._writer.forget_quarantined(self.machine.id, gone)
+            log.info("quarantine_forgotten host=%s documents=%d", self.machine.label, len(gone))
 
     def _write(self, batch: Batch) -> None:
         """Write a batch; quarantine the rows that the database rejects."""

@@ -3,7 +3,7 @@
 A batch is one transaction. Every write first checks that this grabber is still the cluster's leader.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,14 +89,19 @@ class MirrorWriter:
                 stored[row.identity] = max((row.epoch, row.revision), stored.get(row.identity, (-1, -1)))
         return stored
 
-    def quarantined_revisions(self, machine_id: int, epoch: int) -> dict[UUID, int]:
-        """The revisions of a machine's quarantined documents of an epoch."""
+    def quarantined_versions(self, machine_id: int) -> dict[UUID, tuple[int, int]]:
+        """The (epoch, revision) of a machine's quarantined documents."""
         table = db.quarantined_documents
-        query = sa.select(table.c.identity, table.c.revision).where(
-            table.c.machine_id == machine_id, table.c.epoch == epoch
+        query = sa.select(table.c.identity, table.c.epoch, table.c.revision).where(
+            table.c.machine_id == machine_id
         )
         with self._database.connect() as connection:
-            return {row.identity: row.revision for row in connection.execute(query)}
+            return {row.identity: (row.epoch, row.revision) for row in connection.execute(query)}
+
+    def forget_quarantined(self, machine_id: int, identities: Collection[UUID]) -> None:
+        """Delete quarantine entries of documents that the machine does not have any more."""
+        with self._leader_transaction() as connection:
+            upserts.delete_from_quarantine(connection, machine_id, identities)
 
     def write_batch(self, batch: Batch) -> None:
         """Write a batch and move its machine's checkpoint in one transaction, and notify listeners.

@@ -164,6 +164,51 @@ def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settin
     assert rows(simulated_settings, db.quarantined_documents) == []
 
 
+def test_it_forgets_a_quarantined_document_that_dqm2_has_no_longer(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    for run in (1, 2):
+        machine.upload({**job_document(run=run), **TIMELESS})
+    machine.upload(job_document(run=3))
+    assert mirror_once(simulated_settings)
+    assert len(rows(simulated_settings, db.quarantined_documents)) == 2
+    machine.delete(machine.stored()[0].header.document_id)
+    assert mirror_once(simulated_settings)
+    (remaining,) = rows(simulated_settings, db.quarantined_documents)
+    assert remaining["revision"] == 2
+
+
+def test_it_forgets_nothing_because_of_an_incomplete_response(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload({**job_document(run=1), **TIMELESS})
+    machine.upload(job_document(run=2))
+    assert mirror_once(simulated_settings)
+    machine.delete(machine.stored()[0].header.document_id)
+    simulator.faults.add(FaultKind.GARBAGE, machine=FILTER_UNIT, request_kind=RequestKind.HEADERS)
+    assert not mirror_once(simulated_settings)
+    assert len(rows(simulated_settings, db.quarantined_documents)) == 1
+    simulator.faults.clear()
+    assert mirror_once(simulated_settings)
+    assert rows(simulated_settings, db.quarantined_documents) == []
+
+
+def test_it_forgets_quarantined_documents_that_a_reset_deleted(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload({**job_document(run=1), **TIMELESS})
+    machine.upload({**job_document(run=2), **TIMELESS})
+    assert mirror_once(simulated_settings)
+    machine.reset()
+    machine.upload({**job_document(run=2), **TIMELESS})
+    assert mirror_once(simulated_settings)
+    (remaining,) = rows(simulated_settings, db.quarantined_documents)
+    assert (remaining["epoch"], remaining["revision"]) == (1, 1)
+
+
 def test_it_quarantines_a_document_older_than_its_header(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
