@@ -1,11 +1,12 @@
 """Results of the readers: runs, jobs, machines and sync status."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState, Stream
+from storage import job_state
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
 
@@ -64,6 +65,11 @@ class Job:
         """The client's name, i.e. its tag without the usual suffix."""
         return client_name(self.client)
 
+    @property
+    def lost_at(self) -> datetime | None:
+        """The time at which the job becomes lost unless it reports again."""
+        return job_state.lost_at(self.state, self.updated_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -79,6 +85,11 @@ class Run:
     def is_final(self) -> bool:
         """Whether the states of all jobs are terminal."""
         return all(job.state.is_terminal for job in self.jobs)
+
+    @property
+    def state_changes_at(self) -> datetime | None:
+        """The time at which the state of a job changes without another report."""
+        return _earliest_loss(self.jobs)
 
     @property
     def lumisection(self) -> int | None:
@@ -110,8 +121,14 @@ class JobSummary:
 
     name: str
     started_at: datetime
+    updated_at: datetime
     state: JobState
     events_total: int | None
+
+    @property
+    def lost_at(self) -> datetime | None:
+        """The time at which the job becomes lost unless it reports again."""
+        return job_state.lost_at(self.state, self.updated_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,11 @@ class RunSummary:
     run: int
     run_key: str | None
     jobs: tuple[JobSummary, ...]
+
+    @property
+    def state_changes_at(self) -> datetime | None:
+        """The time at which the state of a job changes without another report."""
+        return _earliest_loss(self.jobs)
 
     @property
     def started_at(self) -> datetime | None:
@@ -271,3 +293,7 @@ def client_name(tag: str) -> str:
 def client_tags(name: str) -> tuple[str, ...]:
     """The tags that a client of this name may have."""
     return name, f"{name}{_TAG_SUFFIX}"
+
+
+def _earliest_loss(jobs: Iterable[Job | JobSummary]) -> datetime | None:
+    return min((lost_at for job in jobs if (lost_at := job.lost_at) is not None), default=None)

@@ -1,22 +1,21 @@
 """Reader of a cluster's database for pages and API; results are dataclasses with computed job states."""
 
-from datetime import timedelta
-
 import sqlalchemy as sa
 
 import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.import_progress import ImportProgress
+from storage.job_state import StateRules
 from storage.mutes import MuteReader
 from storage.run_reader import RunReader
 
 
 class MirrorReader(RunReader, ClusterReader, MuteReader):
-    """All queries of pages and API. A job that is silent for `stuck_after` is stuck."""
+    """All queries of pages and API; the states of jobs are computed by `rules`."""
 
-    def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
-        RunReader.__init__(self, database, stuck_after)
+    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
+        RunReader.__init__(self, database, rules)
         ClusterReader.__init__(self, database)
         MuteReader.__init__(self, database)
 

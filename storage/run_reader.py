@@ -1,7 +1,7 @@
 """Queries about runs: which exist, their jobs with computed states, logs, series and file delivery."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from statistics import median_low
@@ -16,7 +16,7 @@ import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
 from storage import codecs, job_state, run_queries
 from storage.delivery_statistics import DeliveryStatistics, summarize
-from storage.job_state import JobState
+from storage.job_state import JobState, StateRules
 from storage.log_compression import DictionaryStore
 from storage.read_models import (
     AdjacentRuns,
@@ -62,6 +62,7 @@ class _JobRow(NamedTuple):
     fi_state: int | None
     rss_kb: int | None
     machine: str
+    machine_is_mirrored: bool
     machine_clock_at: datetime | None
     machine_newest_run: int | None
 
@@ -77,23 +78,24 @@ class _JobSummaryRow(NamedTuple):
     lumisection: int | None
     lumisection_at: datetime | None
     events_total: int | None
+    machine_is_mirrored: bool
     machine_clock_at: datetime | None
     machine_newest_run: int | None
 
 
 _RowT = TypeVar("_RowT", bound=NamedTuple)
-_MACHINE_COLUMNS: Mapping[str, sa.Column[Any]] = {
-    "machine": db.machines.c.label,
-    "machine_clock_at": db.machines.c.clock_at,
-    "machine_newest_run": db.machines.c.newest_run,
-}
 
 
-def _select_jobs(row: type[NamedTuple]) -> sa.Select[Any]:
+def _select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     """Select the fields of a row, of all jobs."""
-    columns = [
-        _MACHINE_COLUMNS[field] if field in _MACHINE_COLUMNS else db.jobs.c[field] for field in row._fields
-    ]
+    machines = db.machines.c
+    of_machine: Mapping[str, sa.ColumnElement[Any]] = {
+        "machine": machines.label,
+        "machine_is_mirrored": machines.identity.in_(rules.machines),
+        "machine_clock_at": machines.clock_at,
+        "machine_newest_run": machines.newest_run,
+    }
+    columns = [of_machine[field] if field in of_machine else db.jobs.c[field] for field in row._fields]
     return sa.select(*columns).join_from(db.jobs, db.machines)
 
 
@@ -106,17 +108,15 @@ def _fetch(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT
     return [row._make(found) for found in connection.execute(statement).all()]
 
 
-_JOBS = _select_jobs(_JobRow)
-_JOB_SUMMARIES = _select_jobs(_JobSummaryRow)
-
-
 class RunReader:
-    """Reads a cluster's runs. A job that is silent for `stuck_after` is stuck."""
+    """Reads a cluster's runs; the states of jobs are computed by `rules`."""
 
-    def __init__(self, database: sa.Engine, stuck_after: timedelta) -> None:
+    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         self._database = database
         self._dictionaries = DictionaryStore(database)
-        self._stuck_after = stuck_after
+        self._rules = rules
+        self._select_jobs = _select_jobs(_JobRow, rules)
+        self._select_job_summaries = _select_jobs(_JobSummaryRow, rules)
 
     def run_span(self) -> RunSpan:
         """The lowest and the highest run."""
@@ -142,7 +142,7 @@ class RunReader:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
             metadata = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
-            rows = _fetch(connection, _JOBS.where(db.jobs.c.run == run), _JobRow)
+            rows = _fetch(connection, self._select_jobs.where(db.jobs.c.run == run), _JobRow)
         if metadata is None and not rows:
             return None
         return self._run(run, metadata, rows)
@@ -186,7 +186,9 @@ class RunReader:
             found = connection.execute(newest.add_columns(db.runs.c.run_key)).all()
             run_keys: dict[int, str | None] = {row.run: row.run_key for row in found}
             # Ordered by identity as well, so that jobs with equal times keep their order.
-            jobs = _JOB_SUMMARIES.where(run.in_(run_keys)).order_by(run.desc(), db.jobs.c.identity)
+            jobs = self._select_job_summaries.where(run.in_(run_keys)).order_by(
+                run.desc(), db.jobs.c.identity
+            )
             rows = _fetch(connection, jobs, _JobSummaryRow)
         return [
             self._summary(number, run_keys[number], list(of_run))
@@ -331,7 +333,7 @@ class RunReader:
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
             metadata = connection.execute(sa.select(db.runs).where(condition(runs))).all()
-            rows = _fetch(connection, _JOBS.where(condition(jobs)).order_by(jobs), _JobRow)
+            rows = _fetch(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
             self._run(run, by_run.get(run), list(of_run)) for run, of_run in groupby(rows, attrgetter("run"))
@@ -339,22 +341,22 @@ class RunReader:
 
     def _run(self, run: int, metadata: Any, rows: Sequence[_JobRow]) -> Run:
         newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
-        jobs = [
-            _job(row, state, newest)
-            for row, state in zip(rows, job_state.job_states(rows, self._stuck_after), strict=True)
-        ]
+        now = datetime.now(UTC)
+        states = job_state.job_states(rows, self._rules.stuck_after, now)
+        jobs = [_job(row, state, newest) for row, state in zip(rows, states, strict=True)]
         return Run(
             run=run,
             run_key=None if metadata is None else metadata.run_key,
             cmssw_version=None if metadata is None else metadata.cmssw_version,
-            is_ongoing=job_state.is_ongoing(rows, self._stuck_after),
+            is_ongoing=job_state.is_ongoing(rows, self._rules.stuck_after, now),
             jobs=tuple(sorted(jobs, key=attrgetter("name", "started_at", "id"))),
         )
 
     def _summary(self, run: int, run_key: str | None, rows: Sequence[_JobSummaryRow]) -> RunSummary:
+        states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
         jobs = [
-            JobSummary(client_name(row.client), row.started_at, state, row.events_total)
-            for row, state in zip(rows, job_state.job_states(rows, self._stuck_after), strict=True)
+            JobSummary(client_name(row.client), row.started_at, row.updated_at, state, row.events_total)
+            for row, state in zip(rows, states, strict=True)
         ]
         return RunSummary(run, run_key, tuple(sorted(jobs, key=attrgetter("name", "started_at"))))
 

@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from grabbing.gateway_queue import StopEvent
 from simulator.http_types import RecordedRequest
 from simulator.simulator import Simulator
 from storage import codecs
+from storage.job_state import StateRules
 from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.rows import DocumentRow
@@ -46,7 +46,7 @@ def mirror_once(settings: Settings, cluster: Cluster = CLUSTER) -> bool:
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
     """The reader that the pages use."""
     database = db.engine(settings, cluster, "tests")
-    return MirrorReader(database, timedelta(seconds=settings.stuck_after_s))
+    return MirrorReader(database, StateRules.for_cluster(settings, cluster))
 
 
 def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> list[dict[str, Any]]:

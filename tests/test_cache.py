@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import db
 from dqm2.records import DocumentVersion, JobRecord, MemoryRecord
 from dqmsquare_cfg import Cluster, Settings
+from storage.job_state import LOST_AFTER
 from storage.mutes import MuteWriter
 from tests.mirrored_cluster import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
@@ -437,3 +438,11 @@ def test_addresses_without_end_leave_memory_bounded(
 def resident_bytes(server: ServerProcess) -> int:
     [worker] = workers_of(server)
     return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_page_changes_when_a_state_changes_by_the_clock(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    silent = job(run.number, "beam", at=datetime.now(UTC) - LOST_AFTER + timedelta(seconds=2))
+    mirrored.write(mirrored.filter_units[0], silent)
+    until(lambda: 'data-state="lost"' in server.get(run.part).text)

@@ -1,6 +1,7 @@
 """The cached reader keeps a value only while it is known to be unchanged."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
+from storage.job_state import LOST_AFTER, JobState, StateRules
+from storage.run_queries import RunFilter
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
 from web.cache.cached_reader import CachedReader, ReadCache
@@ -23,7 +26,11 @@ def database(settings: Settings, mirrored: MirroredCluster) -> sa.Engine:
 
 
 def remembering(database: sa.Engine, changes: ChangeTracker) -> CachedReader:
-    return CachedReader(database, timedelta(minutes=15), ReadCache(changes), lambda: None, stale_ok=False)
+    """A cached reader of a cluster with the machines of the database."""
+    with database.connect() as connection:
+        machines = frozenset(connection.scalars(sa.select(db.machines.c.identity)))
+    rules = StateRules(timedelta(minutes=15), machines)
+    return CachedReader(database, rules, ReadCache(changes), lambda: None, stale_ok=False)
 
 
 def test_it_looks_itself_while_changes_can_not_be_heard(
@@ -49,3 +56,29 @@ def test_it_reads_again_what_changed_while_it_was_read(
     sa.event.listen(database, "after_cursor_execute", change, once=True)
     assert reader.run_span().highest == RUN
     assert reader.run_span().highest == RUN + 1
+
+
+READS: dict[str, Callable[[CachedReader, Any], list[JobState]]] = {
+    "run": lambda reader, _: [job.state for job in reader.run(RUN).jobs],  # type: ignore[union-attr]
+    "job_details": lambda reader, job_id: [reader.job_details(job_id).job.state],  # type: ignore[union-attr]
+    "find_runs": lambda reader, _: [
+        job.state for run in reader.find_runs(RunFilter(RUN, RUN), below=None, limit=5) for job in run.jobs
+    ],
+    "run_summaries": lambda reader, _: [
+        job.state
+        for run in reader.run_summaries(RunFilter(RUN, RUN), below=None, limit=5)
+        for job in run.jobs
+    ],
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_it_reads_again_when_a_state_changes_by_the_clock(
+    settings: Settings, mirrored: MirroredCluster, read: Callable[[CachedReader, Any], list[JobState]]
+) -> None:
+    changes = ChangeTracker()
+    changes.is_listening = True
+    silent = job(RUN, "beam", at=datetime.now(UTC) - LOST_AFTER + timedelta(seconds=1))
+    mirrored.write(mirrored.filter_units[0], silent)
+    reader = remembering(db.engine(settings, mirrored.cluster, "tests"), changes)
+    until(lambda: read(reader, silent.document.identity) == [JobState.LOST])

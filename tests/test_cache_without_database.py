@@ -12,6 +12,7 @@ import requests
 import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
+from storage.job_state import StateRules
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import TIMEOUT_S, until
@@ -88,8 +89,8 @@ def test_what_happened_to_machines_is_known_however_long_it_is_away(
 
     mirrored.set_machine_state(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
-    stuck_after = timedelta(seconds=shared_settings.stuck_after_s)
-    reader = CachedReader(engine, stuck_after, ReadCache(ChangeTracker()), refuse_away, stale_ok=True)
+    rules = StateRules.for_cluster(shared_settings, mirrored.cluster)
+    reader = CachedReader(engine, rules, ReadCache(ChangeTracker()), refuse_away, stale_ok=True)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     found = reader.state_changes(yesterday)
     is_away.set()

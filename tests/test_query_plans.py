@@ -13,6 +13,7 @@ import db
 from benchmarks.large_database import Size, Span, fill
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
+from storage.job_state import StateRules
 from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.retention import prune
@@ -103,7 +104,9 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
 def test_it_reads_no_growing_table_sequentially(settings: Settings) -> None:
     span = fill(settings, SOME_YEARS)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    filled = Filled(database, MirrorReader(database, timedelta(minutes=15)), span)
+    filled = Filled(
+        database, MirrorReader(database, StateRules.for_cluster(settings, Cluster.PRODUCTION)), span
+    )
     scanned = {name: _scanned_tables(filled, query) for name, query in QUERIES.items()}
     database.dispose()
     assert {name: tables for name, tables in scanned.items() if tables} == {}

@@ -41,7 +41,9 @@ def reader(settings: Settings) -> MirrorReader:
 
 
 def summary_of(run: Run) -> RunSummary:
-    jobs = [JobSummary(job.name, job.started_at, job.state, job.events_total) for job in run.jobs]
+    jobs = [
+        JobSummary(job.name, job.started_at, job.updated_at, job.state, job.events_total) for job in run.jobs
+    ]
     return RunSummary(run.run, run.run_key, tuple(jobs))
 
 

@@ -13,7 +13,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
 from storage.change_listener import ChangeListener, ChangeTracker
+from storage.job_state import StateRules
 from storage.reader import MirrorReader
 from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseUnavailable
@@ -70,8 +71,8 @@ class ClusterDatabase:
         self.transactions = self.engine.execution_options(**{_TRANSLATE_OPTION: True})
         # Single statements, without the round trips of a transaction.
         self._reads = self.transactions.execution_options(isolation_level="AUTOCOMMIT")
-        self._stuck_after = timedelta(seconds=settings.stuck_after_s)
-        self._uncached = MirrorReader(self._reads, self._stuck_after)
+        self._rules = StateRules.for_cluster(settings, cluster)
+        self._uncached = MirrorReader(self._reads, self._rules)
         self._cached: MirrorReader | None = None
         self._stale_ok: MirrorReader | None = None
         self._on_schema_too_new: Callable[[str], None] | None = None
@@ -89,7 +90,7 @@ class ClusterDatabase:
         """Listen for changes from now on, so that reads can be cached until they change."""
         cache = ReadCache(ChangeTracker())
         ChangeListener(self.engine, cache.changes).start()
-        reader = partial(CachedReader, self._reads, self._stuck_after, cache, self.require_available)
+        reader = partial(CachedReader, self._reads, self._rules, cache, self.require_available)
         self._cached, self._stale_ok = reader(stale_ok=False), reader(stale_ok=True)
 
     @property

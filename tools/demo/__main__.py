@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +26,7 @@ from runtime.supervisor import (
     wait_until_ready,
     watch,
 )
+from storage.job_state import StateRules
 from storage.reader import MirrorReader
 from tools import frontend_libs
 from tools.demo import data_dir, process_specs
@@ -97,7 +97,7 @@ def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[C
         postgres.create_database(settings.database(cluster))
         database = db.engine(settings, cluster, "demo")
         db.migrate(database)
-        reader = MirrorReader(database, timedelta(seconds=settings.stuck_after_s))
+        reader = MirrorReader(database, StateRules.for_cluster(settings, cluster))
         newest_runs[cluster] = reader.run_span().highest or 0
         database.dispose()
     return newest_runs

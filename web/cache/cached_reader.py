@@ -3,12 +3,13 @@
 During an outage of the database it can serve the last known data, for pages that say so.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 from cachetools import LRUCache
 
 from storage.change_listener import ChangeTracker, Topic
-from storage.read_models import JobDetails, Run
+from storage.job_state import StateRules
+from storage.read_models import JobDetails, Run, RunSummary
 from storage.reader import MirrorReader
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
@@ -25,6 +27,8 @@ from web.errors import DatabaseUnavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 Topics = Collection[Topic | int]
+# The topics that a result depends on, and the time at which it changes by the clock.
+Validity = tuple[Topics, datetime | None]
 
 # Results kept per method; fewer of those that are large.
 _MAX_ENTRIES = 64
@@ -92,21 +96,27 @@ def _all_arguments(*args: Any, **kwargs: Any) -> Hashable:
     return args, tuple(kwargs.items())
 
 
+def _never(_value: object) -> None:
+    return None
+
+
 def _cached(
     read: Callable[Concatenate[MirrorReader, P], T],
     topics: Topics | Callable[..., Topics],
     *,
+    expires_at: Callable[[T], datetime | None] = _never,
     max_entries: int = _MAX_ENTRIES,
     key: Callable[..., Hashable | None] = _all_arguments,
 ) -> Callable[Concatenate["CachedReader", P], T]:
     """Cached form of a reader's method.
 
-    `topics`: what its result depends on, or a function of the result and the arguments. `key`: what tells
-    results apart, a function of the arguments; `None` for a result that is not kept.
+    `topics`: what its result depends on, or a function of the result and the arguments. `expires_at`: the
+    time at which it changes by the clock, a function of the result. `key`: what tells results apart, a
+    function of the arguments; `None` for a result that is not kept.
     """
 
-    def topics_of(value: T, *args: P.args, **kwargs: P.kwargs) -> Topics:
-        return topics(value, *args, **kwargs) if callable(topics) else topics
+    def validity(value: T, *args: P.args, **kwargs: P.kwargs) -> Validity:
+        return topics(value, *args, **kwargs) if callable(topics) else topics, expires_at(value)
 
     @wraps(read)
     def cached(reader: "CachedReader", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -115,7 +125,7 @@ def _cached(
             key(*args, **kwargs),
             max_entries,
             lambda: read(reader, *args, **kwargs),
-            lambda value: topics_of(value, *args, **kwargs),
+            lambda value: validity(value, *args, **kwargs),
         )
         return value
 
@@ -136,6 +146,18 @@ def _job_topics(details: JobDetails | None, *_: object) -> Topics:
         return (Topic.BATCHES,)
     run = details.job.run
     return (run,) if details.job.state.is_terminal else (run, Topic.BATCHES)
+
+
+def _run_expires_at(run: Run | None) -> datetime | None:
+    return None if run is None else run.state_changes_at
+
+
+def _job_expires_at(details: JobDetails | None) -> datetime | None:
+    return None if details is None else details.job.lost_at
+
+
+def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary]) -> datetime | None:
+    return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
 def _run_alone(_value: object, number: int) -> Topics:
@@ -159,23 +181,25 @@ class CachedReader(MirrorReader):
     def __init__(
         self,
         database: sa.Engine,
-        stuck_after: timedelta,
+        rules: StateRules,
         cache: ReadCache,
         require_available: Callable[[], None],
         *,
         stale_ok: bool,
     ) -> None:
-        super().__init__(database, stuck_after)
+        super().__init__(database, rules)
         self._cache = cache
         self._require_available = require_available
         self._stale_ok = stale_ok
 
     run_span = _cached(MirrorReader.run_span, (Topic.RUNS,))
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
-    run = _cached(MirrorReader.run, _run_topics, max_entries=_MAX_RUNS)
+    run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
     expected_clients = _cached(MirrorReader.expected_clients, (Topic.BATCHES,))
     skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
-    job_details = _cached(MirrorReader.job_details, _job_topics, max_entries=_MAX_JOBS)
+    job_details = _cached(
+        MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
+    )
     delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
     delivery_statistics = _cached(
         MirrorReader.delivery_statistics, lambda _value, runs: tuple(runs), key=tuple
@@ -190,9 +214,19 @@ class CachedReader(MirrorReader):
     sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))
     # A new mute is announced as if anything had changed.
     mutes = _cached(MirrorReader.mutes, ())
-    find_runs = _cached(MirrorReader.find_runs, (Topic.BATCHES,), max_entries=_MAX_LARGE, key=_first_page)
+    find_runs = _cached(
+        MirrorReader.find_runs,
+        (Topic.BATCHES,),
+        expires_at=_runs_expire_at,
+        max_entries=_MAX_LARGE,
+        key=_first_page,
+    )
     run_summaries = _cached(
-        MirrorReader.run_summaries, (Topic.BATCHES,), max_entries=_MAX_LARGE, key=_first_page
+        MirrorReader.run_summaries,
+        (Topic.BATCHES,),
+        expires_at=_runs_expire_at,
+        max_entries=_MAX_LARGE,
+        key=_first_page,
     )
     count_runs = _cached(MirrorReader.count_runs, (Topic.BATCHES,))
     clients = _cached(MirrorReader.clients, (Topic.BATCHES,))
@@ -208,13 +242,13 @@ class CachedReader(MirrorReader):
         key: Hashable | None,
         max_entries: int,
         read: Callable[[], T],
-        topics: Callable[[T], Topics],
+        validity: Callable[[T], Validity],
     ) -> T:
         """Cached result of a method if it is valid, else a new one."""
         result = None if key is None else self._cache.get(method, key)
         if result is None or not result.dependency.is_valid(time.monotonic()):
             try:
-                result = self._refresh(method, key, max_entries, read, topics)
+                result = self._refresh(method, key, max_entries, read, validity)
             except DatabaseUnavailable:
                 if result is None or not self._stale_ok:
                     raise
@@ -229,11 +263,11 @@ class CachedReader(MirrorReader):
         key: Hashable | None,
         max_entries: int,
         read: Callable[[], T],
-        topics: Callable[[T], Topics],
+        validity: Callable[[T], Validity],
     ) -> CachedRead:
         """Read, or wait for the thread that is reading; a read that started before this call is too old."""
         if key is None:
-            return self._read(read, topics)
+            return self._read(read, validity)
         count = self._cache.changes.version
 
         def read_once() -> CachedRead:
@@ -241,7 +275,7 @@ class CachedReader(MirrorReader):
             found = self._cache.get(method, key)
             if found is not None and _is_valid_since(count, found.dependency):
                 return found
-            result = self._read(read, topics)
+            result = self._read(read, validity)
             self._cache.put(method, key, result, max_entries)
             return result
 
@@ -250,11 +284,13 @@ class CachedReader(MirrorReader):
             if result.dependency.count >= count:
                 return result
 
-    def _read(self, read: Callable[[], T], topics: Callable[[T], Topics]) -> CachedRead:
+    def _read(self, read: Callable[[], T], validity: Callable[[T], Validity]) -> CachedRead:
         self._require_available()
         changes, read_at_s = self._cache.changes, time.monotonic()
         # Counted before: the result may lack what changes meanwhile.
         count = changes.version
         with dependencies.cached_read():
             value = read()
-        return CachedRead(value, ReadDependency(changes, count, read_at_s, topics(value)))
+        topics, expires_at = validity(value)
+        expires_at_s = math.inf if expires_at is None else dependencies.monotonic_s(expires_at)
+        return CachedRead(value, ReadDependency(changes, count, read_at_s, topics, expires_at_s))

@@ -29,17 +29,21 @@ _CACHED_IF = "cached_if"
 
 @dataclass(frozen=True, slots=True)
 class ReadDependency:
-    """A read of a cluster: the change count and the monotonic time before it, and the topics it covers."""
+    """A read of a cluster: the change count and the monotonic time before it, and the topics it covers.
+
+    `expires_at_s`: the monotonic time at which its result changes by the clock alone.
+    """
 
     changes: ChangeTracker
     count: int
     read_at_s: float
     topics: Collection[Topic | int]
+    expires_at_s: float = math.inf
 
     def is_valid(self, now_s: float) -> bool:
         """Whether reading again would give the same."""
         is_fresh = self.changes.is_listening or now_s - self.read_at_s < UNHEARD_LIFETIME_S
-        return is_fresh and self.changes.is_current(self.topics, self.count)
+        return is_fresh and now_s < self.expires_at_s and self.changes.is_current(self.topics, self.count)
 
 
 @dataclass(slots=True)
@@ -93,20 +97,25 @@ def is_cached_view(view: Callable[..., Any], query: Mapping[str, str]) -> bool:
     return condition is not None and condition(query)
 
 
+def monotonic_s(at: datetime) -> float:
+    """The monotonic time of a time of day."""
+    return time.monotonic() + (at - datetime.now(UTC)).total_seconds()
+
+
 def expire_at(at: datetime) -> None:
     """Limit the validity of the response that is being made."""
-    _expire((at - datetime.now(UTC)).total_seconds())
+    _expire(monotonic_s(at))
 
 
 def expire_soon() -> None:
     """Limit the validity of a response that was made from data which could not be refreshed."""
-    _expire(UNHEARD_LIFETIME_S)
+    _expire(time.monotonic() + UNHEARD_LIFETIME_S)
 
 
-def _expire(in_s: float) -> None:
+def _expire(at_s: float) -> None:
     dependencies = _dependencies.get()
     if dependencies is not None:
-        dependencies.expires_at_s = min(dependencies.expires_at_s, time.monotonic() + in_s)
+        dependencies.expires_at_s = min(dependencies.expires_at_s, at_s)
 
 
 def depend_on(read: ReadDependency) -> None:
@@ -114,6 +123,7 @@ def depend_on(read: ReadDependency) -> None:
     dependencies = _dependencies.get()
     if dependencies is not None:
         dependencies.reads.append(read)
+        _expire(read.expires_at_s)
 
 
 @contextmanager
