@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class StartSource(StrEnum):
-    """Source of a run's start time in DQM²; without the global file the time is a guess."""
+    """Source of a run's start time in DQM²; from the first lumisection it is a guess. It may be absent."""
 
     GLOBAL_FILE = "global_file"
     FIRST_LUMI = "first_lumi"

@@ -192,7 +192,7 @@ def _delivery(version: DocumentVersion, reader: _FieldReader) -> DeliveryRecord:
         document=version,
         run=reader.require(DeliveryFields.RUN),
         global_start=reader.get(DeliveryFields.START),
-        global_start_is_guess=reader.get(DeliveryFields.START_SOURCE) is not StartSource.GLOBAL_FILE,
+        global_start_is_guess=reader.get(DeliveryFields.START_SOURCE) is StartSource.FIRST_LUMI,
         lumisection_s=reader.get(DeliveryFields.LUMISECTION_LENGTH) or LUMISECTION_S,
         streams=reader.get(DeliveryFields.STREAMS) or (),
     )

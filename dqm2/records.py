@@ -202,7 +202,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """File delivery of a run (`dqm-files`). `global_start` is a guess unless it is from the global file."""
+    """File delivery of a run (`dqm-files`). `global_start` is a guess if it is from the first lumisection."""
 
     document: DocumentVersion
     run: int

@@ -35,7 +35,7 @@ _MAX_RUNS = 10_000
 class Topic(Enum):
     """Something that can change. The number of a run is a topic as well."""
 
-    # Which runs exist.
+    # Which runs have jobs.
     RUNS = auto()
     # Any mirrored document: the machines' clocks, by which jobs become stuck, advance with each batch.
     BATCHES = auto()
@@ -66,15 +66,18 @@ class ChangeTracker:
             self._changed_at.get(topic, 0) <= version for topic in topics
         )
 
-    def record_batch(self, runs: Collection[int] | None) -> None:
-        """Record that documents of these runs were written; `None`: of too many runs to name."""
-        if runs is None or len(self._known_runs) + len(runs) > _MAX_RUNS:
+    def record_batch(self, runs: Collection[int] | None, other_runs: Collection[int] | None = ()) -> None:
+        """Record that jobs of `runs`, and other documents of `other_runs`, were written.
+
+        `None`: of too many runs to name.
+        """
+        if runs is None or other_runs is None or len(self._known_runs) + len(runs) > _MAX_RUNS:
             self.invalidate_all()
             return
         with self._lock:
             version = self.version + 1
-            topics: list[Topic | int] = [Topic.BATCHES, *runs]
-            # A run without an earlier notification may be new.
+            topics: list[Topic | int] = [Topic.BATCHES, *runs, *other_runs]
+            # A run without an earlier notification of a job may be new.
             if not self._known_runs.issuperset(runs):
                 topics.append(Topic.RUNS)
                 self._known_runs.update(runs)
@@ -165,7 +168,7 @@ class ChangeListener:
             if notification is None:
                 self._changes.invalidate_all()
                 continue
-            self._changes.record_batch(notification.runs)
+            self._changes.record_batch(notification.runs, notification.other_runs)
             if (progress := notification.progress) is not None:
                 checkpoints = {**self._known.checkpoints, progress.machine_id: progress}
                 self._known = replace(self._known, checkpoints=checkpoints)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from statistics import fmean, pstdev
 
 from dqm2.records import Stream
@@ -20,7 +19,6 @@ class DeliveryStatistics:
     files of all streams.
     """
 
-    started_at: datetime | None
     delay_mean_s: float | None
     delay_deviation_s: float | None
     last_lumisection: int | None
@@ -33,7 +31,6 @@ def summarize(delivery: Delivery) -> DeliveryStatistics:
     streams = delivery.streams
     delays = _delays_s(delivery)
     return DeliveryStatistics(
-        started_at=delivery.global_start,
         delay_mean_s=fmean(delays) if delays else None,
         delay_deviation_s=pstdev(delays) if delays else None,
         last_lumisection=max((ls for stream in streams for ls in stream.lumisections), default=None),

@@ -20,18 +20,24 @@ class MachineProgress:
 
 @dataclass(frozen=True, slots=True)
 class ChangeNotification:
-    """The runs that changed, `None` if too many to name, and the checkpoint that was reached with them."""
+    """The runs that changed, and the checkpoint that was reached with them.
+
+    `runs` are those of which jobs were written, `other_runs` those of which only other documents were. Both
+    are `None` if there are too many to name.
+    """
 
     runs: tuple[int, ...] | None
+    other_runs: tuple[int, ...] | None = ()
     progress: MachineProgress | None = None
 
     @classmethod
     def parse(cls, payload: str) -> Self | None:
         """The notification in a payload; `None` for a plain word or another release's format."""
         try:
-            runs, progress = orjson.loads(payload)
+            runs, other_runs, progress = orjson.loads(payload)
             return cls(
                 None if runs is None else tuple(map(_integer, runs)),
+                None if other_runs is None else tuple(map(_integer, other_runs)),
                 None if progress is None else _progress(**progress),
             )
         except (TypeError, ValueError):
@@ -39,8 +45,10 @@ class ChangeNotification:
 
     def serialize(self) -> str:
         """The payload."""
-        runs = self.runs if self.runs is not None and len(self.runs) <= _MAX_RUNS else None
-        return orjson.dumps([runs, self.progress]).decode()
+        runs, other_runs = self.runs, self.other_runs
+        if runs is None or other_runs is None or len(runs) + len(other_runs) > _MAX_RUNS:
+            runs = other_runs = None
+        return orjson.dumps([runs, other_runs, self.progress]).decode()
 
 
 def _progress(machine_id: object, epoch: object, revision: object) -> MachineProgress:

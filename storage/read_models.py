@@ -41,7 +41,10 @@ class DroppedField:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection."""
+    """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection.
+
+    `first_seen_at` is the time of the earliest report that is known. It orders a client's jobs.
+    """
 
     id: UUID
     run: int
@@ -49,7 +52,7 @@ class Job:
     machine: str
     state: JobState
     exit_code: int | None
-    started_at: datetime
+    first_seen_at: datetime
     updated_at: datetime
     cmssw_run: int | None
     lumisection: int | None
@@ -66,6 +69,11 @@ class Job:
         return client_name(self.client)
 
     @property
+    def started_at(self) -> datetime | None:
+        """The time of the first report; `None` if only one is known, which need not be the first."""
+        return _known_start(self.first_seen_at, self.updated_at)
+
+    @property
     def lost_at(self) -> datetime | None:
         """The time at which the job becomes lost unless it reports again."""
         return job_state.lost_at(self.state, self.updated_at)
@@ -73,11 +81,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run and its jobs, ordered by client name and start."""
+    """A run and its jobs, ordered by client name and start; `global_start` is that of its file delivery."""
 
     run: int
     run_key: str | None
     cmssw_version: str | None
+    global_start: datetime | None
     is_ongoing: bool
     jobs: tuple[Job, ...]
 
@@ -98,8 +107,13 @@ class Run:
 
     @property
     def started_at(self) -> datetime | None:
-        """The start of the earliest job."""
-        return min((job.started_at for job in self.jobs), default=None)
+        """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
+        return _run_start(self.global_start, self.jobs)
+
+    @property
+    def first_seen_at(self) -> datetime | None:
+        """The time of the earliest report of a job that is known."""
+        return min((job.first_seen_at for job in self.jobs), default=None)
 
     @property
     def updated_at(self) -> datetime | None:
@@ -109,10 +123,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedClients:
-    """The clients, by tag, that a run should have; `startup` is the usual time until all have started."""
+    """The clients, by tag, that a run should have; `startup` is the usual time until all have started.
+
+    `startup` is `None` if it is not known.
+    """
 
     clients: frozenset[str] = frozenset()
-    startup: timedelta = timedelta(0)
+    startup: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +137,15 @@ class JobSummary:
     """A job as summaries of many runs show it; `name` is that of its client."""
 
     name: str
-    started_at: datetime
+    first_seen_at: datetime
     updated_at: datetime
     state: JobState
     events_total: int | None
+
+    @property
+    def started_at(self) -> datetime | None:
+        """The time of the first report; `None` if only one is known, which need not be the first."""
+        return _known_start(self.first_seen_at, self.updated_at)
 
     @property
     def lost_at(self) -> datetime | None:
@@ -137,6 +159,7 @@ class RunSummary:
 
     run: int
     run_key: str | None
+    global_start: datetime | None
     jobs: tuple[JobSummary, ...]
 
     @property
@@ -146,8 +169,13 @@ class RunSummary:
 
     @property
     def started_at(self) -> datetime | None:
-        """The start of the earliest job."""
-        return min((job.started_at for job in self.jobs), default=None)
+        """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
+        return _run_start(self.global_start, self.jobs)
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """The time of the newest report of any job."""
+        return max((job.updated_at for job in self.jobs), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,3 +325,14 @@ def client_tags(name: str) -> tuple[str, ...]:
 
 def _earliest_loss(jobs: Iterable[Job | JobSummary]) -> datetime | None:
     return min((lost_at for job in jobs if (lost_at := job.lost_at) is not None), default=None)
+
+
+def _known_start(first_seen_at: datetime, updated_at: datetime) -> datetime | None:
+    return first_seen_at if first_seen_at < updated_at else None
+
+
+def _run_start(global_start: datetime | None, jobs: Sequence[Job | JobSummary]) -> datetime | None:
+    """The start of a run; a `global_start` after all reports is wrong."""
+    if global_start is not None and any(global_start <= job.updated_at for job in jobs):
+        return global_start
+    return min((start for job in jobs if (start := job.started_at) is not None), default=None)

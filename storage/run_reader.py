@@ -37,6 +37,8 @@ from storage.run_queries import RunFilter
 _RUNS_PER_PIECE = 25
 # Number of previous runs whose median is the usual startup time: an outlier among them does not matter.
 _STARTUP_RUNS = 3
+# Number of the run of a job whose command line names none.
+_NO_RUN = 0
 # Time limit (s) of a query over a whole range, where queries have one.
 _WIDE_QUERY: Mapping[str, Any] = {"response_timeout_s": 30}
 
@@ -108,6 +110,24 @@ def _fetch(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT
     return [row._make(found) for found in connection.execute(statement).all()]
 
 
+def _newest_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
+    """The order of the reports of several machines of the same run."""
+    return columns.updated_at.desc(), columns.identity
+
+
+# The start of a run by the newest report of its file delivery that has one.
+_GLOBAL_START = (
+    sa.select(db.deliveries.c.global_start)
+    .where(db.deliveries.c.run == db.runs.c.run, db.deliveries.c.global_start.is_not(None))
+    .order_by(*_newest_first(db.deliveries.c))
+    .limit(1)
+    .correlate(db.runs)
+    .scalar_subquery()
+    .label("global_start")
+)
+_RUNS = sa.select(db.runs, _GLOBAL_START)
+
+
 class RunReader:
     """Reads a cluster's runs; the states of jobs are computed by `rules`."""
 
@@ -119,20 +139,21 @@ class RunReader:
         self._select_job_summaries = _select_jobs(_JobSummaryRow, rules)
 
     def run_span(self) -> RunSpan:
-        """The lowest and the highest run."""
+        """The lowest and the highest run that has jobs."""
+        number = db.jobs.c.run
         with self._database.connect() as connection:
             lowest, highest = connection.execute(
-                sa.select(sa.func.min(db.runs.c.run), sa.func.max(db.runs.c.run))
+                sa.select(sa.func.min(number), sa.func.max(number)).where(number > _NO_RUN)
             ).one()
         return RunSpan(lowest, highest)
 
     def adjacent_runs(self, run: int) -> AdjacentRuns:
-        """The runs before and after `run`, which itself need not exist."""
-        number = db.runs.c.run
+        """The runs with jobs before and after `run`, which itself need not exist."""
+        number = db.jobs.c.run
         with self._database.connect() as connection:
             previous, following = connection.execute(
                 sa.select(
-                    sa.select(sa.func.max(number)).where(number < run).scalar_subquery(),
+                    sa.select(sa.func.max(number)).where(number < run, number > _NO_RUN).scalar_subquery(),
                     sa.select(sa.func.min(number)).where(number > run).scalar_subquery(),
                 )
             ).one()
@@ -141,7 +162,7 @@ class RunReader:
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
-            metadata = connection.execute(sa.select(db.runs).where(db.runs.c.run == run)).one_or_none()
+            metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
             rows = _fetch(connection, self._select_jobs.where(db.jobs.c.run == run), _JobRow)
         if metadata is None and not rows:
             return None
@@ -183,16 +204,13 @@ class RunReader:
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         run = db.jobs.c.run
         with self._database.connect() as connection:
-            found = connection.execute(newest.add_columns(db.runs.c.run_key)).all()
-            run_keys: dict[int, str | None] = {row.run: row.run_key for row in found}
+            found = connection.execute(newest.add_columns(db.runs.c.run_key, _GLOBAL_START)).all()
+            by_run = {row.run: row for row in found}
             # Ordered by identity as well, so that jobs with equal times keep their order.
-            jobs = self._select_job_summaries.where(run.in_(run_keys)).order_by(
-                run.desc(), db.jobs.c.identity
-            )
+            jobs = self._select_job_summaries.where(run.in_(by_run)).order_by(run.desc(), db.jobs.c.identity)
             rows = _fetch(connection, jobs, _JobSummaryRow)
         return [
-            self._summary(number, run_keys[number], list(of_run))
-            for number, of_run in groupby(rows, attrgetter("run"))
+            self._summary(by_run[number], list(of_run)) for number, of_run in groupby(rows, attrgetter("run"))
         ]
 
     def clients(self, first: int, last: int) -> list[str]:
@@ -202,7 +220,10 @@ class RunReader:
             return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE_QUERY)))
 
     def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
-        """The clients of the previous run with the same run key, and the usual startup time of such runs."""
+        """The clients of the previous run with the same run key, and the usual startup time of such runs.
+
+        Clients whose start is unknown do not count for the startup time.
+        """
         table, jobs = db.runs.c, db.jobs.c
         previous = (
             sa.select(table.run)
@@ -210,8 +231,9 @@ class RunReader:
             .order_by(table.run.desc())
             .limit(_STARTUP_RUNS)
         )
+        started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
         statement = (
-            sa.select(jobs.run, jobs.client, sa.func.min(jobs.started_at).label("started_at"))
+            sa.select(jobs.run, jobs.client, started_at.label("started_at"))
             .where(jobs.run.in_(previous))
             .group_by(jobs.run, jobs.client)
             .order_by(jobs.run.desc())
@@ -221,9 +243,11 @@ class RunReader:
         by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
         if not by_run:
             return ExpectedClients()
-        starts = [[row.started_at for row in of_run] for of_run in by_run]
-        startup = median_low([max(of_run) - min(of_run) for of_run in starts])
-        return ExpectedClients(frozenset(row.client for row in by_run[0]), startup)
+        starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]
+        startups = [max(of_run) - min(of_run) for of_run in starts if of_run]
+        return ExpectedClients(
+            frozenset(row.client for row in by_run[0]), median_low(startups) if startups else None
+        )
 
     def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
         """The number of lumisections of a run that no job of a client saw, by the client's tag.
@@ -332,7 +356,7 @@ class RunReader:
         """The runs that have jobs and fulfil a condition, ascending."""
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
-            metadata = connection.execute(sa.select(db.runs).where(condition(runs))).all()
+            metadata = connection.execute(_RUNS.where(condition(runs))).all()
             rows = _fetch(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
@@ -348,17 +372,19 @@ class RunReader:
             run=run,
             run_key=None if metadata is None else metadata.run_key,
             cmssw_version=None if metadata is None else metadata.cmssw_version,
+            global_start=None if metadata is None else metadata.global_start,
             is_ongoing=job_state.is_ongoing(rows, self._rules.stuck_after, now),
-            jobs=tuple(sorted(jobs, key=attrgetter("name", "started_at", "id"))),
+            jobs=tuple(sorted(jobs, key=attrgetter("name", "first_seen_at", "id"))),
         )
 
-    def _summary(self, run: int, run_key: str | None, rows: Sequence[_JobSummaryRow]) -> RunSummary:
+    def _summary(self, metadata: Any, rows: Sequence[_JobSummaryRow]) -> RunSummary:
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
         jobs = [
             JobSummary(client_name(row.client), row.started_at, row.updated_at, state, row.events_total)
             for row, state in zip(rows, states, strict=True)
         ]
-        return RunSummary(run, run_key, tuple(sorted(jobs, key=attrgetter("name", "started_at"))))
+        in_order = sorted(jobs, key=attrgetter("name", "first_seen_at"))
+        return RunSummary(metadata.run, metadata.run_key, metadata.global_start, tuple(in_order))
 
 
 def _between(first: int, last: int) -> _RunCondition:
@@ -372,11 +398,6 @@ def _count_skipped(jobs: Iterable[InputStatuses]) -> int:
         for lumisection, status in zip(job.lumisections, job.statuses, strict=True):
             (skipped if status.is_skipped else seen).add(lumisection)
     return len(skipped - seen)
-
-
-def _newest_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
-    """The order of the reports of several machines of the same run."""
-    return columns.updated_at.desc(), columns.identity
 
 
 def _delivery(row: Any) -> Delivery:
@@ -402,7 +423,7 @@ def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:
         machine=intern(row.machine),
         state=state,
         exit_code=row.exit_code,
-        started_at=row.started_at,
+        first_seen_at=row.started_at,
         updated_at=row.updated_at,
         cmssw_run=row.cmssw_run,
         lumisection=row.lumisection,

@@ -97,8 +97,10 @@ def notify(
     connection: sa.Connection, rows: Sequence[DocumentRow], progress: MachineProgress | None = None
 ) -> None:
     """Notify listeners, on commit, of the runs that changed and of a machine's new checkpoint."""
-    runs = sorted({row.run for row in rows if row.run is not None})
-    payload = ChangeNotification(tuple(runs), progress).serialize()
+    runs = {row.run for row in rows if row.run is not None}
+    with_jobs = {row.run for row in rows if row.run is not None and row.type is DocumentType.JOB}
+    change = ChangeNotification(tuple(sorted(with_jobs)), tuple(sorted(runs - with_jobs)), progress)
+    payload = change.serialize()
     connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, payload)))
 
 

@@ -446,3 +446,15 @@ def test_a_page_changes_when_a_state_changes_by_the_clock(
     silent = job(run.number, "beam", at=datetime.now(UTC) - LOST_AFTER + timedelta(seconds=2))
     mirrored.write(mirrored.filter_units[0], silent)
     until(lambda: 'data-state="lost"' in server.get(run.part).text)
+
+
+def test_a_run_is_the_newest_from_its_first_job_on(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
+    until(lambda: server.get(INFO).json()[1] == run.number)
+    mirrored.write(mirrored.builder_unit, delivery(run.number + 1, datetime.now(UTC), 5))
+    until(lambda: bool(server.get(Run(run.number + 1).graph).json()))
+    assert server.get(INFO).json()[1] == run.number
+    mirrored.write(mirrored.filter_units[0], job(run.number + 1, "beam"))
+    until(lambda: server.get(INFO).json()[1] == run.number + 1)

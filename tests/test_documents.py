@@ -215,9 +215,12 @@ def test_it_takes_unreadable_files_and_a_run_without_any() -> None:
     assert parsed(none).dropped_fields == ()
 
 
-@pytest.mark.parametrize("source", ["first_lumi", None])
-def test_it_says_when_the_start_of_a_run_is_a_guess(source: str | None) -> None:
-    assert _delivery(changed(DELIVERY, "extra.global_start_source", source)).global_start_is_guess
+@pytest.mark.parametrize(
+    ("source", "is_guess"), [("first_lumi", True), ("global_file", False), (None, False), ("?", False)]
+)
+def test_it_calls_the_start_of_a_run_a_guess_if_dqm2_says_so(source: str | None, *, is_guess: bool) -> None:
+    document = changed(DELIVERY, "extra.global_start_source", source)
+    assert _delivery(document).global_start_is_guess is is_guess
 
 
 def test_it_takes_a_disk_that_knows_little() -> None:

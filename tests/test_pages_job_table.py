@@ -29,7 +29,7 @@ def job(client: str, number: int, state: JobState = JobState.RUNNING, **given: A
         machine="dqmfu-c2b03-..",
         state=state,
         exit_code={JobState.CRASHED: 1, JobState.FINISHED: 0}.get(state),
-        started_at=NOW + timedelta(minutes=number),
+        first_seen_at=NOW + timedelta(minutes=number),
         updated_at=NOW + timedelta(hours=1),
         cmssw_run=358_791,
         lumisection=100,
@@ -44,7 +44,7 @@ def job(client: str, number: int, state: JobState = JobState.RUNNING, **given: A
 
 
 def run(*jobs: Job) -> Run:
-    return Run(358_791, "pp_run", "12_4_8", is_ongoing=True, jobs=jobs)
+    return Run(358_791, "pp_run", "12_4_8", None, is_ongoing=True, jobs=jobs)
 
 
 def names(*jobs: Job, order: SortOrder) -> list[str]:

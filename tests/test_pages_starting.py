@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from tests.mirrored_cluster import MirroredCluster, job
 RUN = 358_791
 NOW = datetime.now(UTC)
 YESTERDAY = NOW - timedelta(days=1)
+ENDED_AT = YESTERDAY + timedelta(hours=2)
 # When the clients of earlier runs started, in seconds from the start of the run.
 STARTED_AFTER_S = {"beam": 0, "csc": 10, "dt": 60}
 REPORTING_S = 30
@@ -21,7 +23,7 @@ def write_earlier_run(
     mirrored: MirroredCluster, run: int, started_after_s: Mapping[str, float] = STARTED_AFTER_S
 ) -> None:
     records = [
-        job(run, client, at=YESTERDAY, exit_code=0, started_at=YESTERDAY + timedelta(seconds=after_s))
+        job(run, client, at=ENDED_AT, exit_code=0, started_at=YESTERDAY + timedelta(seconds=after_s))
         for client, after_s in started_after_s.items()
     ]
     mirrored.write(mirrored.filter_units[0], *records)
@@ -91,3 +93,13 @@ def test_it_is_starting_for_a_limited_time(client: FlaskClient, mirrored: Mirror
     assert states(client)["dt"] == "starting"
     write_start(mirrored, age_s=300)
     assert states(client)["dt"] == "missing"
+
+
+def test_it_is_starting_for_the_limited_time_if_no_earlier_start_is_known(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    ended = [job(RUN - 5, name, at=YESTERDAY, started_at=YESTERDAY, exit_code=0) for name in ("beam", "csc")]
+    mirrored.write(mirrored.filter_units[0], *(replace(record, run_key="hi_run") for record in ended))
+    record = job(RUN, "beam", at=NOW, started_at=NOW - timedelta(seconds=299), run_key="hi_run")
+    mirrored.write(mirrored.filter_units[0], record)
+    assert states(client) == {"beam": "running", "csc": "starting"}

@@ -73,7 +73,7 @@ def test_it_leaves_unknown_values_empty(client: FlaskClient, mirrored: MirroredC
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key=None, lumisection=7))
     newest, _ = lines(client)
     assert newest["run"] == str(RUN + 1)
-    assert [newest[name] for name in ("run_key", "started_at", "delay_mean_s", "size_bytes")] == [""] * 4
+    assert [newest[name] for name in ("run_key", "stopped_at", "delay_mean_s", "size_bytes")] == [""] * 4
     assert newest["last_lumisection"] == "7"
 
 

@@ -42,9 +42,10 @@ def reader(settings: Settings) -> MirrorReader:
 
 def summary_of(run: Run) -> RunSummary:
     jobs = [
-        JobSummary(job.name, job.started_at, job.updated_at, job.state, job.events_total) for job in run.jobs
+        JobSummary(job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
+        for job in run.jobs
     ]
-    return RunSummary(run.run, run.run_key, tuple(jobs))
+    return RunSummary(run.run, run.run_key, run.global_start, tuple(jobs))
 
 
 def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:

@@ -54,7 +54,8 @@ def to_json(delivery: Delivery | None, time: FileTime, late_s: float, *, is_whol
             "files": len(known_delays),
             "late": sum(delay > late_s for delay in known_delays),
             "start_is_guess": delivery is not None
-            and (delivery.global_start is None or delivery.global_start_is_guess),
+            and delivery.global_start is not None
+            and delivery.global_start_is_guess,
             "is_whole": step == 1,
         }
     )

@@ -109,7 +109,9 @@ def is_behind(job: Job) -> bool:
 
 def client_rows(run: Run, expected: Iterable[str], *, is_starting: bool = False) -> list[ClientRow]:
     """A row per client of a run, and per `expected` client that the run lacks."""
-    by_client = groupby(sorted(run.jobs, key=attrgetter("client", "started_at", "id")), attrgetter("client"))
+    by_client = groupby(
+        sorted(run.jobs, key=attrgetter("client", "first_seen_at", "id")), attrgetter("client")
+    )
     rows = [_row(client, list(jobs)) for client, jobs in by_client]
     present = {row.client for row in rows}
     absent = sorted(set(expected) - present)

@@ -262,15 +262,16 @@ def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list
     ]
 
 
-def _is_starting(run: Run, startup: timedelta) -> bool:
+def _is_starting(run: Run, startup: timedelta | None) -> bool:
     """Whether a client may still be about to start, if the previous runs took `startup` for that.
 
     The age of the run is that of its reports, so that it does not depend on this server's clock.
     """
-    if not run.is_ongoing or run.started_at is None or run.updated_at is None:
+    if not run.is_ongoing or run.first_seen_at is None or run.updated_at is None:
         return False
     limit = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
-    return run.updated_at - run.started_at < min(startup + _REPORTING_INTERVAL, limit)
+    grace = limit if startup is None else min(startup + _REPORTING_INTERVAL, limit)
+    return run.updated_at - run.first_seen_at < grace
 
 
 def _mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:

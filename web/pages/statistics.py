@@ -27,15 +27,15 @@ bp = Blueprint("statistics", __name__, url_prefix="/statistics")
 
 # The file delivery of each run has to be decompressed, so a page has few rows.
 _ROWS_PER_PAGE = 25
-_NO_DELIVERY = DeliveryStatistics(None, None, None, None, None, None)
+_NO_DELIVERY = DeliveryStatistics(None, None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatistics:
     """A run in figures; what is unknown is `None`, which includes most of them without its file delivery.
 
-    `stopped_at` is the newest report of a job, `None` while the run is ongoing; the figures of the file
-    delivery are `DeliveryStatistics`.
+    `started_at` is that of the run, also without its file delivery. `stopped_at` is the newest report of a
+    job, `None` while the run is ongoing. The figures of the file delivery are `DeliveryStatistics`.
     """
 
     run: int
@@ -89,7 +89,7 @@ def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatisti
     return RunStatistics(
         run=run.run,
         run_key=run.run_key,
-        started_at=delivery.started_at,
+        started_at=run.started_at,
         stopped_at=None if run.is_ongoing else run.updated_at,
         delay_mean_s=delivery.delay_mean_s,
         delay_deviation_s=delivery.delay_deviation_s,

@@ -199,7 +199,7 @@ def _csv_line(run: Run, job: Job) -> tuple[object, ...]:
         job.name,
         job.state,
         job.machine,
-        iso(job.started_at),
+        iso(job.started_at) if job.started_at else None,
         iso(job.updated_at),
         job.lumisection,
         job.events_total,
