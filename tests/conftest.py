@@ -205,7 +205,7 @@ def demo(open_folder: Path) -> Iterator[DemoProcess]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; without one the test is skipped."""
-    executable = skips.require("chromium")
+    executable = skips.require(chromium.PACKAGE)
     with pytest.MonkeyPatch.context() as patched:
         # Playwright's Node.js uses only /tmp, which may not be writable; Python finds another folder.
         patched.setenv("TMPDIR", tempfile.gettempdir())

@@ -16,7 +16,7 @@ from tests import skips
 @skips.needs("prometheus")
 def test_with_a_program(): pass
 
-def test_with_another(): skips.require("chromium")
+def test_with_another(): skips.require("chromium-headless-shell")
 
 def test_without(): pass
 """
@@ -41,7 +41,7 @@ def test_it_reports_what_was_not_tested_and_how_to_get_it(tmp_path: Path) -> Non
     assert [line for line in done.stdout.splitlines() if line.startswith("NOT TESTED, 1 tests: ")] == [
         f"NOT TESTED, 1 tests: {what} is missing (on Debian: apt-get install {package})"
         for what, package in [
-            ("browser tests: chromium", "chromium"),
+            ("browser tests: chromium-headless-shell", "chromium-headless-shell"),
             ("tests of the alert rules: promtool", "prometheus"),
         ]
     ]
@@ -51,7 +51,10 @@ def test_it_fails_in_ci_if_a_test_is_skipped(tmp_path: Path) -> None:
     done = run_example(tmp_path, CI="true")
     assert done.returncode == 1
     assert "1 failed, 1 passed, 1 error" in done.stdout
-    assert "skipped, which is not allowed with CI=true: browser tests: chromium is missing" in done.stdout
+    assert (
+        "skipped, which is not allowed with CI=true: browser tests: chromium-headless-shell is missing"
+        in done.stdout
+    )
 
 
 def test_it_finds_an_installed_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

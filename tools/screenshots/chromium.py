@@ -2,7 +2,9 @@
 
 import shutil
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tools.install import SYSTEM_PACKAGES
+
+PACKAGE = "chromium-headless-shell"
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -17,4 +19,4 @@ OPTIONS = (
 
 def executable() -> str | None:
     """Path of a Chromium, or `None`."""
-    return next(filter(None, map(shutil.which, _NAMES)), None)
+    return next(filter(None, map(shutil.which, SYSTEM_PACKAGES[PACKAGE][0])), None)

@@ -70,7 +70,7 @@ def main() -> int:
     given = parser.parse_args()
     browser = chromium.executable()
     if browser is None:
-        sys.stderr.write("Chromium is missing: apt-get install chromium\n")
+        sys.stderr.write(f"Chromium is missing: apt-get install {chromium.PACKAGE}\n")
         return 1
     install(_FOLDER)
     is_missed = False

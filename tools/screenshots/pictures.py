@@ -146,7 +146,7 @@ def main() -> int:
     given = parser.parse_args()
     executable = chromium.executable()
     if executable is None:
-        sys.stderr.write("Chromium is missing: apt-get install chromium\n")
+        sys.stderr.write(f"Chromium is missing: apt-get install {chromium.PACKAGE}\n")
         return 1
     made = running_demo() if given.demo is None else nullcontext(RunningDemo(*given.demo))
     with made as demo, sync_playwright() as playwright:
