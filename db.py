@@ -154,7 +154,12 @@ jobs = sa.Table(
     sa.Column("events_rate", sa.REAL),
     sa.Column("fi_state", sa.SmallInteger),
     sa.Column("rss_kb", sa.Integer),
+    # What was found in the log (`storage/log_findings.py`), by rules of this version.
+    sa.Column("log_rules", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("crash", JSONB(none_as_null=True)),
+    sa.Column("log_errors", JSONB(none_as_null=True)),
     sa.Index(None, "run", "client"),
+    sa.Index(None, "log_rules", "run"),
 )
 
 # Series and log of a job, packed (`storage/codecs.py`); a table of its own keeps lists of jobs narrow.

@@ -9,19 +9,23 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 from uuid import UUID, uuid4
 
+import orjson
 import sqlalchemy as sa
 
 import db
 from benchmarks import sample_jobs
+from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from dqm2.crash_reasons import RULES_VERSION, analyze
 from dqm2.pseudonyms import Pseudonymizer, default_label
-from dqm2.records import LUMISECTION_S, Stream
+from dqm2.records import LUMISECTION_S, JobLog, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
-from storage import codecs, log_compression
+from storage import codecs, log_compression, log_findings
 from storage.log_compression import ZstdDictionary
 from storage.rows import downsample
 from storage.sync_status import ClusterLinks, LinkStatus
@@ -191,8 +195,27 @@ def _job_rows(run: _Run, units: list[int], rng: random.Random) -> Iterator[tuple
             *(_identity(rng), units[number % len(units)], 0, run.number * 50 + number, at),
             *(run.number, client.tag, run.start.isoformat(), exit_code, run.number, lumisection, at, 0),
             *(int(lumisection * client.events_per_s * LUMISECTION_S), client.events_per_s, 0),
-            client.rss_kb,
+            *(client.rss_kb, *_findings(exit_code, rng)),
         )
+
+
+def _findings(exit_code: int | None, rng: random.Random) -> tuple[_Value, ...]:
+    """What is found in the log of a job: the version of the rules, the reason for a crash, the errors."""
+    if not exit_code:
+        return RULES_VERSION, None, None
+    return _findings_of_crash(rng.choice(CRASH_LOGS), rng.randrange(5))
+
+
+@cache
+def _findings_of_crash(crash: CrashLog, variation: int) -> tuple[_Value, ...]:
+    findings = analyze(JobLog(tail=crash.variation(variation)), crash.exit_code)
+    columns = log_findings.columns(findings.crash, findings.errors)
+    return RULES_VERSION, _json(columns["crash"]), _json(columns["log_errors"])
+
+
+def _json(value: object) -> str | None:
+    """A value of a JSON column in COPY's text format."""
+    return None if value is None else orjson.dumps(value).decode().replace("\\", "\\\\")
 
 
 def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:

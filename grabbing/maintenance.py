@@ -1,4 +1,4 @@
-"""Maintenance of a cluster's database: training of log dictionaries, deletion of old logs, a daily reminder.
+"""Maintenance of a cluster's database: log dictionaries, analysis and deletion of old logs, a daily reminder.
 
 The reminder is about tables of an earlier mirror that are still there.
 """
@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from dqm2.crash_reasons import RULES_VERSION
 from grabbing.document_pipeline import DocumentProcessor
 from storage import import_progress
+from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.retention import prune
 
@@ -39,16 +41,19 @@ class Maintenance:
         self._train_at_s = self._prune_at_s = self._remind_at_s = 0.0
         self._pruning: Iterator[int] | None = None
         self._pruned = 0
+        self._analysis: Iterator[int] | None = None
+        self._analyzed = 0
 
     def start(self) -> None:
         """Start over with the newest dictionary of the database."""
         dictionary = self._processor.dictionary = self._dictionaries.latest()
         self._pruning, self._prune_at_s = None, 0.0
+        self._analysis, self._analyzed = analyze_outdated(self._database), 0
         age_s = _age_s(dictionary)
         self._train_at_s = time.monotonic() + (0.0 if age_s is None else _TRAIN_INTERVAL_S - age_s)
 
     def run_due(self, *, is_idle: bool) -> None:
-        """Run a step of what is due; pruning waits until the grabber is idle.
+        """Run a step of what is due; pruning and the analysis of old logs wait until the grabber is idle.
 
         Raises SQLAlchemyError; `start` has to be called again then.
         """
@@ -56,8 +61,10 @@ class Maintenance:
             self._train()
         if time.monotonic() >= self._remind_at_s:
             self._remind()
-        if is_idle and self._retention is not None:
-            self._prune_step(self._retention)
+        if is_idle:
+            self._analyze_step()
+            if self._retention is not None:
+                self._prune_step(self._retention)
 
     def _train(self) -> None:
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
@@ -70,6 +77,16 @@ class Maintenance:
             progress = import_progress.read(connection)
         if progress is not None:
             log.warning("%s", progress)
+
+    def _analyze_step(self) -> None:
+        """Analyze a batch of the logs that were stored by older rules."""
+        analyzed = None if self._analysis is None else next(self._analysis, None)
+        if analyzed is not None:
+            self._analyzed += analyzed
+            return
+        if self._analyzed:
+            log.info("job_logs_analyzed jobs=%d rules=%d", self._analyzed, RULES_VERSION)
+        self._analysis, self._analyzed = None, 0
 
     def _prune_step(self, retention: timedelta) -> None:
         if self._pruning is None:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState, Stream
+from dqm2.records import (
+    CrashReason,
+    ErrorGroup,
+    EventSeries,
+    InputStatuses,
+    JobLog,
+    MemorySeries,
+    SimulatorState,
+    Stream,
+)
 from storage import job_state
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
@@ -43,7 +52,8 @@ class DroppedField:
 class Job:
     """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection.
 
-    `first_seen_at` is the time of the earliest report that is known. It orders a client's jobs.
+    `first_seen_at` is the time of the earliest report that is known. It orders a client's jobs. `crash` is
+    the reason for its end, `None` if it did not crash or is not analyzed yet.
     """
 
     id: UUID
@@ -62,6 +72,7 @@ class Job:
     events_rate: float | None
     fi_state: int | None
     rss_kb: int | None
+    crash: CrashReason | None = None
 
     @property
     def name(self) -> str:
@@ -219,13 +230,17 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """Series and log of a job; empty, with `is_retained` false, after their retention has passed."""
+    """Series and log of a job; empty, with `is_retained` false, after their retention has passed.
+
+    `errors` are those of the log, which are kept.
+    """
 
     job: Job
     memory: MemorySeries
     events: EventSeries
     input_statuses: InputStatuses
     log: JobLog
+    errors: tuple[ErrorGroup, ...] = ()
     is_retained: bool = True
 
 

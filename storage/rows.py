@@ -22,7 +22,7 @@ from dqm2.records import (
     PlaybackRecord,
     Record,
 )
-from storage import codecs
+from storage import codecs, log_findings
 from storage.log_compression import ZstdDictionary
 
 # Points kept of each series of a finished job: as many as its graph can show.
@@ -139,6 +139,7 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "events_rate": record.events_rate,
         "fi_state": record.fi_state,
         "rss_kb": record.rss_kb,
+        **log_findings.columns(record.crash, record.errors),
     }
     details = {
         "memory": codecs.pack_memory(downsample(record.memory) if is_finished else record.memory),

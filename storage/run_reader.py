@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
-from storage import codecs, job_state, run_queries
+from dqm2.records import ErrorGroup, EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
+from storage import codecs, job_state, log_findings, run_queries
 from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.job_state import JobState, StateRules
 from storage.log_compression import DictionaryStore
@@ -39,6 +39,8 @@ _RUNS_PER_PIECE = 25
 _STARTUP_RUNS = 3
 # Number of the run of a job whose command line names none.
 _NO_RUN = 0
+# Previous runs of a run key among which the last good one of a client is looked for.
+_MAX_PREVIOUS_RUNS = 100
 # Time limit (s) of a query over a whole range, where queries have one.
 _WIDE_QUERY: Mapping[str, Any] = {"response_timeout_s": 30}
 
@@ -63,6 +65,7 @@ class _JobRow(NamedTuple):
     events_rate: float | None
     fi_state: int | None
     rss_kb: int | None
+    crash: Mapping[str, Any] | None
     machine: str
     machine_is_mirrored: bool
     machine_clock_at: datetime | None
@@ -271,17 +274,20 @@ class RunReader:
     def job_details(self, job_id: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if no job has this id."""
         with self._database.connect() as connection:
-            number = connection.scalar(sa.select(db.jobs.c.run).where(db.jobs.c.identity == job_id))
+            found = connection.execute(
+                sa.select(db.jobs.c.run, db.jobs.c.log_errors).where(db.jobs.c.identity == job_id)
+            ).one_or_none()
             stored = connection.execute(
                 sa.select(db.job_details).where(db.job_details.c.identity == job_id)
             ).one_or_none()
-        run = None if number is None else self.run(number)
+        run = None if found is None else self.run(found.run)
         job = next((job for job in run.jobs if job.id == job_id), None) if run else None
-        if job is None:
+        if found is None or job is None:
             return None
+        errors = log_findings.read_errors(found.log_errors)
         if stored is None:
             return JobDetails(
-                job, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), is_retained=False
+                job, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), errors, is_retained=False
             )
         return JobDetails(
             job=job,
@@ -289,7 +295,30 @@ class RunReader:
             events=codecs.unpack_events(stored.events),
             input_statuses=codecs.unpack_input_statuses(stored.input_statuses),
             log=codecs.unpack_log(stored.log, stored.log_redactions, self._dictionaries.for_log(stored.log)),
+            errors=errors,
         )
+
+    def usual_errors(self, run: int, run_key: str, client: str) -> tuple[ErrorGroup, ...] | None:
+        """The errors that a client, by tag, logged in its last good run before `run` with the same run key.
+
+        `None` if none of the last such runs was good.
+        """
+        table, jobs = db.runs.c, db.jobs.c
+        previous = (
+            sa.select(table.run)
+            .where(table.run < run, table.run_key == run_key)
+            .order_by(table.run.desc())
+            .limit(_MAX_PREVIOUS_RUNS)
+        )
+        statement = (
+            sa.select(jobs.log_errors)
+            .where(jobs.run.in_(previous), jobs.client == client, jobs.exit_code == 0)
+            .order_by(jobs.run.desc())
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else log_findings.read_errors(row.log_errors)
 
     def delivery(self, run: int) -> Delivery | None:
         """The file delivery of a run; the newest report if several machines have one."""
@@ -433,4 +462,5 @@ def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:
         events_rate=row.events_rate,
         fi_state=row.fi_state,
         rss_kb=row.rss_kb,
+        crash=log_findings.read_crash(row.crash),
     )

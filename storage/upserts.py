@@ -99,7 +99,17 @@ def notify(
     """Notify listeners, on commit, of the runs that changed and of a machine's new checkpoint."""
     runs = {row.run for row in rows if row.run is not None}
     with_jobs = {row.run for row in rows if row.run is not None and row.type is DocumentType.JOB}
-    change = ChangeNotification(tuple(sorted(with_jobs)), tuple(sorted(runs - with_jobs)), progress)
+    _notify(
+        connection, ChangeNotification(tuple(sorted(with_jobs)), tuple(sorted(runs - with_jobs)), progress)
+    )
+
+
+def notify_jobs(connection: sa.Connection, runs: Collection[int]) -> None:
+    """Notify listeners, on commit, of runs whose jobs changed."""
+    _notify(connection, ChangeNotification(tuple(sorted(runs))))
+
+
+def _notify(connection: sa.Connection, change: ChangeNotification) -> None:
     payload = change.serialize()
     connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, payload)))
 

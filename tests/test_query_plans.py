@@ -14,6 +14,7 @@ from benchmarks.large_database import Size, Span, fill
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
 from storage.job_state import StateRules
+from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.retention import prune
@@ -81,6 +82,12 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
     "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
     "skipped_lumisections": lambda filled: filled.reader.skipped_lumisections(filled.run, ("beam",)),
+    "usual_errors": lambda filled: filled.reader.usual_errors(
+        filled.run, "pp_run", "csc_dqm_sourceclient-live"
+    ),
+    "usual_errors of an unknown client": lambda filled: filled.reader.usual_errors(
+        filled.run, "pp_run", "no_client"
+    ),
     "job_details": lambda filled: filled.reader.job_details(filled.job),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
     "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
@@ -97,6 +104,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
     "machines.select_latest_states": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
+    "analyze_outdated": lambda filled: next(analyze_outdated(filled.database), 0),
     "train": lambda filled: DictionaryStore(filled.database).train(),
 }
 

@@ -200,6 +200,7 @@ class CachedReader(MirrorReader):
     job_details = _cached(
         MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
     )
+    usual_errors = _cached(MirrorReader.usual_errors, (Topic.BATCHES,))
     delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
     delivery_statistics = _cached(
         MirrorReader.delivery_statistics, lambda _value, runs: tuple(runs), key=tuple

@@ -1,0 +1,46 @@
+"""What is found in the log of a job, in the database: the reason for a crash and the errors by group.
+
+It is stored with the job when its document is written, in compact JSON that outlives the log.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dqm2.crash_reasons import RULES_VERSION
+from dqm2.records import CrashKind, CrashReason, ErrorGroup, StackFrame
+
+_CRASH_FIELDS = ("category", "message", "module_type", "module_label", "line")
+_KINDS = {kind.value: kind for kind in CrashKind}
+
+
+def columns(crash: CrashReason | None, errors: Sequence[ErrorGroup]) -> Mapping[str, Any]:
+    """The columns of a job's row for what was found in its log."""
+    return {
+        "log_rules": RULES_VERSION,
+        "crash": None if crash is None else _to_json(crash),
+        "log_errors": [[group.category, group.module, group.count, group.line] for group in errors] or None,
+    }
+
+
+def read_crash(stored: Mapping[str, Any] | None) -> CrashReason | None:
+    """Inverse of `columns` for a crash; a kind that this program does not know is `unknown`."""
+    if stored is None:
+        return None
+    return CrashReason(
+        kind=_KINDS.get(stored["kind"], CrashKind.UNKNOWN),
+        frames=tuple(StackFrame(*frame) for frame in stored.get("frames", ())),
+        **{field: stored[field] for field in _CRASH_FIELDS if field in stored},
+    )
+
+
+def read_errors(stored: Sequence[Sequence[Any]] | None) -> tuple[ErrorGroup, ...]:
+    """Inverse of `columns` for errors."""
+    return tuple(ErrorGroup(*group) for group in stored or ())
+
+
+def _to_json(crash: CrashReason) -> dict[str, Any]:
+    found: dict[str, Any] = {"kind": crash.kind.value}
+    found |= {field: value for field in _CRASH_FIELDS if (value := getattr(crash, field))}
+    if crash.frames:
+        found["frames"] = [[frame.function, frame.library] for frame in crash.frames]
+    return found

@@ -1,0 +1,156 @@
+"""The reason for a crash and the errors of a log, kept with the job, and what a client usually logs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+import db
+import dqmsquare_cfg
+from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from dqm2.crash_reasons import RULES_VERSION, analyze
+from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog, JobRecord
+from dqmsquare_cfg import Cluster, Settings
+from simulator.simulator import Simulator
+from storage import log_findings
+from storage.log_backfill import analyze_outdated
+from tests.grabber_runner import reader, rows, running_grabber
+from tests.mirrored_cluster import MirroredCluster, job
+from tests.waiting import until
+
+RUN = 358_788
+ERRORS = (ErrorGroup("TooManyErrors", "SiStripRawToDigi", 97, 12), ErrorGroup("NoMap", "", 1, 3))
+
+
+def crashed(run: int, crash: CrashLog, variation: int = 0) -> JobRecord:
+    """A job that crashed, as the parser makes its record."""
+    log = JobLog("began\n", crash.variation(variation))
+    findings = analyze(log, crash.exit_code)
+    return job(run, "csc", exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors)
+
+
+def write(settings: Settings, *jobs: JobRecord) -> None:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], *jobs)
+
+
+def stored_crash(settings: Settings, record: JobRecord) -> CrashReason | None:
+    details = reader(settings).job_details(record.document.identity)
+    assert details is not None
+    return details.job.crash
+
+
+def forget(settings: Settings) -> None:
+    """Make the jobs as they are when a program without this analysis has stored them."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        connection.execute(sa.update(db.jobs).values(log_rules=0, crash=None, log_errors=None))
+    database.dispose()
+
+
+def analyze_all(settings: Settings) -> list[int]:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    batches = list(analyze_outdated(database))
+    database.dispose()
+    return batches
+
+
+def test_it_keeps_crashes_of_all_kinds(settings: Settings) -> None:
+    records = [crashed(RUN, crash) for crash in CRASH_LOGS]
+    write(settings, *records)
+    assert [stored_crash(settings, record) for record in records] == [record.crash for record in records]
+
+
+def test_it_keeps_the_errors_of_a_job(settings: Settings) -> None:
+    good = job(RUN, "csc", exit_code=0, errors=ERRORS)
+    write(settings, good)
+    details = reader(settings).job_details(good.document.identity)
+    assert details is not None
+    assert (details.errors, details.job.crash) == (ERRORS, None)
+
+
+def test_it_replaces_what_an_earlier_report_had() -> None:
+    columns = log_findings.columns(None, ())
+    assert columns == {"log_rules": RULES_VERSION, "crash": None, "log_errors": None}
+
+
+def test_it_reads_a_kind_of_a_newer_program_as_unknown() -> None:
+    stored = {"kind": "cosmic_ray", "message": "bit 7", "colour": "red"}
+    assert log_findings.read_crash(stored) == CrashReason(CrashKind.UNKNOWN, message="bit 7")
+
+
+def test_it_analyzes_jobs_that_were_stored_before(settings: Settings) -> None:
+    records = [crashed(RUN + at, CRASH_LOGS[at % len(CRASH_LOGS)], at) for at in range(60)]
+    write(settings, *records)
+    before = rows(settings, db.jobs)
+    forget(settings)
+    assert analyze_all(settings) == [50, 10]
+    assert rows(settings, db.jobs) == before
+    assert analyze_all(settings) == []
+
+
+def test_it_analyzes_a_job_without_its_log(settings: Settings) -> None:
+    record = crashed(RUN, CRASH_LOGS[0])
+    write(settings, record)
+    forget(settings)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        connection.execute(sa.delete(db.job_details))
+    database.dispose()
+    assert analyze_all(settings) == [1]
+    assert stored_crash(settings, record) == CrashReason(CrashKind.EXCEPTION, "ProductNotFound")
+
+
+def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
+    records = [crashed(RUN, CRASH_LOGS[0]), crashed(RUN + 1, CRASH_LOGS[1])]
+    write(settings, *records)
+    forget(settings)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        damaged = db.job_details.c.identity == records[1].document.identity
+        connection.execute(sa.update(db.job_details).where(damaged).values(log=b"(\xb5/\xfd damaged"))
+    database.dispose()
+    assert analyze_all(settings) == [2]
+    assert stored_crash(settings, records[0]) == records[0].crash
+
+
+def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
+    del simulator
+    settings = dqmsquare_cfg.load(simulated_environment)
+    record = crashed(RUN, CRASH_LOGS[0])
+    write(settings, record)
+    forget(settings)
+    with running_grabber(settings):
+        until(lambda: stored_crash(settings, record) == record.crash)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "usual"),
+    [
+        ([], None),
+        ([lambda: job(RUN - 1, "csc", exit_code=0, errors=ERRORS)], ERRORS),
+        ([lambda: job(RUN - 1, "csc", exit_code=0)], ()),
+        ([lambda: job(RUN - 1, "csc", exit_code=-11, errors=ERRORS)], None),
+        ([lambda: job(RUN - 1, "csc", errors=ERRORS)], None),
+        ([lambda: job(RUN - 1, "dt", exit_code=0, errors=ERRORS)], None),
+        ([lambda: job(RUN + 1, "csc", exit_code=0, errors=ERRORS)], None),
+        ([lambda: replace(job(RUN - 1, "csc", exit_code=0, errors=ERRORS), run_key="hi_run")], None),
+        (
+            [
+                lambda: job(RUN - 2, "csc", exit_code=0, errors=ERRORS[:1]),
+                lambda: job(RUN - 3, "csc", exit_code=0, errors=ERRORS),
+                lambda: job(RUN - 1, "csc", exit_code=1),
+            ],
+            ERRORS[:1],
+        ),
+    ],
+)
+def test_it_knows_the_errors_of_the_last_good_run(
+    settings: Settings,
+    earlier: list[Callable[[], JobRecord]],
+    usual: tuple[ErrorGroup, ...] | None,
+) -> None:
+    now = job(RUN, "csc", exit_code=-11)
+    write(settings, now, *(make() for make in earlier))
+    assert reader(settings).usual_errors(RUN, "pp_run", now.client) == usual
