@@ -70,7 +70,7 @@ class JobFields:
 
     RUN = Field("run", field_parsers.RUN, ("run",))
     CLIENT = Field("tag", field_parsers.NAME, ("client",))
-    EXIT_CODE = Field("exit_code", field_parsers.EXIT_CODE, ("exit_code",))
+    EXIT_CODE = Field("exit_code", field_parsers.EXIT_CODE, ("exit_code", "crash"))
     RUN_KEY = Field("cmdline", field_parsers.RUN_KEY_ARGUMENT, ("run_key",), "run key")
     CMSSW_VERSION = Field("cmdline", field_parsers.CMSSW_VERSION, ("cmssw_version",), "CMSSW version")
     CMSSW_RUN = Field("cmssw_run", field_parsers.RUN, ("cmssw_run",))
@@ -82,8 +82,8 @@ class JobFields:
     MEMORY = Field("extra.mem_info", series_parsers.MEMORY, ("memory", "started_at"))
     EVENTS = Field("extra.lumi_stats", series_parsers.EVENTS, ("events", "lumisection_at", "started_at"))
     INPUT_STATUSES = Field("extra.lumi_seen", series_parsers.INPUT_STATUSES, ("input_statuses",))
-    LOG_HEAD = Field("extra.stdlog_start", series_parsers.LOG_HEAD, ("log",))
-    LOG_TAIL = Field("extra.stdlog_end", series_parsers.LOG_TAIL, ("log",))
+    LOG_HEAD = Field("extra.stdlog_start", series_parsers.LOG_HEAD, ("log", "crash", "errors"))
+    LOG_TAIL = Field("extra.stdlog_end", series_parsers.LOG_TAIL, ("log", "crash", "errors"))
 
 
 class DeliveryFields:
