@@ -45,7 +45,7 @@ def peak_mb(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     peak_kb = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(peak_kb[1]) / 1000 if peak_kb else 0.0
+    return int(peak_kb[1]) * 1024 / 1e6 if peak_kb else 0.0
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -8,7 +8,6 @@ response is limited in time and bytes, and parsed before it is returned (docs/dq
 import json
 import time
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,18 @@ from requests.adapters import HTTPAdapter
 
 from config.parsers import short_name
 from dqm2 import credentials, deadline_tls
-from dqm2.credentials import Fingerprint, UnreadableFile
+from dqm2.credentials import COOKIE_NAME, Fingerprint, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import (
-    Dqm2Error,
-    Dqm2Failed,
     Dqm2InvalidResponse,
     Dqm2Refused,
     Dqm2ResponseTooLarge,
     Dqm2Unreachable,
+    status_error,
 )
 from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody, parse_cluster_status, parse_headers
 from dqmsquare_cfg import Cluster, Settings
 
-COOKIE_NAME = "selenium-secret-secret"
 # DQM² passes ids on as SQL variables; old servers accept 999.
 MAX_IDS = 500
 
@@ -50,13 +47,6 @@ _HEADERS_BYTES = 128 * 1024 * 1024
 _DOCUMENTS_BYTES = 96 * 1024 * 1024
 _STATUS_BYTES = 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
-
-_CERTIFICATE_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-_GATEWAY_UNREACHABLE = (
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
 
 
 class Dqm2Client:
@@ -197,17 +187,6 @@ class _SingleConnectionAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Create the pool with the TLS context."""
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
-
-
-def status_error(status: int) -> Dqm2Error:
-    """Error for a status other than 200; `Dqm2Unreachable` if the front end had no response to pass on."""
-    if 300 <= status < 400:
-        return Dqm2Refused(f"redirected with status {status}: DQM_FFF_SECRET differs from DQM²'s")
-    if status in _CERTIFICATE_REFUSED:
-        return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
-    if status in _GATEWAY_UNREACHABLE:
-        return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
-    return Dqm2Failed(f"answered with status {status}")
 
 
 def _tls_failure(cause: str) -> str:

@@ -14,13 +14,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+import certifi
 
 from dqm2 import credentials, deadline_tls
-from dqm2.client import COOKIE_NAME, status_error
-from dqm2.credentials import UnreadableFile
+from dqm2.credentials import COOKIE_NAME, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
-from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
+from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable, status_error
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
@@ -178,7 +177,7 @@ def _verifying_context(ca_path: _CaPath) -> DeadlineSSLContext:
     context = deadline_tls.client_context(verify=ca_path is not False)
     if ca_path is not False:
         # By default the bundle that `requests` uses, as the grabbers do.
-        path = ca_path if isinstance(ca_path, Path) else Path(DEFAULT_CA_BUNDLE_PATH)
+        path = ca_path if isinstance(ca_path, Path) else Path(certifi.where())
         context.load_verify_locations(
             cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
         )

@@ -5,12 +5,11 @@ They may be created or renewed while a program runs, so a missing file does not 
 
 import os
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
 from dqmsquare_cfg import Settings
+
+COOKIE_NAME = "selenium-secret-secret"
 
 # Inode, time of change in nanoseconds, size.
 Fingerprint = tuple[int, int, int]
@@ -49,14 +48,6 @@ def unreadable_files(files: Mapping[str, Path]) -> Iterator[str]:
             _fingerprint(setting, path)
         except UnreadableFile as error:
             yield str(error)
-
-
-def certificate_expiry(path: Path) -> datetime:
-    """Expiry time of a certificate file; of a chain, that of its first certificate.
-
-    Raises OSError where the file can't be read, ValueError where it holds no certificate.
-    """
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
 
 
 def _fingerprint(setting: str, path: Path) -> Fingerprint:

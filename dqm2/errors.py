@@ -3,6 +3,15 @@
 A message may hold host names: redact it before it is stored, shown or logged.
 """
 
+from http import HTTPStatus
+
+_CERTIFICATE_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_GATEWAY_UNREACHABLE = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+
 
 class Dqm2Error(Exception):
     """Raised when a request to DQM² has no usable response."""
@@ -26,3 +35,14 @@ class Dqm2InvalidResponse(Dqm2Error):
 
 class Dqm2ResponseTooLarge(Dqm2InvalidResponse):
     """Raised for a response that exceeds the limit of bytes to read."""
+
+
+def status_error(status: int) -> Dqm2Error:
+    """Error for a status other than 200; `Dqm2Unreachable` if the front end had no response to pass on."""
+    if 300 <= status < 400:
+        return Dqm2Refused(f"redirected with status {status}: DQM_FFF_SECRET differs from DQM²'s")
+    if status in _CERTIFICATE_REFUSED:
+        return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
+    if status in _GATEWAY_UNREACHABLE:
+        return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
+    return Dqm2Failed(f"answered with status {status}")

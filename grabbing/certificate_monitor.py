@@ -4,7 +4,8 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dqm2 import credentials
+from cryptography import x509
+
 from dqmsquare_cfg import Cluster
 from grabbing import metrics
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD
@@ -44,7 +45,7 @@ class CertificateMonitor:
 
     def _read(self) -> datetime | None:
         try:
-            return credentials.certificate_expiry(self._path)
+            return _certificate_expiry(self._path)
         except (OSError, ValueError):
             return None
 
@@ -59,3 +60,11 @@ class CertificateMonitor:
                 self._expires_at.isoformat(),
                 (self._expires_at - now).days,
             )
+
+
+def _certificate_expiry(path: Path) -> datetime:
+    """Expiry time of a certificate file; of a chain, that of its first certificate.
+
+    Raises OSError where the file can't be read, ValueError where it holds no certificate.
+    """
+    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc

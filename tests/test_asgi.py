@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Semaphore
 from typing import Any
@@ -17,9 +19,10 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S
 from web import access_log
 from web.asgi import MirrorApplication
-from web.errors import DatabaseUnavailable
-from web.limits import Kind, limited_as
-from web.responses import streamed
+from web.cache.dependencies import cached_view
+from web.errors import INTERNAL_ERROR, DatabaseUnavailable
+from web.limits import Kind, RequestQueue, limited_as
+from web.responses import SECURITY_HEADERS, etag_response, streamed
 
 GET = b"GET /seen HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /seen HTTP/1.1\r\nHost: x\r\n"
@@ -203,9 +206,10 @@ def test_it_answers_an_upgrade_as_any_request_and_ends_the_connection(serve: Cal
 
 
 def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Callable[[Test], None]) -> None:
-    gates = {kind: Gate(app, kind, f"/gate/{kind}") for kind in (Kind.PAGE, Kind.RUN_RANGE, Kind.LOGIN)}
-    slots = {Kind.PAGE: 2, Kind.RUN_RANGE: 2, Kind.LOGIN: 1}
-    longest_s = {Kind.PAGE: 1, Kind.RUN_RANGE: 5, Kind.LOGIN: 5}
+    # The commands beyond 24 are refused by the Control Room.
+    slots = {Kind.PAGE: 2, Kind.RUN_RANGE: 2, Kind.LOGIN: 1, Kind.COMMAND: 26}
+    longest_s = {Kind.PAGE: 1, Kind.RUN_RANGE: 5, Kind.LOGIN: 5, Kind.COMMAND: 5}
+    gates = {kind: Gate(app, kind, f"/gate/{kind}") for kind in slots}
 
     async def test(listener: Listener) -> None:
         inside = []
@@ -317,6 +321,86 @@ def test_a_stream_that_fails_is_seen_to_be_incomplete(
     with caplog.at_level(logging.WARNING):
         serve(test)
     assert 'response_aborted reason="The database is down."' in caplog.text
+
+
+def test_it_cuts_off_a_client_that_takes_5_minutes(
+    app: Flask, serve: Callable[[Test], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = b"x" * 50_000_000
+    add_stream(app, lambda: iter([whole]))
+    app.add_url_rule("/large", view_func=cached_view(lambda: etag_response(whole)), endpoint="large")
+
+    async def test(listener: Listener) -> None:
+        for path in ("/large", "/stream"):
+            connection = await asked(listener, get(path))
+            received, passed_s = 0, 0
+            while part := await read_at_least(connection, 1_000_000):
+                received += len(part)
+                await skip(9)
+                passed_s += 9
+            assert received < len(whole)
+            assert passed_s >= 300
+
+    with caplog.at_level(logging.WARNING):
+        serve(test)
+    assert [record.name for record in caplog.records] == ["web.asgi"] * 2
+
+
+async def read_at_least(connection: Connection, count: int) -> bytes:
+    """Bytes of a response, `count` or more unless it ends; enough for the server to notice progress."""
+    received = b""
+    with suppress(ConnectionResetError):
+        while len(received) < count and (part := await connection.reader.read(count)):
+            received += part
+    return received
+
+
+@pytest.mark.parametrize("mark", [cached_view, limited_as(Kind.PAGE)])
+def test_an_error_of_its_own_has_the_headers_and_the_id_of_its_log_line(
+    app: Flask,
+    serve: Callable[[Test], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mark: Callable[[Any], Any],
+) -> None:
+    async def failing(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    app.add_url_rule("/broken", view_func=mark(lambda: "never made"), endpoint="broken")
+    monkeypatch.setattr(RequestQueue, "acquire", failing)
+
+    async def test(listener: Listener) -> None:
+        connection = await asked(listener, get("/broken"))
+        head = await connection.head()
+        assert head.startswith(b"HTTP/1.1 500 ")
+        for name in SECURITY_HEADERS:
+            assert b"\r\n%s: " % name.lower().encode() in head
+        [request_id] = re.findall(rb"\r\nx-request-id: (\w+)\r\n", head)
+        body = await connection.rest()
+        assert body == INTERNAL_ERROR.format(request_id=request_id.decode()).encode()
+
+    with caplog.at_level(logging.ERROR):
+        serve(test)
+    assert [record.getMessage() for record in caplog.records] == ["request_failed"]
+
+
+def test_an_error_within_a_response_ends_the_connection(
+    app: Flask, serve: Callable[[Test], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"one"
+        raise RuntimeError("a bug")
+
+    add_stream(app, failing)
+
+    async def test(listener: Listener) -> None:
+        answered = await listener.ask(get("/stream"))
+        assert answered.startswith(b"HTTP/1.1 200 ")
+        assert not answered.endswith(b"\r\n0\r\n\r\n")
+
+    with caplog.at_level(logging.ERROR):
+        serve(test)
+    assert [record.getMessage() for record in caplog.records] == ["request_failed"]
 
 
 def test_it_logs_refused_requests_together(

@@ -190,6 +190,12 @@ def test_it_names_a_host_that_is_not_local(environment: dict[str, str]) -> None:
     assert "SERVER_HOST is 'nowhere.invalid', which is no address here" in done.stderr
 
 
+def test_it_holds_no_library_in_memory_that_only_other_programs_use() -> None:
+    code = "import sys, server; print(*sorted({'alembic', 'cryptography', 'requests'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_it_can_be_started_by_the_command_gunicorn(environment: dict[str, str]) -> None:
     port = free_port()
     command = (*GUNICORN, f"127.0.0.1:{port}", "server:create_app()")

@@ -27,11 +27,11 @@ from web.cache.response_cache import (
     accepts_gzip,
     rendered_response,
 )
-from web.errors import DatabaseUnavailable
+from web.errors import INTERNAL_ERROR, DatabaseUnavailable
 from web.exchange import Client, ClientLeft, Headers, Message, Receive, Response, Scope, Send
 from web.health import ALIVE
 from web.http_protocol import TRANSPORT
-from web.limits import Kind, Overloaded, RequestQueue, RequestRefused, ShedCounter
+from web.limits import Kind, Overloaded, Refusal, RequestQueue, RequestRefused, ShedCounter
 from web.request_head import RequestHead
 from web.responses import SECURITY_HEADERS, SERVER_TIME_HEADER, server_time
 from web.spool import Spool, SpoolSpace
@@ -85,11 +85,17 @@ class MirrorApplication:
                 self._shed.add(error.kind)
             await response.refuse(error.refusal)
         except (DatabaseUnavailable, TimeoutError) as error:
-            # Its client notices that the response is incomplete.
             log.warning("response_aborted reason=%s", logging_setup.quote_value(error))
-            _abort(scope)
+            await _abort(scope)
         except ClientLeft:
             record.has_left = True
+        except Exception:
+            # The outermost frame: the response that uvicorn would send has no security headers.
+            log.exception("request_failed")
+            if response.has_started:
+                await _abort(scope)
+            else:
+                await response.refuse(_internal_error(record.id))
         finally:
             if not is_for_metrics:
                 record.end(self._filter_query)
@@ -189,7 +195,7 @@ class MirrorApplication:
             finally:
                 queue.release()
         route = rendering.scope[RECORD].route
-        return rendered_response(whole.status, whole.headers, bytes(whole.body), route, collected)
+        return rendered_response(whole.status, whole.headers, whole.body, route, collected)
 
     async def _forward(
         self, wsgi: AsgiApplication, kind: Kind, scope: Scope, client: Client, response: Response
@@ -280,14 +286,19 @@ class _WholeResponse:
     def __init__(self) -> None:
         self.status = 0
         self.headers: Headers = []
-        self.body = bytearray()
+        self._chunks: list[bytes] = []
+
+    @property
+    def body(self) -> bytes:
+        """The body; mostly one chunk, which is not copied."""
+        return b"".join(self._chunks)
 
     async def send(self, message: Message) -> None:
         """ASGI's `send`."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message["headers"]
         else:
-            self.body += message["body"]
+            self._chunks.append(message["body"])
 
 
 async def _take_slot(queue: RequestQueue, client: Client) -> None:
@@ -310,7 +321,14 @@ def _scope_for_flask(scope: Scope, record: RequestRecord) -> Scope:
     return {**scope, "headers": headers, RECORD: record}
 
 
-def _abort(scope: Scope) -> None:
+def _internal_error(request_id: str) -> Refusal:
+    return Refusal(500, INTERNAL_ERROR.format(request_id=request_id))
+
+
+async def _abort(scope: Scope) -> None:
+    """Close the connection within a response, so that its client notices that it is incomplete."""
     transport = scope.get("extensions", {}).get(TRANSPORT)
     if transport is not None:
         transport.abort()
+        # uvicorn takes it for an error if the application ends before the connection.
+        await asyncio.sleep(0)

@@ -16,6 +16,8 @@ from web.limits import OVERLOADED, RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
+INTERNAL_ERROR = "The mirror failed at this. Its log has the reason under {request_id}."
+
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
 _PAGE_BLUEPRINTS = ("live", "job", "cluster", "timeline", "statistics", "guides")
 # Of the requests that scripts of the pages send for fragments.
@@ -69,8 +71,7 @@ def _pool_exhausted(_error: sa.exc.TimeoutError) -> Response:
 
 def _internal_error(_error: InternalServerError) -> Response:
     return _sentence(
-        f"The mirror failed at this. Its log has the reason under {logging_setup.request_id.get()}.",
-        InternalServerError.code,
+        INTERNAL_ERROR.format(request_id=logging_setup.request_id.get()), InternalServerError.code
     )
 
 

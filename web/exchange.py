@@ -112,21 +112,22 @@ class Client:
 class Response:
     """Response of a request, recorded as it is sent. `closes`: the connection ends with it."""
 
-    __slots__ = ("_client", "_send", "closes", "record")
+    __slots__ = ("_client", "_send", "closes", "has_started", "record")
 
     def __init__(self, send: Send, client: Client, record: RequestRecord) -> None:
         self._send = send
         self._client = client
         self.record = record
-        self.closes = False
+        self.closes = self.has_started = False
 
     async def send(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a whole response."""
+        """Send a whole response. Raises TimeoutError."""
         await self._send(self._start(status, headers))
-        last = max(0, len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
-        for offset in range(0, last, _PIECE_BYTES):
-            await self._send(self._part(body[offset : offset + _PIECE_BYTES]))
-        await self._send(self._part(body[last:], is_last=True))
+        if len(body) > _PIECE_BYTES:
+            async with asyncio.timeout(_SENDING_S):
+                await self._send_in_pieces(body)
+            body = b""
+        await self._send(self._part(body, is_last=True))
 
     async def send_spooled(self, status: int, headers: Headers, spool: Spool, http_version: str) -> None:
         """Send a response while it is made, but for its end. Raises TimeoutError and ClientLeft."""
@@ -137,8 +138,7 @@ class Response:
                 headers.append((b"content-length", str(await spool.complete_size()).encode()))
             await self._send(self._start(status, headers))
             while chunk := await spool.get():
-                for offset in range(0, len(chunk), _PIECE_BYTES):
-                    await self._send(self._part(chunk[offset : offset + _PIECE_BYTES]))
+                await self._send_in_pieces(chunk)
                 if self.record.has_left:
                     raise ClientLeft
 
@@ -155,7 +155,13 @@ class Response:
         await self._send(self._part(refusal.body))
         await self.finish()
 
+    async def _send_in_pieces(self, content: bytes) -> None:
+        """Send bytes; waits for the client between pieces."""
+        for offset in range(0, len(content), _PIECE_BYTES):
+            await self._send(self._part(content[offset : offset + _PIECE_BYTES]))
+
     def _start(self, status: int, headers: Headers) -> Message:
+        self.has_started = True
         self.record.status = str(status)
         fields = [*headers, (_ID_HEADER, self.record.id.encode())]
         if self.closes:

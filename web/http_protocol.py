@@ -7,7 +7,7 @@ to send it, on pipelined requests, or on the time that a client may take to read
 - trailer fields are dropped: uvicorn would append them to the headers;
 - more than 32 pipelined requests close the connection;
 - a malformed request gets a response with the security headers, after those of the requests before it;
-- a client that reads nothing for 10 s, or takes 5 minutes for 64 kB, is cut off.
+- a client that reads nothing for 10 s, or needs more than 5 minutes for what is buffered, is cut off.
 
 It overrides only callbacks of `asyncio.Protocol` and of httptools' parser, and uvicorn's public methods.
 """

@@ -149,8 +149,8 @@ def queues(settings: Settings) -> Mapping[Kind, RequestQueue]:
             RequestQueue(Kind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
             # Hashing a password takes a tenth of a second and 32 MB.
             RequestQueue(Kind.LOGIN, 1, max_wait_s=5),
-            # Two more, so that those beyond the limit are refused by the Control Room, which records it.
-            RequestQueue(Kind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=1),
+            # Two more: the Control Room refuses and records those beyond the limit, for which they wait here.
+            RequestQueue(Kind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=5),
             RequestQueue(Kind.METRICS, 1, max_wait_s=5),
         )
     }

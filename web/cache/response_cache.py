@@ -65,7 +65,7 @@ def rendered_response(
     """Response as the application made it, and whether others may get it as well."""
     by_name = dict(headers)
     etag = by_name.get(b"etag")
-    lasting = [field for field in headers if field[0] != _SERVER_TIME]
+    lasting = [_shared(field) for field in headers if field[0] != _SERVER_TIME]
     return RenderedResponse(
         status=status,
         headers=lasting,
@@ -80,6 +80,12 @@ def rendered_response(
         and b"set-cookie" not in by_name
         and by_name.get(b"vary") in _ALLOWED_VARY,
     )
+
+
+@lru_cache(maxsize=256)
+def _shared(field: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """The same object for equal header fields: most responses have most in common."""
+    return field
 
 
 class ResponseCache:
