@@ -137,6 +137,10 @@ async def listening(application: Any, port: int = 0) -> AsyncIterator[Listener]:
         listener.close()
         server.close()
         await settled()
+        # A thread that hands something to a loop which has ended would wait forever.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=TIMEOUT_S)
 
 
 async def until(holds: Any, *, within_s: float = TIMEOUT_S) -> None:
