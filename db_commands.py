@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -18,8 +19,13 @@ def main(arguments: list[str]) -> int:
     """Run a command; the exit status is 1 if it fails on either database."""
     parser = argparse.ArgumentParser(prog="db.py", description="Manage the mirror's databases.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, command in _COMMANDS.items():
-        commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+    parsers = {
+        name: commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        for name, command in _COMMANDS.items()
+    }
+    parsers["status"].add_argument(
+        "--verbose", action="store_true", help="name the runs of rows that were not imported"
+    )
     legacy_import.add_arguments(
         commands.add_parser("adopt", help=legacy_import.HELP, description=legacy_import.DESCRIPTION)
     )
@@ -28,7 +34,8 @@ def main(arguments: list[str]) -> int:
     if options.command == "adopt":
         return legacy_import.run(options, settings)
     dqmsquare_cfg.print_errors(settings.load_warnings)
-    return run_on_both(settings, _COMMANDS[options.command])
+    command = partial(_status, verbose=options.verbose) if options.command == "status" else None
+    return run_on_both(settings, command or _COMMANDS[options.command])
 
 
 def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
@@ -37,13 +44,18 @@ def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tup
     return str(schema), schema.state is SchemaState.READY
 
 
-def _status(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Show the schema revision of both databases and the progress of an import."""
+def _status(
+    _settings: Settings, _cluster: Cluster, database: sa.Engine, *, verbose: bool = False
+) -> tuple[str, bool]:
+    """Show the schema revision of both databases, and the progress of an import with what it skipped."""
     with database.connect() as connection:
         schema = db.schema(connection)
         is_ready = schema.state is SchemaState.READY
         progress = import_progress.read(connection) if is_ready else None
-    return f"{schema}; {progress}" if progress else str(schema), is_ready
+        if progress is None:
+            return str(schema), is_ready
+        skipped = import_progress.read_skipped(connection).lines(verbose=verbose)
+    return "\n  ".join([f"{schema}; {progress}", *skipped]), is_ready
 
 
 def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:

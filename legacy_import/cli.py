@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_argument(
         "--undo", action="store_true", help="restore the legacy tables and drop those of this mirror"
     )
+    parser.add_argument("--verbose", action="store_true", help="name the runs of rows that are not imported")
     parser.add_argument("--yes", action="store_true", help="don't ask for confirmation of --drop and --undo")
     parser.add_argument(
         "--processes",
@@ -66,7 +67,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         return run_on_both(settings, partial(_undo, is_confirmed=options.yes))
     # Both imports start first, so that the newest runs of both are available within seconds.
     started = run_on(Cluster, settings, _start)
-    return exit_status(run_on(started, settings, partial(_import, processes=options.processes)))
+    command = partial(_import, processes=options.processes, verbose=options.verbose)
+    return exit_status(run_on(started, settings, command))
 
 
 def _dry_run(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
@@ -112,12 +114,16 @@ def _is_started(database: sa.Engine, pseudonymizer: Pseudonymizer) -> bool:
     return False
 
 
-def _import(settings: Settings, cluster: Cluster, database: sa.Engine, *, processes: int) -> tuple[str, bool]:
+def _import(
+    settings: Settings, cluster: Cluster, database: sa.Engine, *, processes: int, verbose: bool
+) -> tuple[str, bool]:
     schema, progress = _state(database)
     if _is_incomplete(progress):
         workers.import_all(settings, cluster, database, processes)
         schema, progress = _state(database)
     message, is_successful = _outcome(schema, progress)
+    if progress is not None:
+        message = "\n  ".join([message, *_skipped_lines(database, verbose=verbose)])
     return message, is_successful and not _is_incomplete(progress)
 
 
@@ -130,8 +136,8 @@ def _drop(
     if not progress.is_complete:
         return f"not dropped: {progress}", False
     loss = "this drops the legacy tables, with their raw logs, host names and ids"
-    skipped = [f"{number} documents could not be imported: {why}" for why, number in progress.skipped.items()]
-    if not (is_confirmed or _confirm(settings.database(cluster), "; ".join([loss, *skipped]))):
+    skipped = _skipped_lines(database, verbose=False)
+    if not (is_confirmed or _confirm(settings.database(cluster), "\n  ".join([loss, *skipped]))):
         return "not dropped", False
     lifecycle.drop(database)
     return "dropped the legacy tables", True
@@ -154,6 +160,11 @@ def _state(database: sa.Engine) -> tuple[db.Schema, ImportProgress | None]:
     with database.connect() as connection:
         schema = db.schema(connection)
         return schema, import_progress.read(connection) if schema.state is SchemaState.READY else None
+
+
+def _skipped_lines(database: sa.Engine, *, verbose: bool) -> list[str]:
+    with database.connect() as connection:
+        return import_progress.read_skipped(connection).lines(verbose=verbose)
 
 
 def _is_incomplete(progress: ImportProgress | None) -> bool:

@@ -5,7 +5,7 @@ so that processes share it and an interrupted import continues.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -23,14 +23,17 @@ from grabbing.document_pipeline import DocumentProcessor
 from legacy_import import legacy_tables, machine_states
 from legacy_import.legacy_reader import LegacyDelivery, LegacyJob, LegacyReader, RunRange
 from legacy_import.legacy_tables import LegacyTables
+from storage.import_progress import SkippedRows
 from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.rows import DocumentRow
-from storage.upserts import notify, write_documents
+from storage.upserts import count_dropped_fields, notify, write_documents
 
 # Imported documents belong to a machine's first epoch. If its revisions have restarted since, its grabber
 # detects that.
 FIRST_EPOCH = 0
 _NO_HOST = "without a host name"
+_NO_RUN = "without a run, such as dqm-stats: they hold nothing to import"
+_INVALID_STATE = "machine states without a valid host, time or state"
 # One or two seconds of work. The documents of one run are never split.
 _DOCUMENTS_PER_BATCH = 500
 _DOCUMENTS_PER_WRITE = 200
@@ -39,7 +42,7 @@ _REJECTIONS = (sa.exc.DataError, sa.exc.IntegrityError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The documents of a range of runs; without runs, the machine states."""
+    """The documents of a range of runs; without runs, whatever belongs to none: the machine states."""
 
     number: int
     first_run: int | None
@@ -48,7 +51,7 @@ class Batch:
 
 
 def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]:
-    """All batches: the machine states, which are quick, and then the runs, newest first."""
+    """All batches: what belongs to no run, which is quick, and then the runs, newest first."""
     runs = sa.select(tables.runs.c.run).where(tables.runs.c.run.is_not(None))
     documents = sa.union_all(runs, sa.select(tables.graphs.c.run)).subquery()
     by_run = sa.select(documents.c.run, sa.func.count().label("number")).group_by(documents.c.run).subquery()
@@ -67,15 +70,12 @@ def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]
         Batch(number, row.first_run, row.last_run, row.documents)
         for number, row in enumerate(connection.execute(statement), start=1)
     ]
-    if legacy_tables.has_machine_states(connection, tables):
-        return [Batch(0, None, None, 0), *batches]
-    return batches
+    return [Batch(0, None, None, 0), *batches]
 
 
 def save_batches(connection: sa.Connection, batches: Sequence[Batch]) -> None:
-    """Store the list of batches; an empty batch records that there is nothing to import."""
-    rows = [asdict(batch) for batch in batches or [Batch(0, 0, 0, 0)]]
-    connection.execute(sa.insert(db.import_batches), rows)
+    """Store the list of batches."""
+    connection.execute(sa.insert(db.import_batches), [asdict(batch) for batch in batches])
 
 
 def _claim_batch(connection: sa.Connection) -> Batch | None:
@@ -92,11 +92,11 @@ def _claim_batch(connection: sa.Connection) -> Batch | None:
     return None if row is None else Batch(*row)
 
 
-def _complete_batch(connection: sa.Connection, batch: Batch, skipped: Mapping[str, int]) -> None:
-    """Mark a batch as done, with the number of skipped documents by reason."""
+def _complete_batch(connection: sa.Connection, batch: Batch, skipped: SkippedRows) -> None:
+    """Mark a batch as done, with the rows that it skipped."""
     table = db.import_batches
     statement = sa.update(table).where(table.c.number == batch.number)
-    connection.execute(statement.values(completed_at=sa.func.now(), skipped=dict(skipped)))
+    connection.execute(statement.values(completed_at=sa.func.now(), skipped=skipped.to_json()))
 
 
 class Importer:
@@ -142,14 +142,26 @@ class Importer:
             # If PostgreSQL crashes and loses the transaction, the batch is simply imported again.
             connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
             self._machine_ids = self._machine_ids or _read_machine_ids(connection)
-            skipped: Counter[str] = Counter()
+            skipped, dropped_fields = SkippedRows(), Counter[str]()
             if batch.first_run is None or batch.last_run is None:
-                machine_states.import_states(connection, self._machine_id, self._redact)
+                self._import_without_run(connection, skipped)
             else:
                 for documents in self._read(connection, RunRange(batch.first_run, batch.last_run)):
-                    self._write(connection, documents, dictionary, skipped)
+                    dropped_fields += self._write(connection, documents, dictionary, skipped)
             _complete_batch(connection, batch, skipped)
+            # Last, since other batches wait for these rows.
+            count_dropped_fields(connection, dropped_fields)
         return True
+
+    def _import_without_run(self, connection: sa.Connection, skipped: SkippedRows) -> None:
+        """Import the machine states, and count the rows without a run."""
+        for table in (legacy_tables.RENAMED.runs, legacy_tables.RENAMED.graphs):
+            count = sa.select(sa.func.count()).select_from(table).where(table.c.run.is_(None))
+            skipped.add(_NO_RUN, None, connection.scalar(count) or 0)
+        if legacy_tables.has_machine_states(connection, legacy_tables.RENAMED):
+            machine_states.import_states(connection, self._machine_id, self._redact)
+            invalid = machine_states.count_invalid(connection, legacy_tables.RENAMED)
+            skipped.add(_INVALID_STATE, None, invalid)
 
     def _read(self, connection: sa.Connection, runs: RunRange) -> Iterator[list[LegacyJob | LegacyDelivery]]:
         logs_since = None if self._log_retention is None else datetime.now(UTC) - self._log_retention
@@ -163,20 +175,23 @@ class Importer:
         connection: sa.Connection,
         documents: Iterable[LegacyJob | LegacyDelivery],
         dictionary: ZstdDictionary | None,
-        skipped: Counter[str],
-    ) -> None:
-        """Write documents, grouped by machine, and count the invalid ones by reason."""
+        skipped: SkippedRows,
+    ) -> Counter[str]:
+        """Write documents, grouped by machine, and count the invalid ones; returns the dropped fields."""
         now = datetime.now(UTC)
         by_machine: dict[int, list[DocumentRow]] = {}
+        dropped_fields = Counter[str]()
         for document in documents:
             try:
-                row, _ = self.to_row(document, dictionary, now)
+                row, dropped = self.to_row(document, dictionary, now)
             except InvalidDocument as reason:
-                skipped[str(reason)] += 1
+                skipped.add(str(reason), document.run)
             else:
                 by_machine.setdefault(self._machine_id(document.host or ""), []).append(row)
+                dropped_fields.update(dropped)
         for machine_id, rows in by_machine.items():
             notify(connection, _write_valid(connection, machine_id, rows, skipped))
+        return dropped_fields
 
     def _machine_id(self, host: str) -> int:
         return self._machine_ids[self._pseudonymizer.for_machine(host)]
@@ -188,7 +203,7 @@ def _read_machine_ids(connection: sa.Connection) -> dict[UUID, int]:
 
 
 def _write_valid(
-    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], skipped: Counter[str]
+    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], skipped: SkippedRows
 ) -> Sequence[DocumentRow]:
     """Write rows together, or one by one if the database rejects any; returns those that were written."""
     try:
@@ -197,7 +212,7 @@ def _write_valid(
     except _REJECTIONS as error:
         if len(rows) == 1:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            skipped[f"rejected by the database: {type(cause).__name__}"] += 1
+            skipped.add(f"rejected by the database: {type(cause).__name__}", rows[0].run)
             return []
         return [row for one in rows for row in _write_valid(connection, machine_id, [one], skipped)]
     return rows

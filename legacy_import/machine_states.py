@@ -61,7 +61,7 @@ def state_changes(tables: LegacyTables) -> sa.Select[Any]:
             previous(states.c.message).label("previous_reason"),
         )
         .join_from(states, names, names.c.id == states.c.host_id)
-        .where(states.c.is_up.is_not(None), legacy_tables.is_known(states.c.created_at), host.is_not(None))
+        .where(_is_valid(tables))
         .subquery()
     )
     # The first state has no previous one, which is distinct from any.
@@ -69,6 +69,24 @@ def state_changes(tables: LegacyTables) -> sa.Select[Any]:
         seen.c.was_up.is_distinct_from(seen.c.is_up), seen.c.previous_reason.is_distinct_from(seen.c.message)
     )
     return sa.select(seen).where(is_change).order_by(seen.c.host, seen.c.since)
+
+
+def count_invalid(connection: sa.Connection, tables: LegacyTables) -> int:
+    """The number of states whose host, time or state is unknown, which are not imported."""
+    names, states = tables.hostnames, tables.hoststatuses
+    valid = (
+        sa.select(sa.func.count())
+        .select_from(states.join(names, names.c.id == states.c.host_id))
+        .where(_is_valid(tables))
+    )
+    all_states = sa.select(sa.func.count()).select_from(states).scalar_subquery()
+    return connection.scalar(sa.select(all_states - valid.scalar_subquery())) or 0
+
+
+def _is_valid(tables: LegacyTables) -> sa.ColumnElement[bool]:
+    states = tables.hoststatuses.c
+    host = legacy_tables.short_host(tables.hostnames.c.name)
+    return sa.and_(states.is_up.is_not(None), legacy_tables.is_known(states.created_at), host.is_not(None))
 
 
 def _delete_repetitions() -> sa.Delete:

@@ -127,7 +127,7 @@ class _ProgressLog:
     def _read(self) -> ImportProgress:
         with self._database.connect() as connection:
             # None: the legacy tables have been dropped in the meantime.
-            return import_progress.read(connection) or ImportProgress(0, 0, is_complete=True, skipped={})
+            return import_progress.read(connection) or ImportProgress(0, 0, is_complete=True)
 
 
 def _analyze(database: sa.Engine) -> None:

@@ -75,8 +75,13 @@ def graph(run: int = RUN, rev: int = 900, **values: Any) -> Row:
 
 def run_adopt(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> tuple[int, str]:
     """Run `db.py adopt` with some standard input; returns its exit status and output."""
+    return run_db(environment, "adopt", *arguments, stdin=stdin)
+
+
+def run_db(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> tuple[int, str]:
+    """Run a command of `db.py` with some standard input; returns its exit status and output."""
     process = subprocess.run(
-        [sys.executable, "db.py", "adopt", *arguments],
+        [sys.executable, "db.py", *arguments],
         cwd=ROOT,
         env=dict(environment),
         input=stdin,

@@ -9,7 +9,7 @@ import db
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import.lifecycle import start
-from storage import codecs
+from storage import codecs, import_progress
 from storage.job_state import JobState
 from storage.read_models import Job
 from tests.canaries import KINDS
@@ -24,6 +24,7 @@ from tests.legacy_mirror import (
     graph,
     job,
     run_adopt,
+    run_db,
 )
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
@@ -168,16 +169,45 @@ def test_it_replaces_an_unknown_time_by_that_of_the_run(imported: Settings) -> N
     assert 13 not in jobs(imported), "no time of its run is known either"
 
 
-def test_it_counts_skipped_documents_by_reason(imported: Settings) -> None:
+def test_it_counts_skipped_rows_by_reason_and_run(imported: Settings) -> None:
     progress = reader(imported).import_progress()
     assert progress is not None
     assert progress.is_complete
-    assert progress.skipped == {
-        "without a host name": 1,
-        "no usable timestamp": 1,
-        "rejected by the database: CheckViolation": 1,
+    database = db.engine(imported, Cluster.PRODUCTION, "tests")
+    with database.connect() as connection:
+        report = import_progress.read_skipped(connection)
+    database.dispose()
+    assert report.skipped.by_reason == {
+        "without a host name": {JOBS[9]["run"]: 1},
+        "no usable timestamp": {JOBS[13]["run"]: 1},
+        "rejected by the database: CheckViolation": {JOBS[10]["run"]: 1},
+        "without a run, such as dqm-stats: they hold nothing to import": {None: 1},
+        "machine states without a valid host, time or state": {None: 3},
     }
     assert {9, 10, 13}.isdisjoint(jobs(imported))
+    assert report.lost_runs == [JOBS[13]["run"]]
+
+
+@pytest.mark.usefixtures("imported")
+@pytest.mark.parametrize("command", [["adopt"], ["status"]])
+def test_it_ends_by_reporting_what_was_not_taken_over(
+    shared_environment: dict[str, str], command: list[str]
+) -> None:
+    status, output = run_db(shared_environment, *command)
+    assert status == 0, output
+    lost = JOBS[13]["run"]
+    assert "\n  rows not taken over: 7\n" in output
+    assert "\n    1, no usable timestamp, of 1 run\n" in output
+    assert "\n    1, without a run, such as dqm-stats: they hold nothing to import\n" in output
+    assert "\n  runs gone with them: 1 (--verbose lists them)\n" in output
+    _, output = run_db(shared_environment, *command, "--verbose")
+    assert f"\n    1, no usable timestamp, of run {lost}\n" in output
+    assert f"\n  runs gone with them: 1 ({lost})\n" in output
+
+
+def test_it_counts_fields_that_it_leaves_out(imported: Settings) -> None:
+    counted = {field.name: field.documents for field in reader(imported).dropped_fields()}
+    assert counted["tag"] == counted["cmdline (run key)"] == 1
 
 
 def test_it_drops_invalid_fields_of_a_job(imported: Settings) -> None:

@@ -112,7 +112,7 @@ def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(
         "rows without a run, such as dqm-stats, which contain nothing to import: 1",
         "machines: dqmfu-c2b03-.., dqmrubu-c2a06-..",
         "documents to skip: 1, without a host name",
-        "invalid values to drop: 1, of cmdline",
+        "invalid values to drop: 1, of cmdline (run key)",
         "machine states: 0, of which 0 are changes",
     ]
     assert legacy.execute(tables) == before
@@ -162,7 +162,7 @@ def test_it_drops_the_legacy_tables_after_confirmation(
     assert run_adopt(environment)[0] == 0
     status, output = run_adopt(environment, "--drop", stdin="not its name\n")
     assert status == 1
-    assert "1 documents could not be imported: without a host name" in output
+    assert "1, without a host name, of 1 run" in output
     assert "not dropped" in output
     before = contents(settings)
     assert run_adopt(environment, "--drop", stdin=f"{legacy.name}\n")[0] == 0
