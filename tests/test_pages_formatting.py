@@ -1,10 +1,11 @@
 """Formatting of numbers, sizes, times and durations."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from dqm2.records import InputStatus, InputStatuses
+from web.cache import dependencies
 from web.pages import formatting
 
 
@@ -14,6 +15,40 @@ def test_it_formats_times_with_the_time_zone() -> None:
     assert formatting.datetime_tz(summer) == "15 Sep 2022 13:05:12 CEST"
     assert formatting.datetime_tz(winter) == "15 Dec 2022 12:05:12 CET"
     assert formatting.iso(summer) == "2022-09-15T11:05:12Z"
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (date(2026, 11, 28), ""),
+        (date(2026, 11, 27), "27 Nov "),
+        (date(2026, 1, 1), "01 Jan "),
+        (date(2025, 11, 28), "28 Nov 2025 "),
+        (date(2027, 1, 1), "01 Jan 2027 "),
+    ],
+)
+def test_it_names_the_date_that_is_not_today_s_and_the_year_that_is_not_this_one(
+    day: date, expected: str
+) -> None:
+    assert formatting.date_prefix(day, date(2026, 11, 28)) == expected
+
+
+def test_it_tells_the_two_hours_apart_in_which_winter_time_begins() -> None:
+    before = datetime(2022, 10, 30, 0, 30, tzinfo=UTC)
+    assert formatting.time_of_day(before) == "30 Oct 2022 02:30:00 CEST"
+    assert formatting.time_of_day(before + timedelta(hours=1)) == "30 Oct 2022 02:30:00 CET"
+    assert formatting.time_of_day(before + timedelta(hours=2)) == "30 Oct 2022 03:30:00"
+    assert formatting.datetime_short(before) == "30 Oct 2022 02:30 CEST"
+    assert formatting.both_zones(before) == "30 Oct 2022 02:30:00 CEST · 30 Oct 2022 00:30:00 UTC"
+
+
+def test_a_response_with_a_date_is_valid_until_midnight() -> None:
+    with dependencies.collected() as collected:
+        formatting.datetime_tz(datetime.now(UTC))
+    assert collected.expires_at_s == float("inf")
+    with dependencies.collected() as collected:
+        formatting.time_of_day(datetime(2022, 9, 15, tzinfo=UTC))
+    assert collected.expires_at_s < float("inf")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 // and a browser notification.
 
 import { notify, playSound } from "./alert_channels.js";
-import { timeOfDay } from "./relative_time.js";
 import { now } from "./server_clock.js";
 
 const MAX_ALERTS = 30;
@@ -47,7 +46,8 @@ function createEntry({ kind, text, href, at }) {
   const use = entry.querySelector("use");
   use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${ICONS[kind]}`);
   entry.classList.add(`alert-${kind}`);
-  entry.querySelector("time").textContent = timeOfDay(at);
+  // Formatted by time_zone.js.
+  entry.querySelector("time").dataset.at = at;
   const link = entry.querySelector("a");
   link.textContent = text;
   if (href) link.href = href;

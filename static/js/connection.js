@@ -1,8 +1,8 @@
 // The connection to the server: while it fails, a banner says so and that the data are old. What the page says of
 // the age of its data does not depend on further responses.
 
-import { timeOfDay } from "./relative_time.js";
 import { now } from "./server_clock.js";
+import { timeOfDay } from "./time_format.js";
 
 const banner = document.getElementById("connection");
 const message = banner.querySelector("p");

@@ -1,15 +1,16 @@
 // Copies the run as a text for the e-log. The server's text is about the run; the age of the data, the time of copying
 // and the link are added here.
 
-import { dateTime, duration } from "./relative_time.js";
+import { duration } from "./relative_time.js";
 import { now } from "./server_clock.js";
+import { EXPERIMENT, fullTime } from "./time_format.js";
 
 const CONFIRMATION_MS = 2000;
 
 function summary() {
   const elog = document.getElementById("elog");
   const at = now();
-  const copied = at === null ? "" : ` Copied on ${dateTime(at)}.`;
+  const copied = at === null ? "" : ` Copied on ${fullTime(at, EXPERIMENT)}.`;
   return `${elog.textContent.trim()}\n${freshness(at)}${copied}\n${new URL(elog.dataset.url, location.href)}\n`;
 }
 

@@ -1,5 +1,7 @@
 // What all graphs share: uPlot in the page's colours, as wide as its container.
 
+import { hourAndMinute } from "./time_format.js";
+
 // Distinguishable with colour blindness (Okabe and Ito, two of them darkened for white backgrounds). When they are
 // used up they repeat, dashed.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b57900", "#2b9bd6", "#8c6bb1", "#808890"];
@@ -36,9 +38,9 @@ export function lumisectionAxis() {
   return axis((ls) => `${ls}`, { size: 28, incrs: LUMISECTION_STEPS });
 }
 
-/** An axis of unix times in seconds, formatted by `clock`. */
-export function timeAxis(clock) {
-  return axis((at) => clock.format(at * 1000), { size: 28, incrs: TIME_STEPS_S });
+/** An axis of unix times in seconds, in the reader's time zone. */
+export function timeAxis() {
+  return axis((at) => hourAndMinute(at * 1000), { size: 28, incrs: TIME_STEPS_S });
 }
 
 /** A number short enough for an axis: 1200, 12k, 3.4M. */
@@ -66,13 +68,15 @@ export function draw(container, { height, data, ...options }) {
       graph.setSize({ width: container.clientWidth, height });
     }
   });
-  const repaint = () => graph.redraw(false);
+  const repaint = () => graph.redraw(false, true);
   observer.observe(container);
   addEventListener("theme", repaint);
+  addEventListener("zone", repaint);
   graph.hooks.destroy = [
     () => {
       observer.disconnect();
       removeEventListener("theme", repaint);
+      removeEventListener("zone", repaint);
     },
   ];
   return graph;

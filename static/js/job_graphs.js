@@ -1,16 +1,10 @@
 // The graphs of each expanded job: memory over time, and events by lumisection.
 
 import { abbreviated, axis, cursorIndex, draw, fromZero, lineStyle, lumisectionAxis, timeAxis, updateData } from "./graph.js";
+import { shortTime } from "./time_format.js";
 
 const HEIGHT = 150;
 const KIB_PER_GIB = 1024 * 1024;
-
-const clock = new Intl.DateTimeFormat("en-GB", {
-  timeZone: "Europe/Zurich",
-  hour: "2-digit",
-  minute: "2-digit",
-  hourCycle: "h23",
-});
 
 // By container: the graphs in it, and the version of the series that they show.
 const drawn = new WeakMap();
@@ -51,8 +45,8 @@ const toGib = (kib) => kib / KIB_PER_GIB;
 function drawMemory(container, data) {
   return drawFigure(container.querySelector("[data-graph=memory]"), data, {
     series: [{}, line(0), { ...line(0), dash: [4, 3] }],
-    xAxis: timeAxis(clock),
-    formatX: (at) => clock.format(at * 1000),
+    xAxis: timeAxis(),
+    formatX: (at) => shortTime(at * 1000),
     unit: " GiB",
     isTime: true,
   });

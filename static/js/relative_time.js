@@ -1,28 +1,8 @@
 // Ages and durations, by the server's clock: `<span class="ago" data-ago="unix ms">` and
 // `<span class="duration" data-since="unix ms">` are updated every second. `data-resolution-s` is the smallest age
-// that the page can know; a smaller one is shown as "< 8 s". A `<time>` shows UTC and age as its tooltip.
+// that the page can know; a smaller one is shown as "< 8 s".
 
 import { now } from "./server_clock.js";
-
-const ZONE = "Europe/Zurich";
-const clock = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, timeStyle: "medium", hourCycle: "h23" });
-const dateAndTime = new Intl.DateTimeFormat("en-GB", {
-  timeZone: ZONE,
-  timeZoneName: "short",
-  ...{ day: "2-digit", month: "short", year: "numeric" },
-  ...{ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
-});
-
-/** The time of day in the time zone of the experiment. */
-export function timeOfDay(ms) {
-  return clock.format(ms);
-}
-
-/** Date and time with the zone, e.g. 15 Sep 2022 13:05:12 CEST. */
-export function dateTime(ms) {
-  // British English abbreviates September as Sept, unlike the server.
-  return dateAndTime.format(ms).replace(",", "").replace("Sept", "Sep");
-}
 
 /** A duration in its two largest units; seconds only below an hour. */
 export function duration(ms) {
@@ -57,15 +37,4 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function updateTooltip(event) {
-  const time = event.target.closest?.("time[data-at]");
-  if (!time) return;
-  const at = Number(time.dataset.at);
-  const utc = new Date(at).toISOString().slice(0, 19).replace("T", " ");
-  const ago = now() === null ? "" : ` · ${duration(now() - at)} ago`;
-  time.title = `${utc} UTC${ago}`;
-}
-
 setInterval(updateTimes, 1000);
-document.addEventListener("pointerover", updateTooltip);
-document.addEventListener("focusin", updateTooltip);

@@ -1,10 +1,11 @@
 """Formatting of numbers, sizes, times and durations, as template filters.
 
-Times are shown in the time zone of the experiment, with its abbreviation; scripts add UTC and the age
-(`static/js/relative_time.js`).
+Times are shown in the time zone of the experiment. A time that is not of today has its date, one that is not
+of this year its year; what depends on the date is not cached beyond midnight. Scripts format times by the
+same rules, in UTC if the reader prefers that (`static/js/time_format.js`).
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from flask import Flask
 
 from dqm2 import exit_codes
 from dqm2.records import InputStatuses, JobLog
+from web.cache import dependencies
 
 ZONE = ZoneInfo("Europe/Zurich")
 DASH = "–"
@@ -38,6 +40,7 @@ def init_app(app: Flask) -> None:
         time_of_day=time_of_day,
         datetime_short=datetime_short,
         datetime_tz=datetime_tz,
+        both_zones=both_zones,
         exit_code=exit_codes.describe,
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
@@ -116,8 +119,12 @@ def unix_ms(at: datetime) -> int:
 
 
 def time_of_day(at: datetime) -> str:
-    """A time without date and zone, e.g. `13:05:12`."""
-    return f"{at.astimezone(ZONE):%H:%M:%S}"
+    """Time of day, with the date if that is not today, e.g. `13:05:12` or `15 Sep 2022 13:05:12`.
+
+    It has the zone in the hour that comes twice when winter time begins.
+    """
+    local = at.astimezone(ZONE)
+    return f"{_date(local)}{local:%H:%M:%S}{_zone_if_ambiguous(local)}"
 
 
 def datetime_tz(at: datetime) -> str:
@@ -126,8 +133,32 @@ def datetime_tz(at: datetime) -> str:
 
 
 def datetime_short(at: datetime) -> str:
-    """Day and minute with the zone, e.g. `15 Sep 13:05 CEST`, for where space is short."""
-    return f"{at.astimezone(ZONE):%d %b %H:%M %Z}"
+    """Minute with the zone, and the date if that is not today, e.g. `15 Sep 13:05 CEST`."""
+    local = at.astimezone(ZONE)
+    return f"{_date(local)}{local:%H:%M %Z}"
+
+
+def both_zones(at: datetime) -> str:
+    """Date and time in the experiment's time zone and in UTC, as a tooltip."""
+    return f"{datetime_tz(at)} · {at.astimezone(UTC):%d %b %Y %H:%M:%S} UTC"
+
+
+def date_prefix(day: date, today: date) -> str:
+    """A date in front of a time, with a blank: empty today, and without the year in this year."""
+    if day == today:
+        return ""
+    return f"{day:%d %b} " if day.year == today.year else f"{day:%d %b %Y} "
+
+
+def _date(local: datetime) -> str:
+    today = datetime.now(ZONE).date()
+    dependencies.expire_at(datetime.combine(today + timedelta(days=1), time(), ZONE))
+    return date_prefix(local.date(), today)
+
+
+def _zone_if_ambiguous(local: datetime) -> str:
+    is_ambiguous = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f"{local: %Z}" if is_ambiguous else ""
 
 
 def skipped_lumisections(inputs: InputStatuses) -> str:

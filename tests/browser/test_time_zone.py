@@ -1,0 +1,106 @@
+"""Times in the experiment's time zone or in UTC, with the date and the year where they are not today's."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_accessibility import severe_violations
+from tests.mirrored_cluster import MirroredCluster, job
+
+RUN = 358_791
+# In the hour that comes twice in the night of the change to winter time.
+FIRST = datetime(2022, 10, 30, 0, 30, 5, tzinfo=UTC)
+LAST_REPORT = ".jobs-table tbody td time"
+
+
+@pytest.fixture
+def old_run(mirrored: MirroredCluster) -> int:
+    """A run that has ended in the night of the change, with a job in either hour."""
+    ended = [
+        job(RUN, client, at=at, exit_code=0)
+        for client, at in (("beam", FIRST), ("csc", FIRST + timedelta(hours=1)))
+    ]
+    mirrored.write(mirrored.filter_units[0], *ended)
+    mirrored.beat()
+    return RUN
+
+
+def test_it_shows_dates_and_tells_the_two_hours_apart(page: Page, url: str, old_run: int) -> None:
+    page.goto(f"{url}/?run={old_run}&sort=client")
+    expect(page.locator(LAST_REPORT)).to_have_text(["30 Oct 2022 02:30:05 CEST", "30 Oct 2022 02:30:05 CET"])
+
+
+def test_it_shows_utc_on_every_page_once_the_reader_has_chosen_it(page: Page, url: str, old_run: int) -> None:
+    page.goto(f"{url}/?run={old_run}&sort=client")
+    toggle = page.locator("#zone-toggle")
+    toggle.click()
+    in_utc = ["30 Oct 2022 00:30:05", "30 Oct 2022 01:30:05"]
+    expect(page.locator(LAST_REPORT)).to_have_text(in_utc)
+    expect(page.locator(".footer")).to_contain_text("Times are in UTC.", use_inner_text=True)
+    page.reload()
+    expect(page.locator(LAST_REPORT)).to_have_text(in_utc)
+    expect(toggle).to_have_attribute("aria-checked", "true")
+    page.goto(f"{url}/statistics/")
+    stopped_at = page.locator("tbody time").nth(1)
+    expect(stopped_at).to_have_text("30 Oct 2022 01:30:05 UTC")
+    page.keyboard.press("u")
+    expect(stopped_at).to_have_text("30 Oct 2022 02:30:05 CET")
+    expect(toggle).to_have_attribute("aria-checked", "false")
+
+
+def test_it_keeps_utc_when_the_page_is_updated(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    reported_at = datetime.now(UTC) - timedelta(seconds=5)
+    first = job(RUN, "beam", at=reported_at)
+    mirrored.write(mirrored.filter_units[0], first)
+    mirrored.beat()
+    page.goto(f"{url}/")
+    page.keyboard.press("u")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "csc", at=reported_at))
+    shown = page.locator(LAST_REPORT)
+    expect(shown).to_have_count(2)
+    for time in shown.all():
+        expect(time).to_have_text(re.compile(rf"{reported_at:%H:%M:%S}$"))
+
+
+def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
+    page.goto(f"{url}/?run={old_run}&sort=client")
+    time = page.locator(LAST_REPORT).first
+    both = re.compile("30 Oct 2022 02:30:05 CEST · 30 Oct 2022 00:30:05 UTC")
+    expect(time).to_have_attribute("title", both)
+    time.hover()
+    expect(time).to_have_attribute("title", re.compile(rf"{both.pattern} · .* ago"))
+
+
+def test_browser_and_server_format_times_alike(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    """Without scripts the page shows the server's text; with scripts it is the same."""
+    now = datetime.now(ZoneInfo("Europe/Zurich"))
+    times = [
+        now - timedelta(minutes=1),
+        now - timedelta(days=2),
+        now.replace(year=now.year - 1, day=5, month=9),
+    ]
+    mirrored.write(
+        mirrored.filter_units[0],
+        *(job(RUN, f"client{number}", at=at, exit_code=0) for number, at in enumerate(times)),
+    )
+    mirrored.beat()
+    address = f"{url}/?run={RUN}&sort=client"
+    page.goto(address)
+    by_browser = page.locator(LAST_REPORT).all_text_contents()
+    without_scripts = page.context.browser
+    assert without_scripts is not None
+    plain = without_scripts.new_context(java_script_enabled=False).new_page()
+    plain.goto(address)
+    assert plain.locator(LAST_REPORT).all_text_contents() == by_browser
+    plain.context.close()
+
+
+def test_the_switch_works_by_keyboard_and_is_accessible(page: Page, url: str, old_run: int) -> None:
+    page.goto(f"{url}/?run={old_run}")
+    page.locator("#zone-toggle").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#zone-toggle")).to_have_attribute("aria-checked", "true")
+    assert severe_violations(page) == []
