@@ -238,8 +238,6 @@ class MachineSync:
             )
         )
         self.behind -= len(batch.headers)
-        for field in processed.dropped_fields:
-            metrics.fields_dropped.labels(self._cluster, field).inc()
         if clock_at is not None:
             metrics.newest_document_timestamp.labels(**self._labels).set(clock_at.timestamp())
 
@@ -267,7 +265,16 @@ class MachineSync:
             for batch in self._document_fetcher.batches(
                 unchanged[-_MAX_RETRIED:], lambda all_: all_, backend
             ):
-                self._write(Batch(self.machine.id, self._checkpoint, None, batch.processed.rows))
+                processed = batch.processed
+                self._write(
+                    Batch(
+                        machine_id=self.machine.id,
+                        checkpoint=self._checkpoint,
+                        clock_at=None,
+                        rows=processed.rows,
+                        dropped_fields=processed.dropped_fields,
+                    )
+                )
                 yield
         except (Dqm2Failed, Dqm2InvalidResponse) as error:
             log.info(
@@ -302,6 +309,8 @@ class MachineSync:
             self._writer.write_batch(batch)
         self._checkpoint = batch.checkpoint
         self._written += len(batch.rows)
+        for field in batch.dropped_fields:
+            metrics.fields_dropped.labels(self._cluster, field).inc()
         for row in batch.rows:
             metrics.documents_mirrored.labels(**self._labels, type=row.type.value).inc()
         if batch.quarantined:
