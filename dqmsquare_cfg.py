@@ -87,6 +87,8 @@ class Settings:
     grabber_playback_metrics_port: int
     server_simulator_run_keys: tuple[str, ...]
     tested_fff_release: str
+    run_links: tuple[tuple[str, str], ...]
+    experts_url: str
     frontend_api_query_interval: int
     logger_rotation_time: int
     logger_max_n_log_files: int
@@ -229,6 +231,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("GRABBER_PLAYBACK_METRICS_PORT", "port of the playback grabber's `/metrics`; 0 disables it", _PORT_OR_ZERO, _everywhere("18086")),
     Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys offered for playback runs, separated by commas", parsers.run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
     Setting("TESTED_FFF_RELEASE", "DQM² release (`fff_dqmtools`) that this mirror was tested against, shown next to the machines' releases; empty: not shown", parsers.string, _everywhere(""), former_name="DQM_FFF_RELEASE"),
+    Setting("RUN_LINKS", "links of a run to other systems, `NAME=URL` separated by semicolons; `{run}` stands for its number, e.g. `DQM GUI=https://cmsweb.cern.ch/dqm/online/start?runnr={run}`; empty: none", parsers.run_links, _everywhere("")),
+    Setting("EXPERTS_URL", "contact list of the DQM experts, an https:// URL to which problems and the guides link; empty: none", parsers.optional_link, _everywhere("")),
     Setting("FRONTEND_API_QUERY_INTERVAL", "interval between a page's requests for updates (ms)", partial(parsers.integer, minimum=500, maximum=3_600_000), _everywhere("3000")),
     Setting("LOGGER_ROTATION_TIME", "age at which a log file is rotated (h)", partial(parsers.integer, minimum=1, maximum=8760), _everywhere("24")),
     Setting("LOGGER_MAX_N_LOG_FILES", "number of rotated log files to keep", partial(parsers.integer, minimum=1, maximum=1000), _everywhere("10")),

@@ -16,6 +16,13 @@ _RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _SECRET_MIN_LENGTH = 16
+# Stands for the number of a run in a URL.
+RUN_PLACEHOLDER = "{run}"
+_LINK_HOST = r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
+_LINK_CHARACTER = "[A-Za-z0-9._~!$&'()*+,=:@/%?#-]"
+_LINK = re.compile(f"{_LINK_HOST}(?:/{_LINK_CHARACTER}*)?")
+_RUN_LINK = re.compile(f"{_LINK_HOST}/(?:{_LINK_CHARACTER}|{re.escape(RUN_PLACEHOLDER)})*")
+_LINK_NAME = re.compile(r"[^\s=;](?:[^=;\x00-\x1f]{0,38}[^\s=;])?")
 
 
 class InvalidValue(ValueError):
@@ -125,6 +132,31 @@ def https_url(text: str) -> str:
     if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", text):
         raise InvalidValue("is invalid; accepted: an https:// URL without user, password, query or fragment")
     return text.rstrip("/")
+
+
+def optional_link(text: str) -> str:
+    """HTTPS URL to link to, without credentials; empty for none."""
+    if text and not _LINK.fullmatch(text):
+        raise InvalidValue("is invalid; accepted: an https:// URL without user, password and ;")
+    return text
+
+
+def run_links(text: str) -> tuple[tuple[str, str], ...]:
+    """Names and HTTPS URLs with `{run}` for the number of a run: `NAME=URL` separated by semicolons."""
+    links: dict[str, str] = {}
+    for entry in (entry.strip() for entry in text.split(";") if entry.strip()):
+        name, equals, url = (part.strip() for part in entry.partition("="))
+        if not equals or not _LINK_NAME.fullmatch(name):
+            raise InvalidValue(f"contains {entry!r}; accepted: NAME=https://… separated by semicolons")
+        if RUN_PLACEHOLDER not in url or not _RUN_LINK.fullmatch(url):
+            raise InvalidValue(
+                f"has an invalid URL for {name!r}; accepted: an https:// URL with {RUN_PLACEHOLDER}, "
+                "without user, password and ;"
+            )
+        if name in links:
+            raise InvalidValue(f"contains {name!r} more than once")
+        links[name] = url
+    return tuple(links.items())
 
 
 def origin(text: str) -> str:

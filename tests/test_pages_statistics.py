@@ -63,6 +63,7 @@ def test_it_summarizes_a_run(client: FlaskClient, mirrored: MirroredCluster) -> 
         "size_bytes": "3000",
         "jobs": "2",
         "crashed": "1",
+        "crashed_clients": "1",
         "most_events": "30",
         "highest_rate": "2.5",
     }

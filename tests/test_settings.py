@@ -69,6 +69,47 @@ def test_it_requires_only_the_dqm2_secret_in_development(tmp_path: Path) -> None
     assert settings.server_port == 8887
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OMS",
+        "OMS=",
+        "=https://example.org/{run}",
+        "OMS=http://example.org/{run}",
+        "OMS=javascript:alert({run})",
+        "OMS=https://example.org/",
+        "OMS=https://user:password@example.org/{run}",
+        "OMS=https://{run}.example.org/",
+        'OMS=https://example.org/{run}"onclick="x',
+        "OMS=https://example.org/{run}/{other}",
+        "OMS=https://example.org/ {run}",
+        "OMS=https://example.org/{run};OMS=https://example.com/{run}",
+        "x" * 41 + "=https://example.org/{run}",
+    ],
+)
+def test_it_rejects_an_invalid_link_of_a_run(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="RUN_LINKS"):
+        load_from_file(tmp_path, f"RUN_LINKS={text}\n")
+
+
+def test_it_takes_links_of_a_run(tmp_path: Path) -> None:
+    links = (
+        "OMS=https://cmsoms.cern.ch/cms/runs/report?cms_run={run}&x=1; DQM GUI = https://example.org/{run} ;"
+    )
+    assert load_from_file(tmp_path, f"RUN_LINKS={links}\n").run_links == (
+        ("OMS", "https://cmsoms.cern.ch/cms/runs/report?cms_run={run}&x=1"),
+        ("DQM GUI", "https://example.org/{run}"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["http://example.org/", "experts", "https://a:b@example.org/", "//example.org"]
+)
+def test_it_rejects_an_invalid_contact_list(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="EXPERTS_URL"):
+        load_from_file(tmp_path, f"EXPERTS_URL={text}\n")
+
+
 def test_it_keeps_generated_secrets(tmp_path: Path) -> None:
     first, second = load_from_file(tmp_path, ""), load_from_file(tmp_path, "")
     assert first.pseudonym_secret == second.pseudonym_secret != first.session_secret

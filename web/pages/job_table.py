@@ -92,6 +92,11 @@ class ClientRow:
         return tuple(job for job in self.jobs if job.state is JobState.CRASHED)
 
     @property
+    def earlier_crashes(self) -> tuple[Job, ...]:
+        """The jobs of the client that crashed before its last restart, newest first."""
+        return tuple(job for job in self.crashes if job is not self.newest)
+
+    @property
     def has_recovered(self) -> bool:
         """Whether the client crashed, but was restarted and has no problem now."""
         return bool(self.crashes) and not self.state.is_problem

@@ -153,6 +153,16 @@ class LiveRun:
         return sum(row.has_recovered for row in self.rows)
 
     @property
+    def crashed_clients(self) -> int:
+        """Number of clients of which a job crashed, restarted or not."""
+        return sum(bool(row.crashes) for row in self.rows)
+
+    @property
+    def crashes(self) -> int:
+        """Number of jobs of the run that crashed."""
+        return sum(len(row.crashes) for row in self.rows)
+
+    @property
     def elog(self) -> str:
         """The run as a text for the e-log; empty if the mirror has no data of it."""
         return "" if self.run is None else elog.text(self.params.cluster, self.run, self.rows, self.mutes)

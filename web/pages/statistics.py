@@ -49,6 +49,7 @@ class RunStatistics:
     size_bytes: int | None
     jobs: int
     crashed: int
+    crashed_clients: int
     most_events: int | None
     highest_rate: float | None
 
@@ -86,6 +87,7 @@ def csv_file() -> Response:
 def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatistics:
     """The statistics of a run and of its file delivery, if there is any."""
     delivery = delivery or _NO_DELIVERY
+    crashed = [job for job in run.jobs if job.state is JobState.CRASHED]
     return RunStatistics(
         run=run.run,
         run_key=run.run_key,
@@ -97,7 +99,8 @@ def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatisti
         events_accepted=delivery.events_accepted,
         size_bytes=delivery.size_bytes,
         jobs=len(run.jobs),
-        crashed=sum(job.state is JobState.CRASHED for job in run.jobs),
+        crashed=len(crashed),
+        crashed_clients=len({job.client for job in crashed}),
         most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
         highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
     )

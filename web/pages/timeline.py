@@ -46,14 +46,17 @@ _CSV_HEADER = (
 
 
 class Cell(NamedTuple):
-    """A client in a run: its name quoted for a URL, its worst state, and the events of its newest job.
+    """A client in a run: its name quoted for a URL, its worst state, and a text.
+
+    The text is the number of events of its job or, if it has several, how many of them did not crash and how
+    many did: `1/2`.
 
     A page has thousands of cells. Templates unpack a tuple at once, which is faster than attribute access.
     """
 
     quoted_client: str
     state: JobState
-    events: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,11 @@ def _cells(run: RunSummary, quoted: Mapping[str, str]) -> list[Cell | None]:
 
 
 def _cell(quoted_client: str, jobs: Sequence[JobSummary]) -> Cell:
-    worst = min([job.state for job in jobs], key=_SEVERITY.__getitem__)
+    states = [job.state for job in jobs]
+    worst = min(states, key=_SEVERITY.__getitem__)
+    if len(jobs) > 1:
+        crashed = states.count(JobState.CRASHED)
+        return Cell(quoted_client, worst, f"{len(jobs) - crashed}/{crashed}")
     return Cell(quoted_client, worst, abbreviated(jobs[-1].events_total))
 
 

@@ -1,0 +1,129 @@
+"""Links of pages: to neighbouring runs, other systems, release notes and the experts' contact list."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from dqm2.records import DocumentVersion, PlaybackRecord, SimulatorState
+from dqmsquare_cfg import Cluster, Settings
+from server import create_app
+from tests.mirrored_cluster import MirroredCluster, job
+from web.pages.external_links import release_notes_url
+
+RUN, SOURCE_RUN = 358_791, 256_936
+LINKS = (("OMS", "https://oms.example/{run}?a=1&b=2"), ("DQM GUI", "https://gui.example/?runnr={run}"))
+EXPERTS = "https://experts.example/list?team=dqm"
+RELEASES = "https://github.com/cms-sw/cmssw/releases/tag/CMSSW_"
+
+
+@pytest.fixture
+def linked(settings: Settings) -> FlaskClient:
+    """A client of a server with links to other systems and to the experts."""
+    return create_app(replace(settings, run_links=LINKS, experts_url=EXPERTS)).test_client()
+
+
+@pytest.mark.parametrize(
+    ("version", "release"),
+    [
+        ("12_4_8", "12_4_8"),
+        ("12_4_8_39145_39162", "12_4_8"),
+        ("14_1_0_pre3", "14_1_0_pre3"),
+        ("13_0_5_patch1_41234", "13_0_5_patch1"),
+        ("12_3_7_hltpatch1", "12_3_7_hltpatch1"),
+        ("14_0_9_patch2_MULTIARCHS", "14_0_9_patch2_MULTIARCHS"),
+        ("15_0_6_48001_test", "15_0_6"),
+        ("16_0_0_cpu", "16_0_0"),
+        ("15_1_X_2026-05-01-2300", None),
+        ("15_0_0_ROOT632_X", None),
+        ("2026-05-01", None),
+    ],
+)
+def test_a_version_has_the_notes_of_its_release(version: str, release: str | None) -> None:
+    assert release_notes_url(version) == (None if release is None else f"{RELEASES}{release}")
+
+
+def test_a_run_leads_to_its_release_notes(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.write(unit, job(RUN, "beam"), job(RUN + 1, "beam", cmssw_version="15_1_X_2026-05-01-2300"))
+    assert f'<a href="{RELEASES}12_4_8"' in client.get(f"/?run={RUN}").text
+    newer = client.get(f"/?run={RUN + 1}").text
+    assert "15_1_X_2026-05-01-2300" in newer
+    assert RELEASES not in newer
+
+
+def test_neighbouring_runs_have_their_numbers(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], *(job(RUN + step, "beam") for step in (-7, 0, 4)))
+    page = client.get(f"/?run={RUN}").text
+    assert re.findall(r'<span class="step-run">(\d+)</span>', page) == [str(RUN - 7), str(RUN + 4)]
+
+
+def test_a_run_leads_to_other_systems(linked: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    page = linked.get(f"/?run={RUN}").text
+    assert f'<a href="https://oms.example/{RUN}?a=1&amp;b=2" rel="noopener" target="_blank"' in page
+    assert f'<a href="https://gui.example/?runnr={RUN}" rel="noopener" target="_blank"' in page
+
+
+def test_a_playback_run_leads_to_the_run_that_it_plays(linked: FlaskClient, settings: Settings) -> None:
+    """Other systems know no run of the playback cluster."""
+    playback = MirroredCluster(settings, Cluster.PLAYBACK)
+    record = job(RUN, "beam")
+    playback.write(playback.filter_units[0], record)
+    assert "gui.example" not in linked.get(f"/?db=playback&run={RUN}").text
+    version = DocumentVersion(record.document.identity, 1, record.document.updated_at)
+    playback.write(
+        playback.builder_unit,
+        PlaybackRecord(version, RUN, SimulatorState.RUNNING, 17, 100, "pp_run", SOURCE_RUN),
+    )
+    assert f"https://gui.example/?runnr={SOURCE_RUN}" in linked.get(f"/?db=playback&run={RUN}").text
+
+
+def test_problems_and_guides_lead_to_the_experts(
+    linked: FlaskClient, client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.write(unit, job(RUN, "beam"), job(RUN + 1, "beam", exit_code=-11), job(RUN + 1, "csc"))
+    mirrored.beat()
+    good, bad = (linked.get(f"/live/run?run={run}").text for run in (RUN, RUN + 1))
+    assert good.count(EXPERTS) == 0
+    assert bad.count(f'href="{EXPERTS}"') == 2, "at the verdict and in the row of the client"
+    for path in ("/", "/help/shifter", "/cluster/"):
+        assert EXPERTS in linked.get(path).text
+    for path in ("/", "/help/shifter"):
+        assert "experts-link" not in client.get(path).text
+
+
+def test_it_says_in_colour_that_a_client_crashed_before_its_restart(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    now = datetime.now(UTC)
+    earlier = now - timedelta(hours=2)
+    crashed = [
+        job(RUN, client, exit_code=-11, started_at=earlier, at=now) for client in ("beam", "beam", "csc")
+    ]
+    later = [job(RUN, client, started_at=now, at=now) for client in ("beam", "csc", "dt")]
+    mirrored.write(mirrored.filter_units[0], *crashed, *later, job(RUN, "ecal", exit_code=-9))
+    page = client.get(f"/?run={RUN}").text
+    assert re.findall(r'<tbody id="client-(\w+)_dqm[^"]*" class="[^"]*has-crashed', page) == ["beam", "csc"]
+    assert re.findall(r"crashed ×(\d), restarted", page) == ["2", "1"]
+    assert "3 clients,<br>4 jobs" in page
+    assert '<span class="crashed-clients">of 3 clients</span>' in client.get("/statistics/").text
+
+
+def test_the_timeline_shows_how_many_jobs_a_cell_stands_for(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.write(
+        unit,
+        job(RUN, "beam", exit_code=-11),
+        job(RUN, "beam", exit_code=-11),
+        job(RUN, "beam"),
+        job(RUN, "csc", events_total=950),
+        job(RUN + 1, "csc", exit_code=-11, events_total=20),
+    )
+    cells = re.findall(r"<td>(?:<a[^>]*>)?([^<]*)", client.get("/timeline/").text)
+    assert cells == ["–", "20", "1/2", "950"]

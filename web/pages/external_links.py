@@ -1,0 +1,41 @@
+"""Links to other sites: a run in the systems of `RUN_LINKS`, and the release notes of a CMSSW version."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from flask import Flask
+
+from config.parsers import RUN_PLACEHOLDER
+from dqmsquare_cfg import Settings
+
+# A release as CMS tags it: `14_0_9`, `14_1_0_pre3`, `13_0_5_patch1`, `9_0_0_pre2_ROOT6`. Pull requests and
+# names of local builds may follow.
+_RELEASE = re.compile(
+    r"[0-9]+_[0-9]+_[0-9]+(?:_(?:pre|cand|[A-Za-z]*patch)[0-9]+)?"
+    r"(?:_(?:MULTIARCHS|ROOT[0-9]+|SLHC[0-9]+|UL))?(?![A-Za-z0-9])"
+)
+# Integration builds are no releases.
+_INTEGRATION_BUILD = re.compile(r"_X(?:_|$)")
+_RELEASE_NOTES_URL = "https://github.com/cms-sw/cmssw/releases/tag/CMSSW_{}"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give the links to the templates."""
+    app.jinja_env.filters["release_notes_url"] = release_notes_url
+    app.jinja_env.globals["run_links"] = _run_links(settings.run_links)
+    app.jinja_env.globals["experts_url"] = settings.experts_url
+
+
+def release_notes_url(version: str) -> str | None:
+    """The release notes of a CMSSW version's release; `None` for an integration build, which has none."""
+    match = None if _INTEGRATION_BUILD.search(version) else _RELEASE.match(version)
+    return None if match is None else _RELEASE_NOTES_URL.format(match[0])
+
+
+def _run_links(templates: Sequence[tuple[str, str]]) -> Callable[[int], list[tuple[str, str]]]:
+    """A function that returns names and URLs for a run."""
+
+    def links(run: int) -> list[tuple[str, str]]:
+        return [(name, template.replace(RUN_PLACEHOLDER, str(run))) for name, template in templates]
+
+    return links
