@@ -21,7 +21,7 @@ from web import access_log
 from web.asgi import MirrorApplication
 from web.cache.dependencies import cached_view
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
-from web.limits import Kind, RequestQueue, limited_as
+from web.limits import RequestKind, RequestQueue, limited_as
 from web.responses import SECURITY_HEADERS, etag_response, streamed
 
 GET = b"GET /seen HTTP/1.1\r\nHost: x\r\n"
@@ -67,7 +67,7 @@ def serve(app: Flask, settings: Settings) -> Callable[[Test], None]:
 class Gate:
     """A view whose requests wait in their threads, each until it is let through."""
 
-    def __init__(self, app: Flask, kind: Kind = Kind.PAGE, path: str = "/gate") -> None:
+    def __init__(self, app: Flask, kind: RequestKind = RequestKind.PAGE, path: str = "/gate") -> None:
         self.entered = 0
         self.has_left: list[bool] = []
         self._gate = Semaphore(0)
@@ -207,8 +207,8 @@ def test_it_answers_an_upgrade_as_any_request_and_ends_the_connection(serve: Cal
 
 def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Callable[[Test], None]) -> None:
     # The commands beyond 24 are refused by the Control Room.
-    slots = {Kind.PAGE: 2, Kind.RUN_RANGE: 2, Kind.LOGIN: 1, Kind.COMMAND: 26}
-    longest_s = {Kind.PAGE: 1, Kind.RUN_RANGE: 5, Kind.LOGIN: 5, Kind.COMMAND: 5}
+    slots = {RequestKind.PAGE: 2, RequestKind.RUN_RANGE: 2, RequestKind.LOGIN: 1, RequestKind.COMMAND: 26}
+    longest_s = {RequestKind.PAGE: 1, RequestKind.RUN_RANGE: 5, RequestKind.LOGIN: 5, RequestKind.COMMAND: 5}
     gates = {kind: Gate(app, kind, f"/gate/{kind}") for kind in slots}
 
     async def test(listener: Listener) -> None:
@@ -250,7 +250,7 @@ def test_it_does_not_work_for_a_client_that_left_before_its_turn(
 
 
 def test_a_view_can_tell_that_its_client_has_left(app: Flask, serve: Callable[[Test], None]) -> None:
-    gate = Gate(app, Kind.COMMAND)
+    gate = Gate(app, RequestKind.COMMAND)
 
     async def test(listener: Listener) -> None:
         leaving, _staying = [await asked(listener, get("/gate")) for _ in range(2)]
@@ -268,7 +268,7 @@ def add_stream(app: Flask, chunks: Callable[[], Iterator[bytes]]) -> None:
     def view() -> Response:
         return streamed((chunk for chunk in chunks()), "text/plain")
 
-    app.add_url_rule("/stream", view_func=limited_as(Kind.RUN_RANGE)(view), endpoint="stream")
+    app.add_url_rule("/stream", view_func=limited_as(RequestKind.RUN_RANGE)(view), endpoint="stream")
 
 
 def test_a_stream_stops_when_its_client_leaves(app: Flask, serve: Callable[[Test], None]) -> None:
@@ -355,7 +355,7 @@ async def read_at_least(connection: Connection, count: int) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("mark", [cached_view, limited_as(Kind.PAGE)])
+@pytest.mark.parametrize("mark", [cached_view, limited_as(RequestKind.PAGE)])
 def test_an_error_of_its_own_has_the_headers_and_the_id_of_its_log_line(
     app: Flask,
     serve: Callable[[Test], None],

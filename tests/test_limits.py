@@ -7,7 +7,7 @@ import pytest
 
 from tests.driven_loop import run, settled, skip
 from web import limits
-from web.limits import Kind, Overloaded, RequestQueue
+from web.limits import Overloaded, RequestKind, RequestQueue
 
 
 async def refusal(queue: RequestQueue) -> Overloaded:
@@ -18,7 +18,7 @@ async def refusal(queue: RequestQueue) -> Overloaded:
 
 def test_it_lets_as_many_in_as_there_are_slots_and_the_others_in_order() -> None:
     async def test() -> None:
-        queue = RequestQueue(Kind.PAGE, slots=2, max_wait_s=1)
+        queue = RequestQueue(RequestKind.PAGE, slots=2, max_wait_s=1)
         entered: list[int] = []
 
         async def enter(number: int) -> None:
@@ -39,7 +39,7 @@ def test_it_lets_as_many_in_as_there_are_slots_and_the_others_in_order() -> None
 
 def test_it_refuses_after_the_longest_wait() -> None:
     async def test() -> None:
-        queue = RequestQueue(Kind.RUN_RANGE, slots=1, max_wait_s=5, sentence="Later.")
+        queue = RequestQueue(RequestKind.RUN_RANGE, slots=1, max_wait_s=5, sentence="Later.")
         await queue.acquire()
         waiting = asyncio.create_task(refusal(queue))
         await skip(4.9)
@@ -47,7 +47,7 @@ def test_it_refuses_after_the_longest_wait() -> None:
         await skip(0.2)
         refused = await waiting
         assert (refused.kind, refused.refusal.status, refused.refusal.body) == (
-            Kind.RUN_RANGE,
+            RequestKind.RUN_RANGE,
             503,
             b"Later.",
         )
@@ -58,7 +58,7 @@ def test_it_refuses_after_the_longest_wait() -> None:
 
 def test_it_refuses_at_once_while_nothing_moves() -> None:
     async def test() -> None:
-        queue = RequestQueue(Kind.PAGE, slots=1, max_wait_s=1)
+        queue = RequestQueue(RequestKind.PAGE, slots=1, max_wait_s=1)
         await queue.acquire()
         waiting = asyncio.create_task(refusal(queue))
         await skip(1.1)
@@ -72,7 +72,7 @@ def test_it_refuses_at_once_while_nothing_moves() -> None:
 
 def test_who_leaves_takes_no_slot_along() -> None:
     async def test() -> None:
-        queue = RequestQueue(Kind.PAGE, slots=1, max_wait_s=10)
+        queue = RequestQueue(RequestKind.PAGE, slots=1, max_wait_s=10)
         await queue.acquire()
         leaving, staying = (asyncio.create_task(queue.acquire()) for _ in range(2))
         await settled()
@@ -89,11 +89,11 @@ def test_who_leaves_takes_no_slot_along() -> None:
 def test_a_view_has_the_queue_that_it_is_marked_with() -> None:
     def view() -> None: ...
 
-    assert limits.kind_of(view, {}) is Kind.PAGE
+    assert limits.kind_of(view, {}) is RequestKind.PAGE
 
     def is_range(query: Mapping[str, str]) -> bool:
         return query.get("what") == "get_runs"
 
-    marked = limits.limited_as(Kind.RUN_RANGE, is_range)(view)
-    assert limits.kind_of(marked, {"what": "get_runs"}) is Kind.RUN_RANGE
-    assert limits.kind_of(marked, {"what": "get_run"}) is Kind.PAGE
+    marked = limits.limited_as(RequestKind.RUN_RANGE, is_range)(view)
+    assert limits.kind_of(marked, {"what": "get_runs"}) is RequestKind.RUN_RANGE
+    assert limits.kind_of(marked, {"what": "get_run"}) is RequestKind.PAGE

@@ -28,7 +28,7 @@ from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if
 from web.errors import RunItemNotFound
 from web.legacy_urls import LegacyJobId
-from web.limits import Kind, limited_as
+from web.limits import RequestKind, limited_as
 from web.responses import etag_response, streamed
 
 bp = Blueprint("api", __name__)
@@ -67,7 +67,7 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 @bp.get("/api")
 @cached_view_if(lambda query: query.get("what") in _CACHED)
-@limited_as(Kind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
+@limited_as(RequestKind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
 def api() -> BaseResponse:
     """Response to `what`."""
     what = query_args.text("what") or ""

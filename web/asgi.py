@@ -1,8 +1,8 @@
 """ASGI application of the server: response cache and limits around the Flask application.
 
-An event loop reads requests and sends responses. It answers by itself what is in the response cache, what is
-refused, and `/healthz`. All else waits for its turn (`web/limits.py`) and takes a thread only while Flask
-works on it; the response then waits for its client without the thread (`web/spool.py`).
+The event loop reads requests and sends responses. It handles cached responses, refusals and `/healthz`
+itself. All other requests wait in a queue (`web/limits.py`) and occupy a thread only while Flask processes
+them. A response that its client reads slowly is buffered (`web/spool.py`) and occupies no thread either.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from web.cache.response_cache import (
     accepts_gzip,
     rendered_response,
 )
+from web.client_connection import Client, ClientDisconnected, Headers, Message, Receive, Response, Scope, Send
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
-from web.exchange import Client, ClientLeft, Headers, Message, Receive, Response, Scope, Send
 from web.health import ALIVE
 from web.http_protocol import TRANSPORT
-from web.limits import Kind, Overloaded, Refusal, RequestQueue, RequestRefused, ShedCounter
+from web.limits import Overloaded, Refusal, RequestKind, RequestQueue, RequestRefused, ShedCounter
 from web.request_head import RequestHead
 from web.responses import SECURITY_HEADERS, SERVER_TIME_HEADER, server_time
 from web.spool import Spool, SpoolSpace
@@ -66,7 +66,7 @@ class MirrorApplication:
         self._cache = ResponseCache()
         self._renderings: dict[CacheKey, _Rendering] = {}
         self._space = SpoolSpace(settings.tmp_dir)
-        # Requests that Flask works on; the event loop keeps only weak references.
+        # Requests that Flask processes; the event loop keeps only weak references.
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +87,7 @@ class MirrorApplication:
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("response_aborted reason=%s", logging_setup.quote_value(error))
             await _abort(scope)
-        except ClientLeft:
+        except ClientDisconnected:
             record.has_left = True
         except Exception:
             # The outermost frame: the response that uvicorn would send has no security headers.
@@ -103,11 +103,11 @@ class MirrorApplication:
     async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)
         await client.read_body(head)
-        await self._forward(self._metrics, Kind.METRICS, scope, client, response)
+        await self._forward(self._metrics, RequestKind.METRICS, scope, client, response)
 
     async def _respond(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)
-        # The parser takes what follows for the other protocol.
+        # The parser treats what follows as the other protocol.
         response.closes = b"upgrade" in head.fields
         is_plain_get = head.method == "GET" and not head.has_body
         if is_plain_get and head.path in self._alive_paths:
@@ -120,8 +120,8 @@ class MirrorApplication:
             await self._send_rendered(cached, head, response)
             return
         kind, is_cached = self._classify(head)
-        if kind is Kind.COMMAND and head.has_body:
-            # A stranger's command is refused by its head.
+        if kind is RequestKind.COMMAND and head.has_body:
+            # A command without a session is refused by its head.
             client.read_body_on_demand()
         else:
             await client.read_body(head)
@@ -132,12 +132,12 @@ class MirrorApplication:
         else:
             await self._forward(self._flask, kind, scope, client, response)
 
-    def _classify(self, head: RequestHead) -> tuple[Kind, bool]:
-        """Kind of a request, and whether its response is cached."""
+    def _classify(self, head: RequestHead) -> tuple[RequestKind, bool]:
+        """RequestKind of a request, and whether its response is cached."""
         try:
             endpoint, _ = self._urls.match(head.path, head.method)
         except HTTPException:
-            return Kind.PAGE, False
+            return RequestKind.PAGE, False
         view = self._app.view_functions[endpoint]
         query = dict(parse_qsl(head.query.decode("latin-1")))
         return limits.kind_of(view, query), dependencies.is_cached_view(view, query)
@@ -149,21 +149,21 @@ class MirrorApplication:
             await response.send(304, [*rendered.not_modified_headers, now], b"")
             return
         if not self._space.memory.take(len(rendered.body)):
-            raise Overloaded(Kind.PAGE)
+            raise Overloaded(RequestKind.PAGE)
         try:
             await response.send(rendered.status, [*rendered.headers, now], rendered.body)
         finally:
             self._space.memory.give_back(len(rendered.body))
 
     async def _rendered(self, key: CacheKey, scope: Scope, client: Client) -> RenderedResponse:
-        """Response to a cached view: rendered now, or by the request that is rendering it already."""
+        """Response to a cached view; a rendering that is in progress is shared."""
         while True:
             rendering = self._renderings.get(key)
             if rendering is None or rendering.is_given_up:
                 return await self._start_rendering(key, scope).wait(client)
             rendered = await rendering.wait(client)
             if not rendered.is_cacheable:
-                # It is that request's alone.
+                # The response is for that client only.
                 return await _Rendering(self._render, scope).wait(client)
             if rendered.dependencies.are_valid():
                 metrics.cache_result("hit").inc()
@@ -184,7 +184,7 @@ class MirrorApplication:
         return rendering
 
     async def _render(self, rendering: "_Rendering") -> RenderedResponse:
-        queue = self._queues[Kind.PAGE]
+        queue = self._queues[RequestKind.PAGE]
         await queue.acquire()
         rendering.has_started = True
         metrics.cache_result("miss").inc()
@@ -198,26 +198,26 @@ class MirrorApplication:
         return rendered_response(whole.status, whole.headers, whole.body, route, collected)
 
     async def _forward(
-        self, wsgi: AsgiApplication, kind: Kind, scope: Scope, client: Client, response: Response
+        self, wsgi: AsgiApplication, kind: RequestKind, scope: Scope, client: Client, response: Response
     ) -> None:
-        """Have a WSGI application respond, once it is the request's turn."""
+        """Send the response of a WSGI application, which runs when the request gets a slot."""
         queue = self._queues[kind]
         await _take_slot(queue, client)
         with Spool(self._space) as spool:
-            work = _Work(wsgi, scope, client.receive, spool, queue)
-            self._running.add(work.task)
-            work.task.add_done_callback(self._running.discard)
-            started = await client.wait_for(work.started)
+            call = _WsgiCall(wsgi, scope, client.receive, spool, queue)
+            self._running.add(call.task)
+            call.task.add_done_callback(self._running.discard)
+            started = await client.wait_for(call.started)
             if started is not None:
                 await response.send_spooled(*started, spool, scope["http_version"])
-            await work.task
+            await call.task
             await response.finish()
 
 
-class _Work:
-    """WSGI application at work on a request, in a slot that is returned at its end.
+class _WsgiCall:
+    """Call of a WSGI application in a slot, which is released when the call ends.
 
-    `started`: status and headers of the response; `None` if it failed before.
+    `started`: status and headers of the response; `None` if the application failed before it had any.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class _Work:
             self._start(None)
 
     async def _send(self, message: Message) -> None:
-        # Never fails: a2wsgi's thread would wait forever.
+        # Must not fail: a2wsgi's thread would wait forever.
         if message["type"] == "http.response.start":
             self._start((message["status"], message["headers"]))
         else:
@@ -250,12 +250,12 @@ class _Work:
 
 
 class _Rendering:
-    """Rendering of a response that any number of requests wait for."""
+    """Rendering of a response for all requests that wait for it."""
 
     def __init__(
         self, render: Callable[["_Rendering"], Coroutine[Any, Any, RenderedResponse]], scope: Scope
     ) -> None:
-        # The first request may leave before the others.
+        # A record of its own: the client of the first request may disconnect before the others.
         record = RequestRecord(scope["method"], scope["path"], "")
         record.id = scope[RECORD].id
         headers = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
@@ -266,11 +266,14 @@ class _Rendering:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether its last client left before its turn."""
+        """Whether all clients disconnected before it had started."""
         return self._task.cancelling() > 0
 
     async def wait(self, client: Client) -> RenderedResponse:
-        """Wait for the response; without clients it is given up before its turn. Raises ClientLeft."""
+        """Wait for the response. A rendering without clients is cancelled unless it has started.
+
+        Raises ClientDisconnected.
+        """
         self._waiting += 1
         try:
             return await client.wait_for(self._task)
@@ -281,7 +284,7 @@ class _Rendering:
 
 
 class _WholeResponse:
-    """Response of the application, collected."""
+    """Collected response of the application."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -290,7 +293,7 @@ class _WholeResponse:
 
     @property
     def body(self) -> bytes:
-        """The body; mostly one chunk, which is not copied."""
+        """The body; usually one chunk, which is not copied."""
         return b"".join(self._chunks)
 
     async def send(self, message: Message) -> None:
@@ -302,11 +305,11 @@ class _WholeResponse:
 
 
 async def _take_slot(queue: RequestQueue, client: Client) -> None:
-    """Wait for the request's turn. Raises RequestRefused, or ClientLeft."""
+    """Wait for a slot. Raises RequestRefused or ClientDisconnected."""
     turn = asyncio.ensure_future(queue.acquire())
     try:
         await client.wait_for(turn)
-    except (ClientLeft, asyncio.CancelledError):
+    except (ClientDisconnected, asyncio.CancelledError):
         turn.cancel()
         raise
 
@@ -316,7 +319,7 @@ async def _no_body() -> Message:
 
 
 def _scope_for_flask(scope: Scope, record: RequestRecord) -> Scope:
-    # WSGI can't tell an underscore in a header's name from a hyphen, so that one could pass for the other.
+    # WSGI can't distinguish an underscore in a header's name from a hyphen: X_Y would pose as X-Y.
     headers = [field for field in scope["headers"] if b"_" not in field[0]]
     return {**scope, "headers": headers, RECORD: record}
 

@@ -1,13 +1,13 @@
-"""HTTP protocol of the server: uvicorn's, with bounds on what a client can make it keep.
+"""HTTP protocol of the server: uvicorn's, with limits on what a client can make it hold.
 
 uvicorn's httptools protocol has no limit on the size of a request's head, on the time that a client may take
-to send it, on pipelined requests, or on the time that a client may take to read. Here
+to send it, on pipelined requests, or on the time that a client may take to read. Here:
 
 - an incomplete head is refused beyond 64 kB, and its connection closed after 20 s;
 - trailer fields are dropped: uvicorn would append them to the headers;
 - more than 32 pipelined requests close the connection;
 - a malformed request gets a response with the security headers, after those of the requests before it;
-- a client that reads nothing for 10 s, or needs more than 5 minutes for what is buffered, is cut off.
+- a client that reads nothing for 10 s, or takes more than 5 minutes for what is buffered, is disconnected.
 
 It overrides only callbacks of `asyncio.Protocol` and of httptools' parser, and uvicorn's public methods.
 """
@@ -35,10 +35,10 @@ _MALFORMED = Refusal(400, "This is not a valid HTTP request.")
 
 
 class _Discarded(list[tuple[bytes, bytes]]):
-    """List of headers that takes none."""
+    """List that discards what is appended to it."""
 
     def append(self, _field: tuple[bytes, bytes]) -> None:
-        """Drop a trailer field."""
+        """Discard a trailer field."""
 
 
 _NO_TRAILERS = _Discarded()
@@ -56,7 +56,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refusal: Refusal | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Wait for a request."""
         super().connection_made(transport)
         self._expect_head()
 
@@ -68,7 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came in, unless the connection was refused."""
+        """Parse received bytes, unless the connection was refused."""
         if self._refusal is not None:
             return
         was_incomplete = self._is_head_incomplete
@@ -81,13 +81,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_message_begin(self) -> None:
-        """A request's first byte."""
+        """Called at a request's first byte."""
         super().on_message_begin()
         self._is_head_incomplete, self._head_bytes = True, 0
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
-        """The end of a request's head."""
+        """Called at the end of a request's head."""
         self._is_head_incomplete = False
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -98,10 +98,10 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_response_complete(self) -> None:
-        """Refuse what came behind the last request, if it has to be refused."""
+        """Send a refusal that had to wait for this response."""
         super().on_response_complete()
         if self.transport.is_closing():
-            # uvicorn leaves it to the client when the rest is sent.
+            # uvicorn sets no time limit for the rest of the response.
             self._watch_draining()
         elif self._refusal is not None and not self._is_busy():
             self._send_refusal(self._refusal)
@@ -112,19 +112,19 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(_MALFORMED)
 
     def pause_writing(self) -> None:
-        """The client does not take all of what was written."""
+        """Called when the client does not read all that was written."""
         super().pause_writing()
         self._watch_draining()
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """Called when the client has read most of it."""
         super().resume_writing()
         if self._drain_timer is not None:
             self._drain_timer.cancel()
             self._drain_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """The client has not sent another request."""
+        """Called when the client has not sent another request in time."""
         super().timeout_keep_alive_handler()
         self._watch_draining()
 
@@ -137,13 +137,13 @@ class HttpProtocol(HttpToolsProtocol):
     def _head_overdue(self) -> None:
         self._head_timer = None
         if self._is_busy():
-            # Part of the next request came early.
+            # Part of the next request came before the response to this one.
             self._expect_head()
         else:
             self.transport.abort()
 
     def _watch_draining(self) -> None:
-        """Cut the client off if it stops to take what was written; `connection_lost` ends the watch."""
+        """Disconnect the client if it stops reading; `connection_lost` ends the watch."""
         if self._drain_timer is None and self.transport.get_write_buffer_size():
             self._drain_timer = self.loop.call_later(
                 _STALLED_S, self._check_draining, self.loop.time(), self._unsent_bytes()
@@ -166,7 +166,7 @@ class HttpProtocol(HttpToolsProtocol):
         return int(queued) + self.transport.get_write_buffer_size()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer in place of the application, once the requests before have been answered."""
+        """Respond in place of the application, after the responses to earlier requests."""
         self._refusal = refusal
         if not self._is_busy():
             self._send_refusal(refusal)

@@ -1,7 +1,7 @@
 """Limits of a worker: queues by kind of request, and bounds on a request's head and body.
 
-Requests wait for their turn in the event loop and take a thread only while they are worked on. Each kind has
-its own slots and its own longest wait; beyond it a request is refused with 503 and `Retry-After`.
+Requests wait in the event loop and occupy a thread only while Flask processes them. Each kind has its own
+slots and its own maximum wait, after which a request is refused with status 503 and `Retry-After`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
-# Whatever takes long, most of it is over by then.
+# Most long requests have finished by then.
 RETRY_AFTER_S = 5
 
 # A header of CMSWEB's may hold a whole certificate.
@@ -36,7 +36,7 @@ MAX_URL_BYTES = 4094
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 
-# Commands of the Control Room that a worker takes on: they wait for each other, up to minutes.
+# Commands of the Control Room per worker; they wait for each other, up to minutes.
 MAX_QUEUED_COMMANDS = 24
 RUN_RANGE_SLOTS = 2
 
@@ -45,7 +45,7 @@ _REPORT_EVERY_S = 10.0
 _RANGES_BUSY = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
 
 
-class Kind(StrEnum):
+class RequestKind(StrEnum):
     """Kinds of requests, each with a queue of its own."""
 
     PAGE = "page"
@@ -105,9 +105,9 @@ class RequestRefused(Exception):
 
 
 class Overloaded(RequestRefused):
-    """Raised when there is more to do than the worker can."""
+    """Raised when the worker has more requests than it can process."""
 
-    def __init__(self, kind: Kind, sentence: str = OVERLOADED) -> None:
+    def __init__(self, kind: RequestKind, sentence: str = OVERLOADED) -> None:
         super().__init__(Refusal(503, sentence, RETRY_AFTER_S))
         self.kind = kind
 
@@ -115,16 +115,16 @@ class Overloaded(RequestRefused):
 class RequestQueue:
     """First-come, first-served queue for a number of slots; used in the event loop alone."""
 
-    def __init__(self, kind: Kind, slots: int, max_wait_s: float, sentence: str = OVERLOADED) -> None:
+    def __init__(self, kind: RequestKind, slots: int, max_wait_s: float, sentence: str = OVERLOADED) -> None:
         self.kind = kind
         self._slots = asyncio.Semaphore(slots)
         self._max_wait_s = max_wait_s
         self._sentence = sentence
-        # Since a request waited in vain, no slot has become free.
+        # A request timed out, and no slot has become free since.
         self._is_stuck = False
 
     async def acquire(self) -> None:
-        """Wait for a slot. Raises Overloaded after the longest wait, at once while nothing moves."""
+        """Wait for a slot. Raises Overloaded after the maximum wait, or at once while none becomes free."""
         if self._is_stuck:
             raise Overloaded(self.kind, self._sentence)
         try:
@@ -140,18 +140,18 @@ class RequestQueue:
         self._slots.release()
 
 
-def queues(settings: Settings) -> Mapping[Kind, RequestQueue]:
+def queues(settings: Settings) -> Mapping[RequestKind, RequestQueue]:
     """Queues of a worker."""
     return {
         queue.kind: queue
         for queue in (
-            RequestQueue(Kind.PAGE, settings.server_threads, max_wait_s=1),
-            RequestQueue(Kind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
+            RequestQueue(RequestKind.PAGE, settings.server_threads, max_wait_s=1),
+            RequestQueue(RequestKind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
             # Hashing a password takes a tenth of a second and 32 MB.
-            RequestQueue(Kind.LOGIN, 1, max_wait_s=5),
+            RequestQueue(RequestKind.LOGIN, 1, max_wait_s=5),
             # Two more: the Control Room refuses and records those beyond the limit, for which they wait here.
-            RequestQueue(Kind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=5),
-            RequestQueue(Kind.METRICS, 1, max_wait_s=5),
+            RequestQueue(RequestKind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=5),
+            RequestQueue(RequestKind.METRICS, 1, max_wait_s=5),
         )
     }
 
@@ -161,7 +161,7 @@ def threads(settings: Settings) -> int:
     return settings.server_threads + RUN_RANGE_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
 
 
-def limited_as(kind: Kind, condition: Condition = lambda _query: True) -> Callable[[View], View]:
+def limited_as(kind: RequestKind, condition: Condition = lambda _query: True) -> Callable[[View], View]:
     """Mark a view whose requests have a queue of their own, all or those of some queries."""
 
     def mark(view: View) -> View:
@@ -173,22 +173,22 @@ def limited_as(kind: Kind, condition: Condition = lambda _query: True) -> Callab
 
 def run_range(view: View) -> View:
     """Mark a view that responds for a range of runs."""
-    return limited_as(Kind.RUN_RANGE)(view)
+    return limited_as(RequestKind.RUN_RANGE)(view)
 
 
-def kind_of(view: Callable[..., Any], query: Mapping[str, str]) -> Kind:
+def kind_of(view: Callable[..., Any], query: Mapping[str, str]) -> RequestKind:
     """Kind of a request to a view."""
-    kind, condition = getattr(view, _KIND, (Kind.PAGE, None))
-    return kind if condition is None or condition(query) else Kind.PAGE
+    kind, condition = getattr(view, _KIND, (RequestKind.PAGE, None))
+    return kind if condition is None or condition(query) else RequestKind.PAGE
 
 
 class ShedCounter:
     """Counter of refused requests by kind, logged as one line every 10 s."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Kind] = Counter()
+        self._counts: Counter[RequestKind] = Counter()
 
-    def add(self, kind: Kind) -> None:
+    def add(self, kind: RequestKind) -> None:
         """Count a request."""
         if not self._counts:
             asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report)

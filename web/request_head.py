@@ -1,6 +1,6 @@
-"""Head of a request: the fields that choose its response, and its bounds, checked before anything else.
+"""Head of a request: its fields and their limits, which are checked before anything else.
 
-The parser has checked its syntax, and that its length is given in one way alone.
+The parser has already checked the syntax, and that Content-Length and Transfer-Encoding exclude each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from web.limits import (
     RequestRefused,
 )
 
-_UNKNOWN_VERSION = Refusal(505, "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
+_UNKNOWN_VERSION = Refusal(505, "This server supports HTTP/1.0 and HTTP/1.1.")
 _NOT_ONE_HOST = Refusal(400, "A request must have one Host header.")
-_UNKNOWN_CODING = Refusal(501, "The only transfer coding known here is chunked.")
+_UNKNOWN_CODING = Refusal(501, "The only supported transfer coding is chunked.")
 _CHUNKED_1_0 = Refusal(400, "HTTP/1.0 has no transfer codings.")
-_UPGRADE_WITH_BODY = Refusal(400, "A request for another protocol can't have a body.")
+_UPGRADE_WITH_BODY = Refusal(400, "A request with an Upgrade header can't have a body.")
 
 
 class RequestHead(NamedTuple):
     """Method, path, raw query and header fields by name in lower case; repeated ones joined by commas.
 
-    `has_body`: a body of one byte or more is announced. `content_length`: 0 if it is not known.
+    `has_body`: a body of at least one byte is announced. `content_length`: 0 if it is not known.
     """
 
     method: str
@@ -40,7 +40,7 @@ class RequestHead(NamedTuple):
 
 
 def parse(scope: Mapping[str, Any]) -> RequestHead:
-    """Head of an ASGI scope. Raises RequestRefused if it is out of bounds or means nothing here."""
+    """Head of an ASGI scope. Raises RequestRefused if it exceeds a limit or is not supported."""
     headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
     if len(headers) > MAX_HEADERS:
         raise RequestRefused(HEAD_TOO_LARGE)
@@ -75,7 +75,7 @@ def _check_body(fields: Mapping[bytes, bytes], version: str, content_length: int
         if fields[b"transfer-encoding"].lower() != b"chunked":
             raise RequestRefused(_UNKNOWN_CODING)
     if b"upgrade" in fields:
-        # The parser takes what follows for the other protocol.
+        # The parser treats what follows as the other protocol.
         raise RequestRefused(_UPGRADE_WITH_BODY)
     if content_length > MAX_BODY_BYTES:
         raise RequestRefused(BODY_TOO_LARGE)

@@ -1,8 +1,8 @@
-"""Spool of a response: frees the thread that makes it from a client that reads it slowly.
+"""Spool of a response: buffers it for a slow client, so that the thread that generates it is not blocked.
 
-What the client has not taken yet waits in memory and, beyond the worker's share of that, in a temporary file.
-Only when both are full does the thread wait for the client. Used in the event loop alone: the file's pages
-are in the system's cache.
+Bytes that the client has not read yet are kept in memory and, beyond a limit, in a temporary file. The thread
+waits for the client only when both are full. The event loop itself reads and writes the file: its pages are
+in the system's cache.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ _DISK_BYTES = 512_000_000
 
 
 class Quota:
-    """Bytes that all responses of a worker share."""
+    """Number of bytes that all responses of a worker share."""
 
     def __init__(self, free_bytes: int, freed: asyncio.Event) -> None:
         self._free_bytes = free_bytes
         self._freed = freed
 
     def take(self, count: int) -> bool:
-        """Take bytes, if they are free."""
+        """Reserve bytes; return whether they were available."""
         is_free = count <= self._free_bytes
         if is_free:
             self._free_bytes -= count
@@ -56,7 +56,7 @@ class SpoolSpace:
         self.disk = Quota(disk_bytes, self._freed)
 
     def new_file(self) -> IO[bytes]:
-        """Make a file that is gone once it is closed. Raises OSError."""
+        """Make a file that is deleted when it is closed. Raises OSError."""
         return tempfile.TemporaryFile(dir=self._directory, buffering=0)
 
     async def wait(self) -> None:
@@ -71,12 +71,12 @@ class Spool:
     def __init__(self, space: SpoolSpace) -> None:
         self._space = space
         self._chunks: deque[bytes] = deque()
-        # Including the chunk that the consumer has in hand.
+        # Including the chunk that the consumer is sending.
         self._memory_bytes = 0
         self._in_hand_bytes = 0
         self._file: IO[bytes] | None = None
         self._has_disk = True
-        # The bytes between are waiting.
+        # The bytes between these offsets are unread.
         self._read_to = self._written_to = 0
         self._is_finished = self._is_closed = False
         self._filled = asyncio.Event()
@@ -85,7 +85,7 @@ class Spool:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Drop what is waiting, and what is still to come."""
+        """Discard what is buffered, and what is still added."""
         self._is_closed = True
         self._chunks.clear()
         self._drop_file()
@@ -99,19 +99,19 @@ class Spool:
         self._filled.set()
 
     def finish(self) -> None:
-        """Nothing more is to come."""
+        """Mark the end of the response."""
         self._is_finished = True
         self._filled.set()
 
     async def get(self) -> bytes:
-        """Next bytes, once there are any; `b""` at the end. Those before have been sent."""
+        """Wait for the next bytes; `b""` at the end. The previous ones have been sent."""
         self._give_back_in_hand()
         while not (self._chunks or self._file or self._is_finished):
             await self._wait()
         return self._chunk_in_memory() if self._chunks else self._piece_of_file()
 
     async def complete_size(self) -> int:
-        """Size of the whole response, of which nothing was taken yet, once all of it is here."""
+        """Wait for the end of the response and return its size; nothing may have been read before."""
         while not self._is_finished:
             await self._wait()
         return self._memory_bytes + self._written_to

@@ -31,7 +31,7 @@ from web.control_room.command_execution import CommandResult, commands_by_outcom
 from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected, ValidatedCommand
 from web.control_room.services import services
 from web.control_room.sessions import Expert
-from web.limits import Kind, limited_as
+from web.limits import RequestKind, limited_as
 from web.responses import etag_response
 
 bp = Blueprint("control_room", __name__)
@@ -97,7 +97,7 @@ def page() -> BaseResponse:
 
 
 @bp.route("/exe", methods=["GET", "POST"])
-@limited_as(Kind.COMMAND)
+@limited_as(RequestKind.COMMAND)
 def execute() -> BaseResponse:
     """Execute one command. Scripts get DQM²'s response, the page gets an HTML fragment."""
     expert = guards.require_expert()

@@ -20,7 +20,7 @@ from web.control_room import csrf, guards
 from web.control_room.client_identity import client_address
 from web.control_room.guards import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_room.services import services
-from web.limits import Kind, limited_as
+from web.limits import RequestKind, limited_as
 
 bp = Blueprint("login", __name__)
 guards.protect(bp)
@@ -76,7 +76,7 @@ def page() -> BaseResponse:
 
 
 @bp.post("/login/")
-@limited_as(Kind.LOGIN)
+@limited_as(RequestKind.LOGIN)
 def sign_in() -> BaseResponse:
     """Sign in with the form's `username` and `password`."""
     csrf.reject_cross_site()

@@ -1,4 +1,4 @@
-"""HTTP exchange as the event loop sees it: the client's side of a request, and its response."""
+"""Client of a request in the event loop: body, disconnection and response, with their time limits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,9 +19,9 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _PIECE_BYTES = 64 * 1024
-# Longest time to send a response.
+# Time limit for sending a response.
 _SENDING_S = 300.0
-# A client that still sends gets so long, and so much, to notice that it was refused.
+# Time and bytes for a client that is still sending to notice that it was refused.
 _LINGER_S = 2.0
 _LINGER_BYTES = 16_000_000
 _ID_HEADER = access_log.ID_HEADER.lower().encode()
@@ -29,12 +29,12 @@ _CLOSE = (b"connection", b"close")
 _BODY_MISMATCH = Refusal(400, "The request body is not as long as announced.")
 
 
-class ClientLeft(Exception):
+class ClientDisconnected(Exception):
     """Raised when the client has closed the connection."""
 
 
 class Client:
-    """Client's side of a request: its body, and whether it has left."""
+    """Client of a request: sends a body, and may disconnect."""
 
     __slots__ = ("_body", "_body_timeout_at", "_receive", "_record", "_watch", "is_body_read")
 
@@ -47,7 +47,7 @@ class Client:
         self.is_body_read = False
 
     async def read_body(self, head: RequestHead) -> None:
-        """Read the body before a thread is taken. Raises RequestRefused and ClientLeft."""
+        """Read the body before a thread is occupied. Raises RequestRefused and ClientDisconnected."""
         body = bytearray()
         try:
             async with asyncio.timeout(limits.BODY_TIMEOUT_S):
@@ -62,7 +62,7 @@ class Client:
         self._body = bytes(body)
 
     def read_body_on_demand(self) -> None:
-        """Leave the body to the application, which may do without it."""
+        """Let the application read the body if it needs it."""
         self._body_timeout_at = asyncio.get_running_loop().time() + limits.BODY_TIMEOUT_S
 
     async def receive(self) -> Message:
@@ -73,22 +73,22 @@ class Client:
             try:
                 async with asyncio.timeout_at(self._body_timeout_at):
                     body = await self._next_part()
-            except (TimeoutError, ClientLeft):
+            except (TimeoutError, ClientDisconnected):
                 return {"type": "http.disconnect"}
         return {"type": "http.request", "body": body, "more_body": not self.is_body_read}
 
     async def wait_for(self, future: asyncio.Future[T]) -> T:
-        """Result of a future, which goes on without this client. Raises ClientLeft."""
+        """Result of a future, which is not cancelled if the client disconnects. Raises ClientDisconnected."""
         watched = (future,) if self._watch is None else (future, self._watch)
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
-            raise ClientLeft
+            raise ClientDisconnected
         return await future
 
     async def linger(self) -> None:
-        """Drop an unread body: closing with unread input would reset the connection and lose the response."""
+        """Discard an unread body: closing with unread input resets the connection and loses the response."""
         dropped = 0
-        with suppress(TimeoutError, ClientLeft):
+        with suppress(TimeoutError, ClientDisconnected):
             async with asyncio.timeout(_LINGER_S):
                 while not self.is_body_read and dropped < _LINGER_BYTES:
                     dropped += len(await self._next_part())
@@ -96,7 +96,7 @@ class Client:
     async def _next_part(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft
+            raise ClientDisconnected
         if not message.get("more_body", False):
             self.is_body_read = True
             self._watch = asyncio.create_task(self._watch_connection())
@@ -110,7 +110,7 @@ class Client:
 
 
 class Response:
-    """Response of a request, recorded as it is sent. `closes`: the connection ends with it."""
+    """Response of a request, recorded as it is sent. `closes`: the connection is closed after it."""
 
     __slots__ = ("_client", "_send", "closes", "has_started", "record")
 
@@ -130,17 +130,17 @@ class Response:
         await self._send(self._part(body, is_last=True))
 
     async def send_spooled(self, status: int, headers: Headers, spool: Spool, http_version: str) -> None:
-        """Send a response while it is made, but for its end. Raises TimeoutError and ClientLeft."""
+        """Send a response as it is generated, but not its end. Raises TimeoutError, ClientDisconnected."""
         self.closes = self.closes or not self._client.is_body_read
         async with asyncio.timeout(_SENDING_S):
             if http_version == "1.0" and all(name != b"content-length" for name, _ in headers):
-                # Its clients know no chunks.
+                # HTTP/1.0 has no chunks.
                 headers.append((b"content-length", str(await spool.complete_size()).encode()))
             await self._send(self._start(status, headers))
             while chunk := await spool.get():
                 await self._send_in_pieces(chunk)
                 if self.record.has_left:
-                    raise ClientLeft
+                    raise ClientDisconnected
 
     async def finish(self) -> None:
         """End the response."""
@@ -149,7 +149,7 @@ class Response:
         await self._send(self._part(b"", is_last=True))
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Send a refusal, which ends the connection."""
+        """Send a refusal and close the connection."""
         self.closes = True
         await self._send(self._start(refusal.status, refusal.headers))
         await self._send(self._part(refusal.body))
