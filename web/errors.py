@@ -52,7 +52,8 @@ def http_error_response(error: HTTPException) -> Response:
     status = error.code or InternalServerError.code
     # An old link is opened by people, though it is one of the API's.
     if isinstance(error, RunItemNotFound) and _prefers_html():
-        response = _page(sentence or error.name, status, cluster=error.cluster, run=error.run)
+        sentence = f"The mirror does not have this job of run {error.run}."
+        response = _page(sentence, status, cluster=error.cluster, run=error.run)
     else:
         response = _sentence(sentence or error.name, status)
     for name, value in error.get_headers():

@@ -33,7 +33,7 @@ def cell(run: int, client: str) -> str:
 def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     crashed, finished = page.locator(cell(358_790, "csc")), page.locator(cell(358_790, "beam"))
-    expect(crashed).to_have_accessible_name("crashed 12k")
+    expect(crashed).to_have_accessible_name("crashed 1/1")
     expect(finished).to_have_accessible_name("finished 12k")
     expect(finished).to_have_text("12k")
     expect(page.locator("tbody th").first).to_contain_text(str(RUN))
