@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.test_accessibility import severe_violations
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
 # In the hour that comes twice in the night of the change to winter time.
@@ -63,6 +63,20 @@ def test_it_keeps_utc_when_the_page_is_updated(page: Page, url: str, mirrored: M
     expect(shown).to_have_count(2)
     for time in shown.all():
         expect(time).to_have_text(re.compile(rf"{reported_at:%H:%M:%S}$"))
+
+
+def test_graphs_are_in_the_same_time_zone(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    record = with_series(job(RUN, "beam"))
+    mirrored.write(mirrored.filter_units[0], record)
+    mirrored.beat()
+    page.goto(f"{url}/job/{record.document.identity}")
+    graph, shown = page.locator("[data-graph=memory] .u-over"), page.locator("[data-graph=memory] output")
+    page.keyboard.press("u")
+    graph.hover(position={"x": 40, "y": 40})
+    expect(shown).to_contain_text(re.compile(r"\d\d:\d\d UTC: "))
+    page.keyboard.press("u")
+    graph.hover(position={"x": 80, "y": 40})
+    expect(shown).to_contain_text(re.compile(r"\d\d:\d\d CES?T: "))
 
 
 def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
