@@ -147,6 +147,7 @@ class ExpectedClients:
 class JobSummary:
     """A job as summaries of many runs show it; `name` is that of its client."""
 
+    id: UUID
     name: str
     first_seen_at: datetime
     updated_at: datetime

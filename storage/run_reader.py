@@ -75,6 +75,7 @@ class _JobRow(NamedTuple):
 class _JobSummaryRow(NamedTuple):
     """A job as summaries of many runs show it, and the inputs of its state."""
 
+    identity: UUID
     run: int
     client: str
     started_at: datetime
@@ -409,7 +410,9 @@ class RunReader:
     def _summary(self, metadata: Any, rows: Sequence[_JobSummaryRow]) -> RunSummary:
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
         jobs = [
-            JobSummary(client_name(row.client), row.started_at, row.updated_at, state, row.events_total)
+            JobSummary(
+                row.identity, client_name(row.client), row.started_at, row.updated_at, state, row.events_total
+            )
             for row, state in zip(rows, states, strict=True)
         ]
         in_order = sorted(jobs, key=attrgetter("name", "first_seen_at"))

@@ -10,8 +10,11 @@ const cache = new Map(); // HTML by query
 let timer = 0;
 
 async function load(cell) {
-  const { db, run, q: client } = Object.fromEntries(new URL(cell.href).searchParams);
-  const query = new URLSearchParams({ db, run, client }).toString();
+  const place = cell.closest("td");
+  const run = place.parentElement.cells[0].querySelector("a");
+  const db = new URL(run.href).searchParams.get("db");
+  const client = table.tHead.rows[0].cells[place.cellIndex].title;
+  const query = new URLSearchParams({ db, run: run.textContent, client }).toString();
   if (!cache.has(query)) {
     const response = await fetch(`${url.pathname}?${query}`).catch(() => null);
     if (!response?.ok) return null;

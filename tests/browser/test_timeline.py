@@ -10,6 +10,7 @@ from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
 RUNS = 200
+CLIENTS = ("beam", "csc", "dt")
 
 
 @pytest.fixture(autouse=True)
@@ -18,16 +19,15 @@ def runs(mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     for number in range(RUN - RUNS + 1, RUN + 1):
         at = datetime.now(UTC) - (RUN - number) * timedelta(hours=1)
-        jobs = [
-            job(number, client, at=at, exit_code=0, events_total=12_345) for client in ("beam", "csc", "dt")
-        ]
+        jobs = [job(number, client, at=at, exit_code=0, events_total=12_345) for client in CLIENTS]
         if number % 10 == 0:
             jobs.append(job(number, "csc", at=at - timedelta(minutes=9), exit_code=-9, lumisection=0))
         mirrored.write(unit, *jobs)
 
 
 def cell(run: int, client: str) -> str:
-    return f".cell[href*='run={run}&'][href$='q={client}']"
+    column = CLIENTS.index(client) + 1
+    return f"tr:has(th a:text-is('{run}')) td:nth-child({column + 1}) .cell"
 
 
 def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
@@ -81,8 +81,23 @@ def test_it_shows_the_jobs_of_a_cell_on_hover_and_on_focus(page: Page, url: str)
     expect(details).to_contain_text("csc, run 358790")
     page.keyboard.press("Escape")
     expect(details).to_be_hidden()
+
+
+def test_it_leads_to_the_log_of_the_job_that_crashed(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    page.click(cell(358_790, "csc"))
+    expect(page.locator("h1")).to_contain_text("csc")
+    expect(page.locator("#job")).to_have_attribute("data-state", "crashed")
+    assert page.url.endswith("#fatal")
+
+
+def test_it_leads_to_the_client_in_its_run_if_no_job_crashed(page: Page, url: str) -> None:
+    page.goto(f"{url}/timeline/")
+    page.focus(cell(358_791, "beam"))
     page.keyboard.press("Enter")
+    expect(page.locator(".run-number")).to_contain_text("358791")
     expect(page.locator("tbody:visible")).to_have_count(1)
+    expect(page.locator("tbody:visible")).to_have_attribute("data-client", "beam")
 
 
 def test_it_filters_runs(page: Page, url: str) -> None:

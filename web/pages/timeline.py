@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
+from uuid import UUID
 
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
@@ -51,12 +52,14 @@ class Cell(NamedTuple):
     The text is the number of events of its job or, if it has several, how many of them did not crash and how
     many did: `1/2`.
 
-    A page has thousands of cells. Templates unpack a tuple at once, which is faster than attribute access.
+    `crashed_job`: the id of its last job that crashed, `None` if none did. A page has thousands of cells.
+    Templates unpack a tuple at once, which is faster than attribute access.
     """
 
     quoted_client: str
     state: JobState
     text: str
+    crashed_job: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +195,11 @@ def _cells(run: RunSummary, quoted: Mapping[str, str]) -> list[Cell | None]:
 def _cell(quoted_client: str, jobs: Sequence[JobSummary]) -> Cell:
     states = [job.state for job in jobs]
     worst = min(states, key=_SEVERITY.__getitem__)
-    if len(jobs) > 1:
-        crashed = states.count(JobState.CRASHED)
-        return Cell(quoted_client, worst, f"{len(jobs) - crashed}/{crashed}")
-    return Cell(quoted_client, worst, abbreviated(jobs[-1].events_total))
+    crashes = [job.id for job in jobs if job.state is JobState.CRASHED]
+    text = (
+        abbreviated(jobs[0].events_total) if len(jobs) == 1 else f"{len(jobs) - len(crashes)}/{len(crashes)}"
+    )
+    return Cell(quoted_client, worst, text, crashes[-1] if crashes else None)
 
 
 def _csv_line(run: Run, job: Job) -> tuple[object, ...]:
