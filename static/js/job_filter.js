@@ -11,9 +11,3 @@ document.addEventListener("input", ({ target }) => {
   clearTimeout(timer);
   timer = setTimeout(refresh, PAUSE_MS);
 });
-
-document.addEventListener("submit", (event) => {
-  if (event.target.id !== "job-filter") return;
-  event.preventDefault();
-  refresh();
-});

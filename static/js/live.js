@@ -3,6 +3,7 @@
 import "./base.js";
 import "./url_state.js";
 import "./job_filter.js";
+import "./job_rows.js";
 import "./delivery_graphs.js";
 import "./job_graphs.js";
 import "./alerts.js";

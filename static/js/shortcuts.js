@@ -1,7 +1,7 @@
 // Keyboard shortcuts, as listed in templates/_help.html. A page responds to those whose element it has.
 
 const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme-toggle", u: "zone-toggle", c: "copy-summary" };
-const FOCUSES = { "/": "filter-text", r: "go-to-run" };
+const FOCUSES = { "/": ["filter-text", "log-query"], r: ["go-to-run"] };
 // Elements that use all keys themselves, and those that use the arrow keys.
 const EDITABLE = "input, select, textarea";
 const SCROLLABLE = "pre, [role=region]";
@@ -17,7 +17,7 @@ function followNewest() {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && event.target.matches("input")) event.target.blur();
   if (event.ctrlKey || event.metaKey || event.altKey || isTaken(event)) return;
-  const field = document.getElementById(FOCUSES[event.key]);
+  const field = FOCUSES[event.key]?.map((id) => document.getElementById(id)).find(Boolean);
   if (field) {
     event.preventDefault();
     field.focus();

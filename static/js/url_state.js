@@ -1,6 +1,7 @@
 // The state of the live page is in its URL, and the run fragment is always requested for that URL.
 
-const RUN = "run";
+/** The id of the run fragment. */
+export const RUN = "run";
 
 /** The parameters of the page's URL. */
 export function params() {

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.mirrored_cluster import MirroredCluster, write_run
 
@@ -32,6 +32,26 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     expect(machine.locator(".machine-state")).to_contain_text("connection refused")
     expect(live.locator(f"[data-down='{mirrored.label(unit)}']")).to_be_visible()
     expect(machine.get_by_role("img", name="Availability in the last 24 h")).to_be_visible()
+
+
+def test_it_expands_a_job_by_a_click_anywhere_on_its_row(live: Page) -> None:
+    row = live.locator("[data-client=ecalgpu]")
+    row.locator(".job > .numeric").first.click()
+    expect(row.locator(".expanded")).to_contain_text("SIGSEGV")
+    row.locator(".expanded .log-tail").click()
+    expect(row.locator(".expanded")).to_be_visible()
+    row.locator(".job > .numeric").first.click()
+    expect(row.locator(".expanded")).to_have_count(0)
+
+
+def test_it_expands_a_job_by_a_touch(browser: Browser, url: str, live: Page) -> None:
+    assert live
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    phone = context.new_page()
+    phone.goto(url)
+    phone.locator("[data-client=ecalgpu] .job > .numeric").last.tap()
+    expect(phone.locator("[data-client=ecalgpu] .expanded")).to_contain_text("SIGSEGV")
+    context.close()
 
 
 def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:

@@ -48,6 +48,33 @@ def test_it_filters_and_expands_a_job(live: Page) -> None:
     expect(live.locator("tbody:visible .expander")).to_be_focused()
 
 
+def test_it_opens_the_first_client_of_the_filter(live: Page) -> None:
+    live.keyboard.press("/")
+    live.keyboard.type("ecalgpu")
+    live.keyboard.press("Enter")
+    expect(live.locator(".expanded")).to_contain_text("SIGSEGV")
+    expect(live.locator("tbody:visible .expander")).to_be_focused()
+    live.keyboard.press("/")
+    live.keyboard.press("Enter")
+    expect(live.locator("tbody:visible .expander")).to_be_focused()
+    expect(live.locator(".expanded")).to_have_count(1)
+
+
+def test_it_moves_from_row_to_row(live: Page) -> None:
+    rows = live.locator("tbody .expander")
+    live.keyboard.press("ArrowDown")
+    expect(rows.nth(0)).to_be_focused()
+    live.keyboard.press("ArrowDown")
+    live.keyboard.press("ArrowDown")
+    live.keyboard.press("ArrowUp")
+    expect(rows.nth(1)).to_be_focused()
+    live.keyboard.press("Enter")
+    expect(live.locator("tbody").nth(1).locator(".expanded")).to_be_visible()
+    expect(rows.nth(1)).to_be_focused()
+    live.keyboard.press("ArrowDown")
+    expect(rows.nth(2)).to_be_focused()
+
+
 def test_it_shows_help(live: Page) -> None:
     live.keyboard.press("?")
     expect(live.locator("#help")).to_be_visible()
