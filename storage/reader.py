@@ -6,16 +6,16 @@ import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.import_progress import ImportProgress
+from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
-from storage.run_reader import RunReader
 
 
-class MirrorReader(RunReader, ClusterReader, MuteReader):
+class MirrorReader(JobHistoryReader, ClusterReader, MuteReader):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
-        RunReader.__init__(self, database, rules)
+        JobHistoryReader.__init__(self, database, rules)
         ClusterReader.__init__(self, database)
         MuteReader.__init__(self, database)
 

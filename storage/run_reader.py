@@ -163,6 +163,11 @@ class RunReader:
             ).one()
         return AdjacentRuns(previous, following)
 
+    def has_run(self, run: int) -> bool:
+        """Whether anything of a run is mirrored."""
+        with self._database.connect() as connection:
+            return bool(connection.scalar(sa.select(sa.exists().where(db.runs.c.run == run))))
+
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:

@@ -67,11 +67,19 @@ def test_it_formats_durations_in_two_units(seconds: float, expected: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kilobytes", "expected"),
-    [(None, "–"), (0, "0 B"), (1, "1.0 KiB"), (362_744, "354 MiB"), (1_812_744, "1.7 GiB")],
+    ("size_bytes", "expected"),
+    [(None, "–"), (0, "0 B"), (1024, "1.0 KiB"), (371_449_856, "354 MiB"), (1_856_249_856, "1.7 GiB")],
 )
-def test_it_formats_sizes_in_the_largest_fitting_unit(kilobytes: int | None, expected: str) -> None:
-    assert formatting.kilobytes(kilobytes).replace("\u202f", " ") == expected
+def test_it_formats_sizes_in_the_largest_fitting_unit(size_bytes: int | None, expected: str) -> None:
+    assert formatting.size(size_bytes).replace("\u202f", " ") == expected
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "expected"),
+    [(None, "–"), (0, "0.00 GiB"), (362_744, "0.35 GiB"), (1_812_744, "1.73 GiB"), (12_582_912, "12.00 GiB")],
+)
+def test_it_formats_the_memory_of_all_jobs_in_one_unit(kilobytes: int | None, expected: str) -> None:
+    assert formatting.gibibytes(kilobytes).replace("\u202f", " ") == expected
 
 
 def test_it_groups_digits() -> None:

@@ -60,6 +60,7 @@ class Filled:
 QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "run_span": lambda filled: filled.reader.run_span(),
     "adjacent_runs": lambda filled: filled.reader.adjacent_runs(filled.run),
+    "has_run": lambda filled: filled.reader.has_run(filled.run),
     "run": lambda filled: filled.reader.run(filled.run),
     "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
     "find_runs": lambda filled: filled.reader.find_runs(filled.run_filter(), below=None, limit=40),
@@ -89,6 +90,15 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
         filled.run, "pp_run", "no_client"
     ),
     "job_details": lambda filled: filled.reader.job_details(filled.job),
+    "client_history": lambda filled: filled.reader.client_history(
+        filled.run, "beam_dqm_sourceclient-live", 12
+    ),
+    "client_history of an unknown client": lambda filled: filled.reader.client_history(
+        filled.run, "no_client", 12
+    ),
+    "previous_job": lambda filled: filled.reader.previous_job(
+        filled.span.last_run, "pp_run", "beam_dqm_sourceclient-live"
+    ),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
     "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
         range(filled.run - 25, filled.run)

@@ -1,6 +1,6 @@
 // The graphs of file delivery: delay and accepted events by lumisection, a line per stream.
 
-import { abbreviated, axis, cursorIndex, draw, fromZero, lineStyle, lumisectionAxis, pageColour, updateData } from "./graph.js";
+import { abbreviated, axis, cursorIndex, draw, fromZero, lineColour, lineStyle, lumisectionAxis, pageColour, updateData } from "./graph.js";
 import { params, refresh, setParam } from "./url_state.js";
 
 const HEIGHT = 190;
@@ -109,9 +109,9 @@ function summary() {
 // A legend entry has the line of a stream and its values under the cursor; a click hides or shows the stream.
 
 function createLegendEntry({ name }, n) {
-  const { stroke, dash } = lineStyle(n);
+  const { dash } = lineStyle(n);
   const entry = document.getElementById("stream").content.firstElementChild.cloneNode(true);
-  entry.querySelector("line").setAttribute("stroke", stroke);
+  entry.querySelector("line").style.stroke = `var(--${lineColour(n)})`;
   entry.querySelector("line").setAttribute("stroke-dasharray", dash.join(" "));
   entry.querySelector(".stream-name").textContent = name;
   entry.setAttribute("aria-pressed", String(!hiddenStreams().has(name)));

@@ -1,19 +1,23 @@
 // What all graphs share: uPlot in the page's colours, as wide as its container.
 
-import { hourAndMinute } from "./time_format.js";
+import { dateUnlessToday, hourAndMinute } from "./time_format.js";
 
-// Distinguishable with colour blindness (Okabe and Ito, two of them darkened for white backgrounds). When they are
-// used up they repeat, dashed.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b57900", "#2b9bd6", "#8c6bb1", "#808890"];
+// Lines have the colours --line-1 and following of graphs.css. When they are used up they repeat, dashed.
+const COLOURS = 8;
 const DASHES = [[], [8, 4], [2, 3]];
 
 // Tick distances: lumisections, and seconds.
 const LUMISECTION_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 const TIME_STEPS_S = [1, 2, 5, 10, 20, 30, 60, 120, 240, 720, 1440].map((minutes) => 60 * minutes);
 
-/** Colour and dashes of the n-th line of a graph. */
+/** Colour, which depends on the theme, and dashes of the n-th line of a graph. */
 export function lineStyle(n) {
-  return { stroke: COLOURS[n % COLOURS.length], dash: DASHES[Math.floor(n / COLOURS.length) % DASHES.length] };
+  return { stroke: () => pageColour(lineColour(n)), dash: DASHES[Math.floor(n / COLOURS) % DASHES.length] };
+}
+
+/** The custom property of the colour of the n-th line, without its dashes. */
+export function lineColour(n) {
+  return `line-${(n % COLOURS) + 1}`;
 }
 
 /** A colour of the style sheet, by the name of its custom property. */
@@ -38,9 +42,16 @@ export function lumisectionAxis() {
   return axis((ls) => `${ls}`, { size: 28, incrs: LUMISECTION_STEPS });
 }
 
-/** An axis of unix times in seconds, in the reader's time zone. */
+/** An axis of unix times in seconds. Its first tick, and the first of each day, has the date unless that is today. */
 export function timeAxis() {
-  return axis((at) => hourAndMinute(at * 1000), { size: 28, incrs: TIME_STEPS_S });
+  return axis(null, {
+    size: (_graph, labels) => (labels?.some((label) => label.includes("\n")) ? 44 : 28),
+    incrs: TIME_STEPS_S,
+    values: (_graph, splits) => {
+      const dates = splits.map((at) => dateUnlessToday(at * 1000));
+      return splits.map((at, n) => hourAndMinute(at * 1000) + (dates[n] === (dates[n - 1] ?? "") ? "" : `\n${dates[n]}`));
+    },
+  });
 }
 
 /** A number short enough for an axis: 1200, 12k, 3.4M. */

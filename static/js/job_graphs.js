@@ -1,6 +1,17 @@
-// The graphs of each expanded job: memory over time, and events by lumisection.
+// The graphs of a job: memory over time, and events by lumisection, with those of the same client in the previous run.
 
-import { abbreviated, axis, cursorIndex, draw, fromZero, lineStyle, lumisectionAxis, timeAxis, updateData } from "./graph.js";
+import {
+  abbreviated,
+  axis,
+  cursorIndex,
+  draw,
+  fromZero,
+  lineStyle,
+  lumisectionAxis,
+  pageColour,
+  timeAxis,
+  updateData,
+} from "./graph.js";
 import { shortTime } from "./time_format.js";
 
 const HEIGHT = 150;
@@ -26,13 +37,17 @@ async function show(container, version) {
     drawn.set(container, { graphs });
     return;
   }
-  const { memory, events } = series;
+  const { memory, events, previous_run: previousRun } = series;
   const data = [
-    [memory.at_s, memory.rss_kb.map(toGib), memory.size_kb.map(toGib)],
-    [events.lumisections, events.events],
+    [memory.at_s, ...[memory.previous_rss_kb, memory.rss_kb, memory.size_kb].map((column) => column.map(toGib))],
+    [events.lumisections, events.previous_events, events.events],
   ];
   graphs?.forEach((graph, n) => updateData(graph, data[n]));
   drawn.set(container, { version, graphs: graphs ?? [drawMemory(container, data[0]), drawEvents(container, data[1])] });
+  for (const note of container.querySelectorAll(".graph-previous")) {
+    note.hidden = previousRun === null;
+    note.lastChild.textContent = `run ${previousRun}`;
+  }
 }
 
 async function load(url) {
@@ -40,11 +55,11 @@ async function load(url) {
   return response?.ok ? response.json() : null;
 }
 
-const toGib = (kib) => kib / KIB_PER_GIB;
+const toGib = (kib) => kib && kib / KIB_PER_GIB;
 
 function drawMemory(container, data) {
   return drawFigure(container.querySelector("[data-graph=memory]"), data, {
-    series: [{}, line(0), { ...line(0), dash: [4, 3] }],
+    series: [{}, previous(), line(0), { ...line(0), dash: [4, 3] }],
     xAxis: timeAxis(),
     formatX: (at) => shortTime(at * 1000),
     unit: " GiB",
@@ -54,7 +69,7 @@ function drawMemory(container, data) {
 
 function drawEvents(container, data) {
   return drawFigure(container.querySelector("[data-graph=events]"), data, {
-    series: [{}, line(1)],
+    series: [{}, previous(), line(1)],
     xAxis: lumisectionAxis(),
     formatX: (ls) => `LS ${ls}`,
     unit: "",
@@ -64,8 +79,11 @@ function drawEvents(container, data) {
 
 const line = (n) => ({ ...lineStyle(n), width: 1.5, points: { size: 4 } });
 
+// Drawn first, i.e. below the job's own lines.
+const previous = () => ({ stroke: () => pageColour("line-previous"), width: 1.5, points: { show: false } });
+
 function drawFigure(figure, data, { series, xAxis, formatX, unit, isTime }) {
-  return draw(figure.lastChild, {
+  return draw(figure.querySelector(".plot"), {
     height: HEIGHT,
     data,
     series,
@@ -77,9 +95,13 @@ function drawFigure(figure, data, { series, xAxis, formatX, unit, isTime }) {
 
 function showValues(figure, graph, formatX, unit) {
   const at = cursorIndex(graph);
-  const values = graph.data.slice(1).map((column) => `${+(column[at] ?? 0).toFixed(2)}${unit}`);
-  figure.querySelector("output").textContent = at === null ? "" : `${formatX(graph.data[0][at])}: ${values.join(", ")}`;
+  const [previousValue, ...values] = graph.data.slice(1).map((column) => formatValue(column[at], unit));
+  const before = figure.querySelector(".graph-previous").hidden ? "" : ` (${previousValue})`;
+  figure.querySelector("output").textContent =
+    at === null ? "" : `${formatX(graph.data[0][at])}: ${values.join(", ")}${before}`;
 }
+
+const formatValue = (value, unit) => (value === null || value === undefined ? "–" : `${+value.toFixed(2)}${unit}`);
 
 document.addEventListener("fragment", update);
 update();

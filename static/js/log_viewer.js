@@ -37,14 +37,50 @@ function scrollTo(range) {
   element.scrollTop += offset - element.clientHeight / 2;
 }
 
-// From the line in the URL to the next one at which a block of a severity starts.
-function jump(severity) {
-  const starts = [...document.querySelectorAll(`#log-lines .${severity}`)].filter(
-    (line) => !line.previousElementSibling?.classList.contains(severity),
-  );
-  const current = document.querySelector("#log-lines :target");
-  const isAfter = (line) => !current || current.compareDocumentPosition(line) & Node.DOCUMENT_POSITION_FOLLOWING;
-  location.hash = (starts.find(isAfter) ?? starts[0]).id;
+// Steps to the next (1) or previous (-1) message of a severity, from the line in the URL, around the end.
+function jump(severity, by) {
+  const starts = startsOf(severity);
+  if (!starts.length) return;
+  const current = linkedLine();
+  const isBeyond = (line) => current && current.compareDocumentPosition(line) & direction(by);
+  const ahead = by > 0 ? starts.find((line) => !current || isBeyond(line)) : starts.findLast(isBeyond);
+  // Without an entry in the history: Back leaves the page.
+  location.replace(`#${(ahead ?? starts.at(by > 0 ? 0 : -1)).id}`);
+}
+
+// Messages that the last good run has logged as well are skipped, unless there are no others.
+function startsOf(severity) {
+  const starts = [...document.querySelectorAll(`#log-lines .${severity}[data-start]`)];
+  const unknown = starts.filter((line) => !line.classList.contains("known"));
+  return unknown.length ? unknown : starts;
+}
+
+const direction = (by) => (by > 0 ? Node.DOCUMENT_POSITION_FOLLOWING : Node.DOCUMENT_POSITION_PRECEDING);
+
+// The line that the URL names, by its number or as the fatal one.
+function linkedLine() {
+  return document.querySelector("#log-lines :target")?.closest("li") ?? null;
+}
+
+// "2 of " in front of "5 errors" while the line in the URL is the start of one.
+function showPositions() {
+  for (const group of document.querySelectorAll("#log [data-jump]")) {
+    const at = startsOf(group.dataset.jump).indexOf(linkedLine());
+    group.querySelector("[data-jump-position]").textContent = at < 0 ? "" : `${at + 1} of `;
+  }
+}
+
+// A click on a line's number is a link to it in the URL and in the clipboard.
+async function copyLineLink(link) {
+  const status = document.getElementById("line-link");
+  const line = link.textContent;
+  try {
+    await navigator.clipboard.writeText(link.href);
+    status.textContent = `Link to line ${line} copied`;
+  } catch {
+    // Denied, or not available without HTTPS.
+    status.textContent = `The address bar has the link to line ${line}`;
+  }
 }
 
 function download(viewer) {
@@ -66,6 +102,11 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   step(viewerOf(event.target), event.shiftKey ? -1 : 1);
 });
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
+  if (event.key === "e") jump("error", 1);
+  if (event.key === "E") jump("error", -1);
+});
 // On-screen keyboards may submit the form without a key event.
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "log-search") return;
@@ -73,11 +114,13 @@ document.addEventListener("submit", (event) => {
   step(viewerOf(event.target), 1);
 });
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("[data-jump]");
-  if (link) {
+  const step = event.target.closest("[data-jump-by]");
+  if (step) {
     event.preventDefault();
-    jump(link.dataset.jump);
+    jump(step.parentElement.dataset.jump, Number(step.dataset.jumpBy));
   }
+  const lineNumber = event.target.closest("#log-lines a");
+  if (lineNumber) copyLineLink(lineNumber);
   const button = event.target.closest("[data-log-download]");
   if (button) download(viewerOf(button));
 });
@@ -89,4 +132,7 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
 document.addEventListener("fragment", () => {
   const lines = document.getElementById("log-lines");
   if (lines) search(viewerOf(lines), { keepCurrent: true });
+  showPositions();
 });
+addEventListener("hashchange", showPositions);
+showPositions();

@@ -1,13 +1,14 @@
-// The reader's choices that hold for every page: light or dark theme, or else the system's, and the time zone.
-// Runs before the first paint.
+// The reader's choices that hold for every page: light or dark theme, or else the system's, and the time zone. Paper is
+// light. Runs before the first paint.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
 
-  const applyTheme = () => {
-    root.dataset.bsTheme = localStorage.getItem("theme") ?? (system.matches ? "dark" : "light");
+  const showTheme = (theme) => {
+    root.dataset.bsTheme = theme;
     dispatchEvent(new Event("theme"));
   };
+  const applyTheme = () => showTheme(localStorage.getItem("theme") ?? (system.matches ? "dark" : "light"));
 
   const toggleTheme = () => {
     const theme = root.dataset.bsTheme === "dark" ? "light" : "dark";
@@ -38,6 +39,9 @@
   applyAll();
   system.addEventListener("change", applyTheme);
   addEventListener("storage", applyAll);
+  // The style sheet can't change what is drawn on a canvas.
+  addEventListener("beforeprint", () => showTheme("light"));
+  addEventListener("afterprint", applyTheme);
   addEventListener("DOMContentLoaded", () => {
     document.getElementById("theme-toggle").addEventListener("click", toggleTheme);
     document.getElementById("zone-toggle").addEventListener("click", toggleZone);

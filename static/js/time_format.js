@@ -47,6 +47,11 @@ export function shortTime(ms) {
   return [date, `${parts.hour}:${parts.minute}`, parts.timeZoneName].filter(Boolean).join(" ");
 }
 
+/** The date, with the year if that is not the present one; empty for today. */
+export function dateUnlessToday(ms) {
+  return split(ms).date;
+}
+
 /** Date and time with year and zone, e.g. `15 Sep 2022 13:05:12 CEST`. */
 export function fullTime(ms, timeZone = zone()) {
   const parts = toParts(ms, timeZone);

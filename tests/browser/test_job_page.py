@@ -11,6 +11,8 @@ from tests.mirrored_cluster import MirroredCluster, job, with_series
 from tests.waiting import until
 
 RUN = 358_791
+NEXT_ERROR = "[data-jump=error] [data-jump-by='1']"
+PREVIOUS_ERROR = "[data-jump=error] [data-jump-by='-1']"
 HEAD = "".join(f"line {number}\n" for number in range(1, 101))
 TAIL = (
     "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST Run: 358791\nhot module\n%MSG\n"
@@ -36,7 +38,7 @@ def test_it_is_two_clicks_from_the_live_page_to_the_log(page: Page, url: str, cr
     page.goto(url)
     page.click(f"#client-{crashed.client} .log")
     expect(page.locator("#L1")).to_contain_text("line 1")
-    in_view(page, "#log h2")
+    in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     expect(page.locator("#log-lines")).to_contain_text("the middle of the log is not kept")
     expect(page.locator("#log")).to_contain_text("3 items redacted")
     expect(page.locator("h1")).to_contain_text("crashed")
@@ -78,9 +80,9 @@ def test_it_draws_graphs_once_if_the_job_reports_while_they_load(
 
 def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
-    page.click("[data-jump=error]")
+    page.click(NEXT_ERROR)
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
-    page.click("[data-jump=warning]")
+    page.click("[data-jump=warning] [data-jump-by='1']")
     in_view(page, "#log-lines .warning:has-text('Pixel:')")
     assert page.url.endswith("#L104")
 
@@ -90,7 +92,7 @@ def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
 ) -> None:
     page.set_viewport_size({"width": 700, "height": 700})
     page.goto(f"{url}/job/{crashed.document.identity}")
-    page.click("[data-jump=error]")
+    page.click(NEXT_ERROR)
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     header, toolbar = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
     assert header is not None
@@ -150,3 +152,78 @@ def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) ->
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     expect(page.locator(".job-graphs output").first).to_contain_text("GiB")
+
+
+def test_it_counts_the_errors_that_it_steps_to(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    message = "%MSG-e Ecal:  EcalDQM:ecal 15-Sep-2022 13:45:40 CEST\nlost\n%MSG\n"
+    log = JobLog(
+        f"{message}quiet\n" * 2
+        + "terminate called without an active exception\nquiet\n-- process exit: -6 --\n"
+    )
+    crashed = replace(job(RUN, "beam", exit_code=-6), log=log)
+    mirrored.write(mirrored.filter_units[0], crashed)
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    errors = page.locator("[data-jump=error]")
+    expect(errors).to_contain_text("3 errors")
+    page.click(NEXT_ERROR)
+    expect(errors).to_contain_text("1 of 3 errors")
+    page.keyboard.press("e")
+    expect(errors).to_contain_text("2 of 3 errors")
+    page.keyboard.press("Shift+E")
+    page.click(PREVIOUS_ERROR)
+    expect(errors).to_contain_text("3 of 3 errors")
+    assert page.url.endswith("#L9")
+
+
+def test_it_searches_without_highlights(page: Page, url: str, crashed: JobRecord) -> None:
+    page.add_init_script("delete CSS.highlights; delete window.Highlight")
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    page.fill("#log-query", "QUIET 5")
+    expect(page.locator("#log-matches")).to_have_text("11 found")
+    page.press("#log-query", "Enter")
+    page.press("#log-query", "Enter")
+    expect(page.locator("#log-matches")).to_have_text("2 of 11")
+    in_view(page, "code:text-is('quiet 50')")
+    box, line = (page.locator(place).bounding_box() for place in (".found-box", "code:text-is('quiet 50')"))
+    assert box
+    assert line
+    assert box["x"] == line["x"]
+    assert box["y"] == pytest.approx(line["y"], abs=3)
+    assert box["width"] == pytest.approx(line["width"] - 16, rel=0.2)
+    page.keyboard.type("1")
+    expect(page.locator("#log-matches")).to_have_text("1 found")
+
+
+def test_it_finds_text_behind_letters_whose_lower_case_is_longer(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    ended = replace(job(RUN, "beam", exit_code=0), log=JobLog("İİİ TODAY\n"))
+    mirrored.write(mirrored.filter_units[0], ended)
+    page.goto(f"{url}/job/{ended.document.identity}")
+    page.fill("#log-query", "today")
+    page.press("#log-query", "Enter")
+    expect(page.locator("#log-matches")).to_have_text("1 of 1")
+    found = "[...CSS.highlights.get('found-current')].map((at) => [at.startOffset, at.endOffset])"
+    assert page.evaluate(found) == [[4, 9]]
+
+
+def test_it_copies_the_link_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    page.click("#L90 a")
+    expect(page.locator("#line-link")).to_have_text("Link to line 90 copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url
+    page.goto(f"{url}/")
+    page.goto(link)
+    in_view(page, "#L90")
+
+
+def test_it_leaves_the_link_to_a_line_in_the_address_bar_without_a_clipboard(
+    page: Page, url: str, crashed: JobRecord
+) -> None:
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    page.click("#L90 a")
+    expect(page.locator("#line-link")).to_have_text("The address bar has the link to line 90")
+    assert page.url.endswith("#L90")

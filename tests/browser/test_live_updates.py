@@ -148,7 +148,7 @@ def test_it_keeps_a_job_expanded(page: Page, url: str, mirrored: MirroredCluster
     expanded = page.locator(f"{row('ecalgpu')} .expanded")
     expect(expanded).to_contain_text("SIGSEGV: segmentation violation")
     expect(expanded).to_contain_text("-- process exit: -11 --")
-    expect(expanded.locator(".earlier-jobs li")).to_have_count(2)
+    expect(expanded.locator(".other-jobs li")).to_have_count(2)
     expect(expanded.locator("canvas")).to_have_count(2)
     page.evaluate("document.querySelector('.expanded canvas').dataset.mine = 'yes'")
 

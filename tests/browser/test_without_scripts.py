@@ -35,6 +35,16 @@ def test_it_shows_the_newest_run(page: Page, url: str) -> None:
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
+def test_it_says_when_the_page_was_made(page: Page, url: str) -> None:
+    for path in ("/", "/timeline/"):
+        page.goto(f"{url}{path}")
+        expect(page.locator(".footer")).to_contain_text(
+            re.compile(
+                r"This page is as of \d\d \w{3} \d{4} \d\d:\d\d:00 CES?T\. It needs JavaScript to update"
+            )
+        )
+
+
 def test_it_sorts_filters_and_expands(page: Page, url: str) -> None:
     page.goto(url)
     page.click("#sort-client")

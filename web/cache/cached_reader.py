@@ -148,6 +148,12 @@ def _job_topics(details: JobDetails | None, *_: object) -> Topics:
     return (run,) if details.job.state.is_terminal else (run, Topic.BATCHES)
 
 
+def _history_topics(runs: list[Run], *_: object, **__: object) -> Topics:
+    # A run between them may be added late.
+    are_final = all(run.is_final for run in runs)
+    return (Topic.RUNS, *(run.run for run in runs), *(() if are_final else (Topic.BATCHES,)))
+
+
 def _run_expires_at(run: Run | None) -> datetime | None:
     return None if run is None else run.state_changes_at
 
@@ -194,6 +200,7 @@ class CachedReader(MirrorReader):
 
     run_span = _cached(MirrorReader.run_span, (Topic.RUNS,))
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
+    has_run = _cached(MirrorReader.has_run, _run_alone)
     run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
     expected_clients = _cached(MirrorReader.expected_clients, (Topic.BATCHES,))
     skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
@@ -201,6 +208,10 @@ class CachedReader(MirrorReader):
         MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
     )
     usual_errors = _cached(MirrorReader.usual_errors, (Topic.BATCHES,))
+    client_history = _cached(
+        MirrorReader.client_history, _history_topics, expires_at=_runs_expire_at, max_entries=_MAX_JOBS
+    )
+    previous_job = _cached(MirrorReader.previous_job, (Topic.RUNS,))
     delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
     delivery_statistics = _cached(
         MirrorReader.delivery_statistics, lambda _value, runs: tuple(runs), key=tuple

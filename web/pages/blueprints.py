@@ -3,7 +3,18 @@
 from flask import Flask
 
 from dqmsquare_cfg import Settings
-from web.pages import cluster, external_links, formatting, freshness, guides, job, live, statistics, timeline
+from web.pages import (
+    cluster,
+    external_links,
+    formatting,
+    freshness,
+    guides,
+    job,
+    live,
+    source_run,
+    statistics,
+    timeline,
+)
 
 _BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, guides.bp)
 
@@ -18,5 +29,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formatting.init_app(app)
     external_links.init_app(app, settings)
+    source_run.init_app(app)
     for bp in _BLUEPRINTS:
         app.register_blueprint(bp, url_prefix=f"{settings.server_url_prefix}{bp.url_prefix or ''}")

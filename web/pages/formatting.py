@@ -26,14 +26,15 @@ _OMS_RUN_URL = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequen
 
 
 def init_app(app: Flask) -> None:
-    """Register the functions of this module as template filters."""
+    """Register the functions of this module as template filters, and the time as a global."""
+    app.jinja_env.globals["current_minute"] = current_minute
     app.jinja_env.filters.update(
         number=number,
         abbreviated=abbreviated,
         rate=rate,
         seconds=seconds,
         size=size,
-        kilobytes=kilobytes,
+        gibibytes=gibibytes,
         duration=duration,
         iso=iso,
         unix_ms=unix_ms,
@@ -46,6 +47,11 @@ def init_app(app: Flask) -> None:
         log_tail=log_tail,
         oms_url=oms_url,
     )
+
+
+def current_minute() -> datetime:
+    """The time, to the minute."""
+    return datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 def number(value: int | None) -> str:
@@ -88,9 +94,9 @@ def size(value: float | None) -> str:
     return f"{digits}{_SPACE}{_BYTE_UNITS[power]}"
 
 
-def kilobytes(value: int | None) -> str:
-    """A size in kB as the kernel defines them (1024 bytes)."""
-    return size(None if value is None else value * _KIBI)
+def gibibytes(kilobytes: int | None) -> str:
+    """A size in kB as the kernel defines them (1024 bytes), in GiB, so that all jobs have the same unit."""
+    return DASH if kilobytes is None else f"{kilobytes / _KIBI**2:.2f}{_SPACE}GiB"
 
 
 def duration(span: timedelta) -> str:

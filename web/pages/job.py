@@ -8,12 +8,12 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
 from dqm2 import log_messages
-from dqm2.log_formats import Severity
 from dqmsquare_cfg import Cluster
 from storage.read_models import JobDetails
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import freshness
+from web.pages import freshness, job_history, job_log
+from web.pages.live import mutes_of_run
 from web.responses import etag_response
 
 bp = Blueprint("job", __name__, url_prefix="/job")
@@ -39,12 +39,27 @@ def fragment(job: UUID) -> Response:
 @bp.get("/<uuid:job>/series")
 @dependencies.cached_view
 def series(job: UUID) -> Response:
-    """Memory over time and events by lumisection as JSON; the columns of a graph are of equal length."""
-    details = _details(query_args.page_cluster(), job)
+    """Memory over time and events by lumisection as JSON; the columns of a graph are of equal length.
+
+    The `previous_…` columns are those of the client's job in `previous_run`, as long after its start.
+    """
+    cluster = query_args.page_cluster()
+    details = _details(cluster, job)
+    previous = _previous(cluster, details)
     memory, events = details.memory, details.events
     columns = {
-        "memory": {"at_s": memory.at_s, "rss_kb": memory.rss_kb, "size_kb": memory.size_kb},
-        "events": {"lumisections": events.lumisections, "events": events.events},
+        "memory": {
+            "at_s": memory.at_s,
+            "rss_kb": memory.rss_kb,
+            "size_kb": memory.size_kb,
+            "previous_rss_kb": job_history.previous_memory(details, previous),
+        },
+        "events": {
+            "lumisections": events.lumisections,
+            "events": events.events,
+            "previous_events": job_history.previous_events(details, previous),
+        },
+        "previous_run": None if previous is None else previous.job.run,
     }
     return etag_response(orjson.dumps(columns), "application/json")
 
@@ -66,15 +81,31 @@ def _details(cluster: Cluster, job: UUID) -> JobDetails:
     return details
 
 
+def _previous(cluster: Cluster, details: JobDetails) -> JobDetails | None:
+    """The newest job of the client in an earlier run with the same run key."""
+    reader, job = databases.stale_ok_reader(cluster), details.job
+    run = reader.run(job.run)
+    if run is None or run.run_key is None:
+        return None
+    previous = reader.previous_job(run.run, run.run_key, job.client)
+    return None if previous is None else reader.job_details(previous)
+
+
 def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any) -> str:
-    lines = log_messages.log_lines(details.log, log_messages.find_messages(details.log))
+    job, reader = details.job, databases.stale_ok_reader(cluster)
+    run = reader.run(job.run)
+    if run is None:
+        raise NotFound(f"The {cluster} cluster has no run {job.run} any more.")
+    usual = reader.usual_errors(run.run, run.run_key, job.client) if run.run_key else None
     return render_template(
         template,
         cluster=cluster,
         details=details,
-        job=details.job,
-        lines=lines,
-        warnings=log_messages.first_lines(lines, Severity.WARNING),
-        errors=log_messages.first_lines(lines, Severity.ERROR),
+        job=job,
+        run=run,
+        others=[other for other in reversed(run.jobs) if other.client == job.client and other.id != job.id],
+        history=job_history.client_history(reader, run, job.client),
+        mute=mutes_of_run(reader, run).get(job.client),
+        log=job_log.view(details, usual or ()),
         **context,
     )

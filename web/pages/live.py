@@ -5,7 +5,7 @@ while the page is open; an unchanged fragment is answered with 304. A fragment d
 only: ages are computed in the browser, from the server's clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -23,6 +23,7 @@ from web import databases, query_args
 from web.cache import dependencies
 from web.pages import delivery_graph, elog, freshness
 from web.pages.delivery_graph import FileTime
+from web.pages.job_history import ClientHistory, client_history
 from web.pages.job_table import (
     ClientRow,
     ClientState,
@@ -122,7 +123,7 @@ class LiveRun:
     """A run as the live page shows it: `number` is `None` if nothing is mirrored, `run` if this run is not.
 
     `rows` holds all clients in the requested order; `passes_filter` says which of them are visible. `mutes`
-    are by client tag, `expanded` by job id.
+    are by client tag, `expanded` and `histories` by the id of an expanded job.
     """
 
     params: LiveViewParams
@@ -135,6 +136,7 @@ class LiveRun:
     counts: Mapping[ClientState, int]
     mutes: Mapping[str, Mute]
     expanded: Mapping[UUID, JobDetails]
+    histories: Mapping[UUID, ClientHistory]
     delivery_version: str
 
     @property
@@ -239,8 +241,9 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
         playback=None if number is None else reader.playback(number),
         rows=rows,
         counts=count_by_state(rows),
-        mutes={} if run is None else _mutes_of_run(reader, run),
+        mutes={} if run is None else mutes_of_run(reader, run),
         expanded={details.job.id: details for details in expanded},
+        histories={} if run is None else _histories(reader, run, expanded),
         delivery_version="" if delivered_at is None else delivered_at.isoformat(),
     )
 
@@ -284,7 +287,7 @@ def _is_starting(run: Run, startup: timedelta | None) -> bool:
     return run.updated_at - run.first_seen_at < grace
 
 
-def _mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:
+def mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:
     """The mutes in force, without those that were set after the end of the run."""
     now = datetime.now(UTC)
     mutes = [mute for mute in reader.mutes() if mute.ends_at > now and _has_lasted_until(run, mute.muted_at)]
@@ -300,6 +303,10 @@ def _has_lasted_until(run: Run, at: datetime) -> bool:
 def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:
     expanded = [job.id for job in run.jobs if job.id in params.expanded]
     return [details for job in expanded if (details := reader.job_details(job)) is not None]
+
+
+def _histories(reader: MirrorReader, run: Run, expanded: Iterable[JobDetails]) -> dict[UUID, ClientHistory]:
+    return {details.job.id: client_history(reader, run, details.job.client) for details in expanded}
 
 
 def _parse_order(value: str | None) -> SortOrder:

@@ -1,0 +1,53 @@
+"""Queries about a client's jobs in the runs before a run, with which a job is compared."""
+
+from uuid import UUID
+
+import sqlalchemy as sa
+
+import db
+from storage.read_models import Run
+from storage.run_reader import RunReader
+
+# Number of runs that are searched for a client: one that is in none of them has no recent history.
+_SEARCHED_RUNS = 60
+# Number of earlier runs with the same run key that are searched for a client.
+_COMPARABLE_RUNS = 30
+
+
+class JobHistoryReader(RunReader):
+    """Reads the earlier jobs of a client."""
+
+    def client_history(self, run: int, client: str, limit: int) -> list[Run]:
+        """The last runs before `run` that have jobs of a client (tag), newest first, with all their jobs."""
+        runs, jobs = db.runs.c, db.jobs.c
+        recent = (
+            sa.select(runs.run).where(runs.run < run).order_by(runs.run.desc()).limit(_SEARCHED_RUNS)
+        ).subquery()
+        of_client = sa.exists().where(jobs.run == recent.c.run, jobs.client == client)
+        statement = sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit)
+        with self._database.connect() as connection:
+            numbers = connection.scalars(statement).all()
+        return self._runs(lambda number: number.in_(numbers))[::-1]
+
+    def previous_job(self, run: int, run_key: str, client: str) -> UUID | None:
+        """The id of the newest job of a client (tag) in earlier runs with the same run key.
+
+        Jobs whose series are no longer stored are left out.
+        """
+        runs, jobs = db.runs.c, db.jobs.c
+        earlier = (
+            sa.select(runs.run)
+            .where(runs.run < run, runs.run_key == run_key)
+            .order_by(runs.run.desc())
+            .limit(_COMPARABLE_RUNS)
+        )
+        statement = (
+            sa.select(jobs.identity)
+            .join(db.job_details)
+            .where(jobs.run.in_(earlier), jobs.client == client)
+            .order_by(jobs.run.desc(), jobs.started_at.desc())
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            found: UUID | None = connection.scalar(statement)
+        return found

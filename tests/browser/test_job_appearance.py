@@ -1,0 +1,144 @@
+"""The page of a job: accessibility in each state, print, forced colours, colours of the graphs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page, expect
+
+from dqm2.records import JobLog, JobRecord
+from tests.browser.conftest import ConsoleErrors
+from tests.browser.test_accessibility import THEMES
+from tests.mirrored_cluster import MirroredCluster, job, with_series
+
+RUN = 358_791
+LOG = JobLog(
+    "%MSG-w Pixel:  PixelDQM:pixel 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
+    "quiet\nterminate called without an active exception\nquiet\n"
+)
+# Pixels of a graph's canvas that have the exact colour of a custom property.
+COUNT_PIXELS = """(figure, name) => {
+  const sample = document.createElement("canvas").getContext("2d");
+  sample.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  sample.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = sample.getImageData(0, 0, 1, 1).data;
+  const canvas = figure.querySelector("canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let n = 0; n < data.length; n += 4) {
+    count += data[n] === red && data[n + 1] === green && data[n + 2] === blue && data[n + 3] === 255;
+  }
+  return count;
+}"""
+
+
+STATES: dict[str, int | None] = {"crashed": -11, "finished": 0, "running": None}
+
+
+def job_in(state: str) -> JobRecord:
+    """A job in a state; with `no log` a running one that has reported nothing yet."""
+    if state not in STATES:
+        return job(RUN, "ecal")
+    return replace(with_series(job(RUN, "ecal", exit_code=STATES[state])), log=LOG)
+
+
+@pytest.fixture
+def previous(mirrored: MirroredCluster) -> JobRecord:
+    """The client's job in the previous run, with another release."""
+    ended_at = datetime.now(UTC) - timedelta(hours=3)
+    ended = with_series(job(RUN - 1, "ecal", at=ended_at, exit_code=0, cmssw_version="12_4_7"), seed=1)
+    mirrored.write(mirrored.filter_units[0], ended)
+    return ended
+
+
+@pytest.fixture
+def paper(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+    """A page in the dark theme, as wide as portrait paper when it is printed."""
+    assert url
+    context = browser.new_context(viewport={"width": 720, "height": 1000}, color_scheme="dark")
+    page = context.new_page()
+    console_errors.watch(page)
+    yield page
+    context.close()
+
+
+@pytest.mark.usefixtures("previous")
+@pytest.mark.parametrize("state", [*STATES, "no log"])
+def test_it_follows_the_rules_and_best_practices_of_accessibility(
+    page: Page, url: str, mirrored: MirroredCluster, state: str
+) -> None:
+    record = job_in(state)
+    mirrored.write(mirrored.filter_units[0], record)
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        page.goto(f"{url}/job/{record.document.identity}#fatal")
+        expect(page.locator(".job-graphs .plot canvas")).to_have_count(2)
+        found = Axe().run(page).response["violations"]
+        assert [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]] == [], theme
+
+
+@pytest.mark.usefixtures("previous")
+def test_its_lines_have_the_colours_of_the_theme(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    crashed = job_in("crashed")
+    mirrored.write(mirrored.filter_units[0], crashed)
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    memory = page.locator("[data-graph=memory]")
+    expect(memory.locator(".graph-previous")).to_be_visible()
+    seen = set()
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+        for line in ("--line-1", "--line-previous"):
+            assert memory.evaluate(COUNT_PIXELS, line) > 0, (theme, line)
+            seen.add(memory.evaluate("(at, name) => getComputedStyle(at).getPropertyValue(name)", line))
+    assert len(seen) == 4
+
+
+def test_it_prints_the_whole_graphs_and_log(paper: Page, url: str, mirrored: MirroredCluster) -> None:
+    crashed = job_in("crashed")
+    mirrored.write(mirrored.filter_units[0], crashed)
+    paper.set_viewport_size({"width": 1440, "height": 900})
+    paper.goto(f"{url}/job/{crashed.document.identity}")
+    expect(paper.locator(".job-graphs .plot canvas")).to_have_count(2)
+    paper.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(paper.locator("html")).to_have_attribute("data-bs-theme", "light")
+    paper.emulate_media(media="print")
+    paper.set_viewport_size({"width": 720, "height": 1000})
+    for canvas in paper.locator(".job-graphs .plot canvas").all():
+        box = canvas.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 720
+        assert box["height"] > 50
+    assert paper.evaluate("document.documentElement.scrollWidth") <= 720
+    expect(paper.locator("#L5")).to_be_visible()
+    for control in ("#log-search", ".jump", ".job-links"):
+        expect(paper.locator(control).first).to_be_hidden()
+    paper.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(paper.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_it_prints_all_columns_of_the_job_table(paper: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job_in("crashed"))
+    paper.goto(url)
+    row = paper.locator("[data-client=ecal] .job")
+    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_hidden()
+    paper.emulate_media(media="print")
+    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_visible()
+    expect(row.locator("td > time, td .wide-only time").first).to_be_visible()
+    assert paper.locator(".jobs-table").evaluate("at => at.scrollWidth") <= 720
+
+
+def test_its_errors_are_marked_in_forced_colours(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    crashed = job_in("crashed")
+    mirrored.write(mirrored.filter_units[0], crashed)
+    page.emulate_media(forced_colors="active")
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    styles = {
+        line: page.locator(f"{line} a").evaluate("at => getComputedStyle(at).borderLeftStyle")
+        for line in ("#L1", "#L4", "#L5")
+    }
+    assert len(set(styles.values())) == 3, styles
