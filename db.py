@@ -79,7 +79,8 @@ mirror_metadata = sa.Table(
 
 # Machines by their keyed hash. (epoch, revision) is the checkpoint: all documents up to it are stored, and
 # `last_document` is the one at it, in its version of `last_document_at`. `clock_at` is the machine's own
-# clock, i.e. the time of its newest document.
+# clock, i.e. the time of its newest document. `state_checked_at` is the time at which an earlier mirror last
+# polled the machine's state; the time of later polls is in the heartbeat.
 machines = sa.Table(
     "machines",
     metadata,
@@ -92,6 +93,7 @@ machines = sa.Table(
     sa.Column("last_document_at", _Time),
     sa.Column("clock_at", _Time),
     sa.Column("newest_run", sa.Integer),
+    sa.Column("state_checked_at", _Time),
 )
 
 # Changes of a machine's state as the gateway reports it: one row per change, not per poll.

@@ -1,4 +1,7 @@
-"""Import of machine states. The earlier mirror stored one per poll; only changes are imported."""
+"""Import of machine states. The earlier mirror stored one per poll; only changes are imported.
+
+The time of each machine's last poll is kept, so that the age of its last known state can be shown.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -44,6 +47,9 @@ def import_states(
     while chunk := list(islice(rows, _ROWS_PER_STATEMENT)):
         connection.execute(statement, chunk)
     connection.execute(_delete_repetitions())
+    for row in connection.execute(_last_polls(RENAMED)).all():
+        of_machine = sa.update(db.machines).where(db.machines.c.id == machine_id(row.host))
+        connection.execute(of_machine.values(state_checked_at=row.checked_at))
 
 
 def state_changes(tables: LegacyTables) -> sa.Select[Any]:
@@ -87,6 +93,18 @@ def _is_valid(tables: LegacyTables) -> sa.ColumnElement[bool]:
     states = tables.hoststatuses.c
     host = legacy_tables.short_host(tables.hostnames.c.name)
     return sa.and_(states.is_up.is_not(None), legacy_tables.is_known(states.created_at), host.is_not(None))
+
+
+def _last_polls(tables: LegacyTables) -> sa.Select[Any]:
+    """The time of the last poll of each machine."""
+    names, states = tables.hostnames, tables.hoststatuses
+    host: sa.ColumnElement[Any] = legacy_tables.short_host(names.c.name)
+    return (
+        sa.select(host.label("host"), sa.func.max(states.c.created_at).label("checked_at"))
+        .join_from(states, names, names.c.id == states.c.host_id)
+        .where(_is_valid(tables))
+        .group_by(host)
+    )
 
 
 def _delete_repetitions() -> sa.Delete:

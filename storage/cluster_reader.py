@@ -33,18 +33,23 @@ class ClusterReader:
         self._database = database
 
     def cluster_status(self) -> list[MachineStatus]:
-        """The machines in the latest cluster status, by label."""
+        """The machines in the latest cluster status, by label.
+
+        As long as DQM² has not reported any, all machines in their last known state, i.e. that of an import.
+        """
         with self._database.connect() as connection:
             links = _links(connection)
             rows = connection.execute(select_latest_states()).all()
-        if links is None:
-            return []
-        reported = set(links.status_machines)
-        found = (
-            MachineStatus(row.label, row.is_up, row.reason, row.since, links.status.last_success_at)
-            for row in rows
-            if row.machine_id in reported
-        )
+        checked_at = None if links is None else links.status.last_success_at
+        if links is None or checked_at is None:
+            found = [_imported_status(row) for row in rows]
+        else:
+            reported = set(links.status_machines)
+            found = [
+                MachineStatus(row.label, row.is_up, row.reason, row.since, checked_at, is_current=True)
+                for row in rows
+                if row.machine_id in reported
+            ]
         return sorted(found, key=attrgetter("machine"))
 
     def state_changes(self, since: datetime) -> list[StateChange]:
@@ -115,6 +120,11 @@ class ClusterReader:
 def _links(connection: sa.Connection) -> ClusterLinks | None:
     stored = connection.scalar(sa.select(db.heartbeat.c.links))
     return None if stored is None else sync_status.from_json(stored)
+
+
+def _imported_status(row: Any) -> MachineStatus:
+    checked_at = row.since if row.state_checked_at is None else max(row.since, row.state_checked_at)
+    return MachineStatus(row.label, row.is_up, row.reason, row.since, checked_at, is_current=False)
 
 
 def _memory(row: Any) -> Memory | None:

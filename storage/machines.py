@@ -45,7 +45,8 @@ def select_latest_states(at: datetime | None = None) -> sa.Select[Any]:
     if at is not None:
         of_machine = of_machine.where(table.c.since <= at)
     latest = of_machine.order_by(table.c.since.desc()).limit(1).lateral()
-    return sa.select(latest, db.machines.c.label).join_from(db.machines, latest, sa.true())
+    columns = (db.machines.c.label, db.machines.c.state_checked_at)
+    return sa.select(latest, *columns).join_from(db.machines, latest, sa.true())
 
 
 def _unique_labels(new: Mapping[UUID, str], taken: set[str]) -> dict[UUID, str]:

@@ -247,13 +247,17 @@ class JobDetails:
 
 @dataclass(frozen=True, slots=True)
 class MachineStatus:
-    """State of a machine as the gateway reported it at `checked_at`; it has been in it since `since`."""
+    """State of a machine as the gateway reported it at `checked_at`; it has been in it since `since`.
+
+    `is_current` is false for the last state that an earlier mirror recorded.
+    """
 
     machine: str
     is_up: bool
     reason: str | None
     since: datetime
-    checked_at: datetime | None
+    checked_at: datetime
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from dqm2.records import LUMISECTION_S, DeliveryRecord, DocumentVersion, JobLog, Stream
 from dqmsquare_cfg import Cluster, Settings
+from storage.sync_status import LinkStatus
 from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series
 
 RUN = 358_791
@@ -241,6 +242,21 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
     expected[playback.label(hosts[-1])][:2] = [False, "gaierror(-2, 'Name or service not known')"]
     assert {row[0]: row[1:] for row in rows} == expected
     assert ask(client, "get_cluster_status", cluster="production") == []
+
+
+def test_it_tells_the_last_known_states_until_dqm2_has_answered(
+    client: FlaskClient, settings: Settings
+) -> None:
+    playback = MirroredCluster(settings, Cluster.PLAYBACK)
+    host = playback.filter_units[0]
+    playback.set_machine_state(host, NOW - timedelta(days=2), down_reason="timed out")
+    known_at = round((NOW - timedelta(days=2)).timestamp())
+    playback.beat(NOW, status=LinkStatus(failing_since=NOW, reason="timed out"))
+    assert ask(client, "get_cluster_status") == [[playback.label(host), False, "timed out", known_at]]
+    playback.beat(NOW)
+    assert ask(client, "get_cluster_status") == [
+        [playback.label(host), False, "timed out", round(NOW.timestamp())]
+    ]
 
 
 def test_it_shows_head_and_tail_of_a_log(client: FlaskClient, mirrored: MirroredCluster) -> None:

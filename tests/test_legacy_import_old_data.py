@@ -214,3 +214,16 @@ def test_a_run_known_by_its_file_delivery_is_shown_by_number(client: FlaskClient
     assert api(client, f"get_graph&run={DELIVERED_ALONE}")[0] == DELIVERED_ALONE
     neighbours = api(client, f"get_run&run={DELIVERED_ALONE}")[0]
     assert neighbours == [NEWEST, None]
+
+
+def test_it_shows_the_last_known_state_of_each_machine(client: FlaskClient) -> None:
+    rows = client.get("/api?what=get_cluster_status&cluster=production").json
+    assert rows == [
+        ["dqmfu-c2b03-..", False, None, AUTUMN_2022.timestamp()],
+        ["fu..01", True, None, SUMMER_2018.timestamp()],
+    ]
+    cluster = text_of(client, "/cluster/?db=production")
+    assert "last known state" in cluster
+    assert "15 Sep 2022 16:00:00 CEST" in cluster
+    # Years ago: no alarm of today.
+    assert "data-down" not in client.get("/live/freshness?db=production").text

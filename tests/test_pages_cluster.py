@@ -10,12 +10,14 @@ END = START + timedelta(hours=24)
 MINUTE = timedelta(minutes=1)
 
 
-def intervals(*changes: tuple[float, bool]) -> list[tuple[bool | None, float, float]]:
+def intervals(
+    *changes: tuple[float, bool], known_until: datetime | None = None
+) -> list[tuple[bool | None, float, float]]:
     """State, start and length of each interval; a change is its minute from START, and whether it is up."""
     seen = [
         StateChange("fu..01", START + minute * MINUTE, is_up=is_up, reason=None) for minute, is_up in changes
     ]
-    found = uptime_intervals(seen, START, END)
+    found = uptime_intervals(seen, START, END, known_until)
     return [(interval.is_up, interval.start_min, interval.length_min) for interval in found]
 
 
@@ -41,3 +43,10 @@ def test_it_reports_the_time_before_the_first_state_as_unknown() -> None:
 
 def test_it_ignores_changes_after_the_end() -> None:
     assert intervals((-5, True), (1441, False)) == [(True, 0, 1440)]
+
+
+def test_it_reports_the_time_after_the_last_check_as_unknown() -> None:
+    checked_at = START + 600 * MINUTE
+    assert intervals((-5, True), known_until=checked_at) == [(True, 0, 600), (None, 600, 840)]
+    assert intervals((-5, True), known_until=START - 3 * MINUTE) == [(None, 0, 1440)]
+    assert intervals((-5, True), (5, False), known_until=END) == [(True, 0, 5), (False, 5, 1435)]

@@ -271,13 +271,7 @@ def _chunks(parts: Iterator[bytes]) -> Generator[bytes]:
 
 
 def _status(status: MachineStatus) -> list[Any]:
-    checked_at = status.checked_at
-    return [
-        status.machine,
-        status.is_up,
-        status.reason,
-        -1 if checked_at is None else round(checked_at.timestamp()),
-    ]
+    return [status.machine, status.is_up, status.reason, round(status.checked_at.timestamp())]
 
 
 def _number(value: float | None) -> float:

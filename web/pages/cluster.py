@@ -74,11 +74,15 @@ def used_memory_bytes(memory: Memory) -> int | None:
 
 
 def uptime_intervals(
-    changes: Sequence[StateChange], start: datetime, end: datetime
+    changes: Sequence[StateChange], start: datetime, end: datetime, known_until: datetime | None = None
 ) -> tuple[UptimeInterval, ...]:
-    """The intervals between `start` and `end` that follow from a machine's state changes, oldest first."""
-    seen = [change for change in changes if change.at < end]
-    times = [*(change.at for change in seen), end]
+    """The intervals between `start` and `end` that follow from a machine's state changes, oldest first.
+
+    The state is unknown after `known_until`, if that is given.
+    """
+    known_end = end if known_until is None else min(max(known_until, start), end)
+    seen = [change for change in changes if change.at < known_end]
+    times = [*(change.at for change in seen), known_end]
     intervals = [
         UptimeInterval(change.is_up, change.at, change.reason, *_minutes(max(change.at, start), until, start))
         for change, until in zip(seen, times[1:], strict=True)
@@ -86,6 +90,8 @@ def uptime_intervals(
     ]
     if times[0] > start:
         intervals.insert(0, UptimeInterval(None, start, None, *_minutes(start, times[0], start)))
+    if known_end < end:
+        intervals.append(UptimeInterval(None, known_end, None, *_minutes(known_end, end, start)))
     return tuple(intervals)
 
 
@@ -113,15 +119,14 @@ def _rows(reader: MirrorReader, start: datetime, end: datetime) -> list[MachineR
     mirrored = {machine.label: machine for machine in reader.machines()}
     statuses = {status.machine: status for status in reader.cluster_status()}
     changes = reader.state_changes(start)
-    return [
-        MachineRow(
-            label=label,
-            mirrored=mirrored.get(label),
-            status=statuses.get(label),
-            uptime=uptime_intervals([change for change in changes if change.machine == label], start, end),
-        )
-        for label in sorted({*mirrored, *statuses})
-    ]
+    rows = []
+    for label in sorted({*mirrored, *statuses}):
+        status = statuses.get(label)
+        known_until = status.checked_at if status is not None and not status.is_current else None
+        of_machine = [change for change in changes if change.machine == label]
+        uptime = uptime_intervals(of_machine, start, end, known_until)
+        rows.append(MachineRow(label, mirrored.get(label), status, uptime))
+    return rows
 
 
 def _last_step(now: datetime) -> datetime:

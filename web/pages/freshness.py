@@ -144,7 +144,7 @@ def _machines(
     if sync is None:
         return []
     links = dict(sync.machines)
-    down = {status.machine: status for status in statuses if not status.is_up}
+    down = {status.machine: status for status in statuses if status.is_current and not status.is_up}
     return [
         MachineFreshness(
             label, links.get(label), label in links and _is_stale(links[label], oldest), down.get(label)
