@@ -122,8 +122,9 @@ class Targets:
 
     @property
     def run(self) -> int:
-        """A run."""
-        return self.rng.randrange(self.span.first_run + _RANGE, self.span.last_run)
+        """A run that has ended, if possible with a range of runs before it."""
+        ended = range(self.span.first_run, max(self.span.last_run, self.span.first_run + 1))
+        return self.rng.choice(ended[_RANGE:] or ended)
 
     @property
     def job(self) -> UUID:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from uuid import UUID
 
 from dqm2.records import (
@@ -110,6 +111,12 @@ class Run:
     def state_changes_at(self) -> datetime | None:
         """The time at which the state of a job changes without another report."""
         return _earliest_loss(self.jobs)
+
+    @property
+    def cmssw_run(self) -> int | None:
+        """The run that the jobs really read, by the newest report that names one."""
+        reading = [job for job in self.jobs if job.cmssw_run is not None]
+        return max(reading, key=attrgetter("updated_at")).cmssw_run if reading else None
 
     @property
     def lumisection(self) -> int | None:

@@ -1,10 +1,15 @@
 """Command lines of the benchmarks: help, and rejected arguments."""
 
 import importlib
+import random
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+
+from benchmarks.http_load import NEWEST, OF_RANGES, OF_RUNS, Targets
+from benchmarks.large_database import Span
 
 MAKEFILE = (Path(__file__).resolve().parent.parent / "Makefile").read_text()
 [_NAMES] = re.findall(r"^BENCHMARKS := ((?:.*\\\n)*.*)$", MAKEFILE, flags=re.MULTILINE)
@@ -39,3 +44,12 @@ def test_it_rejects_invalid_arguments(
 ) -> None:
     assert exit_status(*arguments) == 2
     assert capsys.readouterr().err.rstrip().endswith(error)
+
+
+@pytest.mark.parametrize("runs", [1, 2, 300, 60_000])
+def test_it_draws_targets_from_any_number_of_runs(runs: int) -> None:
+    span = Span(300_000, 299_999 + runs, jobs=33 * runs)
+    targets = Targets(span, [UUID(int=1)], random.Random(1))
+    assert all(span.first_run <= targets.run <= span.last_run for _ in range(50))
+    for make_url in {**NEWEST, **OF_RUNS, **OF_RANGES}.values():
+        assert make_url(targets).startswith("/")

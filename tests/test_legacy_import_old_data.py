@@ -171,7 +171,7 @@ def test_it_takes_the_start_from_the_file_delivery(client: FlaskClient) -> None:
     shown = live(client, RETIRED)
     assert "2 h 0 min" in shown.replace("\u202f", " ")
     assert "It started on 03 Jul 2018 20:15:00 CEST." in shown
-    assert "03 Jul 20:15" in text_of(client, f"/timeline/?db=production&from={RETIRED}&to={RETIRED}")
+    assert "03 Jul 2018 20:15" in text_of(client, f"/timeline/?db=production&from={RETIRED}&to={RETIRED}")
     [line] = client.get(f"/statistics/runs.csv?db=production&from={RETIRED}&to={RETIRED}").text.splitlines()[
         1:
     ]
@@ -185,7 +185,7 @@ def test_it_shows_no_start_that_is_unknown(client: FlaskClient) -> None:
     assert "started" not in shown
     assert "The last report of a client is from 04 Jul 2018 22:15:19 CEST" in shown
     timeline = text_of(client, f"/timeline/?db=production&from={WITHOUT_DELIVERY}&to={WITHOUT_DELIVERY}")
-    assert "until 04 Jul 22:15" in timeline
+    assert "until 04 Jul 2018 22:15" in timeline
     [run_line] = csv_lines(client, "/statistics/runs.csv", WITHOUT_DELIVERY)
     assert ",,2018-07-04T20:15:19Z," in run_line
     for job_line in csv_lines(client, "/timeline/jobs.csv", WITHOUT_DELIVERY):
@@ -227,3 +227,14 @@ def test_it_shows_the_last_known_state_of_each_machine(client: FlaskClient) -> N
     assert "15 Sep 2022 16:00:00 CEST" in cluster
     # Years ago: no alarm of today.
     assert "data-down" not in client.get("/live/freshness?db=production").text
+
+
+def test_a_playback_run_says_which_run_it_played(client: FlaskClient) -> None:
+    page = client.get(f"/live/run?db=playback&run={PLAYED}").text
+    assert f"Read run {RETIRED}" in live(client, PLAYED, "playback")
+    assert f'href="/?db=production&amp;run={RETIRED}"' in page
+    elsewhere = client.get(f"/live/run?db=playback&run={PLAYED_ELSEWHERE}").text
+    assert "256936" in elsewhere
+    assert "db=production&amp;run=256936" not in elsewhere
+    cell = client.get(f"/timeline/cell?db=playback&run={PLAYED}&client=beam").text
+    assert f'href="/?db=production&amp;run={RETIRED}"' in cell

@@ -235,11 +235,9 @@ def _runs(reader: MirrorReader, first: int, last: int, is_included: Callable[[Jo
 
 
 def _range_run(run: Run, jobs: list[Job]) -> dict[str, Any]:
-    newest_first = sorted(run.jobs, key=attrgetter("updated_at"), reverse=True)
-    cmssw_runs = (job.cmssw_run for job in newest_first if job.cmssw_run is not None)
     cmssw_version, run_key = _description(run)
     return {
-        "run_data": [next(cmssw_runs, -1), run_key, cmssw_version],
+        "run_data": [_number(run.cmssw_run), run_key, cmssw_version],
         "clients": {
             name: [_range_job(job) for job in client_jobs]
             for name, client_jobs in groupby(jobs, attrgetter("name"))

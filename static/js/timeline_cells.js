@@ -5,7 +5,6 @@ const MARGIN_PX = 8;
 const details = document.getElementById("cell-details");
 const table = document.getElementById("timeline-table");
 const url = new URL("cell", location.href);
-const cache = new Map(); // HTML by query
 
 let timer = 0;
 
@@ -15,12 +14,8 @@ async function load(cell) {
   const db = new URL(run.href).searchParams.get("db");
   const client = table.tHead.rows[0].cells[place.cellIndex].title;
   const query = new URLSearchParams({ db, run: run.textContent, client }).toString();
-  if (!cache.has(query)) {
-    const response = await fetch(`${url.pathname}?${query}`).catch(() => null);
-    if (!response?.ok) return null;
-    cache.set(query, await response.text());
-  }
-  return cache.get(query);
+  const response = await fetch(`${url.pathname}?${query}`).catch(() => null);
+  return response?.ok ? response.text() : null;
 }
 
 async function show(cell) {
@@ -51,6 +46,12 @@ function showSoon(cell) {
   timer = setTimeout(() => show(cell), DELAY_MS);
 }
 
+// The delay leaves time to move the pointer onto a link in the details.
+function hideSoon() {
+  clearTimeout(timer);
+  timer = setTimeout(hide, DELAY_MS);
+}
+
 // The nearest cell in a direction; places without a job are skipped.
 function neighbour(cell, down, right) {
   let place = cell.closest("td");
@@ -66,9 +67,11 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 table.addEventListener("pointerover", ({ target }) => {
   const cell = target.closest(".cell");
   if (cell) showSoon(cell);
-  else hide();
+  else hideSoon();
 });
-table.addEventListener("pointerleave", hide);
+table.addEventListener("pointerleave", hideSoon);
+details.addEventListener("pointerenter", () => clearTimeout(timer));
+details.addEventListener("pointerleave", hideSoon);
 table.addEventListener("focusin", ({ target }) => target.matches(".cell") && showSoon(target));
 table.addEventListener("focusout", hide);
 table.addEventListener("keydown", (event) => {

@@ -1,6 +1,7 @@
 """The timeline: states, more rows on scrolling, details of a cell, filter, CSV."""
 
 import csv
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -28,6 +29,29 @@ def runs(mirrored: MirroredCluster) -> None:
 def cell(run: int, client: str) -> str:
     column = CLIENTS.index(client) + 1
     return f"tr:has(th a:text-is('{run}')) td:nth-child({column + 1}) .cell"
+
+
+def test_a_cell_leads_to_the_run_that_its_job_read(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", cmssw_run=RUN - 2))
+    page.goto(f"{url}/timeline/")
+    page.locator(cell(RUN + 1, "beam")).hover()
+    link = page.locator("#cell-details a")
+    expect(link).to_have_text(str(RUN - 2))
+    link.click()
+    expect(page).to_have_url(f"{url}/?db=production&run={RUN - 2}")
+
+
+def test_the_details_of_a_cell_are_up_to_date(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    running = job(RUN + 1, "beam", events_total=41)
+    mirrored.write(mirrored.filter_units[0], running)
+    page.goto(f"{url}/timeline/")
+    page.locator(cell(RUN + 1, "beam")).hover()
+    expect(page.locator("#cell-details")).to_contain_text("41 events")
+    page.locator("h1").hover()
+    expect(page.locator("#cell-details")).to_be_hidden()
+    mirrored.write(mirrored.filter_units[0], replace(running, events_total=42))
+    page.locator(cell(RUN + 1, "beam")).hover()
+    expect(page.locator("#cell-details")).to_contain_text("42 events")
 
 
 def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
