@@ -162,7 +162,8 @@ class JobReport:
         return {
             "events_total": str(sum(counts)),
             "events_rate": f"{(counts or [0])[-1] / LUMISECTION_S:.9g}",
-            "cmssw_run": str(job.run.number),
+            # The events of a playback run are those of the run that it plays.
+            "cmssw_run": str(job.run.source_run or job.run.number),
             "cmssw_lumi": str(newest),
             "fi_state": self._input_state(at),
         }

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter
 from uuid import UUID
 
 from dqm2.records import (
@@ -114,9 +113,13 @@ class Run:
 
     @property
     def cmssw_run(self) -> int | None:
-        """The run that the jobs really read, by the newest report that names one."""
+        """The run that the jobs really read, by the newest report that names one.
+
+        A job without events reports 0, which counts only if all jobs do.
+        """
         reading = [job for job in self.jobs if job.cmssw_run is not None]
-        return max(reading, key=attrgetter("updated_at")).cmssw_run if reading else None
+        newest = max(reading, key=lambda job: (bool(job.cmssw_run), job.updated_at), default=None)
+        return None if newest is None else newest.cmssw_run
 
     @property
     def lumisection(self) -> int | None:

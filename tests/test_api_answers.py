@@ -148,7 +148,9 @@ def test_it_tells_file_delivery_that_has_not_begun(client: FlaskClient, mirrored
 
 def test_it_tells_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
-    mirrored.write(unit, job(RUN, "beam", at=NOW, exit_code=0), job(RUN, "dt", at=NOW, fi_state=None))
+    mirrored.write(
+        unit, job(RUN, "beam", at=NOW, exit_code=0), job(RUN, "dt", at=NOW, fi_state=None, cmssw_run=0)
+    )
     mirrored.write(unit, job(RUN + 1, "beam", at=NOW, cmssw_run=None, run_key=None), job(RUN + 9, "beam"))
     label = mirrored.label(unit)
     assert ask(client, "get_runs", **{"from": RUN, "to": RUN + 8}) == {
