@@ -220,7 +220,7 @@ def test_it_shows_the_last_known_state_of_each_machine(client: FlaskClient) -> N
     rows = client.get("/api?what=get_cluster_status&cluster=production").json
     assert rows == [
         ["dqmfu-c2b03-..", False, None, AUTUMN_2022.timestamp()],
-        ["fu..01", True, None, SUMMER_2018.timestamp()],
+        ["fu..01·1", True, None, SUMMER_2018.timestamp()],
     ]
     cluster = text_of(client, "/cluster/?db=production")
     assert "last known state" in cluster
