@@ -15,6 +15,7 @@ from tests.processes import command_line, pids, with_environment, working_direct
 ROOT = Path(__file__).resolve().parent.parent
 # A lumisection takes half a second, and jobs report about once per second.
 _SPEED = "40"
+_PAST_RUNS = "3"
 PORTS = (
     "SERVER_PORT",
     "POSTGRES_PORT",
@@ -51,7 +52,7 @@ class DemoProcess:
         self.folder = folder
         self.ports = ports
         self.lines: list[str] = []
-        options = {**ports, "DEMO_FOLDER": str(folder), "DEMO_SPEED": _SPEED}
+        options = {**ports, "DEMO_FOLDER": str(folder), "DEMO_SPEED": _SPEED, "DEMO_RUNS": _PAST_RUNS}
         self._make = subprocess.Popen(
             ["make", "--silent", *([] if clone else ["--old-file=install"]), "demo"],
             cwd=clone or ROOT,

@@ -35,7 +35,6 @@ from tools.demo.postgres import EmbeddedPostgres
 from tools.demo.process_specs import (
     CONTROL_ROOM_USER,
     HOST,
-    PAST_RUNS,
     POSTGRES_PORT,
     DemoProcesses,
     Options,
@@ -125,7 +124,7 @@ def start(
     log("starting the web server")
     server = processes.start(demo.server())
     wait(server, lambda: get(demo.server_port, "/readyz") is not None)
-    log(f"waiting until {PAST_RUNS} past runs and an ongoing run of each cluster are mirrored")
+    log(f"waiting until {demo.past_runs} past runs and an ongoing run of each cluster are mirrored")
     wait(
         server,
         lambda: all(shows_new_run(demo.server_port, *known) for known in newest_runs.items()),

@@ -33,6 +33,9 @@ _DEFAULT_PORTS = {
 # Simulated time relative to real time: a lumisection takes about 3 s.
 _DEFAULT_SPEED = 8
 _MAX_SPEED = 1000
+# Ended runs of each cluster when the demo starts.
+_DEFAULT_PAST_RUNS = 25
+_MAX_PAST_RUNS = 1000
 
 
 class OptionsError(Exception):
@@ -45,10 +48,14 @@ class OptionsError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`ports` by variable name, 0 for metrics that are disabled; `speed` relative to real time."""
+    """`ports` by variable name, 0 for metrics that are disabled; `speed` relative to real time.
+
+    `past_runs`: ended runs of each cluster when the demo starts.
+    """
 
     ports: Mapping[str, int]
     speed: int
+    past_runs: int
     folder: Path
 
 
@@ -68,10 +75,11 @@ def parse(environment: Mapping[str, str], clone: Path) -> Options:
         for name, default in _DEFAULT_PORTS.items()
     }
     speed = integer("DEMO_SPEED", _DEFAULT_SPEED, 1, _MAX_SPEED)
+    past_runs = integer("DEMO_RUNS", _DEFAULT_PAST_RUNS, 0, _MAX_PAST_RUNS)
     folder = Path(environment.get("DEMO_FOLDER") or data_dir.path_for(clone)).absolute()
     if errors:
         raise OptionsError(errors)
-    return Options(ports, speed, folder)
+    return Options(ports, speed, past_runs, folder)
 
 
 def check_ports(ports: Mapping[str, int]) -> None:
@@ -105,8 +113,6 @@ def _unavailable(port: int) -> str | None:
 
 
 CONTROL_ROOM_USER = "demo"
-# Ended runs of each cluster when the demo starts.
-PAST_RUNS = 25
 
 # Variables of the user's environment that are passed on.
 _INHERITED = ("PATH", "HOME", "LANG")
@@ -145,6 +151,11 @@ class DemoProcesses:
         return self._options.ports[SERVER_PORT]
 
     @property
+    def past_runs(self) -> int:
+        """Ended runs of each cluster at the first start."""
+        return self._options.past_runs
+
+    @property
     def speed(self) -> int:
         """Simulated time relative to real time."""
         return self._options.speed
@@ -157,7 +168,7 @@ class DemoProcesses:
             "--secret-file": self._dqm2_secret,
             "--speed": self._options.speed,
             "--seed": _SEED,
-            "--history": PAST_RUNS,
+            "--history": self._options.past_runs,
         }
         arguments = [str(word) for option in options.items() for word in option]
         arguments += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
