@@ -1,16 +1,18 @@
 """Database of an earlier mirror: its tables, and rows as it wrote them."""
 
-import subprocess
-import sys
+import os
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
+import db_commands
 from benchmarks.legacy_database import SCHEMA
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -79,19 +81,19 @@ def run_adopt(environment: Mapping[str, str], *arguments: str, stdin: str = "") 
 
 
 def run_db(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> tuple[int, str]:
-    """Run a command of `db.py` with some standard input; returns its exit status and output."""
-    process = subprocess.run(
-        [sys.executable, "db.py", *arguments],
-        cwd=ROOT,
-        env=dict(environment),
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return process.returncode, process.stdout
+    """Run a command of `db.py` in this process, with some standard input; returns its status and output."""
+    output = StringIO()
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        patch("sys.stdin", StringIO(stdin)),
+        redirect_stdout(output),
+        redirect_stderr(output),
+    ):
+        try:
+            status = db_commands.main([*arguments])
+        except SystemExit as exited:
+            status = int(exited.code or 0)
+    return status, output.getvalue()
 
 
 class LegacyMirror:

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,19 @@ METRICS_POLICY = "NetworkPolicy dqm-square-mirror"
 
 Change = Callable[[Any], None]
 
+
+@cache
+def read(target: Target) -> Manifests:
+    """The rendered manifests of a cluster, which nobody changes."""
+    return manifests.read(ROOT, target)
+
+
 every_cluster = pytest.mark.parametrize("target", list(Target))
 
 
 @every_cluster
 def test_the_manifests_match_kubernetes_schemas(target: Target) -> None:
-    assert manifests.schema_problems(manifests.read(ROOT, target)) == []
+    assert manifests.schema_problems(read(target)) == []
 
 
 @every_cluster
@@ -39,12 +48,12 @@ def test_the_manifests_match_kubernetes_schemas(target: Target) -> None:
     "rule", [*manifest_rules.SETTINGS_RULES, *manifest_rules.RULES], ids=lambda rule: rule.__name__
 )
 def test_the_manifests_follow_a_rule(rule: manifest_rules.Rule, target: Target) -> None:
-    assert list(rule(manifests.read(ROOT, target))) == []
+    assert list(rule(read(target))) == []
 
 
 @every_cluster
 def test_the_manifests_can_be_applied_over_the_earlier_mirror(target: Target) -> None:
-    assert apply_over.problems(manifests.read(ROOT, target)) == []
+    assert apply_over.problems(read(target)) == []
 
 
 def test_the_files_keep_the_markers_of_cmswebs_deploy_script() -> None:
@@ -65,7 +74,7 @@ def test_the_storage_class_for_developer_clusters_matches_its_schema() -> None:
 
 def test_the_dockerfile_agrees_with_them() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert manifest_rules.dockerfile_problems(dockerfile, manifests.read(ROOT, Target.TEST)) == []
+    assert manifest_rules.dockerfile_problems(dockerfile, read(Target.TEST)) == []
 
 
 @pytest.mark.parametrize(
@@ -83,15 +92,13 @@ def test_the_dockerfile_agrees_with_them() -> None:
 def test_a_dockerfile_that_disagrees_is_noticed(original: str, changed: str, sentence: str) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert original in dockerfile
-    [problem] = manifest_rules.dockerfile_problems(
-        dockerfile.replace(original, changed), manifests.read(ROOT, Target.TEST)
-    )
+    [problem] = manifest_rules.dockerfile_problems(dockerfile.replace(original, changed), read(Target.TEST))
     assert sentence in problem
 
 
 def changed(name: str, change: Change, target: Target) -> Manifests:
     """The rendered manifests of a cluster with one object changed."""
-    bodies = [(one.file, yaml.safe_load(yaml.safe_dump(one.body))) for one in manifests.read(ROOT, target)]
+    bodies = [(one.file, deepcopy(one.body)) for one in read(target)]
     [body] = [body for _, body in bodies if f"{body['kind']} {body['metadata']['name']}" == name]
     change(body)
     return Manifests(target, [Manifest(file, body) for file, body in bodies])
@@ -289,7 +296,7 @@ def test_an_apply_over_the_earlier_mirror_that_fails_is_noticed(
 
 
 def test_a_deployment_of_the_earlier_mirror_that_would_go_on_is_noticed() -> None:
-    others = [one for one in manifests.read(ROOT, Target.TEST) if f"{one.kind} {one.name}" != SERVER]
+    others = [one for one in read(Target.TEST) if f"{one.kind} {one.name}" != SERVER]
     assert "Deployment dqm-square-mirror-server of the earlier mirror would stay" in apply_over.problems(
         Manifests(Target.TEST, others)
     )
