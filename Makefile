@@ -35,7 +35,7 @@ test: test-setup lint deploy-check ## run all checks and tests; as root it insta
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
 test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
-	$(VENV)/pytest
+	$(VENV)/pytest -n 3 --dist worksteal
 
 lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff format --check

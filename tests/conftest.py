@@ -7,6 +7,7 @@ and `.env`.
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,20 @@ hypothesis.settings.register_profile(
     "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("loaded-machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_log_lines_in_progress(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Drop the log lines of servers in threads between setup and test, when output is not captured."""
+    write = logging_setup._StderrHandler.emit
+
+    def write_if_captured(handler: logging_setup._StderrHandler, record: logging.LogRecord) -> None:
+        if sys.stderr is not sys.__stderr__ or pytestconfig.option.capture == "no":
+            write(handler, record)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(logging_setup._StderrHandler, "emit", write_if_captured)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def blocked_gateway(simulator: Simulator) -> Iterator[threading.Event]:
 
     def hold(request: object) -> None:
         if str(getattr(request, "path", "")).endswith("/cr/exe"):
-            release.wait(60)
+            release.wait(TIMEOUT_S)
 
     simulator.on_request = hold
     try:

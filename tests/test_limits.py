@@ -63,7 +63,9 @@ def test_it_refuses_at_once_while_nothing_moves() -> None:
         waiting = asyncio.create_task(refusal(queue))
         await skip(1.1)
         await waiting
-        await asyncio.wait_for(refusal(queue), timeout=0.5)
+        refused = asyncio.create_task(refusal(queue))
+        await settled()
+        assert refused.done()
         queue.release()
         await queue.acquire()
 

@@ -195,7 +195,7 @@ def test_it_recovers_from_an_outage_of_the_database(
         expect(page.locator("tbody")).to_contain_text("beam")
     finally:
         postgres.start()
-    expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
+    expect(page.locator("#connection")).to_be_hidden()
 
 
 def test_an_error_page_reloads_by_itself(

@@ -26,6 +26,7 @@ from tests.control_room import (
     execute_statement,
     served,
 )
+from tests.waiting import TIMEOUT_S
 
 PRODUCTION = "Production cluster"
 
@@ -34,7 +35,7 @@ PRODUCTION = "Production cluster"
 def blocked_gateway(simulator: Simulator) -> Iterator[threading.Event]:
     """Block the gateway until the event is set."""
     release = threading.Event()
-    simulator.on_request = lambda _request: release.wait(60)
+    simulator.on_request = lambda _request: release.wait(TIMEOUT_S)
     try:
         yield release
     finally:
