@@ -138,6 +138,7 @@ runs = sa.Table(
     sa.Column("cmssw_version", sa.Text),
     sa.Column("described_at", _Time),
     sa.Index(None, "run_key", "run"),
+    sa.Index(None, "cmssw_version", "run"),
 )
 
 jobs = sa.Table(
@@ -161,6 +162,8 @@ jobs = sa.Table(
     sa.Column("crash", JSONB(none_as_null=True)),
     sa.Column("log_errors", JSONB(none_as_null=True)),
     sa.Index(None, "run", "client"),
+    sa.Index(None, "client", "run"),
+    sa.Index(None, "started_at", "run"),
     sa.Index(None, "log_rules", "run"),
 )
 

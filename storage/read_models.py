@@ -32,6 +32,15 @@ class RunSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundSpan:
+    """The number of runs that were found, and the lowest and the highest of them, `None` if there is none."""
+
+    count: int
+    lowest: int | None
+    highest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class AdjacentRuns:
     """The runs before and after a run, `None` if there is none."""
 
@@ -181,6 +190,7 @@ class RunSummary:
 
     run: int
     run_key: str | None
+    cmssw_version: str | None
     global_start: datetime | None
     jobs: tuple[JobSummary, ...]
 

@@ -1,6 +1,8 @@
 """Filter of runs, and the statements that select the runs that match it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,38 +10,44 @@ import sqlalchemy as sa
 import db
 from storage.read_models import client_tags
 
+# Only the starts of jobs are indexed. A job that runs for longer than this is found by its first days only.
+_LONGEST_JOB = timedelta(days=3)
+
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Runs from `first` to `last` that have jobs and match all conditions given.
 
     `crashed_only`: a job of the run crashed. `with_lumisections`: a job of it reached a lumisection.
-    `client`: the run has a job of the client of this name, and both conditions above apply to such jobs.
+    `run_keys`, `cmssw_versions`: it has one of these. `clients`: it has a job of a client of one of these
+    names. `since` and `until`: a job of it ran in between. The same job has to meet all conditions on jobs.
     """
 
     first: int
     last: int
     crashed_only: bool = False
     with_lumisections: bool = False
-    run_key: str | None = None
-    cmssw_version: str | None = None
-    client: str | None = None
+    run_keys: tuple[str, ...] | None = None
+    cmssw_versions: tuple[str, ...] | None = None
+    clients: tuple[str, ...] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""
     runs, jobs = db.runs.c, db.jobs.c
-    of_client = sa.true() if run_filter.client is None else jobs.client.in_(client_tags(run_filter.client))
+    of_jobs = [*_is_of_clients(run_filter.clients), *_ran_between(run_filter.since, run_filter.until)]
     is_in_range = runs.run.between(run_filter.first, run_filter.last)
-    statement = sa.select(runs.run).where(is_in_range, _has_job(of_client))
+    statement = sa.select(runs.run).where(is_in_range, _has_job(*of_jobs))
     if run_filter.crashed_only:
-        statement = statement.where(_has_job(of_client, jobs.exit_code != 0))
+        statement = statement.where(_has_job(*of_jobs, jobs.exit_code != 0))
     if run_filter.with_lumisections:
-        statement = statement.where(_has_job(of_client, jobs.lumisection > 0))
-    if run_filter.run_key is not None:
-        statement = statement.where(runs.run_key == run_filter.run_key)
-    if run_filter.cmssw_version is not None:
-        statement = statement.where(runs.cmssw_version == run_filter.cmssw_version)
+        statement = statement.where(_has_job(*of_jobs, jobs.lumisection > 0))
+    if run_filter.run_keys is not None:
+        statement = statement.where(runs.run_key.in_(run_filter.run_keys))
+    if run_filter.cmssw_versions is not None:
+        statement = statement.where(runs.cmssw_version.in_(run_filter.cmssw_versions))
     return statement
 
 
@@ -47,6 +55,46 @@ def select_newest_runs(run_filter: RunFilter, *, below: int | None, limit: int) 
     """Select the numbers of the newest runs that match, newest first, of those `below` a run."""
     statement = select_runs(run_filter).order_by(db.runs.c.run.desc()).limit(limit)
     return statement if below is None else statement.where(db.runs.c.run < below)
+
+
+def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
+    """Select the distinct values of a column by one index lookup each, however many rows there are.
+
+    PostgreSQL reads all rows for DISTINCT; its wiki describes this "loose index scan".
+    """
+    found = sa.select(sa.func.min(column).label("value")).cte(recursive=True)
+    following = sa.select(sa.func.min(column)).where(column > found.c.value).scalar_subquery()
+    found = found.union_all(sa.select(following).where(found.c.value.is_not(None)))
+    return sa.select(found.c.value).where(found.c.value.is_not(None))
+
+
+def select_clients(first: int, last: int) -> sa.Select[Any]:
+    """Select the tags of the clients that have a job in a run from `first` to `last`."""
+    jobs = db.jobs.c
+    tag = select_distinct_values(jobs.client).subquery().c.value
+    in_range = sa.exists().where(jobs.client == tag, jobs.run.between(first, last))
+    return sa.select(tag).where(in_range)
+
+
+def select_span_between(since: datetime | None, until: datetime | None) -> sa.Select[Any]:
+    """Select the lowest and the highest run that may have a job which ran between two times."""
+    jobs = db.jobs.c
+    statement = sa.select(sa.func.min(jobs.run), sa.func.max(jobs.run))
+    if since is not None:
+        statement = statement.where(jobs.started_at >= since - _LONGEST_JOB)
+    return statement if until is None else statement.where(jobs.started_at < until)
+
+
+def _is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
+    if names is not None:
+        yield db.jobs.c.client.in_([tag for name in names for tag in client_tags(name)])
+
+
+def _ran_between(since: datetime | None, until: datetime | None) -> Iterator[sa.ColumnElement[bool]]:
+    if since is not None:
+        yield db.jobs.c.updated_at >= since
+    if until is not None:
+        yield db.jobs.c.started_at < until
 
 
 def _has_job(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

@@ -22,6 +22,7 @@ from storage.read_models import (
     AdjacentRuns,
     Delivery,
     ExpectedClients,
+    FoundSpan,
     Job,
     JobDetails,
     JobSummary,
@@ -41,8 +42,7 @@ _STARTUP_RUNS = 3
 _NO_RUN = 0
 # Previous runs of a run key among which the last good one of a client is looked for.
 _MAX_PREVIOUS_RUNS = 100
-# Time limit (s) of a query over a whole range, where queries have one.
-_WIDE_QUERY: Mapping[str, Any] = {"response_timeout_s": 30}
+_WIDE_QUERY_TIMEOUT_S = 10
 
 # A condition on the column of a run's number.
 _RunCondition = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
@@ -130,6 +130,7 @@ _GLOBAL_START = (
     .label("global_start")
 )
 _RUNS = sa.select(db.runs, _GLOBAL_START)
+_SUMMARY_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 
 class RunReader:
@@ -149,6 +150,15 @@ class RunReader:
             lowest, highest = connection.execute(
                 sa.select(sa.func.min(number), sa.func.max(number)).where(number > _NO_RUN)
             ).one()
+        return RunSpan(lowest, highest)
+
+    def run_span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
+        """The lowest and the highest run that may have a job which ran between two times."""
+        # Takes a moment for years, whose jobs are all in the index.
+        options = {"response_timeout_s": _WIDE_QUERY_TIMEOUT_S}
+        with self._database.connect() as connection:
+            statement = run_queries.select_span_between(since, until)
+            lowest, highest = connection.execute(statement, execution_options=options).one()
         return RunSpan(lowest, highest)
 
     def adjacent_runs(self, run: int) -> AdjacentRuns:
@@ -202,18 +212,21 @@ class RunReader:
             yield from runs
             below = runs[-1].run
 
-    def count_runs(self, run_filter: RunFilter) -> int:
-        """The number of runs that match a filter."""
-        numbers = run_queries.select_runs(run_filter).subquery()
+    def found_span(self, run_filter: RunFilter) -> FoundSpan:
+        """The number of runs that match a filter, and the lowest and the highest of them."""
+        number = run_queries.select_runs(run_filter).subquery().c.run
         with self._database.connect() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(numbers)) or 0
+            count, lowest, highest = connection.execute(
+                sa.select(sa.func.count(), sa.func.min(number), sa.func.max(number))
+            ).one()
+        return FoundSpan(count, lowest, highest)
 
     def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
         """The newest runs that match a filter, newest first, of those `below` a run; as summaries."""
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         run = db.jobs.c.run
         with self._database.connect() as connection:
-            found = connection.execute(newest.add_columns(db.runs.c.run_key, _GLOBAL_START)).all()
+            found = connection.execute(newest.add_columns(*_SUMMARY_COLUMNS)).all()
             by_run = {row.run: row for row in found}
             # Ordered by identity as well, so that jobs with equal times keep their order.
             jobs = self._select_job_summaries.where(run.in_(by_run)).order_by(run.desc(), db.jobs.c.identity)
@@ -224,9 +237,16 @@ class RunReader:
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`, sorted."""
-        statement = sa.select(db.jobs.c.client).distinct().where(db.jobs.c.run.between(first, last))
         with self._database.connect() as connection:
-            return sorted(map(client_name, connection.scalars(statement, execution_options=_WIDE_QUERY)))
+            return sorted(map(client_name, connection.scalars(run_queries.select_clients(first, last))))
+
+    def run_keys(self) -> list[str]:
+        """All run keys, sorted."""
+        return self._distinct_values(db.runs.c.run_key)
+
+    def cmssw_versions(self) -> list[str]:
+        """All CMSSW versions, sorted."""
+        return self._distinct_values(db.runs.c.cmssw_version)
 
     def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
         """The clients of the previous run with the same run key, and the usual startup time of such runs.
@@ -368,6 +388,10 @@ class RunReader:
             updated_at=row.updated_at,
         )
 
+    def _distinct_values(self, column: sa.Column[Any]) -> list[str]:
+        with self._database.connect() as connection:
+            return sorted(connection.scalars(run_queries.select_distinct_values(column)))
+
     def _newest(self, table: sa.Table, run: int) -> Any | None:
         """The newest row of a run, with the label of the machine that reported it."""
         statement = (
@@ -421,7 +445,13 @@ class RunReader:
             for row, state in zip(rows, states, strict=True)
         ]
         in_order = sorted(jobs, key=attrgetter("name", "first_seen_at"))
-        return RunSummary(metadata.run, metadata.run_key, metadata.global_start, tuple(in_order))
+        return RunSummary(
+            metadata.run,
+            metadata.run_key,
+            metadata.cmssw_version,
+            metadata.global_start,
+            tuple(in_order),
+        )
 
 
 def _between(first: int, last: int) -> _RunCondition:

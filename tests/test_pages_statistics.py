@@ -56,6 +56,7 @@ def test_it_summarizes_a_run(client: FlaskClient, mirrored: MirroredCluster) -> 
     assert line == {
         "run": "358791",
         "run_key": "pp_run",
+        "cmssw_version": "12_4_8_39145_39162",
         "started_at": "2026-11-20T12:00:00Z",
         "stopped_at": "2026-11-20T12:00:00Z",
         "last_lumisection": "2",

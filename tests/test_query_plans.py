@@ -56,6 +56,13 @@ class Filled:
         """A filter of a part of the runs, like that of the timeline."""
         return RunFilter(self.span.last_run - 200, self.span.last_run, **given)
 
+    def days(self, ago: int) -> RunFilter:
+        """A filter of the runs of a day."""
+        since = datetime.now(UTC) - timedelta(days=ago)
+        until = since + timedelta(days=1)
+        span = self.reader.run_span_between(since, until)
+        return RunFilter(span.lowest or 0, span.highest or 0, since=since, until=until)
+
 
 QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "run_span": lambda filled: filled.reader.run_span(),
@@ -75,10 +82,26 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
         filled.run_filter(crashed_only=True, with_lumisections=True), below=None, limit=40
     ),
     "find_runs of a client": lambda filled: filled.reader.find_runs(
-        filled.run_filter(client="beam", crashed_only=True), below=None, limit=40
+        filled.run_filter(clients=("beam",), crashed_only=True), below=None, limit=40
     ),
-    "count_runs of a client": lambda filled: filled.reader.count_runs(filled.run_filter(client="beam")),
-    "count_runs": lambda filled: filled.reader.count_runs(filled.run_filter()),
+    "found_span of a client": lambda filled: filled.reader.found_span(filled.run_filter(clients=("beam",))),
+    "found_span": lambda filled: filled.reader.found_span(filled.run_filter()),
+    "found_span of a run key and a release": lambda filled: filled.reader.found_span(
+        RunFilter(0, filled.span.last_run, run_keys=("hi_run",), cmssw_versions=("14_0_3_39001",))
+    ),
+    "run_summaries of a release": lambda filled: filled.reader.run_summaries(
+        RunFilter(0, filled.span.last_run, cmssw_versions=("14_0_3_39001",)), below=None, limit=40
+    ),
+    "run_summaries of a day": lambda filled: filled.reader.run_summaries(
+        filled.days(1000), below=None, limit=40
+    ),
+    "found_span of a day": lambda filled: filled.reader.found_span(filled.days(1000)),
+    "run_span_between": lambda filled: filled.reader.run_span_between(
+        datetime.now(UTC) - timedelta(days=900), datetime.now(UTC) - timedelta(days=800)
+    ),
+    "run_keys": lambda filled: filled.reader.run_keys(),
+    "cmssw_versions": lambda filled: filled.reader.cmssw_versions(),
+    "clients of all runs": lambda filled: filled.reader.clients(0, filled.span.last_run),
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
     "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
     "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),

@@ -45,7 +45,7 @@ def summary_of(run: Run) -> RunSummary:
         JobSummary(job.id, job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
         for job in run.jobs
     ]
-    return RunSummary(run.run, run.run_key, run.global_start, tuple(jobs))
+    return RunSummary(run.run, run.run_key, run.cmssw_version, run.global_start, tuple(jobs))
 
 
 def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:

@@ -58,15 +58,20 @@ document.addEventListener("click", (event) => {
   navigate(linkedParams(link));
 });
 
+const RUN_NUMBER = /^\s*(?:run)?\s*(\d{1,9})\s*$/i;
+
+// A run is shown in place; anything else is searched for by the server.
 document.addEventListener("submit", (event) => {
   if (event.target.id !== "go-to") return;
+  const field = event.target.elements.q;
+  const number = RUN_NUMBER.exec(field.value)?.[1];
+  if (!number) return;
   event.preventDefault();
-  const { run } = event.target.elements;
   const query = params();
-  query.set("run", run.value);
+  query.set("run", number);
   query.delete("job");
-  run.value = "";
-  run.blur();
+  field.value = "";
+  field.blur();
   navigate(query);
 });
 

@@ -199,6 +199,7 @@ class CachedReader(MirrorReader):
         self._stale_ok = stale_ok
 
     run_span = _cached(MirrorReader.run_span, (Topic.RUNS,))
+    run_span_between = _cached(MirrorReader.run_span_between, (Topic.RUNS,))
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
     has_run = _cached(MirrorReader.has_run, _run_alone)
     run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
@@ -240,8 +241,10 @@ class CachedReader(MirrorReader):
         max_entries=_MAX_LARGE,
         key=_first_page,
     )
-    count_runs = _cached(MirrorReader.count_runs, (Topic.BATCHES,))
+    found_span = _cached(MirrorReader.found_span, (Topic.BATCHES,))
     clients = _cached(MirrorReader.clients, (Topic.BATCHES,))
+    run_keys = _cached(MirrorReader.run_keys, (Topic.BATCHES,))
+    cmssw_versions = _cached(MirrorReader.cmssw_versions, (Topic.BATCHES,))
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """Runs from `first` to `last`, ascending; too many to be cached."""

@@ -6,6 +6,7 @@ from dqmsquare_cfg import Settings
 from web.pages import (
     cluster,
     external_links,
+    find,
     formatting,
     freshness,
     guides,
@@ -16,7 +17,7 @@ from web.pages import (
     timeline,
 )
 
-_BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, guides.bp)
+_BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, find.bp, guides.bp)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

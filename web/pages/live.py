@@ -21,7 +21,7 @@ from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import delivery_graph, elog, freshness
+from web.pages import delivery_graph, elog, freshness, run_filter
 from web.pages.delivery_graph import FileTime
 from web.pages.job_history import ClientHistory, client_history
 from web.pages.job_table import (
@@ -184,7 +184,11 @@ class LiveRun:
 def page() -> Response:
     """The complete page; it is usable without scripts."""
     params = request_params()
-    context = {**_template_context(params), **freshness.template_context(params.cluster)}
+    context = {
+        **_template_context(params),
+        **freshness.template_context(params.cluster),
+        "suggestions": run_filter.suggestions(params.cluster),
+    }
     return etag_response(render_template("live/page.html", cluster=params.cluster, **context))
 
 
@@ -250,7 +254,15 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
 
 def _template_context(params: LiveViewParams) -> dict[str, Any]:
     live = read_run(databases.stale_ok_reader(params.cluster), params)
-    return {"live": live, "params": params, "Column": Column, "ClientState": ClientState}
+    return {
+        "live": live,
+        "params": params,
+        "other_cluster": run_filter.other_cluster_with(params.cluster, params.run)
+        if live.run is None
+        else None,
+        "Column": Column,
+        "ClientState": ClientState,
+    }
 
 
 def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:

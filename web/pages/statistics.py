@@ -20,7 +20,7 @@ from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import iso
-from web.pages.run_filter import RunFilterParams
+from web.pages.run_filter import RunFilterParams, other_cluster_with
 from web.responses import etag_response
 
 bp = Blueprint("statistics", __name__, url_prefix="/statistics")
@@ -40,6 +40,7 @@ class RunStatistics:
 
     run: int
     run_key: str | None
+    cmssw_version: str | None
     started_at: datetime | None
     stopped_at: datetime | None
     delay_mean_s: float | None
@@ -59,7 +60,11 @@ class RunStatistics:
 def page() -> Response:
     """The newest runs that match the filter, with a link to older ones."""
     params = run_filter.request_params()
-    context = {**_template_context(params), **freshness.template_context(params.cluster)}
+    context = {
+        **_template_context(params),
+        **freshness.template_context(params.cluster),
+        "suggestions": run_filter.suggestions(params.cluster),
+    }
     return etag_response(render_template("statistics/page.html", **context))
 
 
@@ -91,6 +96,7 @@ def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatisti
     return RunStatistics(
         run=run.run,
         run_key=run.run_key,
+        cmssw_version=run.cmssw_version,
         started_at=run.started_at,
         stopped_at=None if run.is_ongoing else run.updated_at,
         delay_mean_s=delivery.delay_mean_s,
@@ -115,7 +121,8 @@ def _template_context(params: RunFilterParams) -> dict[str, Any]:
         "params": params,
         "below": below,
         "rows": _statistics(reader, runs),
-        "run_count": reader.count_runs(params.filter),
+        "run_count": reader.found_span(params.filter).count,
+        "other_cluster": None if runs else other_cluster_with(params.cluster, params.single_run),
         "next_below": runs[-1].run if len(runs) == _ROWS_PER_PAGE else None,
     }
 

@@ -16,14 +16,16 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
 from storage.job_state import JobState
-from storage.read_models import Job, JobSummary, Run, RunSummary
+from storage.read_models import FoundSpan, Job, JobSummary, Run, RunSummary
+from storage.reader import MirrorReader
+from storage.run_queries import RunFilter
 from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import abbreviated, iso
 from web.pages.job_table import ClientState
-from web.pages.run_filter import RunFilterParams
+from web.pages.run_filter import RunFilterParams, other_cluster_with
 from web.responses import etag_response
 
 bp = Blueprint("timeline", __name__, url_prefix="/timeline")
@@ -64,21 +66,28 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run and the cell of each client, `None` where the client has no job."""
+    """A run and the cell of each client, `None` where the client has no job.
+
+    `is_new_release`: its release is not that of the run below it.
+    """
 
     run: RunSummary
     cells: Sequence[Cell | None]
+    is_new_release: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineRows:
-    """Rows of the table from the run `since` on, whose columns are `clients`.
+    """Rows of the table, whose columns are `clients`: the runs above `above`.
 
-    `next_below` is `None` if there are no rows below.
+    Those of the page `below` a run, if that is given. `next_below` is `None` if there are no rows below.
+    `found` is about all runs that match the filter.
     """
 
     params: RunFilterParams
-    since: int
+    found: FoundSpan
+    above: int
+    below: int | None
     clients: tuple[str, ...]
     rows: Sequence[RunRow]
     next_below: int | None
@@ -95,16 +104,20 @@ def page() -> Response:
     """The page with the first rows."""
     params = run_filter.request_params()
     timeline = _rows(params, _FIRST_ROWS)
-    context = {**_template_context(timeline), **freshness.template_context(params.cluster)}
+    context = {
+        **_template_context(timeline),
+        **freshness.template_context(params.cluster),
+        "suggestions": run_filter.suggestions(params.cluster),
+    }
     return etag_response(render_template("timeline/page.html", **context))
 
 
 @bp.get("/newest")
 @dependencies.cached_view
 def newest_fragment() -> Response:
-    """The first rows of a page, down to the run `since`, with the runs that were added."""
-    since = query_args.integer("since", run_filter.INTEGER_ERROR)
-    newest = _rows(run_filter.request_params(), _MORE_ROWS, since=since)
+    """The first rows of a page, i.e. the runs above the run `above`, with those that were added."""
+    above = query_args.integer("above", run_filter.INTEGER_ERROR)
+    newest = _rows(run_filter.request_params(), _MORE_ROWS, above=above)
     if _needs_reload(newest) or newest.next_below is not None:
         return _reload()
     return etag_response(render_template("timeline/_newest.html", **_template_context(newest)))
@@ -142,15 +155,22 @@ def csv_file() -> Response:
     """The jobs of all runs that match the filter, a line each."""
     params = run_filter.request_params()
     runs = databases.stale_ok_reader(params.cluster).iter_found_runs(params.filter)
-    client = params.filter.client
-    lines = (_csv_line(run, job) for run in runs for job in run.jobs if client in (None, job.name))
+    clients = params.filter.clients
+    lines = (
+        _csv_line(run, job) for run in runs for job in run.jobs if clients is None or job.name in clients
+    )
     return responses.csv_download(f"{params.cluster}_jobs.csv", _CSV_HEADER, lines)
 
 
 def _template_context(timeline: TimelineRows) -> dict[str, Any]:
     params = timeline.params
-    run_count = databases.stale_ok_reader(params.cluster).count_runs(params.filter)
-    return {"cluster": params.cluster, "params": params, "timeline": timeline, "run_count": run_count}
+    return {
+        "cluster": params.cluster,
+        "params": params,
+        "timeline": timeline,
+        "run_count": timeline.found.count,
+        "other_cluster": None if timeline.rows else other_cluster_with(params.cluster, params.single_run),
+    }
 
 
 def _needs_reload(rows: TimelineRows) -> bool:
@@ -162,26 +182,57 @@ def _reload() -> Response:
     return Response("", headers={"HX-Refresh": "true"})
 
 
-def _rows(params: RunFilterParams, limit: int, *, since: int | None = None) -> TimelineRows:
+def _rows(params: RunFilterParams, limit: int, *, above: int | None = None) -> TimelineRows:
     reader = databases.stale_ok_reader(params.cluster)
     wanted = params.filter
+    below = query_args.integer("below", run_filter.INTEGER_ERROR)
+    # One more than is shown, to compare its release with that of the last row.
     runs = reader.run_summaries(
-        wanted if since is None else replace(wanted, first=max(wanted.first, since)),
-        below=query_args.integer("below", run_filter.INTEGER_ERROR),
-        limit=limit,
+        wanted if above is None else replace(wanted, first=max(wanted.first, above)),
+        below=below,
+        limit=limit + 1,
     )
-    next_below = runs[-1].run if len(runs) == limit else None
-    if since is None:
-        since = wanted.first if next_below is None else next_below
-    clients = reader.clients(wanted.first, wanted.last) if wanted.client is None else [wanted.client]
-    quoted = {client: quote(client) for client in clients}
+    shown = [run for run in runs[:limit] if above is None or run.run > above]
+    next_below = shown[-1].run if len(runs) > limit else None
+    if above is None:
+        above = wanted.first - 1 if next_below is None else runs[-1].run
+    found = reader.found_span(wanted)
+    clients = _columns(reader, wanted, found)
     return TimelineRows(
         params=params,
-        since=since,
-        clients=tuple(clients),
-        rows=[RunRow(run, _cells(run, quoted)) for run in runs],
+        found=found,
+        above=above,
+        below=below,
+        clients=clients,
+        rows=_run_rows(shown, runs, clients),
         next_below=next_below,
     )
+
+
+def _columns(reader: MirrorReader, wanted: RunFilter, found: FoundSpan) -> tuple[str, ...]:
+    """The clients that were asked for, else those of the range of runs that were found."""
+    if wanted.clients is not None:
+        return wanted.clients
+    if found.lowest is None or found.highest is None:
+        return ()
+    return tuple(reader.clients(found.lowest, found.highest))
+
+
+def _run_rows(
+    shown: Sequence[RunSummary], runs: Sequence[RunSummary], clients: Sequence[str]
+) -> list[RunRow]:
+    """The rows of the runs that are shown; `runs` begins with them, and may have the one below them."""
+    quoted = {client: quote(client) for client in clients}
+    below = [*runs[1:], *runs[-1:]]
+    return [
+        RunRow(run, _cells(run, quoted), is_new_release=_has_new_release(run, older))
+        for run, older in zip(shown, below, strict=False)
+    ]
+
+
+def _has_new_release(run: RunSummary, older: RunSummary) -> bool:
+    versions = {run.cmssw_version, older.cmssw_version}
+    return None not in versions and len(versions) > 1
 
 
 def _cells(run: RunSummary, quoted: Mapping[str, str]) -> list[Cell | None]:

@@ -28,7 +28,7 @@ class Verdict:
 
 
 _NO_RUN = Verdict(Level.IDLE, "hourglass-split", "No run yet", "no data of this cluster so far")
-_UNKNOWN_RUN = Verdict(Level.IDLE, "question-circle-fill", "Unknown run", "the mirror has no data of it")
+_UNKNOWN_RUN = Verdict(Level.IDLE, "question-circle-fill", "Unknown run", "no data of it in this cluster")
 _NO_JOB = Verdict(Level.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
 
 
