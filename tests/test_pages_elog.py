@@ -2,18 +2,25 @@
 
 import html
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from flask.testing import FlaskClient
 
 import db
+from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
-AT = datetime(2022, 9, 15, 11, 5, 12, tzinfo=UTC)
+AT = datetime.now(UTC)
 EARLIER = AT - timedelta(minutes=30)
 START = AT - timedelta(hours=2)
+
+
+def shown(at: datetime) -> str:
+    """Date and time, as the text shows them."""
+    return f"{at.astimezone(ZoneInfo('Europe/Zurich')):%d %b %Y %H:%M:%S %Z}"
 
 
 def elog(client: FlaskClient, query: str = "") -> list[str]:
@@ -29,8 +36,8 @@ def test_it_introduces_the_run(client: FlaskClient, mirrored: MirroredCluster) -
     assert elog(client) == [
         (
             f"Run {RUN} of the production cluster (run key pp_run, CMSSW_12_4_8_39145_39162) is ongoing. "
-            "It started on 15 Sep 2022 11:05:12 CEST. The last report of a client is from "
-            "15 Sep 2022 13:05:12 CEST, and the newest lumisection (LS) was 300."
+            f"It started on {shown(START)}. The last report of a client is from {shown(AT)}, "
+            "and the newest lumisection (LS) was 300."
         ),
         "Both clients are running.",
     ]
@@ -43,7 +50,7 @@ def test_it_says_what_is_not_known(client: FlaskClient, mirrored: MirroredCluste
     assert run.startswith(
         f"Run {RUN} of the production cluster (unknown run key, unknown CMSSW release) has ended."
     )
-    assert run.endswith("The last report of a client is from 15 Sep 2022 13:05:12 CEST.")
+    assert run.endswith(f"The last report of a client is from {shown(AT)}.")
     assert clients == "Of 1 client, 1 has finished."
 
 
@@ -69,18 +76,18 @@ def test_it_describes_each_problem(client: FlaskClient, mirrored: MirroredCluste
     )
     assert items == [
         (
-            "- dt crashed 2 times, last on 15 Sep 2022 13:05:12 CEST at LS 9 on "
+            f"- dt crashed 2 times, last on {shown(AT)} at LS 9 on "
             f"{machine}, with exit code -9 (SIGKILL: killed by HLTD, by a person, or because the machine was "
             "out of memory). It has not been restarted since."
         ),
         (
-            f"- hcal crashed on 15 Sep 2022 13:05:12 CEST before its first LS on {machine}, with exit "
+            f"- hcal crashed on {shown(AT)} before its first LS on {machine}, with exit "
             "code -6 (SIGABRT: aborted: failed assertion or uncaught exception). It has not been restarted."
         ),
-        f"- ecal is stuck: its last report, from 15 Sep 2022 12:35:12 CEST, was at LS 200 on {machine}.",
+        f"- ecal is stuck: its last report, from {shown(EARLIER)}, was at LS 200 on {machine}.",
         "- rpc is missing: it has no job in this run, but had one in the previous run with this run key.",
         (
-            f"- csc crashed on 15 Sep 2022 12:35:12 CEST at LS 120 on {machine}, with exit code -11 "
+            f"- csc crashed on {shown(EARLIER)} at LS 120 on {machine}, with exit code -11 "
             "(SIGSEGV: segmentation violation). It was restarted and is running."
         ),
         f"- fed is running, but 17 LS behind, at LS 283 on {machine}.",
@@ -101,3 +108,16 @@ def test_it_names_mutes(client: FlaskClient, mirrored: MirroredCluster, settings
 def test_it_is_empty_for_an_unknown_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     assert 'id="elog"' not in client.get("/live/run?run=7").text
+
+
+def test_it_gives_the_reason_that_the_log_has(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    crash = CrashReason(CrashKind.EXCEPTION, "ProductNotFound", "Found zero products.", "EcalMonitor", "ecal")
+    signal = CrashReason(CrashKind.SIGNAL, "SIGSEGV")
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "ecal", at=AT, exit_code=65, crash=crash),
+        job(RUN, "es", at=AT, exit_code=-11, crash=signal),
+    )
+    ecal, es = elog(client)[2:]
+    assert ": ProductNotFound in EcalMonitor (ecal): Found zero products (exit code 65). It has not" in ecal
+    assert ", with exit code -11 (SIGSEGV: segmentation violation). It has not" in es
