@@ -88,6 +88,7 @@ class Settings:
     server_simulator_run_keys: tuple[str, ...]
     tested_fff_release: str
     run_links: tuple[tuple[str, str], ...]
+    experts: tuple[tuple[str, parsers.Contact], ...]
     experts_url: str
     frontend_api_query_interval: int
     logger_rotation_time: int
@@ -232,6 +233,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SERVER_SIMULATOR_RUN_KEYS", "run keys offered for playback runs, separated by commas", parsers.run_keys, _everywhere("cosmic_run,pp_run,hi_run")),
     Setting("TESTED_FFF_RELEASE", "DQM² release (`fff_dqmtools`) that this mirror was tested against, shown next to the machines' releases; empty: not shown", parsers.string, _everywhere(""), former_name="DQM_FFF_RELEASE"),
     Setting("RUN_LINKS", "links of a run to other systems, `NAME=URL` separated by semicolons; `{run}` stands for its number, e.g. `DQM GUI=https://cmsweb.cern.ch/dqm/online/start?runnr={run}`; empty: none", parsers.run_links, _everywhere("")),
+    Setting("EXPERTS", "contacts of experts by client, `CLIENT=NAME, PHONE, https://…` separated by semicolons, shown to everyone next to problems; CLIENT may end in `*`, and `*` alone stands for all others and for the mirror; phone and URL may be left out", parsers.contacts, _everywhere("")),
     Setting("EXPERTS_URL", "contact list of the DQM experts, an https:// URL to which problems and the guides link; empty: none", parsers.optional_link, _everywhere("")),
     Setting("FRONTEND_API_QUERY_INTERVAL", "interval between a page's requests for updates (ms)", partial(parsers.integer, minimum=500, maximum=3_600_000), _everywhere("3000")),
     Setting("LOGGER_ROTATION_TIME", "age at which a log file is rotated (h)", partial(parsers.integer, minimum=1, maximum=8760), _everywhere("24")),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
@@ -15,6 +16,11 @@ _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 _RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+# Stands for the rest of a client's name.
+WILDCARD = "*"
+_CLIENT_PATTERN = re.compile(r"\*|[A-Za-z0-9_-]{1,64}\*?")
+_CONTACT_NAME = re.compile(r"[^\W\d_][^\x00-\x1f\x7f<>\"=;,/:@]{0,59}")
+_PHONE = re.compile(r"\+?[0-9][0-9 ()-]{2,28}[0-9]")
 _SECRET_MIN_LENGTH = 16
 # Stands for the number of a run in a URL.
 RUN_PLACEHOLDER = "{run}"
@@ -139,6 +145,45 @@ def optional_link(text: str) -> str:
     if text and not _LINK.fullmatch(text):
         raise InvalidValue("is invalid; accepted: an https:// URL without user, password and ;")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody to call; `phone` and `url` may be empty."""
+
+    name: str
+    phone: str = ""
+    url: str = ""
+
+    @property
+    def phone_url(self) -> str:
+        """The phone number as a `tel:` URL."""
+        return "tel:" + re.sub(r"[^0-9+]", "", self.phone)
+
+
+def contacts(text: str) -> tuple[tuple[str, Contact], ...]:
+    """Contacts by client: `CLIENT=NAME, PHONE, https://…` separated by semicolons, without duplicates.
+
+    A client may end in `*`; `*` alone stands for all others. Phone and URL may be left out. Errors quote
+    nothing, because a contact may hold what was not meant for a log.
+    """
+    found: dict[str, Contact] = {}
+    entries = (entry.strip() for entry in text.split(";"))
+    for number, entry in enumerate(filter(None, entries), start=1):
+        pattern, _, description = (part.strip() for part in entry.partition("="))
+        name, *details = (part.strip() for part in description.split(","))
+        phones = [detail for detail in details if _PHONE.fullmatch(detail)]
+        urls = [detail for detail in details if _LINK.fullmatch(detail)]
+        is_complete = len(phones) + len(urls) == len(details) and len(phones) < 2 and len(urls) < 2
+        if not _CLIENT_PATTERN.fullmatch(pattern) or not _CONTACT_NAME.fullmatch(name) or not is_complete:
+            raise InvalidValue(
+                f"has an invalid entry (entry {number}); accepted: CLIENT=NAME, PHONE, https://… separated "
+                "by semicolons, where CLIENT may end in * and PHONE and the URL may be left out"
+            )
+        if pattern.lower() in found:
+            raise InvalidValue(f"has a duplicate client (entry {number})")
+        found[pattern.lower()] = Contact(name, "".join(phones), "".join(urls))
+    return tuple(found.items())
 
 
 def run_links(text: str) -> tuple[tuple[str, str], ...]:

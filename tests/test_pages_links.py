@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
+from config import parsers
 from dqm2.records import DocumentVersion, PlaybackRecord, SimulatorState
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
@@ -94,6 +95,41 @@ def test_problems_and_guides_lead_to_the_experts(
         assert EXPERTS in linked.get(path).text
     for path in ("/", "/help/shifter"):
         assert "experts-link" not in client.get(path).text
+    assert "/help/shifter#the-clients" in client.get("/").text
+
+
+def test_it_names_whom_to_call_beside_each_problem_and_banner(
+    settings: Settings, mirrored: MirroredCluster
+) -> None:
+    contacts = parsers.contacts(
+        "*=DQM on call, 16 0000; ecal*=ECAL on call, +41 75 411 0000; "
+        "ecalgpu=GPU expert, https://example.org/gpu?a=b"
+    )
+    app = create_app(replace(settings, experts=contacts, experts_url=EXPERTS))
+    mirrored.write(
+        mirrored.filter_units[0],
+        *(job(RUN, client, exit_code=-11) for client in ("beam", "ecal", "ecalcalib", "ecalgpu")),
+        job(RUN, "csc"),
+    )
+    mirrored.beat(datetime.now(UTC) - timedelta(hours=1))
+    page = app.test_client().get("/").text
+    called = {
+        client: " ".join(re.sub(r"<[^>]*>", " ", text).split())
+        for client, text in re.findall(
+            r'data-client="(\w+)".*?<span class="next-steps">(.*?)</th>', page, re.DOTALL
+        )
+    }
+    assert called == {
+        "beam": "call DQM on call 16 0000 what to do",
+        "ecal": "call ECAL on call +41 75 411 0000 what to do",
+        "ecalcalib": "call ECAL on call +41 75 411 0000 what to do",
+        "ecalgpu": "call GPU expert what to do",
+    }
+    assert 'href="tel:+41754110000"' in page
+    assert 'href="https://example.org/gpu?a=b"' in page
+    banner = page.partition("data-outage")[2].partition("</div>")[0]
+    assert "call DQM on call" in banner
+    assert "/help/shifter#are-the-data-up-to-date" in banner
 
 
 def test_it_says_in_colour_that_a_client_crashed_before_its_restart(

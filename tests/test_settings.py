@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 
 import dqmsquare_cfg
 from config import env_file
+from config.parsers import Contact
 from dqmsquare_cfg import SETTINGS, Setting, Settings, SettingsError
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
@@ -108,6 +109,38 @@ def test_it_takes_links_of_a_run(tmp_path: Path) -> None:
 def test_it_rejects_an_invalid_contact_list(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match="EXPERTS_URL"):
         load_from_file(tmp_path, f"EXPERTS_URL={text}\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ecal",
+        "ecal=",
+        "=ECAL, 16 1234",
+        "e*l=ECAL, 16 1234",
+        "ecal=ECAL, 16 1234, 16 5678",
+        "ecal=ECAL, http://example.org/",
+        "ecal=ECAL, https://user:hunter2@example.org/",
+        "ecal=ECAL, javascript:alert(1)",
+        "ecal=<b>ECAL</b>",
+        "ecal=hunter2:x, 16 1234",
+        "ecal=ECAL, hunter2",
+        "ecal=ECAL; ECAL=hunter2",
+        "a" * 65 + "=ECAL",
+    ],
+)
+def test_it_rejects_an_invalid_contact_without_quoting_it(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"EXPERTS has .*entry \d") as caught:
+        load_from_file(tmp_path, f"EXPERTS={text}\n")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_it_takes_contacts(tmp_path: Path) -> None:
+    text = "ECAL*=ECAL on call, 16 1234, https://example.org/?a=b ; *=DQM expert;"
+    assert load_from_file(tmp_path, f"EXPERTS={text}\n").experts == (
+        ("ecal*", Contact("ECAL on call", "16 1234", "https://example.org/?a=b")),
+        ("*", Contact("DQM expert")),
+    )
 
 
 def test_it_keeps_generated_secrets(tmp_path: Path) -> None:

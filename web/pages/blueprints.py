@@ -5,6 +5,7 @@ from flask import Flask
 from dqmsquare_cfg import Settings
 from web.pages import (
     cluster,
+    contacts,
     external_links,
     find,
     formatting,
@@ -31,5 +32,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     formatting.init_app(app)
     external_links.init_app(app, settings)
     source_run.init_app(app)
+    contacts.init_app(app, settings)
     for bp in _BLUEPRINTS:
         app.register_blueprint(bp, url_prefix=f"{settings.server_url_prefix}{bp.url_prefix or ''}")

@@ -1,0 +1,33 @@
+"""Whom to call about a client or about the mirror itself: the contacts of the setting `EXPERTS`."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Flask
+
+from config.parsers import WILDCARD, Contact
+from dqmsquare_cfg import Settings
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give the look-up of contacts to the templates."""
+    app.jinja_env.globals["contact_of"] = lookup(settings.experts)
+
+
+def lookup(contacts: Sequence[tuple[str, Contact]]) -> Callable[..., Contact | None]:
+    """A function that returns the contact of a client, or that of everything else if none is named.
+
+    A full name wins over a prefix, and a longer prefix over a shorter one, whatever the order of the setting.
+    """
+    by_pattern = dict(contacts)
+    prefixes = sorted(
+        (pattern for pattern in by_pattern if pattern.endswith(WILDCARD)), key=len, reverse=True
+    )
+
+    def contact_of(client: str = "") -> Contact | None:
+        name = client.lower()
+        if name in by_pattern:
+            return by_pattern[name]
+        found = (pattern for pattern in prefixes if name.startswith(pattern.removesuffix(WILDCARD)))
+        return by_pattern.get(next(found, ""))
+
+    return contact_of
