@@ -8,7 +8,7 @@ certificate authority, and injects faults on request. Runs, logs, names and secr
     machines      machines, daemons
     simulation    world, cluster_life, scheduler
     plans         runs, clients, fake_secrets
-    documents     documents, job_reports, cmssw_log, delivery
+    documents     documents, job_reports, cmssw_log, crash_log, delivery
 
 The state of a run or a job at any moment follows from its plan, so a document is built only when it is
 requested.

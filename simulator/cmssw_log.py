@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from simulator import crash_log
 from simulator.documents import STORAGE_MANAGER, command_line
 from simulator.fake_secrets import FakeSecrets
 from simulator.runs import KILLED_EXIT_CODE, Job, JobOutcome
@@ -33,12 +34,8 @@ _MESSAGES = (
     ("w", "CSCDigi", "csc::Monitor: DDU 724, 0x8000 0x0001 0xffff"),
     ("e", "TrackRefitter", "reco::Track with chi2/ndof = 1.7e+02 dropped"),
 )
-_FRAMES = (
-    "edm::WorkerT<edm::stream::EDProducerAdaptorBase>::implDo(edm::EventTransitionInfo const&)",
-    "dqm::impl::MonitorElement::Fill(double, double)",
-    "tbb::detail::r1::task_dispatcher::local_wait_for_all(tbb::detail::d1::task*)",
-    "edm::EventProcessor::runToCompletion()",
-)
+_WITH_RAW_DATA_ERRORS = ("sistrip", "beam", "mutracking")
+_RAW_DATA_ERRORS = 14
 
 
 class JobLog:
@@ -85,6 +82,7 @@ class JobLog:
             f"{started}  Waiting for the first lumi in order to initialize.\n",
             *self._secrets.log_lines(rng),
             f"{started}  DQMStreamerReader initialised.\n",
+            *self._raw_data_errors(started),
         ]
 
     def _lumisection(self, number: int) -> list[str]:
@@ -173,10 +171,8 @@ class JobLog:
             lines = self._finished()
         elif exit_code == KILLED_EXIT_CODE:
             lines = []
-        elif exit_code < 0:
-            lines = self._killed_by_signal()
         else:
-            lines = self._failed_with_exception(exit_code)
+            lines = self._crashed(exit_code)
         return [*lines, f"-- process exit: {exit_code} --\n"]
 
     def _waiting(self, at: float) -> list[str]:
@@ -205,36 +201,27 @@ class JobLog:
             "\ndropped waiting message count 0\n\n",
         ]
 
-    def _killed_by_signal(self) -> list[str]:
+    def _crashed(self, exit_code: int) -> list[str]:
         job = self._job
         rng = self._rng("end")
-        frames = [
-            f"#{number}  0x00007f{rng.getrandbits(40):010x} in {frame} () from "
-            f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/{job.run.installation}/lib/libFWCoreFramework.so\n"
-            for number, frame in enumerate(_FRAMES)
-        ]
-        return [
-            "\n\nA fatal system signal has occurred: segmentation violation\n",
-            "The following is the call stack containing the origin of the signal.\n\n",
-            *frames,
-            f"\nModule: {job.client.name}Monitor:{job.client.name} (crashed)\n",
-            *self._secrets.log_lines(rng),
-        ]
-
-    def _failed_with_exception(self, exit_code: int) -> list[str]:
-        job = self._job
         newest = job.lumisection(job.ended_at)
-        file = f"{self._folder}/{self._file(newest, job.client.stream)}.dat"
-        return [
-            f"----- Begin Fatal Exception {_time(job.ended_at)}-----------------------\n",
-            "An exception of category 'FileReadError' occurred while\n",
-            f"   [0] Processing  Event run: {job.run.number} lumi: {newest} stream: 0\n",
-            f"   [1] Running path 'p', calling method for module DQMStreamerReader/'source' ({exit_code})\n",
-            "Exception Message:\n",
-            f"Input file {file} could not be read: Stale file handle\n",
-            *self._secrets.log_lines(self._rng("end")),
-            "----- End Fatal Exception -------------------------------------------------\n",
-        ]
+        crash = crash_log.Crash(
+            client=job.client.name,
+            release=job.run.installation,
+            run=job.run.number,
+            lumisection=newest,
+            file=f"{self._folder}/{self._file(newest, job.client.stream)}.dat",
+            at=_time(job.ended_at),
+            exit_code=exit_code,
+        )
+        return [*self._secrets.log_lines(rng), *crash_log.last_lines(crash, rng)]
+
+    def _raw_data_errors(self, started: str) -> list[str]:
+        """Errors that clients of the strip tracker log at the start of every run, good or not."""
+        if not self._job.client.name.startswith(_WITH_RAW_DATA_ERRORS):
+            return []
+        where = f"SiStripRawToDigiModule:siStripDigis  {started} Run: {self._job.run.number}"
+        return [f"%MSG-e TooManyErrors:  {where}\nTotal number of errors = 3\n%MSG\n"] * _RAW_DATA_ERRORS
 
     def _rng(self, part: object) -> random.Random:
         job = self._job

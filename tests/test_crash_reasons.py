@@ -1,5 +1,7 @@
 """The reason for the end of a job: found in its log, or in its exit code, and bounded."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from dqm2.crash_reasons import analyze
 from dqm2.log_messages import full_text
 from dqm2.records import CrashKind, CrashReason, JobLog
 from dqm2.stack_traces import crashed_frames, function_name
+from simulator.crash_log import Crash, last_lines
 from tests.test_log_messages import TEXTS
 
 
@@ -121,3 +124,14 @@ def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> N
 def test_it_takes_any_stack_trace(text: str) -> None:
     crashed_frames(text, 0, len(text))
     function_name(text)
+
+
+@pytest.mark.parametrize("exit_code", [-15, -11, -8, -7, -6, -4, 65, 66, 70, 84, 85, 90])
+def test_it_explains_the_crashes_of_the_simulator(exit_code: int) -> None:
+    crash = Crash("csc", "CMSSW_12_4_8", 358_788, 120, "/fff/run1_ls0120.dat", "15-Sep-2022", exit_code)
+    for seed in range(6):
+        log = JobLog(tail="".join(last_lines(crash, random.Random(seed))))
+        reason = reason_of(log, exit_code)
+        assert reason.message
+        assert reason.kind is not CrashKind.UNKNOWN
+        assert reason.module_type in ("CSCMonitorModule", "DQMStreamerReader", "")
