@@ -127,7 +127,9 @@ _KIND_BY_TEXT = (
         CrashKind.DATABASE,
     ),
 )
-_ACCELERATOR_MESSAGE = re.compile(r"((?:cuda|hip)Error[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60})'?: [^\n]{1,300}")
+_ACCELERATOR_MESSAGE = re.compile(
+    r"((?:cuda|hip)Error[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60})'?: '?([^\n]{1,300}?)(?:'!|'?$)", re.MULTILINE
+)
 
 _EXCEPTION_MESSAGE = re.compile(r"Exception Message: *\n")
 _ADDITIONAL_INFO = re.compile(r"\n\s*\[a\] ([^\n]+(?:\n(?!\s*\[b\]|-{5})[^\n]+)?)")
@@ -239,7 +241,7 @@ def _exception(cause: LogMessage, category: str, text: str, message: str) -> Cra
     if kind is CrashKind.CUDA:
         error = _ACCELERATOR_MESSAGE.search(text)
         category = error[1] if error else category
-        message = _sentence(error[0]) if error else message
+        message = _sentence(f"{error[1]}: {error[2]}") if error else message
     if cause.kind is not MessageKind.EXCEPTION:
         return _reason(cause, kind, category, message)
     # A message whose beginning is missing has its context above.

@@ -293,24 +293,26 @@ _ORACLE = _logged(r"\b(ORA-\d{4,5}): ")
 _ROOT = _logged(r"\b(?:Sys)?(?:Error|Fatal) in <([^>]{1,200})>: |Fatal Root Error: @SUB=([\w:~]{1,100})")
 _XROOTD = _logged(r"\]\[Error *\]\[(\w+) *\]")
 _DQMNET = _logged(r"\b(\w{1,40})\[\d{1,9}\]: (?:ERROR|FATAL|CRITICAL): ")
-# log4cplus and log4j: time, thread, level, name of the logger, separator.
-_LOG4 = _logged(
-    r"^[\[(]?\d[\d/:.,TZ +-]{7,40}[\])]?.{0,80}?\b(?:ERROR|FATAL) +([\w.:-]{1,100}) +(?:%%|<[^>]{0,40}>|-) "
+# Date and time as loggers write them: `09/15/22 11:07:39`, `[2022-09-15 13:07:39,1]`, `15 Sep 2022 13:07:39`.
+_TIME = (
+    r"[\[(]?\d{1,4}[-/. ](?:\d{1,2}|[A-Z][a-z]{2})[-/. ]\d{1,4}[T ]{1,2}\d{1,2}:\d{2}[\d:.,+Z]{0,20}[\])]?"
 )
+# log4cplus and log4j: time, thread, level, name of the logger, separator.
+_LOG4 = _logged(rf"^{_TIME}.{{0,80}}?\b(?:ERROR|FATAL) +([\w.:-]{{1,100}}) +(?:%%|<[^>]{{0,40}}>|-) ")
 _UPPER = _logged(
     # Behind a time, in brackets, before a colon, or at the start of a sentence.
-    r"^[\[(]?\d[\d/:.,TZ +-]{7,40}[\])]?.{0,80}?\b(?:ERROR|FATAL|CRITICAL)\b(?! *[=\d])"
+    rf"^{_TIME}.{{0,80}}?\b(?:ERROR|FATAL|CRITICAL)\b(?! *[=\d])"
     r"|\[(?:ERROR|FATAL|CRITICAL) *\]"
     r"|(?:^|[\s:>\])])(?:ERROR|FATAL|CRITICAL)(?: ERROR)?(?: ?[:!]|:\w+:)\s*(?!\d+\s*$)\S"
-    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-])|^(\w{2,30}) +(?:ERROR|FATAL) +\S",
+    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-])|^(\w{2,30}) {2,}(?:ERROR|FATAL) +\S",
     "",
 )
 _NAMED = _logged(
-    r"^\s*((?:[A-Za-z_]\w{0,60}(?:\.|::)){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception)): \S"
-    r"|^(?:\S{1,60}: )?(Error): \S"
+    r"^\s*((?:[A-Za-z_]\w{0,60}(?:\.|::)){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception)): (?!\d+\s*$)\S"
+    r"|^(?:\S{1,60}: )?(Error): (?!\d+\s*$)\S"
     r"|^(cmsRun): Error "
 )
-_LOWER = _logged(r"^(?:[\w./-]{1,100}: )?(?:fatal )?(error): \S|\[(error)\]")
+_LOWER = _logged(r"^(?:[\w./-]{1,100}: )?(?:fatal )?(error): (?!\d+\s*$)\S|\[(error)\]")
 _CONDOR = _logged(r"(Abnormal termination) \(signal \d+\)")
 _WHAT = _logged(r"^\s+(what\(\)): ")
 
@@ -318,8 +320,9 @@ _WARN_UPPER = _warning(
     r"\b(\w{1,40})\[\d{1,9}\]: WARNING: |(?:^|[\s\[(<:>])WARN(?:ING)?(?=[\]:!>)]| {1,20}(?![\s\d=]))"
 )
 _WARN_NAMED = _warning(
-    r"\bWarning in <([^>]{1,200})>|(?:^|[\s:])([A-Z]\w{0,60}Warning): |^(?:\S{1,100}: )?[Ww]arning[:!] "
-    r"|\]\[Warning *\]|\bCORAL/[\w/]{1,80} Warning |^Warning [a-zA-Z]|: Warning: |^\s*\[?[Ww]arning\]?[:!]"
+    r"\bWarning in <([^>]{1,200})>|(?:^|[\s:])([A-Z]\w{0,60}Warning): |: Warning: |^Warning [a-zA-Z]"
+    r"|^(?:\S{1,100}: )?[Ww]arning[:!] (?!\d+\s*$)|^\s*\[?[Ww]arning\]?[:!](?! *\d+\s*$)"
+    r"|\]\[Warning *\]|\bCORAL/[\w/]{1,80} Warning "
 )
 _WARN_LOWER = _warning(r"\bwarn \[([\w.-]{1,60}):\d+\]")
 

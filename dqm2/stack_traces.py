@@ -30,7 +30,10 @@ _SYSTEM_FUNCTION = re.compile(
     r"|operator |start_thread|clone|malloc|free$|mem(?:cpy|move|set)|__mem|poll$|waitpid|\?\?$|sig_dostack"
     r"|edm::service::InitRootHandlers|full_read|main$|main::|_start$|pthread_"
 )
-# CMSSW's framework, which is below every module.
+# CMSSW's framework: what calls every module says nothing, the rest only if the crash is in the framework.
+_CALLER = re.compile(
+    r"edm::(?:Worker|stream::|StreamSchedule|Path\b|(?:Serial|Limited)TaskQueue|WaitingTask|FunctorTask)"
+)
 _FRAMEWORK_LIBRARY = re.compile(r"lib(?:FWCore|DataFormatsCommon)|pluginFWCore")
 _FRAMEWORK_FUNCTION = re.compile(r"(?:non-virtual thunk to )?edm::(?!Ref|Ptr|Handle|DetSet)")
 
@@ -94,7 +97,10 @@ def function_name(signature: str) -> str:
 
 
 def _is_system(frame: StackFrame) -> bool:
-    return bool(_SYSTEM_LIBRARY.match(frame.library) or _SYSTEM_FUNCTION.match(frame.function))
+    function = frame.function
+    return bool(
+        _SYSTEM_LIBRARY.match(frame.library) or _SYSTEM_FUNCTION.match(function) or _CALLER.match(function)
+    )
 
 
 def _is_framework(frame: StackFrame) -> bool:
