@@ -1,0 +1,80 @@
+"""Signatures of crashes: two crashes of a client with the same signature have the same cause.
+
+A signature is made of what a crash has in common in all runs: client, kind, category, type of the module,
+first functions, and the words of the message. Numbers, addresses, paths and quoted names are left out, as are
+labels of modules, libraries and lines of source code, which change with releases.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from dqm2 import exit_codes
+from dqm2.records import CrashKind, CrashReason
+
+# Signatures are made again if the rules change.
+SIGNATURE_VERSION = 1
+
+_KEY_BYTES = 8
+_MAX_FRAMES = 2
+_MAX_WORDS = 12
+_MAX_TITLE = 160
+# Paths, quoted names, numbers and addresses, one after the other.
+_VARIABLE = re.compile(
+    r"[\w.+@:~-]*(?:/[\w.+@~%-]+)+/?|'[^']*'|\"[^\"]*\"|`[^`']*['`]|‘[^’]*’|\[\w+\]|\b0x[0-9a-fA-F]+\b"
+    r"|\w*\d[\w.]*"
+)
+# An assertion is its condition, which is quoted.
+_CONDITION = re.compile(r"Assertion [`'‘\"](.{1,200}?)['’\"`] failed")
+_WORD = re.compile(r"[A-Za-z_]{2,}")
+_TEMPLATE_ARGUMENTS = re.compile(r"<[^<>]*>")
+# Suffixes of the compiler's own variants of a function.
+_CLONE = re.compile(r"\.(?:constprop|isra|part|cold|lto_priv)\b[.\d]*")
+_LAMBDA = re.compile(r"\{[^{}]*\}(?:::operator\(\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class CrashSignature:
+    """Key of a group of crashes, and a title for it."""
+
+    key: str
+    title: str
+
+
+def sign(client: str, exit_code: int, reason: CrashReason | None) -> CrashSignature:
+    """The signature of a crash of a client; of one whose log says nothing, by the exit code."""
+    if reason is None or reason.line is None:
+        described = exit_codes.describe(exit_code)
+        ended = described.name or described.category or str(exit_code)
+        return CrashSignature(_key(client, "exit code", ended), f"{client}: {described.meaning}"[:_MAX_TITLE])
+    module = reason.module_type.partition("@")[0]
+    functions = tuple(_function(frame.function) for frame in reason.frames[:_MAX_FRAMES])
+    words = _words(reason)
+    key = _key(client, reason.kind.value, reason.category, module, *functions, words)
+    what = reason.category or reason.kind.value.replace("_", " ")
+    where = f" in {module or functions[0]}" if module or functions else ""
+    message = f": {reason.message}" if words else ""
+    return CrashSignature(key, f"{client}: {what}{where}{message}"[:_MAX_TITLE])
+
+
+def _key(*parts: str) -> str:
+    # Joined by a character that no part has.
+    text = "\n".join((str(SIGNATURE_VERSION), *parts))
+    return hashlib.blake2b(text.encode(), digest_size=_KEY_BYTES).hexdigest()
+
+
+def _words(reason: CrashReason) -> str:
+    """The words of a message that do not vary; none of a signal, whose name and place say it all."""
+    if reason.kind is CrashKind.KILLED or (reason.kind is CrashKind.SIGNAL and reason.frames):
+        return ""
+    condition = _CONDITION.search(reason.message)
+    text = condition[1] if condition else _VARIABLE.sub(" ", reason.message)
+    return " ".join(_WORD.findall(text)[:_MAX_WORDS])
+
+
+def _function(name: str) -> str:
+    """A function without template arguments, lambdas and suffixes of the compiler."""
+    name = _LAMBDA.sub("", _CLONE.sub("", name))
+    while (shorter := _TEMPLATE_ARGUMENTS.sub("", name)) != name:
+        name = shorter
+    return name.removesuffix("::")
