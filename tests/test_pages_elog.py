@@ -119,5 +119,5 @@ def test_it_gives_the_reason_that_the_log_has(client: FlaskClient, mirrored: Mir
         job(RUN, "es", at=AT, exit_code=-11, crash=signal),
     )
     ecal, es = elog(client)[2:]
-    assert ": ProductNotFound in EcalMonitor (ecal): Found zero products (exit code 65). It has not" in ecal
+    assert ": ProductNotFound in EcalMonitor:ecal: Found zero products (exit code 65). It has not" in ecal
     assert ", with exit code -11 (SIGSEGV: segmentation violation). It has not" in es

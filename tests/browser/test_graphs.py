@@ -10,7 +10,7 @@ from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 
 RUN = 358_791
 LUMISECTIONS = 100
-FIRST_LOAD_BYTES = 155_000
+FIRST_LOAD_BYTES = 150_000
 
 
 @pytest.fixture

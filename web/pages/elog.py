@@ -7,10 +7,10 @@ copying (`static/js/copy_run_summary.js`).
 from collections.abc import Iterator, Mapping, Sequence
 
 from dqm2 import exit_codes
-from dqm2.records import CrashReason
 from dqmsquare_cfg import Cluster
 from storage.mutes import Mute
 from storage.read_models import Job, Run
+from web.pages import crash_text
 from web.pages.formatting import datetime_tz
 from web.pages.job_table import ClientRow, ClientState, count_by_state
 
@@ -95,7 +95,7 @@ def _crash(row: ClientRow) -> str:
     last, *earlier = row.crashes
     times = f" {len(row.crashes)} times, last" if earlier else ""
     code = exit_codes.describe(last.exit_code or 0)
-    reason = _reason(last.crash)
+    reason = crash_text.of_log(last.crash)
     why = (
         f": {reason} (exit code {code.code})" if reason else f", with exit code {code.code} ({code.meaning})"
     )
@@ -106,15 +106,6 @@ def _crash(row: ClientRow) -> str:
     else:
         after = f"It was restarted and {_PREDICATES[row.state][_SINGULAR]}."
     return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}{why}. {after}"
-
-
-def _reason(crash: CrashReason | None) -> str:
-    """The reason that the log has, e.g. `ProductNotFound in EcalMonitor (ecal): Found zero products`."""
-    if crash is None or not crash.message:
-        return ""
-    module = crash.module_type and f" in {crash.module_type}"
-    label = crash.module_label and f" ({crash.module_label})"
-    return f"{crash.category}{module}{label}: {crash.message.rstrip('.')}".removeprefix(": ")
 
 
 def _without_job(row: ClientRow) -> str:

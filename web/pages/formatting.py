@@ -14,6 +14,7 @@ from flask import Flask
 from dqm2 import exit_codes
 from dqm2.records import InputStatuses, JobLog
 from web.cache import dependencies
+from web.pages import crash_text
 
 ZONE = ZoneInfo("Europe/Zurich")
 DASH = "–"
@@ -43,6 +44,7 @@ def init_app(app: Flask) -> None:
         datetime_tz=datetime_tz,
         both_zones=both_zones,
         exit_code=exit_codes.describe,
+        crash_headline=crash_text.headline,
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
         oms_url=oms_url,

@@ -17,7 +17,7 @@ _SHOWN_RUNS = 10
 class ClientRun:
     """A client in a run: its last job that crashed, else its newest.
 
-    `has_new_release`: the run before it is known to have had another CMSSW version.
+    `has_new_release`: the run before it had another CMSSW version.
     """
 
     run: Run
@@ -80,8 +80,8 @@ def _representative(run: Run, client: str) -> Job:
 def _with_releases(runs: Sequence[ClientRun]) -> Iterator[ClientRun]:
     yield from runs[:1]
     for before, each in pairwise(runs):
-        versions = {before.run.cmssw_version, each.run.cmssw_version}
-        yield ClientRun(each.run, each.job, has_new_release=len(versions) == 2 and None not in versions)
+        is_new = each.run.cmssw_version != before.run.cmssw_version
+        yield ClientRun(each.run, each.job, has_new_release=is_new)
 
 
 def _interpolate(at_s: Sequence[float], values: Sequence[int], at: float) -> int | None:
