@@ -82,7 +82,7 @@ def test_it_says_what_it_is(client: FlaskClient, mirrored: MirroredCluster) -> N
     assert "Job of the online data quality monitoring (DQM) of the CMS experiment: client beam in run" in text
     assert "15 Sep 2022 14:00:00 CEST</time>, at LS 300, after 2 h 0 min." in text
     assert '<meta name="description" content="Job of the online data quality monitoring of CMS: beam' in text
-    assert "<dt>CMSSW</dt><dd>12_4_8_39145_39162</dd>" in text
+    assert re.search(r"<dt>CMSSW</dt><dd><a [^>]*>12_4_8_39145_39162</a></dd>", text)
 
 
 def test_it_says_since_which_run_the_client_crashes(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -88,6 +88,11 @@ def test_problems_and_guides_lead_to_the_experts(
     unit = mirrored.filter_units[0]
     mirrored.write(unit, job(RUN, "beam"), job(RUN + 1, "beam", exit_code=-11), job(RUN + 1, "csc"))
     mirrored.beat()
+    crashed = job(RUN + 2, "beam", exit_code=-11)
+    mirrored.write(unit, crashed)
+    job_page = linked.get(f"/job/{crashed.document.identity}").text
+    assert f'href="{EXPERTS}"' in job_page.partition('id="job"')[2]
+    assert f'<a href="{RELEASES}12_4_8"' in job_page
     good, bad = (linked.get(f"/live/run?run={run}").text for run in (RUN, RUN + 1))
     assert good.count(EXPERTS) == 0
     assert bad.count(f'href="{EXPERTS}"') == 2, "at the verdict and in the row of the client"
