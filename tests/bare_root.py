@@ -34,36 +34,44 @@ class BareRoot:
         (folder / "dev/null").touch()
         self._name = executable.name
         self._numbers = count()
+        self._outputs: dict[int, Path] = {}
         shutil.copy(executable, folder)
         for library in _glibc():
             (folder / library.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, folder / library.relative_to("/"))
 
     @contextmanager
-    def running(self, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    def running(self, environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
         """The running executable; it is killed at the end together with all its children."""
-        mark = f"{self.folder}#{next(self._numbers)}"
-        process = subprocess.Popen(
-            [*_enter(), str(self.folder), f"/{self._name}", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**environment, _MARK: mark, "HOME": "/tmp"},
-            text=True,
-        )
+        number = next(self._numbers)
+        mark = f"{self.folder}#{number}"
+        # Not a pipe: the program would wait for a reader once it is full.
+        output = self.folder.with_name(f"{self.folder.name}-output-{number}")
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [*_enter(), str(self.folder), f"/{self._name}", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**environment, _MARK: mark, "HOME": "/tmp"},
+            )
+        self._outputs[process.pid] = output
         try:
             yield process
         finally:
             process.kill()
             for pid in with_environment(f"{_MARK}={mark}\0"):
                 os.kill(pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
+
+    def output(self, process: "subprocess.Popen[bytes]") -> str:
+        """Output of a running executable so far."""
+        return self._outputs[process.pid].read_text()
 
     def run(self, environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
         """Exit status and output of the executable."""
         with self.running(environment, *arguments) as process:
-            output, _ = process.communicate(timeout=TIMEOUT_S)
-            return process.returncode, output
+            return process.wait(timeout=TIMEOUT_S), self.output(process)
 
     def processes(self) -> list[int]:
         """Ids of the processes in the root directory."""

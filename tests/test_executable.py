@@ -160,9 +160,14 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
                 *("--history", str(RUNS), "--speed", "20"),
             )
         )
-        assert simulator.stdout is not None
-        base_url = next(line for line in simulator.stdout if line.startswith("https://")).strip()
-        settings = simulated(given, base_url)
+        base_urls: list[str] = []
+
+        def is_listening() -> bool:
+            base_urls.extend(re.findall(r"^(https://.*)\n", bare.output(simulator), flags=re.MULTILINE))
+            return bool(base_urls)
+
+        until(is_listening)
+        settings = simulated(given, base_urls[0])
         status, output = bare.run(settings, "migrate")
         assert status == 0, output
         for cluster in Cluster:
