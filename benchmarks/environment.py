@@ -30,6 +30,7 @@ GATEWAY = PLAYBACK_MACHINES[0]
 _DATABASES = {Cluster.PRODUCTION: "production", Cluster.PLAYBACK: "playback"}
 _SERVER_START_TIMEOUT_S = 30.0
 _BARE_APP = "benchmarks.baselines:create_bare_app()"
+_PLAIN_API = "benchmarks.plain_api:create_app()"
 _GTHREAD_OPTIONS = (
     *("--worker-class", "gthread", "--threads", "8"),
     *("--keep-alive", "20", "--worker-connections", "4096"),
@@ -101,6 +102,10 @@ class BenchmarkEnvironment:
     def uncached_server(self) -> Server:
         """The mirror's web application without the change listener, and therefore without its caches."""
         return self._start_gunicorn("uncached-server", "server:create_app()", _GTHREAD_OPTIONS)
+
+    def plain_api_server(self) -> Server:
+        """A plain application that answers the API's calls (`benchmarks/plain_api.py`), in threads."""
+        return self._start_gunicorn("plain-api", _PLAIN_API, _GTHREAD_OPTIONS)
 
     def bare_server(self) -> Server:
         """A Flask view that answers 304 (`benchmarks/baselines.py`), in threads."""

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "plain page, uncached": _measure(environment, uncached, _plain_page(span), cycles),
             "unchanged": _measure(environment, mirror, _LIVE, cycles),
         }
-        with _reporting_job(settings, span):
+        with reporting_job(settings, span):
             measured["one report per second"] = _measure(environment, mirror, _LIVE, cycles)
             measured["many, one report per second"] = _measure(
                 environment, mirror, _LIVE, cycles, viewers=_MANY_VIEWERS
@@ -218,7 +218,7 @@ async def _view(url: str, page: Page, delay_s: float, times_s: list[float], stat
 
 
 @contextmanager
-def _reporting_job(settings: Settings, span: Span) -> Iterator[None]:
+def reporting_job(settings: Settings, span: Span) -> Iterator[None]:
     """A job of the newest run that reports once per second, with a grabber's heartbeat."""
     stop = threading.Event()
     thread = threading.Thread(target=_report_job, args=(settings, span, stop))
