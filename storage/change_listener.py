@@ -61,10 +61,17 @@ class ChangeTracker:
         self._lock = threading.Lock()
 
     def is_current(self, topics: Iterable[Topic | int], version: int) -> bool:
-        """Whether none of the topics has changed since a version."""
-        return self._all_changed_at <= version and all(
-            self._changed_at.get(topic, 0) <= version for topic in topics
-        )
+        """Whether none of the topics has changed since a version; a range of runs may be of any length."""
+        if self._all_changed_at > version:
+            return False
+        changed_at = self._changed_at
+        if isinstance(topics, range) and len(topics) > len(changed_at):
+            # A copy, since other topics may be added meanwhile.
+            return not any(
+                at > version and isinstance(topic, int) and topic in topics
+                for topic, at in list(changed_at.items())
+            )
+        return all(changed_at.get(topic, 0) <= version for topic in topics)
 
     def record_batch(self, runs: Collection[int] | None, other_runs: Collection[int] | None = ()) -> None:
         """Record that jobs of `runs`, and other documents of `other_runs`, were written.

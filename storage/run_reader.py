@@ -198,6 +198,10 @@ class RunReader:
             yield from self._runs(_between(first, end))
             first = end + 1
 
+    def runs_between(self, first: int, last: int) -> list[Run]:
+        """The runs from `first` to `last`, ascending; for small ranges, which are read at once."""
+        return self._runs(_between(first, last))
+
     def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that match a filter, newest first, of those `below` a run."""
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)

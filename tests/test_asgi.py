@@ -17,7 +17,7 @@ from dqmsquare_cfg import Settings
 from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S
-from web import access_log
+from web import access_log, limits
 from web.asgi import MirrorApplication
 from web.cache.dependencies import cached_view
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
@@ -227,6 +227,26 @@ def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Calla
         assert {(await connection.response())[0] for connection in inside} == {200}
 
     serve(test)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "kind"),
+    [
+        ("GET", "/", {}, RequestKind.PAGE),
+        ("GET", "/api", {"what": "get_run"}, RequestKind.PAGE),
+        ("GET", "/api", {"what": "get_runs"}, RequestKind.RUN_RANGE),
+        ("GET", "/api", {"what": "get_clients"}, RequestKind.RUN_RANGE),
+        ("GET", "/cr/login/", {}, RequestKind.PAGE),
+        # It hashes a password.
+        ("POST", "/cr/login/", {}, RequestKind.LOGIN),
+        ("POST", "/cr/exe", {}, RequestKind.COMMAND),
+    ],
+)
+def test_a_view_that_takes_long_has_a_kind_of_its_own(
+    app: Flask, method: str, path: str, query: dict[str, str], kind: RequestKind
+) -> None:
+    endpoint, _ = app.url_map.bind("localhost").match(path, method)
+    assert limits.kind_of(app.view_functions[endpoint], query) is kind
 
 
 def test_it_does_not_work_for_a_client_that_left_before_its_turn(

@@ -54,7 +54,9 @@ class Run:
     def unchanging(self) -> Sequence[str]:
         """The live page as its scripts ask for it, and what other scripts ask for."""
         delivery = f"/live/delivery?db=production&run={self.number}"
-        return (self.part, delivery, FRESHNESS, "/", INFO, self.graph)
+        runs = f"db=production&from={self.number}&to={self.number}"
+        ranges = (f"/api?what=get_runs&{runs}", f"/api?what=get_clients&{runs}")
+        return (self.part, delivery, FRESHNESS, "/", INFO, self.graph, *ranges)
 
 
 @pytest.fixture
@@ -267,7 +269,7 @@ def test_the_page_goes_on_to_a_new_run(server: ServerProcess, mirrored: Mirrored
     mirrored.write(mirrored.filter_units[0], job(run.number + 1, "beam"))
     until(lambda: f'data-run="{run.number + 1}"' in server.get(newest).text)
     # The page of the run before has got a next one.
-    assert f"Next run, {run.number + 1}" in server.get(run.part).text
+    assert f'id="next-run" href="?db=production&amp;run={run.number + 1}"' in server.get(run.part).text
 
 
 def test_a_run_that_is_over_is_not_made_again_for_another(
@@ -275,12 +277,29 @@ def test_a_run_that_is_over_is_not_made_again_for_another(
 ) -> None:
     ended, running = job(run.number, "beam", exit_code=0), job(run.number + 1, "beam")
     mirrored.write(mirrored.filter_units[0], ended, running)
-    known = settled_tags(server, [run.graph])[run.graph]
+    runs = f"/api?what=get_runs&db=production&from={run.number}&to={run.number - 5}"
+    clients = f"/api?what=get_clients&db=production&from=-2000000000&to={run.number}"
+    known = settled_tags(server, [run.graph, runs, clients])
     mirrored.write(mirrored.filter_units[0], report(running, 301))
     show_lumisection(server, Run(run.number + 1), 301)
     before = made(server)
-    assert status_if_changed(server, run.graph, known) == 304
+    for path, tag in known.items():
+        assert status_if_changed(server, path, tag) == 304, path
     assert made(server) == before
+
+
+def test_a_range_changes_with_a_run_in_it(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
+    small, large = (f"db=production&from={run.number - before}&to={run.number}" for before in (5, 10**9))
+    paths = [
+        f"/api?what=get_runs&{small}",
+        f"/api?what=get_clients&{small}",
+        f"/api?what=get_clients&{large}",
+    ]
+    for client in ("beam", "newest_client"):
+        mirrored.write(mirrored.filter_units[0], job(run.number, client, exit_code=0))
+        for path in paths:
+            until(lambda: f'"{client}"' in server.get(path).text)  # noqa: B023 - waited for right here
+            settled_tags(server, [path])
 
 
 def test_a_heartbeat_outdates_nothing_but_freshness(

@@ -178,6 +178,12 @@ def test_ranges_leave_the_rest_free(
     assert server.get(new_range()).json() == ["beam"]
 
 
+def test_sixteen_ranges_at_once_wait_for_each_other(server: ServerProcess) -> None:
+    ranges = [f"from={RUN - 19 - number}&to={RUN - number}" for number in range(16)]
+    answers = answers_at_once(server, [f"/api?what=get_runs&db=production&{runs}" for runs in ranges])
+    assert {answer.split("\r\n", 1)[0] for answer in answers} == {"HTTP/1.1 200 OK"}
+
+
 def test_a_head_request_for_a_range_keeps_no_slot(server: ServerProcess) -> None:
     for _ in range(3):
         assert requests.head(f"{server.url}/timeline/jobs.csv", timeout=TIMEOUT_S).ok
@@ -205,6 +211,7 @@ def test_thousands_of_connections_that_ask_nothing_are_in_nobodys_way(
         (f"/?q={'x' * 5000}", {}),
         ("/", {"X-Long": "x" * 70_000}),
         ("/", {f"X-Header-{number}": "x" for number in range(201)}),
+        ("/", {f"X-Header-{number}": "x" * 8000 for number in range(60)}),
     ],
 )
 def test_a_request_has_bounds(server: ServerProcess, path: str, headers: dict[str, str]) -> None:

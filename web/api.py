@@ -5,8 +5,8 @@ job is null.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -25,7 +25,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from web import access_log, databases, query_args
-from web.cache.dependencies import cached_view_if
+from web.cache.dependencies import cached_view_if, expire_at
 from web.errors import RunItemNotFound
 from web.legacy_urls import LegacyJobId
 from web.limits import RequestKind, limited_as
@@ -54,9 +54,11 @@ _LOG_PAGE = Markup("""<!doctype html>
 """)
 
 
-# The other responses depend on the time of day, are for a range, or are large and rarely requested twice.
-_CACHED = ("get_info", "get_graph", "get_cluster_status")
+_CACHED = ("get_info", "get_run", "get_graph", "get_clients", "get_logs", "get_cluster_status")
 _RUN_RANGES = ("get_runs", "get_clients")
+_SECOND = timedelta(seconds=1)
+# A response of `get_runs` for more runs is streamed instead of cached.
+_MAX_CACHED_RUNS = 100
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -65,8 +67,16 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.register_blueprint(bp, url_prefix=settings.server_url_prefix)
 
 
+def _is_cached(query: Mapping[str, str]) -> bool:
+    what = query.get("what")
+    if what != "get_runs":
+        return what in _CACHED
+    first, last = (query_args.parse_integer(query.get(name, "")) for name in ("from", "to"))
+    return first is not None and last is not None and abs(first - last) < _MAX_CACHED_RUNS
+
+
 @bp.get("/api")
-@cached_view_if(lambda query: query.get("what") in _CACHED)
+@cached_view_if(_is_cached)
 @limited_as(RequestKind.RUN_RANGE, lambda query: query.get("what") in _RUN_RANGES)
 def api() -> BaseResponse:
     """Response to `what`."""
@@ -87,9 +97,13 @@ def _get_run() -> Response:
     reader = _reader()
     number = _required("run", _RUN_REFUSAL)
     adjacent, run = reader.adjacent_runs(number), reader.run(number)
+    if run is None:
+        return _json([[adjacent.previous, adjacent.next], [[], []]])
     now = datetime.now(UTC)
-    details = [[], []] if run is None else [_description(run), [_job(job, now) for job in run.jobs]]
-    return _json([[adjacent.previous, adjacent.next], details])
+    if run.jobs:
+        expire_at(min(_next_second(job, now) for job in run.jobs))
+    jobs = [_job(job, now) for job in run.jobs]
+    return _json([[adjacent.previous, adjacent.next], [_description(run), jobs]])
 
 
 def _get_graph() -> Response:
@@ -107,7 +121,10 @@ def _get_runs() -> Response:
     def is_included(job: Job) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
-    return streamed(_chunks(_runs(reader, first, last, is_included)), "application/json")
+    if last - first < _MAX_CACHED_RUNS:
+        content = b"".join(_runs(reader.runs_between(first, last), is_included))
+        return etag_response(content, "application/json")
+    return streamed(_chunks(_runs(reader.runs(first, last), is_included)), "application/json")
 
 
 def _get_clients() -> Response:
@@ -184,6 +201,11 @@ def _description(run: Run) -> list[str]:
     return [run.cmssw_version or "", run.run_key or ""]
 
 
+def _next_second(job: Job, now: datetime) -> datetime:
+    """The time at which the number of seconds since a job's report increases."""
+    return now + _SECOND - (now - job.updated_at) % _SECOND
+
+
 def _job(job: Job, now: datetime) -> list[Any]:
     return [
         round(job.updated_at.timestamp() * 1000),
@@ -223,10 +245,10 @@ def _stream(stream: Stream) -> dict[str, list[Any]]:
     }
 
 
-def _runs(reader: MirrorReader, first: int, last: int, is_included: Callable[[Job], bool]) -> Iterator[bytes]:
+def _runs(runs: Iterable[Run], is_included: Callable[[Job], bool]) -> Iterator[bytes]:
     """JSON object of runs, one run at a time."""
     separator = b"{"
-    for run in reader.runs(first, last):
+    for run in runs:
         jobs = [job for job in run.jobs if is_included(job)]
         if jobs:
             yield separator + b'"%d":' % run.run + orjson.dumps(_range_run(run, jobs))

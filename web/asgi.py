@@ -128,7 +128,7 @@ class MirrorApplication:
         scope = _scope_for_flask(scope, response.record)
         logging_setup.request_id.set(response.record.id)
         if is_plain_get and is_cached:
-            await self._send_rendered(await self._rendered(key, scope, client), head, response)
+            await self._send_rendered(await self._rendered(key, kind, scope, client), head, response)
         else:
             await self._forward(self._flask, kind, scope, client, response)
 
@@ -155,21 +155,24 @@ class MirrorApplication:
         finally:
             self._space.memory.give_back(len(rendered.body))
 
-    async def _rendered(self, key: CacheKey, scope: Scope, client: Client) -> RenderedResponse:
+    async def _rendered(
+        self, key: CacheKey, kind: RequestKind, scope: Scope, client: Client
+    ) -> RenderedResponse:
         """Response to a cached view; a rendering that is in progress is shared."""
-        while True:
-            rendering = self._renderings.get(key)
-            if rendering is None or rendering.is_given_up:
-                return await self._start_rendering(key, scope).wait(client)
+        is_new_enough = False
+        while (rendering := self._renderings.get(key)) is not None and not rendering.is_given_up:
             rendered = await rendering.wait(client)
             if not rendered.is_cacheable:
                 # The response is for that client only.
-                return await _Rendering(self._render, scope).wait(client)
-            if rendered.dependencies.are_valid():
+                return await _Rendering(self._render, kind, scope).wait(client)
+            if is_new_enough or rendered.dependencies.are_valid():
                 metrics.cache_result("hit").inc()
                 return rendered
+            # The next one starts after this request has arrived, whatever changes meanwhile.
+            is_new_enough = True
+        return await self._start_rendering(key, kind, scope).wait(client)
 
-    def _start_rendering(self, key: CacheKey, scope: Scope) -> "_Rendering":
+    def _start_rendering(self, key: CacheKey, kind: RequestKind, scope: Scope) -> "_Rendering":
         async def render(rendering: "_Rendering") -> RenderedResponse:
             try:
                 rendered = await self._render(rendering)
@@ -180,11 +183,11 @@ class MirrorApplication:
                 if self._renderings.get(key) is rendering:
                     del self._renderings[key]
 
-        rendering = self._renderings[key] = _Rendering(render, scope)
+        rendering = self._renderings[key] = _Rendering(render, kind, scope)
         return rendering
 
     async def _render(self, rendering: "_Rendering") -> RenderedResponse:
-        queue = self._queues[RequestKind.PAGE]
+        queue = self._queues[rendering.kind]
         await queue.acquire()
         rendering.has_started = True
         metrics.cache_result("miss").inc()
@@ -253,8 +256,12 @@ class _Rendering:
     """Rendering of a response for all requests that wait for it."""
 
     def __init__(
-        self, render: Callable[["_Rendering"], Coroutine[Any, Any, RenderedResponse]], scope: Scope
+        self,
+        render: Callable[["_Rendering"], Coroutine[Any, Any, RenderedResponse]],
+        kind: RequestKind,
+        scope: Scope,
     ) -> None:
+        self.kind = kind
         # A record of its own: the client of the first request may disconnect before the others.
         record = RequestRecord(scope["method"], scope["path"], "")
         record.id = scope[RECORD].id

@@ -59,8 +59,17 @@ def integer(name: str, refusal: str) -> int | None:
     value = (_single_value(name) or "").strip()
     if not value:
         return None
-    if not _INTEGER.fullmatch(value) or not INT_MIN <= int(value) <= INT_MAX:
+    number = parse_integer(value)
+    if number is None:
         raise BadRequest(refusal)
+    return number
+
+
+def parse_integer(value: str) -> int | None:
+    """Integer within PostgreSQL's range, with or without blanks around it; `None` for any other text."""
+    value = value.strip()
+    if not _INTEGER.fullmatch(value) or not INT_MIN <= int(value) <= INT_MAX:
+        return None
     return int(value)
 
 

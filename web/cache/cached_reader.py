@@ -166,6 +166,14 @@ def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary]) -> datetime | No
     return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
+def _range_topics(runs: Sequence[Run], first: int, last: int) -> Topics:
+    return range(first, last + 1) if all(run.is_final for run in runs) else (Topic.BATCHES,)
+
+
+def _not_kept(*_: object) -> None:
+    return None
+
+
 def _run_alone(_value: object, number: int) -> Topics:
     return (number,)
 
@@ -242,9 +250,13 @@ class CachedReader(MirrorReader):
         key=_first_page,
     )
     found_span = _cached(MirrorReader.found_span, (Topic.BATCHES,))
-    clients = _cached(MirrorReader.clients, (Topic.BATCHES,))
+    clients = _cached(MirrorReader.clients, lambda _value, first, last: range(first, last + 1))
     run_keys = _cached(MirrorReader.run_keys, (Topic.BATCHES,))
     cmssw_versions = _cached(MirrorReader.cmssw_versions, (Topic.BATCHES,))
+    # Large, and contained in the response that is made from it.
+    runs_between = _cached(
+        MirrorReader.runs_between, _range_topics, expires_at=_runs_expire_at, key=_not_kept
+    )
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """Runs from `first` to `last`, ascending; too many to be cached."""
