@@ -12,10 +12,11 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -156,13 +157,28 @@ class _ParserProcess:
         with self._lock, self._remote_connection:
             if self.is_killed:
                 raise EOFError
-            self._process.start()
+            with _unchanged_signal_mask():
+                self._process.start()
 
 
 def kill_all() -> None:
     """Kill all parser processes of this program; otherwise Python waits at exit until they have ended."""
     for process in multiprocessing.active_children():
         process.kill()
+
+
+@contextmanager
+def _unchanged_signal_mask() -> Iterator[None]:
+    """Restore the thread's signal mask at the end.
+
+    Until Python 3.13, starting a process unblocks SIGINT and SIGTERM in the thread (gh-127586), which would
+    then end the program instead of letting it stop.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(connection: Connection, processor: DocumentProcessor) -> None:

@@ -1,5 +1,7 @@
 """Processes of this machine, as proc(5) shows them."""
 
+import re
+import signal
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -15,6 +17,17 @@ def children_of(pid: int) -> list[int]:
     """Ids of a process's children; none if it does not exist."""
     lists = (_PROC / str(pid) / "task").glob("*/children")
     return [int(child) for path in lists for child in _read(path).split()]
+
+
+def threads_that_take(number: signal.Signals, pid: int) -> list[int]:
+    """Ids of a process's threads that do not block a signal, or wait for it."""
+    statuses = (Path(task, "status") for task in (_PROC / str(pid) / "task").glob("*"))
+    blocked = {
+        path.parent.name: re.search(r"^SigBlk:\s+(\w+)$", _read(path), re.MULTILINE) for path in statuses
+    }
+    return [
+        int(thread) for thread, mask in blocked.items() if mask and not int(mask[1], 16) & 1 << number - 1
+    ]
 
 
 def pids() -> list[int]:

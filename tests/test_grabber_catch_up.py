@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from contextlib import closing
 
 import pytest
@@ -23,7 +24,7 @@ from tests.grabber_runner import (
     running_grabber,
     wait_for_log,
 )
-from tests.processes import children_of, command_line, is_alive
+from tests.processes import children_of, command_line, is_alive, threads_that_take
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -63,6 +64,24 @@ def test_it_loses_nothing_when_its_parser_processes_are_killed(
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0, output
     assert differences(simulated_settings, simulator) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_on_a_signal_while_it_has_parser_processes(
+    simulator: Simulator, simulated_environment: dict[str, str], number: signal.Signals
+) -> None:
+    """A thread that takes the signal instead of the one that waits for it would end the program."""
+    simulator.fill(FILTER_UNIT, 1100, small=True)
+    simulator.faults.add(FaultKind.LATENCY, 0.5)
+    with grabber_process(simulated_environment, "production") as grabber:
+        until(lambda: parser_processes(grabber.pid))
+        # From now on the catch-up hangs.
+        release = threading.Event()
+        simulator.on_request = lambda _request: release.wait(TIMEOUT_S)
+        until(lambda: len(threads_that_take(number, grabber.pid)) == 1)
+        grabber.send_signal(number)
+        assert grabber.wait(timeout=TIMEOUT_S) == 0
+        release.set()
 
 
 def test_its_parser_processes_end_when_it_is_killed(
