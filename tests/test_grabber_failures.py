@@ -261,6 +261,25 @@ def test_it_retries_once_before_it_skips_headers_that_are_counted_but_missing(
     assert mirrored_runs(simulated_settings) == ({1, 2, 3} if is_repaired else {1, 3})
 
 
+def test_it_does_not_take_a_missing_header_for_a_reset(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a whole response without the checkpoint's document proves that revisions started over."""
+    monkeypatch.setattr(sync_endpoint, "HEADERS_PER_MESSAGE", 1)
+    for run in (1, 2, 3):
+        simulator.machine(FILTER_UNIT).upload(job_document(run=run))
+    assert mirror_once(simulated_settings)
+    simulator.machine(FILTER_UNIT).upload(job_document(run=4))
+    whole = sync_endpoint.header_messages
+    with monkeypatch.context() as patched:
+        patched.setattr(sync_endpoint, "header_messages", lambda headers: whole(headers)[1:])
+        assert not mirror_once(simulated_settings)
+    assert mirrored_runs(simulated_settings) == {1, 2, 3}
+    assert mirror_once(simulated_settings)
+    assert mirrored_runs(simulated_settings) == {1, 2, 3, 4}
+    assert {machine["epoch"] for machine in rows(simulated_settings, db.machines)} == {0}
+
+
 def test_it_survives_wrong_types_in_documents_and_mirrors_their_next_versions(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
