@@ -226,6 +226,7 @@ def test_it_claims_nothing_if_the_released_dqm2_fails(signed_in: Page, simulator
         expect(output).not_to_contain_text("Ok")
     simulator_part = item(signed_in, "Simulator")
     press(simulator_part, "Choose a run")
+    simulator_part.get_by_label("Run key").select_option("cosmic_run")
     simulator_part.get_by_role("button", name="Start").click()
     signed_in.get_by_role("dialog").get_by_role("button", name="Start").click()
     expect(simulator_part).to_contain_text(FAILED)
