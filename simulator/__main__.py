@@ -14,6 +14,7 @@ from pathlib import Path
 from dqmsquare_cfg import Cluster
 from simulator.clients import CLIENTS
 from simulator.control_commands import CommandMode
+from simulator.runs import StoppedRun
 from simulator.simulator import (
     DEFAULT_SECRET,
     GATEWAY_MACHINE,
@@ -69,7 +70,11 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         speed=options.speed,
         live=not options.paused,
         run_length=tuple(options.run_length),
-        resume_after=dict(zip(Cluster, options.resume_after, strict=True)),
+        resume_after={
+            cluster: run
+            for cluster, run in zip(Cluster, options.resume_after, strict=True)
+            if run is not None
+        },
         secret=_secret(options.secret_file),
         mode=options.mode,
         production=options.production,
@@ -93,7 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--speed", type=_positive, default=1.0, help="speed relative to data taking")
     add("--history", type=int, default=25, help="number of past runs per cluster")
     add("--run-length", type=int, nargs=2, default=RUN_LENGTH, metavar=("MIN", "MAX"), help="lumisections")
-    add("--resume-after", type=int, nargs=2, default=(0, 0), metavar=tuple(Cluster), help="newest past runs")
+    resumed = "last runs of an earlier simulator: number,start,stop with times in unix seconds; - for none"
+    add(
+        "--resume-after",
+        type=_stopped_run,
+        nargs=2,
+        default=(None, None),
+        metavar=tuple(Cluster),
+        help=resumed,
+    )
     add("--clients", type=_list, default=None, help=f"comma-separated names; all {len(CLIENTS)} by default")
     add("--paused", action="store_true", help="no runs until the admin endpoint starts some")
     add("--mode", choices=list(CommandMode), default=CommandMode.DOCUMENTED, help="of the control commands")
@@ -114,6 +127,13 @@ def _machines(text: str) -> list[str]:
     if not machines:
         raise argparse.ArgumentTypeError("expected at least one machine")
     return machines
+
+
+def _stopped_run(text: str) -> StoppedRun | None:
+    if text == "-":
+        return None
+    number, started_at, stopped_at = text.split(",")
+    return StoppedRun(int(number), float(started_at), float(stopped_at))
 
 
 def _positive(text: str) -> float:

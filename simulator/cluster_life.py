@@ -16,7 +16,7 @@ from simulator.delivery import upload_delivery
 from simulator.fake_secrets import FakeSecrets
 from simulator.job_reports import upload_job_report
 from simulator.machines import Machine
-from simulator.runs import Job, JobOutcome, PlaybackConfig, Run, RunPlanner
+from simulator.runs import Job, JobOutcome, PlaybackConfig, Run, RunPlanner, StoppedRun
 from simulator.scheduler import EventScheduler
 
 _DELIVERY_INTERVAL_S = 105.0
@@ -207,8 +207,16 @@ class ClusterLife:
     def upload_past_run(self, started_at: float) -> None:
         """Upload the final documents of a past run, at the speed of data taking."""
         run = self._plan_run(started_at, LUMISECTION_S)
+        self._upload_ended_run(run, self._plan_jobs(run))
+
+    def upload_stopped_run(self, stopped: StoppedRun) -> None:
+        """Upload the final documents of the run that ended when an earlier simulator stopped."""
+        planned = self._plan_run(stopped.started_at, LUMISECTION_S / self._speed)
+        run = replace(planned, lumisections=max(1, planned.closed(stopped.stopped_at)))
+        self._upload_ended_run(run, [job.in_shortened_run(run) for job in self._plan_jobs(planned)])
+
+    def _upload_ended_run(self, run: Run, jobs: list[Job]) -> None:
         self._remember(run)
-        jobs = self._plan_jobs(run)
         jobs += [self._restarted(job) for job in jobs if job.is_restarted]
         reports = [(at, job) for job in jobs if (at := job.last_report_at()) is not None]
         for at, job in sorted(reports, key=lambda report: report[0]):

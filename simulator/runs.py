@@ -7,7 +7,7 @@ and are the same every time.
 import hashlib
 import math
 import random
-from collections import deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -92,6 +92,15 @@ class Run:
         return self.started_at + lumisection * self.lumisection_s
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedRun:
+    """The last run of an earlier simulator, which stopped with it; times in unix seconds."""
+
+    number: int
+    started_at: float
+    stopped_at: float
+
+
 class JobOutcome(Enum):
     """End of a job."""
 
@@ -141,6 +150,13 @@ class Job:
             case JobOutcome.VANISHED:
                 return math.inf
         return self.run.ended_at + _KILLED_AFTER * self.run.lumisection_s
+
+    def in_shortened_run(self, run: Run) -> "Job":
+        """The job if its run is shorter than planned: what was planned for later does not happen."""
+        if self.outcome_at is None or self.outcome_at <= run.ended_at:
+            return replace(self, run=run)
+        finished = JobOutcome.FINISHED
+        return replace(self, run=run, outcome=finished, outcome_at=None, exit_code=0, is_restarted=False)
 
     def has_ended(self, at: float) -> bool:
         """Whether the process has ended and its monitor knows."""
@@ -233,16 +249,14 @@ class RunPlanner:
         self._seed = seed
         self._run_length = run_length
         self._next_number = _FIRST_NUMBER[cluster]
-        self._extra_jobs = 0
+        self._extra_jobs: Counter[tuple[int, str]] = Counter()
         # Jobs run on the builder unit if it is the only machine.
         self._filter_units = self.hosts[1:] or self.hosts
 
-    def resume(self, after: int, *, history: int) -> None:
-        """Continue after run `after`: the next `history` runs lead up to it, the one after them is new."""
-        numbers = deque([self._next_number], maxlen=history + 1)
-        while numbers[-1] <= after:
-            numbers.append(self._following(numbers[-1]))
-        self._next_number = numbers[0]
+    def resume(self, number: int) -> None:
+        """Let the next run be the first one whose number is `number` or higher."""
+        while self._next_number < number:
+            self._next_number = self._following(self._next_number)
 
     def clients_of(self, host: str) -> list[Client]:
         """The clients that run on a machine; none on a builder unit with filter units."""
@@ -303,8 +317,9 @@ class RunPlanner:
 
     def plan_extra_job(self, run: Run, client: Client, at: float) -> Job:
         """Another job of a client in a run, which starts with the current lumisection."""
-        self._extra_jobs += 1
-        pid = self._rng("later", self._extra_jobs).choice(_PIDS)
+        key = (run.number, client.tag)
+        self._extra_jobs[key] += 1
+        pid = self._rng("later", *key, self._extra_jobs[key]).choice(_PIDS)
         lumisection = max(1, run.lumisection(at))
         return Job(run, client, self._host_of(client), pid, at, first_lumisection=lumisection)
 

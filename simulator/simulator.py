@@ -18,6 +18,7 @@ from simulator.http_types import RecordedRequest, Request, RequestRecorder, Resp
 from simulator.https_server import HOST, HttpsServer
 from simulator.job_reports import upload_finished_jobs
 from simulator.machines import Machine, Topology
+from simulator.runs import StoppedRun
 from simulator.world import World
 
 PRODUCTION_MACHINES = ("dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01")
@@ -34,8 +35,8 @@ class Simulator:
     `folder`: holds the certificates. `port`: 0 picks a free one; a restarted simulator keeps its port and its
     documents. `history`: number of past runs per cluster. `clients`: names or tags, `None` for all. `live`:
     runs proceed in real time, `speed` times as fast as data taking; otherwise time starts at `now` and moves
-    only with `world.advance`. `resume_after`: last run of each cluster's history, to continue the runs of an
-    earlier simulator.
+    only with `world.advance`. `resume_after`: the last run of an earlier simulator, which takes the place of
+    the history; its clusters continue after it.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Simulator:
         speed: float = 1.0,
         live: bool = False,
         run_length: tuple[int, int] = RUN_LENGTH,
-        resume_after: Mapping[Cluster, int] | None = None,
+        resume_after: Mapping[Cluster, StoppedRun] | None = None,
         now: float | None = None,
         secret: str = DEFAULT_SECRET,
         production: Sequence[str] = PRODUCTION_MACHINES,

@@ -16,7 +16,7 @@ from simulator.cluster_life import ClusterLife
 from simulator.daemons import ClientSwitches, DaemonKind, Daemons, MachineStatsReporter
 from simulator.fake_secrets import FakeSecrets
 from simulator.machines import Topology
-from simulator.runs import Job, JobOutcome, PlaybackConfig, Run, RunPlanner
+from simulator.runs import Job, JobOutcome, PlaybackConfig, Run, RunPlanner, StoppedRun
 from simulator.scheduler import EventScheduler
 
 # A live world starts in the middle of a run.
@@ -40,7 +40,7 @@ class World:
         speed: float,
         live: bool,
         run_length: tuple[int, int],
-        resume_after: Mapping[Cluster, int],
+        resume_after: Mapping[Cluster, StoppedRun],
         now: float | None,
     ) -> None:
         self.secrets = FakeSecrets(seed)
@@ -58,7 +58,8 @@ class World:
             for cluster, names in topology.clusters.items()
         ]
         for planner in planners:
-            planner.resume(resume_after.get(planner.cluster, 0), history=history)
+            if planner.cluster in resume_after:
+                planner.resume(resume_after[planner.cluster].number)
         self.switches = ClientSwitches(_config_files(planners))
         self._lives = {
             planner.cluster: ClusterLife(
@@ -74,8 +75,8 @@ class World:
         self.configure_playback(PlaybackConfig(number_of_ls=sum(run_length) // 2))
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        if history:
-            self._upload_history(history, seed, run_length[1])
+        if history or resume_after:
+            self._upload_past_runs(history, seed, run_length[1], resume_after)
         if live:
             self._start_runs()
 
@@ -215,9 +216,14 @@ class World:
                 builder_units = [self._topology.machines_of(cluster)[0] for cluster in self._lives]
                 self._stats.start(self._topology.machines, builder_units, self._scheduler.now)
 
-    def _upload_history(self, runs: int, seed: int, max_lumisections: int) -> None:
+    def _upload_past_runs(
+        self, runs: int, seed: int, max_lumisections: int, resume_after: Mapping[Cluster, StoppedRun]
+    ) -> None:
         self._start_stats()
         for cluster, life in self._lives.items():
+            if cluster in resume_after:
+                life.upload_stopped_run(resume_after[cluster])
+                continue
             rng = random.Random(f"{seed}/{cluster}/history")  # noqa: S311 - a simulation
             durations_s = [max_lumisections * LUMISECTION_S + rng.uniform(*_PAUSES_S) for _ in range(runs)]
             started_at = self._scheduler.now - _LAST_PAUSE_S - sum(durations_s)

@@ -10,7 +10,7 @@ import pytest
 from dqm2.records import LUMISECTION_S
 from dqmsquare_cfg import Cluster
 from simulator.machines import Document
-from simulator.runs import PlaybackConfig
+from simulator.runs import PlaybackConfig, StoppedRun
 from simulator.simulator import Simulator
 from tests.waiting import until
 
@@ -318,12 +318,27 @@ def test_it_deletes_the_documents_of_old_runs(tmp_path: Path) -> None:
     assert len({document["run"] for document in documents(simulator)}) == 100
 
 
-def test_it_continues_the_runs_of_an_earlier_simulator(tmp_path: Path) -> None:
-    first = Simulator(tmp_path, history=7, now=NOW, clients=["beam"])
+def test_it_continues_after_the_last_run_of_an_earlier_simulator(tmp_path: Path) -> None:
+    first = Simulator(tmp_path, history=7, now=NOW, run_length=(40, 40))
+    run = first.world.start_run("production")
+    first.world.advance(30 * LUMISECTION_S)
+    last = StoppedRun(run.number, run.started_at, first.world.now)
     second = Simulator(
-        tmp_path, history=5, now=NOW, clients=["beam"], resume_after={Cluster.PRODUCTION: runs(first)[-1]}
+        tmp_path,
+        history=5,
+        now=NOW + 12 * 3600,
+        run_length=(40, 40),
+        resume_after={Cluster.PRODUCTION: last},
     )
-    assert runs(second) == runs(first)[-5:]
+    assert runs(second) == [run.number]
+    before = {document["_id"]: document for document in documents(first, run=run.number)}
+    after = {document["_id"]: document for document in documents(second)}
+    assert after.keys() == before.keys()
+    for identity, document in after.items():
+        assert document["timestamp"] <= NOW + 33 * LUMISECTION_S
+        assert document["pid"] == before[identity]["pid"]
+        if "exit_code" in before[identity]:
+            assert document["exit_code"] == before[identity]["exit_code"]
     assert second.world.start_run("production").number == first.world.start_run("production").number
 
 

@@ -26,6 +26,7 @@ from runtime.supervisor import (
     wait_until_ready,
     watch,
 )
+from simulator.runs import StoppedRun
 from storage.job_state import StateRules
 from storage.reader import MirrorReader
 from tools import frontend_libs
@@ -82,30 +83,40 @@ def run(chosen: Options, signals: StopSignals) -> NoReturn:
     )
     with postgres, ProcessGroup(stop_timeout_s=_STOP_TIMEOUT_S) as processes:
         demo = DemoProcesses(_ROOT, chosen, postgres, os.environ)
-        newest_runs = prepare_databases(postgres, demo)
-        start(processes, demo, newest_runs, signals, postgres.process)
+        last_runs = prepare_databases(postgres, demo)
+        start(processes, demo, last_runs, signals, postgres.process)
         log_addresses(demo, time.monotonic() - started_at)
         watch([postgres.process, *processes], signals)
 
 
-def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[Cluster, int]:
-    """Create and migrate the clusters' databases; returns the newest run in each, 0 for none."""
+def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[Cluster, StoppedRun]:
+    """Create and migrate the clusters' databases; returns the last run of those that have any."""
     settings = dqmsquare_cfg.load(demo.environment)
-    newest_runs = {}
+    last_runs = {}
     for cluster in Cluster:
         postgres.create_database(settings.database(cluster))
         database = db.engine(settings, cluster, "demo")
         db.migrate(database)
         reader = MirrorReader(database, StateRules.for_cluster(settings, cluster))
-        newest_runs[cluster] = reader.run_span().highest or 0
+        if (last := last_run(reader)) is not None:
+            last_runs[cluster] = last
         database.dispose()
-    return newest_runs
+    return last_runs
+
+
+def last_run(reader: MirrorReader) -> StoppedRun | None:
+    """The newest run of a database, which stopped with its last report; `None` if there is none."""
+    number = reader.run_span().highest
+    run = None if number is None else reader.run(number)
+    if run is None or run.started_at is None or run.updated_at is None:
+        return None
+    return StoppedRun(run.run, run.started_at.timestamp(), run.updated_at.timestamp())
 
 
 def start(
     processes: ProcessGroup,
     demo: DemoProcesses,
-    newest_runs: Mapping[Cluster, int],
+    last_runs: Mapping[Cluster, StoppedRun],
     signals: StopSignals,
     postgres: Process,
 ) -> None:
@@ -116,7 +127,7 @@ def start(
         wait_until_ready(is_ready, process, signals, timeout_s=timeout_s, dependencies=dependencies)
 
     log(f"starting simulated DQM² at {demo.dqm2_url}, {demo.speed} times as fast as real time")
-    simulator = processes.start(demo.simulator(newest_runs))
+    simulator = processes.start(demo.simulator(last_runs))
     wait(simulator, lambda: demo.dqm2_url in "\n".join(simulator.tail()))
     for cluster in Cluster:
         log(f"starting the grabber of the {cluster} cluster")
@@ -124,10 +135,11 @@ def start(
     log("starting the web server")
     server = processes.start(demo.server())
     wait(server, lambda: get(demo.server_port, "/readyz") is not None)
+    newest = {cluster: last_runs[cluster].number if cluster in last_runs else 0 for cluster in Cluster}
     log(f"waiting until {demo.past_runs} past runs and an ongoing run of each cluster are mirrored")
     wait(
         server,
-        lambda: all(shows_new_run(demo.server_port, *known) for known in newest_runs.items()),
+        lambda: all(shows_new_run(demo.server_port, *known) for known in newest.items()),
         _FILLED_TIMEOUT_S,
     )
 

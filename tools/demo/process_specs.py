@@ -13,6 +13,7 @@ from runtime.supervisor import MALLOC_ENVIRONMENT, ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.control_commands import FFF_RELEASE
 from simulator.gateway import BASE_PATH
+from simulator.runs import StoppedRun
 from tools.demo import data_dir
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -112,6 +113,10 @@ def _unavailable(port: int) -> str | None:
     return None
 
 
+def _to_argument(run: StoppedRun | None) -> str:
+    return "-" if run is None else f"{run.number},{run.started_at},{run.stopped_at}"
+
+
 CONTROL_ROOM_USER = "demo"
 
 # Variables of the user's environment that are passed on.
@@ -160,8 +165,8 @@ class DemoProcesses:
         """Simulated time relative to real time."""
         return self._options.speed
 
-    def simulator(self, newest_runs: Mapping[Cluster, int]) -> ProcessSpec:
-        """Simulator of both clusters; its run numbers continue after `newest_runs`."""
+    def simulator(self, last_runs: Mapping[Cluster, StoppedRun]) -> ProcessSpec:
+        """Simulator of both clusters; it continues after the last runs of an earlier one."""
         options = {
             "--port": self._options.ports[SIMULATOR_PORT],
             "--folder": self._folder / "simulator",
@@ -171,7 +176,7 @@ class DemoProcesses:
             "--history": self._options.past_runs,
         }
         arguments = [str(word) for option in options.items() for word in option]
-        arguments += ["--resume-after", *(str(newest_runs[cluster]) for cluster in Cluster)]
+        arguments += ["--resume-after", *(_to_argument(last_runs.get(cluster)) for cluster in Cluster)]
         return self._spec("simulated DQM²", "simulator", ["-m", "simulator", *arguments])
 
     def grabber(self, cluster: Cluster) -> ProcessSpec:
