@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from storage.read_models import SyncStatus
 from storage.sync_status import LinkStatus
-from web.pages.freshness import find_outages
+from web.pages.outages import find_outages
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STALE_AFTER = timedelta(seconds=30)
@@ -38,6 +38,27 @@ def test_it_reports_only_the_gateway_if_that_fails() -> None:
 def test_it_reports_each_failing_machine() -> None:
     machines = {"fu..01": FAILING, "fu..02": WORKING, "fu..03": LinkStatus()}
     assert messages(machines=machines) == ["fu..01 is not mirrored", "fu..03 is not mirrored"]
+
+
+def test_it_blames_the_grabber_for_links_that_grow_old_with_its_heartbeat() -> None:
+    heartbeat_at = NOW - timedelta(seconds=29)
+    last_seen = LinkStatus(heartbeat_at - timedelta(seconds=3))
+    assert messages(heartbeat_at=heartbeat_at, gateway=last_seen, machines={"fu..01": last_seen}) == []
+    heartbeat_at = NOW - timedelta(seconds=31)
+    assert messages(heartbeat_at=heartbeat_at, gateway=last_seen) == ["The grabber is not reporting"]
+
+
+def test_it_blames_a_gateway_that_has_just_failed_for_its_machines() -> None:
+    now_failing = LinkStatus(
+        NOW - timedelta(seconds=25), failing_since=NOW - timedelta(seconds=20), reason="timed out"
+    )
+    machines = {"fu..01": FAILING, "fu..02": now_failing}
+    assert messages(gateway=now_failing, machines=machines) == ["The DQM² gateway does not respond"]
+
+
+def test_it_reports_once_that_no_machine_is_mirrored() -> None:
+    machines = {"fu..01": FAILING, "fu..02": FAILING}
+    assert messages(machines=machines) == ["None of the machines is mirrored"]
 
 
 def test_it_tolerates_a_short_failure() -> None:

@@ -1,74 +1,145 @@
-// Shows alerts: as a toast, in the page's title and icon, in the list of recent alerts and, if enabled, by a sound
-// and a browser notification.
+// Shows alerts: in the list behind the bell, as a toast, in the page's title and icon, to screen readers and, if
+// enabled, by a sound and a browser notification.
 
-import { notify, playSound } from "./alert_channels.js";
+import { announce } from "./alert_channels.js";
 import { now } from "./server_clock.js";
 
-const MAX_ALERTS = 30;
-const MAX_TOASTS = 4;
-const STORAGE_KEY = "alerts";
-const ICONS = { crashed: "x-octagon-fill", stuck: "hourglass-split", down: "x-octagon-fill", outage: "exclamation-triangle-fill" };
+// Times in the list have no date.
+const MAX_AGE_MS = 24 * 60 * 60 * 1000;
+const MAX_ALERTS = 50;
+const STORAGE_KEY = "alerts"; // shared by the pages of this browser
+// Time for which a toast is shown on a visible page, if its cause lasts, and after the end of its cause.
+const TOAST_MS = 60_000;
+const OVER_TOAST_MS = 10_000;
+const TICK_MS = 1000;
+const ICONS = {
+  crashed: "x-octagon-fill",
+  stuck: "hourglass-split",
+  down: "x-octagon-fill",
+  outage: "exclamation-triangle-fill",
+  meanwhile: "bell-fill",
+};
 
-const toasts = document.getElementById("toasts");
+const panel = document.getElementById("alerts");
 const list = document.getElementById("alert-list");
+const count = document.getElementById("alert-count");
+const bell = document.querySelector("[popovertarget=alerts]");
+const toastPlace = document.getElementById("toasts");
+const announcer = document.getElementById("announcer");
 const favicon = document.getElementById("favicon");
 const normalIcon = favicon.getAttribute("href");
+const normalTitle = document.title;
 
-const alerts = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
-let unseen = 0;
+let alerts = load(); // newest first
+let toasts = []; // of this page, newest first: the key of an alert, and how long it will still be shown
+let unseen = 0; // alerts since this page was last looked at
 
-/** Shows an alert, unless one with the same `key` was shown before. */
-export function raise({ key, kind, text, href }) {
-  if (alerts.some((alert) => alert.key === key)) return;
-  alerts.unshift({ key, kind, text, href, at: now() });
-  alerts.length = Math.min(alerts.length, MAX_ALERTS);
-  save();
-  unseen += 1;
-  showToast(alerts[0]);
-  updateTitle();
-  playSound();
-  notify(text, key);
-}
-
-/** Lets an alert be raised again. */
-export function forget(key) {
-  for (const alert of alerts) if (alert.key === key) alert.key = `${key} ${alert.at}`;
-  save();
+function load() {
+  const stored = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
+  return stored.filter(({ at }) => Date.now() - at < MAX_AGE_MS);
 }
 
 function save() {
-  sessionStorage.setItem(STORAGE_KEY, JSON.stringify(alerts));
-  list.replaceChildren(...alerts.map(createEntry));
+  alerts.length = Math.min(alerts.length, MAX_ALERTS);
+  localStorage.setItem(STORAGE_KEY, JSON.stringify(alerts));
+  render();
 }
 
-function createEntry({ kind, text, href, at }) {
+/** Raises alerts that belong together: `key`, `kind`, `text`, `href`. They are announced as one. */
+export function raise(raised) {
+  if (!raised.length) return;
+  const keys = new Set(raised.map(({ key }) => key));
+  const at = now() ?? Date.now();
+  alerts = [...raised.map((alert) => ({ ...alert, at, isUnread: true })), ...load().filter(({ key }) => !keys.has(key))];
+  toasts = [...raised.map(({ key, isOver }) => ({ key, leftMs: isOver ? OVER_TOAST_MS : TOAST_MS })), ...toasts.filter(({ key }) => !keys.has(key))];
+  unseen += raised.length;
+  save();
+  const text = raised.map((alert) => alert.text).join("; ");
+  announcer.textContent = text;
+  announce(raised.length > 1 ? `${raised.length} alerts: ${text}` : text, raised[0].key);
+}
+
+/** Changes the text of an alert whose cause became known better. */
+export function reword(key, text) {
+  alerts = load().map((alert) => (alert.key === key ? { ...alert, text } : alert));
+  save();
+}
+
+/** Ends an alert. Its toast is removed or, if there is something to say, shown a little longer with it. */
+export function end(key, over = "") {
+  alerts = load().map((alert) => (alert.key === key ? { ...alert, isOver: true, over } : alert));
+  toasts = toasts.filter((toast) => toast.key !== key);
+  const ended = alerts.find((alert) => alert.key === key);
+  if (ended && over) {
+    toasts.unshift({ key, leftMs: OVER_TOAST_MS });
+    announcer.textContent = `${ended.text}: ${over}`;
+  }
+  save();
+}
+
+function render() {
+  list.replaceChildren(...alerts.map(createEntry));
+  document.getElementById("no-alerts").hidden = alerts.length > 0;
+  const unread = alerts.filter(({ isUnread }) => isUnread).length;
+  count.hidden = !unread;
+  count.textContent = unread > 9 ? "9+" : unread;
+  bell.title = unread ? `Alerts, ${unread} unread` : "Alerts";
+  renderToast();
+  updateTitle();
+}
+
+function createEntry({ kind, text, href, at, over, isOver, isUnread }) {
   const entry = document.getElementById("alert").content.firstElementChild.cloneNode(true);
   const use = entry.querySelector("use");
-  use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${ICONS[kind]}`);
+  use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${isOver && over ? "check-circle-fill" : ICONS[kind]}`);
   entry.classList.add(`alert-${kind}`);
   // Formatted by time_zone.js.
   entry.querySelector("time").dataset.at = at;
+  entry.classList.toggle("is-over", Boolean(isOver));
+  entry.classList.toggle("is-unread", Boolean(isUnread));
   const link = entry.querySelector("a");
   link.textContent = text;
   if (href) link.href = href;
+  entry.querySelector(".alert-over").textContent = over || "";
   return entry;
 }
 
-function showToast(alert) {
-  const toast = createEntry(alert);
-  toast.classList.add("alert-toast", "panel");
-  const close = document.getElementById("toast-close").content.firstElementChild.cloneNode(true);
-  close.addEventListener("click", () => toast.remove());
-  toast.append(close);
-  toasts.prepend(toast);
-  while (toasts.children.length > MAX_TOASTS) toasts.lastElementChild.remove();
+// One toast, however many alerts: the newest, and how many more there are.
+function renderToast() {
+  toasts = toasts.filter(({ key }) => alerts.some((alert) => alert.key === key));
+  const newest = toasts.length && alerts.find(({ key }) => key === toasts[0].key);
+  toastPlace.replaceChildren();
+  if (!newest) return;
+  const toast = document.getElementById("toast").content.firstElementChild.cloneNode(true);
+  toast.classList.add(`alert-${newest.kind}`);
+  toast.querySelector(".toast-alert").replaceChildren(...createEntry(newest).childNodes);
+  const more = toast.querySelector(".toast-more");
+  more.hidden = toasts.length === 1;
+  more.textContent = `and ${toasts.length - 1} more`;
+  toast.querySelector(".toast-close").addEventListener("click", collapse);
+  toastPlace.append(toast);
+}
+
+function collapse() {
+  toasts = [];
+  renderToast();
+}
+
+// Only the time for which the page can be seen counts.
+function expireToasts() {
+  if (document.hidden || !toasts.length) return;
+  const { length } = toasts;
+  toasts = toasts.map(({ key, leftMs }) => ({ key, leftMs: leftMs - TICK_MS })).filter(({ leftMs }) => leftMs > 0);
+  if (toasts.length < length) renderToast();
 }
 
 // The title counts the alerts since the page was last looked at; the icon says that there are any.
 function updateTitle() {
-  const { title } = document.getElementById("run").dataset;
-  document.title = unseen ? `(${unseen}) ${title}` : title;
-  favicon.setAttribute("href", unseen ? favicon.dataset.alertIcon : normalIcon);
+  const title = document.getElementById("run")?.dataset.title ?? normalTitle;
+  const counted = unseen ? `(${unseen}) ${title}` : title;
+  if (document.title !== counted) document.title = counted;
+  const icon = unseen ? favicon.dataset.alertIcon : normalIcon;
+  if (favicon.getAttribute("href") !== icon) favicon.setAttribute("href", icon);
 }
 
 function markSeen() {
@@ -77,8 +148,28 @@ function markSeen() {
   updateTitle();
 }
 
+function markRead({ newState }) {
+  if (newState !== "open") return;
+  toasts = [];
+  alerts = load().map((alert) => ({ ...alert, isUnread: false }));
+  save();
+}
+
+function reload() {
+  alerts = load();
+  render();
+}
+
 document.addEventListener("fragment", updateTitle);
 document.addEventListener("visibilitychange", markSeen);
 document.addEventListener("pointerdown", markSeen);
 document.addEventListener("keydown", markSeen);
-list.replaceChildren(...alerts.map(createEntry));
+panel.addEventListener("toggle", markRead);
+document.getElementById("clear-alerts").addEventListener("click", () => {
+  alerts = [];
+  save();
+});
+addEventListener("storage", ({ key }) => key === STORAGE_KEY && reload());
+addEventListener("pageshow", ({ persisted }) => persisted && reload());
+setInterval(expireToasts, TICK_MS);
+render();

@@ -1,5 +1,5 @@
-// The connection to the server: while it fails, a banner says so and that the data are old. What the page says of
-// the age of its data does not depend on further responses.
+// The connection to the server: while it fails, a banner says so and that the data are old. A restart of the server
+// passes unnoticed. What the page says of the age of its data does not depend on further responses.
 
 import { now } from "./server_clock.js";
 import { timeOfDay } from "./time_format.js";
@@ -7,16 +7,26 @@ import { timeOfDay } from "./time_format.js";
 const banner = document.getElementById("connection");
 const message = banner.querySelector("p");
 const DAY_MS = 24 * 60 * 60 * 1000;
-const failing = new Set(); // ids of the fragments whose last request failed
+// Longer than a restart of the server, and shorter than data take to become old.
+const GRACE_MS = 10_000;
+const RETRY_MS = 5_000;
+const TICK_MS = 1000;
+const failing = new Map(); // by element: a part of the page whose last request failed, since when, and why
 
 let lastSuccessAt = null;
 
+/** Why and since when (unix ms) the server can't be reached; `null` if it can. */
+export function connectionFailure() {
+  const [first] = failing.values();
+  return first ? { since: first.since, text: first.why } : null;
+}
+
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  if (detail.xhr.status >= 200 && detail.xhr.status < 400) succeeded(detail.elt.id);
+  if (detail.xhr.status >= 200 && detail.xhr.status < 400) succeeded(detail.elt);
 });
-document.addEventListener("htmx:sendError", ({ detail }) => failed(detail.elt.id, "This browser can’t reach the mirror"));
-document.addEventListener("htmx:timeout", ({ detail }) => failed(detail.elt.id, "The mirror does not respond"));
-document.addEventListener("htmx:responseError", ({ detail }) => failed(detail.elt.id, reason(detail.xhr)));
+document.addEventListener("htmx:sendError", ({ detail }) => failed(detail.elt, "This browser can’t reach the mirror"));
+document.addEventListener("htmx:timeout", ({ detail }) => failed(detail.elt, "The mirror does not respond"));
+document.addEventListener("htmx:responseError", ({ detail }) => failed(detail.elt, reason(detail.xhr)));
 
 // The server's own errors are plain text; anything else comes from a proxy.
 function reason(xhr) {
@@ -24,21 +34,45 @@ function reason(xhr) {
   return isPlainText ? xhr.responseText.trim().replace(/\.$/, "") : `The mirror responds with an error (${xhr.status})`;
 }
 
-function succeeded(fragment) {
-  failing.delete(fragment);
-  if (failing.size) return;
-  lastSuccessAt = now();
-  banner.hidden = true;
+// Parts of the page load themselves; a form reports its failure itself.
+const isPart = (element) => element.matches("[hx-get][hx-trigger]");
+
+function succeeded(element) {
+  if (isPart(element)) lastSuccessAt = now();
+  failing.delete(element);
+  showFailure();
 }
 
-function failed(fragment, why) {
-  failing.add(fragment);
-  const since = lastSuccessAt === null ? "" : `, since ${timeOfDay(lastSuccessAt)}`;
+function failed(element, why) {
+  if (!isPart(element)) return;
+  failing.set(element, { since: failing.get(element)?.since ?? now() ?? Date.now(), failedAt: Date.now(), why });
+  showFailure();
+}
+
+function showFailure() {
+  for (const element of failing.keys()) if (!element.isConnected) failing.delete(element);
+  const failure = connectionFailure();
   // Set by url_state.js until the response to a click is shown.
-  const pending = "pendingClick" in document.body.dataset ? " Your last click takes effect when it responds again." : "";
-  message.textContent = `${why}${since}. The data shown are old.${pending}`;
-  banner.hidden = false;
+  const isClickPending = "pendingClick" in document.body.dataset;
+  const isShown = failure && (isClickPending || (now() ?? Date.now()) - failure.since >= GRACE_MS);
+  if (isShown) {
+    const since = lastSuccessAt === null ? "" : `, since ${timeOfDay(lastSuccessAt)}`;
+    const pending = isClickPending ? " Your last click takes effect when it responds again." : "";
+    setText(`${failure.text}${since}. The data shown are old.${pending}`);
+  }
+  if (banner.hidden !== !isShown) banner.hidden = !isShown;
   showLastKnown();
+}
+
+function setText(text) {
+  if (message.textContent !== text) message.textContent = text;
+}
+
+// A part that loads once, such as further rows of a table, is requested again.
+function retry() {
+  for (const [element, { failedAt }] of failing) {
+    if (Date.now() - failedAt >= RETRY_MS) htmx.trigger(element, "refresh");
+  }
 }
 
 // When the verdict on the run was last known: before the outage, or before the connection failed.
@@ -48,7 +82,8 @@ function showLastKnown() {
   const outage = document.querySelector("[data-stale] time[data-at]");
   const at = outage ? Number(outage.dataset.at) : lastSuccessAt;
   const isLongAgo = outage && now() - at > DAY_MS;
-  place.textContent = at === null ? "" : ` at ${isLongAgo ? outage.textContent : timeOfDay(at)}`;
+  const text = at === null ? "" : ` at ${isLongAgo ? outage.textContent : timeOfDay(at)}`;
+  if (place.textContent !== text) place.textContent = text;
 }
 
 // The server marks machines whose data are old, but not while it can't be reached.
@@ -65,6 +100,13 @@ function markStaleMachines() {
   }
 }
 
+function tick() {
+  markStaleMachines();
+  if (!failing.size) return;
+  showFailure();
+  retry();
+}
+
 document.addEventListener("fragment", showLastKnown);
-setInterval(markStaleMachines, 1000);
+setInterval(tick, TICK_MS);
 showLastKnown();

@@ -6,5 +6,4 @@ import "./job_filter.js";
 import "./job_rows.js";
 import "./delivery_graphs.js";
 import "./job_graphs.js";
-import "./alerts.js";
 import "./copy_run_summary.js";

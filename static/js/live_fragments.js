@@ -1,4 +1,5 @@
-// Live fragments: requested with their ETag, and morphed in place so that focus, scroll and selection stay.
+// Live fragments: requested with their ETag, and morphed in place so that focus, scroll and selection stay. The timers
+// of a hidden page run rarely, and those of a sleeping computer not at all: it is updated as soon as it is seen again.
 
 import { updateTimes } from "./relative_time.js";
 import { setClock } from "./server_clock.js";
@@ -33,3 +34,12 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
   updateTimes();
   document.dispatchEvent(new CustomEvent("fragment", { detail: id }));
 });
+
+function refreshAll() {
+  for (const part of document.querySelectorAll("[hx-trigger*=every]")) htmx.trigger(part, "refresh");
+}
+
+document.addEventListener("visibilitychange", () => document.hidden || refreshAll());
+// A page from the back and forward cache is as old as it was left.
+addEventListener("pageshow", ({ persisted }) => persisted && refreshAll());
+addEventListener("online", refreshAll);

@@ -1,5 +1,6 @@
 """Alerts: one per new event, none for what happened before."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,13 +31,13 @@ def after_three_polls(page: Page) -> None:
 
 def test_it_raises_no_alert_for_earlier_problems(toasts: Page) -> None:
     after_three_polls(toasts)
-    expect(toasts.locator("#toasts li")).to_have_count(0)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
     expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
 
 
 def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
-    toast = toasts.locator("#toasts li")
+    toast = toasts.locator(".alert-toast")
     expect(toast).to_have_count(1)
     expect(toast).to_contain_text(f"newcomer crashed in run {RUN}")
     expect(toasts).to_have_title(f"(1) Run {RUN} · production · DQM² Mirror")
@@ -61,10 +62,10 @@ def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrore
         job(RUN, "newcomer", at=now - timedelta(seconds=20), exit_code=-6),
         job(RUN, "newcomer", at=now, started_at=now - timedelta(seconds=10)),
     )
-    expect(toasts.locator("#toasts li")).to_contain_text(f"newcomer crashed in run {RUN}")
+    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN}")
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed ×1, restarted")
     after_three_polls(toasts)
-    expect(toasts.locator("#toasts li")).to_have_count(1)
+    expect(toasts.locator(".alert-toast")).to_have_count(1)
 
 
 def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -76,7 +77,7 @@ def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredClu
     )
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
     after_three_polls(toasts)
-    expect(toasts.locator("#toasts li")).to_have_count(0)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
 
 
 def test_it_raises_no_alert_for_a_run_that_the_reader_opens(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -84,12 +85,12 @@ def test_it_raises_no_alert_for_a_run_that_the_reader_opens(toasts: Page, mirror
     toasts.click("#previous-run")
     expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
     after_three_polls(toasts)
-    expect(toasts.locator("#toasts li")).to_have_count(0)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
 
 
 def test_it_raises_an_alert_for_a_crash_in_a_new_run(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "newcomer", exit_code=-6))
-    expect(toasts.locator("#toasts li")).to_contain_text(f"newcomer crashed in run {RUN + 1}")
+    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN + 1}")
 
 
 def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -101,64 +102,234 @@ def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: Mi
     expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
 
 
-def test_it_raises_an_alert_each_time_a_machine_goes_down(toasts: Page, mirrored: MirroredCluster) -> None:
-    unit, now = mirrored.filter_units[0], datetime.now(UTC)
+def seen(page: Page) -> None:
+    """Wait for two more updates of the freshness bar."""
+    for _ in range(2):
+        with page.expect_response(lambda response: "/live/freshness" in response.url):
+            pass
+
+
+def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    toasts.clock.install()
+    toasts.reload()
+    unit = mirrored.filter_units[0]
     down = f"{mirrored.label(unit)} is down"
+    mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
-    mirrored.set_machine_state(unit, now, down_reason="connection refused")
-    toast = toasts.locator("#toasts li")
-    expect(toast).to_have_count(1)
-    expect(toast).to_contain_text(down)
-    mirrored.set_machine_state(unit, now + timedelta(seconds=1))
-    expect(toasts.locator("[data-down]")).to_have_count(0)
-    mirrored.set_machine_state(unit, now + timedelta(seconds=2), down_reason="connection refused")
-    expect(toast).to_have_count(2)
+    expect(toasts.locator("#incidents li", has_text=down)).to_have_count(1)
+    seen(toasts)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+    toasts.clock.fast_forward("00:15")
+    expect(toasts.locator(".alert-toast")).to_contain_text(down)
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    mirrored.beat(machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="timed out")})
+    expect(toasts.locator("[data-outage]")).to_contain_text("is not mirrored")
+    seen(toasts)
+    expect(toasts.locator("#alert-count")).to_have_text("1")
+
+    mirrored.set_machine_state(unit, datetime.now(UTC))
+    mirrored.beat()
+    expect(toasts.locator("#incidents li", has_text=down)).to_have_count(0)
+    seen(toasts)
+    expect(toasts.locator(".alert-toast")).not_to_contain_text("over")
+    toasts.clock.fast_forward("00:15")
+    expect(toasts.locator(".alert-toast")).to_contain_text("over after")
+    expect(toasts.locator("#alert-count")).to_have_text("1")
+    toasts.clock.fast_forward("00:30")
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+
+
+def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrored: MirroredCluster) -> None:
+    toasts.clock.install()
+    toasts.reload()
+    unit = mirrored.filter_units[0]
+    mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
+    mirrored.beat()
+    expect(toasts.locator("#incidents li", has_text="is down")).to_have_count(1)
+    seen(toasts)
+    mirrored.set_machine_state(unit, datetime.now(UTC))
+    mirrored.beat()
+    expect(toasts.locator("#incidents li", has_text="is down")).to_have_count(0)
+    seen(toasts)
+    toasts.clock.fast_forward("01:00")
+    seen(toasts)
+    expect(toasts.locator("#alert-list li")).to_have_count(0)
 
 
 def test_it_raises_an_alert_when_data_become_old(toasts: Page, mirrored: MirroredCluster) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
-    expect(toasts.locator("#toasts li")).to_contain_text("The DQM² gateway does not respond")
+    expect(toasts.locator(".alert-toast")).to_contain_text("The DQM² gateway does not respond")
 
 
-def test_it_raises_no_alert_while_the_mirror_catches_up(toasts: Page, mirrored: MirroredCluster) -> None:
-    unit = mirrored.filter_units[0]
-    mirrored.beat(machines={unit: replace(LinkStatus(datetime.now(UTC)), documents_behind=5000)})
+def test_it_raises_alerts_once_the_mirror_has_caught_up(toasts: Page, mirrored: MirroredCluster) -> None:
+    unit, now = mirrored.filter_units[0], datetime.now(UTC)
+    mirrored.beat(machines={unit: replace(LinkStatus(now), documents_behind=5000)})
     expect(toasts.locator("[data-catching-up]")).to_be_visible()
-    mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
+    of_the_past = job(RUN, "veteran", at=now - timedelta(hours=1), exit_code=-6)
+    mirrored.write(unit, of_the_past, job(RUN, "newcomer", exit_code=-6), clock_at=now)
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
+    expect(toasts.locator("#incidents li", has_text="newcomer")).to_have_count(1)
+    seen(toasts)
+    expect(toasts.locator("#alert-list li")).to_have_count(0)
     mirrored.beat()
-    expect(toasts.locator("[data-catching-up]")).to_have_count(0)
-    after_three_polls(toasts)
-    expect(toasts.locator("#toasts li")).to_have_count(0)
+    expect(toasts.locator("#alert-list li")).to_have_text([re.compile("newcomer crashed")])
 
 
-def test_it_shows_notifications_if_enabled(toasts: Page, mirrored: MirroredCluster) -> None:
-    toasts.context.grant_permissions(["notifications"])
-    toasts.evaluate(
-        """() => {
-            window.notified = [];
-            window.Notification = class extends EventTarget {
-                static permission = "granted";
-                static requestPermission = async () => "granted";
-                constructor(text) { super(); window.notified.push(text); }
-            };
+def test_it_shows_one_toast_and_how_many_more_there_are(toasts: Page, mirrored: MirroredCluster) -> None:
+    crashed = [job(RUN, f"newcomer{number}", exit_code=-6) for number in range(4)]
+    mirrored.write(mirrored.filter_units[0], *crashed)
+    toast = toasts.locator(".alert-toast")
+    expect(toast).to_have_count(1)
+    expect(toast).to_contain_text("and 3 more")
+    expect(toasts.locator("#announcer")).to_have_text(re.compile("newcomer0.*; newcomer1"))
+    toast.get_by_role("button", name="and 3 more").click()
+    expect(toasts.locator("#alert-list li")).to_have_count(4)
+    expect(toast).to_have_count(0)
+    expect(toasts.locator("#alert-count")).to_be_hidden()
+    toasts.click("#clear-alerts")
+    expect(toasts.locator("#alert-list li")).to_have_count(0)
+    expect(toasts.locator("#no-alerts")).to_be_visible()
+
+
+def test_a_toast_goes_with_its_cause(toasts: Page, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
+    mirrored.write(unit, job(RUN + 1, "beam"))
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+    expect(toasts.locator("#alert-count")).to_have_text("1")
+
+
+def test_a_toast_goes_by_itself(toasts: Page, mirrored: MirroredCluster) -> None:
+    toasts.clock.install()
+    toasts.reload()
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
+    toasts.clock.run_for("01:05")
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+
+
+def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    count = toasts.locator("#alert-count")
+    expect(count).to_have_text("1")
+    toasts.goto(f"{url}/timeline/")
+    expect(count).to_have_text("1")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "another", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text("another crashed")
+    for path in ("/statistics/", "/cluster/", "/help/shifter", "/cr/login"):
+        toasts.goto(f"{url}{path}")
+        expect(count).to_have_text("2")
+    toasts.click("[popovertarget=alerts]")
+    toasts.locator("#alert-list a", has_text="another crashed").click()
+    expect(toasts.locator("h1")).to_contain_text("another")
+    expect(count).to_be_hidden()
+
+
+def test_it_summarizes_what_happened_while_it_slept(
+    toasts: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    seen(toasts)
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    toasts.goto("about:blank")
+    unit = mirrored.filter_units[0]
+    for number, client in enumerate(("beam", "csc", "csc")):
+        at = long_ago + timedelta(minutes=number)
+        mirrored.write(unit, job(RUN + 1 + number, client, at=at, started_at=at, exit_code=-6))
+    toasts.add_init_script(
+        """for (const name of Object.keys(sessionStorage).filter((name) => name.startsWith("incidents"))) {
+            const state = JSON.parse(sessionStorage[name]);
+            state.updatedAt -= 70 * 60 * 1000;
+            sessionStorage[name] = JSON.stringify(state);
         }"""
     )
+    toasts.goto(url)
+    expect(toasts.locator("#alert-list li")).to_have_count(1)
+    alert = toasts.locator(".alert-toast")
+    expect(alert).to_contain_text(
+        re.compile(r"slept for 1 h 1\d min: 3 new runs, 4 crashes \(csc ×2, beam, ecalgpu\)")
+    )
+    expect(toasts).to_have_title(re.compile(r"^\(1\)"))
+
+
+def test_it_is_updated_as_soon_as_it_is_seen_again(toasts: Page) -> None:
+    toasts.clock.install()
+    toasts.reload()
+    toasts.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+    for event in ("new PageTransitionEvent('pageshow', {persisted: true})", "new Event('online')"):
+        with toasts.expect_response(lambda response: "/live/run" in response.url):
+            toasts.evaluate(f"dispatchEvent({event})")
+    with toasts.expect_response(lambda response: "/live/freshness" in response.url):
+        toasts.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+# A browser notification, as on a laptop, or on Android, where the constructor always throws.
+NOTIFICATION = """(isAndroid) => {
+    window.notified = [];
+    window.Notification = class extends EventTarget {
+        static permission = "granted";
+        constructor(text) {
+            super();
+            if (isAndroid) throw new TypeError("Illegal constructor. Use showNotification() instead.");
+            window.notified.push(text);
+        }
+    };
+    const { register } = ServiceWorkerContainer.prototype;
+    ServiceWorkerContainer.prototype.register = async function (...parameters) {
+        const registration = await register.apply(this, parameters);
+        registration.showNotification = async (text) => window.notified.push(`worker: ${text}`);
+        return registration;
+    };
+}"""
+
+
+@pytest.mark.parametrize("is_android", [False, True])
+def test_it_shows_notifications_if_enabled(
+    toasts: Page, mirrored: MirroredCluster, *, is_android: bool
+) -> None:
+    toasts.evaluate(NOTIFICATION, is_android)
     toasts.click("[popovertarget=alerts]")
     toasts.check("[data-channel=notification]")
     toasts.check("[data-channel=sound]")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
-    expect(toasts.locator("#toasts li")).to_have_count(1)
-    assert toasts.evaluate("window.notified") == [f"newcomer crashed in run {RUN}"]
+    notified = f"{'worker: ' if is_android else ''}newcomer crashed in run {RUN}"
+    toasts.wait_for_function("window.notified.length")
+    assert toasts.evaluate("window.notified") == [notified]
+    toasts.click("[data-test=notification]")
+    toasts.wait_for_function("window.notified.length > 1")
+    expect(toasts.locator("#notification-problem")).to_be_empty()
     toasts.reload()
     assert toasts.locator("[data-channel=notification]").is_checked()
     assert toasts.locator("[data-channel=sound]").is_checked()
+
+
+def test_a_way_to_alert_that_fails_does_not_stop_the_others(toasts: Page, mirrored: MirroredCluster) -> None:
+    toasts.evaluate("localStorage.notification = localStorage.sound = 'on'")
+    toasts.evaluate("delete window.Notification; delete window.AudioContext")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
+    toasts.click("[popovertarget=alerts]")
+    expect(toasts.locator("#notification-problem")).to_contain_text("add the page to the home screen")
+    expect(toasts.locator("#sound-problem")).to_have_text("This browser cannot play sounds.")
 
 
 def test_it_says_that_the_browser_denies_notifications(toasts: Page) -> None:
     toasts.evaluate("Notification.requestPermission = async () => 'denied'")
     toasts.click("[popovertarget=alerts]")
     toasts.locator("[data-channel=notification]").click()
-    expect(toasts.locator("#alert-permission")).to_contain_text("does not allow notifications")
+    expect(toasts.locator("#notification-problem")).to_contain_text("does not allow notifications")
     assert not toasts.locator("[data-channel=notification]").is_checked()
+
+
+def test_it_asks_for_a_click_before_it_can_play_sounds(toasts: Page) -> None:
+    toasts.evaluate("localStorage.sound = 'on'")
+    toasts.reload()
+    hint = toasts.locator("#sound-hint")
+    expect(hint).to_have_text(re.compile("Click once to allow sound"))
+    expect(toasts.locator("#sound-problem")).to_have_text("Click once to allow sound.")
+    toasts.click("h1")
+    expect(hint).to_be_hidden()
+    expect(toasts.locator("#sound-problem")).to_be_empty()

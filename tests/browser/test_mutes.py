@@ -58,8 +58,8 @@ def test_it_raises_no_alert_for_a_muted_client(
     for client in ("beam", "newcomer"):
         crashed = job(RUN, client, exit_code=-6, started_at=datetime.now(UTC))
         mirrored.write(mirrored.filter_units[0], crashed)
-    expect(page.locator("#toasts li")).to_have_count(1)
-    expect(page.locator("#toasts li")).to_contain_text("newcomer crashed")
+    expect(page.locator(".alert-toast")).to_have_count(1)
+    expect(page.locator(".alert-toast")).to_contain_text("newcomer crashed")
     expect(row).to_have_attribute("data-state", "crashed")
     expect(page.locator(".verdict")).to_contain_text("3 problems in")
     expect(page.locator(".verdict")).to_contain_text("1 more muted")
@@ -68,7 +68,7 @@ def test_it_raises_no_alert_for_a_muted_client(
     expect(row).not_to_contain_text("muted by")
     expect(page.locator(".verdict")).to_contain_text("4 problems")
     # A problem that started during the mute raises no alert after it.
-    expect(page.locator("#toasts li")).to_have_count(1)
+    expect(page.locator(".alert-toast")).to_have_count(1)
 
 
 def test_it_says_that_all_problems_are_muted(

@@ -13,12 +13,13 @@ from web.pages import (
     guides,
     job,
     live,
+    missed,
     source_run,
     statistics,
     timeline,
 )
 
-_BLUEPRINTS = (live.bp, freshness.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, find.bp, guides.bp)
+_BLUEPRINTS = (live.bp, freshness.bp, missed.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, find.bp, guides.bp)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

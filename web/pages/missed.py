@@ -1,0 +1,74 @@
+"""A summary of what happened while a page did not run, such as on a computer that slept."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, jsonify
+from werkzeug.exceptions import BadRequest
+
+from storage.job_state import JobState
+from storage.reader import MirrorReader
+from storage.run_queries import RunFilter
+from web import databases, query_args
+
+bp = Blueprint("missed", __name__)
+
+# More than are in a night; older ones are not looked at.
+_MAX_RUNS = 50
+# Crashed clients, or machines, that are named.
+_MAX_NAMES = 5
+
+
+@bp.get("/live/missed")
+def summary() -> Response:
+    """The summary since the unix time `since` (ms) as JSON; its `text` is empty if nothing happened."""
+    reader = databases.stale_ok_reader(query_args.page_cluster())
+    since = _parse_since()
+    parts = (_runs_and_crashes(reader, since), _machines(reader, since))
+    return jsonify(text="; ".join(part for part in parts if part))
+
+
+def _parse_since() -> datetime:
+    text = query_args.text("since") or ""
+    try:
+        return datetime.fromtimestamp(int(text) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise BadRequest("since must be a unix time in milliseconds") from None
+
+
+def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
+    newest = reader.run_span().highest
+    if newest is None:
+        return ""
+    runs = reader.find_runs(RunFilter(query_args.INT_MIN, newest), below=None, limit=_MAX_RUNS)
+    muted = {mute.client for mute in reader.mutes()}
+    crashed = Counter(
+        job.name
+        for run in runs
+        for job in run.jobs
+        if job.state is JobState.CRASHED and job.updated_at > since and job.client not in muted
+    )
+    started = sum(run.started_at is not None and run.started_at > since for run in runs)
+    parts = [_count(started, "new run")] if started else []
+    if crashed:
+        crashes = _count(crashed.total(), "crash", "crashes")
+        clients = [name if times == 1 else f"{name} ×{times}" for name, times in crashed.items()]
+        parts.append(f"{crashes} ({_names(clients)})")
+    return ", ".join(parts)
+
+
+def _machines(reader: MirrorReader, since: datetime) -> str:
+    down = {
+        change.machine for change in reader.state_changes(since) if not change.is_up and change.at > since
+    }
+    return f"{_names(sorted(down))} {'was' if len(down) == 1 else 'were'} down" if down else ""
+
+
+def _names(names: list[str]) -> str:
+    shown = names[:_MAX_NAMES]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _count(number: int, noun: str, plural: str | None = None) -> str:
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

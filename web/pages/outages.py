@@ -1,0 +1,74 @@
+"""Outages of the data path: DQM²'s machines, their gateway, the grabber, the database, this server.
+
+The failing part that is nearest to this server is reported alone: nothing is known of what lies behind it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from storage.read_models import SyncStatus
+from storage.sync_status import LinkStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A part of the data path that fails; `since` is `None` if it never worked.
+
+    `makes_jobs_stale`: the state of jobs is not up to date because of it. `machine` is the label of the
+    machine that is not mirrored, `None` if another part fails.
+    """
+
+    message: str
+    since: datetime | None
+    reason: str | None = None
+    makes_jobs_stale: bool = True
+    machine: str | None = None
+
+
+def find_outages(
+    sync: SyncStatus | None,
+    now: datetime,
+    stale_after: timedelta,
+    database_down_since: datetime | None = None,
+) -> list[Outage]:
+    """The parts of the data path that have not worked for `stale_after`; the nearest hides the others.
+
+    Links are judged at the time of the heartbeat, which is all that the grabber has reported: if it dies,
+    they are not at fault. A gateway that has just begun to fail is why its machines are out of date.
+    """
+    if database_down_since is not None:
+        return [Outage("The mirror's database does not respond", database_down_since)]
+    if sync is None:
+        return [Outage("No grabber has mirrored this cluster yet", None)]
+    if sync.heartbeat_at < now - stale_after:
+        return [Outage("The grabber is not reporting", sync.heartbeat_at)]
+    oldest = sync.heartbeat_at - stale_after
+    stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
+    if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
+        return [_outage("The DQM² gateway does not respond", sync.gateway)]
+    if len(stale) == len(sync.machines) > 1:
+        return [_outage("None of the machines is mirrored", min((link for _, link in stale), key=_last_seen))]
+    return [
+        *(replace(_outage(f"{machine} is not mirrored", link), machine=machine) for machine, link in stale),
+        *_outages_of_status(sync.status, oldest),
+    ]
+
+
+def is_stale(link: LinkStatus, oldest: datetime) -> bool:
+    """Whether a link has not worked since `oldest`."""
+    return link.last_success_at is None or link.last_success_at < oldest
+
+
+def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]:
+    # The cluster status is polled rarely, so its age alone is no sign of an outage.
+    if status.failing_since is not None and is_stale(status, oldest):
+        yield replace(_outage("The status of the machines is unknown", status), makes_jobs_stale=False)
+
+
+def _outage(message: str, link: LinkStatus) -> Outage:
+    return Outage(message, link.last_success_at or link.failing_since, link.reason)
+
+
+def _last_seen(link: LinkStatus) -> float:
+    return 0.0 if link.last_success_at is None else link.last_success_at.timestamp()
