@@ -78,25 +78,28 @@ def test_it_has_a_row_for_an_expected_client_without_a_job() -> None:
     assert rows[1].jobs == ()
 
 
-def test_it_sorts_problems_first() -> None:
-    jobs = [
+def test_it_sorts_problems_first_and_the_rest_by_name_whatever_they_do() -> None:
+    assert names(
         job("finished", 1, JobState.FINISHED),
         job("running", 2),
-        job("skipped", 3, lumisections_skipped=5),
+        job("skipping", 3, lumisections_skipped=2),
         job("behind", 4, lag=30),
-        job("lost", 5, JobState.LOST),
-        job("stuck", 6, JobState.STUCK),
-        job("crashed", 7, JobState.CRASHED),
-    ]
-    assert names(*jobs, order=SortOrder(Column.STATE)) == [
-        "crashed",
-        "stuck",
-        "lost",
-        "behind",
-        "skipped",
-        "running",
-        "finished",
-    ]
+        job("restarted", 5, JobState.CRASHED),
+        job("restarted", 6),
+        job("stuck", 7, JobState.STUCK),
+        job("crashed", 8, JobState.CRASHED),
+        order=SortOrder(Column.STATE),
+    ) == ["crashed", "stuck", "restarted", "behind", "finished", "running", "skipping"]
+
+
+def test_a_client_without_lumisections_is_idle_unless_the_run_has_just_started() -> None:
+    jobs = (
+        job("crashed", 1, JobState.CRASHED, lumisection=0, lag=100),
+        job("idle", 2, lumisection=0, lag=100),
+        job("starting", 3, lumisection=0, lag=4),
+    )
+    is_idle = {row.name: row.is_idle for row in client_rows(run(*jobs), ())}
+    assert is_idle == {"crashed": False, "idle": True, "starting": False}
 
 
 def test_it_sorts_rows_without_a_value_last_in_both_directions() -> None:

@@ -90,7 +90,15 @@ async function notifyByWorker(text, key) {
   const registration = await navigator.serviceWorker?.register(panel.dataset.worker).catch(() => null);
   if (!registration?.showNotification) throw unsupported;
   await isActive(registration);
+  removeOthers(registration);
   await registration.showNotification(text, { tag: key, data: location.href });
+}
+
+// The workers of earlier versions of the mirror, whose addresses differ.
+async function removeOthers(current) {
+  for (const registration of await navigator.serviceWorker.getRegistrations()) {
+    if (registration.scope !== current.scope) registration.unregister();
+  }
 }
 
 /** Resolves once a worker has been activated, which it has to be to show a notification. */

@@ -14,6 +14,16 @@ Idiomorph.defaults.callbacks.beforeNodeMorphed = (from, to) => {
   return false;
 };
 
+// In place of the extension of the same name: scripts may change a response before it is shown.
+htmx.defineExtension("morph", {
+  isInlineSwap: (style) => style === "morph",
+  handleSwap(style, target, response) {
+    if (style !== "morph") return false;
+    document.dispatchEvent(new CustomEvent("beforemorph", { detail: response }));
+    return Idiomorph.morph(target, response.children, { morphStyle: "outerHTML" });
+  },
+});
+
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   const etag = etags.get(detail.elt.id);
   if (etag) detail.headers["If-None-Match"] = etag;

@@ -1,6 +1,6 @@
 // Keyboard shortcuts, as listed in templates/_help.html. A page responds to those whose element it has.
 
-const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme-toggle", u: "zone-toggle", c: "copy-summary" };
+const CLICKS = { ArrowLeft: "previous-run", ArrowRight: "next-run", d: "theme-toggle", u: "zone-toggle", c: "copy-summary", w: "wall-link" };
 const FOCUSES = { "/": ["filter-text", "log-query"], r: ["go-to-run"] };
 // Elements that use all keys themselves, and those that use the arrow keys.
 const EDITABLE = "input, select, textarea";

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
 from tests.mirrored_cluster import MirroredCluster, job, write_run
+from tests.waiting import until
 
 RUN = 358_791
 
@@ -296,10 +297,10 @@ def test_it_shows_notifications_if_enabled(
     toasts.check("[data-channel=sound]")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     notified = f"{'worker: ' if is_android else ''}newcomer crashed in run {RUN}"
-    toasts.wait_for_function("window.notified.length")
-    assert toasts.evaluate("window.notified") == [notified]
+    expect(toasts.locator(".alert-toast")).to_be_visible()
+    until(lambda: toasts.evaluate("window.notified") == [notified])
     toasts.click("[data-test=notification]")
-    toasts.wait_for_function("window.notified.length > 1")
+    until(lambda: len(toasts.evaluate("window.notified")) == 2)
     expect(toasts.locator("#notification-problem")).to_be_empty()
     toasts.reload()
     assert toasts.locator("[data-channel=notification]").is_checked()

@@ -17,9 +17,10 @@ from web.pages import (
     source_run,
     statistics,
     timeline,
+    wall,
 )
 
-_BLUEPRINTS = (live.bp, freshness.bp, missed.bp, job.bp, cluster.bp, timeline.bp, statistics.bp, find.bp, guides.bp)
+_MODULES = (live, freshness, missed, wall, job, cluster, timeline, statistics, find, guides)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -34,5 +35,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     external_links.init_app(app, settings)
     source_run.init_app(app)
     contacts.init_app(app, settings)
-    for bp in _BLUEPRINTS:
-        app.register_blueprint(bp, url_prefix=f"{settings.server_url_prefix}{bp.url_prefix or ''}")
+    for module in _MODULES:
+        prefix = f"{settings.server_url_prefix}{module.bp.url_prefix or ''}"
+        app.register_blueprint(module.bp, url_prefix=prefix)

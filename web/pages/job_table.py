@@ -102,6 +102,13 @@ class ClientRow:
         return bool(self.crashes) and not self.state.is_problem
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the newest job is well but has seen no lumisection: its stream is not in the run."""
+        if self.newest is None or self.state.is_problem:
+            return False
+        return not self.newest.lumisection and self.newest.lag > MAX_NORMAL_LAG
+
+    @property
     def is_behind(self) -> bool:
         """Whether the newest job is running, but further behind than its reporting interval explains."""
         return self.newest is not None and is_behind(self.newest)
@@ -155,10 +162,14 @@ def _row(client: str, jobs: list[Job]) -> ClientRow:
     return ClientRow(client, newest, tuple(reversed(earlier)), lumisections_skipped=skipped)
 
 
-def _severity(row: ClientRow) -> tuple[int, int, int, int]:
-    """By state; in a state by number of crashes, by lag, and by number of skipped lumisections."""
-    lag = row.newest.lag if row.newest is not None and row.is_behind else 0
-    return list(ClientState).index(row.state), -len(row.crashes), -lag, -row.lumisections_skipped
+def _severity(row: ClientRow) -> int:
+    """Problems by state, then clients that crashed and were restarted, then all others.
+
+    A row must not move because its client has started or finished, or because of a number in it.
+    """
+    if row.state.is_problem:
+        return list(ClientState).index(row.state)
+    return len(ClientState) + (not row.has_recovered)
 
 
 def _job_value(field: str) -> Callable[[ClientRow], Any]:

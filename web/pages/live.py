@@ -182,8 +182,11 @@ class LiveRun:
 @bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The complete page; it is usable without scripts."""
+    """The complete page; it is usable without scripts. With `wall`, the view for a screen across the room."""
     params = request_params()
+    if query_args.text("wall") is not None:
+        context = freshness.template_context(params.cluster)
+        return etag_response(render_template("live/wall.html", cluster=params.cluster, **context))
     context = {
         **_template_context(params),
         **freshness.template_context(params.cluster),

@@ -1,0 +1,175 @@
+"""Calm: nothing on the live page moves that the reader did not cause, as measured by the browser itself."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dqm2.records import JobRecord
+from dqmsquare_cfg import Settings
+from simulator.simulator import Simulator
+from tests.grabber_runner import mirror_once
+from tests.mirrored_cluster import MirroredCluster, job, write_run
+
+RUN = 358_791
+UPDATES = 60
+# Time between two updates from the simulator, and their number; half as many as a run has lumisections.
+STEP_S = 45.0
+STEPS = 40
+# Records shifts that no input preceded, with the elements that moved, and changes of the order of the rows.
+WATCH = """() => {
+    window.shifts = [];
+    window.orders = [];
+    const at = ({ x, y, width, height }) => `(${[x, y, width, height].join()})`;
+    const describe = ({ node, previousRect, currentRect }) => {
+        const element = node?.nodeType === 1 ? node : node?.parentElement;
+        const tag = element?.cloneNode(false).outerHTML.slice(0, 100);
+        return `${tag} ${node?.textContent.trim().slice(0, 40)} ${at(previousRect)} to ${at(currentRect)}`;
+    };
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) {
+            if (!entry.hadRecentInput) window.shifts.push(entry.sources.map(describe).join(" | "));
+        }
+    }).observe({ type: "layout-shift" });
+    document.addEventListener("fragment", () => {
+        const order = [...document.querySelectorAll("tbody.client")].map(({ id }) => id).join();
+        if (order !== window.orders.at(-1)) window.orders.push(order);
+    });
+}"""
+# Two frames: the first shows a change, the second reports its shifts.
+UPDATE = """async () => {
+    const updated = (id) => new Promise((resolve) => {
+        document.addEventListener("htmx:afterRequest", function done({ detail }) {
+            if (detail.elt.id !== id) return;
+            document.removeEventListener("htmx:afterRequest", done);
+            resolve();
+        });
+        htmx.trigger(document.getElementById(id), "refresh");
+    });
+    await Promise.all([updated("run"), updated("freshness")]);
+    for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame);
+}"""
+
+
+@pytest.fixture
+def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """A simulator with some past runs, whose time begins early enough for all that tests let happen."""
+    began_at = time.time() - 2 * STEPS * STEP_S
+    with Simulator(tmp_path / "simulator", history=2, run_length=(60, 60), now=began_at) as running:
+        yield running
+
+
+def shifts(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("window.shifts.splice(0)")
+    return found
+
+
+def start_watching(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    expect(page.locator("#graph-note")).not_to_be_empty()
+    page.evaluate(WATCH)
+
+
+@pytest.mark.parametrize("width", [1440, 1700, 390])
+def test_nothing_moves_while_a_run_goes_on(
+    page: Page, url: str, mirrored: MirroredCluster, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    jobs = write_run(mirrored, RUN, lumisections=90)
+    start_watching(page, url)
+    rng = random.Random(RUN)
+    now = datetime.now(UTC)
+    found = []
+    for number in range(UPDATES):
+        changed = [later(record, number, now, rng) for record in jobs if record.exit_code is None]
+        mirrored.write(mirrored.filter_units[0], *changed, clock_at=now)
+        mirrored.beat(now - timedelta(seconds=number))
+        page.evaluate(UPDATE)
+        found += [f"update {number}: {shift}" for shift in shifts(page)]
+    assert not found, "\n".join(found[:30])
+    assert page.evaluate("window.orders.length") == 1
+
+
+def test_nothing_moves_through_runs_of_the_simulator_but_rows_with_problems(
+    page: Page, url: str, simulator: Simulator, simulated_settings: Settings
+) -> None:
+    world = simulator.world
+    world.start_run("production")
+    world.advance(STEP_S)
+    mirror_once(simulated_settings)
+    start_watching(page, url)
+    problems, found = problems_shown(page), []
+    for number in range(STEPS):
+        if number == STEPS // 3:
+            world.crash("production", "csc")
+        if number == STEPS // 2:
+            world.start_run("production")
+        world.advance(STEP_S)
+        mirror_once(simulated_settings)
+        page.evaluate(UPDATE)
+        moved, before = shifts(page), problems
+        problems = problems_shown(page)
+        if problems == before:
+            found += [f"update {number}: {shift}" for shift in moved]
+    assert not found, "\n".join(found[:30])
+
+
+def problems_shown(page: Page) -> list[list[str]]:
+    """Client and state of each row with a problem or a restart."""
+    rows = page.locator("tbody.client:is([data-state=crashed], [data-state=stuck], :has(.note-warning))")
+    shown: list[list[str]] = rows.evaluate_all(
+        "all => all.map((row) => [row.dataset.client, row.dataset.state])"
+    )
+    return shown
+
+
+def later(record: JobRecord, number: int, now: datetime, rng: random.Random) -> JobRecord:
+    """A job some lumisections later: its numbers get longer, it falls behind, skips some and catches up."""
+    if record.client.startswith("hcalreco"):
+        return record
+    at = now - timedelta(seconds=rng.randrange(60))
+    return replace(
+        record,
+        document=replace(record.document, updated_at=at),
+        lumisection=90 + number * 20 - (rng.randrange(3, 30) if rng.random() < 0.1 else 0),
+        lumisection_at=at,
+        events_total=10 ** rng.randrange(1, 9),
+        events_rate=10 ** rng.uniform(-1, 3),
+        rss_kb=rng.randrange(90_000, 12_000_000),
+    )
+
+
+def test_a_row_moves_for_its_state_only_and_after_a_moment(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    unit = mirrored.filter_units[0]
+    beam, csc = job(RUN, "beam"), job(RUN, "csc")
+    mirrored.write(unit, beam, csc)
+    page.clock.install()
+    start_watching(page, url)
+    names = page.locator("tbody.client")
+    mirrored.write(unit, replace(csc, exit_code=-11))
+    expect(page.locator("[data-client=csc]")).to_contain_text("crashed")
+    expect(names.first).to_have_attribute("data-client", "beam")
+    page.locator("[data-client=csc] .expander").focus()
+    page.clock.fast_forward(4000)
+    expect(names.first).to_have_attribute("data-client", "csc")
+    expect(page.locator("[data-client=csc] .expander")).to_be_focused()
+
+
+def test_a_row_glides_to_its_new_place(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    beam, csc = job(RUN, "beam"), job(RUN, "csc")
+    mirrored.write(unit, beam, csc)
+    start_watching(page, url)
+    mirrored.write(unit, replace(csc, exit_code=-11))
+    expect(page.locator("tbody.client").first).to_have_attribute("data-client", "csc")
+    # Whatever is shown after the move is reported by now.
+    page.evaluate("async () => { for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame); }")
+    assert [shift for shift in shifts(page) if "client-" in shift] == []
