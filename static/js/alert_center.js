@@ -8,6 +8,7 @@ import { now } from "./server_clock.js";
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
 const MAX_ALERTS = 50;
 const STORAGE_KEY = "alerts"; // shared by the pages of this browser
+const TOASTS_KEY = "toasts";
 // Time for which a toast is shown on a visible page, if its cause lasts, and after the end of its cause.
 const TOAST_MS = 60_000;
 const OVER_TOAST_MS = 10_000;
@@ -31,7 +32,8 @@ const normalIcon = favicon.getAttribute("href");
 const normalTitle = document.title;
 
 let alerts = load(); // newest first
-let toasts = []; // of this page, newest first: the key of an alert, and how long it will still be shown
+// Of this tab, newest first: the key of an alert, and how long it will still be shown.
+let toasts = JSON.parse(sessionStorage.getItem(TOASTS_KEY) ?? "[]");
 let unseen = 0; // alerts since this page was last looked at
 
 function load() {
@@ -169,6 +171,7 @@ document.getElementById("clear-alerts").addEventListener("click", () => {
   alerts = [];
   save();
 });
+addEventListener("pagehide", () => sessionStorage.setItem(TOASTS_KEY, JSON.stringify(toasts)));
 addEventListener("storage", ({ key }) => key === STORAGE_KEY && reload());
 addEventListener("pageshow", ({ persisted }) => persisted && reload());
 setInterval(expireToasts, TICK_MS);

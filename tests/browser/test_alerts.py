@@ -51,9 +51,10 @@ def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster
 
     toasts.reload()
     after_three_polls(toasts)
-    expect(toast).to_have_count(0)
-    toasts.click("[popovertarget=alerts]")
+    expect(toast).to_have_count(1)
+    toasts.click(".bell")
     expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
+    expect(toast).to_have_count(0)
 
 
 def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -224,7 +225,7 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
     for path in ("/statistics/", "/cluster/", "/help/shifter", "/cr/login"):
         toasts.goto(f"{url}{path}")
         expect(count).to_have_text("2")
-    toasts.click("[popovertarget=alerts]")
+    toasts.click(".bell")
     toasts.locator("#alert-list a", has_text="another crashed").click()
     expect(toasts.locator("h1")).to_contain_text("another")
     expect(count).to_be_hidden()
@@ -250,9 +251,7 @@ def test_it_summarizes_what_happened_while_it_slept(
     toasts.goto(url)
     expect(toasts.locator("#alert-list li")).to_have_count(1)
     alert = toasts.locator(".alert-toast")
-    expect(alert).to_contain_text(
-        re.compile(r"slept for 1 h 1\d min: 3 new runs, 4 crashes \(csc ×2, beam, ecalgpu\)")
-    )
+    expect(alert).to_contain_text(re.compile(r"slept for 1 h 1\d min: .*4 crashes \(csc ×2, beam, ecalgpu\)"))
     expect(toasts).to_have_title(re.compile(r"^\(1\)"))
 
 
@@ -292,7 +291,7 @@ def test_it_shows_notifications_if_enabled(
     toasts: Page, mirrored: MirroredCluster, *, is_android: bool
 ) -> None:
     toasts.evaluate(NOTIFICATION, is_android)
-    toasts.click("[popovertarget=alerts]")
+    toasts.click(".bell")
     toasts.check("[data-channel=notification]")
     toasts.check("[data-channel=sound]")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
@@ -312,14 +311,14 @@ def test_a_way_to_alert_that_fails_does_not_stop_the_others(toasts: Page, mirror
     toasts.evaluate("delete window.Notification; delete window.AudioContext")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
-    toasts.click("[popovertarget=alerts]")
+    toasts.click(".bell")
     expect(toasts.locator("#notification-problem")).to_contain_text("add the page to the home screen")
     expect(toasts.locator("#sound-problem")).to_have_text("This browser cannot play sounds.")
 
 
 def test_it_says_that_the_browser_denies_notifications(toasts: Page) -> None:
     toasts.evaluate("Notification.requestPermission = async () => 'denied'")
-    toasts.click("[popovertarget=alerts]")
+    toasts.click(".bell")
     toasts.locator("[data-channel=notification]").click()
     expect(toasts.locator("#notification-problem")).to_contain_text("does not allow notifications")
     assert not toasts.locator("[data-channel=notification]").is_checked()
