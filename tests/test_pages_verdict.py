@@ -65,7 +65,7 @@ def mute(settings: Settings, client: str) -> None:
 @pytest.mark.usefixtures("restarted")
 def test_it_reports_a_crash_after_the_restart(client: FlaskClient) -> None:
     assert "1 crash, restarted csc at LS 120" in summary(client)
-    assert "0 +1 restarted crashed" in summary(client)
+    assert "0 crashed +1 restarted" in summary(client)
     assert "All OK" not in summary(client)
     assert 'class="summary has-warnings"' in client.get("/live/run").text
 
