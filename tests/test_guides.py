@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from tests.control_room import Visitor, served
@@ -69,3 +70,12 @@ def test_it_explains_every_banner(texts: dict[str, str]) -> None:
     messages += re.findall(r'["`](Th[^"$(\n]+?)["` ]*[(",]', connection)
     assert len(messages) == 8
     assert [message for message in messages if message not in texts["shifter"]] == []
+
+
+def test_every_page_says_what_it_is(client: FlaskClient) -> None:
+    for path in ("/", "/timeline/", "/statistics/", "/cluster/", "/help/shifter"):
+        page = client.get(path).text
+        assert '<meta name="description" content="State of the online data quality monitoring' in page
+        [title] = re.findall(r"<title>([^<]+)</title>", page)
+        assert f'<meta property="og:title" content="{title}">' in page
+        assert "lumisection: 23.3 s of data taking" in page

@@ -72,7 +72,7 @@ def test_it_is_one_step_to_the_text_for_the_elog(live: Page) -> None:
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
     assert f"- {CLIENT} crashed on " in copied
-    assert ": ProductNotFound in EcalMonitor (ecal): Found zero products (exit code 65)." in copied
+    assert ": ProductNotFound in EcalMonitor:ecal: Found zero products (exit code 65)." in copied
 
 
 def test_it_is_one_step_to_the_release_since_which_a_client_crashes(live: Page) -> None:
