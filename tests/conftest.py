@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -176,6 +177,13 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
     with Simulator(tmp_path / "simulator", relay_timeout_s=0.5) as running:
         running.control.dead_machine_timeout_s = 0.1
         yield running
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[requests.Session]:
+    """An HTTP session with the client certificate that `simulator` accepts."""
+    with simulator.session() as session:
+        yield session
 
 
 @pytest.fixture

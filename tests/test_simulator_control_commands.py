@@ -32,12 +32,6 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def session(simulator: Simulator) -> Iterator[requests.Session]:
-    with simulator.session() as session:
-        yield session
-
-
 def run_command(
     simulator: Simulator, session: requests.Session, what: str, **query: str
 ) -> requests.Response:

@@ -26,12 +26,6 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
         yield simulator
 
 
-@pytest.fixture
-def session(simulator: Simulator) -> Iterator[requests.Session]:
-    with simulator.session() as session:
-        yield session
-
-
 def redirect(
     simulator: Simulator, session: requests.Session, host: str, port: int = 9215
 ) -> requests.Response:

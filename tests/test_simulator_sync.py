@@ -4,7 +4,6 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 GATEWAY = "dqmrubu-c2a06-03-01"
-
-
-@pytest.fixture
-def session(simulator: Simulator) -> Iterator[requests.Session]:
-    with simulator.session() as session:
-        yield session
 
 
 def post(
