@@ -161,10 +161,23 @@ jobs = sa.Table(
     sa.Column("log_rules", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("crash", JSONB(none_as_null=True)),
     sa.Column("log_errors", JSONB(none_as_null=True)),
+    # Signature of its group of crashes, if it crashed. No foreign key: a group is never deleted.
+    sa.Column("crash_group", sa.Text),
     sa.Index(None, "run", "client"),
     sa.Index(None, "client", "run"),
     sa.Index(None, "started_at", "run"),
     sa.Index(None, "log_rules", "run"),
+    sa.Index(None, "crash_group", "run", postgresql_where=sa.text("crash_group IS NOT NULL")),
+)
+
+# Groups of crashes of a client with the same signature (`storage/crash_groups.py`). Rows never change.
+crash_groups = sa.Table(
+    "crash_groups",
+    metadata,
+    sa.Column("signature", sa.Text, primary_key=True),
+    sa.Column("client", sa.Text, nullable=False, index=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
 )
 
 # Series and log of a job, packed (`storage/codecs.py`); a table of its own keeps lists of jobs narrow.

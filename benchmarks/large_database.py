@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -20,12 +20,13 @@ import sqlalchemy as sa
 import db
 from benchmarks import sample_jobs
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import RULES_VERSION, analyze
+from dqm2.crash_reasons import analyze
 from dqm2.pseudonyms import Pseudonymizer, default_label
-from dqm2.records import LUMISECTION_S, JobLog, Stream
+from dqm2.records import LUMISECTION_S, CrashReason, JobLog, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
-from storage import codecs, log_compression, log_findings
+from storage import codecs, crash_groups, log_compression, log_findings
+from storage.crash_groups import CrashGroup
 from storage.log_compression import ZstdDictionary
 from storage.rows import downsample
 from storage.sync_status import ClusterLinks, LinkStatus
@@ -41,6 +42,8 @@ _RESTARTS = (0, 0, 1, 2, 3, 6)
 _SAMPLES = 200
 _ROWS_PER_COPY = 20_000
 _NULL = r"\N"
+# Of the logs of each kind of crash.
+_VARIATIONS = 5
 
 T = TypeVar("T")
 # A value in COPY's text format.
@@ -89,6 +92,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         _copy(connection, db.playbacks, _playback_rows(runs, machines[0]))
         _copy(connection, db.quarantined_documents, _quarantined_rows(runs, machines[0]))
         jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
+        crash_groups.write(connection, _groups())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
@@ -195,22 +199,35 @@ def _job_rows(run: _Run, units: list[int], rng: random.Random) -> Iterator[tuple
             *(_identity(rng), units[number % len(units)], 0, run.number * 50 + number, at),
             *(run.number, client.tag, run.start.isoformat(), exit_code, run.number, lumisection, at, 0),
             *(int(lumisection * client.events_per_s * LUMISECTION_S), client.events_per_s, 0),
-            *(client.rss_kb, *_findings(exit_code, rng)),
+            *(client.rss_kb, *_findings(client.tag, exit_code, rng)),
         )
 
 
-def _findings(exit_code: int | None, rng: random.Random) -> tuple[_Value, ...]:
-    """What is found in the log of a job: the version of the rules, the reason for a crash, the errors."""
+def _findings(client: str, exit_code: int | None, rng: random.Random) -> tuple[_Value, ...]:
+    """The columns for what is found in the log of a job of a client (tag)."""
     if not exit_code:
-        return RULES_VERSION, None, None
-    return _findings_of_crash(rng.choice(CRASH_LOGS), rng.randrange(5))
+        return log_findings.FINDINGS_VERSION, None, None, None
+    crash, variation = rng.choice(CRASH_LOGS), rng.randrange(_VARIATIONS)
+    columns = log_findings.columns(_reason(crash, variation), (), _group(client, crash, variation))
+    return columns["log_rules"], _json(columns["crash"]), None, columns["crash_group"]
 
 
 @cache
-def _findings_of_crash(crash: CrashLog, variation: int) -> tuple[_Value, ...]:
-    findings = analyze(JobLog(tail=crash.variation(variation)), crash.exit_code)
-    columns = log_findings.columns(findings.crash, findings.errors)
-    return RULES_VERSION, _json(columns["crash"]), _json(columns["log_errors"])
+def _reason(crash: CrashLog, variation: int) -> CrashReason | None:
+    return analyze(JobLog(tail=crash.variation(variation)), crash.exit_code).crash
+
+
+@cache
+def _group(client: str, crash: CrashLog, variation: int) -> CrashGroup | None:
+    return crash_groups.group_of(client, crash.exit_code, _reason(crash, variation))
+
+
+def _groups() -> Iterator[CrashGroup]:
+    """The groups that the crashes of all clients may have."""
+    for client, crash, variation in product(CLIENTS, CRASH_LOGS, range(_VARIATIONS)):
+        group = _group(client.tag, crash, variation)
+        if group is not None:
+            yield group
 
 
 def _json(value: object) -> str | None:

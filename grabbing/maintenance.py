@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from dqm2.crash_reasons import RULES_VERSION
 from grabbing.document_pipeline import DocumentProcessor
 from storage import import_progress
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore, ZstdDictionary
+from storage.log_findings import FINDINGS_VERSION
 from storage.retention import prune
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Maintenance:
             self._analyzed += analyzed
             return
         if self._analyzed:
-            log.info("job_logs_analyzed jobs=%d rules=%d", self._analyzed, RULES_VERSION)
+            log.info("job_logs_analyzed jobs=%d rules=%d", self._analyzed, FINDINGS_VERSION)
         self._analysis, self._analyzed = None, 0
 
     def _prune_step(self, retention: timedelta) -> None:

@@ -1,4 +1,7 @@
-"""Analysis of the logs of jobs that were stored by other rules, or by a program that did not analyze them."""
+"""Analysis of the logs of jobs that were stored by other rules, or by a program that did not analyze them.
+
+The findings of a log that is no longer stored are kept; only the group of the crash is determined again.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +10,9 @@ import sqlalchemy as sa
 import zstandard
 
 import db
-from dqm2.crash_reasons import RULES_VERSION, analyze
+from dqm2.crash_reasons import LogFindings, analyze
 from dqm2.records import JobLog
-from storage import codecs, log_findings, upserts
+from storage import codecs, crash_groups, log_findings, upserts
 from storage.log_compression import DictionaryStore
 
 # About 20 ms of work.
@@ -24,9 +27,13 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
     dictionaries = DictionaryStore(database)
     while True:
         with database.begin() as connection:
-            rows = connection.execute(_OUTDATED).all()
-            for row in rows:
-                findings = analyze(_log(row, dictionaries), row.exit_code)
+            rows = connection.execute(_select_outdated()).all()
+            found = [(row, _findings(row, dictionaries)) for row in rows]
+            groups = [
+                crash_groups.group_of(row.client, row.exit_code, findings.crash) for row, findings in found
+            ]
+            crash_groups.write(connection, filter(None, groups))
+            for (row, findings), group in zip(found, groups, strict=True):
                 connection.execute(
                     sa.update(db.jobs)
                     .where(
@@ -34,7 +41,7 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
                         db.jobs.c.epoch == row.epoch,
                         db.jobs.c.revision == row.revision,
                     )
-                    .values(log_findings.columns(findings.crash, findings.errors))
+                    .values(log_findings.columns(findings.crash, findings.errors, group))
                 )
             if rows:
                 upserts.notify_jobs(connection, {row.run for row in rows})
@@ -43,16 +50,31 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
         yield len(rows)
 
 
-_OUTDATED = (
-    sa.select(
-        *(db.jobs.c[name] for name in ("identity", "epoch", "revision", "run", "exit_code")),
-        db.job_details.c.log,
+def _select_outdated() -> sa.Select[Any]:
+    """Select the jobs of older rules: those that were never analyzed come last, and older runs later."""
+    return (
+        sa.select(
+            *(
+                db.jobs.c[name]
+                for name in (
+                    *("identity", "epoch", "revision", "run", "client", "exit_code"),
+                    *("log_rules", "crash", "log_errors"),
+                )
+            ),
+            db.job_details.c.log,
+        )
+        .join_from(db.jobs, db.job_details, isouter=True)
+        .where(db.jobs.c.log_rules < log_findings.FINDINGS_VERSION)
+        .order_by(db.jobs.c.log_rules.desc(), db.jobs.c.run.desc())
+        .limit(_JOBS_PER_BATCH)
     )
-    .join_from(db.jobs, db.job_details, isouter=True)
-    .where(db.jobs.c.log_rules < RULES_VERSION)
-    .order_by(db.jobs.c.log_rules.desc(), db.jobs.c.run.desc())
-    .limit(_JOBS_PER_BATCH)
-)
+
+
+def _findings(row: Any, dictionaries: DictionaryStore) -> LogFindings:
+    """The findings of a job's log; those that are stored if the log no longer is."""
+    if row.log is None and row.log_rules:
+        return LogFindings(log_findings.read_crash(row.crash), log_findings.read_errors(row.log_errors))
+    return analyze(_log(row, dictionaries), row.exit_code)
 
 
 def _log(row: Any, dictionaries: DictionaryStore) -> JobLog:

@@ -1,4 +1,4 @@
-"""What is found in the log of a job, in the database: the reason for a crash and the errors by group.
+"""What is found in the log of a job, in the database: the reason for a crash, its group, and the errors.
 
 It is stored with the job when its document is written, in compact JSON that outlives the log.
 """
@@ -7,18 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dqm2.crash_reasons import RULES_VERSION
+from dqm2.crash_signatures import SIGNATURE_VERSION
 from dqm2.records import CrashKind, CrashReason, ErrorGroup, StackFrame
+from storage.crash_groups import CrashGroup
+
+# Version of all rules that the columns follow from. It grows with either of the two.
+FINDINGS_VERSION = RULES_VERSION + SIGNATURE_VERSION
 
 _CRASH_FIELDS = ("category", "message", "module_type", "module_label", "line")
 _KINDS = {kind.value: kind for kind in CrashKind}
 
 
-def columns(crash: CrashReason | None, errors: Sequence[ErrorGroup]) -> Mapping[str, Any]:
+def columns(
+    crash: CrashReason | None, errors: Sequence[ErrorGroup], group: CrashGroup | None
+) -> Mapping[str, Any]:
     """The columns of a job's row for what was found in its log."""
     return {
-        "log_rules": RULES_VERSION,
+        "log_rules": FINDINGS_VERSION,
         "crash": None if crash is None else _to_json(crash),
-        "log_errors": [[group.category, group.module, group.count, group.line] for group in errors] or None,
+        "log_errors": [[error.category, error.module, error.count, error.line] for error in errors] or None,
+        "crash_group": None if group is None else group.signature,
     }
 
 

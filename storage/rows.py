@@ -22,7 +22,8 @@ from dqm2.records import (
     PlaybackRecord,
     Record,
 )
-from storage import codecs, log_findings
+from storage import codecs, crash_groups, log_findings
+from storage.crash_groups import CrashGroup
 from storage.log_compression import ZstdDictionary
 
 # Points kept of each series of a finished job: as many as its graph can show.
@@ -42,7 +43,7 @@ class RunMetadata:
 
 @dataclass(frozen=True, slots=True)
 class DocumentRow:
-    """A document ready to be written: the columns of its type's table, and a job's details.
+    """A document ready to be written: the columns of its type's table, and what else is stored of a job.
 
     `run` is `None` for documents of a machine rather than of a run.
     """
@@ -53,6 +54,7 @@ class DocumentRow:
     run: int | None = None
     details: _Columns | None = None
     run_metadata: RunMetadata | None = None
+    crash_group: CrashGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ def downsample(series: Series) -> Series:
 
 def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
     is_finished = record.exit_code is not None
+    group = crash_groups.group_of(record.client, record.exit_code, record.crash)
     columns = {
         "run": record.run,
         "client": record.client,
@@ -139,7 +142,7 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "events_rate": record.events_rate,
         "fi_state": record.fi_state,
         "rss_kb": record.rss_kb,
-        **log_findings.columns(record.crash, record.errors),
+        **log_findings.columns(record.crash, record.errors, group),
     }
     details = {
         "memory": codecs.pack_memory(downsample(record.memory) if is_finished else record.memory),
@@ -149,7 +152,7 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "log_redactions": record.log.redactions,
     }
     metadata = RunMetadata(record.run_key, record.cmssw_version)
-    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, metadata)
+    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, metadata, group)
 
 
 def _delivery(record: DeliveryRecord) -> _Columns:

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqm2.records import DocumentType
+from storage import crash_groups
 from storage.notifications import ChangeNotification, MachineProgress
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 
@@ -43,7 +44,7 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
 def write_documents(
     connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[DocumentRow]
 ) -> None:
-    """Write documents of an epoch of a machine, and their metadata of runs."""
+    """Write documents of an epoch of a machine, their metadata of runs, and groups of crashes."""
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
     for row in rows:
         version = {
@@ -54,6 +55,7 @@ def write_documents(
             "updated_at": row.document.updated_at,
         }
         by_table.setdefault(_TABLES[row.type], []).append({**version, **row.columns})
+    crash_groups.write(connection, [row.crash_group for row in rows if row.crash_group is not None])
     written: set[UUID] = set()
     for table, of_table in by_table.items():
         written |= _upsert(connection, table, of_table)

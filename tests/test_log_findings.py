@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import db
 import dqmsquare_cfg
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import RULES_VERSION, analyze
+from dqm2.crash_reasons import analyze
 from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog, JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
@@ -45,7 +45,9 @@ def forget(settings: Settings) -> None:
     """Make the jobs as they are when a program without this analysis has stored them."""
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
-        connection.execute(sa.update(db.jobs).values(log_rules=0, crash=None, log_errors=None))
+        connection.execute(
+            sa.update(db.jobs).values(log_rules=0, crash=None, log_errors=None, crash_group=None)
+        )
     database.dispose()
 
 
@@ -71,8 +73,9 @@ def test_it_keeps_the_errors_of_a_job(settings: Settings) -> None:
 
 
 def test_it_replaces_what_an_earlier_report_had() -> None:
-    columns = log_findings.columns(None, ())
-    assert columns == {"log_rules": RULES_VERSION, "crash": None, "log_errors": None}
+    columns = log_findings.columns(None, (), None)
+    version = log_findings.FINDINGS_VERSION
+    assert columns == {"log_rules": version, "crash": None, "log_errors": None, "crash_group": None}
 
 
 def test_it_reads_a_kind_of_a_newer_program_as_unknown() -> None:

@@ -1,0 +1,47 @@
+"""Groups of crashes with the same signature, in the database.
+
+Signatures do not depend on the database, so that a batch is written without looking up its groups, and a
+group has the same id in both clusters and after an import.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+import db
+from dqm2.crash_signatures import sign
+from dqm2.records import CrashKind, CrashReason
+from storage.read_models import client_name
+
+
+@dataclass(frozen=True, slots=True)
+class CrashGroup:
+    """A group of crashes of a client, which is named by its tag; `signature` is its id.
+
+    `title` and `kind` are those of the crash by which the mirror learned of the group.
+    """
+
+    signature: str
+    client: str
+    title: str
+    kind: CrashKind
+
+
+def group_of(client: str, exit_code: int | None, crash: CrashReason | None) -> CrashGroup | None:
+    """The group of a job of a client (tag); `None` unless the job crashed."""
+    if not exit_code:
+        return None
+    signature = sign(client_name(client), exit_code, crash)
+    kind = CrashKind.UNKNOWN if crash is None else crash.kind
+    return CrashGroup(signature.key, client, signature.title, kind)
+
+
+def write(connection: sa.Connection, groups: Iterable[CrashGroup]) -> None:
+    """Write those groups that are new."""
+    by_signature = {group.signature: asdict(group) for group in groups}
+    if by_signature:
+        # In one order everywhere, so that no two transactions wait for each other.
+        rows = [by_signature[signature] for signature in sorted(by_signature)]
+        connection.execute(insert(db.crash_groups).values(rows).on_conflict_do_nothing())

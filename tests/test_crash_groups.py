@@ -1,0 +1,123 @@
+"""Groups of crashes: which job belongs to which, however it got into the database."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from dqm2.crash_reasons import analyze
+from dqm2.records import JobLog, JobRecord
+from dqmsquare_cfg import Cluster, Settings
+from storage import log_findings
+from storage.log_backfill import analyze_outdated
+from tests.grabber_runner import rows
+from tests.mirrored_cluster import MirroredCluster, job
+
+RUN = 358_788
+EXCEPTION, OTHER = CRASH_LOGS[:2]
+
+
+def crashed(run: int, crash: CrashLog, *, client: str = "csc", variation: int = 0) -> JobRecord:
+    """A job that crashed, as the parser makes its record."""
+    log = JobLog("began\n", crash.variation(variation))
+    findings = analyze(log, crash.exit_code)
+    return job(run, client, exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors)
+
+
+def groups(settings: Settings) -> dict[UUID, str | None]:
+    """The group of each job."""
+    return {row["identity"]: row["crash_group"] for row in rows(settings, db.jobs)}
+
+
+def write(settings: Settings, *jobs: JobRecord) -> list[str | None]:
+    """Write jobs; returns their groups."""
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], *jobs)
+    by_job = groups(settings)
+    return [by_job[record.document.identity] for record in jobs]
+
+
+def execute(settings: Settings, *statements: sa.Executable) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        for statement in statements:
+            connection.execute(statement)
+    database.dispose()
+
+
+def analyze_all(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    list(analyze_outdated(database))
+    database.dispose()
+
+
+def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
+    jobs = [crashed(RUN + number, EXCEPTION, variation=number) for number in range(4)]
+    assert len(set(write(settings, *jobs))) == 1
+    [group] = rows(settings, db.crash_groups)
+    assert (group["client"], group["kind"]) == ("csc_dqm_sourceclient-live", "exception")
+    assert group["title"].startswith("csc: ProductNotFound")
+
+
+def test_it_tells_crashes_and_clients_apart(settings: Settings) -> None:
+    jobs = crashed(RUN, EXCEPTION), crashed(RUN, OTHER), crashed(RUN, EXCEPTION, client="dt")
+    assert len(set(write(settings, *jobs))) == 3
+    assert len(rows(settings, db.crash_groups)) == 3
+
+
+def test_it_groups_by_the_exit_code_without_a_log(settings: Settings) -> None:
+    codes = (-11, -11, 139, 65)
+    found = write(settings, *(job(RUN + code, "csc", exit_code=code) for code in codes))
+    # Exit code 139 is how a shell reports signal 11.
+    assert found[0] == found[1] == found[2] != found[3]
+
+
+@pytest.mark.parametrize("exit_code", [None, 0])
+def test_it_groups_no_job_that_did_not_crash(settings: Settings, exit_code: int | None) -> None:
+    assert write(settings, job(RUN, "csc", exit_code=exit_code)) == [None]
+    assert rows(settings, db.crash_groups) == []
+
+
+def test_it_groups_a_job_once_it_has_crashed(settings: Settings) -> None:
+    ended = crashed(RUN, EXCEPTION)
+    running = replace(ended, exit_code=None, crash=None)
+    assert write(settings, running) == [None]
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], running, ended)
+    assert groups(settings) != {ended.document.identity: None}
+
+
+def test_it_groups_jobs_of_a_program_without_groups(settings: Settings) -> None:
+    jobs = [crashed(RUN + number, EXCEPTION) for number in range(3)] + [job(RUN, "dt", exit_code=0)]
+    before = write(settings, *jobs)
+    execute(settings, sa.update(db.jobs).values(log_rules=1, crash_group=None), sa.delete(db.crash_groups))
+    analyze_all(settings)
+    by_job = groups(settings)
+    assert [by_job[record.document.identity] for record in jobs] == before
+    assert [group["signature"] for group in rows(settings, db.crash_groups)] == [before[0]]
+
+
+def test_it_groups_again_when_the_rules_change(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    [before] = write(settings, crashed(RUN, EXCEPTION))
+    monkeypatch.setattr("dqm2.crash_signatures.SIGNATURE_VERSION", 1000)
+    monkeypatch.setattr(log_findings, "FINDINGS_VERSION", log_findings.FINDINGS_VERSION + 1)
+    analyze_all(settings)
+    [after] = groups(settings).values()
+    assert after not in (before, None)
+
+
+def test_it_keeps_the_findings_of_a_log_that_was_deleted(settings: Settings) -> None:
+    failed, good = crashed(RUN, EXCEPTION), job(RUN, "csc", exit_code=0, errors=crashed(RUN, OTHER).errors)
+    write(settings, failed, good)
+    before = {row["identity"]: row for row in rows(settings, db.jobs)}
+    execute(
+        settings,
+        sa.delete(db.job_details),
+        sa.update(db.jobs).values(log_rules=1, crash_group=None),
+        sa.delete(db.crash_groups),
+    )
+    analyze_all(settings)
+    assert {row["identity"]: row for row in rows(settings, db.jobs)} == before
