@@ -43,6 +43,8 @@ _NO_RUN = 0
 # Previous runs of a run key among which the last good one of a client is looked for.
 _MAX_PREVIOUS_RUNS = 100
 _WIDE_QUERY_TIMEOUT_S = 10
+# A script may ask for all runs while the database is busy; others wait in the queue of ranges meanwhile.
+_RANGE_QUERY_TIMEOUT_S = 30
 
 # A condition on the column of a run's number.
 _RunCondition = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
@@ -241,8 +243,10 @@ class RunReader:
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`, sorted."""
+        options = {"response_timeout_s": _RANGE_QUERY_TIMEOUT_S}
         with self._database.connect() as connection:
-            return sorted(map(client_name, connection.scalars(run_queries.select_clients(first, last))))
+            tags = connection.scalars(run_queries.select_clients(first, last), execution_options=options)
+            return sorted(map(client_name, tags))
 
     def run_keys(self) -> list[str]:
         """All run keys, sorted."""
