@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from flask import Flask, Response, request
@@ -107,7 +108,7 @@ class _PlainApi:
 
     def get_logs(self) -> str:
         details = db.job_details.c
-        [row] = self._rows(sa.select(details.log).where(details.identity == request.args["id"]))
+        [row] = self._rows(sa.select(details.log).where(details.identity == UUID(request.args["id"])))
         log = codecs.unpack_log(row.log, 0, self._dictionaries.for_log(row.log))
         return f"<pre>{escape(log.head)}{escape(log.tail)}</pre>"
 
