@@ -7,11 +7,13 @@ import pytest
 import requests
 
 import db
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Cluster, Settings
 from runtime import version
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
+from web.databases import ClusterDatabase
+from web.metrics import MirrorCollector
 
 RUN = 358_791
 
@@ -23,6 +25,16 @@ def server(shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
     with server_process({**shared_environment, **settings}) as server:
         until(lambda: len(workers_of(server)) == 2)
         yield server
+
+
+def crashes(settings: Settings) -> dict[str, float]:
+    """Crashed jobs of the production cluster by client, as its metrics say."""
+    databases = {Cluster.PRODUCTION: ClusterDatabase(settings, Cluster.PRODUCTION)}
+    [family] = [
+        family for family in MirrorCollector(databases).collect() if family.name == "dqmsquare_crashed_jobs"
+    ]
+    assert all(sample.labels["cluster"] == "production" for sample in family.samples)
+    return {sample.labels["client"]: sample.value for sample in family.samples}
 
 
 def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerProcess) -> None:
@@ -89,6 +101,36 @@ def test_it_counts_the_jobs_of_the_newest_run_by_state(
     for state, count in counts.items():
         assert found[f'dqmsquare_jobs{{cluster="production",state="{state}"}}'] == count
         assert found[f'dqmsquare_jobs{{cluster="playback",state="{state}"}}'] == 0
+    for client in ("beam", "hcal"):
+        assert found[f'dqmsquare_crashed_jobs{{client="{client}",cluster="production"}}'] == 1
+
+
+def test_it_counts_the_crashes_of_the_newest_runs_by_client(settings: Settings) -> None:
+    mirrored = MirroredCluster(settings)
+    mirrored.write(
+        mirrored.filter_units[0],
+        *(job(RUN, client, exit_code=-9) for client in ("beam", "beam", "dt")),
+        job(RUN, "ecal", exit_code=0),
+        job(RUN, "hcal"),
+        job(RUN - 1, "beam", exit_code=65),
+        *(job(RUN - back, "gem", exit_code=0) for back in range(2, 20)),
+        job(RUN - 20, "csc", exit_code=65),
+    )
+    assert crashes(settings) == {"beam": 3, "dt": 1}
+
+
+def test_it_bounds_the_number_of_clients_with_crashes(settings: Settings) -> None:
+    mirrored = MirroredCluster(settings)
+    clients = [f"client{number}" for number in range(120)]
+    mirrored.write(
+        mirrored.filter_units[0],
+        *(job(RUN, client, exit_code=1) for client in [*clients, *clients[:50]]),
+    )
+    counted = crashes(settings)
+    assert len(counted) == 101
+    assert counted["(other)"] == 20
+    assert sum(counted.values()) == 170
+    assert [counted[client] for client in clients[:50]] == [2] * 50
 
 
 def test_it_has_version_and_schema(server: ServerProcess) -> None:

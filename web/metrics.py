@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -24,6 +25,9 @@ import db
 from dqmsquare_cfg import Cluster
 from runtime import version
 from storage import job_state
+from storage.job_state import JobState
+from storage.reader import MirrorReader
+from storage.run_queries import RunFilter
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
 
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
 PATH = "/metrics"
 
 _DIRECTORY_PREFIX = "server-metrics-"
+# A job may crash at the end of its run, when the next one has begun already: one run is not enough.
+_CRASH_RUNS = 20
+# Names of clients come from DQM², so their number is bounded. No client can have the name of the remainder.
+_MAX_CRASHED_CLIENTS = 100
+_OTHER_CLIENTS = "(other)"
 # Until a directory is locked it has another name, so that another server's start doesn't remove it.
 _UNLOCKED = "new-"
 
@@ -114,30 +123,46 @@ class MirrorCollector(Collector):
         self._databases = databases
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The program's version; of each database whether it is up, and the jobs of its newest run."""
+        """The program's version; of each database whether it is up, and the jobs of its newest runs."""
         yield _build_info()
         up = GaugeMetricFamily("dqmsquare_database_up", "Whether the database answers", labels=["cluster"])
         jobs = GaugeMetricFamily(
             "dqmsquare_jobs", "Jobs of the newest run by state", labels=["cluster", "state"]
         )
+        crashed = GaugeMetricFamily(
+            "dqmsquare_crashed_jobs",
+            f"Crashed jobs of the newest {_CRASH_RUNS} runs by client",
+            labels=["cluster", "client"],
+        )
         for cluster, database in self._databases.items():
+            reader = database.uncached_reader()
             try:
-                counts = _jobs_by_state(database)
+                newest = reader.run_span().highest
+                states, clients = _jobs_by_state(reader, newest), _crashes_by_client(reader, newest)
             except DatabaseUnavailable:
                 up.add_metric([cluster], 0)
                 continue
             up.add_metric([cluster], 1)
-            for state, count in counts.items():
+            for state, count in states.items():
                 jobs.add_metric([cluster, state], count)
-        yield up
-        yield jobs
+            for client, count in clients.items():
+                crashed.add_metric([cluster, client], count)
+        yield from (up, jobs, crashed)
 
 
-def _jobs_by_state(database: ClusterDatabase) -> Mapping[job_state.JobState, int]:
-    reader = database.uncached_reader()
-    newest = reader.run_span().highest
+def _jobs_by_state(reader: MirrorReader, newest: int | None) -> Mapping[JobState, int]:
     run = None if newest is None else reader.run(newest)
     return job_state.count_by_state(() if run is None else (job.state for job in run.jobs))
+
+
+def _crashes_by_client(reader: MirrorReader, newest: int | None) -> Mapping[str, int]:
+    if newest is None:
+        return {}
+    runs = reader.run_summaries(RunFilter(1, newest), below=None, limit=_CRASH_RUNS)
+    crashes = Tally(job.name for run in runs for job in run.jobs if job.state is JobState.CRASHED)
+    shown = dict(crashes.most_common(_MAX_CRASHED_CLIENTS))
+    others = crashes.total() - sum(shown.values())
+    return {**shown, _OTHER_CLIENTS: others} if others else shown
 
 
 def _build_info() -> GaugeMetricFamily:
