@@ -42,7 +42,7 @@ lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff check
 	$(VENV)/mypy --strict
 
-deploy-check: install-dev ## check manifests, Dockerfile, systemd units, scripts and alert rules
+deploy-check: install-dev ## check manifests, Dockerfile, systemd units, scripts, alert rules and dashboard
 	@$(VENV)/python -m tools.deploy_check
 
 manifests: install-dev ## render a cluster's manifests into build/: CLUSTER=test4|preproduction|production TAG=…

@@ -1,4 +1,4 @@
-"""docs/alerts.yaml: Prometheus can read it, and it speaks of what the mirror tells."""
+"""docs/alerts.yaml: Prometheus can read it, and its metrics and labels are those that the mirror exports."""
 
 import subprocess
 from pathlib import Path
@@ -28,9 +28,11 @@ def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
 
 
 @skips.needs("prometheus")
-def test_they_wake_whom_they_should_when_they_should() -> None:
+@pytest.mark.parametrize("command", [("check", alerts.FILE), ("test", "tests/alerts_test.yaml")])
+def test_they_wake_whom_they_should_when_they_should(command: tuple[str, str]) -> None:
+    action, file = command
     checked = subprocess.run(
-        ["promtool", "test", "rules", "tests/alerts_test.yaml"],
+        ["promtool", action, "rules", file],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,6 +47,9 @@ def test_they_wake_whom_they_should_when_they_should() -> None:
     [
         ({"expr": "dqmsquare_revision >"}, "its expression can't be read"),
         ({"expr": "dqmsquare_revisions > 1"}, "there is no metric dqmsquare_revisions"),
+        ({"expr": "dqmsquare_revision_total > 1"}, "there is no metric dqmsquare_revision_total"),
+        ({"expr": 'dqmsquare_revision{host="x"} > 1'}, "dqmsquare_revision has no label host"),
+        ({"annotations": {"summary": "{{ $labels.machine }}", "description": "x"}}, "has no label machine"),
         ({"for": "soon"}, "soon is no length of time"),
         ({"labels": {"severity": "page"}}, "its severity"),
         ({"annotations": {"summary": "x"}}, "it needs a summary and a description"),

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tools.deploy_check import alerts, apply_over, linters, manifest_rules, manifests
+from tools.deploy_check import alerts, apply_over, dashboard, linters, manifest_rules, manifests
 from tools.render_manifests import Target
 
 _FOLDER = Path(__file__).resolve().parents[2]
@@ -27,6 +27,7 @@ def main() -> int:
         "shell scripts": linters.script_problems(_FOLDER),
         "units of systemd": linters.systemd_problems(_FOLDER),
         "alerts": alerts.problems(_FOLDER),
+        "dashboard": dashboard.problems(_FOLDER),
     }
     for name, problems in checks.items():
         sys.stdout.write(f"{name}: {'ok' if not problems else f'{len(problems)} problems'}\n")

@@ -1,23 +1,18 @@
-"""Check of docs/alerts.yaml: rules that Prometheus can parse, about metrics that the mirror exports."""
+"""Check of docs/alerts.yaml: rules that Prometheus can parse, about what the mirror exports."""
 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import promql_parser
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
 
-import web.metrics
-from grabbing import metrics
+from tools.deploy_check import promql
 
 FILE = "docs/alerts.yaml"
 _KEYS = {"alert", "expr", "for", "labels", "annotations"}
 _DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
-_METRIC = re.compile(r"\bdqmsquare_\w+")
-# Suffixes that Prometheus' client appends to the names of counters and histograms.
-_SUFFIXES = ("_total", "_bucket", "_count", "_sum")
+_LABEL_IN_TEXT = re.compile(r"\$labels\.(\w+)")
 
 
 def problems(folder: Path) -> list[str]:
@@ -31,19 +26,6 @@ def problems(folder: Path) -> list[str]:
     ]
 
 
-def metric_names() -> set[str]:
-    """Names of the metrics that server and grabbers export, without suffixes."""
-    counted = [
-        value
-        for module in (metrics, web.metrics)
-        for value in vars(module).values()
-        if isinstance(value, MetricWrapperBase)
-    ]
-    # The server's collector computes its metrics on request, so they are not module attributes.
-    looked_up = web.metrics.MirrorCollector({})
-    return {family.name for metric in (*counted, looked_up) for family in metric.collect()}
-
-
 def _rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
     if unknown := rule.keys() - _KEYS:
         yield f"{sorted(unknown)} are no parts of a rule"
@@ -53,14 +35,9 @@ def _rule_problems(rule: Mapping[str, Any]) -> Iterator[str]:
         yield "it needs a summary and a description"
     if rule.get("labels", {}).get("severity") not in {"warning", "critical"}:
         yield "its severity is neither warning nor critical"
+    texts = " ".join(rule.get("annotations", {}).values())
     try:
-        promql_parser.parse(rule["expr"])
-    except ValueError as error:
-        yield f"its expression can't be read: {error}"
-    for name in sorted(set(_METRIC.findall(rule["expr"]))):
-        if not _is_known(name):
-            yield f"there is no metric {name}"
-
-
-def _is_known(name: str) -> bool:
-    return any(name.removesuffix(suffix) in metric_names() for suffix in ("", *_SUFFIXES))
+        labels = promql.labels_of(rule["expr"])
+        promql.require_labels(_LABEL_IN_TEXT.findall(texts), labels, "its result")
+    except promql.UnknownName as error:
+        yield str(error)
