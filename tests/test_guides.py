@@ -1,5 +1,6 @@
 """The guides of docs/ as pages, and their agreement with the code."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.control_room import Visitor, served
 from web.pages import guides
 from web.pages.job_table import ClientState
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +66,44 @@ def test_it_explains_every_state(texts: dict[str, str]) -> None:
 
 
 def test_it_explains_every_banner(texts: dict[str, str]) -> None:
-    outages = (DOCS.parent / "web" / "pages" / "freshness.py").read_text()
-    connection = (DOCS.parent / "static" / "js" / "connection.js").read_text()
-    messages = re.findall(r'utage\("([^"{}\n]+)"', outages)
-    messages += re.findall(r'["`](Th[^"$(\n]+?)["` ]*[(",]', connection)
-    assert len(messages) == 8
-    assert [message for message in messages if message not in texts["shifter"]] == []
+    banners = [*_banners_of_outages(), *_banners_of_template(), *_banners_of_connection()]
+    parts = [part.strip() for banner in banners for part in banner]
+    assert [part for part in parts if part not in texts["shifter"]] == []
+
+
+def _banners_of_outages() -> list[list[str]]:
+    """The fixed parts of the message of each outage that a page's module can report."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "web" / "pages").glob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    messages = [call.args[0] for call in calls if _is_outage(call) and not isinstance(call.args[0], ast.Name)]
+    banners = [
+        [str(part.value) for part in ast.walk(message) if isinstance(part, ast.Constant)]
+        for message in messages
+    ]
+    assert banners
+    assert all(banners)
+    return banners
+
+
+def _is_outage(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id in ("Outage", "_outage")
+
+
+def _banners_of_template() -> list[list[str]]:
+    template = (ROOT / "templates" / "live" / "_freshness.html").read_text()
+    banners = [[text] for text in re.findall(r"data-certificate>.*?<strong>([^{<]+)", template, re.DOTALL)]
+    assert len(banners) == 1
+    return banners
+
+
+def _banners_of_connection() -> list[list[str]]:
+    script = (ROOT / "static" / "js" / "connection.js").read_text()
+    banners = re.findall(r'failed\(detail\.elt, "([^"]+)"\)', script)
+    banners += [
+        text.split(" (${")[0] for text in re.findall(r": `([^`]+)`;", script) if "${xhr.status}" in text
+    ]
+    assert len(banners) == len(re.findall(r"failed\(detail\.elt, ", script))
+    return [[text] for text in banners]
 
 
 def test_every_page_says_what_it_is(client: FlaskClient) -> None:
