@@ -113,7 +113,7 @@ class Visitor:
         """Return audit entries, newest first."""
         response = self.get("/cr/audit.csv", params=filters)
         assert response.status_code == 200, response.text
-        return list(csv.DictReader(io.StringIO(response.text)))
+        return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
 
 
 def token_in(page: str) -> str:

@@ -200,7 +200,7 @@ def test_it_is_paginated(shifter: Visitor, simulated_settings: Settings) -> None
 
 def test_it_escapes_spreadsheet_formulas(shifter: Visitor, simulated_settings: Settings) -> None:
     shifter.get_command("get_dqm_machines")
-    for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)"):
+    for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\n=1", "＝1", "－1"):
         execute_statement(simulated_settings, sa.update(db.audit_log).values(message=formula))
         response = shifter.get("/cr/audit.csv")
         [row, *_] = csv.DictReader(io.StringIO(response.text))

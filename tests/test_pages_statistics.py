@@ -1,5 +1,6 @@
 """The statistics of a run, on the page and as CSV."""
 
+import codecs
 import csv
 import re
 from dataclasses import replace
@@ -45,7 +46,7 @@ def stream(name: str, delays_s: list[int]) -> Stream:
 def lines(client: FlaskClient, query: str = "") -> list[dict[str, str]]:
     answer = client.get(f"/statistics/runs.csv?{query}")
     assert answer.mimetype == "text/csv"
-    return list(csv.DictReader(answer.text.splitlines()))
+    return list(csv.DictReader(answer.data.decode("utf-8-sig").splitlines()))
 
 
 def test_it_summarizes_a_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
@@ -99,6 +100,22 @@ def test_it_updates_its_rows(client: FlaskClient, mirrored: MirroredCluster) -> 
     [url] = re.findall(r'id="statistics" [^>]*hx-get="([^"]+)"', client.get("/statistics/").text)
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
     assert f">{RUN + 1}</a>" in client.get(url.replace("&amp;", "&")).text
+
+
+def test_spreadsheets_read_its_csv_as_utf_8_with_numbers(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(
+        mirrored.filter_units[0], job(RUN + 1, "beam", run_key="collisions – 13·6 TeV²", exit_code=-11)
+    )
+    for path in ("/statistics/runs.csv", "/timeline/jobs.csv"):
+        answer = client.get(f"{path}?from={RUN + 1}&to={RUN + 1}")
+        assert answer.content_type == "text/csv; charset=utf-8"
+        assert answer.data.startswith(codecs.BOM_UTF8)
+        [row] = csv.DictReader(answer.data.decode("utf-8-sig").splitlines())
+        assert row["run_key"] == "collisions – 13·6 TeV²"
+        assert int(row["run"]) == RUN + 1
+    assert int(row["exit_code"]) == -11
 
 
 def test_it_escapes_spreadsheet_formulas(client: FlaskClient, mirrored: MirroredCluster) -> None:

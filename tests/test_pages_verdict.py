@@ -52,7 +52,7 @@ def elog(client: FlaskClient) -> str:
 
 
 def crashed_in_statistics(client: FlaskClient) -> str:
-    [line] = csv.DictReader(client.get("/statistics/runs.csv").text.splitlines())
+    [line] = csv.DictReader(client.get("/statistics/runs.csv").data.decode("utf-8-sig").splitlines())
     return line["crashed"]
 
 

@@ -34,6 +34,12 @@ def test_pages_can_not_be_framed_and_types_not_guessed(client: FlaskClient) -> N
         assert headers["Referrer-Policy"] == "same-origin"
 
 
+def test_pages_may_use_neither_camera_nor_place(client: FlaskClient) -> None:
+    for path in PATHS:
+        denied = client.get(path).headers["Permissions-Policy"].split(", ")
+        assert {"camera=()", "microphone=()", "geolocation=()", "payment=()"} <= set(denied)
+
+
 def test_each_response_has_an_id_of_its_own(client: FlaskClient) -> None:
     forged = {"X-Request-ID": "forged"}
     ids = {client.get("/healthz", headers=forged).headers["X-Request-ID"] for _ in range(5)}

@@ -14,6 +14,7 @@ from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from web.databases import ClusterDatabase
 from web.metrics import MirrorCollector
+from web.responses import SECURITY_HEADERS
 
 RUN = 358_791
 
@@ -66,6 +67,12 @@ def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerPro
     found = server.samples()
     assert found['dqmsquare_http_request_duration_seconds_count{route="/api?what=get_info"}'] >= 40
     assert not any("made-up" in name for name in found)
+
+
+def test_it_has_the_security_headers_of_pages(server: ServerProcess) -> None:
+    for path in ("/metrics", "/nowhere"):
+        headers = requests.get(server.metrics_url.replace("/metrics", path), timeout=TIMEOUT_S).headers
+        assert SECURITY_HEADERS.items() <= headers.items()
 
 
 def test_it_counts_hits_and_misses_of_the_response_cache(server: ServerProcess) -> None:

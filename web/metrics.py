@@ -30,6 +30,7 @@ from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
+from web.responses import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -111,9 +112,14 @@ class MetricsEndpoint:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] != PATH:
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            headers = [("Content-Type", "text/plain"), *SECURITY_HEADERS.items()]
+            start_response("404 Not Found", headers)
             return [b"Only /metrics is here.\n"]
-        return self._metrics(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]]) -> object:
+            return start_response(status, [*headers, *SECURITY_HEADERS.items()])
+
+        return self._metrics(environ, start)  # type: ignore[arg-type]
 
 
 class MirrorCollector(Collector):
