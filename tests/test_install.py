@@ -110,7 +110,10 @@ def test_it_lists_missing_system_packages_if_it_may_not_install_them(
 ) -> None:
     monkeypatch.setattr("tools.install.shutil.which", lambda _name: None)
     install.install_system_packages()
-    assert "apt-get install chromium-headless-shell systemd prometheus curl" in capsys.readouterr().out
+    assert (
+        "apt-get install chromium-headless-shell firefox-esr webkit2gtk-driver xvfb systemd prometheus curl"
+        in capsys.readouterr().out
+    )
 
 
 def test_it_installs_no_package_that_would_start_a_service(monkeypatch: pytest.MonkeyPatch) -> None:

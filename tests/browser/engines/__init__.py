@@ -1,0 +1,1 @@
+"""Browsers of three engines with one interface, for the tests that every engine has to pass."""
