@@ -86,7 +86,14 @@ def test_it_stops_all_processes_and_continues_with_its_data(start_demo: Callable
 
 
 @pytest.mark.parametrize(
-    "step", ["data directory", "PostgreSQL", "simulated", "grabber of the playback", "web server"]
+    "step",
+    [
+        pytest.param("data directory", marks=pytest.mark.long),
+        "PostgreSQL",
+        pytest.param("simulated", marks=pytest.mark.long),
+        pytest.param("grabber of the playback", marks=pytest.mark.long),
+        "web server",
+    ],
 )
 def test_it_leaves_no_process_when_it_is_stopped_during_startup(
     start_demo: Callable[..., DemoProcess], step: str
