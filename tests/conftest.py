@@ -30,6 +30,7 @@ from simulator.simulator import Simulator
 from tests import skips
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored_cluster import MirroredCluster
+from tests.processes import is_alive
 from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
@@ -43,6 +44,8 @@ _CLUSTER_SETTING = {
 # In memory a database is copied in a tenth of the time.
 _MEMORY = Path("/dev/shm")
 _POSTGRES_BYTES = 2 << 30
+# The id of the process that made the folder follows.
+_FOLDER_PREFIX = "dqmsquare-tests-"
 
 # Examples have no time limit: on a loaded machine each may take long.
 hypothesis.settings.register_profile(
@@ -82,7 +85,8 @@ def _restore_logging() -> Iterator[None]:
 def open_folder() -> Iterator[Path]:
     """A temporary folder that all users can traverse, unlike `tmp_path`: PostgreSQL does not run as root."""
     place = _MEMORY if _can_hold_postgres(_MEMORY) else BASE
-    folder = Path(tempfile.mkdtemp(prefix="dqmsquare-tests-", dir=place))
+    _remove_leftovers(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=place))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
@@ -244,6 +248,14 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context()
     yield context.new_page()
     context.close()
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Remove the folders of test runs that were killed: in memory they would stay until the next boot."""
+    for folder in place.glob(f"{_FOLDER_PREFIX}*"):
+        process = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if process.isdigit() and not is_alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _can_hold_postgres(folder: Path) -> bool:
