@@ -89,6 +89,9 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "found_span of a run key and a release": lambda filled: filled.reader.found_span(
         RunFilter(0, filled.span.last_run, run_keys=("hi_run",), cmssw_versions=("14_0_3_39001",))
     ),
+    "run_summaries of all runs": lambda filled: filled.reader.run_summaries(
+        RunFilter(1, filled.span.last_run), below=None, limit=20
+    ),
     "run_summaries of a release": lambda filled: filled.reader.run_summaries(
         RunFilter(0, filled.span.last_run, cmssw_versions=("14_0_3_39001",)), below=None, limit=40
     ),
