@@ -17,7 +17,7 @@ from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog
 from dqm2.stack_traces import crashed_frames
 
 # Version of all rules by which crashes and errors are found: storage computes them again if it has changed.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 _MAX_MESSAGE = 300
 _MAX_TEXT = 4000
@@ -134,12 +134,20 @@ _ACCELERATOR_MESSAGE = re.compile(
 _EXCEPTION_MESSAGE = re.compile(r"Exception Message: *\n")
 _ADDITIONAL_INFO = re.compile(r"\n\s*\[a\] ([^\n]+(?:\n(?!\s*\[b\]|-{5})[^\n]+)?)")
 _WHAT = re.compile(r"what\(\): *")
+# An exception of CMSSW as the text of another, behind up to two lines of it.
+_NESTED = re.compile(
+    r"(?:[^\n]{0,200}\n){0,2}?[^\n]{0,200}?An exception of category '([^'\n]{1,100})' occurred[^\n]{0,100}\n"
+    r"(?:\s+\[\d+\] [^\n]{0,400}\n){0,20}Exception Message: *\n"
+)
+_CMS_EXCEPTIONS = ("cms::Exception", "edm::Exception")
 # Sentences that the framework puts before the message of an exception that is not its own.
 _WRAPPED = re.compile(
     r"A std::\w+ exception was thrown\.|A std::exception was thrown\.|An? unknown \w* ?exception[^\n]*"
     r"|A std::string was thrown as an exception\.|A const char\* was thrown as an exception\."
     r"| ?unknown python problem occurred\.?"
 )
+# CMSSW leaves out the quote behind the label of a component of the EventSetup, which may be empty.
+_COMPONENT = re.compile(r"\bEventSetup component ([\w@:<>, ]{1,200}?)/(?:'|&apos;)([\w@-]{0,100})")
 _MODULE = re.compile(r"\bmodule ([\w@:<>, ]{1,200}?)/(?:'|&apos;)([\w@-]{1,100})")
 _CONSTRUCTED_MODULE = re.compile(r"\bmodule: class=([\w@:<>, ]{1,200}?) label='([\w@-]{1,100})")
 _INPUT_SOURCE = re.compile(r"\binput source of type (\w{1,100})")
@@ -206,7 +214,11 @@ def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
             )
         case MessageKind.TERMINATE:
             what = _WHAT.search(text)
-            return _exception(cause, category, text, _sentence(text[what.end() :] if what else text))
+            nested = _NESTED.match(text, what.end() if what else 0)
+            if nested and category in _CMS_EXCEPTIONS:
+                category = nested[1]
+            found = nested or what
+            return _exception(cause, category, text, _sentence(text[found.end() :] if found else text))
         case MessageKind.TRACEBACK:
             return _exception(cause, category, text, _sentence(text.rstrip().rpartition("\n")[2]))
         case MessageKind.ACCELERATOR:
@@ -254,7 +266,8 @@ def _exception_message(text: str) -> str:
     """First sentence of the message of an exception of CMSSW."""
     found = _EXCEPTION_MESSAGE.search(text)
     if found is not None:
-        return _sentence(text[found.end() :])
+        nested = _NESTED.match(text, found.end())
+        return _sentence(text[(nested or found).end() :])
     info = _ADDITIONAL_INFO.search(text)
     return _sentence(": ".join(info[1].split("\n"))) if info else ""
 
@@ -268,7 +281,8 @@ def _assertion(text: str) -> str:
 
 def _context_module(text: str) -> tuple[str, str]:
     """Type and label of the module in the context of an exception: the innermost, which is last."""
-    modules = [*_MODULE.finditer(text), *_CONSTRUCTED_MODULE.finditer(text)]
+    patterns = (_MODULE, _CONSTRUCTED_MODULE, _COMPONENT)
+    modules = [found for pattern in patterns for found in pattern.finditer(text)]
     if modules:
         module = max(modules, key=lambda found: found.start())
         return module[1][:_MAX_NAME], module[2][:_MAX_NAME]
@@ -281,6 +295,14 @@ def _with_module_and_frames(
 ) -> CrashReason:
     """A reason with the module and the frames that the report of a signal names."""
     below = [error for error in errors if error.line >= cause.line and error.part is cause.part]
+    if cause.kind is MessageKind.ACCELERATOR:
+        # The exception that reports the error knows the module.
+        exception = next((error for error in below if error.kind is MessageKind.EXCEPTION), None)
+        if exception is not None:
+            module_type, module_label = _context_module(
+                cause.part.text[exception.start : min(exception.end, exception.start + _MAX_TEXT)]
+            )
+            reason = replace(reason, module_type=module_type, module_label=module_label)
     if not reason.module_type:
         modules = [error.recognized for error in below if error.kind is MessageKind.CRASHED_MODULE]
         module = next((module for module in modules if module.module), None)

@@ -85,7 +85,8 @@ _MESSAGE_SEVERITIES = {"w": Severity.WARNING, "e": Severity.ERROR, "s": Severity
 _NOTES = frozenset({"LegacyModules"})
 # Header of a message of MessageLogger: severity, category, then module type and label, or a phase of the job.
 HEADER = re.compile(r"%MSG-([a-z]) ([^\n]{1,200}?):[ \t]*(?:([\w:@()-]{1,200}))?")
-_MODULE = re.compile(r"(\w+):([\w@-]+)")
+# The type of a module for accelerators has a namespace: `alpaka_serial_sync::HcalDigis:hcalDigis`.
+_MODULE = re.compile(r"((?:\w+::){0,4}\w+):([\w@-]+)")
 
 _CATEGORY = re.compile(r"An exception of category ['\"&]?(?:apos;)?([^'\"&]{1,100})")
 _CONTEXT_LINE = re.compile(r"\s+\[\d+\] |Exception Message:|\s+Additional Info:|\s+\[[a-z]\] ")
@@ -231,10 +232,10 @@ def _crashed_module(place: Place) -> Found | None:
     found = _CRASHED_MODULE.search(place.line)
     if found is None:
         return None
-    type_, _, label = found[1].partition(":")
-    if not label:
+    type_, _, label = found[1].rpartition(":")
+    if not type_ or type_.endswith(":"):
         # `none`, `non-CMSSW`, or a module of an old release, which had no label.
-        label, type_ = "", "" if type_ in ("none", "non-CMSSW") else type_
+        label, type_ = "", "" if found[1] in ("none", "non-CMSSW") else found[1]
     recognized = Recognized(
         Severity.ERROR, MessageKind.CRASHED_MODULE, "crashed module", _cut(type_), _cut(label)
     )
@@ -265,9 +266,14 @@ _HEAP = _line(
     MessageKind.HEAP,
 )
 _SANITIZER = _line(r"(\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
-_VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+|Process terminating)")
+_VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+)")
+_VALGRIND_END = _line(
+    r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL
+)
+# Not the answer that a kernel still runs, nor a count.
 _ACCELERATOR = _line(
-    r"\b((?:cuda|hip)Error[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60}|cms::cuda::bad_alloc|CUDA error)\b",
+    r"\b((?:cuda|hip)Error(?!NotReady)[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60}|cms::cuda::bad_alloc"
+    r"|CUDA error(?! count\b))\b(?! *[:=] *\d+\s*$)",
     MessageKind.ACCELERATOR,
 )
 _MEMORY = _line(
@@ -304,7 +310,7 @@ _UPPER = _logged(
     rf"^{_TIME}.{{0,80}}?\b(?:ERROR|FATAL|CRITICAL)\b(?! *[=\d])"
     r"|\[(?:ERROR|FATAL|CRITICAL) *\]"
     r"|(?:^|[\s:>\])])(?:ERROR|FATAL|CRITICAL)(?: ERROR)?(?: ?[:!]|:\w+:)\s*(?!\d+\s*$)\S"
-    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-])|^(\w{2,30}) {2,}(?:ERROR|FATAL) +\S",
+    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-]|[a-z]{1,20} *[:=]? *\d+\s*$)|^(\w{2,30}) {2,}(?:ERROR|FATAL) +\S",
     "",
 )
 _NAMED = _logged(
@@ -372,7 +378,7 @@ RULES: Mapping[str, tuple[_Rule, ...]] = {
     "Sanitizer: ": (_SANITIZER,),
     ": runtime error": (_SANITIZER,),
     "== Invalid": (_VALGRIND,),
-    "== Process terminating": (_VALGRIND,),
+    "== Process terminating": (_VALGRIND_END,),
     **dict.fromkeys(("cudaError", "hipError", "CUDA_ERROR_", "CUDA error"), (_TENSORFLOW, _ACCELERATOR)),
     "bad_alloc": (_ACCELERATOR, _MEMORY),
     **dict.fromkeys(

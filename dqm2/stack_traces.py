@@ -18,8 +18,13 @@ _MAX_ARGUMENTS = 40
 _FRAME = re.compile(r"#\d{1,5} {1,4}(?:0x[0-9a-f]{1,16} in )?([^\n]{1,4000})")
 _LIBRARY = re.compile(r" from (\S{1,1000})\s*$")
 _HANDLER = "<signal handler called>"
+# The other threads wait in a handler of their own while gdb prints the trace.
+_PAUSED = "sig_pause_for_stacktrace"
+_MAX_THREADS = 256
+_MAX_PAUSED_LINES = 1024
 _OPERATORS = ("operator", "operator<<", "operator>>", "operator<", "operator>", "operator==")
-_THREAD = re.compile(r"^Thread \d", re.MULTILINE)
+# The next thread, or the end of ROOT's trace.
+_THREAD = re.compile(r"^(?:Thread \d|={5})", re.MULTILINE)
 
 # Code of the system and of libraries: the cause is below.
 _SYSTEM_LIBRARY = re.compile(
@@ -30,6 +35,8 @@ _SYSTEM_FUNCTION = re.compile(
     r"|operator |start_thread|clone|malloc|free$|mem(?:cpy|move|set)|__mem|poll$|waitpid|\?\?$|sig_dostack"
     r"|edm::service::InitRootHandlers|full_read|main$|main::|_start$|pthread_"
 )
+# Where CMSSW keeps ROOT and other software that is not its own.
+_EXTERNAL_PATH = re.compile(r"/(?:external|lcg)/")
 # CMSSW's framework: what calls every module says nothing, the rest only if the crash is in the framework.
 _CALLER = re.compile(
     r"edm::(?:Worker|stream::|StreamSchedule|Path\b|(?:Serial|Limited)TaskQueue|WaitingTask|FunctorTask)"
@@ -41,20 +48,37 @@ _FRAMEWORK_FUNCTION = re.compile(r"(?:non-virtual thunk to )?edm::(?!Ref|Ptr|Han
 def crashed_frames(text: str, start: int, end: int) -> tuple[StackFrame, ...]:
     """The first frames of CMSSW's own code below the signal handler, between two offsets of a text.
 
-    Frames of the framework, the system and other libraries count only if there is nothing else.
+    Frames of the framework and of other libraries count only if there is nothing else. A trace in which
+    all threads merely wait has no frames.
     """
-    handler = text.find(_HANDLER, start, end)
-    at = start if handler < 0 else handler + len(_HANDLER)
-    if thread := _THREAD.search(text, at, end):
-        # Without a handler, the trace begins with the thread itself.
-        end = thread.start() if handler >= 0 else end
-    frames = list(_frames(text, at, end))
-    own = [frame for frame in frames if not _is_system(frame)]
+    handlers = list(_handlers(text, start, end))
+    handler = next((at for at, is_paused in handlers if not is_paused), None)
+    if handler is not None:
+        start = handler
+        if thread := _THREAD.search(text, start, end):
+            end = thread.start()
+    elif handlers:
+        return ()
+    frames = [(frame, path) for frame, path in _frames(text, start, end) if not _is_system(frame)]
+    own = [frame for frame, path in frames if not _EXTERNAL_PATH.search(path)]
     modules = [frame for frame in own if not _is_framework(frame)]
-    return tuple((modules or own)[:MAX_FRAMES])
+    return tuple((modules or own or [frame for frame, _ in frames])[:MAX_FRAMES])
 
 
-def _frames(text: str, start: int, end: int) -> Iterator[StackFrame]:
+def _handlers(text: str, start: int, end: int) -> Iterator[tuple[int, bool]]:
+    """Offsets behind signal handlers, and whether the thread of each merely waits."""
+    at = start
+    for _ in range(_MAX_THREADS):
+        found = text.find(_HANDLER, at, end)
+        if found < 0:
+            return
+        lines = text[max(at, found - _MAX_PAUSED_LINES) : found].rsplit("\n", 2)
+        at = found + len(_HANDLER)
+        yield at, any(_PAUSED in line for line in lines[-2:])
+
+
+def _frames(text: str, start: int, end: int) -> Iterator[tuple[StackFrame, str]]:
+    """Frames with the paths of their libraries."""
     position = start
     for _ in range(_MAX_SCANNED):
         position = text.find("\n#", position, end) + 1
@@ -63,8 +87,8 @@ def _frames(text: str, start: int, end: int) -> Iterator[StackFrame]:
         frame = _FRAME.match(text, position, min(end, position + _MAX_LINE))
         if frame is not None:
             library = _LIBRARY.search(frame[1])
-            name = library[1].rpartition("/")[2] if library else ""
-            yield StackFrame(function_name(frame[1]), name[:_MAX_LIBRARY])
+            path = library[1] if library else ""
+            yield StackFrame(function_name(frame[1]), path.rpartition("/")[2][:_MAX_LIBRARY]), path
 
 
 def function_name(signature: str) -> str:

@@ -80,6 +80,102 @@ def test_it_does_not_blame_an_error_for_a_kill() -> None:
     assert reason_of(log, 1).category == "ValueError"
 
 
+FATAL_SIGNAL = "A fatal system signal has occurred: segmentation violation\n"
+
+
+def frame(number: int, function: str, path: str = "/opt/cmssw/lib/pluginDQM.so") -> str:
+    return f"#{number}  0x00007fa21c965601 in {function} () from {path}\n"
+
+
+def test_it_takes_the_frames_of_the_thread_that_crashed() -> None:
+    waiting = (
+        frame(2, "sig_pause_for_stacktrace", "/opt/cmssw/lib/pluginFWCoreServicesPlugins.so")
+        + "#3  <signal handler called>\n"
+        + frame(4, "Bystander::produce")
+    )
+    crashed = (
+        frame(3, "sig_dostack_then_abort", "/opt/cmssw/lib/pluginFWCoreServicesPlugins.so")
+        + "#4  <signal handler called>\n"
+        + frame(5, "Culprit::produce")
+    )
+    threads = f"Thread 3 (LWP 3):\n{waiting}Thread 2 (LWP 2):\n{crashed}Thread 1 (LWP 1):\n{waiting}"
+    frames = reason_of(JobLog(FATAL_SIGNAL + threads), -11).frames
+    assert [frame.function for frame in frames] == ["Culprit::produce"]
+    # The trace is cut before the thread that crashed.
+    assert reason_of(JobLog(f"{FATAL_SIGNAL}Thread 3 (LWP 3):\n{waiting}"), -11).frames == ()
+
+
+def test_it_takes_frames_of_external_software_only_if_there_are_no_others() -> None:
+    external = frame(6, "TTree::Fill", "/cvmfs/cms.cern.ch/el8/lcg/root/6.30/lib/libTree.so")
+    trace = f"{FATAL_SIGNAL}Thread 1 (LWP 1):\n#5  <signal handler called>\n{external}"
+    own = reason_of(JobLog(trace + frame(7, "Histograms::save")), -11).frames
+    assert [frame.function for frame in own] == ["Histograms::save"]
+    assert [frame.library for frame in reason_of(JobLog(trace), -11).frames] == ["libTree.so"]
+
+
+def test_it_ends_a_trace_of_root_at_its_rule() -> None:
+    trace = "#5  <signal handler called>\n" + frame(6, "Histograms::save")
+    rule = "=" * 59 + "\n"
+    log = JobLog(f" *** Break *** segmentation violation\n\n{rule}{trace}{rule}\nHints:\n{rule}{trace}{rule}")
+    assert [frame.function for frame in reason_of(log, -11).frames] == ["Histograms::save"]
+
+
+def test_it_reads_an_exception_within_another() -> None:
+    nested = "An exception of category '{}' occurred.\nException Message:\nno file x.root here. Look.\n"
+    outer = (
+        "----- Begin Fatal Exception 01-Jul-2024 18:59:07 CEST---\n"
+        "An exception of category 'ConfigFileReadError' occurred while\n"
+        "   [0] Processing the python configuration file named x.py\n"
+        "Exception Message:\n unknown python problem occurred.\n"
+        f"RuntimeError: {nested.format('FileInPathError')}"
+        "----- End Fatal Exception ---\n"
+    )
+    reason = reason_of(JobLog(outer), 90)
+    assert (reason.category, reason.message) == ("ConfigFileReadError", "no file x.root here")
+    terminated = "terminate called after throwing an instance of 'cms::Exception'\n  what():  "
+    reason = reason_of(JobLog(terminated + nested.format("FileReadError")), 134)
+    assert (reason.kind, reason.category) == (CrashKind.NO_INPUT, "FileReadError")
+    assert reason.message == "no file x.root here"
+
+
+def test_it_names_the_component_of_the_event_setup() -> None:
+    log = JobLog(
+        "An exception of category 'NoRecord' occurred while\n"
+        "   [0] Calling method for module TrackMonitor/'tracks'\n"
+        "   [1] Using EventSetup component DetMap/'' to make data DetMap/'' in record TopologyRcd\n"
+        "   [2] Running EventSetup component QualityProducer/'quality\n"
+        'Exception Message:\nNo "CablingRcd" record found.\n'
+    )
+    reason = reason_of(log, 65)
+    assert (reason.module_type, reason.module_label) == ("QualityProducer", "quality")
+
+
+def test_it_takes_the_module_of_a_gpu_error_from_the_exception_below() -> None:
+    error = "x.hpp(66) 'TApi::free(ptr)' returned error  : 'cudaErrorIllegalAddress': 'an illegal access'!\n"
+    log = JobLog(
+        f"{error}An exception of category 'StdException' occurred while\n"
+        "   [0] Calling method for module HitProducer@alpaka/'hits'\n"
+        f"Exception Message:\nA std::exception was thrown.\n{error}"
+    )
+    reason = reason_of(log, 66)
+    assert (reason.kind, reason.category) == (CrashKind.CUDA, "cudaErrorIllegalAddress")
+    assert (reason.module_type, reason.module_label, reason.line) == ("HitProducer@alpaka", "hits", 1)
+
+
+def test_it_reads_modules_with_a_namespace() -> None:
+    crashed = "Module: alpaka_serial_sync::HitProducer:hits (crashed)\n"
+    reason = reason_of(JobLog(FATAL_SIGNAL + crashed), -11)
+    assert (reason.module_type, reason.module_label) == ("alpaka_serial_sync::HitProducer", "hits")
+    logged = "%MSG-e Hits:  alpaka_serial_sync::HitProducer:hits  15-Sep-2024\nx\n%MSG\n"
+    group = analyze(JobLog(logged), 0).errors[0]
+    assert group.module == "alpaka_serial_sync::HitProducer"
+
+
+def test_it_reads_the_signal_from_valgrind() -> None:
+    log = JobLog("well\n==79== Process terminating with default action of signal 11 (SIGSEGV)\n")
+    assert reason_of(log, 139) == CrashReason(CrashKind.SIGNAL, "SIGSEGV", line=2)
+
+
 @pytest.mark.parametrize(
     ("signature", "name"),
     [

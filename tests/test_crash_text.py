@@ -9,7 +9,7 @@ from dqm2.records import CrashKind, CrashReason, StackFrame
 from storage.job_state import JobState
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.test_pages_job_table import job as shown_job
-from web.pages.crash_text import headline
+from web.pages.crash_text import headline, kind
 
 RUN = 358_791
 SEGFAULT = CrashReason(
@@ -55,6 +55,13 @@ SEGFAULT = CrashReason(
 )
 def test_it_begins_with_what_the_log_says(reason: CrashReason | None, expected: str) -> None:
     assert headline(shown_job("csc", 1, JobState.CRASHED, exit_code=86, crash=reason)) == expected
+
+
+def test_it_has_words_for_all_kinds() -> None:
+    assert all(kind(CrashReason(kind_, "x")) for kind_ in CrashKind)
+    assert kind(CrashReason(CrashKind.CUDA)) == "GPU error"
+    assert kind(CrashReason(CrashKind.UNKNOWN, "NoMap", "The map is empty")) == "Error"
+    assert kind(CrashReason(CrashKind.UNKNOWN)) == "The log does not say why"
 
 
 def test_it_is_in_the_row_of_the_client_and_leads_to_the_log(

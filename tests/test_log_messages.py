@@ -69,6 +69,8 @@ ERROR_LINES = (
     "cx_Oracle.DatabaseError: ORA-12545: Connect failed",
     "double free or corruption (!prev)",
     "*** stack smashing detected ***: terminated",
+    "==1234== Process terminating with default action of signal 6 (SIGABRT)",
+    "ERROR cannot open file 12",
     "==1234==ERROR: AddressSanitizer: heap-use-after-free on address 0x6020",
     "src/x.cc:12:3: runtime error: signed integer overflow",
     "slurmstepd: error: Detected 1 oom-kill event(s)",
@@ -115,6 +117,12 @@ NORMAL_LINES = (
     "FATAL             0            0",
     "Assertion checks are off",
     "error bits 0x0 of FED 12",
+    "FATAL count 0",
+    "ERROR messages: 12",
+    "CUDA error count: 0",
+    "waited for cudaErrorNotReady",
+    "Killed jobs: 0",
+    "Aborted events: 3",
     "16-Sep-2022  Timeout reached, skipping lumisection(s) 1 .. 141",
 )
 

@@ -25,6 +25,13 @@ _KINDS = {
 _SELF_EXPLANATORY = (CrashKind.SIGNAL, CrashKind.ASSERTION, CrashKind.KILLED)
 
 
+def kind(reason: CrashReason) -> str:
+    """Kind of a crash in words."""
+    if reason.kind is CrashKind.UNKNOWN and not (reason.message or reason.category):
+        return "The log does not say why"
+    return _KINDS[reason.kind]
+
+
 def headline(job: Job) -> str:
     """Why a job crashed: what its log says, else its exit code in words."""
     return of_log(job.crash) or exit_codes.describe(job.exit_code or 0).meaning

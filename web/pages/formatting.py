@@ -45,6 +45,7 @@ def init_app(app: Flask) -> None:
         both_zones=both_zones,
         exit_code=exit_codes.describe,
         crash_headline=crash_text.headline,
+        crash_kind=crash_text.kind,
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
         oms_url=oms_url,
