@@ -267,9 +267,7 @@ _HEAP = _line(
 )
 _SANITIZER = _line(r"(\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
 _VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+)")
-_VALGRIND_END = _line(
-    r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL
-)
+_VALGRIND_END = _line(r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL)
 # Not the answer that a kernel still runs, nor a count.
 _ACCELERATOR = _line(
     r"\b((?:cuda|hip)Error(?!NotReady)[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60}|cms::cuda::bad_alloc"
@@ -303,31 +301,42 @@ _DQMNET = _logged(r"\b(\w{1,40})\[\d{1,9}\]: (?:ERROR|FATAL|CRITICAL): ")
 _TIME = (
     r"[\[(]?\d{1,4}[-/. ](?:\d{1,2}|[A-Z][a-z]{2})[-/. ]\d{1,4}[T ]{1,2}\d{1,2}:\d{2}[\d:.,+Z]{0,20}[\])]?"
 )
+# Not a count, such as `Error: 0 events` or `ERROR: 3 / 12`, nor a state.
+_TEXT = r"(?!0\b|\d+ *(?:[%/,;]|$|[A-Z]+:)|none\b)\S"
 # log4cplus and log4j: time, thread, level, name of the logger, separator.
 _LOG4 = _logged(rf"^{_TIME}.{{0,80}}?\b(?:ERROR|FATAL) +([\w.:-]{{1,100}}) +(?:%%|<[^>]{{0,40}}>|-) ")
 _UPPER = _logged(
     # Behind a time, in brackets, before a colon, or at the start of a sentence.
     rf"^{_TIME}.{{0,80}}?\b(?:ERROR|FATAL|CRITICAL)\b(?! *[=\d])"
     r"|\[(?:ERROR|FATAL|CRITICAL) *\]"
-    r"|(?:^|[\s:>\])])(?:ERROR|FATAL|CRITICAL)(?: ERROR)?(?: ?[:!]|:\w+:)\s*(?!\d+\s*$)\S"
-    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-]|[a-z]{1,20} *[:=]? *\d+\s*$)|^(\w{2,30}) {2,}(?:ERROR|FATAL) +\S",
+    # Before a time; of DIM; of log4cplus itself.
+    rf"|^(?:ERROR|FATAL|CRITICAL) +{_TIME}|[ -]\((?:ERROR|FATAL)\) \S|^log4cplus:ERROR \S"
+    rf"|(?:^|[\s:>\])])(?:ERROR|FATAL|CRITICAL)(?: ERROR)?(?: ?[:!]|:\w+:)\s*{_TEXT}"
+    r"|^\s*(?:ERROR|FATAL|CRITICAL)\s+(?![\d\s=:-]|[a-z]{1,20} *[:=]? *\d+\s*$)"
+    r"|^(\w{2,30}) {2,}(?:ERROR|FATAL) +\S",
     "",
 )
 _NAMED = _logged(
-    r"^\s*((?:[A-Za-z_]\w{0,60}(?:\.|::)){0,8}[A-Za-z_]\w{0,80}(?:Error|Exception)): (?!\d+\s*$)\S"
-    r"|^(?:\S{1,60}: )?(Error): (?!\d+\s*$)\S"
+    rf"^\s*((?:[A-Za-z_]\w{{0,60}}(?:\.|::)){{0,8}}[A-Za-z_]\w{{0,80}}(?:Error|Exception)): {_TEXT}"
+    rf"|^(?:\S{{1,60}}: )?(Error): {_TEXT}"
     r"|^(cmsRun): Error "
 )
-_LOWER = _logged(r"^(?:[\w./-]{1,100}: )?(?:fatal )?(error): (?!\d+\s*$)\S|\[(error)\]")
+# Also of compilers, as in ROOT's interpreter: `input_line_8:1:2: error: …`.
+_LOWER = _logged(
+    rf"^(?:[\w./-]{{1,100}}(?::\d{{1,6}}){{0,2}}: )?(?:fatal )?(error): {_TEXT}|\[(error)\](?!:? *\d+\s*$)"
+)
+_CHECK = _logged(r"(Check failed): ")
+_DISK = _logged(r": (No space left on device)")
 _CONDOR = _logged(r"(Abnormal termination) \(signal \d+\)")
 _WHAT = _logged(r"^\s+(what\(\)): ")
 
 _WARN_UPPER = _warning(
-    r"\b(\w{1,40})\[\d{1,9}\]: WARNING: |(?:^|[\s\[(<:>])WARN(?:ING)?(?=[\]:!>)]| {1,20}(?![\s\d=]))"
+    r"[ -]\(WARNING\) \S|\b(\w{1,40})\[\d{1,9}\]: WARNING: "
+    r"|(?:^|[\s\[(<:>])WARN(?:ING)?(?!: *\d+ *(?:[%/,;\]]|$))(?=[\]:!>)]| {1,20}(?![\s\d=]))"
 )
 _WARN_NAMED = _warning(
     r"\bWarning in <([^>]{1,200})>|(?:^|[\s:])([A-Z]\w{0,60}Warning): |: Warning: |^Warning [a-zA-Z]"
-    r"|^(?:\S{1,100}: )?[Ww]arning[:!] (?!\d+\s*$)|^\s*\[?[Ww]arning\]?[:!](?! *\d+\s*$)"
+    r"|^(?:\S{1,100}: )?[Ww]arning[:!] (?!0\b|\d+\s*$)|^\s*\[?[Ww]arning\]?[:!](?! *(?:0\b|\d+\s*$))"
     r"|\]\[Warning *\]|\bCORAL/[\w/]{1,80} Warning "
 )
 _WARN_LOWER = _warning(r"\bwarn \[([\w.-]{1,60}):\d+\]")
@@ -392,6 +401,8 @@ RULES: Mapping[str, tuple[_Rule, ...]] = {
     "cannot execute": (_LOADER,),
     "-- process exit: ": (_EXIT,),
     " tensorflow/": (_TENSORFLOW,),
+    "Check failed: ": (_TENSORFLOW, _CHECK),
+    "No space left on": (_NAMED, _DISK),
     "[fn-": (_WARN_LOWER, _FRONTIER),
     "[frontier": (_WARN_LOWER, _FRONTIER),
     "CORAL": (_CORAL, _WARN_NAMED),
