@@ -12,6 +12,7 @@ from runtime import version
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
+from tools.deploy_check import exported_metrics
 from web.databases import ClusterDatabase
 from web.metrics import MirrorCollector
 from web.responses import SECURITY_HEADERS
@@ -140,6 +141,18 @@ def test_it_bounds_the_number_of_clients_with_crashes(settings: Settings) -> Non
     assert [counted[client] for client in clients[:50]] == [2] * 50
 
 
+def test_its_series_have_the_labels_that_alerts_and_dashboard_are_checked_with(server: ServerProcess) -> None:
+    server.get("/api?what=get_info&db=production")
+    found = {
+        name.partition("{")[0]: set(re.findall(r'[{,](\w+)="', name))
+        for name in server.samples()
+        if name.startswith("dqmsquare_")
+    }
+    assert "dqmsquare_http_requests_total" in found
+    expected = {name: set(labels) for name, labels in exported_metrics.labels_by_name().items()}
+    assert found == {name: expected.get(name) for name in found}
+
+
 def test_it_has_version_and_schema(server: ServerProcess) -> None:
     [info] = [name for name in server.samples() if name.startswith("dqmsquare_build_info")]
     labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
@@ -161,4 +174,4 @@ def test_it_reports_an_unreachable_database(environment: dict[str, str]) -> None
     with server_process(given) as server:
         found = server.samples()
         assert found['dqmsquare_database_up{cluster="production"}'] == 0
-        assert not any(name.startswith("dqmsquare_jobs") for name in found)
+        assert not any(name.startswith(("dqmsquare_jobs", "dqmsquare_crashed_jobs")) for name in found)

@@ -141,8 +141,8 @@ class MirrorCollector(Collector):
             labels=["cluster", "client"],
         )
         for cluster, database in self._databases.items():
-            reader = database.uncached_reader()
             try:
+                reader = database.uncached_reader()
                 newest = reader.run_span().highest
                 states, clients = _jobs_by_state(reader, newest), _crashes_by_client(reader, newest)
             except DatabaseUnavailable:
