@@ -80,10 +80,12 @@ def test_it_takes_an_earlier_run_whose_jobs_are_lost(url: str, mirrored: Mirrore
     yesterday = datetime.now(UTC) - timedelta(days=1)
     write(mirrored, job(RUN - 1, "beam", at=yesterday), job(RUN - 1, "dt", at=yesterday, exit_code=1))
     write(mirrored, job(RUN, "beam", exit_code=1))
-    with followed(url, "--run", str(RUN - 1)) as example:
+    with followed(f"{url}/", "--run", str(RUN - 1)) as example:
         output, errors = example.communicate(timeout=TIMEOUT_S)
     assert (example.returncode, errors) == (0, "")
-    assert [line.split(" ", 1)[0] for line in output.splitlines()] == ["dt"]
+    [line] = output.splitlines()
+    assert line.startswith("dt crashed on ")
+    assert f": {url}/job/" in line
 
 
 def test_its_command_in_the_guide_has_its_path() -> None:
