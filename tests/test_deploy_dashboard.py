@@ -12,6 +12,7 @@ import yaml
 
 from tests import skips
 from tools.deploy_check import dashboard, exported_metrics, promql
+from web.metrics import MirrorCollector
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / dashboard.FILE).read_text()
@@ -38,6 +39,13 @@ def test_there_is_nothing_wrong_with_the_dashboard() -> None:
 
 def test_it_shows_what_an_operator_looks_for() -> None:
     assert set(re.findall(r"\bdqmsquare_\w+", " ".join(dashboard.queries(ROOT)))) >= SHOWN
+
+
+def test_it_counts_crashes_in_as_many_runs_as_the_metric() -> None:
+    [metric] = [one for one in MirrorCollector({}).collect() if one.name == "dqmsquare_crashed_jobs"]
+    counted = re.search(r"newest \d+ runs", metric.documentation)
+    assert counted
+    assert counted[0] in TEXT
 
 
 def test_it_has_no_data_source_or_id_of_one_installation() -> None:
