@@ -26,6 +26,7 @@ from tests.control_room import (
     execute_statement,
     served,
 )
+from tests.grabber_runner import mirror_once
 from tests.waiting import TIMEOUT_S
 
 PRODUCTION = "Production cluster"
@@ -221,3 +222,14 @@ def test_it_shows_and_filters_the_audit(page: Page, url: str) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert "sign_in" in Path(download.value.path()).read_text()
+
+
+def test_it_shows_the_freshness_of_production_on_each_page(
+    page: Page, url: str, simulated_settings: Settings
+) -> None:
+    mirror_once(simulated_settings)
+    enter(page, url)
+    for link in ("Commands", "Audit", "Muted clients"):
+        page.get_by_role("navigation", name="Control Room").get_by_role("link", name=link).click()
+        expect(page.locator(".machine-freshness")).to_have_count(3)
+        expect(page.locator("#incidents")).to_have_attribute("data-cluster", "production")
