@@ -16,6 +16,7 @@ function summary() {
 
 // A sentence about the age of the data. What failed is in the banners, the nearest cause first.
 function freshness(at) {
+  if (document.querySelector("[data-final]")) return "The states of its clients do not change any more.";
   const banner = document.querySelector("#connection:not([hidden]) p, [data-stale] p");
   if (banner) return `WARNING: the data were old. ${banner.textContent.trim().replace(/\s+/g, " ")}`;
   const ages = [...document.querySelectorAll(".machine-freshness .ago")].map(({ dataset }) =>

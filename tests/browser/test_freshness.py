@@ -123,6 +123,24 @@ def test_the_verdict_on_old_data_is_unknown(page: Page, url: str, mirrored: Mirr
     expect(verdict).to_contain_text("All OK", use_inner_text=True)
 
 
+def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    unit = mirrored.filter_units[0]
+    finished, open_ended = job(RUN - 1, "beam", exit_code=0), job(RUN - 2, "beam")
+    mirrored.write(unit, finished, open_ended, job(RUN, "beam", exit_code=0))
+    mirrored.beat(datetime.now(UTC) - LONG_AGO)
+    for run, verdict in ((RUN - 1, "All finished"), (RUN - 2, "Unknown"), (RUN, "Unknown")):
+        page.goto(f"{url}/?run={run}")
+        expect(page.locator("[data-outage]")).to_be_visible()
+        expect(page.locator(".verdict strong").filter(visible=True)).to_have_text(verdict)
+    page.goto(f"{url}/job/{finished.document.identity}")
+    expect(page.locator("[data-outage]")).to_be_visible()
+    expect(page.locator("main")).to_have_css("background-image", "none")
+    page.goto(f"{url}/job/{open_ended.document.identity}")
+    expect(page.locator("main")).not_to_have_css("background-image", "none")
+
+
 def test_the_jobs_are_up_to_date_while_the_status_of_the_machines_is_unknown(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:

@@ -150,6 +150,15 @@ class LiveRun:
         return judge(self.number, self.run, self.rows, self.mutes)
 
     @property
+    def is_final(self) -> bool:
+        """Whether no further report is expected: an outage of the data path can't make the run's data old.
+
+        Missing clients may have jobs that are not mirrored yet.
+        """
+        is_complete = not (self.counts[ClientState.MISSING] or self.counts[ClientState.STARTING])
+        return self.run is not None and not self.is_newest and self.run.is_final and is_complete
+
+    @property
     def recovered(self) -> int:
         """Number of clients that crashed and were restarted."""
         return sum(row.has_recovered for row in self.rows)
