@@ -53,8 +53,9 @@ def sign(client: str, exit_code: int, reason: CrashReason | None) -> CrashSignat
     key = _key(client, reason.kind.value, reason.category, module, *functions, words)
     what = reason.category or reason.kind.value.replace("_", " ")
     where = f" in {module or functions[0]}" if module or functions else ""
-    message = f": {reason.message}" if words else ""
-    return CrashSignature(key, f"{client}: {what}{where}{message}"[:_MAX_TITLE])
+    # Some messages repeat the category.
+    message = reason.message.removeprefix(what).lstrip(": ") if words else ""
+    return CrashSignature(key, f"{client}: {what}{where}{': ' if message else ''}{message}"[:_MAX_TITLE])
 
 
 def _key(*parts: str) -> str:

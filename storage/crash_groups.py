@@ -29,6 +29,14 @@ class CrashGroup:
     kind: CrashKind
 
 
+_KINDS = {kind.value: kind for kind in CrashKind}
+
+
+def parse_kind(value: str) -> CrashKind:
+    """A stored kind; one that this program does not know is `unknown`."""
+    return _KINDS.get(value, CrashKind.UNKNOWN)
+
+
 def group_of(client: str, exit_code: int | None, crash: CrashReason | None) -> CrashGroup | None:
     """The group of a job of a client (tag); `None` unless the job crashed."""
     if not exit_code:

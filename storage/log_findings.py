@@ -8,14 +8,13 @@ from typing import Any
 
 from dqm2.crash_reasons import RULES_VERSION
 from dqm2.crash_signatures import SIGNATURE_VERSION
-from dqm2.records import CrashKind, CrashReason, ErrorGroup, StackFrame
-from storage.crash_groups import CrashGroup
+from dqm2.records import CrashReason, ErrorGroup, StackFrame
+from storage.crash_groups import CrashGroup, parse_kind
 
 # Version of all rules that the columns follow from. It grows with either of the two.
 FINDINGS_VERSION = RULES_VERSION + SIGNATURE_VERSION
 
 _CRASH_FIELDS = ("category", "message", "module_type", "module_label", "line")
-_KINDS = {kind.value: kind for kind in CrashKind}
 
 
 def columns(
@@ -35,7 +34,7 @@ def read_crash(stored: Mapping[str, Any] | None) -> CrashReason | None:
     if stored is None:
         return None
     return CrashReason(
-        kind=_KINDS.get(stored["kind"], CrashKind.UNKNOWN),
+        kind=parse_kind(stored["kind"]),
         frames=tuple(StackFrame(*frame) for frame in stored.get("frames", ())),
         **{field: stored[field] for field in _CRASH_FIELDS if field in stored},
     )

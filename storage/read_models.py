@@ -62,7 +62,8 @@ class Job:
     """A job of a run, as lists show it; `lag` is its distance (LS) from the run's newest lumisection.
 
     `first_seen_at` is the time of the earliest report that is known. It orders a client's jobs. `crash` is
-    the reason for its end, `None` if it did not crash or is not analyzed yet.
+    the reason for its end, and `crash_group` the signature of its group; `None` if it did not crash or is not
+    analyzed yet.
     """
 
     id: UUID
@@ -82,6 +83,7 @@ class Job:
     fi_state: int | None
     rss_kb: int | None
     crash: CrashReason | None = None
+    crash_group: str | None = None
 
     @property
     def name(self) -> str:

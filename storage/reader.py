@@ -5,18 +5,20 @@ import sqlalchemy as sa
 import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
+from storage.crash_reader import CrashReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
 
 
-class MirrorReader(JobHistoryReader, ClusterReader, MuteReader):
+class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         JobHistoryReader.__init__(self, database, rules)
         ClusterReader.__init__(self, database)
+        CrashReader.__init__(self, database)
         MuteReader.__init__(self, database)
 
     def schema(self) -> db.Schema:

@@ -37,7 +37,7 @@ class RunFilter:
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""
     runs, jobs = db.runs.c, db.jobs.c
-    of_jobs = [*_is_of_clients(run_filter.clients), *_ran_between(run_filter.since, run_filter.until)]
+    of_jobs = [*is_of_clients(run_filter.clients), *ran_between(run_filter.since, run_filter.until)]
     is_in_range = runs.run.between(run_filter.first, run_filter.last)
     statement = sa.select(runs.run).where(is_in_range, _has_job(*of_jobs))
     if run_filter.crashed_only:
@@ -85,12 +85,14 @@ def select_span_between(since: datetime | None, until: datetime | None) -> sa.Se
     return statement if until is None else statement.where(jobs.started_at < until)
 
 
-def _is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
+def is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
+    """The condition that a job is one of a client of one of these names; none if no names are given."""
     if names is not None:
         yield db.jobs.c.client.in_([tag for name in names for tag in client_tags(name)])
 
 
-def _ran_between(since: datetime | None, until: datetime | None) -> Iterator[sa.ColumnElement[bool]]:
+def ran_between(since: datetime | None, until: datetime | None) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions that a job ran between two times; none for a time that is not given."""
     if since is not None:
         yield db.jobs.c.updated_at >= since
     if until is not None:

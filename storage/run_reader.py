@@ -68,6 +68,7 @@ class _JobRow(NamedTuple):
     fi_state: int | None
     rss_kb: int | None
     crash: Mapping[str, Any] | None
+    crash_group: str | None
     machine: str
     machine_is_mirrored: bool
     machine_clock_at: datetime | None
@@ -509,4 +510,5 @@ def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:
         fi_state=row.fi_state,
         rss_kb=row.rss_kb,
         crash=log_findings.read_crash(row.crash),
+        crash_group=row.crash_group,
     )

@@ -11,8 +11,10 @@ import sqlalchemy as sa
 
 import db
 from benchmarks.large_database import Size, Span, fill
+from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
+from storage.crash_reader import CrashFilter, FoundCrashGroups
 from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore
@@ -21,8 +23,16 @@ from storage.retention import prune
 from storage.run_queries import RunFilter
 from storage.writer import MirrorWriter
 
-# At most one row per machine or field: a sequential scan is the cheapest plan.
-SMALL = {"machines", "heartbeat", "machine_memory", "machine_disks", "log_dictionaries", "dropped_fields"}
+# At most one row per machine, field or kind of crash: a sequential scan is the cheapest plan.
+SMALL = {
+    "machines",
+    "heartbeat",
+    "crash_groups",
+    "machine_memory",
+    "machine_disks",
+    "log_dictionaries",
+    "dropped_fields",
+}
 SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
 
 
@@ -46,6 +56,16 @@ class Filled:
             of_run = connection.scalars(sa.select(db.jobs.c.identity).where(db.jobs.c.run == self.run))
             job: UUID = of_run.all()[0]
         return job
+
+    @property
+    def crash_group(self) -> str:
+        """The group that was the last to occur."""
+        return self.crash_groups().groups[0].group.signature
+
+    def crash_groups(self, *, kinds: tuple[CrashKind, ...] | None = None, **given: Any) -> FoundCrashGroups:
+        """The groups of crashes in all runs that match a filter."""
+        run_filter = RunFilter(0, self.span.last_run, **given)
+        return self.reader.find_crash_groups(CrashFilter(run_filter, kinds), skip=0, limit=50)
 
     def newest_states(self) -> object:
         """The states that a grabber compares the cluster's status with."""
@@ -125,6 +145,19 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "previous_job": lambda filled: filled.reader.previous_job(
         filled.span.last_run, "pp_run", "beam_dqm_sourceclient-live"
     ),
+    "find_crash_groups": lambda filled: filled.crash_groups(),
+    "find_crash_groups of a client, a kind and a release": lambda filled: filled.crash_groups(
+        kinds=(CrashKind.EXCEPTION,), clients=("csc",), cmssw_versions=("14_0_3_39001",), run_keys=("pp_run",)
+    ),
+    "find_crash_groups of a period": lambda filled: filled.crash_groups(
+        since=datetime.now(UTC) - timedelta(days=900), until=datetime.now(UTC) - timedelta(days=800)
+    ),
+    "crash_group": lambda filled: filled.reader.crash_group(filled.crash_group),
+    "crashed_jobs": lambda filled: filled.reader.crashed_jobs(filled.crash_group, 200),
+    "client_run_count": lambda filled: filled.reader.client_run_count(
+        "csc_dqm_sourceclient-live", filled.run
+    ),
+    "crash_occurrences": lambda filled: filled.reader.crash_occurrences(filled.run),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
     "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
         range(filled.run - 25, filled.run)

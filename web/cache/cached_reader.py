@@ -233,6 +233,12 @@ class CachedReader(MirrorReader):
     machines = _cached(MirrorReader.machines, (Topic.LINKS, Topic.BATCHES))
     dropped_fields = _cached(MirrorReader.dropped_fields, (Topic.BATCHES,))
     sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))
+    find_crash_groups = _cached(MirrorReader.find_crash_groups, (Topic.BATCHES,), max_entries=_MAX_JOBS)
+    crash_group = _cached(MirrorReader.crash_group, (Topic.BATCHES,), max_entries=_MAX_JOBS)
+    crashed_jobs = _cached(MirrorReader.crashed_jobs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
+    client_run_count = _cached(MirrorReader.client_run_count, (Topic.BATCHES,))
+    # A crash of an earlier run may be reported late.
+    crash_occurrences = _cached(MirrorReader.crash_occurrences, (Topic.BATCHES,))
     # A new mute is announced as if anything had changed.
     mutes = _cached(MirrorReader.mutes, ())
     find_runs = _cached(

@@ -6,6 +6,8 @@ from dqmsquare_cfg import Settings
 from web.pages import (
     cluster,
     contacts,
+    crash_group,
+    crashes,
     external_links,
     find,
     formatting,
@@ -20,7 +22,10 @@ from web.pages import (
     wall,
 )
 
-_MODULES = (live, freshness, missed, wall, job, cluster, timeline, statistics, find, guides)
+_MODULES = (
+    *(live, freshness, missed, wall, job, cluster, timeline, statistics),
+    *(crashes, crash_group, find, guides),
+)
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from dqm2 import exit_codes
 from dqm2.records import CrashKind, CrashReason
 from storage.read_models import Job
 
-_KINDS = {
+KINDS = {
     CrashKind.EXCEPTION: "Exception",
     CrashKind.SIGNAL: "Signal",
     CrashKind.ASSERTION: "Failed assertion",
@@ -29,7 +29,7 @@ def kind(reason: CrashReason) -> str:
     """Kind of a crash in words."""
     if reason.kind is CrashKind.UNKNOWN and not (reason.message or reason.category):
         return "The log does not say why"
-    return _KINDS[reason.kind]
+    return KINDS[reason.kind]
 
 
 def headline(job: Job) -> str:
@@ -47,7 +47,7 @@ def of_log(reason: CrashReason | None) -> str:
         comma = "," if reason.kind is CrashKind.ASSERTION and _place(reason) else ""
         return f"{message}{comma}{_place(reason)}"
     # The category of a framework's exception often is the kind in other words, but experts search for it.
-    named = _KINDS[reason.kind]
+    named = KINDS[reason.kind]
     if reason.category and not message.startswith(reason.category):
         named = reason.category if reason.kind is CrashKind.EXCEPTION else f"{named} ({reason.category})"
     return f"{named}{_place(reason)}{': ' if message else ''}{message}"

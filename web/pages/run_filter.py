@@ -1,4 +1,4 @@
-"""The run filter that the timeline and the statistics share, as URL parameters."""
+"""The run filter that the timeline, the statistics and the crashes share, as URL parameters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,8 +82,11 @@ class _Bounds:
         return self.since is not None or self.until is not None
 
 
-def request_params() -> RunFilterParams:
-    """The filter of the current request. Raises BadRequest, DatabaseUnavailable."""
+def request_params(*, default_range: int | None = _DEFAULT_RANGE) -> RunFilterParams:
+    """The filter of the current request. Raises BadRequest, DatabaseUnavailable.
+
+    `default_range`: the width of the range of runs without any parameter; `None` for all runs.
+    """
     cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
     texts = {name: text for name in _PARAMS if (text := query_args.text(name)) is not None}
@@ -96,7 +99,8 @@ def request_params() -> RunFilterParams:
     if last is None:
         last = reader.run_span().highest or 0
     if first is None:
-        first = 0 if any(name in texts for name in _SEARCHES) else max(0, last - _DEFAULT_RANGE)
+        is_search = default_range is None or any(name in texts for name in _SEARCHES)
+        first = 0 if is_search else max(0, last - (default_range or 0))
     run_filter = RunFilter(
         first=min(first, last),
         last=max(first, last),

@@ -1,0 +1,447 @@
+"""Queries about groups of crashes: which there are, since when, in which runs, and what marks them.
+
+No query reads more than the crashed jobs, by their index. What needs a run's release, run key or other jobs
+is limited to the newest runs of each group.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+import db
+from dqm2.records import CrashKind, CrashReason
+from storage import crash_groups, log_findings, run_queries
+from storage.crash_groups import CrashGroup
+from storage.run_queries import RunFilter
+
+# Newest runs of the cluster that the charts show.
+RECENT_RUNS = 50
+# Newest runs of a group of which the releases and run keys are read.
+_DESCRIBED_RUNS = 100
+# A client always crashes if it did in so many of so many of its newest runs.
+_ALWAYS, _ALWAYS_OF = 9, 10
+# Newest runs of a group that are searched for a lumisection.
+_EXPECTED_RUNS = 10
+
+_jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
+
+
+class CrashMark(StrEnum):
+    """Remark on a group of crashes.
+
+    `new`: it first occurred in the newest run or with its release. `regression`: it is back in the release of
+    its last run, after one in which the client ran without it. `always`: the client crashed like this in nine
+    of its last ten runs. `expected`: its last ten runs had no lumisection.
+    """
+
+    NEW = "new"
+    REGRESSION = "regression"
+    ALWAYS = "always"
+    EXPECTED = "expected"
+
+
+@dataclass(frozen=True, slots=True)
+class CrashFilter:
+    """Crashes in runs that match a filter; `kinds`: only those of one of these kinds."""
+
+    runs: RunFilter
+    kinds: tuple[CrashKind, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrashGroupSummary:
+    """A group of crashes; the numbers of jobs and runs are those of the runs that match the filter.
+
+    `since` is the first of all its runs. `releases` and `run_keys` are those of the newest runs, newest
+    first. `recent` has the number of jobs by run, for the newest runs of the cluster.
+    """
+
+    group: CrashGroup
+    since: int
+    first_run: int
+    last_run: int
+    runs: int
+    jobs: int
+    releases: tuple[str, ...]
+    run_keys: tuple[str, ...]
+    marks: tuple[CrashMark, ...]
+    recent: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCrashGroups:
+    """A page of the groups that were found, the last to occur first, and the number of all of them.
+
+    `recent_runs` are the newest runs of the cluster within the filter's range, ascending.
+    """
+
+    groups: tuple[CrashGroupSummary, ...]
+    count: int
+    recent_runs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CrashedJob:
+    """A job of a group of crashes, with what is known of its run."""
+
+    id: UUID
+    run: int
+    machine: str
+    lumisection: int | None
+    exit_code: int
+    updated_at: datetime
+    crash: CrashReason | None
+    run_key: str | None
+    cmssw_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CrashOccurrences:
+    """A group's title, its first run, and the number of its runs up to some run."""
+
+    title: str
+    since: int
+    runs: int
+
+
+class CrashReader:
+    """Reads the groups of crashes of a cluster."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
+        """The groups with a crash that matches a filter, without the first `skip` of them."""
+        conditions = tuple(_conditions(crash_filter))
+        with self._database.connect() as connection:
+            recent_runs = _recent_runs(connection, crash_filter.runs.last)
+            found = connection.execute(_select_totals(conditions, skip, limit)).all()
+            groups = tuple(_summaries(connection, found, conditions, recent_runs))
+        return FoundCrashGroups(groups, found[0].group_count if found else 0, recent_runs)
+
+    def crash_group(self, signature: str) -> FoundCrashGroups:
+        """A group with all its crashes; empty if no job has this signature."""
+        conditions = (_jobs.crash_group == signature,)
+        with self._database.connect() as connection:
+            recent_runs = _recent_runs(connection, None)
+            found = connection.execute(_select_totals(conditions, 0, 1)).all()
+            groups = tuple(_summaries(connection, found, conditions, recent_runs))
+        return FoundCrashGroups(groups, len(found), recent_runs)
+
+    def crashed_jobs(self, signature: str, limit: int) -> list[CrashedJob]:
+        """The newest jobs of a group, newest first."""
+        newest = (
+            sa.select(db.jobs)
+            .where(_jobs.crash_group == signature)
+            .order_by(_jobs.run.desc(), _jobs.updated_at.desc())
+            .limit(limit)
+            .subquery()
+        )
+        of_job = ("run", "lumisection", "exit_code", "updated_at", "crash")
+        statement = sa.select(
+            newest.c.identity.label("id"),
+            *(newest.c[name] for name in of_job),
+            db.machines.c.label.label("machine"),
+            _of_run(_runs.run_key, newest.c.run),
+            _of_run(_runs.cmssw_version, newest.c.run),
+        ).join_from(newest, db.machines, db.machines.c.id == newest.c.machine_id)
+        in_order = statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc())
+        with self._database.connect() as connection:
+            rows = connection.execute(in_order).all()
+        return [CrashedJob(**{**row._asdict(), "crash": log_findings.read_crash(row.crash)}) for row in rows]
+
+    def client_run_count(self, client: str, first: int) -> int:
+        """The number of runs from `first` on that have a job of a client (tag)."""
+        runs = sa.select(_jobs.run).where(_jobs.client == client, _jobs.run >= first).distinct().subquery()
+        with self._database.connect() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(runs)) or 0
+
+    def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
+        """How often the groups of a run had occurred up to then, by signature."""
+        of_run = (
+            sa.select(_jobs.crash_group)
+            .where(_jobs.run == run, _jobs.crash_group.is_not(None))
+            .distinct()
+            .subquery()
+        )
+        earlier = (
+            sa.select(_jobs.run)
+            .where(_jobs.crash_group == of_run.c.crash_group, _jobs.run <= run)
+            .distinct()
+            .subquery()
+            .lateral()
+        )
+        statement = (
+            sa.select(
+                of_run.c.crash_group,
+                _groups.title,
+                sa.func.min(earlier.c.run).label("since"),
+                sa.func.count().label("runs"),
+            )
+            .select_from(of_run.join(earlier, sa.true()))
+            .join(db.crash_groups, _groups.signature == of_run.c.crash_group)
+            .group_by(of_run.c.crash_group, _groups.title)
+        )
+        with self._database.connect() as connection:
+            rows = connection.execute(statement).all()
+        return {row.crash_group: CrashOccurrences(row.title, row.since, row.runs) for row in rows}
+
+
+def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions on a crashed job."""
+    run_filter = crash_filter.runs
+    yield _jobs.crash_group.is_not(None)
+    yield _jobs.run.between(run_filter.first, run_filter.last)
+    yield from run_queries.is_of_clients(run_filter.clients)
+    yield from run_queries.ran_between(run_filter.since, run_filter.until)
+    if run_filter.run_keys is not None:
+        yield _of_run(_runs.run_key, _jobs.run).in_(run_filter.run_keys)
+    if run_filter.cmssw_versions is not None:
+        yield _of_run(_runs.cmssw_version, _jobs.run).in_(run_filter.cmssw_versions)
+    if crash_filter.kinds is not None:
+        of_kinds = sa.select(_groups.signature).where(_groups.kind.in_(crash_filter.kinds))
+        yield _jobs.crash_group.in_(of_kinds)
+
+
+def _of_run(column: sa.Column[Any], run: sa.ColumnElement[int]) -> sa.Label[Any]:
+    """A column of a run, which is found by its index."""
+    of_run = db.runs.alias()
+    return sa.select(of_run.c[column.name]).where(of_run.c.run == run).scalar_subquery().label(column.name)
+
+
+def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]:
+    """The newest runs up to `last`, ascending."""
+    statement = sa.select(_runs.run).order_by(_runs.run.desc()).limit(RECENT_RUNS)
+    if last is not None:
+        statement = statement.where(_runs.run <= last)
+    return tuple(reversed(connection.scalars(statement).all()))
+
+
+def _select_totals(conditions: Collection[sa.ColumnElement[bool]], skip: int, limit: int) -> sa.Select[Any]:
+    """Select the groups with their numbers of runs and jobs, and the number of groups."""
+    by_run = (
+        sa.select(_jobs.crash_group, _jobs.run, sa.func.count().label("jobs"))
+        .where(*conditions)
+        .group_by(_jobs.crash_group, _jobs.run)
+        .subquery()
+    )
+    last_run = sa.func.max(by_run.c.run)
+    totals = (
+        sa.select(
+            by_run.c.crash_group,
+            sa.func.min(by_run.c.run).label("first_run"),
+            last_run.label("last_run"),
+            sa.func.count().label("runs"),
+            sa.func.sum(by_run.c.jobs).label("jobs"),
+            sa.func.count().over().label("group_count"),
+        )
+        .group_by(by_run.c.crash_group)
+        .order_by(last_run.desc(), by_run.c.crash_group)
+        .offset(skip)
+        .limit(limit)
+        .subquery()
+    )
+    return (
+        sa.select(totals, _groups.client, _groups.title, _groups.kind)
+        .join_from(totals, db.crash_groups, _groups.signature == totals.c.crash_group)
+        .order_by(totals.c.last_run.desc(), totals.c.crash_group)
+    )
+
+
+def _summaries(
+    connection: sa.Connection,
+    found: Collection[Any],
+    conditions: Collection[sa.ColumnElement[bool]],
+    recent_runs: Collection[int],
+) -> Iterator[CrashGroupSummary]:
+    """The groups of the rows of `_select_totals`."""
+    signatures = [row.crash_group for row in found]
+    if not signatures:
+        return
+    described = {
+        signature: list(rows)
+        for signature, rows in groupby(
+            connection.execute(_select_described(signatures, conditions)), attrgetter("signature")
+        )
+    }
+    marks = {row.signature: row for row in connection.execute(_select_marks(signatures))}
+    recent: dict[str, dict[int, int]] = {}
+    for row in connection.execute(_select_recent(signatures, recent_runs)):
+        recent.setdefault(row.crash_group, {})[row.run] = row.jobs
+    for row in found:
+        runs = described.get(row.crash_group, [])
+        yield CrashGroupSummary(
+            group=CrashGroup(row.crash_group, row.client, row.title, crash_groups.parse_kind(row.kind)),
+            since=marks[row.crash_group].first_run,
+            first_run=row.first_run,
+            last_run=row.last_run,
+            runs=row.runs,
+            jobs=int(row.jobs),
+            releases=_distinct(run.cmssw_version for run in runs),
+            run_keys=_distinct(run.run_key for run in runs),
+            marks=tuple(_marks(marks[row.crash_group])),
+            recent=recent.get(row.crash_group, {}),
+        )
+
+
+def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def _select_described(
+    signatures: Collection[str], conditions: Collection[sa.ColumnElement[bool]]
+) -> sa.Select[Any]:
+    """Select release and run key of the newest runs of groups, newest first."""
+    groups = sa.select(_groups.signature).where(_groups.signature.in_(signatures)).subquery()
+    newest = (
+        sa.select(_jobs.run)
+        .where(_jobs.crash_group == groups.c.signature, *conditions)
+        .group_by(_jobs.run)
+        .order_by(_jobs.run.desc())
+        .limit(_DESCRIBED_RUNS)
+        .subquery()
+        .lateral()
+    )
+    return (
+        sa.select(
+            groups.c.signature,
+            _of_run(_runs.cmssw_version, newest.c.run),
+            _of_run(_runs.run_key, newest.c.run),
+        )
+        .select_from(groups.join(newest, sa.true()))
+        .order_by(groups.c.signature, newest.c.run.desc())
+    )
+
+
+def _select_recent(signatures: Collection[str], runs: Collection[int]) -> sa.Select[Any]:
+    """Select the numbers of jobs of groups by run."""
+    return (
+        sa.select(_jobs.crash_group, _jobs.run, sa.func.count().label("jobs"))
+        .where(_jobs.crash_group.in_(signatures), _jobs.run.in_(runs))
+        .group_by(_jobs.crash_group, _jobs.run)
+    )
+
+
+def _marks(row: Any) -> Iterator[CrashMark]:
+    """The marks by a row of `_select_marks`."""
+    is_of_newest_release = row.first_release is not None and row.first_release == row.newest_release
+    if row.first_run == row.newest_run or is_of_newest_release:
+        yield CrashMark.NEW
+    elif (
+        row.release_before is not None and row.first_run < row.release_began and not row.was_in_release_before
+    ):
+        yield CrashMark.REGRESSION
+    if row.crashed_of_last >= _ALWAYS:
+        yield CrashMark.ALWAYS
+    if not row.had_lumisections:
+        yield CrashMark.EXPECTED
+
+
+def _select_marks(signatures: Collection[str]) -> sa.Select[Any]:
+    """Select, for each group, what its marks follow from; each value is found by an index."""
+    of_group = (
+        sa.select(
+            _groups.signature,
+            _groups.client,
+            _run_of_group(sa.func.min).label("first_run"),
+            _run_of_group(sa.func.max).label("last_run"),
+        )
+        .where(_groups.signature.in_(signatures))
+        .subquery()
+    )
+    with_releases = sa.select(
+        of_group,
+        _of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
+        _of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
+    ).subquery()
+    began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
+    with_beginning = sa.select(with_releases, began.scalar_subquery().label("release_began")).subquery()
+    release_before = (
+        sa.select(_runs.cmssw_version)
+        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
+        .where(
+            _jobs.client == with_beginning.c.client,
+            _jobs.run < with_beginning.c.release_began,
+            _runs.cmssw_version.is_not(None),
+        )
+        .order_by(_jobs.run.desc())
+        .limit(1)
+    )
+    group = sa.select(with_beginning, release_before.scalar_subquery().label("release_before")).subquery()
+    was_in_release_before = (
+        sa.select(1)
+        .select_from(db.jobs)
+        .where(
+            _jobs.crash_group == group.c.signature,
+            _of_run(_runs.cmssw_version, _jobs.run) == group.c.release_before,
+        )
+        .exists()
+    )
+    newest_run = sa.select(sa.func.max(_runs.run))
+    newest_release = (
+        sa.select(_runs.cmssw_version)
+        .where(_runs.cmssw_version.is_not(None))
+        .order_by(_runs.run.desc())
+        .limit(1)
+    )
+    return sa.select(
+        group,
+        was_in_release_before.label("was_in_release_before"),
+        newest_run.scalar_subquery().label("newest_run"),
+        newest_release.scalar_subquery().label("newest_release"),
+        _crashed_of_last(group).label("crashed_of_last"),
+        _had_lumisections(group).label("had_lumisections"),
+    )
+
+
+def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
+    """The first or the last run of a group."""
+    return (
+        sa.select(function(_jobs.run))
+        .where(_jobs.crash_group == _groups.signature)
+        .correlate(db.crash_groups)
+        .scalar_subquery()
+    )
+
+
+def _crashed_of_last(group: sa.Subquery) -> sa.ScalarSelect[Any]:
+    """The number of the client's last runs in which it crashed like this."""
+    last = (
+        sa.select(_jobs.run)
+        .where(_jobs.client == group.c.client)
+        .correlate(group)
+        .group_by(_jobs.run)
+        .order_by(_jobs.run.desc())
+        .limit(_ALWAYS_OF)
+        .subquery()
+    )
+    crashed = db.jobs.alias()
+    is_of_group = (
+        sa.exists()
+        .where(crashed.c.crash_group == group.c.signature, crashed.c.run == last.c.run)
+        .correlate(group, last)
+    )
+    return sa.select(sa.func.count()).select_from(last).where(is_of_group).scalar_subquery()
+
+
+def _had_lumisections(group: sa.Subquery) -> sa.Exists:
+    """Whether a job reached a lumisection in one of the newest runs of a group."""
+    newest = (
+        sa.select(_jobs.run)
+        .where(_jobs.crash_group == group.c.signature)
+        .correlate(group)
+        .group_by(_jobs.run)
+        .order_by(_jobs.run.desc())
+        .limit(_EXPECTED_RUNS)
+        .subquery()
+    )
+    other = db.jobs.alias()
+    reached = sa.exists().where(other.c.run == newest.c.run, other.c.lumisection > 0)
+    return sa.select(1).select_from(newest).where(reached).exists()

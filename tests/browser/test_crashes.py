@@ -1,0 +1,101 @@
+"""The pages of groups of crashes in a browser: accessible, on a phone, and copied for an issue."""
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from benchmarks.crash_corpus import CRASH_LOGS
+from tests.browser.conftest import ConsoleErrors
+from tests.browser.test_accessibility import severe_violations, violations_by_theme
+from tests.browser.test_appearance import overflowing_tables, widths
+from tests.mirrored_cluster import MirroredCluster, job
+from tests.test_pages_crashes import crashed
+
+RUN = 358_791
+_RUNS = 12
+
+
+@pytest.fixture
+def crashes(mirrored: MirroredCluster) -> None:
+    """A client that always crashes, and many others that did once."""
+    records = [crashed(RUN + number, CRASH_LOGS[0], cmssw_version="14_0_1") for number in range(_RUNS)]
+    records += [
+        crashed(RUN + number % _RUNS, kind, client=client, cmssw_version=f"14_0_{1 + (number % _RUNS) // 9}")
+        for number, (kind, client) in enumerate(
+            zip(CRASH_LOGS, cycle(["csc", "ecal", "l1tstage2emulator"]), strict=False)
+        )
+    ]
+    records += [job(RUN + number, "dt", exit_code=0) for number in range(_RUNS)]
+    for number, record in enumerate(records):
+        mirrored.write(mirrored.filter_units[number % 2], record)
+    mirrored.beat()
+
+
+@pytest.fixture
+def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+    assert url
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    console_errors.watch(page)
+    yield page
+    context.close()
+
+
+def open_always(page: Page, url: str) -> None:
+    """Open the group of the client that always crashes, by the list."""
+    page.goto(f"{url}/crashes/?client=csc")
+    page.get_by_role("row").filter(has_text="always").get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("csc")
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_is_accessible(page: Page, url: str) -> None:
+    for path in ("/crashes/", "/crashes/?kind=exception", "/crashes/?from=1&to=2"):
+        page.goto(f"{url}{path}")
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+        assert violations_by_theme(page) == {}, path
+    open_always(page, url)
+    page.get_by_text("Text for an issue").click()
+    assert violations_by_theme(page) == {}
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_fits_a_phone(phone: Page, url: str) -> None:
+    phone.goto(f"{url}/crashes/")
+    assert overflowing_tables(phone) == []
+    assert severe_violations(phone, rules={"target-size": {"enabled": True}}) == []
+    width, within = widths(phone)
+    assert width <= within
+    open_always(phone, url)
+    assert overflowing_tables(phone) == []
+    width, within = widths(phone)
+    assert width <= within
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_fits_a_laptop(page: Page, url: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(f"{url}/crashes/")
+    assert overflowing_tables(page) == []
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_copies_a_text_for_an_issue(page: Page, url: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_always(page, url)
+    page.get_by_role("button", name="Copy for an issue").click()
+    expect(page.locator("#copy-issue")).to_contain_text("copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("### csc: ProductNotFound")
+    assert f"]({url}/?db=production&run={RUN})" in copied
+    assert copied.endswith(f"]({page.url})")
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_offers_the_text_without_a_clipboard(page: Page, url: str) -> None:
+    open_always(page, url)
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    page.get_by_role("button", name="Copy for an issue").click()
+    expect(page.locator("#issue-text")).to_be_focused()
