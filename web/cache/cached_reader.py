@@ -32,7 +32,7 @@ Validity = tuple[Topics, datetime | None]
 
 # Results kept per method; fewer of those that are large.
 _MAX_ENTRIES = 64
-_MAX_RUNS, _MAX_JOBS, _MAX_LARGE = 24, 8, 2
+_MAX_RUNS, _MAX_JOBS, _MAX_LARGE = 8, 3, 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 CacheKey = tuple[str, bytes, bool]
 
 # Of a worker's memory of 90 MB; least recently used responses are dropped first.
-_MAX_BYTES = 4_000_000
-_MAX_RESPONSE_BYTES = 2_000_000
+_MAX_BYTES = 1_000_000
+_MAX_RESPONSE_BYTES = 500_000
 # Dependencies and bookkeeping of a response.
 _OVERHEAD_BYTES = 2_000
 _MAX_ENCODINGS_BYTES = 200
