@@ -16,6 +16,16 @@ const matching = [...document.querySelectorAll({selector})].filter((element) => 
   && element.textContent.replace(/\\s+/g, " ").includes({text}));
 """
 
+# Function of an element: its middle, once it is what is at that point.
+_POINT_TO_CLICK = """(element) => {
+  if (!element) return null;
+  element.scrollIntoView({ block: "center", behavior: "instant" });
+  const { left, top, width, height } = element.getBoundingClientRect();
+  const point = [Math.round(left + width / 2), Math.round(top + height / 2)];
+  const hit = document.elementFromPoint(...point);
+  return hit && (element.contains(hit) || hit.contains(element)) ? point : null;
+}"""
+
 
 class PageIsChanging(Exception):
     """Raised when the page is replaced by another one while a script runs in it."""
@@ -23,6 +33,9 @@ class PageIsChanging(Exception):
 
 class Tab(ABC):
     """A tab; the viewport is about 1440 × 900 px."""
+
+    # How often Enter is pressed to submit a field that shows suggestions.
+    enters_with_suggestions = 1
 
     @abstractmethod
     def goto(self, url: str) -> None:
@@ -40,55 +53,39 @@ class Tab(ABC):
     def press(self, key: str) -> None:
         """Press a key: a character, or a name in `KEYS`."""
 
-    def count(self, selector: str, text: str = "") -> int:
-        """Number of the visible elements that match a selector and contain a text."""
-        return int(self.run(f"{_script(selector, text)} return matching.length;"))
-
     def expect(self, selector: str, text: str = "", *, count: int | None = None) -> None:
         """Wait for visible elements that match a selector and contain a text: at least one, or `count`."""
-        try:
-            until(lambda: self._has(selector, text, count))
-        except AssertionError as error:
-            shown = self.run(f"{_script(selector, '')} return matching.map((element) => element.innerText);")
-            raise AssertionError(
-                f"{selector} {text!r}: shown are {shown}; errors: {self.errors()}"
-            ) from error
-
-    def _has(self, selector: str, text: str, count: int | None) -> bool:
-        with suppress(PageIsChanging):
-            found = self.count(selector, text)
-            return found > 0 if count is None else found == count
-        return False
+        condition = "matching.length > 0" if count is None else f"matching.length === {count}"
+        self._wait_for(selector, text, condition)
 
     def expect_in_view(self, selector: str, text: str = "") -> None:
         """Wait until the first such element is in the viewport."""
-        self.expect(selector, text)
-        until(
-            lambda: self.run(
-                f"{_script(selector, text)} const {{ top, bottom }} = matching[0].getBoundingClientRect();"
-                "return top < innerHeight && bottom > 0;"
-            )
-        )
+        box = "matching[0]?.getBoundingClientRect()"
+        self._wait_for(selector, text, f"{box}.top < innerHeight && {box}.bottom > 0")
 
     def click(self, selector: str, text: str = "") -> None:
         """Click in the middle of the first such element, once it exists and nothing covers it."""
-        points: list[list[int]] = []
+        x, y = self._wait_for(selector, text, f"({_POINT_TO_CLICK})(matching[0])")
+        self.click_at(x, y)
 
-        def is_clickable() -> bool:
-            point = self.run(
-                f"""{_script(selector, text)}
-                if (!matching.length) return null;
-                matching[0].scrollIntoView({{ block: "center", behavior: "instant" }});
-                const {{ left, top, width, height }} = matching[0].getBoundingClientRect();
-                const point = [Math.round(left + width / 2), Math.round(top + height / 2)];
-                const hit = document.elementFromPoint(...point);
-                return hit && (matching[0].contains(hit) || hit.contains(matching[0])) ? point : null;"""
-            )
-            points.extend([point] if point else [])
-            return bool(points)
+    def _wait_for(self, selector: str, text: str, expression: str) -> Any:
+        """Wait until an expression about the elements, `matching`, is true; returns its value."""
+        find = _MATCHING.replace("{selector}", json.dumps(selector)).replace("{text}", json.dumps(text))
+        values: list[Any] = []
 
-        until(is_clickable)
-        self.click_at(*points[0])
+        def is_true() -> bool:
+            with suppress(PageIsChanging):
+                values.append(self.run(f"{find} return {expression};"))
+            return bool(values and values[-1])
+
+        try:
+            until(is_true)
+        except AssertionError as error:
+            page = self.run("return `${location.href}: ${document.body.innerText}`;")
+            raise AssertionError(
+                f"{selector} {text!r}: {expression}; errors: {self.errors()}; {page}"
+            ) from error
+        return values[-1]
 
     def type(self, text: str) -> None:
         """Press the key of each character."""
@@ -98,7 +95,3 @@ class Tab(ABC):
     def errors(self) -> list[str]:
         """Errors of all pages of this origin that the tab has shown."""
         return list(self.run(f"return {RECORDED_ERRORS};"))
-
-
-def _script(selector: str, text: str) -> str:
-    return _MATCHING.replace("{selector}", json.dumps(selector)).replace("{text}", json.dumps(text))

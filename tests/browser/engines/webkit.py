@@ -61,6 +61,9 @@ def _display(executable: str) -> Iterator[str]:
 class WebKitTab(Tab):
     """The window of a driver as a tab."""
 
+    # The first closes the suggestions.
+    enters_with_suggestions = 2
+
     def __init__(self, driver: webdriver.WebKitGTK) -> None:
         self._driver = driver
 
