@@ -54,10 +54,14 @@ _SSH_WORDS = (b"ssh", b"scp", b"sftp", b"rsync", b"mosh", b"ecdsa-sha2")
 _SSH = re.compile(rb"\b(?:ssh|scp|sftp|rsync|sshfs|mosh)\b|\becdsa-sha2-")
 _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
-_REMOTE_PATH = re.compile(rb":[/~.]")
+# A path behind `user@host`, or the prompt for a password.
+_REMOTE_PATH = re.compile(rb":[/~.]|'s password:")
 _MIN_HOST = 3
-# Environment variables that name a host.
-_HOST_VARIABLE = rb"(?:DIM_DNS_NODE|DIM_HOST_NODE|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}[\"']?"
+# Environment variables that name a host, and the same of the XRootD client.
+_HOST_VARIABLE = (
+    rb"(?:(?:DIM_DNS_NODE|DIM_HOST_NODE|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}"
+    rb"|\b(?:(?:REMOTE)?HOST|xrd\.hostname)=)[\"']?"
+)
 _CVMFS = b"/cvmfs/"
 
 _MAX_NAME_RUN = 1 << 20

@@ -15,7 +15,7 @@ _CACHE_SIZE = 1024
 _STRONG = (
     rb"pass(?:word|wd|phrase|code)|passwd|secret|cookie|authorization|authz|credential|krb5ccname"
     rb"|(?:api|access|private|session|signing|encryption|ssh|auth|master|account|shared|unique|frontier)[_-]?key"
-    rb"|session[_-]?id|claimid|cap\.(?:sym|msg)"
+    rb"|session[_-]?id|claimid|cap\.(?:sym|msg)|cms-authn?-(?:hmac|cert)"
     # Session cookies by their well-known names.
     rb"|_shibsession_|mod_auth_openidc_(?:session|state)|phpsessid|connect\.sid|_oauth2_proxy"
     rb"|(?:gitlab|grafana|keycloak|laravel|mattermost|indico|jenkins|openshift)[a-z_]{0,12}session"

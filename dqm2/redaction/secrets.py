@@ -38,6 +38,10 @@ _NAMED_VALUE = (
     + rb">[ \t]{0,8}|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}|\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8})"
 )
 _HEADERS = (b"cookie", b"authorization")
+# HTCondor's claim ids hold quotes, and end with a key: `<…>#…#[Integrity="YES";…]…`.
+_CLAIM = re.compile(rb'["\']?([^\s"\']{1,256}#\[[^\]\n]{0,512}\][^\s"\']*)')
+# A text that source code adds to the value: `"Bearer " + "…"`.
+_JOINED = re.compile(rb"[\"'][ \t]{0,4}\+[ \t]{0,4}[bBrRuUfF]{0,2}[\"']([^\"'\n]{1,256})")
 _COOKIE = re.compile(rb"[^\n=]{1,128}=")
 _SLASH = ord("/")
 # `user/password: NAME/PASSWORD`.
@@ -61,7 +65,8 @@ _MAX_DASHES = 2
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
 _RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key[ \t]{1,8})"
 
-_BEARER = rb"(?i:bearer[ \t]{1,8})"
+# Also where source code joins two texts: `"Bearer " + "…"`.
+_BEARER = rb"(?i:bearer[ \t]{1,8}(?:[\"'][ \t]{0,4}\+[ \t]{0,4}[bBrRuUfF]{0,2}[\"'])?)"
 _BEARER_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{6,}+")
 _BEARER_PROSE = (b"authentication", b"authorization", b"tokens")
 
@@ -98,12 +103,16 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     if not is_secret_name(name, offset) or not _is_key(text, min_start, name_start, separator, end):
         return ()
     word = name[offset:].lower()
+    if word.startswith(b"claimid") and (claim := _CLAIM.match(text, end)):
+        return span(*claim.span(1), Placeholder.SECRET)
     is_colon = separator.endswith(b":")
     if is_colon and word.endswith(_HEADERS) and (word.endswith(b"authorization") or _COOKIE.match(text, end)):
         return span(*header_span(text, end), Placeholder.SECRET)
     if _is_not_secret(text, end, word, is_colon=is_colon):
         return ()
-    return span(*value_span(text, end), Placeholder.SECRET)
+    spans = span(*value_span(text, end), Placeholder.SECRET)
+    joined = _JOINED.match(text, spans[-1].end) if spans else None
+    return (*spans, Span(*joined.span(1), Placeholder.SECRET)) if joined else spans
 
 
 def _pair(text: bytes, min_start: int, name_start: int, at: int) -> tuple[Span, ...]:

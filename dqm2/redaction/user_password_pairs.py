@@ -46,6 +46,14 @@ _CURL_OPTION = (
 _CURL_USER = ALPHANUMERIC + b"_.@\\-"
 _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 
+# `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`.
+_ORACLE_CALL = (
+    rb"(?i:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)\([ \t]{0,4}"
+    rb"[\"'][a-z0-9_$#\[\]]{1,64}[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
+)
+_ORACLE_CALL_USER = re.compile(rb"[\"']([^\"']+)")
+_ORACLE_CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
+
 # `login NAME password PASSWORD` of .netrc, `user NAME identified by PASSWORD` of SQL.
 _LOGIN = (
     rb"(?i:(?:login|user|account)\s{1,8}[^\s\"'<>:=]{1,64}\s{1,16}"
@@ -98,6 +106,14 @@ def _oracle_command(text: bytes, _min_start: int, start: int, end: int) -> tuple
     return _pair(run_start(text, start, end - 1, _ORACLE_NAME), end - 1, password.end())
 
 
+def _oracle_call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    user = _ORACLE_CALL_USER.search(text, start, end)
+    password = _ORACLE_CALL_PASSWORD.match(text, end)
+    if not user or not password:
+        return ()
+    return Span(*user.span(1), Placeholder.USER), Span(*password.span(), Placeholder.SECRET)
+
+
 def _curl_option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     password = _CURL_PASSWORD.match(text, end)
     is_option = not follows_word(text, min_start, start) and text[max(min_start, start - 2) : start] != b"--"
@@ -125,6 +141,7 @@ def _identified_by(text: bytes, _min_start: int, _start: int, end: int) -> tuple
 USER_PASSWORD_RULES = (
     Rule(_CURL_OPTION, _curl_option, resume_within),
     Rule(_LOGIN, _login, resume_within),
+    Rule(_ORACLE_CALL, _oracle_call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
     Rule(_IDENTIFIED_BY, _identified_by),
     Rule(_URL, _url),

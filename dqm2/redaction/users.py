@@ -22,7 +22,8 @@ LOCAL_PART = WORD + b".%+-"
 
 AT = ord("@")
 _DIRECTORY = (
-    rb"(?i:\\?/(?:nfshome0|home|users|store\\?/+user(?:\\?/+rucio)?|run\\?/+user)\\?/+"
+    rb"(?i:\\?/(?:nfshome0|home|users|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?|run\\?/+user"
+    rb"|var\\?/+(?:spool\\?/+)?mail)\\?/+"
     rb"|/afs\\?/+\.?cern\.ch\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
     rb"|/eos\\?/+(?:user\\?/+[a-z]|home-[a-z0-9]{1,4}(?:\\?/+[a-z])?)\\?/+)"
 )
@@ -32,6 +33,8 @@ _VALUE = (
     + SEPARATOR
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )
+# The value is empty, and the next key follows.
+_NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
 _OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
 # `for user "dqm"`, as PostgreSQL writes it.
 _QUOTED = rb"(?i:(?:user|role|login|principal)[ \t]{1,4}[\"'])"
@@ -39,8 +42,9 @@ _QUOTED_NAME = re.compile(rb"[A-Za-z0-9_.@-]{1,64}[\"']")
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 
-# Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users.
-_COMMON_NAME = rb"CN[ \t]?=[ \t]?"
+# Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users; curl writes it out. The
+# headers of CMS's web services name the person and the account.
+_COMMON_NAME = rb"(?:CN[ \t]?=|(?i:common name|cms-authn-(?:name|login)):)[ \t]?"
 _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 _PERSON = re.compile(
     rb"[A-Za-z0-9_.\x80-\xff-]{1,64}:?(?: [A-Z0-9\x80-\xff(][A-Za-z0-9_.'\x80-\xff()-]{0,40}){0,5}"
@@ -74,6 +78,8 @@ def _value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
                 return ()
         if is_sentence(text, end):
             return ()
+    if text[end - 1 : end] in (b" ", b"\t") and _NEXT_KEY.match(text, end):  # `logname= uid=0`
+        return ()
     return () if is_state(text, end) or is_code(text, end) else _name(text, end)
 
 
