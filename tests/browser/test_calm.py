@@ -18,9 +18,11 @@ from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 UPDATES = 60
-# Time between two updates from the simulator, and their number; half as many as a run has lumisections.
-STEP_S = 45.0
-STEPS = 40
+# Simulated time between two updates, and their number: together longer than a run. On a busy machine, a pass
+# of the grabber takes long if there are many clients.
+STEP_S = 75.0
+STEPS = 24
+SIMULATED_CLIENTS = ("beam", "beamhlt", "csc", "dt", "ecal", "hcal", "rpc")
 # Records shifts that no input preceded, with the elements that moved, and changes of the order of the rows.
 WATCH = """() => {
     window.shifts = [];
@@ -60,7 +62,10 @@ UPDATE = """async () => {
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A simulator with some past runs, whose time begins early enough for all that tests let happen."""
     began_at = time.time() - 2 * STEPS * STEP_S
-    with Simulator(tmp_path / "simulator", history=2, run_length=(60, 60), now=began_at) as running:
+    folder = tmp_path / "simulator"
+    with Simulator(
+        folder, clients=SIMULATED_CLIENTS, history=2, run_length=(60, 60), now=began_at
+    ) as running:
         yield running
 
 
