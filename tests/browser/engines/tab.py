@@ -34,9 +34,6 @@ class PageIsChanging(Exception):
 class Tab(ABC):
     """A tab; the viewport is about 1440 × 900 px."""
 
-    # How often Enter is pressed to submit a field that shows suggestions.
-    enters_with_suggestions = 1
-
     @abstractmethod
     def goto(self, url: str) -> None:
         """Open an address and wait until it is loaded."""
@@ -91,6 +88,10 @@ class Tab(ABC):
         """Press the key of each character."""
         for character in text:
             self.press(character)
+
+    def submit(self) -> None:
+        """Submit the form of the focused field, which may show suggestions."""
+        self.press("Enter")
 
     def errors(self) -> list[str]:
         """Errors of all pages of this origin that the tab has shown."""

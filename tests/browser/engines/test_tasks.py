@@ -91,8 +91,7 @@ def test_it_lets_a_shifter_do_the_tasks(tab: Tab, url: str, crashed: JobRecord) 
     tab.expect("#copy-dialog", count=0)
     tab.press("r")
     tab.type("cosmic")
-    for _ in range(tab.enters_with_suggestions):
-        tab.press("Enter")
+    tab.submit()
     tab.click("main a", str(OLD_RUN))
     tab.expect(".run-number", str(OLD_RUN))
 

@@ -61,9 +61,6 @@ def _display(executable: str) -> Iterator[str]:
 class WebKitTab(Tab):
     """The window of a driver as a tab."""
 
-    # The first closes the suggestions.
-    enters_with_suggestions = 2
-
     def __init__(self, driver: webdriver.WebKitGTK) -> None:
         self._driver = driver
 
@@ -80,3 +77,7 @@ class WebKitTab(Tab):
 
     def press(self, key: str) -> None:
         ActionChains(self._driver).send_keys(KEYS.get(key, key)).perform()
+
+    def submit(self) -> None:
+        # Enter goes to the list of suggestions, which is a window of its own.
+        self.run("document.activeElement.form.requestSubmit();")
