@@ -188,6 +188,24 @@ def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
     assert "Exception Message" in page or "ProductNotFound" in page
 
 
+def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) -> None:
+    first, last = crashed(RUN), crashed(RUN + 2)
+    write(settings, first, crashed(RUN + 1), last)
+    url = group_url(client)
+    for record, seen in ((first, ">new<"), (last, f">seen in 3 runs since {RUN}<")):
+        for path in (f"/?run={record.run}", f"/job/{record.document.identity}"):
+            [link] = re.findall(r'<a class="crash-seen"[^>]*>.*?</a>', client.get(path).text)
+            assert url in link
+            assert seen in link
+
+
+def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Settings) -> None:
+    write(settings, crashed(RUN), crashed(RUN + 1))
+    texts = [client.get(f"/?run={run}").text for run in (RUN, RUN + 1)]
+    assert "This crash is new in this run (csc: ProductNotFound" in texts[0]
+    assert f"This crash was seen in 2 runs since run {RUN} (csc: ProductNotFound" in texts[1]
+
+
 @pytest.mark.parametrize("signature", ["0" * 16, "x", "fragments", "0" * 17, "%00"])
 def test_it_knows_no_other_group(client: FlaskClient, settings: Settings, signature: str) -> None:
     write(settings, crashed(RUN))

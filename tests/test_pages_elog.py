@@ -78,17 +78,20 @@ def test_it_describes_each_problem(client: FlaskClient, mirrored: MirroredCluste
         (
             f"- dt crashed 2 times, last on {shown(AT)} at LS 9 on "
             f"{machine}, with exit code -9 (SIGKILL: killed by HLTD, by a person, or because the machine was "
-            "out of memory). It has not been restarted since."
+            "out of memory). It has not been restarted since. This crash is new in this run (dt: SIGKILL: "
+            "killed by HLTD, by a person, or because the machine was out of memory)."
         ),
         (
             f"- hcal crashed on {shown(AT)} before its first LS on {machine}, with exit "
-            "code -6 (SIGABRT: aborted: failed assertion or uncaught exception). It has not been restarted."
+            "code -6 (SIGABRT: aborted: failed assertion or uncaught exception). It has not been restarted. "
+            "This crash is new in this run (hcal: SIGABRT: aborted: failed assertion or uncaught exception)."
         ),
         f"- ecal is stuck: its last report, from {shown(EARLIER)}, was at LS 200 on {machine}.",
         "- rpc is missing: it has no job in this run, but had one in the previous run with this run key.",
         (
             f"- csc crashed on {shown(EARLIER)} at LS 120 on {machine}, with exit code -11 "
-            "(SIGSEGV: segmentation violation). It was restarted and is running."
+            "(SIGSEGV: segmentation violation). It was restarted and is running. "
+            "This crash is new in this run (csc: SIGSEGV: segmentation violation)."
         ),
         f"- fed is running, but 17 LS behind, at LS 283 on {machine}.",
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dqm2 import exit_codes
 from dqmsquare_cfg import Cluster
+from storage.crash_reader import CrashOccurrences
 from storage.mutes import Mute
 from storage.read_models import Job, Run
 from web.pages import crash_text
@@ -27,12 +28,22 @@ _PREDICATES: Mapping[ClientState, tuple[str, str]] = {
 }
 
 
-def text(cluster: Cluster, run: Run, rows: Sequence[ClientRow], mutes: Mapping[str, Mute]) -> str:
+def text(
+    cluster: Cluster,
+    run: Run,
+    rows: Sequence[ClientRow],
+    mutes: Mapping[str, Mute],
+    crash_groups: Mapping[str, CrashOccurrences],
+) -> str:
     """The text: the run, its clients by state, then an item per client with a problem, crash, lag or mute.
 
-    `mutes` are by client tag.
+    `mutes` are by client tag, `crash_groups` by signature.
     """
-    items = [f"- {' '.join(_client(row, mutes.get(row.client)))}" for row in rows if _is_notable(row, mutes)]
+    items = [
+        f"- {' '.join(_client(row, mutes.get(row.client), crash_groups))}"
+        for row in rows
+        if _is_notable(row, mutes)
+    ]
     return "\n".join((" ".join(_run(cluster, run)), " ".join(_clients(rows)), *items))
 
 
@@ -71,7 +82,7 @@ def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
         yield f"{restarted} {jobs} crashed and {were} restarted."
 
 
-def _client(row: ClientRow, mute: Mute | None) -> Iterator[str]:
+def _client(row: ClientRow, mute: Mute | None, crash_groups: Mapping[str, CrashOccurrences]) -> Iterator[str]:
     """The sentences about a client."""
     job = row.newest
     subject = "It" if row.crashes else row.name
@@ -88,6 +99,9 @@ def _client(row: ClientRow, mute: Mute | None) -> Iterator[str]:
         yield f"{row.name} {_PREDICATES[row.state][_SINGULAR]}."
     if mute is not None:
         yield f"It is muted by {mute.username} until {datetime_tz(mute.ends_at)}: {mute.reason.rstrip('.')}."
+    group = crash_groups.get(row.crashes[0].crash_group or "") if row.crashes else None
+    if group is not None:
+        yield _group(group)
 
 
 def _crash(row: ClientRow) -> str:
@@ -106,6 +120,14 @@ def _crash(row: ClientRow) -> str:
     else:
         after = f"It was restarted and {_PREDICATES[row.state][_SINGULAR]}."
     return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}{why}. {after}"
+
+
+def _group(group: CrashOccurrences) -> str:
+    """Whether a crash has been seen before."""
+    title = group.title.rstrip(".")
+    if group.runs == 1:
+        return f"This crash is new in this run ({title})."
+    return f"This crash was seen in {group.runs} runs since run {group.since} ({title})."
 
 
 def _without_job(row: ClientRow) -> str:

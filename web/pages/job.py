@@ -106,6 +106,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
         others=[other for other in reversed(run.jobs) if other.client == job.client and other.id != job.id],
         history=job_history.client_history(reader, run, job.client),
         mute=mutes_of_run(reader, run).get(job.client),
+        crash_group=reader.crash_occurrences(job.run).get(job.crash_group or ""),
         log=job_log.view(details, usual or ()),
         **context,
     )

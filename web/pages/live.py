@@ -16,6 +16,7 @@ from flask import Blueprint, Response, current_app, render_template
 from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
+from storage.crash_reader import CrashOccurrences
 from storage.mutes import Mute
 from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
@@ -123,7 +124,7 @@ class LiveRun:
     """A run as the live page shows it: `number` is `None` if nothing is mirrored, `run` if this run is not.
 
     `rows` holds all clients in the requested order; `passes_filter` says which of them are visible. `mutes`
-    are by client tag, `expanded` and `histories` by the id of an expanded job.
+    are by client tag, `crash_groups` by signature, `expanded` and `histories` by the id of an expanded job.
     """
 
     params: LiveViewParams
@@ -135,6 +136,7 @@ class LiveRun:
     rows: tuple[ClientRow, ...]
     counts: Mapping[ClientState, int]
     mutes: Mapping[str, Mute]
+    crash_groups: Mapping[str, CrashOccurrences]
     expanded: Mapping[UUID, JobDetails]
     histories: Mapping[UUID, ClientHistory]
     delivery_version: str
@@ -176,7 +178,11 @@ class LiveRun:
     @property
     def elog(self) -> str:
         """The run as a text for the e-log; empty if the mirror has no data of it."""
-        return "" if self.run is None else elog.text(self.params.cluster, self.run, self.rows, self.mutes)
+        return (
+            ""
+            if self.run is None
+            else elog.text(self.params.cluster, self.run, self.rows, self.mutes, self.crash_groups)
+        )
 
     @property
     def visible_rows(self) -> int:
@@ -258,6 +264,7 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
         rows=rows,
         counts=count_by_state(rows),
         mutes={} if run is None else mutes_of_run(reader, run),
+        crash_groups={} if run is None else reader.crash_occurrences(run.run),
         expanded={details.job.id: details for details in expanded},
         histories={} if run is None else _histories(reader, run, expanded),
         delivery_version="" if delivered_at is None else delivered_at.isoformat(),
