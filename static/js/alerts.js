@@ -20,128 +20,158 @@ const CONNECTION_KEY = "data path";
 
 const ofJob = ({ kind }) => kind === "crashed" || kind === "stuck";
 
-let cluster = null;
-let state = null; // { updatedAt, trustedAt, incidents by key }, kept while the tab is open
-let isWaking = false;
+const watches = new Map(); // by cluster
 
-const storageKey = () => `incidents ${cluster}`;
+/** The alerts of a cluster. The Control Room has both clusters, every other page one. */
+class Watch {
+  constructor(cluster) {
+    this.cluster = cluster;
+    // { updatedAt, trustedAt, incidents by key }, kept while the tab is open
+    this.state = JSON.parse(sessionStorage.getItem(this.storageKey) ?? "null");
+    this.isWaking = false;
+  }
 
-function load() {
-  const list = document.getElementById("incidents");
-  if (!list || list.dataset.cluster === cluster) return;
-  ({ cluster } = list.dataset);
-  state = JSON.parse(sessionStorage.getItem(storageKey()) ?? "null");
-}
+  get storageKey() {
+    return `incidents ${this.cluster}`;
+  }
 
-function readIncidents() {
-  return [...document.querySelectorAll("#incidents li")].map((item) => {
-    const { key, kind, beganAt, over, muted } = item.dataset;
-    const link = item.querySelector("a");
-    return {
-      key,
-      kind,
-      text: link.textContent,
-      href: link.href,
-      beganAt: beganAt ? Number(beganAt) : null,
-      isOver: over !== undefined,
-      isMuted: muted !== undefined,
-    };
-  });
-}
+  get list() {
+    return document.querySelector(`.incidents[data-cluster=${this.cluster}]`);
+  }
 
-/** The incidents that are known to exist; while the server can't be reached, those of its last response. */
-function currentIncidents(at) {
-  const incidents = readIncidents();
-  const failure = connectionFailure();
-  const staleAfterMs = Number(document.getElementById("freshness").dataset.staleAfterMs);
-  if (!failure || at - failure.since < staleAfterMs) return incidents;
-  const others = incidents.filter(({ key }) => key !== CONNECTION_KEY);
-  return [...others, { key: CONNECTION_KEY, kind: "outage", text: failure.text, beganAt: failure.since }];
+  readIncidents() {
+    return [...this.list.querySelectorAll("li")].map((item) => {
+      const { key, kind, beganAt, over, muted } = item.dataset;
+      const link = item.querySelector("a");
+      return {
+        key,
+        kind,
+        text: link.textContent,
+        href: link.href,
+        beganAt: beganAt ? Number(beganAt) : null,
+        isOver: over !== undefined,
+        isMuted: muted !== undefined,
+      };
+    });
+  }
+
+  /** The incidents that are known to exist; while the server can't be reached, those of its last response. */
+  currentIncidents(at) {
+    const incidents = this.readIncidents();
+    const failure = connectionFailure();
+    const staleAfterMs = Number(document.getElementById("freshness").dataset.staleAfterMs);
+    // One cluster raises the failure of this browser's connection.
+    const isFirst = this === watches.values().next().value;
+    if (!isFirst || !failure || at - failure.since < staleAfterMs) return incidents;
+    const others = incidents.filter(({ key }) => key !== CONNECTION_KEY);
+    return [...others, { key: CONNECTION_KEY, kind: "outage", text: failure.text, beganAt: failure.since }];
+  }
+
+  /** Whether nothing that is known of jobs is old or incomplete. */
+  isTrusted() {
+    return !connectionFailure() && !document.querySelector(`[data-stale~=${this.cluster}], [data-catching-up=${this.cluster}]`);
+  }
+
+  update(isContact, at) {
+    if (this.isWaking || !this.list) return;
+    const isFirst = this.state === null;
+    this.state ??= { updatedAt: at, trustedAt: at, incidents: {} };
+    const { state } = this;
+    if (isContact) {
+      if (at - state.updatedAt > SLEEP_MS) state.missedSince ??= state.updatedAt;
+      state.updatedAt = at;
+    }
+    const isTrusted = this.isTrusted();
+    if (state.missedSince && isTrusted) {
+      this.wakeUp(at);
+      return;
+    }
+    const present = this.currentIncidents(at);
+    const raised = present.filter((incident) => this.notice(incident, at, { isFirst, isTrusted })).map((incident) => this.toAlert(incident));
+    this.endGone(new Set(present.map(({ key }) => key)), at, isTrusted);
+    if (isTrusted) state.trustedAt = at;
+    this.save();
+    raise(raised);
+  }
+
+  save() {
+    sessionStorage.setItem(this.storageKey, JSON.stringify(this.state));
+  }
+
+  alertKey(key) {
+    return `${this.cluster} ${key}`;
+  }
+
+  toAlert({ key, kind, text, href, isOver }) {
+    return { key: this.alertKey(key), kind, text, href, isOver };
+  }
+
+  /** Notes an incident; returns whether an alert is to be raised for it now. */
+  notice(incident, at, { isFirst, isTrusted }) {
+    const { state } = this;
+    if (ofJob(incident) && (!isTrusted || state.missedSince)) return false;
+    const known = state.incidents[incident.key];
+    if (known) return this.follow(known, incident, at);
+    const isPast = incident.kind === "crashed" && incident.beganAt < state.trustedAt - MAX_DELAY_MS;
+    const isSilent = isFirst || incident.isMuted || isPast;
+    state.incidents[incident.key] = { kind: incident.kind, text: incident.text, beganAt: incident.beganAt ?? at, seenAt: at, isSilent };
+    return this.follow(state.incidents[incident.key], incident, at);
+  }
+
+  follow(known, incident, at) {
+    delete known.goneAt;
+    const { key, text } = incident;
+    const isNew = !known.isSilent && !known.isRaised && at - known.seenAt >= DELAYS_MS[incident.kind];
+    if (isNew) known.isRaised = true;
+    else if (known.isRaised && known.text !== text) reword(this.alertKey(key), text);
+    known.text = text;
+    if (incident.isOver && known.isRaised && !known.isOver) {
+      known.isOver = true;
+      if (!isNew) end(this.alertKey(key));
+    }
+    return isNew;
+  }
+
+  endGone(present, at, isTrusted) {
+    // Nothing is known of the machines behind a part of the data path that fails.
+    const isHidden = (key) => present.has(CONNECTION_KEY) && key.startsWith("machine");
+    for (const [key, known] of Object.entries(this.state.incidents)) {
+      if (present.has(key) || (ofJob(known) && !isTrusted)) continue;
+      known.goneAt ??= at;
+      const isOver = ofJob(known) || !known.isRaised || isHidden(key) || at - known.goneAt >= SETTLE_MS;
+      if (!isOver) continue;
+      delete this.state.incidents[key];
+      const isTold = known.isRaised && !ofJob(known) && !isHidden(key);
+      if (known.isRaised) end(this.alertKey(key), isTold ? `over after ${duration(known.goneAt - known.beganAt)}` : "");
+    }
+  }
+
+  /** Summarizes what happened while the computer slept, instead of an alert for each event. */
+  async wakeUp(at) {
+    this.isWaking = true;
+    const { missedSince } = this.state;
+    const response = await fetch(`${this.list.dataset.missedUrl}&since=${missedSince}`).catch(() => null);
+    this.isWaking = false;
+    if (!response?.ok) return; // the next update tries again
+    const { text } = await response.json();
+    for (const { key, kind, text: described, beganAt } of this.readIncidents()) {
+      this.state.incidents[key] ??= { kind, text: described, beganAt: beganAt ?? at, seenAt: at, isSilent: true };
+    }
+    Object.assign(this.state, { missedSince: undefined, trustedAt: at });
+    this.save();
+    if (!text) return;
+    const slept = duration(at - missedSince);
+    raise([{ key: this.alertKey(`meanwhile ${missedSince}`), kind: "meanwhile", text: `While this page slept for ${slept}: ${text}` }]);
+  }
 }
 
 function update(isContact) {
-  load();
   const at = now();
-  if (!cluster || at === null || isWaking) return;
-  const isFirst = state === null;
-  state ??= { updatedAt: at, trustedAt: at, incidents: {} };
-  if (isContact) {
-    if (at - state.updatedAt > SLEEP_MS) state.missedSince ??= state.updatedAt;
-    state.updatedAt = at;
+  if (at === null) return;
+  for (const { dataset } of document.querySelectorAll(".incidents")) {
+    if (!watches.has(dataset.cluster)) watches.set(dataset.cluster, new Watch(dataset.cluster));
   }
-  // Otherwise, what is known of jobs is old or incomplete.
-  const isTrusted = !connectionFailure() && !document.querySelector("[data-stale], [data-catching-up]");
-  if (state.missedSince && isTrusted) {
-    wakeUp(at);
-    return;
-  }
-  const present = currentIncidents(at);
-  const raised = present.filter((incident) => notice(incident, at, { isFirst, isTrusted })).map(toAlert);
-  endGone(new Set(present.map(({ key }) => key)), at, isTrusted);
-  if (isTrusted) state.trustedAt = at;
-  save();
-  raise(raised);
-}
-
-const save = () => sessionStorage.setItem(storageKey(), JSON.stringify(state));
-
-const toAlert = ({ key, kind, text, href, isOver }) => ({ key: `${cluster} ${key}`, kind, text, href, isOver });
-
-/** Notes an incident; returns whether an alert is to be raised for it now. */
-function notice(incident, at, { isFirst, isTrusted }) {
-  if (ofJob(incident) && (!isTrusted || state.missedSince)) return false;
-  const known = state.incidents[incident.key];
-  if (known) return follow(known, incident, at);
-  const isPast = incident.kind === "crashed" && incident.beganAt < state.trustedAt - MAX_DELAY_MS;
-  const isSilent = isFirst || incident.isMuted || isPast;
-  state.incidents[incident.key] = { kind: incident.kind, text: incident.text, beganAt: incident.beganAt ?? at, seenAt: at, isSilent };
-  return follow(state.incidents[incident.key], incident, at);
-}
-
-function follow(known, incident, at) {
-  delete known.goneAt;
-  const { key, text } = incident;
-  const isNew = !known.isSilent && !known.isRaised && at - known.seenAt >= DELAYS_MS[incident.kind];
-  if (isNew) known.isRaised = true;
-  else if (known.isRaised && known.text !== text) reword(`${cluster} ${key}`, text);
-  known.text = text;
-  if (incident.isOver && known.isRaised && !known.isOver) {
-    known.isOver = true;
-    if (!isNew) end(`${cluster} ${key}`);
-  }
-  return isNew;
-}
-
-function endGone(present, at, isTrusted) {
-  // Nothing is known of the machines behind a part of the data path that fails.
-  const isHidden = (key) => present.has(CONNECTION_KEY) && key.startsWith("machine");
-  for (const [key, known] of Object.entries(state.incidents)) {
-    if (present.has(key) || (ofJob(known) && !isTrusted)) continue;
-    known.goneAt ??= at;
-    const isOver = ofJob(known) || !known.isRaised || isHidden(key) || at - known.goneAt >= SETTLE_MS;
-    if (!isOver) continue;
-    delete state.incidents[key];
-    const isTold = known.isRaised && !ofJob(known) && !isHidden(key);
-    if (known.isRaised) end(`${cluster} ${key}`, isTold ? `over after ${duration(known.goneAt - known.beganAt)}` : "");
-  }
-}
-
-/** Summarizes what happened while the computer slept, instead of an alert for each event. */
-async function wakeUp(at) {
-  isWaking = true;
-  const { missedSince } = state;
-  const response = await fetch(`${document.getElementById("incidents").dataset.missedUrl}&since=${missedSince}`).catch(() => null);
-  isWaking = false;
-  if (!response?.ok) return; // the next update tries again
-  const { text } = await response.json();
-  for (const { key, kind, text: described, beganAt } of readIncidents()) {
-    state.incidents[key] ??= { kind, text: described, beganAt: beganAt ?? at, seenAt: at, isSilent: true };
-  }
-  Object.assign(state, { missedSince: undefined, trustedAt: at });
-  save();
-  if (!text) return;
-  const slept = duration(at - missedSince);
-  raise([{ key: `${cluster} meanwhile ${missedSince}`, kind: "meanwhile", text: `While this page slept for ${slept}: ${text}` }]);
+  for (const watch of watches.values()) watch.update(isContact, at);
 }
 
 document.addEventListener("htmx:afterRequest", ({ detail }) => {

@@ -5,20 +5,20 @@ so itself (`static/js/connection.js`).
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages.incidents import find_incidents
-from web.pages.outages import find_outages, is_stale
+from web.pages.incidents import Incident, IncidentKind, find_incidents
+from web.pages.outages import Outage, find_outages, is_stale
 from web.responses import etag_response
 
 bp = Blueprint("freshness", __name__)
@@ -37,14 +37,39 @@ class MachineFreshness:
     down: MachineStatus | None
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterFreshness:
+    """The freshness of a cluster's data; `certificate_ends_at` is set if that is near or past."""
+
+    cluster: Cluster
+    machines: Sequence[MachineFreshness]
+    outages: Sequence[Outage]
+    incidents: Sequence[Incident]
+    certificate_ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutageBanner:
+    """The banner of an outage, which several clusters may share."""
+
+    outage: Outage
+    clusters: tuple[Cluster, ...]
+
+
 @bp.get("/live/freshness")
 @dependencies.cached_view
 def fragment() -> Response:
     """When each machine was last synced, whether it is down, and a banner per outage, and the incidents."""
-    cluster = query_args.page_cluster()
     return etag_response(
-        render_template("live/_freshness.html", cluster=cluster, **template_context(cluster))
+        render_template("live/_freshness.html", **template_context(query_args.page_cluster()))
     )
+
+
+@bp.get("/live/freshness/both")
+@dependencies.cached_view
+def both() -> Response:
+    """The same of both clusters, for the Control Room."""
+    return etag_response(render_template("live/_freshness.html", **template_context(*Cluster)))
 
 
 def age_resolution_s(settings: Settings) -> int:
@@ -56,23 +81,86 @@ def age_resolution_s(settings: Settings) -> int:
     return math.ceil(heartbeat_s + settings.frontend_api_query_interval / 1000)
 
 
-def template_context(cluster: Cluster) -> dict[str, Any]:
-    """The variables of `live/_freshness.html`."""
+def template_context(*clusters: Cluster) -> dict[str, Any]:
+    """The variables of `live/_freshness.html` for one cluster or several."""
+    found = [read(cluster) for cluster in clusters]
+    if len(found) > 1:
+        found = _without_shared_incidents([_name_cluster(status) for status in found])
+    certificates = [status.certificate_ends_at for status in found if status.certificate_ends_at is not None]
+    return {
+        "freshness": found,
+        "freshness_url": url_for("freshness.both")
+        if len(found) > 1
+        else url_for("freshness.fragment", db=found[0].cluster),
+        "banners": outage_banners(found),
+        "stale_after_ms": _stale_after() / timedelta(milliseconds=1),
+        "certificate_ends_at": min(certificates, default=None),
+    }
+
+
+def read(cluster: Cluster) -> ClusterFreshness:
+    """The freshness of a cluster's data. Raises DatabaseUnavailable if nothing of it was ever read."""
     reader = databases.stale_ok_reader(cluster)
     sync = reader.sync_status()
-    now = datetime.now(UTC)
-    stale_after = timedelta(seconds=current_app.config["STALE_AFTER_S"])
+    now, stale_after = datetime.now(UTC), _stale_after()
     if (change := next_change(sync, now, stale_after)) is not None:
         dependencies.expire_at(change + _AFTER)
     outages = find_outages(sync, now, stale_after, databases.unavailable_since(cluster))
     down = [status for status in reader.cluster_status() if status.is_current and not status.is_up]
-    return {
-        "outages": outages,
-        "incidents": find_incidents(reader, outages, down),
-        "machines": _machines(sync, down, now - stale_after),
-        "stale_after_ms": stale_after / timedelta(milliseconds=1),
-        "certificate_ends_at": certificate_ends_soon(sync, now),
-    }
+    return ClusterFreshness(
+        cluster=cluster,
+        machines=_machines(sync, down, now - stale_after),
+        outages=outages,
+        incidents=find_incidents(reader, outages, down),
+        certificate_ends_at=certificate_ends_soon(sync, now),
+    )
+
+
+def outage_banners(statuses: Iterable[ClusterFreshness]) -> list[OutageBanner]:
+    """A banner per outage; the outage of a part that clusters share has one, with its earliest time."""
+    by_message: dict[str, OutageBanner] = {}
+    for status in statuses:
+        for outage in status.outages:
+            known = by_message.get(outage.message)
+            if known is None:
+                by_message[outage.message] = OutageBanner(outage, (status.cluster,))
+            else:
+                earlier = min(known.outage, outage, key=_beginning)
+                by_message[outage.message] = OutageBanner(earlier, (*known.clusters, status.cluster))
+    return list(by_message.values())
+
+
+def _beginning(event: Outage | Incident) -> float:
+    """Sort key: since when; an outage of something that never worked began first."""
+    since = event.since if isinstance(event, Outage) else event.began_at
+    return 0.0 if since is None else since.timestamp()
+
+
+def _name_cluster(status: ClusterFreshness) -> ClusterFreshness:
+    """The status with incidents that name their cluster, except those of parts that clusters share."""
+    incidents = [
+        incident
+        if incident.kind is IncidentKind.OUTAGE
+        else replace(incident, text=f"{incident.text} ({status.cluster})")
+        for incident in status.incidents
+    ]
+    return replace(status, incidents=incidents)
+
+
+def _without_shared_incidents(statuses: Sequence[ClusterFreshness]) -> list[ClusterFreshness]:
+    """The statuses with each shared outage as an incident of one cluster, that in which it began first."""
+    first: dict[str, Incident] = {}
+    for incident in (incident for status in statuses for incident in status.incidents):
+        known = first.get(incident.text)
+        first[incident.text] = incident if known is None else min(known, incident, key=_beginning)
+    return [
+        replace(status, incidents=[each for each in status.incidents if first[each.text] is each])
+        for status in statuses
+    ]
+
+
+def _stale_after() -> timedelta:
+    return timedelta(seconds=current_app.config["STALE_AFTER_S"])
 
 
 def next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> datetime | None:

@@ -28,6 +28,7 @@ def fragment() -> Response:
         for row in live.rows
         if (row.state.is_problem or row.has_recovered) and row.client not in live.mutes
     ]
+    status = freshness.read(cluster)
     return etag_response(
         render_template(
             "live/_wall_cluster.html",
@@ -35,6 +36,7 @@ def fragment() -> Response:
             live=live,
             problems=problems[:_MAX_PROBLEMS],
             more=len(problems) - _MAX_PROBLEMS,
-            **freshness.template_context(cluster),
+            outages=status.outages,
+            machines=status.machines,
         )
     )
