@@ -103,6 +103,23 @@ def test_problems_and_guides_lead_to_the_experts(
     assert "/help/shifter#the-clients" in client.get("/").text
 
 
+def test_it_names_whom_to_call_on_wall_cluster_and_job_page(
+    settings: Settings, mirrored: MirroredCluster
+) -> None:
+    contacts = parsers.contacts("*=DQM on call, 16 0000; ecal*=ECAL on call, 16 1234")
+    client = create_app(replace(settings, experts=contacts)).test_client()
+    crashed = job(RUN, "ecal", exit_code=-11)
+    mirrored.write(mirrored.filter_units[0], crashed, job(RUN, "csc"))
+    now = datetime.now(UTC)
+    mirrored.set_machine_state(mirrored.filter_units[1], now, down_reason="No route to host")
+    mirrored.beat()
+    wall = client.get("/live/wall").text
+    assert re.findall(r"call (\w+ on call)", wall) == ["ECAL on call"]
+    assert re.findall(r"call (\w+ on call)", client.get("/cluster/fragment").text) == ["DQM on call"]
+    job_page = client.get(f"/job/{crashed.document.identity}/fragment").text
+    assert re.findall(r"call (\w+ on call)", job_page) == ["ECAL on call"]
+
+
 def test_it_names_whom_to_call_beside_each_problem_and_banner(
     settings: Settings, mirrored: MirroredCluster
 ) -> None:
