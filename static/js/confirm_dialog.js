@@ -20,7 +20,10 @@ document.addEventListener("htmx:confirm", (event) => {
 
 function open(form) {
   const fields = new FormData(form);
-  question.textContent = form.dataset.confirm.replace(/\{(\w+)\}/g, (_, field) => fields.get(field));
+  const run = document.getElementById(form.dataset.runOf)?.dataset.run;
+  question.textContent = form.dataset.confirm
+    .replace(/\{(\w+)\}/g, (_, field) => fields.get(field))
+    .replace(/\{( .+) \}/, (_, words) => (run ? `${words} ${run}` : ""));
   consequence.textContent = form.dataset.consequence;
   dialog.dataset.kind = form.dataset.kind;
   button.textContent = verb(question.textContent);

@@ -31,6 +31,11 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   htmx.trigger("#activity", "refresh");
 });
 
+// A result below the end of the window is brought into view.
+document.addEventListener("htmx:afterSwap", ({ detail }) => {
+  if (detail.requestConfig.elt.matches(".command")) detail.target.querySelector(".result")?.scrollIntoView({ block: "nearest" });
+});
+
 // A command's error is shown in place of its result; connection.js, which must be imported after this, reports
 // whether the server responds at all.
 document.addEventListener("htmx:responseError", (event) => {
@@ -72,8 +77,7 @@ function endSession() {
 
 function stopPolling() {
   // A copy is not polled by htmx.
-  const activity = document.getElementById("activity");
-  activity.replaceWith(activity.cloneNode(true));
+  for (const part of document.querySelectorAll("#activity, #cluster-state")) part.replaceWith(part.cloneNode(true));
 }
 
 // Signing out leaves the page; a poll after that would be refused.

@@ -89,28 +89,47 @@ def recent_activity() -> dict[str, Any]:
 
 def describe(action: AuditedAction) -> str:
     """Return in words what was requested, done or not: "switch csc off on dqmfu-c2b01-.."."""
+    wording = _wording(action)
+    return _describe_other(action) if wording is None else wording[0]
+
+
+def describe_done(action: AuditedAction) -> str:
+    """Return in words what was done: "csc switched off on dqmfu-c2b01-.."."""
+    wording = _wording(action)
+    return _describe_other(action) if wording is None else wording[1]
+
+
+def _wording(action: AuditedAction) -> tuple[str, str] | None:
+    """Return a change as a request and as done, `None` for other actions."""
     parameters = action.parameters or {}
-    client = client_name(parameters.get("client", "").removesuffix(_CLIENT_FILE_SUFFIX))
+    client = client_name(parameters.get("client", "").removesuffix(_CLIENT_FILE_SUFFIX)) or "a client"
     run, lumisections = parameters.get("run_number", "a run"), parameters.get("number_of_ls", "all")
     match action.command:
         case "change_dqm_client":
-            words = f"switch {client or 'a client'} {'off' if parameters.get('state') == '0' else 'on'}"
+            state = "off" if parameters.get("state") == "0" else "on"
+            words = f"switch {client} {state}", f"{client} switched {state}"
         case "restart_hltd":
-            words = "restart HLTD"
+            words = "restart HLTD", "HLTD restarted"
         case "restart_fff":
-            words = "restart DQM²"
+            words = "restart DQM²", "DQM² restarted"
         case "start_playback_run":
-            words = f"start {run} with {lumisections} LS"
-            words += f" as {parameters['run_key']}" if "run_key" in parameters else ""
+            run_key = f" as {parameters['run_key']}" if "run_key" in parameters else ""
+            details = f"with {lumisections} LS{run_key}"
+            words = f"start {run} {details}", f"{run} started {details}"
         case "copy_production_runs":
-            words = f"copy {lumisections} LS of {run} to playback"
+            words = (
+                f"copy {lumisections} LS of {run} to playback",
+                f"{lumisections} LS of {run} copied to playback",
+            )
         case _ if action.command == MUTE:
-            words = f"mute {client} for {parameters.get('hours')} h: {parameters.get('reason')}"
+            details = f"for {parameters.get('hours')} h: {parameters.get('reason')}"
+            words = f"mute {client} {details}", f"{client} muted {details}"
         case _ if action.command == UNMUTE:
-            words = f"end the mute of {client}"
+            words = f"end the mute of {client}", f"mute of {client} ended"
         case _:
-            return _describe_other(action)
-    return f"{words} on {action.machine}" if action.machine else words
+            return None
+    where = f" on {action.machine}" if action.machine else ""
+    return words[0] + where, words[1] + where
 
 
 def _describe_other(action: AuditedAction) -> str:

@@ -7,7 +7,7 @@ from flask import Flask, Response, request
 from dqm2 import credentials
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
-from web.control_room import audit, client_identity, commands, login, mutes, services
+from web.control_room import audit, client_identity, cluster_state, commands, login, mutes, services
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -16,14 +16,16 @@ def init_app(app: Flask, settings: Settings) -> None:
     if not settings.cr_enabled:
         return
     services.init_app(app, settings)
-    app.jinja_env.filters.update(address_mark=audit.address_mark, describe=audit.describe)
+    app.jinja_env.filters.update(
+        address_mark=audit.address_mark, describe=audit.describe, describe_done=audit.describe_done
+    )
     app.jinja_env.globals.update(
         commands=COMMANDS,
         run_keys=settings.server_simulator_run_keys,
         may_change_production=settings.cr_production,
     )
     prefix = f"{settings.server_url_prefix}/cr"
-    for module in (login, commands, audit, mutes):
+    for module in (login, commands, cluster_state, audit, mutes):
         app.register_blueprint(module.bp, url_prefix=prefix)
 
     def forbid_caching(response: Response) -> Response:

@@ -26,7 +26,7 @@ from dqm2.commands import COMMANDS
 from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
-from web.control_room import audit, command_validation, csrf, guards, login
+from web.control_room import audit, cluster_state, command_validation, csrf, guards, login
 from web.control_room.command_execution import CommandResult, commands_by_outcome
 from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected, ValidatedCommand
 from web.control_room.services import services
@@ -89,6 +89,7 @@ def page() -> BaseResponse:
             cluster=None,
             expert=expert,
             machines={cluster: settings.machines(cluster) for cluster in _CLUSTERS},
+            states=cluster_state.read_all(),
             simulator_host=command_validation.simulator_host(settings),
             gateway=settings.server_fff_machine,
             **audit.recent_activity(),

@@ -4,7 +4,7 @@ Audit, sessions, login attempts and the command queue are stored in the playback
 the database of the client's cluster. While the playback cluster's database is unavailable, nothing is sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ class Services:
     audit: AuditLog
     anonymous_refusals: AnonymousRefusals
     executor: CommandExecutor
+    machine_label: Callable[[str], str]
     mutes: Mapping[Cluster, MuteWriter]
     redact: Redactor
 
@@ -88,6 +89,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         audit=audit,
         anonymous_refusals=AnonymousRefusals(transactions),
         executor=CommandExecutor(settings, audit, queue, labels.label, sessions),
+        machine_label=labels.label,
         mutes={cluster: MuteWriter(database.transactions) for cluster, database in databases.items()},
         redact=get_redactor(settings.known_hosts, settings.redaction_allowed_hosts),
     )

@@ -24,6 +24,7 @@ from tests.control_room import (
     commands_sent,
     execute_statement,
 )
+from tests.mirrored_cluster import MirroredCluster, job
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 PRODUCTION = "Production cluster"
@@ -90,6 +91,35 @@ def test_it_starts_a_playback_run(signed_in: Page, simulator: Simulator) -> None
     assert (run.source_run, run.run_key, run.lumisections) == (355443, "cosmic_run", 44)
     section.get_by_role("button", name="Show simulator configuration").click()
     expect(section.locator("dl")).to_contain_text("run355443")
+
+
+def test_it_names_the_run_that_a_command_may_end_in_its_question(
+    signed_in: Page, playback: MirroredCluster
+) -> None:
+    machine, section = item(signed_in, UNIT), item(signed_in, "Simulator")
+    dialog = signed_in.get_by_role("dialog")
+    playback.write(UNIT, job(500_012, "csc"))
+    expect(machine).to_contain_text("run 500012: 1 running")
+    machine.get_by_role("button", name="Restart HLTD").click()
+    expect(dialog.get_by_role("heading")).to_have_text(
+        f"Restart HLTD on {UNIT} (playback) during run 500012?"
+    )
+    dialog.get_by_role("button", name="Cancel").click()
+    press(section, "Choose a run")
+    section.get_by_role("button", name="Start").click()
+    expect(dialog.get_by_role("heading")).to_contain_text(f"on {GATEWAY} (playback) in place of run 500012?")
+    dialog.get_by_role("button", name="Cancel").click()
+
+
+def test_it_alerts_and_shows_the_freshness_of_both_clusters(
+    signed_in: Page, playback: MirroredCluster, mirrored: MirroredCluster
+) -> None:
+    expect(signed_in.locator(".freshness-bar")).to_have_count(2)
+    expect(signed_in.locator(".machine-freshness .ago").first).to_contain_text("ago")
+    playback.write(UNIT, job(500_012, "csc", exit_code=-11))
+    expect(signed_in.locator("#toasts")).to_contain_text("csc crashed in run 500012 (playback)")
+    mirrored.write(PRODUCTION_UNIT, job(358_791, "dt", exit_code=-11))
+    expect(signed_in.locator("#toasts")).to_contain_text("dt crashed in run 358791 (production)")
 
 
 def test_it_restarts_services_and_offers_their_logs(signed_in: Page, simulator: Simulator) -> None:
@@ -165,7 +195,8 @@ def test_it_asks_before_it_repeats_a_change(signed_in: Page, simulator: Simulato
     expect(output).to_contain_text(OK)
     assert len(commands_sent(simulator)) == 2
     last_hour = signed_in.get_by_role("region", name="Last hour")
-    expect(last_hour.get_by_text("shifter restart HLTD on dqmfu-c2b01-..")).to_have_count(3)
+    expect(last_hour.get_by_text("HLTD restarted on dqmfu-c2b01-.., by shifter")).to_have_count(2)
+    expect(last_hour.get_by_text("shifter: restart HLTD on dqmfu-c2b01-..")).to_have_count(1)
 
 
 def test_it_requires_the_machine_s_name_to_switch_a_production_client(

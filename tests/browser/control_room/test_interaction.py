@@ -138,6 +138,16 @@ def test_it_keeps_what_was_read_when_the_session_was_ended_elsewhere(
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
+def test_it_brings_a_result_into_view(page: Page, url: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 400})
+    enter(page, url)
+    section = item(page, UNIT)
+    section.get_by_role("button", name="Clients").evaluate(
+        "button => button.scrollIntoView({ block: 'end' })"
+    )
+    expect(press(section, "Clients").locator(".result")).to_be_in_viewport(ratio=1)
+
+
 def test_it_keeps_the_name_after_a_wrong_password(
     page: Page, url: str, console_errors: ConsoleErrors
 ) -> None:
@@ -157,8 +167,8 @@ def test_it_shows_changes_in_words_and_folds_reads(page: Page, url: str) -> None
     visitor.get_command("get_dqm_clients", host=UNIT, playback=1)
     enter(page, url)
     last_hour = page.get_by_role("region", name="Last hour")
-    expect(last_hour.get_by_text(f"{USER} switch beam off on dqmfu-c2b01-..")).to_be_visible()
-    read = last_hour.get_by_text(f"{USER} show Clients · dqmfu-c2b01-..")
+    expect(last_hour.get_by_text(f"beam switched off on dqmfu-c2b01-.., by {USER}")).to_be_visible()
+    read = last_hour.get_by_text(f"{USER}: show Clients · dqmfu-c2b01-..")
     expect(read).to_be_hidden()
     last_hour.get_by_text("without a change").click()
     expect(read).to_be_visible()
@@ -193,7 +203,8 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     expect(output).to_contain_text(
         "The mirror did not respond. Whether the command was sent is unknown: check the audit first."
     )
-    expect(page.get_by_role("alert").filter(has_text="This browser can’t reach the mirror")).to_be_visible()
+    expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror")
+    expect(page.locator("#connection")).to_be_visible()
     context.close()
 
 
@@ -224,7 +235,7 @@ def test_it_shows_and_filters_the_audit(page: Page, url: str) -> None:
     assert "sign_in" in Path(download.value.path()).read_text()
 
 
-def test_it_shows_the_freshness_of_production_on_each_page(
+def test_it_shows_the_freshness_of_both_clusters_on_each_page(
     page: Page, url: str, simulated_settings: Settings
 ) -> None:
     mirror_once(simulated_settings)
@@ -232,4 +243,5 @@ def test_it_shows_the_freshness_of_production_on_each_page(
     for link in ("Commands", "Audit", "Muted clients"):
         page.get_by_role("navigation", name="Control Room").get_by_role("link", name=link).click()
         expect(page.locator(".machine-freshness")).to_have_count(3)
-        expect(page.locator("#incidents")).to_have_attribute("data-cluster", "production")
+        for cluster in ("production", "playback"):
+            expect(page.locator(f".incidents[data-cluster={cluster}]")).to_have_count(1)
