@@ -84,7 +84,7 @@ def test_two_readers_that_take_nothing_leave_ranges_to_others_and_are_cut_off(se
     with closing(ask(server, RANGE)) as first, closing(ask(server, RANGE)) as second:
         for reader in (first, second):
             assert reader.recv(1) == b"H"
-        until(lambda: server.get(CLIENTS).ok)
+        until(lambda: server.get(RANGE).ok)
         assert len(server.get(RANGE).json()) == RUNS
         until(lambda: temporary_files(server) == before)
         for reader in (first, second):
