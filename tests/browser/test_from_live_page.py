@@ -30,7 +30,6 @@ def test_it_shows_a_machine_go_down(live: Page, mirrored: MirroredCluster) -> No
     mirrored.beat()
     expect(machine.locator(".machine-state")).to_contain_text("down since")
     expect(machine.locator(".machine-state")).to_contain_text("connection refused")
-    expect(live.locator(f"[data-down='{mirrored.label(unit)}']")).to_be_visible()
     expect(machine.get_by_role("img", name="Availability in the last 24 h")).to_be_visible()
 
 
