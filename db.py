@@ -157,7 +157,7 @@ jobs = sa.Table(
     sa.Column("events_rate", sa.REAL),
     sa.Column("fi_state", sa.SmallInteger),
     sa.Column("rss_kb", sa.Integer),
-    # What was found in the log (`storage/log_findings.py`), by rules of this version.
+    # Findings in the log (`storage/log_findings.py`), and the version of the rules that made them.
     sa.Column("log_rules", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("crash", JSONB(none_as_null=True)),
     sa.Column("log_errors", JSONB(none_as_null=True)),

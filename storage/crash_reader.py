@@ -164,7 +164,7 @@ class CrashReader:
             return connection.scalar(sa.select(sa.func.count()).select_from(runs)) or 0
 
     def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
-        """How often the groups of a run had occurred up to then, by signature."""
+        """Occurrences of the groups of a run up to that run, by signature."""
         of_run = (
             sa.select(_jobs.crash_group)
             .where(_jobs.run == run, _jobs.crash_group.is_not(None))

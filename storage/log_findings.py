@@ -1,6 +1,6 @@
-"""What is found in the log of a job, in the database: the reason for a crash, its group, and the errors.
+"""Findings in the log of a job, in the database: the reason for a crash, its group, and the errors.
 
-It is stored with the job when its document is written, in compact JSON that outlives the log.
+They are stored with the job when its document is written, in compact JSON that outlives the log.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Whom to call about a client or about the mirror itself: the contacts of the setting `EXPERTS`."""
+"""Contacts of experts by client, and for the mirror itself, from the setting `EXPERTS`."""
 
 from collections.abc import Callable, Sequence
 

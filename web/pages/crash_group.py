@@ -32,7 +32,7 @@ _MAX_OTHERS = 11
 
 @dataclass(frozen=True, slots=True)
 class InCommon:
-    """What the newest jobs of a group have in common; machines and exit codes are the most frequent first.
+    """Traits shared by the newest jobs of a group; machines and exit codes are the most frequent first.
 
     `lumisections` are the lowest and the highest; `None` if no job reached any.
     """

@@ -59,7 +59,7 @@ class OutageBanner:
 @bp.get("/live/freshness")
 @dependencies.cached_view
 def fragment() -> Response:
-    """When each machine was last synced, whether it is down, and a banner per outage, and the incidents."""
+    """Age of each machine's data, machines that are down, a banner per outage, and the incidents."""
     return etag_response(
         render_template("live/_freshness.html", **template_context(query_args.page_cluster()))
     )
