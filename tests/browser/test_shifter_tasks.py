@@ -76,7 +76,7 @@ def test_it_is_one_step_to_the_text_for_the_elog(live: Page) -> None:
 
 
 def test_it_is_one_step_to_the_release_since_which_a_client_crashes(live: Page) -> None:
-    live.locator(f"[data-client={CLIENT}] .expander").first.click()
+    live.locator(f"[data-client={CLIENT}] .job .ls-cell .number").last.click()
     history = live.locator(f"[data-client={CLIENT}] .history")
     expect(history).to_contain_text("New release: 12_4_8")
     expect(history).to_contain_text(f"since run {RUN - 1}.")
