@@ -1,4 +1,4 @@
-"""Queries about groups of crashes: which there are, since when, in which runs, and what marks them.
+"""Queries about groups of crashes: their runs, releases, run keys and marks.
 
 No query reads more than the crashed jobs, by their index. What needs a run's release, run key or other jobs
 is limited to the newest runs of each group.
@@ -7,7 +7,6 @@ is limited to the newest runs of each group.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -17,34 +16,17 @@ import sqlalchemy as sa
 
 import db
 from dqm2.records import CrashKind, CrashReason
-from storage import crash_groups, log_findings, run_queries
+from storage import crash_groups, crash_marks, log_findings, run_queries
 from storage.crash_groups import CrashGroup
+from storage.crash_marks import CrashMark
 from storage.run_queries import RunFilter
 
 # Newest runs of the cluster that the charts show.
-RECENT_RUNS = 50
+_RECENT_RUNS = 50
 # Newest runs of a group of which the releases and run keys are read.
 _DESCRIBED_RUNS = 100
-# A client always crashes if it did in so many of so many of its newest runs.
-_ALWAYS, _ALWAYS_OF = 9, 10
-# Newest runs of a group that are searched for a lumisection.
-_EXPECTED_RUNS = 10
 
 _jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
-
-
-class CrashMark(StrEnum):
-    """Remark on a group of crashes.
-
-    `new`: it first occurred in the newest run or with its release. `regression`: it is back in the release of
-    its last run, after one in which the client ran without it. `always`: the client crashed like this in nine
-    of its last ten runs. `expected`: its last ten runs had no lumisection.
-    """
-
-    NEW = "new"
-    REGRESSION = "regression"
-    ALWAYS = "always"
-    EXPECTED = "expected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +131,8 @@ class CrashReader:
             newest.c.identity.label("id"),
             *(newest.c[name] for name in of_job),
             db.machines.c.label.label("machine"),
-            _of_run(_runs.run_key, newest.c.run),
-            _of_run(_runs.cmssw_version, newest.c.run),
+            run_queries.of_run(_runs.run_key, newest.c.run),
+            run_queries.of_run(_runs.cmssw_version, newest.c.run),
         ).join_from(newest, db.machines, db.machines.c.id == newest.c.machine_id)
         in_order = statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc())
         with self._database.connect() as connection:
@@ -202,23 +184,17 @@ def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
     yield from run_queries.is_of_clients(run_filter.clients)
     yield from run_queries.ran_between(run_filter.since, run_filter.until)
     if run_filter.run_keys is not None:
-        yield _of_run(_runs.run_key, _jobs.run).in_(run_filter.run_keys)
+        yield run_queries.of_run(_runs.run_key, _jobs.run).in_(run_filter.run_keys)
     if run_filter.cmssw_versions is not None:
-        yield _of_run(_runs.cmssw_version, _jobs.run).in_(run_filter.cmssw_versions)
+        yield run_queries.of_run(_runs.cmssw_version, _jobs.run).in_(run_filter.cmssw_versions)
     if crash_filter.kinds is not None:
         of_kinds = sa.select(_groups.signature).where(_groups.kind.in_(crash_filter.kinds))
         yield _jobs.crash_group.in_(of_kinds)
 
 
-def _of_run(column: sa.Column[Any], run: sa.ColumnElement[int]) -> sa.Label[Any]:
-    """A column of a run, which is found by its index."""
-    of_run = db.runs.alias()
-    return sa.select(of_run.c[column.name]).where(of_run.c.run == run).scalar_subquery().label(column.name)
-
-
 def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]:
     """The newest runs up to `last`, ascending."""
-    statement = sa.select(_runs.run).order_by(_runs.run.desc()).limit(RECENT_RUNS)
+    statement = sa.select(_runs.run).order_by(_runs.run.desc()).limit(_RECENT_RUNS)
     if last is not None:
         statement = statement.where(_runs.run <= last)
     return tuple(reversed(connection.scalars(statement).all()))
@@ -271,7 +247,7 @@ def _summaries(
             connection.execute(_select_described(signatures, conditions)), attrgetter("signature")
         )
     }
-    marks = {row.signature: row for row in connection.execute(_select_marks(signatures))}
+    facts = {row.signature: row for row in connection.execute(crash_marks.select_facts(signatures))}
     recent: dict[str, dict[int, int]] = {}
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
@@ -279,14 +255,14 @@ def _summaries(
         runs = described.get(row.crash_group, [])
         yield CrashGroupSummary(
             group=CrashGroup(row.crash_group, row.client, row.title, crash_groups.parse_kind(row.kind)),
-            since=marks[row.crash_group].first_run,
+            since=facts[row.crash_group].first_run,
             first_run=row.first_run,
             last_run=row.last_run,
             runs=row.runs,
             jobs=int(row.jobs),
             releases=_distinct(run.cmssw_version for run in runs),
             run_keys=_distinct(run.run_key for run in runs),
-            marks=tuple(_marks(marks[row.crash_group])),
+            marks=tuple(crash_marks.marks(facts[row.crash_group])),
             recent=recent.get(row.crash_group, {}),
         )
 
@@ -300,20 +276,17 @@ def _select_described(
 ) -> sa.Select[Any]:
     """Select release and run key of the newest runs of groups, newest first."""
     groups = sa.select(_groups.signature).where(_groups.signature.in_(signatures)).subquery()
+    is_of_group = _jobs.crash_group == groups.c.signature
     newest = (
-        sa.select(_jobs.run)
-        .where(_jobs.crash_group == groups.c.signature, *conditions)
-        .group_by(_jobs.run)
-        .order_by(_jobs.run.desc())
-        .limit(_DESCRIBED_RUNS)
+        run_queries.select_newest_runs_with_job(is_of_group, *conditions, limit=_DESCRIBED_RUNS)
         .subquery()
         .lateral()
     )
     return (
         sa.select(
             groups.c.signature,
-            _of_run(_runs.cmssw_version, newest.c.run),
-            _of_run(_runs.run_key, newest.c.run),
+            run_queries.of_run(_runs.cmssw_version, newest.c.run),
+            run_queries.of_run(_runs.run_key, newest.c.run),
         )
         .select_from(groups.join(newest, sa.true()))
         .order_by(groups.c.signature, newest.c.run.desc())
@@ -327,121 +300,3 @@ def _select_recent(signatures: Collection[str], runs: Collection[int]) -> sa.Sel
         .where(_jobs.crash_group.in_(signatures), _jobs.run.in_(runs))
         .group_by(_jobs.crash_group, _jobs.run)
     )
-
-
-def _marks(row: Any) -> Iterator[CrashMark]:
-    """The marks by a row of `_select_marks`."""
-    is_of_newest_release = row.first_release is not None and row.first_release == row.newest_release
-    if row.first_run == row.newest_run or is_of_newest_release:
-        yield CrashMark.NEW
-    elif (
-        row.release_before is not None and row.first_run < row.release_began and not row.was_in_release_before
-    ):
-        yield CrashMark.REGRESSION
-    if row.crashed_of_last >= _ALWAYS:
-        yield CrashMark.ALWAYS
-    if not row.had_lumisections:
-        yield CrashMark.EXPECTED
-
-
-def _select_marks(signatures: Collection[str]) -> sa.Select[Any]:
-    """Select, for each group, what its marks follow from; each value is found by an index."""
-    of_group = (
-        sa.select(
-            _groups.signature,
-            _groups.client,
-            _run_of_group(sa.func.min).label("first_run"),
-            _run_of_group(sa.func.max).label("last_run"),
-        )
-        .where(_groups.signature.in_(signatures))
-        .subquery()
-    )
-    with_releases = sa.select(
-        of_group,
-        _of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
-        _of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
-    ).subquery()
-    began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
-    with_beginning = sa.select(with_releases, began.scalar_subquery().label("release_began")).subquery()
-    release_before = (
-        sa.select(_runs.cmssw_version)
-        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
-        .where(
-            _jobs.client == with_beginning.c.client,
-            _jobs.run < with_beginning.c.release_began,
-            _runs.cmssw_version.is_not(None),
-        )
-        .order_by(_jobs.run.desc())
-        .limit(1)
-    )
-    group = sa.select(with_beginning, release_before.scalar_subquery().label("release_before")).subquery()
-    was_in_release_before = (
-        sa.select(1)
-        .select_from(db.jobs)
-        .where(
-            _jobs.crash_group == group.c.signature,
-            _of_run(_runs.cmssw_version, _jobs.run) == group.c.release_before,
-        )
-        .exists()
-    )
-    newest_run = sa.select(sa.func.max(_runs.run))
-    newest_release = (
-        sa.select(_runs.cmssw_version)
-        .where(_runs.cmssw_version.is_not(None))
-        .order_by(_runs.run.desc())
-        .limit(1)
-    )
-    return sa.select(
-        group,
-        was_in_release_before.label("was_in_release_before"),
-        newest_run.scalar_subquery().label("newest_run"),
-        newest_release.scalar_subquery().label("newest_release"),
-        _crashed_of_last(group).label("crashed_of_last"),
-        _had_lumisections(group).label("had_lumisections"),
-    )
-
-
-def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
-    """The first or the last run of a group."""
-    return (
-        sa.select(function(_jobs.run))
-        .where(_jobs.crash_group == _groups.signature)
-        .correlate(db.crash_groups)
-        .scalar_subquery()
-    )
-
-
-def _crashed_of_last(group: sa.Subquery) -> sa.ScalarSelect[Any]:
-    """The number of the client's last runs in which it crashed like this."""
-    last = (
-        sa.select(_jobs.run)
-        .where(_jobs.client == group.c.client)
-        .correlate(group)
-        .group_by(_jobs.run)
-        .order_by(_jobs.run.desc())
-        .limit(_ALWAYS_OF)
-        .subquery()
-    )
-    crashed = db.jobs.alias()
-    is_of_group = (
-        sa.exists()
-        .where(crashed.c.crash_group == group.c.signature, crashed.c.run == last.c.run)
-        .correlate(group, last)
-    )
-    return sa.select(sa.func.count()).select_from(last).where(is_of_group).scalar_subquery()
-
-
-def _had_lumisections(group: sa.Subquery) -> sa.Exists:
-    """Whether a job reached a lumisection in one of the newest runs of a group."""
-    newest = (
-        sa.select(_jobs.run)
-        .where(_jobs.crash_group == group.c.signature)
-        .correlate(group)
-        .group_by(_jobs.run)
-        .order_by(_jobs.run.desc())
-        .limit(_EXPECTED_RUNS)
-        .subquery()
-    )
-    other = db.jobs.alias()
-    reached = sa.exists().where(other.c.run == newest.c.run, other.c.lumisection > 0)
-    return sa.select(1).select_from(newest).where(reached).exists()

@@ -57,6 +57,18 @@ def select_newest_runs(run_filter: RunFilter, *, below: int | None, limit: int) 
     return statement if below is None else statement.where(db.runs.c.run < below)
 
 
+def select_newest_runs_with_job(*conditions: sa.ColumnElement[bool], limit: int) -> sa.Select[Any]:
+    """Select the numbers of the newest runs with a job that meets all conditions, newest first."""
+    run = db.jobs.c.run
+    return sa.select(run).where(*conditions).group_by(run).order_by(run.desc()).limit(limit)
+
+
+def of_run(column: sa.Column[Any], run: sa.ColumnElement[int]) -> sa.Label[Any]:
+    """A column of a run, which is found by its index."""
+    runs = db.runs.alias()
+    return sa.select(runs.c[column.name]).where(runs.c.run == run).scalar_subquery().label(column.name)
+
+
 def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
     """Select the distinct values of a column by one index lookup each, however many rows there are.
 

@@ -1,0 +1,135 @@
+"""Marks of groups of crashes, such as "new" or "regression", and the query that they follow from."""
+
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+import db
+from storage.run_queries import of_run, select_newest_runs_with_job
+
+# A client always crashes if it did in so many of so many of its newest runs.
+_ALWAYS, _ALWAYS_OF = 9, 10
+# Newest runs of a group that are searched for a lumisection.
+_EXPECTED_RUNS = 10
+
+_jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
+
+
+class CrashMark(StrEnum):
+    """Remark on a group of crashes.
+
+    `new`: it first occurred in the newest run or with its release. `regression`: it is back in the release of
+    its last run, after one in which the client ran without it. `always`: the client crashed like this in nine
+    of its last ten runs. `expected`: its last ten runs had no lumisection.
+    """
+
+    NEW = "new"
+    REGRESSION = "regression"
+    ALWAYS = "always"
+    EXPECTED = "expected"
+
+
+def marks(row: Any) -> Iterator[CrashMark]:
+    """The marks of a group by its row of `select_facts`."""
+    is_of_newest_release = row.first_release is not None and row.first_release == row.newest_release
+    if row.first_run == row.newest_run or is_of_newest_release:
+        yield CrashMark.NEW
+    elif (
+        row.release_before is not None and row.first_run < row.release_began and not row.was_in_release_before
+    ):
+        yield CrashMark.REGRESSION
+    if row.crashed_of_last >= _ALWAYS:
+        yield CrashMark.ALWAYS
+    if not row.had_lumisections:
+        yield CrashMark.EXPECTED
+
+
+def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
+    """Select the first run of each group and what its marks follow from; each value is found by an index."""
+    of_group = (
+        sa.select(
+            _groups.signature,
+            _groups.client,
+            _run_of_group(sa.func.min).label("first_run"),
+            _run_of_group(sa.func.max).label("last_run"),
+        )
+        .where(_groups.signature.in_(signatures))
+        .subquery()
+    )
+    with_releases = sa.select(
+        of_group,
+        of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
+        of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
+    ).subquery()
+    began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
+    with_beginning = sa.select(with_releases, began.scalar_subquery().label("release_began")).subquery()
+    release_before = (
+        sa.select(_runs.cmssw_version)
+        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
+        .where(
+            _jobs.client == with_beginning.c.client,
+            _jobs.run < with_beginning.c.release_began,
+            _runs.cmssw_version.is_not(None),
+        )
+        .order_by(_jobs.run.desc())
+        .limit(1)
+    )
+    group = sa.select(with_beginning, release_before.scalar_subquery().label("release_before")).subquery()
+    was_in_release_before = (
+        sa.select(1)
+        .select_from(db.jobs)
+        .where(
+            _jobs.crash_group == group.c.signature,
+            of_run(_runs.cmssw_version, _jobs.run) == group.c.release_before,
+        )
+        .exists()
+    )
+    newest_run = sa.select(sa.func.max(_runs.run))
+    newest_release = (
+        sa.select(_runs.cmssw_version)
+        .where(_runs.cmssw_version.is_not(None))
+        .order_by(_runs.run.desc())
+        .limit(1)
+    )
+    return sa.select(
+        group,
+        was_in_release_before.label("was_in_release_before"),
+        newest_run.scalar_subquery().label("newest_run"),
+        newest_release.scalar_subquery().label("newest_release"),
+        _crashed_of_last(group).label("crashed_of_last"),
+        _had_lumisections(group).label("had_lumisections"),
+    )
+
+
+def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
+    """The first or the last run of a group."""
+    return (
+        sa.select(function(_jobs.run))
+        .where(_jobs.crash_group == _groups.signature)
+        .correlate(db.crash_groups)
+        .scalar_subquery()
+    )
+
+
+def _crashed_of_last(group: sa.Subquery) -> sa.ScalarSelect[Any]:
+    """The number of the client's last runs in which it crashed like this."""
+    is_of_client = _jobs.client == group.c.client
+    last = select_newest_runs_with_job(is_of_client, limit=_ALWAYS_OF).correlate(group).subquery()
+    crashed = db.jobs.alias()
+    is_of_group = (
+        sa.exists()
+        .where(crashed.c.crash_group == group.c.signature, crashed.c.run == last.c.run)
+        .correlate(group, last)
+    )
+    return sa.select(sa.func.count()).select_from(last).where(is_of_group).scalar_subquery()
+
+
+def _had_lumisections(group: sa.Subquery) -> sa.Exists:
+    """Whether a job reached a lumisection in one of the newest runs of a group."""
+    is_of_group = _jobs.crash_group == group.c.signature
+    newest = select_newest_runs_with_job(is_of_group, limit=_EXPECTED_RUNS).correlate(group).subquery()
+    other = db.jobs.alias()
+    reached = sa.exists().where(other.c.run == newest.c.run, other.c.lumisection > 0)
+    return sa.select(1).select_from(newest).where(reached).exists()
