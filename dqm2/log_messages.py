@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
-import re2  # type: ignore[import-untyped]
-
+from dqm2.linear_patterns import compile_linear
 from dqm2.log_formats import (
     HEADER,
     INTERRUPTING,
@@ -46,7 +45,8 @@ _MAX_OVERLAPS = 64
 MAX_GROUPS = 20
 # More crashes in one log are the same one.
 _MAX_INTERRUPTIONS = 8
-_RE2_MEMORY_BYTES = 16 << 20
+
+_LITERALS = compile_linear(b"|".join(re.escape(literal.encode()) for literal in RULES))
 
 
 # Offsets of a literal or a header; the match of a header.
@@ -240,14 +240,3 @@ def _overlap(head: str, tail: str) -> int:
         if (at == 0 or head[at - 1] == "\n") and tail.startswith(head[at:]):
             return len(head) - at
     return 0
-
-
-def _compile_literals() -> "re2._Regexp":
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = _RE2_MEMORY_BYTES
-    options.never_capture = True
-    return re2.compile(b"|".join(re2.escape(literal.encode()) for literal in RULES), options)
-
-
-_LITERALS = _compile_literals()

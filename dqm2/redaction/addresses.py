@@ -2,12 +2,12 @@
 
 import re
 
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.rules_base import (
     DIGITS,
     Placeholder,
     Rule,
     Span,
-    compile_linear,
     follows_word,
     is_escaped_letter,
     precedes_word,

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable
 
 from config.parsers import short_name
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.normalization import normalize
 from dqm2.redaction.rules_base import (
     ALPHANUMERIC,
     Placeholder,
     Rule,
     Span,
-    compile_linear,
     follows_word,
     precedes_word,
     resume_within,

@@ -1,6 +1,7 @@
 """PEM blocks, complete or truncated at either end (docs/data-policy.md, "Redaction of text")."""
 
-from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span, compile_linear
+from dqm2.linear_patterns import compile_linear
+from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span
 
 # Without one of these words it is a heading in a log rather than a block.
 _WORDS = rb"(?:PRIVATE|PUBLIC|KEY|CERTIFICATE|CRL|PKCS|PARAMETERS|PGP|SSH2?|X509|SESSION|TICKET|CIPHER)"

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from dqm2.redaction.rules_base import COMBINING_MARK, OTHER_LETTER, OTHER_SIGN, Span, compile_linear
+from dqm2.linear_patterns import compile_linear
+from dqm2.redaction.rules_base import COMBINING_MARK, OTHER_LETTER, OTHER_SIGN, Span
 
 # Control characters other than tab and newline.
 _CONTROLS = bytes((*range(0x09), *range(0x0B, 0x20), 0x7F))

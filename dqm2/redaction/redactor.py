@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.addresses import ADDRESS_RULES
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.normalization import NormalizedText, normalize, strip_controls
-from dqm2.redaction.rules_base import PLACEHOLDERS, Placeholder, Rule, Span, compile_linear, line_end
+from dqm2.redaction.rules_base import PLACEHOLDERS, Placeholder, Rule, Span, line_end
 from dqm2.redaction.secrets import SECRET_RULES
 from dqm2.redaction.user_password_pairs import USER_PASSWORD_RULES
 from dqm2.redaction.users import USER_RULES

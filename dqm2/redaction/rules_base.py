@@ -1,4 +1,4 @@
-"""Base of the redaction rules: linear-time patterns, placeholders, spans, and what a rule consists of.
+"""Base of the redaction rules: placeholders, spans, and what a rule consists of.
 
 A rule is a trigger, which finds a place, and a function that expands it to the spans to replace. The
 triggers of all rules form one expression that runs over the text once. For linear time, a trigger has no
@@ -7,11 +7,9 @@ window around the trigger, or replaces all that it looked at.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple, Protocol, cast
-
-import re2  # type: ignore[import-untyped]
+from typing import NamedTuple
 
 # Bytes of normalized text for characters that resemble no ASCII character.
 OTHER_LETTER = 0xFF
@@ -30,9 +28,6 @@ _MAX_RUN = 255
 _ALPHANUMERIC_BYTES = frozenset(ALPHANUMERIC)
 _BACKSLASH = ord("\\")
 _ESCAPED_LETTERS = frozenset(b"nrt")
-
-# The automaton of all triggers has many states; with less memory RE2 falls back to a slower engine.
-_RE2_MEMORY_BYTES = 64 << 20
 
 
 class Placeholder(StrEnum):
@@ -74,32 +69,6 @@ class Rule(NamedTuple):
     trigger: bytes
     expand: Expand
     resume: Resume | None = None
-
-
-class Match(Protocol):
-    """Match of a linear-time pattern, as in `re`."""
-
-    def __getitem__(self, group: int, /) -> bytes: ...
-    def start(self) -> int: ...
-    def end(self) -> int: ...
-    def span(self) -> tuple[int, int]: ...
-
-
-class Pattern(Protocol):
-    """Linear-time pattern, as in `re`."""
-
-    def match(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None: ...
-    def search(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None: ...
-    def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Iterator[Match]: ...
-
-
-def compile_linear(pattern: bytes) -> Pattern:
-    """Compile a pattern with RE2, one byte per character. Groups are not captured, which is fastest."""
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = _RE2_MEMORY_BYTES
-    options.never_capture = True
-    return cast(Pattern, re2.compile(pattern, options))
 
 
 def run_start(text: bytes, min_start: int, at: int, characters: bytes, limit: int = _MAX_RUN) -> int:

@@ -2,12 +2,12 @@
 
 import re
 
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.rules_base import (
     ALPHANUMERIC,
     Placeholder,
     Rule,
     Span,
-    compile_linear,
     follows_word,
     resume_within,
     run_end,

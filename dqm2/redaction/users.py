@@ -2,13 +2,13 @@
 
 import re
 
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.rules_base import (
     DIGITS,
     WORD,
     Placeholder,
     Rule,
     Span,
-    compile_linear,
     follows_word,
     resume_within,
     run_end,

@@ -2,8 +2,9 @@
 
 import re
 
+from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.key_blocks import BLOCK_START
-from dqm2.redaction.rules_base import PLACEHOLDERS, compile_linear, line_end
+from dqm2.redaction.rules_base import PLACEHOLDERS, line_end
 
 # Closing quote of a key, with the backslashes that JSON within JSON puts before it.
 KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
