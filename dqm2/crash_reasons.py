@@ -26,7 +26,7 @@ _MAX_CONTEXT = 2000
 _MAX_NAME = 100
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)'\"\]])[.!?](?=\s+[A-Z]|\s*$)")
 
-# Messages that end a process, and others that may; the latter count only without one of the former.
+# Messages that end a process.
 _FATAL = frozenset(
     {
         MessageKind.EXCEPTION,
@@ -37,16 +37,15 @@ _FATAL = frozenset(
         MessageKind.HEAP,
     }
 )
+# Other messages that may be the cause if somebody or something killed the process, by priority.
+_CAUSES_IF_KILLED = (MessageKind.MEMORY, MessageKind.TIMEOUT, MessageKind.SHELL)
+# Messages that may end a process, by priority; they count only without one of `_FATAL`.
 _POSSIBLY_FATAL = (
     MessageKind.TRACEBACK,
     MessageKind.LOADER,
     MessageKind.ACCELERATOR,
-    MessageKind.MEMORY,
-    MessageKind.TIMEOUT,
-    MessageKind.SHELL,
+    *_CAUSES_IF_KILLED,
 )
-# The first of them that can be the cause if somebody or something killed the process.
-_FIRST_OF_KILLED = 3
 # An error of a GPU is the cause of an abort so many lines below it.
 _ACCELERATOR_LINES = 60
 # Without a known cause, an error so near to the end of the log is.
@@ -152,9 +151,7 @@ _MODULE = re.compile(r"\bmodule ([\w@:<>, ]{1,200}?)/(?:'|&apos;)([\w@-]{1,100})
 _CONSTRUCTED_MODULE = re.compile(r"\bmodule: class=([\w@:<>, ]{1,200}?) label='([\w@-]{1,100})")
 _INPUT_SOURCE = re.compile(r"\binput source of type (\w{1,100})")
 _ASSERTION_FAILED = re.compile(r"([^\s:]{1,200}:\d{1,7}): .{0,4000}?(Assertion [`'‘\"].{1,2000}failed)")
-
-
-# Where a release was built says nothing.
+# The directory in which a release was built has no information.
 _BUILD_PATH = re.compile(r"/(?:data|build)/cmsb\w{1,12}/(?:[\w.+@-]{1,100}/){0,40}")
 
 
@@ -179,7 +176,7 @@ def find_reason(messages: Sequence[LogMessage], exit_code: int) -> CrashReason:
     """The reason for the end of a job with an exit code other than 0, from the messages of its log."""
     errors = [message for message in messages if message.severity is Severity.ERROR]
     ended_by = exit_codes.exit_signal(exit_code)
-    was_killed = _KIND_BY_SIGNAL.get(ended_by) is CrashKind.KILLED if ended_by else False
+    was_killed = ended_by is not None and _KIND_BY_SIGNAL.get(ended_by) is CrashKind.KILLED
     cause = _cause(errors, was_killed=was_killed)
     if cause is None:
         return _unexplained(errors, exit_code)
@@ -192,7 +189,7 @@ def _cause(errors: Sequence[LogMessage], *, was_killed: bool) -> LogMessage | No
     fatal = next((error for error in errors if error.kind in _FATAL), None)
     if fatal is not None:
         return next((error for error in errors if _is_accelerator_error(error, fatal)), fatal)
-    for kind in _POSSIBLY_FATAL[_FIRST_OF_KILLED:] if was_killed else _POSSIBLY_FATAL:
+    for kind in _CAUSES_IF_KILLED if was_killed else _POSSIBLY_FATAL:
         found = [error for error in errors if error.kind is kind]
         if found:
             return found[-1]
@@ -205,7 +202,7 @@ def _is_accelerator_error(error: LogMessage, fatal: LogMessage) -> bool:
 
 
 def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
-    text = cause.part.text[cause.start : min(cause.end, cause.start + _MAX_TEXT)]
+    text = _text(cause)
     category = cause.recognized.category
     match cause.kind:
         case MessageKind.EXCEPTION:
@@ -232,6 +229,15 @@ def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
     return _reason(cause, _KIND_BY_MESSAGE[cause.kind], "", _sentence(text))
 
 
+def _text(message: LogMessage) -> str:
+    """The text of a message, bounded."""
+    return message.part.text[message.start : min(message.end, message.start + _MAX_TEXT)]
+
+
+def _kind_by_text(text: str, *, default: CrashKind) -> CrashKind:
+    return next((kind for pattern, kind in _KIND_BY_TEXT if pattern.search(text)), default)
+
+
 def _signal(cause: LogMessage, name: str, ended_by: Signals | None) -> CrashReason:
     """Reason from the name of a signal, or from the exit code if the log does not name it."""
     found = Signals.__members__.get(name) or _SIGNALS.get(name.lower(), ended_by)
@@ -248,8 +254,7 @@ def _reason(cause: LogMessage, kind: CrashKind, category: str, message: str) -> 
 def _exception(cause: LogMessage, category: str, text: str, message: str) -> CrashReason:
     """Reason from an exception: its kind follows from its category, else from its text."""
     kind = _KIND_BY_CATEGORY.get(category) or _KIND_BY_PYTHON_EXCEPTION.get(category)
-    if kind is None:
-        kind = next((kind for pattern, kind in _KIND_BY_TEXT if pattern.search(text)), CrashKind.EXCEPTION)
+    kind = kind or _kind_by_text(text, default=CrashKind.EXCEPTION)
     if kind is CrashKind.CUDA:
         error = _ACCELERATOR_MESSAGE.search(text)
         category = error[1] if error else category
@@ -299,9 +304,7 @@ def _with_module_and_frames(
         # The exception that reports the error knows the module.
         exception = next((error for error in below if error.kind is MessageKind.EXCEPTION), None)
         if exception is not None:
-            module_type, module_label = _context_module(
-                cause.part.text[exception.start : min(exception.end, exception.start + _MAX_TEXT)]
-            )
+            module_type, module_label = _context_module(_text(exception))
             reason = replace(reason, module_type=module_type, module_label=module_label)
     if not reason.module_type:
         modules = [error.recognized for error in below if error.kind is MessageKind.CRASHED_MODULE]
@@ -337,9 +340,9 @@ def _unexplained(errors: Sequence[LogMessage], exit_code: int) -> CrashReason:
     last_line = last.part.first_line + last.part.text.count("\n")
     if last.part is not errors[-1].part or last.last_line < last_line - _LAST_LINES:
         return reason
-    text = last.part.text[last.start : min(last.end, last.start + _MAX_TEXT)]
+    text = _text(last)
     if kind is CrashKind.UNKNOWN:
-        kind = next((kind for pattern, kind in _KIND_BY_TEXT if pattern.search(text)), kind)
+        kind = _kind_by_text(text, default=kind)
     # Below the header of a message is its text.
     message = text.partition("\n")[2] if text.startswith("%MSG") else text
     recognized = last.recognized
