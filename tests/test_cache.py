@@ -467,6 +467,20 @@ def test_a_page_changes_when_a_state_changes_by_the_clock(
     until(lambda: 'data-state="lost"' in server.get(run.part).text)
 
 
+def test_a_summary_of_the_last_minutes_does_not_shorten_the_history_of_machines(
+    server: ServerProcess, mirrored: MirroredCluster
+) -> None:
+    now = datetime.now(UTC)
+    mirrored.set_machine_state(mirrored.builder_unit, now - timedelta(hours=3), down_reason="timed out")
+    mirrored.set_machine_state(mirrored.builder_unit, now - timedelta(hours=2))
+    before = server.get(FRESHNESS).text
+    mirrored.beat()
+    until(lambda: server.get(FRESHNESS).text != before)
+    missed = f"/live/missed?db=production&since={round(now.timestamp() * 1000)}"
+    assert server.get(missed).json() == {"text": ""}
+    assert '<rect class="down"' in server.get("/cluster/fragment?db=production").text
+
+
 def test_a_run_is_the_newest_from_its_first_job_on(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:

@@ -183,7 +183,7 @@ def cached_reader(cluster: Cluster) -> MirrorReader:
 
 
 def uncached_reader(cluster: Cluster) -> MirrorReader:
-    """Reader for requests that have just written. It, or its reads, raise DatabaseUnavailable."""
+    """Reader that bypasses the cache, as after a write. It, or its reads, raise DatabaseUnavailable."""
     return of_app(current_app)[cluster].uncached_reader()
 
 

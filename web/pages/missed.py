@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, jsonify
 from werkzeug.exceptions import BadRequest
 
+from dqmsquare_cfg import Cluster
 from storage.job_state import JobState
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
@@ -22,9 +23,8 @@ _MAX_NAMES = 5
 @bp.get("/live/missed")
 def summary() -> Response:
     """The summary since the unix time `since` (ms) as JSON; its `text` is empty if nothing happened."""
-    reader = databases.stale_ok_reader(query_args.page_cluster())
-    since = _parse_since()
-    parts = (_runs_and_crashes(reader, since), _machines(reader, since))
+    cluster, since = query_args.page_cluster(), _parse_since()
+    parts = (_runs_and_crashes(databases.stale_ok_reader(cluster), since), _machines(cluster, since))
     return jsonify(text="; ".join(part for part in parts if part))
 
 
@@ -57,10 +57,10 @@ def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
     return ", ".join(parts)
 
 
-def _machines(reader: MirrorReader, since: datetime) -> str:
-    down = {
-        change.machine for change in reader.state_changes(since) if not change.is_up and change.at > since
-    }
+def _machines(cluster: Cluster, since: datetime) -> str:
+    # The cache has the changes since one time only, that of the cluster page.
+    changes = databases.uncached_reader(cluster).state_changes(since)
+    down = {change.machine for change in changes if not change.is_up and change.at > since}
     return f"{_names(sorted(down))} {'was' if len(down) == 1 else 'were'} down" if down else ""
 
 
