@@ -7,9 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from dqmsquare_cfg import Cluster, Settings
-from server import create_app
 from tests.mirrored_cluster import MirroredCluster
-from tests.served import server_thread
 from tests.waiting import TIMEOUT_S
 
 # Short, so that tests do not wait, but long enough to tell two polls apart.
@@ -69,13 +67,6 @@ def playback(settings: Settings) -> MirroredCluster:
 
 
 @pytest.fixture
-def url(settings: Settings) -> Iterator[str]:
-    """The URL, without trailing slash, of a server that runs in a thread of its own."""
-    with server_thread(create_app(settings)) as url:
-        yield url
-
-
-@pytest.fixture
 def console_errors() -> Iterator[ConsoleErrors]:
     """The console errors of the test's pages; an error that is not allowed fails the test."""
     console_errors = ConsoleErrors()
@@ -99,3 +90,14 @@ def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
     page = context.new_page()
     console_errors.watch(page)
     return page
+
+
+@pytest.fixture
+def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+    """A page on a phone. It depends on `url` so that it is closed before the server stops."""
+    assert url
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    console_errors.watch(page)
+    yield page
+    context.close()
