@@ -1,7 +1,7 @@
 """Rate of each call of the API beside a plain application's (`benchmarks/plain_api.py`), one worker each.
 
-16 clients request runs that are over, 20 of them in turn, and then the run that goes on, of which a job
-reports once per second.
+16 clients request ended runs, 20 of them in turn, and then the ongoing run, of which a job reports once per
+second.
 """
 
 import asyncio
@@ -43,14 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows,
         notes=[
             f"{_CLIENTS} clients, each with a range of {_RUNS} runs at once: at most {longest_s:.2f} s.",
-            "Goal: 5 × the plain application's rate on runs that are over, 3 × on the run that goes on.",
+            "Goal: 5 × the plain application's rate on ended runs, 3 × on the ongoing run.",
             "Goal: all of the ranges succeed, within 5 s.",
         ],
     )
 
 
 def _calls(span: Span, targets: Targets) -> dict[str, list[str]]:
-    """Paths of each call on runs that are over."""
+    """Paths of each call on ended runs."""
     first = span.last_run - 2 * _RUNS
     runs = range(first, first + _RUNS)
     return {
@@ -65,7 +65,7 @@ def _calls(span: Span, targets: Targets) -> dict[str, list[str]]:
 
 
 def _ongoing_calls(span: Span) -> dict[str, list[str]]:
-    """Paths of the calls on the run that goes on."""
+    """Paths of the calls on the ongoing run."""
     return {
         "get_run, ongoing": [_path("get_run", f"run={span.last_run}")],
         "get_runs of 20 runs, ongoing": [_path("get_runs", _range(span.last_run - _RUNS + 1))],

@@ -27,7 +27,7 @@ _DQM_NOISE = (
 
 @dataclass(frozen=True, slots=True)
 class CrashLog:
-    """A kind of crash: the end of its log, and what its reason is.
+    """A kind of crash: the end of its log, and the reason for it.
 
     `message` is contained in the reason's message, `function` is the first of its frames.
     """

@@ -157,7 +157,7 @@ class RunReader:
 
     def run_span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
         """The lowest and the highest run that may have a job which ran between two times."""
-        # Takes a moment for years, whose jobs are all in the index.
+        # The index has all jobs of the time between, which may be years.
         options = {"response_timeout_s": _WIDE_QUERY_TIMEOUT_S}
         with self._database.connect() as connection:
             statement = run_queries.select_span_between(since, until)

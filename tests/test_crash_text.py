@@ -1,4 +1,4 @@
-"""Why a job crashed, in one line: of its log, in the live page's row with a link, and in the e-log text."""
+"""Reason for a crash in one line: from the log, in the live page's row with a link, and in the e-log text."""
 
 from dataclasses import replace
 

@@ -168,7 +168,7 @@ class MirrorApplication:
             if is_new_enough or rendered.dependencies.are_valid():
                 metrics.cache_result("hit").inc()
                 return rendered
-            # The next one starts after this request has arrived, whatever changes meanwhile.
+            # The next rendering starts after this request arrived, so its result is new enough.
             is_new_enough = True
         return await self._start_rendering(key, kind, scope).wait(client)
 

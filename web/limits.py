@@ -24,7 +24,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
-# Most long requests have finished by then.
+# Most long requests finish within this time.
 RETRY_AFTER_S = 5
 
 # A header of CMSWEB's may hold a whole certificate.

@@ -59,7 +59,7 @@ function filterOfRows() {
   return url.searchParams.get("q") ?? "";
 }
 
-// A reader who goes on typing wants to see the rows.
+// A reader who continues to type wants to see the rows.
 document.addEventListener("input", () => {
   isOpening = false;
 });

@@ -33,7 +33,7 @@ def kind(reason: CrashReason) -> str:
 
 
 def headline(job: Job) -> str:
-    """Why a job crashed: what its log says, else its exit code in words."""
+    """Reason for a crash: from the job's log, else its exit code in words."""
     return of_log(job.crash) or exit_codes.describe(job.exit_code or 0).meaning
 
 

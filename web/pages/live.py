@@ -197,7 +197,7 @@ class LiveRun:
 @bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The complete page; it is usable without scripts. With `wall`, the view for a screen across the room."""
+    """The complete page; it is usable without scripts. With `wall`, the view for a large screen."""
     params = request_params()
     if query_args.text("wall") is not None:
         context = freshness.template_context(params.cluster)

@@ -14,7 +14,7 @@ from web import databases, query_args
 
 bp = Blueprint("missed", __name__)
 
-# More than are in a night; older ones are not looked at.
+# More than a night has; older runs are not summarized.
 _MAX_RUNS = 50
 # Crashed clients, or machines, that are named.
 _MAX_NAMES = 5

@@ -1,4 +1,4 @@
-"""The wall view `/?wall=1`, for a screen across a room: verdict, problems and freshness of both clusters.
+"""The wall view `/?wall=1`, for a large screen: verdict, problems and freshness of both clusters.
 
 Each cluster is a fragment that the page loads and keeps up to date.
 """
