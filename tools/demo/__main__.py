@@ -136,7 +136,7 @@ def start(
     server = processes.start(demo.server())
     wait(server, lambda: get(demo.server_port, "/readyz") is not None)
     newest = {cluster: last_runs[cluster].number if cluster in last_runs else 0 for cluster in Cluster}
-    log(f"waiting until {demo.past_runs} past runs and an ongoing run of each cluster are mirrored")
+    log("waiting until an ongoing run of each cluster is mirrored")
     wait(
         server,
         lambda: all(shows_new_run(demo.server_port, *known) for known in newest.items()),
