@@ -5,7 +5,7 @@
     apply_over       what applying them over the earlier mirror does
     alerts           docs/alerts.yaml: shape, expressions
     dashboard        docs/grafana-dashboard.json: layout, queries, legends
-    promql           expressions of both, against the metrics and labels that the programs export
+    promql           expressions of both, against `exported_metrics`: those of the programs, with labels
     linters          Dockerfile, shell scripts, systemd units
 
 Each check returns sentences, one per problem.

@@ -1,7 +1,7 @@
 """Reason for a crash in one line, for lists and for the e-log.
 
-What the log says comes first, and the exit code only explains a crash of which the log says nothing: the
-two never contradict each other.
+The reason is that of the log. The exit code explains a crash only if the log has no reason, so that the two
+never contradict each other.
 """
 
 from dqm2 import exit_codes
