@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 MUTE_LOCK = 0x64716D07
+NOTIFIER_LOCK = 0x64716D08
 # Used in the playback cluster's database only: sending a control command, joining the queue of commands,
 # counting a login attempt.
 COMMAND_LOCK = 0x64716D03
@@ -274,6 +275,59 @@ mutes = sa.Table(
     sa.Column("username", sa.Text, nullable=False),
     sa.Column("muted_at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("ends_at", _Time, nullable=False, index=True),
+)
+
+# Transitions of clients, machines and the data path (`storage/transitions.py`), in the order of their
+# commits. A row is written in the transaction that makes its cause visible, and never changes. `is_initial`:
+# the mirror found the thing like this when it began to watch it. `detail` is redacted.
+transitions = sa.Table(
+    "transitions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("noted_at", _Time, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("occurred_at", _Time, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("previous_state", sa.Text),
+    sa.Column("is_problem", sa.Boolean, nullable=False),
+    sa.Column("is_initial", sa.Boolean, nullable=False),
+    sa.Column("run", sa.Integer),
+    sa.Column("job", sa.Uuid),
+    sa.Column("machine", sa.Text),
+    sa.Column("crash_group", sa.Text),
+    sa.Column("is_new_group", sa.Boolean),
+    sa.Column("detail", sa.Text),
+    sa.Index(None, "job", postgresql_where=sa.text("job IS NOT NULL")),
+)
+
+# The present condition of each thing that has transitions: the state after its latest one.
+conditions = sa.Table(
+    "conditions",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("is_problem", sa.Boolean, nullable=False),
+    sa.Column("since", _Time, nullable=False),
+)
+
+# Receivers of notifications by their name in NOTIFY_URLS, without the URL, which is a secret. Transitions up
+# to `cursor` are taken into `things`, the state of each thing for this receiver.
+notification_receivers = sa.Table(
+    "notification_receivers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("scheme", sa.Text, nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("things", JSONB, nullable=False, server_default="{}"),
+    sa.Column("sent", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("dropped", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("dropped_at", _Time),
+    sa.Column("last_success_at", _Time),
+    sa.Column("failing_since", _Time),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reason", sa.Text),
 )
 
 # Work list of an import from an earlier mirror: ranges of runs, the newest first. The batch without runs is
