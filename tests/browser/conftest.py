@@ -16,6 +16,7 @@ QUERY_INTERVAL_MS = "500"
 STALE_AFTER_S = "240"
 # Playwright's default of 5 s is too short on a loaded machine.
 TIMEOUT_MS = TIMEOUT_S * 1000
+PHONE_WIDTH = 390
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -94,9 +95,12 @@ def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
 
 @pytest.fixture
 def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    """A page on a phone. It depends on `url` so that it is closed before the server stops."""
+    """A page on a phone, whose console errors fail the test. It depends on `url` as `context` does."""
     assert url
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    context = browser.new_context(
+        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
+    )
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     console_errors.watch(page)
     yield page
