@@ -79,7 +79,6 @@ class RequestRecord:
         level = self._level()
         if not log.isEnabledFor(level):
             return
-        token = logging_setup.request_id.set(self.id)
         log.log(
             level,
             "http_request method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
@@ -90,7 +89,6 @@ class RequestRecord:
             self.bytes_sent,
             seconds,
         )
-        logging_setup.request_id.reset(token)
 
     def _level(self) -> int:
         # Nobody looks for a page that had not changed, or for a probe that succeeded.

@@ -71,6 +71,7 @@ class MirrorApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = RequestRecord(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        logging_setup.request_id.set(record.id)
         client = Client(receive, record)
         response = Response(send, client, record)
         is_for_metrics = scope["server"] is not None and scope["server"][1] == self._metrics_port
@@ -126,7 +127,6 @@ class MirrorApplication:
         else:
             await client.read_body(head)
         scope = _scope_for_flask(scope, response.record)
-        logging_setup.request_id.set(response.record.id)
         if is_plain_get and is_cached:
             await self._send_rendered(await self._rendered(key, kind, scope, client), head, response)
         else:

@@ -178,10 +178,6 @@ def _run_alone(_value: object, number: int) -> Topics:
     return (number,)
 
 
-def _these_runs(_value: object, runs: Collection[int]) -> Topics:
-    return tuple(runs)
-
-
 def _first_page(run_filter: Hashable, *, below: int | None, limit: int) -> Hashable | None:
     return (run_filter, limit) if below is None else None
 
