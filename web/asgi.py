@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from web import limits, metrics, request_head
-from web.access_log import RECORD, QueryFilter, RequestRecord
+from web.access_log import RECORD, RequestDescriber, RequestRecord
 from web.cache import dependencies
 from web.cache.response_cache import (
     CacheKey,
@@ -59,7 +59,7 @@ class MirrorApplication:
         self._flask: AsgiApplication = WSGIMiddleware(app, workers=limits.threads(settings))  # type: ignore[arg-type]
         self._metrics: AsgiApplication = WSGIMiddleware(metrics_application, workers=1)
         self._metrics_port = settings.server_metrics_port
-        self._filter_query = QueryFilter(settings)
+        self._describe = RequestDescriber(settings)
         self._alive_paths = ("/healthz", f"{settings.server_url_prefix}/healthz")
         self._queues = limits.queues(settings)
         self._shed = ShedCounter()
@@ -99,7 +99,7 @@ class MirrorApplication:
                 await response.refuse(_internal_error(record.id))
         finally:
             if not is_for_metrics:
-                record.end(self._filter_query)
+                record.end(self._describe)
 
     async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)
