@@ -184,11 +184,7 @@ class RunReader:
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
-            metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
-            rows = _fetch(connection, self._select_jobs.where(db.jobs.c.run == run), _JobRow)
-        if metadata is None and not rows:
-            return None
-        return self._run(run, metadata, rows)
+            return read_run(connection, run, self._rules)
 
     def runs(self, first: int, last: int) -> Iterator[Run]:
         """The runs from `first` to `last`, ascending.
@@ -258,34 +254,9 @@ class RunReader:
         return self._distinct_values(db.runs.c.cmssw_version)
 
     def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
-        """The clients of the previous run with the same run key, and the usual startup time of such runs.
-
-        Clients whose start is unknown do not count for the startup time.
-        """
-        table, jobs = db.runs.c, db.jobs.c
-        previous = (
-            sa.select(table.run)
-            .where(table.run < run, table.run_key == run_key)
-            .order_by(table.run.desc())
-            .limit(_STARTUP_RUNS)
-        )
-        started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
-        statement = (
-            sa.select(jobs.run, jobs.client, started_at.label("started_at"))
-            .where(jobs.run.in_(previous))
-            .group_by(jobs.run, jobs.client)
-            .order_by(jobs.run.desc())
-        )
+        """As `read_expected_clients`."""
         with self._database.connect() as connection:
-            rows = connection.execute(statement).all()
-        by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
-        if not by_run:
-            return ExpectedClients()
-        starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]
-        startups = [max(of_run) - min(of_run) for of_run in starts if of_run]
-        return ExpectedClients(
-            frozenset(row.client for row in by_run[0]), median_low(startups) if startups else None
-        )
+            return read_expected_clients(connection, run, run_key)
 
     def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
         """The number of lumisections of a run that no job of a client saw, by the client's tag.
@@ -428,22 +399,9 @@ class RunReader:
             rows = _fetch(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
-            self._run(run, by_run.get(run), list(of_run)) for run, of_run in groupby(rows, attrgetter("run"))
+            _run(run, by_run.get(run), list(of_run), self._rules)
+            for run, of_run in groupby(rows, attrgetter("run"))
         ]
-
-    def _run(self, run: int, metadata: Any, rows: Sequence[_JobRow]) -> Run:
-        newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
-        now = datetime.now(UTC)
-        states = job_state.job_states(rows, self._rules.stuck_after, now)
-        jobs = [_job(row, state, newest) for row, state in zip(rows, states, strict=True)]
-        return Run(
-            run=run,
-            run_key=None if metadata is None else metadata.run_key,
-            cmssw_version=None if metadata is None else metadata.cmssw_version,
-            global_start=None if metadata is None else metadata.global_start,
-            is_ongoing=job_state.is_ongoing(rows, self._rules.stuck_after, now),
-            jobs=tuple(sorted(jobs, key=attrgetter("name", "first_seen_at", "id"))),
-        )
 
     def _summary(self, metadata: Any, rows: Sequence[_JobSummaryRow]) -> RunSummary:
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
@@ -461,6 +419,60 @@ class RunReader:
             metadata.global_start,
             tuple(in_order),
         )
+
+
+def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:
+    """A run with its jobs; `None` if nothing of it is mirrored."""
+    metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
+    rows = _fetch(connection, _select_jobs(_JobRow, rules).where(db.jobs.c.run == run), _JobRow)
+    if metadata is None and not rows:
+        return None
+    return _run(run, metadata, rows, rules)
+
+
+def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> ExpectedClients:
+    """The clients of the previous run with the same run key, and the usual startup time of such runs.
+
+    Clients whose start is unknown do not count for the startup time.
+    """
+    table, jobs = db.runs.c, db.jobs.c
+    previous = (
+        sa.select(table.run)
+        .where(table.run < run, table.run_key == run_key)
+        .order_by(table.run.desc())
+        .limit(_STARTUP_RUNS)
+    )
+    started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
+    statement = (
+        sa.select(jobs.run, jobs.client, started_at.label("started_at"))
+        .where(jobs.run.in_(previous))
+        .group_by(jobs.run, jobs.client)
+        .order_by(jobs.run.desc())
+    )
+    rows = connection.execute(statement).all()
+    by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
+    if not by_run:
+        return ExpectedClients()
+    starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]
+    startups = [max(of_run) - min(of_run) for of_run in starts if of_run]
+    return ExpectedClients(
+        frozenset(row.client for row in by_run[0]), median_low(startups) if startups else None
+    )
+
+
+def _run(run: int, metadata: Any, rows: Sequence[_JobRow], rules: StateRules) -> Run:
+    newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
+    now = datetime.now(UTC)
+    states = job_state.job_states(rows, rules.stuck_after, now)
+    jobs = [_job(row, state, newest) for row, state in zip(rows, states, strict=True)]
+    return Run(
+        run=run,
+        run_key=None if metadata is None else metadata.run_key,
+        cmssw_version=None if metadata is None else metadata.cmssw_version,
+        global_start=None if metadata is None else metadata.global_start,
+        is_ongoing=job_state.is_ongoing(rows, rules.stuck_after, now),
+        jobs=tuple(sorted(jobs, key=attrgetter("name", "first_seen_at", "id"))),
+    )
 
 
 def _between(first: int, last: int) -> _RunCondition:

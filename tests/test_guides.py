@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
+from storage.client_rows import ClientState
 from tests.control_room import Visitor, served
 from web.pages import guides
-from web.pages.job_table import ClientState
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

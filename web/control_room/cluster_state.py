@@ -7,6 +7,7 @@ from flask import Blueprint, render_template
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, count_by_state
 from storage.read_models import Playback
 from web import databases
 from web.control_room import guards
@@ -14,7 +15,6 @@ from web.control_room.services import services
 from web.errors import DatabaseUnavailable
 from web.pages import freshness, live
 from web.pages.freshness import ClusterFreshness, MachineFreshness
-from web.pages.job_table import ClientRow, ClientState, count_by_state
 from web.pages.live import LiveRun, LiveViewParams
 from web.responses import etag_response
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dqm2 import exit_codes
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, count_by_state
 from storage.crash_reader import CrashOccurrences
 from storage.mutes import Mute
 from storage.read_models import Job, Run
 from web.pages import crash_text
 from web.pages.formatting import datetime_tz
-from web.pages.job_table import ClientRow, ClientState, count_by_state
 
 _SINGULAR, _PLURAL = 0, 1
 # Predicates of one client and of several.

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
+from storage.client_rows import ClientRow, ClientState, client_rows
+from storage.outages import Outage
 from storage.read_models import Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from web.cache import dependencies
-from web.pages.job_table import ClientRow, ClientState, client_rows
-from web.pages.outages import Outage
 
 # A client that is restarted over and over; its oldest crashes are left out.
 _MAX_CRASHES_PER_CLIENT = 5

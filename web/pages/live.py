@@ -16,6 +16,7 @@ from flask import Blueprint, Response, current_app, render_template
 from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, client_rows, count_by_state, is_starting
 from storage.crash_reader import CrashOccurrences
 from storage.mutes import Mute
 from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
@@ -25,16 +26,7 @@ from web.cache import dependencies
 from web.pages import delivery_graph, elog, freshness, run_filter
 from web.pages.delivery_graph import FileTime
 from web.pages.job_history import ClientHistory, client_history
-from web.pages.job_table import (
-    ClientRow,
-    ClientState,
-    Column,
-    SortOrder,
-    client_rows,
-    count_by_state,
-    matches_filter,
-    sort_rows,
-)
+from web.pages.job_table import Column, SortOrder, matches_filter, sort_rows
 from web.pages.verdict import Verdict, judge
 from web.responses import etag_response
 
@@ -45,8 +37,6 @@ MAX_EXPANDED = 8
 _MAX_FILTER_LENGTH = 200
 _MAX_HIDDEN_LENGTH = 2000
 _DEFAULT_ORDER = SortOrder(Column.STATE)
-# A job is reported up to 30 s after its start.
-_REPORTING_INTERVAL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +279,9 @@ def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:
     if run.run_key is None or not run.jobs:
         return _with_skipped(reader, run, client_rows(run, ()))
     expected = reader.expected_clients(run.run, run.run_key)
-    is_starting = _is_starting(run, expected.startup)
-    return _with_skipped(reader, run, client_rows(run, expected.clients, is_starting=is_starting))
+    missing_after = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
+    may_start = is_starting(run, expected.startup, missing_after)
+    return _with_skipped(reader, run, client_rows(run, expected.clients, is_starting=may_start))
 
 
 def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list[ClientRow]:
@@ -304,18 +295,6 @@ def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list
     return [
         replace(row, lumisections_skipped=skipped.get(row.client, row.lumisections_skipped)) for row in rows
     ]
-
-
-def _is_starting(run: Run, startup: timedelta | None) -> bool:
-    """Whether a client may still be about to start, if the previous runs took `startup` for that.
-
-    The age of the run is that of its reports, so that it does not depend on this server's clock.
-    """
-    if not run.is_ongoing or run.first_seen_at is None or run.updated_at is None:
-        return False
-    limit = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
-    grace = limit if startup is None else min(startup + _REPORTING_INTERVAL, limit)
-    return run.updated_at - run.first_seen_at < grace
 
 
 def mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from storage.client_rows import ClientRow, ClientState
 from storage.read_models import Run
-from web.pages.job_table import ClientRow, ClientState
 
 
 class Level(StrEnum):
