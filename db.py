@@ -265,12 +265,14 @@ dropped_fields = sa.Table(
     sa.Column("newest_at", _Time, nullable=False),
 )
 
-# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present.
+# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present. With
+# `crash_group`, only crashes of the client in this group raise none.
 mutes = sa.Table(
     "mutes",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("client", sa.Text, nullable=False),
+    sa.Column("crash_group", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("username", sa.Text, nullable=False),
     sa.Column("muted_at", _Time, nullable=False, server_default=sa.func.now()),

@@ -1,13 +1,14 @@
 """Clients of a run: a row each, with its newest and its earlier jobs, also for clients without a job."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 
 from storage.job_state import JobState
+from storage.mutes import Mute, mute_of_client, mute_of_job
 from storage.read_models import Job, Run, client_name
 
 # A job reports every 30 s, which is more than one lumisection, so that a healthy job is up to 4 behind.
@@ -38,7 +39,7 @@ class ClientRow:
     """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first.
 
     `is_starting`: it has no job yet, but the run has just started. `lumisections_skipped`: how many of them
-    no job of it saw.
+    no job of it saw. `mutes` are those of the client and of its crashes.
     """
 
     client: str
@@ -46,6 +47,7 @@ class ClientRow:
     earlier: tuple[Job, ...] = ()
     is_starting: bool = False
     lumisections_skipped: int = 0
+    mutes: tuple[Mute, ...] = ()
 
     @property
     def name(self) -> str:
@@ -80,6 +82,33 @@ class ClientRow:
         return bool(self.crashes) and not self.state.is_problem
 
     @property
+    def mute(self) -> Mute | None:
+        """The mute of the client, else that of its newest crash."""
+        of_client = mute_of_client(self.client, self.mutes)
+        return of_client or (self.mute_of(self.crashes[0]) if self.crashes else None)
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether the state of the client raises no alarm."""
+        if self.newest is None:
+            return mute_of_client(self.client, self.mutes) is not None
+        return self.mute_of(self.newest) is not None
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether the client has a problem that is not muted."""
+        return self.state.is_problem and not self.is_muted
+
+    @property
+    def unmuted_crashes(self) -> tuple[Job, ...]:
+        """The crashes that are not muted, newest first."""
+        return tuple(job for job in self.crashes if self.mute_of(job) is None)
+
+    def mute_of(self, job: Job) -> Mute | None:
+        """The mute that covers a job of the client."""
+        return mute_of_job(job, self.mutes)
+
+    @property
     def is_idle(self) -> bool:
         """Whether the newest job is well but has seen no lumisection: its stream is not in the run."""
         if self.newest is None or self.state.is_problem:
@@ -97,15 +126,21 @@ def is_behind(job: Job) -> bool:
     return job.exit_code is None and bool(job.lumisection) and job.lag > MAX_NORMAL_LAG
 
 
-def client_rows(run: Run, expected: Iterable[str], *, is_starting: bool = False) -> list[ClientRow]:
-    """A row per client of a run, and per `expected` client that the run lacks."""
+def client_rows(
+    run: Run, expected: Iterable[str], mutes: Iterable[Mute] = (), *, is_starting: bool = False
+) -> list[ClientRow]:
+    """A row per client of a run, and per `expected` client that the run lacks, each with its mutes."""
+    mutes_by_client: dict[str, list[Mute]] = {}
+    for mute in mutes:
+        mutes_by_client.setdefault(mute.subject.client, []).append(mute)
     by_client = groupby(
         sorted(run.jobs, key=attrgetter("client", "first_seen_at", "id")), attrgetter("client")
     )
     rows = [_row(client, list(jobs)) for client, jobs in by_client]
     present = {row.client for row in rows}
     absent = sorted(set(expected) - present)
-    return rows + [ClientRow(client, None, is_starting=is_starting) for client in absent]
+    rows += [ClientRow(client, None, is_starting=is_starting) for client in absent]
+    return [replace(row, mutes=tuple(mutes_by_client.get(row.client, ()))) for row in rows]
 
 
 def count_by_state(rows: Iterable[ClientRow]) -> dict[ClientState, int]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import requests
@@ -9,6 +10,7 @@ import requests
 import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import version
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -111,6 +113,16 @@ def test_it_counts_the_jobs_of_the_newest_run_by_state(
         assert found[f'dqmsquare_jobs{{cluster="playback",state="{state}"}}'] == 0
     for client in ("beam", "hcal"):
         assert found[f'dqmsquare_crashed_jobs{{client="{client}",cluster="production"}}'] == 1
+
+
+def test_it_counts_the_mutes_in_force(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    for subject in (MuteSubject("csc"), MuteSubject("csc", "0" * 16), MuteSubject("csc", "1" * 16)):
+        MuteWriter(database).mute(subject, "known", "alice", timedelta(hours=1))
+    database.dispose()
+    databases = {Cluster.PRODUCTION: ClusterDatabase(settings, Cluster.PRODUCTION)}
+    [family] = [one for one in MirrorCollector(databases).collect() if one.name == "dqmsquare_mutes"]
+    assert {sample.labels["subject"]: sample.value for sample in family.samples} == {"client": 1, "crash": 2}
 
 
 def test_it_counts_the_crashes_of_the_newest_runs_by_client(settings: Settings) -> None:

@@ -83,7 +83,7 @@ def _machines(
             run=view.number,
             status=by_label.get(label),
             counts={state: number for state, number in count_by_state(rows).items() if number},
-            problems=tuple(row for row in rows if row.state.is_problem and row.client not in view.mutes),
+            problems=tuple(row for row in rows if row.needs_attention),
             running=sum(row.state in (ClientState.RUNNING, ClientState.STUCK) for row in rows),
             playback=view.playback if view.playback and view.playback.machine == label else None,
         )
