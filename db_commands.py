@@ -12,7 +12,7 @@ from db import SchemaState
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import import cli as legacy_import
 from storage import import_progress, retention
-from storage.databases import Command, run_on_both
+from storage.db_command_runner import Command, run_on_both
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ from legacy_import import lifecycle, workers
 from legacy_import.importer import Importer
 from legacy_import.preflight import PreflightFailed, dry_run
 from storage import import_progress
-from storage.databases import exit_status, run_on, run_on_both
+from storage.db_command_runner import exit_status, run_on, run_on_both
 from storage.import_progress import ImportProgress
 
 log = logging.getLogger("legacy_import")

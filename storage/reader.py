@@ -6,17 +6,19 @@ import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.crash_reader import CrashReader
+from storage.delivery_reader import DeliveryReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
 
 
-class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader):
+class MirrorReader(JobHistoryReader, DeliveryReader, ClusterReader, CrashReader, MuteReader):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         JobHistoryReader.__init__(self, database, rules)
+        DeliveryReader.__init__(self, database)
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
         MuteReader.__init__(self, database)
