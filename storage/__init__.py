@@ -1,5 +1,6 @@
 """Persistent state of the mirror. Only this package, `legacy_import/` and `db.py` contain SQL.
 
+schema          schema: revision, migration
 writing         rows, codecs, log_compression, upserts, writer, leader_lock, machines, retention
 crashes         log_findings, log_backfill, crash_groups, crash_marks, crash_reader
 reading         run_queries, run_reader, job_history, delivery_reader, delivery_statistics, cluster_reader,

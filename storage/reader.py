@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 
-import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.crash_reader import CrashReader
@@ -11,6 +10,7 @@ from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
+from storage.schema import Schema, read_schema
 
 
 class MirrorReader(JobHistoryReader, DeliveryReader, ClusterReader, CrashReader, MuteReader):
@@ -23,10 +23,10 @@ class MirrorReader(JobHistoryReader, DeliveryReader, ClusterReader, CrashReader,
         CrashReader.__init__(self, database)
         MuteReader.__init__(self, database)
 
-    def schema(self) -> db.Schema:
+    def schema(self) -> Schema:
         """The schema of the database."""
         with self._database.connect() as connection:
-            return db.schema(connection)
+            return read_schema(connection)
 
     def import_progress(self) -> ImportProgress | None:
         """Progress of the import from an earlier mirror; `None` if its tables are not in the database."""

@@ -27,6 +27,7 @@ from runtime import logging_setup
 from runtime.supervisor import MALLOC_ENVIRONMENT
 from server import create_app
 from simulator.simulator import Simulator
+from storage.schema import migrate
 from tests import skips
 from tests.control_room import Visitor, served
 from tests.demo_process import DemoProcess, demo_ports
@@ -108,7 +109,7 @@ def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempP
     databases = {Cluster.PRODUCTION: name, Cluster.PLAYBACK: "postgres"}
     settings = dqmsquare_cfg.load(_environment(postgres, databases, tmp_path_factory.mktemp("migration")))
     engine = db.engine(settings, Cluster.PRODUCTION, "tests")
-    db.migrate(engine)
+    migrate(engine)
     engine.dispose()
     return name
 

@@ -11,6 +11,7 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import version
 from storage.mutes import MuteSubject, MuteWriter
+from storage.schema import head_revision
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -168,7 +169,7 @@ def test_its_series_have_the_labels_that_alerts_and_dashboard_are_checked_with(s
 def test_it_has_version_and_schema(server: ServerProcess) -> None:
     [info] = [name for name in server.samples() if name.startswith("dqmsquare_build_info")]
     labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
-    assert (labels["version"], labels["schema"]) == (version.NUMBER, db.head_revision())
+    assert (labels["version"], labels["schema"]) == (version.NUMBER, head_revision())
     assert re.fullmatch(r"unknown|[0-9a-f]{12}(-dirty)?", labels["commit"])
 
 

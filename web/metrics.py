@@ -21,13 +21,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-import db
 from dqmsquare_cfg import Cluster
 from runtime import version
 from storage import job_state
 from storage.job_state import JobState
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
+from storage.schema import head_revision
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
 from web.responses import SECURITY_HEADERS
@@ -185,7 +185,7 @@ def _build_info() -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "dqmsquare_build_info", "The program's version", labels=["version", "commit", "schema"]
     )
-    family.add_metric([build.number, build.commit, db.head_revision()], 1)
+    family.add_metric([build.number, build.commit, head_revision()], 1)
     return family
 
 

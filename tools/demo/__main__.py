@@ -29,6 +29,7 @@ from runtime.supervisor import (
 from simulator.runs import StoppedRun
 from storage.job_state import StateRules
 from storage.reader import MirrorReader
+from storage.schema import migrate
 from tools import frontend_libs
 from tools.demo import data_dir, process_specs
 from tools.demo.data_dir import FolderError
@@ -96,7 +97,7 @@ def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[C
     for cluster in Cluster:
         postgres.create_database(settings.database(cluster))
         database = db.engine(settings, cluster, "demo")
-        db.migrate(database)
+        migrate(database)
         reader = MirrorReader(database, StateRules.for_cluster(settings, cluster))
         if (last := last_run(reader)) is not None:
             last_runs[cluster] = last
