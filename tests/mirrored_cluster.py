@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -10,8 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import db
-from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import analyze
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import (
     LUMISECTION_S,
@@ -82,10 +80,19 @@ _CRASH_INTERVAL = timedelta(minutes=8)
 
 
 class MirroredCluster:
-    """A cluster's database; machines are given by host name."""
+    """A cluster's database; machines are given by host name.
 
-    def __init__(self, settings: Settings, cluster: Cluster = Cluster.PRODUCTION) -> None:
+    `on_change` is called after each write.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster = Cluster.PRODUCTION,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self.cluster = cluster
+        self._on_change = on_change
         self.builder_unit, *self.filter_units = settings.machines(cluster)
         self._revisions = count(1)
         self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
@@ -117,11 +124,13 @@ class MirroredCluster:
         position = Checkpoint(0, newer[-1].document.revision, newer[-1].document.identity)
         rows = [to_row(record, dictionary) for record in newer]
         self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
+        self._on_change()
 
     def quarantine(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
         """Quarantine documents of a machine."""
         position = Checkpoint(0, next(self._revisions), uuid4())
         self._writer.write_batch(Batch(self._machines[host].id, position, None, (), documents))
+        self._on_change()
 
     def beat(
         self,
@@ -140,24 +149,14 @@ class MirroredCluster:
             gateway or worked, links, status or worked, tuple(links), certificate_expires_at
         )
         self._writer.write_heartbeat(links_status)
+        self._on_change()
 
     def set_machine_state(self, host: str, at: datetime, *, down_reason: str | None = None) -> None:
         """Record that the gateway saw a machine up, or down for a reason."""
         machine = self._machines[host]
         seen = MachineState(is_up=down_reason is None, reason=down_reason)
         self._writer.write_machine_states({machine.id: seen}, at)
-
-
-def crashed_job(
-    run: int, crash: CrashLog = CRASH_LOGS[0], *, client: str = "csc", variation: int = 0, **fields: Any
-) -> JobRecord:
-    """A job that crashed, as the parser makes its record."""
-    log = JobLog("began\n", crash.variation(variation))
-    findings = analyze(log, crash.exit_code)
-    record = job(
-        run, client, exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors
-    )
-    return replace(record, **fields)
+        self._on_change()
 
 
 def job(run: int, client: str, *, at: datetime | None = None, **fields: Any) -> JobRecord:

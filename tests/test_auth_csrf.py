@@ -1,6 +1,9 @@
 """Cross-site request forgery is rejected, including requests that only read."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+
+import pytest
 
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
@@ -20,8 +23,21 @@ CROSS_SITE_HEADERS = (
 )
 
 
-def test_it_rejects_a_post_without_the_session_s_token(visitor: Visitor, simulator: Simulator) -> None:
-    another = Visitor(visitor.url).sign_in().token
+@pytest.fixture
+def url(simulated_settings: Settings) -> Iterator[str]:
+    with served(simulated_settings) as url:
+        yield url
+
+
+@pytest.fixture
+def visitor(url: str) -> Visitor:
+    return Visitor(url).sign_in()
+
+
+def test_it_rejects_a_post_without_the_session_s_token(
+    visitor: Visitor, url: str, simulator: Simulator
+) -> None:
+    another = Visitor(url).sign_in().token
     for token in (
         "",
         another,

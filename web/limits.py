@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -25,7 +24,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
-# Most long requests finish within this time.
+# Most long requests have finished by then.
 RETRY_AFTER_S = 5
 
 # A header of CMSWEB's may hold a whole certificate.
@@ -192,8 +191,7 @@ class ShedCounter:
     def add(self, kind: RequestKind) -> None:
         """Count a request."""
         if not self._counts:
-            # An empty context: the line must not have the id of this request.
-            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report, context=Context())
+            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report)
         self._counts[kind] += 1
 
     def _report(self) -> None:

@@ -7,17 +7,28 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from dqmsquare_cfg import Cluster, Settings
+from server import create_app
 from tests.mirrored_cluster import MirroredCluster
+from tests.served import server_thread
 from tests.waiting import TIMEOUT_S
 
-# Short, so that tests do not wait, but long enough to tell two polls apart.
-QUERY_INTERVAL_MS = "500"
 # Nothing writes heartbeats while a test runs; on a loaded machine it may take minutes.
 STALE_AFTER_S = "240"
 # Playwright's default of 5 s is too short on a loaded machine.
 TIMEOUT_MS = TIMEOUT_S * 1000
-PHONE_WIDTH = 390
 expect.set_options(timeout=TIMEOUT_MS)
+
+
+def update(page: Page) -> None:
+    """Let a page request what is new before its next poll, as it does when its computer is online again."""
+    page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def update_pages(browser: Browser) -> None:
+    """Let all open pages request what is new."""
+    for context in browser.contexts:
+        for page in context.pages:
+            update(page)
 
 
 @dataclass
@@ -47,24 +58,31 @@ class ConsoleErrors:
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
-    """The environment of the server under test, with a short polling interval."""
-    return {**environment, "FRONTEND_API_QUERY_INTERVAL": QUERY_INTERVAL_MS, "STALE_AFTER_S": STALE_AFTER_S}
+    """The environment of the server under test."""
+    return {**environment, "STALE_AFTER_S": STALE_AFTER_S}
 
 
 @pytest.fixture
-def mirrored(settings: Settings) -> MirroredCluster:
-    """The production cluster, empty, with a current heartbeat."""
-    cluster = MirroredCluster(settings)
+def mirrored(settings: Settings, browser: Browser) -> MirroredCluster:
+    """The production cluster, empty, with a current heartbeat; open pages show at once what is written."""
+    cluster = MirroredCluster(settings, Cluster.PRODUCTION, lambda: update_pages(browser))
     cluster.beat()
     return cluster
 
 
 @pytest.fixture
-def playback(settings: Settings) -> MirroredCluster:
-    """The playback cluster, empty, with a current heartbeat."""
-    cluster = MirroredCluster(settings, Cluster.PLAYBACK)
+def playback(settings: Settings, browser: Browser) -> MirroredCluster:
+    """The playback cluster, like `mirrored`."""
+    cluster = MirroredCluster(settings, Cluster.PLAYBACK, lambda: update_pages(browser))
     cluster.beat()
     return cluster
+
+
+@pytest.fixture
+def url(settings: Settings) -> Iterator[str]:
+    """The URL, without trailing slash, of a server that runs in a thread of its own."""
+    with server_thread(create_app(settings)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -91,17 +109,3 @@ def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
     page = context.new_page()
     console_errors.watch(page)
     return page
-
-
-@pytest.fixture
-def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    """A page on a phone, whose console errors fail the test. It depends on `url` as `context` does."""
-    assert url
-    context = browser.new_context(
-        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
-    )
-    context.set_default_timeout(TIMEOUT_MS)
-    page = context.new_page()
-    console_errors.watch(page)
-    yield page
-    context.close()

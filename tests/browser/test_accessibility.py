@@ -1,52 +1,22 @@
 """axe finds no serious or critical violation on any page, in either theme."""
 
-from typing import Literal
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
+from tests.browser.accessibility import TARGET_SIZE, severe_violations, violations_by_theme
 from tests.browser.conftest import ConsoleErrors
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
-SEVERE = ("serious", "critical")
-# Options of axe: themes differ only in colours.
-THEMES: dict[Literal["light", "dark"], dict[str, object]] = {
-    "light": {},
-    "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
-}
-
-
-def severe_violations(page: Page, **options: object) -> list[str]:
-    """The severe violations that axe finds, as rule and element; `options` are those of `axe.run`."""
-    # Details of passed checks, which nobody reads, take more time than the checks.
-    found = Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
-    return [
-        f"{rule['id']}: {node['html']}"
-        for rule in found
-        if rule["impact"] in SEVERE
-        for node in rule["nodes"]
-    ]
-
-
-def violations_by_theme(page: Page) -> dict[str, list[str]]:
-    """The severe violations of the current page: all in the light theme, those of colours in the dark one."""
-    found = {}
-    for theme, options in THEMES.items():
-        page.emulate_media(color_scheme=theme)
-        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        # Colours change in a transition.
-        page.evaluate("Promise.all(document.getAnimations().map((fading) => fading.finished))")
-        found[theme] = severe_violations(page, **options)
-    return {theme: findings for theme, findings in found.items() if findings}
+# One client in each state, and two that are well: axe takes as long as a page has rows.
+CLIENTS = ("beam", "beamhlt", "csc", "dt", "ecalgpu", "hcalreco")
 
 
 @pytest.fixture
 def job_id(mirrored: MirroredCluster) -> str:
-    """The id of a crashed job, in a run with every kind of client."""
+    """The id of a crashed job, in a run with jobs in every state."""
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "visualization", exit_code=0))
-    jobs = write_run(mirrored, RUN)
+    jobs = write_run(mirrored, RUN, clients=CLIENTS)
     mirrored.set_machine_state(mirrored.filter_units[0], jobs[0].started_at)
     mirrored.set_machine_state(mirrored.filter_units[1], jobs[0].started_at, down_reason="connection refused")
     mirrored.beat()
@@ -77,7 +47,7 @@ def test_it_has_targets_large_enough_for_a_finger(page: Page, url: str, job_id: 
     found = {}
     for path in ("/", f"/?job={job_id}", "/timeline/", "/cluster/", "/statistics/", "/cr/"):
         page.goto(f"{url}{path}")
-        found[path] = severe_violations(page, rules={"target-size": {"enabled": True}})
+        found[path] = severe_violations(page, TARGET_SIZE)
     assert not any(found.values()), found
 
 
@@ -99,4 +69,4 @@ def test_its_panels_are_accessible(page: Page, url: str, job_id: str) -> None:
     for panel in ("alerts", "help"):
         page.click(f"[popovertarget={panel}]")
         expect(page.locator(f"#{panel}")).to_be_visible()
-        assert violations_by_theme(page) == {}
+        assert violations_by_theme(page, within=f"#{panel}") == {}

@@ -2,11 +2,13 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.demo_process import DemoProcess
 
 
+@pytest.mark.long
 def test_it_shows_a_job_change_its_state(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     running = page.locator("tbody[data-state=running]")

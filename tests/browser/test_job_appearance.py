@@ -5,12 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect
 
 from dqm2.records import JobLog, JobRecord
+from tests.browser.accessibility import THEMES, violations
 from tests.browser.conftest import ConsoleErrors
-from tests.browser.test_accessibility import THEMES
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -75,7 +74,7 @@ def test_it_follows_the_rules_and_best_practices_of_accessibility(
         page.emulate_media(color_scheme=theme)
         page.goto(f"{url}/job/{record.document.identity}#fatal")
         expect(page.locator(".job-graphs .plot canvas")).to_have_count(2)
-        found = Axe().run(page).response["violations"]
+        found = violations(page)
         assert [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]] == [], theme
 
 

@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from dqmsquare_cfg import Settings
+from tests.browser.accessibility import violations_by_theme
 from tests.browser.conftest import TIMEOUT_MS, ConsoleErrors
 from tests.browser.control_room import enter
-from tests.browser.test_accessibility import violations_by_theme
 from tests.control_room import USER, with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_accessibility import severe_violations
+from tests.browser.accessibility import severe_violations
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791

@@ -3,8 +3,8 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.accessibility import violations_by_theme
 from tests.browser.conftest import ConsoleErrors
-from tests.browser.test_accessibility import violations_by_theme
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791

@@ -1,6 +1,8 @@
 """Chromium on this machine, and its options for tests and screenshots."""
 
-from tools.install import find_executable
+import shutil
+
+from tools.install import SYSTEM_PACKAGES
 
 PACKAGE = "chromium-headless-shell"
 OPTIONS = (
@@ -17,4 +19,4 @@ OPTIONS = (
 
 def executable() -> str | None:
     """Path of a Chromium, or `None`."""
-    return find_executable(PACKAGE)
+    return next(filter(None, map(shutil.which, SYSTEM_PACKAGES[PACKAGE][0])), None)

@@ -13,9 +13,18 @@ from tests.browser.engines import firefox, webkit
 from tests.browser.engines.chromium import ChromiumTab
 from tests.browser.engines.error_recorder import record_errors
 from tests.browser.engines.tab import Tab
+from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
 
 ENGINES = ("chromium", "firefox", "webkit")
+
+
+@pytest.fixture
+def mirrored(settings: Settings) -> MirroredCluster:
+    """The production cluster, empty, with a current heartbeat."""
+    cluster = MirroredCluster(settings)
+    cluster.beat()
+    return cluster
 
 
 @pytest.fixture

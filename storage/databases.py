@@ -1,4 +1,4 @@
-"""Runner of database commands (`db_commands.py`): on both clusters in turn, with a report of the outcome."""
+"""Commands that run on the databases of both clusters, one after the other, and report their outcome."""
 
 import sys
 from collections.abc import Callable, Iterable

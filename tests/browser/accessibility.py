@@ -1,0 +1,55 @@
+"""Violations of accessibility that axe finds on a page."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
+from playwright.sync_api import Page, expect
+
+_SEVERE = ("serious", "critical")
+# Options of axe: themes differ only in colours.
+THEMES: dict[Literal["light", "dark"], dict[str, object]] = {
+    "light": {},
+    "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
+}
+# Targets that are too small or too close for a finger, which axe does not look for by itself.
+TARGET_SIZE: dict[str, object] = {"runOnly": ["target-size"]}
+
+
+def violations(
+    page: Page, options: Mapping[str, object] | None = None, *, within: str | None = None
+) -> list[dict[str, Any]]:
+    """The violations that axe finds on a page or in an element of it; `options` are those of `axe.run`."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    # Details of passed checks, which nobody reads, take more time than the checks.
+    all_options = {"resultTypes": ["violations"], **(options or {})}
+    found = page.evaluate(
+        "([within, options]) => axe.run(within ?? document, options)", [within, all_options]
+    )
+    all_: list[dict[str, Any]] = found["violations"]
+    return all_
+
+
+def severe_violations(
+    page: Page, options: Mapping[str, object] | None = None, *, within: str | None = None
+) -> list[str]:
+    """The severe violations, as rule and element."""
+    return [
+        f"{rule['id']}: {node['html']}"
+        for rule in violations(page, options, within=within)
+        if rule["impact"] in _SEVERE
+        for node in rule["nodes"]
+    ]
+
+
+def violations_by_theme(page: Page, *, within: str | None = None) -> dict[str, list[str]]:
+    """The severe violations of the current page: all in the light theme, those of colours in the dark one."""
+    found = {}
+    for theme, options in THEMES.items():
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+        # Colours change in a transition.
+        page.evaluate("Promise.all(document.getAnimations().map((fading) => fading.finished))")
+        found[theme] = severe_violations(page, options, within=within)
+    return {theme: findings for theme, findings in found.items() if findings}
