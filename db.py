@@ -22,6 +22,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.engine.interfaces import IsolationLevel
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
@@ -386,11 +387,13 @@ def engine(
     role: str,
     *,
     pool_size: int = 2,
+    isolation_level: IsolationLevel | None = None,
 ) -> sa.Engine:
     """Connections to a cluster's database, at most `pool_size`; `role` is part of their application name.
 
     A process needs one engine per cluster: `execution_options` returns variants of it with the same pool,
-    e.g. with `isolation_level="AUTOCOMMIT"`, which saves the round trips of BEGIN and COMMIT.
+    e.g. with `isolation_level="AUTOCOMMIT"`, which saves the round trips of BEGIN and COMMIT. The engine's
+    own level is set once per connection, that of a variant each time that one is taken from the pool.
     """
     return sa.create_engine(
         sa.URL.create(
@@ -401,6 +404,7 @@ def engine(
             port=settings.postgres_port,
             database=settings.database(cluster),
         ),
+        isolation_level=isolation_level,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=_CONNECT_TIMEOUT_S,

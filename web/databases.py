@@ -9,6 +9,7 @@ of the Control Room), and one more per cluster that listens for changes.
 """
 
 import logging
+import math
 import select
 import threading
 import time
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 _EXTENSION = "mirror_databases"
 _EXTRA_CONNECTIONS = 6
 _RETRY_AFTER_S = 1.0
+# Idle time after which a connection is checked before it is used.
+_PING_AFTER_S = 1.0
 # A page has to say within 2 s that the database is unavailable, and needs some of that for itself.
 _RESPONSE_TIMEOUT_S = 1.5
 # Execution option of a statement that may take longer (run ranges, waiting for a lock) or must be faster.
@@ -50,9 +53,10 @@ class _ResponseTimeout(psycopg2.OperationalError):
 
 
 class _DeadlineConnection(extensions.connection):
-    """Connection with a time limit per response (s)."""
+    """Connection with a time limit per response (s), and the monotonic time of its last response."""
 
     response_timeout_s: float = _RESPONSE_TIMEOUT_S
+    responded_at_s: float = -math.inf
 
 
 class ClusterDatabase:
@@ -65,12 +69,14 @@ class ClusterDatabase:
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.cluster = cluster
         pool_size = settings.server_threads + _EXTRA_CONNECTIONS
-        self.engine = db.engine(settings, cluster, "server", pool_size=pool_size)
-        _limit_response_time(self.engine)
-        sa.event.listen(self.engine, "handle_error", self._translate)
+        # Most are single statements, without the round trips of a transaction.
+        pool = db.engine(settings, cluster, "server", pool_size=pool_size, isolation_level="AUTOCOMMIT")
+        _limit_response_time(pool)
+        _ping_idle_connections(pool)
+        sa.event.listen(pool, "handle_error", self._translate)
+        self.engine = pool.execution_options(isolation_level="READ COMMITTED")
         self.transactions = self.engine.execution_options(**{_TRANSLATE_OPTION: True})
-        # Single statements, without the round trips of a transaction.
-        self._reads = self.transactions.execution_options(isolation_level="AUTOCOMMIT")
+        self._reads = pool.execution_options(**{_TRANSLATE_OPTION: True})
         self._rules = StateRules.for_cluster(settings, cluster)
         self._uncached = MirrorReader(self._reads, self._rules)
         self._cached: MirrorReader | None = None
@@ -212,13 +218,31 @@ def _limit_response_time(engine: sa.Engine) -> None:
         timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
         cursor.connection.response_timeout_s = timeout_s
 
+    def note_response(_connection: Any, cursor: Any, *_: Any) -> None:
+        cursor.connection.responded_at_s = time.monotonic()
+
     def reset_timeout(connection: Any, _record: Any) -> None:
         if connection is not None:
             connection.response_timeout_s = _RESPONSE_TIMEOUT_S
 
     sa.event.listen(engine, "do_connect", use_deadline_connection)
     sa.event.listen(engine, "before_cursor_execute", set_timeout)
+    sa.event.listen(engine, "after_cursor_execute", note_response)
     sa.event.listen(engine, "checkin", reset_timeout)
+
+
+def _ping_idle_connections(engine: sa.Engine) -> None:
+    """Limit the pings of the pool to connections that have been idle.
+
+    A page takes up to ten connections from the pool, one after the other. A connection that was cut a moment
+    after a response is found by the next statement, as if it had been cut within that.
+    """
+    ping = engine.dialect.do_ping
+
+    def ping_if_idle(connection: Any) -> bool:
+        return time.monotonic() - connection.responded_at_s < _PING_AFTER_S or ping(connection)
+
+    engine.dialect.do_ping = ping_if_idle  # type: ignore[assignment, method-assign]
 
 
 def _is_final(context: sa.engine.ExceptionContext) -> bool:
