@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 from dqm2.records import (
@@ -124,13 +125,8 @@ class Run:
 
     @property
     def cmssw_run(self) -> int | None:
-        """The run that the jobs really read, by the newest report that names one.
-
-        A job without events reports 0, which counts only if all jobs do.
-        """
-        reading = [job for job in self.jobs if job.cmssw_run is not None]
-        newest = max(reading, key=lambda job: (bool(job.cmssw_run), job.updated_at), default=None)
-        return None if newest is None else newest.cmssw_run
+        """The run that the jobs really read."""
+        return cmssw_run(self.jobs)
 
     @property
     def lumisection(self) -> int | None:
@@ -353,6 +349,25 @@ class SyncStatus:
     status: LinkStatus
     machines: tuple[tuple[str, LinkStatus], ...]
     certificate_expires_at: datetime | None = None
+
+
+class _ReadingJob(Protocol):
+    """A job that reports which run it reads."""
+
+    @property
+    def cmssw_run(self) -> int | None: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def cmssw_run(jobs: Iterable[_ReadingJob]) -> int | None:
+    """The run that jobs really read, by the newest report that names one.
+
+    A job without events reports 0, which counts only if all jobs do.
+    """
+    reading = [job for job in jobs if job.cmssw_run is not None]
+    newest = max(reading, key=lambda job: (bool(job.cmssw_run), job.updated_at), default=None)
+    return None if newest is None else newest.cmssw_run
 
 
 def client_name(tag: str) -> str:

@@ -10,9 +10,10 @@ from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
+from storage.run_listing import RunListingReader
 
 
-class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader):
+class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader, RunListingReader):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
@@ -20,6 +21,7 @@ class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader):
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
         MuteReader.__init__(self, database)
+        RunListingReader.__init__(self, database)
 
     def schema(self) -> db.Schema:
         """The schema of the database."""

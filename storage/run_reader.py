@@ -190,21 +190,6 @@ class RunReader:
             return None
         return self._run(run, metadata, rows)
 
-    def runs(self, first: int, last: int) -> Iterator[Run]:
-        """The runs from `first` to `last`, ascending.
-
-        They are read in pieces, each by a statement of its own: memory is bounded however many runs there
-        are, and a slow consumer occupies no connection.
-        """
-        while first <= last:
-            end = self._end_of_piece(first, last)
-            yield from self._runs(_between(first, end))
-            first = end + 1
-
-    def runs_between(self, first: int, last: int) -> list[Run]:
-        """The runs from `first` to `last`, ascending; for small ranges, which are read at once."""
-        return self._runs(_between(first, last))
-
     def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that match a filter, newest first, of those `below` a run."""
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
@@ -213,7 +198,7 @@ class RunReader:
         return self._runs(lambda run: run.in_(numbers))[::-1]
 
     def iter_found_runs(self, run_filter: RunFilter) -> Iterator[Run]:
-        """All runs that match a filter, newest first, read in pieces as by `runs`."""
+        """All runs that match a filter, newest first, read in pieces."""
         below = run_filter.last + 1
         while runs := self.find_runs(run_filter, below=below, limit=_RUNS_PER_PIECE):
             yield from runs
@@ -413,13 +398,6 @@ class RunReader:
         with self._database.connect() as connection:
             return connection.execute(statement).one_or_none()
 
-    def _end_of_piece(self, first: int, last: int) -> int:
-        run = db.runs.c.run
-        statement = sa.select(run).where(run.between(first, last)).order_by(run)
-        with self._database.connect() as connection:
-            end: int | None = connection.scalar(statement.offset(_RUNS_PER_PIECE - 1).limit(1))
-        return last if end is None else end
-
     def _runs(self, condition: _RunCondition) -> list[Run]:
         """The runs that have jobs and fulfil a condition, ascending."""
         runs, jobs = db.runs.c.run, db.jobs.c.run
@@ -461,10 +439,6 @@ class RunReader:
             metadata.global_start,
             tuple(in_order),
         )
-
-
-def _between(first: int, last: int) -> _RunCondition:
-    return lambda run: run.between(first, last)
 
 
 def _count_skipped(jobs: Iterable[InputStatuses]) -> int:

@@ -89,7 +89,12 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "adjacent_runs": lambda filled: filled.reader.adjacent_runs(filled.run),
     "has_run": lambda filled: filled.reader.has_run(filled.run),
     "run": lambda filled: filled.reader.run(filled.run),
-    "a piece of runs": lambda filled: next(filled.reader.runs(filled.span.first_run, filled.span.last_run)),
+    "a piece of runs": lambda filled: next(
+        filled.reader.list_runs(filled.span.first_run, filled.span.last_run)
+    ),
+    "runs of a range": lambda filled: filled.reader.list_runs_between(
+        filled.span.last_run - 20, filled.span.last_run
+    ),
     "find_runs": lambda filled: filled.reader.find_runs(filled.run_filter(), below=None, limit=40),
     "find_runs further": lambda filled: filled.reader.find_runs(
         filled.run_filter(), below=filled.run, limit=150

@@ -24,6 +24,7 @@ from dqm2.records import Stream
 from dqmsquare_cfg import Cluster, Settings
 from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
+from storage.run_listing import ListedJob, ListedRun
 from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if, expire_at
 from web.errors import RunItemNotFound
@@ -118,13 +119,13 @@ def _get_runs() -> Response:
     bad_only = bool(query_args.integer("bad_only", _RUNS_REFUSAL))
     with_ls = bool(query_args.integer("ls", _RUNS_REFUSAL))
 
-    def is_included(job: Job) -> bool:
+    def is_included(job: ListedJob) -> bool:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
     if last - first < _MAX_CACHED_RUNS:
-        content = b"".join(_runs(reader.runs_between(first, last), is_included))
+        content = b"".join(_runs(reader.list_runs_between(first, last), is_included))
         return etag_response(content, "application/json")
-    return streamed(_chunks(_runs(reader.runs(first, last), is_included)), "application/json")
+    return streamed(_chunks(_runs(reader.list_runs(first, last), is_included)), "application/json")
 
 
 def _get_clients() -> Response:
@@ -245,7 +246,7 @@ def _stream(stream: Stream) -> dict[str, list[Any]]:
     }
 
 
-def _runs(runs: Iterable[Run], is_included: Callable[[Job], bool]) -> Iterator[bytes]:
+def _runs(runs: Iterable[ListedRun], is_included: Callable[[ListedJob], bool]) -> Iterator[bytes]:
     """JSON object of runs, one run at a time."""
     separator = b"{"
     for run in runs:
@@ -256,10 +257,9 @@ def _runs(runs: Iterable[Run], is_included: Callable[[Job], bool]) -> Iterator[b
     yield b"{}" if separator == b"{" else b"}"
 
 
-def _range_run(run: Run, jobs: list[Job]) -> dict[str, Any]:
-    cmssw_version, run_key = _description(run)
+def _range_run(run: ListedRun, jobs: list[ListedJob]) -> dict[str, Any]:
     return {
-        "run_data": [_number(run.cmssw_run), run_key, cmssw_version],
+        "run_data": [_number(run.cmssw_run), run.run_key or "", run.cmssw_version or ""],
         "clients": {
             name: [_range_job(job) for job in client_jobs]
             for name, client_jobs in groupby(jobs, attrgetter("name"))
@@ -267,7 +267,7 @@ def _range_run(run: Run, jobs: list[Job]) -> dict[str, Any]:
     }
 
 
-def _range_job(job: Job) -> list[Any]:
+def _range_job(job: ListedJob) -> list[Any]:
     return [
         job.machine,
         _number(job.events_total),
@@ -275,7 +275,8 @@ def _range_job(job: Job) -> list[Any]:
         # A text, since DQM² reports it as one.
         "" if job.fi_state is None else str(job.fi_state),
         job.exit_code,
-        job.updated_at.isoformat(),
+        # In UTC, written by the serializer in ISO format.
+        job.updated_at,
     ]
 
 

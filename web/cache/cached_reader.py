@@ -20,6 +20,7 @@ from storage.change_listener import ChangeTracker, Topic
 from storage.job_state import StateRules
 from storage.read_models import JobDetails, Run, RunSummary
 from storage.reader import MirrorReader
+from storage.run_listing import ListedRun
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
 from web.errors import DatabaseUnavailable
@@ -166,10 +167,6 @@ def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary]) -> datetime | No
     return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
-def _range_topics(runs: Sequence[Run], first: int, last: int) -> Topics:
-    return range(first, last + 1) if all(run.is_final for run in runs) else (Topic.BATCHES,)
-
-
 def _not_kept(*_: object) -> None:
     return None
 
@@ -260,14 +257,14 @@ class CachedReader(MirrorReader):
     run_keys = _cached(MirrorReader.run_keys, (Topic.BATCHES,))
     cmssw_versions = _cached(MirrorReader.cmssw_versions, (Topic.BATCHES,))
     # Large, and contained in the response that is made from it.
-    runs_between = _cached(
-        MirrorReader.runs_between, _range_topics, expires_at=_runs_expire_at, key=_not_kept
+    list_runs_between = _cached(
+        MirrorReader.list_runs_between, lambda _value, first, last: range(first, last + 1), key=_not_kept
     )
 
-    def runs(self, first: int, last: int) -> Iterator[Run]:
+    def list_runs(self, first: int, last: int) -> Iterator[ListedRun]:
         """Runs from `first` to `last`, ascending; too many to be cached."""
         self._require_available()
-        return super().runs(first, last)
+        return super().list_runs(first, last)
 
     def look_up(
         self,
