@@ -1,8 +1,7 @@
-"""PostgreSQL access: tables, engines, and the schema with its migrations.
+"""PostgreSQL access: tables and engines.
 
-Each cluster has a database of its own, and both have the same schema. Queries are in `storage/` and
-`legacy_import/`. Within a release migrations only add, so that old and new programs can run side by side;
-`mirror_metadata.readable_from` names the oldest schema revision whose programs can still use the database.
+Each cluster has a database of its own, and both have the same schema, which `storage/schema.py` migrates.
+Queries are in `storage/` and `legacy_import/`.
 
     python db.py migrate     migrate both databases to the latest schema
     python db.py status      print their schema revisions
@@ -10,29 +9,20 @@ Each cluster has a database of its own, and both have the same schema. Queries a
     python db.py adopt       import the data of an earlier mirror (`legacy_import/`)
 """
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import Enum
-from functools import cache
-from pathlib import Path
-from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 
-log = logging.getLogger(__name__)
-
 # Keys of advisory locks in a cluster's database.
 MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 MUTE_LOCK = 0x64716D07
+NOTIFIER_LOCK = 0x64716D08
 # Used in the playback cluster's database only: sending a control command, joining the queue of commands,
 # counting a login attempt.
 COMMAND_LOCK = 0x64716D03
@@ -47,7 +37,6 @@ CHANNEL = "mirror_changes"
 
 _CONNECT_TIMEOUT_S = 2
 _STATEMENT_TIMEOUT_MS = 30_000
-_MIGRATION_TIMEOUT_MS = 600_000
 # PostgreSQL's settings for each connection. With these keepalives it notices within 8 s that the client's
 # machine is gone and releases its locks, so that another grabber takes over in seconds rather than hours.
 _SESSION_SETTINGS = {
@@ -58,7 +47,6 @@ _SESSION_SETTINGS = {
     "tcp_keepalives_count": 2,
     "tcp_user_timeout": 8000,
 }
-MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -265,16 +253,71 @@ dropped_fields = sa.Table(
     sa.Column("newest_at", _Time, nullable=False),
 )
 
-# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present.
+# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present. With
+# `crash_group`, only crashes of the client in this group raise none.
 mutes = sa.Table(
     "mutes",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("client", sa.Text, nullable=False),
+    sa.Column("crash_group", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("username", sa.Text, nullable=False),
     sa.Column("muted_at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("ends_at", _Time, nullable=False, index=True),
+)
+
+# Transitions of clients, machines and the data path (`storage/transitions.py`), in the order of their
+# commits. A row is written in the transaction that makes its cause visible, and never changes. `is_initial`:
+# the mirror found the thing like this when it began to watch it. `detail` is redacted.
+transitions = sa.Table(
+    "transitions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("noted_at", _Time, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("occurred_at", _Time, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("previous_state", sa.Text),
+    sa.Column("is_problem", sa.Boolean, nullable=False),
+    sa.Column("is_initial", sa.Boolean, nullable=False),
+    sa.Column("run", sa.Integer),
+    sa.Column("job", sa.Uuid),
+    sa.Column("machine", sa.Text),
+    sa.Column("crash_group", sa.Text),
+    sa.Column("is_new_group", sa.Boolean),
+    sa.Column("detail", sa.Text),
+    sa.Index(None, "job", postgresql_where=sa.text("job IS NOT NULL")),
+)
+
+# The present condition of each thing that has transitions: the state after its latest one.
+conditions = sa.Table(
+    "conditions",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("is_problem", sa.Boolean, nullable=False),
+    sa.Column("since", _Time, nullable=False),
+)
+
+# Receivers of notifications by their name in NOTIFY_URLS, without the URL, which is a secret. Transitions up
+# to `cursor` are taken into `things`, the state of each thing for this receiver.
+notification_receivers = sa.Table(
+    "notification_receivers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("scheme", sa.Text, nullable=False),
+    sa.Column("cursor", sa.BigInteger, nullable=False),
+    sa.Column("things", JSONB, nullable=False, server_default="{}"),
+    sa.Column("sent", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("dropped", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("dropped_at", _Time),
+    sa.Column("last_success_at", _Time),
+    sa.Column("failing_since", _Time),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reason", sa.Text),
 )
 
 # Work list of an import from an earlier mirror: ranges of runs, the newest first. The batch without runs is
@@ -348,39 +391,6 @@ audit_log = sa.Table(
 DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, quarantined_documents)
 
 
-class SchemaState(Enum):
-    """Relation of a database's schema to the one that this program needs."""
-
-    READY = "ready"
-    TOO_OLD = "too old"
-    TOO_NEW = "too new"
-    LEGACY = "an earlier mirror's"
-    FOREIGN = "another program's"
-
-
-@dataclass(frozen=True)
-class Schema:
-    """A database's schema revision, `None` before the first migration, and whether this program can use it.
-
-    `foreign_tables`: tables of another program that have names of the mirror's.
-    """
-
-    revision: str | None
-    state: SchemaState
-    foreign_tables: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        if self.state is SchemaState.LEGACY:
-            return "the tables of an earlier mirror, which `db adopt` imports"
-        if self.state is SchemaState.FOREIGN:
-            return f"tables of another program under the mirror's names: {', '.join(self.foreign_tables)}"
-        return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
-
-
-class SecretChanged(Exception):
-    """The database was created with another PSEUDONYM_SECRET; continuing would store everything twice."""
-
-
 def engine(
     settings: dqmsquare_cfg.Settings,
     cluster: Cluster,
@@ -422,118 +432,6 @@ def engine(
             "tcp_user_timeout": 20_000,
         },
     )
-
-
-def head_revision() -> str:
-    """The latest schema revision that this program knows."""
-    return _revisions()[-1]
-
-
-def schema(connection: sa.Connection) -> Schema:
-    """The schema of a database."""
-    revision = _revision(connection)
-    if revision == head_revision():
-        return Schema(revision, SchemaState.READY)
-    if revision is None:
-        return _unmigrated_schema(connection)
-    known = _revisions()
-    if revision in known:
-        return Schema(revision, SchemaState.TOO_OLD)
-    readable_from = connection.scalar(
-        sa.select(mirror_metadata.c.value).where(mirror_metadata.c.name == "readable_from")
-    )
-    return Schema(revision, SchemaState.READY if readable_from in known else SchemaState.TOO_NEW)
-
-
-def migrate(database: sa.Engine) -> Schema:
-    """Migrate a database to the latest schema; concurrent calls wait for the one that migrates.
-
-    A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
-    other programs.
-    """
-    with migration_lock(database) as connection:
-        before = schema(connection)
-        connection.commit()
-        if before.state is not SchemaState.TOO_OLD:
-            return before
-        upgrade(connection)
-        connection.commit()
-        after = schema(connection)
-        connection.commit()
-    log.info("schema_migrated from=%s to=%s", before.revision, after.revision)
-    return after
-
-
-@contextmanager
-def migration_lock(database: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection that holds the migration lock and allows long statements."""
-    with database.connect() as connection:
-        connection.execute(sa.text("SET statement_timeout = :ms").bindparams(ms=_MIGRATION_TIMEOUT_MS))
-        connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
-        connection.commit()
-        try:
-            yield connection
-        finally:
-            # Closing the connection releases the lock, whatever state the transaction is in.
-            connection.invalidate()
-
-
-def upgrade(connection: sa.Connection) -> None:
-    """Run the missing migrations, within the connection's transaction if there is one."""
-    # Alembic takes 8 MB of memory, so it is imported only by a process that migrates.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def verify_secret(connection: sa.Connection, check_value: UUID) -> None:
-    """Compare the check value of PSEUDONYM_SECRET with the stored one; the first caller stores it.
-
-    Raises SecretChanged if they differ.
-    """
-    table = mirror_metadata
-    values = {"name": "secret_check", "value": str(check_value)}
-    connection.execute(insert(table).values(values).on_conflict_do_nothing())
-    stored = connection.scalar(sa.select(table.c.value).where(table.c.name == "secret_check"))
-    if stored != str(check_value):
-        raise SecretChanged
-
-
-def _unmigrated_schema(connection: sa.Connection) -> Schema:
-    inspector = sa.inspect(connection)
-    if _is_legacy(inspector):
-        return Schema(None, SchemaState.LEGACY)
-    found = {*inspector.get_table_names(), *inspector.get_view_names()}
-    foreign = tuple(sorted(metadata.tables.keys() & found))
-    return Schema(None, SchemaState.FOREIGN if foreign else SchemaState.TOO_OLD, foreign)
-
-
-def _is_legacy(inspector: sa.Inspector) -> bool:
-    """Whether the tables are an earlier mirror's, whose `runs` has a column of logs."""
-    return inspector.has_table("runs") and "stdlog_start" in {
-        column["name"] for column in inspector.get_columns("runs")
-    }
-
-
-def _revision(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return revision
-
-
-@cache
-def _revisions() -> tuple[str, ...]:
-    """The schema revisions that this program knows, oldest first, from the names of the migration files."""
-    scripts = (MIGRATIONS / "versions").glob("*.py")
-    revisions = tuple(sorted(script.name.partition("_")[0] for script in scripts))
-    if not revisions:
-        raise RuntimeError(f"no migrations in {MIGRATIONS}")
-    return revisions
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,13 +6,12 @@ from functools import partial
 
 import sqlalchemy as sa
 
-import db
 import dqmsquare_cfg
-from db import SchemaState
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import import cli as legacy_import
 from storage import import_progress, retention
-from storage.databases import Command, run_on_both
+from storage.db_command_runner import Command, run_on_both
+from storage.schema import SchemaState, migrate, read_schema
 
 
 def main(arguments: list[str]) -> int:
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
     """Migrate both databases to the current schema."""
-    schema = db.migrate(database)
+    schema = migrate(database)
     return str(schema), schema.state is SchemaState.READY
 
 
@@ -49,7 +48,7 @@ def _status(
 ) -> tuple[str, bool]:
     """Show the schema revision of both databases, and the progress of an import with what it skipped."""
     with database.connect() as connection:
-        schema = db.schema(connection)
+        schema = read_schema(connection)
         is_ready = schema.state is SchemaState.READY
         progress = import_progress.read(connection) if is_ready else None
         if progress is None:
@@ -63,7 +62,7 @@ def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
     if settings.job_log_retention is None:
         return "nothing to delete: JOB_LOG_RETENTION_DAYS is 0", True
     with database.connect() as connection:
-        schema = db.schema(connection)
+        schema = read_schema(connection)
     if schema.state is not SchemaState.READY:
         return str(schema), False
     pruned = sum(retention.prune(database, settings.job_log_retention))

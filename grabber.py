@@ -19,7 +19,6 @@ import sqlalchemy as sa
 
 import db
 import dqmsquare_cfg
-from db import SecretChanged
 from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
@@ -34,6 +33,7 @@ from grabbing.maintenance import Maintenance
 from grabbing.scheduler import ClusterScheduler
 from runtime import logging_setup, systemd_notify
 from storage.leader_lock import LeaderLock, LeadershipLost
+from storage.schema import SchemaState, SecretChanged, migrate
 from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
@@ -129,10 +129,10 @@ class Grabber:
 
     def _acquire_lock(self) -> bool:
         """Migrate the schema and acquire the lock if it is free; return whether this grabber holds it."""
-        schema = db.migrate(self._database)
-        if schema.state is db.SchemaState.TOO_NEW:
+        schema = migrate(self._database)
+        if schema.state is SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
-        if schema.state in (db.SchemaState.LEGACY, db.SchemaState.FOREIGN):
+        if schema.state in (SchemaState.LEGACY, SchemaState.FOREIGN):
             raise SchemaConflict(str(schema))
         self._report_database_up()
         if not self._lock.acquire():

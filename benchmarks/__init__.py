@@ -8,5 +8,7 @@ storage_size        bytes per finished job
 viewer_load         CPU per viewer of the live page
 page_latency        every page and API call on ten years of data
 server_memory       memory of the web server under load
+api_rates           rate of each API call, compared with a plain Flask application
+crash_groups        precision and recall of groups of crashes
 redaction, legacy_import
 """

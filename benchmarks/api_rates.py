@@ -1,19 +1,21 @@
 """Rate of each call of the API beside a plain application's (`benchmarks/plain_api.py`), one worker each.
 
-16 clients request runs that are over, 20 of them in turn, and then the run that goes on, of which a job
-reports once per second.
+16 clients request ended runs, 20 of them in turn, and then the ongoing run, of which a job reports once per
+second. Rates depend on the load of the machine, which the clients share; the CPU time per
+request, of the server with PostgreSQL, hardly does.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle
 
 import uvloop
 
-from benchmarks import cli
+from benchmarks import cli, proc_usage
 from benchmarks.cli import Figure
-from benchmarks.environment import Server, benchmark_environment
+from benchmarks.environment import BenchmarkEnvironment, Server, benchmark_environment
 from benchmarks.http_load import HttpClient, Targets, load_targets
 from benchmarks.large_database import Size, Span, fill
 from benchmarks.viewer_load import reporting_job
@@ -33,24 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         span = fill(settings, _SIZE)
         plain, mirror = environment.plain_api_server(), environment.mirror_server()
         calls = _calls(span, load_targets(settings, span))
-        rows = [_row(name, paths, plain, mirror, seconds) for name, paths in calls.items()]
+        compare = _Comparison(environment, plain, mirror, seconds)
+        rows = [compare(name, paths) for name, paths in calls.items()]
         with reporting_job(settings, span):
-            ongoing = _ongoing_calls(span)
-            rows += [_row(name, paths, plain, mirror, seconds) for name, paths in ongoing.items()]
+            rows += [compare(name, paths) for name, paths in _ongoing_calls(span).items()]
         longest_s = max(uvloop.run(_ranges_at_once(mirror, span)))
     cli.report(
         "api_rates",
         rows,
         notes=[
             f"{_CLIENTS} clients, each with a range of {_RUNS} runs at once: at most {longest_s:.2f} s.",
-            "Goal: 5 × the plain application's rate on runs that are over, 3 × on the run that goes on.",
+            "CPU: ms of the server and PostgreSQL per request; × is the ratio of these.",
+            "Goal: × 5 on ended runs, × 3 on the ongoing run.",
             "Goal: all of the ranges succeed, within 5 s.",
         ],
     )
 
 
 def _calls(span: Span, targets: Targets) -> dict[str, list[str]]:
-    """Paths of each call on runs that are over."""
+    """Paths of each call on ended runs."""
     first = span.last_run - 2 * _RUNS
     runs = range(first, first + _RUNS)
     return {
@@ -65,7 +68,7 @@ def _calls(span: Span, targets: Targets) -> dict[str, list[str]]:
 
 
 def _ongoing_calls(span: Span) -> dict[str, list[str]]:
-    """Paths of the calls on the run that goes on."""
+    """Paths of the calls on the ongoing run."""
     return {
         "get_run, ongoing": [_path("get_run", f"run={span.last_run}")],
         "get_runs of 20 runs, ongoing": [_path("get_runs", _range(span.last_run - _RUNS + 1))],
@@ -81,16 +84,56 @@ def _range(first: int) -> str:
     return f"from={first}&to={first + _RUNS - 1}"
 
 
-def _row(name: str, paths: list[str], plain: Server, mirror: Server, seconds: float) -> dict[str, Figure]:
-    rates = [uvloop.run(_rate(server, paths, seconds)) for server in (plain, mirror)]
-    return {"": name, "plain requests/s": rates[0], "mirror requests/s": rates[1], "×": rates[1] / rates[0]}
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Requests per second, and the CPU time that each took."""
+
+    rate: float
+    cpu_ms: float
 
 
-async def _rate(server: Server, paths: Sequence[str], seconds: float) -> float:
-    """Successful requests per second, after one for each path; fails if one is refused."""
-    clients = [HttpClient(server.url) for _ in range(_CLIENTS)]
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Comparison of the plain application's server with the mirror's."""
+
+    environment: BenchmarkEnvironment
+    plain: Server
+    mirror: Server
+    seconds: float
+
+    def __call__(self, name: str, paths: Sequence[str]) -> dict[str, Figure]:
+        """Row of a call with these paths."""
+        plain, mirror = self._usage(self.plain, paths), self._usage(self.mirror, paths)
+        return {
+            "": name,
+            "plain requests/s": plain.rate,
+            "mirror requests/s": mirror.rate,
+            "plain CPU": plain.cpu_ms,
+            "mirror CPU": mirror.cpu_ms,
+            "×": plain.cpu_ms / mirror.cpu_ms,
+        }
+
+    def _usage(self, server: Server, paths: Sequence[str]) -> _Usage:
+        uvloop.run(_request_each(server, paths))
+        before_s = self._cpu_s(server)
+        count = uvloop.run(_request_in_turn(server, paths, self.seconds))
+        cpu_s = self._cpu_s(server) - before_s
+        return _Usage(count / self.seconds, 1000 * cpu_s / count)
+
+    def _cpu_s(self, server: Server) -> float:
+        return sum(map(proc_usage.cpu_s, (server.process.pid, self.environment.postgres.process.pid)))
+
+
+async def _request_each(server: Server, paths: Sequence[str]) -> None:
+    client = HttpClient(server.url)
     for path in paths:
-        await _succeed(clients[0], path)
+        await _succeed(client, path)
+    client.close()
+
+
+async def _request_in_turn(server: Server, paths: Sequence[str], seconds: float) -> int:
+    """Number of requests that succeed in a time; fails if one is refused."""
+    clients = [HttpClient(server.url) for _ in range(_CLIENTS)]
     paths_in_turn = cycle(paths)
     stop_at_s = time.monotonic() + seconds
 
@@ -104,7 +147,7 @@ async def _rate(server: Server, paths: Sequence[str], seconds: float) -> float:
     counts = await asyncio.gather(*map(request, clients))
     for client in clients:
         client.close()
-    return sum(counts) / seconds
+    return sum(counts)
 
 
 async def _ranges_at_once(server: Server, span: Span) -> list[float]:

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dqm2.records import CrashKind
+from simulator.crash_log import fatal_exception, fatal_signal, in_frame
 
 # ruff: noqa: E501 - lines of logs are long
 
 _LIB = "/cvmfs/cms.cern.ch/el8_amd64_gcc12/cms/cmssw/$RELEASE/lib/el8_amd64_gcc12"
 _BUILD = "/data/cmsbld/jenkins/workspace/auto-builds/$RELEASE-el8_amd64_gcc12/build/$RELEASE-build/tmp"
-_FRAME_BEGIN = "----- Begin Fatal Exception $TIME-----------------------\n"
-_FRAME_END = "----- End Fatal Exception -------------------------------------------------\n"
 _EVENT = "   [0] Processing  Event run: $RUN lumi: $LS event: $EVENT stream: 0\n   [1] Running path 'p'\n"
 _DQM_NOISE = (
     "%MSG-w SiStripRawToDigi:  SiStripRawToDigiModule:siStripDigis  $TIME Run: $RUN Event: $EVENT\n"
@@ -28,7 +27,7 @@ _DQM_NOISE = (
 
 @dataclass(frozen=True, slots=True)
 class CrashLog:
-    """A kind of crash: the end of its log, and what its reason is.
+    """A kind of crash: the end of its log, and the reason for it.
 
     `message` is contained in the reason's message, `function` is the first of its frames.
     """
@@ -64,10 +63,7 @@ class CrashLog:
 
 
 def _exception(category: str, context: str, message: str) -> str:
-    return (
-        f"{_FRAME_BEGIN}An exception of category '{category}' occurred while\n{context}"
-        f"Exception Message:\n{message}\n{_FRAME_END}"
-    )
+    return fatal_exception("$TIME", category, context, message)
 
 
 def _calling(module: str, label: str) -> str:
@@ -81,9 +77,7 @@ def _signal(name: str, frames: tuple[tuple[str, str], ...], module: str) -> str:
     traced = "".join(
         f"#{at}  $A in {function} () from {_LIB}/{so}\n" for at, (function, so) in enumerate(frames, 5)
     )
-    return (
-        f"\n\nA fatal system signal has occurred: {name}\n"
-        "The following is the call stack containing the origin of the signal.\n\n"
+    threads = (
         "Fri Nov 18 16:45:38 CET 2025\n"
         'Thread 3 (Thread $A (LWP $PID) "cmsRun"):\n'
         "#0  $A in select () from /lib64/libc.so.6\n"
@@ -96,9 +90,8 @@ def _signal(name: str, frames: tuple[tuple[str, str], ...], module: str) -> str:
         f"#40 $A in edm::WorkerT<edm::stream::EDProducerAdaptorBase>::implDo(edm::EventTransitionInfo const&) ()"
         f" from {_LIB}/libFWCoreFramework.so\n"
         "#41 $A in main::{lambda()#1}::operator()() const ()\n#42 $A in main ()\n"
-        f"\nCurrent Modules:\n\nModule: {module} (crashed)\nModule: none\n\n"
-        f"A fatal system signal has occurred: {name}\n"
     )
+    return fatal_signal(name, threads, module)
 
 
 _ABORT = (
@@ -216,10 +209,12 @@ CRASH_LOGS = (
     CrashLog(
         "ROOT",
         86,
-        f"{_FRAME_BEGIN}An exception of category 'FatalRootError' occurred while\n"
-        + _calling("DQMFileSaverPB", "dqmSaverPB")
-        + "   Additional Info:\n      [a] Fatal Root Error: @SUB=TKey::ReadFile\nFailed to read data.\n\n"
-        + _FRAME_END,
+        in_frame(
+            "$TIME",
+            "An exception of category 'FatalRootError' occurred while\n"
+            + _calling("DQMFileSaverPB", "dqmSaverPB")
+            + "   Additional Info:\n      [a] Fatal Root Error: @SUB=TKey::ReadFile\nFailed to read data.\n\n",
+        ),
         CrashKind.EXCEPTION,
         "FatalRootError",
         "DQMFileSaverPB",

@@ -21,6 +21,7 @@ from dqmsquare_cfg import Cluster, Settings
 from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
+from storage.schema import migrate
 from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -153,7 +154,7 @@ class BenchmarkEnvironment:
         settings = self.settings()
         for cluster in Cluster:
             engine = db.engine(settings, cluster, "benchmark")
-            db.migrate(engine)
+            migrate(engine)
             engine.dispose()
 
     def _start_gunicorn(self, name: str, application: str, options: Sequence[str]) -> Server:

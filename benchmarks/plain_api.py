@@ -1,6 +1,6 @@
 """The API as a plain Flask application: the reference that the mirror's rates are compared with.
 
-A query per call, JSON by the standard library, nothing kept: the way in which earlier mirrors answered.
+A query per call, JSON by the standard library and no cache, as in earlier mirrors.
 """
 
 import json

@@ -3,7 +3,7 @@
 200 viewers poll as the page's scripts do, first with nothing changing, then with one job report per second.
 They are compared with a bare Flask view that answers 304, and with a page that makes four API requests per
 cycle to a server without caches. Then 2000 viewers poll with one report per second. At the end 32 clients
-request as fast as they are answered: what a server can do at most.
+request as fast as possible, for the maximum rate of a server.
 """
 
 import asyncio

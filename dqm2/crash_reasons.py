@@ -46,9 +46,9 @@ _POSSIBLY_FATAL = (
     MessageKind.ACCELERATOR,
     *_CAUSES_IF_KILLED,
 )
-# An error of a GPU is the cause of an abort so many lines below it.
+# Longest distance (lines) between an error of a GPU and the abort that it causes.
 _ACCELERATOR_LINES = 60
-# Without a known cause, an error so near to the end of the log is.
+# Lines at the end of a log in which an error is the cause if no other cause is known.
 _LAST_LINES = 40
 
 _SIGNALS = {

@@ -65,7 +65,7 @@ def _key(*parts: str) -> str:
 
 
 def _words(reason: CrashReason) -> str:
-    """The words of a message that do not vary; none of a signal, whose name and place say it all."""
+    """The words of a message that do not vary; none for a signal, which its name and place identify."""
     if reason.kind is CrashKind.KILLED or (reason.kind is CrashKind.SIGNAL and reason.frames):
         return ""
     condition = _CONDITION.search(reason.message)

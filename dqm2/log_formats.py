@@ -55,7 +55,7 @@ class MessageKind(StrEnum):
 class Recognized(NamedTuple):
     """A message as its format shows it.
 
-    `category` and `module` tell groups of messages apart: the category of MessageLogger and the type of the
+    `category` and `module` identify a group of messages: the category of MessageLogger and the type of the
     module, or the name of the exception, signal or component. `label` is the module's label.
     """
 
@@ -89,7 +89,6 @@ HEADER = re.compile(r"%MSG-([a-z]) ([^\n]{1,200}?):[ \t]*(?:([\w:@()-]{1,200}))?
 _MODULE = re.compile(r"((?:\w+::){0,4}\w+):([\w@-]+)")
 
 _CATEGORY = re.compile(r"An exception of category ['\"&]?(?:apos;)?([^'\"&]{1,100})")
-_CONTEXT_LINE = re.compile(r"\s+\[\d+\] |Exception Message:|\s+Additional Info:|\s+\[[a-z]\] ")
 _TERMINATE = re.compile(r"terminate called (?:after throwing an instance of ['\"]([^'\"]{1,200})|\w)")
 _TRACEBACK_END = re.compile(r"((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?::|$)")
 

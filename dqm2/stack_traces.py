@@ -35,9 +35,9 @@ _SYSTEM_FUNCTION = re.compile(
     r"|operator |start_thread|clone|malloc|free$|mem(?:cpy|move|set)|__mem|poll$|waitpid|\?\?$|sig_dostack"
     r"|edm::service::InitRootHandlers|full_read|main$|main::|_start$|pthread_"
 )
-# Where CMSSW keeps ROOT and other software that is not its own.
+# Folders of ROOT and of other software that CMSSW uses.
 _EXTERNAL_PATH = re.compile(r"/(?:external|lcg)/")
-# CMSSW's framework: what calls every module says nothing, the rest only if the crash is in the framework.
+# Functions of CMSSW's framework that call every module: they are in each trace.
 _CALLER = re.compile(
     r"edm::(?:Worker|stream::|StreamSchedule|Path\b|(?:Serial|Limited)TaskQueue|WaitingTask|FunctorTask)"
 )

@@ -8,16 +8,15 @@ from functools import partial
 import psycopg2.errors
 import sqlalchemy as sa
 
-import db
-from db import SchemaState, SecretChanged
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 from legacy_import import lifecycle, workers
 from legacy_import.importer import Importer
 from legacy_import.preflight import PreflightFailed, dry_run
 from storage import import_progress
-from storage.databases import exit_status, run_on, run_on_both
+from storage.db_command_runner import exit_status, run_on, run_on_both
 from storage.import_progress import ImportProgress
+from storage.schema import Schema, SchemaState, SecretChanged, read_schema, verify_secret
 
 log = logging.getLogger("legacy_import")
 
@@ -94,7 +93,7 @@ def _start(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
         return "", True
     try:
         with database.begin() as connection:
-            db.verify_secret(connection, pseudonymizer.check_value())
+            verify_secret(connection, pseudonymizer.check_value())
     except SecretChanged:
         return _WRONG_SECRET, False
     workers.import_newest(settings, database)
@@ -156,9 +155,9 @@ def _undo(
     return "restored the legacy tables", True
 
 
-def _state(database: sa.Engine) -> tuple[db.Schema, ImportProgress | None]:
+def _state(database: sa.Engine) -> tuple[Schema, ImportProgress | None]:
     with database.connect() as connection:
-        schema = db.schema(connection)
+        schema = read_schema(connection)
         return schema, import_progress.read(connection) if schema.state is SchemaState.READY else None
 
 
@@ -171,7 +170,7 @@ def _is_incomplete(progress: ImportProgress | None) -> bool:
     return progress is not None and not progress.is_complete
 
 
-def _outcome(schema: db.Schema, progress: ImportProgress | None) -> tuple[str, bool]:
+def _outcome(schema: Schema, progress: ImportProgress | None) -> tuple[str, bool]:
     """Message if there is nothing to do, or no more."""
     match schema.state:
         case SchemaState.TOO_NEW | SchemaState.LEGACY | SchemaState.FOREIGN:

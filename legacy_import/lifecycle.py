@@ -19,6 +19,7 @@ from legacy_import.legacy_reader import NO_EXIT_CODE
 from legacy_import.legacy_tables import ORIGINAL
 from storage import machines
 from storage.rows import QuarantinedDocument
+from storage.schema import SchemaState, migration_lock, read_schema, upgrade, verify_secret
 from storage.upserts import write_quarantined
 
 # A request for an exclusive lock makes all later requests wait behind it.
@@ -34,8 +35,8 @@ def start(database: sa.Engine, pseudonymizer: Pseudonymizer) -> None:
 
     Raises PreflightFailed if it is refused, OperationalError if a table is in use.
     """
-    with db.migration_lock(database) as connection:
-        is_legacy = db.schema(connection).state is db.SchemaState.LEGACY
+    with migration_lock(database) as connection:
+        is_legacy = read_schema(connection).state is SchemaState.LEGACY
         connection.rollback()
         if is_legacy:
             with connection.begin():
@@ -47,7 +48,7 @@ def drop(database: sa.Engine) -> None:
 
     Raises OperationalError if they are in use.
     """
-    with db.migration_lock(database) as connection, connection.begin():
+    with migration_lock(database) as connection, connection.begin():
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_END_LOCK_TIMEOUT}'"))
         legacy_tables.drop(connection)
         connection.execute(sa.delete(db.import_batches))
@@ -58,7 +59,7 @@ def undo(database: sa.Engine) -> None:
 
     Raises OperationalError if tables are in use.
     """
-    with db.migration_lock(database) as connection, connection.begin():
+    with migration_lock(database) as connection, connection.begin():
         connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_END_LOCK_TIMEOUT}'"))
         db.metadata.drop_all(connection)
         connection.execute(sa.text("DROP TABLE alembic_version"))
@@ -75,8 +76,8 @@ def _start(connection: sa.Connection, pseudonymizer: Pseudonymizer) -> None:
     hosts = {*(row.host for row in positions), *_hosts_with_states(connection)}
     batches = importer.plan_batches(connection, ORIGINAL)
     legacy_tables.rename(connection)
-    db.upgrade(connection)
-    db.verify_secret(connection, pseudonymizer.check_value())
+    upgrade(connection)
+    verify_secret(connection, pseudonymizer.check_value())
     machines.register(
         connection, {pseudonymizer.for_machine(host): default_label(host) for host in sorted(hosts)}
     )

@@ -22,7 +22,7 @@ from dqmsquare_cfg import Cluster, Settings
 from legacy_import.importer import Importer
 from runtime import logging_setup
 from storage import import_progress
-from storage.databases import error_reason
+from storage.db_command_runner import error_reason
 from storage.import_progress import ImportProgress
 from storage.log_compression import DictionaryStore
 

@@ -1,4 +1,4 @@
-"""Alembic environment: runs migrations on the connection that `db.upgrade` passes."""
+"""Alembic environment: runs migrations on the connection that `storage.schema.upgrade` passes."""
 
 from alembic import context
 

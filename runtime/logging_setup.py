@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from dqmsquare_cfg import Settings
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 Redact = Callable[[str], str]
+# `extra` of a record whose message is redacted already.
+REDACTED = {"is_redacted": True}
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +124,10 @@ class _FileHandler(ConcurrentTimedRotatingFileHandler):
         super().emit(record)
         self._is_failing = self._has_failed
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Whether to start a new file; the time of that, which a file of all processes has, only advances."""
+        return time.time() >= self.rolloverAt and bool(super().shouldRollover(record))
+
     def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802
         self._has_failed = True
         if not self._is_failing:
@@ -157,7 +164,8 @@ class _LineFormatter(logging.Formatter):
             text = f"{text}\n{self.formatException(record.exc_info)}"
         if record.stack_info:
             text = f"{text}\n{record.stack_info}"
-        line = _CONTROL.sub(_escape, self._redact(text))
+        redacted = text if getattr(record, "is_redacted", False) else self._redact(text)
+        line = _CONTROL.sub(_escape, redacted)
         return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}…"
 
 

@@ -73,6 +73,28 @@ class Crash:
 _Cause = Callable[[Crash, random.Random], list[str]]
 
 
+def in_frame(at: str, text: str) -> str:
+    """The frame that CMSSW prints around a fatal exception."""
+    begin = f"----- Begin Fatal Exception {at}-----------------------\n"
+    return f"{begin}{text}----- End Fatal Exception -------------------------------------------------\n"
+
+
+def fatal_exception(at: str, category: str, context: str, message: str) -> str:
+    """CMSSW's message about a fatal exception."""
+    begin = f"An exception of category '{category}' occurred while\n"
+    return in_frame(at, f"{begin}{context}Exception Message:\n{message}\n")
+
+
+def fatal_signal(name: str, threads: str, module: str) -> str:
+    """CMSSW's message about a signal; `threads` are the stack traces of the threads."""
+    return (
+        f"\n\nA fatal system signal has occurred: {name}\n"
+        "The following is the call stack containing the origin of the signal.\n\n"
+        f"{threads}\nCurrent Modules:\n\nModule: {module} (crashed)\nModule: none\n\n"
+        f"A fatal system signal has occurred: {name}\n"
+    )
+
+
 def last_lines(crash: Crash, rng: random.Random) -> list[str]:
     """The lines in which a crash is reported."""
     if crash.exit_code < 0:
@@ -86,24 +108,17 @@ def _by_signal(crash: Crash, rng: random.Random) -> list[str]:
     method = rng.choice(("analyze", "dqmEndLuminosityBlock", "fillHistograms"))
     own = f"{crash.module}::{method}(edm::Event const&)"
     library = f"/cmsnfsdqmdata/dqmdata/dqm_cmssw/{crash.release}/lib"
-    frames = [
+    threads = [
+        f'Thread 1 (Thread 0x{rng.getrandbits(47):x} "cmsRun"):\n',
+        "#3  0x00007fbb6f4f9a92 in sig_dostack_then_abort () from pluginFWCoreServicesPlugins.so\n",
+        "#4  <signal handler called>\n",
         f"#5  0x{rng.getrandbits(47):016x} in {own} () from {library}/pluginDQM{crash.module}.so\n",
         *(
             f"#{number}  0x{rng.getrandbits(47):016x} in {frame} () from {library}/libFWCoreFramework.so\n"
             for number, frame in enumerate(_FRAMEWORK, start=6)
         ),
     ]
-    return [
-        *cause,
-        f"\n\nA fatal system signal has occurred: {name}\n",
-        "The following is the call stack containing the origin of the signal.\n\n",
-        f'Thread 1 (Thread 0x{rng.getrandbits(47):x} "cmsRun"):\n',
-        "#3  0x00007fbb6f4f9a92 in sig_dostack_then_abort () from pluginFWCoreServicesPlugins.so\n",
-        "#4  <signal handler called>\n",
-        *frames,
-        f"\nCurrent Modules:\n\nModule: {crash.module}:{crash.label} (crashed)\nModule: none\n\n",
-        f"A fatal system signal has occurred: {name}\n",
-    ]
+    return [*cause, fatal_signal(name, "".join(threads), f"{crash.module}:{crash.label}")]
 
 
 def _assertion(crash: Crash, rng: random.Random) -> list[str]:
@@ -135,13 +150,7 @@ def _frame(crash: Crash, category: str, message: str, where: str | None = None) 
         "   [1] Running path 'p'\n"
         f"   [2] Calling method for module {crash.module}/'{crash.label}'\n"
     )
-    return [
-        f"----- Begin Fatal Exception {crash.at}-----------------------\n",
-        f"An exception of category '{category}' occurred while\n",
-        processing if where is None else where,
-        f"Exception Message:\n{message}\n",
-        "----- End Fatal Exception -------------------------------------------------\n",
-    ]
+    return [fatal_exception(crash.at, category, processing if where is None else where, message)]
 
 
 def _corrupt_data(crash: Crash, rng: random.Random) -> list[str]:

@@ -152,7 +152,7 @@ class Job:
         return self.run.ended_at + _KILLED_AFTER * self.run.lumisection_s
 
     def in_shortened_run(self, run: Run) -> "Job":
-        """The job if its run is shorter than planned: what was planned for later does not happen."""
+        """The job in its run cut short: an outcome that was planned for later does not happen."""
         if self.outcome_at is None or self.outcome_at <= run.ended_at:
             return replace(self, run=run)
         finished = JobOutcome.FINISHED

@@ -1,10 +1,11 @@
 """Persistent state of the mirror. Only this package, `legacy_import/` and `db.py` contain SQL.
 
+schema          schema: revision, migration
 writing         rows, codecs, log_compression, upserts, writer, leader_lock, machines, retention
 crashes         log_findings, log_backfill, crash_groups, crash_marks, crash_reader
-reading         run_queries, run_reader, job_history, cluster_reader, reader, read_models, job_state,
-                delivery_statistics
+reading         run_queries, run_reader, job_history, delivery_reader, delivery_statistics, cluster_reader,
+                reader, read_models, job_state
 notifying       notifications, change_listener, sync_status
 Control Room    login_store, audit_log, command_queue, mutes
-commands        databases, import_progress
+commands        db_command_runner, import_progress
 """

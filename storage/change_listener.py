@@ -35,7 +35,7 @@ _MAX_RUNS = 10_000
 class Topic(Enum):
     """Something that can change. The number of a run is a topic as well."""
 
-    # Which runs have jobs.
+    # The set of runs that have jobs.
     RUNS = auto()
     # Any mirrored document: the machines' clocks, by which jobs become stuck, advance with each batch.
     BATCHES = auto()

@@ -1,7 +1,7 @@
 """Queries about groups of crashes: their runs, releases, run keys and marks.
 
-No query reads more than the crashed jobs, by their index. What needs a run's release, run key or other jobs
-is limited to the newest runs of each group.
+No query reads more than the crashed jobs, by their index. Releases, run keys and other jobs are read of the
+newest runs of each group only.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class CrashGroupSummary:
 
 @dataclass(frozen=True, slots=True)
 class FoundCrashGroups:
-    """A page of the groups that were found, the last to occur first, and the number of all of them.
+    """A page of the groups found, the most recent first, and the number of all groups found.
 
     `recent_runs` are the newest runs of the cluster within the filter's range, ascending.
     """

@@ -5,13 +5,15 @@ from uuid import UUID
 import sqlalchemy as sa
 
 import db
+from dqm2.records import ErrorGroup
+from storage import log_findings, run_queries
 from storage.read_models import Run
 from storage.run_reader import RunReader
 
 # Number of runs that are searched for a client: one that is in none of them has no recent history.
 _SEARCHED_RUNS = 60
-# Number of earlier runs with the same run key that are searched for a client.
-_COMPARABLE_RUNS = 30
+# Number of earlier runs with the same run key that are searched for a job of a client, and for a good one.
+_COMPARABLE_RUNS, _RUNS_SEARCHED_FOR_GOOD = 30, 100
 
 
 class JobHistoryReader(RunReader):
@@ -34,13 +36,8 @@ class JobHistoryReader(RunReader):
 
         Jobs whose series are no longer stored are left out.
         """
-        runs, jobs = db.runs.c, db.jobs.c
-        earlier = (
-            sa.select(runs.run)
-            .where(runs.run < run, runs.run_key == run_key)
-            .order_by(runs.run.desc())
-            .limit(_COMPARABLE_RUNS)
-        )
+        jobs = db.jobs.c
+        earlier = run_queries.select_runs_with_key(run_key, before=run, limit=_COMPARABLE_RUNS)
         statement = (
             sa.select(jobs.identity)
             .join(db.job_details)
@@ -51,3 +48,20 @@ class JobHistoryReader(RunReader):
         with self._database.connect() as connection:
             found: UUID | None = connection.scalar(statement)
         return found
+
+    def usual_errors(self, run: int, run_key: str, client: str) -> tuple[ErrorGroup, ...] | None:
+        """The errors that a client (tag) logged in its last good run before `run` with the same run key.
+
+        `None` if none of the last such runs was good.
+        """
+        jobs = db.jobs.c
+        earlier = run_queries.select_runs_with_key(run_key, before=run, limit=_RUNS_SEARCHED_FOR_GOOD)
+        statement = (
+            sa.select(jobs.log_errors)
+            .where(jobs.run.in_(earlier), jobs.client == client, jobs.exit_code == 0)
+            .order_by(jobs.run.desc())
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else log_findings.read_errors(row.log_errors)

@@ -15,7 +15,7 @@ from uuid import UUID
 from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 
-# A job without an exit code that was last heard of longer ago than this will not be heard of again.
+# Time after its last report from which a job without an exit code is lost.
 LOST_AFTER = timedelta(days=1)
 
 
@@ -116,7 +116,7 @@ def _job_state(
 
 
 def _is_gone(job: JobStateInputs, now: datetime) -> bool:
-    """Whether a job without an exit code will not be heard of again."""
+    """Whether no further report of a job without an exit code is expected."""
     latest = now if job.machine_clock_at is None else max(now, job.machine_clock_at)
     return not job.machine_is_mirrored or latest - job.updated_at >= LOST_AFTER
 

@@ -22,7 +22,7 @@ _JOBS_PER_BATCH = 50
 def analyze_outdated(database: sa.Engine) -> Iterator[int]:
     """Analyze the jobs whose findings are of older rules; yields the number of jobs of each batch.
 
-    A job that is written meanwhile is left alone. An interrupted pass goes on where it was.
+    A job that is written meanwhile is left alone. An interrupted pass continues where it was.
     """
     dictionaries = DictionaryStore(database)
     while True:

@@ -11,7 +11,7 @@ from dqm2.crash_signatures import SIGNATURE_VERSION
 from dqm2.records import CrashReason, ErrorGroup, StackFrame
 from storage.crash_groups import CrashGroup, parse_kind
 
-# Version of all rules that the columns follow from. It grows with either of the two.
+# Version of all rules that the columns follow from; it grows with each of its parts.
 FINDINGS_VERSION = RULES_VERSION + SIGNATURE_VERSION
 
 _CRASH_FIELDS = ("category", "message", "module_type", "module_label", "line")

@@ -1,17 +1,21 @@
 """Mutes: an expert marks a client as known to be bad, and it raises no alarm on any page for a while.
 
-A mute is stored in the database of the client's cluster. A client has at most one: a new one replaces it.
+A mute is of a client, or of one group of its crashes only, so that another crash of it still raises an alarm.
+It is stored in the database of the client's cluster. A client and a group have at most one each: a new one
+replaces it. If the rules of signatures change, crashes have other groups, so the mutes of groups end.
 Muting and unmuting notify all pages at once, as a batch of documents does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 import db
+from storage.read_models import Job
 
 _mutes = db.mutes
 # A plain word, which invalidates everything: the client may be part of any run.
@@ -19,15 +23,44 @@ _NOTIFICATION = "mutes"
 
 
 @dataclass(frozen=True, slots=True)
+class MuteSubject:
+    """A client, which is named by its tag, or one group of its crashes, which is named by its signature."""
+
+    client: str
+    crash_group: str | None = None
+
+    def __str__(self) -> str:
+        # No tag contains a slash.
+        return self.client if self.crash_group is None else f"{self.client}/{self.crash_group}"
+
+
+@dataclass(frozen=True, slots=True)
 class Mute:
-    """A mute of a client, which is named by its tag."""
+    """A mute; `crash_title` is the title of the group if it is of a group of crashes."""
 
     id: int
-    client: str
+    subject: MuteSubject
+    crash_title: str | None
     reason: str
     username: str
     muted_at: datetime
     ends_at: datetime
+
+    def covers(self, job: Job) -> bool:
+        """Whether a job is one of the client and, if the mute is of a group, of that group."""
+        subject = self.subject
+        return subject.client == job.client and subject.crash_group in (None, job.crash_group)
+
+
+def mute_of_client(client: str, mutes: Iterable[Mute]) -> Mute | None:
+    """The mute of a client as a whole."""
+    return next((mute for mute in mutes if mute.subject == MuteSubject(client)), None)
+
+
+def mute_of_job(job: Job, mutes: Iterable[Mute]) -> Mute | None:
+    """The mute that covers a job: that of its client, else that of its crash."""
+    covering = [mute for mute in mutes if mute.covers(job)]
+    return mute_of_client(job.client, covering) or next(iter(covering), None)
 
 
 class MuteReader:
@@ -38,34 +71,44 @@ class MuteReader:
 
     def mutes(self) -> list[Mute]:
         """The mutes in force, newest first."""
-        in_force = sa.select(_mutes).where(_mutes.c.ends_at > sa.func.now())
+        groups = db.crash_groups
+        in_force = (
+            sa.select(_mutes, groups.c.title.label("crash_title"))
+            .join_from(_mutes, groups, groups.c.signature == _mutes.c.crash_group, isouter=True)
+            .where(_mutes.c.ends_at > sa.func.now())
+            .order_by(_mutes.c.id.desc())
+        )
         with self._database.connect() as connection:
-            rows = connection.execute(in_force.order_by(_mutes.c.id.desc())).all()
-        return [Mute(**row._asdict()) for row in rows]
+            rows = connection.execute(in_force).all()
+        return [_mute(row) for row in rows]
 
 
 class MuteWriter:
-    """Mutes and unmutes clients of a cluster."""
+    """Mutes and unmutes clients of a cluster, and groups of their crashes."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def mute(self, client: str, reason: str, username: str, duration: timedelta) -> None:
-        """Mute a client from now on, in place of its present mute if it has one."""
+    def mute(self, subject: MuteSubject, reason: str, username: str, duration: timedelta) -> None:
+        """Mute a subject from now on, in place of its present mute if it has one."""
         with self._notifying() as connection:
             # One at a time, so that each transaction sees the mute before.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(db.MUTE_LOCK)))
-            connection.execute(_end(client))
+            connection.execute(_end(subject))
             connection.execute(
                 sa.insert(_mutes).values(
-                    client=client, reason=reason, username=username, ends_at=sa.func.now() + duration
+                    client=subject.client,
+                    crash_group=subject.crash_group,
+                    reason=reason,
+                    username=username,
+                    ends_at=sa.func.now() + duration,
                 )
             )
 
-    def unmute(self, client: str) -> None:
-        """End a client's mute, if it has one."""
+    def unmute(self, subject: MuteSubject) -> None:
+        """End the mute of a subject, if it has one; other mutes of the client remain."""
         with self._notifying() as connection:
-            connection.execute(_end(client))
+            connection.execute(_end(subject))
 
     @contextmanager
     def _notifying(self) -> Iterator[sa.Connection]:
@@ -74,6 +117,22 @@ class MuteWriter:
             connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, _NOTIFICATION)))
 
 
-def _end(client: str) -> sa.Update:
-    in_force = (_mutes.c.client == client, _mutes.c.ends_at > sa.func.now())
+def _mute(row: sa.Row[Any]) -> Mute:
+    return Mute(
+        row.id,
+        MuteSubject(row.client, row.crash_group),
+        row.crash_title,
+        row.reason,
+        row.username,
+        row.muted_at,
+        row.ends_at,
+    )
+
+
+def _end(subject: MuteSubject) -> sa.Update:
+    in_force = (
+        _mutes.c.client == subject.client,
+        _mutes.c.crash_group.is_not_distinct_from(subject.crash_group),
+        _mutes.c.ends_at > sa.func.now(),
+    )
     return sa.update(_mutes).where(*in_force).values(ends_at=sa.func.now())

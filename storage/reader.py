@@ -2,31 +2,35 @@
 
 import sqlalchemy as sa
 
-import db
 from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.crash_reader import CrashReader
+from storage.delivery_reader import DeliveryReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.mutes import MuteReader
 from storage.run_listing import RunListingReader
+from storage.schema import Schema, read_schema
 
 
-class MirrorReader(JobHistoryReader, ClusterReader, CrashReader, MuteReader, RunListingReader):
+class MirrorReader(
+    JobHistoryReader, DeliveryReader, ClusterReader, CrashReader, MuteReader, RunListingReader
+):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         JobHistoryReader.__init__(self, database, rules)
+        DeliveryReader.__init__(self, database)
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
         MuteReader.__init__(self, database)
         RunListingReader.__init__(self, database)
 
-    def schema(self) -> db.Schema:
+    def schema(self) -> Schema:
         """The schema of the database."""
         with self._database.connect() as connection:
-            return db.schema(connection)
+            return read_schema(connection)
 
     def import_progress(self) -> ImportProgress | None:
         """Progress of the import from an earlier mirror; `None` if its tables are not in the database."""

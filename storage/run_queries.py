@@ -1,4 +1,4 @@
-"""Filter of runs, and the statements that select the runs that match it."""
+"""Statements that select runs, and the filter of runs; `run_reader` and others execute them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +63,13 @@ def select_newest_runs_with_job(*conditions: sa.ColumnElement[bool], limit: int)
     return sa.select(run).where(*conditions).group_by(run).order_by(run.desc()).limit(limit)
 
 
+def select_runs_with_key(run_key: str, *, before: int, limit: int) -> sa.Select[Any]:
+    """Select the numbers of the newest runs before a run with a run key, newest first."""
+    runs = db.runs.c
+    is_earlier = sa.and_(runs.run < before, runs.run_key == run_key)
+    return sa.select(runs.run).where(is_earlier).order_by(runs.run.desc()).limit(limit)
+
+
 def of_run(column: sa.Column[Any], run: sa.ColumnElement[int]) -> sa.Label[Any]:
     """A column of a run, which is found by its index."""
     runs = db.runs.alias()
@@ -95,6 +102,11 @@ def select_span_between(since: datetime | None, until: datetime | None) -> sa.Se
     if since is not None:
         statement = statement.where(jobs.started_at >= since - _LONGEST_JOB)
     return statement if until is None else statement.where(jobs.started_at < until)
+
+
+def newest_report_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
+    """The order of the reports of several machines of the same run."""
+    return columns.updated_at.desc(), columns.identity
 
 
 def is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""Queries about runs: which exist, their jobs with computed states, logs, series and file delivery."""
+"""Reader of runs: which exist, their jobs with computed states, logs and series."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,23 +10,19 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
-from dqm2.records import ErrorGroup, EventSeries, InputStatuses, JobLog, MemorySeries, SimulatorState
+from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
 from storage import codecs, job_state, log_findings, run_queries
-from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.job_state import JobState, StateRules
 from storage.log_compression import DictionaryStore
 from storage.read_models import (
     AdjacentRuns,
-    Delivery,
     ExpectedClients,
     FoundSpan,
     Job,
     JobDetails,
     JobSummary,
-    Playback,
     Run,
     RunSpan,
     RunSummary,
@@ -40,8 +36,6 @@ _RUNS_PER_PIECE = 25
 _STARTUP_RUNS = 3
 # Number of the run of a job whose command line names none.
 _NO_RUN = 0
-# Previous runs of a run key among which the last good one of a client is looked for.
-_MAX_PREVIOUS_RUNS = 100
 _WIDE_QUERY_TIMEOUT_S = 10
 # A script may ask for all runs while the database is busy; others wait in the queue of ranges meanwhile.
 _RANGE_QUERY_TIMEOUT_S = 30
@@ -117,16 +111,11 @@ def _fetch(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT
     return [row._make(found) for found in connection.execute(statement).all()]
 
 
-def _newest_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
-    """The order of the reports of several machines of the same run."""
-    return columns.updated_at.desc(), columns.identity
-
-
 # The start of a run by the newest report of its file delivery that has one.
 _GLOBAL_START = (
     sa.select(db.deliveries.c.global_start)
     .where(db.deliveries.c.run == db.runs.c.run, db.deliveries.c.global_start.is_not(None))
-    .order_by(*_newest_first(db.deliveries.c))
+    .order_by(*run_queries.newest_report_first(db.deliveries.c))
     .limit(1)
     .correlate(db.runs)
     .scalar_subquery()
@@ -157,7 +146,7 @@ class RunReader:
 
     def run_span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
         """The lowest and the highest run that may have a job which ran between two times."""
-        # Takes a moment for years, whose jobs are all in the index.
+        # The index has all jobs of the time between, which may be years.
         options = {"response_timeout_s": _WIDE_QUERY_TIMEOUT_S}
         with self._database.connect() as connection:
             statement = run_queries.select_span_between(since, until)
@@ -184,11 +173,7 @@ class RunReader:
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
-            metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
-            rows = _fetch(connection, self._select_jobs.where(db.jobs.c.run == run), _JobRow)
-        if metadata is None and not rows:
-            return None
-        return self._run(run, metadata, rows)
+            return read_run(connection, run, self._rules)
 
     def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that match a filter, newest first, of those `below` a run."""
@@ -243,34 +228,9 @@ class RunReader:
         return self._distinct_values(db.runs.c.cmssw_version)
 
     def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
-        """The clients of the previous run with the same run key, and the usual startup time of such runs.
-
-        Clients whose start is unknown do not count for the startup time.
-        """
-        table, jobs = db.runs.c, db.jobs.c
-        previous = (
-            sa.select(table.run)
-            .where(table.run < run, table.run_key == run_key)
-            .order_by(table.run.desc())
-            .limit(_STARTUP_RUNS)
-        )
-        started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
-        statement = (
-            sa.select(jobs.run, jobs.client, started_at.label("started_at"))
-            .where(jobs.run.in_(previous))
-            .group_by(jobs.run, jobs.client)
-            .order_by(jobs.run.desc())
-        )
+        """As `read_expected_clients`."""
         with self._database.connect() as connection:
-            rows = connection.execute(statement).all()
-        by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
-        if not by_run:
-            return ExpectedClients()
-        starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]
-        startups = [max(of_run) - min(of_run) for of_run in starts if of_run]
-        return ExpectedClients(
-            frozenset(row.client for row in by_run[0]), median_low(startups) if startups else None
-        )
+            return read_expected_clients(connection, run, run_key)
 
     def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
         """The number of lumisections of a run that no job of a client saw, by the client's tag.
@@ -318,85 +278,9 @@ class RunReader:
             errors=errors,
         )
 
-    def usual_errors(self, run: int, run_key: str, client: str) -> tuple[ErrorGroup, ...] | None:
-        """The errors that a client, by tag, logged in its last good run before `run` with the same run key.
-
-        `None` if none of the last such runs was good.
-        """
-        table, jobs = db.runs.c, db.jobs.c
-        previous = (
-            sa.select(table.run)
-            .where(table.run < run, table.run_key == run_key)
-            .order_by(table.run.desc())
-            .limit(_MAX_PREVIOUS_RUNS)
-        )
-        statement = (
-            sa.select(jobs.log_errors)
-            .where(jobs.run.in_(previous), jobs.client == client, jobs.exit_code == 0)
-            .order_by(jobs.run.desc())
-            .limit(1)
-        )
-        with self._database.connect() as connection:
-            row = connection.execute(statement).one_or_none()
-        return None if row is None else log_findings.read_errors(row.log_errors)
-
-    def delivery(self, run: int) -> Delivery | None:
-        """The file delivery of a run; the newest report if several machines have one."""
-        row = self._newest(db.deliveries, run)
-        return None if row is None else _delivery(row)
-
-    def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
-        """Statistics of what `delivery` returns, by run; runs without a delivery are left out."""
-        table = db.deliveries.c
-        statement = (
-            sa.select(db.deliveries, db.machines.c.label)
-            .join(db.machines)
-            .where(table.run.in_(runs))
-            .order_by(table.run, *_newest_first(table))
-            .ext(distinct_on(table.run))
-        )
-        with self._database.connect() as connection:
-            return {row.run: summarize(_delivery(row)) for row in connection.execute(statement)}
-
-    def delivery_updated_at(self, run: int) -> datetime | None:
-        """The time of the report that `delivery` returns; `None` if there is none."""
-        table = db.deliveries.c
-        statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
-        with self._database.connect() as connection:
-            updated_at: datetime | None = connection.scalar(statement)
-        return updated_at
-
-    def playback(self, run: int) -> Playback | None:
-        """The simulator of a run; the newest report if there are several."""
-        row = self._newest(db.playbacks, run)
-        if row is None:
-            return None
-        return Playback(
-            run=row.run,
-            machine=row.label,
-            state=None if row.state is None else SimulatorState(row.state),
-            lumisection=row.lumisection,
-            number_of_ls=row.number_of_ls,
-            run_key=row.run_key,
-            source_run=row.source_run,
-            updated_at=row.updated_at,
-        )
-
     def _distinct_values(self, column: sa.Column[Any]) -> list[str]:
         with self._database.connect() as connection:
             return sorted(connection.scalars(run_queries.select_distinct_values(column)))
-
-    def _newest(self, table: sa.Table, run: int) -> Any | None:
-        """The newest row of a run, with the label of the machine that reported it."""
-        statement = (
-            sa.select(table, db.machines.c.label)
-            .join(db.machines)
-            .where(table.c.run == run)
-            .order_by(*_newest_first(table.c))
-            .limit(1)
-        )
-        with self._database.connect() as connection:
-            return connection.execute(statement).one_or_none()
 
     def _runs(self, condition: _RunCondition) -> list[Run]:
         """The runs that have jobs and fulfil a condition, ascending."""
@@ -406,22 +290,9 @@ class RunReader:
             rows = _fetch(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
-            self._run(run, by_run.get(run), list(of_run)) for run, of_run in groupby(rows, attrgetter("run"))
+            _run(run, by_run.get(run), list(of_run), self._rules)
+            for run, of_run in groupby(rows, attrgetter("run"))
         ]
-
-    def _run(self, run: int, metadata: Any, rows: Sequence[_JobRow]) -> Run:
-        newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
-        now = datetime.now(UTC)
-        states = job_state.job_states(rows, self._rules.stuck_after, now)
-        jobs = [_job(row, state, newest) for row, state in zip(rows, states, strict=True)]
-        return Run(
-            run=run,
-            run_key=None if metadata is None else metadata.run_key,
-            cmssw_version=None if metadata is None else metadata.cmssw_version,
-            global_start=None if metadata is None else metadata.global_start,
-            is_ongoing=job_state.is_ongoing(rows, self._rules.stuck_after, now),
-            jobs=tuple(sorted(jobs, key=attrgetter("name", "first_seen_at", "id"))),
-        )
 
     def _summary(self, metadata: Any, rows: Sequence[_JobSummaryRow]) -> RunSummary:
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
@@ -441,6 +312,60 @@ class RunReader:
         )
 
 
+def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:
+    """A run with its jobs; `None` if nothing of it is mirrored."""
+    metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
+    rows = _fetch(connection, _select_jobs(_JobRow, rules).where(db.jobs.c.run == run), _JobRow)
+    if metadata is None and not rows:
+        return None
+    return _run(run, metadata, rows, rules)
+
+
+def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> ExpectedClients:
+    """The clients of the previous run with the same run key, and the usual startup time of such runs.
+
+    Clients whose start is unknown do not count for the startup time.
+    """
+    table, jobs = db.runs.c, db.jobs.c
+    previous = (
+        sa.select(table.run)
+        .where(table.run < run, table.run_key == run_key)
+        .order_by(table.run.desc())
+        .limit(_STARTUP_RUNS)
+    )
+    started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
+    statement = (
+        sa.select(jobs.run, jobs.client, started_at.label("started_at"))
+        .where(jobs.run.in_(previous))
+        .group_by(jobs.run, jobs.client)
+        .order_by(jobs.run.desc())
+    )
+    rows = connection.execute(statement).all()
+    by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
+    if not by_run:
+        return ExpectedClients()
+    starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]
+    startups = [max(of_run) - min(of_run) for of_run in starts if of_run]
+    return ExpectedClients(
+        frozenset(row.client for row in by_run[0]), median_low(startups) if startups else None
+    )
+
+
+def _run(run: int, metadata: Any, rows: Sequence[_JobRow], rules: StateRules) -> Run:
+    newest = max((row.lumisection for row in rows if row.lumisection is not None), default=0)
+    now = datetime.now(UTC)
+    states = job_state.job_states(rows, rules.stuck_after, now)
+    jobs = [_job(row, state, newest) for row, state in zip(rows, states, strict=True)]
+    return Run(
+        run=run,
+        run_key=None if metadata is None else metadata.run_key,
+        cmssw_version=None if metadata is None else metadata.cmssw_version,
+        global_start=None if metadata is None else metadata.global_start,
+        is_ongoing=job_state.is_ongoing(rows, rules.stuck_after, now),
+        jobs=tuple(sorted(jobs, key=attrgetter("name", "first_seen_at", "id"))),
+    )
+
+
 def _count_skipped(jobs: Iterable[InputStatuses]) -> int:
     """The number of lumisections that some of the jobs skipped and none saw."""
     skipped, seen = set[int](), set[int]()
@@ -448,20 +373,6 @@ def _count_skipped(jobs: Iterable[InputStatuses]) -> int:
         for lumisection, status in zip(job.lumisections, job.statuses, strict=True):
             (skipped if status.is_skipped else seen).add(lumisection)
     return len(skipped - seen)
-
-
-def _delivery(row: Any) -> Delivery:
-    return Delivery(
-        id=row.identity,
-        run=row.run,
-        revision=row.revision,
-        machine=row.label,
-        updated_at=row.updated_at,
-        global_start=row.global_start,
-        global_start_is_guess=row.global_start_is_guess,
-        lumisection_s=row.lumisection_s,
-        streams=codecs.unpack_streams(row.streams),
-    )
 
 
 def _job(row: _JobRow, state: JobState, newest_lumisection: int) -> Job:

@@ -17,6 +17,7 @@ from dqm2.records import MachineState
 from storage import machines, sync_status, upserts
 from storage.leader_lock import LeadershipLost
 from storage.rows import Batch, Checkpoint
+from storage.schema import verify_secret
 from storage.sync_status import ClusterLinks, LinkStatus
 
 # SQLSTATE class "Program Limit Exceeded": "PostgreSQL Error Codes" in its manual.
@@ -51,7 +52,7 @@ class MirrorWriter:
         now = datetime.now(UTC)
         unknown = ClusterLinks(gateway=LinkStatus(), machines={}, status=LinkStatus())
         with self._database.begin() as connection:
-            db.verify_secret(connection, check_value)
+            verify_secret(connection, check_value)
             leader = {"leader_id": self._leader_id, "started_at": now, "heartbeat_at": now}
             stored = connection.scalar(
                 insert(db.heartbeat)

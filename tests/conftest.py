@@ -27,7 +27,9 @@ from runtime import logging_setup
 from runtime.supervisor import MALLOC_ENVIRONMENT
 from server import create_app
 from simulator.simulator import Simulator
+from storage.schema import migrate
 from tests import skips
+from tests.control_room import Visitor, served
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored_cluster import MirroredCluster
 from tests.processes import is_alive
@@ -107,7 +109,7 @@ def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempP
     databases = {Cluster.PRODUCTION: name, Cluster.PLAYBACK: "postgres"}
     settings = dqmsquare_cfg.load(_environment(postgres, databases, tmp_path_factory.mktemp("migration")))
     engine = db.engine(settings, Cluster.PRODUCTION, "tests")
-    db.migrate(engine)
+    migrate(engine)
     engine.dispose()
     return name
 
@@ -219,6 +221,20 @@ def brisk_settings(brisk_environment: Mapping[str, str]) -> dqmsquare_cfg.Settin
 def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
     """The settings in `simulated_environment`."""
     return dqmsquare_cfg.load(simulated_environment)
+
+
+@pytest.fixture
+def url(settings: dqmsquare_cfg.Settings) -> Iterator[str]:
+    """The URL, without trailing slash, of a server in a thread of its own."""
+    with served(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def visitor(simulated_settings: dqmsquare_cfg.Settings) -> Iterator[Visitor]:
+    """A visitor who is signed in to a Control Room that sends its commands to `simulator`."""
+    with served(simulated_settings) as url:
+        yield Visitor(url).sign_in()
 
 
 @pytest.fixture(scope="module")

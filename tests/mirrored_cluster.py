@@ -10,6 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 import db
+from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from dqm2.crash_reasons import analyze
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import (
     LUMISECTION_S,
@@ -157,6 +159,18 @@ class MirroredCluster:
         seen = MachineState(is_up=down_reason is None, reason=down_reason)
         self._writer.write_machine_states({machine.id: seen}, at)
         self._on_change()
+
+
+def crashed_job(
+    run: int, crash: CrashLog = CRASH_LOGS[0], *, client: str = "csc", variation: int = 0, **fields: Any
+) -> JobRecord:
+    """A job that crashed, as the parser makes its record."""
+    log = JobLog("began\n", crash.variation(variation))
+    findings = analyze(log, crash.exit_code)
+    record = job(
+        run, client, exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors
+    )
+    return replace(record, **fields)
 
 
 def job(run: int, client: str, *, at: datetime | None = None, **fields: Any) -> JobRecord:

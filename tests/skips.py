@@ -4,24 +4,17 @@ A pytest plugin, loaded by `conftest.py`. With CI=true in the environment a skip
 """
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Generator
 
 import pytest
 
-from tools.install import SYSTEM_PACKAGES
-
-
-def find(package: str) -> str | None:
-    """Path of the executable that tests need of a Debian package in `SYSTEM_PACKAGES`."""
-    executables, _purpose = SYSTEM_PACKAGES[package]
-    return next(filter(None, map(shutil.which, executables)), None)
+from tools.install import SYSTEM_PACKAGES, find_executable
 
 
 def require(package: str) -> str:
     """Path of a package's executable; without it the test is skipped."""
-    path = find(package)
+    path = find_executable(package)
     if path is None:
         pytest.skip(_reason(package))
     return path
@@ -29,7 +22,7 @@ def require(package: str) -> str:
 
 def needs(package: str) -> pytest.MarkDecorator:
     """Marker of a test that needs a package's executable."""
-    return pytest.mark.skipif(find(package) is None, reason=_reason(package))
+    return pytest.mark.skipif(find_executable(package) is None, reason=_reason(package))
 
 
 def _reason(package: str) -> str:

@@ -12,7 +12,6 @@ import pytest
 
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Settings
-from tests.control_room import served
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import TIMEOUT_S
 
@@ -24,12 +23,6 @@ RUN = 358_791
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
     return MirroredCluster(settings)
-
-
-@pytest.fixture
-def url(settings: Settings) -> Iterator[str]:
-    with served(settings) as url:
-        yield url
 
 
 def write(mirrored: MirroredCluster, *jobs: JobRecord) -> None:

@@ -14,10 +14,11 @@ import pytest
 from flask import Flask, Response, jsonify, request
 
 from dqmsquare_cfg import Settings
+from runtime import logging_setup
 from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S
-from web import access_log, limits
+from web import access_log, limits, request_head
 from web.asgi import MirrorApplication
 from web.cache.dependencies import cached_view
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
@@ -375,19 +376,41 @@ async def read_at_least(connection: Connection, count: int) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("mark", [cached_view, limited_as(RequestKind.PAGE)])
+def watch_ids(monkeypatch: pytest.MonkeyPatch, logger: str) -> list[str]:
+    """Ids of the requests of the lines that a logger writes from now on."""
+
+    def note_id(_record: logging.LogRecord) -> bool:
+        ids.append(logging_setup.request_id.get())
+        return True
+
+    ids: list[str] = []
+    monkeypatch.setattr(logging.getLogger(logger), "filters", [note_id])
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("part", "function", "mark"),
+    [
+        (RequestQueue, "acquire", cached_view),
+        (RequestQueue, "acquire", limited_as(RequestKind.PAGE)),
+        (request_head, "parse", cached_view),
+    ],
+)
 def test_an_error_of_its_own_has_the_headers_and_the_id_of_its_log_line(
     app: Flask,
     serve: Callable[[Test], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    part: object,
+    function: str,
     mark: Callable[[Any], Any],
 ) -> None:
-    async def failing(*_: object) -> None:
+    def failing(*_: object) -> None:
         raise RuntimeError("a bug")
 
+    logged_ids = watch_ids(monkeypatch, "web.asgi")
     app.add_url_rule("/broken", view_func=mark(lambda: "never made"), endpoint="broken")
-    monkeypatch.setattr(RequestQueue, "acquire", failing)
+    monkeypatch.setattr(part, function, failing)
 
     async def test(listener: Listener) -> None:
         connection = await asked(listener, get("/broken"))
@@ -398,6 +421,7 @@ def test_an_error_of_its_own_has_the_headers_and_the_id_of_its_log_line(
         [request_id] = re.findall(rb"\r\nx-request-id: (\w+)\r\n", head)
         body = await connection.rest()
         assert body == INTERNAL_ERROR.format(request_id=request_id.decode()).encode()
+        assert logged_ids == [request_id.decode()]
 
     with caplog.at_level(logging.ERROR):
         serve(test)
@@ -424,9 +448,13 @@ def test_an_error_within_a_response_ends_the_connection(
 
 
 def test_it_logs_refused_requests_together(
-    app: Flask, serve: Callable[[Test], None], caplog: pytest.LogCaptureFixture
+    app: Flask,
+    serve: Callable[[Test], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     gate = Gate(app)
+    logged_ids = watch_ids(monkeypatch, "web.limits")
 
     async def test(listener: Listener) -> None:
         _inside = [await asked(listener, get("/gate")) for _ in range(2)]
@@ -440,6 +468,7 @@ def test_it_logs_refused_requests_together(
     with caplog.at_level(logging.INFO):
         serve(test)
     assert "requests_shed count=3 page=3" in caplog.text
+    assert logged_ids == [""]
     assert "status=503" not in caplog.text
 
 

@@ -1,9 +1,6 @@
 """Cross-site request forgery is rejected, including requests that only read."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pytest
 
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
@@ -23,21 +20,8 @@ CROSS_SITE_HEADERS = (
 )
 
 
-@pytest.fixture
-def url(simulated_settings: Settings) -> Iterator[str]:
-    with served(simulated_settings) as url:
-        yield url
-
-
-@pytest.fixture
-def visitor(url: str) -> Visitor:
-    return Visitor(url).sign_in()
-
-
-def test_it_rejects_a_post_without_the_session_s_token(
-    visitor: Visitor, url: str, simulator: Simulator
-) -> None:
-    another = Visitor(url).sign_in().token
+def test_it_rejects_a_post_without_the_session_s_token(visitor: Visitor, simulator: Simulator) -> None:
+    another = Visitor(visitor.url).sign_in().token
     for token in (
         "",
         another,

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,12 +24,6 @@ from web.control_room.passwords import Passwords
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
 COOKIE = "control_room"
-
-
-@pytest.fixture
-def url(settings: Settings) -> Iterator[str]:
-    with served(settings) as url:
-        yield url
 
 
 def carrying(url: str, cookie: str) -> Visitor:

@@ -17,7 +17,7 @@ import db
 from dqm2.records import DocumentVersion, JobRecord, MemoryRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage.job_state import LOST_AFTER
-from storage.mutes import MuteWriter
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, delivery, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -401,7 +401,7 @@ def test_a_mute_is_seen_and_ends_in_time(
     mirrored.write(mirrored.filter_units[0], record, job(run.number, "pixel"))
     settled_tags(server, [run.part])
     engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
-    MuteWriter(engine).mute(record.client, "known to be bad", "shifter", timedelta(seconds=2))
+    MuteWriter(engine).mute(MuteSubject(record.client), "known to be bad", "shifter", timedelta(seconds=2))
     engine.dispose()
     until(lambda: "data-muted" in server.get(run.part).text)
     until(lambda: "data-muted" not in server.get(run.part).text)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -51,12 +50,6 @@ READS = {
     "get_dqm_clients": {"host": UNIT, "playback": "1"},
     "get_production_runs": {},
 }
-
-
-@pytest.fixture
-def visitor(simulated_settings: Settings) -> Iterator[Visitor]:
-    with served(simulated_settings) as url:
-        yield Visitor(url).sign_in()
 
 
 def outcome(response: object) -> str:

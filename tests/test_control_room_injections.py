@@ -1,7 +1,6 @@
 """Injections into parameters never reach DQM², which would execute them in a shell."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -20,7 +19,6 @@ from tests.control_room import (
     Visitor,
     commands_sent,
     control_room_database,
-    served,
     token_in,
     with_fast_passwords,
 )
@@ -30,12 +28,6 @@ from tests.mirrored_cluster import MirroredCluster
 PARAMETERS = [
     (what, parameter) for what, command in COMMANDS.items() for parameter in sorted(command.parameters)
 ]
-
-
-@pytest.fixture
-def visitor(simulated_settings: Settings) -> Iterator[Visitor]:
-    with served(simulated_settings) as url:
-        yield Visitor(url).sign_in()
 
 
 def good_parameters(what: str) -> dict[str, str]:

@@ -7,24 +7,16 @@ import pytest
 import sqlalchemy as sa
 
 import db
-from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import analyze
-from dqm2.records import JobLog, JobRecord
+from benchmarks.crash_corpus import CRASH_LOGS
+from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage import log_findings
 from storage.log_backfill import analyze_outdated
 from tests.grabber_runner import rows
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
 RUN = 358_788
 EXCEPTION, OTHER = CRASH_LOGS[:2]
-
-
-def crashed(run: int, crash: CrashLog, *, client: str = "csc", variation: int = 0) -> JobRecord:
-    """A job that crashed, as the parser makes its record."""
-    log = JobLog("began\n", crash.variation(variation))
-    findings = analyze(log, crash.exit_code)
-    return job(run, client, exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors)
 
 
 def groups(settings: Settings) -> dict[UUID, str | None]:
@@ -55,7 +47,7 @@ def analyze_all(settings: Settings) -> None:
 
 
 def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
-    jobs = [crashed(RUN + number, EXCEPTION, variation=number) for number in range(4)]
+    jobs = [crashed_job(RUN + number, EXCEPTION, variation=number) for number in range(4)]
     assert len(set(write(settings, *jobs))) == 1
     [group] = rows(settings, db.crash_groups)
     assert (group["client"], group["kind"]) == ("csc_dqm_sourceclient-live", "exception")
@@ -63,7 +55,7 @@ def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
 
 
 def test_it_tells_crashes_and_clients_apart(settings: Settings) -> None:
-    jobs = crashed(RUN, EXCEPTION), crashed(RUN, OTHER), crashed(RUN, EXCEPTION, client="dt")
+    jobs = crashed_job(RUN, EXCEPTION), crashed_job(RUN, OTHER), crashed_job(RUN, EXCEPTION, client="dt")
     assert len(set(write(settings, *jobs))) == 3
     assert len(rows(settings, db.crash_groups)) == 3
 
@@ -82,7 +74,7 @@ def test_it_groups_no_job_that_did_not_crash(settings: Settings, exit_code: int 
 
 
 def test_it_groups_a_job_once_it_has_crashed(settings: Settings) -> None:
-    ended = crashed(RUN, EXCEPTION)
+    ended = crashed_job(RUN, EXCEPTION)
     running = replace(ended, exit_code=None, crash=None)
     assert write(settings, running) == [None]
     cluster = MirroredCluster(settings)
@@ -91,7 +83,7 @@ def test_it_groups_a_job_once_it_has_crashed(settings: Settings) -> None:
 
 
 def test_it_groups_jobs_of_a_program_without_groups(settings: Settings) -> None:
-    jobs = [crashed(RUN + number, EXCEPTION) for number in range(3)] + [job(RUN, "dt", exit_code=0)]
+    jobs = [crashed_job(RUN + number, EXCEPTION) for number in range(3)] + [job(RUN, "dt", exit_code=0)]
     before = write(settings, *jobs)
     execute(settings, sa.update(db.jobs).values(log_rules=1, crash_group=None), sa.delete(db.crash_groups))
     analyze_all(settings)
@@ -101,7 +93,7 @@ def test_it_groups_jobs_of_a_program_without_groups(settings: Settings) -> None:
 
 
 def test_it_groups_again_when_the_rules_change(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    [before] = write(settings, crashed(RUN, EXCEPTION))
+    [before] = write(settings, crashed_job(RUN, EXCEPTION))
     monkeypatch.setattr("dqm2.crash_signatures.SIGNATURE_VERSION", 1000)
     monkeypatch.setattr(log_findings, "FINDINGS_VERSION", log_findings.FINDINGS_VERSION + 1)
     analyze_all(settings)
@@ -110,7 +102,10 @@ def test_it_groups_again_when_the_rules_change(settings: Settings, monkeypatch: 
 
 
 def test_it_keeps_the_findings_of_a_log_that_was_deleted(settings: Settings) -> None:
-    failed, good = crashed(RUN, EXCEPTION), job(RUN, "csc", exit_code=0, errors=crashed(RUN, OTHER).errors)
+    failed, good = (
+        crashed_job(RUN, EXCEPTION),
+        job(RUN, "csc", exit_code=0, errors=crashed_job(RUN, OTHER).errors),
+    )
     write(settings, failed, good)
     before = {row["identity"]: row for row in rows(settings, db.jobs)}
     execute(

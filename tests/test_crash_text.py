@@ -1,4 +1,4 @@
-"""Why a job crashed, in one line: of its log, in the live page's row with a link, and in the e-log text."""
+"""Reason for a crash in one line: from the log, in the live page's row with a link, and in the e-log text."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_it_is_in_the_row_of_the_client_and_leads_to_the_log(
     assert f"/job/{crashed.document.identity}?db=production#L31" in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; in CSCMonitorModule:dqmCSCClient</a>" in page
     assert "<script>alert(1)" not in page
-    assert f"/job/{unexplained.document.identity}?db=production#log" in page
+    assert f"/job/{unexplained.document.identity}?db=production#fatal" in page
     assert "CMSSW error 8022: a fatal error in ROOT</a>" in page
 
 

@@ -14,7 +14,7 @@ import yaml
 
 import dqmsquare_cfg
 from tools import render_manifests
-from tools.deploy_check import apply_over, manifest_rules, manifests
+from tools.deploy_check import apply_over, manifest_rules, manifests, source_rules
 from tools.deploy_check.manifests import CLAIM, SECRET, Manifest, Manifests
 from tools.render_manifests import CONFIG, Options, Target, render
 
@@ -57,7 +57,7 @@ def test_the_manifests_can_be_applied_over_the_earlier_mirror(target: Target) ->
 
 
 def test_the_files_keep_the_markers_of_cmswebs_deploy_script() -> None:
-    assert manifest_rules.source_problems(ROOT) == []
+    assert source_rules.manifest_problems(ROOT) == []
 
 
 def test_the_secret_describes_each_setting() -> None:
@@ -74,7 +74,7 @@ def test_the_storage_class_for_developer_clusters_matches_its_schema() -> None:
 
 def test_the_dockerfile_agrees_with_them() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert manifest_rules.dockerfile_problems(dockerfile, read(Target.TEST)) == []
+    assert source_rules.dockerfile_problems(dockerfile, read(Target.TEST)) == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_dockerfile_agrees_with_them() -> None:
 def test_a_dockerfile_that_disagrees_is_noticed(original: str, changed: str, sentence: str) -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert original in dockerfile
-    [problem] = manifest_rules.dockerfile_problems(dockerfile.replace(original, changed), read(Target.TEST))
+    [problem] = source_rules.dockerfile_problems(dockerfile.replace(original, changed), read(Target.TEST))
     assert sentence in problem
 
 
@@ -326,7 +326,7 @@ def test_a_file_that_cmsweb_could_not_deploy_is_noticed(
     text = (ROOT / file).read_text()
     assert original in text
     (tmp_path / file).write_text(text.replace(original, changed))
-    assert [problem for problem in manifest_rules.source_problems(tmp_path) if sentence in problem]
+    assert [problem for problem in source_rules.manifest_problems(tmp_path) if sentence in problem]
 
 
 def test_the_schemas_notice_a_misspelt_field() -> None:

@@ -12,12 +12,15 @@ from tools import frontend_libs
 ROOT = Path(frontend_libs.__file__).parent.parent
 VENDOR = ROOT / "static" / "vendor"
 SVG = "{http://www.w3.org/2000/svg}"
-SOURCES = "".join(
-    path.read_text()
-    for folder in ("templates", "web", "static/js")
-    for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".html", ".py", ".js"}
-)
+
+
+def read_all(folder: str, suffix: str) -> str:
+    return "".join(path.read_text() for path in sorted((ROOT / folder).rglob(f"*{suffix}")))
+
+
+TEMPLATES = read_all("templates", ".html")
+SCRIPTS = read_all("static/js", ".js")
+SOURCES = TEMPLATES + SCRIPTS + read_all("web", ".py")
 # Names in calls of the macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`, but not strings in
 # brackets or comparisons.
 ICONS_USED = {
@@ -47,6 +50,29 @@ def test_its_style_sheet_has_rules_for_the_classes_of_bootstrap_that_pages_use()
     assert [name for name in frontend_libs.BOOTSTRAP_CLASSES if f".{name}" not in style_sheet] == []
     assert ".modal" not in style_sheet
     assert "Licensed under MIT" in style_sheet
+
+
+def classes_used() -> set[str]:
+    """Classes in templates and scripts, without those that are put together, such as `state-{{ state }}`."""
+    html = re.sub(r"\{\{.*?\}\}", "{}", re.sub(r"\{[%#].*?[%#]\}", " ", TEMPLATES, flags=re.DOTALL))
+    in_templates = re.findall(r'class="([^"]*)"', html)
+    in_scripts = re.findall(r'(?:classList\.\w+\(|className = )["`]([^"`]*)', SCRIPTS)
+    return {
+        name for names in in_templates + in_scripts for name in names.split() if not set(name) & set("{}$")
+    }
+
+
+def test_pages_use_no_class_that_its_style_sheet_and_theirs_lack() -> None:
+    """A class of Bootstrap that the list lacks has no rule. A class that only scripts read needs none."""
+    selectors = "".join(re.findall(r'"[^"]*"|`[^`]*`', SCRIPTS))
+    style_sheets = read_all("static/css", ".css") + read_all("static/vendor", ".css")
+    known = set(re.findall(r"\.([A-Za-z][\w-]*)", style_sheets + selectors))
+    assert "table-responsive" in classes_used()
+    assert sorted(classes_used() - known) == []
+    # Also where the project has a rule for it, or a template chooses it in an expression.
+    components = "|".join({name.partition("-")[0] for name in frontend_libs.BOOTSTRAP_CLASSES})
+    of_bootstrap = set(re.findall(rf"(?<![\w-])(?:{components})-[\w-]+", TEMPLATES + SCRIPTS))
+    assert sorted(of_bootstrap - set(frontend_libs.BOOTSTRAP_CLASSES)) == []
 
 
 def test_it_leaves_out_selectors_and_rules_of_unused_classes() -> None:

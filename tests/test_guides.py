@@ -9,9 +9,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
+from storage.client_rows import ClientState
 from tests.control_room import Visitor, served
 from web.pages import guides
-from web.pages.job_table import ClientState
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -72,10 +72,10 @@ def test_it_explains_every_banner(texts: dict[str, str]) -> None:
 
 
 def _banners_of_outages() -> list[list[str]]:
-    """The fixed parts of the message of each outage that a page's module can report."""
-    trees = [ast.parse(path.read_text()) for path in (ROOT / "web" / "pages").glob("*.py")]
-    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    messages = [call.args[0] for call in calls if _is_outage(call) and not isinstance(call.args[0], ast.Name)]
+    """The fixed parts of the message of each outage that there can be."""
+    tree = ast.parse((ROOT / "storage" / "outages.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_outage(node)]
+    messages = [call.args[1] for call in calls if not isinstance(call.args[1], ast.Name)]
     banners = [
         [str(part.value) for part in ast.walk(message) if isinstance(part, ast.Constant)]
         for message in messages

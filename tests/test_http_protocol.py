@@ -232,7 +232,7 @@ def test_a_client_that_reads_nothing_for_10_s_is_cut_off() -> None:
 
 
 async def read_at_least(connection: Connection, count: int) -> bytes:
-    """Bytes of a response, `count` or more: enough for the kernel to tell the server of progress."""
+    """Bytes of a response, `count` or more: enough for the kernel to report progress to the server."""
     received = b""
     while len(received) < count and (part := await connection.reader.read(count)):
         received += part

@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 import db
-from db import SecretChanged
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqmsquare_cfg import Cluster, Settings
+from storage.schema import SecretChanged
 from storage.writer import MirrorWriter
 
 CHECK = UUID(int=1)

@@ -8,26 +8,18 @@ import sqlalchemy as sa
 
 import db
 import dqmsquare_cfg
-from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import analyze
-from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog, JobRecord
+from benchmarks.crash_corpus import CRASH_LOGS
+from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage import log_findings
 from storage.log_backfill import analyze_outdated
 from tests.grabber_runner import reader, rows, running_grabber
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
 RUN = 358_788
 ERRORS = (ErrorGroup("TooManyErrors", "SiStripRawToDigi", 97, 12), ErrorGroup("NoMap", "", 1, 3))
-
-
-def crashed(run: int, crash: CrashLog, variation: int = 0) -> JobRecord:
-    """A job that crashed, as the parser makes its record."""
-    log = JobLog("began\n", crash.variation(variation))
-    findings = analyze(log, crash.exit_code)
-    return job(run, "csc", exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors)
 
 
 def write(settings: Settings, *jobs: JobRecord) -> None:
@@ -59,7 +51,7 @@ def analyze_all(settings: Settings) -> list[int]:
 
 
 def test_it_keeps_crashes_of_all_kinds(settings: Settings) -> None:
-    records = [crashed(RUN, crash) for crash in CRASH_LOGS]
+    records = [crashed_job(RUN, crash) for crash in CRASH_LOGS]
     write(settings, *records)
     assert [stored_crash(settings, record) for record in records] == [record.crash for record in records]
 
@@ -84,7 +76,7 @@ def test_it_reads_a_kind_of_a_newer_program_as_unknown() -> None:
 
 
 def test_it_analyzes_jobs_that_were_stored_before(settings: Settings) -> None:
-    records = [crashed(RUN + at, CRASH_LOGS[at % len(CRASH_LOGS)], at) for at in range(60)]
+    records = [crashed_job(RUN + at, CRASH_LOGS[at % len(CRASH_LOGS)], variation=at) for at in range(60)]
     write(settings, *records)
     before = rows(settings, db.jobs)
     forget(settings)
@@ -94,7 +86,7 @@ def test_it_analyzes_jobs_that_were_stored_before(settings: Settings) -> None:
 
 
 def test_it_analyzes_a_job_without_its_log(settings: Settings) -> None:
-    record = crashed(RUN, CRASH_LOGS[0])
+    record = crashed_job(RUN, CRASH_LOGS[0])
     write(settings, record)
     forget(settings)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
@@ -106,7 +98,7 @@ def test_it_analyzes_a_job_without_its_log(settings: Settings) -> None:
 
 
 def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
-    records = [crashed(RUN, CRASH_LOGS[0]), crashed(RUN + 1, CRASH_LOGS[1])]
+    records = [crashed_job(RUN, CRASH_LOGS[0]), crashed_job(RUN + 1, CRASH_LOGS[1])]
     write(settings, *records)
     forget(settings)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
@@ -121,7 +113,7 @@ def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
 def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
     del simulator
     settings = dqmsquare_cfg.load(simulated_environment)
-    record = crashed(RUN, CRASH_LOGS[0])
+    record = crashed_job(RUN, CRASH_LOGS[0])
     write(settings, record)
     forget(settings)
     with running_grabber(settings):

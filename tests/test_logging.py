@@ -21,8 +21,6 @@ from runtime import logging_setup
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ .*")
 HOUR_S = 3600
-# Speed at which simulated processes pass through rotation periods of an hour: five per second.
-TIME_LAPSE = 5 * HOUR_S
 
 Logged = Callable[[], list[str]]
 
@@ -366,11 +364,11 @@ def test_others_cannot_read_the_file(settings: Settings, log_file: Path) -> None
 
 
 def log_many(folder: Path, name: str, count: int, started_at: float) -> None:
-    """Logs lines in a process whose clock is fast, so that it passes through several rotations."""
-    real_time = time.time
-    time.time = lambda: started_at + (real_time() - started_at) * TIME_LAPSE
+    """Logs lines in a process whose clock advances with each, so that it passes through five rotations."""
+    number = 0
+    time.time = lambda: started_at + 5 * HOUR_S * number / count
     configure(load_settings(folder, LOGGER_ROTATION_TIME="1", LOGGER_MAX_N_LOG_FILES="1000"))
-    for number in range(count):
+    for number in range(1, count + 1):
         logging.getLogger(name).info("number=%d text=%s", number, "x" * 200)
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
-from storage.mutes import MuteReader, MuteWriter
+from storage.mutes import MuteReader, MuteSubject, MuteWriter
 from tests.control_room import USER, Visitor, served
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
@@ -28,6 +28,8 @@ INVALID_FORMS: tuple[dict[str, object], ...] = (
     {"client": "none_of_this_run"},
     {"client": ""},
     {"client": [CRASHED, CRASHED]},
+    {"client": f"{CRASHED}/0123456789abcdef"},
+    {"client": f"{CRASHED}/"},
     {"hours": "9"},
     {"hours": "1e3"},
     {"reason": " \n"},
@@ -127,11 +129,11 @@ def test_it_exists_once_per_client_under_concurrency(settings: Settings) -> None
     def mute_all(number: int) -> None:
         for client in clients:
             barrier.wait()
-            MuteWriter(database).mute(client, REASON, f"expert {number}", timedelta(hours=1))
+            MuteWriter(database).mute(MuteSubject(client), REASON, f"expert {number}", timedelta(hours=1))
 
     with ThreadPoolExecutor(experts) as pool:
         list(pool.map(mute_all, range(experts)))
-    assert sorted(mute.client for mute in MuteReader(database).mutes()) == clients
+    assert sorted(mute.subject.client for mute in MuteReader(database).mutes()) == clients
     database.dispose()
 
 
@@ -161,6 +163,30 @@ def test_it_is_recorded_in_the_audit_log(expert: Visitor) -> None:
     assert (muted["username"], muted["outcome"], muted["cluster"]) == (USER, Outcome.OK, "production")
     assert muted["parameters"] == f"client={CRASHED} hours=8 reason={REASON}"
     assert expert.audit(command="unmute") == [ended]
+
+
+def test_it_can_be_of_one_crash_of_a_client(url: str, expert: Visitor) -> None:
+    [subject, *_] = re.findall(rf'<option value="({CRASHED}/[0-9a-f]{{16}})"', expert.get("/cr/mutes/").text)
+    assert mute(expert, client=subject).status_code == 303
+    assert f"this crash is muted by {USER} until" in live_page(url)
+    assert "1 more muted" in live_page(url)
+    # Each has an end of its own.
+    assert mute(expert, reason="its geometry is wrong").status_code == 303
+    assert expert.post("/cr/mutes/end", form(expert)).status_code == 303
+    assert f"this crash is muted by {USER} until" in live_page(url)
+    assert expert.post("/cr/mutes/end", form(expert, client=subject)).status_code == 303
+    assert "muted by" not in live_page(url)
+    ended, _, _, muted = expert.audit()[:4]
+    group = subject.partition("/")[2]
+    assert f"client={CRASHED} crash_group={group} crash=ecalgpu: SIGSEGV: " in muted["parameters"]
+    assert (ended["command"], ended["parameters"]) == ("unmute", muted["parameters"].partition(" hours=")[0])
+
+
+def test_a_link_selects_the_crash(expert: Visitor) -> None:
+    [subject, *_] = re.findall(rf'<option value="({CRASHED}/[0-9a-f]{{16}})"', expert.get("/cr/mutes/").text)
+    client, _, crash = subject.partition("/")
+    page = expert.get(f"/cr/mutes/?run={RUN}&client={client}&crash={crash}").text
+    assert re.findall(r'<option value="([^"]*)" selected>', page) == [subject, "8"]
 
 
 def test_it_rejects_invalid_forms(url: str, expert: Visitor) -> None:

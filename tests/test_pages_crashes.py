@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.crash_reasons import analyze
 from dqm2.records import JobLog, JobRecord
 from dqmsquare_cfg import Settings
@@ -18,20 +18,12 @@ from storage.crash_marks import CrashMark
 from storage.crash_reader import CrashFilter
 from storage.run_queries import RunFilter
 from tests.grabber_runner import reader
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from web.pages import crash_issue
 
 RUN = 358_788
 EXCEPTION, OTHER = CRASH_LOGS[:2]
 HOSTILE = "<script>alert(1)</script> ](http://evil.example/) ```"
-
-
-def crashed(run: int, crash: CrashLog = EXCEPTION, *, client: str = "csc", **fields: Any) -> JobRecord:
-    """A job that crashed, as the parser makes its record."""
-    log = JobLog("began\n", crash.variation(0))
-    findings = analyze(log, crash.exit_code)
-    record = job(run, client, exit_code=crash.exit_code, log=log, crash=findings.crash)
-    return replace(record, **fields)
 
 
 def good(run: int, **fields: Any) -> JobRecord:
@@ -66,7 +58,7 @@ def marks(settings: Settings) -> list[tuple[CrashMark, ...]]:
 
 
 def test_it_lists_the_last_crash_first(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed(RUN), crashed(RUN + 2, client="dt"), crashed(RUN + 1), good(RUN + 3))
+    write(settings, crashed_job(RUN), crashed_job(RUN + 2, client="dt"), crashed_job(RUN + 1), good(RUN + 3))
     assert [title.partition(":")[0] for title in titles(client)] == ["dt", "csc"]
     text = client.get("/crashes/").text
     assert "2 of 2 different crashes" in text
@@ -74,7 +66,12 @@ def test_it_lists_the_last_crash_first(client: FlaskClient, settings: Settings) 
 
 
 def test_it_counts_runs_and_jobs(settings: Settings) -> None:
-    write(settings, crashed(RUN), crashed(RUN), crashed(RUN + 1, cmssw_version="15_0_0", run_key="hi_run"))
+    write(
+        settings,
+        crashed_job(RUN),
+        crashed_job(RUN),
+        crashed_job(RUN + 1, cmssw_version="15_0_0", run_key="hi_run"),
+    )
     [group] = reader(settings).find_crash_groups(CrashFilter(RunFilter(0, RUN + 9)), skip=0, limit=9).groups
     assert (group.since, group.last_run, group.runs, group.jobs) == (RUN, RUN + 1, 2, 3)
     assert group.releases == ("15_0_0", "12_4_8_39145_39162")
@@ -101,7 +98,7 @@ def test_it_counts_runs_and_jobs(settings: Settings) -> None:
 def test_it_filters(client: FlaskClient, settings: Settings, query: str, clients: list[str]) -> None:
     at = datetime(2022, 9, 15, 12, tzinfo=UTC)
     later: dict[str, Any] = {"at": at + timedelta(days=40), "run_key": "hi_run", "cmssw_version": "15_0_0"}
-    first = crashed(RUN)
+    first = crashed_job(RUN)
     first = replace(
         first, document=replace(first.document, updated_at=at), started_at=at - timedelta(hours=2)
     )
@@ -131,22 +128,26 @@ def in_release(release: str, make: Callable[..., JobRecord], *runs: int) -> list
 @pytest.mark.parametrize(
     ("jobs", "expected"),
     [
-        ([*in_release(OLD, good, 0), *in_release(OLD, crashed, 1)], (CrashMark.NEW,)),
+        ([*in_release(OLD, good, 0), *in_release(OLD, crashed_job, 1)], (CrashMark.NEW,)),
         (
-            [*in_release(OLD, good, 0), *in_release(NEW, crashed, 1), *in_release(NEW, good, 2)],
+            [*in_release(OLD, good, 0), *in_release(NEW, crashed_job, 1), *in_release(NEW, good, 2)],
             (CrashMark.NEW,),
         ),
-        ([*in_release(OLD, crashed, 0), *in_release(NEW, good, 1)], ()),
+        ([*in_release(OLD, crashed_job, 0), *in_release(NEW, good, 1)], ()),
         (
-            [*in_release(OLD, crashed, 0), *in_release(NEW, good, 1), *in_release(NEWEST, crashed, 2)],
+            [
+                *in_release(OLD, crashed_job, 0),
+                *in_release(NEW, good, 1),
+                *in_release(NEWEST, crashed_job, 2),
+            ],
             (CrashMark.REGRESSION,),
         ),
-        ([*in_release(OLD, crashed, 0), *in_release(NEW, crashed, 1)], ()),
+        ([*in_release(OLD, crashed_job, 0), *in_release(NEW, crashed_job, 1)], ()),
         (
-            [*in_release(OLD, crashed, *range(9)), *in_release(NEW, good, 9)],
+            [*in_release(OLD, crashed_job, *range(9)), *in_release(NEW, good, 9)],
             (CrashMark.ALWAYS,),
         ),
-        ([*in_release(OLD, crashed, *range(8)), *in_release(NEW, good, 8, 9)], ()),
+        ([*in_release(OLD, crashed_job, *range(8)), *in_release(NEW, good, 8, 9)], ()),
     ],
 )
 def test_it_marks_groups(settings: Settings, jobs: list[JobRecord], expected: tuple[CrashMark, ...]) -> None:
@@ -159,7 +160,9 @@ def test_it_marks_each_group_by_its_own_runs(settings: Settings) -> None:
         *in_release(NEW, good, 10, 11),
         job(RUN + 11, "dt", exit_code=-11, lumisection=0, cmssw_version=NEW),
     ]
-    write(settings, *in_release(OLD, crashed, *range(10)), crashed(RUN, OTHER, cmssw_version=OLD), *last)
+    write(
+        settings, *in_release(OLD, crashed_job, *range(10)), crashed_job(RUN, OTHER, cmssw_version=OLD), *last
+    )
     # The ten runs of csc are not the ten of dt, and its good job reached a lumisection in the last one.
     assert marks(settings) == [(CrashMark.NEW,), (), ()]
     write(settings, job(RUN + 12, "ecal", exit_code=-11, lumisection=0, cmssw_version=NEW))
@@ -173,12 +176,18 @@ def test_it_marks_crashes_of_runs_without_lumisections(
     settings: Settings, reached: tuple[int | None, int | None], *, is_expected: bool
 ) -> None:
     failed, other = reached
-    write(settings, crashed(RUN, lumisection=failed), job(RUN, "dt", exit_code=0, lumisection=other))
+    write(settings, crashed_job(RUN, lumisection=failed), job(RUN, "dt", exit_code=0, lumisection=other))
     assert (CrashMark.EXPECTED in marks(settings)[0]) is is_expected
 
 
 def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed(RUN), crashed(RUN, OTHER), good(RUN + 1), crashed(RUN + 2, lumisection=12))
+    write(
+        settings,
+        crashed_job(RUN),
+        crashed_job(RUN, OTHER),
+        good(RUN + 1),
+        crashed_job(RUN + 2, lumisection=12),
+    )
     page = client.get(group_url(client)).text
     assert "2 of 3 runs of the client since then, 2 jobs" in page
     assert "12–300" in page
@@ -190,8 +199,8 @@ def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
 
 
 def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) -> None:
-    first, last = crashed(RUN), crashed(RUN + 2)
-    write(settings, first, crashed(RUN + 1), last)
+    first, last = crashed_job(RUN), crashed_job(RUN + 2)
+    write(settings, first, crashed_job(RUN + 1), last)
     url = group_url(client)
     for record, seen in ((first, ">new<"), (last, f">seen in 3 runs since {RUN}<")):
         for path in (f"/?run={record.run}", f"/job/{record.document.identity}"):
@@ -201,7 +210,7 @@ def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) 
 
 
 def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed(RUN), crashed(RUN + 1))
+    write(settings, crashed_job(RUN), crashed_job(RUN + 1))
     texts = [client.get(f"/?run={run}").text for run in (RUN, RUN + 1)]
     assert "This crash is new in this run (csc: ProductNotFound" in texts[0]
     assert f"This crash was seen in 2 runs since run {RUN} (csc: ProductNotFound" in texts[1]
@@ -209,12 +218,12 @@ def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Se
 
 @pytest.mark.parametrize("signature", ["0" * 16, "x", "fragments", "0" * 17, "%00"])
 def test_it_knows_no_other_group(client: FlaskClient, settings: Settings, signature: str) -> None:
-    write(settings, crashed(RUN))
+    write(settings, crashed_job(RUN))
     assert client.get(f"/crashes/{signature}").status_code == 404
 
 
 def test_it_gives_a_text_for_an_issue(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed(RUN), good(RUN + 1), crashed(RUN + 2))
+    write(settings, crashed_job(RUN), good(RUN + 1), crashed_job(RUN + 2))
     found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", client.get(group_url(client)).text, re.DOTALL)
     assert found is not None
     text = html.unescape(found[1])

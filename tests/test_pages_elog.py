@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 import db
 from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
-from storage.mutes import MuteWriter
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -79,7 +79,8 @@ def test_it_describes_each_problem(client: FlaskClient, mirrored: MirroredCluste
             f"- dt crashed 2 times, last on {shown(AT)} at LS 9 on "
             f"{machine}, with exit code -9 (SIGKILL: killed by HLTD, by a person, or because the machine was "
             "out of memory). It has not been restarted since. This crash is new in this run (dt: SIGKILL: "
-            "killed by HLTD, by a person, or because the machine was out of memory)."
+            "killed by HLTD, by a person, or because the machine was out of memory). An earlier, different "
+            "crash is new in this run (dt: CMSSW error 8001: an exception of CMS's own code)."
         ),
         (
             f"- hcal crashed on {shown(AT)} before its first LS on {machine}, with exit "
@@ -101,7 +102,7 @@ def test_it_names_mutes(client: FlaskClient, mirrored: MirroredCluster, settings
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     writer = MuteWriter(database)
-    writer.mute("beam_dqm_sourceclient-live", "its <beam> is off.", "alice", timedelta(hours=1))
+    writer.mute(MuteSubject("beam_dqm_sourceclient-live"), "its <beam> is off.", "alice", timedelta(hours=1))
     database.dispose()
     [item] = elog(client)[2:]
     assert item.startswith("- beam is running. It is muted by alice until ")

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+from storage.outages import find_outages
 from storage.read_models import SyncStatus
 from storage.sync_status import LinkStatus
-from web.pages.outages import find_outages
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STALE_AFTER = timedelta(seconds=30)

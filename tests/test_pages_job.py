@@ -14,7 +14,7 @@ from dqm2 import crash_reasons
 from dqm2.records import EventSeries, JobLog, JobRecord, MemorySeries
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from storage.mutes import MuteWriter
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -124,7 +124,7 @@ def test_it_shows_the_mute_of_its_client(
     write(mirrored, running)
     assert "Muted" not in text_of(client, running)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    MuteWriter(database).mute(running.client, "known <bug>", "expert", timedelta(hours=1))
+    MuteWriter(database).mute(MuteSubject(running.client), "known <bug>", "expert", timedelta(hours=1))
     database.dispose()
     text = text_of(client, running, "/fragment")
     assert "Muted by expert until" in text

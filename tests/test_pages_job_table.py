@@ -5,17 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from storage.client_rows import ClientState, client_rows, count_by_state
 from storage.job_state import JobState
 from storage.read_models import Job, Run
-from web.pages.job_table import (
-    ClientState,
-    Column,
-    SortOrder,
-    client_rows,
-    count_by_state,
-    matches_filter,
-    sort_rows,
-)
+from web.pages.job_table import Column, SortOrder, matches_filter, sort_rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from storage.mutes import MuteWriter
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -50,7 +50,7 @@ def test_it_leaves_out_clients_that_are_muted(
     mirrored.write(mirrored.filter_units[0], crashed)
     assert summary(client) == "1 crash (beam)"
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    MuteWriter(database).mute(crashed.client, "its cable is out", "alice", timedelta(hours=1))
+    MuteWriter(database).mute(MuteSubject(crashed.client), "its cable is out", "alice", timedelta(hours=1))
     database.dispose()
     assert summary(client) == ""
 

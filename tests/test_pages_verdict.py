@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 import db
 from dqm2.records import InputStatus, InputStatuses
 from dqmsquare_cfg import Cluster, Settings
-from storage.mutes import MuteWriter
+from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -58,7 +58,9 @@ def crashed_in_statistics(client: FlaskClient) -> str:
 
 def mute(settings: Settings, client: str) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    MuteWriter(database).mute(f"{client}_dqm_sourceclient-live", "known", "alice", timedelta(hours=1))
+    MuteWriter(database).mute(
+        MuteSubject(f"{client}_dqm_sourceclient-live"), "known", "alice", timedelta(hours=1)
+    )
     database.dispose()
 
 

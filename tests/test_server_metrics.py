@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import requests
@@ -9,6 +10,8 @@ import requests
 import db
 from dqmsquare_cfg import Cluster, Settings
 from runtime import version
+from storage.mutes import MuteSubject, MuteWriter
+from storage.schema import head_revision
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -113,6 +116,16 @@ def test_it_counts_the_jobs_of_the_newest_run_by_state(
         assert found[f'dqmsquare_crashed_jobs{{client="{client}",cluster="production"}}'] == 1
 
 
+def test_it_counts_the_mutes_in_force(settings: Settings) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    for subject in (MuteSubject("csc"), MuteSubject("csc", "0" * 16), MuteSubject("csc", "1" * 16)):
+        MuteWriter(database).mute(subject, "known", "alice", timedelta(hours=1))
+    database.dispose()
+    databases = {Cluster.PRODUCTION: ClusterDatabase(settings, Cluster.PRODUCTION)}
+    [family] = [one for one in MirrorCollector(databases).collect() if one.name == "dqmsquare_mutes"]
+    assert {sample.labels["subject"]: sample.value for sample in family.samples} == {"client": 1, "crash": 2}
+
+
 def test_it_counts_the_crashes_of_the_newest_runs_by_client(settings: Settings) -> None:
     mirrored = MirroredCluster(settings)
     mirrored.write(
@@ -156,7 +169,7 @@ def test_its_series_have_the_labels_that_alerts_and_dashboard_are_checked_with(s
 def test_it_has_version_and_schema(server: ServerProcess) -> None:
     [info] = [name for name in server.samples() if name.startswith("dqmsquare_build_info")]
     labels = dict(re.findall(r'(\w+)="([^"]*)"', info))
-    assert (labels["version"], labels["schema"]) == (version.NUMBER, db.head_revision())
+    assert (labels["version"], labels["schema"]) == (version.NUMBER, head_revision())
     assert re.fullmatch(r"unknown|[0-9a-f]{12}(-dirty)?", labels["commit"])
 
 

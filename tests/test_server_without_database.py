@@ -8,6 +8,7 @@ import requests
 
 import db
 from dqmsquare_cfg import Cluster, Settings
+from storage.schema import head_revision, migrate
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
@@ -115,12 +116,12 @@ def test_it_waits_until_an_old_schema_is_migrated(
     postgres.create_database(databases[Cluster.PLAYBACK])
     with server_process(environment) as server:
         too_old = "The database of the playback cluster has schema none, too old for this program "
-        assert unreadiness(server, "playback") == f"{too_old}({db.head_revision()})."
+        assert unreadiness(server, "playback") == f"{too_old}({head_revision()})."
         assert unreadiness(server, "production") is None
         assert server.get("/readyz").ok, "the production cluster can be shown"
         rejected = server.get("/api?what=get_info&db=playback")
         assert (rejected.status_code, rejected.text.startswith(too_old)) == (503, True)
-        db.migrate(db.engine(settings, Cluster.PLAYBACK, "tests"))
+        migrate(db.engine(settings, Cluster.PLAYBACK, "tests"))
         until(lambda: unreadiness(server, "playback") is None)
         assert server.get("/api?what=get_info&db=playback").json() == [None, None]
 
@@ -128,7 +129,7 @@ def test_it_waits_until_an_old_schema_is_migrated(
 def test_it_reads_a_newer_schema_while_that_is_compatible_and_exits_when_it_is_not(
     environment: dict[str, str], postgres: EmbeddedPostgres, databases: Mapping[Cluster, str]
 ) -> None:
-    set_schema(postgres, databases[Cluster.PRODUCTION], "9999", readable_from=db.head_revision())
+    set_schema(postgres, databases[Cluster.PRODUCTION], "9999", readable_from=head_revision())
     with server_process(environment) as server:
         assert unreadiness(server) is None
         assert server.get(INFO).ok

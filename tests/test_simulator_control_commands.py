@@ -16,7 +16,6 @@ from tests.waiting import TIMEOUT_S
 
 CLIENTS = ("beam", "csc", "dt", "ecal")
 FILTER_UNIT = "dqmfu-c2b01-45-01"
-PRODUCTION_FILTER_UNIT = "dqmfu-c2b03-45-01"
 PLAYBACK = ["dqmrubu-c2a06-03-01.cms", "dqmfu-c2b01-45-01.cms", "dqmfu-c2b02-45-01.cms"]
 PRODUCTION = ["dqmrubu-c2a06-01-01.cms", "dqmfu-c2b03-45-01.cms", "dqmfu-c2b04-45-01.cms"]
 GATEWAY = "dqmrubu-c2a06-03-01"

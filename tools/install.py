@@ -175,12 +175,18 @@ def digest_of_locks() -> str:
     return digest.hexdigest()
 
 
+def find_executable(package: str) -> "str | None":
+    """Path of the executable of a package in `SYSTEM_PACKAGES`, `None` if it is missing."""
+    executables, _purpose = SYSTEM_PACKAGES[package]
+    return next(filter(None, map(shutil.which, executables)), None)
+
+
 def install_system_packages() -> None:
     """Install missing Debian packages if run by root; log which tests are skipped without the others."""
     missing = {
         package: purpose
-        for package, (executables, purpose) in SYSTEM_PACKAGES.items()
-        if not any(map(shutil.which, executables))
+        for package, (_executables, purpose) in SYSTEM_PACKAGES.items()
+        if find_executable(package) is None
     }
     installable = {package: purpose for package, purpose in missing.items() if can_install(package)}
     if installable:

@@ -1,10 +1,10 @@
 """The web server: pages, API and Control Room, and how they are served.
 
-content    pages; api; control_room; health; static_files
+content    pages; api; control_room; health; static_files; legacy_urls
 requests   query_args: query parameters; databases: readers of the clusters
 responses  responses; errors
 caches     cache: of reads and of responses
 serving    gunicorn_app: processes; asgi: application around Flask
-           http_protocol, request_head, exchange, limits, spool: what one client can take of it
+           http_protocol, request_head, client_connection, limits, spool: limits for each client
            access_log, metrics
 """

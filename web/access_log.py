@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ _SLASHES = re.compile("/+")
 # More parameters than any page has are redacted as one.
 _MAX_PARAMETERS = 32
 _PLACEHOLDER = re.compile("|".join(map(re.escape, Placeholder)))
+# Scripts repeat the same requests, and redacting one takes longer than responding to it from memory.
+_CACHED_REQUESTS = 128
+_MAX_CACHED_CHARACTERS = 500
 # Polled every few seconds by machines; worth a line when they fail.
 _PROBES = ("/healthz", "/readyz")
 
@@ -72,25 +76,22 @@ class RequestRecord:
         self._path, self._query = path, query
         self._started_at = time.monotonic()
 
-    def end(self, filter_query: "QueryFilter") -> None:
+    def end(self, describe: "RequestDescriber") -> None:
         """Log and count the request."""
         seconds = time.monotonic() - self._started_at
         metrics.count_request(self.route, self.status, seconds)
         level = self._level()
         if not log.isEnabledFor(level):
             return
-        token = logging_setup.request_id.set(self.id)
         log.log(
             level,
-            "http_request method=%s path=%s query=%s status=%s bytes=%d seconds=%.3f",
-            logging_setup.quote_value(self.method),
-            logging_setup.quote_value(self._path),
-            logging_setup.quote_value(filter_query(self._path, self._query)),
+            "http_request %s status=%s bytes=%d seconds=%.3f",
+            describe(self.method, self._path, self._query),
             self.status,
             self.bytes_sent,
             seconds,
+            extra=logging_setup.REDACTED,
         )
-        logging_setup.request_id.reset(token)
 
     def _level(self) -> int:
         # Nobody looks for a page that had not changed, or for a probe that succeeded.
@@ -98,20 +99,32 @@ class RequestRecord:
         return logging.DEBUG if is_routine or self.is_shed else logging.INFO
 
 
-class QueryFilter:
-    """Decides what is logged of a query: nothing in the Control Room, whose queries name machines in full.
+class RequestDescriber:
+    """Redacted description of a request: its method, its path and the loggable part of its query.
 
-    Each parameter is redacted by itself, and of a value that changes only the placeholders are kept: an open
-    quote, bracket or key block in it would hide the rest of the line.
+    Nothing is logged of a query in the Control Room: it may name machines in full. Each parameter is redacted
+    by itself, and of a value that changes only the placeholders are kept: an open quote, bracket or key block
+    in it would hide the rest of the line.
     """
 
     def __init__(self, settings: Settings) -> None:
         prefixes = {settings.server_url_prefix, settings.server_former_url_prefix}
         self._hidden_below = tuple(f"{prefix}/cr/" for prefix in prefixes)
         self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
+        self._describe_cached = lru_cache(_CACHED_REQUESTS)(self._describe)
 
-    def __call__(self, path: str, query: str) -> str:
-        """Return the loggable part of a query."""
+    def __call__(self, method: str, path: str, query: str) -> str:
+        """Description as `key=value`."""
+        is_short = len(method) + len(path) + len(query) <= _MAX_CACHED_CHARACTERS
+        return (self._describe_cached if is_short else self._describe)(method, path, query)
+
+    def _describe(self, method: str, path: str, query: str) -> str:
+        values = {"method": method, "path": path, "query": self._filter_query(path, query)}
+        return self._redact(
+            " ".join(f"{key}={logging_setup.quote_value(value)}" for key, value in values.items())
+        )
+
+    def _filter_query(self, path: str, query: str) -> str:
         # Several slashes are one, as for the routes.
         if _SLASHES.sub("/", path).startswith(self._hidden_below):
             return ""
@@ -128,7 +141,7 @@ class QueryFilter:
 def init_app(app: Flask, settings: Settings) -> None:
     """Record every request of the application."""
     app.before_request(_record_route)
-    app.wsgi_app = _Middleware(app.wsgi_app, QueryFilter(settings))  # type: ignore[method-assign]
+    app.wsgi_app = _Middleware(app.wsgi_app, RequestDescriber(settings))  # type: ignore[method-assign]
 
 
 def current_record() -> RequestRecord:
@@ -150,9 +163,9 @@ def _record_route() -> None:
 class _Middleware:
     """WSGI middleware that records requests, unless the ASGI application around it does."""
 
-    def __init__(self, application: "WSGIApplication", filter_query: QueryFilter) -> None:
+    def __init__(self, application: "WSGIApplication", describe: RequestDescriber) -> None:
         self._application = application
-        self._filter_query = filter_query
+        self._describe = describe
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if "asgi.scope" in environ:
@@ -173,7 +186,7 @@ class _Middleware:
             return start_response(status, [*headers, (ID_HEADER, record.id)], exc_info)
 
         body = self._application(environ, start)  # type: ignore[arg-type]
-        return _RecordedBody(body, record, self._filter_query)
+        return _RecordedBody(body, record, self._describe)
 
 
 def _until_left(body: Iterable[bytes], record: RequestRecord) -> Iterator[bytes]:
@@ -190,10 +203,10 @@ def _until_left(body: Iterable[bytes], record: RequestRecord) -> Iterator[bytes]
 class _RecordedBody:
     """Body of a response, recorded when the server closes it, whether or not all of it was sent."""
 
-    def __init__(self, body: Iterable[bytes], record: RequestRecord, filter_query: QueryFilter) -> None:
+    def __init__(self, body: Iterable[bytes], record: RequestRecord, describe: RequestDescriber) -> None:
         self._body = body
         self._record = record
-        self._filter_query = filter_query
+        self._describe = describe
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._body:
@@ -205,7 +218,7 @@ class _RecordedBody:
         try:
             _close(self._body)
         finally:
-            self._record.end(self._filter_query)
+            self._record.end(self._describe)
             logging_setup.request_id.set("")
 
 

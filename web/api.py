@@ -151,7 +151,7 @@ def _get_logs() -> BaseResponse:
 def _redirect_to_job(reader: MirrorReader, legacy_id: LegacyJobId) -> BaseResponse:
     """Redirect to the log of a job.
 
-    Whether its host exists is not revealed: the same is done for every host, with the same answer.
+    Every host, known or not, has the same work done and gets the same response, so that no host is revealed.
     """
     cluster = query_args.cluster("db")
     pseudonymizer: Pseudonymizer = current_app.extensions[_PSEUDONYMIZER]

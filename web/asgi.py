@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
 from web import limits, metrics, request_head
-from web.access_log import RECORD, QueryFilter, RequestRecord
+from web.access_log import RECORD, RequestDescriber, RequestRecord
 from web.cache import dependencies
 from web.cache.response_cache import (
     CacheKey,
@@ -59,7 +59,7 @@ class MirrorApplication:
         self._flask: AsgiApplication = WSGIMiddleware(app, workers=limits.threads(settings))  # type: ignore[arg-type]
         self._metrics: AsgiApplication = WSGIMiddleware(metrics_application, workers=1)
         self._metrics_port = settings.server_metrics_port
-        self._filter_query = QueryFilter(settings)
+        self._describe = RequestDescriber(settings)
         self._alive_paths = ("/healthz", f"{settings.server_url_prefix}/healthz")
         self._queues = limits.queues(settings)
         self._shed = ShedCounter()
@@ -71,6 +71,7 @@ class MirrorApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = RequestRecord(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        logging_setup.request_id.set(record.id)
         client = Client(receive, record)
         response = Response(send, client, record)
         is_for_metrics = scope["server"] is not None and scope["server"][1] == self._metrics_port
@@ -98,7 +99,7 @@ class MirrorApplication:
                 await response.refuse(_internal_error(record.id))
         finally:
             if not is_for_metrics:
-                record.end(self._filter_query)
+                record.end(self._describe)
 
     async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)
@@ -126,7 +127,6 @@ class MirrorApplication:
         else:
             await client.read_body(head)
         scope = _scope_for_flask(scope, response.record)
-        logging_setup.request_id.set(response.record.id)
         if is_plain_get and is_cached:
             await self._send_rendered(await self._rendered(key, kind, scope, client), head, response)
         else:
@@ -168,7 +168,7 @@ class MirrorApplication:
             if is_new_enough or rendered.dependencies.are_valid():
                 metrics.cache_result("hit").inc()
                 return rendered
-            # The next one starts after this request has arrived, whatever changes meanwhile.
+            # The next rendering starts after this request arrived, so its result is new enough.
             is_new_enough = True
         return await self._start_rendering(key, kind, scope).wait(client)
 

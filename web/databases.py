@@ -29,6 +29,7 @@ from runtime import logging_setup
 from storage.change_listener import ChangeListener, ChangeTracker
 from storage.job_state import StateRules
 from storage.reader import MirrorReader
+from storage.schema import Schema, SchemaState
 from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseUnavailable
 
@@ -134,14 +135,14 @@ class ClusterDatabase:
         finally:
             self._checking.release()
 
-    def _judge(self, schema: db.Schema) -> None:
-        if schema.state is db.SchemaState.READY:
+    def _judge(self, schema: Schema) -> None:
+        if schema.state is SchemaState.READY:
             if self._refusal is not None:
                 log.info("database_recovered cluster=%s", self.cluster)
             self._is_available, self._refusal, self._unavailable_since = True, None, None
             return
         sentence = f"The database of the {self.cluster} cluster has {schema}."
-        if schema.state is db.SchemaState.TOO_NEW and self._on_schema_too_new is not None:
+        if schema.state is SchemaState.TOO_NEW and self._on_schema_too_new is not None:
             self._on_schema_too_new(sentence)
         self._refuse(sentence, str(schema))
 

@@ -29,7 +29,7 @@ class DatabaseUnavailable(sa.exc.SQLAlchemyError):
 
 
 class RunItemNotFound(NotFound):
-    """Raised for an address of something in a run that is unknown; its page leads to the run."""
+    """Raised if a run has no such job; the error page links to the run."""
 
     def __init__(self, description: str, cluster: Cluster, run: int) -> None:
         super().__init__(description)

@@ -1,4 +1,4 @@
-"""Addresses of earlier mirrors, which people have pasted into issues for years: they lead to today's pages.
+"""Redirects from addresses of earlier mirrors, which people have pasted into issues for years.
 
     /tmp/…content_parser_productionPARSER_run362293PARSER_job28.log   the run's page
     /api?what=get_logs&id=dqm-source-state-run…-host…-pid…            the job's page, see `web/api.py`

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -24,7 +25,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
-# Most long requests have finished by then.
+# Most long requests finish within this time.
 RETRY_AFTER_S = 5
 
 # A header of CMSWEB's may hold a whole certificate.
@@ -191,7 +192,8 @@ class ShedCounter:
     def add(self, kind: RequestKind) -> None:
         """Count a request."""
         if not self._counts:
-            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report)
+            # An empty context: the line must not have the id of this request.
+            asyncio.get_running_loop().call_later(_REPORT_EVERY_S, self._report, context=Context())
         self._counts[kind] += 1
 
     def _report(self) -> None:

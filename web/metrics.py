@@ -21,13 +21,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-import db
 from dqmsquare_cfg import Cluster
 from runtime import version
 from storage import job_state
 from storage.job_state import JobState
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
+from storage.schema import head_revision
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
 from web.responses import SECURITY_HEADERS
@@ -129,7 +129,7 @@ class MirrorCollector(Collector):
         self._databases = databases
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The program's version; of each database whether it is up, and the jobs of its newest runs."""
+        """The program's version; of each database whether it is up, its jobs and its mutes."""
         yield _build_info()
         up = GaugeMetricFamily("dqmsquare_database_up", "Whether the database answers", labels=["cluster"])
         jobs = GaugeMetricFamily(
@@ -140,11 +140,17 @@ class MirrorCollector(Collector):
             f"Crashed jobs of the newest {_CRASH_RUNS} runs by client",
             labels=["cluster", "client"],
         )
+        muted = GaugeMetricFamily(
+            "dqmsquare_mutes",
+            "Mutes in force: of a client as a whole, or of one crash of a client",
+            labels=["cluster", "subject"],
+        )
         for cluster, database in self._databases.items():
             try:
                 reader = database.uncached_reader()
                 newest = reader.run_span().highest
                 states, clients = _jobs_by_state(reader, newest), _crashes_by_client(reader, newest)
+                mutes = reader.mutes()
             except DatabaseUnavailable:
                 up.add_metric([cluster], 0)
                 continue
@@ -153,7 +159,10 @@ class MirrorCollector(Collector):
                 jobs.add_metric([cluster, state], count)
             for client, count in clients.items():
                 crashed.add_metric([cluster, client], count)
-        yield from (up, jobs, crashed)
+            of_crashes = sum(mute.subject.crash_group is not None for mute in mutes)
+            muted.add_metric([cluster, "client"], len(mutes) - of_crashes)
+            muted.add_metric([cluster, "crash"], of_crashes)
+        yield from (up, jobs, crashed, muted)
 
 
 def _jobs_by_state(reader: MirrorReader, newest: int | None) -> Mapping[JobState, int]:
@@ -176,7 +185,7 @@ def _build_info() -> GaugeMetricFamily:
     family = GaugeMetricFamily(
         "dqmsquare_build_info", "The program's version", labels=["version", "commit", "schema"]
     )
-    family.add_metric([build.number, build.commit, db.head_revision()], 1)
+    family.add_metric([build.number, build.commit, head_revision()], 1)
     return family
 
 

@@ -24,7 +24,7 @@ _CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# Standard features that no page uses; a script that got into one could not use them either.
+# Browser features that no page uses, so that an injected script cannot use them either.
 _PERMISSIONS_POLICY = ", ".join(
     f"{feature}=()"
     for feature in (

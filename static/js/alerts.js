@@ -8,7 +8,7 @@ import { connectionFailure } from "./connection.js";
 import { duration } from "./relative_time.js";
 import { now } from "./server_clock.js";
 
-// How long a state must last before it is believed to have begun or ended. Outages have lasted STALE_AFTER_S already.
+// Time that a state must last before it counts as begun or ended. Outages have lasted STALE_AFTER_S already.
 const SETTLE_MS = 10_000;
 const DELAYS_MS = { crashed: 0, stuck: 0, down: SETTLE_MS, outage: 0 };
 const TICK_MS = 1000;

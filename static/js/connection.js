@@ -15,7 +15,7 @@ const failing = new Map(); // by element: a part of the page whose last request 
 
 let lastSuccessAt = null;
 
-/** Why and since when (unix ms) the server can't be reached; `null` if it can. */
+/** Start (unix ms) of a failure to reach the server, and its reason; `null` if the server can be reached. */
 export function connectionFailure() {
   const [first] = failing.values();
   return first ? { since: first.since, text: first.why } : null;

@@ -65,7 +65,7 @@ document.addEventListener("change", ({ target }) => {
   link.querySelector("span").textContent = target.value;
 });
 
-// What was read stays on screen, but nothing can be sent.
+// Responses stay on screen, but nothing can be sent.
 function endSession() {
   document.getElementById("session-ended").hidden = false;
   // Later than htmx, which enables the button of a finished command.

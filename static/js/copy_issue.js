@@ -1,6 +1,6 @@
 // Copies a group of crashes as Markdown for an issue. The server's links have paths only; the origin is added here.
 
-const CONFIRMATION_MS = 2000;
+import { copy } from "./clipboard.js";
 
 const field = document.getElementById("issue-text");
 const button = document.getElementById("copy-issue");
@@ -15,16 +15,9 @@ function withOrigin(text, fence) {
 field.value = withOrigin(field.value, field.dataset.fence);
 
 button.addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText(field.value);
-  } catch {
-    // Denied, or not available at all without HTTPS: the reader copies the text.
-    document.getElementById("issue").open = true;
-    field.focus();
-    field.select();
-    return;
-  }
-  const status = button.querySelector("output");
-  status.textContent = "copied";
-  setTimeout(() => (status.textContent = ""), CONFIRMATION_MS);
+  if (await copy(field.value, button)) return;
+  // The reader copies the text.
+  document.getElementById("issue").open = true;
+  field.focus();
+  field.select();
 });

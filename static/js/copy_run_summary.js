@@ -1,11 +1,10 @@
 // Copies the run as a text for the e-log. The server's text is about the run; the age of the data, the time of copying
 // and the link are added here.
 
+import { copy } from "./clipboard.js";
 import { duration } from "./relative_time.js";
 import { now } from "./server_clock.js";
 import { EXPERIMENT, fullTime } from "./time_format.js";
-
-const CONFIRMATION_MS = 2000;
 
 function summary() {
   const elog = document.getElementById("elog");
@@ -26,20 +25,6 @@ function freshness(at) {
   return `The data were at most ${duration(Math.max(...ages))} old.`;
 }
 
-async function copy(button) {
-  const text = summary();
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Denied, or not available at all without HTTPS.
-    offer(text);
-    return;
-  }
-  const status = button.querySelector("output");
-  status.textContent = "copied";
-  setTimeout(() => (status.textContent = ""), CONFIRMATION_MS);
-}
-
 // Shows the text for the reader to copy.
 function offer(text) {
   const dialog = document.getElementById("copy-dialog");
@@ -49,7 +34,9 @@ function offer(text) {
   field.select();
 }
 
-document.addEventListener("click", ({ target }) => {
+document.addEventListener("click", async ({ target }) => {
   const button = target.closest("#copy-summary");
-  if (button) copy(button);
+  if (!button) return;
+  const text = summary();
+  if (!(await copy(text, button))) offer(text);
 });

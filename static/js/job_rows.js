@@ -1,7 +1,7 @@
 // The rows of the job table: a click anywhere on a row expands its job, arrow keys move from row to row, and Enter in the
 // filter expands the first one.
 
-import { RUN, refresh } from "./url_state.js";
+import { RUN, isPlainClick, refresh } from "./url_state.js";
 
 const EXPANDERS = ".client:not([hidden]) > .job a.expander";
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
@@ -11,8 +11,7 @@ let isOpening = false;
 
 document.addEventListener("click", (event) => {
   const { target } = event;
-  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!isPlain || target.closest("a, button, input") || !getSelection().isCollapsed) return;
+  if (!isPlainClick(event) || target.closest("a, button, input") || !getSelection().isCollapsed) return;
   target.closest(".job")?.querySelector("a.expander")?.click();
 });
 
@@ -59,7 +58,7 @@ function filterOfRows() {
   return url.searchParams.get("q") ?? "";
 }
 
-// A reader who goes on typing wants to see the rows.
+// A reader who continues to type wants to see the rows.
 document.addEventListener("input", () => {
   isOpening = false;
 });

@@ -18,7 +18,7 @@ function showAll(root = document) {
   for (const time of root.querySelectorAll(SELECTOR)) show(time);
 }
 
-// Whatever a script or an update puts into the page.
+// Formats the times that scripts and updates put into the page.
 function showChanged(mutations) {
   for (const { target, addedNodes } of mutations) {
     const holder = target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement;

@@ -50,10 +50,14 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   else detail.shouldSwap = false;
 });
 
+/** Whether a click asks for no new tab, window or download. */
+export function isPlainClick({ button, ctrlKey, metaKey, shiftKey, altKey }) {
+  return button === 0 && !ctrlKey && !metaKey && !shiftKey && !altKey;
+}
+
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-params]");
-  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!link || !isPlain) return;
+  if (!link || !isPlainClick(event)) return;
   event.preventDefault();
   navigate(linkedParams(link));
 });

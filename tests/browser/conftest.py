@@ -7,15 +7,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from dqmsquare_cfg import Cluster, Settings
-from server import create_app
 from tests.mirrored_cluster import MirroredCluster
-from tests.served import server_thread
 from tests.waiting import TIMEOUT_S
 
 # Nothing writes heartbeats while a test runs; on a loaded machine it may take minutes.
 STALE_AFTER_S = "240"
 # Playwright's default of 5 s is too short on a loaded machine.
 TIMEOUT_MS = TIMEOUT_S * 1000
+PHONE_WIDTH = 390
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -79,13 +78,6 @@ def playback(settings: Settings, browser: Browser) -> MirroredCluster:
 
 
 @pytest.fixture
-def url(settings: Settings) -> Iterator[str]:
-    """The URL, without trailing slash, of a server that runs in a thread of its own."""
-    with server_thread(create_app(settings)) as url:
-        yield url
-
-
-@pytest.fixture
 def console_errors() -> Iterator[ConsoleErrors]:
     """The console errors of the test's pages; an error that is not allowed fails the test."""
     console_errors = ConsoleErrors()
@@ -109,3 +101,17 @@ def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
     page = context.new_page()
     console_errors.watch(page)
     return page
+
+
+@pytest.fixture
+def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+    """A page on a phone, whose console errors fail the test. It depends on `url` as `context` does."""
+    assert url
+    context = browser.new_context(
+        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
+    )
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    console_errors.watch(page)
+    yield page
+    context.close()

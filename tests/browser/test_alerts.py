@@ -25,14 +25,15 @@ def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     return page
 
 
-def after_three_polls(page: Page) -> None:
+def after_updates(page: Page) -> None:
+    """Wait for three updates of the list of incidents, which is part of the freshness bar."""
     for _ in range(3):
-        with page.expect_response(lambda response: "/live/run" in response.url):
+        with page.expect_response(lambda response: "/live/freshness" in response.url):
             update(page)
 
 
 def test_it_raises_no_alert_for_earlier_problems(toasts: Page) -> None:
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
     expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
 
@@ -47,11 +48,11 @@ def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster
 
     mirrored.write(mirrored.filter_units[0], job(RUN, "another"))
     expect(toasts.locator("[data-client=another]")).to_have_count(1)
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toast).to_have_count(1)
 
     toasts.reload()
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toast).to_have_count(1)
     toasts.click(".bell")
     expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
@@ -67,7 +68,7 @@ def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrore
     )
     expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN}")
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed ×1, restarted")
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(1)
 
 
@@ -79,7 +80,7 @@ def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredClu
         clock_at=datetime.now(UTC),
     )
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
 
 
@@ -87,7 +88,7 @@ def test_it_raises_no_alert_for_a_run_that_the_reader_opens(toasts: Page, mirror
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "crashed", exit_code=-6))
     toasts.click("#previous-run")
     expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
-    after_three_polls(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
 
 
@@ -105,13 +106,6 @@ def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: Mi
     expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
 
 
-def seen(page: Page) -> None:
-    """Wait for two more updates of the freshness bar."""
-    for _ in range(2):
-        with page.expect_response(lambda response: "/live/freshness" in response.url):
-            update(page)
-
-
 def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     toasts: Page, mirrored: MirroredCluster
 ) -> None:
@@ -122,20 +116,20 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text=down)).to_have_count(1)
-    seen(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
     toasts.clock.fast_forward("00:15")
     expect(toasts.locator(".alert-toast")).to_contain_text(down)
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="timed out")})
     expect(toasts.locator("[data-outage]")).to_contain_text("is not mirrored")
-    seen(toasts)
+    after_updates(toasts)
     expect(toasts.locator("#alert-count")).to_have_text("1")
 
     mirrored.set_machine_state(unit, datetime.now(UTC))
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text=down)).to_have_count(0)
-    seen(toasts)
+    after_updates(toasts)
     expect(toasts.locator(".alert-toast")).not_to_contain_text("over")
     toasts.clock.fast_forward("00:15")
     expect(toasts.locator(".alert-toast")).to_contain_text("over after")
@@ -151,13 +145,13 @@ def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrore
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text="is down")).to_have_count(1)
-    seen(toasts)
+    after_updates(toasts)
     mirrored.set_machine_state(unit, datetime.now(UTC))
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text="is down")).to_have_count(0)
-    seen(toasts)
+    after_updates(toasts)
     toasts.clock.fast_forward("01:00")
-    seen(toasts)
+    after_updates(toasts)
     expect(toasts.locator("#alert-list li")).to_have_count(0)
 
 
@@ -175,7 +169,7 @@ def test_it_raises_alerts_once_the_mirror_has_caught_up(toasts: Page, mirrored: 
     mirrored.write(unit, of_the_past, job(RUN, "newcomer", exit_code=-6), clock_at=now)
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
     expect(toasts.locator(".incidents li", has_text="newcomer")).to_have_count(1)
-    seen(toasts)
+    after_updates(toasts)
     expect(toasts.locator("#alert-list li")).to_have_count(0)
     mirrored.beat()
     expect(toasts.locator("#alert-list li")).to_have_text([re.compile("newcomer crashed")])
@@ -235,7 +229,7 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
 def test_it_summarizes_what_happened_while_it_slept(
     toasts: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    seen(toasts)
+    after_updates(toasts)
     long_ago = datetime.now(UTC) - timedelta(hours=1)
     toasts.goto("about:blank")
     unit = mirrored.filter_units[0]

@@ -1,13 +1,11 @@
 """Layout on phones and laptops, themes, print, and escaping of HTML."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dqm2.records import JobLog, JobRecord
-from tests.browser.conftest import ConsoleErrors
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -16,16 +14,6 @@ MAX_HEADER_HEIGHT = 105
 # Minimum target size of WCAG 2.5.8, in px.
 MIN_TARGET_SIZE = 24
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
-
-
-@pytest.fixture
-def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    assert url
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    console_errors.watch(page)
-    yield page
-    context.close()
 
 
 def widths(page: Page) -> tuple[int, int]:

@@ -184,6 +184,6 @@ def test_a_row_glides_to_its_new_place(page: Page, url: str, mirrored: MirroredC
     start_watching(page, url)
     mirrored.write(unit, replace(csc, exit_code=-11))
     expect(page.locator("tbody.client").first).to_have_attribute("data-client", "csc")
-    # Whatever is shown after the move is reported by now.
+    # All shifts of the move are reported by now.
     page.evaluate("async () => { for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame); }")
     assert [shift for shift in shifts(page) if "client-" in shift] == []

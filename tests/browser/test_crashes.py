@@ -1,17 +1,14 @@
 """The pages of groups of crashes in a browser: accessible, on a phone, and copied for an issue."""
 
-from collections.abc import Iterator
 from itertools import cycle
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from benchmarks.crash_corpus import CRASH_LOGS
 from tests.browser.accessibility import TARGET_SIZE, severe_violations, violations_by_theme
-from tests.browser.conftest import ConsoleErrors
 from tests.browser.test_appearance import overflowing_tables, widths
-from tests.mirrored_cluster import MirroredCluster, job
-from tests.test_pages_crashes import crashed
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
 RUN = 358_791
 _RUNS = 12
@@ -20,9 +17,11 @@ _RUNS = 12
 @pytest.fixture
 def crashes(mirrored: MirroredCluster) -> None:
     """A client that always crashes, and many others that did once."""
-    records = [crashed(RUN + number, CRASH_LOGS[0], cmssw_version="14_0_1") for number in range(_RUNS)]
+    records = [crashed_job(RUN + number, CRASH_LOGS[0], cmssw_version="14_0_1") for number in range(_RUNS)]
     records += [
-        crashed(RUN + number % _RUNS, kind, client=client, cmssw_version=f"14_0_{1 + (number % _RUNS) // 9}")
+        crashed_job(
+            RUN + number % _RUNS, kind, client=client, cmssw_version=f"14_0_{1 + (number % _RUNS) // 9}"
+        )
         for number, (kind, client) in enumerate(
             zip(CRASH_LOGS, cycle(["csc", "ecal", "l1tstage2emulator"]), strict=False)
         )
@@ -31,16 +30,6 @@ def crashes(mirrored: MirroredCluster) -> None:
     for number, record in enumerate(records):
         mirrored.write(mirrored.filter_units[number % 2], record)
     mirrored.beat()
-
-
-@pytest.fixture
-def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    assert url
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    console_errors.watch(page)
-    yield page
-    context.close()
 
 
 def open_always(page: Page, url: str) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.mirrored_cluster import MirroredCluster, write_run
 
@@ -47,15 +47,12 @@ def test_it_expands_a_job_by_a_click_anywhere_on_its_row(live: Page) -> None:
     expect(row.locator(".expanded")).to_have_count(0)
 
 
-def test_it_expands_a_job_by_a_touch(browser: Browser, url: str, live: Page) -> None:
-    assert live
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    phone = context.new_page()
+@pytest.mark.usefixtures("live")
+def test_it_expands_a_job_by_a_touch(phone: Page, url: str) -> None:
     phone.goto(url)
     # The cells are as high as the row, and a link of its second line is near the middle of this one.
     phone.locator("[data-client=ecalgpu] .job .ago").tap()
     expect(phone.locator("[data-client=ecalgpu] .expanded")).to_contain_text("SIGSEGV")
-    context.close()
 
 
 def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:

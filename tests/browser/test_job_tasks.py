@@ -79,7 +79,7 @@ def test_it_is_one_step_to_a_link_to_a_line(live: Page) -> None:
 
 
 def test_it_is_one_step_to_the_memory_of_the_previous_run(live: Page) -> None:
-    live.locator(f"{LIVE_ROW} .job .numeric").first.click()
+    live.locator(f"{LIVE_ROW} .job .ls-cell .number").last.click()
     memory = live.locator("[data-graph=memory]")
     expect(memory.locator(".graph-previous")).to_be_visible()
     expect(memory.locator(".graph-previous")).to_have_text(f"run {RUN - 1}")
@@ -90,7 +90,7 @@ def test_it_is_one_step_to_the_memory_of_the_previous_run(live: Page) -> None:
 
 
 def test_it_is_one_step_to_the_run_since_which_it_crashes(live: Page) -> None:
-    live.locator(f"{LIVE_ROW} .job .numeric").first.click()
+    live.locator(f"{LIVE_ROW} .job .ls-cell .number").last.click()
     history = live.locator(f"{LIVE_ROW} .history")
     expect(history).to_contain_text(f"crashed in 2 runs in a row, since run {RUN - 1}.")
     expect(history).to_contain_text(f"The last good run is {RUN - 2}.")
@@ -104,7 +104,7 @@ def test_its_tasks_can_be_done_with_the_keyboard_alone(live: Page) -> None:
     live.keyboard.press("Enter")
     expect(live.locator(f"{LIVE_ROW} .expanded")).to_be_visible()
     live.keyboard.press("Tab")
-    expect(live.locator(f"{LIVE_ROW} .log")).to_be_focused()
+    expect(live.locator(f"{LIVE_ROW} .crash-note > a").first).to_be_focused()
     live.keyboard.press("Enter")
     expect(live.locator("#log-lines li", has_text="Begin Fatal Exception")).to_be_in_viewport()
     live.keyboard.press("e")

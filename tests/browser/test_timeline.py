@@ -140,7 +140,7 @@ def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
     with page.expect_download() as download:
         page.click("text=Download all as CSV")
-    with download.value.path().open(newline="") as file:
+    with download.value.path().open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["run"], line["client"], line["state"], line["exit_code"]) for line in lines] == [
         ("358791", "beam", "finished", "0"),

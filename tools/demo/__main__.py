@@ -29,6 +29,7 @@ from runtime.supervisor import (
 from simulator.runs import StoppedRun
 from storage.job_state import StateRules
 from storage.reader import MirrorReader
+from storage.schema import migrate
 from tools import frontend_libs
 from tools.demo import data_dir, process_specs
 from tools.demo.data_dir import FolderError
@@ -96,7 +97,7 @@ def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[C
     for cluster in Cluster:
         postgres.create_database(settings.database(cluster))
         database = db.engine(settings, cluster, "demo")
-        db.migrate(database)
+        migrate(database)
         reader = MirrorReader(database, StateRules.for_cluster(settings, cluster))
         if (last := last_run(reader)) is not None:
             last_runs[cluster] = last
@@ -136,7 +137,7 @@ def start(
     server = processes.start(demo.server())
     wait(server, lambda: get(demo.server_port, "/readyz") is not None)
     newest = {cluster: last_runs[cluster].number if cluster in last_runs else 0 for cluster in Cluster}
-    log(f"waiting until {demo.past_runs} past runs and an ongoing run of each cluster are mirrored")
+    log("waiting until an ongoing run of each cluster is mirrored")
     wait(
         server,
         lambda: all(shows_new_run(demo.server_port, *known) for known in newest.items()),

@@ -39,7 +39,7 @@ _IMMEDIATE = (signal.SIGQUIT,)
 # Commits survive a kill, because the operating system has them, but not a crash of the machine. The databases
 # are too short-lived to need vacuuming.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
-# Every connection hashes the password so often; the default is 4096.
+# Each connection hashes the password this many times; the default is 4096.
 _NOT_DURABLE_INITDB = ["--no-sync", "--set=scram_iterations=1"]
 
 Pause = Callable[[float], None]

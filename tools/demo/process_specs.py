@@ -34,7 +34,7 @@ _DEFAULT_PORTS = {
 # Simulated time relative to real time: a lumisection takes about 3 s.
 _DEFAULT_SPEED = 8
 _MAX_SPEED = 1000
-# Ended runs of each cluster when the demo starts.
+# Ended runs of each cluster at the first start.
 _DEFAULT_PAST_RUNS = 25
 _MAX_PAST_RUNS = 1000
 
@@ -51,7 +51,7 @@ class OptionsError(Exception):
 class Options:
     """`ports` by variable name, 0 for metrics that are disabled; `speed` relative to real time.
 
-    `past_runs`: ended runs of each cluster when the demo starts.
+    `past_runs`: ended runs of each cluster at the first start.
     """
 
     ports: Mapping[str, int]
@@ -154,11 +154,6 @@ class DemoProcesses:
     def server_port(self) -> int:
         """Port of the web server."""
         return self._options.ports[SERVER_PORT]
-
-    @property
-    def past_runs(self) -> int:
-        """Ended runs of each cluster at the first start."""
-        return self._options.past_runs
 
     @property
     def speed(self) -> int:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tools.deploy_check import alerts, apply_over, dashboard, linters, manifest_rules, manifests
+from tools.deploy_check import alerts, apply_over, dashboard, linters, manifest_rules, manifests, source_rules
 from tools.render_manifests import Target
 
 _FOLDER = Path(__file__).resolve().parents[2]
@@ -16,13 +16,13 @@ def main() -> int:
     checks = {
         "manifests against the schemas": _distinct(manifests.schema_problems(one) for one in every),
         "manifests against program and clusters": [
-            *manifest_rules.source_problems(_FOLDER),
+            *source_rules.manifest_problems(_FOLDER),
             *_distinct(manifest_rules.problems(one) for one in every),
         ],
         "manifests over the earlier mirror": _distinct(apply_over.problems(one) for one in every),
         "Dockerfile": [
             *linters.dockerfile_problems(_FOLDER),
-            *manifest_rules.dockerfile_problems((_FOLDER / "Dockerfile").read_text(), every[0]),
+            *source_rules.dockerfile_problems((_FOLDER / "Dockerfile").read_text(), every[0]),
         ],
         "shell scripts": linters.script_problems(_FOLDER),
         "units of systemd": linters.systemd_problems(_FOLDER),

@@ -1,28 +1,24 @@
 """Rules for the manifests beyond Kubernetes' schemas: they agree with the program and with CMSWEB's clusters.
 
 A cluster reports a missing volume, a wrong port, a probe of an unknown route or a misspelt setting only when
-it is too late. The facts of the clusters (names, selectors, uid, network peers, the tag marker) are those of
+it is too late. The facts of the clusters (names, selectors, uid, network peers) are those of
 docs/operator.md.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from werkzeug.exceptions import HTTPException
 
 import dqmsquare_cfg
 import dqmsquare_mirror
 from dqmsquare_cfg import SETTINGS, Cluster, Settings, SettingsError
 from grabbing.health import PATHS as GRABBER_PATHS
-from runtime import version
 from server import create_app
-from tools.deploy_check.manifests import CLAIM, CMSWEB_CLAIM, Body, Manifest, Manifests, Pod
-from tools.render_manifests import CONFIG, ENVIRONMENT_MARKER, TAG_MARKER, Target
+from tools.deploy_check.manifests import CMSWEB_CLAIM, Body, Manifest, Manifests, Pod
+from tools.render_manifests import Target
 
 _PLACEHOLDER = "CHANGEME"
 _HTTPS = 443
@@ -37,8 +33,6 @@ IMAGE = "registry.cern.ch/cmsweb/dqmsquare_mirror"
 WRAPPER = "./dqmsquare_k8_wrapper.sh"
 # The user of the earlier mirror's pods; files on a share belong to it.
 UID = 1000
-# Storage classes that CMSWEB's clusters have had ready.
-STORAGE_CLASSES = ("meyrin-cephfs", "geneva-cephfs-testing")
 
 # Peers of the server's port: their namespace, and the label of their pods.
 _PEERS: Mapping[Target, tuple[str, str, frozenset[str]]] = {
@@ -60,42 +54,6 @@ def problems(manifests: Manifests) -> list[str]:
     """Violations of all rules; the rules that need settings run only if the secret yields valid ones."""
     unsettled = [sentence for rule in SETTINGS_RULES for sentence in rule(manifests)]
     return unsettled or [sentence for rule in RULES for sentence in rule(manifests)]
-
-
-def source_problems(root: Path) -> list[str]:
-    """Violations in the unrendered files: the markers of CMSWEB's deploy script, and the claim."""
-    config = (root / CONFIG).read_text(encoding="utf-8")
-    images = re.findall(r"^\s*image: (.*)$", config, re.MULTILINE)
-    bodies = [body for body in yaml.safe_load_all(config) if body is not None]
-    claim = list(yaml.safe_load_all((root / CLAIM).read_text(encoding="utf-8")))
-    return [
-        *(
-            f"{CONFIG}: image {one!r} is not {IMAGE}{TAG_MARKER}"
-            for one in images
-            if one != IMAGE + TAG_MARKER
-        ),
-        *(
-            f"{CONFIG}: a {body['kind']} does not belong here"
-            for body in bodies
-            if body["kind"] not in _IN_CONFIG
-        ),
-        *([] if f"env: {ENVIRONMENT_MARKER}" in config else [f"{CONFIG}: no pod has a label env"]),
-        *_claim_problems(claim),
-    ]
-
-
-# CMSWEB's deploy script applies this file with the role `edit`.
-_IN_CONFIG = {"Service", "Deployment", "PodDisruptionBudget"}
-
-
-def _claim_problems(bodies: list[Any]) -> Iterator[str]:
-    for body in bodies:
-        if body["kind"] != "PersistentVolumeClaim":
-            yield f"{CLAIM}: the role edit may not make a {body['kind']}"
-        elif body["spec"]["storageClassName"] not in STORAGE_CLASSES:
-            yield f"{CLAIM}: storage class {body['spec']['storageClassName']} is none of {STORAGE_CLASSES}"
-        elif body["spec"]["accessModes"] != ["ReadWriteMany"]:
-            yield f"{CLAIM}: several pods write to it, so it must be ReadWriteMany"
 
 
 def names_and_selectors_match_cmsweb(manifests: Manifests) -> Iterator[str]:
@@ -303,20 +261,6 @@ def images_have_one_tag(manifests: Manifests) -> Iterator[str]:
     images = {container["image"] for pod in manifests.pods() for container in pod.containers}
     if len(images) != 1 or not all(image.startswith(f"{IMAGE}:") for image in images):
         yield f"the images are {sorted(images)}, not one tag of {IMAGE}"
-
-
-def dockerfile_problems(dockerfile: str, manifests: Manifests) -> list[str]:
-    """Disagreement of Dockerfile and manifests on version, user, ports or wrapper."""
-    found = []
-    if f'image.version="v{version.NUMBER}"' not in dockerfile:
-        found.append(f"Dockerfile: its version label is not v{version.NUMBER}")
-    exposed = set(" ".join(re.findall(r"^EXPOSE (.*)$", dockerfile, re.MULTILINE)).split())
-    if (user := re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)) != [f"{UID}:{UID}"]:
-        found.append(f"Dockerfile: its user is {user}, not {UID}:{UID}")
-    if "mv services/dqmsquare_k8_wrapper.sh . " not in dockerfile:
-        found.append("Dockerfile: dqmsquare_k8_wrapper.sh is not in the working folder")
-    needed = {str(port) for pod in manifests.pods() for port in pod.ports.values()}
-    return [*found, *(f"Dockerfile: it does not expose {port}" for port in sorted(needed - exposed))]
 
 
 SETTINGS_RULES: tuple[Rule, ...] = (

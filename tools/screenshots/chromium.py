@@ -1,8 +1,6 @@
 """Chromium on this machine, and its options for tests and screenshots."""
 
-import shutil
-
-from tools.install import SYSTEM_PACKAGES
+from tools.install import find_executable
 
 PACKAGE = "chromium-headless-shell"
 OPTIONS = (
@@ -19,4 +17,4 @@ OPTIONS = (
 
 def executable() -> str | None:
     """Path of a Chromium, or `None`."""
-    return next(filter(None, map(shutil.which, SYSTEM_PACKAGES[PACKAGE][0])), None)
+    return find_executable(PACKAGE)

@@ -111,8 +111,8 @@ def _cached(
 ) -> Callable[Concatenate["CachedReader", P], T]:
     """Cached form of a reader's method.
 
-    `topics`: what its result depends on, or a function of the result and the arguments. `expires_at`: the
-    time at which it changes by the clock, a function of the result. `key`: what tells results apart, a
+    `topics`: those that its result depends on, or a function of the result and the arguments. `expires_at`:
+    the time at which it changes by the clock, a function of the result. `key`: identifies a result, a
     function of the arguments; `None` for a result that is not kept.
     """
 
@@ -173,10 +173,6 @@ def _not_kept(*_: object) -> None:
 
 def _run_alone(_value: object, number: int) -> Topics:
     return (number,)
-
-
-def _these_runs(_value: object, runs: Collection[int]) -> Topics:
-    return tuple(runs)
 
 
 def _first_page(run_filter: Hashable, *, below: int | None, limit: int) -> Hashable | None:

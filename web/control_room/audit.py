@@ -26,7 +26,7 @@ _PAGE_SIZE = 100
 _MAX_CSV_ROWS = 100_000
 # Actions that are not DQM² commands, in words.
 _OTHER_ACTIONS = {
-    MUTE: "mute a client",
+    MUTE: "mute a client or a crash",
     UNMUTE: "end a mute",
     SIGN_IN: "sign in",
     SIGN_OUT: "sign out",
@@ -103,6 +103,7 @@ def _wording(action: AuditedAction) -> tuple[str, str] | None:
     """Return a change as a request and as done, `None` for other actions."""
     parameters = action.parameters or {}
     client = client_name(parameters.get("client", "").removesuffix(_CLIENT_FILE_SUFFIX)) or "a client"
+    muted = f"the crash “{parameters['crash']}”" if "crash" in parameters else client
     run, lumisections = parameters.get("run_number", "a run"), parameters.get("number_of_ls", "all")
     match action.command:
         case "change_dqm_client":
@@ -123,9 +124,9 @@ def _wording(action: AuditedAction) -> tuple[str, str] | None:
             )
         case _ if action.command == MUTE:
             details = f"for {parameters.get('hours')} h: {parameters.get('reason')}"
-            words = f"mute {client} {details}", f"{client} muted {details}"
+            words = f"mute {muted} {details}", f"{muted} muted {details}"
         case _ if action.command == UNMUTE:
-            words = f"end the mute of {client}", f"mute of {client} ended"
+            words = f"end the mute of {muted}", f"mute of {muted} ended"
         case _:
             return None
     where = f" on {action.machine}" if action.machine else ""

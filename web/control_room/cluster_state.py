@@ -7,6 +7,7 @@ from flask import Blueprint, render_template
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, count_by_state
 from storage.read_models import Playback
 from web import databases
 from web.control_room import guards
@@ -14,7 +15,6 @@ from web.control_room.services import services
 from web.errors import DatabaseUnavailable
 from web.pages import freshness, live
 from web.pages.freshness import ClusterFreshness, MachineFreshness
-from web.pages.job_table import ClientRow, ClientState, count_by_state
 from web.pages.live import LiveRun, LiveViewParams
 from web.responses import etag_response
 
@@ -83,7 +83,7 @@ def _machines(
             run=view.number,
             status=by_label.get(label),
             counts={state: number for state, number in count_by_state(rows).items() if number},
-            problems=tuple(row for row in rows if row.state.is_problem and row.client not in view.mutes),
+            problems=tuple(row for row in rows if row.needs_attention),
             running=sum(row.state in (ClientState.RUNNING, ClientState.STUCK) for row in rows),
             playback=view.playback if view.playback and view.playback.machine == label else None,
         )

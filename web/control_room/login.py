@@ -31,7 +31,7 @@ _TOO_MANY = "Too many failed attempts."
 _PAGES = {"": "control_room.page", "mutes": "mutes.page", "audit": "control_audit.page"}
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "": (),
-    "mutes": ("db", "run", "client"),
+    "mutes": ("db", "run", "client", "crash"),
     "audit": ("username", "command", "outcome", "before"),
 }
 

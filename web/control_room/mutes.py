@@ -1,4 +1,4 @@
-"""`/cr/mutes/`: experts mute clients that are known to be bad, with a reason and an end.
+"""`/cr/mutes/`: experts mute clients that are known to be bad, or one of their crashes, for a while.
 
 The live page shows every visitor who muted what, why and until when, so the reason is redacted like any text
 that leaves P5. Every mute, and every mute that is ended early, is in the audit.
@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
+from storage.mutes import MuteSubject
 from web import databases, query_args
 from web.control_room import csrf, guards, login
 from web.control_room.guards import MUTE, UNMUTE
@@ -41,7 +42,10 @@ _DURATIONS: Mapping[str, str] = {
 
 @bp.get("/mutes/")
 def page() -> BaseResponse:
-    """Show the mutes of both clusters and their forms; `db`, `run` and `client` preselect a client."""
+    """Show the mutes of both clusters and their forms.
+
+    `db`, `run` and `client` preselect a client, with `crash` a group of its crashes by its signature.
+    """
     expert = guards.current_expert()
     if expert is None:
         return login.redirect_to_login("mutes")
@@ -54,10 +58,10 @@ def page() -> BaseResponse:
             cluster=None,
             expert=expert,
             runs=runs,
-            clients={cluster: _clients(cluster, run) for cluster, run in runs.items()},
+            subjects={cluster: _subjects(cluster, run) for cluster, run in runs.items()},
             mutes={cluster: databases.uncached_reader(cluster).mutes() for cluster in Cluster},
             selected_cluster=selected,
-            selected_client=query_args.text("client"),
+            selected_subject=MuteSubject(query_args.text("client") or "", query_args.text("crash")),
             durations=_DURATIONS,
             max_reason_length=_MAX_REASON_LENGTH,
         )
@@ -66,18 +70,24 @@ def page() -> BaseResponse:
 
 @bp.post("/mutes/")
 def mute() -> BaseResponse:
-    """Mute a client of the form's run, or of the newest, by its `db`, `client`, `reason` and `hours`."""
+    """Mute a client of the form's run, or of the newest, by its `db`, `client`, `reason` and `hours`.
+
+    `client` is a tag, or a tag and the signature of a group of crashes of the run, joined by a slash.
+    """
     expert = guards.require_expert()
     csrf.require_token(expert)
     with _invalid_form_recorded(expert, MUTE):
-        cluster, client, hours = _cluster(), _field("client"), _field("hours")
-        if client not in _clients(cluster, _run()):
-            raise BadRequest("client is not a client of this run.")
+        cluster, hours = _cluster(), _field("hours")
+        subjects = {str(one): (one, label) for one, label in _subjects(cluster, _run()).items()}
+        subject, label = subjects.get(_field("client"), (None, ""))
+        if subject is None:
+            raise BadRequest("client is not a client of this run, or not a crash of one.")
         if hours not in _DURATIONS:
             raise BadRequest(f"hours must be one of {', '.join(_DURATIONS)}.")
         reason = _reason()
-    with _recorded(expert, MUTE, cluster, {"client": client, "hours": hours, "reason": reason}):
-        services().mutes[cluster].mute(client, reason, expert.username, timedelta(hours=int(hours)))
+    parameters = {**_audited(subject, label), "hours": hours, "reason": reason}
+    with _recorded(expert, MUTE, cluster, parameters):
+        services().mutes[cluster].mute(subject, reason, expert.username, timedelta(hours=int(hours)))
     return redirect(url_for("mutes.page", db=cluster), 303)
 
 
@@ -87,11 +97,13 @@ def unmute() -> BaseResponse:
     expert = guards.require_expert()
     csrf.require_token(expert)
     with _invalid_form_recorded(expert, UNMUTE):
-        cluster, client = _cluster(), _field("client")
-        if client not in {mute.client for mute in databases.uncached_reader(cluster).mutes()}:
-            raise NotFound("This client is not muted, or no longer.")
-    with _recorded(expert, UNMUTE, cluster, {"client": client}):
-        services().mutes[cluster].unmute(client)
+        cluster = _cluster()
+        in_force = {str(mute.subject): mute for mute in databases.uncached_reader(cluster).mutes()}
+        mute = in_force.get(_field("client"))
+        if mute is None:
+            raise NotFound("This client or crash is not muted, or no longer.")
+    with _recorded(expert, UNMUTE, cluster, _audited(mute.subject, mute.crash_title)):
+        services().mutes[cluster].unmute(mute.subject)
     return redirect(url_for("mutes.page", db=cluster), 303)
 
 
@@ -127,10 +139,27 @@ def _field(name: str) -> str:
     return values[0]
 
 
-def _clients(cluster: Cluster, run: int | None) -> Mapping[str, str]:
-    """Return the names of a run's clients, missing ones included, by tag. By default of the newest run."""
-    run_view = live.read_run(databases.stale_ok_reader(cluster), LiveViewParams(cluster, run))
-    return {row.client: row.name for row in sorted(run_view.rows, key=lambda row: row.name)}
+def _subjects(cluster: Cluster, run: int | None) -> Mapping[MuteSubject, str]:
+    """Return what can be muted in a run, by default in the newest, with a label.
+
+    These are its clients, missing ones included, by name, then the groups of their crashes, by title.
+    """
+    view = live.read_run(databases.stale_ok_reader(cluster), LiveViewParams(cluster, run))
+    rows = sorted(view.rows, key=lambda row: row.name)
+    crashes = {
+        MuteSubject(row.client, crash.crash_group): group.title
+        for row in rows
+        for crash in row.crashes
+        if (group := view.crash_groups.get(crash.crash_group or "")) is not None
+    }
+    return {MuteSubject(row.client): row.name for row in rows} | crashes
+
+
+def _audited(subject: MuteSubject, label: str | None) -> Mapping[str, str]:
+    """Return the parameters of the audit that name a subject."""
+    if subject.crash_group is None:
+        return {"client": subject.client}
+    return {"client": subject.client, "crash_group": subject.crash_group, "crash": label or ""}
 
 
 @contextmanager

@@ -9,13 +9,15 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
 from dqm2 import log_messages
+from storage.crash_groups import CrashGroup
 from storage.crash_reader import CrashedJob, CrashFilter, CrashGroupSummary
+from storage.mutes import Mute, MuteSubject, mute_of_client
 from storage.read_models import client_name
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import crash_issue, crash_text, freshness
+from web.pages import active_mutes, crash_issue, crash_text, freshness
 from web.pages.crash_issue import Excerpt
 from web.responses import etag_response
 
@@ -70,9 +72,19 @@ def page(signature: str) -> Response:
             excerpt=excerpt,
             others=_others(reader, summary),
             kind=crash_text.KINDS[summary.group.kind],
+            mute=_mute(reader, summary.group),
             issue=crash_issue.markdown(cluster, summary, client_runs, in_common.machines, excerpt),
             **freshness.template_context(cluster),
         )
+    )
+
+
+def _mute(reader: MirrorReader, group: CrashGroup) -> Mute | None:
+    """The mute of the group, or of its client."""
+    mutes = active_mutes.read(reader)
+    of_group = MuteSubject(group.client, group.signature)
+    return mute_of_client(group.client, mutes) or next(
+        (one for one in mutes if one.subject == of_group), None
     )
 
 

@@ -1,7 +1,7 @@
 """Reason for a crash in one line, for lists and for the e-log.
 
-What the log says comes first, and the exit code only explains a crash of which the log says nothing: the
-two never contradict each other.
+The reason is that of the log. The exit code explains a crash only if the log has no reason, so that the two
+never contradict each other.
 """
 
 from dqm2 import exit_codes
@@ -33,7 +33,7 @@ def kind(reason: CrashReason) -> str:
 
 
 def headline(job: Job) -> str:
-    """Why a job crashed: what its log says, else its exit code in words."""
+    """Reason for a crash: from the job's log, else its exit code in words."""
     return of_log(job.crash) or exit_codes.describe(job.exit_code or 0).meaning
 
 

@@ -12,7 +12,7 @@ from dqmsquare_cfg import Cluster
 from storage.crash_reader import CrashFilter
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import crash_text, freshness, run_filter
+from web.pages import active_mutes, crash_text, freshness, run_filter
 from web.pages.run_filter import RunFilterParams
 from web.responses import etag_response
 
@@ -100,4 +100,7 @@ def _template_context(params: CrashFilterParams) -> dict[str, Any]:
         "newer_skip": max(0, params.skip - _GROUPS_PER_PAGE) if params.skip else None,
         "older_skip": end if found.groups and end < found.count else None,
         "kinds": crash_text.KINDS,
+        "mutes": {
+            (mute.subject.client, mute.subject.crash_group): mute for mute in active_mutes.read(reader)
+        },
     }

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dqm2 import exit_codes
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, count_by_state
 from storage.crash_reader import CrashOccurrences
 from storage.mutes import Mute
 from storage.read_models import Job, Run
 from web.pages import crash_text
 from web.pages.formatting import datetime_tz
-from web.pages.job_table import ClientRow, ClientState, count_by_state
 
 _SINGULAR, _PLURAL = 0, 1
 # Predicates of one client and of several.
@@ -32,23 +32,18 @@ def text(
     cluster: Cluster,
     run: Run,
     rows: Sequence[ClientRow],
-    mutes: Mapping[str, Mute],
     crash_groups: Mapping[str, CrashOccurrences],
 ) -> str:
     """The text: the run, its clients by state, then an item per client with a problem, crash, lag or mute.
 
-    `mutes` are by client tag, `crash_groups` by signature.
+    `crash_groups` are by signature.
     """
-    items = [
-        f"- {' '.join(_client(row, mutes.get(row.client), crash_groups))}"
-        for row in rows
-        if _is_notable(row, mutes)
-    ]
+    items = [f"- {' '.join(_client(row, crash_groups))}" for row in rows if _is_notable(row)]
     return "\n".join((" ".join(_run(cluster, run)), " ".join(_clients(rows)), *items))
 
 
-def _is_notable(row: ClientRow, mutes: Mapping[str, Mute]) -> bool:
-    return row.state.is_problem or row.is_behind or bool(row.crashes) or row.client in mutes
+def _is_notable(row: ClientRow) -> bool:
+    return row.state.is_problem or row.is_behind or bool(row.crashes) or row.mute is not None
 
 
 def _run(cluster: Cluster, run: Run) -> Iterator[str]:
@@ -82,7 +77,7 @@ def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
         yield f"{restarted} {jobs} crashed and {were} restarted."
 
 
-def _client(row: ClientRow, mute: Mute | None, crash_groups: Mapping[str, CrashOccurrences]) -> Iterator[str]:
+def _client(row: ClientRow, crash_groups: Mapping[str, CrashOccurrences]) -> Iterator[str]:
     """The sentences about a client."""
     job = row.newest
     subject = "It" if row.crashes else row.name
@@ -97,11 +92,15 @@ def _client(row: ClientRow, mute: Mute | None, crash_groups: Mapping[str, CrashO
         yield f"{subject} is running, but {job.lag} LS behind, {_place(job)}."
     elif not row.crashes:
         yield f"{row.name} {_PREDICATES[row.state][_SINGULAR]}."
-    if mute is not None:
-        yield f"It is muted by {mute.username} until {datetime_tz(mute.ends_at)}: {mute.reason.rstrip('.')}."
-    group = crash_groups.get(row.crashes[0].crash_group or "") if row.crashes else None
-    if group is not None:
-        yield _group(group)
+    mute = row.mute
+    if mute is not None and mute.subject.crash_group is None:
+        yield _muted("It", mute)
+    signatures = dict.fromkeys(crash.crash_group or "" for crash in row.crashes)
+    groups = [crash_groups[signature] for signature in signatures if signature in crash_groups]
+    for group in groups:
+        yield _group(group, "This crash" if group is groups[0] else "An earlier, different crash")
+    if mute is not None and mute.subject.crash_group is not None:
+        yield _muted("Its last crash", mute)
 
 
 def _crash(row: ClientRow) -> str:
@@ -122,12 +121,17 @@ def _crash(row: ClientRow) -> str:
     return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}{why}. {after}"
 
 
-def _group(group: CrashOccurrences) -> str:
+def _group(group: CrashOccurrences, crash: str) -> str:
     """Whether a crash has been seen before."""
     title = group.title.rstrip(".")
     if group.runs == 1:
-        return f"This crash is new in this run ({title})."
-    return f"This crash was seen in {group.runs} runs since run {group.since} ({title})."
+        return f"{crash} is new in this run ({title})."
+    return f"{crash} was seen in {group.runs} runs since run {group.since} ({title})."
+
+
+def _muted(subject: str, mute: Mute) -> str:
+    reason = mute.reason.rstrip(".")
+    return f"{subject} is muted by {mute.username} until {datetime_tz(mute.ends_at)}: {reason}."
 
 
 def _without_job(row: ClientRow) -> str:

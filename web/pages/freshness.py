@@ -13,12 +13,12 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
+from storage.outages import Outage, find_outages, is_stale
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
 from web.cache import dependencies
 from web.pages.incidents import Incident, IncidentKind, find_incidents
-from web.pages.outages import Outage, find_outages, is_stale
 from web.responses import etag_response
 
 bp = Blueprint("freshness", __name__)

@@ -6,15 +6,16 @@ and ends it when the incident is over or no longer listed.
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from storage.client_rows import ClientRow, ClientState, client_rows
+from storage.mutes import Mute
+from storage.outages import Outage
 from storage.read_models import Job, MachineStatus, Run
 from storage.reader import MirrorReader
-from web.cache import dependencies
-from web.pages.job_table import ClientRow, ClientState, client_rows
-from web.pages.outages import Outage
+from web.pages import active_mutes
 
 # A client that is restarted over and over; its oldest crashes are left out.
 _MAX_CRASHES_PER_CLIENT = 5
@@ -52,29 +53,30 @@ def find_incidents(
     """The incidents in the newest run, in its machines, and in the data path to this server."""
     newest = reader.run_span().highest
     run = None if newest is None else reader.run(newest)
-    in_run = [] if run is None else _incidents_of_run(run, _muted_clients(reader))
+    in_run = [] if run is None else _incidents_of_run(run, active_mutes.read(reader))
     return [*in_run, *_incidents_of_data_path(outages, {status.machine: status for status in down})]
 
 
-def _incidents_of_run(run: Run, muted: Collection[str]) -> list[Incident]:
-    return [
-        incident
-        for row in client_rows(run, ())
-        for incident in _incidents_of_client(run, row, is_muted=row.client in muted)
-    ]
+def _incidents_of_run(run: Run, mutes: Iterable[Mute]) -> list[Incident]:
+    rows = client_rows(run, (), mutes)
+    return [incident for row in rows for incident in _incidents_of_client(run, row)]
 
 
-def _incidents_of_client(run: Run, row: ClientRow, *, is_muted: bool) -> Iterator[Incident]:
+def _incidents_of_client(run: Run, row: ClientRow) -> Iterator[Incident]:
     for job in row.crashes[:_MAX_CRASHES_PER_CLIENT]:
         is_restarted = job is not row.newest
         text = f"{row.name} crashed in run {run.run}{' and was restarted' if is_restarted else ''}"
         yield _incident_of_job(
-            IncidentKind.CRASHED, text, job, is_over=is_restarted or not run.is_ongoing, is_muted=is_muted
+            IncidentKind.CRASHED,
+            text,
+            job,
+            is_over=is_restarted or not run.is_ongoing,
+            is_muted=job not in row.unmuted_crashes,
         )
     if row.newest is not None and row.state is ClientState.STUCK:
         text = f"{row.name} is stuck in run {run.run}"
         yield _incident_of_job(
-            IncidentKind.STUCK, text, row.newest, is_over=not run.is_ongoing, is_muted=is_muted
+            IncidentKind.STUCK, text, row.newest, is_over=not run.is_ongoing, is_muted=row.is_muted
         )
 
 
@@ -97,12 +99,3 @@ def _incidents_of_data_path(
         if outage.machine is None:
             key = "data path" if outage.makes_jobs_stale else "machine status"
             yield Incident(key, IncidentKind.OUTAGE, outage.message, outage.since)
-
-
-def _muted_clients(reader: MirrorReader) -> set[str]:
-    """The clients whose mutes are in force."""
-    now = datetime.now(UTC)
-    mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
-    for mute in mutes:
-        dependencies.expire_at(mute.ends_at)
-    return {mute.client for mute in mutes}

@@ -9,11 +9,11 @@ from werkzeug.exceptions import NotFound
 
 from dqm2 import log_messages
 from dqmsquare_cfg import Cluster
+from storage.mutes import mute_of_job
 from storage.read_models import JobDetails
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import freshness, job_history, job_log
-from web.pages.live import mutes_of_run
+from web.pages import active_mutes, freshness, job_history, job_log
 from web.responses import etag_response
 
 bp = Blueprint("job", __name__, url_prefix="/job")
@@ -105,7 +105,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
         run=run,
         others=[other for other in reversed(run.jobs) if other.client == job.client and other.id != job.id],
         history=job_history.client_history(reader, run, job.client),
-        mute=mutes_of_run(reader, run).get(job.client),
+        mute=mute_of_job(job, active_mutes.of_run(reader, run)),
         crash_group=reader.crash_occurrences(job.run).get(job.crash_group or ""),
         log=job_log.view(details, usual or ()),
         **context,

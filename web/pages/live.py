@@ -7,7 +7,7 @@ only: ages are computed in the browser, from the server's clock.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 from uuid import UUID
@@ -16,25 +16,16 @@ from flask import Blueprint, Response, current_app, render_template
 from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
+from storage.client_rows import ClientRow, ClientState, client_rows, count_by_state, is_starting
 from storage.crash_reader import CrashOccurrences
-from storage.mutes import Mute
 from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import delivery_graph, elog, freshness, run_filter
+from web.pages import active_mutes, delivery_graph, elog, freshness, run_filter
 from web.pages.delivery_graph import FileTime
 from web.pages.job_history import ClientHistory, client_history
-from web.pages.job_table import (
-    ClientRow,
-    ClientState,
-    Column,
-    SortOrder,
-    client_rows,
-    count_by_state,
-    matches_filter,
-    sort_rows,
-)
+from web.pages.job_table import Column, SortOrder, matches_filter, sort_rows
 from web.pages.verdict import Verdict, judge
 from web.responses import etag_response
 
@@ -45,8 +36,6 @@ MAX_EXPANDED = 8
 _MAX_FILTER_LENGTH = 200
 _MAX_HIDDEN_LENGTH = 2000
 _DEFAULT_ORDER = SortOrder(Column.STATE)
-# A job is reported up to 30 s after its start.
-_REPORTING_INTERVAL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +112,8 @@ class LiveViewParams:
 class LiveRun:
     """A run as the live page shows it: `number` is `None` if nothing is mirrored, `run` if this run is not.
 
-    `rows` holds all clients in the requested order; `passes_filter` says which of them are visible. `mutes`
-    are by client tag, `crash_groups` by signature, `expanded` and `histories` by the id of an expanded job.
+    `rows` holds all clients in the requested order; `passes_filter` says which of them are visible.
+    `crash_groups` are by signature, `expanded` and `histories` by the id of an expanded job.
     """
 
     params: LiveViewParams
@@ -135,7 +124,6 @@ class LiveRun:
     playback: Playback | None
     rows: tuple[ClientRow, ...]
     counts: Mapping[ClientState, int]
-    mutes: Mapping[str, Mute]
     crash_groups: Mapping[str, CrashOccurrences]
     expanded: Mapping[UUID, JobDetails]
     histories: Mapping[UUID, ClientHistory]
@@ -149,7 +137,7 @@ class LiveRun:
     @property
     def verdict(self) -> Verdict:
         """The verdict on the run."""
-        return judge(self.number, self.run, self.rows, self.mutes)
+        return judge(self.number, self.run, self.rows)
 
     @property
     def is_final(self) -> bool:
@@ -179,9 +167,7 @@ class LiveRun:
     def elog(self) -> str:
         """The run as a text for the e-log; empty if the mirror has no data of it."""
         return (
-            ""
-            if self.run is None
-            else elog.text(self.params.cluster, self.run, self.rows, self.mutes, self.crash_groups)
+            "" if self.run is None else elog.text(self.params.cluster, self.run, self.rows, self.crash_groups)
         )
 
     @property
@@ -197,7 +183,7 @@ class LiveRun:
 @bp.get("/")
 @dependencies.cached_view
 def page() -> Response:
-    """The complete page; it is usable without scripts. With `wall`, the view for a screen across the room."""
+    """The complete page; it is usable without scripts. With `wall`, the view for a large screen."""
     params = request_params()
     if query_args.text("wall") is not None:
         context = freshness.template_context(params.cluster)
@@ -263,7 +249,6 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
         playback=None if number is None else reader.playback(number),
         rows=rows,
         counts=count_by_state(rows),
-        mutes={} if run is None else mutes_of_run(reader, run),
         crash_groups={} if run is None else reader.crash_occurrences(run.run),
         expanded={details.job.id: details for details in expanded},
         histories={} if run is None else _histories(reader, run, expanded),
@@ -286,11 +271,13 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
 
 def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:
     """The clients of a run, with those that the previous run with the same run key had."""
+    mutes = active_mutes.of_run(reader, run)
     if run.run_key is None or not run.jobs:
-        return _with_skipped(reader, run, client_rows(run, ()))
+        return _with_skipped(reader, run, client_rows(run, (), mutes))
     expected = reader.expected_clients(run.run, run.run_key)
-    is_starting = _is_starting(run, expected.startup)
-    return _with_skipped(reader, run, client_rows(run, expected.clients, is_starting=is_starting))
+    missing_after = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
+    may_start = is_starting(run, expected.startup, missing_after)
+    return _with_skipped(reader, run, client_rows(run, expected.clients, mutes, is_starting=may_start))
 
 
 def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list[ClientRow]:
@@ -304,31 +291,6 @@ def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list
     return [
         replace(row, lumisections_skipped=skipped.get(row.client, row.lumisections_skipped)) for row in rows
     ]
-
-
-def _is_starting(run: Run, startup: timedelta | None) -> bool:
-    """Whether a client may still be about to start, if the previous runs took `startup` for that.
-
-    The age of the run is that of its reports, so that it does not depend on this server's clock.
-    """
-    if not run.is_ongoing or run.first_seen_at is None or run.updated_at is None:
-        return False
-    limit = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
-    grace = limit if startup is None else min(startup + _REPORTING_INTERVAL, limit)
-    return run.updated_at - run.first_seen_at < grace
-
-
-def mutes_of_run(reader: MirrorReader, run: Run) -> dict[str, Mute]:
-    """The mutes in force, without those that were set after the end of the run."""
-    now = datetime.now(UTC)
-    mutes = [mute for mute in reader.mutes() if mute.ends_at > now and _has_lasted_until(run, mute.muted_at)]
-    for mute in mutes:
-        dependencies.expire_at(mute.ends_at)
-    return {mute.client: mute for mute in mutes}
-
-
-def _has_lasted_until(run: Run, at: datetime) -> bool:
-    return run.is_ongoing or (run.updated_at is not None and run.updated_at >= at)
 
 
 def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:

@@ -8,13 +8,14 @@ from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
 from storage.job_state import JobState
+from storage.mutes import mute_of_job
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args
 
 bp = Blueprint("missed", __name__)
 
-# More than are in a night; older ones are not looked at.
+# More than a night has; older runs are not summarized.
 _MAX_RUNS = 50
 # Crashed clients, or machines, that are named.
 _MAX_NAMES = 5
@@ -41,12 +42,12 @@ def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
     if newest is None:
         return ""
     runs = reader.find_runs(RunFilter(query_args.INT_MIN, newest), below=None, limit=_MAX_RUNS)
-    muted = {mute.client for mute in reader.mutes()}
+    mutes = reader.mutes()
     crashed = Counter(
         job.name
         for run in runs
         for job in run.jobs
-        if job.state is JobState.CRASHED and job.updated_at > since and job.client not in muted
+        if job.state is JobState.CRASHED and job.updated_at > since and mute_of_job(job, mutes) is None
     )
     started = sum(run.started_at is not None and run.started_at > since for run in runs)
     parts = [_count(started, "new run")] if started else []

@@ -15,6 +15,7 @@ from uuid import UUID
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import BadRequest, NotFound
 
+from storage.client_rows import ClientState
 from storage.job_state import JobState
 from storage.read_models import FoundSpan, Job, JobSummary, Run, RunSummary
 from storage.reader import MirrorReader
@@ -24,7 +25,6 @@ from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
 from web.pages.formatting import abbreviated, iso
-from web.pages.job_table import ClientState
 from web.pages.run_filter import RunFilterParams, other_cluster_with
 from web.responses import etag_response
 

@@ -1,11 +1,11 @@
 """The verdict on a run: the large field of the live page, which says whether somebody has to act."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from storage.client_rows import ClientRow, ClientState
 from storage.read_models import Run
-from web.pages.job_table import ClientRow, ClientState
 
 
 class Level(StrEnum):
@@ -32,10 +32,10 @@ _UNKNOWN_RUN = Verdict(Level.IDLE, "question-circle-fill", "Unknown run", "no da
 _NO_JOB = Verdict(Level.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
 
 
-def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow], muted: Collection[str]) -> Verdict:
+def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow]) -> Verdict:
     """The verdict on a run with these clients; `number` is `None` if there is no run at all.
 
-    Problems and crashes of `muted` clients are known, so they do not count.
+    Problems and crashes that are muted are known, so they do not count.
     """
     if number is None:
         return _NO_RUN
@@ -43,9 +43,9 @@ def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow], muted:
         return _UNKNOWN_RUN
     if not run.jobs:
         return _NO_JOB
-    problems = [row for row in rows if row.state.is_problem and row.client not in muted]
-    muted_problems = sum(row.state.is_problem and row.client in muted for row in rows)
-    recovered = [row for row in rows if row.has_recovered and row.client not in muted]
+    problems = [row for row in rows if row.needs_attention]
+    muted_problems = sum(row.state.is_problem and row.is_muted for row in rows)
+    recovered = [row for row in rows if row.unmuted_crashes and not row.needs_attention]
     starting = sum(row.state is ClientState.STARTING for row in rows)
     if problems:
         details = [f"in {_count(len(rows), 'client')}"]
@@ -71,14 +71,14 @@ def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow], muted:
 def _where(recovered: Sequence[ClientRow], clients: int) -> str:
     """Where the crashes of restarted clients were."""
     row = recovered[0]
-    if len(recovered) == len(row.crashes) == 1:
-        lumisection = row.crashes[0].lumisection
+    if len(recovered) == len(row.unmuted_crashes) == 1:
+        lumisection = row.unmuted_crashes[0].lumisection
         return row.name if lumisection is None else f"{row.name} at LS {lumisection}"
     return f"in {len(recovered)} of {_count(clients, 'client')}"
 
 
 def _crashes(rows: Sequence[ClientRow]) -> str:
-    count = sum(len(row.crashes) for row in rows)
+    count = sum(len(row.unmuted_crashes) for row in rows)
     return f"{count} crash{'es' if count > 1 else ''}"
 
 

@@ -1,4 +1,4 @@
-"""The wall view `/?wall=1`, for a screen across a room: verdict, problems and freshness of both clusters.
+"""The wall view `/?wall=1`, for a large screen: verdict, problems and freshness of both clusters.
 
 Each cluster is a fragment that the page loads and keeps up to date.
 """
@@ -23,11 +23,7 @@ def fragment() -> Response:
     """The newest run of a cluster: verdict, clients with problems, age of the data."""
     cluster = query_args.page_cluster()
     live = read_run(databases.stale_ok_reader(cluster), LiveViewParams(cluster))
-    problems = [
-        row
-        for row in live.rows
-        if (row.state.is_problem or row.has_recovered) and row.client not in live.mutes
-    ]
+    problems = [row for row in live.rows if row.needs_attention or row.unmuted_crashes]
     status = freshness.read(cluster)
     return etag_response(
         render_template(

@@ -5,11 +5,10 @@ from playwright.sync_api import Browser, Page, expect
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import ConsoleErrors
+from tests.browser.conftest import PHONE_WIDTH
 from tests.browser.control_room import enter, item, press
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
-PHONE_WIDTH = 390
 ORDER_ON_PHONE = ("Queue", "Playback cluster", "Production cluster", "Last hour")
 
 
@@ -56,31 +55,23 @@ def test_it_has_an_accessible_audit(page: Page, url: str, simulator: Simulator) 
     assert violations_by_theme(page) == {}
 
 
-def test_it_fits_a_phone(
-    browser: Browser, url: str, console_errors: ConsoleErrors, simulator: Simulator
-) -> None:
-    context = browser.new_context(
-        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
-    )
-    page = context.new_page()
-    console_errors.watch(page)
-    enter(page, url)
-    show_results(page, simulator)
+def test_it_fits_a_phone(phone: Page, url: str, simulator: Simulator) -> None:
+    enter(phone, url)
+    show_results(phone, simulator)
     # The history comes after the commands, however long it is.
-    places = [page.get_by_role("region", name=name).bounding_box() for name in ORDER_ON_PHONE]
+    places = [phone.get_by_role("region", name=name).bounding_box() for name in ORDER_ON_PHONE]
     tops = [place["y"] for place in places if place is not None]
     assert len(tops) == len(ORDER_ON_PHONE)
     assert tops == sorted(tops)
     for path in ("/cr/", "/cr/audit/"):
         if path != "/cr/":
-            page.goto(f"{url}{path}")
+            phone.goto(f"{url}{path}")
         # A mobile browser's innerWidth grows with the page.
-        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH, path
+        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH, path
     # The command is readable without scrolling the table.
-    entries = page.get_by_role("region", name="Entries")
+    entries = phone.get_by_role("region", name="Entries")
     expect(entries).to_contain_text("get_dqm_clients")
     assert entries.evaluate("at => at.scrollWidth <= at.clientWidth")
-    context.close()
 
 
 def test_it_does_nothing_without_javascript_and_says_so(

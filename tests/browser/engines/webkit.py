@@ -79,5 +79,5 @@ class WebKitTab(Tab):
         ActionChains(self._driver).send_keys(KEYS.get(key, key)).perform()
 
     def submit(self) -> None:
-        # Enter goes to the list of suggestions, which is a window of its own.
+        # Enter is for the list of suggestions, which is a window of its own.
         self.run("document.activeElement.form.requestSubmit();")

@@ -1,4 +1,4 @@
-"""Commands that run on the databases of both clusters, one after the other, and report their outcome."""
+"""Runner of database commands (`db_commands.py`): on both clusters in turn, with a report of the outcome."""
 
 import sys
 from collections.abc import Callable, Iterable

@@ -6,9 +6,21 @@ The failing part that is nearest to this server is reported alone: nothing is kn
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from storage.read_models import SyncStatus
 from storage.sync_status import LinkStatus
+
+
+class Part(Enum):
+    """A part of the data path."""
+
+    DATABASE = auto()
+    GRABBER = auto()
+    GATEWAY = auto()
+    ALL_MACHINES = auto()
+    MACHINE = auto()
+    CLUSTER_STATUS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +31,7 @@ class Outage:
     machine that is not mirrored, `None` if another part fails.
     """
 
+    part: Part
     message: str
     since: datetime | None
     reason: str | None = None
@@ -38,19 +51,28 @@ def find_outages(
     they are not at fault. A gateway that has just begun to fail is why its machines are out of date.
     """
     if database_down_since is not None:
-        return [Outage("The mirror's database does not respond", database_down_since)]
+        return [Outage(Part.DATABASE, "The mirror's database does not respond", database_down_since)]
     if sync is None:
-        return [Outage("No grabber has mirrored this cluster yet", None)]
+        return [Outage(Part.GRABBER, "No grabber has mirrored this cluster yet", None)]
     if sync.heartbeat_at < now - stale_after:
-        return [Outage("The grabber is not reporting", sync.heartbeat_at)]
+        return [Outage(Part.GRABBER, "The grabber is not reporting", sync.heartbeat_at)]
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
-        return [_outage("The DQM² gateway does not respond", sync.gateway)]
+        return [_outage(Part.GATEWAY, "The DQM² gateway does not respond", sync.gateway)]
     if len(stale) == len(sync.machines) > 1:
-        return [_outage("None of the machines is mirrored", min((link for _, link in stale), key=_last_seen))]
+        return [
+            _outage(
+                Part.ALL_MACHINES,
+                "None of the machines is mirrored",
+                min((link for _, link in stale), key=_last_seen),
+            )
+        ]
     return [
-        *(replace(_outage(f"{machine} is not mirrored", link), machine=machine) for machine, link in stale),
+        *(
+            replace(_outage(Part.MACHINE, f"{machine} is not mirrored", link), machine=machine)
+            for machine, link in stale
+        ),
         *_outages_of_status(sync.status, oldest),
     ]
 
@@ -63,11 +85,14 @@ def is_stale(link: LinkStatus, oldest: datetime) -> bool:
 def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]:
     # The cluster status is polled rarely, so its age alone is no sign of an outage.
     if status.failing_since is not None and is_stale(status, oldest):
-        yield replace(_outage("The status of the machines is unknown", status), makes_jobs_stale=False)
+        yield replace(
+            _outage(Part.CLUSTER_STATUS, "The status of the machines is unknown", status),
+            makes_jobs_stale=False,
+        )
 
 
-def _outage(message: str, link: LinkStatus) -> Outage:
-    return Outage(message, link.last_success_at or link.failing_since, link.reason)
+def _outage(part: Part, message: str, link: LinkStatus) -> Outage:
+    return Outage(part, message, link.last_success_at or link.failing_since, link.reason)
 
 
 def _last_seen(link: LinkStatus) -> float:

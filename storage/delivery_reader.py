@@ -1,0 +1,90 @@
+"""Reader of the reports about a run's files: its file delivery, and its simulator in the playback cluster."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
+
+import db
+from dqm2.records import SimulatorState
+from storage import codecs
+from storage.delivery_statistics import DeliveryStatistics, summarize
+from storage.read_models import Delivery, Playback
+from storage.run_queries import newest_report_first
+
+
+class DeliveryReader:
+    """Reads the file delivery and the simulator of runs; of several machines' reports the newest counts."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def delivery(self, run: int) -> Delivery | None:
+        """The file delivery of a run; `None` if none is mirrored."""
+        row = self._newest(db.deliveries, run)
+        return None if row is None else _delivery(row)
+
+    def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
+        """Statistics of what `delivery` returns, by run; runs without a delivery are left out."""
+        table = db.deliveries.c
+        statement = (
+            sa.select(db.deliveries, db.machines.c.label)
+            .join(db.machines)
+            .where(table.run.in_(runs))
+            .order_by(table.run, *newest_report_first(table))
+            .ext(distinct_on(table.run))
+        )
+        with self._database.connect() as connection:
+            return {row.run: summarize(_delivery(row)) for row in connection.execute(statement)}
+
+    def delivery_updated_at(self, run: int) -> datetime | None:
+        """The time of the report that `delivery` returns; `None` if there is none."""
+        table = db.deliveries.c
+        statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
+        with self._database.connect() as connection:
+            updated_at: datetime | None = connection.scalar(statement)
+        return updated_at
+
+    def playback(self, run: int) -> Playback | None:
+        """The simulator of a run; `None` if none is mirrored."""
+        row = self._newest(db.playbacks, run)
+        if row is None:
+            return None
+        return Playback(
+            run=row.run,
+            machine=row.label,
+            state=None if row.state is None else SimulatorState(row.state),
+            lumisection=row.lumisection,
+            number_of_ls=row.number_of_ls,
+            run_key=row.run_key,
+            source_run=row.source_run,
+            updated_at=row.updated_at,
+        )
+
+    def _newest(self, table: sa.Table, run: int) -> Any | None:
+        """The newest row of a run, with the label of the machine that reported it."""
+        statement = (
+            sa.select(table, db.machines.c.label)
+            .join(db.machines)
+            .where(table.c.run == run)
+            .order_by(*newest_report_first(table.c))
+            .limit(1)
+        )
+        with self._database.connect() as connection:
+            return connection.execute(statement).one_or_none()
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        id=row.identity,
+        run=row.run,
+        revision=row.revision,
+        machine=row.label,
+        updated_at=row.updated_at,
+        global_start=row.global_start,
+        global_start_is_guess=row.global_start_is_guess,
+        lumisection_s=row.lumisection_s,
+        streams=codecs.unpack_streams(row.streams),
+    )

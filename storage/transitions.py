@@ -1,0 +1,185 @@
+"""Transitions: changes of the state of clients, machines and the data path, as they became visible.
+
+A transition is written by the cluster's leader in the transaction that makes its cause visible, one
+transaction after the other. So ids grow in the order of the commits, and a reader that remembers the last id
+that it saw misses nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+import db
+
+_transitions, _conditions = db.transitions, db.conditions
+
+
+class TransitionKind(StrEnum):
+    """The kind of thing that a transition is about."""
+
+    CLIENT = "client"
+    MACHINE = "machine"
+    GATEWAY = "gateway"
+    MIRROR = "mirror"
+    CERTIFICATE = "certificate"
+    QUARANTINE = "quarantine"
+    CRASH_GROUP = "crash_group"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A thing that has transitions.
+
+    `subject`: the tag of a client, the signature of a crash group, or the label of a machine, also for
+    `mirror` and `quarantine`; empty for what a cluster has one of, e.g. the mirror as a whole.
+    """
+
+    kind: TransitionKind
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of a thing to `state`, at `occurred_at` by the clock of its cause.
+
+    States by kind: client `crashed`, `stuck`, `lost`, `missing`, `running`, `finished` or `absent`; machine
+    and gateway `down` or `up`; mirror `stale` or `current`; certificate `expiring` or `valid`; quarantine
+    `quarantined` or `empty`; crash group `new`. `is_problem`: the state is one that somebody should know of.
+    `is_initial`: the mirror found the thing like this when it began to watch it, or the change is history.
+    `machine` is the label of the machine concerned. `is_new_group`: the crash is the first of its group.
+    """
+
+    thing: Thing
+    state: str
+    is_problem: bool
+    occurred_at: datetime
+    previous_state: str | None = None
+    is_initial: bool = False
+    run: int | None = None
+    job: UUID | None = None
+    machine: str | None = None
+    crash_group: str | None = None
+    is_new_group: bool | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotedTransition:
+    """A transition in the database: its id, which grows, and the time at which it was written."""
+
+    id: int
+    noted_at: datetime
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The present state of a thing, and the time of the transition to it."""
+
+    state: str
+    is_problem: bool
+    since: datetime
+
+
+_FIELDS = tuple(field.name for field in fields(Transition) if field.name != "thing")
+
+
+class TransitionReader:
+    """Reads a cluster's transitions."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+
+    def transitions(self, after: int, limit: int) -> list[NotedTransition]:
+        """The first transitions after the one with the id `after`, in their order."""
+        with self._database.connect() as connection:
+            return read_after(connection, after, limit)
+
+    def newest_transition(self) -> int:
+        """The id of the newest transition; 0 if there is none."""
+        with self._database.connect() as connection:
+            return newest_id(connection)
+
+
+def read_after(connection: sa.Connection, after: int, limit: int) -> list[NotedTransition]:
+    """The first transitions after an id, in their order."""
+    following = sa.select(_transitions).where(_transitions.c.id > after, _is_known(_transitions))
+    return [_noted(row) for row in connection.execute(following.order_by(_transitions.c.id).limit(limit))]
+
+
+def read_by_id(connection: sa.Connection, ids: Iterable[int]) -> list[NotedTransition]:
+    """The transitions with these ids, in their order; those that were deleted are left out."""
+    wanted = sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger)))
+    statement = (
+        sa.select(_transitions)
+        .where(_transitions.c.id == wanted, _is_known(_transitions))
+        .order_by(_transitions.c.id)
+    )
+    return [_noted(row) for row in connection.execute(statement)]
+
+
+def newest_id(connection: sa.Connection) -> int:
+    """The id of the newest transition; 0 if there is none."""
+    newest: int | None = connection.scalar(sa.select(sa.func.max(_transitions.c.id)))
+    return newest or 0
+
+
+def read_conditions(connection: sa.Connection) -> dict[Thing, Condition]:
+    """The present condition of each thing of a kind that this program knows."""
+    rows = connection.execute(sa.select(_conditions).where(_is_known(_conditions)))
+    return {
+        Thing(TransitionKind(row.kind), row.subject): Condition(row.state, row.is_problem, row.since)
+        for row in rows
+    }
+
+
+def write(connection: sa.Connection, transitions: Sequence[Transition]) -> None:
+    """Write transitions, in this order, and the conditions that they lead to."""
+    if not transitions:
+        return
+    # One by one, since the order of the ids of a statement with many rows is not defined.
+    for transition in transitions:
+        connection.execute(sa.insert(_transitions).values(_to_row(transition)))
+    latest = {transition.thing: transition for transition in transitions}
+    rows = [
+        {
+            "kind": thing.kind.value,
+            "subject": thing.subject,
+            "state": transition.state,
+            "is_problem": transition.is_problem,
+            "since": transition.occurred_at,
+        }
+        for thing, transition in latest.items()
+    ]
+    statement = insert(_conditions)
+    changed = {name: statement.excluded[name] for name in ("state", "is_problem", "since")}
+    keys = [_conditions.c.kind, _conditions.c.subject]
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def delete_before(connection: sa.Connection, time: datetime) -> int:
+    """Delete the transitions that were noted earlier; returns their number."""
+    return connection.execute(sa.delete(_transitions).where(_transitions.c.noted_at < time)).rowcount
+
+
+def _is_known(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a row is of a kind that this program knows: a newer one may run beside it."""
+    return table.c.kind.in_(list(TransitionKind))
+
+
+def _to_row(transition: Transition) -> Mapping[str, Any]:
+    row = asdict(transition)
+    thing = row.pop("thing")
+    return {**row, "kind": thing["kind"].value, "subject": thing["subject"]}
+
+
+def _noted(row: Any) -> NotedTransition:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    thing = Thing(TransitionKind(row.kind), row.subject)
+    return NotedTransition(row.id, row.noted_at, Transition(thing=thing, **values))
