@@ -17,7 +17,7 @@ from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog
 from dqm2.stack_traces import crashed_frames
 
 # Version of all rules by which crashes and errors are found: storage computes them again if it has changed.
-RULES_VERSION = 2
+RULES_VERSION = 3
 
 _MAX_MESSAGE = 300
 _MAX_TEXT = 4000

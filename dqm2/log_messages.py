@@ -128,15 +128,19 @@ def find_messages(log: JobLog) -> list[LogMessage]:
 
 
 def error_groups(messages: Iterable[LogMessage]) -> tuple[ErrorGroup, ...]:
-    """The errors among messages by category and module, the most frequent first; at most `MAX_GROUPS`."""
+    """The errors among messages by category and module, the most frequent first; at most `MAX_GROUPS`.
+
+    A signal counts once: CMSSW names it at the beginning and at the end of its report.
+    """
     first: dict[tuple[str, str], int] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for message in messages:
         recognized = message.recognized
         if recognized.severity is Severity.ERROR and recognized.kind is not MessageKind.EXIT:
             key = (recognized.category, recognized.module)
+            if key not in first or recognized.kind is not MessageKind.SIGNAL:
+                counts[key] += 1
             first.setdefault(key, message.line)
-            counts[key] += 1
     return tuple(
         ErrorGroup(*key, count=count, line=first[key]) for key, count in counts.most_common(MAX_GROUPS)
     )

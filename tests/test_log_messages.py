@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
 from dqm2 import log_messages
-from dqm2.log_formats import RULES, Found, Place, Severity
+from dqm2.log_formats import RULES, Found, MessageKind, Place, Severity
 from dqm2.log_messages import (
     GAP,
     MAX_GROUPS,
@@ -20,6 +20,7 @@ from dqm2.log_messages import (
     log_lines,
 )
 from dqm2.records import ErrorGroup, JobLog
+from simulator.crash_log import fatal_signal
 
 WARNING = "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
 ERROR = "%MSG-e Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nlost module\n%MSG\n"
@@ -228,6 +229,20 @@ def test_it_groups_errors_by_category_and_module() -> None:
         ErrorGroup("TooManyErrors", "SiStripRawToDigiModule", 9, line=4),
         ErrorGroup("TrackRefitter", "", 1, line=1),
         ErrorGroup("TFile::Open", "", 1, line=34),
+    )
+
+
+@pytest.mark.parametrize("name", ["segmentation violation", "abort signal", "bus error"])
+def test_it_counts_a_signal_once(name: str) -> None:
+    messages = find_messages(JobLog("", fatal_signal(name, "#5  0x0 in A::f() ()\n", "A:a")))
+    assert [message.kind for message in messages] == [
+        MessageKind.SIGNAL,
+        MessageKind.CRASHED_MODULE,
+        MessageKind.SIGNAL,
+    ]
+    assert error_groups(messages) == (
+        ErrorGroup(name, "", 1, messages[0].line),
+        ErrorGroup("crashed module", "A", 1, messages[1].line),
     )
 
 
