@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from datetime import timedelta
 from functools import partial
 
 import sqlalchemy as sa
@@ -32,8 +33,10 @@ from grabbing.heartbeat import Heartbeat
 from grabbing.maintenance import Maintenance
 from grabbing.scheduler import ClusterScheduler
 from runtime import logging_setup, systemd_notify
+from storage.job_state import StateRules
 from storage.leader_lock import LeaderLock, LeadershipLost
 from storage.schema import SchemaState, SecretChanged, migrate
+from storage.transition_watch import TransitionWatch
 from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
@@ -64,7 +67,12 @@ class Grabber:
         self._database = db.engine(settings, cluster, "grabber")
         self._database_name = settings.database(cluster)
         self._lock = LeaderLock(self._database)
-        self._writer = MirrorWriter(self._database, self._lock.leader_id)
+        watch = TransitionWatch(
+            StateRules.for_cluster(settings, cluster),
+            missing_after=timedelta(seconds=settings.missing_after_s),
+            stale_after=timedelta(seconds=settings.stale_after_s),
+        )
+        self._writer = MirrorWriter(self._database, self._lock.leader_id, watch)
         self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._pseudonyms = Pseudonymizer(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)

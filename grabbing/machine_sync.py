@@ -235,6 +235,7 @@ class MachineSync:
                 rows=processed.rows,
                 quarantined=processed.quarantined,
                 dropped_fields=processed.dropped_fields,
+                is_caught_up=self.behind == len(batch.headers),
             )
         )
         self.behind -= len(batch.headers)

@@ -91,6 +91,7 @@ class Batch:
 
     `clock_at` is the machine's own clock, i.e. the time of its newest document; `None` if the batch does not
     contain it. `dropped_fields` has a field once for each document of which a value of it was left out.
+    `is_caught_up`: no further document of the machine is known.
     """
 
     machine_id: int
@@ -99,6 +100,7 @@ class Batch:
     rows: Sequence[DocumentRow]
     quarantined: Sequence[QuarantinedDocument] = ()
     dropped_fields: Sequence[str] = ()
+    is_caught_up: bool = False
 
 
 def to_row(record: Record, dictionary: ZstdDictionary | None = None) -> DocumentRow:

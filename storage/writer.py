@@ -19,6 +19,7 @@ from storage.leader_lock import LeadershipLost
 from storage.rows import Batch, Checkpoint
 from storage.schema import verify_secret
 from storage.sync_status import ClusterLinks, LinkStatus
+from storage.transition_watch import MachineChange, TransitionWatch
 
 # SQLSTATE class "Program Limit Exceeded": "PostgreSQL Error Codes" in its manual.
 _LIMIT_EXCEEDED = "54"
@@ -38,11 +39,15 @@ class RegisteredMachine:
 
 
 class MirrorWriter:
-    """Writer of a cluster's database; `leader_id` must be the leader's for a write to succeed."""
+    """Writer of a cluster's database; `leader_id` must be the leader's for a write to succeed.
 
-    def __init__(self, database: sa.Engine, leader_id: UUID) -> None:
+    `watch` notes transitions in the transactions that make them visible; without it, none are noted.
+    """
+
+    def __init__(self, database: sa.Engine, leader_id: UUID, watch: TransitionWatch | None = None) -> None:
         self._database = database
         self._leader_id = leader_id
+        self._watch = watch
 
     def take_over(self, check_value: UUID) -> ClusterLinks:
         """Record `leader_id` as the leader; returns the status of the links that its predecessor recorded.
@@ -53,6 +58,9 @@ class MirrorWriter:
         unknown = ClusterLinks(gateway=LinkStatus(), machines={}, status=LinkStatus())
         with self._database.begin() as connection:
             verify_secret(connection, check_value)
+            # Locked, so that the leader before is done with its last transaction.
+            before = sa.select(db.heartbeat.c.heartbeat_at).with_for_update()
+            heartbeat_at = connection.scalar(before)
             leader = {"leader_id": self._leader_id, "started_at": now, "heartbeat_at": now}
             stored = connection.scalar(
                 insert(db.heartbeat)
@@ -60,6 +68,8 @@ class MirrorWriter:
                 .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=leader)
                 .returning(db.heartbeat.c.links)
             )
+            if self._watch is not None:
+                self._watch.take_over(connection, heartbeat_at)
         return sync_status.from_json(stored)
 
     def register_machines(
@@ -112,6 +122,8 @@ class MirrorWriter:
         try:
             with self._leader_transaction() as connection:
                 upserts.write_batch(connection, batch)
+                if self._watch is not None:
+                    self._watch.after_batch(connection, batch)
         except (sa.exc.DataError, sa.exc.IntegrityError) as error:
             raise RowRejected(type(error.orig).__name__) from error
         except sa.exc.OperationalError as error:
@@ -127,13 +139,24 @@ class MirrorWriter:
         with self._leader_transaction() as connection:
             latest = connection.execute(machines.select_latest_states())
             known = {row.machine_id: (row.is_up, row.reason) for row in latest}
-            rows = [
-                {"machine_id": machine, "since": checked_at, "is_up": state.is_up, "reason": state.reason}
+            changed = {
+                machine: state
                 for machine, state in states.items()
                 if known.get(machine) != (state.is_up, state.reason)
+            }
+            if not changed:
+                return
+            rows = [
+                {"machine_id": machine, "since": checked_at, "is_up": state.is_up, "reason": state.reason}
+                for machine, state in changed.items()
             ]
-            if rows:
-                connection.execute(insert(db.machine_states).on_conflict_do_nothing(), rows)
+            connection.execute(insert(db.machine_states).on_conflict_do_nothing(), rows)
+            if self._watch is not None:
+                changes = [
+                    MachineChange(machine, known.get(machine, (None,))[0], state.is_up, state.reason)
+                    for machine, state in changed.items()
+                ]
+                self._watch.after_machine_states(connection, changes, checked_at)
 
     def write_heartbeat(self, links: ClusterLinks) -> None:
         """Write a heartbeat with the status of each link. Raises LeadershipLost."""
@@ -145,6 +168,8 @@ class MirrorWriter:
         with self._database.begin() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise LeadershipLost
+            if self._watch is not None:
+                self._watch.after_heartbeat(connection, links)
 
     @contextmanager
     def _leader_transaction(self) -> Iterator[sa.Connection]:

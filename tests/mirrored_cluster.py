@@ -9,6 +9,8 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
+import sqlalchemy as sa
+
 import db
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
 from dqm2.crash_reasons import analyze
@@ -31,6 +33,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage.log_compression import ZstdDictionary
 from storage.rows import Batch, Checkpoint, QuarantinedDocument, to_row
 from storage.sync_status import ClusterLinks, LinkStatus
+from storage.transition_watch import TransitionWatch
 from storage.writer import MirrorWriter
 
 # Clients of the online DQM, by the names that users know.
@@ -82,7 +85,7 @@ _CRASH_INTERVAL = timedelta(minutes=8)
 
 
 class MirroredCluster:
-    """A cluster's database; machines are given by host name.
+    """A cluster's database; machines are given by host name, and `watch` notes transitions.
 
     `on_change` is called after each write.
     """
@@ -92,12 +95,15 @@ class MirroredCluster:
         settings: Settings,
         cluster: Cluster = Cluster.PRODUCTION,
         on_change: Callable[[], None] = lambda: None,
+        *,
+        watch: TransitionWatch | None = None,
     ) -> None:
         self.cluster = cluster
         self._on_change = on_change
         self.builder_unit, *self.filter_units = settings.machines(cluster)
+        self._database = db.engine(settings, cluster, "tests")
         self._revisions = count(1)
-        self._writer = MirrorWriter(db.engine(settings, cluster, "tests"), uuid4())
+        self._writer = MirrorWriter(self._database, uuid4(), watch)
         identities = Pseudonymizer(settings.pseudonym_secret)
         self._writer.take_over(identities.check_value())
         by_host = {host: identities.for_machine(host) for host in settings.machines(cluster)}
@@ -116,6 +122,7 @@ class MirroredCluster:
         *records: Record,
         clock_at: datetime | None = None,
         dictionary: ZstdDictionary | None = None,
+        is_caught_up: bool = True,
     ) -> None:
         """Write documents of a machine; its clock is set to the newest of them unless given."""
         newer = [
@@ -125,14 +132,21 @@ class MirroredCluster:
         newest = max(record.document.updated_at for record in records)
         position = Checkpoint(0, newer[-1].document.revision, newer[-1].document.identity)
         rows = [to_row(record, dictionary) for record in newer]
-        self._writer.write_batch(Batch(self._machines[host].id, position, clock_at or newest, rows))
+        batch = Batch(self._machines[host].id, position, clock_at or newest, rows, is_caught_up=is_caught_up)
+        self._writer.write_batch(batch)
         self._on_change()
 
     def quarantine(self, host: str, documents: Sequence[QuarantinedDocument]) -> None:
         """Quarantine documents of a machine."""
         position = Checkpoint(0, next(self._revisions), uuid4())
-        self._writer.write_batch(Batch(self._machines[host].id, position, None, (), documents))
+        machine = self._machines[host].id
+        self._writer.write_batch(Batch(machine, position, None, (), documents, is_caught_up=True))
         self._on_change()
+
+    def set_heartbeat_age(self, age: timedelta) -> None:
+        """Make the last heartbeat older, as after an outage of the grabber."""
+        with self._database.begin() as connection:
+            connection.execute(sa.update(db.heartbeat).values(heartbeat_at=datetime.now(UTC) - age))
 
     def beat(
         self,
