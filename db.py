@@ -150,7 +150,7 @@ jobs = sa.Table(
     sa.Column("log_rules", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("crash", JSONB(none_as_null=True)),
     sa.Column("log_errors", JSONB(none_as_null=True)),
-    # Signature of its group of crashes, if it crashed. No foreign key: a group is never deleted.
+    # Signature of its group of crashes, if it crashed. A foreign key would be checked for each job written.
     sa.Column("crash_group", sa.Text),
     sa.Index(None, "run", "client"),
     sa.Index(None, "client", "run"),

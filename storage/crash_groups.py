@@ -53,3 +53,13 @@ def write(connection: sa.Connection, groups: Iterable[CrashGroup]) -> None:
         # In one order everywhere, so that no two transactions wait for each other.
         rows = [by_signature[signature] for signature in sorted(by_signature)]
         connection.execute(insert(db.crash_groups).values(rows).on_conflict_do_nothing())
+
+
+def delete_empty(connection: sa.Connection) -> None:
+    """Delete the groups without jobs, as a change of the rules leaves them; those that are muted are kept."""
+    # Waits for transactions that have written a group, whose jobs could not be seen yet.
+    connection.execute(sa.text("LOCK TABLE crash_groups IN SHARE ROW EXCLUSIVE MODE"))
+    signature, mutes = db.crash_groups.c.signature, db.mutes.c
+    has_jobs = sa.exists().where(db.jobs.c.crash_group == signature)
+    is_muted = sa.exists().where(mutes.crash_group == signature, mutes.ends_at > sa.func.now())
+    connection.execute(sa.delete(db.crash_groups).where(~has_jobs, ~is_muted))

@@ -22,7 +22,8 @@ _JOBS_PER_BATCH = 50
 def analyze_outdated(database: sa.Engine) -> Iterator[int]:
     """Analyze the jobs whose findings are of older rules; yields the number of jobs of each batch.
 
-    A job that is written meanwhile is left alone. An interrupted pass continues where it was.
+    A job that is written meanwhile is left alone. An interrupted pass continues where it was. The last step
+    deletes groups of crashes that have no job any more.
     """
     dictionaries = DictionaryStore(database)
     while True:
@@ -45,6 +46,8 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
                 )
             if rows:
                 upserts.notify_jobs(connection, {row.run for row in rows})
+            else:
+                crash_groups.delete_empty(connection)
         if not rows:
             return
         yield len(rows)

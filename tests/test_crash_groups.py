@@ -1,6 +1,8 @@
 """Groups of crashes: which job belongs to which, however it got into the database."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,10 +12,12 @@ import db
 from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
-from storage import log_findings
+from storage import crash_groups, log_findings
 from storage.log_backfill import analyze_outdated
+from storage.mutes import MuteSubject, MuteWriter
 from tests.grabber_runner import rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.waiting import until
 
 RUN = 358_788
 EXCEPTION, OTHER = CRASH_LOGS[:2]
@@ -44,6 +48,18 @@ def analyze_all(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     list(analyze_outdated(database))
     database.dispose()
+
+
+def is_waited_for(settings: Settings, table: sa.Table) -> bool:
+    """Whether a transaction waits for a lock of a table."""
+    waiting = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = :table ::regclass)"
+    )
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.connect() as connection:
+        found = connection.scalar(waiting.bindparams(table=table.name))
+    database.dispose()
+    return bool(found)
 
 
 def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
@@ -99,6 +115,41 @@ def test_it_groups_again_when_the_rules_change(settings: Settings, monkeypatch: 
     analyze_all(settings)
     [after] = groups(settings).values()
     assert after not in (before, None)
+    assert [group["signature"] for group in rows(settings, db.crash_groups)] == [after]
+
+
+def test_it_keeps_a_group_without_jobs_while_it_is_muted(settings: Settings) -> None:
+    record = crashed_job(RUN, EXCEPTION)
+    [muted, _] = write(settings, record, crashed_job(RUN, OTHER))
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    mutes = MuteWriter(database)
+    subject = MuteSubject(record.client, muted)
+    mutes.mute(subject, "known", "expert", timedelta(days=1))
+    execute(settings, sa.delete(db.jobs))
+    analyze_all(settings)
+    assert [group["signature"] for group in rows(settings, db.crash_groups)] == [muted]
+    mutes.unmute(subject)
+    database.dispose()
+    analyze_all(settings)
+    assert rows(settings, db.crash_groups) == []
+
+
+def test_it_keeps_a_group_whose_job_is_being_written(settings: Settings) -> None:
+    record = crashed_job(RUN, EXCEPTION)
+    [signature] = write(settings, record)
+    execute(settings, sa.update(db.jobs).values(crash_group=None))
+    group = crash_groups.group_of(record.client, record.exit_code, record.crash)
+    assert group is not None
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        crash_groups.write(connection, [group])
+        connection.execute(sa.update(db.jobs).values(crash_group=group.signature))
+        analysis = pool.submit(analyze_all, settings)
+        until(lambda: analysis.done() or is_waited_for(settings, db.crash_groups))
+        connection.commit()
+        analysis.result()
+    database.dispose()
+    assert [row["signature"] for row in rows(settings, db.crash_groups)] == [signature]
 
 
 def test_it_keeps_the_findings_of_a_log_that_was_deleted(settings: Settings) -> None:
