@@ -53,16 +53,24 @@ class ClusterReader:
         return sorted(found, key=attrgetter("machine"))
 
     def state_changes(self, since: datetime) -> list[StateChange]:
-        """Changes of machines' states from `since` on, and each machine's last before it; oldest first."""
-        table = db.machine_states
+        """Changes of machines' states from `since` on, and each machine's last before it; oldest first.
+
+        Of the machines that are mirrored or in the latest cluster status; of all before there is one.
+        """
+        table = db.machine_states.c
         with self._database.connect() as connection:
+            links = _links(connection)
             before = connection.execute(select_latest_states(since)).all()
-            # The index begins with the machine, so all machines are listed.
-            machines = connection.scalars(sa.select(db.machines.c.id)).all()
+            if links is not None and links.status.last_success_at is not None:
+                current = {*links.machines, *links.status_machines}
+                before = [row for row in before if row.machine_id in current]
+            else:
+                current = set(connection.scalars(sa.select(db.machines.c.id)))
             after = connection.execute(
-                sa.select(table, db.machines.c.label)
+                sa.select(db.machine_states, db.machines.c.label)
                 .join(db.machines)
-                .where(table.c.machine_id.in_(machines), table.c.since > since)
+                # The index begins with the machine.
+                .where(table.machine_id.in_(current), table.since > since)
             ).all()
         rows = sorted([*before, *after], key=attrgetter("since"))
         return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]

@@ -8,9 +8,11 @@ zeros, which compress to almost nothing. Logs are compressed with a dictionary (
 
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from operator import sub
+from typing import overload
 
 import orjson
 import zstandard
@@ -85,14 +87,14 @@ def pack_streams(streams: Sequence[Stream]) -> bytes:
 
 
 def unpack_streams(packed: bytes) -> tuple[Stream, ...]:
-    """Inverse of `pack_streams`."""
+    """Inverse of `pack_streams`; a column is decoded when it is first used."""
     raw = _decompress(packed)
     start = 4 + int.from_bytes(raw[:4], "little")
     streams = []
     for name, length in orjson.loads(raw[4:start]):
         size = length * _INTEGER_BYTES
         ends = range(start, start + 6 * size + 1, size) if size else [start] * 7
-        columns = [_decode_column(raw[a:b]) for a, b in pairwise(ends)]
+        columns = [_LazyColumn(raw[a:b]) for a, b in pairwise(ends)]
         streams.append(Stream(name, *columns))
         start += 6 * size
     return tuple(streams)
@@ -134,7 +136,32 @@ def _decode_column(raw: bytes) -> "array[int]":
         interleaved[plane::_INTEGER_BYTES] = raw[plane * length : (plane + 1) * length]
     numbers = array("Q")
     numbers.frombytes(interleaved)
-    return array("q", accumulate((number >> 1) ^ -(number & 1) for number in numbers))
+    # A list comprehension is a third faster than a generator.
+    return array("q", accumulate([(number >> 1) ^ -(number & 1) for number in numbers]))
+
+
+class _LazyColumn(Sequence[int]):
+    """Column of integers that is decoded at its first use: no page needs all columns of a delivery."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _numbers(self) -> "array[int]":
+        return _decode_column(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw) // _INTEGER_BYTES
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> int: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[int]: ...
+    def __getitem__(self, at: int | slice) -> int | Sequence[int]:
+        return self._numbers[at]
 
 
 def _compress(raw: bytes) -> bytes:

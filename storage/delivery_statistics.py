@@ -1,8 +1,9 @@
 """Statistics of a run's file delivery (docs/dqm2-protocol.md, "Run statistics")."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from math import fsum, sqrt
+from statistics import fmean
 
 from dqm2.records import Stream
 from storage.read_models import Delivery
@@ -30,9 +31,10 @@ def summarize(delivery: Delivery) -> DeliveryStatistics:
     """Compute the statistics of a delivery."""
     streams = delivery.streams
     delays = _delays_s(delivery)
+    mean_s = fmean(delays) if delays else None
     return DeliveryStatistics(
-        delay_mean_s=fmean(delays) if delays else None,
-        delay_deviation_s=pstdev(delays) if delays else None,
+        delay_mean_s=mean_s,
+        delay_deviation_s=None if mean_s is None else _deviation(delays, mean_s),
         last_lumisection=max((ls for stream in streams for ls in stream.lumisections), default=None),
         events_accepted=_sum_known(stream.events_accepted for stream in streams),
         size_bytes=_sum_known(stream.sizes_bytes for stream in streams),
@@ -47,6 +49,11 @@ def _delays_s(delivery: Delivery) -> list[float]:
         for delay in delivery.delays_s(stream.lumisections, stream.ctimes_ms)
         if delay is not None
     ]
+
+
+def _deviation(values: Sequence[float], mean: float) -> float:
+    """Standard deviation; that of the standard library computes with fractions, at twenty times the cost."""
+    return sqrt(fsum([(value - mean) ** 2 for value in values]) / len(values))
 
 
 def _is_client_stream(stream: Stream) -> bool:

@@ -104,7 +104,8 @@ def monotonic_s(at: datetime) -> float:
 
 def expire_at(at: datetime) -> None:
     """Limit the validity of the response that is being made."""
-    _expire(monotonic_s(at))
+    if _dependencies.get() is not None:
+        _expire(monotonic_s(at))
 
 
 def expire_soon() -> None:

@@ -6,7 +6,9 @@ same rules, in UTC if the reader prefers that (`static/js/time_format.js`).
 """
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import groupby
+from time import time as unix_time
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -160,9 +162,16 @@ def date_prefix(day: date, today: date) -> str:
 
 
 def _date(local: datetime) -> str:
-    today = datetime.now(ZONE).date()
-    dependencies.expire_at(datetime.combine(today + timedelta(days=1), time(), ZONE))
+    today, ends_at = _day(int(unix_time()) // 60)
+    dependencies.expire_at(ends_at)
     return date_prefix(local.date(), today)
+
+
+@lru_cache(maxsize=1)
+def _day(minute: int) -> tuple[date, datetime]:
+    """Date of a minute since 1970 in the experiment's time zone, and the end of that day; pages ask often."""
+    today = datetime.fromtimestamp(minute * 60, ZONE).date()
+    return today, datetime.combine(today + timedelta(days=1), time(), ZONE).astimezone(UTC)
 
 
 def _zone_if_ambiguous(local: datetime) -> str:
