@@ -11,7 +11,7 @@ a block of bounded length.
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
@@ -144,16 +144,6 @@ def error_groups(messages: Iterable[LogMessage]) -> tuple[ErrorGroup, ...]:
     return tuple(
         ErrorGroup(*key, count=count, line=first[key]) for key, count in counts.most_common(MAX_GROUPS)
     )
-
-
-def first_lines(lines: Sequence[LogLine], severity: Severity) -> list[LogLine]:
-    """The first line of each block of lines of a severity."""
-    previous = [Severity.NONE, *(line.severity for line in lines)]
-    return [
-        line
-        for line, above in zip(lines, previous, strict=False)
-        if line.severity is severity and above is not severity
-    ]
 
 
 def _find(part: LogPart) -> Iterator[LogMessage]:

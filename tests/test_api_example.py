@@ -8,21 +8,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from dqm2.records import JobRecord
-from dqmsquare_cfg import Settings
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "docs/examples/follow_run.py"
 RUN = 358_791
-
-
-@pytest.fixture
-def mirrored(settings: Settings) -> MirroredCluster:
-    return MirroredCluster(settings)
 
 
 def write(mirrored: MirroredCluster, *jobs: JobRecord) -> None:

@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
 from grabbing.certificate_monitor import CertificateMonitor
-from server import create_app
 from tests.grabber_runner import mirror_once, reader
 from tests.mirrored_cluster import MirroredCluster
 
@@ -92,11 +91,6 @@ def test_the_grabber_passes_it_to_the_pages(simulated_settings: Settings) -> Non
     assert freshness is not None
     assert freshness.certificate_expires_at is not None
     assert freshness.certificate_expires_at > datetime.now(UTC)
-
-
-@pytest.fixture
-def client(settings: Settings) -> FlaskClient:
-    return create_app(settings).test_client()
 
 
 @pytest.mark.parametrize(("days", "warnings"), [(30, 0), (13, 1), (-2, 1)])

@@ -15,7 +15,6 @@ from dqm2.log_messages import (
     MAX_GROUPS,
     error_groups,
     find_messages,
-    first_lines,
     full_text,
     log_lines,
 )
@@ -212,13 +211,6 @@ def test_it_ends_a_message_at_the_next_and_at_a_crash() -> None:
     assert marked("%MSG-i A:  B:c\nx\n%MSG-e A:  B:c\ny\n%MSG\nwell\n") == errors(3, 4, 5)
     log = "%MSG-i A:  B:c\nx\nA fatal system signal has occurred: bus error\nwell\n"
     assert marked(log) == errors(3)
-
-
-def test_it_finds_the_first_line_of_each_block() -> None:
-    log = JobLog(WARNING + "quiet\n" + WARNING + ERROR)
-    lines = log_lines(log, find_messages(log))
-    assert [line.number for line in first_lines(lines, Severity.WARNING)] == [1, 5]
-    assert [line.number for line in first_lines(lines, Severity.ERROR)] == [8]
 
 
 def test_it_groups_errors_by_category_and_module() -> None:

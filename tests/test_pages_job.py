@@ -13,7 +13,6 @@ import db
 from dqm2 import crash_reasons
 from dqm2.records import EventSeries, JobLog, JobRecord, MemorySeries
 from dqmsquare_cfg import Cluster, Settings
-from server import create_app
 from storage.mutes import MuteSubject, MuteWriter
 from tests.mirrored_cluster import MirroredCluster, job
 
@@ -40,11 +39,6 @@ def mirrored(settings: Settings) -> MirroredCluster:
     cluster = MirroredCluster(settings)
     cluster.beat()
     return cluster
-
-
-@pytest.fixture
-def client(settings: Settings) -> FlaskClient:
-    return create_app(settings).test_client()
 
 
 def write(mirrored: MirroredCluster, *records: JobRecord) -> None:
