@@ -12,7 +12,7 @@ Queries are in `storage/` and `legacy_import/`.
 import sys
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 import dqmsquare_cfg
@@ -179,6 +179,26 @@ job_details = sa.Table(
     sa.Column("input_statuses", sa.LargeBinary, nullable=False),
     sa.Column("log", sa.LargeBinary, nullable=False),
     sa.Column("log_redactions", sa.Integer, nullable=False),
+)
+
+# Lines of logs without what varies (`dqm2/log_templates.py`), by a hash. Rows never change.
+log_templates = sa.Table(
+    "log_templates",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("words", ARRAY(sa.Text), nullable=False),
+    sa.Index("log_templates_words_idx", sa.text("array_to_tsvector(words)"), postgresql_using="gin"),
+)
+
+# The templates in the log of a job that has ended; deleted with the log. A table of its own with short rows,
+# which are in the order of runs. A short list of pending entries keeps searches fast while jobs are written.
+log_index = sa.Table(
+    "log_index",
+    metadata,
+    sa.Column("identity", sa.ForeignKey("job_details.identity", ondelete="CASCADE"), primary_key=True),
+    sa.Column("run", sa.Integer, nullable=False, index=True),
+    sa.Column("templates", ARRAY(sa.Integer), nullable=False),
+    sa.Index(None, "templates", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
 )
 
 # Dictionaries that logs are compressed with (`storage/log_compression.py`). Rows never change.

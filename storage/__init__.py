@@ -2,7 +2,7 @@
 
 schema          schema: revision, migration
 writing         rows, codecs, log_compression, upserts, writer, leader_lock, machines, retention
-crashes         log_findings, log_backfill, crash_groups, crash_marks, crash_reader
+crashes         log_findings, log_backfill, log_index, log_search, crash_groups, crash_marks, crash_reader
 reading         run_queries, run_reader, job_history, delivery_reader, delivery_statistics, cluster_reader,
                 reader, read_models, job_state
 notifying       notifications, change_listener, sync_status

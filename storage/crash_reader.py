@@ -181,12 +181,7 @@ def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
     run_filter = crash_filter.runs
     yield _jobs.crash_group.is_not(None)
     yield _jobs.run.between(run_filter.first, run_filter.last)
-    yield from run_queries.is_of_clients(run_filter.clients)
-    yield from run_queries.ran_between(run_filter.since, run_filter.until)
-    if run_filter.run_keys is not None:
-        yield run_queries.of_run(_runs.run_key, _jobs.run).in_(run_filter.run_keys)
-    if run_filter.cmssw_versions is not None:
-        yield run_queries.of_run(_runs.cmssw_version, _jobs.run).in_(run_filter.cmssw_versions)
+    yield from run_queries.is_of_job(run_filter)
     if crash_filter.kinds is not None:
         of_kinds = sa.select(_groups.signature).where(_groups.kind.in_(crash_filter.kinds))
         yield _jobs.crash_group.in_(of_kinds)

@@ -1,19 +1,23 @@
 """Analysis of the logs of jobs that were stored by other rules, or by a program that did not analyze them.
 
-The findings of a log that is no longer stored are kept; only the group of the crash is determined again.
+The findings of a log that is no longer stored are kept; only the group of the crash is determined again. The
+logs of jobs that have ended get into the index that is searched.
 """
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 import zstandard
 
 import db
+from dqm2 import log_templates
 from dqm2.crash_reasons import LogFindings, analyze
 from dqm2.records import JobLog
-from storage import codecs, crash_groups, log_findings, upserts
+from storage import codecs, crash_groups, log_findings, log_index, upserts
 from storage.log_compression import DictionaryStore
+from storage.log_index import Templates
 
 # About 20 ms of work.
 _JOBS_PER_BATCH = 50
@@ -29,13 +33,16 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
     while True:
         with database.begin() as connection:
             rows = connection.execute(_select_outdated()).all()
-            found = [(row, _findings(row, dictionaries)) for row in rows]
+            logs = [_log(row, dictionaries) for row in rows]
+            found = [_findings(row, log) for row, log in zip(rows, logs, strict=True)]
             groups = [
-                crash_groups.group_of(row.client, row.exit_code, findings.crash) for row, findings in found
+                crash_groups.group_of(row.client, row.exit_code, findings.crash)
+                for row, findings in zip(rows, found, strict=True)
             ]
             crash_groups.write(connection, filter(None, groups))
-            for (row, findings), group in zip(found, groups, strict=True):
-                connection.execute(
+            indexed: dict[UUID, tuple[int, Templates]] = {}
+            for row, log, findings, group in zip(rows, logs, found, groups, strict=True):
+                updated = connection.execute(
                     sa.update(db.jobs)
                     .where(
                         db.jobs.c.identity == row.identity,
@@ -44,6 +51,10 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
                     )
                     .values(log_findings.columns(findings.crash, findings.errors, group))
                 )
+                if updated.rowcount and row.log is not None and row.exit_code is not None:
+                    templates = log_templates.templates(log, findings.errors, findings.crash)
+                    indexed[row.identity] = row.run, templates
+            log_index.write(connection, indexed)
             if rows:
                 upserts.notify_jobs(connection, {row.run for row in rows})
             else:
@@ -73,11 +84,11 @@ def _select_outdated() -> sa.Select[Any]:
     )
 
 
-def _findings(row: Any, dictionaries: DictionaryStore) -> LogFindings:
+def _findings(row: Any, log: JobLog) -> LogFindings:
     """The findings of a job's log; those that are stored if the log no longer is."""
     if row.log is None and row.log_rules:
         return LogFindings(log_findings.read_crash(row.crash), log_findings.read_errors(row.log_errors))
-    return analyze(_log(row, dictionaries), row.exit_code)
+    return analyze(log, row.exit_code)
 
 
 def _log(row: Any, dictionaries: DictionaryStore) -> JobLog:

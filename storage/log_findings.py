@@ -8,11 +8,12 @@ from typing import Any
 
 from dqm2.crash_reasons import RULES_VERSION
 from dqm2.crash_signatures import SIGNATURE_VERSION
+from dqm2.log_templates import TEMPLATES_VERSION
 from dqm2.records import CrashReason, ErrorGroup, StackFrame
 from storage.crash_groups import CrashGroup, parse_kind
 
-# Version of all rules that the columns follow from; it grows with each of its parts.
-FINDINGS_VERSION = RULES_VERSION + SIGNATURE_VERSION
+# Version of all rules that the columns and the index of logs follow from; it grows with each of its parts.
+FINDINGS_VERSION = RULES_VERSION + SIGNATURE_VERSION + TEMPLATES_VERSION
 
 _CRASH_FIELDS = ("category", "message", "module_type", "module_label", "line")
 

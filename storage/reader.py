@@ -9,13 +9,20 @@ from storage.delivery_reader import DeliveryReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
+from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
 from storage.run_listing import RunListingReader
 from storage.schema import Schema, read_schema
 
 
 class MirrorReader(
-    JobHistoryReader, DeliveryReader, ClusterReader, CrashReader, MuteReader, RunListingReader
+    JobHistoryReader,
+    DeliveryReader,
+    ClusterReader,
+    CrashReader,
+    LogSearchReader,
+    MuteReader,
+    RunListingReader,
 ):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 
@@ -24,6 +31,7 @@ class MirrorReader(
         DeliveryReader.__init__(self, database)
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
+        LogSearchReader.__init__(self, database)
         MuteReader.__init__(self, database)
         RunListingReader.__init__(self, database)
 

@@ -1,4 +1,4 @@
-"""Deletion of old logs and series. All other data of a job is kept.
+"""Deletion of old logs and series, with their index. All other data of a job is kept.
 
 Rows are deleted a few runs at a time. Old documents may arrive at any time, from a machine that is mirrored
 again from the start, so each pass begins at the first run; where nothing is left to delete it is almost free.
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 import db
+from storage import log_index
 
 # About 700 jobs, deleted within some 10 ms.
 _RUNS_PER_BATCH = 20
@@ -17,7 +18,7 @@ _MAX_RUN = 2**31 - 1
 
 
 def prune(database: sa.Engine, retention: timedelta) -> Iterator[int]:
-    """Delete logs and series of jobs that last reported longer ago; yields the jobs of each batch."""
+    """Delete logs and series of jobs that last reported longer ago; yields the jobs of each step."""
     before = datetime.now(UTC) - retention
     first = 0
     while first <= _MAX_RUN:
@@ -26,6 +27,8 @@ def prune(database: sa.Engine, retention: timedelta) -> Iterator[int]:
             pruned = connection.execute(_prune(first, last, before)).rowcount
         yield pruned
         first = last + 1
+    for _ in log_index.prune(database):
+        yield 0
 
 
 def _end_of_batch(connection: sa.Connection, first: int) -> int:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+from dqm2 import log_templates
 from dqm2.records import (
     DeliveryRecord,
     DiskRecord,
@@ -25,6 +26,7 @@ from dqm2.records import (
 from storage import codecs, crash_groups, log_findings
 from storage.crash_groups import CrashGroup
 from storage.log_compression import ZstdDictionary
+from storage.log_index import Templates
 
 # Points kept of each series of a finished job: as many as its graph can show.
 MAX_POINTS = 240
@@ -45,7 +47,8 @@ class RunMetadata:
 class DocumentRow:
     """A document ready to be written: the columns of its type's table, and what else is stored of a job.
 
-    `run` is `None` for documents of a machine rather than of a run.
+    `run` is `None` for documents of a machine rather than of a run. `templates` are those of the log of a job
+    that has ended.
     """
 
     type: DocumentType
@@ -55,6 +58,7 @@ class DocumentRow:
     details: _Columns | None = None
     run_metadata: RunMetadata | None = None
     crash_group: CrashGroup | None = None
+    templates: Templates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,11 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "log_redactions": record.log.redactions,
     }
     metadata = RunMetadata(record.run_key, record.cmssw_version)
-    return DocumentRow(DocumentType.JOB, record.document, columns, record.run, details, metadata, group)
+    # Once per job, not for each of its reports.
+    templates = log_templates.templates(record.log, record.errors, record.crash) if is_finished else None
+    return DocumentRow(
+        DocumentType.JOB, record.document, columns, record.run, details, metadata, group, templates
+    )
 
 
 def _delivery(record: DeliveryRecord) -> _Columns:

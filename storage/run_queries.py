@@ -109,6 +109,16 @@ def newest_report_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
     return columns.updated_at.desc(), columns.identity
 
 
+def is_of_job(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions of a filter on a job and its run, apart from the range of runs."""
+    yield from is_of_clients(run_filter.clients)
+    yield from ran_between(run_filter.since, run_filter.until)
+    if run_filter.run_keys is not None:
+        yield of_run(db.runs.c.run_key, db.jobs.c.run).in_(run_filter.run_keys)
+    if run_filter.cmssw_versions is not None:
+        yield of_run(db.runs.c.cmssw_version, db.jobs.c.run).in_(run_filter.cmssw_versions)
+
+
 def is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
     """The condition that a job is one of a client of one of these names; none if no names are given."""
     if names is not None:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqm2.records import DocumentType
-from storage import crash_groups
+from storage import crash_groups, log_index
 from storage.notifications import ChangeNotification, MachineProgress
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 
@@ -59,7 +59,9 @@ def write_documents(
     written: set[UUID] = set()
     for table, of_table in by_table.items():
         written |= _upsert(connection, table, of_table)
-    _write_details(connection, rows, written)
+    newest = {row.document.identity: row for row in sorted(rows, key=lambda row: row.document.revision)}
+    by_job = {identity: row for identity, row in newest.items() if identity in written}
+    _write_details(connection, by_job)
     _write_run_metadata(connection, rows)
 
 
@@ -157,13 +159,10 @@ def _job_times(excluded: Any) -> dict[str, sa.ColumnElement[datetime]]:
     }
 
 
-def _write_details(connection: sa.Connection, rows: Sequence[DocumentRow], written: set[UUID]) -> None:
-    """Write the details of those jobs that were written."""
-    newest = {row.document.identity: row for row in sorted(rows, key=lambda row: row.document.revision)}
+def _write_details(connection: sa.Connection, by_job: Mapping[UUID, DocumentRow]) -> None:
+    """Write the details of those jobs that were written, and the index of their logs."""
     details = [
-        {"identity": identity, **row.details}
-        for identity, row in newest.items()
-        if row.details is not None and identity in written
+        {"identity": identity, **row.details} for identity, row in by_job.items() if row.details is not None
     ]
     if not details:
         return
@@ -174,6 +173,14 @@ def _write_details(connection: sa.Connection, rows: Sequence[DocumentRow], writt
     )
     # With RETURNING, SQLAlchemy sends many rows per statement; without, each row is a round trip.
     connection.execute(upsert.returning(table.c.identity), details)
+    log_index.write(
+        connection,
+        {
+            identity: (row.run, row.templates)
+            for identity, row in by_job.items()
+            if row.templates is not None and row.run is not None
+        },
+    )
 
 
 def _write_run_metadata(connection: sa.Connection, rows: Sequence[DocumentRow]) -> None:

@@ -31,7 +31,7 @@ from storage.job_state import StateRules
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
 from web.cache.cached_reader import CachedReader, ReadCache
-from web.errors import DatabaseUnavailable
+from web.errors import DatabaseTooSlow, DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class ClusterDatabase:
         if not _is_final(context) or not isinstance(error, psycopg2.Error):
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
-            raise DatabaseUnavailable(f"The database of the {self.cluster} cluster took too long.") from error
+            raise DatabaseTooSlow(f"The database of the {self.cluster} cluster took too long.") from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):

@@ -28,6 +28,10 @@ class DatabaseUnavailable(sa.exc.SQLAlchemyError):
     """Raised when a cluster's database is unavailable; the message is a sentence for the client."""
 
 
+class DatabaseTooSlow(DatabaseUnavailable):
+    """Raised when a query of a cluster's database took too long."""
+
+
 class RunItemNotFound(NotFound):
     """Raised if a run has no such job; the error page links to the run."""
 

@@ -230,6 +230,7 @@ class CachedReader(MirrorReader):
     crash_group = _cached(MirrorReader.crash_group, (Topic.BATCHES,), max_entries=_MAX_JOBS)
     crashed_jobs = _cached(MirrorReader.crashed_jobs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
     client_run_count = _cached(MirrorReader.client_run_count, (Topic.BATCHES,))
+    search_logs = _cached(MirrorReader.search_logs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
     # A crash of an earlier run may be reported late.
     crash_occurrences = _cached(MirrorReader.crash_occurrences, (Topic.BATCHES,))
     # A new mute is announced as if anything had changed.

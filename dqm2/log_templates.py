@@ -1,0 +1,108 @@
+"""Templates of log lines: the words of a line, without what differs between jobs that write the same line.
+
+Numbers, times, addresses and punctuation are left out, so that few templates cover the lines of many logs.
+Lines of the same template are the same line to a search.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dqm2 import log_messages
+from dqm2.records import CrashReason, ErrorGroup, JobLog
+
+# Version of the rules: templates are made again if it changes.
+TEMPLATES_VERSION = 1
+
+# Templates of one log. Real logs have some 40 in their tails.
+MAX_TEMPLATES = 64
+# Words of a template and characters of a line; the rest of a line is left out.
+_MAX_WORDS = 24
+_MAX_LINE = 400
+# Lines of an error from its first one on, which has its header only, and of the reason for a crash.
+_ERROR_LINES, _CRASH_LINES = 3, 16
+# As short as PostgreSQL's integer: of 100,000 templates two may have the same hash, and one of them is not
+# found.
+_ID_BYTES = 4
+
+# Addresses, hashes and ordinal numbers, which have letters beside their digits.
+_LETTERS_OF_NUMBERS = re.compile(r"0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b|(?<=[0-9])(?:st|nd|rd|th)\b")
+_WORD = re.compile(r"[^\W\d_]{2,40}")
+_NUMBER = re.compile(r"[0-9]+")
+_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
+# Parts of times.
+_TIME_WORDS = frozenset(
+    {
+        *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+        *("mon", "tue", "wed", "thu", "fri", "sat", "sun", "utc", "gmt", "cet", "cest"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LineQuery:
+    """Words by their beginnings and numbers that a line must have, in any order; at least one word."""
+
+    words: tuple[str, ...]
+    numbers: frozenset[str]
+
+    def matches(self, line: str) -> bool:
+        """Whether a line has all of them."""
+        folded = line[:_MAX_LINE].lower()
+        # Much faster than its words, and false for nearly all lines.
+        if not all(word in folded for word in self.words):
+            return False
+        found = set(_words(folded))
+        has_words = all(any(word.startswith(wanted) for word in found) for wanted in self.words)
+        return has_words and self.numbers <= set(_NUMBER.findall(folded))
+
+
+def parse_query(text: str, *, with_numbers: bool) -> LineQuery | None:
+    """The query for words, or for a line of a log; `None` if it has no word."""
+    words = _template(text)
+    if not words:
+        return None
+    return LineQuery(words, frozenset(_NUMBER.findall(text[:_MAX_LINE])) if with_numbers else frozenset())
+
+
+def templates(
+    log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | None
+) -> dict[int, tuple[str, ...]]:
+    """The words of different lines of a log, by a hash of them: its errors, then its tail from the end on."""
+    found: dict[int, tuple[str, ...]] = {}
+    # Most lines differ from others in their numbers only.
+    lines = {line.translate(_WITHOUT_DIGITS): line for line in _lines(log, errors, crash)}
+    for line in lines.values():
+        words = _template(line)
+        if words:
+            found[_id(words)] = words
+            if len(found) == MAX_TEMPLATES:
+                break
+    return found
+
+
+def _template(line: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_words(line[:_MAX_LINE].lower())))[:_MAX_WORDS]
+
+
+def _id(words: Iterable[str]) -> int:
+    digest = hashlib.blake2b(" ".join(words).encode(), digest_size=_ID_BYTES).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _lines(log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | None) -> Iterator[str]:
+    numbered = [(error.line, _ERROR_LINES) for error in errors]
+    if crash is not None and crash.line is not None:
+        numbered.insert(0, (crash.line, _CRASH_LINES))
+    if numbered:
+        lines = log_messages.full_text(log).split("\n")
+        for first, count in numbered:
+            yield from lines[first - 1 : first - 1 + count]
+    yield from reversed((log.tail or log.head).split("\n"))
+
+
+def _words(folded: str) -> Iterator[str]:
+    for match in _WORD.finditer(_LETTERS_OF_NUMBERS.sub(" ", folded)):
+        if match[0] not in _TIME_WORDS:
+            yield match[0]

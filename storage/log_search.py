@@ -1,0 +1,130 @@
+"""Search for lines in the logs of a range of runs: in the index of templates, then in the logs themselves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
+
+import db
+from dqm2 import log_messages
+from dqm2.log_templates import LineQuery
+from storage import codecs, run_queries
+from storage.log_compression import DictionaryStore
+from storage.run_queries import RunFilter
+
+# Different lines that a search considers; words of more are too common to lead anywhere.
+_MAX_TEMPLATES = 500
+# Lines that are shown of a log.
+_MAX_LINES = 3
+_TIMEOUT_MS = 1500
+
+_index, _jobs = db.log_index.c, db.jobs.c
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLog:
+    """A job with the first lines that match, each with its number, and the number of all lines that do."""
+
+    id: UUID
+    run: int
+    client: str
+    machine: str
+    exit_code: int | None
+    updated_at: datetime
+    lines: tuple[tuple[int, str], ...]
+    line_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLogs:
+    """A page of the logs that have a line, the newest first.
+
+    `has_more`: older logs may have it as well. `is_partial`: so many different lines have the words of the
+    query that only some of them were looked for.
+    """
+
+    logs: tuple[FoundLog, ...]
+    has_more: bool
+    is_partial: bool
+
+
+class LogSearchReader:
+    """Searches the logs of a cluster."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+        self._log_dictionaries = DictionaryStore(database)
+
+    def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
+        """The logs with a line that matches, without those of the first `skip` jobs that may have it.
+
+        Of `limit` jobs, fewer may match: the index has no numbers.
+        """
+        with self._database.begin() as connection:
+            # Until the end of this transaction.
+            limited = sa.func.set_config("statement_timeout", str(_TIMEOUT_MS), True)  # noqa: FBT003
+            connection.execute(sa.select(limited))
+            templates = connection.scalars(_select_templates(query)).all()
+            if not templates:
+                return FoundLogs((), has_more=False, is_partial=False)
+            statement = _select_logs(templates[:_MAX_TEMPLATES], run_filter, skip, limit + 1)
+            rows = connection.execute(statement).all()
+        found = tuple(self._matches(rows[:limit], query))
+        return FoundLogs(found, has_more=len(rows) > limit, is_partial=len(templates) > _MAX_TEMPLATES)
+
+    def _matches(self, rows: Sequence[Any], query: LineQuery) -> Iterator[FoundLog]:
+        for row in rows:
+            log = codecs.unpack_log(row.log, 0, self._log_dictionaries.for_log(row.log))
+            lines = [
+                (number, line)
+                for number, line in enumerate(log_messages.full_text(log).split("\n"), start=1)
+                if query.matches(line)
+            ]
+            if lines:
+                yield FoundLog(
+                    id=row.identity,
+                    run=row.run,
+                    client=row.client,
+                    machine=row.label,
+                    exit_code=row.exit_code,
+                    updated_at=row.updated_at,
+                    lines=tuple(lines[:_MAX_LINES]),
+                    line_count=len(lines),
+                )
+
+
+def _select_templates(query: LineQuery) -> sa.Select[Any]:
+    """Select the templates that have all words, and one more than are considered if there are more."""
+    # Words have letters only.
+    searched = sa.cast(" & ".join(f"'{word}':*" for word in query.words), TSQUERY)
+    vector = sa.func.array_to_tsvector(db.log_templates.c.words)
+    return sa.select(db.log_templates.c.id).where(vector.bool_op("@@")(searched)).limit(_MAX_TEMPLATES + 1)
+
+
+def _select_logs(templates: Sequence[int], run_filter: RunFilter, skip: int, limit: int) -> sa.Select[Any]:
+    """Select the newest logs that have one of the templates, newest first."""
+    newest = (
+        sa.select(_index.identity, _index.run)
+        .join_from(db.log_index, db.jobs, _jobs.identity == _index.identity)
+        .where(
+            _index.templates.overlap(sa.literal(templates, ARRAY(sa.Integer))),
+            _index.run.between(run_filter.first, run_filter.last),
+            *run_queries.is_of_job(run_filter),
+        )
+        .order_by(_index.run.desc(), _index.identity)
+        .offset(skip)
+        .limit(limit)
+        .subquery()
+    )
+    columns = (_jobs.client, _jobs.exit_code, _jobs.updated_at, db.machines.c.label, db.job_details.c.log)
+    return (
+        sa.select(newest, *columns)
+        .join_from(newest, db.jobs, _jobs.identity == newest.c.identity)
+        .join(db.job_details, db.job_details.c.identity == newest.c.identity)
+        .join(db.machines, db.machines.c.id == _jobs.machine_id)
+        .order_by(newest.c.run.desc(), newest.c.identity)
+    )
