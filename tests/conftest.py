@@ -1,7 +1,7 @@
 """Fixtures: a real PostgreSQL, a simulated DQM² over real HTTPS, the demo, a Chromium.
 
-Each test has its own databases, copied from a migrated template. Tests see nothing of the user's environment
-and `.env`.
+Each test has two databases of its own (`tests/databases.py`). Tests see nothing of the user's environment and
+`.env`.
 """
 
 import logging
@@ -18,6 +18,7 @@ import pytest
 import requests
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import db
@@ -30,6 +31,7 @@ from simulator.simulator import Simulator
 from storage.schema import migrate
 from tests import skips
 from tests.control_room import Visitor, served
+from tests.databases import Databases
 from tests.demo_process import DemoProcess, demo_ports
 from tests.mirrored_cluster import MirroredCluster
 from tests.processes import is_alive
@@ -38,7 +40,6 @@ from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 from tools.screenshots import chromium
 
-_DATABASES_MADE = pytest.StashKey[int]()
 _CLUSTER_SETTING = {
     Cluster.PRODUCTION: "POSTGRES_PRODUCTION_DB_NAME",
     Cluster.PLAYBACK: "POSTGRES_PLAYBACK_DB_NAME",
@@ -67,6 +68,15 @@ def _no_log_lines_in_progress(pytestconfig: pytest.Config) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(logging_setup._StderrHandler, "emit", write_if_captured)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled templates: each test has its own application, which would compile them again."""
+    with pytest.MonkeyPatch.context() as patched:
+        compiled = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+        patched.setattr(Flask, "jinja_options", {"bytecode_cache": compiled})
         yield
 
 
@@ -114,12 +124,16 @@ def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempP
     return name
 
 
+@pytest.fixture(scope="session")
+def empty_databases(postgres: EmbeddedPostgres, migrated_database: str) -> Databases:
+    """Empty databases with the current schema."""
+    return Databases(postgres, migrated_database)
+
+
 @pytest.fixture
-def databases(
-    postgres: EmbeddedPostgres, migrated_database: str, request: pytest.FixtureRequest
-) -> Iterator[Mapping[Cluster, str]]:
+def databases(empty_databases: Databases) -> Iterator[Mapping[Cluster, str]]:
     """Names of two empty databases with the current schema."""
-    with _own_databases(postgres, migrated_database, request.session) as names:
+    with _two(empty_databases) as names:
         yield names
 
 
@@ -161,13 +175,10 @@ def mirrored(settings: dqmsquare_cfg.Settings) -> MirroredCluster:
 
 @pytest.fixture(scope="module")
 def shared_environment(
-    postgres: EmbeddedPostgres,
-    migrated_database: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    postgres: EmbeddedPostgres, empty_databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
     """Like `environment`, shared by the tests of a module."""
-    with _own_databases(postgres, migrated_database, request.session) as names:
+    with _two(empty_databases) as names:
         yield _environment(postgres, names, tmp_path_factory.mktemp("shared"))
 
 
@@ -283,17 +294,9 @@ def _can_hold_postgres(folder: Path) -> bool:
 
 
 @contextmanager
-def _own_databases(
-    postgres: EmbeddedPostgres, template: str, session: pytest.Session
-) -> Iterator[Mapping[Cluster, str]]:
-    number = session.stash.setdefault(_DATABASES_MADE, 0) + 1
-    session.stash[_DATABASES_MADE] = number
-    names = {cluster: f"{cluster}_{number}" for cluster in Cluster}
-    for name in names.values():
-        postgres.create_database(name, template=template)
-    yield names
-    for name in names.values():
-        postgres.drop_database(name)
+def _two(databases: Databases) -> Iterator[Mapping[Cluster, str]]:
+    with databases.lend() as production, databases.lend() as playback:
+        yield {Cluster.PRODUCTION: production, Cluster.PLAYBACK: playback}
 
 
 def _environment(

@@ -8,6 +8,7 @@ loaded before an update, is answered too, but not cached.
 import gzip
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, request
@@ -72,7 +73,7 @@ class StaticFiles:
 
 def init_app(app: Flask, prefix: str) -> None:
     """Serve the files below `{prefix}/static/`, and give templates `static_url(name)`."""
-    files = StaticFiles(_DIRECTORY)
+    files = _own_files()
     bp = Blueprint("static_files", __name__)
     bp.add_url_rule("/static/<tree>/<path:name>", view_func=files.view, endpoint="file")
     app.register_blueprint(bp, url_prefix=prefix)
@@ -81,6 +82,12 @@ def init_app(app: Flask, prefix: str) -> None:
         return f"{prefix}/static/{files.hash}/{name}"
 
     app.jinja_env.globals["static_url"] = static_url
+
+
+@cache
+def _own_files() -> StaticFiles:
+    """The files of this release, read once per process."""
+    return StaticFiles(_DIRECTORY)
 
 
 def _read(path: Path) -> StaticFile:
