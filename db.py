@@ -231,6 +231,7 @@ playbacks = sa.Table(
     sa.Column("number_of_ls", sa.Integer),
     sa.Column("run_key", sa.Text),
     sa.Column("source_run", sa.Integer),
+    sa.Index(None, "source_run", "run"),
 )
 
 machine_memory = sa.Table(
@@ -309,6 +310,7 @@ transitions = sa.Table(
     sa.Column("is_new_group", sa.Boolean),
     sa.Column("detail", sa.Text),
     sa.Index(None, "job", postgresql_where=sa.text("job IS NOT NULL")),
+    sa.Index(None, "kind", "occurred_at"),
 )
 
 # The present condition of each thing that has transitions: the state after its latest one.

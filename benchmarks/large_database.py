@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import islice, product
+from itertools import count, islice, product
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -94,6 +94,9 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
         crash_groups.write(connection, _groups())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
+        _copy(connection, db.transitions, _transition_rows(runs))
+        _copy(connection, db.mutes, _mute_rows(runs))
+        _copy(connection, db.audit_log, _audit_rows(runs, cluster))
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
     return Span(runs[0].number, runs[-1].number, jobs)
@@ -277,6 +280,31 @@ def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[_Valu
     for batch in _batches(rows, _ROWS_PER_COPY):
         cursor.copy_expert(statement, io.StringIO("".join(map(_line, batch))))
     cursor.close()
+
+
+def _transition_rows(runs: Iterable[_Run]) -> Iterator[tuple[_Value, ...]]:
+    """Each client of a run begins and ends; the mirror is stale for a moment."""
+    numbers = count(1)
+    for run in runs:
+        start, end = run.start.isoformat(), run.end.isoformat()
+        for at, state, before in ((start, "running", None), (end, "finished", "running")):
+            for client in CLIENTS:
+                known = (at, at, "client", client.tag, state, before, "f", "f", run.number)
+                yield next(numbers), *known, None, None, None, None, None
+        for at, state, is_problem in ((start, "stale", "t"), (end, "current", "f")):
+            yield next(numbers), at, at, "mirror", "", state, None, is_problem, "f", *[None] * 6
+
+
+def _mute_rows(runs: Iterable[_Run]) -> Iterator[tuple[_Value, ...]]:
+    for number, run in enumerate(runs, start=1):
+        yield number, CLIENTS[0].tag, None, "known", "expert", run.start.isoformat(), run.end.isoformat()
+
+
+def _audit_rows(runs: Iterable[_Run], cluster: Cluster) -> Iterator[tuple[_Value, ...]]:
+    for number, run in enumerate(runs, start=1):
+        at = run.start.isoformat()
+        action = ("expert", None, "restart_hltd", "t", cluster.value, "fu..01", "{}", None, None)
+        yield number, at, *action, at, at, "ok", "done", None, None, 1
 
 
 def _line(row: tuple[_Value, ...]) -> str:

@@ -257,6 +257,22 @@ class AuditLog:
             connection.execute(sa.update(_log).where(_log.c.id == entry_id).values(**values))
 
 
+def sent_changes(
+    connection: sa.Connection, cluster: str, since: datetime, until: datetime, limit: int
+) -> list[AuditEntry]:
+    """The newest changes of a cluster that were sent in a period, oldest first."""
+    # The index is that of the time of receipt.
+    statement = _select().where(
+        _log.c.received_at.between(since - _SENT_WITHIN, until),
+        _log.c.sent_at >= since,
+        _log.c.sent_at < until,
+        _log.c.is_change,
+        _log.c.cluster == cluster,
+    )
+    newest = statement.order_by(_log.c.received_at.desc(), _log.c.id.desc()).limit(limit)
+    return list(_read(connection, newest))[::-1]
+
+
 class AnonymousRefusals:
     """The rejected requests without a session."""
 

@@ -147,29 +147,33 @@ class CrashReader:
 
     def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""
-        of_run = (
-            sa.select(_jobs.crash_group)
-            .where(_jobs.run == run, _jobs.crash_group.is_not(None))
-            .distinct()
-            .subquery()
-        )
+        of_run = sa.select(_jobs.crash_group).where(_jobs.run == run, _jobs.crash_group.is_not(None))
+        return self._occurrences(of_run.distinct(), run)
+
+    def crash_occurrences_of(self, signatures: tuple[str, ...], last: int) -> dict[str, CrashOccurrences]:
+        """Occurrences of groups up to a run, by signature."""
+        groups = sa.select(_groups.signature.label("crash_group")).where(_groups.signature.in_(signatures))
+        return self._occurrences(groups, last)
+
+    def _occurrences(self, groups: sa.Select[Any], last: int) -> dict[str, CrashOccurrences]:
+        wanted = groups.subquery()
         earlier = (
             sa.select(_jobs.run)
-            .where(_jobs.crash_group == of_run.c.crash_group, _jobs.run <= run)
+            .where(_jobs.crash_group == wanted.c.crash_group, _jobs.run <= last)
             .distinct()
             .subquery()
             .lateral()
         )
         statement = (
             sa.select(
-                of_run.c.crash_group,
+                wanted.c.crash_group,
                 _groups.title,
                 sa.func.min(earlier.c.run).label("since"),
                 sa.func.count().label("runs"),
             )
-            .select_from(of_run.join(earlier, sa.true()))
-            .join(db.crash_groups, _groups.signature == of_run.c.crash_group)
-            .group_by(of_run.c.crash_group, _groups.title)
+            .select_from(wanted.join(earlier, sa.true()))
+            .join(db.crash_groups, _groups.signature == wanted.c.crash_group)
+            .group_by(wanted.c.crash_group, _groups.title)
         )
         with self._database.connect() as connection:
             rows = connection.execute(statement).all()

@@ -71,16 +71,24 @@ class MuteReader:
 
     def mutes(self) -> list[Mute]:
         """The mutes in force, newest first."""
-        groups = db.crash_groups
-        in_force = (
-            sa.select(_mutes, groups.c.title.label("crash_title"))
-            .join_from(_mutes, groups, groups.c.signature == _mutes.c.crash_group, isouter=True)
-            .where(_mutes.c.ends_at > sa.func.now())
-            .order_by(_mutes.c.id.desc())
+        in_force = _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
+        with self._database.connect() as connection:
+            return [_mute(row) for row in connection.execute(in_force)]
+
+    def mutes_between(self, since: datetime, until: datetime, limit: int) -> list[Mute]:
+        """The mutes that were set, or ended, in a period, in the order in which they were set."""
+        statement = (
+            _select()
+            .where(
+                _mutes.c.ends_at >= since,
+                _mutes.c.muted_at < until,
+                sa.or_(_mutes.c.muted_at >= since, _mutes.c.ends_at < until),
+            )
+            .order_by(_mutes.c.ends_at)
+            .limit(limit)
         )
         with self._database.connect() as connection:
-            rows = connection.execute(in_force).all()
-        return [_mute(row) for row in rows]
+            return sorted(map(_mute, connection.execute(statement)), key=lambda mute: mute.id)
 
 
 class MuteWriter:
@@ -115,6 +123,14 @@ class MuteWriter:
         with self._database.begin() as connection:
             yield connection
             connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, _NOTIFICATION)))
+
+
+def _select() -> sa.Select[Any]:
+    """Select mutes with the titles of their groups."""
+    groups = db.crash_groups
+    return sa.select(_mutes, groups.c.title.label("crash_title")).join_from(
+        _mutes, groups, groups.c.signature == _mutes.c.crash_group, isouter=True
+    )
 
 
 def _mute(row: sa.Row[Any]) -> Mute:

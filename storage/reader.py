@@ -6,17 +6,23 @@ from storage import import_progress
 from storage.cluster_reader import ClusterReader
 from storage.crash_reader import CrashReader
 from storage.delivery_reader import DeliveryReader
+from storage.efficiency_reader import EfficiencyReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
 from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
+from storage.playback_comparison import PlaybackComparisonReader
 from storage.run_listing import RunListingReader
 from storage.schema import Schema, read_schema
+from storage.shift_reader import ShiftReader
 
 
 class MirrorReader(
     JobHistoryReader,
+    ShiftReader,
+    PlaybackComparisonReader,
+    EfficiencyReader,
     DeliveryReader,
     ClusterReader,
     CrashReader,
@@ -29,6 +35,7 @@ class MirrorReader(
     def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         JobHistoryReader.__init__(self, database, rules)
         DeliveryReader.__init__(self, database)
+        EfficiencyReader.__init__(self, database)
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
         LogSearchReader.__init__(self, database)

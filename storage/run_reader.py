@@ -247,7 +247,7 @@ class RunReader:
         with self._database.connect() as connection:
             rows = connection.execute(statement).all()
         return {
-            client: _count_skipped([codecs.unpack_input_statuses(row.input_statuses) for row in of_client])
+            client: count_skipped([codecs.unpack_input_statuses(row.input_statuses) for row in of_client])
             for client, of_client in groupby(rows, attrgetter("client"))
         }
 
@@ -366,7 +366,7 @@ def _run(run: int, metadata: Any, rows: Sequence[_JobRow], rules: StateRules) ->
     )
 
 
-def _count_skipped(jobs: Iterable[InputStatuses]) -> int:
+def count_skipped(jobs: Iterable[InputStatuses]) -> int:
     """The number of lumisections that some of the jobs skipped and none saw."""
     skipped, seen = set[int](), set[int]()
     for job in jobs:

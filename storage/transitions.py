@@ -113,6 +113,11 @@ def read_after(connection: sa.Connection, after: int, limit: int) -> list[NotedT
     return [_noted(row) for row in connection.execute(following.order_by(_transitions.c.id).limit(limit))]
 
 
+def read(connection: sa.Connection, statement: sa.Select[Any]) -> list[NotedTransition]:
+    """The transitions that a statement on their table selects, in its order."""
+    return [_noted(row) for row in connection.execute(statement.where(_is_known(_transitions)))]
+
+
 def read_by_id(connection: sa.Connection, ids: Iterable[int]) -> list[NotedTransition]:
     """The transitions with these ids, in their order; those that were deleted are left out."""
     wanted = sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger)))

@@ -41,6 +41,8 @@ RUN = 358788
 # Fields that may contain any word and are shown: names, and the log.
 _TEXT_FIELDS = ("tag", "cmdline", "stdlog_start", "stdlog_end", "run_key", "source")
 _EXCLUDED = ("/cr/",)
+# The day of the sample documents.
+_DAY = "2022-09-15"
 _API_CALLS = (
     "get_info",
     "get_run",
@@ -137,6 +139,8 @@ def urls(rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
         queries = [
             f"what={what}&id={job}&{query}" for what in _API_CALLS for query in queries for job in jobs[:2]
         ]
+    if rule.endpoint.startswith("shift_report."):
+        queries = [f"db={cluster}&table=crashes&from={_DAY}&to={_DAY}" for cluster in Cluster]
     for query in queries:
         if "job" in rule.arguments:
             yield from (f"{rule.rule.replace('<uuid:job>', job)}?{query}" for job in jobs)

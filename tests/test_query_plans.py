@@ -15,6 +15,7 @@ from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
 from storage.crash_reader import CrashFilter, FoundCrashGroups
+from storage.efficiency_reader import Grouping
 from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore
@@ -23,7 +24,7 @@ from storage.retention import prune
 from storage.run_queries import RunFilter
 from storage.writer import MirrorWriter
 
-# At most one row per machine, field or kind of crash: a sequential scan is the cheapest plan.
+# At most one row per machine, field, kind of crash or database: a sequential scan is the cheapest plan.
 SMALL = {
     "machines",
     "heartbeat",
@@ -32,6 +33,7 @@ SMALL = {
     "machine_disks",
     "log_dictionaries",
     "dropped_fields",
+    "pg_database",
 }
 SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
 
@@ -76,10 +78,14 @@ class Filled:
         """A filter of a part of the runs, like that of the timeline."""
         return RunFilter(self.span.last_run - 200, self.span.last_run, **given)
 
+    def day(self, ago: int) -> tuple[datetime, datetime]:
+        """The beginning and the end of a day."""
+        since = datetime.now(UTC) - timedelta(days=ago)
+        return since, since + timedelta(days=1)
+
     def days(self, ago: int) -> RunFilter:
         """A filter of the runs of a day."""
-        since = datetime.now(UTC) - timedelta(days=ago)
-        until = since + timedelta(days=1)
+        since, until = self.day(ago)
         span = self.reader.run_span_between(since, until)
         return RunFilter(span.lowest or 0, span.highest or 0, since=since, until=until)
 
@@ -163,6 +169,24 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
         "csc_dqm_sourceclient-live", filled.run
     ),
     "crash_occurrences": lambda filled: filled.reader.crash_occurrences(filled.run),
+    "crash_occurrences_of": lambda filled: filled.reader.crash_occurrences_of(
+        (filled.crash_group,), filled.run
+    ),
+    "runs_in_period": lambda filled: filled.reader.runs_in_period(*filled.day(1000), 100),
+    "data_path_problems": lambda filled: filled.reader.data_path_problems(*filled.day(1)),
+    "stuck_clients": lambda filled: filled.reader.stuck_clients(*filled.day(1)),
+    "efficiency_range": lambda filled: filled.reader.efficiency_range(filled.run_filter()),
+    "efficiency_range of a day": lambda filled: filled.reader.efficiency_range(filled.days(1000)),
+    "efficiency by month": lambda filled: filled.reader.efficiency(filled.run_filter(), Grouping.MONTH),
+    "efficiency by release": lambda filled: filled.reader.efficiency(filled.run_filter(), Grouping.RELEASE),
+    "efficiency of a run key": lambda filled: filled.reader.efficiency(
+        filled.run_filter(run_keys=("pp_run",), clients=("csc",)), Grouping.KEY
+    ),
+    "reference_run": lambda filled: filled.reader.reference_run(filled.run),
+    "client_performance": lambda filled: filled.reader.client_performance(filled.run),
+    "mutes_between": lambda filled: filled.reader.mutes_between(*filled.day(1), 200),
+    "control_changes": lambda filled: filled.reader.control_changes(Cluster.PLAYBACK, *filled.day(1)),
+    "state_changes_between": lambda filled: filled.reader.state_changes_between(*filled.day(1000)),
     "delivery": lambda filled: filled.reader.delivery(filled.run),
     "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
         range(filled.run - 25, filled.run)

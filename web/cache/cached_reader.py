@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -34,6 +34,10 @@ Validity = tuple[Topics, datetime | None]
 # Results kept per method; fewer of those that are large.
 _MAX_ENTRIES = 64
 _MAX_RUNS, _MAX_JOBS, _MAX_LARGE = 8, 3, 1
+# Results kept of what changes without a notification.
+_UNANNOUNCED_LIFETIME = timedelta(seconds=5)
+# Sums over many runs.
+_SUMMARY_LIFETIME = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,7 @@ def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary]) -> datetime | No
     return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
-def _not_kept(*_: object) -> None:
+def _not_kept(*_: object, **__: object) -> None:
     return None
 
 
@@ -177,6 +181,14 @@ def _run_alone(_value: object, number: int) -> Topics:
 
 def _first_page(run_filter: Hashable, *, below: int | None, limit: int) -> Hashable | None:
     return (run_filter, limit) if below is None else None
+
+
+def _shortly(_value: object) -> datetime:
+    return datetime.now(UTC) + _UNANNOUNCED_LIFETIME
+
+
+def _in_a_minute(_value: object) -> datetime:
+    return datetime.now(UTC) + _SUMMARY_LIFETIME
 
 
 class CachedReader(MirrorReader):
@@ -235,6 +247,26 @@ class CachedReader(MirrorReader):
     crash_occurrences = _cached(MirrorReader.crash_occurrences, (Topic.BATCHES,))
     # A new mute is announced as if anything had changed.
     mutes = _cached(MirrorReader.mutes, ())
+    mutes_between = _cached(MirrorReader.mutes_between, ())
+    crash_occurrences_of = _cached(MirrorReader.crash_occurrences_of, (Topic.BATCHES,))
+    runs_in_period = _cached(
+        MirrorReader.runs_in_period, (Topic.BATCHES,), expires_at=_runs_expire_at, key=_not_kept
+    )
+    efficiency_range = _cached(MirrorReader.efficiency_range, (Topic.BATCHES,))
+    # Runs that are over change rarely, and are many.
+    efficiency = _cached(
+        MirrorReader.efficiency, (Topic.RUNS,), expires_at=_in_a_minute, max_entries=_MAX_RUNS
+    )
+    reference_run = _cached(MirrorReader.reference_run, (Topic.BATCHES,))
+    client_performance = _cached(
+        MirrorReader.client_performance, lambda _value, run: (run, Topic.BATCHES), max_entries=_MAX_JOBS
+    )
+    state_changes_between = _cached(MirrorReader.state_changes_between, (Topic.LINKS,))
+    # Transitions are written with batches and heartbeats.
+    data_path_problems = _cached(MirrorReader.data_path_problems, (Topic.BATCHES, Topic.LINKS))
+    stuck_clients = _cached(MirrorReader.stuck_clients, (Topic.BATCHES, Topic.LINKS))
+    # Commands are not announced.
+    control_changes = _cached(MirrorReader.control_changes, (), expires_at=_shortly)
     find_runs = _cached(
         MirrorReader.find_runs,
         (Topic.BATCHES,),

@@ -7,7 +7,17 @@ from flask import Flask, Response, request
 from dqm2 import credentials
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
-from web.control_room import audit, client_identity, cluster_state, commands, login, mutes, services
+from web.control_room import (
+    action_text,
+    audit,
+    client_identity,
+    cluster_state,
+    commands,
+    login,
+    mutes,
+    services,
+    shift_report,
+)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -17,7 +27,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         return
     services.init_app(app, settings)
     app.jinja_env.filters.update(
-        address_mark=audit.address_mark, describe=audit.describe, describe_done=audit.describe_done
+        address_mark=audit.address_mark,
+        describe=action_text.describe,
+        describe_done=action_text.describe_done,
     )
     app.jinja_env.globals.update(
         commands=COMMANDS,
@@ -25,7 +37,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         may_change_production=settings.cr_production,
     )
     prefix = f"{settings.server_url_prefix}/cr"
-    for module in (login, commands, cluster_state, audit, mutes):
+    for module in (login, commands, cluster_state, audit, mutes, shift_report):
         app.register_blueprint(module.bp, url_prefix=prefix)
 
     def forbid_caching(response: Response) -> Response:

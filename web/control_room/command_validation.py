@@ -16,9 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from config.parsers import short_name
 from dqm2.commands import COMMANDS, PARAMETER_PATTERNS, Command, Parameter
 from dqmsquare_cfg import Cluster, Settings
-
-# Audit log name of a request that names no command.
-UNKNOWN_COMMAND = "unknown"
+from web.control_room.action_text import UNKNOWN_COMMAND
 
 _NAME = "what"
 # Scripts and buttons of earlier mirrors send it with reads; it makes no difference.

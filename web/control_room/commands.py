@@ -27,8 +27,9 @@ from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
 from web.control_room import audit, cluster_state, command_validation, csrf, guards, login
+from web.control_room.action_text import UNKNOWN_COMMAND
 from web.control_room.command_execution import CommandResult, commands_by_outcome
-from web.control_room.command_validation import UNKNOWN_COMMAND, CommandRejected, ValidatedCommand
+from web.control_room.command_validation import CommandRejected, ValidatedCommand
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.limits import RequestKind, limited_as

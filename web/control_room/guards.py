@@ -16,14 +16,12 @@ from runtime import logging_setup
 from storage.audit_log import AuditedAction, Outcome
 from web import errors
 from web.control_room import client_identity, command_validation
+from web.control_room.action_text import MUTE, PAGE, SIGN_IN, SIGN_OUT, UNMUTE
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 
 log = logging.getLogger(__name__)
 
-# Audit log names of actions that are not DQM² commands.
-SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"
-MUTE, UNMUTE = "mute", "unmute"
 _ACTION_OF_ENDPOINT = {
     "login.sign_in": SIGN_IN,
     "login.sign_out": SIGN_OUT,

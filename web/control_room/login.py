@@ -17,8 +17,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from storage.audit_log import AuditedAction, Outcome
 from storage.login_store import LoginAttempt
 from web.control_room import csrf, guards
+from web.control_room.action_text import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_room.client_identity import client_address
-from web.control_room.guards import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_room.services import services
 from web.limits import RequestKind, limited_as
 
@@ -28,10 +28,16 @@ guards.protect(bp)
 _WRONG = "Wrong name or password."
 _TOO_MANY = "Too many failed attempts."
 # The pages that a sign-in can lead to, by the word in `to`, with the parameters that each of them takes.
-_PAGES = {"": "control_room.page", "mutes": "mutes.page", "audit": "control_audit.page"}
+_PAGES = {
+    "": "control_room.page",
+    "mutes": "mutes.page",
+    "audit": "control_audit.page",
+    "shift": "named_shift_report.show",
+}
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "": (),
     "mutes": ("db", "run", "client", "crash"),
+    "shift": ("db", "from", "to"),
     "audit": ("username", "command", "outcome", "before"),
 }
 

@@ -21,10 +21,12 @@ from web.pages import (
     timeline,
     wall,
 )
+from web.pages.reports import efficiency_page, playback_page, shift_page
 
 _MODULES = (
     *(live, freshness, missed, wall, job, cluster, timeline, statistics),
     *(crashes, crash_group, find, guides),
+    *(shift_page, playback_page, efficiency_page),
 )
 
 

@@ -1,4 +1,4 @@
-"""Links to other sites: a run in the systems of `RUN_LINKS`, and the release notes of a CMSSW version."""
+"""Links to other sites: a run in the systems of `RUN_LINKS`, release notes and pull requests of CMSSW."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,6 +16,12 @@ _RELEASE = re.compile(
 )
 # Integration builds are no releases.
 _INTEGRATION_BUILD = re.compile(r"_X(?:_|$)")
+# Release or integration build with its date, which precede the numbers of pull requests.
+_BASE = re.compile(r"[0-9]+_[0-9]+_(?:X(?:_[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{4})?|[0-9]+)")
+# The project's pull requests have had five digits since 2015.
+_PULL_REQUEST = re.compile(r"[0-9]{5,6}")
+_SEPARATORS = re.compile(r"[_-]")
+_PULL_REQUEST_URL = "https://github.com/cms-sw/cmssw/pull/{}"
 _RELEASE_NOTES_URL = "https://github.com/cms-sw/cmssw/releases/tag/CMSSW_{}"
 
 
@@ -30,6 +36,18 @@ def release_notes_url(version: str) -> str | None:
     """The release notes of a CMSSW version's release; `None` for an integration build, which has none."""
     match = None if _INTEGRATION_BUILD.search(version) else _RELEASE.match(version)
     return None if match is None else _RELEASE_NOTES_URL.format(match[0])
+
+
+def pull_requests(version: str) -> tuple[int, ...]:
+    """The pull requests that a CMSSW version was built with, as its name has them: `12_4_8_39145_39162`."""
+    base = _BASE.match(version)
+    parts = _SEPARATORS.split(version[base.end() :] if base else version)
+    return tuple(dict.fromkeys(int(part) for part in parts if _PULL_REQUEST.fullmatch(part)))
+
+
+def pull_request_url(number: int) -> str:
+    """The page of a pull request of CMSSW."""
+    return _PULL_REQUEST_URL.format(number)
 
 
 def _run_links(templates: Sequence[tuple[str, str]]) -> Callable[[int], list[tuple[str, str]]]:

@@ -237,7 +237,7 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
     newest = reader.run_span().highest
     number = newest if params.run is None else params.run
     run = None if number is None else reader.run(number)
-    rows = () if run is None else tuple(sort_rows(_rows(reader, run), params.order))
+    rows = () if run is None else tuple(sort_rows(rows_of_run(reader, run), params.order))
     expanded = () if run is None else _details(reader, params, run)
     delivered_at = None if number is None else reader.delivery_updated_at(number)
     return LiveRun(
@@ -269,7 +269,7 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
     }
 
 
-def _rows(reader: MirrorReader, run: Run) -> list[ClientRow]:
+def rows_of_run(reader: MirrorReader, run: Run) -> list[ClientRow]:
     """The clients of a run, with those that the previous run with the same run key had."""
     mutes = active_mutes.of_run(reader, run)
     if run.run_key is None or not run.jobs:

@@ -1,0 +1,48 @@
+"""Reports in a browser: accessible, on a phone and on paper, and copied."""
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.accessibility import TARGET_SIZE, severe_violations, violations_by_theme
+from tests.browser.test_appearance import overflowing_tables, widths
+from tests.mirrored_cluster import MirroredCluster, write_run
+
+RUN = 358_791
+
+
+def test_they_are_accessible_and_fit_a_phone_and_paper(
+    page: Page, phone: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster
+) -> None:
+    for cluster in (mirrored, playback):
+        for run in (RUN - 1, RUN):
+            write_run(cluster, run, lumisections=40, is_ended=True)
+        cluster.beat()
+    for path in ("/report/shift", "/report/playback", "/report/efficiency?group=release"):
+        page.goto(f"{url}{path}")
+        assert violations_by_theme(page) == {}, path
+        page.emulate_media(media="print")
+        expect(page.get_by_role("button", name="Copy as Markdown")).to_be_hidden()
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        page.emulate_media(media="screen")
+        phone.goto(f"{url}{path}")
+        assert overflowing_tables(phone) == [], path
+        assert severe_violations(phone, TARGET_SIZE) == [], path
+        width, within = widths(phone)
+        assert width <= within, path
+
+
+def test_they_are_copied(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    write_run(mirrored, RUN, lumisections=20)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{url}/report/shift")
+    markdown, text = (page.get_by_role("button", name=f"Copy as {form}") for form in ("Markdown", "text"))
+    markdown.click()
+    expect(markdown.locator("output")).to_have_text("copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("### [DQM shift report of the production cluster")
+    assert f"[{RUN}]({url}/?db=production&run={RUN})" in copied
+    text.click()
+    expect(text.locator("output")).to_have_text("copied")
+    assert page.evaluate("navigator.clipboard.readText()").endswith(f"\n{page.url}\n")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    text.click()
+    expect(page.locator("#report-text")).to_be_focused()

@@ -1,0 +1,340 @@
+"""The shift report: its periods, sections, texts to copy and CSV files."""
+
+import csv
+import html
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+import db
+from dqm2.records import JobRecord
+from dqmsquare_cfg import Cluster, Settings
+from storage import transitions
+from storage.audit_log import AuditedAction, AuditLog, Outcome
+from storage.mutes import MuteSubject, MuteWriter
+from storage.transitions import Thing, Transition, TransitionKind
+from tests.control_room import Visitor, served
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from web.pages.formatting import ZONE
+from web.pages.reports.shift_period import ShiftPeriod, shift_after, shift_at, shift_before
+
+RUN = 358_788
+# 07:00 to 15:00 in Geneva.
+BEGIN = datetime(2022, 9, 15, 5, tzinfo=UTC)
+END = BEGIN + timedelta(hours=8)
+SHIFT = "/report/shift?from=2022-09-15T07:00&to=2022-09-15T15:00"
+HOSTILE = "<b>`|](/x) =1+1"
+
+
+def at(record: JobRecord, time: datetime) -> JobRecord:
+    """The job as one that was last reported at a time, two hours after its start."""
+    version = replace(record.document, updated_at=time)
+    return replace(record, document=version, started_at=time - timedelta(hours=2), lumisection_at=time)
+
+
+def shown(client: FlaskClient, path: str = SHIFT) -> str:
+    """The text of a page, without tags and repeated blanks."""
+    response = client.get(path)
+    assert response.status_code == 200, response.text
+    main = response.text.partition("<main")[2]
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", main)).split())
+
+
+def rows_of(client: FlaskClient, key: str, path: str = SHIFT) -> list[dict[str, str]]:
+    """The rows of a section of a report, by its CSV file."""
+    response = client.get(f"{path.replace('?', '.csv?')}&table={key}")
+    assert response.status_code == 200, response.text
+    return list(csv.DictReader(io.StringIO(response.data.decode("utf-8-sig"))))
+
+
+def copied(client: FlaskClient, form: str, path: str = SHIFT) -> str:
+    """The report as Markdown or text."""
+    found = re.search(rf'id="report-{form}"[^>]*>\n(.*?)</textarea>', client.get(path).text, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+@pytest.fixture
+def runs(mirrored: MirroredCluster) -> MirroredCluster:
+    """Runs before, during and after the shift."""
+    unit, other = mirrored.filter_units[:2]
+    before = at(crashed_job(RUN - 1), BEGIN - timedelta(hours=1))
+    mirrored.write(unit, before, at(job(RUN - 1, "dt", exit_code=0), BEGIN - timedelta(hours=1)))
+    mirrored.write(
+        unit,
+        at(crashed_job(RUN), BEGIN + timedelta(hours=3)),
+        at(crashed_job(RUN, client="ecal"), BEGIN + timedelta(hours=4)),
+        at(job(RUN, "beam", exit_code=0), BEGIN + timedelta(hours=4)),
+    )
+    mirrored.write(other, at(job(RUN + 1, "beam", exit_code=0, run_key="hi_run"), END + timedelta(hours=9)))
+    mirrored.beat()
+    return mirrored
+
+
+@pytest.mark.parametrize(
+    ("time", "begin", "hours"),
+    [
+        ("2022-09-15T07:00", "2022-09-15T07:00", 8),
+        ("2022-09-15T14:59", "2022-09-15T07:00", 8),
+        ("2022-09-15T15:00", "2022-09-15T15:00", 8),
+        ("2022-09-15T23:30", "2022-09-15T23:00", 8),
+        ("2022-09-16T01:00", "2022-09-15T23:00", 8),
+        # Nights in which the clock changes.
+        ("2022-03-27T04:00", "2022-03-26T23:00", 7),
+        ("2022-10-30T04:00", "2022-10-29T23:00", 9),
+    ],
+)
+def test_it_knows_the_shift_of_a_time(time: str, begin: str, hours: int) -> None:
+    found = shift_at(datetime.fromisoformat(time).replace(tzinfo=ZONE).astimezone(UTC))
+    assert found.since == datetime.fromisoformat(begin).replace(tzinfo=ZONE).astimezone(UTC)
+    assert found.until - found.since == timedelta(hours=hours)
+    assert shift_after(shift_before(found)) == found == shift_before(shift_after(found))
+    assert found.is_shift
+
+
+def test_it_finds_the_last_complete_shift_before_another_period() -> None:
+    period = ShiftPeriod(BEGIN + timedelta(hours=1), END)
+    assert shift_before(period) == ShiftPeriod(BEGIN, END)
+    assert not period.is_shift
+
+
+def test_it_shows_the_current_shift_by_default(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "csc"))
+    mirrored.beat()
+    current = shift_at(datetime.now(UTC))
+    text = client.get("/report/shift").text
+    assert f'value="{current.since.astimezone(ZONE):%Y-%m-%dT%H:%M}"' in text
+    assert re.search(r'aria-current="page">Current shift', text)
+    assert "The period has not ended" in text
+    assert "Later shift" not in text
+    assert str(RUN) in text
+
+
+@pytest.mark.parametrize(
+    ("query", "begin", "end"),
+    [
+        ("from=2022-09-15&to=2022-09-15", "2022-09-15T00:00", "2022-09-16T00:00"),
+        ("from=2022-09-15T05:00Z&to=2022-09-15T06:00%2B01:00", "2022-09-15T07:00", "2022-09-15T07:00"),
+        ("from=2022-09-15T08:00", "2022-09-15T08:00", "2022-09-15T15:00"),
+        ("to=2022-09-15T08:00", "2022-09-15T07:00", "2022-09-15T08:00"),
+        ("from=2022-09-15T08:00:30&to=", "2022-09-15T08:00", "2022-09-15T15:00"),
+    ],
+)
+def test_it_takes_times_and_days(client: FlaskClient, query: str, begin: str, end: str) -> None:
+    response = client.get(f"/report/shift?{query}")
+    if begin == end:
+        assert response.status_code == 400
+        return
+    assert f'name="from" value="{begin}"' in response.text
+    assert f'name="to" value="{end}"' in response.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=yesterday",
+        "from=2022-13-01T00:00",
+        "from=0001-01-01T00:00",
+        "from=2022-09-16&to=2022-09-15",
+        "from=2022-09-01&to=2022-09-30",
+        "from=2022-09-15T07:00&from=2022-09-15T08:00",
+        "db=lookarea",
+    ],
+)
+def test_it_refuses_other_periods(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/report/shift?{query}").status_code == 400
+    assert client.get(f"/report/shift.csv?table=runs&{query}").status_code == 400
+
+
+def test_it_refuses_an_unknown_table(client: FlaskClient) -> None:
+    assert client.get("/report/shift.csv?table=secrets").status_code == 404
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_lists_the_runs_of_the_period(client: FlaskClient) -> None:
+    [row] = rows_of(client, "runs")
+    assert row["run"] == str(RUN)
+    assert row["run_key"] == "pp_run"
+    assert row["release"] == "12_4_8_39145_39162"
+    assert (row["last_lumisection"], row["clients"], row["crashed"]) == ("300", "3", "2")
+    assert row["ended_at"] == "2022-09-15T09:00:00Z"
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_lists_crashes_with_new_ones_first(client: FlaskClient) -> None:
+    new, known = rows_of(client, "crashes")
+    assert new["crash"].startswith("[new] ecal")
+    assert known["crash"].startswith("csc")
+    assert (known["since_run"], known["runs_in_all"], known["jobs"]) == (str(RUN - 1), "2", "1")
+    assert "2 crashes of 2 kinds, 1 of them new" in shown(client)
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_lists_missing_clients(client: FlaskClient) -> None:
+    assert rows_of(client, "missing") == [{"client": "dt", "runs": str(RUN), "first_run": str(RUN)}]
+
+
+def test_it_lists_jobs_that_are_lost(client: FlaskClient, runs: MirroredCluster) -> None:
+    runs.write(runs.filter_units[0], at(job(RUN, "rpc"), BEGIN + timedelta(hours=2)))
+    [row] = rows_of(client, "unfinished")
+    assert (row["client"], row["state"], row["run"], row["to"]) == ("rpc", "lost", str(RUN), "still")
+
+
+def write_transitions(settings: Settings, *found: Transition) -> None:
+    engine = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with engine.begin() as connection:
+        transitions.write(connection, found)
+    engine.dispose()
+
+
+def problem(thing: Thing, state: str, time: datetime, **fields: Any) -> Transition:
+    return Transition(thing, state, is_problem=True, occurred_at=time, **fields)
+
+
+def solved(thing: Thing, state: str, time: datetime, **fields: Any) -> Transition:
+    return Transition(thing, state, is_problem=False, occurred_at=time, **fields)
+
+
+def test_it_lists_times_with_stale_data_and_stuck_clients(client: FlaskClient, settings: Settings) -> None:
+    mirror, gateway = Thing(TransitionKind.MIRROR), Thing(TransitionKind.GATEWAY)
+    csc = Thing(TransitionKind.CLIENT, "csc_dqm_sourceclient-live")
+    minute = timedelta(minutes=1)
+    write_transitions(
+        settings,
+        problem(mirror, "stale", BEGIN - 30 * minute),
+        solved(mirror, "current", BEGIN - 20 * minute),
+        problem(mirror, "stale", BEGIN - 10 * minute, detail="no heartbeat"),
+        problem(csc, "stuck", BEGIN + minute, run=RUN, machine="fu..01"),
+        solved(mirror, "current", BEGIN + 5 * minute),
+        solved(csc, "running", BEGIN + 9 * minute, previous_state="stuck"),
+        problem(gateway, "down", BEGIN + 20 * minute),
+        problem(mirror, "stale", END + minute),
+    )
+    stale, down = rows_of(client, "stale")
+    assert stale["from"] == "2022-09-15T04:50:00Z"
+    assert stale["to"] == "2022-09-15T05:05:00Z"
+    assert stale["reason"] == "no heartbeat"
+    assert (down["part"], down["to"]) == ("DQM² gateway", "still")
+    [stuck] = rows_of(client, "unfinished")
+    assert (stuck["client"], stuck["state"], stuck["run"]) == ("csc", "was stuck", str(RUN))
+
+
+def test_it_lists_machines_that_were_down(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    unit, other = mirrored.filter_units[:2]
+    hour = timedelta(hours=1)
+    mirrored.set_machine_state(unit, BEGIN - 5 * hour)
+    mirrored.set_machine_state(unit, BEGIN - hour, down_reason="timed out")
+    mirrored.set_machine_state(unit, BEGIN + hour)
+    mirrored.set_machine_state(other, BEGIN + 2 * hour, down_reason="no route")
+    mirrored.set_machine_state(other, END + hour)
+    first, second = sorted(rows_of(client, "machines"), key=lambda row: row["from"])
+    assert first == {
+        "machine": mirrored.label(unit),
+        "from": "2022-09-15T04:00:00Z",
+        "to": "2022-09-15T06:00:00Z",
+        "reason": "timed out",
+    }
+    assert (second["machine"], second["to"]) == (mirrored.label(other), "still")
+
+
+def test_it_lists_mutes_that_were_set_or_ended(client: FlaskClient, settings: Settings) -> None:
+    writer = MuteWriter(db.engine(settings, Cluster.PRODUCTION, "tests"))
+    writer.mute(MuteSubject("csc_dqm_sourceclient-live"), HOSTILE, "shifter", timedelta(hours=1))
+    path = "/report/shift?db=production"
+    [row] = rows_of(client, "mutes", path)
+    assert row["muted"] == "csc"
+    assert row["username"] == "shifter"
+    assert row["reason"] == HOSTILE
+    assert "<b>" not in client.get(path).text.partition("<main")[2].replace("&lt;b&gt;", "")
+    assert r"\<b\>\`\|\](/x) =1+1" in copied(client, "markdown", path)
+    assert rows_of(client, "mutes") == []
+
+
+@pytest.fixture
+def command(settings: Settings) -> Iterator[AuditLog]:
+    """A command that was sent now for each cluster, and a read."""
+    engine = db.engine(settings, Cluster.PLAYBACK, "tests")
+    audit = AuditLog(engine, None)
+    for cluster, is_change in (
+        (Cluster.PRODUCTION, True),
+        (Cluster.PLAYBACK, True),
+        (Cluster.PRODUCTION, False),
+    ):
+        entry = audit.begin(
+            AuditedAction(
+                "restart_hltd" if is_change else "get_hltd_logs",
+                username="carla",
+                is_change=is_change,
+                cluster=cluster,
+                machine=f"fu..{cluster}",
+            ),
+            None,
+        )
+        audit.mark_sent(entry)
+        audit.complete(entry, Outcome.OK, "done")
+    yield audit
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("command")
+def test_it_lists_commands_without_names(client: FlaskClient) -> None:
+    for cluster in Cluster:
+        path = f"/report/shift?db={cluster}"
+        [row] = rows_of(client, "commands", path)
+        assert row["command"] == f"HLTD restarted on fu..{cluster}"
+        assert row["outcome"] == "ok"
+        assert "carla" not in client.get(path).text
+
+
+@pytest.mark.usefixtures("command")
+def test_it_names_who_sent_commands_to_signed_in_experts_only(settings: Settings) -> None:
+    with served(settings) as url:
+        anonymous = Visitor(url).get("/cr/report/shift?db=production")
+        assert anonymous.status_code == 302
+        assert "to=shift" in anonymous.headers["Location"]
+        response = Visitor(url).sign_in().get("/cr/report/shift?db=production")
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "carla" in response.text
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_has_texts_to_copy(client: FlaskClient) -> None:
+    markdown = copied(client, "markdown")
+    assert (
+        "### [DQM shift report of the production cluster, 15 Sep 2022 07:00–15:00 CEST](/report/shift?"
+        in markdown
+    )
+    assert f"| [{RUN}](/?db=production&run={RUN}) | pp\\_run | 12\\_4\\_8\\_39145\\_39162 |" in markdown
+    assert "| **new** [ecal" in markdown
+    text = copied(client, "text")
+    assert f"- run {RUN}, pp_run, CMSSW_12_4_8_39145_39162, from " in text
+    assert "300 LS, 3 clients, 2 crashed" in text
+    assert "No machine was down." in text
+
+
+def test_it_is_complete_without_anything(client: FlaskClient) -> None:
+    text = shown(client)
+    assert "0 runs; no crash." in text
+    for sentence in ("No run.", "No job crashed.", "No client was missing.", "The mirror was up to date."):
+        assert sentence in text
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_says_that_it_leaves_out_runs(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.pages.reports.shift.MAX_RUNS", 1)
+    path = f"/report/shift?from={quote('2022-09-14T07:00')}&to=2022-09-16T07:00"
+    assert [row["run"] for row in rows_of(client, "runs", path)] == [str(RUN + 1)]
+    assert "Only the newest 1 runs of the period are reported." in shown(client, path)
+
+
+def test_it_is_linked_from_every_page(client: FlaskClient) -> None:
+    for path in ("/", "/timeline/", "/crashes/"):
+        assert 'href="/report/shift?db=production"' in client.get(path).text

@@ -1,0 +1,319 @@
+"""The efficiency report: clients by month, release or run key, and what is worse since the last release."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flask import url_for
+
+from dqmsquare_cfg import Cluster
+from storage.efficiency_reader import ClientEfficiency, EfficiencyRange, Grouping
+from web.pages.formatting import DASH, gibibytes, rate
+from web.pages.reports.document import (
+    MAX_HEAT,
+    NOTHING,
+    Cell,
+    Column,
+    Level,
+    Report,
+    Section,
+    counted,
+    number_cell,
+)
+
+# Newest periods that have a column.
+_MAX_PERIODS = 24
+_MAX_RELEASES = 8
+# Lowest shares of the colours of the heat map, from the second worst to the best.
+_HEAT_FROM = (0.5, 0.8, 0.95, 0.995)
+# A release with fewer runs of a client says little about it.
+_MIN_RUNS = 3
+_PERIOD_HEADS = {Grouping.MONTH: "month", Grouping.RELEASE: "release", Grouping.KEY: "run key"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure that is compared between two releases, and the change from which it is worse.
+
+    `is_relative`: the change is a share of the earlier figure. `sign`: -1 if a lower figure is worse.
+    """
+
+    name: str
+    of: Callable[[ClientEfficiency], float | None]
+    text: Callable[[float], str]
+    worse_from: float
+    sign: int = -1
+    is_relative: bool = False
+
+    def worsening(self, before: ClientEfficiency, now: ClientEfficiency) -> float | None:
+        """By how much it is worse, in units of the change from which it counts; `None` if it is not."""
+        earlier, later = self.of(before), self.of(now)
+        if earlier is None or later is None or (self.is_relative and not earlier):
+            return None
+        change = self.sign * (later - earlier) / (earlier if self.is_relative else 1)
+        return change / self.worse_from if change >= self.worse_from else None
+
+
+def _percent(share: float) -> str:
+    """A share in percent, which is 100 only if it is complete."""
+    rounded = f"{100 * share:.1f}"
+    return f"{'99.9' if rounded == '100.0' and share < 1 else rounded.removesuffix('.0')}%"
+
+
+def _crashes_per_run(each: ClientEfficiency) -> float | None:
+    return each.crashes / each.runs if each.runs else None
+
+
+_FIGURES = (
+    _Figure("runs finished", lambda each: each.finished_share, _percent, 0.05),
+    _Figure("availability", lambda each: each.availability, _percent, 0.01),
+    _Figure("crashes per run", _crashes_per_run, "{:.2f}".format, 0.05, sign=1),
+    _Figure(
+        "peak memory",
+        lambda each: each.peak_rss_kb,
+        lambda kb: gibibytes(round(kb)),
+        0.10,
+        1,
+        is_relative=True,
+    ),
+    _Figure("events/s", lambda each: each.events_per_s, rate, 0.20, is_relative=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EfficiencyData:
+    """The efficiency of clients by period and by release, of the runs of a range."""
+
+    found: EfficiencyRange
+    grouping: Grouping
+    by_period: Sequence[ClientEfficiency]
+    by_release: Sequence[ClientEfficiency]
+
+
+def build(cluster: Cluster, data: EfficiencyData, url: str) -> Report:
+    """The report."""
+    releases = [period for period in _periods(data.by_release) if period is not None]
+    worse = list(_worse(data.by_release, releases))
+    return Report(
+        title=f"Efficiency of the DQM clients of the {cluster} cluster",
+        url=url,
+        summary=_summary(data, releases, worse),
+        facts=(),
+        sections=(
+            _worse_section(cluster, worse, releases),
+            _heat_map(cluster, data),
+            _totals(cluster, data.by_period),
+            _trend(cluster, data.by_release, releases, _FIGURES[3], "memory", "Peak memory by release"),
+            _trend(cluster, data.by_release, releases, _FIGURES[4], "rate", "Events/s by release"),
+        ),
+        level=Level.WARNING if worse else None,
+    )
+
+
+def _summary(data: EfficiencyData, releases: Sequence[str], worse: Sequence[object]) -> str:
+    runs = counted(data.found.runs, "run")
+    rows = data.by_period
+    finished, total = sum(each.finished for each in rows), sum(each.runs for each in rows)
+    if not total:
+        return f"{runs}; no client has ended in any of them."
+    share = f"clients finished {_percent(finished / total)} of their runs"
+    crashes = counted(sum(each.crashes for each in rows), "crash", "crashes")
+    if len(releases) < 2:
+        return f"{runs}; {share}; {crashes}."
+    news = f"{counted(len(worse), 'figure')} worse" if worse else "nothing is worse"
+    return f"{runs}; {share}; {crashes}; {news} since CMSSW_{releases[-2]}."
+
+
+def _periods(rows: Sequence[ClientEfficiency]) -> list[str | None]:
+    """The periods in the order of their first runs."""
+    first: dict[str | None, int] = {}
+    for row in rows:
+        first[row.period] = min(row.first_run, first.get(row.period, row.first_run))
+    return sorted(first, key=lambda period: first[period])
+
+
+def _worse(
+    rows: Sequence[ClientEfficiency], releases: Sequence[str]
+) -> Iterator[tuple[float, _Figure, ClientEfficiency, ClientEfficiency]]:
+    """What is worse in the newest release than in the one before, with its severity; the worst first."""
+    if len(releases) < 2:
+        return
+    before, now = (
+        {row.client: row for row in rows if row.period == release and row.runs >= _MIN_RUNS}
+        for release in releases[-2:]
+    )
+    found = [
+        (severity, figure, before[client], now[client])
+        for client in before.keys() & now.keys()
+        for figure in _FIGURES
+        if (severity := figure.worsening(before[client], now[client])) is not None
+    ]
+    yield from sorted(found, key=lambda each: (-each[0], each[2].client, each[1].name))
+
+
+def _client_cell(cluster: Cluster, each: ClientEfficiency) -> Cell:
+    return Cell(each.name, url=url_for("timeline.page", db=cluster, client=each.name))
+
+
+def _worse_section(
+    cluster: Cluster,
+    worse: Sequence[tuple[float, _Figure, ClientEfficiency, ClientEfficiency]],
+    releases: Sequence[str],
+) -> Section:
+    columns = (
+        Column("client", "Client"),
+        Column("figure", "Figure"),
+        Column("before", "Before", "numeric", phrase="was {}"),
+        Column("now", "Now", "numeric", phrase="is {}"),
+        Column("runs", "Runs", "numeric", "Runs of the newest release", "in {} runs", "in 1 run"),
+    )
+    rows = [
+        (
+            _client_cell(cluster, now),
+            Cell(figure.name),
+            Cell(_text(figure, before)),
+            Cell(_text(figure, now), level=Level.BAD if severity >= 2 else Level.WARNING),
+            number_cell(now.runs),
+        )
+        for severity, figure, before, now in worse
+    ]
+    if len(releases) < 2:
+        return Section("worse", "Worse since the last release", columns, (), "There is one release at most.")
+    limits = (
+        "runs finished by 5 percentage points, availability by 1, crashes by 0.05 per run, memory by 10% or "
+        f"rate by 20%, in at least {_MIN_RUNS} runs of both releases"
+    )
+    return Section(
+        "worse",
+        f"Worse in {releases[-1]} than in {releases[-2]}",
+        columns,
+        rows,
+        f"Nothing is worse: {limits}.",
+        f"Listed are changes of {limits}." if rows else None,
+    )
+
+
+def _text(figure: _Figure, each: ClientEfficiency) -> str:
+    value = figure.of(each)
+    return DASH if value is None else figure.text(value)
+
+
+def _heat_map(cluster: Cluster, data: EfficiencyData) -> Section:
+    periods = _periods(data.by_period)[-_MAX_PERIODS:]
+    columns = [
+        Column("client", "Client"),
+        *(
+            Column(period or "unknown", period or "unknown", "numeric", phrase=f"{period or 'unknown'}: {{}}")
+            for period in periods
+        ),
+    ]
+    rows = [
+        [
+            _client_cell(cluster, next(iter(by_period.values()))),
+            *(_heat(by_period.get(each)) for each in periods),
+        ]
+        for by_period in _by_client(data.by_period).values()
+    ]
+    head = _PERIOD_HEADS[data.grouping]
+    return Section(
+        "finished",
+        f"Runs finished by {head}",
+        columns,
+        rows,
+        "No client has ended.",
+        f"Only the newest {_MAX_PERIODS} are shown." if len(periods) == _MAX_PERIODS else None,
+        is_compact=True,
+    )
+
+
+def _by_client(rows: Sequence[ClientEfficiency]) -> Mapping[str, Mapping[str | None, ClientEfficiency]]:
+    found: dict[str, dict[str | None, ClientEfficiency]] = {}
+    for row in rows:
+        found.setdefault(row.client, {})[row.period] = row
+    return found
+
+
+def _heat(each: ClientEfficiency | None) -> Cell:
+    if each is None or each.finished_share is None:
+        return NOTHING
+    share = each.finished_share
+    return Cell(
+        _percent(share),
+        title=f"{each.finished} of {counted(each.runs, 'run')}, {counted(each.crashes, 'crash', 'crashes')}",
+        value=round(share, 4),
+        heat=min(MAX_HEAT, sum(share >= limit for limit in _HEAT_FROM)),
+    )
+
+
+def _totals(cluster: Cluster, rows: Sequence[ClientEfficiency]) -> Section:
+    columns = (
+        Column("client", "Client"),
+        Column("runs", "Runs", "numeric", "That are over", "{} runs", "1 run"),
+        Column("finished", "Finished", "numeric", "Share of the runs that it finished", "{} finished"),
+        Column("availability", "Availability", "numeric", "Share of LS that it monitored", "{} available"),
+        Column("crashes", "Crashes", "numeric", None, "{} crashes", "1 crash"),
+        Column("restarts", "Restarts", "numeric", None, "{} restarts", "1 restart"),
+        Column("lost_lumisections", "Lost LS", "numeric", "Skipped, or after its last crash", "{} LS lost"),
+    )
+    table = []
+    for client, of_client in _by_client(rows).items():
+        each = list(of_client.values())
+        runs, finished = sum(row.runs for row in each), sum(row.finished for row in each)
+        lumisections, lost = sum(row.lumisections for row in each), sum(row.lost for row in each)
+        share = finished / runs if runs else None
+        available = 1 - lost / lumisections if lumisections else None
+        table.append(
+            (
+                client,
+                (
+                    _client_cell(cluster, each[0]),
+                    number_cell(runs),
+                    _share_cell(share),
+                    _share_cell(available),
+                    number_cell(sum(row.crashes for row in each)),
+                    number_cell(sum(row.restarts for row in each)),
+                    number_cell(lost),
+                ),
+            )
+        )
+    return Section("clients", "Clients", columns, [row for _, row in sorted(table)], "No client has ended.")
+
+
+def _share_cell(share: float | None) -> Cell:
+    return NOTHING if share is None else Cell(_percent(share), value=round(share, 4))
+
+
+def _trend(
+    cluster: Cluster,
+    rows: Sequence[ClientEfficiency],
+    releases: Sequence[str],
+    figure: _Figure,
+    key: str,
+    heading: str,
+) -> Section:
+    shown = releases[-_MAX_RELEASES:]
+    columns = [
+        Column("client", "Client"),
+        *(Column(release, release, "numeric", phrase=f"{release}: {{}}") for release in shown),
+    ]
+    table = []
+    for _, by_release in sorted(_by_client(rows).items()):
+        known = [by_release[release] for release in shown if release in by_release]
+        if any(figure.of(each) is not None for each in known):
+            table.append([_client_cell(cluster, known[0]), *_trend_cells(by_release, shown, figure)])
+    note = "With a sign: worse than in the release before." if table else None
+    return Section(key, heading, columns, table, "Not known of any release.", note, is_compact=True)
+
+
+def _trend_cells(
+    by_release: Mapping[str | None, ClientEfficiency], shown: Sequence[str], figure: _Figure
+) -> Iterator[Cell]:
+    before: ClientEfficiency | None = None
+    for release in shown:
+        each = by_release.get(release)
+        value = None if each is None else figure.of(each)
+        if each is None or value is None:
+            yield NOTHING
+            continue
+        is_worse = before is not None and figure.worsening(before, each) is not None
+        yield Cell(figure.text(value), value=round(value, 3), level=Level.WARNING if is_worse else None)
+        before = each

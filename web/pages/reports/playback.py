@@ -1,0 +1,408 @@
+"""The playback report: a test run of the playback cluster, client by client, against a reference run."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from flask import url_for
+
+from dqm2.records import LUMISECTION_S
+from dqmsquare_cfg import Cluster
+from storage.job_state import JobState
+from storage.playback_comparison import ClientPerformance
+from storage.read_models import Playback, Run
+from web.pages.external_links import pull_request_url, pull_requests
+from web.pages.formatting import DASH, gibibytes, number, rate
+from web.pages.reports.document import NOTHING, Cell, Column, Level, Report, Section, counted, number_cell
+
+_CLUSTER = Cluster.PLAYBACK
+_LONG_RUN_LS = 2000
+_SEVERITY = (Level.BAD, Level.WARNING, Level.GOOD)
+_VERDICTS = {
+    Level.GOOD: "OK",
+    Level.WARNING: "OK with remarks",
+    Level.BAD: "Not OK",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Differences from the reference at which a figure gets a warning, and at which it is bad.
+
+    `is_relative`: they are shares of the reference. `sign`: -1 if a lower figure is worse. `unit` and
+    `reason` are for the reader.
+    """
+
+    figure: str
+    warning: float
+    bad: float
+    reason: str
+    sign: int = 1
+    is_relative: bool = True
+    unit: str = ""
+
+    def judge(self, value: float | None, reference: float | None) -> Level | None:
+        """The judgement on a figure; `None` if either value is unknown."""
+        if value is None or reference is None:
+            return None
+        worse = self.sign * (value - reference)
+        if self.is_relative:
+            if not reference:
+                return None
+            worse /= abs(reference)
+        if worse >= self.bad:
+            return Level.BAD
+        return Level.WARNING if worse >= self.warning else Level.GOOD
+
+
+EVENTS = Threshold(
+    "Events per LS",
+    0.05,
+    0.20,
+    "Both runs play the same data at the same pace. Without other changes, clients differ by the few events "
+    "that they drop for lack of time.",
+    sign=-1,
+)
+RATE = Threshold(
+    "Events/s",
+    0.10,
+    0.30,
+    "The mean over the life of the jobs, which includes their start: it varies more than the events per LS.",
+    sign=-1,
+)
+PEAK_MEMORY = Threshold(
+    "Peak memory",
+    0.10,
+    0.25,
+    "All clients of a machine share its memory; the kernel kills the largest when none is left.",
+)
+GROWTH = Threshold(
+    "Growth of memory",
+    256,
+    1024,
+    f"In a long run of {number(_LONG_RUN_LS)} LS, 1 MiB per LS is 2 GiB at its end.",
+    is_relative=False,
+    unit="kiB/LS",
+)
+DURATION = Threshold(
+    "Time per LS",
+    0.05,
+    0.20,
+    f"An LS takes {LUMISECTION_S:.1f} s: a client that needs longer falls behind and skips LS.",
+)
+SKIPPED = Threshold(
+    "Skipped LS",
+    1,
+    5,
+    "A skipped LS is not monitored. A few may be skipped at the start of a job.",
+    is_relative=False,
+    unit="LS",
+)
+THRESHOLDS = (EVENTS, RATE, PEAK_MEMORY, GROWTH, DURATION, SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class TestedRun:
+    """A run of the playback cluster with its simulator and the work of its clients."""
+
+    # Not a test of pytest's.
+    __test__ = False
+
+    run: Run
+    playback: Playback | None
+    clients: Sequence[ClientPerformance]
+
+    @property
+    def source_run(self) -> int | None:
+        """The run that was played."""
+        return (self.playback.source_run if self.playback else None) or self.run.cmssw_run
+
+    @property
+    def pull_requests(self) -> tuple[int, ...]:
+        """The pull requests of its release."""
+        return pull_requests(self.run.cmssw_version or "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A client in both runs; `None` where it has no job. `remarks` are the judgements in words."""
+
+    name: str
+    tested: ClientPerformance | None
+    reference: ClientPerformance | None
+    level: Level
+    remarks: Sequence[str]
+
+
+def build(tested: TestedRun, reference: TestedRun | None, url: str) -> Report:
+    """The report; without a reference only the figures of the run, without judgement on differences."""
+    clients = _compare(tested, reference)
+    level = min((each.level for each in clients), key=_SEVERITY.index, default=None)
+    return Report(
+        title=_title(tested),
+        url=url,
+        summary=_summary(tested, reference, clients, level),
+        facts=_facts(tested, reference),
+        sections=(_runs(tested, reference), _clients(clients, has_reference=reference is not None), _rules()),
+        level=level,
+    )
+
+
+def _title(tested: TestedRun) -> str:
+    release = f" of CMSSW_{tested.run.cmssw_version}" if tested.run.cmssw_version else ""
+    return f"DQM playback test{release}, run {tested.run.run}"
+
+
+def _summary(
+    tested: TestedRun, reference: TestedRun | None, clients: Sequence[_Comparison], level: Level | None
+) -> str:
+    if level is None:
+        return "No client has reported."
+    counts = {each: sum(client.level is each for client in clients) for each in Level}
+    verdict = _VERDICTS[level]
+    bad = [client.name for client in clients if client.level is Level.BAD]
+    named = f" ({', '.join(bad)})" if bad else ""
+    against = (
+        "without a reference"
+        if reference is None
+        else f"against run {reference.run.run} (CMSSW_{reference.run.cmssw_version or 'unknown'})"
+    )
+    so_far = " so far, the run is ongoing" if tested.run.is_ongoing else ""
+    return (
+        f"{verdict}{so_far}: {counted(counts[Level.BAD], 'client')} bad{named}, "
+        f"{counts[Level.WARNING]} with a warning, {counts[Level.GOOD]} good, {against}."
+    )
+
+
+def _facts(tested: TestedRun, reference: TestedRun | None) -> list[tuple[str, Sequence[Cell]]]:
+    own = tested.pull_requests
+    facts: list[tuple[str, Sequence[Cell]]] = [("Pull requests", _pull_request_cells(own))]
+    if reference is not None:
+        of_reference = reference.pull_requests
+        added = [each for each in own if each not in of_reference]
+        removed = [each for each in of_reference if each not in own]
+        facts.append(("Not in the reference", _pull_request_cells(added)))
+        if removed:
+            facts.append(("Only in the reference", _pull_request_cells(removed)))
+        if reference.source_run != tested.source_run:
+            facts.append(("Note", [Cell("the reference played another run", level=Level.WARNING)]))
+    return facts
+
+
+def _pull_request_cells(numbers: Sequence[int]) -> Sequence[Cell]:
+    cells = [Cell(f"#{each}", url=pull_request_url(each), value=each) for each in numbers]
+    return cells or [Cell("none")]
+
+
+def _runs(tested: TestedRun, reference: TestedRun | None) -> Section:
+    columns = (
+        Column("role", "Role"),
+        Column("run", "Run", phrase="run {}"),
+        Column("release", "Release", phrase="CMSSW_{}"),
+        Column("run_key", "Run key"),
+        Column("source_run", "Plays run", phrase="plays run {}"),
+        Column("last_lumisection", "LS", "numeric", phrase="{} LS"),
+        Column("clients", "Clients", "numeric", phrase="{} clients", singular="1 client"),
+        Column("crashed", "Crashed", "numeric", phrase="{} crashed"),
+        Column("started_at", "Start", phrase="from {}"),
+    )
+    runs = [("tested", tested), *([("reference", reference)] if reference else [])]
+    rows = [
+        (
+            Cell(role),
+            Cell(
+                str(each.run.run), url=url_for("live.page", db=_CLUSTER, run=each.run.run), value=each.run.run
+            ),
+            Cell(each.run.cmssw_version or DASH),
+            Cell(each.run.run_key or DASH),
+            number_cell(each.source_run),
+            number_cell(each.run.lumisection),
+            number_cell(len(each.clients)),
+            number_cell(sum(client.crashes for client in each.clients)),
+            NOTHING if each.run.started_at is None else Cell(at=each.run.started_at),
+        )
+        for role, each in runs
+    ]
+    return Section("runs", "Runs", columns, rows, "No run.")
+
+
+def _compare(tested: TestedRun, reference: TestedRun | None) -> list[_Comparison]:
+    """The clients of both runs, the worst first."""
+    own = {client.name: client for client in tested.clients}
+    others = {client.name: client for client in reference.clients} if reference else {}
+    found = [
+        _compare_client(name, own.get(name), others.get(name), has_reference=reference is not None)
+        for name in sorted({*own, *others})
+    ]
+    return sorted(found, key=lambda each: _SEVERITY.index(each.level))
+
+
+def _compare_client(
+    name: str,
+    tested: ClientPerformance | None,
+    reference: ClientPerformance | None,
+    *,
+    has_reference: bool,
+) -> _Comparison:
+    judged = list(_judgements(tested, reference, has_reference=has_reference))
+    level = min((level for level, _ in judged), key=_SEVERITY.index, default=Level.GOOD)
+    remarks = [text for each, text in judged if text and (each is not Level.GOOD or level is Level.GOOD)]
+    return _Comparison(name, tested, reference, level, remarks)
+
+
+def _judgements(
+    tested: ClientPerformance | None, reference: ClientPerformance | None, *, has_reference: bool
+) -> Iterator[tuple[Level, str]]:
+    """The judgements on a client, each with a remark."""
+    if tested is None:
+        yield Level.BAD, "has no job"
+        return
+    yield from _judge_end(tested, reference)
+    if reference is None:
+        if has_reference:
+            yield Level.GOOD, "not in the reference"
+        return
+    for threshold, figure in _FIGURES.items():
+        level = threshold.judge(figure(tested), figure(reference))
+        if level is not None and level is not Level.GOOD:
+            yield level, f"{threshold.figure[0].lower()}{threshold.figure[1:]}"
+
+
+def _judge_end(tested: ClientPerformance, reference: ClientPerformance | None) -> Iterator[tuple[Level, str]]:
+    """The judgement on crashes, and on jobs that do not report any more."""
+    if tested.crashes:
+        if reference is None or not reference.crashes:
+            yield Level.BAD, "crashes"
+        elif set(tested.crash_groups) <= set(reference.crash_groups):
+            yield Level.WARNING, "crashes as in the reference"
+        else:
+            yield Level.BAD, "crashes in another way than in the reference"
+    elif reference is not None and reference.crashes:
+        yield Level.GOOD, "no longer crashes"
+    if tested.state in (JobState.STUCK, JobState.LOST):
+        is_known = reference is not None and reference.state is tested.state
+        yield Level.WARNING if is_known else Level.BAD, f"is {tested.state}"
+
+
+_FIGURES: Mapping[Threshold, Callable[[ClientPerformance], float | None]] = {
+    EVENTS: lambda client: client.events_per_ls,
+    RATE: lambda client: client.events_per_s,
+    PEAK_MEMORY: lambda client: client.peak_rss_kb,
+    GROWTH: lambda client: client.growth_kb_per_ls,
+    DURATION: lambda client: client.ls_duration_ms,
+    SKIPPED: lambda client: client.skipped,
+}
+_FORMATS: Mapping[Threshold, Callable[[float], str]] = {
+    EVENTS: lambda value: number(round(value)),
+    RATE: rate,
+    PEAK_MEMORY: lambda value: gibibytes(round(value)),
+    GROWTH: lambda value: f"{value:+.0f}",
+    DURATION: lambda value: f"{value / 1000:.1f}",
+    SKIPPED: lambda value: str(round(value)),
+}
+_COLUMNS: Mapping[Threshold, Column] = {
+    EVENTS: Column("events_per_ls", "Events/LS", "numeric", phrase="{} events/LS"),
+    RATE: Column("events_per_s", "Events/s", "numeric", "Mean over the life of its jobs", "{} events/s"),
+    PEAK_MEMORY: Column("peak_rss_kb", "Peak memory", "numeric", "Highest resident memory", "peak {}"),
+    GROWTH: Column(
+        "growth_kb_per_ls", "Growth (kiB/LS)", "numeric", "Slope of the resident memory", "growth {} kiB/LS"
+    ),
+    DURATION: Column("ls_duration_ms", "Time/LS (s)", "numeric", "Median", "{} s/LS"),
+    SKIPPED: Column("skipped", "Skipped LS", "numeric", "That no job of the client saw", "{} LS skipped"),
+}
+
+
+def _clients(clients: Sequence[_Comparison], *, has_reference: bool) -> Section:
+    columns = [
+        Column("client", "Client"),
+        Column("verdict", "Verdict"),
+        Column("crashes", "Crashes", "numeric", phrase="{} crashes", singular="1 crash"),
+        Column("lumisections", "LS", "numeric", phrase="{} LS"),
+        *_COLUMNS.values(),
+    ]
+    if has_reference:
+        columns[2:3] = [
+            columns[2],
+            Column("reference_crashes", "In the reference", "numeric", phrase="{} in the reference"),
+        ]
+    rows = [_client_row(each, has_reference=has_reference) for each in clients]
+    note = "In parentheses: the difference from the reference. A dash: not known, or no longer stored."
+    return Section("clients", "Clients", columns, rows, "No client has reported.", note)
+
+
+def _client_row(each: _Comparison, *, has_reference: bool) -> list[Cell]:
+    tested, reference = each.tested, each.reference
+    crashes = NOTHING if tested is None else number_cell(tested.crashes)
+    cells = [
+        Cell(each.name),
+        Cell("; ".join(each.remarks) or "good", level=each.level, value=each.level),
+        crashes,
+    ]
+    if has_reference:
+        cells.append(NOTHING if reference is None else number_cell(reference.crashes))
+    cells.append(NOTHING if tested is None else number_cell(tested.lumisections))
+    return [*cells, *(_figure_cell(threshold, tested, reference) for threshold in THRESHOLDS)]
+
+
+def _figure_cell(
+    threshold: Threshold, tested: ClientPerformance | None, reference: ClientPerformance | None
+) -> Cell:
+    figure, form = _FIGURES[threshold], _FORMATS[threshold]
+    value = None if tested is None else figure(tested)
+    if value is None:
+        return NOTHING
+    before = None if reference is None else figure(reference)
+    level = threshold.judge(value, before)
+    return Cell(
+        form(value) + _difference(threshold, value, before),
+        title=None if before is None else f"{form(before)} in the reference",
+        level=None if level is Level.GOOD else level,
+        value=round(value, 3),
+    )
+
+
+def _difference(threshold: Threshold, value: float, before: float | None) -> str:
+    if before is None:
+        return ""
+    if threshold.is_relative:
+        percent = round(100 * (value - before) / before) if before else 0
+        return f" ({percent:+d}%)" if percent else ""
+    difference = round(value - before)
+    return f" ({difference:+d})" if difference else ""
+
+
+def _rules() -> Section:
+    columns = (
+        Column("figure", "Figure"),
+        Column("warning", "Warning", phrase="warning {}"),
+        Column("bad", "Bad", phrase="bad {}"),
+        Column("reason", "Reason", "full-width"),
+    )
+    rows = [
+        (
+            Cell("Crash"),
+            Cell("as in the reference"),
+            Cell("otherwise"),
+            Cell("Crashes with the same group are known; another one is new with this release."),
+        ),
+        (
+            Cell("Stuck or lost, no job"),
+            Cell("stuck or lost in both"),
+            Cell("otherwise"),
+            Cell("A client that does not report monitors nothing."),
+        ),
+        *(
+            (
+                Cell(threshold.figure),
+                Cell(_limit(threshold, threshold.warning)),
+                Cell(_limit(threshold, threshold.bad)),
+                Cell(threshold.reason),
+            )
+            for threshold in THRESHOLDS
+        ),
+    ]
+    return Section("rules", "Thresholds", columns, rows, "None.")
+
+
+def _limit(threshold: Threshold, value: float) -> str:
+    sign = "+" if threshold.sign > 0 else "−"
+    return f"{sign}{value:.0%}" if threshold.is_relative else f"{sign}{value:g} {threshold.unit}"

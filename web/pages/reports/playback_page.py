@@ -1,0 +1,80 @@
+"""`/report/playback`: a run of the playback cluster against a reference, as a page and as CSV."""
+
+from typing import Any
+
+from flask import Blueprint, Response, url_for
+from werkzeug.exceptions import NotFound
+
+from dqmsquare_cfg import Cluster
+from storage.reader import MirrorReader
+from web import databases, query_args
+from web.cache import dependencies
+from web.limits import run_range
+from web.pages import freshness
+from web.pages.reports import page, playback
+from web.pages.reports.document import Report
+from web.pages.reports.playback import TestedRun
+from web.responses import etag_response
+
+bp = Blueprint("playback_report", __name__, url_prefix="/report")
+
+_CLUSTER = Cluster.PLAYBACK
+
+
+@bp.get("/playback")
+@run_range
+@dependencies.cached_view
+def show() -> Response:
+    """The report on the requested run, by default the newest, against the requested or preset reference."""
+    tested, reference = _request_runs()
+    context: dict[str, Any] = {
+        "cluster": _CLUSTER,
+        "report": _report(tested, reference),
+        "csv_url": lambda key: url_for("playback_report.csv_file", table=key, **_query(tested, reference)),
+        "tested": tested,
+        "reference": reference,
+        **freshness.template_context(_CLUSTER),
+    }
+    return etag_response(page.render("reports/playback.html", **context))
+
+
+@bp.get("/playback.csv")
+@run_range
+def csv_file() -> Response:
+    """The table that `table` names as CSV. Raises NotFound."""
+    tested, reference = _request_runs()
+    return page.csv_download(_report(tested, reference), f"playback_{tested.run.run}")
+
+
+def _report(tested: TestedRun, reference: TestedRun | None) -> Report:
+    url = url_for("playback_report.show", **_query(tested, reference))
+    return playback.build(tested, reference, url)
+
+
+def _query(tested: TestedRun, reference: TestedRun | None) -> dict[str, Any]:
+    query: dict[str, Any] = {"run": tested.run.run}
+    return query if reference is None else {**query, "reference": reference.run.run}
+
+
+def _request_runs() -> tuple[TestedRun, TestedRun | None]:
+    """The run and the reference of the current request. Raises BadRequest, NotFound."""
+    reader = databases.stale_ok_reader(_CLUSTER)
+    run = query_args.page_run()
+    wanted = query_args.integer("reference", "reference must be a run")
+    if run is None:
+        run = reader.run_span().highest
+    tested = None if run is None else _read(reader, run)
+    if tested is None or run is None:
+        raise NotFound("The playback cluster has no such run.")
+    preset = reader.reference_run(run) if wanted is None else wanted
+    reference = None if preset is None else _read(reader, preset)
+    if wanted is not None and reference is None:
+        raise NotFound("The playback cluster has no such run as a reference.")
+    return tested, reference
+
+
+def _read(reader: MirrorReader, number: int) -> TestedRun | None:
+    run = reader.run(number)
+    if run is None:
+        return None
+    return TestedRun(run, reader.playback(number), reader.client_performance(number))
