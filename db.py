@@ -219,6 +219,19 @@ deliveries = sa.Table(
     sa.Column("global_start_is_guess", sa.Boolean, nullable=False),
     sa.Column("lumisection_s", sa.Double, nullable=False),
     sa.Column("streams", sa.LargeBinary, nullable=False),
+    # Statistics (`storage/delivery_statistics.py`) of the streams, as they were in `statistics_revision`. A
+    # program that does not know them leaves that revision behind.
+    sa.Column("delay_mean_s", sa.Double),
+    sa.Column("delay_deviation_s", sa.Double),
+    sa.Column("last_lumisection", sa.Integer),
+    sa.Column("events_accepted", sa.BigInteger),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("statistics_revision", sa.BigInteger),
+    sa.Index(
+        "deliveries_outdated_idx",
+        "run",
+        postgresql_where=sa.text("statistics_revision IS DISTINCT FROM revision"),
+    ),
 )
 
 playbacks = sa.Table(

@@ -138,11 +138,20 @@ def _run_row(run: _Run) -> tuple[_Value, ...]:
 
 def _delivery_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
     rng = random.Random(2)
-    samples = [_hex(codecs.pack_streams(_streams(lumisections, rng))) for lumisections in range(5, 400, 25)]
+    samples = [_delivery_sample(_streams(lumisections, rng)) for lumisections in range(5, 400, 25)]
     for run in runs:
         at, start = run.end.isoformat(), run.start.isoformat()
-        streams = samples[run.lumisections * len(samples) // 400]
-        yield _identity(rng), machine, 0, run.number, at, run.number, start, "f", LUMISECTION_S, streams
+        streams, last, events, size = samples[run.lumisections * len(samples) // 400]
+        version = _identity(rng), machine, 0, run.number, at
+        statistics = 4.5, 2.6, last, events, size, run.number
+        yield *version, run.number, start, "f", LUMISECTION_S, streams, *statistics
+
+
+def _delivery_sample(streams: list[Stream]) -> tuple[str, int, int, int]:
+    """Packed streams, their last lumisection, events and bytes."""
+    events = sum(sum(stream.events_accepted) for stream in streams)
+    size = sum(sum(stream.sizes_bytes) for stream in streams)
+    return _hex(codecs.pack_streams(streams)), len(streams[0].lumisections), events, size
 
 
 def _playback_rows(runs: Iterable[_Run], machine: int) -> Iterator[tuple[_Value, ...]]:
@@ -273,15 +282,6 @@ def _state_rows(count: int, machines: list[int]) -> Iterator[tuple[_Value, ...]]
             yield machine, at, "t" if is_up else "f", None if is_up else "timed out"
 
 
-def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[_Value, ...]]) -> None:
-    """Copy rows with all columns into a table."""
-    statement = f"COPY {table.name} ({', '.join(column.name for column in table.c)}) FROM STDIN"
-    cursor = connection.connection.cursor()
-    for batch in _batches(rows, _ROWS_PER_COPY):
-        cursor.copy_expert(statement, io.StringIO("".join(map(_line, batch))))
-    cursor.close()
-
-
 def _transition_rows(runs: Iterable[_Run]) -> Iterator[tuple[_Value, ...]]:
     """Each client of a run begins and ends; the mirror is stale for a moment."""
     numbers = count(1)
@@ -305,6 +305,15 @@ def _audit_rows(runs: Iterable[_Run], cluster: Cluster) -> Iterator[tuple[_Value
         at = run.start.isoformat()
         action = ("expert", None, "restart_hltd", "t", cluster.value, "fu..01", "{}", None, None)
         yield number, at, *action, at, at, "ok", "done", None, None, 1
+
+
+def _copy(connection: sa.Connection, table: sa.Table, rows: Iterable[tuple[_Value, ...]]) -> None:
+    """Copy rows with all columns into a table."""
+    statement = f"COPY {table.name} ({', '.join(column.name for column in table.c)}) FROM STDIN"
+    cursor = connection.connection.cursor()
+    for batch in _batches(rows, _ROWS_PER_COPY):
+        cursor.copy_expert(statement, io.StringIO("".join(map(_line, batch))))
+    cursor.close()
 
 
 def _line(row: tuple[_Value, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Maintenance of a cluster's database: log dictionaries, analysis and deletion of old logs, a daily reminder.
+"""Maintenance of a cluster's database: log dictionaries, old logs and deliveries, a daily reminder.
 
 The reminder is about tables of an earlier mirror that are still there.
 """
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from grabbing.document_pipeline import DocumentProcessor
 from storage import import_progress
+from storage.delivery_backfill import summarize_outdated
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore, ZstdDictionary
 from storage.log_findings import FINDINGS_VERSION
@@ -43,17 +44,20 @@ class Maintenance:
         self._pruned = 0
         self._analysis: Iterator[int] | None = None
         self._analyzed = 0
+        self._summaries: Iterator[int] | None = None
+        self._summarized = 0
 
     def start(self) -> None:
         """Start over with the newest dictionary of the database."""
         dictionary = self._processor.dictionary = self._dictionaries.latest()
         self._pruning, self._prune_at_s = None, 0.0
         self._analysis, self._analyzed = analyze_outdated(self._database), 0
+        self._summaries, self._summarized = summarize_outdated(self._database), 0
         age_s = _age_s(dictionary)
         self._train_at_s = time.monotonic() + (0.0 if age_s is None else _TRAIN_INTERVAL_S - age_s)
 
     def run_due(self, *, is_idle: bool) -> None:
-        """Run a step of what is due; pruning and the analysis of old logs wait until the grabber is idle.
+        """Run a step of what is due; work on old documents waits until the grabber is idle.
 
         Raises SQLAlchemyError; `start` has to be called again then.
         """
@@ -63,6 +67,7 @@ class Maintenance:
             self._remind()
         if is_idle:
             self._analyze_step()
+            self._summarize_step()
             if self._retention is not None:
                 self._prune_step(self._retention)
 
@@ -87,6 +92,16 @@ class Maintenance:
         if self._analyzed:
             log.info("job_logs_analyzed jobs=%d rules=%d", self._analyzed, FINDINGS_VERSION)
         self._analysis, self._analyzed = None, 0
+
+    def _summarize_step(self) -> None:
+        """Compute the statistics of a batch of the deliveries that were stored without."""
+        summarized = None if self._summaries is None else next(self._summaries, None)
+        if summarized is not None:
+            self._summarized += summarized
+            return
+        if self._summarized:
+            log.info("delivery_statistics_stored deliveries=%d", self._summarized)
+        self._summaries, self._summarized = None, 0
 
     def _prune_step(self, retention: timedelta) -> None:
         if self._pruning is None:

@@ -5,7 +5,7 @@ writing         rows, codecs, log_compression, upserts, writer, leader_lock, mac
 crashes         log_findings, log_backfill, log_index, log_search, crash_groups, crash_marks, crash_reader
 reading         run_queries, run_reader, run_listing, job_history, delivery_reader, cluster_reader, reader,
                 read_models, job_state
-deliveries      delivery_statistics
+deliveries      delivery_statistics, delivery_backfill
 reports         shift_reader, playback_comparison, efficiency_reader
 notifying       notifications, change_listener, sync_status
 Control Room    login_store, audit_log, command_queue, mutes

@@ -1,6 +1,7 @@
 """Reader of the reports about a run's files: its file delivery, and its simulator in the playback cluster."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -29,15 +30,22 @@ class DeliveryReader:
     def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
         """Statistics of what `delivery` returns, by run; runs without a delivery are left out."""
         table = db.deliveries.c
+        # The streams are large, and read only if nothing has computed their statistics yet.
+        is_current = table.statistics_revision == table.revision
+        columns = [column for column in table if column is not table.streams]
         statement = (
-            sa.select(db.deliveries, db.machines.c.label)
+            sa.select(
+                *columns,
+                sa.case((is_current, None), else_=table.streams).label("streams"),
+                db.machines.c.label,
+            )
             .join(db.machines)
             .where(table.run.in_(runs))
             .order_by(table.run, *newest_report_first(table))
             .ext(distinct_on(table.run))
         )
         with self._database.connect() as connection:
-            return {row.run: summarize(_delivery(row)) for row in connection.execute(statement)}
+            return {row.run: _statistics(row) for row in connection.execute(statement)}
 
     def delivery_updated_at(self, run: int) -> datetime | None:
         """The time of the report that `delivery` returns; `None` if there is none."""
@@ -74,6 +82,15 @@ class DeliveryReader:
         )
         with self._database.connect() as connection:
             return connection.execute(statement).one_or_none()
+
+
+def _statistics(row: Any) -> DeliveryStatistics:
+    """The stored statistics, or those of the streams if the row has these."""
+    if row.streams is not None:
+        return summarize(_delivery(row))
+    return DeliveryStatistics(
+        **{field.name: getattr(row, field.name) for field in fields(DeliveryStatistics)}
+    )
 
 
 def _delivery(row: Any) -> Delivery:

@@ -1,15 +1,30 @@
-"""Statistics of a run's file delivery (docs/dqm2-protocol.md, "Run statistics")."""
+"""Statistics of a run's file delivery (docs/dqm2-protocol.md, "Run statistics").
+
+They are computed when the delivery is written, and stored with it.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import fsum, sqrt
 from statistics import fmean
+from typing import Protocol
 
 from dqm2.records import Stream
-from storage.read_models import Delivery
 
 # The streams that clients read; delays are computed from their files.
 _CLIENT_STREAMS = ("streamDQM", "streamDQMHistograms")
+
+
+class FileDelivery(Protocol):
+    """The file delivery of a run, as a record or as read from the database."""
+
+    @property
+    def global_start(self) -> datetime | None: ...
+    @property
+    def lumisection_s(self) -> float: ...
+    @property
+    def streams(self) -> tuple[Stream, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +42,10 @@ class DeliveryStatistics:
     size_bytes: int | None
 
 
-def summarize(delivery: Delivery) -> DeliveryStatistics:
+def summarize(delivery: FileDelivery) -> DeliveryStatistics:
     """Compute the statistics of a delivery."""
     streams = delivery.streams
-    delays = _delays_s(delivery)
+    delays = _known_delays_s(delivery)
     mean_s = fmean(delays) if delays else None
     return DeliveryStatistics(
         delay_mean_s=mean_s,
@@ -41,12 +56,25 @@ def summarize(delivery: Delivery) -> DeliveryStatistics:
     )
 
 
-def _delays_s(delivery: Delivery) -> list[float]:
+def delays_s(
+    delivery: FileDelivery, lumisections: Sequence[int], times_ms: Sequence[int]
+) -> list[float | None]:
+    """Delay of each file after its lumisection's end, at least 0 (docs/dqm2-protocol.md, `dqm-files`)."""
+    if delivery.global_start is None:
+        return [None] * len(lumisections)
+    start_s, length_s = delivery.global_start.timestamp(), delivery.lumisection_s
+    return [
+        max(0.0, at_ms / 1000 - start_s - ls * length_s)
+        for ls, at_ms in zip(lumisections, times_ms, strict=True)
+    ]
+
+
+def _known_delays_s(delivery: FileDelivery) -> list[float]:
     return [
         delay
         for stream in delivery.streams
         if _is_client_stream(stream)
-        for delay in delivery.delays_s(stream.lumisections, stream.ctimes_ms)
+        for delay in delays_s(delivery, stream.lumisections, stream.ctimes_ms)
         if delay is not None
     ]
 

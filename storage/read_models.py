@@ -236,16 +236,6 @@ class Delivery:
     lumisection_s: float
     streams: tuple[Stream, ...]
 
-    def delays_s(self, lumisections: Sequence[int], times_ms: Sequence[int]) -> list[float | None]:
-        """Delay of each file after its lumisection's end, at least 0 (docs/dqm2-protocol.md, `dqm-files`)."""
-        if self.global_start is None:
-            return [None] * len(lumisections)
-        start_s, length_s = self.global_start.timestamp(), self.lumisection_s
-        return [
-            max(0.0, at_ms / 1000 - start_s - ls * length_s)
-            for ls, at_ms in zip(lumisections, times_ms, strict=True)
-        ]
-
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:

@@ -5,7 +5,7 @@ can't be stored is found before its batch is written.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -25,6 +25,7 @@ from dqm2.records import (
 )
 from storage import codecs, crash_groups, log_findings
 from storage.crash_groups import CrashGroup
+from storage.delivery_statistics import summarize
 from storage.log_compression import ZstdDictionary
 from storage.log_index import Templates
 
@@ -172,6 +173,8 @@ def _delivery(record: DeliveryRecord) -> _Columns:
         "global_start_is_guess": record.global_start_is_guess,
         "lumisection_s": record.lumisection_s,
         "streams": codecs.pack_streams(record.streams),
+        **asdict(summarize(record)),
+        "statistics_revision": record.document.revision,
     }
 
 

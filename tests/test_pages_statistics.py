@@ -4,13 +4,18 @@ import codecs
 import csv
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+import db
 from dqm2.records import LUMISECTION_S, Stream
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Cluster, Settings
+from storage.delivery_backfill import summarize_outdated
+from tests.grabber_runner import rows
 from tests.mirrored_cluster import MirroredCluster, delivery, job
 
 RUN = 358_791
@@ -121,3 +126,69 @@ def test_spreadsheets_read_its_csv_as_utf_8_with_numbers(
 def test_it_escapes_spreadsheet_formulas(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", run_key="=1+1"))
     assert lines(client, f"from={RUN + 1}&to={RUN + 1}")[0]["run_key"] == "'=1+1"
+
+
+FIGURES = ("delay_mean_s", "delay_deviation_s", "last_lumisection", "events_accepted", "size_bytes")
+
+
+def figures(settings: Settings) -> dict[str, Any]:
+    """The figures of the delivery as they are stored."""
+    [row] = rows(settings, db.deliveries)
+    return {name: row[name] for name in FIGURES}
+
+
+def forget_statistics(settings: Settings, **values: Any) -> None:
+    """Make the delivery as it is when a program without stored statistics has written it."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        connection.execute(
+            sa.update(db.deliveries).values(**dict.fromkeys(FIGURES), statistics_revision=None, **values)
+        )
+    database.dispose()
+
+
+def fill_statistics(settings: Settings) -> list[int]:
+    """The numbers of deliveries that were summarized, by batch."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    batches = list(summarize_outdated(database))
+    database.dispose()
+    return batches
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_it_stores_the_figures_of_a_delivery_with_it(client: FlaskClient, settings: Settings) -> None:
+    stored = figures(settings)
+    assert stored["delay_mean_s"] == pytest.approx(5, abs=0.01)
+    shown = lines(client)[0]
+    assert {name: float(shown[name]) for name in FIGURES} == stored
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_it_fills_in_the_figures_of_old_deliveries(client: FlaskClient, settings: Settings) -> None:
+    stored, shown = figures(settings), lines(client)[0]
+    forget_statistics(settings)
+    assert lines(client)[0] == shown
+    assert fill_statistics(settings) == [1]
+    assert figures(settings) == stored
+    assert fill_statistics(settings) == []
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_it_notices_that_an_older_program_has_written_a_delivery(
+    client: FlaskClient, settings: Settings
+) -> None:
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        older = {"revision": db.deliveries.c.revision + 1, "global_start": START - timedelta(seconds=10)}
+        connection.execute(sa.update(db.deliveries).values(older))
+    database.dispose()
+    assert float(lines(client)[0]["delay_mean_s"]) == pytest.approx(15, abs=0.01)
+    assert fill_statistics(settings) == [1]
+    assert figures(settings)["delay_mean_s"] == pytest.approx(15, abs=0.01)
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_it_passes_over_a_damaged_delivery(settings: Settings) -> None:
+    forget_statistics(settings, streams=b"damaged")
+    assert fill_statistics(settings) == [1]
+    assert figures(settings) == dict.fromkeys(FIGURES)

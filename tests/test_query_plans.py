@@ -15,6 +15,7 @@ from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
 from storage.crash_reader import CrashFilter, FoundCrashGroups
+from storage.delivery_backfill import summarize_outdated
 from storage.efficiency_reader import Grouping
 from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
@@ -203,6 +204,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "machines.select_latest_states": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
     "analyze_outdated": lambda filled: next(analyze_outdated(filled.database), 0),
+    "summarize_outdated": lambda filled: next(summarize_outdated(filled.database), 0),
     "train": lambda filled: DictionaryStore(filled.database).train(),
 }
 

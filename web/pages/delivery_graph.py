@@ -9,6 +9,7 @@ from statistics import fmean
 import orjson
 
 from dqm2.records import Stream
+from storage.delivery_statistics import delays_s
 from storage.read_models import Delivery
 
 # A graph has too few pixels for more. A longer run is downsampled until the reader looks closer: 20 streams
@@ -71,7 +72,7 @@ def _columns(
         return [by_lumisection.get(ls) for ls in axis]
 
     times = stream.ctimes_ms if time is FileTime.CHANGED else stream.mtimes_ms
-    delays = delivery.delays_s(stream.lumisections, times)
+    delays = delays_s(delivery, stream.lumisections, times)
     events = [None if events < 0 else events for events in stream.events_accepted]
     return (
         stream.name,

@@ -25,7 +25,7 @@ from web.responses import etag_response
 
 bp = Blueprint("statistics", __name__, url_prefix="/statistics")
 
-# The file delivery of each run has to be decompressed, so a page has few rows.
+# All jobs of each run are read, so a page has few rows.
 _ROWS_PER_PAGE = 25
 _NO_DELIVERY = DeliveryStatistics(None, None, None, None, None)
 
