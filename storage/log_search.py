@@ -20,7 +20,9 @@ from storage.run_queries import RunFilter
 _MAX_TEMPLATES = 500
 # Lines that are shown of a log.
 _MAX_LINES = 3
-_TIMEOUT_MS = 1500
+# Limit of each statement in the database, and of the wait for its response: a search that takes too long is
+# cancelled, and does not pass for a database that hangs.
+_TIMEOUT_MS, _RESPONSE_TIMEOUT_S = 1500, 4.0
 
 _index, _jobs = db.log_index.c, db.jobs.c
 
@@ -57,6 +59,10 @@ class LogSearchReader:
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
+        # Pages read without transactions, in which the limit of a statement would have no effect.
+        self._searches = database.execution_options(
+            isolation_level="READ COMMITTED", response_timeout_s=_RESPONSE_TIMEOUT_S
+        )
         self._log_dictionaries = DictionaryStore(database)
 
     def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
@@ -64,7 +70,7 @@ class LogSearchReader:
 
         Of `limit` jobs, fewer may match: the index has no numbers.
         """
-        with self._database.begin() as connection:
+        with self._searches.begin() as connection:
             # Until the end of this transaction.
             limited = sa.func.set_config("statement_timeout", str(_TIMEOUT_MS), True)  # noqa: FBT003
             connection.execute(sa.select(limited))

@@ -16,6 +16,7 @@ from storage.retention import prune
 from storage.run_queries import RunFilter
 from tests.grabber_runner import reader, rows
 from tests.mirrored_cluster import MirroredCluster, job
+from web.databases import ClusterDatabase
 
 RUN = 358_788
 LINE = "NULL pointer to FEDRawData for FED id 134"
@@ -145,6 +146,26 @@ def test_it_forgets_a_log_and_its_lines_with_the_log(settings: Settings) -> None
 def test_it_takes_any_text_for_words(settings: Settings, text: str) -> None:
     write(settings, ended(RUN, text), ended(RUN + 1, LINE))
     assert runs(search(settings, text)) == [RUN]
+
+
+def test_it_limits_its_statements_in_the_database_of_a_server(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[str] = []
+
+    def select_no_logs(limit: list[str], *_: object) -> sa.Select[Any]:
+        limits.extend(limit)
+        return sa.select(db.log_index).where(sa.false())
+
+    limit = sa.select(sa.func.current_setting("statement_timeout"))
+    monkeypatch.setattr("storage.log_search._select_templates", lambda _query: limit)
+    monkeypatch.setattr("storage.log_search._select_logs", select_no_logs)
+    database = ClusterDatabase(settings, Cluster.PRODUCTION)
+    query = log_templates.parse_query(LINE, with_numbers=False)
+    assert query is not None
+    database.uncached_reader().search_logs(query, RunFilter(0, RUN), skip=0, limit=9)
+    database.engine.dispose()
+    assert limits == ["1500ms"]
 
 
 def test_it_says_when_words_are_too_common(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
