@@ -27,9 +27,11 @@ from web import (
     health,
     legacy_urls,
     limits,
+    problems,
     responses,
     static_files,
 )
+from web.api_v1 import blueprint as api_v1
 from web.control_room import blueprints as control_room
 from web.control_room import passwords
 from web.pages import blueprints as pages
@@ -55,12 +57,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     databases.init_app(app, settings)
     access_log.init_app(app, settings)
+    problems.init_app(app, settings)
     errors.init_app(app)
     responses.init_app(app)
     static_files.init_app(app, prefix)
 
     pages.init_app(app, settings)
     api.init_app(app, settings)
+    api_v1.init_app(app, settings)
     legacy_urls.init_app(app, settings)
     control_room.init_app(app, settings)
     app.register_blueprint(health.bp)

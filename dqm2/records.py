@@ -101,7 +101,10 @@ class JobLog:
 
 
 class CrashKind(StrEnum):
-    """Kind of the reason for a crash. The database stores the words: append only."""
+    """Kind of the reason for a crash.
+
+    The database stores the words: append only.
+    """
 
     EXCEPTION = "exception"
     SIGNAL = "signal"

@@ -52,10 +52,11 @@ class ClusterReader:
             ]
         return sorted(found, key=attrgetter("machine"))
 
-    def state_changes(self, since: datetime) -> list[StateChange]:
+    def state_changes(self, since: datetime, until: datetime | None = None) -> list[StateChange]:
         """Changes of machines' states from `since` on, and each machine's last before it; oldest first.
 
         Of the machines that are mirrored or in the latest cluster status; of all before there is one.
+        `until`: only the changes before it.
         """
         table = db.machine_states.c
         with self._database.connect() as connection:
@@ -66,11 +67,14 @@ class ClusterReader:
                 before = [row for row in before if row.machine_id in current]
             else:
                 current = set(connection.scalars(sa.select(db.machines.c.id)))
-            after = connection.execute(
+            statement = (
                 sa.select(db.machine_states, db.machines.c.label)
                 .join(db.machines)
                 # The index begins with the machine.
                 .where(table.machine_id.in_(current), table.since > since)
+            )
+            after = connection.execute(
+                statement if until is None else statement.where(table.since < until)
             ).all()
         rows = sorted([*before, *after], key=attrgetter("since"))
         return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]

@@ -1,6 +1,7 @@
 """Error responses: one sentence, never a traceback, a path or an SQL statement.
 
-Scripts get it as plain text. Browsers, and whoever requests a page, get an HTML page with links to go on.
+Scripts get it as plain text, or as problem details from the API v1. Browsers, and whoever requests a page,
+get an HTML page with links to go on.
 """
 
 import logging
@@ -12,6 +13,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, Se
 
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
+from web import problems
 from web.limits import OVERLOADED, RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ def _try_again(sentence: str) -> Response:
 
 
 def _sentence(sentence: str, status: int, *, reloads: bool = False) -> Response:
+    if problems.are_expected():
+        return problems.response(status, sentence)
     if _wants_html():
         return _page(sentence, status, reloads=reloads)
     return Response(sentence, status, mimetype="text/plain")

@@ -179,6 +179,12 @@ def _run_alone(_value: object, number: int) -> Topics:
     return (number,)
 
 
+def _span_of_changes(since: datetime, until: datetime | None = None) -> Hashable:
+    # Without an end: read for an earlier time, the result covers a later one as well, and is all there is
+    # during an outage.
+    return () if until is None else (since, until)
+
+
 def _first_page(run_filter: Hashable, *, below: int | None, limit: int) -> Hashable | None:
     return (run_filter, limit) if below is None else None
 
@@ -233,8 +239,7 @@ class CachedReader(MirrorReader):
     delivery_updated_at = _cached(MirrorReader.delivery_updated_at, _run_alone)
     playback = _cached(MirrorReader.playback, _run_alone)
     cluster_status = _cached(MirrorReader.cluster_status, (Topic.LINKS,))
-    # Read for an earlier time, the result covers a later one as well, and is all there is during an outage.
-    state_changes = _cached(MirrorReader.state_changes, (Topic.LINKS,), key=lambda _since: ())
+    state_changes = _cached(MirrorReader.state_changes, (Topic.LINKS,), key=_span_of_changes)
     machines = _cached(MirrorReader.machines, (Topic.LINKS, Topic.BATCHES))
     dropped_fields = _cached(MirrorReader.dropped_fields, (Topic.BATCHES,))
     sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))

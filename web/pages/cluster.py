@@ -25,13 +25,14 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class UptimeInterval:
-    """An interval in which a machine was up, down or in an unknown state (`None`).
+    """An interval, until a time, in which a machine was up, down or in an unknown state (`None`).
 
     `start_min` and `length_min` are minutes from the start of the availability span.
     """
 
     is_up: bool | None
     since: datetime
+    until: datetime
     reason: str | None
     start_min: float
     length_min: float
@@ -84,14 +85,16 @@ def uptime_intervals(
     seen = [change for change in changes if change.at < known_end]
     times = [*(change.at for change in seen), known_end]
     intervals = [
-        UptimeInterval(change.is_up, change.at, change.reason, *_minutes(max(change.at, start), until, start))
+        UptimeInterval(
+            change.is_up, change.at, until, change.reason, *_minutes(max(change.at, start), until, start)
+        )
         for change, until in zip(seen, times[1:], strict=True)
         if until > start
     ]
     if times[0] > start:
-        intervals.insert(0, UptimeInterval(None, start, None, *_minutes(start, times[0], start)))
+        intervals.insert(0, UptimeInterval(None, start, times[0], None, *_minutes(start, times[0], start)))
     if known_end < end:
-        intervals.append(UptimeInterval(None, known_end, None, *_minutes(known_end, end, start)))
+        intervals.append(UptimeInterval(None, known_end, end, None, *_minutes(known_end, end, start)))
     return tuple(intervals)
 
 

@@ -1,0 +1,73 @@
+"""`/api/v1/` answers whatever its description allows, and refuses the rest, as the description says.
+
+Schemathesis makes the requests from the description: valid and invalid ones, and valid ones for what exists.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from schemathesis.generation.modes import GenerationMode
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+from dqmsquare_cfg import Settings
+from server import create_app
+from tests.api_v1_data import CRASHED_JOB, RUN, signature, write_sample
+from web.api_v1.operations import operations
+
+FEW, MANY = 12, 400
+EXISTING = {"cluster": "production", "run": RUN, "job": str(CRASHED_JOB), "signature": signature()}
+
+
+@pytest.fixture(scope="module")
+def app(shared_settings: Settings) -> Flask:
+    write_sample(shared_settings, datetime.now(UTC))
+    return create_app(shared_settings)
+
+
+@pytest.fixture(scope="module")
+def schema(app: Flask) -> OpenApiSchema:
+    return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
+
+
+def check_requests(
+    schema: OpenApiSchema, operation_id: str, mode: GenerationMode, examples: int, **overrides: Any
+) -> None:
+    operation = schema.find_operation_by_id(operation_id)
+
+    @hypothesis_settings(
+        max_examples=examples, suppress_health_check=list(HealthCheck), database=None, derandomize=True
+    )
+    @given(case=operation.as_strategy(mode, **overrides))
+    def check(case: Any) -> None:
+        # Its client for WSGI does not decompress.
+        case.call_and_validate(headers={"Accept-Encoding": "identity"})
+
+    check()
+
+
+@pytest.fixture(params=[FEW, pytest.param(MANY, marks=pytest.mark.long)])
+def number(request: pytest.FixtureRequest) -> int:
+    """The number of requests per operation and kind."""
+    number: int = request.param
+    return number
+
+
+@pytest.mark.parametrize("operation_id", operations())
+def test_it_answers_valid_requests(schema: OpenApiSchema, operation_id: str, number: int) -> None:
+    check_requests(schema, operation_id, GenerationMode.POSITIVE, number)
+
+
+@pytest.mark.parametrize("operation_id", operations())
+def test_it_answers_requests_for_what_exists(schema: OpenApiSchema, operation_id: str, number: int) -> None:
+    path = {name: EXISTING[name] for name in operations()[operation_id].variables}
+    check_requests(schema, operation_id, GenerationMode.POSITIVE, number, path_parameters=path)
+
+
+@pytest.mark.parametrize("operation_id", [found.id for found in operations().values() if found.variables])
+def test_it_refuses_invalid_requests(schema: OpenApiSchema, operation_id: str, number: int) -> None:
+    check_requests(schema, operation_id, GenerationMode.NEGATIVE, number)

@@ -1,0 +1,123 @@
+"""Query parameters of the resources. An unknown, repeated or invalid one is refused with status 400."""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import msgspec
+from flask import request
+from msgspec import UNSET, Meta, UnsetType
+from werkzeug.exceptions import BadRequest
+
+from dqm2.records import CrashKind
+from storage.job_state import JobState
+from web.query_args import INT_MAX, parse_integer
+
+T = TypeVar("T")
+
+# Times beyond these are none of a run, and would overflow in computations.
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_ERROR = re.compile(r"(.+?)(?: - at `\$\.(\w+)`)?")
+
+
+class RunState(StrEnum):
+    """State of a run."""
+
+    ONGOING = "ongoing"
+    ENDED = "ended"
+
+
+Name = Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,160}$")]
+Time = Annotated[datetime, Meta(tz=True)]
+Run = Annotated[int, Meta(ge=0, le=INT_MAX)]
+Limit = Annotated[int, Meta(ge=1, le=100, description="Items per page at most.")]
+Cursor = Annotated[
+    str, Meta(pattern="^[0-9]{1,10}$", description="`next_cursor` of the previous page; do not compose it.")
+]
+
+
+class Query(msgspec.Struct, forbid_unknown_fields=True):
+    """Query parameters; without fields, there are none."""
+
+
+class RunFilterQuery(Query):
+    """Filter by run. All conditions have to be met, those on jobs by the same job."""
+
+    first_run: Annotated[Run, Meta(description="Lowest run; jobs without a run number are in run 0.")] = 1
+    last_run: Annotated[Run, Meta(description="Highest run.")] = INT_MAX
+    since: Annotated[Time | UnsetType, Meta(description="A job of the run reported at or after it.")] = UNSET
+    until: Annotated[Time | UnsetType, Meta(description="A job of the run started before it.")] = UNSET
+    run_key: Annotated[Name | UnsetType, Meta(description="Run key, such as `pp_run`.")] = UNSET
+    cmssw_version: Annotated[
+        Name | UnsetType, Meta(description="CMSSW release, with or without `CMSSW_`.")
+    ] = UNSET
+    client: Annotated[Name | UnsetType, Meta(description="The run has a job of this client.")] = UNSET
+
+
+class RunsQuery(RunFilterQuery):
+    """Filter and page of runs."""
+
+    state: Annotated[RunState | UnsetType, Meta(description="State of the run.")] = UNSET
+    job_state: Annotated[JobState | UnsetType, Meta(description="The run has a job in this state.")] = UNSET
+    limit: Limit = 25
+    position: Cursor | UnsetType = msgspec.field(default=UNSET, name="cursor")
+
+
+class JobsQuery(Query):
+    """Filter of the jobs of a run."""
+
+    client: Annotated[Name | UnsetType, Meta(description="Name of the client.")] = UNSET
+    state: Annotated[JobState | UnsetType, Meta(description="State of the job.")] = UNSET
+
+
+class CrashGroupsQuery(RunFilterQuery):
+    """Filter and page of groups of crashes."""
+
+    kind: Annotated[CrashKind | UnsetType, Meta(description="Kind of the reason for the crash.")] = UNSET
+    limit: Limit = 25
+    position: Cursor | UnsetType = msgspec.field(default=UNSET, name="cursor")
+
+
+class MachinesQuery(Query):
+    """Times between which uptime is listed; by default the last 24 hours, to the minute."""
+
+    since: Annotated[Time | UnsetType, Meta(description="By default 24 hours before `until`.")] = UNSET
+    until: Annotated[Time | UnsetType, Meta(description="By default the last full minute.")] = UNSET
+
+
+QueryT = TypeVar("QueryT", bound=Query)
+
+
+def parse(query_type: type[QueryT]) -> QueryT:
+    """Query parameters of the current request. Raises BadRequest."""
+    integers = {field.name for field in msgspec.structs.fields(query_type) if isinstance(field.default, int)}
+    values: dict[str, object] = {}
+    for name, texts in request.args.lists():
+        if len(texts) > 1:
+            raise BadRequest(f"{name} must be given once")
+        number = parse_integer(texts[0]) if name in integers else None
+        values[name] = texts[0] if number is None else number
+    try:
+        return msgspec.convert(values, query_type)
+    except msgspec.ValidationError as error:
+        raise BadRequest(_sentence(error)) from None
+
+
+def optional(value: T | UnsetType) -> T | None:
+    """A parameter's value, `None` if it is not given."""
+    return None if value is UNSET else value
+
+
+def optional_time(value: datetime | UnsetType) -> datetime | None:
+    """A parameter's time in UTC within the years that there can be data of; `None` if it is not given."""
+    if value is UNSET:
+        return None
+    return min(max(value, _EARLIEST), _LATEST).astimezone(UTC)
+
+
+def _sentence(error: msgspec.ValidationError) -> str:
+    match = _ERROR.fullmatch(str(error))
+    if match is None or match[2] is None:
+        return str(error).replace("Object contains unknown field", "There is no parameter")
+    return f"{match[2]}: {match[1][0].lower()}{match[1][1:]}"

@@ -1,0 +1,329 @@
+"""Resources of the API; the docstrings are public."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from flask import Blueprint, current_app
+from msgspec import UNSET
+from werkzeug.exceptions import NotFound
+
+from dqm2.log_messages import full_text
+from dqmsquare_cfg import Cluster
+from storage import job_state, outages, read_models
+from storage.crash_reader import CrashFilter
+from storage.job_state import JobState
+from storage.read_models import SyncStatus
+from storage.reader import MirrorReader
+from storage.run_queries import RunFilter
+from web import databases
+from web.api_v1 import mapping, resources
+from web.api_v1.operations import operation
+from web.api_v1.queries import (
+    CrashGroupsQuery,
+    JobsQuery,
+    MachinesQuery,
+    RunFilterQuery,
+    RunsQuery,
+    RunState,
+    optional,
+    optional_time,
+)
+from web.cache import dependencies
+from web.errors import DatabaseUnavailable
+from web.pages.cluster import uptime_intervals
+from web.pages.freshness import next_change
+from web.query_args import INT_MAX
+
+bp = Blueprint("api_v1", __name__)
+
+_NO_RUN = "The mirror does not have this run."
+_NO_JOB = "The mirror does not have this job."
+_NO_LOG = "The log of this job is no longer kept."
+_NO_DELIVERY = "The mirror has no file delivery of this run."
+_NO_CRASH_GROUP = "The cluster has no crash with this signature."
+_RELEASE_PREFIX = "CMSSW_"
+
+# Runs read at a time, and pieces of them that one request searches for a state, which SQL does not compute.
+_RUNS_PER_PIECE = 25
+_MAX_PIECES = 20
+# Steps of limits that follow the clock, so that responses can be cached in between.
+_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
+_DEFAULT_UPTIME, _MAX_UPTIME = timedelta(hours=24), timedelta(days=366)
+_MAX_CRASHED_JOBS = 200
+# A link is stale after the limit, not at it.
+_AFTER = timedelta(milliseconds=1)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@operation(bp, "/clusters")
+def clusters() -> resources.Clusters:
+    """The clusters and the span of their runs."""
+    return resources.Clusters(items=[_cluster(cluster) for cluster in sorted(Cluster)])
+
+
+@operation(bp, "/clusters/<cluster>/freshness")
+def freshness(cluster: Cluster) -> resources.Freshness:
+    """Age of the data of a cluster, and what does not work.
+
+    A machine that has nothing new to report is fresh as long as the grabber reaches it.
+    """
+    sync = databases.cached_reader(cluster).sync_status()
+    now, stale_after = datetime.now(UTC), _stale_after()
+    _expire_at_change(sync, now, stale_after)
+    found = outages.find_outages(sync, now, stale_after)
+    return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
+
+
+def _searches_for_state(query: Mapping[str, str]) -> bool:
+    return "state" in query or "job_state" in query
+
+
+@operation(bp, "/clusters/<cluster>/runs", is_slow=_searches_for_state)
+def runs(cluster: Cluster, query: RunsQuery) -> resources.RunPage:
+    """Runs that match a filter, newest first."""
+    reader = databases.cached_reader(cluster)
+    found, next_cursor = _find_runs(reader, _runs_filter(reader, query), query)
+    return resources.RunPage(
+        items=[mapping.run_summary(run) for run in found],
+        next_cursor=None if next_cursor is None else str(next_cursor),
+    )
+
+
+@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>")
+def run(cluster: Cluster, run: int) -> resources.Run:
+    """A run and its neighbours."""
+    reader = databases.cached_reader(cluster)
+    return mapping.run_with_neighbours(_run(reader, run), reader.adjacent_runs(run))
+
+
+@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>/jobs")
+def jobs(cluster: Cluster, run: int, query: JobsQuery) -> resources.Jobs:
+    """Jobs of a run, by client, then by start."""
+    found = _run(databases.cached_reader(cluster), run).jobs
+    client, state = optional(query.client), optional(query.state)
+    return resources.Jobs(
+        items=[mapping.job(job) for job in found if client in (None, job.name) and state in (None, job.state)]
+    )
+
+
+@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>/delivery")
+def delivery(cluster: Cluster, run: int) -> resources.Delivery:
+    """File delivery of a run, stream by stream.
+
+    If several machines report it, it is that of the newest report.
+    """
+    found = databases.cached_reader(cluster).delivery(run)
+    if found is None:
+        raise NotFound(_NO_DELIVERY)
+    return mapping.delivery(found)
+
+
+@operation(bp, "/clusters/<cluster>/jobs/<uuid:job>")
+def job(cluster: Cluster, job: UUID) -> resources.JobWithSeries:
+    """A job with its series and the errors in its log."""
+    details = databases.cached_reader(cluster).job_details(job)
+    if details is None:
+        raise NotFound(_NO_JOB)
+    return mapping.job_with_series(details)
+
+
+@operation(bp, "/clusters/<cluster>/jobs/<uuid:job>/log")
+def log(cluster: Cluster, job: UUID) -> str:
+    """Log of a job after redaction, as plain text.
+
+    DQM² keeps the beginning and the end of a log; a line in brackets marks where others are left out. Lines
+    count from 1, as in `log_line`.
+    """
+    details = databases.cached_reader(cluster).job_details(job)
+    if details is None:
+        raise NotFound(_NO_JOB)
+    if not details.is_retained:
+        raise NotFound(_NO_LOG)
+    return full_text(details.log)
+
+
+@operation(bp, "/clusters/<cluster>/machines")
+def machines(cluster: Cluster, query: MachinesQuery) -> resources.Machines:
+    """Machines with their state, resources and uptime.
+
+    Uptime is listed for at most 366 days before `until`, and never for the future.
+    """
+    reader = databases.cached_reader(cluster)
+    now, stale_after = datetime.now(UTC), _stale_after()
+    _expire_at_change(reader.sync_status(), now, stale_after)
+    since, until = _uptime_span(query, now)
+    mirrored = {machine.label: machine for machine in reader.machines()}
+    statuses = {status.machine: status for status in reader.cluster_status()}
+    changes = reader.state_changes(since, until)
+    items = []
+    for label in sorted({*mirrored, *statuses}):
+        status = statuses.get(label)
+        known_until = status.checked_at if status is not None and not status.is_current else None
+        of_machine = [change for change in changes if change.machine == label]
+        uptime = uptime_intervals(of_machine, since, until, known_until) if since < until else ()
+        items.append(mapping.machine(label, mirrored.get(label), status, uptime, now - stale_after))
+    return resources.Machines(uptime_since=since, uptime_until=until, items=items)
+
+
+@operation(bp, "/clusters/<cluster>/crash-groups")
+def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGroupPage:
+    """Groups of crashes that match a filter, the last to occur first.
+
+    A group that occurs again meanwhile moves to the first page, so that another may be listed twice.
+    """
+    reader = databases.cached_reader(cluster)
+    kind, skip = optional(query.kind), int(optional(query.position) or 0)
+    crash_filter = CrashFilter(_run_filter(reader, query), None if kind is None else (kind,))
+    found = reader.find_crash_groups(crash_filter, skip=skip, limit=query.limit)
+    end = skip + len(found.groups)
+    return resources.CrashGroupPage(
+        items=[mapping.crash_group(group) for group in found.groups],
+        count=found.count,
+        next_cursor=str(end) if found.groups and end < found.count else None,
+    )
+
+
+@operation(bp, "/clusters/<cluster>/crash-groups/<signature>")
+def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJobs:
+    """A group of crashes with its newest jobs."""
+    reader = databases.cached_reader(cluster)
+    found = reader.crash_group(signature) if "\0" not in signature else None
+    if found is None or not found.groups:
+        raise NotFound(_NO_CRASH_GROUP)
+    return mapping.crash_group_with_jobs(found.groups[0], reader.crashed_jobs(signature, _MAX_CRASHED_JOBS))
+
+
+def _cluster(cluster: Cluster) -> resources.ClusterSummary:
+    try:
+        span = databases.cached_reader(cluster).run_span()
+    except DatabaseUnavailable:
+        dependencies.expire_soon()
+        return resources.ClusterSummary(name=cluster, is_available=False, oldest_run=None, newest_run=None)
+    return resources.ClusterSummary(
+        name=cluster, is_available=True, oldest_run=span.lowest, newest_run=span.highest
+    )
+
+
+def _run(reader: MirrorReader, number: int) -> read_models.Run:
+    """A run. Raises NotFound."""
+    found = reader.run(number)
+    if found is None:
+        raise NotFound(_NO_RUN)
+    return found
+
+
+def _run_filter(
+    reader: MirrorReader,
+    query: RunFilterQuery,
+    *,
+    crashed_only: bool = False,
+    reported_since: datetime | None = None,
+) -> RunFilter:
+    """The filter that a query describes.
+
+    `reported_since`: runs of which no job has reported since then may be left out.
+    """
+    since, until = optional_time(query.since), optional_time(query.until)
+    first, last = query.first_run, query.last_run
+    # Times narrow the range of runs, so that fewer are searched.
+    for span_since, span_until in ((since, until), (reported_since, None)):
+        if span_since is not None or span_until is not None:
+            span = reader.run_span_between(span_since, span_until)
+            first, last = max(first, span.lowest or 0), min(last, span.highest or 0)
+    release = optional(query.cmssw_version)
+    return RunFilter(
+        first=first,
+        last=last,
+        crashed_only=crashed_only,
+        run_keys=_single(optional(query.run_key)),
+        cmssw_versions=_single(None if release is None else release.removeprefix(_RELEASE_PREFIX)),
+        clients=_single(optional(query.client)),
+        since=since,
+        until=until,
+    )
+
+
+def _single(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else (value,)
+
+
+def _runs_filter(reader: MirrorReader, query: RunsQuery) -> RunFilter:
+    """The part of a query that SQL answers, for a part of the others."""
+    is_of_active = query.state is RunState.ONGOING or query.job_state in (JobState.RUNNING, JobState.STUCK)
+    return _run_filter(
+        reader,
+        query,
+        crashed_only=query.job_state is JobState.CRASHED,
+        reported_since=_last_step(datetime.now(UTC), _HOUR) - job_state.LOST_AFTER if is_of_active else None,
+    )
+
+
+def _find_runs(
+    reader: MirrorReader, run_filter: RunFilter, query: RunsQuery
+) -> tuple[list[read_models.Run], int | None]:
+    """A page of runs and the run below which the next one begins.
+
+    Runs are searched for a state within bounds, so that a page may be shorter than asked for.
+    """
+    cursor = optional(query.position)
+    below = None if cursor is None else min(int(cursor), INT_MAX)
+    found: list[read_models.Run] = []
+    for _ in range(_MAX_PIECES):
+        missing = query.limit + 1 - len(found)
+        size = _RUNS_PER_PIECE if _is_searched(query) else min(missing, _RUNS_PER_PIECE)
+        piece = reader.find_runs(run_filter, below=below, limit=size)
+        found += [run for run in piece if _matches(run, query)]
+        if len(found) > query.limit:
+            return found[: query.limit], found[query.limit - 1].run
+        if len(piece) < size:
+            return found, None
+        below = piece[-1].run
+    return found, below
+
+
+def _is_searched(query: RunsQuery) -> bool:
+    return query.state is not UNSET or query.job_state not in (UNSET, JobState.CRASHED)
+
+
+def _matches(run: read_models.Run, query: RunsQuery) -> bool:
+    """Whether a run has the state, and a job in the state, that a query names."""
+    if query.state is not UNSET and mapping.run_state(run) is not query.state:
+        return False
+    return query.job_state is UNSET or any(_is_of_query(job, query) for job in run.jobs)
+
+
+def _is_of_query(job: read_models.Job, query: RunsQuery) -> bool:
+    since, until = optional_time(query.since), optional_time(query.until)
+    return (
+        job.state is query.job_state
+        and query.client in (UNSET, job.name)
+        and (since is None or job.updated_at >= since)
+        and (until is None or job.first_seen_at < until)
+    )
+
+
+def _uptime_span(query: MachinesQuery, now: datetime) -> tuple[datetime, datetime]:
+    """The times between which uptime is listed."""
+    latest = _last_step(now, _MINUTE)
+    until = optional_time(query.until)
+    if until is None or until > now:
+        until = latest
+        dependencies.expire_at(latest + _MINUTE)
+    since = optional_time(query.since) or until - _DEFAULT_UPTIME
+    return max(since, until - _MAX_UPTIME), until
+
+
+def _last_step(now: datetime, step: timedelta) -> datetime:
+    return now - (now - _EPOCH) % step
+
+
+def _stale_after() -> timedelta:
+    return timedelta(seconds=current_app.config["STALE_AFTER_S"])
+
+
+def _expire_at_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> None:
+    """Limit the validity of the response: links become stale without another heartbeat."""
+    change = next_change(sync, now, stale_after)
+    if change is not None:
+        dependencies.expire_at(change + _AFTER)
