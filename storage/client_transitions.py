@@ -109,11 +109,11 @@ class ClientWatch:
                 continue
             is_new = not group.is_known and group.signature not in seen
             seen.add(group.signature)
-            told = replace(crash, detail=group.title, is_new_group=is_new)
-            yield told
+            described = replace(crash, detail=group.title, is_new_group=is_new)
+            yield described
             if is_new:
                 thing = Thing(TransitionKind.CRASH_GROUP, group.signature)
-                yield replace(told, thing=thing, state="new", previous_state=None, is_problem=False)
+                yield replace(described, thing=thing, state="new", previous_state=None, is_problem=False)
 
     def _groups(self, crashes: Collection[Transition]) -> dict[str, Any]:
         """The groups of crashes by signature, each with its title and whether an earlier crash is of it.

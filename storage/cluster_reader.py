@@ -1,5 +1,6 @@
 """Queries about a cluster's machines: availability, sync status, memory and disks."""
 
+from collections.abc import Collection
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -58,26 +59,20 @@ class ClusterReader:
         Of the machines that are mirrored or in the latest cluster status; of all before there is one.
         `until`: only the changes before it.
         """
-        table = db.machine_states.c
         with self._database.connect() as connection:
             links = _links(connection)
-            before = connection.execute(select_latest_states(since)).all()
+            machines = None
             if links is not None and links.status.last_success_at is not None:
-                current = {*links.machines, *links.status_machines}
-                before = [row for row in before if row.machine_id in current]
-            else:
-                current = set(connection.scalars(sa.select(db.machines.c.id)))
-            statement = (
-                sa.select(db.machine_states, db.machines.c.label)
-                .join(db.machines)
-                # The index begins with the machine.
-                .where(table.machine_id.in_(current), table.since > since)
-            )
-            after = connection.execute(
-                statement if until is None else statement.where(table.since < until)
-            ).all()
-        rows = sorted([*before, *after], key=attrgetter("since"))
-        return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
+                machines = {*links.machines, *links.status_machines}
+            return _state_changes(connection, machines, since, until)
+
+    def state_changes_between(self, since: datetime, until: datetime) -> list[StateChange]:
+        """Changes of all machines' states in a period, and each machine's last before it; oldest first.
+
+        Also of machines that are not mirrored any more.
+        """
+        with self._database.connect() as connection:
+            return _state_changes(connection, None, since, until)
 
     def machines(self) -> list[Machine]:
         """The mirrored machines with their resources, by label."""
@@ -127,6 +122,26 @@ class ClusterReader:
         return SyncStatus(
             row.heartbeat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
         )
+
+
+def _state_changes(
+    connection: sa.Connection,
+    machines: Collection[int] | None,
+    since: datetime,
+    until: datetime | None = None,
+) -> list[StateChange]:
+    """Changes of the states of machines, of all if `None`, and the last of each before `since`."""
+    if machines is None:
+        machines = connection.scalars(sa.select(db.machines.c.id)).all()
+    table = db.machine_states.c
+    before = [row for row in connection.execute(select_latest_states(since)) if row.machine_id in machines]
+    # The index begins with the machine.
+    is_in_period = [table.machine_id.in_(machines), table.since > since]
+    if until is not None:
+        is_in_period.append(table.since < until)
+    changed = sa.select(db.machine_states, db.machines.c.label).join(db.machines).where(*is_in_period)
+    rows = sorted([*before, *connection.execute(changed)], key=attrgetter("since"))
+    return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
 
 
 def _links(connection: sa.Connection) -> ClusterLinks | None:

@@ -56,10 +56,10 @@ def write(connection: sa.Connection, groups: Iterable[CrashGroup]) -> None:
 
 
 def delete_empty(connection: sa.Connection) -> None:
-    """Delete the groups without jobs, as a change of the rules leaves them; those that are muted are kept."""
+    """Delete the groups without jobs, as a change of the rules leaves them, but not those of mutes."""
     # Waits for transactions that have written a group, whose jobs could not be seen yet.
     connection.execute(sa.text("LOCK TABLE crash_groups IN SHARE ROW EXCLUSIVE MODE"))
-    signature, mutes = db.crash_groups.c.signature, db.mutes.c
+    signature = db.crash_groups.c.signature
     has_jobs = sa.exists().where(db.jobs.c.crash_group == signature)
-    is_muted = sa.exists().where(mutes.crash_group == signature, mutes.ends_at > sa.func.now())
-    connection.execute(sa.delete(db.crash_groups).where(~has_jobs, ~is_muted))
+    has_mutes = sa.exists().where(db.mutes.c.crash_group == signature)
+    connection.execute(sa.delete(db.crash_groups).where(~has_jobs, ~has_mutes))

@@ -23,8 +23,8 @@ _IS_OUTDATED = _table.statistics_revision.is_distinct_from(_table.revision)
 def summarize_outdated(database: sa.Engine) -> Iterator[int]:
     """Store the missing statistics, of the newest runs first; yields the number of deliveries of each batch.
 
-    A delivery that is written meanwhile is left alone. An interrupted pass goes on where it was. Readers get
-    the same figures before and after.
+    A delivery that is written meanwhile is left alone. An interrupted pass continues where it was. Readers
+    get the same figures before and after.
     """
     outdated = sa.select(db.deliveries).where(_IS_OUTDATED).order_by(_table.run.desc())
     while True:
@@ -44,22 +44,21 @@ def summarize_outdated(database: sa.Engine) -> Iterator[int]:
 
 def _statistics(row: Any) -> dict[str, Any]:
     try:
-        streams = codecs.unpack_streams(row.streams)
+        return asdict(
+            summarize(
+                Delivery(
+                    id=row.identity,
+                    run=row.run,
+                    revision=row.revision,
+                    machine="",
+                    updated_at=row.updated_at,
+                    global_start=row.global_start,
+                    global_start_is_guess=row.global_start_is_guess,
+                    lumisection_s=row.lumisection_s,
+                    streams=codecs.unpack_streams(row.streams),
+                )
+            )
+        )
     except (zstandard.ZstdError, UnicodeDecodeError, ValueError):
         # A damaged delivery must not stop the others.
         return {}
-    return asdict(
-        summarize(
-            Delivery(
-                id=row.identity,
-                run=row.run,
-                revision=row.revision,
-                machine="",
-                updated_at=row.updated_at,
-                global_start=row.global_start,
-                global_start_is_guess=row.global_start_is_guess,
-                lumisection_s=row.lumisection_s,
-                streams=streams,
-            )
-        )
-    )

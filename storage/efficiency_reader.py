@@ -40,7 +40,7 @@ class ClientEfficiency:
     """A client in the runs of a period.
 
     `period`: a month such as `2026-05`, a release or a run key; `None` for runs of which it is not known.
-    `runs` are those that are over for the client, `finished` those that a job of it finished. `jobs` and
+    `runs` are those that have ended for the client, `finished` those that a job of it finished. `jobs` and
     `crashes` are of these runs. `lumisections` are those of the runs of which it had input, `lost` those that
     it skipped or that came after its last crash. `peak_rss_kb` is the median of the resident memory of its
     largest job by run, `events_per_s` the mean over the life of its jobs; `None` for what is unknown.
@@ -110,7 +110,7 @@ class EfficiencyReader:
     def efficiency(self, run_filter: RunFilter, grouping: Grouping) -> list[ClientEfficiency]:
         """The efficiency of each client in each period, by client and by the first run of the period.
 
-        The filter must not have more than `MAX_RUNS` runs. Runs that go on are left out.
+        The filter must not have more than `MAX_RUNS` runs. Ongoing runs are left out.
         """
         statement = _select_efficiency(run_filter, grouping, datetime.now(UTC))
         options = {"response_timeout_s": _TIMEOUT_S}

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from operator import attrgetter
 
 import sqlalchemy as sa
 
@@ -12,8 +11,7 @@ from dqmsquare_cfg import Cluster
 from storage import audit_log, run_queries, transitions
 from storage.audit_log import AuditEntry
 from storage.job_state import JobState
-from storage.machines import select_latest_states
-from storage.read_models import Run, StateChange
+from storage.read_models import Run
 from storage.run_queries import RunFilter
 from storage.run_reader import RunReader
 from storage.transitions import Thing, Transition, TransitionKind
@@ -26,7 +24,6 @@ _MAX_COMMANDS = 500
 _DATA_PATH = (TransitionKind.MIRROR, TransitionKind.GATEWAY)
 
 _transitions = db.transitions.c
-_MACHINES = sa.select(db.machines.c.id.label("machine_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +52,6 @@ class ShiftReader(RunReader):
         with self._database.connect() as connection:
             numbers = connection.scalars(newest).all()
         return self._runs(lambda run: run.in_(numbers))[::-1]
-
-    def state_changes_between(self, since: datetime, until: datetime) -> list[StateChange]:
-        """Changes of all machines' states in a period, and each machine's last before it; oldest first.
-
-        Also of machines that are not mirrored any more.
-        """
-        table = db.machine_states
-        with self._database.connect() as connection:
-            before = connection.execute(select_latest_states(since)).all()
-            after = connection.execute(
-                sa.select(table, db.machines.c.label)
-                .join(db.machines)
-                # The index begins with the machine.
-                .where(
-                    table.c.machine_id.in_([row.machine_id for row in connection.execute(_MACHINES)]),
-                    table.c.since > since,
-                    table.c.since < until,
-                )
-            ).all()
-        rows = sorted([*before, *after], key=attrgetter("since"))
-        return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
 
     def data_path_problems(self, since: datetime, until: datetime) -> list[ProblemInterval]:
         """The times in a period in which data were not up to date, or the gateway did not respond."""

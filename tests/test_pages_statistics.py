@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import zstandard
 from flask.testing import FlaskClient
 
 import db
@@ -188,7 +189,11 @@ def test_it_notices_that_an_older_program_has_written_a_delivery(
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_it_passes_over_a_damaged_delivery(settings: Settings) -> None:
-    forget_statistics(settings, streams=b"damaged")
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_it_passes_over_a_damaged_delivery(settings: Settings, *, is_compressed: bool) -> None:
+    # Only the first column of the stream is complete.
+    names = b'[["streamDQM", 2]]'
+    raw = len(names).to_bytes(4, "little") + names + bytes(16)
+    forget_statistics(settings, streams=zstandard.compress(raw) if is_compressed else raw)
     assert fill_statistics(settings) == [1]
     assert figures(settings) == dict.fromkeys(FIGURES)
