@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +28,14 @@ _YEARS = 10
 _RANGE = 1000
 _RUNS_WITH_DETAILS = 1000
 _MAX_JOBS = 500
+# Texts that are searched for in logs.
+_SEARCHES = {
+    "a line of all logs": "opened+file",
+    "a line of crashes": "exception+of+category+ProductNotFound",
+    "a word of nearly all lines": "file",
+    "an unknown word": "unheard",
+    "a number that no log has": "category+ProductNotFound+424242",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +123,11 @@ def _is_complete(received: bytearray) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Random runs, ranges and jobs of a database; each access draws again. The jobs have logs."""
+    """Random runs, ranges, jobs and crashes of a database; each access draws again. The jobs have logs."""
 
     span: Span
     jobs: Sequence[UUID]
+    crash_groups: Sequence[str]
     rng: random.Random
 
     @property
@@ -130,6 +140,15 @@ class Targets:
     def job(self) -> UUID:
         """A job."""
         return self.rng.choice(self.jobs)
+
+    @property
+    def crash_group(self) -> str:
+        """The signature of a group of crashes."""
+        return self.rng.choice(self.crash_groups)
+
+    def draw(self, count: int) -> int:
+        """A number below `count`."""
+        return self.rng.randrange(count)
 
     def range(self, count: int) -> str:
         """Query parameters of a range of `count` runs."""
@@ -180,6 +199,24 @@ OF_RANGES: Mapping[str, MakeUrl] = {
 }
 
 
+def _search_url(text: str, targets: Targets) -> str:
+    return f"/crashes/search?db=production&q={text}&to={targets.span.last_run - targets.draw(99)}"
+
+
+OF_CRASHES: Mapping[str, MakeUrl] = {
+    "/crashes/": lambda targets: f"/crashes/?db=production&to={targets.span.last_run - targets.draw(99)}",
+    "/crashes/ of a client": lambda targets: (
+        f"/crashes/?db=production&client=csc&to={targets.span.last_run - targets.draw(99)}"
+    ),
+    "/crashes/ of 1000 runs": lambda targets: f"/crashes/?{targets.range(_RANGE)}",
+    "/crashes/…": lambda targets: f"/crashes/{targets.crash_group}?db=production",
+    **{f"/crashes/search, {name}": partial(_search_url, text) for name, text in _SEARCHES.items()},
+    "/crashes/search of a client": lambda targets: (
+        f"/crashes/search?{targets.range(_RANGE)}&client=csc&q=exception"
+    ),
+}
+
+
 def load_targets(settings: Settings, span: Span) -> Targets:
     """Targets in a filled database."""
     engine = db.engine(settings, Cluster.PRODUCTION, "benchmark")
@@ -192,5 +229,6 @@ def load_targets(settings: Settings, span: Span) -> Targets:
     )
     with engine.connect() as connection:
         jobs = connection.scalars(statement).all()
+        crash_groups = connection.scalars(sa.select(db.crash_groups.c.signature)).all()
     engine.dispose()
-    return Targets(span, jobs, random.Random(1))
+    return Targets(span, jobs, crash_groups, random.Random(1))

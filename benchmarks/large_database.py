@@ -1,13 +1,13 @@
 """Database with ten years of a cluster, filled by COPY: runs, jobs, file delivery, machine states.
 
 The content is reproducible. Logs, series and deliveries are encoded once for a few hundred jobs and then
-reused: only their number and size matter.
+reused: only their number and size matter. About 6 % of the jobs crashed, in some 400 groups.
 """
 
 import io
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count, islice, product
@@ -20,14 +20,16 @@ import sqlalchemy as sa
 import db
 from benchmarks import sample_jobs
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
+from dqm2 import log_templates
 from dqm2.crash_reasons import analyze
 from dqm2.pseudonyms import Pseudonymizer, default_label
-from dqm2.records import LUMISECTION_S, CrashReason, JobLog, Stream
+from dqm2.records import LUMISECTION_S, CrashReason, JobLog, JobRecord, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
 from storage import codecs, crash_groups, log_compression, log_findings
 from storage.crash_groups import CrashGroup
 from storage.log_compression import ZstdDictionary
+from storage.log_index import Templates
 from storage.rows import downsample
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
@@ -44,6 +46,8 @@ _ROWS_PER_COPY = 20_000
 _NULL = r"\N"
 # Of the logs of each kind of crash.
 _VARIATIONS = 5
+# Kinds of crashes that a client has.
+_KINDS_PER_CLIENT = 13
 
 T = TypeVar("T")
 # A value in COPY's text format.
@@ -66,6 +70,14 @@ class Span:
     first_run: int
     last_run: int
     jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """A row of job_details without its identity, the index of its log, and the words of the lines in it."""
+
+    columns: tuple[_Value, ...]
+    templates: Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +200,20 @@ def _streams(lumisections: int, rng: random.Random) -> list[Stream]:
 def _copy_jobs(connection: sa.Connection, runs: list[_Run], with_details: int, units: list[int]) -> int:
     """Copy the jobs of all runs and the details of the newest; return the number of jobs."""
     rng = random.Random(3)
-    details = _details(connection)
+    good, failed = _details(connection)
     first_with_details = runs[max(0, len(runs) - with_details)].number
     count = 0
     for batch in _batches(runs, _ROWS_PER_COPY // len(CLIENTS)):
         jobs = [row for run in batch for row in _job_rows(run, units, rng)]
-        detailed = (row[0] for row in jobs if int(row[5] or 0) >= first_with_details)
+        detailed = [
+            (row[0], row[5], rng.choice(failed if row[8] else good))
+            for row in jobs
+            if int(row[5] or 0) >= first_with_details
+        ]
         _copy(connection, db.jobs, jobs)
-        _copy(connection, db.job_details, ((identity, *rng.choice(details)) for identity in detailed))
+        _copy(connection, db.job_details, ((identity, *found.columns) for identity, _, found in detailed))
+        indexed = ((identity, run, _array(found.templates)) for identity, run, found in detailed)
+        _copy(connection, db.log_index, indexed)
         count += len(jobs)
     return count
 
@@ -219,9 +237,14 @@ def _findings(client: str, exit_code: int | None, rng: random.Random) -> tuple[_
     """The columns for what is found in the log of a job of a client (tag)."""
     if not exit_code:
         return log_findings.FINDINGS_VERSION, None, None, None
-    crash, variation = rng.choice(CRASH_LOGS), rng.randrange(_VARIATIONS)
+    crash, variation = rng.choice(_crashes_of(client)), rng.randrange(_VARIATIONS)
     columns = log_findings.columns(_reason(crash, variation), (), _group(client, crash, variation))
     return columns["log_rules"], _json(columns["crash"]), None, columns["crash_group"]
+
+
+@cache
+def _crashes_of(client: str) -> list[CrashLog]:
+    return random.Random(client).sample(CRASH_LOGS, _KINDS_PER_CLIENT)
 
 
 @cache
@@ -236,10 +259,11 @@ def _group(client: str, crash: CrashLog, variation: int) -> CrashGroup | None:
 
 def _groups() -> Iterator[CrashGroup]:
     """The groups that the crashes of all clients may have."""
-    for client, crash, variation in product(CLIENTS, CRASH_LOGS, range(_VARIATIONS)):
-        group = _group(client.tag, crash, variation)
-        if group is not None:
-            yield group
+    for client, variation in product(CLIENTS, range(_VARIATIONS)):
+        for crash in _crashes_of(client.tag):
+            group = _group(client.tag, crash, variation)
+            if group is not None:
+                yield group
 
 
 def _json(value: object) -> str | None:
@@ -247,16 +271,18 @@ def _json(value: object) -> str | None:
     return None if value is None else orjson.dumps(value).decode().replace("\\", "\\\\")
 
 
-def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
-    """Rows of job_details without their identity."""
+def _details(connection: sa.Connection) -> tuple[list[_Details], list[_Details]]:
+    """The details of jobs that finished, and of jobs that crashed."""
     rng = random.Random(4)
     records = sample_jobs.simulated(_SAMPLES)
     logs = [codecs.log_text(record.log) for record in records]
     trained = ZstdDictionary(1, log_compression.train_dictionary(logs[::2], 1), datetime.now(UTC))
     row = (trained.version, _hex(trained.content), trained.trained_at.isoformat())
     _copy(connection, db.log_dictionaries, [row])
-    found: list[tuple[_Value, ...]] = []
-    for record in records:
+    crashes = product(CRASH_LOGS, range(_VARIATIONS))
+    failed = [_crashed(rng.choice(records), crash, variation) for crash, variation in crashes]
+    found: list[_Details] = []
+    for record in (*records, *failed):
         job = sample_jobs.with_noisy_series(record, rng.randrange(5, 400), rng)
         memory, events = (
             codecs.pack_memory(downsample(job.memory)),
@@ -268,8 +294,23 @@ def _details(connection: sa.Connection) -> list[tuple[_Value, ...]]:
             codecs.pack_input_statuses(job.input_statuses),
             codecs.pack_log(job.log, trained),
         )
-        found.append((*map(_hex, packed), job.log.redactions))
-    return found
+        templates = log_templates.templates(job.log, job.errors, job.crash)
+        found.append(_Details((*map(_hex, packed), job.log.redactions), templates))
+    words = {number: words for details in found for number, words in details.templates.items()}
+    _copy(connection, db.log_templates, ((number, _array(words[number])) for number in words))
+    return found[:_SAMPLES], found[_SAMPLES:]
+
+
+def _crashed(record: JobRecord, crash: CrashLog, variation: int) -> JobRecord:
+    """The job with the end of a crash's log."""
+    log = replace(record.log, tail=f"{record.log.tail}{crash.variation(variation)}")
+    findings = analyze(log, crash.exit_code)
+    return replace(record, log=log, exit_code=crash.exit_code, crash=findings.crash, errors=findings.errors)
+
+
+def _array(values: Iterable[int | str]) -> str:
+    """A value of a column of arrays in COPY's text format; texts have letters only."""
+    return "{" + ",".join(f'"{value}"' for value in values) + "}"
 
 
 def _state_rows(count: int, machines: list[int]) -> Iterator[tuple[_Value, ...]]:

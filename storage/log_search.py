@@ -14,6 +14,7 @@ from dqm2 import log_messages
 from dqm2.log_templates import LineQuery
 from storage import codecs, run_queries
 from storage.log_compression import DictionaryStore
+from storage.read_models import client_name
 from storage.run_queries import RunFilter
 
 # Different lines that a search considers; words of more are too common to lead anywhere.
@@ -39,6 +40,11 @@ class FoundLog:
     updated_at: datetime
     lines: tuple[tuple[int, str], ...]
     line_count: int
+
+    @property
+    def name(self) -> str:
+        """The client's name as users know it."""
+        return client_name(self.client)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def test_it_rejects_invalid_arguments(
 @pytest.mark.parametrize("runs", [1, 2, 300, 60_000])
 def test_it_draws_targets_from_any_number_of_runs(runs: int) -> None:
     span = Span(300_000, 299_999 + runs, jobs=33 * runs)
-    targets = Targets(span, [UUID(int=1)], random.Random(1))
+    targets = Targets(span, [UUID(int=1)], (), random.Random(1))
     assert all(span.first_run <= targets.run <= span.last_run for _ in range(50))
     for make_url in {**NEWEST, **OF_RUNS, **OF_RANGES}.values():
         assert make_url(targets).startswith("/")

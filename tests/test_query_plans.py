@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 import db
 from benchmarks.large_database import Size, Span, fill
+from dqm2 import log_templates
 from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
@@ -20,6 +21,7 @@ from storage.efficiency_reader import Grouping
 from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore
+from storage.log_search import FoundLogs
 from storage.reader import MirrorReader
 from storage.retention import prune
 from storage.run_queries import RunFilter
@@ -69,6 +71,14 @@ class Filled:
         """The groups of crashes in all runs that match a filter."""
         run_filter = RunFilter(0, self.span.last_run, **given)
         return self.reader.find_crash_groups(CrashFilter(run_filter, kinds), skip=0, limit=50)
+
+    def search(self, text: str, **given: Any) -> FoundLogs:
+        """The newest logs that have a line, of all runs that match a filter."""
+        query = log_templates.parse_query(text, with_numbers=True)
+        assert query is not None
+        found = self.reader.search_logs(query, RunFilter(0, self.span.last_run, **given), skip=0, limit=20)
+        assert found.logs
+        return found
 
     def newest_states(self) -> object:
         """The states that a grabber compares the cluster's status with."""
@@ -168,6 +178,11 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "crashed_jobs": lambda filled: filled.reader.crashed_jobs(filled.crash_group, 200),
     "client_run_count": lambda filled: filled.reader.client_run_count(
         "csc_dqm_sourceclient-live", filled.run
+    ),
+    "search_logs of a rare line": lambda filled: filled.search("ProductNotFound"),
+    "search_logs of a common line": lambda filled: filled.search("opened file"),
+    "search_logs of a client in a day": lambda filled: filled.search(
+        "file", clients=("csc",), since=datetime.now(UTC) - timedelta(days=60)
     ),
     "crash_occurrences": lambda filled: filled.reader.crash_occurrences(filled.run),
     "crash_occurrences_of": lambda filled: filled.reader.crash_occurrences_of(

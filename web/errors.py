@@ -21,7 +21,17 @@ log = logging.getLogger(__name__)
 INTERNAL_ERROR = "The mirror failed at this. Its log has the reason under {request_id}."
 
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
-_PAGE_BLUEPRINTS = ("live", "job", "cluster", "timeline", "statistics", "crashes", "crash_group", "guides")
+_PAGE_BLUEPRINTS = (
+    "live",
+    "job",
+    "cluster",
+    "timeline",
+    "statistics",
+    "crashes",
+    "crash_group",
+    "log_search",
+    "guides",
+)
 # Of the requests that scripts of the pages send for fragments.
 _FRAGMENT_HEADER = "HX-Request"
 

@@ -15,6 +15,7 @@ from web.pages import (
     guides,
     job,
     live,
+    log_search,
     missed,
     source_run,
     statistics,
@@ -25,7 +26,7 @@ from web.pages.reports import efficiency_page, playback_page, shift_page
 
 _MODULES = (
     *(live, freshness, missed, wall, job, cluster, timeline, statistics),
-    *(crashes, crash_group, find, guides),
+    *(crashes, log_search, crash_group, find, guides),
     *(shift_page, playback_page, efficiency_page),
 )
 

@@ -17,7 +17,7 @@ from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import active_mutes, crash_issue, crash_text, freshness
+from web.pages import active_mutes, crash_issue, crash_text, freshness, log_search
 from web.pages.crash_issue import Excerpt
 from web.responses import etag_response
 
@@ -109,7 +109,8 @@ def _excerpt(reader: MirrorReader, jobs: Sequence[CrashedJob]) -> Excerpt | None
         first = max(1, job.crash.line - _LINES_BEFORE)
         text = "\n".join(lines[first - 1 : job.crash.line + _LINES_AFTER]).rstrip()
         if text:
-            return Excerpt(job.id, job.run, first, job.crash.line, text)
+            reason = log_search.line_of_reason(lines, job.crash)
+            return Excerpt(job.id, job.run, first, job.crash.line, text, reason)
     return None
 
 

@@ -22,13 +22,17 @@ _BACKTICKS = re.compile(r"`+")
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """Part of the log of a job from line `first` on; `line` is that of the reason for the crash."""
+    """Part of the log of a job from line `first` on.
+
+    `line` is that of the reason for the crash, `reason` the text of the line that has its message.
+    """
 
     job: UUID
     run: int
     first: int
     line: int
     text: str
+    reason: str = ""
 
     @property
     def last(self) -> int:

@@ -13,7 +13,7 @@ from storage.mutes import mute_of_job
 from storage.read_models import JobDetails
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import active_mutes, freshness, job_history, job_log
+from web.pages import active_mutes, freshness, job_history, job_log, log_search
 from web.responses import etag_response
 
 bp = Blueprint("job", __name__, url_prefix="/job")
@@ -97,6 +97,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
     if run is None:
         raise NotFound(f"The {cluster} cluster has no run {job.run} any more.")
     usual = reader.usual_errors(run.run, run.run_key, job.client) if run.run_key else None
+    log = job_log.view(details, usual or ())
     return render_template(
         template,
         cluster=cluster,
@@ -107,6 +108,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
         history=job_history.client_history(reader, run, job.client),
         mute=mute_of_job(job, active_mutes.of_run(reader, run)),
         crash_group=reader.crash_occurrences(job.run).get(job.crash_group or ""),
-        log=job_log.view(details, usual or ()),
+        log=log,
+        same_line=log_search.line_of_reason([line.text for line in log.lines], log.reason),
         **context,
     )
