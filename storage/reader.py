@@ -16,6 +16,7 @@ from storage.playback_comparison import PlaybackComparisonReader
 from storage.run_listing import RunListingReader
 from storage.schema import Schema, read_schema
 from storage.shift_reader import ShiftReader
+from storage.transitions import TransitionReader
 
 
 class MirrorReader(
@@ -29,6 +30,7 @@ class MirrorReader(
     LogSearchReader,
     MuteReader,
     RunListingReader,
+    TransitionReader,
 ):
     """All queries of pages and API; the states of jobs are computed by `rules`."""
 

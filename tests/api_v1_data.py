@@ -24,8 +24,10 @@ from dqm2.records import (
     Stream,
 )
 from dqmsquare_cfg import Settings
-from storage.crash_groups import group_of
+from storage import transitions
+from storage.crash_groups import CrashGroup, group_of
 from storage.sync_status import LinkStatus
+from storage.transitions import Thing, Transition, TransitionKind
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN, PREVIOUS_RUN = 391_814, 391_810
@@ -68,6 +70,8 @@ def write_sample(settings: Settings, now: datetime) -> MirroredCluster:
     mirrored.set_machine_state(other, now - timedelta(hours=4))
     mirrored.beat(now, machines={other: LinkStatus(last_success_at=now, documents_behind=3)})
     with db.engine(settings, mirrored.cluster, "tests").begin() as connection:
+        transitions.write(connection, _transitions(start))
+        connection.execute(sa.update(db.transitions).values(noted_at=now))
         connection.execute(sa.update(db.heartbeat).values(heartbeat_at=now))
     return mirrored
 
@@ -85,6 +89,7 @@ def paths() -> Mapping[str, str]:
         "job": f"{cluster}/jobs/{CRASHED_JOB}",
         "log": f"{cluster}/jobs/{CRASHED_JOB}/log",
         "machines": f"{cluster}/machines",
+        "transitions": f"{cluster}/transitions?cursor=1&limit=1",
         "crash_groups": f"{cluster}/crash-groups?client=ecalgpu",
         "crash_group": f"{cluster}/crash-groups/{signature()}",
     }
@@ -92,10 +97,13 @@ def paths() -> Mapping[str, str]:
 
 def signature() -> str:
     """The signature of the group of the crash."""
-    crashed = _crashed(datetime.now(UTC))
+    return _group(_crashed(datetime.now(UTC))).signature
+
+
+def _group(crashed: JobRecord) -> CrashGroup:
     group = group_of(crashed.client, crashed.exit_code, crashed.crash)
     assert group is not None
-    return group.signature
+    return group
 
 
 def _earlier(at: datetime) -> JobRecord:
@@ -134,6 +142,28 @@ def _crashed(start: datetime) -> JobRecord:
         crash=found.crash,
         errors=found.errors,
     )
+
+
+def _transitions(start: datetime) -> list[Transition]:
+    """The start of a client and its crash."""
+    crashed = _crashed(start)
+    client, group = Thing(TransitionKind.CLIENT, crashed.client), _group(crashed)
+    return [
+        Transition(client, "running", is_problem=False, occurred_at=start, run=RUN, job=CRASHED_JOB),
+        Transition(
+            client,
+            "crashed",
+            is_problem=True,
+            occurred_at=crashed.document.updated_at,
+            previous_state="running",
+            run=RUN,
+            job=CRASHED_JOB,
+            machine="dqmfu-c2b03-..",
+            crash_group=group.signature,
+            is_new_group=True,
+            detail=group.title,
+        ),
+    ]
 
 
 def _delivery(start: datetime) -> DeliveryRecord:

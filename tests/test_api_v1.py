@@ -278,6 +278,18 @@ def test_it_has_the_jobs_of_a_group_of_crashes(client: FlaskClient, settings: Se
     assert get(client, "/crash-groups", kind="cuda")["items"] == []
 
 
+def test_it_follows_transitions(client: FlaskClient, settings: Settings) -> None:
+    write_sample(settings, NOW)
+    assert get(client, "/transitions") == {"items": [], "next_cursor": "2"}
+    first = get(client, "/transitions", cursor=0, limit=1)
+    second = get(client, "/transitions", cursor=first["next_cursor"])
+    assert [(each["subject"], each["state"]) for page in (first, second) for each in page["items"]] == [
+        ("ecalgpu", "running"),
+        ("ecalgpu", "crashed"),
+    ]
+    assert get(client, "/transitions", cursor=second["next_cursor"]) == {"items": [], "next_cursor": "2"}
+
+
 def test_an_unchanged_resource_is_not_sent_again(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     url = f"{ROOT}/clusters/production/runs"

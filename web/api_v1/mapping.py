@@ -9,6 +9,7 @@ from storage import crash_reader, job_state, outages, read_models
 from storage.delivery_statistics import delays_s
 from storage.read_models import AdjacentRuns, JobDetails, MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
+from storage.transitions import NotedTransition, TransitionKind
 from web.api_v1 import resources
 from web.api_v1.queries import RunState
 from web.pages import cluster
@@ -201,6 +202,31 @@ def crash_group_with_jobs(
             )
             for one in jobs
         ],
+    )
+
+
+def transition(noted: NotedTransition) -> resources.Transition:
+    """A transition."""
+    found = noted.transition
+    subject = found.thing.subject or None
+    if subject is not None and found.thing.kind is TransitionKind.CLIENT:
+        subject = read_models.client_name(subject)
+    return resources.Transition(
+        id=noted.id,
+        noted_at=noted.noted_at,
+        occurred_at=found.occurred_at,
+        kind=found.thing.kind,
+        subject=subject,
+        state=found.state,
+        previous_state=found.previous_state,
+        is_problem=found.is_problem,
+        is_initial=found.is_initial,
+        run=found.run,
+        job=found.job,
+        machine=found.machine,
+        crash_group=found.crash_group,
+        is_new_crash_group=found.is_new_group,
+        detail=found.detail,
     )
 
 

@@ -36,6 +36,14 @@ Cursor = Annotated[
     str, Meta(pattern="^[0-9]{1,10}$", description="`next_cursor` of the previous page; do not compose it.")
 ]
 
+TransitionCursor = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{1,18}$",
+        description="`next_cursor` of the previous page, or `0` for the oldest that are kept.",
+    ),
+]
+
 
 class Query(msgspec.Struct, forbid_unknown_fields=True):
     """Query parameters; without fields, there are none."""
@@ -77,6 +85,13 @@ class CrashGroupsQuery(RunFilterQuery):
     kind: Annotated[CrashKind | UnsetType, Meta(description="Kind of the reason for the crash.")] = UNSET
     limit: Limit = 25
     position: Cursor | UnsetType = msgspec.field(default=UNSET, name="cursor")
+
+
+class TransitionsQuery(Query):
+    """Page of transitions."""
+
+    limit: Limit = 100
+    position: TransitionCursor | UnsetType = msgspec.field(default=UNSET, name="cursor")
 
 
 class MachinesQuery(Query):

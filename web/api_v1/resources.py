@@ -14,6 +14,7 @@ from dqm2.records import CrashKind, InputStatus
 from dqmsquare_cfg import Cluster
 from storage.crash_marks import CrashMark
 from storage.job_state import JobState
+from storage.transitions import TransitionKind
 from web.api_v1.queries import RunState
 
 Time = Annotated[datetime, Meta(tz=True)]
@@ -250,6 +251,50 @@ class Freshness(Resource):
     cluster_status: Link | None
     machines: list[NamedMachineLink]
     outages: list[Outage]
+
+
+class Transition(Resource):
+    """A change of the state of a client, a machine or a part of the way from DQM² to this server.
+
+    States by kind: `client` is `crashed`, `stuck`, `lost`, `missing`, `running`, `finished` or `absent`;
+    `machine` and `gateway` are `down` or `up`; `mirror` is `stale` or `current`; `certificate` is `expiring`
+    or `valid`; `quarantine` is `quarantined` or `empty`; `crash_group` is `new`.
+    """
+
+    id: int
+    noted_at: Annotated[Time, Meta(description="Time at which the mirror noted it.")]
+    occurred_at: Annotated[Time, Meta(description="Time of it by the clock of its cause.")]
+    kind: TransitionKind
+    subject: Annotated[
+        str | None,
+        Meta(
+            description="Client, signature of a crash group or label of a machine; `null` for what a cluster"
+            " has one of."
+        ),
+    ]
+    state: str
+    previous_state: str | None
+    is_problem: Annotated[bool, Meta(description="Whether somebody should know of the state.")]
+    is_initial: Annotated[
+        bool, Meta(description="Whether the mirror found the state when it began to watch, or in history.")
+    ]
+    run: int | None
+    job: UUID | None
+    machine: Annotated[str | None, Meta(description="Label of the machine concerned.")]
+    crash_group: Annotated[str | None, Meta(description="Signature of the group of crashes.")]
+    is_new_crash_group: Annotated[
+        bool | None, Meta(description="Whether the crash is the first of its group.")
+    ]
+    detail: str | None
+
+
+class TransitionPage(Resource):
+    """Transitions in the order in which they were noted; none is listed twice and none is left out."""
+
+    items: list[Transition]
+    next_cursor: Annotated[
+        str, Meta(description="`cursor` of those that follow, which may not have happened yet.")
+    ]
 
 
 class Memory(Resource):

@@ -26,6 +26,7 @@ from web.api_v1.queries import (
     RunFilterQuery,
     RunsQuery,
     RunState,
+    TransitionsQuery,
     optional,
     optional_time,
 )
@@ -192,6 +193,24 @@ def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJob
     if found is None or not found.groups:
         raise NotFound(_NO_CRASH_GROUP)
     return mapping.crash_group_with_jobs(found.groups[0], reader.crashed_jobs(signature, _MAX_CRASHED_JOBS))
+
+
+@operation(bp, "/clusters/<cluster>/transitions")
+def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.TransitionPage:
+    """Changes of states, in the order in which the mirror noted them, for scripts that follow a cluster.
+
+    Without `cursor` there are none: `next_cursor` is that of what happens from now on. They are kept for 90
+    days.
+    """
+    reader = databases.cached_reader(cluster)
+    cursor = optional(query.position)
+    if cursor is None:
+        return resources.TransitionPage(items=[], next_cursor=str(reader.newest_transition()))
+    found = reader.transitions(int(cursor), query.limit)
+    return resources.TransitionPage(
+        items=[mapping.transition(noted) for noted in found],
+        next_cursor=str(found[-1].id) if found else cursor,
+    )
 
 
 def _cluster(cluster: Cluster) -> resources.ClusterSummary:

@@ -250,6 +250,9 @@ class CachedReader(MirrorReader):
     search_logs = _cached(MirrorReader.search_logs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
     # A crash of an earlier run may be reported late.
     crash_occurrences = _cached(MirrorReader.crash_occurrences, (Topic.BATCHES,))
+    # Transitions are written with batches, machine states and heartbeats.
+    transitions = _cached(MirrorReader.transitions, (Topic.BATCHES, Topic.LINKS), max_entries=_MAX_JOBS)
+    newest_transition = _cached(MirrorReader.newest_transition, (Topic.BATCHES, Topic.LINKS))
     # A new mute is announced as if anything had changed.
     mutes = _cached(MirrorReader.mutes, ())
     mutes_between = _cached(MirrorReader.mutes_between, ())
