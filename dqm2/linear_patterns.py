@@ -5,8 +5,10 @@ from typing import Protocol, cast
 
 import re2  # type: ignore[import-untyped]
 
-# Redaction's automaton has many states; with less memory RE2 falls back to a slower engine.
-_MAX_MEMORY_BYTES = 64 << 20
+# Memory limit of a pattern's automaton, which grows with the texts that are searched. Hostile texts make the
+# one of redaction grow by 10 MB, and would with a limit of 64 MB make it grow by 40 MB: to be searched a
+# quarter faster, and logs no faster. Below 4 MB, RE2 falls back to an engine that is many times slower.
+_MAX_MEMORY_BYTES = 8 << 20
 
 
 class Match(Protocol):

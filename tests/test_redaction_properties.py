@@ -2,6 +2,8 @@
 
 import html
 import json
+import os
+import random
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -9,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import proc_usage
 from dqm2.redaction.redactor import MAX_PASSES, Redactor
 from dqm2.redaction.rules_base import Rule
 
 REDACT = Redactor(("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org"))
+
+MAX_GROWTH_MB = 16
 
 # Pieces of what the rules look for; joined at random they overlap and nest.
 PIECES = (
@@ -101,6 +106,21 @@ def test_it_changes_nothing_the_second_time(text: str) -> None:
     once = REDACT(text)
     again = REDACT.redact(once)
     assert (again.text, again.redactions) == (once, 0)
+
+
+def test_its_memory_is_bounded_whatever_it_searches() -> None:
+    rng = random.Random(1)
+    redact = Redactor()
+    # A first text, so that what is allocated once does not count.
+    redact("".join(PIECES))
+    before = proc_usage.rss_mb(os.getpid())
+    for _ in range(400):
+        redact(
+            "".join(
+                rng.choice(PIECES)[: rng.randrange(1, 20)] + chr(rng.randrange(33, 127)) for _ in range(300)
+            )
+        )
+    assert proc_usage.rss_mb(os.getpid()) - before < MAX_GROWTH_MB
 
 
 class CountingRedactor(Redactor):
