@@ -326,13 +326,8 @@ def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> 
 
     Clients whose start is unknown do not count for the startup time.
     """
-    table, jobs = db.runs.c, db.jobs.c
-    previous = (
-        sa.select(table.run)
-        .where(table.run < run, table.run_key == run_key)
-        .order_by(table.run.desc())
-        .limit(_STARTUP_RUNS)
-    )
+    jobs = db.jobs.c
+    previous = run_queries.select_runs_with_key(run_key, before=run, limit=_STARTUP_RUNS)
     started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
     statement = (
         sa.select(jobs.run, jobs.client, started_at.label("started_at"))

@@ -58,6 +58,15 @@ def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> lis
     return [dict(row) for row in found]
 
 
+def execute(settings: Settings, *statements: sa.Executable, cluster: Cluster = CLUSTER) -> None:
+    """Execute statements in one transaction."""
+    database = db.engine(settings, cluster, "tests")
+    with database.begin() as connection:
+        for statement in statements:
+            connection.execute(statement)
+    database.dispose()
+
+
 def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
     """The rows of all mirrored documents, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)

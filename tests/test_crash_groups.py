@@ -15,7 +15,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage import crash_groups, log_findings
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
-from tests.grabber_runner import rows
+from tests.grabber_runner import execute, rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
@@ -34,14 +34,6 @@ def write(settings: Settings, *jobs: JobRecord) -> list[str | None]:
     cluster.write(cluster.filter_units[0], *jobs)
     by_job = groups(settings)
     return [by_job[record.document.identity] for record in jobs]
-
-
-def execute(settings: Settings, *statements: sa.Executable) -> None:
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    with database.begin() as connection:
-        for statement in statements:
-            connection.execute(statement)
-    database.dispose()
 
 
 def analyze_all(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from storage.log_backfill import analyze_outdated
 from storage.log_search import FoundLogs
 from storage.retention import prune
 from storage.run_queries import RunFilter
-from tests.grabber_runner import reader, rows
+from tests.grabber_runner import execute, reader, rows
 from tests.mirrored_cluster import MirroredCluster, job
 from web.databases import ClusterDatabase
 
@@ -44,14 +44,6 @@ def search(settings: Settings, text: str, *, with_numbers: bool = True, **given:
 
 def runs(found: FoundLogs) -> list[int]:
     return [log.run for log in found.logs]
-
-
-def execute(settings: Settings, *statements: sa.Executable) -> None:
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    with database.begin() as connection:
-        for statement in statements:
-            connection.execute(statement)
-    database.dispose()
 
 
 def test_it_finds_a_line_in_all_logs_newest_first(settings: Settings) -> None:
