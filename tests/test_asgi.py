@@ -237,6 +237,8 @@ def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Calla
         ("GET", "/api", {"what": "get_run"}, RequestKind.PAGE),
         ("GET", "/api", {"what": "get_runs"}, RequestKind.RUN_RANGE),
         ("GET", "/api", {"what": "get_clients"}, RequestKind.RUN_RANGE),
+        ("GET", "/crashes/search", {}, RequestKind.PAGE),
+        ("GET", "/crashes/search", {"q": "error"}, RequestKind.RUN_RANGE),
         ("GET", "/cr/login/", {}, RequestKind.PAGE),
         # It hashes a password.
         ("POST", "/cr/login/", {}, RequestKind.LOGIN),

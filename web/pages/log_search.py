@@ -14,6 +14,7 @@ from storage.log_search import FoundLogs
 from web import databases, query_args
 from web.cache import dependencies
 from web.errors import DatabaseTooSlow
+from web.limits import RequestKind, limited_as
 from web.pages import freshness, run_filter
 from web.pages.run_filter import RunFilterParams
 from web.responses import etag_response
@@ -56,9 +57,13 @@ class LogSearchParams:
 
 
 @bp.get("/search")
+@limited_as(RequestKind.RUN_RANGE, lambda query: "q" in query)
 @dependencies.cached_view
 def page() -> Response:
-    """The search form, with what was found if a text is given."""
+    """The search form, with what was found if a text is given.
+
+    A search may take seconds, so only a few run at a time.
+    """
     params = _request_params()
     cluster = params.runs.cluster
     found, is_too_slow = _search(params)
