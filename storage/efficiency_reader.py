@@ -105,7 +105,7 @@ class EfficiencyReader:
         options = {"response_timeout_s": _TIMEOUT_S}
         with self._database.connect() as connection:
             found, first = connection.execute(sa.select(count, lowest), execution_options=options).one()
-        return EfficiencyRange(min(found, MAX_RUNS), first or run_filter.first, found > MAX_RUNS)
+        return EfficiencyRange(min(found, MAX_RUNS), first or max(1, run_filter.first), found > MAX_RUNS)
 
     def efficiency(self, run_filter: RunFilter, grouping: Grouping) -> list[ClientEfficiency]:
         """The efficiency of each client in each period, by client and by the first run of the period.

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 import db
@@ -113,6 +114,7 @@ def test_it_shows_the_current_shift_by_default(client: FlaskClient, mirrored: Mi
     assert f'value="{current.since.astimezone(ZONE):%Y-%m-%dT%H:%M}"' in text
     assert re.search(r'aria-current="page">Current shift', text)
     assert "The period has not ended" in text
+    assert "So far: 1 run; no crash." in text
     assert "Later shift" not in text
     assert str(RUN) in text
 
@@ -291,6 +293,19 @@ def test_it_lists_commands_without_names(client: FlaskClient) -> None:
         assert row["command"] == f"HLTD restarted on fu..{cluster}"
         assert row["outcome"] == "ok"
         assert "carla" not in client.get(path).text
+
+
+def test_it_reports_without_the_database_that_has_the_commands(
+    client: FlaskClient, settings: Settings, runs: MirroredCluster
+) -> None:
+    assert runs
+    engine = db.engine(settings, Cluster.PLAYBACK, "tests")
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE audit_log RENAME TO audit_log_elsewhere"))
+    engine.dispose()
+    text = shown(client)
+    assert "Not known: the database of the playback cluster" in text
+    assert "2 crashes of 2 kinds" in text
 
 
 @pytest.mark.usefixtures("command")

@@ -241,7 +241,10 @@ def _scanned_tables(filled: Filled, query: Callable[[Filled], object]) -> set[st
         query(filled)
     assert statements
     with filled.database.connect() as connection:
-        plans = [_plan(connection, *statement) for statement in statements]
+        # A lock has no plan.
+        plans = [
+            _plan(connection, *statement) for statement in statements if not statement[0].startswith("LOCK")
+        ]
     nodes = [node for plan in plans for node in _nodes(plan)]
     return {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"} - SMALL
 

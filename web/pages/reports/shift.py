@@ -15,10 +15,12 @@ from storage.crash_reader import CrashOccurrences
 from storage.job_state import JobState
 from storage.mutes import Mute
 from storage.read_models import Job, Run, StateChange, client_name
-from storage.reader import MirrorReader
 from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
+from web import databases
+from web.cache import dependencies
 from web.control_room.action_text import MUTE, UNMUTE, describe_done
+from web.errors import DatabaseUnavailable
 from web.pages import crash_text, live
 from web.pages.formatting import ZONE
 from web.pages.reports.document import (
@@ -43,8 +45,12 @@ _MAX_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class ShiftData:
-    """Everything that is reported of a period; runs and the clients of each are in ascending order."""
+    """Everything that is reported of a period; runs and the clients of each are in ascending order.
 
+    `is_over`: the period has ended. `commands` is `None` if they can't be read.
+    """
+
+    is_over: bool
     runs: Sequence[Run]
     has_older_runs: bool
     rows: Mapping[int, Sequence[ClientRow]]
@@ -53,7 +59,7 @@ class ShiftData:
     mutes: Sequence[Mute]
     state_changes: Sequence[StateChange]
     stale: Sequence[ProblemInterval]
-    commands: Sequence[AuditEntry]
+    commands: Sequence[AuditEntry] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +75,16 @@ class _Crashes:
         return sorted({job.run for job in self.jobs})
 
 
-def read(
-    reader: MirrorReader, commands: MirrorReader, cluster: Cluster, period: ShiftPeriod, now: datetime
-) -> ShiftData:
-    """Read a period of a cluster; `commands` reads the playback cluster's database."""
+def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
+    """Read a period of a cluster. Raises DatabaseUnavailable."""
+    reader = databases.stale_ok_reader(cluster)
     since, until = period.since, min(period.until, now)
     found = reader.runs_in_period(since, until, MAX_RUNS + 1)
     runs = found[:MAX_RUNS][::-1]
     signatures = {job.crash_group for job in _crashed_jobs(runs, period) if job.crash_group is not None}
     last = runs[-1].run if runs else 0
     return ShiftData(
+        is_over=period.until <= now,
         runs=runs,
         has_older_runs=len(found) > MAX_RUNS,
         rows={run.run: live.rows_of_run(reader, run) for run in runs},
@@ -87,12 +93,20 @@ def read(
         mutes=reader.mutes_between(since, period.until, _MAX_MUTES),
         state_changes=reader.state_changes_between(since, period.until),
         stale=reader.data_path_problems(since, period.until),
-        commands=[
-            entry
-            for entry in commands.control_changes(cluster, since, period.until)
-            if entry.action.command not in (MUTE, UNMUTE)
-        ],
+        commands=_read_commands(cluster, period),
     )
+
+
+def _read_commands(cluster: Cluster, period: ShiftPeriod) -> Sequence[AuditEntry] | None:
+    """The commands but for mutes, which are reported apart; `None` while their database is unavailable."""
+    try:
+        # Those of both clusters are there.
+        reader = databases.stale_ok_reader(Cluster.PLAYBACK)
+        found = reader.control_changes(cluster, period.since, period.until)
+    except DatabaseUnavailable:
+        dependencies.expire_soon()
+        return None
+    return [entry for entry in found if entry.action.command not in (MUTE, UNMUTE)]
 
 
 def build(cluster: Cluster, period: ShiftPeriod, data: ShiftData, url: str, *, with_names: bool) -> Report:
@@ -145,7 +159,7 @@ def _summary(data: ShiftData, crashes: Sequence[_Crashes], sections: Sequence[Se
         for section in sections
         if section.key in words and section.rows
     ]
-    return f"{'; '.join(parts)}."
+    return f"{'' if data.is_over else 'So far: '}{'; '.join(parts)}."
 
 
 def _run_cell(cluster: Cluster, run: int) -> Cell:
@@ -218,7 +232,14 @@ def _crashes(cluster: Cluster, data: ShiftData, crashes: Sequence[_Crashes]) -> 
         Column("first_at", "First", phrase="first {}"),
         Column("last_at", "Last", phrase="last {}"),
         Column("since_run", "Since run", title="First of all runs with this crash", phrase="since run {}"),
-        Column("runs_in_all", "Runs in all", "numeric", phrase="{} runs in all", singular="1 run in all"),
+        Column(
+            "runs_in_all",
+            "Runs in all",
+            "numeric",
+            "Up to the end of the period",
+            phrase="{} runs in all",
+            singular="1 run in all",
+        ),
     )
     rows = [_crash_row(cluster, data, each) for each in crashes]
     return Section("crashes", "Crashes", columns, rows, "No job crashed.")
@@ -402,8 +423,13 @@ def _commands(data: ShiftData, *, with_names: bool) -> Section:
     ]
     if with_names:
         columns.append(Column("username", "By", phrase="by {}"))
-    rows = [_command_row(entry, with_names=with_names) for entry in data.commands]
-    return Section("commands", "Commands that changed something", columns, rows, "No command was sent.")
+    rows = [_command_row(entry, with_names=with_names) for entry in data.commands or ()]
+    empty = (
+        "Not known: the database of the playback cluster, which has the commands, can't be reached."
+        if data.commands is None
+        else "No command was sent."
+    )
+    return Section("commands", "Commands that changed something", columns, rows, empty)
 
 
 def _command_row(entry: AuditEntry, *, with_names: bool) -> tuple[Cell, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, url_for
 
 from dqmsquare_cfg import Cluster
-from web import databases, query_args
+from web import query_args
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness
@@ -76,7 +76,6 @@ def _report(cluster: Cluster, period: ShiftPeriod, endpoint: str, *, with_names:
     if period.until > now:
         # The shift goes on by the clock, whether or not anything is reported.
         dependencies.expire_at(period.until)
-    reader = databases.stale_ok_reader(cluster)
-    data = shift.read(reader, databases.stale_ok_reader(Cluster.PLAYBACK), cluster, period, now)
+    data = shift.read(cluster, period, now)
     url = url_for(endpoint, db=cluster, **period.query)
     return shift.build(cluster, period, data, url, with_names=with_names)
