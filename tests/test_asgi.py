@@ -95,6 +95,17 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
+def test_it_refuses_requests_for_the_api_with_problem_details(serve: Callable[[Test], None]) -> None:
+    async def test(listener: Listener) -> None:
+        connection = await asked(listener, get("/api/v1/clusters?" + "x" * 4100))
+        assert b"\r\ncontent-type: application/problem+json\r\n" in await connection.head()
+        problem = json.loads(await connection.reader.read(1000))
+        assert problem["status"] == 414
+        assert problem["detail"] == limits.URL_TOO_LONG.sentence
+
+    serve(test)
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [

@@ -8,6 +8,7 @@ them. A response that its client reads slowly is buffered (`web/spool.py`) and o
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
-from web import limits, metrics, request_head
+from web import limits, metrics, problems, request_head
 from web.access_log import RECORD, RequestDescriber, RequestRecord
 from web.cache import dependencies
 from web.cache.response_cache import (
@@ -61,6 +62,7 @@ class MirrorApplication:
         self._metrics_port = settings.server_metrics_port
         self._describe = RequestDescriber(settings)
         self._alive_paths = ("/healthz", f"{settings.server_url_prefix}/healthz")
+        self._api_root = problems.api_root(settings)
         self._queues = limits.queues(settings)
         self._shed = ShedCounter()
         self._cache = ResponseCache()
@@ -84,7 +86,7 @@ class MirrorApplication:
             if isinstance(error, Overloaded):
                 record.is_shed = True
                 self._shed.add(error.kind)
-            await response.refuse(error.refusal)
+            await response.refuse(self._in_format_of(scope["path"], error.refusal))
         except (DatabaseUnavailable, TimeoutError) as error:
             log.warning("response_aborted reason=%s", logging_setup.quote_value(error))
             await _abort(scope)
@@ -96,10 +98,14 @@ class MirrorApplication:
             if response.has_started:
                 await _abort(scope)
             else:
-                await response.refuse(_internal_error(record.id))
+                await response.refuse(self._in_format_of(scope["path"], _internal_error(record.id)))
         finally:
             if not is_for_metrics:
                 record.end(self._describe)
+
+    def _in_format_of(self, path: str, refusal: Refusal) -> Refusal:
+        """A refusal in the format of errors of the path that was requested."""
+        return replace(refusal, is_problem=problems.is_below(self._api_root, path))
 
     async def _respond_with_metrics(self, scope: Scope, client: Client, response: Response) -> None:
         head = request_head.parse(scope)

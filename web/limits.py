@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from dqmsquare_cfg import Settings
+from web import problems
 from web.responses import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
@@ -58,17 +59,18 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Response of the server itself: a status and a sentence as plain text."""
+    """Response of the server itself: a status and a sentence, as plain text or as problem details."""
 
     status: int
     sentence: str
     retry_after_s: int | None = None
+    is_problem: bool = False
 
     @cached_property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Headers of the response, which ends the connection."""
         fields = {
-            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Type": problems.MEDIA_TYPE if self.is_problem else "text/plain; charset=utf-8",
             "Content-Length": str(len(self.body)),
             "Cache-Control": "no-store",
             **SECURITY_HEADERS,
@@ -79,8 +81,8 @@ class Refusal:
 
     @cached_property
     def body(self) -> bytes:
-        """The sentence."""
-        return self.sentence.encode()
+        """The sentence, or the problem details that contain it."""
+        return problems.body(self.status, self.sentence) if self.is_problem else self.sentence.encode()
 
     @cached_property
     def raw(self) -> bytes:
