@@ -5,7 +5,7 @@ metrics, and the log files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, cycle
+from itertools import count, cycle, product
 from typing import Any
 
 import pytest
@@ -126,16 +126,33 @@ def responses(app: Flask, jobs: Sequence[str]) -> dict[str, str]:
     found = {}
     for rule in app.url_map.iter_rules():
         if "GET" in (rule.methods or ()) and not rule.rule.startswith(_EXCLUDED):
-            for url in urls(rule, jobs):
+            is_resource = rule.endpoint.startswith("api_v1.") and rule.arguments
+            for url in resource_urls(app, rule, jobs) if is_resource else urls(rule, jobs):
                 response = client.get(url)
                 found[url] = response.get_data(as_text=True) + str(response.headers)
     return found
 
 
+def resource_urls(app: Flask, rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
+    """URLs of a resource of `/api/v1/`, of all clusters, jobs and groups of crashes."""
+    for cluster in Cluster:
+        found = app.test_client().get(f"/api/v1/clusters/{cluster}/crash-groups?limit=100").get_json()
+        values = {
+            "cluster": [str(cluster)],
+            "run": [str(RUN)],
+            "job": jobs,
+            "signature": [group["signature"] for group in found["items"]],
+        }
+        names = sorted(rule.arguments)
+        for chosen in product(*(values[name] for name in names)):
+            path = app.url_map.bind("localhost").build(rule.endpoint, dict(zip(names, chosen, strict=True)))
+            yield f"{path}?cursor=0" if rule.rule.endswith("/transitions") else path
+
+
 def urls(rule: Rule, jobs: Sequence[str]) -> Iterator[str]:
     """URLs of a route, with all parameters that it may have."""
     queries = [f"db={cluster}&cluster={cluster}&run={RUN}&from=0&to=999999" for cluster in Cluster]
-    if rule.endpoint == "api.answer":
+    if rule.endpoint == "api.api":
         queries = [
             f"what={what}&id={job}&{query}" for what in _API_CALLS for query in queries for job in jobs[:2]
         ]
