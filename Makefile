@@ -48,7 +48,7 @@ deploy-check: install-dev ## check manifests, Dockerfile, systemd units, scripts
 manifests: install-dev ## render a cluster's manifests into build/: CLUSTER=test4|preproduction|production TAG=…
 	@$(VENV)/python -m tools.render_manifests --cluster $(CLUSTER) $(if $(TAG),--tag $(TAG)) \
 		$(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) $(if $(LOG_CLAIM),--log-claim $(LOG_CLAIM)) \
-		$(if $(GRID_CAS),--grid-cas)
+		$(if $(GRID_CAS),--grid-cas) $(NOTIFY_PORTS:%=--notify-port %)
 
 bench: $(BENCHMARKS:%=bench-%) ## run all benchmarks
 

@@ -18,8 +18,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
 
-from config import env_file, parsers
+from config import env_file, parsers, receivers
 from config.parsers import InvalidValue
+from config.receivers import NotifyRule, Receiver
 
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
 
@@ -27,6 +28,8 @@ ENVIRONMENTS = ("development", "testbed", "test4", "production")
 _STATUS_MIN_S = 30
 
 _UNVERIFIED = "TLS is NOT verified because of CMSWEB_CA_PATH: anyone can impersonate the front end"
+
+_UNLINKED = "notifications have no link to the mirror: PUBLIC_ORIGIN is not set"
 
 
 class Cluster(StrEnum):
@@ -104,6 +107,8 @@ class Settings:
     stale_after_s: int
     late_file_after_s: int
     redaction_allowed_hosts: tuple[str, ...]
+    notify_urls: tuple[Receiver, ...] = field(repr=False)
+    notify_rules: tuple[NotifyRule, ...]
     load_warnings: tuple[str, ...] = ()
 
     @property
@@ -115,7 +120,17 @@ class Settings:
     def warnings(self) -> tuple[str, ...]:
         """Sentences about valid but probably unintended settings, for the log at startup."""
         unverified = (_UNVERIFIED,) if self.cmsweb_ca_path is False else ()
-        return (*self.load_warnings, *unverified)
+        unlinked = (_UNLINKED,) if self.notify_urls and not self.public_url else ()
+        return (*self.load_warnings, *unverified, *unlinked)
+
+    @property
+    def public_url(self) -> str:
+        """The mirror's URL for browsers, without a trailing slash; empty if it is not known."""
+        if self.public_origin:
+            return f"{self.public_origin}{self.server_url_prefix}"
+        if self.is_development:
+            return f"http://{self.server_host}:{self.server_port}{self.server_url_prefix}"
+        return ""
 
     @property
     def job_log_retention(self) -> timedelta | None:
@@ -249,6 +264,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("STALE_AFTER_S", "silence of a machine, the gateway or a grabber after which pages show a warning (s)", partial(parsers.integer, minimum=5, maximum=3600), _everywhere("30"), former_name="FRESHNESS_WARN_S"),
     Setting("LATE_FILE_AFTER_S", "delay after the end of a lumisection beyond which a delivered file counts as late, a line in the delivery graph (s)", partial(parsers.integer, minimum=1, maximum=86400), _everywhere("120"), former_name="DELIVERY_LATE_S"),
     Setting("REDACTION_ALLOWED_HOSTS", "host names below cern.ch that redaction keeps, separated by commas", parsers.hosts, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch"), former_name="PUBLIC_SITES"),
+    Setting("NOTIFY_URLS", "receivers of notifications, `NAME=URL` separated by blanks or semicolons, where URL is one of [apprise](https://appriseit.com/), e.g. `shift=mmosts://mattermost.web.cern.ch/TOKEN`; empty: none", receivers.receivers, _everywhere(""), is_secret=True),
+    Setting("NOTIFY_RULES", "what receivers are notified of, `NAME: KEY=VALUE,VALUE …` separated by semicolons, with the keys cluster, kind, client, group and hours ([docs/operator.md](docs/operator.md#notifications)); a receiver without a rule is notified of everything", receivers.rules, _everywhere("")),
 )  # fmt: skip
 
 
@@ -353,6 +370,9 @@ def _cross_checks(values: Mapping[str, Any]) -> list[str]:
     prefix, former = values.get("server_url_prefix", ""), values.get("server_former_url_prefix", "")
     if former and f"{prefix}/".startswith(f"{former}/"):
         return ["SERVER_FORMER_URL_PREFIX contains SERVER_URL_PREFIX, so its addresses would not be free"]
+    named = values.get("notify_urls"), values.get("notify_rules")
+    if named[0] is not None and (unknown := [*receivers.unknown_receivers(named[1] or (), named[0])]):
+        return [f"NOTIFY_RULES has a rule of {unknown[0]!r}, which is no receiver in NOTIFY_URLS"]
     production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
     if shared := set(production) & set(playback):
         return [f"FFF_PLAYBACK_MACHINES contains {min(shared)!r}, which is in FFF_PRODUCTION_MACHINES too"]

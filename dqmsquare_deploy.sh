@@ -64,7 +64,9 @@ build() {
     while read -r module; do
         hidden+=(--hidden-import "$module")
     done < <($python -c 'import dqmsquare_mirror as mirror; print(*{module for module, _ in mirror.COMMANDS.values()}, sep="\n")')
-    # Time zones are included for machines that have none. gunicorn and uvicorn load modules by name.
+    hidden+=(--hidden-import "$($python -c 'from grabbing import sender_process as sender; print(sender.MODULE)')")
+    # Time zones are included for machines that have none. gunicorn, uvicorn and apprise load modules by name; apprise
+    # lists the files of its folder to find its plug-ins, and it reads its assets.
     $python -m PyInstaller --noconfirm --clean --log-level ERROR --onefile --name "$program" \
         --paths "$here" --distpath "$dist" --workpath build --specpath build \
         --add-data "$here/templates:templates" \
@@ -75,6 +77,7 @@ build() {
         --add-data "$here/build/COMMIT:." \
         --collect-data tzdata --hidden-import tzdata \
         --hidden-import gunicorn.glogging \
+        --collect-all apprise \
         --hidden-import uvicorn.loops.uvloop --hidden-import uvicorn.lifespan.off \
         --exclude-module tools --exclude-module benchmarks --exclude-module tests \
         "${hidden[@]}" "$program.py"

@@ -5,6 +5,7 @@
     dqmsquare_mirror all              web server and both grabbers
     dqmsquare_mirror migrate
     dqmsquare_mirror db …             same as python db.py
+    dqmsquare_mirror notify-test      send a test message to each receiver of notifications
     dqmsquare_mirror healthcheck      check the programs that run on this machine
     dqmsquare_mirror simulator …      simulate DQM² (not in the image)
     dqmsquare_mirror --version
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "all": ("runtime.run_all", ()),
     "migrate": ("db_commands", ("migrate",)),
     "db": ("db_commands", ()),
+    "notify-test": ("grabbing.notify_test", ()),
     "healthcheck": ("runtime.healthcheck", ()),
     "simulator": ("simulator.__main__", ()),
 }

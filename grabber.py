@@ -31,7 +31,9 @@ from grabbing.gateway_queue import GatewayQueue, StopEvent, Stopped, complete
 from grabbing.health import Liveness
 from grabbing.heartbeat import Heartbeat
 from grabbing.maintenance import Maintenance
+from grabbing.notifier import Notifier
 from grabbing.scheduler import ClusterScheduler
+from grabbing.sender_process import SenderProcess
 from runtime import logging_setup, systemd_notify
 from storage.job_state import StateRules
 from storage.leader_lock import LeaderLock, LeadershipLost
@@ -76,6 +78,7 @@ class Grabber:
         self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._pseudonyms = Pseudonymizer(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)
+        self._notifier = Notifier(settings, cluster)
         self._maintenance = Maintenance(self._database, self._processor, settings.job_log_retention)
         self._certificate = CertificateMonitor(settings.server_grid_cert_path, cluster)
         self._scheduler = ClusterScheduler(
@@ -112,6 +115,7 @@ class Grabber:
                 self._release()
             self.liveness.tick()
             self._stop.wait(self._wait_s)
+        self._notifier.stop(_SHUTDOWN_TIMEOUT_S)
         self._release()
 
     def run_once(self) -> bool:
@@ -154,6 +158,7 @@ class Grabber:
         return True
 
     def _mirror_while_leader(self) -> None:
+        self._notifier.set_leader(True)
         while not self._stop.is_set:
             self._lock.ensure_held()
             has_more = self._scheduler.run_due()
@@ -187,6 +192,7 @@ class Grabber:
 
     def _release(self) -> None:
         self.liveness.set_leader(False)
+        self._notifier.set_leader(False)
         self._scheduler.abandon()
         self._lock.close()
         self._database.dispose()
@@ -212,6 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
     stop = _stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _set_up_logging(settings, clusters)
+    if not options.once:
+        _check_receivers(settings)
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
     _serve_health(settings, [grabber.liveness for grabber in grabbers])
     systemd_notify.start(
@@ -224,6 +232,18 @@ def main(arguments: list[str] | None = None) -> int:
     _wait_for_exit(statuses, stop)
     parser_pool.kill_all()
     return max(status.result() if status.done() else 0 for status in statuses)
+
+
+def _check_receivers(settings: Settings) -> None:
+    """Exit unless apprise accepts the URLs of all receivers."""
+    checks = [(receiver, SenderProcess(receiver, None).result()) for receiver in settings.notify_urls]
+    errors = [
+        f"NOTIFY_URLS has the receiver {receiver.name!r} ({receiver.scheme}), but {reason}"
+        for receiver, reason in checks
+        if reason is not None
+    ]
+    if errors:
+        dqmsquare_cfg.exit_with_errors(errors)
 
 
 def _run_in_thread(run: Callable[[], int]) -> "Future[int]":

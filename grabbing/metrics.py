@@ -53,3 +53,14 @@ certificate_expiry_timestamp = Gauge(
     "dqmsquare_certificate_expiry_timestamp_seconds", "Expiry of the grid certificate", _CLUSTER
 )
 is_leader = Gauge("dqmsquare_grabber_is_leader", "Whether this grabber mirrors the cluster", _CLUSTER)
+_RECEIVER = ["cluster", "receiver"]
+notifications_sent = Counter("dqmsquare_notifications_sent_total", "Messages that were delivered", _RECEIVER)
+notification_failures = Counter(
+    "dqmsquare_notification_failures_total", "Attempts to deliver a message that failed", _RECEIVER
+)
+notifications_dropped = Counter(
+    "dqmsquare_notifications_dropped_total", "Things that could not be reported for a day", _RECEIVER
+)
+notifications_pending = Gauge(
+    "dqmsquare_notifications_pending", "Things of which a receiver is still to be sent something", _RECEIVER
+)

@@ -12,11 +12,10 @@ import logging
 import multiprocessing
 import os
 import queue
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -26,6 +25,7 @@ from typing import Protocol, Self
 from dqm2.errors import Dqm2InvalidResponse
 from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
 from grabbing.gateway_queue import GatewayQueue, complete
+from runtime.signal_mask import unchanged_signal_mask
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ class _ParserProcess:
         with self._lock, self._remote_connection:
             if self.is_killed:
                 raise EOFError
-            with _unchanged_signal_mask():
+            with unchanged_signal_mask():
                 self._process.start()
 
 
@@ -165,20 +165,6 @@ def kill_all() -> None:
     """Kill all parser processes of this program; otherwise Python waits at exit until they have ended."""
     for process in multiprocessing.active_children():
         process.kill()
-
-
-@contextmanager
-def _unchanged_signal_mask() -> Iterator[None]:
-    """Restore the thread's signal mask at the end.
-
-    Until Python 3.13, starting a process unblocks SIGINT and SIGTERM in the thread (gh-127586), which would
-    then end the program instead of letting it stop.
-    """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(connection: Connection, processor: DocumentProcessor) -> None:

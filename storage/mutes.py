@@ -71,9 +71,8 @@ class MuteReader:
 
     def mutes(self) -> list[Mute]:
         """The mutes in force, newest first."""
-        in_force = _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
         with self._database.connect() as connection:
-            return [_mute(row) for row in connection.execute(in_force)]
+            return read_mutes(connection)
 
     def mutes_between(self, since: datetime, until: datetime, limit: int) -> list[Mute]:
         """The mutes that were set, or ended, in a period, in the order in which they were set."""
@@ -89,6 +88,12 @@ class MuteReader:
         )
         with self._database.connect() as connection:
             return sorted(map(_mute, connection.execute(statement)), key=lambda mute: mute.id)
+
+
+def read_mutes(connection: sa.Connection) -> list[Mute]:
+    """The mutes in force, newest first."""
+    in_force = _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
+    return [_mute(row) for row in connection.execute(in_force)]
 
 
 class MuteWriter:

@@ -365,6 +365,22 @@ def test_it_opens_the_port_of_postgresql_that_it_is_given() -> None:
     assert [rule["ports"][-1]["port"] for rule in policy["spec"]["egress"]] == [53, 443, 6611]
 
 
+def test_it_opens_ports_of_receivers_of_notifications_to_grabbers_only_if_asked() -> None:
+    def ports(**options: Any) -> dict[str, list[Any]]:
+        return {
+            body["spec"]["podSelector"]["matchLabels"]["app"]: body["spec"]["egress"][0]["ports"]
+            for body in rendered(target=Target.TEST, tag="v1.0.0", **options)
+            if body["kind"] == "NetworkPolicy" and "notifications" in body["metadata"]["name"]
+        }
+
+    opened = [{"port": 587}, {"port": 8065}]
+    grabbers = ("dqm-square-mirror-grabber-production", "dqm-square-mirror-grabber-playback")
+    assert ports() == {}
+    assert ports(notify_ports=(587, 8065)) == dict.fromkeys(grabbers, opened)
+    with pytest.raises(ValueError, match="NOTIFY_PORTS"):
+        ports(notify_ports=(0,))
+
+
 def test_it_needs_no_claim_unless_it_is_given_one() -> None:
     without = rendered(target=Target.TEST, tag="v1")
     assert "persistentVolumeClaim" not in yaml.safe_dump(without)

@@ -317,6 +317,7 @@ def test_it_has_no_secrets_in_its_repr(tmp_path: Path) -> None:
         if setting.is_secret
     }
     secrets["DQM_CR_USERNAMES"] = "shifter:secret-password-of-the-test"
+    secrets["NOTIFY_URLS"] = "shift=json://example.org/secret-token-of-the-test"
     settings = dqmsquare_cfg.load({"ENV_FILE": "", "TMP_DIR": str(tmp_path), **secrets})
     assert "secret-" not in repr(settings)
 

@@ -3,7 +3,8 @@
 `k8_config_testbed.yaml` is written so that CMSWEB's own deploy script takes it as its
 `services/dqmsquare.yaml`: an image without a tag before ` #imagetag`, and `k8s #k8s#` as the value of the
 label `env`. This module makes the same two replacements and adds the network policies of the cluster. Options
-add what not every cluster has: a claim for log files, and the grid CAs of the nodes.
+add what not every cluster has: a claim for log files, the grid CAs of the nodes, and ports of receivers of
+notifications.
 """
 
 import argparse
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "k8_config_testbed.yaml"
 _POLICIES = Path("services", "kubernetes")
 _EVERY_CLUSTER = "network_policy_all.yaml"
+_NOTIFICATIONS = "network_policy_notifications.yaml"
+_MAX_PORT = 65535
 
 TAG_MARKER = " #imagetag"
 ENVIRONMENT_MARKER = "k8s #k8s#"
@@ -57,6 +60,7 @@ class Options:
     """Options of a rendering.
 
     `log_claim`: the claim of a share for log files; empty: logs go to standard error alone.
+    `notify_ports`: ports beside 443 on which grabbers may reach receivers of notifications.
     `grid_cas`: mounts the nodes' grid CAs and verifies the front end with them.
     """
 
@@ -65,6 +69,7 @@ class Options:
     postgres_port: int = 5432
     log_claim: str = ""
     grid_cas: bool = False
+    notify_ports: tuple[int, ...] = ()
 
 
 def render(options: Options, root: Path = ROOT) -> str:
@@ -75,6 +80,8 @@ def render(options: Options, root: Path = ROOT) -> str:
     text = "---\n".join((root / file).read_text(encoding="utf-8") for file in files)
     text = text.replace(TAG_MARKER, f":{options.tag}").replace(ENVIRONMENT_MARKER, environment)
     text = text.replace(PORT_MARKER, str(options.postgres_port))
+    if options.notify_ports:
+        text += "---\n" + _notify_policies(options.notify_ports, root)
     changes = [
         *([_log_to(options.log_claim)] if options.log_claim else []),
         *([_mount_grid_cas] if options.grid_cas else []),
@@ -104,6 +111,17 @@ def _check_tag(options: Options) -> None:
         raise ValueError(
             f"TAG is {options.tag!r}; on production CMSWEB takes tags with {_STABLE!r} in them only"
         )
+
+
+def _notify_policies(ports: Sequence[int], root: Path) -> str:
+    """The network policies that let grabbers reach receivers of notifications on these ports."""
+    if not all(1 <= port <= _MAX_PORT for port in ports):
+        raise ValueError(f"NOTIFY_PORTS has {list(ports)}; accepted: ports from 1 to {_MAX_PORT}")
+    text = (root / _POLICIES / _NOTIFICATIONS).read_text(encoding="utf-8")
+    policies = list(yaml.safe_load_all(text))
+    for policy in policies:
+        policy["spec"]["egress"] = [{"ports": [{"port": port} for port in ports]}]
+    return yaml.safe_dump_all(policies, sort_keys=False)
 
 
 def _changed(text: str, changes: Sequence[Callable[[dict[str, Any]], None]]) -> str:
@@ -165,10 +183,23 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--tag", default=f"v{version.NUMBER}", help="tag of the image (default: %(default)s)")
     parser.add_argument("--postgres-port", type=int, default=5432, help="default: %(default)s")
     parser.add_argument("--log-claim", default="", metavar="CLAIM", help="claim for log files; default: none")
+    parser.add_argument(
+        "--notify-port",
+        type=int,
+        action="append",
+        default=[],
+        metavar="PORT",
+        help="port beside 443 of a receiver of notifications, may be repeated; default: none",
+    )
     parser.add_argument("--grid-cas", action="store_true", help=f"mount the nodes' {GRID_CAS}")
     chosen = parser.parse_args(arguments)
     return Options(
-        Target(chosen.cluster), chosen.tag, chosen.postgres_port, chosen.log_claim, chosen.grid_cas
+        Target(chosen.cluster),
+        chosen.tag,
+        chosen.postgres_port,
+        chosen.log_claim,
+        chosen.grid_cas,
+        tuple(chosen.notify_port),
     )
 
 

@@ -1,0 +1,171 @@
+"""Text of a notification: a line for what happened together, and the link to the page that shows it.
+
+It holds what the public pages show. Client tags, reasons and titles come from P5 and were redacted when they
+were stored; characters by which a chat mentions people, links or formats are replaced.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from dqmsquare_cfg import Cluster
+from storage.read_models import client_name
+from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
+
+_LOCAL = ZoneInfo("Europe/Zurich")
+_MAX_NAMES = 10
+_MAX_LINES = 15
+_MAX_DETAIL_CHARS = 160
+_MAX_TITLE_CHARS = 120
+# Invisible characters behind `@` and `:` keep chats from mentioning somebody and from linking an address.
+_PLAIN = str.maketrans(
+    {"@": "@\u200b", "<": "‹", ">": "›", "`": "'", "|": "¦", "[": "(", "]": ")", "*": "∗", "\n": " "}
+)
+_ENDS = {
+    "running": "runs again",
+    "finished": "has finished",
+    "absent": "is not part of the newest run",
+    "up": "is up again",
+    "current": "is up to date again",
+    "valid": "is valid again",
+    "empty": "could all be stored",
+}
+_PROBLEMS = {
+    "crashed": "crashed",
+    "stuck": "is stuck",
+    "lost": "is lost",
+    "missing": "is missing",
+    "down": "is down",
+    "stale": "is not up to date",
+    "expiring": "expires soon",
+    "quarantined": "could not be stored",
+}
+_PLURALS = {"is": "are", "runs": "run", "has": "have"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in plain text."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What a message says of a thing, without its name; things with the same text share a line."""
+
+    name: str
+    text: str
+    extra: str
+
+
+def compose(
+    cluster: Cluster,
+    happened: Mapping[Thing, Sequence[NotedTransition]],
+    *,
+    muted: Iterable[Thing] = (),
+    base_url: str,
+) -> Message:
+    """The message about transitions, by thing; `muted` are things whose problem was muted until now."""
+    was_muted = set(muted)
+    events = [
+        _event(thing, [each.transition for each in transitions], was_muted=thing in was_muted)
+        for thing, transitions in happened.items()
+        if transitions
+    ]
+    lines = list(_lines(events))
+    shown = lines[:_MAX_LINES]
+    if len(lines) > len(shown):
+        shown.append(f"and {len(lines) - len(shown)} more")
+    times = [each.transition.occurred_at for transitions in happened.values() for each in transitions]
+    began = f"{_local(min(times))}" + (f" to {_local(max(times))}" if max(times) != min(times) else "")
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    title = f"DQM² {cluster}: {lines[0].split(' – ')[0]}"[:_MAX_TITLE_CHARS] + more
+    link = _link(cluster, happened, base_url)
+    return Message(title, "\n".join([*shown, began, *([link] if link else [])]))
+
+
+def test_message(base_url: str) -> Message:
+    """A message that says that notifications arrive."""
+    link = [f"{base_url}/"] if base_url else []
+    return Message("DQM² Mirror: test", "\n".join(["Notifications of the DQM² Mirror arrive here.", *link]))
+
+
+def _lines(events: Iterable[_Event]) -> Iterator[str]:
+    """A line for each group of things of which the same is said, and one for each detail."""
+    in_order = sorted(events, key=lambda event: (event.text, event.name))
+    for text, of_text in groupby(in_order, key=lambda event: event.text):
+        group = list(of_text)
+        names = [event.name for event in group]
+        shown = ", ".join(names[:_MAX_NAMES])
+        if len(names) > _MAX_NAMES:
+            shown += f" and {len(names) - _MAX_NAMES} more"
+        verb, _, rest = text.partition(" ")
+        said = f"{_PLURALS.get(verb, verb)} {rest}".strip() if len(names) > 1 else text
+        extras = dict.fromkeys(event.extra for event in group if event.extra)
+        count = f"{len(names)} clients: " if len(names) > _MAX_NAMES else ""
+        yield " – ".join([f"{count}{shown} {said}", *list(extras)[:3]])
+
+
+def _event(thing: Thing, transitions: Sequence[Transition], *, was_muted: bool) -> _Event:
+    last = transitions[-1]
+    problems = [each for each in transitions if each.is_problem]
+    run = f" in run {last.run}" if last.run is not None else ""
+    if last.is_problem:
+        times = f" ({len(problems)} times)" if len(problems) > 1 else ""
+        text = f"{_PROBLEMS[last.state]}{run}{times}" + (", muted until now" if was_muted else "")
+    elif problems:
+        first = problems[0]
+        of_run = f" in run {first.run}" if first.run is not None else ""
+        times = f" {len(problems)} times" if len(problems) > 1 else ""
+        text = f"{_PROBLEMS[first.state]}{times}{of_run}, and {_ENDS[last.state]}"
+    else:
+        text = f"{_ENDS[last.state]}{run}" + (", while it was muted" if was_muted else "")
+    return _Event(_name(thing), text, _extra(problems[-1] if problems else last))
+
+
+def _name(thing: Thing) -> str:
+    match thing.kind:
+        case TransitionKind.CLIENT:
+            return _plain(client_name(thing.subject))
+        case TransitionKind.GATEWAY:
+            return "DQM²"
+        case TransitionKind.MIRROR if not thing.subject:
+            return "the mirror"
+        case TransitionKind.MIRROR:
+            return f"the mirror of {_plain(thing.subject)}"
+        case TransitionKind.CERTIFICATE:
+            return "the grid certificate"
+        case TransitionKind.QUARANTINE:
+            return f"documents of {_plain(thing.subject)}"
+    return _plain(thing.subject)
+
+
+def _extra(transition: Transition) -> str:
+    if transition.detail is None:
+        return ""
+    detail = _plain(transition.detail)[:_MAX_DETAIL_CHARS]
+    return f"new: {detail}" if transition.is_new_group else detail
+
+
+def _plain(text: str) -> str:
+    return text.translate(_PLAIN).replace("://", ":\u200b//")
+
+
+def _local(at: datetime) -> str:
+    return f"{at.astimezone(_LOCAL):%d %b %H:%M:%S}"
+
+
+def _link(cluster: Cluster, happened: Mapping[Thing, Sequence[NotedTransition]], base_url: str) -> str:
+    """The page that shows what happened: the run of clients, else the cluster; empty without a base."""
+    if not base_url:
+        return ""
+    runs = [each.transition.run for transitions in happened.values() for each in transitions]
+    known = [run for run in runs if run is not None]
+    if known:
+        return f"{base_url}/?{urlencode({'db': cluster.value, 'run': max(known)})}"
+    return f"{base_url}/cluster/?{urlencode({'db': cluster.value})}"

@@ -1,0 +1,316 @@
+"""Notifier of a cluster: delivers its transitions to the receivers of NOTIFY_URLS.
+
+It runs on a thread of the leader with a database connection of its own, so that mirroring never waits for it.
+That connection holds a lock, and all that is stored is written through it: of several notifiers one at a time
+can be at work. What was delivered is recorded after the delivery, so that a message is repeated if the
+notifier is killed in between, and never lost.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+import db
+from config.receivers import Receiver
+from dqmsquare_cfg import Cluster, Settings
+from grabbing import metrics, notification_message
+from grabbing.receiver_queue import ReceiverQueue, rules_for
+from grabbing.sender_process import SenderProcess
+from runtime import logging_setup
+from storage import receiver_store, transitions
+from storage.mutes import Mute, read_mutes
+from storage.transitions import NotedTransition, Thing, TransitionKind
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 1.0
+_RECONNECT_S = 3.0
+_MUTES_S = 5.0
+_BATCH = 500
+# Pauses after a failure: the first, and the longest.
+_RETRY_S = 30.0
+_MAX_RETRY_S = 3600.0
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A message on its way, and the transitions in it by thing."""
+
+    process: SenderProcess
+    happened: Mapping[Thing, Sequence[NotedTransition]]
+
+
+@dataclass(slots=True)
+class _State:
+    """A receiver: what is stored of it, and the delivery that is under way."""
+
+    receiver: Receiver
+    queue: ReceiverQueue
+    taken_in: int
+    failures: int
+    failing_since: datetime | None
+    sent: int
+    dropped: int
+    retry_at_s: float = 0.0
+    checked_mutes_at_s: float = 0.0
+    delivery: _Delivery | None = field(default=None)
+
+
+class Notifier:
+    """Delivers the notifications of a cluster while its grabber is the leader."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._receivers = settings.notify_urls
+        self._rules = settings.notify_rules
+        self._base_url = settings.public_url
+        self._database = db.engine(settings, cluster, "notifier", pool_size=1, isolation_level="AUTOCOMMIT")
+        self._is_leader = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection: sa.Connection | None = None
+        self._states: dict[str, _State] = {}
+        # Messages on their way while the database is away.
+        self._under_way: dict[str, _Delivery] = {}
+        self._is_database_down = False
+
+    def set_leader(self, is_leader: bool) -> None:  # noqa: FBT001 - the one value to set
+        """Deliver from now on, or no more. Without receivers, those of earlier settings are deleted.
+
+        Raises SQLAlchemyError.
+        """
+        if not self._receivers:
+            if is_leader:
+                with self._database.connect() as connection:
+                    receiver_store.register(connection, {})
+                self._database.dispose()
+            return
+        if not is_leader:
+            self._is_leader.clear()
+            return
+        self._is_leader.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish the deliveries under way, as far as the time allows, and stop."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            pause_s = _POLL_S
+            try:
+                if self._is_leader.is_set() and self._acquire_lock():
+                    self._step()
+                elif not self._is_leader.is_set():
+                    self._finish()
+            except sa.exc.SQLAlchemyError as error:
+                self._on_database_failure(error)
+                pause_s = _RECONNECT_S
+            self._stop.wait(pause_s)
+        try:
+            self._finish()
+        except sa.exc.SQLAlchemyError as error:
+            self._on_database_failure(error)
+
+    def _finish(self) -> None:
+        """Record the deliveries under way, before another notifier continues."""
+        for state in self._states.values():
+            if state.delivery is not None:
+                self._record(state, state.delivery)
+        self._release()
+
+    def _acquire_lock(self) -> bool:
+        if self._connection is not None:
+            return True
+        connection = self._database.connect()
+        if not receiver_store.acquire_lock(connection):
+            connection.close()
+            return False
+        self._connection = connection
+        rows = receiver_store.register(
+            connection, {receiver.name: receiver.scheme for receiver in self._receivers}
+        )
+        self._states = {
+            receiver.name: self._state(receiver, rows[receiver.name]) for receiver in self._receivers
+        }
+        self._is_database_down = False
+        return True
+
+    def _state(self, receiver: Receiver, row: Any) -> _State:
+        queue = ReceiverQueue(self._cluster, rules_for(receiver.name, self._rules), row.things)
+        state = _State(receiver, queue, row.taken_in, row.failures, row.failing_since, row.sent, row.dropped)
+        state.delivery = self._under_way.pop(receiver.name, None)
+        return state
+
+    def _release(self) -> None:
+        """Give the lock back; deliveries under way are recorded if this notifier gets it again."""
+        self._under_way |= {
+            name: state.delivery for name, state in self._states.items() if state.delivery is not None
+        }
+        self._states = {}
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+        self._database.dispose()
+
+    def _on_database_failure(self, error: sa.exc.SQLAlchemyError) -> None:
+        if not self._is_database_down:
+            log.warning(
+                "notifier_waiting cluster=%s reason=%s",
+                self._cluster,
+                logging_setup.quote_value(type(error).__name__),
+            )
+        self._is_database_down = True
+        self._release()
+
+    def _step(self) -> None:
+        """Take in new transitions, record what was delivered, and deliver what is due."""
+        connection = self._held_connection()
+        for state in self._states.values():
+            self._take_in(connection, state)
+            if state.delivery is not None:
+                if not state.delivery.process.is_done:
+                    continue
+                self._record(state, state.delivery)
+            self._say_what_was_muted(connection, state)
+            if time.monotonic() >= state.retry_at_s:
+                self._begin_delivery(connection, state)
+
+    def _held_connection(self) -> sa.Connection:
+        if self._connection is None:
+            raise sa.exc.InvalidRequestError("the notifier holds no lock")
+        return self._connection
+
+    def _take_in(self, connection: sa.Connection, state: _State) -> None:
+        while noted := transitions.read_after(connection, state.taken_in, _BATCH):
+            state.queue.take_in(noted)
+            state.taken_in = noted[-1].id
+            self._save(state)
+
+    def _say_what_was_muted(self, connection: sa.Connection, state: _State) -> None:
+        muted = state.queue.muted()
+        if not muted or time.monotonic() - state.checked_mutes_at_s < _MUTES_S:
+            return
+        state.checked_mutes_at_s = time.monotonic()
+        mutes = read_mutes(connection)
+        now = datetime.now(UTC)
+        for each in transitions.read_by_id(connection, muted.values()):
+            if not _is_muted([each], mutes):
+                state.queue.unmute(each.transition.thing, now)
+                self._save(state)
+
+    def _begin_delivery(self, connection: sa.Connection, state: _State) -> None:
+        now = datetime.now(UTC)
+        self._drop_old(state, now)
+        due = state.queue.due(now)
+        if not due:
+            return
+        happened, muted = self._happened(connection, state, due)
+        if not happened:
+            return
+        message = notification_message.compose(self._cluster, happened, muted=muted, base_url=self._base_url)
+        process = SenderProcess(state.receiver, (message.title, message.body))
+        state.delivery = _Delivery(process, happened)
+
+    def _happened(
+        self, connection: sa.Connection, state: _State, due: Mapping[Thing, Sequence[int]]
+    ) -> tuple[dict[Thing, list[NotedTransition]], list[Thing]]:
+        """What is due and not muted, by thing, and those things of it that were muted until now."""
+        found = transitions.read_by_id(connection, [id_ for ids in due.values() for id_ in ids])
+        by_thing: dict[Thing, list[NotedTransition]] = {thing: [] for thing in due}
+        for each in found:
+            by_thing[each.transition.thing].append(each)
+        mutes = read_mutes(connection)
+        happened: dict[Thing, list[NotedTransition]] = {}
+        for thing, noted in by_thing.items():
+            stored = {each.id for each in noted}
+            state.queue.discard(thing, set(due[thing]) - stored)
+            if not _is_muted(noted, mutes):
+                happened[thing] = noted
+                continue
+            state.queue.mute(thing, noted)
+            if not noted[-1].transition.is_problem:
+                happened[thing] = noted[-1:]
+        self._save(state)
+        happened = {thing: noted for thing, noted in happened.items() if noted}
+        return happened, [thing for thing in happened if state.queue.was_muted(thing)]
+
+    def _record(self, state: _State, delivery: _Delivery) -> None:
+        """Record the result of a delivery."""
+        reason = delivery.process.result()
+        now = datetime.now(UTC)
+        if reason is None:
+            state.queue.said(delivery.happened, now)
+            state.failures, state.failing_since, state.retry_at_s = 0, None, 0.0
+            state.sent += 1
+            self._save(state, last_success_at=now, reason=None)
+            metrics.notifications_sent.labels(self._cluster.value, state.receiver.name).inc()
+        else:
+            state.failures += 1
+            state.failing_since = state.failing_since or now
+            pause_s = min(_RETRY_S * 2 ** min(state.failures - 1, 10), _MAX_RETRY_S)
+            state.retry_at_s = time.monotonic() + pause_s
+            self._save(state, reason=reason)
+            metrics.notification_failures.labels(self._cluster.value, state.receiver.name).inc()
+            log.warning(
+                "notification_failed cluster=%s receiver=%s scheme=%s failures=%d retry_s=%.0f reason=%s",
+                self._cluster,
+                state.receiver.name,
+                state.receiver.scheme,
+                state.failures,
+                pause_s,
+                logging_setup.quote_value(reason),
+            )
+        # Only now: without the record, the message is sent again.
+        state.delivery = None
+
+    def _drop_old(self, state: _State, now: datetime) -> None:
+        dropped = state.queue.drop_old(now) if state.failures else 0
+        if dropped:
+            state.dropped += dropped
+            self._save(state, dropped_at=now)
+            metrics.notifications_dropped.labels(self._cluster.value, state.receiver.name).inc(dropped)
+            log.error(
+                'notifications_dropped cluster=%s receiver=%s things=%d reason="not delivered for a day"',
+                self._cluster,
+                state.receiver.name,
+                dropped,
+            )
+
+    def _save(self, state: _State, **values: object) -> None:
+        stored = {
+            "things": state.queue.to_json(),
+            "failures": state.failures,
+            "failing_since": state.failing_since,
+            "sent": state.sent,
+            "dropped": state.dropped,
+            **values,
+        }
+        receiver_store.save(self._held_connection(), state.receiver.name, state.taken_in, stored)
+        pending = metrics.notifications_pending.labels(self._cluster.value, state.receiver.name)
+        pending.set(state.queue.pending)
+
+
+def _is_muted(noted: Sequence[NotedTransition], mutes: Iterable[Mute]) -> bool:
+    """Whether mutes cover all problems of a thing; its end alone is never muted."""
+    problems = [each.transition for each in noted if each.transition.is_problem]
+    subjects = [mute.subject for mute in mutes]
+    return bool(problems) and all(
+        problem.thing.kind is TransitionKind.CLIENT
+        and any(
+            subject.client == problem.thing.subject and subject.crash_group in (None, problem.crash_group)
+            for subject in subjects
+        )
+        for problem in problems
+    )

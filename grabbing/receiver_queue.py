@@ -1,0 +1,227 @@
+"""Queue of a receiver of notifications: which transitions of each thing it is to be sent, and when.
+
+Transitions within `WINDOW` are one message. A thing that begins again and again is said ever more rarely,
+with all that happened meanwhile in one message. The end of a problem is said once, to those who were told of
+it, and also if it was muted.
+The queue is plain data, stored with each change, so that another leader continues where this one ended.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from config.receivers import ALL, NotifyRule
+from dqmsquare_cfg import Cluster
+from storage.read_models import client_name
+from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
+
+WINDOW = timedelta(seconds=30)
+# A message that could not be delivered for so long is dropped.
+KEEP = timedelta(days=1)
+# Pauses after a problem was said until it is said again: the first, the factor for each further time, and the
+# longest. What happened before `_FLAPPING` does not count.
+_FIRST_PAUSE = timedelta(minutes=1)
+_PAUSE_FACTOR = 4
+_MAX_PAUSE = timedelta(hours=1)
+_FLAPPING = timedelta(hours=6)
+_MAX_BEGINNINGS = 5
+# Transitions of a thing in one message; those in the middle are left out.
+_MAX_PENDING = 20
+_LOCAL = ZoneInfo("Europe/Zurich")
+_KIND_WORDS = {TransitionKind.GATEWAY: "dqm2"}
+
+
+@dataclass(slots=True)
+class QueuedThing:
+    """A thing as a receiver knows it.
+
+    `said` is the problem that the receiver was told of, `None` if it is over or there was none. `muted` is
+    the id of a problem that was not said because of a mute. `pending` are the ids of transitions to be said,
+    the first noted at `first_at` (Unix seconds); `is_beginning`: the first of them is a problem. `beginnings`
+    are the recent times at which a problem was said.
+    """
+
+    said: str | None = None
+    muted: int | None = None
+    pending: list[int] = field(default_factory=list)
+    first_at: float = 0.0
+    is_beginning: bool = False
+    beginnings: list[float] = field(default_factory=list)
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether nothing about the thing needs to be remembered."""
+        return not (self.said or self.muted or self.pending or self.beginnings)
+
+    def add(self, id_: int, at_s: float, *, is_problem: bool) -> None:
+        """Add a transition that is to be said."""
+        if not self.pending:
+            self.first_at, self.is_beginning = at_s, is_problem
+        self.pending.append(id_)
+        if len(self.pending) > _MAX_PENDING:
+            del self.pending[1]
+
+    def held_until_s(self) -> float:
+        """Time until which the thing is held back because it began again and again."""
+        if not (self.pending and self.is_beginning and self.beginnings):
+            return 0.0
+        factor: int = _PAUSE_FACTOR ** (len(self.beginnings) - 1)
+        return self.beginnings[-1] + min(_FIRST_PAUSE * factor, _MAX_PAUSE).total_seconds()
+
+
+class ReceiverQueue:
+    """The queue of one receiver; `rules` are those for it, without any it is sent everything."""
+
+    def __init__(
+        self, cluster: Cluster, rules: Sequence[NotifyRule], stored: Mapping[str, Any] | None = None
+    ) -> None:
+        self._cluster = cluster
+        self._rules = rules
+        self._things = {_parse_key(key): QueuedThing(**thing) for key, thing in (stored or {}).items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which the queue is stored."""
+        return {_key(thing): asdict(queued) for thing, queued in self._things.items()}
+
+    @property
+    def pending(self) -> int:
+        """Number of things of which there is something to say."""
+        return sum(bool(queued.pending) for queued in self._things.values())
+
+    def take_in(self, noted: Iterable[NotedTransition]) -> None:
+        """Add the transitions that the receiver wants to know of."""
+        for each in noted:
+            transition = each.transition
+            if transition.is_initial or transition.thing.kind is TransitionKind.CRASH_GROUP:
+                continue
+            queued = self._things.get(transition.thing, QueuedThing())
+            if transition.is_problem:
+                is_wanted = self._is_wanted(each)
+            else:
+                is_wanted = bool(queued.said or queued.muted or queued.pending)
+            if is_wanted:
+                self._things[transition.thing] = queued
+                queued.add(each.id, each.noted_at.timestamp(), is_problem=transition.is_problem)
+
+    def due(self, now: datetime) -> dict[Thing, list[int]]:
+        """The transitions to be said now, by thing; empty as long as more may happen within the window."""
+        now_s = now.timestamp()
+        ready = {
+            thing: queued
+            for thing, queued in self._things.items()
+            if queued.pending and queued.held_until_s() <= now_s
+        }
+        first_s = min((queued.first_at for queued in ready.values()), default=now_s)
+        if now_s - first_s < WINDOW.total_seconds():
+            return {}
+        return {thing: list(queued.pending) for thing, queued in ready.items()}
+
+    def mute(self, thing: Thing, transitions: Sequence[NotedTransition]) -> None:
+        """Drop the problems of a muted thing, which is remembered so that its end is said."""
+        queued = self._things[thing]
+        problems = [each.id for each in transitions if each.transition.is_problem]
+        self._remove(queued, problems)
+        if problems:
+            queued.muted = problems[-1]
+
+    def discard(self, thing: Thing, ids: Collection[int]) -> None:
+        """Drop transitions of a thing, e.g. such as are not stored any more."""
+        self._remove(self._things[thing], ids)
+
+    def unmute(self, thing: Thing, now: datetime) -> None:
+        """Say the problem of a thing that was muted and is not any more."""
+        queued = self._things[thing]
+        if queued.muted is not None:
+            queued.add(queued.muted, now.timestamp(), is_problem=True)
+
+    def muted(self) -> dict[Thing, int]:
+        """The things with a problem that was not said because of a mute, by the id of its transition."""
+        return {
+            thing: queued.muted
+            for thing, queued in self._things.items()
+            if queued.muted is not None and not queued.pending
+        }
+
+    def was_muted(self, thing: Thing) -> bool:
+        """Whether the problem of a thing was not said because of a mute."""
+        return self._things[thing].muted is not None
+
+    def said(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
+        """Record that these transitions were delivered in a message."""
+        for thing, transitions in delivered.items():
+            queued = self._things[thing]
+            self._remove(queued, [each.id for each in transitions])
+            if not transitions:
+                continue
+            last = transitions[-1].transition
+            if any(each.transition.is_problem for each in transitions):
+                queued.beginnings = [*queued.beginnings, now.timestamp()][-_MAX_BEGINNINGS:]
+            queued.said = last.state if last.is_problem else None
+            queued.muted = None
+        self.forget(now)
+
+    def drop_old(self, now: datetime) -> int:
+        """Drop what could not be said for `KEEP`; returns the number of things."""
+        old_s = (now - KEEP).timestamp()
+        old = [queued for queued in self._things.values() if queued.pending and queued.first_at < old_s]
+        for queued in old:
+            queued.pending.clear()
+        return len(old)
+
+    def forget(self, now: datetime) -> None:
+        """Forget things of which there has been nothing to say for long."""
+        old_s = (now - _FLAPPING).timestamp()
+        for queued in self._things.values():
+            queued.beginnings = [at_s for at_s in queued.beginnings if at_s > old_s]
+        self._things = {thing: queued for thing, queued in self._things.items() if not queued.is_forgettable}
+
+    def _remove(self, queued: QueuedThing, ids: Collection[int]) -> None:
+        queued.pending = [id_ for id_ in queued.pending if id_ not in ids]
+        # What came in meanwhile is about a thing whose beginning was said.
+        queued.is_beginning = False
+
+    def _is_wanted(self, noted: NotedTransition) -> bool:
+        return not self._rules or any(self._accepts(rule, noted) for rule in self._rules)
+
+    def _accepts(self, rule: NotifyRule, noted: NotedTransition) -> bool:
+        transition = noted.transition
+        is_client = transition.thing.kind is TransitionKind.CLIENT
+        if rule.clusters and self._cluster.value not in rule.clusters:
+            return False
+        if rule.kinds and not set(rule.kinds) & set(_words_of(transition)):
+            return False
+        if rule.clients and not (is_client and rule.accepts_client(client_name(transition.thing.subject))):
+            return False
+        if rule.groups and _group_word(transition) not in rule.groups:
+            return False
+        return rule.accepts_hour(noted.noted_at.astimezone(_LOCAL).hour)
+
+
+def rules_for(name: str, rules: Iterable[NotifyRule]) -> list[NotifyRule]:
+    """The rules of a receiver, and those for all."""
+    return [rule for rule in rules if rule.receiver in (name, ALL)]
+
+
+def _words_of(transition: Transition) -> list[str]:
+    """The words of `kind` in rules that a transition is of."""
+    kind = transition.thing.kind
+    if kind is TransitionKind.CLIENT:
+        return [transition.state, *(["new_group"] if transition.is_new_group else [])]
+    return [_KIND_WORDS.get(kind, kind.value)]
+
+
+def _group_word(transition: Transition) -> str | None:
+    if transition.is_new_group is None:
+        return None
+    return "new" if transition.is_new_group else "known"
+
+
+def _key(thing: Thing) -> str:
+    return f"{thing.kind.value} {thing.subject}"
+
+
+def _parse_key(key: str) -> Thing:
+    kind, _, subject = key.partition(" ")
+    return Thing(TransitionKind(kind), subject)

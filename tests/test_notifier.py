@@ -1,0 +1,304 @@
+"""Notifier: transitions reach real receivers on loopback, once each, in order, without secrets in logs."""
+
+import logging
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+import db
+import dqmsquare_cfg
+from dqmsquare_cfg import Cluster, Settings
+from grabbing import notifier, receiver_queue, sender_process
+from grabbing.notifier import Notifier
+from storage import transitions
+from storage.mutes import MuteSubject, MuteWriter
+from storage.receiver_store import ReceiverReader
+from storage.transitions import Thing, Transition, TransitionKind
+from tests.receivers import TOKEN, HttpReceiver, SmtpReceiver
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = 381_594
+KILLS = 8
+# Runs a notifier as a grabber does, with a window short enough for a test.
+PROGRAM = """
+import dqmsquare_cfg, threading
+from datetime import timedelta
+from dqmsquare_cfg import Cluster
+from grabbing import notifier, receiver_queue
+if __name__ == "__main__":
+    receiver_queue.WINDOW = timedelta(seconds=0.2)
+    notifier._POLL_S = 0.05
+    running = notifier.Notifier(dqmsquare_cfg.load(), Cluster.PRODUCTION)
+    running.set_leader(True)
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def http() -> Iterator[HttpReceiver]:
+    with HttpReceiver().running() as receiver:
+        yield receiver
+
+
+@pytest.fixture(autouse=True)
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_queue, "WINDOW", timedelta(seconds=0.1))
+    monkeypatch.setattr(notifier, "_POLL_S", 0.05)
+    monkeypatch.setattr(notifier, "_MUTES_S", 0.1)
+    monkeypatch.setattr(notifier, "_RETRY_S", 0.1)
+
+
+class Notes:
+    """Writes transitions of clients as the leader does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.database = db.engine(settings, Cluster.PRODUCTION, "tests")
+
+    def note(self, *noted: Transition) -> None:
+        """Write transitions in one transaction."""
+        with self.database.begin() as connection:
+            transitions.write(connection, noted)
+
+    def sent(self) -> int:
+        """Number of messages that were delivered, as stored."""
+        return sum(status.sent for status in ReceiverReader(self.database).notification_receivers())
+
+
+def client(name: str, state: str, **fields: object) -> Transition:
+    """A transition of a client."""
+    thing = Thing(TransitionKind.CLIENT, f"{name}_dqm_sourceclient-live")
+    is_problem = state in ("crashed", "stuck", "lost", "missing")
+    return Transition(thing, state, is_problem, datetime.now(UTC), run=RUN, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def configured(environment: dict[str, str]) -> Callable[..., Settings]:
+    """A function that returns settings with these receivers."""
+
+    def load(urls: str, rules: str = "") -> Settings:
+        return dqmsquare_cfg.load({**environment, "NOTIFY_URLS": urls, "NOTIFY_RULES": rules})
+
+    return load
+
+
+@contextmanager
+def notifying(settings: Settings) -> Iterator[Notes]:
+    """A notifier that is at work."""
+    running = Notifier(settings, Cluster.PRODUCTION)
+    running.set_leader(True)
+    notes = Notes(settings)
+    until(lambda: len(ReceiverReader(notes.database).notification_receivers()) == len(settings.notify_urls))
+    try:
+        yield notes
+    finally:
+        running.stop(sender_process.TIMEOUT_S)
+        notes.database.dispose()
+
+
+def test_it_sends_what_happens_together_as_one_message(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    with notifying(configured(f"shift={http.url}")) as notes:
+        crash = client("csc", "crashed", is_new_group=True, crash_group="1f", detail="Fatal @all <!here>")
+        notes.note(crash, client("dt", "crashed"), client("ecal", "stuck"))
+        until(lambda: notes.sent() == 1)
+        notes.note(client("ecal", "running"))
+        until(lambda: notes.sent() == 2)
+    first, second = http.bodies
+    assert f"csc, dt crashed in run {RUN} – new: Fatal @\u200ball ‹!here›\n" in first
+    assert f"ecal is stuck in run {RUN}\n" in first
+    assert first.endswith(f"/?db=production&run={RUN}")
+    assert f"ecal runs again in run {RUN}\n" in second
+
+
+def test_it_sends_nothing_that_happened_before_or_is_initial(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    settings = configured(http.url)
+    Notes(settings).note(client("csc", "crashed"))
+    with notifying(settings) as notes:
+        notes.note(client("dt", "stuck", is_initial=True), client("csc", "running"))
+        notes.note(client("ecal", "lost"))
+        until(lambda: notes.sent() == 1)
+    assert [re.findall(r"csc|dt|ecal", body) for body in http.bodies] == [["ecal", "ecal"]]
+
+
+def test_it_sends_mails(configured: Callable[..., Settings]) -> None:
+    with SmtpReceiver().running() as smtp, notifying(configured(f"mail={smtp.url}")) as notes:
+        notes.note(
+            Transition(Thing(TransitionKind.GATEWAY), "down", is_problem=True, occurred_at=datetime.now(UTC))
+        )
+        until(lambda: notes.sent() == 1)
+    (mail,) = smtp.texts
+    assert mail.startswith("DQM² production: DQM² is down")
+    assert "/cluster/?db=production" in mail
+
+
+def test_a_receiver_is_sent_what_its_rules_accept(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    rules = "one: kind=crashed client=c* group=new; two: cluster=playback"
+    with HttpReceiver().running() as other:
+        with notifying(configured(f"one={http.url} two={other.url}", rules)) as notes:
+            notes.note(
+                client("csc", "crashed", is_new_group=False),
+                client("dt", "crashed", is_new_group=True),
+                client("cpu", "stuck"),
+                client("ctpps", "crashed", is_new_group=True),
+            )
+            until(lambda: notes.sent() == 1)
+            notes.note(*(client(name, "running") for name in ("csc", "dt", "cpu", "ctpps")))
+            until(lambda: notes.sent() == 2)
+        assert other.attempts == 0
+    assert all(re.findall(r"csc|dt|cpu|ctpps", body) == ["ctpps", "ctpps"] for body in http.bodies)
+
+
+def test_a_muted_problem_is_not_sent_but_its_end_is(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    with notifying(configured(http.url)) as notes:
+        mutes, muted = MuteWriter(notes.database), MuteSubject("csc_dqm_sourceclient-live")
+        mutes.mute(muted, "known", "expert", timedelta(hours=1))
+        notes.note(client("csc", "stuck"), client("dt", "stuck"))
+        until(lambda: notes.sent() == 1)
+        assert "csc" not in http.bodies[0]
+        notes.note(client("csc", "running"))
+        until(lambda: notes.sent() == 2)
+        assert "csc runs again" in http.bodies[1]
+
+
+def test_a_problem_that_outlasts_its_mute_is_sent(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    with notifying(configured(http.url)) as notes:
+        mutes = MuteWriter(notes.database)
+        muted = MuteSubject("csc_dqm_sourceclient-live", "1f")
+        mutes.mute(muted, "known", "expert", timedelta(hours=1))
+        notes.note(client("csc", "crashed", crash_group="1f"), client("dt", "stuck"))
+        until(lambda: notes.sent() == 1)
+        assert "csc" not in http.bodies[0]
+        mutes.unmute(muted)
+        until(lambda: notes.sent() == 2)
+        assert "csc crashed" in http.bodies[1]
+
+
+def test_a_dead_receiver_delays_nobody_and_is_retried(
+    configured: Callable[..., Settings],
+    http: HttpReceiver,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with HttpReceiver().running() as hanging, HttpReceiver().running() as failing:
+        hanging.hangs, failing.status = True, 404
+        urls = f"hanging={hanging.url}?rto=1 failing={failing.url} well={http.url}"
+        with caplog.at_level(logging.DEBUG), notifying(configured(urls)) as notes:
+            notes.note(client("csc", "stuck"))
+            until(lambda: http.bodies)
+            until(lambda: failing.attempts > 1 and hanging.attempts > 1)
+            statuses = {
+                status.name: status for status in ReceiverReader(notes.database).notification_receivers()
+            }
+            assert statuses["failing"].reason == "not delivered: status 404"
+            assert statuses["failing"].failing_since is not None
+            assert statuses["failing"].pending == 1
+            hanging.hangs, failing.status = False, 200
+            hanging.released.set()
+            until(lambda: notes.sent() == 3)
+        assert len(http.bodies) == len(failing.bodies) == 1
+        assert len(set(hanging.bodies)) == 1
+    written = caplog.text + "".join(capfd.readouterr())
+    assert "receiver=failing" in written
+    assert TOKEN not in written
+    assert "127.0.0.1" not in written
+
+
+def test_it_drops_and_reports_what_could_not_be_sent_for_a_day(
+    configured: Callable[..., Settings],
+    http: HttpReceiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    http.status = 500
+    monkeypatch.setattr(receiver_queue, "KEEP", timedelta(seconds=1))
+    with notifying(configured(f"shift={http.url}")) as notes:
+        notes.note(client("csc", "stuck"))
+        until(lambda: ReceiverReader(notes.database).notification_receivers()[0].dropped == 1)
+        http.status = 200
+        notes.note(client("dt", "stuck"))
+        until(lambda: http.bodies)
+        assert "csc" not in http.bodies[0]
+    assert "notifications_dropped cluster=production receiver=shift things=1" in caplog.text
+
+
+def test_another_notifier_takes_over_without_repeating(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    settings = configured(http.url)
+    for number in range(3):
+        with notifying(settings) as notes:
+            notes.note(client(f"client{number}", "stuck"))
+            until(lambda expected=number + 1: notes.sent() == expected)  # type: ignore[misc]
+    assert [re.findall(r"client\d", body)[0] for body in http.bodies] == ["client0", "client1", "client2"]
+
+
+def test_a_second_notifier_waits(configured: Callable[..., Settings], http: HttpReceiver) -> None:
+    settings = configured(http.url)
+    with notifying(settings) as notes, notifying(settings):
+        for number in range(3):
+            notes.note(client(f"client{number}", "stuck"))
+            until(lambda expected=number + 1: notes.sent() == expected)  # type: ignore[misc]
+    assert len(http.bodies) == 3
+
+
+def test_nothing_is_lost_and_repeated_only_across_a_kill(
+    environment: dict[str, str], configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    """Each message is delivered once, or twice if the notifier was killed while it was under way."""
+    settings = configured(http.url)
+    with notifying(settings) as notes:
+        program = [sys.executable, "-c", PROGRAM]
+    notes = Notes(settings)
+    rng = random.Random(5)
+    for number in range(KILLS):
+        process = subprocess.Popen(program, cwd=ROOT, env={**environment, "NOTIFY_URLS": http.url})
+        with notes.database.connect() as connection:
+            until(lambda c=connection: _is_locked(c))  # type: ignore[misc]
+        notes.note(client(f"client{number}", "stuck"))
+        attempts = http.attempts
+        match rng.randrange(3):
+            case 0:
+                until(lambda before=attempts: http.attempts > before)  # type: ignore[misc]
+            case 1:
+                until(lambda expected=number + 1: notes.sent() >= expected)  # type: ignore[misc]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with notes.database.connect() as connection:
+            until(lambda c=connection: not _is_locked(c))  # type: ignore[misc]
+    with notifying(settings):
+        until(lambda: _names(http) == {f"client{number}" for number in range(KILLS)})
+        until(lambda: ReceiverReader(notes.database).notification_receivers()[0].pending == 0)
+    counts = Counter(name for body in http.bodies for name in set(re.findall(r"client\d", body)))
+    assert set(counts.values()) <= {1, 2}
+
+
+def _names(http: HttpReceiver) -> set[str]:
+    return {name for body in http.bodies for name in re.findall(r"client\d", body)}
+
+
+def _is_locked(connection: sa.Connection) -> bool:
+    """Whether a notifier is at work."""
+    locks = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :key")
+    found = connection.scalar(locks, {"key": db.NOTIFIER_LOCK})
+    connection.rollback()
+    return bool(found)

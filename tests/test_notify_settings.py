@@ -1,0 +1,109 @@
+"""NOTIFY_URLS and NOTIFY_RULES: what is accepted, and errors that name the thing and never a secret."""
+
+from pathlib import Path
+
+import pytest
+
+import dqmsquare_cfg
+from config import receivers
+from config.receivers import NotifyRule, Receiver
+from dqmsquare_cfg import Settings, SettingsError
+
+TOKEN = "Zq81-not-for-anybody"
+
+
+def load(urls: str, rules: str = "") -> Settings:
+    """Settings of development with these receivers and rules."""
+    given = {"ENV_FILE": "", "DQM_FFF_SECRET": "0123456789", "NOTIFY_URLS": urls, "NOTIFY_RULES": rules}
+    secrets = {"PSEUDONYM_SECRET": "p" * 16, "SESSION_SECRET": "s" * 16}
+    return dqmsquare_cfg.load({**given, **secrets})
+
+
+def test_it_takes_receivers_with_and_without_names() -> None:
+    mail = "mailto://user:pass@example.org?to=a@example.org&x=1=2"
+    settings = load(
+        f"shift=mmosts://example.org/{TOKEN}  {mail};json://example.org\nntfys://example.org/a json://b"
+    )
+    assert settings.notify_urls == (
+        Receiver("shift", "mmosts", f"mmosts://example.org/{TOKEN}"),
+        Receiver("mailto", "mailto", mail),
+        Receiver("json", "json", "json://example.org"),
+        Receiver("ntfys", "ntfys", "ntfys://example.org/a"),
+        Receiver("json-2", "json", "json://b"),
+    )
+    assert TOKEN not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{TOKEN}", "has an invalid entry (entry 1)"),
+        (f"a=json://x b=mmosts:{TOKEN}", "has an invalid entry (entry 2)"),
+        (f"a b=json://{TOKEN}", "has an invalid entry (entry 1)"),
+        (f"né=json://{TOKEN}", "has an invalid entry (entry 1)"),
+        (f"a=json://x a=json://{TOKEN}", "has the name 'a' more than once (entry 2)"),
+        (" ".join(f"r{number}=json://{TOKEN}" for number in range(21)), "has 21 entries"),
+    ],
+)
+def test_it_rejects_invalid_receivers_without_quoting_them(text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(text)
+    (line,) = error.value.lines
+    assert line.startswith(f"NOTIFY_URLS {message}")
+    assert TOKEN not in line
+
+
+def test_it_takes_rules() -> None:
+    text = (
+        "shift: cluster=production kind=crashed,stuck client=hlt*,ecal group=new hours=22-7;\n*:\tkind=dqm2"
+    )
+    assert receivers.rules(text) == (
+        NotifyRule("shift", ("production",), ("crashed", "stuck"), ("hlt*", "ecal"), ("new",), (22, 7)),
+        NotifyRule("*", kinds=("dqm2",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("shift cluster=production", "has an invalid entry (entry 1)"),
+        (
+            "shift: colour=red",
+            "has the key 'colour' in the rule of 'shift'; accepted: each of cluster",
+        ),
+        ("shift: kind=crashed kind=lost", "has the key 'kind' in the rule of 'shift'"),
+        (
+            "shift: cluster=lookarea",
+            "has cluster='lookarea' in the rule of 'shift'; accepted: production",
+        ),
+        ("shift: kind=crash", "has kind='crash' in the rule of 'shift'; accepted: crashed, new_group"),
+        ("shift: client=a;shift: client=*b", "has client='*b' in the rule of 'shift'"),
+        ("shift: group=old", "has group='old' in the rule of 'shift'; accepted: new, known"),
+        ("shift: hours=8", "has invalid hours in the rule of 'shift'; accepted: e.g. hours=22-7"),
+        ("shift: hours=8-25", "has invalid hours in the rule of 'shift'"),
+        ("mail: kind=lost", "has a rule of 'mail', which is no receiver in NOTIFY_URLS"),
+    ],
+)
+def test_it_rejects_invalid_rules_and_names_them(text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load("shift=json://example.org", text)
+    (line,) = error.value.lines
+    assert line.startswith(f"NOTIFY_RULES {message}")
+
+
+@pytest.mark.parametrize(
+    ("hours", "accepted"),
+    [((22, 7), {22, 23, *range(7)}), ((8, 20), set(range(8, 20))), ((0, 0), set(range(24)))],
+)
+def test_hours_may_go_over_midnight(hours: tuple[int, int], accepted: set[int]) -> None:
+    rule = NotifyRule("shift", hours=hours)
+    assert {hour for hour in range(24) if rule.accepts_hour(hour)} == accepted
+
+
+def test_the_examples_of_the_guide_are_accepted() -> None:
+    guide = (Path(__file__).resolve().parent.parent / "docs" / "operator.md").read_text()
+    example = guide.partition("NOTIFY_URLS='")[2]
+    urls, _, rest = example.partition("'\nNOTIFY_RULES='")
+    settings = load(urls, rest.partition("'")[0])
+    assert [receiver.name for receiver in settings.notify_urls] == ["shift", "oncall"]
+    assert len(settings.notify_rules) == 3
