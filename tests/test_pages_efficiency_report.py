@@ -141,6 +141,12 @@ def test_it_lists_what_is_worse_since_the_last_release(
     assert (trend[OLD], trend[NEW]) == ("1000000.0", "1300000.0")
 
 
+def test_a_release_that_is_back_is_the_newest(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    releases = (OLD, OLD, OLD, NEW, NEW, NEW, OLD)
+    write(mirrored, *(ended(RUN + number, cmssw_version=each) for number, each in enumerate(releases)))
+    assert "nothing is worse since CMSSW_14_0_2" in shown(client, REPORT)
+
+
 def test_it_judges_no_release_with_few_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN), ended(RUN + 1, cmssw_version=NEW, exit_code=-11))
     assert rows_of(client, "worse", REPORT) == []
@@ -195,8 +201,7 @@ def test_it_has_texts_to_copy(client: FlaskClient, mirrored: MirroredCluster) ->
     )
 
 
-def test_it_is_linked_from_the_statistics_with_their_filter(
-    client: FlaskClient, mirrored: MirroredCluster
-) -> None:
+def test_it_is_linked_from_the_runs_with_their_filter(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN))
-    assert "/report/efficiency?db=production&amp;from=7" in client.get("/statistics/?from=7").text
+    for path in ("/statistics/", "/timeline/"):
+        assert "/report/efficiency?db=production&amp;from=7" in client.get(f"{path}?from=7").text

@@ -78,6 +78,9 @@ SHOTS = (
     Shot("timeline-nothing", "/timeline/?from=1&to=2"),
     Shot("statistics", "/statistics/", is_for_phones=True),
     Shot("cluster", "/cluster/", is_for_phones=True),
+    Shot("shift-report", "/report/shift", is_for_phones=True),
+    Shot("playback-report", "/report/playback", is_for_phones=True),
+    Shot("efficiency-report", "/report/efficiency?group=release", is_for_phones=True),
     Shot("guide", "/help/shifter", is_for_phones=True),
     Shot("not-found", "/nowhere"),
 )

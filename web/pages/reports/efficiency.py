@@ -124,11 +124,11 @@ def _summary(data: EfficiencyData, releases: Sequence[str], worse: Sequence[obje
 
 
 def _periods(rows: Sequence[ClientEfficiency]) -> list[str | None]:
-    """The periods in the order of their first runs."""
-    first: dict[str | None, int] = {}
+    """The periods in the order of their last runs: a release that is back is the newest."""
+    last: dict[str | None, int] = {}
     for row in rows:
-        first[row.period] = min(row.first_run, first.get(row.period, row.first_run))
-    return sorted(first, key=lambda period: first[period])
+        last[row.period] = max(row.last_run, last.get(row.period, 0))
+    return sorted(last, key=lambda period: last[period])
 
 
 def _worse(
