@@ -67,6 +67,18 @@ def execute(settings: Settings, *statements: sa.Executable, cluster: Cluster = C
     database.dispose()
 
 
+def is_waited_for(settings: Settings, table: sa.Table) -> bool:
+    """Whether a transaction waits for a lock of a table."""
+    waiting = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = :table ::regclass)"
+    )
+    database = db.engine(settings, CLUSTER, "tests")
+    with database.connect() as connection:
+        found = connection.scalar(waiting.bindparams(table=table.name))
+    database.dispose()
+    return bool(found)
+
+
 def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
     """The rows of all mirrored documents, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)

@@ -15,7 +15,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage import crash_groups, log_findings
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
-from tests.grabber_runner import execute, rows
+from tests.grabber_runner import execute, is_waited_for, rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
@@ -40,18 +40,6 @@ def analyze_all(settings: Settings) -> None:
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     list(analyze_outdated(database))
     database.dispose()
-
-
-def is_waited_for(settings: Settings, table: sa.Table) -> bool:
-    """Whether a transaction waits for a lock of a table."""
-    waiting = sa.text(
-        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = :table ::regclass)"
-    )
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    with database.connect() as connection:
-        found = connection.scalar(waiting.bindparams(table=table.name))
-    database.dispose()
-    return bool(found)
 
 
 def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:

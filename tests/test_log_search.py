@@ -1,5 +1,6 @@
 """Search over logs: the lines that are found, and the index that is written and deleted for it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +11,14 @@ import db
 from dqm2 import log_templates
 from dqm2.records import ErrorGroup, JobLog, JobRecord
 from dqmsquare_cfg import Cluster, Settings
+from storage import log_index
 from storage.log_backfill import analyze_outdated
 from storage.log_search import FoundLogs
 from storage.retention import prune
 from storage.run_queries import RunFilter
-from tests.grabber_runner import execute, reader, rows
+from tests.grabber_runner import execute, is_waited_for, reader, rows
 from tests.mirrored_cluster import MirroredCluster, job
+from tests.waiting import until
 from web.databases import ClusterDatabase
 
 RUN = 358_788
@@ -132,6 +135,22 @@ def test_it_forgets_a_log_and_its_lines_with_the_log(settings: Settings) -> None
     words = [row["words"] for row in rows(settings, db.log_templates)]
     assert ["another", "line"] in words
     assert not any("fedrawdata" in template for template in words)
+
+
+def test_it_keeps_the_lines_of_a_log_that_is_being_written(settings: Settings) -> None:
+    record = ended(RUN, LINE)
+    write(settings, record)
+    execute(settings, sa.delete(db.log_index))
+    templates = log_templates.templates(record.log, record.errors, record.crash)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        log_index.write(connection, {record.document.identity: (RUN, templates)})
+        pruning = pool.submit(lambda: list(log_index.prune(database)))
+        until(lambda: pruning.done() or is_waited_for(settings, db.log_templates))
+        connection.commit()
+        pruning.result()
+    database.dispose()
+    assert runs(search(settings, LINE)) == [RUN]
 
 
 @pytest.mark.parametrize("text", ["Ünïcode wörds", "' OR 1=1 --", "a&b | !words", "select words"])
