@@ -33,7 +33,7 @@ from grabbing.heartbeat import Heartbeat
 from grabbing.maintenance import Maintenance
 from grabbing.notifier import Notifier
 from grabbing.scheduler import ClusterScheduler
-from grabbing.sender_process import SenderProcess
+from grabbing.sender_process import refused_receivers
 from runtime import logging_setup, systemd_notify
 from storage.job_state import StateRules
 from storage.leader_lock import LeaderLock, LeadershipLost
@@ -235,12 +235,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check_receivers(settings: Settings) -> None:
-    """Exit unless apprise accepts the URLs of all receivers."""
-    checks = [(receiver, SenderProcess(receiver, None).result()) for receiver in settings.notify_urls]
+    """Exit if apprise refuses the URL of a receiver."""
     errors = [
         f"NOTIFY_URLS has the receiver {receiver.name!r} ({receiver.scheme}), but {reason}"
-        for receiver, reason in checks
-        if reason is not None
+        for receiver, reason in refused_receivers(settings.notify_urls)
     ]
     if errors:
         dqmsquare_cfg.exit_with_errors(errors)

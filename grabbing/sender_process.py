@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 
 from config.receivers import Receiver
@@ -58,6 +59,14 @@ class SenderProcess:
             self._process.kill()
         self._process.join()
         self._connection.close()
+
+
+def refused_receivers(receivers: Iterable[Receiver]) -> Iterator[tuple[Receiver, str]]:
+    """Receivers whose URL apprise refuses, with its reason; a check that can't be made refuses none."""
+    for receiver in receivers:
+        reason = SenderProcess(receiver, None).result()
+        if reason not in (None, TIMED_OUT, DIED):
+            yield receiver, reason
 
 
 def _run(connection: Connection, url: str, message: tuple[str, str] | None) -> None:

@@ -8,6 +8,7 @@ import dqmsquare_cfg
 from config import receivers
 from config.receivers import NotifyRule, Receiver
 from dqmsquare_cfg import Settings, SettingsError
+from grabbing import sender_process
 
 TOKEN = "Zq81-not-for-anybody"
 
@@ -89,6 +90,14 @@ def test_it_rejects_invalid_rules_and_names_them(text: str, message: str) -> Non
         load("shift=json://example.org", text)
     (line,) = error.value.lines
     assert line.startswith(f"NOTIFY_RULES {message}")
+
+
+def test_only_a_url_that_apprise_refuses_stops_a_grabber(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = load("json://example.org bad=nosuch://example.org").notify_urls
+    assert [receiver for receiver, _ in sender_process.refused_receivers([good, bad])] == [bad]
+    # As on a machine that is too busy to start the processes of the check.
+    monkeypatch.setattr(sender_process, "TIMEOUT_S", 0)
+    assert list(sender_process.refused_receivers([good, bad])) == []
 
 
 @pytest.mark.parametrize(
