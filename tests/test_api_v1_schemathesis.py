@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import schemathesis
 from flask import Flask
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.schemas import OpenApiSchema
@@ -44,7 +44,8 @@ def check_requests(
     )
     @given(case=operation.as_strategy(mode, **overrides))
     def check(case: Any) -> None:
-        # Its client for WSGI does not decompress.
+        # The client for WSGI neither escapes a question mark, with which a query begins, nor decompresses.
+        assume("?" not in repr(case.path_parameters))
         case.call_and_validate(headers={"Accept-Encoding": "identity"})
 
     check()
