@@ -15,6 +15,7 @@ from storage.job_state import JobState
 from web.query_args import INT_MAX, parse_integer
 
 T = TypeVar("T")
+QueryT = TypeVar("QueryT", bound="Query")
 
 # Times beyond these are none of a run, and would overflow in computations.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -35,7 +36,6 @@ Limit = Annotated[int, Meta(ge=1, le=100, description="Items per page at most.")
 Cursor = Annotated[
     str, Meta(pattern="^[0-9]{1,10}$", description="`next_cursor` of the previous page; do not compose it.")
 ]
-
 TransitionCursor = Annotated[
     str,
     Meta(
@@ -64,7 +64,7 @@ class RunFilterQuery(Query):
 
 
 class RunsQuery(RunFilterQuery):
-    """Filter and page of runs."""
+    """Filter and page of runs; `position` is where the page begins."""
 
     state: Annotated[RunState | UnsetType, Meta(description="State of the run.")] = UNSET
     job_state: Annotated[JobState | UnsetType, Meta(description="The run has a job in this state.")] = UNSET
@@ -99,9 +99,6 @@ class MachinesQuery(Query):
 
     since: Annotated[Time | UnsetType, Meta(description="By default 24 hours before `until`.")] = UNSET
     until: Annotated[Time | UnsetType, Meta(description="By default the last full minute.")] = UNSET
-
-
-QueryT = TypeVar("QueryT", bound=Query)
 
 
 def parse(query_type: type[QueryT]) -> QueryT:
