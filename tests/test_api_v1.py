@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -19,6 +19,8 @@ from tools.demo.postgres import EmbeddedPostgres
 ROOT = "/api/v1"
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
+# Always the same: pytest-xdist compares the names of tests between its workers.
+UNKNOWN_JOB = UUID(int=1)
 
 
 def get(client: FlaskClient, path: str, /, **query: object) -> Any:
@@ -315,8 +317,8 @@ def test_it_compresses(client: FlaskClient, mirrored: MirroredCluster) -> None:
         ("/clusters/production/runs/2147483648", 404, "There is nothing at this address."),
         ("/clusters/production/runs/-1", 404, "There is nothing at this address."),
         ("/clusters/production/runs/1/delivery", 404, "The mirror has no file delivery of this run."),
-        (f"/clusters/production/jobs/{uuid4()}", 404, "The mirror does not have this job."),
-        (f"/clusters/production/jobs/{uuid4()}/log", 404, "The mirror does not have this job."),
+        (f"/clusters/production/jobs/{UNKNOWN_JOB}", 404, "The mirror does not have this job."),
+        (f"/clusters/production/jobs/{UNKNOWN_JOB}/log", 404, "The mirror does not have this job."),
         ("/clusters/production/jobs/1", 404, "There is nothing at this address."),
         ("/clusters/production/crash-groups/%00", 404, "The cluster has no crash with this signature."),
         ("/clusters/production/runs?limit=0", 400, "limit: expected `int` >= 1"),
