@@ -82,9 +82,12 @@ class _SilentHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def server_thread(application: Flask) -> Iterator[str]:
-    """Serve an application in this process; yields its URL without the trailing slash."""
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_SilentHandler)
+def server_thread(application: Flask, port: int = 0) -> Iterator[str]:
+    """Serve an application in this process, at any free port by default.
+
+    Yields its URL without the trailing slash.
+    """
+    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=_SilentHandler)
     thread = threading.Thread(target=server.serve_forever, args=(_SHUTDOWN_POLL_S,))
     thread.start()
     try:

@@ -70,7 +70,7 @@ def test_it_stops_all_processes_and_continues_with_its_data(start_demo: Callable
     first = start_demo()
     first.wait_until_ready()
     known = json.loads(get(f"{first.page}api?what=get_info&db=production"))
-    first.terminate()
+    first.interrupt()
     first.wait()
     assert STOPPED in first.lines
     assert first.processes() == {}
@@ -80,8 +80,10 @@ def test_it_stops_all_processes_and_continues_with_its_data(start_demo: Callable
     assert lowest == known[0]
     assert newest > known[1]
     assert second.control_room == first.control_room
-    second.interrupt()
-    second.wait()
+    [grabber] = [pid for pid, command in second.processes().items() if "grabber.py playback" in command]
+    os.kill(grabber, signal.SIGKILL)
+    assert second.wait() != 0
+    assert "playback grabber exited unexpectedly on SIGKILL" in second.lines
     assert second.processes() == {}
 
 
@@ -89,7 +91,7 @@ def test_it_stops_all_processes_and_continues_with_its_data(start_demo: Callable
     "step",
     [
         pytest.param("data directory", marks=pytest.mark.long),
-        "PostgreSQL",
+        pytest.param("PostgreSQL", marks=pytest.mark.long),
         pytest.param("simulated", marks=pytest.mark.long),
         pytest.param("grabber of the playback", marks=pytest.mark.long),
         "web server",
@@ -132,16 +134,6 @@ def test_it_does_not_run_twice_with_one_data_directory(demo: DemoProcess) -> Non
     with DemoProcess(demo.folder, demo_ports()) as second:
         assert second.wait() != 0
     assert any("this demo is already running" in line for line in second.lines)
-
-
-def test_it_stops_when_a_process_exits_and_reports_which(start_demo: Callable[..., DemoProcess]) -> None:
-    demo = start_demo()
-    demo.wait_until_ready()
-    [grabber] = [pid for pid, command in demo.processes().items() if "grabber.py playback" in command]
-    os.kill(grabber, signal.SIGKILL)
-    assert demo.wait() != 0
-    assert "playback grabber exited unexpectedly on SIGKILL" in demo.lines
-    assert demo.processes() == {}
 
 
 @pytest.mark.long

@@ -23,13 +23,11 @@ def port() -> str:
     return free_port()
 
 
-@pytest.fixture(
-    params=[
-        ["make", "--silent", "--old-file=install", "run"],
-        [sys.executable, "dqmsquare_mirror.py", "all"],
-    ],
-    ids=["make run", "all"],
-)
+MAKE_RUN = pytest.param(["make", "--silent", "--old-file=install", "run"], id="make run")
+ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all")
+
+
+@pytest.fixture
 def running(
     simulated_environment: Mapping[str, str], port: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator["subprocess.Popen[str]"]:
@@ -63,6 +61,7 @@ def processes_of(folder: Path) -> dict[str, int]:
     return {command_line(pid): pid for pid in with_environment(str(folder))}
 
 
+@pytest.mark.parametrize("running", [MAKE_RUN], indirect=True)
 def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:
@@ -76,6 +75,7 @@ def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
     assert processes_of(tmp_path) == {}
 
 
+@pytest.mark.parametrize("running", [ALL], indirect=True)
 def test_it_stops_all_programs_when_one_of_them_exits(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:

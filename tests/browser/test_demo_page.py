@@ -7,8 +7,9 @@ from playwright.sync_api import Page, expect
 
 from tests.demo_process import DemoProcess
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 def test_it_shows_a_job_change_its_state(page: Page, demo: DemoProcess) -> None:
     page.goto(demo.page)
     running = page.locator("tbody[data-state=running]")

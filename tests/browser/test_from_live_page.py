@@ -13,7 +13,7 @@ RUN = 358_791
 @pytest.fixture
 def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     """The live page of a run; all machines are up."""
-    write_run(mirrored, RUN)
+    write_run(mirrored, RUN, clients=("beam", "csc", "dt", "ecalgpu", "hcalreco"))
     for host in (mirrored.builder_unit, *mirrored.filter_units):
         mirrored.set_machine_state(host, datetime.now(UTC) - timedelta(hours=3))
     mirrored.beat()

@@ -64,7 +64,15 @@ def paper(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator
 
 
 @pytest.mark.usefixtures("previous")
-@pytest.mark.parametrize("state", [*STATES, "no log"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "crashed",
+        pytest.param("finished", marks=pytest.mark.long),
+        pytest.param("running", marks=pytest.mark.long),
+        "no log",
+    ],
+)
 def test_it_follows_the_rules_and_best_practices_of_accessibility(
     page: Page, url: str, mirrored: MirroredCluster, state: str
 ) -> None:

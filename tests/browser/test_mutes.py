@@ -40,7 +40,7 @@ def production(page: Page) -> Locator:
 def test_it_raises_no_alert_for_a_muted_client(
     page: Page, expert: Page, url: str, mirrored: MirroredCluster
 ) -> None:
-    jobs = write_run(mirrored, RUN)
+    jobs = write_run(mirrored, RUN, clients=("beam", "csc", "ecalgpu", "hcalreco"))
     beam = next(record for record in jobs if record.client.startswith("beam_"))
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")

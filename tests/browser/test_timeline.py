@@ -17,13 +17,13 @@ CLIENTS = ("beam", "csc", "dt")
 @pytest.fixture(autouse=True)
 def runs(mirrored: MirroredCluster) -> None:
     """200 runs of three clients; a job of every tenth run crashed and was restarted."""
-    unit = mirrored.filter_units[0]
+    jobs = []
     for number in range(RUN - RUNS + 1, RUN + 1):
         at = datetime.now(UTC) - (RUN - number) * timedelta(hours=1)
-        jobs = [job(number, client, at=at, exit_code=0, events_total=12_345) for client in CLIENTS]
+        jobs += [job(number, client, at=at, exit_code=0, events_total=12_345) for client in CLIENTS]
         if number % 10 == 0:
             jobs.append(job(number, "csc", at=at - timedelta(minutes=9), exit_code=-9, lumisection=0))
-        mirrored.write(unit, *jobs)
+    mirrored.write(mirrored.filter_units[0], *jobs)
 
 
 def cell(run: int, client: str) -> str:

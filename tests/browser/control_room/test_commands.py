@@ -248,6 +248,7 @@ def test_it_reports_what_dqm2_can_t_do(signed_in: Page, simulator: Simulator) ->
     ]
 
 
+@pytest.mark.long
 def test_it_claims_nothing_if_the_released_dqm2_fails(signed_in: Page, simulator: Simulator) -> None:
     simulator.control.mode = CommandMode.RELEASED
     section = item(signed_in, UNIT)

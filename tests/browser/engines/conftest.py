@@ -1,8 +1,8 @@
 """Fixtures: a server whose pages record their errors, and a tab of each engine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from functools import cache
 
 import pytest
 
@@ -36,23 +36,35 @@ def url(settings: Settings) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=ENGINES)
-def tab(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> Iterator[Tab]:
-    """A tab of each engine; an error of a page fails the test."""
-    folder = tmp_path / "browser"
-    folder.mkdir()
+@pytest.fixture(scope="package")
+def open_tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Tab]]:
+    """The tab of Firefox or WebKit, in a browser that starts for the first test: that takes seconds.
+
+    Nothing stays in it from test to test: each has a server at another port, and so another origin.
+    """
     with ExitStack() as stack:
-        tab: Tab
-        match request.param:
-            case "chromium":
-                tab = ChromiumTab(request.getfixturevalue("page"))
-            case "firefox":
-                executable = skips.require(firefox.PACKAGE)
-                tab = stack.enter_context(firefox.firefox_tab(executable, folder))
-            case "webkit":
-                executable, display = map(skips.require, (webkit.PACKAGE, webkit.DISPLAY_PACKAGE))
-                tab = stack.enter_context(webkit.webkit_tab(executable, display, folder))
-        yield tab
-        tab.goto(f"{url}/help/shifter")
-        # WebKit cancels the requests of a page that is left, which htmx logs.
-        assert [error for error in tab.errors() if not error.startswith("console: htmx:")] == []
+
+        @cache
+        def open_(engine: str) -> Tab:
+            folder = tmp_path_factory.mktemp(engine)
+            if engine == "firefox":
+                return stack.enter_context(firefox.firefox_tab(skips.require(firefox.PACKAGE), folder))
+            executable, display = map(skips.require, (webkit.PACKAGE, webkit.DISPLAY_PACKAGE))
+            return stack.enter_context(webkit.webkit_tab(executable, display, folder))
+
+        yield open_
+
+
+@pytest.fixture(params=ENGINES)
+def tab(request: pytest.FixtureRequest, url: str) -> Iterator[Tab]:
+    """A tab of each engine; an error of a page fails the test."""
+    tab: Tab
+    if request.param == "chromium":
+        tab = ChromiumTab(request.getfixturevalue("page"))
+    else:
+        tab = request.getfixturevalue("open_tab")(request.param)
+    yield tab
+    tab.goto(f"{url}/help/shifter")
+    # WebKit cancels the requests of a page that is left, which htmx logs.
+    assert [error for error in tab.errors() if not error.startswith("console: htmx:")] == []
+    tab.goto("about:blank")
