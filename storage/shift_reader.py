@@ -57,6 +57,13 @@ class ShiftReader(RunReader):
         """The times in a period in which data were not up to date, or the gateway did not respond."""
         return self._problems(since, until, _transitions.kind.in_(_DATA_PATH))
 
+    def transitions_known_since(self) -> datetime | None:
+        """The time from which transitions are stored; `None` if there is none."""
+        first = sa.select(_transitions.noted_at).order_by(_transitions.id).limit(1)
+        with self._database.connect() as connection:
+            noted_at: datetime | None = connection.scalar(first)
+        return noted_at
+
     def stuck_clients(self, since: datetime, until: datetime) -> list[ProblemInterval]:
         """The times in a period in which clients were stuck."""
         is_stuck = sa.or_(_transitions.state == JobState.STUCK, _transitions.previous_state == JobState.STUCK)

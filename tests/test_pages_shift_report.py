@@ -332,14 +332,33 @@ def test_it_has_texts_to_copy(client: FlaskClient) -> None:
     text = copied(client, "text")
     assert f"- run {RUN}, pp_run, CMSSW_12_4_8_39145_39162, from " in text
     assert "300 LS, 3 clients, 2 crashed" in text
-    assert "No machine was down." in text
+    assert "No command was sent." in text
 
 
 def test_it_is_complete_without_anything(client: FlaskClient) -> None:
     text = shown(client)
     assert "0 runs; no crash." in text
-    for sentence in ("No run.", "No job crashed.", "No client was missing.", "The mirror was up to date."):
+    for sentence in ("No run.", "No job crashed.", "No client was missing.", "No mute was set or ended."):
         assert sentence in text
+
+
+def test_it_does_not_claim_what_was_not_noted(
+    client: FlaskClient, settings: Settings, mirrored: MirroredCluster
+) -> None:
+    text = copied(client, "text")
+    assert "Old data\nNone is known.\nTimes with old data are not known for all of this period" in text
+    assert "No job is stuck or lost.\nJobs that were stuck for a while are not known" in text
+    assert "Machines down\nNot known." in text
+    write_transitions(settings, problem(Thing(TransitionKind.GATEWAY), "down", BEGIN - timedelta(days=9)))
+    engine = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with engine.begin() as connection:
+        connection.execute(sa.update(db.transitions).values(noted_at=BEGIN - timedelta(days=9)))
+    engine.dispose()
+    mirrored.set_machine_state(mirrored.filter_units[0], BEGIN - timedelta(days=9))
+    text = shown(client)
+    for sentence in ("The mirror was up to date.", "No job was stuck or lost.", "No machine was down."):
+        assert sentence in text
+    assert "not known" not in text
 
 
 @pytest.mark.usefixtures("runs")

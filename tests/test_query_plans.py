@@ -190,6 +190,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     ),
     "runs_in_period": lambda filled: filled.reader.runs_in_period(*filled.day(1000), 100),
     "data_path_problems": lambda filled: filled.reader.data_path_problems(*filled.day(1)),
+    "transitions_known_since": lambda filled: filled.reader.transitions_known_since(),
     "stuck_clients": lambda filled: filled.reader.stuck_clients(*filled.day(1)),
     "efficiency_range": lambda filled: filled.reader.efficiency_range(filled.run_filter()),
     "efficiency_range of a day": lambda filled: filled.reader.efficiency_range(filled.days(1000)),

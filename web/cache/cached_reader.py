@@ -272,6 +272,7 @@ class CachedReader(MirrorReader):
     state_changes_between = _cached(MirrorReader.state_changes_between, (Topic.LINKS,))
     # Transitions are written with batches and heartbeats.
     data_path_problems = _cached(MirrorReader.data_path_problems, (Topic.BATCHES, Topic.LINKS))
+    transitions_known_since = _cached(MirrorReader.transitions_known_since, (Topic.BATCHES, Topic.LINKS))
     stuck_clients = _cached(MirrorReader.stuck_clients, (Topic.BATCHES, Topic.LINKS))
     # Commands are not announced.
     control_changes = _cached(MirrorReader.control_changes, (), expires_at=_shortly)

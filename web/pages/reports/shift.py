@@ -41,16 +41,19 @@ MAX_RUNS = 150
 _MAX_MUTES = 200
 # Runs that are named in one cell.
 _MAX_NAMED = 5
+_NOT_NOTED = "{} not known for all of this period: the mirror did not note them yet, or not any more."
 
 
 @dataclass(frozen=True, slots=True)
 class ShiftData:
     """Everything that is reported of a period; runs and the clients of each are in ascending order.
 
-    `is_over`: the period has ended. `commands` is `None` if they can't be read.
+    `is_over`: the period has ended. `has_transitions`: the mirror noted transitions in all of it.
+    `commands` is `None` if they can't be read.
     """
 
     is_over: bool
+    has_transitions: bool
     runs: Sequence[Run]
     has_older_runs: bool
     rows: Mapping[int, Sequence[ClientRow]]
@@ -83,8 +86,10 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
     runs = found[:MAX_RUNS][::-1]
     signatures = {job.crash_group for job in _crashed_jobs(runs, period) if job.crash_group is not None}
     last = runs[-1].run if runs else 0
+    known_since = reader.transitions_known_since()
     return ShiftData(
         is_over=period.until <= now,
+        has_transitions=known_since is not None and known_since <= since,
         runs=runs,
         has_older_runs=len(found) > MAX_RUNS,
         rows={run.run: live.rows_of_run(reader, run) for run in runs},
@@ -285,7 +290,9 @@ def _unfinished(cluster: Cluster, data: ShiftData, period: ShiftPeriod) -> Secti
         *(_unfinished_row(cluster, job) for job in _unfinished_jobs(data.runs, period)),
         *(_recovered_row(cluster, each) for each in data.stuck if each.ended_at is not None),
     ]
-    return Section("unfinished", "Stuck or lost", columns, rows, "No job was stuck or lost.")
+    empty = f"No job {'was' if data.has_transitions else 'is'} stuck or lost."
+    note = None if data.has_transitions else _NOT_NOTED.format("Jobs that were stuck for a while are")
+    return Section("unfinished", "Stuck or lost", columns, rows, empty, note)
 
 
 def _unfinished_jobs(runs: Iterable[Run], period: ShiftPeriod) -> Iterator[Job]:
@@ -374,7 +381,9 @@ def _machines(data: ShiftData, period: ShiftPeriod) -> Section:
         for down, up in _downtimes(list(changes))
         if up is None or up > period.since
     ]
-    return Section("machines", "Machines down", columns, rows, "No machine was down.")
+    # Without any state, nothing was asked about the machines.
+    empty = "No machine was down." if data.state_changes else "Not known."
+    return Section("machines", "Machines down", columns, rows, empty)
 
 
 def _downtimes(changes: Sequence[StateChange]) -> Iterator[tuple[StateChange, datetime | None]]:
@@ -406,7 +415,9 @@ def _stale(data: ShiftData) -> Section:
         )
         for interval in data.stale
     ]
-    return Section("stale", "Old data", columns, rows, "The mirror was up to date.")
+    empty = "The mirror was up to date." if data.has_transitions else "None is known."
+    note = None if data.has_transitions else _NOT_NOTED.format("Times with old data are")
+    return Section("stale", "Old data", columns, rows, empty, note)
 
 
 def _part(interval: ProblemInterval) -> str:

@@ -41,12 +41,12 @@ def csv_rows(section: Section) -> Iterator[list[object]]:
 
 def _markdown_section(section: Section) -> Iterator[str]:
     yield f"#### {escape(section.heading)}\n"
-    if not section.rows:
+    if section.rows:
+        yield _markdown_row([escape(column.head) for column in section.columns])
+        yield _markdown_row(["--:" if column.kind == "numeric" else "---" for column in section.columns])
+        yield from (_markdown_row(list(map(_markdown_value, row))) for row in section.rows)
+    else:
         yield escape(section.empty)
-        return
-    yield _markdown_row([escape(column.head) for column in section.columns])
-    yield _markdown_row(["--:" if column.kind == "numeric" else "---" for column in section.columns])
-    yield from (_markdown_row(list(map(_markdown_value, row))) for row in section.rows)
     if section.note:
         yield f"\n{escape(section.note)}"
 
@@ -72,6 +72,8 @@ def _text_section(section: Section) -> Iterator[str]:
             if _text(cell) not in ("", DASH)
         ]
         yield f"- {', '.join(phrases)}"
+    if section.note:
+        yield section.note
 
 
 def _text(cell: Cell) -> str:
