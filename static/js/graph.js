@@ -1,6 +1,6 @@
 // What all graphs share: uPlot in the page's colours, as wide as its container.
 
-import { dateUnlessToday, hourAndMinute } from "./time_format.js";
+import { dateUnlessToday, hourAndMinute, secondOfDay, zoneIfAmbiguous } from "./time_format.js";
 
 // Lines have the colours --line-1 and following of graphs.css. When they are used up they repeat, dashed.
 const COLOURS = 8;
@@ -9,6 +9,7 @@ const DASHES = [[], [8, 4], [2, 3]];
 // Tick distances: lumisections, and seconds.
 const LUMISECTION_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
 const TIME_STEPS_S = [1, 2, 5, 10, 20, 30, 60, 120, 240, 720, 1440].map((minutes) => 60 * minutes);
+const HOUR_S = 3600;
 
 /** Colour, which depends on the theme, and dashes of the n-th line of a graph. */
 export function lineStyle(n) {
@@ -42,16 +43,35 @@ export function lumisectionAxis() {
   return axis((ls) => `${ls}`, { size: 28, incrs: LUMISECTION_STEPS });
 }
 
-/** An axis of unix times in seconds. Its first tick, and the first of each day, has the date unless that is today. */
+/**
+ * An axis of unix times in seconds. Its first tick, and the first of each day, has the date unless that is today; in the
+ * hour that comes twice in autumn, the first tick of each zone has its name.
+ */
 export function timeAxis() {
   return axis(null, {
     size: (_graph, labels) => (labels?.some((label) => label.includes("\n")) ? 44 : 28),
     incrs: TIME_STEPS_S,
+    splits: timeTicks,
     values: (_graph, splits) => {
-      const dates = splits.map((at) => dateUnlessToday(at * 1000));
-      return splits.map((at, n) => hourAndMinute(at * 1000) + (dates[n] === (dates[n - 1] ?? "") ? "" : `\n${dates[n]}`));
+      const [dates, zones] = [dateUnlessToday, zoneIfAmbiguous].map((format) => changes(splits.map((at) => format(at * 1000))));
+      return splits.map((at, n) => {
+        const below = [dates[n], zones[n]].filter(Boolean).join(" ");
+        return hourAndMinute(at * 1000) + (below && `\n${below}`);
+      });
     },
   });
+}
+
+// Texts that are not as the one before; empty in place of the others.
+const changes = (texts) => texts.map((text, n) => (text === (texts[n - 1] ?? "") ? "" : text));
+
+// Round times on the reader's clock. uPlot's own are round on the computer's clock, whose zone may be another. The offsets
+// of both zones are whole hours.
+function timeTicks(_graph, _axis, min, max, step) {
+  const distance = Math.min(step, HOUR_S);
+  const first = Math.ceil(min / distance);
+  const ticks = Array.from({ length: Math.max(0, Math.floor(max / distance) - first + 1) }, (_, n) => (first + n) * distance);
+  return ticks.filter((at) => secondOfDay(at * 1000) % step === 0);
 }
 
 /** A number short enough for an axis: 1200, 12k, 3.4M. */

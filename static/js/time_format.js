@@ -38,7 +38,7 @@ export function otherZone() {
 /** Time of day, with the date if that is not today, e.g. `13:05:12` or `15 Sep 2022 13:05:12`. */
 export function timeOfDay(ms) {
   const { parts, date } = split(ms);
-  return [date, `${parts.hour}:${parts.minute}:${parts.second}`, isAmbiguous(ms) && parts.timeZoneName].filter(Boolean).join(" ");
+  return [date, `${parts.hour}:${parts.minute}:${parts.second}`, zoneIfAmbiguous(ms)].filter(Boolean).join(" ");
 }
 
 /** Minute with the zone, and the date if that is not today, e.g. `15 Sep 13:05 CEST`. */
@@ -62,6 +62,17 @@ export function fullTime(ms, timeZone = zone()) {
 export function hourAndMinute(ms) {
   const { hour, minute } = toParts(ms, zone());
   return `${hour}:${minute}`;
+}
+
+/** Seconds since midnight on the reader's clock. */
+export function secondOfDay(ms) {
+  const { hour, minute, second } = toParts(ms, zone());
+  return 3600 * hour + 60 * minute + Number(second);
+}
+
+/** The zone's name at a time in an hour that comes twice, e.g. `CEST`; otherwise empty. */
+export function zoneIfAmbiguous(ms) {
+  return isAmbiguous(ms) ? toParts(ms, zone()).timeZoneName : "";
 }
 
 function split(ms) {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.accessibility import severe_violations
 from tests.mirrored_cluster import MirroredCluster, job, with_series
@@ -13,6 +13,14 @@ from tests.mirrored_cluster import MirroredCluster, job, with_series
 RUN = 358_791
 # In the hour that comes twice in the night of the change to winter time.
 FIRST = datetime(2022, 10, 30, 0, 30, 5, tzinfo=UTC)
+RECORD_DRAWN_TEXT = """
+    window.drawn = [];
+    const { fillText } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+        window.drawn.push(text);
+        return fillText.call(this, text, ...place);
+    };
+"""
 LAST_REPORT = ".jobs-table tbody td time"
 
 
@@ -77,6 +85,28 @@ def test_graphs_are_in_the_same_time_zone(page: Page, url: str, mirrored: Mirror
     page.keyboard.press("u")
     graph.hover(position={"x": 80, "y": 40})
     expect(shown).to_contain_text(re.compile(r"\d\d:\d\d CES?T: "))
+
+
+def test_graphs_have_round_times_in_the_night_of_the_change_whatever_zone_the_computer_has(
+    browser: Browser, url: str, mirrored: MirroredCluster
+) -> None:
+    record = with_series(job(RUN, "beam", at=FIRST + timedelta(hours=2), exit_code=0))
+    mirrored.write(mirrored.filter_units[0], record)
+    # Its clock is half an hour off the experiment's.
+    context = browser.new_context(timezone_id="Asia/Kolkata", viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.add_init_script(RECORD_DRAWN_TEXT)
+    page.goto(f"{url}/job/{record.document.identity}")
+    expect(page.locator("[data-graph=memory] canvas")).to_be_visible()
+    page.wait_for_function("window.drawn.some((text) => text.includes(':'))")
+    drawn: list[str] = page.evaluate("window.drawn")
+    context.close()
+    times = [text for text in drawn if ":" in text]
+    assert times[0] in {"02:40", "02:45"}
+    assert "02:00" in times
+    assert "03:00" in times
+    assert {text[-2:] for text in times} <= {f"{minute:02}" for minute in range(0, 60, 5)}
+    assert {"30 Oct 2022 CEST", "CET"} <= set(drawn)
 
 
 def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
