@@ -73,10 +73,11 @@ def test_it_says_what_it_is(client: FlaskClient, mirrored: MirroredCluster) -> N
     crashed = earlier(RUN, -11)
     write(mirrored, crashed)
     text = text_of(client, crashed)
-    assert "Job of the online data quality monitoring (DQM) of the CMS experiment: client beam in run" in text
+    assert "Job of the online data quality monitoring (DQM) of the CMS experiment: " in text
+    assert "client</button> beam in run" in text
     assert "15 Sep 2022 14:00:00 CEST</time>, at LS 300, after 2 h 0 min." in text
     assert '<meta name="description" content="Job of the online data quality monitoring of CMS: beam' in text
-    assert re.search(r"<dt>CMSSW</dt><dd><a [^>]*>12_4_8_39145_39162</a></dd>", text)
+    assert re.search(r">CMSSW</button></dt><dd><a [^>]*>12_4_8_39145_39162</a></dd>", text)
 
 
 def test_it_says_since_which_run_the_client_crashes(client: FlaskClient, mirrored: MirroredCluster) -> None:

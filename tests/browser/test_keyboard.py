@@ -83,6 +83,22 @@ def test_it_shows_help(live: Page) -> None:
     expect(live.locator("#help")).to_be_hidden()
 
 
+@pytest.mark.usefixtures("live")
+def test_it_explains_a_term_to_a_finger_and_to_the_keyboard(phone: Page, url: str) -> None:
+    phone.goto(url)
+    meaning = phone.locator("#term-run-key")
+    phone.get_by_role("button", name="Run key").tap()
+    expect(meaning).to_contain_text("type of the run")
+    expect(meaning).to_be_in_viewport(ratio=1)
+    phone.keyboard.press("Escape")
+    expect(meaning).to_be_hidden()
+    phone.get_by_role("button", name="clients").focus()
+    phone.keyboard.press("Enter")
+    expect(phone.locator("#term-client")).to_be_focused()
+    phone.keyboard.press("Escape")
+    expect(phone.get_by_role("button", name="clients")).to_be_focused()
+
+
 def test_it_has_help_and_theme_on_every_page(live: Page, url: str) -> None:
     for path in ("/", "/timeline/", "/statistics/", "/cluster/", "/help/shifter"):
         live.goto(f"{url}{path}")
