@@ -77,9 +77,12 @@ class LogSearchReader:
         Of `limit` jobs, fewer may match: the index has no numbers.
         """
         with self._searches.begin() as connection:
-            # Until the end of this transaction.
-            limited = sa.func.set_config("statement_timeout", str(_TIMEOUT_MS), True)  # noqa: FBT003
-            connection.execute(sa.select(limited))
+            # Until the end of this transaction. The planner overestimates the matches of a prefix and would
+            # read all templates.
+            settings = {"statement_timeout": str(_TIMEOUT_MS), "enable_seqscan": "off"}
+            connection.execute(
+                sa.select(*(sa.func.set_config(name, value, True) for name, value in settings.items()))  # noqa: FBT003
+            )
             templates = connection.scalars(_select_templates(query)).all()
             if not templates:
                 return FoundLogs((), has_more=False, is_partial=False)
