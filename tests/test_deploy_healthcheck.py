@@ -42,11 +42,13 @@ def test_it_prints_its_version(given: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["robber"], ["--verbose"]])
 def test_it_rejects_an_unknown_command(given: dict[str, str], arguments: list[str]) -> None:
-    commands = "server, grabber, all, migrate, db, healthcheck, simulator"
+    commands = "server, grabber, all, migrate, db, notify-test, healthcheck, simulator"
     assert run(given, *arguments) == (2, f"the first argument must be one of: {commands}\n")
 
 
-@pytest.mark.parametrize("command", ["server", "grabber", "migrate", "db", "healthcheck", "simulator"])
+@pytest.mark.parametrize(
+    "command", ["server", "grabber", "migrate", "db", "notify-test", "healthcheck", "simulator"]
+)
 def test_each_command_has_help(given: dict[str, str], command: str) -> None:
     status, output = run(given, command, "--help")
     assert status == 0

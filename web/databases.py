@@ -233,17 +233,24 @@ def _limit_response_time(engine: sa.Engine) -> None:
 
 
 def _ping_idle_connections(engine: sa.Engine) -> None:
-    """Limit the pings of the pool to connections that have been idle.
+    """Limit the pings of the pool to connections that have been idle or were closed by PostgreSQL.
 
-    A page takes up to ten connections from the pool, one after the other. A connection that was cut a moment
-    after a response is found by the next statement, as if it had been cut within that.
+    A page takes up to ten connections from the pool, one after the other.
     """
     ping = engine.dialect.do_ping
 
-    def ping_if_idle(connection: Any) -> bool:
-        return time.monotonic() - connection.responded_at_s < _PING_AFTER_S or ping(connection)
+    def ping_if_needed(connection: Any) -> bool:
+        is_recent = time.monotonic() - connection.responded_at_s < _PING_AFTER_S
+        return (is_recent and not _is_readable(connection)) or ping(connection)
 
-    engine.dialect.do_ping = ping_if_idle  # type: ignore[assignment, method-assign]
+    engine.dialect.do_ping = ping_if_needed  # type: ignore[assignment, method-assign]
+
+
+def _is_readable(connection: extensions.connection) -> bool:
+    """Whether something arrived that no statement waits for, such as the end of the connection."""
+    ready = select.poll()
+    ready.register(connection, select.POLLIN)
+    return bool(ready.poll(0))
 
 
 def _is_final(context: sa.engine.ExceptionContext) -> bool:
