@@ -36,6 +36,7 @@ _FIRST_RUN = 358_000
 # Lengths of runs; longer series are downsampled.
 _LUMISECTIONS = (40, 120, 300, 800, 1500)
 _LONG_RUN = 1500
+_TABLES = (db.jobs, db.runs, db.job_details, db.log_index, db.log_templates)
 _HOST = "dqmfu-c2b03-45-01"
 
 
@@ -124,10 +125,11 @@ def _write(engine: sa.Engine, stored: Sequence[tuple[JobRecord, ZstdDictionary]]
 def _sizes(engine: sa.Engine, jobs: int) -> dict[str, Figure]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM"))
-        tables = {table: _size(connection, table.name) for table in (db.jobs, db.job_details, db.runs)}
+        tables = {table: _size(connection, table.name) for table in _TABLES}
     return {
         "jobs and indexes": (tables[db.jobs] + tables[db.runs]) / jobs,
         "details, indexes, TOAST": tables[db.job_details] / jobs,
+        "search index": (tables[db.log_index] + tables[db.log_templates]) / jobs,
         "total": sum(tables.values()) / jobs,
     }
 

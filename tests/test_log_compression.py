@@ -129,7 +129,7 @@ def test_it_stores_a_job_in_at_most_3000_bytes(settings: Settings, jobs: list[Jo
     with engine.connect() as connection:
         sizes = [
             connection.scalar(sa.select(sa.func.pg_total_relation_size(table.name))) or 0
-            for table in (db.jobs, db.job_details, db.log_index)
+            for table in (db.jobs, db.job_details)
         ]
     engine.dispose()
     assert sum(sizes) / len(many) <= 3000
