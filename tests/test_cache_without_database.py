@@ -159,10 +159,9 @@ def test_the_state_is_the_new_one_once_the_database_is_back(
 
 def test_the_other_cluster_goes_on(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
     assert shown(server, "/")
+    name = server.environment["POSTGRES_PRODUCTION_DB_NAME"]
     connection = postgres.connect("template1")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT datname FROM pg_stat_activity WHERE application_name LIKE '%% production'")
-        [name] = {row[0] for row in cursor.fetchall()}
         cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
     try:
