@@ -363,7 +363,7 @@ def test_it_does_not_claim_what_was_not_noted(
 
 @pytest.mark.usefixtures("runs")
 def test_it_says_that_it_leaves_out_runs(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.pages.reports.shift.MAX_RUNS", 1)
+    monkeypatch.setattr("web.pages.reports.shift_data.MAX_RUNS", 1)
     path = f"/report/shift?from={quote('2022-09-14T07:00')}&to=2022-09-16T07:00"
     assert [row["run"] for row in rows_of(client, "runs", path)] == [str(RUN + 1)]
     assert "Only the newest 1 runs of the period are reported." in shown(client, path)

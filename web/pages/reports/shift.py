@@ -1,6 +1,6 @@
 """The shift report: runs, crashes, problems, mutes, machines, stale data and commands of a period."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -10,18 +10,13 @@ from flask import url_for
 
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditEntry, CommandStage
-from storage.client_rows import ClientRow, ClientState
-from storage.crash_reader import CrashOccurrences
+from storage.client_rows import ClientState
 from storage.job_state import JobState
-from storage.mutes import Mute
 from storage.read_models import Job, Run, StateChange, client_name
 from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
-from web import databases
-from web.cache import dependencies
-from web.control_room.action_text import MUTE, UNMUTE, describe_done
-from web.errors import DatabaseUnavailable
-from web.pages import crash_text, live
+from web.control_room.action_text import describe_done
+from web.pages import crash_text
 from web.pages.formatting import ZONE
 from web.pages.reports.document import (
     NOTHING,
@@ -34,35 +29,13 @@ from web.pages.reports.document import (
     number_cell,
     time_cell,
 )
+from web.pages.reports.shift_data import ShiftData, crashed_jobs
 from web.pages.reports.shift_period import ShiftPeriod
 
-# More than in a week of many short runs; each needs a query for its missing clients.
-MAX_RUNS = 150
-_MAX_MUTES = 200
+_TOO_MANY = "Only the newest {} runs of the period are reported."
 # Runs that are named in one cell.
 _MAX_NAMED = 5
 _NOT_NOTED = "{} not known for all of this period: the mirror did not note them yet, or not any more."
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftData:
-    """Everything that is reported of a period; runs and the clients of each are in ascending order.
-
-    `is_over`: the period has ended. `has_transitions`: the mirror noted transitions in all of it.
-    `commands` is `None` if they can't be read.
-    """
-
-    is_over: bool
-    has_transitions: bool
-    runs: Sequence[Run]
-    has_older_runs: bool
-    rows: Mapping[int, Sequence[ClientRow]]
-    crash_groups: Mapping[str, CrashOccurrences]
-    stuck: Sequence[ProblemInterval]
-    mutes: Sequence[Mute]
-    state_changes: Sequence[StateChange]
-    stale: Sequence[ProblemInterval]
-    commands: Sequence[AuditEntry] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +49,6 @@ class _Crashes:
     def runs(self) -> list[int]:
         """Their runs, ascending."""
         return sorted({job.run for job in self.jobs})
-
-
-def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
-    """Read a period of a cluster. Raises DatabaseUnavailable."""
-    reader = databases.stale_ok_reader(cluster)
-    since, until = period.since, min(period.until, now)
-    found = reader.runs_in_period(since, until, MAX_RUNS + 1)
-    runs = found[:MAX_RUNS][::-1]
-    signatures = {job.crash_group for job in _crashed_jobs(runs, period) if job.crash_group is not None}
-    last = runs[-1].run if runs else 0
-    known_since = reader.transitions_known_since()
-    return ShiftData(
-        is_over=period.until <= now,
-        has_transitions=known_since is not None and known_since <= since,
-        runs=runs,
-        has_older_runs=len(found) > MAX_RUNS,
-        rows={run.run: live.rows_of_run(reader, run) for run in runs},
-        crash_groups=reader.crash_occurrences_of(tuple(sorted(signatures)), last) if signatures else {},
-        stuck=reader.stuck_clients(since, period.until),
-        mutes=reader.mutes_between(since, period.until, _MAX_MUTES),
-        state_changes=reader.state_changes_between(since, period.until),
-        stale=reader.data_path_problems(since, period.until),
-        commands=_read_commands(cluster, period),
-    )
-
-
-def _read_commands(cluster: Cluster, period: ShiftPeriod) -> Sequence[AuditEntry] | None:
-    """The commands but for mutes, which are reported apart; `None` while their database is unavailable."""
-    try:
-        # Those of both clusters are there.
-        reader = databases.stale_ok_reader(Cluster.PLAYBACK)
-        found = reader.control_changes(cluster, period.since, period.until)
-    except DatabaseUnavailable:
-        dependencies.expire_soon()
-        return None
-    return [entry for entry in found if entry.action.command not in (MUTE, UNMUTE)]
 
 
 def build(cluster: Cluster, period: ShiftPeriod, data: ShiftData, url: str, *, with_names: bool) -> Report:
@@ -195,21 +132,13 @@ def _runs(cluster: Cluster, data: ShiftData) -> Section:
         )
         for run in data.runs
     ]
-    note = f"Only the newest {MAX_RUNS} runs of the period are reported." if data.has_older_runs else None
+    note = _TOO_MANY.format(len(data.runs)) if data.has_older_runs else None
     return Section("runs", "Runs", columns, rows, "No run.", note)
 
 
 def _crash_count(run: Run) -> Cell:
     crashed = sum(job.state is JobState.CRASHED for job in run.jobs)
     return Cell(str(crashed), value=crashed, level=Level.BAD if crashed else None)
-
-
-def _crashed_jobs(runs: Iterable[Run], period: ShiftPeriod) -> Iterator[Job]:
-    """The jobs that crashed in the period, not before or after it."""
-    for run in runs:
-        for job in run.jobs:
-            if job.state is JobState.CRASHED and period.since <= job.updated_at < period.until:
-                yield job
 
 
 def _crash_groups(data: ShiftData, period: ShiftPeriod) -> list[_Crashes]:
@@ -219,7 +148,7 @@ def _crash_groups(data: ShiftData, period: ShiftPeriod) -> list[_Crashes]:
         # A crash that is not analyzed yet has no group.
         return job.crash_group or "", job.client, job.exit_code or 0 if job.crash_group is None else 0
 
-    jobs = sorted(_crashed_jobs(data.runs, period), key=key)
+    jobs = sorted(crashed_jobs(data.runs, period), key=key)
     found = [_Crashes(alike[0].crash_group, alike) for _, each in groupby(jobs, key) if (alike := list(each))]
     return sorted(found, key=lambda each: (not _is_new(each, data), -len(each.jobs), each.jobs[0].client))
 

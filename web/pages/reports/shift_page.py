@@ -10,7 +10,7 @@ from web import query_args
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness
-from web.pages.reports import page, shift, shift_period
+from web.pages.reports import page, shift, shift_data, shift_period
 from web.pages.reports.document import Report
 from web.pages.reports.shift_period import ShiftPeriod
 from web.responses import etag_response
@@ -76,6 +76,6 @@ def _report(cluster: Cluster, period: ShiftPeriod, endpoint: str, *, with_names:
     if period.until > now:
         # The shift goes on by the clock, whether or not anything is reported.
         dependencies.expire_at(period.until)
-    data = shift.read(cluster, period, now)
+    data = shift_data.read(cluster, period, now)
     url = url_for(endpoint, db=cluster, **period.query)
     return shift.build(cluster, period, data, url, with_names=with_names)

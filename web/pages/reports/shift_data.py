@@ -1,0 +1,89 @@
+"""Everything that a shift report reports: the period's runs, problems, mutes, machines and commands."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dqmsquare_cfg import Cluster
+from storage.audit_log import AuditEntry
+from storage.client_rows import ClientRow
+from storage.crash_reader import CrashOccurrences
+from storage.job_state import JobState
+from storage.mutes import Mute
+from storage.read_models import Job, Run, StateChange
+from storage.shift_reader import ProblemInterval
+from web import databases
+from web.cache import dependencies
+from web.control_room.action_text import MUTE, UNMUTE
+from web.errors import DatabaseUnavailable
+from web.pages import live
+from web.pages.reports.shift_period import ShiftPeriod
+
+# More than in a week of many short runs; each needs a query for its missing clients.
+MAX_RUNS = 150
+_MAX_MUTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftData:
+    """Everything that is reported of a period; runs and the clients of each are in ascending order.
+
+    `is_over`: the period has ended. `has_transitions`: the mirror noted transitions in all of it.
+    `commands` is `None` if they can't be read.
+    """
+
+    is_over: bool
+    has_transitions: bool
+    runs: Sequence[Run]
+    has_older_runs: bool
+    rows: Mapping[int, Sequence[ClientRow]]
+    crash_groups: Mapping[str, CrashOccurrences]
+    stuck: Sequence[ProblemInterval]
+    mutes: Sequence[Mute]
+    state_changes: Sequence[StateChange]
+    stale: Sequence[ProblemInterval]
+    commands: Sequence[AuditEntry] | None
+
+
+def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
+    """Read a period of a cluster. Raises DatabaseUnavailable."""
+    reader = databases.stale_ok_reader(cluster)
+    since, until = period.since, min(period.until, now)
+    found = reader.runs_in_period(since, until, MAX_RUNS + 1)
+    runs = found[:MAX_RUNS][::-1]
+    signatures = {job.crash_group for job in crashed_jobs(runs, period) if job.crash_group is not None}
+    last = runs[-1].run if runs else 0
+    known_since = reader.transitions_known_since()
+    return ShiftData(
+        is_over=period.until <= now,
+        has_transitions=known_since is not None and known_since <= since,
+        runs=runs,
+        has_older_runs=len(found) > MAX_RUNS,
+        rows={run.run: live.rows_of_run(reader, run) for run in runs},
+        crash_groups=reader.crash_occurrences_of(tuple(sorted(signatures)), last) if signatures else {},
+        stuck=reader.stuck_clients(since, period.until),
+        mutes=reader.mutes_between(since, period.until, _MAX_MUTES),
+        state_changes=reader.state_changes_between(since, period.until),
+        stale=reader.data_path_problems(since, period.until),
+        commands=_read_commands(cluster, period),
+    )
+
+
+def _read_commands(cluster: Cluster, period: ShiftPeriod) -> Sequence[AuditEntry] | None:
+    """The commands but for mutes, which are reported apart; `None` while their database is unavailable."""
+    try:
+        # Those of both clusters are there.
+        reader = databases.stale_ok_reader(Cluster.PLAYBACK)
+        found = reader.control_changes(cluster, period.since, period.until)
+    except DatabaseUnavailable:
+        dependencies.expire_soon()
+        return None
+    return [entry for entry in found if entry.action.command not in (MUTE, UNMUTE)]
+
+
+def crashed_jobs(runs: Iterable[Run], period: ShiftPeriod) -> Iterator[Job]:
+    """The jobs that crashed in the period, not before or after it."""
+    for run in runs:
+        for job in run.jobs:
+            if job.state is JobState.CRASHED and period.since <= job.updated_at < period.until:
+                yield job
