@@ -1,6 +1,6 @@
-"""Maintenance of a cluster's database: log dictionaries, old logs and deliveries, a daily reminder.
+"""Maintenance of a cluster's database: log dictionaries, old logs, deliveries and transitions, a reminder.
 
-The reminder is about tables of an earlier mirror that are still there.
+The reminder, once a day, is about tables of an earlier mirror that are still there.
 """
 
 import logging
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from grabbing.document_pipeline import DocumentProcessor
-from storage import import_progress
+from storage import import_progress, transitions
 from storage.delivery_backfill import summarize_outdated
 from storage.log_backfill import analyze_outdated
 from storage.log_compression import DictionaryStore, ZstdDictionary
@@ -26,6 +26,7 @@ _TRAIN_INTERVAL_S = 7 * _DAY_S
 # Until there are enough logs for the first dictionary.
 _FIRST_TRAIN_INTERVAL_S = 10.0
 _PRUNE_INTERVAL_S = _DAY_S
+_DELETE_INTERVAL_S = _DAY_S
 _REMIND_INTERVAL_S = _DAY_S
 
 
@@ -42,6 +43,9 @@ class Maintenance:
         self._train_at_s = self._prune_at_s = self._remind_at_s = 0.0
         self._pruning: Iterator[int] | None = None
         self._pruned = 0
+        self._delete_at_s = 0.0
+        self._deletion: Iterator[int] | None = None
+        self._deleted = 0
         self._analysis: Iterator[int] | None = None
         self._analyzed = 0
         self._summaries: Iterator[int] | None = None
@@ -51,6 +55,7 @@ class Maintenance:
         """Start over with the newest dictionary of the database."""
         dictionary = self._processor.dictionary = self._dictionaries.latest()
         self._pruning, self._prune_at_s = None, 0.0
+        self._deletion, self._delete_at_s = None, 0.0
         self._analysis, self._analyzed = analyze_outdated(self._database), 0
         self._summaries, self._summarized = summarize_outdated(self._database), 0
         age_s = _age_s(dictionary)
@@ -68,6 +73,7 @@ class Maintenance:
         if is_idle:
             self._analyze_step()
             self._summarize_step()
+            self._delete_transitions_step()
             if self._retention is not None:
                 self._prune_step(self._retention)
 
@@ -102,6 +108,22 @@ class Maintenance:
         if self._summarized:
             log.info("delivery_statistics_stored deliveries=%d", self._summarized)
         self._summaries, self._summarized = None, 0
+
+    def _delete_transitions_step(self) -> None:
+        """Delete a batch of old transitions."""
+        if self._deletion is None:
+            if time.monotonic() < self._delete_at_s:
+                return
+            self._delete_at_s = time.monotonic() + _DELETE_INTERVAL_S
+            self._deletion, self._deleted = transitions.delete_old(self._database), 0
+        deleted = next(self._deletion, None)
+        if deleted is not None:
+            self._deleted += deleted
+            return
+        if self._deleted:
+            days = transitions.RETENTION.days
+            log.info("transitions_deleted transitions=%d older_than_days=%d", self._deleted, days)
+        self._deletion = None
 
     def _prune_step(self, retention: timedelta) -> None:
         if self._pruning is None:

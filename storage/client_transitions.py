@@ -19,11 +19,10 @@ from storage.log_findings import FINDINGS_VERSION
 from storage.read_models import ExpectedClients, Job, Run
 from storage.run_queries import select_newest_runs_with_job
 from storage.run_reader import read_expected_clients, read_run
-from storage.transitions import Condition, Thing, Transition, TransitionKind
+from storage.transitions import WATCHED_RUNS, Condition, Thing, Transition, TransitionKind
 
 # State of a client that the newest run does not have and does not need.
 ABSENT = "absent"
-_RUNS = 2
 # A crash that was reported longer ago, by its machine's clock, is history, unless it is the client's present
 # state in an ongoing run.
 _RECENT = timedelta(hours=1)
@@ -55,7 +54,7 @@ class ClientWatch:
 
     def find(self) -> list[Transition]:
         """The transitions since conditions were noted, in order as far as that is known."""
-        newest_runs = select_newest_runs_with_job(db.jobs.c.run > 0, limit=_RUNS)
+        newest_runs = select_newest_runs_with_job(db.jobs.c.run > 0, limit=WATCHED_RUNS)
         numbers = self.connection.scalars(newest_runs).all()
         runs = [run for number in numbers if (run := read_run(self.connection, number, self.rules))]
         if not runs:

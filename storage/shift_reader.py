@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -58,11 +58,14 @@ class ShiftReader(RunReader):
         return self._problems(since, until, _transitions.kind.in_(_DATA_PATH))
 
     def transitions_known_since(self) -> datetime | None:
-        """The time from which transitions are stored; `None` if there is none."""
+        """The time from which all transitions are stored; `None` if there is none.
+
+        A few that are older than `RETENTION` are kept.
+        """
         first = sa.select(_transitions.noted_at).order_by(_transitions.id).limit(1)
         with self._database.connect() as connection:
             noted_at: datetime | None = connection.scalar(first)
-        return noted_at
+        return None if noted_at is None else max(noted_at, datetime.now(UTC) - transitions.RETENTION)
 
     def stuck_clients(self, since: datetime, until: datetime) -> list[ProblemInterval]:
         """The times in a period in which clients were stuck."""

@@ -5,9 +5,9 @@ transaction after the other. So ids grow in the order of the commits, and a read
 that it saw misses nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
+from storage import run_queries
+
+# Time for which transitions are kept.
+RETENTION = timedelta(days=90)
+# Newest runs whose clients are watched by `storage/client_transitions.py`.
+WATCHED_RUNS = 2
+_DELETED_PER_BATCH = 1000
 
 _transitions, _conditions = db.transitions, db.conditions
 
@@ -168,9 +175,33 @@ def write(connection: sa.Connection, transitions: Sequence[Transition]) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
-def delete_before(connection: sa.Connection, time: datetime) -> int:
-    """Delete the transitions that were noted earlier; returns their number."""
-    return connection.execute(sa.delete(_transitions).where(_transitions.c.noted_at < time)).rowcount
+def delete_old(database: sa.Engine) -> Iterator[int]:
+    """Delete transitions noted longer ago than `RETENTION`; yields the number of each batch.
+
+    The newest of them is kept, so that a reader finds out that others before it may be missing. Those of the
+    watched runs are kept as well: without them, their crashes would be noted again.
+    """
+    before = datetime.now(UTC) - RETENTION
+    old: list[int] = []
+    while True:
+        with database.begin() as connection:
+            following = sa.select(_transitions.c.id).where(_transitions.c.id > (old[-1] if old else 0))
+            batch = following.add_columns((_transitions.c.noted_at < before).label("is_old"))
+            rows = connection.execute(batch.order_by(_transitions.c.id).limit(_DELETED_PER_BATCH)).all()
+            # The newest one of the batch before comes first.
+            old = [*old[-1:], *(row.id for row in rows if row.is_old)]
+            deleted = connection.execute(_delete_unwatched(old[:-1])).rowcount
+        yield deleted
+        if len(rows) < _DELETED_PER_BATCH or not rows[-1].is_old:
+            return
+
+
+def _delete_unwatched(ids: Sequence[int]) -> sa.Delete:
+    watched = run_queries.select_newest_runs_with_job(db.jobs.c.run > 0, limit=WATCHED_RUNS).subquery()
+    run = _transitions.c.run
+    is_unwatched = sa.or_(run.is_(None), run.not_in(sa.select(watched.c.run)))
+    is_one = _transitions.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger)))
+    return sa.delete(_transitions).where(is_one, is_unwatched)
 
 
 def _is_known(table: sa.Table) -> sa.ColumnElement[bool]:

@@ -6,12 +6,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+import db
 from dqm2.records import JobLog
 from dqmsquare_cfg import Cluster, Settings
+from storage import transitions
 from storage.sync_status import LinkStatus
+from storage.transitions import Thing, Transition, TransitionKind
 from tests.api_v1_data import CRASHED_JOB, RUN, write_sample
 from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series
 from tools.demo.postgres import EmbeddedPostgres
@@ -282,14 +286,35 @@ def test_it_has_the_jobs_of_a_group_of_crashes(client: FlaskClient, settings: Se
 
 def test_it_follows_transitions(client: FlaskClient, settings: Settings) -> None:
     write_sample(settings, NOW)
-    assert get(client, "/transitions") == {"items": [], "next_cursor": "2"}
+    assert get(client, "/transitions") == {"items": [], "next_cursor": "2", "is_complete": True}
     first = get(client, "/transitions", cursor=0, limit=1)
     second = get(client, "/transitions", cursor=first["next_cursor"])
     assert [(each["subject"], each["state"]) for page in (first, second) for each in page["items"]] == [
         ("ecalgpu", "running"),
         ("ecalgpu", "crashed"),
     ]
-    assert get(client, "/transitions", cursor=second["next_cursor"]) == {"items": [], "next_cursor": "2"}
+    assert first["is_complete"]
+    end = {"items": [], "next_cursor": "2", "is_complete": True}
+    assert get(client, "/transitions", cursor=second["next_cursor"]) == end
+
+
+def test_it_marks_a_cursor_older_than_what_is_kept(client: FlaskClient, settings: Settings) -> None:
+    write_sample(settings, NOW)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        transitions.write(
+            connection, [Transition(Thing(TransitionKind.GATEWAY), "down", is_problem=True, occurred_at=NOW)]
+        )
+        old = sa.update(db.transitions).where(db.transitions.c.id <= 2)
+        connection.execute(old.values(noted_at=datetime.now(UTC) - transitions.RETENTION, run=None))
+    assert sum(transitions.delete_old(database)) == 1
+    database.dispose()
+    expired = get(client, "/transitions", cursor=0)
+    assert [each["id"] for each in expired["items"]] == [2, 3]
+    assert not expired["is_complete"]
+    followed = get(client, "/transitions", cursor=2)
+    assert [each["id"] for each in followed["items"]] == [3]
+    assert followed["is_complete"]
 
 
 def test_an_unchanged_resource_is_not_sent_again(client: FlaskClient, mirrored: MirroredCluster) -> None:

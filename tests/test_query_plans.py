@@ -25,6 +25,7 @@ from storage.log_search import FoundLogs
 from storage.reader import MirrorReader
 from storage.retention import prune
 from storage.run_queries import RunFilter
+from storage.transitions import delete_old
 from storage.writer import MirrorWriter
 
 # At most one row per machine, field, kind of crash or database: a sequential scan is the cheapest plan.
@@ -220,6 +221,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
     "machines.select_latest_states": lambda filled: filled.newest_states(),
     "a batch of prune": lambda filled: next(prune(filled.database, timedelta(days=1))),
+    "a batch of delete_old": lambda filled: next(delete_old(filled.database)),
     "analyze_outdated": lambda filled: next(analyze_outdated(filled.database), 0),
     "summarize_outdated": lambda filled: next(summarize_outdated(filled.database), 0),
     "train": lambda filled: DictionaryStore(filled.database).train(),

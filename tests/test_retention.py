@@ -1,4 +1,4 @@
-"""Logs and series are deleted after JOB_LOG_RETENTION_DAYS; runs, jobs and deliveries are kept."""
+"""Logs and series are deleted after JOB_LOG_RETENTION_DAYS, transitions after 90 days; all else is kept."""
 
 import subprocess
 import sys
@@ -7,13 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+import sqlalchemy as sa
+
 import db
 import dqmsquare_cfg
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from simulator.simulator import Simulator
+from storage import transitions
 from storage.retention import prune
+from storage.transitions import Thing, Transition, TransitionKind
 from tests.grabber_runner import mirrored_tables, reader, rows, running_grabber
 from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
 from tests.waiting import TIMEOUT_S, until
@@ -115,6 +120,61 @@ def test_it_deletes_nothing_by_default(simulated_settings: Settings, simulator: 
     with running_grabber(simulated_settings):
         until(lambda: reader(simulated_settings).sync_status())
     assert with_details(simulated_settings) == {old.document.identity}
+
+
+def note(settings: Settings, ago: timedelta, **runs: int | None) -> None:
+    """Write transitions that were noted some time ago, each named, of a run or of none."""
+    at = datetime.now(UTC) - ago
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        first = transitions.newest_id(connection) + 1
+        transitions.write(
+            connection,
+            [
+                Transition(
+                    Thing(TransitionKind.CLIENT, name), "lost", is_problem=True, occurred_at=at, run=run
+                )
+                for name, run in runs.items()
+            ],
+        )
+        table = db.transitions
+        connection.execute(sa.update(table).where(table.c.id >= first).values(noted_at=at))
+    database.dispose()
+
+
+def noted(settings: Settings) -> list[str]:
+    """The names of the transitions that are stored, oldest first."""
+    return [row["subject"] for row in rows(settings, db.transitions)]
+
+
+@pytest.mark.parametrize("per_batch", [1, 2, 100])
+def test_it_keeps_transitions_of_the_newest_runs_and_the_newest_old_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, per_batch: int
+) -> None:
+    monkeypatch.setattr(transitions, "_DELETED_PER_BATCH", per_batch)
+    write(settings, *(job(FIRST_RUN + number, "beam") for number in range(3)))
+    old, young = transitions.RETENTION + timedelta(hours=1), transitions.RETENTION - timedelta(hours=1)
+    note(settings, old, none=None, first=FIRST_RUN, second=FIRST_RUN + 1, third=FIRST_RUN + 2, last=None)
+    note(settings, young, young=None)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    deleted = list(transitions.delete_old(database))
+    assert (sum(deleted), max(deleted) <= per_batch) == (2, True)
+    assert noted(settings) == ["second", "third", "last", "young"]
+    assert sum(transitions.delete_old(database)) == 0
+    known_since = reader(settings).transitions_known_since()
+    database.dispose()
+    assert known_since is not None
+    assert known_since > datetime.now(UTC) - old
+
+
+def test_old_transitions_are_deleted_by_an_idle_grabber(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    del simulator
+    note(simulated_settings, transitions.RETENTION, deleted=None, last=None)
+    with running_grabber(simulated_settings):
+        until(lambda: "deleted" not in noted(simulated_settings))
+    assert "last" in noted(simulated_settings)
 
 
 def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -289,11 +289,18 @@ class Transition(Resource):
 
 
 class TransitionPage(Resource):
-    """Transitions in the order in which they were noted; none is listed twice and none is left out."""
+    """Transitions in the order in which they were noted; none is listed twice."""
 
     items: list[Transition]
     next_cursor: Annotated[
         str, Meta(description="`cursor` of those that follow, which may not have happened yet.")
+    ]
+    is_complete: Annotated[
+        bool,
+        Meta(
+            description="Whether all transitions after `cursor` are still stored. False if `cursor` is older"
+            " than the 90 days for which they are kept: some before the first of `items` may be missing."
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ from storage.job_state import JobState
 from storage.read_models import SyncStatus
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
+from storage.transitions import RETENTION
 from web import databases
 from web.api_v1 import mapping, resources
 from web.api_v1.operations import operation
@@ -200,16 +201,22 @@ def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.Transiti
     """Changes of states, in the order in which the mirror noted them, for scripts that follow a cluster.
 
     Without `cursor` there are none: `next_cursor` is that of what happens from now on. They are kept for 90
-    days.
+    days; `is_complete` of the page after an earlier `cursor` is false.
     """
     reader = databases.cached_reader(cluster)
     cursor = optional(query.position)
     if cursor is None:
-        return resources.TransitionPage(items=[], next_cursor=str(reader.newest_transition()))
+        newest = str(reader.newest_transition())
+        return resources.TransitionPage(items=[], next_cursor=newest, is_complete=True)
     found = reader.transitions(int(cursor), query.limit)
+    # Of the old transitions, the newest is kept: it follows the cursor if others that did may be missing.
+    complete_until = found[0].noted_at + RETENTION if found else None
+    if complete_until is not None:
+        dependencies.expire_at(complete_until)
     return resources.TransitionPage(
         items=[mapping.transition(noted) for noted in found],
         next_cursor=str(found[-1].id) if found else cursor,
+        is_complete=complete_until is None or datetime.now(UTC) < complete_until,
     )
 
 
