@@ -160,6 +160,18 @@ def test_it_passes_no_condition_of_a_client_on(app: Flask, settings: Settings) -
     assert seen == [""]
 
 
+def test_it_compresses_for_those_alone_who_take_it(app: Flask, settings: Settings) -> None:
+    async def test() -> None:
+        Counted(app, lambda response: response.set_data("x" * 2000))
+        async with listening(MirrorApplication(app, settings)) as listener:
+            # Too long to be looked into.
+            long = b"Accept-Encoding: gzip, " + b"x" * 1000 + b"\r\n"
+            for encodings in (long, b"", long):
+                assert await body(listener, GET + encodings) == "x" * 2000
+
+    run(test())
+
+
 def rendered(size: int) -> RenderedResponse:
     return RenderedResponse(200, [], [], b"x" * size, b'"tag"', "/", CacheDependencies(), is_cacheable=True)
 

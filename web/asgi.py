@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 
 AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
-_CONDITIONS = (b"if-none-match", b"if-modified-since")
+# Headers of a client that do not decide how a response for everyone is rendered.
+_OF_ONE_CLIENT = (b"if-none-match", b"if-modified-since", b"accept-encoding")
 _SERVER_TIME = SERVER_TIME_HEADER.lower().encode()
 _ALIVE_HEADERS: Headers = [
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -134,6 +135,7 @@ class MirrorApplication:
             await client.read_body(head)
         scope = _scope_for_flask(scope, response.record)
         if is_plain_get and is_cached:
+            scope = _scope_for_everyone(scope, key)
             await self._send_rendered(await self._rendered(key, kind, scope, client), head, response)
         else:
             await self._forward(self._flask, kind, scope, client, response)
@@ -271,8 +273,7 @@ class _Rendering:
         # A record of its own: the client of the first request may disconnect before the others.
         record = RequestRecord(scope["method"], scope["path"], "")
         record.id = scope[RECORD].id
-        headers = [field for field in scope["headers"] if field[0] not in _CONDITIONS]
-        self.scope: Scope = {**scope, "headers": headers, RECORD: record}
+        self.scope: Scope = {**scope, RECORD: record}
         self.has_started = False
         self._waiting = 0
         self._task = asyncio.create_task(render(self))
@@ -335,6 +336,14 @@ def _scope_for_flask(scope: Scope, record: RequestRecord) -> Scope:
     # WSGI can't distinguish an underscore in a header's name from a hyphen: X_Y would pose as X-Y.
     headers = [field for field in scope["headers"] if b"_" not in field[0]]
     return {**scope, "headers": headers, RECORD: record}
+
+
+def _scope_for_everyone(scope: Scope, key: CacheKey) -> Scope:
+    """Scope of a response that is cached: of the headers in which clients differ, it has what the key has."""
+    _, _, is_compressed = key
+    headers = [field for field in scope["headers"] if field[0] not in _OF_ONE_CLIENT]
+    encoding = (b"accept-encoding", b"gzip" if is_compressed else b"identity")
+    return {**scope, "headers": [*headers, encoding]}
 
 
 def _internal_error(request_id: str) -> Refusal:
