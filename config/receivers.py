@@ -21,7 +21,7 @@ ALL = "*"
 _KEYS = ("cluster", "kind", "client", "group", "hours")
 _MAX_RECEIVERS = 20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}"
-_ENTRY = re.compile(rf"(?:({_NAME})=)?([a-z][a-z0-9]{{1,31}}s?)://([^\s;]+)")
+_ENTRY = re.compile(rf"(?:({_NAME})=)?([a-z0-9]{{1,32}})://([^\s;]+)")
 _RULE = re.compile(rf"({_NAME}|\*):((?:\s+[a-z]+=\S+)*)")
 _CLIENT = re.compile(r"[A-Za-z0-9_-]{0,128}\*?")
 _HOURS = re.compile(r"([0-9]{1,2})-([0-9]{1,2})")

@@ -7,8 +7,9 @@ output and logs go nowhere, and which is killed if it takes too long.
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import apprise
 
@@ -37,7 +38,7 @@ def deliver(url: str, title: str, body: str) -> str | None:
     with _captured() as handler:
         receiver = _receiver(url)
         if receiver is None:
-            return REFUSED_URL
+            return _refusal(url)
         try:
             is_delivered = bool(
                 receiver.notify(body=body, title=title, body_format=apprise.NotifyFormat.TEXT)
@@ -53,7 +54,7 @@ def deliver(url: str, title: str, body: str) -> str | None:
 def check(url: str) -> str | None:
     """Whether apprise accepts a URL; returns `None`, or the reason why not."""
     with _captured():
-        return None if _receiver(url) is not None else REFUSED_URL
+        return None if _receiver(url) is not None else _refusal(url)
 
 
 def silence() -> None:
@@ -80,6 +81,28 @@ def _receiver(url: str) -> apprise.Apprise | None:
     except Exception:  # noqa: BLE001
         return None
     return receiver if is_accepted else None
+
+
+def _refusal(url: str) -> str:
+    """Reason why apprise does not accept a URL; of the URL it has the scheme only."""
+    scheme = url.partition("://")[0]
+    services = apprise.Apprise().details(show_requirements=True, show_disabled=True)["schemas"]
+    for service in services:
+        if scheme not in {*(service["protocols"] or ()), *(service["secure_protocols"] or ())}:
+            continue
+        if service["enabled"] and not service["requirements"]["packages_recommended"]:
+            return REFUSED_URL
+        packages = _packages(service["requirements"])
+        if service["enabled"]:
+            return f"{REFUSED_URL}; for {scheme}:// it recommends {packages}"
+        return f"apprise requires {packages} for {scheme}://, which this installation does not have"
+    return f"apprise has no service for {scheme}://"
+
+
+def _packages(requirements: Mapping[str, Any]) -> str:
+    """Python packages of a service; a service without any is one of a desktop."""
+    names = [*requirements["packages_required"], *requirements["packages_recommended"]]
+    return " or ".join(names) or "a desktop"
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """NOTIFY_URLS and NOTIFY_RULES: what is accepted, and errors that name the thing and never a secret."""
 
+import logging
 from pathlib import Path
 
+import apprise
 import pytest
 
 import dqmsquare_cfg
 from config import receivers
 from config.receivers import NotifyRule, Receiver
 from dqmsquare_cfg import Settings, SettingsError
-from grabbing import sender_process
+from grabbing import apprise_sender, sender_process
 
 TOKEN = "Zq81-not-for-anybody"
 
@@ -98,6 +100,40 @@ def test_only_a_url_that_apprise_refuses_stops_a_grabber(monkeypatch: pytest.Mon
     # As on a machine that is too busy to start the processes of the check.
     monkeypatch.setattr(sender_process, "TIMEOUT_S", 0)
     assert list(sender_process.refused_receivers([good, bad])) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"nosuch://{TOKEN}", "apprise has no service for nosuch://"),
+        (f"tgram://{TOKEN}", "apprise does not accept the URL"),
+        (f"windows://{TOKEN}", "apprise requires a desktop for windows://"),
+        (f"growl://{TOKEN}", "apprise requires gntp for growl://"),
+        (f"amqp://{TOKEN}/q", "for amqp:// it recommends pika or python-qpid-proton"),
+    ],
+)
+def test_the_reason_for_a_refused_url_names_the_service(
+    url: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The sender takes the logs of its process over; they are restored.
+    for logger in (logging.getLogger(), logging.getLogger("apprise")):
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logger, "propagate", logger.propagate)
+    for refused in (apprise_sender.check(url), apprise_sender.deliver(url, "a title", "a body")):
+        assert refused is not None
+        assert reason in refused
+        assert TOKEN not in refused
+
+
+def test_every_scheme_of_apprise_can_be_set() -> None:
+    services = apprise.Apprise().details(show_disabled=True)["schemas"]
+    schemes = {
+        scheme for each in services for key in ("protocols", "secure_protocols") for scheme in each[key] or ()
+    }
+    assert "json" in schemes
+    for scheme in schemes:
+        (receiver,) = receivers.receivers(f"{scheme}://example.org")
+        assert receiver.scheme == scheme
 
 
 @pytest.mark.parametrize(
