@@ -342,8 +342,8 @@ def test_it_is_complete_without_anything(client: FlaskClient) -> None:
         assert sentence in text
 
 
-def test_it_does_not_claim_what_was_not_noted(
-    client: FlaskClient, settings: Settings, mirrored: MirroredCluster
+def test_it_does_not_claim_what_was_not_noted_or_is_no_longer_stored(
+    client: FlaskClient, settings: Settings, mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = copied(client, "text")
     assert "Old data\nNone is known.\nTimes with old data are not known for all of this period" in text
@@ -355,6 +355,9 @@ def test_it_does_not_claim_what_was_not_noted(
         connection.execute(sa.update(db.transitions).values(noted_at=BEGIN - timedelta(days=9)))
     engine.dispose()
     mirrored.set_machine_state(mirrored.filter_units[0], BEGIN - timedelta(days=9))
+    assert "Times with old data are not known for all of this period" in shown(client)
+    monkeypatch.setattr("storage.transitions.RETENTION", datetime.now(UTC) - BEGIN + timedelta(days=1))
+    mirrored.beat()
     text = shown(client)
     for sentence in ("The mirror was up to date.", "No job was stuck or lost.", "No machine was down."):
         assert sentence in text
