@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import apprise
 import pytest
 import requests
 
@@ -17,6 +18,7 @@ from runtime import version
 from tests.bare_root import BareRoot
 from tests.legacy_mirror import RUN, LegacyMirror, graph, job
 from tests.processes import is_alive
+from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
@@ -122,16 +124,21 @@ def responds(given: Mapping[str, str], path: str) -> bool:
         return False
 
 
+def archived(executable: Path) -> list[str]:
+    """Names of the modules and files in the executable."""
+    viewer = ROOT / "build" / "venv" / "bin" / "pyi-archive_viewer"
+    command = [str(viewer), "--list", "--recursive", "--brief", str(executable)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.strip() for line in listed.splitlines()]
+
+
 def test_the_build_prints_its_requirements(built: tuple[Path, str]) -> None:
     last_line = built[1].splitlines()[-1]
     assert re.fullmatch(r"Requires \w+ and glibc 2\.\d+ or newer, as on this system\.", last_line)
 
 
 def test_it_contains_the_simulator_but_no_tools(built: tuple[Path, str]) -> None:
-    viewer = ROOT / "build" / "venv" / "bin" / "pyi-archive_viewer"
-    command = [str(viewer), "--list", "--recursive", "--brief", str(built[0])]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    modules = {line.strip().partition(".")[0] for line in listed.splitlines()}
+    modules = {name.partition(".")[0] for name in archived(built[0])}
     assert {"grabbing", "simulator", "web"} <= modules
     assert not modules & {"benchmarks", "tests", "tools"}
 
@@ -139,6 +146,26 @@ def test_it_contains_the_simulator_but_no_tools(built: tuple[Path, str]) -> None
 def test_it_prints_its_version(bare: BareRoot) -> None:
     status, output = bare.run({}, "--version")
     assert (status, output) == (0, f"DQM² Mirror {version.current()}\n")
+
+
+def test_it_has_all_services_of_apprise(built: tuple[Path, str]) -> None:
+    folder = Path(apprise.__file__).parent / "plugins"
+    files = {path.relative_to(folder.parents[1]).as_posix() for path in folder.rglob("*.py")}
+    assert files
+    assert files <= set(archived(built[0]))
+
+
+def test_it_sends_test_messages_and_names_a_service_that_it_lacks(
+    bare: BareRoot, given: dict[str, str]
+) -> None:
+    with HttpReceiver().running() as http, SmtpReceiver().running() as smtp:
+        urls = f"chat={http.url} mail={smtp.url} queue=mqtt://127.0.0.1"
+        status, output = bare.run({**given, "NOTIFY_URLS": urls}, "notify-test")
+    assert status == 1
+    chat, mail, queue = output.splitlines()
+    assert (chat, mail) == ("chat (json): delivered", "mail (mailto): delivered")
+    assert queue.startswith("queue (mqtt): apprise requires paho-mqtt")
+    assert (len(http.messages), len(smtp.texts)) == (1, 1)
 
 
 def test_it_rejects_invalid_settings(bare: BareRoot, given: dict[str, str]) -> None:
@@ -184,6 +211,8 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
         assert get(given, style_sheet[1]).ok
         assert get(given, "/cr/login/").ok
         assert "For shifters" in get(given, "/help/shifter").text
+        assert get(given, "/api/v1/openapi.json").json()["openapi"].startswith("3.1")
+        assert get(given, "/api/v1/").ok
         metrics = requests.get(f"http://127.0.0.1:{given['SERVER_METRICS_PORT']}/metrics", timeout=TIMEOUT_S)
         assert 'dqmsquare_database_up{cluster="production"} 1.0' in metrics.text
         assert bare.run(settings, "healthcheck") == (
