@@ -7,6 +7,7 @@ idle_usage          CPU and memory of grabbers at normal traffic
 storage_size        bytes per finished job
 viewer_load         CPU per viewer of the live page
 page_latency        every page and API call on ten years of data
+growth              CPU time of each with growing databases
 server_memory       memory of the web server under load
 api_rates           rate of each API call, compared with a plain Flask application
 crash_groups        precision and recall of groups of crashes

@@ -229,6 +229,7 @@ def load_targets(settings: Settings, span: Span) -> Targets:
     )
     with engine.connect() as connection:
         jobs = connection.scalars(statement).all()
-        crash_groups = connection.scalars(sa.select(db.crash_groups.c.signature)).all()
+        of_jobs = sa.select(table.crash_group).where(table.crash_group.is_not(None)).distinct()
+        crash_groups = connection.scalars(of_jobs.order_by(table.crash_group)).all()
     engine.dispose()
     return Targets(span, jobs, crash_groups, random.Random(1))
