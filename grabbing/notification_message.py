@@ -117,15 +117,23 @@ def _event(thing: Thing, transitions: Sequence[Transition], *, was_muted: bool) 
     run = f" in run {last.run}" if last.run is not None else ""
     if last.is_problem:
         times = f" ({len(problems)} times)" if len(problems) > 1 else ""
-        text = f"{_PROBLEMS[last.state]}{run}{times}" + (", muted until now" if was_muted else "")
+        text = f"{_problem(last)}{run}{times}" + (", muted until now" if was_muted else "")
     elif problems:
         first = problems[0]
         of_run = f" in run {first.run}" if first.run is not None else ""
         times = f" {len(problems)} times" if len(problems) > 1 else ""
-        text = f"{_PROBLEMS[first.state]}{times}{of_run}, and {_ENDS[last.state]}"
+        text = f"{_problem(first)}{times}{of_run}, and {_end(last)}"
     else:
-        text = f"{_ENDS[last.state]}{run}" + (", while it was muted" if was_muted else "")
+        text = f"{_end(last)}{run}" + (", while it was muted" if was_muted else "")
     return _Event(_name(thing), text, _extra(problems[-1] if problems else last))
+
+
+def _problem(transition: Transition) -> str:
+    return _PROBLEMS.get(transition.state) or f"is {_plain(transition.state)}"
+
+
+def _end(transition: Transition) -> str:
+    return _ENDS.get(transition.state) or f"is {_plain(transition.state)}"
 
 
 def _name(thing: Thing) -> str:

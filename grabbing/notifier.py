@@ -36,6 +36,7 @@ _BATCH = 500
 # Pauses after a failure: the first, and the longest.
 _RETRY_S = 30.0
 _MAX_RETRY_S = 3600.0
+_ERROR_PAUSE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class _State:
     sent: int
     dropped: int
     retry_at_s: float = 0.0
+    paused_until_s: float = 0.0
     checked_mutes_at_s: float = 0.0
     delivery: _Delivery | None = field(default=None)
 
@@ -116,6 +118,12 @@ class Notifier:
             except sa.exc.SQLAlchemyError as error:
                 self._on_database_failure(error)
                 pause_s = _RECONNECT_S
+            # An error in the program must not end all notifications until the grabber is started again.
+            except Exception:
+                metrics.notifier_errors.labels(self._cluster.value).inc()
+                log.exception("notifier_failed cluster=%s pause_s=%.0f", self._cluster, _ERROR_PAUSE_S)
+                self._release()
+                pause_s = _ERROR_PAUSE_S
             self._stop.wait(pause_s)
         try:
             self._finish()
@@ -148,6 +156,13 @@ class Notifier:
 
     def _state(self, receiver: Receiver, row: Any) -> _State:
         queue = ReceiverQueue(self._cluster, rules_for(receiver.name, self._rules), row.things)
+        if queue.unknown:
+            log.warning(
+                'notifications_skipped cluster=%s receiver=%s things=%d reason="stored by another release"',
+                self._cluster,
+                receiver.name,
+                len(queue.unknown),
+            )
         state = _State(receiver, queue, row.taken_in, row.failures, row.failing_since, row.sent, row.dropped)
         state.delivery = self._under_way.pop(receiver.name, None)
         return state
@@ -175,17 +190,35 @@ class Notifier:
         self._release()
 
     def _step(self) -> None:
-        """Take in new transitions, record what was delivered, and deliver what is due."""
+        """Serve each receiver; an error in the program delays only the one that it concerns."""
         connection = self._held_connection()
         for state in self._states.values():
-            self._take_in(connection, state)
-            if state.delivery is not None:
-                if not state.delivery.process.is_done:
-                    continue
-                self._record(state, state.delivery)
-            self._say_what_was_muted(connection, state)
-            if time.monotonic() >= state.retry_at_s:
-                self._begin_delivery(connection, state)
+            if time.monotonic() < state.paused_until_s:
+                continue
+            try:
+                self._serve(connection, state)
+            except sa.exc.SQLAlchemyError:
+                raise
+            except Exception:
+                state.paused_until_s = time.monotonic() + _ERROR_PAUSE_S
+                metrics.notifier_errors.labels(self._cluster.value).inc()
+                log.exception(
+                    "notifier_failed cluster=%s receiver=%s pause_s=%.0f",
+                    self._cluster,
+                    state.receiver.name,
+                    _ERROR_PAUSE_S,
+                )
+
+    def _serve(self, connection: sa.Connection, state: _State) -> None:
+        """Take in new transitions, record what was delivered, and deliver what is due."""
+        self._take_in(connection, state)
+        if state.delivery is not None:
+            if not state.delivery.process.is_done:
+                return
+            self._record(state, state.delivery)
+        self._say_what_was_muted(connection, state)
+        if time.monotonic() >= state.retry_at_s:
+            self._begin_delivery(connection, state)
 
     def _held_connection(self) -> sa.Connection:
         if self._connection is None:

@@ -7,7 +7,7 @@ The queue is plain data, stored with each change, so that another leader continu
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -71,15 +71,24 @@ class QueuedThing:
         return self.beginnings[-1] + min(_FIRST_PAUSE * factor, _MAX_PAUSE).total_seconds()
 
 
+_STORED_FIELDS = {each.name for each in fields(QueuedThing)}
+
+
 class ReceiverQueue:
-    """The queue of one receiver; `rules` are those for it, without any it is sent everything."""
+    """The queue of one receiver; `rules` are those for it, without any it is sent everything.
+
+    `unknown` are the keys of stored things that were left out, since this release does not know their kind or
+    the form in which they are stored: a newer one was running before.
+    """
 
     def __init__(
         self, cluster: Cluster, rules: Sequence[NotifyRule], stored: Mapping[str, Any] | None = None
     ) -> None:
         self._cluster = cluster
         self._rules = rules
-        self._things = {_parse_key(key): QueuedThing(**thing) for key, thing in (stored or {}).items()}
+        parsed = {key: _parse(key, queued) for key, queued in (stored or {}).items()}
+        self._things = dict(each for each in parsed.values() if each is not None)
+        self.unknown = tuple(key for key, each in parsed.items() if each is None)
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the queue is stored."""
@@ -222,6 +231,9 @@ def _key(thing: Thing) -> str:
     return f"{thing.kind.value} {thing.subject}"
 
 
-def _parse_key(key: str) -> Thing:
+def _parse(key: str, stored: Mapping[str, Any]) -> tuple[Thing, QueuedThing] | None:
+    """A stored thing; `None` if this release does not know its kind or its form."""
     kind, _, subject = key.partition(" ")
-    return Thing(TransitionKind(kind), subject)
+    if kind not in list(TransitionKind) or set(stored) != _STORED_FIELDS:
+        return None
+    return Thing(TransitionKind(kind), subject), QueuedThing(**stored)

@@ -9,11 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 import db
 import dqmsquare_cfg
@@ -247,6 +250,87 @@ def test_it_drops_and_reports_what_could_not_be_sent_for_a_day(
         until(lambda: http.bodies)
         assert "csc" not in http.bodies[0]
     assert "notifications_dropped cluster=production receiver=shift things=1" in caplog.text
+
+
+def test_it_skips_what_another_release_has_stored(
+    configured: Callable[..., Settings], http: HttpReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = configured(f"shift={http.url}")
+    with notifying(settings) as notes:
+        database = notes.database
+        thing: dict[str, object] = {
+            "said": None,
+            "muted": None,
+            "pending": [],
+            "first_at": 0,
+            "beginnings": [],
+        }
+        things = {
+            "satellite x": {**thing, "is_beginning": False},
+            "client x": {**thing, "is_beginning": False, "color": "red"},
+            "client y": thing,
+        }
+    with database.begin() as connection:
+        connection.execute(sa.update(db.notification_receivers).values(things=things))
+    caplog.set_level(logging.WARNING)
+    with notifying(settings) as notes:
+        notes.note(client("csc", "crashed"), replace(client("dt", "on strike"), is_problem=True))
+        until(lambda: notes.sent() == 1)
+    assert f"dt is on strike in run {RUN}\n" in http.bodies[-1]
+    assert 'notifications_skipped cluster=production receiver=shift things=3 reason="' in caplog.text
+
+
+def test_it_continues_after_an_unexpected_error(
+    configured: Callable[..., Settings],
+    http: HttpReceiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The receiver concerned is served again after a pause, the other one at once."""
+    failures = 2
+    accepts = receiver_queue.ReceiverQueue.due
+
+    def fail(queue: receiver_queue.ReceiverQueue, now: datetime) -> dict[Thing, list[int]]:
+        nonlocal failures
+        if queue.pending and failures:
+            failures -= 1
+            raise KeyError("satellite")
+        return accepts(queue, now)
+
+    monkeypatch.setattr(receiver_queue.ReceiverQueue, "due", fail)
+    monkeypatch.setattr(notifier, "_ERROR_PAUSE_S", 0.1)
+    before = errors()
+    with notifying(configured(f"shift={http.url} oncall={http.url}")) as notes:
+        notes.note(client("csc", "crashed"))
+        until(lambda: notes.sent() == 2)
+    assert errors() - before == 2
+    assert "notifier_failed cluster=production receiver=" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_it_continues_after_an_unexpected_error_at_its_start(
+    configured: Callable[..., Settings], http: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [KeyError("satellite")]
+    rules_for = receiver_queue.rules_for
+
+    def fail(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return rules_for(*args)
+
+    monkeypatch.setattr(notifier, "rules_for", fail)
+    monkeypatch.setattr(notifier, "_ERROR_PAUSE_S", 0.1)
+    with notifying(configured(http.url)) as notes:
+        until(lambda: not failures)
+        until(notes.all_delivered)
+        notes.note(client("csc", "crashed"))
+        until(lambda: notes.sent() == 1)
+
+
+def errors() -> float:
+    """The number of unexpected errors that notifiers of this process counted."""
+    return REGISTRY.get_sample_value("dqmsquare_notifier_errors_total", {"cluster": "production"}) or 0.0
 
 
 def test_another_notifier_takes_over_without_repeating(
