@@ -182,6 +182,21 @@ def test_it_can_be_of_one_crash_of_a_client(url: str, expert: Visitor) -> None:
     assert (ended["command"], ended["parameters"]) == ("unmute", muted["parameters"].partition(" hours=")[0])
 
 
+def test_it_leads_to_no_crash_whose_jobs_are_deleted(expert: Visitor, settings: Settings) -> None:
+    [subject, *_] = re.findall(rf'<option value="({CRASHED}/[0-9a-f]{{16}})"', expert.get("/cr/mutes/").text)
+    mute(expert, client=subject)
+    link = f'href="/crashes/{subject.partition("/")[2]}'
+    assert link in expert.get("/cr/mutes/").text
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        connection.execute(sa.delete(db.crash_groups))
+        connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, "mute")))
+    database.dispose()
+    page = expert.get("/cr/mutes/").text
+    assert link not in page
+    assert "of which no job is kept" in page
+
+
 def test_a_link_selects_the_crash(expert: Visitor) -> None:
     [subject, *_] = re.findall(rf'<option value="({CRASHED}/[0-9a-f]{{16}})"', expert.get("/cr/mutes/").text)
     client, _, crash = subject.partition("/")

@@ -15,6 +15,7 @@ from web.control_room import (
     commands,
     login,
     mutes,
+    receivers,
     services,
     shift_report,
 )
@@ -37,7 +38,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         may_change_production=settings.cr_production,
     )
     prefix = f"{settings.server_url_prefix}/cr"
-    for module in (login, commands, cluster_state, audit, mutes, shift_report):
+    for module in (login, commands, cluster_state, audit, mutes, receivers, shift_report):
         app.register_blueprint(module.bp, url_prefix=prefix)
 
     def forbid_caching(response: Response) -> Response:
