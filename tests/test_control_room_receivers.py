@@ -49,7 +49,7 @@ def test_it_shows_each_receiver_to_signed_in_experts(url: str, database: sa.Engi
     assert "never" in night
     assert "shift" in shift
     assert "working" in shift
-    assert '<td class="numeric">12</td>' in shift
+    assert '<td data-head="Sent" class="numeric">12</td>' in shift
 
 
 def test_it_shows_that_there_is_no_receiver(url: str) -> None:
