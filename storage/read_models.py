@@ -360,6 +360,12 @@ def cmssw_run(jobs: Iterable[_ReadingJob]) -> int | None:
     return None if newest is None else newest.cmssw_run
 
 
+def has_another_release(run: Run | RunSummary, other: Run | RunSummary) -> bool:
+    """Whether two runs are known to have different CMSSW versions."""
+    versions = {run.cmssw_version, other.cmssw_version}
+    return None not in versions and len(versions) > 1
+
+
 def client_name(tag: str) -> str:
     """A client's name, i.e. its tag without `_dqm_sourceclient-live` (docs/api.md, `get_clients`)."""
     return tag.removesuffix(_TAG_SUFFIX)

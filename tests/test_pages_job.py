@@ -103,6 +103,12 @@ def test_it_shows_where_the_release_changed(client: FlaskClient, mirrored: Mirro
     assert f'title="CMSSW 12_4_8_39145_39162 from run {RUN} on"' in text_of(client, jobs[1])
 
 
+def test_it_takes_an_unknown_release_for_no_new_one(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    jobs = [earlier(RUN - 1, 0), earlier(RUN, 70, cmssw_version=None)]
+    write(mirrored, *jobs)
+    assert "New release" not in text_of(client, jobs[1])
+
+
 def test_it_lists_the_other_jobs_of_the_client(client: FlaskClient, mirrored: MirroredCluster) -> None:
     crashed = earlier(RUN, -9)
     restarted = job(RUN, "beam", at=NOW + timedelta(hours=1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from storage.job_state import JobState
-from storage.read_models import Job, JobDetails, Run
+from storage.read_models import Job, JobDetails, Run, has_another_release
 from storage.reader import MirrorReader
 
 # Number of earlier runs of the client that the page shows.
@@ -17,7 +17,7 @@ _SHOWN_RUNS = 10
 class ClientRun:
     """A client in a run: its last job that crashed, else its newest.
 
-    `has_new_release`: the run before it had another CMSSW version.
+    `has_new_release`: the run before it is known to have had another CMSSW version.
     """
 
     run: Run
@@ -80,7 +80,7 @@ def _representative(run: Run, client: str) -> Job:
 def _with_releases(runs: Sequence[ClientRun]) -> Iterator[ClientRun]:
     yield from runs[:1]
     for before, each in pairwise(runs):
-        is_new = each.run.cmssw_version != before.run.cmssw_version
+        is_new = has_another_release(each.run, before.run)
         yield ClientRun(each.run, each.job, has_new_release=is_new)
 
 

@@ -17,7 +17,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from storage.client_rows import ClientState
 from storage.job_state import JobState
-from storage.read_models import FoundSpan, Job, JobSummary, Run, RunSummary
+from storage.read_models import FoundSpan, Job, JobSummary, Run, RunSummary, has_another_release
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args, responses
@@ -225,14 +225,9 @@ def _run_rows(
     quoted = {client: quote(client) for client in clients}
     below = [*runs[1:], *runs[-1:]]
     return [
-        RunRow(run, _cells(run, quoted), is_new_release=_has_new_release(run, older))
+        RunRow(run, _cells(run, quoted), is_new_release=has_another_release(run, older))
         for run, older in zip(shown, below, strict=False)
     ]
-
-
-def _has_new_release(run: RunSummary, older: RunSummary) -> bool:
-    versions = {run.cmssw_version, older.cmssw_version}
-    return None not in versions and len(versions) > 1
 
 
 def _cells(run: RunSummary, quoted: Mapping[str, str]) -> list[Cell | None]:
