@@ -5,7 +5,7 @@ newest runs of each group only.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -181,14 +181,19 @@ class CrashReader:
 
 
 def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """The conditions on a crashed job."""
+    """The conditions on a crashed job.
+
+    Clients are those of groups, so that the index of crashes is read and not that of all jobs of a client.
+    """
     run_filter = crash_filter.runs
     yield _jobs.crash_group.is_not(None)
     yield _jobs.run.between(run_filter.first, run_filter.last)
-    yield from run_queries.is_of_job(run_filter)
+    yield from run_queries.is_of_job(replace(run_filter, clients=None))
+    of_group = [*run_queries.is_of_clients(run_filter.clients, _groups.client)]
     if crash_filter.kinds is not None:
-        of_kinds = sa.select(_groups.signature).where(_groups.kind.in_(crash_filter.kinds))
-        yield _jobs.crash_group.in_(of_kinds)
+        of_group.append(_groups.kind.in_(crash_filter.kinds))
+    if of_group:
+        yield _jobs.crash_group.in_(sa.select(_groups.signature).where(*of_group))
 
 
 def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]:
