@@ -71,6 +71,8 @@ def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
         .where(
             _jobs.client == with_beginning.c.client,
             _jobs.run < with_beginning.c.release_began,
+            # Said of both, so that no later run is read of either.
+            _runs.run < with_beginning.c.release_began,
             _runs.cmssw_version.is_not(None),
         )
         .order_by(_jobs.run.desc())
@@ -79,10 +81,10 @@ def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
     group = sa.select(with_beginning, release_before.scalar_subquery().label("release_before")).subquery()
     was_in_release_before = (
         sa.select(1)
-        .select_from(db.jobs)
+        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
         .where(
             _jobs.crash_group == group.c.signature,
-            of_run(_runs.cmssw_version, _jobs.run) == group.c.release_before,
+            _runs.cmssw_version == group.c.release_before,
         )
         .exists()
     )
