@@ -22,6 +22,4 @@ def test_it_releases_the_memory_of_a_catch_up_and_of_training(
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         wait_for_log(grabber, "log_dictionary_trained")
         until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
-        requests_before = len(simulator.requests)
-        until(lambda: len(simulator.requests) > requests_before)
-        assert proc_usage.rss_mb(grabber.pid) - before < MAX_GROWTH_MB
+        until(lambda: proc_usage.rss_mb(grabber.pid) - before < MAX_GROWTH_MB)
