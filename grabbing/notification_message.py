@@ -56,7 +56,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What a message says of a thing, without its name; things with the same text share a line."""
+    """Text about a thing in a message, without its name; things with the same text share a line."""
 
     name: str
     text: str
@@ -90,13 +90,13 @@ def compose(
 
 
 def test_message(base_url: str) -> Message:
-    """A message that says that notifications arrive."""
+    """A message for a test of the receivers."""
     link = [f"{base_url}/"] if base_url else []
     return Message("DQM² Mirror: test", "\n".join(["Notifications of the DQM² Mirror arrive here.", *link]))
 
 
 def _lines(events: Iterable[_Event]) -> Iterator[str]:
-    """A line for each group of things of which the same is said, and one for each detail."""
+    """A line for each group of things with the same text, followed by at most three of its details."""
     in_order = sorted(events, key=lambda event: (event.text, event.name))
     for text, of_text in groupby(in_order, key=lambda event: event.text):
         group = list(of_text)
@@ -105,10 +105,10 @@ def _lines(events: Iterable[_Event]) -> Iterator[str]:
         if len(names) > _MAX_NAMES:
             shown += f" and {len(names) - _MAX_NAMES} more"
         verb, _, rest = text.partition(" ")
-        said = f"{_PLURALS.get(verb, verb)} {rest}".strip() if len(names) > 1 else text
+        predicate = f"{_PLURALS.get(verb, verb)} {rest}".strip() if len(names) > 1 else text
         extras = dict.fromkeys(event.extra for event in group if event.extra)
         count = f"{len(names)} clients: " if len(names) > _MAX_NAMES else ""
-        yield " – ".join([f"{count}{shown} {said}", *list(extras)[:3]])
+        yield " – ".join([f"{count}{shown} {predicate}", *list(extras)[:3]])
 
 
 def _event(thing: Thing, transitions: Sequence[Transition], *, was_muted: bool) -> _Event:

@@ -284,7 +284,7 @@ class Notifier:
         reason = delivery.process.result()
         now = datetime.now(UTC)
         if reason is None:
-            state.queue.said(delivery.happened, now)
+            state.queue.record_delivery(delivery.happened, now)
             state.failures, state.failing_since, state.retry_at_s = 0, None, 0.0
             state.sent += 1
             self._save(state, last_success_at=now, reason=None)

@@ -1,8 +1,8 @@
 """Queue of a receiver of notifications: which transitions of each thing it is to be sent, and when.
 
-Transitions within `WINDOW` are one message. A thing that begins again and again is said ever more rarely,
-with all that happened meanwhile in one message. The end of a problem is said once, to those who were told of
-it, and also if it was muted.
+Transitions within `WINDOW` are one message. A problem that begins again and again is reported ever more
+rarely, with all that happened meanwhile in one message. The end of a problem is reported once, to receivers
+of its beginning, and also if it was muted.
 The queue is plain data, stored with each change, so that another leader continues where this one ended.
 """
 
@@ -20,8 +20,8 @@ from storage.transitions import NotedTransition, Thing, Transition, TransitionKi
 WINDOW = timedelta(seconds=30)
 # A message that could not be delivered for so long is dropped.
 KEEP = timedelta(days=1)
-# Pauses after a problem was said until it is said again: the first, the factor for each further time, and the
-# longest. What happened before `_FLAPPING` does not count.
+# Pauses after a problem was reported until it is reported again: the first, the factor for each further time,
+# and the longest. What happened before `_FLAPPING` does not count.
 _FIRST_PAUSE = timedelta(minutes=1)
 _PAUSE_FACTOR = 4
 _MAX_PAUSE = timedelta(hours=1)
@@ -37,13 +37,13 @@ _KIND_WORDS = {TransitionKind.GATEWAY: "dqm2"}
 class QueuedThing:
     """A thing as a receiver knows it.
 
-    `said` is the problem that the receiver was told of, `None` if it is over or there was none. `muted` is
-    the id of a problem that was not said because of a mute. `pending` are the ids of transitions to be said,
-    the first noted at `first_at` (Unix seconds); `is_beginning`: the first of them is a problem. `beginnings`
-    are the recent times at which a problem was said.
+    `reported` is the problem that was reported to the receiver, `None` if it is over or there was none.
+    `muted` is the id of a problem that was not reported because of a mute. `pending` are the ids of
+    transitions to report, the first noted at `first_at` (Unix seconds); `is_beginning`: the first of them is
+    a problem. `beginnings` are the recent times at which a problem was reported.
     """
 
-    said: str | None = None
+    reported: str | None = None
     muted: int | None = None
     pending: list[int] = field(default_factory=list)
     first_at: float = 0.0
@@ -53,10 +53,10 @@ class QueuedThing:
     @property
     def is_forgettable(self) -> bool:
         """Whether nothing about the thing needs to be remembered."""
-        return not (self.said or self.muted or self.pending or self.beginnings)
+        return not (self.reported or self.muted or self.pending or self.beginnings)
 
     def add(self, id_: int, at_s: float, *, is_problem: bool) -> None:
-        """Add a transition that is to be said."""
+        """Add a transition to report."""
         if not self.pending:
             self.first_at, self.is_beginning = at_s, is_problem
         self.pending.append(id_)
@@ -96,7 +96,7 @@ class ReceiverQueue:
 
     @property
     def pending(self) -> int:
-        """Number of things of which there is something to say."""
+        """Number of things with transitions to report."""
         return sum(bool(queued.pending) for queued in self._things.values())
 
     def take_in(self, noted: Iterable[NotedTransition]) -> None:
@@ -109,13 +109,13 @@ class ReceiverQueue:
             if transition.is_problem:
                 is_wanted = self._is_wanted(each)
             else:
-                is_wanted = bool(queued.said or queued.muted or queued.pending)
+                is_wanted = bool(queued.reported or queued.muted or queued.pending)
             if is_wanted:
                 self._things[transition.thing] = queued
                 queued.add(each.id, each.noted_at.timestamp(), is_problem=transition.is_problem)
 
     def due(self, now: datetime) -> dict[Thing, list[int]]:
-        """The transitions to be said now, by thing; empty as long as more may happen within the window."""
+        """The transitions to report now, by thing; empty as long as more may happen within the window."""
         now_s = now.timestamp()
         ready = {
             thing: queued
@@ -128,7 +128,7 @@ class ReceiverQueue:
         return {thing: list(queued.pending) for thing, queued in ready.items()}
 
     def mute(self, thing: Thing, transitions: Sequence[NotedTransition]) -> None:
-        """Drop the problems of a muted thing, which is remembered so that its end is said."""
+        """Drop the problems of a muted thing, which is remembered so that its end is reported."""
         queued = self._things[thing]
         problems = [each.id for each in transitions if each.transition.is_problem]
         self._remove(queued, problems)
@@ -140,13 +140,13 @@ class ReceiverQueue:
         self._remove(self._things[thing], ids)
 
     def unmute(self, thing: Thing, now: datetime) -> None:
-        """Say the problem of a thing that was muted and is not any more."""
+        """Report the problem of a thing that was muted and is not any more."""
         queued = self._things[thing]
         if queued.muted is not None:
             queued.add(queued.muted, now.timestamp(), is_problem=True)
 
     def muted(self) -> dict[Thing, int]:
-        """The things with a problem that was not said because of a mute, by the id of its transition."""
+        """The things with a problem that was not reported because of a mute, by the id of its transition."""
         return {
             thing: queued.muted
             for thing, queued in self._things.items()
@@ -154,10 +154,10 @@ class ReceiverQueue:
         }
 
     def was_muted(self, thing: Thing) -> bool:
-        """Whether the problem of a thing was not said because of a mute."""
+        """Whether the problem of a thing was not reported because of a mute."""
         return self._things[thing].muted is not None
 
-    def said(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
+    def record_delivery(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
         """Record that these transitions were delivered in a message."""
         for thing, transitions in delivered.items():
             queued = self._things[thing]
@@ -167,12 +167,12 @@ class ReceiverQueue:
             last = transitions[-1].transition
             if any(each.transition.is_problem for each in transitions):
                 queued.beginnings = [*queued.beginnings, now.timestamp()][-_MAX_BEGINNINGS:]
-            queued.said = last.state if last.is_problem else None
+            queued.reported = last.state if last.is_problem else None
             queued.muted = None
         self.forget(now)
 
     def drop_old(self, now: datetime) -> int:
-        """Drop what could not be said for `KEEP`; returns the number of things."""
+        """Drop what could not be delivered for `KEEP`; returns the number of things."""
         old_s = (now - KEEP).timestamp()
         old = [queued for queued in self._things.values() if queued.pending and queued.first_at < old_s]
         for queued in old:
@@ -180,7 +180,7 @@ class ReceiverQueue:
         return len(old)
 
     def forget(self, now: datetime) -> None:
-        """Forget things of which there has been nothing to say for long."""
+        """Forget things of which nothing was reported for long."""
         old_s = (now - _FLAPPING).timestamp()
         for queued in self._things.values():
             queued.beginnings = [at_s for at_s in queued.beginnings if at_s > old_s]
@@ -188,7 +188,7 @@ class ReceiverQueue:
 
     def _remove(self, queued: QueuedThing, ids: Collection[int]) -> None:
         queued.pending = [id_ for id_ in queued.pending if id_ not in ids]
-        # What came in meanwhile is about a thing whose beginning was said.
+        # What came in meanwhile is about a thing whose beginning was reported.
         queued.is_beginning = False
 
     def _is_wanted(self, noted: NotedTransition) -> bool:

@@ -259,7 +259,7 @@ def test_it_skips_what_another_release_has_stored(
     with notifying(settings) as notes:
         database = notes.database
         thing: dict[str, object] = {
-            "said": None,
+            "reported": None,
             "muted": None,
             "pending": [],
             "first_at": 0,
