@@ -1,5 +1,7 @@
 """Prometheus metrics of a grabber; machines appear by their label."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _CLUSTER = ["cluster"]
@@ -67,3 +69,11 @@ notifications_dropped = Counter(
 notifications_pending = Gauge(
     "dqmsquare_notifications_pending", "Things of which a receiver is still to be sent something", _RECEIVER
 )
+
+
+def start_at_zero(cluster: str, receivers: Iterable[str]) -> None:
+    """Export the counters of notifications before they count, so that alerts see the first increase."""
+    notifier_errors.labels(cluster)
+    for receiver in receivers:
+        for counter in (notifications_sent, notification_failures, notifications_dropped):
+            counter.labels(cluster, receiver)

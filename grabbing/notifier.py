@@ -81,6 +81,7 @@ class Notifier:
         # Messages on their way while the database is away.
         self._under_way: dict[str, _Delivery] = {}
         self._is_database_down = False
+        metrics.start_at_zero(cluster.value, [receiver.name for receiver in self._receivers])
 
     def set_leader(self, is_leader: bool) -> None:  # noqa: FBT001 - the one value to set
         """Deliver from now on, or no more. Without receivers, those of earlier settings are deleted.

@@ -333,6 +333,13 @@ def errors() -> float:
     return REGISTRY.get_sample_value("dqmsquare_notifier_errors_total", {"cluster": "production"}) or 0.0
 
 
+def test_its_counters_are_exported_before_they_count(configured: Callable[..., Settings]) -> None:
+    with notifying(configured("untried=json://127.0.0.1:1")):
+        labels = {"cluster": "production", "receiver": "untried"}
+        names = ("notifications_sent", "notification_failures", "notifications_dropped")
+        assert [REGISTRY.get_sample_value(f"dqmsquare_{name}_total", labels) for name in names] == [0, 0, 0]
+
+
 def test_another_notifier_takes_over_without_repeating(
     configured: Callable[..., Settings], http: HttpReceiver
 ) -> None:
