@@ -3,6 +3,7 @@
 Series are stored for as long as `JOB_LOG_RETENTION_DAYS` says. What follows from them is `None` after that.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -84,8 +85,14 @@ class PlaybackComparisonReader(RunReader):
             )
         return found
 
-    def client_performance(self, run: int) -> tuple[ClientPerformance, ...]:
-        """The work of each client of a run, by name; empty if nothing of it is mirrored."""
+    def client_performance(
+        self, run: int, growth_until_ls: int | None = None
+    ) -> tuple[ClientPerformance, ...]:
+        """The work of each client of a run, by name; empty if nothing of it is mirrored.
+
+        `growth_until_ls`: the growth of memory is that up to this lumisection. It flattens in the course of a
+        run, so that only the same part of two runs can be compared.
+        """
         found = self.run(run)
         if found is None:
             return ()
@@ -96,7 +103,7 @@ class PlaybackComparisonReader(RunReader):
         )
         with self._database.connect() as connection:
             details = {row.identity: row for row in connection.execute(statement)}
-        return tuple(_performances(found, details))
+        return tuple(_performances(found, details, growth_until_ls))
 
     def _same_source(self, run: int, described: Any) -> sa.Select[Any]:
         source = sa.select(sa.func.max(_playbacks.source_run)).where(_playbacks.run == run).scalar_subquery()
@@ -132,7 +139,9 @@ def _last_good(run: int, described: Any) -> sa.Select[Any]:
     )
 
 
-def _performances(run: Run, details: dict[Any, Any]) -> Iterable[ClientPerformance]:
+def _performances(
+    run: Run, details: dict[Any, Any], growth_until_ls: int | None
+) -> Iterable[ClientPerformance]:
     for client, of_client in groupby(run.jobs, attrgetter("client")):
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
         stored = [details[job.id] for job in jobs if job.id in details]
@@ -153,23 +162,26 @@ def _performances(run: Run, details: dict[Any, Any]) -> Iterable[ClientPerforman
             events=sum(counted) if counted else None,
             events_per_s=sum(counted) / seconds if counted and seconds else None,
             peak_rss_kb=max(rss, default=None),
-            growth_kb_per_ls=_growth(memory, events),
+            growth_kb_per_ls=_growth(memory, events, growth_until_ls),
             ls_duration_ms=_duration(events),
             skipped=count_skipped(inputs) if stored else None,
         )
 
 
-def _growth(memory: Sequence[MemorySeries], events: Sequence[EventSeries]) -> float | None:
+def _growth(
+    memory: Sequence[MemorySeries], events: Sequence[EventSeries], until_ls: int | None
+) -> float | None:
     """Slope of the resident memory (kB per lumisection) of the job with the most lumisections."""
     longest = max(zip(memory, events, strict=True), key=lambda pair: len(pair[1].lumisections), default=None)
     if longest is None:
         return None
     of_memory, of_events = longest
-    begun = of_events.at_s[_WARM_UP_LS:]
+    end = None if until_ls is None else bisect_right(of_events.lumisections, until_ls)
+    lumisections, begun = of_events.lumisections[_WARM_UP_LS:end], of_events.at_s[_WARM_UP_LS:end]
     if len(begun) < _MIN_LS_OF_GROWTH:
         return None
     first, last = begun[0], begun[-1]
-    ls_per_s = (of_events.lumisections[-1] - of_events.lumisections[_WARM_UP_LS]) / max(1, last - first)
+    ls_per_s = (lumisections[-1] - lumisections[0]) / max(1, last - first)
     points = [
         (at * ls_per_s, kilobytes)
         for at, kilobytes in zip(of_memory.at_s, of_memory.rss_kb, strict=True)

@@ -227,6 +227,31 @@ def test_it_measures_the_growth_of_memory(client: FlaskClient, playback: Mirrore
     assert row["peak_rss_kb"] == str(1_000_000 + 300 * LS)
 
 
+def test_it_compares_the_growth_of_memory_in_the_part_that_both_runs_have(
+    client: FlaskClient, playback: MirroredCluster
+) -> None:
+    """Memory grows by 2,000 kB per LS up to LS 50 and not after that, in both runs."""
+    whole = played(RUN - 1)
+    rss = [1_000_000 + 2000 * min(ls, 50) for ls in range(1, LS + 1)]
+    whole = replace(whole, memory=MemorySeries(whole.memory.at_s, rss, rss), rss_kb=rss[-1])
+    half = played(RUN)
+    begun = replace(
+        half,
+        lumisection=50,
+        events_total=100 * 50,
+        document=replace(half.document, updated_at=START + timedelta(seconds=50 * LS_S)),
+        memory=MemorySeries(half.memory.at_s[:50], rss[:50], rss[:50]),
+        events=EventSeries(range(1, 51), half.events.at_s[:50], [100] * 50, [23_310] * 50),
+        rss_kb=rss[49],
+    )
+    write(playback, whole)
+    write(playback, replace(begun, cmssw_version=NEW))
+    path = f"{REPORT}&reference={RUN - 1}"
+    assert "growth of memory" not in copied(client, "text", path)
+    [row] = rows_of(client, "clients", path)
+    assert float(row["growth_kb_per_ls"]) == pytest.approx(2000, rel=0.02)
+
+
 def test_it_states_its_thresholds(client: FlaskClient, playback: MirroredCluster) -> None:
     write(playback, played(RUN))
     rules = {row["figure"]: row for row in rows_of(client, "rules", REPORT)}

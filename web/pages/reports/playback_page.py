@@ -6,6 +6,7 @@ from flask import Blueprint, Response, url_for
 from werkzeug.exceptions import NotFound
 
 from dqmsquare_cfg import Cluster
+from storage.read_models import Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
@@ -63,18 +64,18 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
     wanted = query_args.integer("reference", "reference must be a run")
     if run is None:
         run = reader.run_span().highest
-    tested = None if run is None else _read(reader, run)
-    if tested is None or run is None:
+    tested = None if run is None else reader.run(run)
+    if tested is None:
         raise NotFound("The playback cluster has no such run.")
-    preset = reader.reference_run(run) if wanted is None else wanted
-    reference = None if preset is None else _read(reader, preset)
-    if wanted is not None and reference is None:
-        raise NotFound("The playback cluster has no such run as a reference.")
-    return tested, reference
+    preset = reader.reference_run(tested.run) if wanted is None else wanted
+    reference = None if preset is None else reader.run(preset)
+    if reference is None:
+        if wanted is not None:
+            raise NotFound("The playback cluster has no such run as a reference.")
+        return _read(reader, tested, None), None
+    common_ls = min(tested.lumisection or 0, reference.lumisection or 0)
+    return _read(reader, tested, common_ls), _read(reader, reference, common_ls)
 
 
-def _read(reader: MirrorReader, number: int) -> TestedRun | None:
-    run = reader.run(number)
-    if run is None:
-        return None
-    return TestedRun(run, reader.playback(number), reader.client_performance(number))
+def _read(reader: MirrorReader, run: Run, growth_until_ls: int | None) -> TestedRun:
+    return TestedRun(run, reader.playback(run.run), reader.client_performance(run.run, growth_until_ls))
