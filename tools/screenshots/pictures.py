@@ -49,6 +49,11 @@ def _go_to_job(page: Page) -> None:
     expect(page.locator("#job canvas").first).to_be_visible()
 
 
+def _go_to_crash_group(page: Page) -> None:
+    page.locator(".crash-title a").first.click()
+    expect(page.locator("#issue")).to_be_visible()
+
+
 def _point_at_cell(page: Page) -> None:
     page.locator(".cell.state-crashed").first.hover()
     expect(page.locator("#cell-details")).to_be_visible()
@@ -78,6 +83,10 @@ SHOTS = (
     Shot("timeline-nothing", "/timeline/?from=1&to=2"),
     Shot("statistics", "/statistics/", is_for_phones=True),
     Shot("cluster", "/cluster/", is_for_phones=True),
+    Shot("crashes", "/crashes/", is_for_phones=True),
+    Shot("crash-group", "/crashes/", _go_to_crash_group, is_for_phones=True),
+    Shot("log-search", "/crashes/search?q=fatal", is_for_phones=True),
+    Shot("wall", "/?wall=1"),
     Shot("shift-report", "/report/shift", is_for_phones=True),
     Shot("playback-report", "/report/playback", is_for_phones=True),
     Shot("efficiency-report", "/report/efficiency?group=release", is_for_phones=True),
