@@ -95,6 +95,8 @@ def test_it_shows_both_clusters_without_a_pointer(wall: Page) -> None:
 def test_it_is_entered_and_left_by_a_key(wall: Page) -> None:
     wall.keyboard.press("w")
     expect(wall.locator("#jobs")).to_be_visible()
+    # The page is there before its script, which listens to the key.
+    wall.wait_for_load_state()
     wall.keyboard.press("w")
     expect(wall.locator("#wall-production")).to_contain_text("2 problems")
 
