@@ -200,6 +200,7 @@ class Notifier:
                 self._serve(connection, state)
             except sa.exc.SQLAlchemyError:
                 raise
+            # As in `_run`; the other receivers are served meanwhile.
             except Exception:
                 state.paused_until_s = time.monotonic() + _ERROR_PAUSE_S
                 metrics.notifier_errors.labels(self._cluster.value).inc()
@@ -217,7 +218,7 @@ class Notifier:
             if not state.delivery.process.is_done:
                 return
             self._record(state, state.delivery)
-        self._say_what_was_muted(connection, state)
+        self._report_unmuted(connection, state)
         if time.monotonic() >= state.retry_at_s:
             self._begin_delivery(connection, state)
 
@@ -232,7 +233,7 @@ class Notifier:
             state.taken_in = noted[-1].id
             self._save(state)
 
-    def _say_what_was_muted(self, connection: sa.Connection, state: _State) -> None:
+    def _report_unmuted(self, connection: sa.Connection, state: _State) -> None:
         muted = state.queue.muted()
         if not muted or time.monotonic() - state.checked_mutes_at_s < _MUTES_S:
             return

@@ -188,7 +188,7 @@ class ReceiverQueue:
 
     def _remove(self, queued: QueuedThing, ids: Collection[int]) -> None:
         queued.pending = [id_ for id_ in queued.pending if id_ not in ids]
-        # What came in meanwhile is about a thing whose beginning was reported.
+        # The beginning was in what is removed; transitions that were added since then only continue it.
         queued.is_beginning = False
 
     def _is_wanted(self, noted: NotedTransition) -> bool:
