@@ -71,7 +71,7 @@ def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
         .where(
             _jobs.client == with_beginning.c.client,
             _jobs.run < with_beginning.c.release_began,
-            # Said of both, so that no later run is read of either.
+            # A condition on both tables, so that PostgreSQL reads no later run of either.
             _runs.run < with_beginning.c.release_began,
             _runs.cmssw_version.is_not(None),
         )
