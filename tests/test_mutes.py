@@ -150,7 +150,13 @@ def test_it_notifies_all_servers(expert: Visitor, settings: Settings) -> None:
         listening.commit()
         mute(expert)
         driver: Any = listening.driver_connection
-        driver.poll()
+
+        def is_notified() -> bool:
+            driver.poll()
+            return bool(driver.notifies)
+
+        # PostgreSQL delivers a notification some time after the commit.
+        until(is_notified)
         assert len(driver.notifies) == 1
     database.dispose()
 
