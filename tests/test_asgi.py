@@ -219,8 +219,14 @@ def test_it_answers_an_upgrade_as_any_request_and_ends_the_connection(serve: Cal
 
 def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Callable[[Test], None]) -> None:
     # The commands beyond 24 are refused by the Control Room.
-    slots = {RequestKind.PAGE: 2, RequestKind.RUN_RANGE: 2, RequestKind.LOGIN: 1, RequestKind.COMMAND: 26}
-    longest_s = {RequestKind.PAGE: 1, RequestKind.RUN_RANGE: 5, RequestKind.LOGIN: 5, RequestKind.COMMAND: 5}
+    slots = {
+        RequestKind.PAGE: 2,
+        RequestKind.RUN_RANGE: 2,
+        RequestKind.LOG_SEARCH: 1,
+        RequestKind.LOGIN: 1,
+        RequestKind.COMMAND: 26,
+    }
+    longest_s = {kind: 1 if kind is RequestKind.PAGE else 5 for kind in slots}
     gates = {kind: Gate(app, kind, f"/gate/{kind}") for kind in slots}
 
     async def test(listener: Listener) -> None:
@@ -249,7 +255,7 @@ def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Calla
         ("GET", "/api", {"what": "get_runs"}, RequestKind.RUN_RANGE),
         ("GET", "/api", {"what": "get_clients"}, RequestKind.RUN_RANGE),
         ("GET", "/crashes/search", {}, RequestKind.PAGE),
-        ("GET", "/crashes/search", {"q": "error"}, RequestKind.RUN_RANGE),
+        ("GET", "/crashes/search", {"q": "error"}, RequestKind.LOG_SEARCH),
         ("GET", "/cr/login/", {}, RequestKind.PAGE),
         # It hashes a password.
         ("POST", "/cr/login/", {}, RequestKind.LOGIN),

@@ -4,8 +4,8 @@ A database that did not answer is tried again by one request per second; all oth
 that they neither wait nor hit it all at once when it returns. Nothing needs a restart.
 
 A worker process has one SQLAlchemy engine per cluster. It opens connections as they are needed, at most
-`SERVER_THREADS` + 6 per cluster (pages and API; two run ranges, a sign-in, the command queue, two for records
-of the Control Room), and one more per cluster that listens for changes.
+`SERVER_THREADS` + 7 per cluster (pages and API; two run ranges, a search over logs, a sign-in, the command
+queue, two for records of the Control Room), and one more per cluster that listens for changes.
 """
 
 import logging
@@ -36,7 +36,7 @@ from web.errors import DatabaseTooSlow, DatabaseUnavailable
 log = logging.getLogger(__name__)
 
 _EXTENSION = "mirror_databases"
-_EXTRA_CONNECTIONS = 6
+_EXTRA_CONNECTIONS = 7
 _RETRY_AFTER_S = 1.0
 # Idle time after which a connection is checked before it is used.
 _PING_AFTER_S = 1.0

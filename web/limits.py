@@ -41,10 +41,12 @@ BODY_TIMEOUT_S = 10.0
 # Commands of the Control Room per worker; they wait for each other, up to minutes.
 MAX_QUEUED_COMMANDS = 24
 RUN_RANGE_SLOTS = 2
+LOG_SEARCH_SLOTS = 1
 
 _KIND = "request_kind"
 _REPORT_EVERY_S = 10.0
 _RANGES_BUSY = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
+_SEARCHES_BUSY = "Others are searching logs. Search again in a moment."
 
 
 class RequestKind(StrEnum):
@@ -52,6 +54,7 @@ class RequestKind(StrEnum):
 
     PAGE = "page"
     RUN_RANGE = "run_range"
+    LOG_SEARCH = "log_search"
     LOGIN = "login"
     COMMAND = "command"
     METRICS = "metrics"
@@ -150,6 +153,8 @@ def queues(settings: Settings) -> Mapping[RequestKind, RequestQueue]:
         for queue in (
             RequestQueue(RequestKind.PAGE, settings.server_threads, max_wait_s=1),
             RequestQueue(RequestKind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
+            # A search may take seconds of the database.
+            RequestQueue(RequestKind.LOG_SEARCH, LOG_SEARCH_SLOTS, max_wait_s=5, sentence=_SEARCHES_BUSY),
             # Hashing a password takes a tenth of a second and 32 MB.
             RequestQueue(RequestKind.LOGIN, 1, max_wait_s=5),
             # Two more: the Control Room refuses and records those beyond the limit, for which they wait here.
@@ -161,7 +166,7 @@ def queues(settings: Settings) -> Mapping[RequestKind, RequestQueue]:
 
 def threads(settings: Settings) -> int:
     """Threads of a worker, as many as all slots of its queues."""
-    return settings.server_threads + RUN_RANGE_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
+    return settings.server_threads + RUN_RANGE_SLOTS + LOG_SEARCH_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
 
 
 def limited_as(kind: RequestKind, condition: Condition = lambda _query: True) -> Callable[[View], View]:

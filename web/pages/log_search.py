@@ -57,13 +57,10 @@ class LogSearchParams:
 
 
 @bp.get("/search")
-@limited_as(RequestKind.RUN_RANGE, lambda query: "q" in query)
+@limited_as(RequestKind.LOG_SEARCH, lambda query: "q" in query)
 @dependencies.cached_view
 def page() -> Response:
-    """The search form, with what was found if a text is given.
-
-    A search may take seconds, so only a few run at a time.
-    """
+    """The search form, with what was found if a text is given."""
     params = _request_params()
     cluster = params.runs.cluster
     found, is_too_slow = _search(params)
