@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -240,15 +239,27 @@ def watch(processes: Sequence[Process], signals: StopSignals) -> NoReturn:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct free TCP ports of the loopback; another program may take one before it is used."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.create_server((_LOOPBACK, 0)))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
+    """Distinct free TCP ports of the loopback, reserved until this program ends.
+
+    A bound socket that does not listen reserves each: the system chooses the port for no other server or
+    connection, but a server that binds it by its number with SO_REUSEADDR can listen on it.
+    """
+    return [_reserve_port() for _ in range(count)]
 
 
 def free_port() -> int:
-    """A free TCP port of the loopback."""
+    """A free TCP port of the loopback, reserved until this program ends."""
     [port] = free_ports(1)
+    return port
+
+
+def _reserve_port() -> int:
+    reserving = socket.socket()
+    reserving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserving.bind((_LOOPBACK, 0))
+    port: int = reserving.getsockname()[1]
+    # Leaves the descriptor open.
+    reserving.detach()
     return port
 
 

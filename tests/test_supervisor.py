@@ -1,7 +1,9 @@
 """Supervised processes: started, watched and stopped together."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from runtime.supervisor import (
     ProcessSpec,
     StopRequested,
     StopSignals,
+    free_ports,
     wait_until_ready,
     watch,
 )
@@ -173,3 +176,20 @@ process = Process(ProcessSpec("child", ["/bin/sleep", "1000"], {}, Path(sys.argv
 print(process.pid, flush=True)
 time.sleep(1000)
 """
+
+
+def test_it_reserves_free_ports_for_servers_that_are_given_them() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        with socket.socket() as other, pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
+            other.bind(("127.0.0.1", port))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        for host in ("127.0.0.1", ""):
+            with (
+                socket.create_server((host, port)),
+                socket.create_connection(("127.0.0.1", port)),
+                pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)),
+            ):
+                socket.create_server(("127.0.0.1", port))
