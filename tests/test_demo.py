@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo_process import ROOT, DemoProcess, demo_ports
+from tests.demo_process import PORTS, ROOT, DemoProcess, demo_ports
+from tools.demo.__main__ import main
 
 STOPPED = "all processes have stopped"
 
@@ -134,6 +135,25 @@ def test_it_does_not_run_twice_with_one_data_directory(demo: DemoProcess) -> Non
     with DemoProcess(demo.folder, demo_ports()) as second:
         assert second.wait() != 0
     assert any("this demo is already running" in line for line in second.lines)
+
+
+def test_its_help_names_each_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["demo", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("DEMO_SPEED", "DEMO_RUNS", "DEMO_FOLDER", *PORTS):
+        assert f"  {name} " in text
+
+
+def test_it_refuses_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["demo", "--speed=1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ Prints a line per step. Exit status: 0 after a stop signal, 1 if a process faile
 invalid options or ports that are taken.
 """
 
+import argparse
 import http.client
 import json
 import os
@@ -55,6 +56,7 @@ _STOP_TIMEOUT_S = 2.5
 
 def main() -> int:
     """Run the demo until a stop signal."""
+    parse_command_line()
     try:
         with StopSignals() as signals:
             chosen = process_specs.parse(os.environ, _ROOT)
@@ -70,6 +72,16 @@ def main() -> int:
     except (FolderError, ProcessError, OSError) as error:
         print_errors([str(error)])
         return 1
+
+
+def parse_command_line() -> None:
+    """Print the help if it is asked for; exits with status 2 if there are arguments."""
+    argparse.ArgumentParser(
+        prog="make demo",
+        description="Run PostgreSQL, a simulated DQM², both grabbers and the web server; Ctrl-C stops them.",
+        epilog=process_specs.describe_variables(_ROOT),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
 
 
 def run(chosen: Options, signals: StopSignals) -> NoReturn:

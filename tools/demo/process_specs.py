@@ -83,6 +83,23 @@ def parse(environment: Mapping[str, str], clone: Path) -> Options:
     return Options(ports, speed, past_runs, folder)
 
 
+def describe_variables(clone: Path) -> str:
+    """The variables that `parse` reads, a line each, for the help."""
+    described = {
+        "DEMO_SPEED": f"simulated time relative to real time, from 1 to {_MAX_SPEED}; default: {_DEFAULT_SPEED}",
+        "DEMO_RUNS": "past runs of each cluster at the first start, "
+        f"from 0 to {_MAX_PAST_RUNS}; default: {_DEFAULT_PAST_RUNS}",
+        "DEMO_FOLDER": f"directory of the data; default: {data_dir.path_for(clone)}",
+        **{
+            name: f"port; {'0 disables it; ' if name in METRICS_PORTS else ''}default: {default}"
+            for name, default in _DEFAULT_PORTS.items()
+        },
+    }
+    width = max(map(len, described))
+    lines = (f"  {name:{width}}  {text}" for name, text in described.items())
+    return "\n".join(("variables, in the environment or as in `make demo DEMO_SPEED=1`:", *lines))
+
+
 def check_ports(ports: Mapping[str, int]) -> None:
     """Raise OptionsError with a line per port that is taken, naming the variable that changes it."""
     errors = []
