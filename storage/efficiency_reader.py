@@ -42,8 +42,10 @@ class ClientEfficiency:
     `period`: a month such as `2026-05`, a release or a run key; `None` for runs of which it is not known.
     `runs` are those that have ended for the client, `finished` those that a job of it finished. `jobs` and
     `crashes` are of these runs. `lumisections` are those of the runs of which it had input, `lost` those that
-    it skipped or that came after its last crash. `peak_rss_kb` is the median of the resident memory of its
-    largest job by run, `events_per_s` the mean over the life of its jobs; `None` for what is unknown.
+    it skipped or that came after its last crash. `unknown_lumisections` are those of runs that it did not
+    finish and of which it reached no lumisection: whether its stream was in them is not known.
+    `peak_rss_kb` is the median of the resident memory of its largest job by run, `events_per_s` the mean over
+    the life of its jobs; `None` for what is unknown.
     """
 
     client: str
@@ -56,6 +58,7 @@ class ClientEfficiency:
     crashes: int
     lumisections: int
     lost: int
+    unknown_lumisections: int
     peak_rss_kb: float | None
     events_per_s: float | None
 
@@ -125,8 +128,9 @@ def _select_efficiency(run_filter: RunFilter, grouping: Grouping, now: datetime)
     run_start = sa.func.min(of_run.started_at).over(partition_by=of_run.run).label("run_start")
     each = sa.select(*of_run, run_ls, run_start).subquery().c
     period = _period(grouping, each)
-    # A client whose stream is not in the run has no input, and loses nothing.
-    has_input = sa.and_(each.run_ls > 0, sa.or_(each.reached > 0, each.crashes > 0))
+    # A client whose stream is not in the run has no input, and loses nothing. No report names that stream.
+    has_input = each.reached > 0
+    is_unknown = sa.not_(sa.or_(has_input, each.finished))
     not_reached = sa.case((each.finished, 0), else_=each.run_ls - each.reached)
     lost = sa.func.least(each.run_ls, each.skipped + not_reached)
     seconds = sa.func.sum(each.seconds).filter(each.events.is_not(None))
@@ -145,6 +149,7 @@ def _select_efficiency(run_filter: RunFilter, grouping: Grouping, now: datetime)
             sa.cast(sa.func.sum(each.crashes), sa.Integer).label("crashes"),
             sa.cast(_sum_or_zero(each.run_ls, has_input), sa.Integer).label("lumisections"),
             sa.cast(_sum_or_zero(lost, has_input), sa.Integer).label("lost"),
+            sa.cast(_sum_or_zero(each.run_ls, is_unknown), sa.Integer).label("unknown_lumisections"),
             sa.func.percentile_cont(0.5).within_group(each.rss_kb).label("peak_rss_kb"),
             sa.cast(sa.func.sum(each.events) / sa.func.nullif(seconds, 0), sa.Double).label("events_per_s"),
         )

@@ -14,6 +14,7 @@ from storage.run_queries import RunFilter
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.test_pages_shift_report import copied, rows_of, shown
+from web.pages.reports.efficiency import percent
 
 RUN = 358_788
 OLD, NEW = "14_0_1", "14_0_2"
@@ -74,6 +75,38 @@ def test_a_client_without_input_loses_nothing(settings: Settings, mirrored: Mirr
     assert dt.availability is None
     assert rpc.availability == 1.0
     assert csc.finished_share == 1.0
+
+
+def test_it_does_not_guess_what_a_client_lost_that_saw_no_lumisection(
+    client: FlaskClient, settings: Settings, mirrored: MirroredCluster
+) -> None:
+    write(
+        mirrored,
+        ended(RUN, "rpc"),
+        ended(RUN, "csc", exit_code=-11, lumisection=0),
+        ended(RUN, "dt", exit_code=None, lumisection=None),
+        ended(RUN, "hcal", exit_code=-11, lumisection=0),
+        ended(RUN, "hcal", lumisection=0),
+    )
+    figures = {
+        each.name: (each.lumisections, each.lost, each.unknown_lumisections) for each in efficiency(settings)
+    }
+    assert figures == {
+        "rpc": (100, 0, 0),
+        "csc": (0, 0, 100),
+        "dt": (0, 0, 100),
+        "hcal": (0, 0, 0),
+    }
+    [row] = [row for row in rows_of(client, "clients", REPORT) if row["client"] == "csc"]
+    assert (row["lost_lumisections"], row["unknown_lumisections"]) == ("0", "100")
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(1, "100.0%"), (0.9999, "99.9%"), (0.5, "50.0%"), (0.0001, "0.1%"), (0, "0.0%")],
+)
+def test_its_shares_have_one_decimal(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 def test_it_filters_clients_but_not_their_lumisections(settings: Settings, mirrored: MirroredCluster) -> None:
@@ -162,7 +195,7 @@ def test_it_shows_shares_as_a_heat_map(client: FlaskClient, mirrored: MirroredCl
         ended(RUN + 1, "rpc", exit_code=9),
     )
     page = client.get(f"{REPORT}&group=key").text
-    for heat, share in ((4, "100%"), (0, "0%"), (1, "50%")):
+    for heat, share in ((4, "100.0%"), (0, "0.0%"), (1, "50.0%")):
         assert f'<span class="heat heat-{heat}">' in page
         assert f">{share}</span>" in page
     assert "1 of 2 runs, 1 crash" in page
@@ -193,12 +226,12 @@ def test_it_refuses_invalid_parameters(client: FlaskClient, query: str) -> None:
 
 def test_it_has_texts_to_copy(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN, exit_code=-11, lumisection=75), ended(RUN, "dt"))
-    assert "| [csc](/timeline/?db=production&client=csc) | 1 | 0% | 75% | 1 | 0 | 25 |" in copied(
+    assert "| [csc](/timeline/?db=production&client=csc) | 1 | 0.0% | 75.0% | 1 | 0 | 25 | 0 |" in copied(
         client, "markdown", REPORT
     )
-    assert "- csc, 1 run, 0% finished, 75% available, 1 crash, 0 restarts, 25 LS lost" in copied(
-        client, "text", REPORT
-    )
+    assert (
+        "- csc, 1 run, 0.0% finished, 75.0% available, 1 crash, 0 restarts, 25 LS lost, 0 LS unknown"
+    ) in copied(client, "text", REPORT)
 
 
 def test_it_is_linked_from_the_runs_with_their_filter(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -86,7 +86,8 @@ def parse(environment: Mapping[str, str], clone: Path) -> Options:
 def describe_variables(clone: Path) -> str:
     """The variables that `parse` reads, a line each, for the help."""
     described = {
-        "DEMO_SPEED": f"simulated time relative to real time, from 1 to {_MAX_SPEED}; default: {_DEFAULT_SPEED}",
+        "DEMO_SPEED": "simulated time relative to real time, "
+        f"from 1 to {_MAX_SPEED}; default: {_DEFAULT_SPEED}",
         "DEMO_RUNS": "past runs of each cluster at the first start, "
         f"from 0 to {_MAX_PAST_RUNS}; default: {_DEFAULT_PAST_RUNS}",
         "DEMO_FOLDER": f"directory of the data; default: {data_dir.path_for(clone)}",

@@ -27,6 +27,7 @@ _MAX_RELEASES = 8
 _HEAT_FROM = (0.5, 0.8, 0.95, 0.995)
 # A release with fewer runs of a client says little about it.
 _MIN_RUNS = 3
+_UNKNOWN_LS = "Of runs in which it ended before its first LS: whether its stream was in them is not known"
 _PERIOD_HEADS = {Grouping.MONTH: "month", Grouping.RELEASE: "release", Grouping.KEY: "run key"}
 
 
@@ -53,10 +54,10 @@ class _Figure:
         return change / self.worse_from if change >= self.worse_from else None
 
 
-def _percent(share: float) -> str:
-    """A share in percent, which is 100 only if it is complete."""
-    rounded = f"{100 * share:.1f}"
-    return f"{'99.9' if rounded == '100.0' and share < 1 else rounded.removesuffix('.0')}%"
+def percent(share: float) -> str:
+    """A share in percent with one decimal, which is 100.0 only if it is complete and 0.0 only if it is 0."""
+    percent = round(100 * share, 1)
+    return f"{percent if share in (0, 1) else min(max(percent, 0.1), 99.9):.1f}%"
 
 
 def _crashes_per_run(each: ClientEfficiency) -> float | None:
@@ -64,8 +65,8 @@ def _crashes_per_run(each: ClientEfficiency) -> float | None:
 
 
 _FIGURES = (
-    _Figure("runs finished", lambda each: each.finished_share, _percent, 0.05),
-    _Figure("availability", lambda each: each.availability, _percent, 0.01),
+    _Figure("runs finished", lambda each: each.finished_share, percent, 0.05),
+    _Figure("availability", lambda each: each.availability, percent, 0.01),
     _Figure("crashes per run", _crashes_per_run, "{:.2f}".format, 0.05, sign=1),
     _Figure(
         "peak memory",
@@ -115,7 +116,7 @@ def _summary(data: EfficiencyData, releases: Sequence[str], worse: Sequence[obje
     finished, total = sum(each.finished for each in rows), sum(each.runs for each in rows)
     if not total:
         return f"{runs}; no client has ended in any of them."
-    share = f"clients finished {_percent(finished / total)} of their runs"
+    share = f"clients finished {percent(finished / total)} of their runs"
     crashes = counted(sum(each.crashes for each in rows), "crash", "crashes")
     if len(releases) < 2:
         return f"{runs}; {share}; {crashes}."
@@ -237,7 +238,7 @@ def _heat(each: ClientEfficiency | None) -> Cell:
         return NOTHING
     share = each.finished_share
     return Cell(
-        _percent(share),
+        percent(share),
         title=f"{each.finished} of {counted(each.runs, 'run')}, {counted(each.crashes, 'crash', 'crashes')}",
         value=round(share, 4),
         heat=min(MAX_HEAT, sum(share >= limit for limit in _HEAT_FROM)),
@@ -253,6 +254,7 @@ def _totals(cluster: Cluster, rows: Sequence[ClientEfficiency]) -> Section:
         Column("crashes", "Crashes", "numeric", None, "{} crashes", "1 crash"),
         Column("restarts", "Restarts", "numeric", None, "{} restarts", "1 restart"),
         Column("lost_lumisections", "Lost LS", "numeric", "Skipped, or after its last crash", "{} LS lost"),
+        Column("unknown_lumisections", "Unknown LS", "numeric", _UNKNOWN_LS, "{} LS unknown"),
     )
     table = []
     for client, of_client in _by_client(rows).items():
@@ -272,6 +274,7 @@ def _totals(cluster: Cluster, rows: Sequence[ClientEfficiency]) -> Section:
                     number_cell(sum(row.crashes for row in each)),
                     number_cell(sum(row.restarts for row in each)),
                     number_cell(lost),
+                    number_cell(sum(row.unknown_lumisections for row in each)),
                 ),
             )
         )
@@ -279,7 +282,7 @@ def _totals(cluster: Cluster, rows: Sequence[ClientEfficiency]) -> Section:
 
 
 def _share_cell(share: float | None) -> Cell:
-    return NOTHING if share is None else Cell(_percent(share), value=round(share, 4))
+    return NOTHING if share is None else Cell(percent(share), value=round(share, 4))
 
 
 def _trend(
