@@ -13,6 +13,7 @@ RUN = 358_791
 MAX_HEADER_HEIGHT = 105
 # Minimum target size of WCAG 2.5.8, in px.
 MIN_TARGET_SIZE = 24
+MIN_LAPTOP_WIDTH = 1280
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;"
 
 
@@ -27,6 +28,14 @@ def overflowing_tables(page: Page) -> list[list[int]]:
     found: list[list[int]] = tables.evaluate_all("all => all.map(at => [at.scrollWidth, at.clientWidth])")
     assert found
     return [[width, within] for width, within in found if width > within]
+
+
+def are_in_one_row(page: Page, selector: str) -> bool:
+    """Whether elements are next to each other: none begins below the end of another."""
+    boxes: list[tuple[float, float]] = page.locator(selector).evaluate_all(
+        "all => all.map(at => at.getBoundingClientRect()).map(({top, bottom}) => [top, bottom])"
+    )
+    return max(top for top, _bottom in boxes) < min(bottom for _top, bottom in boxes)
 
 
 @pytest.fixture
@@ -62,6 +71,10 @@ def test_it_shows_the_first_jobs_without_scrolling(page: Page, url: str) -> None
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("tbody").nth(9)).to_be_in_viewport(ratio=1)
         assert overflowing_tables(page) == [], width
+        if width >= MIN_LAPTOP_WIDTH:
+            assert are_in_one_row(page, ".verdict, .run, .figures"), width
+            assert are_in_one_row(page, ".header-nav, .freshness-bar"), width
+            assert are_in_one_row(page, "#previous-run, .run-number, #go-to"), width
 
 
 def test_it_has_line_numbers_large_enough_for_a_finger(
