@@ -198,8 +198,8 @@ class JobReport:
         leak = 0.004 if job.fraction("leaks") < 0.05 else 0.0
         series: list[tuple[float, int, int]] = []
         for number, reported_at in enumerate(job.reports_until(at)):
-            filled = 0.5 + 0.5 * (1 - math.exp(-(number + 1) / 8)) + leak * number
-            rss_kb = int(job.client.rss_kb * filled * (1 + 0.01 * job.fraction("rss", number)))
+            filled = 0.5 + 0.5 * (1 - math.exp(-(number + 1) / 2)) + leak * number
+            rss_kb = int(job.client.rss_kb * filled * (1 + 0.002 * job.fraction("rss", number)))
             series.append((reported_at, rss_kb * 3, rss_kb))
         return series
 

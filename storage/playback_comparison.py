@@ -4,20 +4,22 @@ Series are stored for as long as `JOB_LOG_RETENTION_DAYS` says. What follows fro
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import groupby
+from math import fsum, sqrt
 from operator import attrgetter
-from statistics import linear_regression, median
-from typing import Any
+from statistics import fmean, linear_regression, median
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 import db
-from dqm2.records import EventSeries, MemorySeries
+from dqm2.records import EventSeries, InputStatuses, MemorySeries
 from storage import codecs, run_queries
 from storage.job_state import JobState
-from storage.read_models import Run, client_name
+from storage.read_models import Job, Run, client_name
+from storage.rows import MAX_POINTS
 from storage.run_reader import RunReader, count_skipped
 
 # Runs before the one that is compared among which a reference is looked for.
@@ -27,6 +29,8 @@ _WARM_UP_LS = 10
 # Fewer points have no slope to speak of.
 _MIN_LS_OF_GROWTH = 20
 
+_Series = TypeVar("_Series", MemorySeries, EventSeries, InputStatuses)
+
 _runs, _jobs, _playbacks, _details = db.runs.c, db.jobs.c, db.playbacks.c, db.job_details.c
 
 
@@ -35,9 +39,10 @@ class ClientPerformance:
     """Work of a client in a run, over all its jobs; `None` for what is unknown.
 
     `crashes`: jobs that crashed. `state` is that of the newest job. `lumisections`: the newest that it
-    reached. `events_per_s`: of its events, by the time in which its jobs ran. `peak_rss_kb`: the highest
-    resident memory. `growth_kb_per_ls`: slope of the resident memory of the longest job after its first
-    lumisections. `ls_duration_ms`: median time for a lumisection. `skipped`: lumisections that no job saw.
+    reached; `compared`: that up to which the following figures are. `events_per_s`: of its events, by the
+    time in which its jobs ran. `peak_rss_kb`: the highest resident memory. `growth_kb_per_ls`: slope of the
+    resident memory of the longest job after its first lumisections, with its standard error.
+    `ls_duration_ms`: median time for a lumisection. `skipped`: lumisections that no job saw.
     """
 
     client: str
@@ -46,10 +51,12 @@ class ClientPerformance:
     crashes: int
     crash_groups: tuple[str, ...]
     lumisections: int
-    events: int | None
+    compared: int
+    events: float | None
     events_per_s: float | None
     peak_rss_kb: int | None
     growth_kb_per_ls: float | None
+    growth_error_kb_per_ls: float | None
     ls_duration_ms: float | None
     skipped: int | None
 
@@ -61,7 +68,7 @@ class ClientPerformance:
     @property
     def events_per_ls(self) -> float | None:
         """Events per lumisection; `None` without either."""
-        return None if self.events is None or not self.lumisections else self.events / self.lumisections
+        return None if self.events is None or not self.compared else self.events / self.compared
 
 
 class PlaybackComparisonReader(RunReader):
@@ -85,17 +92,17 @@ class PlaybackComparisonReader(RunReader):
             )
         return found
 
-    def client_performance(
-        self, run: int, growth_until_ls: int | None = None
-    ) -> tuple[ClientPerformance, ...]:
+    def client_performance(self, run: int, other: int | None = None) -> tuple[ClientPerformance, ...]:
         """The work of each client of a run, by name; empty if nothing of it is mirrored.
 
-        `growth_until_ls`: the growth of memory is that up to this lumisection. It flattens in the course of a
-        run, so that only the same part of two runs can be compared.
+        `other`: a run that it is compared with. Figures are then of the lumisections that the client reached
+        in both: the same data are played, whose lumisections differ, and memory grows ever more slowly.
         """
         found = self.run(run)
         if found is None:
             return ()
+        compared = None if other is None else self.run(other)
+        until = {} if compared is None else _reached(compared)
         statement = (
             sa.select(_details.identity, _details.memory, _details.events, _details.input_statuses)
             .join(db.jobs, _jobs.identity == _details.identity)
@@ -103,7 +110,7 @@ class PlaybackComparisonReader(RunReader):
         )
         with self._database.connect() as connection:
             details = {row.identity: row for row in connection.execute(statement)}
-        return tuple(_performances(found, details, growth_until_ls))
+        return tuple(_performances(found, details, until))
 
     def _same_source(self, run: int, described: Any) -> sa.Select[Any]:
         source = sa.select(sa.func.max(_playbacks.source_run)).where(_playbacks.run == run).scalar_subquery()
@@ -139,57 +146,138 @@ def _last_good(run: int, described: Any) -> sa.Select[Any]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _JobSeries:
+    """Stored series of a job. `is_cut`: what came after a lumisection is left out."""
+
+    job: Job
+    memory: MemorySeries
+    events: EventSeries
+    inputs: InputStatuses
+    is_downsampled: bool
+    is_cut: bool = False
+
+    def until(self, lumisection: int) -> "_JobSeries":
+        """The series up to a lumisection."""
+        end = bisect_right(self.events.lumisections, lumisection)
+        if end == len(self.events.lumisections):
+            return self
+        last_s = self.events.at_s[end - 1] if end else 0
+        return _JobSeries(
+            self.job,
+            _first(self.memory, bisect_right(self.memory.at_s, last_s)),
+            _first(self.events, end),
+            _first(self.inputs, bisect_right(self.inputs.lumisections, lumisection)),
+            self.is_downsampled,
+            is_cut=True,
+        )
+
+    @property
+    def event_count(self) -> float | None:
+        """Events of the job; `None` if they are unknown."""
+        if not self.is_cut:
+            return self.job.events_total
+        if not self.is_downsampled:
+            return sum(self.events.events)
+        # The series has only some lumisections.
+        seen = sum(not status.is_skipped for status in self.inputs.statuses)
+        return fmean(self.events.events) * seen if self.events.events else 0
+
+    @property
+    def seconds(self) -> float:
+        """Time in which the job ran."""
+        if not self.is_cut:
+            return (self.job.updated_at - self.job.first_seen_at).total_seconds()
+        begun_s = self.job.first_seen_at.timestamp()
+        return max(0.0, self.events.at_s[-1] - begun_s) if self.events.at_s else 0.0
+
+
+def _first(series: _Series, count: int) -> _Series:
+    return type(series)(*(getattr(series, field.name)[:count] for field in fields(series)))
+
+
+def _reached(run: Run) -> dict[str, int]:
+    """The newest lumisection that each client reached."""
+    reached: dict[str, int] = {}
+    for job in run.jobs:
+        reached[job.client] = max(job.lumisection or 0, reached.get(job.client, 0))
+    return reached
+
+
 def _performances(
-    run: Run, details: dict[Any, Any], growth_until_ls: int | None
+    run: Run, details: Mapping[Any, Any], until: Mapping[str, int]
 ) -> Iterable[ClientPerformance]:
+    reached = _reached(run)
     for client, of_client in groupby(run.jobs, attrgetter("client")):
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
-        stored = [details[job.id] for job in jobs if job.id in details]
-        memory = [codecs.unpack_memory(row.memory) for row in stored]
-        events = [codecs.unpack_events(row.events) for row in stored]
-        inputs = [codecs.unpack_input_statuses(row.input_statuses) for row in stored]
-        counted = [job.events_total for job in jobs if job.events_total is not None]
-        seconds = sum((job.updated_at - job.first_seen_at).total_seconds() for job in jobs)
-        rss = [job.rss_kb for job in jobs if job.rss_kb is not None]
-        rss += [kilobytes for series in memory for kilobytes in series.rss_kb]
+        # A client without a lumisection in either run has nothing to be compared.
+        compared = min(reached[client], until.get(client) or reached[client])
+        series = [_unpack(job, details[job.id]).until(compared) for job in jobs if job.id in details]
+        is_cut = any(each.is_cut for each in series)
+        counts = [each.event_count for each in series] if is_cut else [job.events_total for job in jobs]
+        counted = [count for count in counts if count is not None]
+        seconds = (
+            sum(each.seconds for each in series)
+            if is_cut
+            else sum((job.updated_at - job.first_seen_at).total_seconds() for job in jobs)
+        )
+        rss = [] if is_cut else [job.rss_kb for job in jobs if job.rss_kb is not None]
+        rss += [kilobytes for each in series for kilobytes in each.memory.rss_kb]
+        growth, error = _growth(series)
         yield ClientPerformance(
             client=client,
             state=jobs[-1].state,
             jobs=len(jobs),
             crashes=sum(job.state is JobState.CRASHED for job in jobs),
             crash_groups=tuple(dict.fromkeys(job.crash_group for job in jobs if job.crash_group is not None)),
-            lumisections=max((job.lumisection or 0 for job in jobs), default=0),
+            lumisections=reached[client],
+            compared=compared if is_cut else reached[client],
             events=sum(counted) if counted else None,
             events_per_s=sum(counted) / seconds if counted and seconds else None,
             peak_rss_kb=max(rss, default=None),
-            growth_kb_per_ls=_growth(memory, events, growth_until_ls),
-            ls_duration_ms=_duration(events),
-            skipped=count_skipped(inputs) if stored else None,
+            growth_kb_per_ls=growth,
+            growth_error_kb_per_ls=error,
+            ls_duration_ms=_duration([each.events for each in series]),
+            skipped=count_skipped([each.inputs for each in series]) if series else None,
         )
 
 
-def _growth(
-    memory: Sequence[MemorySeries], events: Sequence[EventSeries], until_ls: int | None
-) -> float | None:
-    """Slope of the resident memory (kB per lumisection) of the job with the most lumisections."""
-    longest = max(zip(memory, events, strict=True), key=lambda pair: len(pair[1].lumisections), default=None)
+def _unpack(job: Job, row: Any) -> _JobSeries:
+    events = codecs.unpack_events(row.events)
+    return _JobSeries(
+        job,
+        codecs.unpack_memory(row.memory),
+        events,
+        codecs.unpack_input_statuses(row.input_statuses),
+        is_downsampled=job.exit_code is not None and len(events.lumisections) >= MAX_POINTS,
+    )
+
+
+def _growth(series: Sequence[_JobSeries]) -> tuple[float, float] | tuple[None, None]:
+    """Slope of the resident memory (kB per lumisection) of the longest job, and its standard error."""
+    longest = max(series, key=lambda each: len(each.events.lumisections), default=None)
     if longest is None:
-        return None
-    of_memory, of_events = longest
-    end = None if until_ls is None else bisect_right(of_events.lumisections, until_ls)
-    lumisections, begun = of_events.lumisections[_WARM_UP_LS:end], of_events.at_s[_WARM_UP_LS:end]
+        return None, None
+    lumisections, begun = (
+        longest.events.lumisections[_WARM_UP_LS:],
+        longest.events.at_s[_WARM_UP_LS:],
+    )
     if len(begun) < _MIN_LS_OF_GROWTH:
-        return None
+        return None, None
     first, last = begun[0], begun[-1]
     ls_per_s = (lumisections[-1] - lumisections[0]) / max(1, last - first)
     points = [
         (at * ls_per_s, kilobytes)
-        for at, kilobytes in zip(of_memory.at_s, of_memory.rss_kb, strict=True)
+        for at, kilobytes in zip(longest.memory.at_s, longest.memory.rss_kb, strict=True)
         if first <= at <= last
     ]
-    if len({at for at, _ in points}) < 2:
-        return None
-    return linear_regression(*zip(*points, strict=True)).slope
+    if len({at for at, _ in points}) < 3:
+        return None, None
+    at, kilobytes = zip(*points, strict=True)
+    slope, intercept = linear_regression(at, kilobytes)
+    mean = fmean(at)
+    residuals = fsum((y - intercept - slope * x) ** 2 for x, y in points)
+    return slope, sqrt(residuals / (len(points) - 2) / fsum((x - mean) ** 2 for x in at))
 
 
 def _duration(events: Sequence[EventSeries]) -> float | None:

@@ -252,12 +252,95 @@ def test_it_compares_the_growth_of_memory_in_the_part_that_both_runs_have(
     assert float(row["growth_kb_per_ls"]) == pytest.approx(2000, rel=0.02)
 
 
+def begun(record: JobRecord, ls: int) -> JobRecord:
+    """A job as it was in the course of its run, at a lumisection."""
+    memory, events, inputs = record.memory, record.events, record.input_statuses
+    return replace(
+        record,
+        exit_code=None,
+        lumisection=ls,
+        events_total=sum(events.events[:ls]),
+        rss_kb=memory.rss_kb[ls - 1],
+        document=replace(record.document, updated_at=START + timedelta(seconds=ls * LS_S)),
+        memory=MemorySeries(memory.at_s[:ls], memory.size_kb[:ls], memory.rss_kb[:ls]),
+        events=EventSeries(*(column[:ls] for column in columns(events))),
+        input_statuses=InputStatuses(inputs.lumisections[:ls], inputs.statuses[:ls]),
+    )
+
+
+def columns(series: EventSeries) -> list[Sequence[int]]:
+    return [series.lumisections, series.at_s, series.events, series.duration_ms]
+
+
+@pytest.mark.parametrize("length", [LS, 5 * LS])
+def test_it_compares_an_ongoing_run_with_the_part_of_the_reference_that_it_has_played(
+    client: FlaskClient, playback: MirroredCluster, length: int
+) -> None:
+    """The same data, whose later half has twice the events, more memory, and skipped lumisections."""
+    sections = range(1, length + 1)
+    is_late = [ls > length // 2 for ls in sections]
+    at_s = [round(START.timestamp()) + LS_S * ls for ls in sections]
+    rss = [2_000_000 if late else 1_000_000 for late in is_late]
+    events = [200 if late else 100 for late in is_late]
+    statuses = [InputStatus.TIMEOUT if late else InputStatus.OK for late in is_late]
+    whole = replace(
+        played(RUN - 1),
+        lumisection=length,
+        events_total=sum(events),
+        rss_kb=rss[-1],
+        document=replace(played(RUN - 1).document, updated_at=START + timedelta(seconds=length * LS_S)),
+        memory=MemorySeries(at_s, rss, rss),
+        events=EventSeries(sections, at_s, events, [23_310] * length),
+        input_statuses=InputStatuses(sections, statuses),
+    )
+    write(playback, whole)
+    same = replace(whole, run=RUN, document=replace(played(RUN).document), cmssw_version=NEW)
+    write(playback, begun(same, length // 2))
+    path = f"{REPORT}&reference={RUN - 1}"
+    page = client.get(path).text
+    [row] = [row for row in rows_of(client, "clients", path) if row["client"] == "csc"]
+    assert (row["events_per_ls"], row["skipped"], row["peak_rss_kb"]) == ("100.0", "0", "1000000")
+    for figure in ("100", "0.95 GiB", "0"):
+        assert f'title="{figure} in the reference"' in page.replace("\u202f", " ")
+    assert f'title="Figures up to LS {length // 2}"' in page
+    assert "Figures are of the LS that the client reached in both runs." in page
+
+
+def test_it_does_not_take_noise_for_a_growth_of_memory(
+    client: FlaskClient, playback: MirroredCluster
+) -> None:
+    """Memory grows by 300 kB per LS more, but jumps by 50 MB from LS to LS."""
+    for run, growth_kb in ((RUN - 1, 0), (RUN, 300)):
+        record = played(run)
+        rss = [1_000_000 + growth_kb * ls + 50_000 * (ls % 2) for ls in range(1, LS + 1)]
+        noisy = replace(record, memory=MemorySeries(record.memory.at_s, rss, rss), rss_kb=rss[-1])
+        write(playback, replace(noisy, cmssw_version=OLD if run < RUN else NEW))
+    path = f"{REPORT}&reference={RUN - 1}"
+    slopes = [
+        float(rows_of(client, "clients", f"/report/playback?run={run}")[0]["growth_kb_per_ls"])
+        for run in (RUN - 1, RUN)
+    ]
+    assert slopes[1] - slopes[0] > GROWTH.warning
+    assert "growth of memory" not in copied(client, "text", path)
+
+
+def test_a_client_that_goes_on_has_not_crashed_so_far(client: FlaskClient, playback: MirroredCluster) -> None:
+    write(playback, crashing(RUN - 1, CRASH_LOGS[0]), crashing(RUN - 1, CRASH_LOGS[0], "dt"))
+    now = datetime.now(UTC)
+    running = begun(played(RUN), 50)
+    running = replace(running, document=replace(running.document, updated_at=now), started_at=now)
+    write(playback, replace(running, cmssw_version=NEW), replace(played(RUN, "dt"), cmssw_version=NEW))
+    text = copied(client, "text", f"{REPORT}&reference={RUN - 1}")
+    assert "- csc, has not crashed so far" in text
+    assert "- dt, no longer crashes" in text
+
+
 def test_it_states_its_thresholds(client: FlaskClient, playback: MirroredCluster) -> None:
     write(playback, played(RUN))
     rules = {row["figure"]: row for row in rows_of(client, "rules", REPORT)}
     # Spreadsheets take a text that begins with a sign as a formula.
     assert rules[PEAK_MEMORY.figure]["warning"] == "'+10%"
-    assert rules[GROWTH.figure]["bad"] == "'+1024 kiB/LS"
+    assert rules[GROWTH.figure]["bad"] == "'+1024 KiB/LS"
     assert all(row["reason"] for row in rules.values())
 
 

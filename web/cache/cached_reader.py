@@ -267,7 +267,9 @@ class CachedReader(MirrorReader):
     )
     reference_run = _cached(MirrorReader.reference_run, (Topic.BATCHES,))
     client_performance = _cached(
-        MirrorReader.client_performance, lambda _value, run, *_: (run, Topic.BATCHES), max_entries=_MAX_JOBS
+        MirrorReader.client_performance,
+        lambda _value, run, *others: (run, *others, Topic.BATCHES),
+        max_entries=_MAX_JOBS,
     )
     state_changes_between = _cached(MirrorReader.state_changes_between, (Topic.LINKS,))
     # Transitions are written with batches and heartbeats.

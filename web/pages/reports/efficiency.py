@@ -56,8 +56,8 @@ class _Figure:
 
 def percent(share: float) -> str:
     """A share in percent with one decimal, which is 100.0 only if it is complete and 0.0 only if it is 0."""
-    percent = round(100 * share, 1)
-    return f"{percent if share in (0, 1) else min(max(percent, 0.1), 99.9):.1f}%"
+    value = round(100 * share, 1)
+    return f"{value if share in (0, 1) else min(max(value, 0.1), 99.9):.1f}%"
 
 
 def _crashes_per_run(each: ClientEfficiency) -> float | None:

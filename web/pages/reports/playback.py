@@ -1,7 +1,8 @@
 """The playback report: a test run of the playback cluster, client by client, against a reference run."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot
 
 from flask import url_for
 
@@ -16,6 +17,8 @@ from web.pages.reports.document import NOTHING, Cell, Column, Level, Report, Sec
 
 _CLUSTER = Cluster.PLAYBACK
 _LONG_RUN_LS = 2000
+# With three, about one client in 700 is judged worse by chance.
+_MIN_STANDARD_ERRORS = 3
 _SEVERITY = (Level.BAD, Level.WARNING, Level.GOOD)
 _VERDICTS = {
     Level.GOOD: "OK",
@@ -40,11 +43,16 @@ class Threshold:
     is_relative: bool = True
     unit: str = ""
 
-    def judge(self, value: float | None, reference: float | None) -> Level | None:
-        """The judgement on a figure; `None` if either value is unknown."""
+    def judge(self, value: float | None, reference: float | None, error: float = 0) -> Level | None:
+        """The judgement on a figure; `None` if either value is unknown.
+
+        `error`: the standard error of their difference, of which a worse figure has to have several.
+        """
         if value is None or reference is None:
             return None
         worse = self.sign * (value - reference)
+        if worse < _MIN_STANDARD_ERRORS * error:
+            return Level.GOOD
         if self.is_relative:
             if not reference:
                 return None
@@ -79,9 +87,10 @@ GROWTH = Threshold(
     "Growth of memory",
     256,
     1024,
-    f"In a long run of {number(_LONG_RUN_LS)} LS, 1 MiB per LS is 2 GiB at its end.",
+    f"In a long run of {number(_LONG_RUN_LS)} LS, 1 MiB per LS is 2 GiB at its end. It must also be "
+    f"{_MIN_STANDARD_ERRORS} times the standard error of the difference.",
     is_relative=False,
-    unit="kiB/LS",
+    unit="KiB/LS",
 )
 DURATION = Threshold(
     "Time per LS",
@@ -262,7 +271,7 @@ def _judgements(
             yield Level.GOOD, "not in the reference"
         return
     for threshold, figure in _FIGURES.items():
-        level = threshold.judge(figure(tested), figure(reference))
+        level = threshold.judge(figure(tested), figure(reference), _error(threshold, tested, reference))
         if level is not None and level is not Level.GOOD:
             yield level, f"{threshold.figure[0].lower()}{threshold.figure[1:]}"
 
@@ -277,7 +286,8 @@ def _judge_end(tested: ClientPerformance, reference: ClientPerformance | None) -
         else:
             yield Level.BAD, "crashes in another way than in the reference"
     elif reference is not None and reference.crashes:
-        yield Level.GOOD, "no longer crashes"
+        is_over = tested.state is not JobState.RUNNING
+        yield Level.GOOD, "no longer crashes" if is_over else "has not crashed so far"
     if tested.state in (JobState.STUCK, JobState.LOST):
         is_known = reference is not None and reference.state is tested.state
         yield Level.WARNING if is_known else Level.BAD, f"is {tested.state}"
@@ -291,11 +301,20 @@ _FIGURES: Mapping[Threshold, Callable[[ClientPerformance], float | None]] = {
     DURATION: lambda client: client.ls_duration_ms,
     SKIPPED: lambda client: client.skipped,
 }
+
+
+def _error(threshold: Threshold, tested: ClientPerformance, reference: ClientPerformance) -> float:
+    """Standard error of the difference of a figure; 0 for figures that are not estimates."""
+    if threshold is not GROWTH:
+        return 0
+    return hypot(tested.growth_error_kb_per_ls or 0, reference.growth_error_kb_per_ls or 0)
+
+
 _FORMATS: Mapping[Threshold, Callable[[float], str]] = {
     EVENTS: lambda value: number(round(value)),
     RATE: rate,
     PEAK_MEMORY: lambda value: gibibytes(round(value)),
-    GROWTH: lambda value: f"{value:+.0f}",
+    GROWTH: lambda value: _signed(round(value)),
     DURATION: lambda value: f"{value / 1000:.1f}",
     SKIPPED: lambda value: str(round(value)),
 }
@@ -304,7 +323,7 @@ _COLUMNS: Mapping[Threshold, Column] = {
     RATE: Column("events_per_s", "Events/s", "numeric", "Mean over the life of its jobs", "{} events/s"),
     PEAK_MEMORY: Column("peak_rss_kb", "Peak memory", "numeric", "Highest resident memory", "peak {}"),
     GROWTH: Column(
-        "growth_kb_per_ls", "Growth (kiB/LS)", "numeric", "Slope of the resident memory", "growth {} kiB/LS"
+        "growth_kb_per_ls", "Growth (KiB/LS)", "numeric", "Slope of the resident memory", "growth {} KiB/LS"
     ),
     DURATION: Column("ls_duration_ms", "Time/LS (s)", "numeric", "Median", "{} s/LS"),
     SKIPPED: Column("skipped", "Skipped LS", "numeric", "That no job of the client saw", "{} LS skipped"),
@@ -314,7 +333,7 @@ _COLUMNS: Mapping[Threshold, Column] = {
 def _clients(clients: Sequence[_Comparison], *, has_reference: bool) -> Section:
     columns = [
         Column("client", "Client"),
-        Column("verdict", "Verdict"),
+        Column("verdict", "Verdict", "full-width"),
         Column("crashes", "Crashes", "numeric", phrase="{} crashes", singular="1 crash"),
         Column("lumisections", "LS", "numeric", phrase="{} LS"),
         *_COLUMNS.values(),
@@ -325,7 +344,11 @@ def _clients(clients: Sequence[_Comparison], *, has_reference: bool) -> Section:
             Column("reference_crashes", "In the reference", "numeric", phrase="{} in the reference"),
         ]
     rows = [_client_row(each, has_reference=has_reference) for each in clients]
-    note = "In parentheses: the difference from the reference. A dash: not known, or no longer stored."
+    compared = (
+        "Figures are of the LS that the client reached in both runs. In parentheses: the difference from the "
+        "reference. "
+    )
+    note = f"{compared if has_reference else ''}A dash: not known, or no longer stored."
     return Section("clients", "Clients", columns, rows, "No client has reported.", note)
 
 
@@ -339,8 +362,13 @@ def _client_row(each: _Comparison, *, has_reference: bool) -> list[Cell]:
     ]
     if has_reference:
         cells.append(NOTHING if reference is None else number_cell(reference.crashes))
-    cells.append(NOTHING if tested is None else number_cell(tested.lumisections))
+    cells.append(NOTHING if tested is None else _lumisections_cell(tested, has_reference=has_reference))
     return [*cells, *(_figure_cell(threshold, tested, reference) for threshold in THRESHOLDS)]
+
+
+def _lumisections_cell(tested: ClientPerformance, *, has_reference: bool) -> Cell:
+    title = f"Figures up to LS {tested.compared}" if has_reference else None
+    return replace(number_cell(tested.lumisections), title=title)
 
 
 def _figure_cell(
@@ -351,7 +379,8 @@ def _figure_cell(
     if value is None:
         return NOTHING
     before = None if reference is None else figure(reference)
-    level = threshold.judge(value, before)
+    error = 0 if tested is None or reference is None else _error(threshold, tested, reference)
+    level = threshold.judge(value, before, error)
     return Cell(
         form(value) + _difference(threshold, value, before),
         title=None if before is None else f"{form(before)} in the reference",
@@ -365,9 +394,14 @@ def _difference(threshold: Threshold, value: float, before: float | None) -> str
         return ""
     if threshold.is_relative:
         percent = round(100 * (value - before) / before) if before else 0
-        return f" ({percent:+d}%)" if percent else ""
+        return f" ({_signed(percent)}%)" if percent else ""
     difference = round(value - before)
-    return f" ({difference:+d})" if difference else ""
+    return f" ({_signed(difference)})" if difference else ""
+
+
+def _signed(value: int) -> str:
+    """A number with its sign, in groups of three digits."""
+    return f"{'−' if value < 0 else '+'}{number(abs(value))}"
 
 
 def _rules() -> Section:

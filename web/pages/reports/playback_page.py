@@ -73,9 +73,11 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
         if wanted is not None:
             raise NotFound("The playback cluster has no such run as a reference.")
         return _read(reader, tested, None), None
-    common_ls = min(tested.lumisection or 0, reference.lumisection or 0)
-    return _read(reader, tested, common_ls), _read(reader, reference, common_ls)
+    return _read(reader, tested, reference), _read(reader, reference, tested)
 
 
-def _read(reader: MirrorReader, run: Run, growth_until_ls: int | None) -> TestedRun:
-    return TestedRun(run, reader.playback(run.run), reader.client_performance(run.run, growth_until_ls))
+def _read(reader: MirrorReader, run: Run, other: Run | None) -> TestedRun:
+    clients = (
+        reader.client_performance(run.run) if other is None else reader.client_performance(run.run, other.run)
+    )
+    return TestedRun(run, reader.playback(run.run), clients)
