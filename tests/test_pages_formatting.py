@@ -95,3 +95,8 @@ def test_it_joins_consecutive_skipped_lumisections() -> None:
     fates = [InputStatus.TIMEOUT if number in timed_out else InputStatus.OK for number in numbers]
     assert formatting.skipped_lumisections(InputStatuses(numbers, fates)) == "2, 4–6, 8"
     assert formatting.skipped_lumisections(InputStatuses()) == ""
+
+
+def test_it_lets_long_names_break_behind_their_underscores() -> None:
+    assert formatting.breakable("12_4_8") == "12_<wbr>4_<wbr>8"
+    assert formatting.breakable("<i>_</i>") == "&lt;i&gt;_<wbr>&lt;/i&gt;"

@@ -12,6 +12,7 @@ from time import time as unix_time
 from zoneinfo import ZoneInfo
 
 from flask import Flask
+from markupsafe import Markup, escape
 
 from dqm2 import exit_codes
 from dqm2.records import InputStatuses, JobLog
@@ -51,6 +52,7 @@ def init_app(app: Flask) -> None:
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
         oms_url=oms_url,
+        breakable=breakable,
     )
 
 
@@ -197,3 +199,8 @@ def log_tail(log: JobLog) -> str:
 def oms_url(run: int | str) -> str:
     """The page of a run in OMS, the experiment's run database; `run` is a number or e.g. `run358788`."""
     return _OMS_RUN_URL.format(str(run).removeprefix("run"))
+
+
+def breakable(name: str) -> Markup:
+    """A name such as `12_4_8_39145` that may be broken behind each underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
