@@ -13,11 +13,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 import db
+from storage import crash_marks
 from storage.client_rows import ClientRow, ClientState, client_rows, is_starting
 from storage.job_state import StateRules
 from storage.log_findings import FINDINGS_VERSION
 from storage.read_models import ExpectedClients, Job, Run
-from storage.run_queries import select_newest_runs_with_job
+from storage.run_queries import of_run, select_newest_runs_with_job
 from storage.run_reader import read_expected_clients, read_run
 from storage.transitions import WATCHED_RUNS, Condition, Thing, Transition, TransitionKind
 
@@ -64,7 +65,8 @@ class ClientWatch:
         present = dict(self.conditions)
         for crash in crashes:
             present[crash.thing] = Condition(crash.state, crash.is_problem, crash.occurred_at)
-        return [*self._with_new_groups(crashes), *self._states(newest, present)]
+        releases = {run.run: run.cmssw_version for run in runs}
+        return [*self._with_new_groups(crashes, releases), *self._states(newest, present)]
 
     def _new_crashes(self, runs: Collection[Run]) -> Iterator[Transition]:
         """The crashes that were not noted yet, the earliest first."""
@@ -96,8 +98,13 @@ class ClientWatch:
         statement = sa.select(table.job).where(is_one, table.state == ClientState.CRASHED.value)
         return set(self.connection.scalars(statement))
 
-    def _with_new_groups(self, crashes: Collection[Transition]) -> Iterator[Transition]:
-        """The crashes with the titles of their groups, each new group behind its first crash."""
+    def _with_new_groups(
+        self, crashes: Collection[Transition], releases: Mapping[int, str | None]
+    ) -> Iterator[Transition]:
+        """The crashes with the titles of their groups, each group behind its first crash.
+
+        `releases`: of the runs of the crashes.
+        """
         news = [crash for crash in crashes if not crash.is_initial]
         groups = self._groups(news)
         seen = {thing.subject for thing in self.conditions if thing.kind is TransitionKind.CRASH_GROUP}
@@ -106,16 +113,18 @@ class ClientWatch:
             if group is None or crash.is_initial:
                 yield crash
                 continue
-            is_new = not group.is_known and group.signature not in seen
-            seen.add(group.signature)
-            described = replace(crash, detail=group.title, is_new_group=is_new)
+            run = crash.run or 0
+            is_new = crash_marks.is_new(group.first_run, group.first_release, run, releases.get(run))
+            described = replace(crash, detail=group.title, is_new_group=is_new and not group.is_analyzing)
             yield described
-            if is_new:
+            is_first = not group.is_known and not group.is_analyzing and group.signature not in seen
+            seen.add(group.signature)
+            if is_first:
                 thing = Thing(TransitionKind.CRASH_GROUP, group.signature)
                 yield replace(described, thing=thing, state="new", previous_state=None, is_problem=False)
 
     def _groups(self, crashes: Collection[Transition]) -> dict[str, Any]:
-        """The groups of crashes by signature, each with its title and whether an earlier crash is of it.
+        """The groups of crashes by signature, each with its title, its first run, and whether it is known.
 
         While logs are analyzed again by newer rules, no group counts as new: it may have another signature
         for the jobs that are still to come.
@@ -129,9 +138,20 @@ class ClientWatch:
         )
         has_crash = sa.exists().where(other.c.crash_group == groups.signature, is_other)
         is_analyzing = sa.exists().where(db.jobs.c.log_rules < FINDINGS_VERSION)
-        is_known = sa.or_(has_crash, is_analyzing).label("is_known")
-        statement = sa.select(groups.signature, groups.title, is_known)
-        rows = self.connection.execute(statement.where(groups.signature.in_(signatures)))
+        first_run = sa.select(sa.func.min(db.jobs.c.run)).where(db.jobs.c.crash_group == groups.signature)
+        found = (
+            sa.select(
+                groups.signature,
+                groups.title,
+                first_run.scalar_subquery().label("first_run"),
+                has_crash.label("is_known"),
+                is_analyzing.label("is_analyzing"),
+            )
+            .where(groups.signature.in_(signatures))
+            .subquery()
+        )
+        first_release = of_run(db.runs.c.cmssw_version, found.c.first_run).label("first_release")
+        rows = self.connection.execute(sa.select(found, first_release))
         return {row.signature: row for row in rows}
 
     def _states(self, run: Run, present: Mapping[Thing, Condition]) -> Iterator[Transition]:

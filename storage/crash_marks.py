@@ -20,7 +20,7 @@ _jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
 class CrashMark(StrEnum):
     """Remark on a group of crashes.
 
-    `new`: it first occurred in the newest run or with its release. `regression`: it is back in the release of
+    `new`: it is new in the newest run (`is_new`). `regression`: it is back in the release of
     its last run, after one in which the client ran without it. `always`: the client crashed like this in nine
     of its last ten runs. `expected`: its last ten runs had no lumisection.
     """
@@ -31,10 +31,14 @@ class CrashMark(StrEnum):
     EXPECTED = "expected"
 
 
+def is_new(first_run: int, first_release: str | None, run: int, release: str | None) -> bool:
+    """Whether a group is new in a run: it was first seen in this run, or in one with its release."""
+    return first_run == run or (first_release is not None and first_release == release)
+
+
 def marks(row: Any) -> Iterator[CrashMark]:
     """The marks of a group by its row of `select_facts`."""
-    is_of_newest_release = row.first_release is not None and row.first_release == row.newest_release
-    if row.first_run == row.newest_run or is_of_newest_release:
+    if is_new(row.first_run, row.first_release, row.newest_run, row.newest_release):
         yield CrashMark.NEW
     elif (
         row.release_before is not None and row.first_run < row.release_began and not row.was_in_release_before

@@ -19,6 +19,7 @@ from dqm2.records import CrashKind, CrashReason
 from storage import crash_groups, crash_marks, log_findings, run_queries
 from storage.crash_groups import CrashGroup
 from storage.crash_marks import CrashMark
+from storage.read_models import Run
 from storage.run_queries import RunFilter
 
 # Newest runs of the cluster that the charts show.
@@ -86,11 +87,16 @@ class CrashedJob:
 
 @dataclass(frozen=True, slots=True)
 class CrashOccurrences:
-    """A group's title, its first run, and the number of its runs up to some run."""
+    """A group's title, its first run with its release, and the number of its runs up to some run."""
 
     title: str
     since: int
+    release: str | None
     runs: int
+
+    def is_new_in(self, run: Run) -> bool:
+        """Whether the group is new in one of its runs."""
+        return crash_marks.is_new(self.since, self.release, run.run, run.cmssw_version)
 
 
 class CrashReader:
@@ -164,7 +170,7 @@ class CrashReader:
             .subquery()
             .lateral()
         )
-        statement = (
+        found = (
             sa.select(
                 wanted.c.crash_group,
                 _groups.title,
@@ -174,10 +180,15 @@ class CrashReader:
             .select_from(wanted.join(earlier, sa.true()))
             .join(db.crash_groups, _groups.signature == wanted.c.crash_group)
             .group_by(wanted.c.crash_group, _groups.title)
+            .subquery()
         )
+        statement = sa.select(found, run_queries.of_run(_runs.cmssw_version, found.c.since))
         with self._database.connect() as connection:
             rows = connection.execute(statement).all()
-        return {row.crash_group: CrashOccurrences(row.title, row.since, row.runs) for row in rows}
+        return {
+            row.crash_group: CrashOccurrences(row.title, row.since, row.cmssw_version, row.runs)
+            for row in rows
+        }
 
 
 def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -59,7 +59,8 @@ class Transition:
     and gateway `down` or `up`; mirror `stale` or `current`; certificate `expiring` or `valid`; quarantine
     `quarantined` or `empty`; crash group `new`. `is_problem`: the state is one that somebody should know of.
     `is_initial`: the mirror found the thing like this when it began to watch it, or the change is history.
-    `machine` is the label of the machine concerned. `is_new_group`: the crash is the first of its group.
+    `machine` is the label of the machine concerned. `is_new_group`: the crash was first seen in its run, or
+    with its release.
     """
 
     thing: Thing

@@ -199,21 +199,33 @@ def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
 
 
 def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) -> None:
-    first, last = crashed_job(RUN), crashed_job(RUN + 2)
-    write(settings, first, crashed_job(RUN + 1), last)
+    first, same = crashed_job(RUN), crashed_job(RUN + 1)
+    last = crashed_job(RUN + 2, cmssw_version="12_4_9")
+    write(settings, first, same, last)
     url = group_url(client)
-    for record, seen in ((first, ">new<"), (last, f">seen in 3 runs since {RUN}<")):
+    for record, is_new, runs in ((first, True, 1), (same, True, 2), (last, False, 3)):
         for path in (f"/?run={record.run}", f"/job/{record.document.identity}"):
             [link] = re.findall(r'<a class="crash-seen"[^>]*>.*?</a>', client.get(path).text)
             assert url in link
-            assert seen in link
+            assert (">new<" in link) is is_new
+            assert (f">seen in {runs} runs since {RUN}<" in link) is (runs > 1)
+
+
+def test_a_job_page_words_an_unknown_release_alike(client: FlaskClient, settings: Settings) -> None:
+    first, last = (crashed_job(run, cmssw_version=None) for run in (RUN, RUN + 1))
+    write(settings, first, last)
+    page = client.get(f"/job/{last.document.identity}").text
+    assert page.count("unknown release") == 4
+    assert "CMSSW unknown" not in page
 
 
 def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed_job(RUN), crashed_job(RUN + 1))
-    texts = [client.get(f"/?run={run}").text for run in (RUN, RUN + 1)]
-    assert "This crash is new in this run (csc: ProductNotFound" in texts[0]
-    assert f"This crash was seen in 2 runs since run {RUN} (csc: ProductNotFound" in texts[1]
+    write(settings, crashed_job(RUN), crashed_job(RUN + 1), crashed_job(RUN + 2, cmssw_version="12_4_9"))
+    texts = [client.get(f"/?run={run}").text for run in range(RUN, RUN + 3)]
+    title = "(csc: ProductNotFound"
+    assert f"This crash is new in this run {title}" in texts[0]
+    assert f"This crash is new in this release and was seen in 2 runs since run {RUN} {title}" in texts[1]
+    assert f"This crash was seen in 3 runs since run {RUN} {title}" in texts[2]
 
 
 @pytest.mark.parametrize("signature", ["0" * 16, "x", "fragments", "0" * 17, "%00"])

@@ -66,8 +66,10 @@ def copied(client: FlaskClient, form: str, path: str = SHIFT) -> str:
 def runs(mirrored: MirroredCluster) -> MirroredCluster:
     """Runs before, during and after the shift."""
     unit, other = mirrored.filter_units[:2]
-    before = at(crashed_job(RUN - 1), BEGIN - timedelta(hours=1))
-    mirrored.write(unit, before, at(job(RUN - 1, "dt", exit_code=0), BEGIN - timedelta(hours=1)))
+    before = at(crashed_job(RUN - 1, cmssw_version="12_4_7"), BEGIN - timedelta(hours=1))
+    mirrored.write(
+        unit, before, at(job(RUN - 1, "dt", exit_code=0, cmssw_version="12_4_7"), BEGIN - timedelta(hours=1))
+    )
     mirrored.write(
         unit,
         at(crashed_job(RUN), BEGIN + timedelta(hours=3)),
@@ -176,6 +178,18 @@ def test_it_lists_crashes_with_new_ones_first(client: FlaskClient) -> None:
     assert known["crash"].startswith("csc")
     assert (known["since_run"], known["runs_in_all"], known["jobs"]) == (str(RUN - 1), "2", "1")
     assert "2 crashes of 2 kinds, 1 of them new" in shown(client)
+
+
+def test_a_crash_is_new_that_was_first_seen_with_the_release(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    records = [crashed_job(RUN - 1), crashed_job(RUN)]
+    times = (BEGIN - timedelta(hours=1), BEGIN + timedelta(hours=1))
+    mirrored.write(mirrored.filter_units[0], *map(at, records, times))
+    mirrored.beat()
+    [crash] = rows_of(client, "crashes")
+    assert crash["crash"].startswith("[new] csc")
+    assert (crash["since_run"], crash["runs_in_all"]) == (str(RUN - 1), "2")
 
 
 @pytest.mark.usefixtures("runs")

@@ -133,12 +133,18 @@ def test_a_crash_that_is_restarted_at_once_is_noted(
 
 def test_a_known_group_is_no_new_one(mirrored: MirroredCluster, transitions: Transitions) -> None:
     host = mirrored.filter_units[0]
-    mirrored.write(host, crashed_job(RUN, client="csc"))
-    transitions.noted()
-    mirrored.write(host, crashed_job(RUN, client="csc", variation=1))
-    (again,) = transitions.news()
-    assert again.is_new_group is False
-    mirrored.write(host, crashed_job(RUN, CRASH_LOGS[1], client="csc"))
+    mirrored.write(host, crashed_job(RUN, client="csc", cmssw_version="15_0_0"))
+    assert [each.state for each in transitions.news()] == ["crashed", "new"]
+    # Like the mark of the pages: in the same run, in a later one of its release, and in another release.
+    for run, release, is_new in (
+        (RUN, "15_0_0", True),
+        (RUN + 1, "15_0_0", True),
+        (RUN + 2, "15_0_1", False),
+    ):
+        mirrored.write(host, crashed_job(run, client="csc", variation=1, cmssw_version=release))
+        crashes = [each for each in transitions.news() if each.state == "crashed"]
+        assert [each.is_new_group for each in crashes] == [is_new]
+    mirrored.write(host, crashed_job(RUN + 2, CRASH_LOGS[1], client="csc"))
     assert [each.is_new_group for each in transitions.news()] == [True, True]
 
 

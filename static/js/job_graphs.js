@@ -46,7 +46,7 @@ async function show(container, version) {
   drawn.set(container, { version, graphs: graphs ?? [drawMemory(container, data[0]), drawEvents(container, data[1])] });
   for (const note of container.querySelectorAll(".graph-previous")) {
     note.hidden = previousRun === null;
-    note.lastChild.textContent = `run ${previousRun}`;
+    note.lastChild.textContent = `run ${previousRun} (previous with this key)`;
   }
 }
 

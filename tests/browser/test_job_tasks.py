@@ -82,7 +82,7 @@ def test_it_is_one_step_to_the_memory_of_the_previous_run(live: Page) -> None:
     live.locator(f"{LIVE_ROW} .job .ls-cell .number").last.click()
     memory = live.locator("[data-graph=memory]")
     expect(memory.locator(".graph-previous")).to_be_visible()
-    expect(memory.locator(".graph-previous")).to_have_text(f"run {RUN - 1}")
+    expect(memory.locator(".graph-previous")).to_have_text(f"run {RUN - 1} (previous with this key)")
     box = memory.locator(".u-over").bounding_box()
     assert box
     live.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)

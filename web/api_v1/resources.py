@@ -283,7 +283,7 @@ class Transition(Resource):
     machine: Annotated[str | None, Meta(description="Label of the machine concerned.")]
     crash_group: Annotated[str | None, Meta(description="Signature of the group of crashes.")]
     is_new_crash_group: Annotated[
-        bool | None, Meta(description="Whether the crash is the first of its group.")
+        bool | None, Meta(description="Whether the crash was first seen in its run, or with its release.")
     ]
     detail: str | None
 

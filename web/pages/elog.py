@@ -38,7 +38,7 @@ def text(
 
     `crash_groups` are by signature.
     """
-    items = [f"- {' '.join(_client(row, crash_groups))}" for row in rows if _is_notable(row)]
+    items = [f"- {' '.join(_client(row, run, crash_groups))}" for row in rows if _is_notable(row)]
     return "\n".join((" ".join(_run(cluster, run)), " ".join(_clients(rows)), *items))
 
 
@@ -77,7 +77,7 @@ def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
         yield f"{restarted} {jobs} crashed and {were} restarted."
 
 
-def _client(row: ClientRow, crash_groups: Mapping[str, CrashOccurrences]) -> Iterator[str]:
+def _client(row: ClientRow, run: Run, crash_groups: Mapping[str, CrashOccurrences]) -> Iterator[str]:
     """The sentences about a client."""
     job = row.newest
     subject = "It" if row.crashes else row.name
@@ -98,7 +98,7 @@ def _client(row: ClientRow, crash_groups: Mapping[str, CrashOccurrences]) -> Ite
     signatures = dict.fromkeys(crash.crash_group or "" for crash in row.crashes)
     groups = [crash_groups[signature] for signature in signatures if signature in crash_groups]
     for group in groups:
-        yield _group(group, "This crash" if group is groups[0] else "An earlier, different crash")
+        yield _group(group, run, "This crash" if group is groups[0] else "An earlier, different crash")
     if mute is not None and mute.subject.crash_group is not None:
         yield _muted("Its last crash", mute)
 
@@ -121,12 +121,13 @@ def _crash(row: ClientRow) -> str:
     return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}{why}. {after}"
 
 
-def _group(group: CrashOccurrences, crash: str) -> str:
+def _group(group: CrashOccurrences, run: Run, crash: str) -> str:
     """Whether a crash has been seen before."""
     title = group.title.rstrip(".")
-    if group.runs == 1:
+    if group.since == run.run:
         return f"{crash} is new in this run ({title})."
-    return f"{crash} was seen in {group.runs} runs since run {group.since} ({title})."
+    new = "is new in this release and " if group.is_new_in(run) else ""
+    return f"{crash} {new}was seen in {group.runs} runs since run {group.since} ({title})."
 
 
 def _muted(subject: str, mute: Mute) -> str:

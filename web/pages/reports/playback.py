@@ -173,13 +173,17 @@ def _summary(
     against = (
         "without a reference"
         if reference is None
-        else f"against run {reference.run.run} (CMSSW_{reference.run.cmssw_version or 'unknown'})"
+        else f"against run {reference.run.run} ({_release(reference.run)})"
     )
     so_far = " so far, the run is ongoing" if tested.run.is_ongoing else ""
     return (
         f"{verdict}{so_far}: {counted(counts[Level.BAD], 'client')} bad{named}, "
         f"{counts[Level.WARNING]} with a warning, {counts[Level.GOOD]} good, {against}."
     )
+
+
+def _release(run: Run) -> str:
+    return f"CMSSW_{run.cmssw_version}" if run.cmssw_version else "unknown release"
 
 
 def _facts(tested: TestedRun, reference: TestedRun | None) -> list[tuple[str, Sequence[Cell]]]:

@@ -155,7 +155,7 @@ def _crash_groups(data: ShiftData, period: ShiftPeriod) -> list[_Crashes]:
 
 def _is_new(crashes: _Crashes, data: ShiftData) -> bool:
     known = data.crash_groups.get(crashes.signature or "")
-    return known is not None and known.since >= data.runs[0].run
+    return known is not None and any(known.is_new_in(run) for run in data.runs if run.run in crashes.runs)
 
 
 def _crashes(cluster: Cluster, data: ShiftData, crashes: Sequence[_Crashes]) -> Section:
