@@ -52,6 +52,22 @@ def test_it_ignores_what_varies(same: CrashReason) -> None:
 
 
 @pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to open the file '/fff/ramdisk/run{run}/run{run}_ls{ls:04d}_streamDQM_sm-c2a11-43-01.dat'",
+        "Failed to open the file '/fff/ramdisk/run{run}/run{run}_ls{ls:04d}_streamDQM_",
+        "Could not open run{run}_ls{ls:04d}_streamDQM_dqm.dat: error {ls}",
+        'File "/fff/output/run{run}/run{run}_ls{ls:04d}_streamDQM_pid{ls:05d}.jsn" is truncated at byte {ls}',
+        "Run {run} LS{ls} is not in [fu-c2f11-13-0{unit}]:/fff/output/run{run}/.run{run}_ls{ls:04d}_EoR.jsn",
+    ],
+)
+def test_it_ignores_runs_lumisections_and_paths(message: str) -> None:
+    numbers = (358_791, 12, 1), (398_972, 1, 3), (412_345, 4567, 4)
+    texts = [message.format(run=run, ls=ls, unit=unit) for run, ls, unit in numbers]
+    assert len({key(replace(REASON, category="FileOpenError", message=text)) for text in texts}) == 1
+
+
+@pytest.mark.parametrize(
     "other",
     [
         replace(REASON, category="InvalidReference"),
