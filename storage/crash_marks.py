@@ -52,23 +52,23 @@ def marks(row: Any) -> Iterator[CrashMark]:
 
 def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
     """Select the first run of each group and what its marks follow from; each value is found by an index."""
-    of_group = (
+    of_group = _computed_once(
         sa.select(
             _groups.signature,
             _groups.client,
             _run_of_group(sa.func.min).label("first_run"),
             _run_of_group(sa.func.max).label("last_run"),
-        )
-        .where(_groups.signature.in_(signatures))
-        .subquery()
+        ).where(_groups.signature.in_(signatures))
     )
-    with_releases = sa.select(
-        of_group,
-        of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
-        of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
-    ).subquery()
+    with_releases = _computed_once(
+        sa.select(
+            of_group,
+            of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
+            of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
+        )
+    )
     began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
-    with_beginning = sa.select(with_releases, began.scalar_subquery().label("release_began")).subquery()
+    with_beginning = _computed_once(sa.select(with_releases, began.scalar_subquery().label("release_began")))
     release_before = (
         sa.select(_runs.cmssw_version)
         .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
@@ -82,7 +82,9 @@ def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
         .order_by(_jobs.run.desc())
         .limit(1)
     )
-    group = sa.select(with_beginning, release_before.scalar_subquery().label("release_before")).subquery()
+    group = _computed_once(
+        sa.select(with_beginning, release_before.scalar_subquery().label("release_before"))
+    )
     was_in_release_before = (
         sa.select(1)
         .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
@@ -109,6 +111,11 @@ def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
     )
 
 
+def _computed_once(statement: sa.Select[Any]) -> sa.CTE:
+    """The rows of a statement. PostgreSQL would compute a value of a subquery again wherever it is used."""
+    return statement.cte().prefix_with("MATERIALIZED")
+
+
 def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
     """The first or the last run of a group."""
     return (
@@ -119,20 +126,22 @@ def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
     )
 
 
-def _crashed_of_last(group: sa.Subquery) -> sa.ScalarSelect[Any]:
+def _crashed_of_last(group: sa.CTE) -> sa.ScalarSelect[Any]:
     """The number of the client's last runs in which it crashed like this."""
     is_of_client = _jobs.client == group.c.client
     last = select_newest_runs_with_job(is_of_client, limit=_ALWAYS_OF).correlate(group).subquery()
     crashed = db.jobs.alias()
-    is_of_group = (
-        sa.exists()
-        .where(crashed.c.crash_group == group.c.signature, crashed.c.run == last.c.run)
-        .correlate(group, last)
+    return (
+        sa.select(sa.func.count(crashed.c.run.distinct()))
+        .where(
+            crashed.c.crash_group == group.c.signature,
+            crashed.c.run >= sa.select(sa.func.min(last.c.run)).scalar_subquery(),
+        )
+        .scalar_subquery()
     )
-    return sa.select(sa.func.count()).select_from(last).where(is_of_group).scalar_subquery()
 
 
-def _had_lumisections(group: sa.Subquery) -> sa.Exists:
+def _had_lumisections(group: sa.CTE) -> sa.Exists:
     """Whether a job reached a lumisection in one of the newest runs of a group."""
     is_of_group = _jobs.crash_group == group.c.signature
     newest = select_newest_runs_with_job(is_of_group, limit=_EXPECTED_RUNS).correlate(group).subquery()

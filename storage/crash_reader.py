@@ -1,18 +1,17 @@
 """Queries about groups of crashes: their runs, releases, run keys and marks.
 
-No query reads more than the crashed jobs, by their index. Releases, run keys and other jobs are read of the
-newest runs of each group only.
+The last run of each group is looked up in the index of crashed jobs. All crashes are read of those groups
+only that a page shows; releases, run keys and other jobs only of the newest runs of these.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 import db
 from dqm2.records import CrashKind, CrashReason
@@ -107,20 +106,19 @@ class CrashReader:
 
     def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
         """The groups with a crash that matches a filter, without the first `skip` of them."""
-        conditions = tuple(_conditions(crash_filter))
+        conditions, of_groups = tuple(_conditions(crash_filter.runs)), tuple(_of_groups(crash_filter))
         with self._database.connect() as connection:
             recent_runs = _recent_runs(connection, crash_filter.runs.last)
-            found = connection.execute(_select_totals(conditions, skip, limit)).all()
+            found = connection.execute(_select_totals(conditions, of_groups, skip, limit)).all()
             groups = tuple(_summaries(connection, found, conditions, recent_runs))
         return FoundCrashGroups(groups, found[0].group_count if found else 0, recent_runs)
 
     def crash_group(self, signature: str) -> FoundCrashGroups:
         """A group with all its crashes; empty if no job has this signature."""
-        conditions = (_jobs.crash_group == signature,)
         with self._database.connect() as connection:
             recent_runs = _recent_runs(connection, None)
-            found = connection.execute(_select_totals(conditions, 0, 1)).all()
-            groups = tuple(_summaries(connection, found, conditions, recent_runs))
+            found = connection.execute(_select_totals((), (_groups.signature == signature,), 0, 1)).all()
+            groups = tuple(_summaries(connection, found, (), recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
 
     def crashed_jobs(self, signature: str, limit: int) -> list[CrashedJob]:
@@ -191,20 +189,17 @@ class CrashReader:
         }
 
 
-def _conditions(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """The conditions on a crashed job.
-
-    Clients are those of groups, so that the index of crashes is read and not that of all jobs of a client.
-    """
-    run_filter = crash_filter.runs
-    yield _jobs.crash_group.is_not(None)
+def _conditions(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions on a crashed job, apart from its client, which is that of its group."""
     yield _jobs.run.between(run_filter.first, run_filter.last)
     yield from run_queries.is_of_job(replace(run_filter, clients=None))
-    of_group = [*run_queries.is_of_clients(run_filter.clients, _groups.client)]
+
+
+def _of_groups(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions on a group."""
+    yield from run_queries.is_of_clients(crash_filter.runs.clients, _groups.client)
     if crash_filter.kinds is not None:
-        of_group.append(_groups.kind.in_(crash_filter.kinds))
-    if of_group:
-        yield _jobs.crash_group.in_(sa.select(_groups.signature).where(*of_group))
+        yield _groups.kind.in_(crash_filter.kinds)
 
 
 def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]:
@@ -215,96 +210,103 @@ def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]
     return tuple(reversed(connection.scalars(statement).all()))
 
 
-def _select_totals(conditions: Collection[sa.ColumnElement[bool]], skip: int, limit: int) -> sa.Select[Any]:
+def _select_totals(
+    conditions: Sequence[sa.ColumnElement[bool]],
+    of_groups: Sequence[sa.ColumnElement[bool]],
+    skip: int,
+    limit: int,
+) -> sa.Select[Any]:
     """Select the groups with their numbers of runs and jobs, and the number of groups."""
-    by_run = (
-        sa.select(_jobs.crash_group, _jobs.run, sa.func.count().label("jobs"))
-        .where(*conditions)
-        .group_by(_jobs.crash_group, _jobs.run)
-        .subquery()
+    last = (
+        sa.select(_jobs.run.label("last_run"))
+        .where(_jobs.crash_group == _groups.signature, *conditions)
+        .order_by(_jobs.run.desc())
+        .limit(1)
+        .lateral()
     )
-    last_run = sa.func.max(by_run.c.run)
-    totals = (
-        sa.select(
-            by_run.c.crash_group,
-            sa.func.min(by_run.c.run).label("first_run"),
-            last_run.label("last_run"),
-            sa.func.count().label("runs"),
-            sa.func.sum(by_run.c.jobs).label("jobs"),
-            sa.func.count().over().label("group_count"),
-        )
-        .group_by(by_run.c.crash_group)
-        .order_by(last_run.desc(), by_run.c.crash_group)
+    page = (
+        sa.select(db.crash_groups, last.c.last_run, sa.func.count().over().label("group_count"))
+        .join_from(db.crash_groups, last, sa.true())
+        .where(*of_groups)
+        .order_by(last.c.last_run.desc(), _groups.signature)
         .offset(skip)
         .limit(limit)
         .subquery()
     )
+    totals = (
+        sa.select(
+            sa.func.min(_jobs.run).label("first_run"),
+            sa.func.count(_jobs.run.distinct()).label("runs"),
+            sa.func.count().label("jobs"),
+        )
+        .where(_jobs.crash_group == page.c.signature, *conditions)
+        .lateral()
+    )
     return (
-        sa.select(totals, _groups.client, _groups.title, _groups.kind)
-        .join_from(totals, db.crash_groups, _groups.signature == totals.c.crash_group)
-        .order_by(totals.c.last_run.desc(), totals.c.crash_group)
+        sa.select(page, totals)
+        .join_from(page, totals, sa.true())
+        .order_by(page.c.last_run.desc(), page.c.signature)
     )
 
 
 def _summaries(
     connection: sa.Connection,
     found: Collection[Any],
-    conditions: Collection[sa.ColumnElement[bool]],
+    conditions: Sequence[sa.ColumnElement[bool]],
     recent_runs: Collection[int],
 ) -> Iterator[CrashGroupSummary]:
     """The groups of the rows of `_select_totals`."""
-    signatures = [row.crash_group for row in found]
+    signatures = [row.signature for row in found]
     if not signatures:
         return
-    described = {
-        signature: list(rows)
-        for signature, rows in groupby(
-            connection.execute(_select_described(signatures, conditions)), attrgetter("signature")
-        )
-    }
+    described = {row.signature: row for row in connection.execute(_select_described(signatures, conditions))}
     facts = {row.signature: row for row in connection.execute(crash_marks.select_facts(signatures))}
     recent: dict[str, dict[int, int]] = {}
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
     for row in found:
-        runs = described.get(row.crash_group, [])
         yield CrashGroupSummary(
-            group=CrashGroup(row.crash_group, row.client, row.title, crash_groups.parse_kind(row.kind)),
-            since=facts[row.crash_group].first_run,
+            group=CrashGroup(row.signature, row.client, row.title, crash_groups.parse_kind(row.kind)),
+            since=facts[row.signature].first_run,
             first_run=row.first_run,
             last_run=row.last_run,
             runs=row.runs,
-            jobs=int(row.jobs),
-            releases=_distinct(run.cmssw_version for run in runs),
-            run_keys=_distinct(run.run_key for run in runs),
-            marks=tuple(crash_marks.marks(facts[row.crash_group])),
-            recent=recent.get(row.crash_group, {}),
+            jobs=row.jobs,
+            releases=_distinct(described[row.signature].releases),
+            run_keys=_distinct(described[row.signature].run_keys),
+            marks=tuple(crash_marks.marks(facts[row.signature])),
+            recent=recent.get(row.signature, {}),
         )
 
 
-def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(value for value in values if value))
+def _distinct(values: Iterable[str | None] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values or () if value))
 
 
 def _select_described(
-    signatures: Collection[str], conditions: Collection[sa.ColumnElement[bool]]
+    signatures: Collection[str], conditions: Sequence[sa.ColumnElement[bool]]
 ) -> sa.Select[Any]:
-    """Select release and run key of the newest runs of groups, newest first."""
-    groups = sa.select(_groups.signature).where(_groups.signature.in_(signatures)).subquery()
-    is_of_group = _jobs.crash_group == groups.c.signature
+    """Select the releases and run keys of the newest runs of groups, newest first."""
+    is_of_group = _jobs.crash_group == _groups.signature
     newest = (
         run_queries.select_newest_runs_with_job(is_of_group, *conditions, limit=_DESCRIBED_RUNS)
+        .correlate(db.crash_groups)
         .subquery()
+    )
+    # With a limit, each run is found by its index, and not by a scan of all runs.
+    run = sa.select(_runs.cmssw_version, _runs.run_key).where(_runs.run == newest.c.run).limit(1).lateral()
+    described = (
+        sa.select(
+            sa.func.array_agg(aggregate_order_by(run.c.cmssw_version, newest.c.run.desc())).label("releases"),
+            sa.func.array_agg(aggregate_order_by(run.c.run_key, newest.c.run.desc())).label("run_keys"),
+        )
+        .join_from(newest, run, sa.true())
         .lateral()
     )
     return (
-        sa.select(
-            groups.c.signature,
-            run_queries.of_run(_runs.cmssw_version, newest.c.run),
-            run_queries.of_run(_runs.run_key, newest.c.run),
-        )
-        .select_from(groups.join(newest, sa.true()))
-        .order_by(groups.c.signature, newest.c.run.desc())
+        sa.select(_groups.signature, described)
+        .join_from(db.crash_groups, described, sa.true())
+        .where(_groups.signature.in_(signatures))
     )
 
 
