@@ -1,6 +1,6 @@
 """Fixtures of the browser tests: mirrored clusters, a server, and pages whose console errors fail a test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster
-from tests.waiting import TIMEOUT_S
+from tests.waiting import TIMEOUT_S, until
 
 # Nothing writes heartbeats while a test runs; on a loaded machine it may take minutes.
 STALE_AFTER_S = "240"
@@ -21,6 +21,17 @@ expect.set_options(timeout=TIMEOUT_MS)
 def update(page: Page) -> None:
     """Let a page request what is new before its next poll, as it does when its computer is online again."""
     page.evaluate("dispatchEvent(new Event('online'))")
+
+
+def pass_time(page: Page, is_over: Callable[[], object]) -> None:
+    """Let minutes pass on a page whose clock is installed, with requests in each, until `is_over`."""
+
+    def is_over_after_a_minute() -> object:
+        page.clock.fast_forward("01:00")
+        update(page)
+        return is_over()
+
+    until(is_over_after_a_minute)
 
 
 def update_pages(browser: Browser) -> None:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobLog, JobRecord
+from tests.browser.conftest import update
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -63,7 +64,7 @@ def test_it_is_one_step_to_the_fatal_line(live: Page) -> None:
     )
     # Updates do not move it.
     with live.expect_response("**/fragment*"):
-        pass
+        update(live)
     expect(fatal).to_be_in_viewport()
 
 

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import ConsoleErrors
+from tests.browser.conftest import ConsoleErrors, pass_time, update
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -103,13 +103,17 @@ def test_it_is_entered_and_left_by_a_key(wall: Page) -> None:
 
 def test_it_claims_nothing_while_the_server_fails(wall: Page, console_errors: ConsoleErrors) -> None:
     console_errors.allowed = ["500", "htmx"]
+    connection = wall.locator("#connection")
+    wall.clock.install()
     wall.route("**/live/**", lambda route: route.fulfill(status=500, body="broken"))
-    expect(wall.locator("#connection")).to_contain_text("The mirror responds with an error (500)")
+    pass_time(wall, connection.is_visible)
+    expect(connection).to_contain_text("The mirror responds with an error (500)")
     for cluster in ("production", "playback"):
         expect(wall.locator(f"#wall-{cluster} .wall-outdated")).to_be_visible()
         expect(wall.locator(f"#wall-{cluster} .wall-current")).to_be_hidden()
     wall.unroute("**/live/**")
-    expect(wall.locator("#connection")).to_be_hidden()
+    update(wall)
+    expect(connection).to_be_hidden()
     expect(wall.locator("#wall-production .wall-current")).to_be_visible()
 
 

@@ -14,6 +14,7 @@ from simulator.daemons import DaemonKind
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.http_types import Response
 from simulator.simulator import Simulator
+from tests.browser.conftest import pass_time
 from tests.browser.control_room import confirm, enter, item, press
 from tests.control_room import (
     BEAM,
@@ -40,6 +41,8 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def signed_in(page: Page, url: str) -> Page:
+    """The Control Room's page, whose clock a test may move."""
+    page.clock.install()
     enter(page, url)
     return page
 
@@ -178,7 +181,7 @@ def test_it_reports_a_switch_that_dqm2_did_not_change_though_it_says_ok(
     simulator.control.handlers["change_dqm_client"] = lambda _request: Response(200, b"Ok")
     switch.click()
     expect(section.locator(".switches")).to_contain_text(OK)
-    expect(section.locator(".switches")).to_contain_text(f"DQM² still reports {BEAM} as on.")
+    pass_time(signed_in, section.get_by_text(f"DQM² still reports {BEAM} as on.").is_visible)
     expect(switch).to_have_attribute("aria-checked", "true")
     assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
 

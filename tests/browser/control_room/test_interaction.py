@@ -13,7 +13,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
-from tests.browser.conftest import ConsoleErrors
+from tests.browser.conftest import ConsoleErrors, pass_time
 from tests.browser.control_room import enter, item, press
 from tests.control_room import (
     BEAM,
@@ -196,6 +196,7 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     page = context.new_page()
     console_errors.watch(page)
     console_errors.allowed = ["net::ERR_", "htmx:afterRequest", "htmx:sendError"]
+    page.clock.install()
     with served(settings) as url:
         enter(page, url)
         press(item(page, UNIT), "Clients")
@@ -203,8 +204,8 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     expect(output).to_contain_text(
         "The mirror did not respond. Whether the command was sent is unknown: check the audit first."
     )
+    pass_time(page, page.locator("#connection").is_visible)
     expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror")
-    expect(page.locator("#connection")).to_be_visible()
     context.close()
 
 
