@@ -192,6 +192,11 @@ class CrashReader:
 def _conditions(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
     """The conditions on a crashed job, apart from its client, which is that of its group."""
     yield _jobs.run.between(run_filter.first, run_filter.last)
+    if run_filter.cmssw_versions is not None:
+        # Follows from the release, whose runs are a small part of all. PostgreSQL then reads no others.
+        is_of_release = _runs.cmssw_version.in_(run_filter.cmssw_versions)
+        first, last = (sa.select(end(_runs.run)).where(is_of_release) for end in (sa.func.min, sa.func.max))
+        yield _jobs.run.between(first.scalar_subquery(), last.scalar_subquery())
     yield from run_queries.is_of_job(replace(run_filter, clients=None))
 
 
