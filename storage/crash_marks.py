@@ -1,7 +1,8 @@
 """Marks of groups of crashes, such as "new" or "regression", and the query that they follow from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,15 +51,19 @@ def marks(row: Any) -> Iterator[CrashMark]:
         yield CrashMark.EXPECTED
 
 
-def select_facts(signatures: Collection[str]) -> sa.Select[Any]:
-    """Select the first run of each group and what its marks follow from; each value is found by an index."""
+@cache
+def select_facts() -> sa.Select[Any]:
+    """Select the first run of each group of `signatures`, a parameter, and what its marks follow from.
+
+    Each value is found by an index. Building the statement takes longer than many a query.
+    """
     of_group = _computed_once(
         sa.select(
             _groups.signature,
             _groups.client,
             _run_of_group(sa.func.min).label("first_run"),
             _run_of_group(sa.func.max).label("last_run"),
-        ).where(_groups.signature.in_(signatures))
+        ).where(_groups.signature.in_(sa.bindparam("signatures", expanding=True)))
     )
     with_releases = _computed_once(
         sa.select(

@@ -265,7 +265,8 @@ def _summaries(
     if not signatures:
         return
     described = {row.signature: row for row in connection.execute(_select_described(signatures, conditions))}
-    facts = {row.signature: row for row in connection.execute(crash_marks.select_facts(signatures))}
+    of_marks = connection.execute(crash_marks.select_facts(), {"signatures": signatures})
+    facts = {row.signature: row for row in of_marks}
     recent: dict[str, dict[int, int]] = {}
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
