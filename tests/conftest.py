@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, Page, sync_playwright
+from werkzeug.routing import Rule
 
 import db
 import dqmsquare_cfg
@@ -80,6 +81,23 @@ def _templates_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _routes_compiled_once() -> Iterator[None]:
+    """Keep the functions that build URLs: compiling them is most of the work of making an application."""
+    compile_builder = Rule._compile_builder
+    builders: dict[tuple[object, ...], Callable[..., tuple[str, str]]] = {}
+
+    def compile_once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: FBT001, FBT002
+        key = (rule.rule, rule.subdomain, repr(rule.defaults), append_unknown)
+        if key not in builders:
+            builders[key] = compile_builder(rule, append_unknown)
+        return builders[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Rule, "_compile_builder", compile_once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     """Undo a test's logging configuration."""
@@ -125,9 +143,10 @@ def migrated_database(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(scope="session")
-def empty_databases(postgres: EmbeddedPostgres, migrated_database: str) -> Databases:
+def empty_databases(postgres: EmbeddedPostgres, migrated_database: str) -> Iterator[Databases]:
     """Empty databases with the current schema."""
-    return Databases(postgres, migrated_database)
+    with Databases(postgres, migrated_database) as made:
+        yield made
 
 
 @pytest.fixture
