@@ -9,6 +9,7 @@ mirrored.
 import argparse
 import logging
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -215,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="make one pass over all machines, then exit")
     options = parser.parse_args(arguments)
     clusters = [Cluster(options.cluster)] if options.cluster else list(Cluster)
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _set_up_logging(settings, clusters)
     if not options.once:
@@ -299,15 +300,26 @@ def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
         log.warning("%s", warning)
 
 
-def _stop_on_signals() -> StopEvent:
-    """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted."""
-    signals = {signal.SIGTERM, signal.SIGINT}
+def stop_on_signals() -> StopEvent:
+    """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted.
+
+    The other threads block them. The wake-up descriptor hears of a signal also if another thread takes it:
+    a thread that starts a process unblocks both for a moment (`runtime/signal_mask.py`).
+    """
+    signals = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    received, wake_up = socket.socketpair()
+    # As set_wakeup_fd requires.
+    wake_up.settimeout(0)
+    signal.set_wakeup_fd(wake_up.detach())
+    for number in signals:
+        signal.signal(number, lambda *_: None)
     stop = StopEvent()
 
     def wait_for_signal() -> None:
-        received = signal.sigwait(signals)
-        log.info("stop_requested signal=%s", signal.Signals(received).name)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        [number] = received.recv(1)
+        log.info("stop_requested signal=%s", signal.Signals(number).name)
         stop.set()
 
     threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()

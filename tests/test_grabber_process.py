@@ -1,6 +1,8 @@
 """The grabber as a process: signals, exit status, and waiting for the lock."""
 
 import signal
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -10,11 +12,25 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
-from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
+from tests.grabber_runner import FILTER_UNIT, ROOT, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
+
+# Lets a thread take a signal, as one that starts a process does for a moment.
+TAKEN_BY_A_THREAD = """
+import signal, sys, threading
+import grabber
+number = signal.Signals[sys.argv[1]]
+def take():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    signal.pthread_kill(threading.get_ident(), number)
+stop = grabber.stop_on_signals()
+threading.Thread(target=take).start()
+while not stop.wait(1):
+    pass
+"""
 
 
 def test_it_exits_with_0_after_a_pass_that_mirrored_every_machine(
@@ -73,6 +89,12 @@ def test_it_finishes_the_current_batch_on_a_signal(
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
     assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_on_a_signal_that_any_thread_takes(end: signal.Signals) -> None:
+    command = [sys.executable, "-c", TAKEN_BY_A_THREAD, end.name]
+    assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
 
 
 def test_it_exits_while_the_gateway_hangs(
