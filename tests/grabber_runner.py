@@ -35,6 +35,9 @@ from tests.waiting import TIMEOUT_S
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
 _MAX_DIFFERENCES = 5
+# By port and name of the database; the newest are kept.
+_ENGINES: dict[tuple[int, str], sa.Engine] = {}
+_MAX_ENGINES = 4
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01"
 
 
@@ -43,28 +46,33 @@ def mirror_once(settings: Settings, cluster: Cluster = CLUSTER) -> bool:
     return Grabber(settings, cluster, StopEvent()).run_once()
 
 
+def _database(settings: Settings, cluster: Cluster) -> sa.Engine:
+    """Engine that stays for further looks at a database: tests look until they find what they wait for."""
+    key = settings.postgres_port, settings.database(cluster)
+    if key not in _ENGINES:
+        if len(_ENGINES) == _MAX_ENGINES:
+            _ENGINES.pop(next(iter(_ENGINES))).dispose()
+        _ENGINES[key] = db.engine(settings, cluster, "tests")
+    return _ENGINES[key]
+
+
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
     """The reader that the pages use."""
-    database = db.engine(settings, cluster, "tests")
-    return MirrorReader(database, StateRules.for_cluster(settings, cluster))
+    return MirrorReader(_database(settings, cluster), StateRules.for_cluster(settings, cluster))
 
 
 def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> list[dict[str, Any]]:
     """All rows of a table, ordered by its first column."""
-    database = db.engine(settings, cluster, "tests")
-    with database.connect() as connection:
+    with _database(settings, cluster).connect() as connection:
         found = connection.execute(sa.select(table).order_by(table.c[0])).mappings().all()
-    database.dispose()
     return [dict(row) for row in found]
 
 
 def execute(settings: Settings, *statements: sa.Executable, cluster: Cluster = CLUSTER) -> None:
     """Execute statements in one transaction."""
-    database = db.engine(settings, cluster, "tests")
-    with database.begin() as connection:
+    with _database(settings, cluster).begin() as connection:
         for statement in statements:
             connection.execute(statement)
-    database.dispose()
 
 
 def is_waited_for(settings: Settings, table: sa.Table) -> bool:
@@ -72,11 +80,8 @@ def is_waited_for(settings: Settings, table: sa.Table) -> bool:
     waiting = sa.text(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = :table ::regclass)"
     )
-    database = db.engine(settings, CLUSTER, "tests")
-    with database.connect() as connection:
-        found = connection.scalar(waiting.bindparams(table=table.name))
-    database.dispose()
-    return bool(found)
+    with _database(settings, CLUSTER).connect() as connection:
+        return bool(connection.scalar(waiting.bindparams(table=table.name)))
 
 
 def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
@@ -211,7 +216,7 @@ def _stored_rows(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, A
         if table is not db.quarantined_documents
         for row in rows(settings, table, cluster)
     }
-    dictionaries = DictionaryStore(db.engine(settings, cluster, "tests"))
+    dictionaries = DictionaryStore(_database(settings, cluster))
     for details in rows(settings, db.job_details, cluster):
         packed, replaced = details["log"], details["log_redactions"]
         details["log"] = codecs.unpack_log(packed, replaced, dictionaries.for_log(packed))

@@ -1,6 +1,6 @@
 """`/api/v1/`: resources with named fields, by a client without a server in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 import db
 from dqm2.records import JobLog
 from dqmsquare_cfg import Cluster, Settings
+from server import create_app
 from storage import transitions
 from storage.sync_status import LinkStatus
 from storage.transitions import Thing, Transition, TransitionKind
@@ -79,19 +80,20 @@ def test_a_new_run_does_not_shift_the_next_page(client: FlaskClient, mirrored: M
     assert runs(client, limit=2, cursor=first["next_cursor"]) == [RUN + 1, RUN]
 
 
-@pytest.fixture
-def various(mirrored: MirroredCluster) -> MirroredCluster:
-    """Four runs that differ in everything that runs can be filtered by."""
+@pytest.fixture(scope="module")
+def various(shared_settings: Settings) -> Iterator[FlaskClient]:
+    """A client of four runs that differ in everything that runs can be filtered by."""
+    mirrored = MirroredCluster(shared_settings)
     unit, other = mirrored.filter_units[:2]
     old = NOW - 10 * DAY
     mirrored.write(unit, job(RUN, "beam", at=old, exit_code=0, run_key="cosmic_run"))
     mirrored.write(unit, job(RUN + 1, "dt", at=old, exit_code=-11, cmssw_version="15_0_1"))
     mirrored.write(unit, job(RUN + 2, "dt", at=NOW - 2 * DAY))
     mirrored.write(other, job(RUN + 3, "beam"), job(RUN + 3, "dt", exit_code=65))
-    return mirrored
+    with create_app(shared_settings).test_client() as client:
+        yield client
 
 
-@pytest.mark.usefixtures("various")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -118,8 +120,8 @@ def various(mirrored: MirroredCluster) -> MirroredCluster:
         ({"job_state": "crashed", "state": "ongoing"}, [3]),
     ],
 )
-def test_it_filters_runs(client: FlaskClient, query: dict[str, object], expected: list[int]) -> None:
-    assert runs(client, **query) == [RUN + number for number in expected]
+def test_it_filters_runs(various: FlaskClient, query: dict[str, object], expected: list[int]) -> None:
+    assert runs(various, **query) == [RUN + number for number in expected]
 
 
 def test_it_continues_a_search_on_the_next_page(
@@ -135,9 +137,8 @@ def test_it_continues_a_search_on_the_next_page(
     assert [run["run"] for run in page["items"]] == [RUN]
 
 
-@pytest.mark.usefixtures("various")
-def test_it_names_the_neighbours_of_a_run(client: FlaskClient) -> None:
-    run = get(client, f"/runs/{RUN + 1}")
+def test_it_names_the_neighbours_of_a_run(various: FlaskClient) -> None:
+    run = get(various, f"/runs/{RUN + 1}")
     assert (run["previous_run"], run["next_run"]) == (RUN, RUN + 2)
     assert run["jobs_by_state"] == {"crashed": 1, "stuck": 0, "lost": 0, "running": 0, "finished": 0}
 
@@ -157,10 +158,9 @@ def test_it_leaves_unknown_values_null(client: FlaskClient, mirrored: MirroredCl
     assert get(client, f"/runs/{RUN}")["run_key"] is None
 
 
-@pytest.mark.usefixtures("various")
-def test_it_filters_jobs(client: FlaskClient) -> None:
+def test_it_filters_jobs(various: FlaskClient) -> None:
     def clients(**query: str) -> list[str]:
-        return [shown["client"] for shown in get(client, f"/runs/{RUN + 3}/jobs", **query)["items"]]
+        return [shown["client"] for shown in get(various, f"/runs/{RUN + 3}/jobs", **query)["items"]]
 
     assert clients() == ["beam", "dt"]
     assert clients(state="crashed") == ["dt"]

@@ -1,6 +1,7 @@
 """Search for runs: by number, date, and parts of run keys, releases and client names."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Cluster, Settings
+from server import create_app
 from tests.mirrored_cluster import MirroredCluster, job
 from web.pages import run_search
 
@@ -19,10 +21,10 @@ def at(day: int, hour: int = 12) -> datetime:
     return datetime(2022, 9, day, hour, tzinfo=UTC)
 
 
-@pytest.fixture(autouse=True)
-def _runs(settings: Settings) -> None:
-    """Four runs of September 2022, and a playback run."""
-    mirrored = MirroredCluster(settings)
+@pytest.fixture(scope="module")
+def client(shared_settings: Settings) -> Iterator[FlaskClient]:
+    """A client of the pages of four runs of September 2022, and of a playback run."""
+    mirrored = MirroredCluster(shared_settings)
     unit = mirrored.filter_units[0]
     mirrored.write(
         unit,
@@ -33,8 +35,10 @@ def _runs(settings: Settings) -> None:
         job(RUN, "ecal", at=at(15, 23), cmssw_version="12_4_10"),
         job(RUN, "csc", at=at(15, 23), exit_code=1, cmssw_version="12_4_10"),
     )
-    playback = MirroredCluster(settings, Cluster.PLAYBACK)
+    playback = MirroredCluster(shared_settings, Cluster.PLAYBACK)
     playback.write(playback.filter_units[0], job(9001, "beam"))
+    with create_app(shared_settings).test_client() as client:
+        yield client
 
 
 def found(client: FlaskClient, /, **params: str) -> list[int]:
