@@ -17,8 +17,9 @@ RUN = 358_791
 
 @pytest.fixture
 def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
-    """The page of a run with a crashed and a stuck job."""
+    """The page of a run with a crashed and a stuck job; tests may move its clock."""
     write_run(mirrored, RUN, clients=("beam", "csc", "ecalgpu", "hcalreco"))
+    page.clock.install()
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
@@ -109,8 +110,6 @@ def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: Mi
 def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     toasts: Page, mirrored: MirroredCluster
 ) -> None:
-    toasts.clock.install()
-    toasts.reload()
     unit = mirrored.filter_units[0]
     down = f"{mirrored.label(unit)} is down"
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
@@ -139,8 +138,6 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
 
 
 def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrored: MirroredCluster) -> None:
-    toasts.clock.install()
-    toasts.reload()
     unit = mirrored.filter_units[0]
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
@@ -201,8 +198,6 @@ def test_a_toast_goes_with_its_cause(toasts: Page, mirrored: MirroredCluster) ->
 
 
 def test_a_toast_goes_by_itself(toasts: Page, mirrored: MirroredCluster) -> None:
-    toasts.clock.install()
-    toasts.reload()
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
     toasts.clock.run_for("01:05")
@@ -217,6 +212,8 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
     expect(count).to_have_text("1")
     mirrored.write(mirrored.filter_units[0], job(RUN, "another", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("another crashed")
+    # The timeline reloads itself to show another client.
+    expect(toasts.locator(".client-head", has_text="another")).to_be_visible()
     for path in ("/statistics/", "/cluster/", "/help/shifter", "/cr/login"):
         toasts.goto(f"{url}{path}")
         expect(count).to_have_text("2")
@@ -251,8 +248,6 @@ def test_it_summarizes_what_happened_while_it_slept(
 
 
 def test_it_is_updated_as_soon_as_it_is_seen_again(toasts: Page) -> None:
-    toasts.clock.install()
-    toasts.reload()
     toasts.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     for event in ("new PageTransitionEvent('pageshow', {persisted: true})", "new Event('online')"):
         with toasts.expect_response(lambda response: "/live/run" in response.url):
