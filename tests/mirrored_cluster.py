@@ -309,14 +309,19 @@ def write_run(
 
 
 def _in_typical_state(record: JobRecord, now: datetime) -> JobRecord:
+    lumisection = min(record.lumisection or 0, 200)
     match record.client.partition("_")[0]:
         case "ecalgpu":
             started_at = record.started_at + 2 * _CRASH_INTERVAL
-            return replace(record, exit_code=-11, started_at=started_at, lumisection=200)
+            return replace(record, exit_code=-11, started_at=started_at, lumisection=lumisection)
         case "hcalreco":
             silent = replace(record.document, updated_at=now - timedelta(minutes=23))
             return replace(
-                record, document=silent, exit_code=None, lumisection_at=silent.updated_at, lumisection=200
+                record,
+                document=silent,
+                exit_code=None,
+                lumisection_at=silent.updated_at,
+                lumisection=lumisection,
             )
         case "beamhlt":
             return replace(record, exit_code=0, events_total=0, events_rate=None, lumisection=2)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster
@@ -14,7 +14,8 @@ from tests.waiting import TIMEOUT_S, until
 STALE_AFTER_S = "240"
 # Playwright's default of 5 s is too short on a loaded machine.
 TIMEOUT_MS = TIMEOUT_S * 1000
-PHONE_WIDTH = 390
+LAPTOP: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 expect.set_options(timeout=TIMEOUT_MS)
 
 
@@ -100,7 +101,7 @@ def console_errors() -> Iterator[ConsoleErrors]:
 def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
     """A browser context of laptop size. It depends on `url` so that it is closed before the server stops."""
     assert url
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context = browser.new_context(viewport=LAPTOP)
     context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
@@ -118,9 +119,7 @@ def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
 def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     """A page on a phone, whose console errors fail the test. It depends on `url` as `context` does."""
     assert url
-    context = browser.new_context(
-        viewport={"width": PHONE_WIDTH, "height": 844}, has_touch=True, is_mobile=True
-    )
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     console_errors.watch(page)

@@ -5,7 +5,7 @@ from playwright.sync_api import Browser, Page, expect
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import PHONE_WIDTH
+from tests.browser.conftest import PHONE
 from tests.browser.control_room import enter, item, press
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
@@ -67,7 +67,7 @@ def test_it_fits_a_phone(phone: Page, url: str, simulator: Simulator) -> None:
         if path != "/cr/":
             phone.goto(f"{url}{path}")
         # A mobile browser's innerWidth grows with the page.
-        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH, path
+        assert phone.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
     # The command is readable without scrolling the table.
     entries = phone.get_by_role("region", name="Entries")
     expect(entries).to_contain_text("get_dqm_clients")
