@@ -36,6 +36,8 @@ from storage.writer import MirrorWriter
 
 FIRST_RUN = 300_000
 _YEARS = timedelta(days=3652)
+# Between changes of a machine's state, whatever the size: a page shows those of a day.
+_STATE_INTERVAL = timedelta(minutes=12)
 # Machines that were replaced since.
 _FORMER_MACHINES = tuple(f"dqmfu-c2b0{rack}-4{unit}-01" for rack in (1, 2) for unit in (0, 1, 2, 3))
 _RUN_KEYS = ("cosmic_run", "pp_run", "pp_run", "pp_run", "hi_run", "commissioning_run")
@@ -314,10 +316,9 @@ def _array(values: Iterable[int | str]) -> str:
 
 
 def _state_rows(count: int, machines: list[int]) -> Iterator[tuple[_Value, ...]]:
-    start = datetime.now(UTC) - _YEARS
-    interval = _YEARS * len(machines) / max(count, 1)
+    now = datetime.now(UTC)
     for change in range(count // len(machines)):
-        at = (start + interval * change).isoformat()
+        at = (now - _STATE_INTERVAL * change).isoformat()
         is_up = change % 2 == 0
         for machine in machines:
             yield machine, at, "t" if is_up else "f", None if is_up else "timed out"
