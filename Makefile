@@ -5,7 +5,7 @@
 PYTHON ?= python3
 DOCKER ?= docker
 VENV := .venv/bin
-BENCHMARKS := redaction crash_groups catch_up end_to_end_latency initial_sync idle_usage storage_size viewer_load page_latency \
+BENCHMARKS := redaction crash_groups crash_grouping catch_up end_to_end_latency initial_sync idle_usage storage_size viewer_load page_latency \
 	server_memory legacy_import api_rates growth
 # The first lock constrains the others, so that all agree on versions.
 LOCKS := requirements-dev requirements requirements-demo requirements-frontend requirements-build

@@ -11,5 +11,6 @@ growth              CPU time of each with growing databases
 server_memory       memory of the web server under load
 api_rates           rate of each API call, compared with a plain Flask application
 crash_groups        precision and recall of groups of crashes
+crash_grouping      cost of grouping crashes for a grabber
 redaction, legacy_import
 """
