@@ -3,6 +3,16 @@
 // that the page can know; a smaller one is shown as "< 8 s".
 
 import { now } from "./server_clock.js";
+import { timeOfDay } from "./time_format.js";
+
+// An age means nothing on paper.
+let isPrinting = false;
+for (const [event, printing] of Object.entries({ beforeprint: true, afterprint: false })) {
+  addEventListener(event, () => {
+    isPrinting = printing;
+    updateTimes();
+  });
+}
 
 /** A duration in its two largest units; seconds only below an hour. */
 export function duration(ms) {
@@ -22,7 +32,8 @@ export function updateTimes() {
   if (at === null) return;
   for (const element of document.getElementsByClassName("ago")) {
     const resolution = 1000 * Number(element.dataset.resolutionS ?? 0);
-    setText(element, `${age(at - Number(element.dataset.ago), resolution)} ago`);
+    const time = Number(element.dataset.ago);
+    setText(element, isPrinting ? timeOfDay(time) : `${age(at - time, resolution)} ago`);
   }
   for (const element of document.getElementsByClassName("duration")) {
     setText(element, duration(at - Number(element.dataset.since)));

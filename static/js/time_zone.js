@@ -50,6 +50,10 @@ new MutationObserver(showChanged).observe(document.body, {
 addEventListener("zone", () => showAll());
 document.addEventListener("pointerover", showTooltip);
 document.addEventListener("focusin", showTooltip);
+addEventListener("beforeprint", () => {
+  const printedAt = document.querySelector("[data-printed-at]");
+  if (printedAt) printedAt.textContent = `, printed ${fullTime(now() ?? Date.now())}`;
+});
 // A day ends.
 setInterval(() => showAll(), MINUTE_MS);
 showAll();

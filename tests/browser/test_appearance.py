@@ -1,5 +1,6 @@
 """Layout on phones and laptops, themes, print, and escaping of HTML."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -115,6 +116,25 @@ def test_it_prints_in_light_colours_and_without_controls(page: Page, url: str) -
         expect(page.locator(name)).to_be_hidden()
     expect(page.locator(".verdict")).to_contain_text("3 problems")
     expect(page.locator(".jobs")).to_have_css("background-color", "rgb(255, 255, 255)")
+
+
+@pytest.mark.usefixtures("run_with_problems")
+def test_it_says_on_paper_whose_page_it_is_and_when_it_was_true(page: Page, url: str) -> None:
+    """A page of portrait paper is as narrow as a phone, but laid out as on a screen."""
+    page.set_viewport_size({"width": 718, "height": 1000})
+    age, head = page.locator(".machine-freshness dd").first, page.locator(".print-head")
+    for path in ("/", "/statistics/"):
+        page.goto(f"{url}{path}")
+        expect(age).to_contain_text("ago")
+        expect(head).to_be_hidden()
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        expect(age).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+        expect(head).to_contain_text(re.compile(r"production cluster, printed .* CES?T"))
+        expect(page.locator("table thead").first).to_have_css("position", "static")
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        expect(age).to_contain_text("ago")
 
 
 def test_it_escapes_html(page: Page, url: str, mirrored: MirroredCluster) -> None:
