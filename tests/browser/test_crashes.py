@@ -88,3 +88,47 @@ def test_it_offers_the_text_without_a_clipboard(page: Page, url: str) -> None:
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     page.get_by_role("button", name="Copy for an issue").click()
     expect(page.locator("#issue-text")).to_be_focused()
+
+
+# More stops of the Tab key than there are before any of the links.
+_MAX_STOPS = 80
+# The parts of a field for a time have the browser's own marks.
+_FOCUS = """() => {
+  const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
+  const hasOutline = style.outlineStyle !== "none" && style.outlineWidth !== "0px";
+  const isInView = box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+  const isVisible = isInView && (hasOutline || style.boxShadow !== "none" || at.type === "datetime-local");
+  return [isVisible, at === document.body ? "end of page" : at.textContent.trim()];
+}"""
+
+
+def press_tab_until(page: Page, begin: str) -> None:
+    """Move the focus to the next element whose text begins like this; each stop is marked and in view."""
+    for _ in range(_MAX_STOPS):
+        page.keyboard.press("Tab")
+        is_visible, text = page.evaluate(_FOCUS)
+        assert is_visible, text
+        if text.startswith(begin):
+            return
+    raise AssertionError(f"no stop at {begin!r}")
+
+
+@pytest.mark.usefixtures("crashes")
+def test_it_leads_from_a_crash_to_a_report_by_the_keyboard_alone(page: Page, url: str) -> None:
+    """At 200 % of a laptop's size, at which no page scrolls sideways."""
+    page.set_viewport_size({"width": 640, "height": 400})
+    page.goto(f"{url}/crashes/?client=csc")
+    for stop, heading in (
+        ("csc: ProductNotFound", "csc: ProductNotFound"),
+        ("this line in other logs", "Search logs"),
+        ("Shift report", "DQM shift report"),
+        ("Earlier shift", "DQM shift report"),
+    ):
+        press_tab_until(page, stop)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
+        width, within = widths(page)
+        assert width <= within, page.url
+    press_tab_until(page, "Markdown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#report-markdown")).to_be_visible()
