@@ -59,7 +59,8 @@ def find_outages(
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):
-        return [_outage(Part.GATEWAY, "The DQM² gateway does not respond", sync.gateway)]
+        outage = _outage(Part.GATEWAY, "The DQM² gateway does not respond", sync.gateway)
+        return [replace(outage, reason=_without_repetition(outage.reason))]
     if len(stale) == len(sync.machines) > 1:
         return [
             _outage(
@@ -93,6 +94,11 @@ def _outages_of_status(status: LinkStatus, oldest: datetime) -> Iterator[Outage]
 
 def _outage(part: Part, message: str, link: LinkStatus) -> Outage:
     return Outage(part, message, link.last_success_at or link.failing_since, link.reason)
+
+
+def _without_repetition(reason: str | None) -> str | None:
+    """The reason for a missing response, without the words that say that it is missing."""
+    return None if reason is None else reason.removeprefix("no response: ")
 
 
 def _last_seen(link: LinkStatus) -> float:

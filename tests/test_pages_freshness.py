@@ -1,5 +1,6 @@
 """Outages: the failing part that is nearest to the server is reported alone."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from storage.outages import find_outages
@@ -46,6 +47,12 @@ def test_it_blames_the_grabber_for_links_that_grow_old_with_its_heartbeat() -> N
     assert messages(heartbeat_at=heartbeat_at, gateway=last_seen, machines={"fu..01": last_seen}) == []
     heartbeat_at = NOW - timedelta(seconds=31)
     assert messages(heartbeat_at=heartbeat_at, gateway=last_seen) == ["The grabber is not reporting"]
+
+
+def test_it_says_once_that_a_gateway_does_not_respond() -> None:
+    failing = replace(FAILING, reason="no response: timed out")
+    (outage,) = find_outages(SyncStatus(NOW, failing, WORKING, ()), NOW, STALE_AFTER)
+    assert (outage.message, outage.reason) == ("The DQM² gateway does not respond", "timed out")
 
 
 def test_it_blames_a_gateway_that_has_just_failed_for_its_machines() -> None:

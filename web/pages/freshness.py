@@ -87,6 +87,7 @@ def template_context(*clusters: Cluster) -> dict[str, Any]:
     if len(found) > 1:
         found = _without_shared_incidents([_name_cluster(status) for status in found])
     certificates = [status.certificate_ends_at for status in found if status.certificate_ends_at is not None]
+    certificate_ends_at = min(certificates, default=None)
     return {
         "freshness": found,
         "freshness_url": url_for("freshness.both")
@@ -94,7 +95,9 @@ def template_context(*clusters: Cluster) -> dict[str, Any]:
         else url_for("freshness.fragment", db=found[0].cluster),
         "banners": outage_banners(found),
         "stale_after_ms": _stale_after() / timedelta(milliseconds=1),
-        "certificate_ends_at": min(certificates, default=None),
+        "certificate_ends_at": certificate_ends_at,
+        "certificate_has_expired": certificate_ends_at is not None
+        and certificate_ends_at <= datetime.now(UTC),
     }
 
 
@@ -164,14 +167,14 @@ def _stale_after() -> timedelta:
 
 
 def next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> datetime | None:
-    """Next time at which a link becomes stale or the certificate warning starts, if no heartbeat arrives."""
+    """Next time at which a link gets stale or the certificate's warning changes, if no heartbeat arrives."""
     if sync is None:
         return None
     links = [link for _, link in sync.machines]
     synced = [sync.heartbeat_at, *(link.last_success_at for link in (sync.gateway, sync.status, *links))]
     changes = [at + stale_after for at in synced if at is not None]
     if sync.certificate_expires_at is not None:
-        changes.append(sync.certificate_expires_at - CERTIFICATE_WARNING_PERIOD)
+        changes += [sync.certificate_expires_at - CERTIFICATE_WARNING_PERIOD, sync.certificate_expires_at]
     return min((at for at in changes if at >= now), default=None)
 
 
