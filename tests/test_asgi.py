@@ -15,12 +15,14 @@ from flask import Flask, Response, jsonify, request
 
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
+from tests.control_room import USER
 from tests.driven_loop import Connection, Listener, listening, run, settled, skip, until
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S
 from web import access_log, limits, request_head
 from web.asgi import MirrorApplication
 from web.cache.dependencies import cached_view
+from web.control_room import passwords
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
 from web.limits import RequestKind, RequestQueue, limited_as
 from web.responses import SECURITY_HEADERS, etag_response, streamed
@@ -267,6 +269,50 @@ def test_a_view_that_takes_long_has_a_kind_of_its_own(
 ) -> None:
     endpoint, _ = app.url_map.bind("localhost").match(path, method)
     assert limits.kind_of(app.view_functions[endpoint], query) is kind
+
+
+class SlowHash:
+    """A check of passwords that accepts all of them, and waits until it may."""
+
+    def __init__(self) -> None:
+        self.running = self.most_running = 0
+        self._gate = Semaphore(0)
+
+    def __call__(self, _hash: str, _password: str) -> bool:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        assert self._gate.acquire(timeout=TIMEOUT_S)
+        self.running -= 1
+        return True
+
+    def open(self, count: int) -> None:
+        self._gate.release(count)
+
+
+def test_sign_ins_hash_one_password_at_a_time_and_leave_pages_their_threads(
+    serve: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowHash()
+    monkeypatch.setattr(passwords, "check_password_hash", slow)
+    form = f"username={USER}&password=any".encode()
+    sign_in = b"POST /cr/login/ HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (
+        FORM,
+        len(form),
+        form,
+    )
+
+    async def test(listener: Listener) -> None:
+        sign_ins = [await asked(listener, sign_in) for _ in range(24)]
+        await until(lambda: slow.running)
+        for _ in range(3):
+            pages = [await asked(listener, get("/cr/login/")) for _ in range(2)]
+            assert {(await page.response())[0] for page in pages} == {200}
+        slow.open(len(sign_ins))
+        # On a busy machine the last ones wait too long.
+        assert {(await answered.response())[0] for answered in sign_ins} <= {302, 503}
+        assert slow.most_running == 1
+
+    serve(test)
 
 
 def test_it_does_not_work_for_a_client_that_left_before_its_turn(

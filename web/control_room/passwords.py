@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from werkzeug.security import check_password_hash, generate_password_hash
 
 _HASH_PREFIXES = ("scrypt:", "pbkdf2:")
-# A hash takes 32 MB and 0.1 s, so a process computes at most two at a time.
-_HASHING_SLOTS = threading.BoundedSemaphore(2)
+# A hash takes 32 MB and 0.1 s, so a process computes one at a time.
+_HASHING = threading.Lock()
 _MAX_LENGTH = 1024
 
 
@@ -28,7 +28,7 @@ class Passwords:
 
     def verify(self, user: str, password: str) -> bool:
         """Return whether this is the user's password."""
-        with _HASHING_SLOTS:
+        with _HASHING:
             hashes = self._all_hashes()
             by_method = {_method(hash_): hash_ for hash_ in hashes.values()}
             own = hashes.get(user)
