@@ -19,6 +19,21 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 expect.set_options(timeout=TIMEOUT_MS)
 
 
+_REFRESH = """(ids) => Promise.all(ids.map((id) => new Promise((resolve) => {
+    document.addEventListener("htmx:afterRequest", function done({ detail }) {
+        if (detail.elt.id !== id) return;
+        document.removeEventListener("htmx:afterRequest", done);
+        resolve();
+    });
+    htmx.trigger(document.getElementById(id), "refresh");
+})))"""
+
+
+def refresh(page: Page, *parts: str) -> None:
+    """Let parts of a page, by their ids, request what is new, and wait until it is shown."""
+    page.evaluate(_REFRESH, parts)
+
+
 def update(page: Page) -> None:
     """Let a page request what is new before its next poll, as it does when its computer is online again."""
     page.evaluate("dispatchEvent(new Event('online'))")

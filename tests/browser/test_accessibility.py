@@ -30,14 +30,14 @@ def job_id(mirrored: MirroredCluster) -> str:
 
 def test_it_is_accessible_with_targets_large_enough_for_a_finger(page: Page, url: str, job_id: str) -> None:
     found: dict[str, object] = {}
-    for path in (f"/?job={job_id}", f"/job/{job_id}", "/cluster/", "/timeline/", "/statistics/"):
+    # The page of a job is in test_job_appearance.py.
+    for path in (f"/?job={job_id}", "/cluster/", "/timeline/", "/statistics/"):
         page.set_viewport_size(LAPTOP)
         page.goto(f"{url}{path}")
         expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         found[path] = violations_by_theme(page)
-        if not path.startswith("/job/"):
-            page.set_viewport_size(PHONE)
-            found[f"{path} on a phone"] = violating_elements(page, TARGET_SIZE)
+        page.set_viewport_size(PHONE)
+        found[f"{path} on a phone"] = violating_elements(page, TARGET_SIZE)
     page.goto(f"{url}/cr/")
     found["/cr/ on a phone"] = violating_elements(page, TARGET_SIZE)
     assert not any(found.values()), found
@@ -45,10 +45,10 @@ def test_it_is_accessible_with_targets_large_enough_for_a_finger(page: Page, url
 
 def test_it_is_accessible_where_nothing_is_found(page: Page, url: str, job_id: str) -> None:
     assert job_id
-    for path in ("/?q=nothing", "/?run=7", "/timeline/?from=1&to=2"):
+    for path, part in (("/?q=nothing", "#jobs"), ("/?run=7", MAIN), ("/timeline/?from=1&to=2", MAIN)):
         page.goto(f"{url}{path}")
         expect(page.locator(".empty-state")).to_be_visible()
-        assert violations_by_theme(page, within=MAIN) == {}, path
+        assert violations_by_theme(page, within=part) == {}, path
 
 
 def test_a_guide_the_api_page_and_an_error_page_are_accessible(

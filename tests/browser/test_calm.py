@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
+from tests.browser.conftest import refresh
 from tests.grabber_runner import mirror_once
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
@@ -44,18 +45,7 @@ WATCH = """() => {
     });
 }"""
 # Two frames: the first shows a change, the second reports its shifts.
-UPDATE = """async () => {
-    const updated = (id) => new Promise((resolve) => {
-        document.addEventListener("htmx:afterRequest", function done({ detail }) {
-            if (detail.elt.id !== id) return;
-            document.removeEventListener("htmx:afterRequest", done);
-            resolve();
-        });
-        htmx.trigger(document.getElementById(id), "refresh");
-    });
-    await Promise.all([updated("run"), updated("freshness")]);
-    for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame);
-}"""
+TWO_FRAMES = "async () => { for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame); }"
 
 
 @pytest.fixture
@@ -89,7 +79,14 @@ def start_watching(page: Page, url: str) -> None:
     page.evaluate(WATCH)
 
 
-@pytest.mark.parametrize("width", [1440, pytest.param(1700, marks=pytest.mark.long), 390])
+def show_update(page: Page) -> None:
+    refresh(page, "run", "freshness")
+    page.evaluate(TWO_FRAMES)
+
+
+@pytest.mark.parametrize(
+    "width", [1440, *(pytest.param(width, marks=pytest.mark.long) for width in (1700, 390))]
+)
 def test_nothing_moves_while_a_run_goes_on(
     page: Page, url: str, mirrored: MirroredCluster, width: int
 ) -> None:
@@ -103,7 +100,7 @@ def test_nothing_moves_while_a_run_goes_on(
         changed = [later(record, number, now, rng) for record in jobs if record.exit_code is None]
         mirrored.write(mirrored.filter_units[0], *changed, clock_at=now)
         mirrored.beat(now - timedelta(seconds=number))
-        page.evaluate(UPDATE)
+        show_update(page)
         found += [f"update {number}: {shift}" for shift in shifts(page)]
     assert not found, "\n".join(found[:30])
     assert page.evaluate("window.orders.length") == 1
@@ -126,7 +123,7 @@ def test_nothing_moves_through_runs_of_the_simulator_but_rows_with_problems(
             world.start_run("production")
         world.advance(STEP_S)
         mirror_once(simulated_settings)
-        page.evaluate(UPDATE)
+        show_update(page)
         moved, before = shifts(page), problems
         problems = problems_shown(page)
         if problems == before:
@@ -184,6 +181,5 @@ def test_a_row_glides_to_its_new_place(page: Page, url: str, mirrored: MirroredC
     start_watching(page, url)
     mirrored.write(unit, replace(csc, exit_code=-11))
     expect(page.locator("tbody.client").first).to_have_attribute("data-client", "csc")
-    # All shifts of the move are reported by now.
-    page.evaluate("async () => { for (let n = 0; n < 2; n++) await new Promise(requestAnimationFrame); }")
+    page.evaluate(TWO_FRAMES)
     assert [shift for shift in shifts(page) if "client-" in shift] == []

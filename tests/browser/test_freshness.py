@@ -98,15 +98,9 @@ def test_it_says_that_nothing_was_mirrored_yet(page: Page, url: str) -> None:
     expect(page.locator("[data-outage]")).to_contain_text("No grabber has mirrored this cluster yet")
 
 
-def test_it_greys_out_old_data(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
-    page.goto(url)
-    expect(page.locator("#jobs")).to_have_css("filter", "none")
-    mirrored.beat(datetime.now(UTC) - LONG_AGO)
-    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
-
-
-def test_the_verdict_on_old_data_is_unknown(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_old_data_are_grey_and_their_verdict_is_unknown(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
     verdict = page.locator(".verdict")
@@ -117,7 +111,9 @@ def test_the_verdict_on_old_data_is_unknown(page: Page, url: str, mirrored: Mirr
         re.compile(r"Unknown\s+last known at \d\d:\d\d:\d\d: All OK"), use_inner_text=True
     )
     expect(page.locator(".run-status .duration")).to_be_hidden()
+    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
     mirrored.beat()
+    expect(page.locator("#jobs")).to_have_css("filter", "none")
     expect(verdict).to_contain_text("All OK", use_inner_text=True)
 
 

@@ -53,7 +53,7 @@ def test_it_shows_the_values_at_the_cursor(graphs: Page) -> None:
         assert int(events) > 1000
 
 
-@pytest.mark.parametrize("graph", ["delay-graph", "events-graph"])
+@pytest.mark.parametrize("graph", ["delay-graph", pytest.param("events-graph", marks=pytest.mark.long)])
 def test_it_zooms_both_graphs(graphs: Page, graph: str) -> None:
     drag(graphs, graph, 0.2, 0.4)
     for each in ("delay-graph", "events-graph"):

@@ -82,7 +82,7 @@ def test_it_is_one_step_to_the_release_since_which_a_client_crashes(live: Page) 
     expect(history).to_contain_text(f"since run {RUN - 1}.")
 
 
-@pytest.mark.parametrize("text", ["COSMIC", "cmssw_12_3"])
+@pytest.mark.parametrize("text", ["COSMIC", pytest.param("cmssw_12_3", marks=pytest.mark.long)])
 def test_it_is_two_steps_to_a_run_of_a_month_ago(live: Page, text: str) -> None:
     live.keyboard.press("r")
     live.keyboard.type(text)

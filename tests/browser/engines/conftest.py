@@ -16,7 +16,8 @@ from tests.browser.engines.tab import Tab
 from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
 
-ENGINES = ("chromium", "firefox", "webkit")
+# The other browser tests use Chromium anyway.
+ENGINES = (pytest.param("chromium", marks=pytest.mark.long), "firefox", "webkit")
 
 
 @pytest.fixture
