@@ -40,7 +40,7 @@ def get(url: str) -> str:
     return content.decode()
 
 
-def test_it_prints_the_addresses_of_pages_and_control_room(demo: DemoProcess) -> None:
+def assert_addresses_are_printed(demo: DemoProcess) -> None:
     port = demo.ports["SERVER_PORT"]
     assert demo.page == f"http://127.0.0.1:{port}/"
     address, user, password = demo.control_room
@@ -48,12 +48,7 @@ def test_it_prints_the_addresses_of_pages_and_control_room(demo: DemoProcess) ->
     assert len(password) >= 16
 
 
-def test_it_shows_runs_of_both_clusters(demo: DemoProcess) -> None:
-    for cluster in ("production", "playback"):
-        assert "null" not in get(f"{demo.page}api?what=get_info&db={cluster}")
-
-
-def test_it_listens_on_the_loopback_only(demo: DemoProcess) -> None:
+def assert_only_the_loopback_is_listened_on(demo: DemoProcess) -> None:
     ports = {int(port) for port in demo.ports.values()}
     listening = [line.split()[1] for line in _sockets() if line.split()[3] == "0A"]
     addresses = {
@@ -62,14 +57,26 @@ def test_it_listens_on_the_loopback_only(demo: DemoProcess) -> None:
     assert addresses == {"0100007F"}
 
 
-def test_others_cannot_read_its_files(demo: DemoProcess) -> None:
+def assert_others_cannot_read_the_files(demo: DemoProcess) -> None:
     for name in ("control_room_password", "dqm2_secret", "log", "tmp", "simulator"):
         assert (demo.folder / name).stat().st_mode & 0o077 == 0
 
 
+def assert_it_does_not_run_twice(demo: DemoProcess) -> None:
+    with DemoProcess(demo.folder, demo_ports()) as second:
+        assert second.wait() != 0
+    assert any("this demo is already running" in line for line in second.lines)
+
+
 def test_it_stops_all_processes_and_continues_with_its_data(start_demo: Callable[..., DemoProcess]) -> None:
+    """One life of a demo: each start costs as much as a hundred other tests."""
     first = start_demo()
     first.wait_until_ready()
+    assert_addresses_are_printed(first)
+    assert_only_the_loopback_is_listened_on(first)
+    assert_others_cannot_read_the_files(first)
+    assert_it_does_not_run_twice(first)
+    assert "null" not in get(f"{first.page}api?what=get_info&db=playback")
     known = json.loads(get(f"{first.page}api?what=get_info&db=production"))
     first.interrupt()
     first.wait()
@@ -129,12 +136,6 @@ def test_it_rejects_one_port_for_two_programs(start_demo: Callable[..., DemoProc
     demo = start_demo(SERVER_PORT=port, SIMULATOR_PORT=port)
     assert demo.wait() != 0
     assert any("each needs a port of its own" in line for line in demo.lines)
-
-
-def test_it_does_not_run_twice_with_one_data_directory(demo: DemoProcess) -> None:
-    with DemoProcess(demo.folder, demo_ports()) as second:
-        assert second.wait() != 0
-    assert any("this demo is already running" in line for line in second.lines)
 
 
 def test_its_help_names_each_variable(

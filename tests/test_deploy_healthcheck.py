@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import dqmsquare_mirror
 from runtime import version
 from tests.grabber_runner import grabber_process
 from tests.served import free_port, server_process
@@ -40,19 +41,25 @@ def test_it_prints_its_version(given: dict[str, str]) -> None:
     assert run(given, "--version") == (0, f"DQM² Mirror {version.current()}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["robber"], ["--verbose"]])
-def test_it_rejects_an_unknown_command(given: dict[str, str], arguments: list[str]) -> None:
+def test_it_exits_with_status_2_for_an_unknown_command(given: dict[str, str]) -> None:
     commands = "server, grabber, all, migrate, db, notify-test, healthcheck, simulator"
-    assert run(given, *arguments) == (2, f"the first argument must be one of: {commands}\n")
+    assert run(given, "robber") == (2, f"the first argument must be one of: {commands}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["robber"], ["--verbose"]])
+def test_it_rejects_an_unknown_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert dqmsquare_mirror.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("the first argument must be one of: server, grabber, ")
 
 
 @pytest.mark.parametrize(
     "command", ["server", "grabber", "migrate", "db", "notify-test", "healthcheck", "simulator"]
 )
-def test_each_command_has_help(given: dict[str, str], command: str) -> None:
-    status, output = run(given, command, "--help")
-    assert status == 0
-    assert output.startswith("usage: ")
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        dqmsquare_mirror.main([command, "--help"])
+    assert exited.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
 
 
 def test_it_migrates(given: dict[str, str]) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import pytest
@@ -190,22 +190,26 @@ def test_it_mirrors_other_machines_while_the_responses_of_two_are_bad(
             until(lambda run=run: run in mirrored_runs(brisk_settings))  # type: ignore[misc]
 
 
-def mirror_wrong_types(simulator: Simulator, settings: Settings, places: Iterable[str]) -> list[int]:
-    """Mirror once with each of the places having a wrong type; return the runs of the affected jobs.
+def mirror_wrong_types(simulator: Simulator, settings: Settings, places: Sequence[str]) -> dict[int, str]:
+    """Mirror with each of the places having a wrong type; return the affected jobs' runs with their machine.
 
-    Each pass must mirror another machine's job.
+    Two machines have one each in a pass, which must mirror the third machine's job.
     """
     numbers = [list(WRONG_TYPES).index(place) for place in places]
-    for number in numbers:
-        simulator.faults.add(FaultKind.WRONG_TYPES, number, machine=FILTER_UNIT)
-        simulator.machine(FILTER_UNIT).upload(job_document(run=number + 1, lumisections=1))
-        simulator.machine(OTHER_FILTER_UNIT).upload(
-            job_document(run=1000 + number, host=OTHER_FILTER_UNIT, lumisections=1)
-        )
+    affected = (FILTER_UNIT, BUILDER_UNIT)
+    hosts = {number + 1: host for number, host in zip(numbers, cycle(affected), strict=False)}
+    for first in range(0, len(numbers), len(affected)):
+        pair = numbers[first : first + len(affected)]
+        for number in pair:
+            host = hosts[number + 1]
+            simulator.faults.add(FaultKind.WRONG_TYPES, number, machine=host)
+            simulator.machine(host).upload(job_document(run=number + 1, host=host, lumisections=1))
+        other = job_document(run=1000 + first, host=OTHER_FILTER_UNIT, lumisections=1)
+        simulator.machine(OTHER_FILTER_UNIT).upload(other)
         mirror_once(settings)
-        assert 1000 + number in mirrored_runs(settings), list(WRONG_TYPES)[number]
+        assert 1000 + first in mirrored_runs(settings), [list(WRONG_TYPES)[number] for number in pair]
         simulator.faults.clear()
-    return [number + 1 for number in numbers]
+    return hosts
 
 
 def test_it_survives_wrong_types_in_responses_and_loses_nothing(
@@ -284,8 +288,8 @@ def test_it_survives_wrong_types_in_documents_and_mirrors_their_next_versions(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     of_documents = [place for place in WRONG_TYPES if place.startswith("a document's")]
-    for run in mirror_wrong_types(simulator, simulated_settings, of_documents):
-        simulator.machine(FILTER_UNIT).upload(job_document(run=run, lumisections=2))
+    for run, host in mirror_wrong_types(simulator, simulated_settings, of_documents).items():
+        simulator.machine(host).upload(job_document(run=run, host=host, lumisections=2))
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
     assert rows(simulated_settings, db.quarantined_documents) == []
