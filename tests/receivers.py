@@ -1,12 +1,14 @@
 """Receivers of notifications on loopback: an HTTP server and an SMTP server that keep what they receive."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -52,17 +54,26 @@ class HttpReceiver:
 
 
 class SmtpReceiver:
-    """SMTP server that keeps the texts of the mails."""
+    """SMTP server that keeps the texts of the mails; with a certificate and its key, it speaks TLS.
 
-    def __init__(self) -> None:
+    The certificate need not be one that clients trust.
+    """
+
+    def __init__(self, certificate: Path | None = None, key: Path | None = None) -> None:
         self.texts: list[str] = []
         self._port = free_port()
-        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
+        self._tls = None
+        if certificate is not None:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._tls.load_cert_chain(certificate, key)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self._port, ssl_context=self._tls)
 
     @property
     def url(self) -> str:
         """The URL for NOTIFY_URLS."""
-        return f"mailto://127.0.0.1:{self._port}?from=mirror@localhost.test&to=expert@localhost.test&mode=insecure"
+        scheme, mode = ("mailto", "insecure") if self._tls is None else ("mailtos", "ssl&verify=no")
+        query = f"from=mirror@localhost.test&to=expert@localhost.test&mode={mode}"
+        return f"{scheme}://127.0.0.1:{self._port}?{query}"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keep a mail."""

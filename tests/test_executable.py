@@ -15,6 +15,9 @@ import requests
 
 from dqmsquare_cfg import Cluster
 from runtime import version
+from simulator.admin import AdminClient
+from simulator.certificates import CertificateAuthority
+from simulator.simulator import PRODUCTION_MACHINES
 from tests.bare_root import BareRoot
 from tests.legacy_mirror import RUN, LegacyMirror, graph, job
 from tests.processes import is_alive
@@ -95,6 +98,18 @@ def simulated(given: Mapping[str, str], base_url: str) -> dict[str, str]:
         "SERVER_GRID_CERT_PATH": "/tmp/simulator/client.pem",
         "SERVER_GRID_KEY_PATH": "/tmp/simulator/client.key.pem",
     }
+
+
+def base_url_of(bare: BareRoot, simulator: "subprocess.Popen[bytes]") -> str:
+    """URL of a simulator that runs in the bare root, once it listens."""
+    found: list[str] = []
+
+    def is_listening() -> bool:
+        found.extend(re.findall(r"^(https://.*)\n", bare.output(simulator), flags=re.MULTILINE))
+        return bool(found)
+
+    until(is_listening)
+    return found[0]
 
 
 def processes_with(bare: BareRoot, argument: str) -> list[int]:
@@ -187,14 +202,7 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
                 *("--history", str(RUNS), "--speed", "20"),
             )
         )
-        base_urls: list[str] = []
-
-        def is_listening() -> bool:
-            base_urls.extend(re.findall(r"^(https://.*)\n", bare.output(simulator), flags=re.MULTILINE))
-            return bool(base_urls)
-
-        until(is_listening)
-        settings = simulated(given, base_urls[0])
+        settings = simulated(given, base_url_of(bare, simulator))
         status, output = bare.run(settings, "migrate")
         assert status == 0, output
         for cluster in Cluster:
@@ -221,6 +229,45 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
         )
         until(lambda: "machine_synced" in grabber_logs(bare))
         assert "parser_process_died" not in grabber_logs(bare)
+
+
+def test_its_grabber_reports_a_crash_by_chat_and_mail(bare: BareRoot, given: dict[str, str]) -> None:
+    (bare.tmp / "secret").write_text(SECRET)
+    folder = bare.tmp / "simulator"
+    with ExitStack() as parts:
+        simulator = parts.enter_context(
+            bare.running(
+                given,
+                *("simulator", "--folder", "/tmp/simulator", "--secret-file", "/tmp/secret"),
+                *("--paused", "--history", "1"),
+            )
+        )
+        base_url = base_url_of(bare, simulator)
+        authority = CertificateAuthority(folder)
+        admin = parts.enter_context(AdminClient(base_url, folder))
+        http = parts.enter_context(HttpReceiver().running())
+        smtp = parts.enter_context(SmtpReceiver(authority.server.certificate, authority.server.key).running())
+        strict = smtp.url.replace("&verify=no", "")
+        phone = f"tgram://123456789:{'a' * 35}/1"
+        rules = [f"{name}: kind=crashed" for name in ("chat", "mail", "strict")]
+        settings = {
+            **simulated(given, base_url),
+            "LOG_DIR": "",
+            "NOTIFY_URLS": f"chat={http.url} mail={smtp.url} strict={strict} phone={phone}",
+            # Nothing is sent to a host elsewhere.
+            "NOTIFY_RULES": "; ".join([*rules, "phone: client=nobody"]),
+        }
+        assert bare.run(settings, "migrate")[0] == 0
+        grabber = parts.enter_context(bare.running(settings, "grabber", "production"))
+        # What was there before is not reported.
+        until(lambda: bare.output(grabber).count("machine_synced") >= len(PRODUCTION_MACHINES))
+        admin.call("event", event="start_run", cluster="production")
+        admin.call("event", event="crash", cluster="production", client="beam", exit_code=-11)
+        until(lambda: http.bodies and smtp.texts)
+        for text in (*http.bodies, *smtp.texts):
+            assert "beam crashed in run" in text
+        until(lambda: re.search("notification_failed .*receiver=strict", bare.output(grabber)))
+        assert len(smtp.texts) == 1
 
 
 def test_it_continues_a_legacy_import_that_was_killed(
