@@ -110,10 +110,10 @@ class ClientRow:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the newest job is well but has seen no lumisection: its stream is not in the run."""
-        if self.newest is None or self.state.is_problem:
+        """Whether the newest job is well but no job has seen a lumisection: its stream is not in the run."""
+        if self.newest is None or self.state.is_problem or any(job.lumisection for job in self.jobs):
             return False
-        return not self.newest.lumisection and self.newest.lag > MAX_NORMAL_LAG
+        return self.newest.lag > MAX_NORMAL_LAG
 
     @property
     def is_behind(self) -> bool:

@@ -90,9 +90,11 @@ def test_a_client_without_lumisections_is_idle_unless_the_run_has_just_started()
         job("crashed", 1, JobState.CRASHED, lumisection=0, lag=100),
         job("idle", 2, lumisection=0, lag=100),
         job("starting", 3, lumisection=0, lag=4),
+        job("restarted", 4, JobState.CRASHED),
+        job("restarted", 5, lumisection=0, lag=100),
     )
     is_idle = {row.name: row.is_idle for row in client_rows(run(*jobs), ())}
-    assert is_idle == {"crashed": False, "idle": True, "starting": False}
+    assert is_idle == {"crashed": False, "idle": True, "starting": False, "restarted": False}
 
 
 def test_it_sorts_rows_without_a_value_last_in_both_directions() -> None:
