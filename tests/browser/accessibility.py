@@ -1,7 +1,7 @@
 """Violations of accessibility that axe finds on a page."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
@@ -20,10 +20,13 @@ THEMES: dict[Literal["light", "dark"], dict[str, object]] = {
 TARGET_SIZE: dict[str, object] = {"runOnly": ["target-size"]}
 
 
-def violations(
+def violating_elements(
     page: Page, options: Mapping[str, object] | None = None, *, within: str | None = None
-) -> list[dict[str, Any]]:
-    """The violations that axe finds on a page or in an element of it; `options` are those of `axe.run`."""
+) -> list[str]:
+    """The violations that axe finds on a page or in an element of it, without exceptions of a rule.
+
+    Each is the rule and the element's HTML. `options` are those of `axe.run`.
+    """
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     # Details of passed checks, which nobody reads, take more time than the checks.
@@ -31,17 +34,9 @@ def violations(
     found = page.evaluate(
         "([within, options]) => axe.run(within ?? document, options)", [within, all_options]
     )
-    all_: list[dict[str, Any]] = found["violations"]
-    return all_
-
-
-def violating_elements(
-    page: Page, options: Mapping[str, object] | None = None, *, within: str | None = None
-) -> list[str]:
-    """The violations as rule and element, without those that are exceptions of a rule."""
     return [
         f"{rule['id']}: {node['html']}"
-        for rule in violations(page, options, within=within)
+        for rule in found["violations"]
         for node in rule["nodes"]
         if not (rule["id"] == "target-size" and node["html"].startswith(_LINE_NUMBER))
     ]

@@ -1,10 +1,12 @@
 """Fixtures of the browser tests: mirrored clusters, a server, and pages whose console errors fail a test."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster
@@ -55,6 +57,12 @@ def update_pages(browser: Browser) -> None:
     for context in browser.contexts:
         for page in context.pages:
             update(page)
+
+
+class OpenPage(Protocol):
+    """Opens a page in a new browser context; `options` are those of Playwright's `new_context`."""
+
+    def __call__(self, **options: Any) -> Page: ...
 
 
 @dataclass
@@ -113,30 +121,31 @@ def console_errors() -> Iterator[ConsoleErrors]:
 
 
 @pytest.fixture
-def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
-    """A browser context of laptop size. It depends on `url` so that it is closed before the server stops."""
+def open_page(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[OpenPage]:
+    """Opens a page in a browser context of its own, with options of it; its console errors fail the test.
+
+    It depends on `url` so that pages are closed before the server stops.
+    """
     assert url
-    context = browser.new_context(viewport=LAPTOP)
-    context.set_default_timeout(TIMEOUT_MS)
-    yield context
-    context.close()
+    with ExitStack() as contexts:
+
+        def open_(**options: Any) -> Page:
+            context = contexts.enter_context(browser.new_context(**options))
+            context.set_default_timeout(TIMEOUT_MS)
+            page = context.new_page()
+            console_errors.watch(page)
+            return page
+
+        yield open_
 
 
 @pytest.fixture
-def page(context: BrowserContext, console_errors: ConsoleErrors) -> Page:
-    """A page whose console errors fail the test."""
-    page = context.new_page()
-    console_errors.watch(page)
-    return page
+def page(open_page: OpenPage) -> Page:
+    """A page on a laptop."""
+    return open_page(viewport=LAPTOP)
 
 
 @pytest.fixture
-def phone(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    """A page on a phone, whose console errors fail the test. It depends on `url` as `context` does."""
-    assert url
-    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
-    context.set_default_timeout(TIMEOUT_MS)
-    page = context.new_page()
-    console_errors.watch(page)
-    yield page
-    context.close()
+def phone(open_page: OpenPage) -> Page:
+    """A page on a phone."""
+    return open_page(viewport=PHONE, has_touch=True, is_mobile=True)

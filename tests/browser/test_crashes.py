@@ -41,7 +41,7 @@ def open_always(page: Page, url: str) -> None:
 
 @pytest.mark.usefixtures("crashes")
 def test_it_is_accessible(page: Page, url: str) -> None:
-    for path, part in (("/crashes/?kind=exception", None), ("/crashes/?from=1&to=2", "#main")):
+    for path, part in (("/crashes/?kind=exception&client=csc", None), ("/crashes/?from=1&to=2", "#main")):
         page.goto(f"{url}{path}")
         expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         assert violations_by_theme(page, within=part) == {}, path
@@ -65,7 +65,6 @@ def test_it_fits_a_phone(phone: Page, url: str) -> None:
 
 @pytest.mark.usefixtures("crashes")
 def test_it_fits_a_laptop(page: Page, url: str) -> None:
-    page.set_viewport_size({"width": 1440, "height": 900})
     page.goto(f"{url}/crashes/")
     assert overflowing_tables(page) == []
 

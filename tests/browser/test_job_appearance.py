@@ -1,18 +1,18 @@
 """The page of a job: accessibility in each state, print, forced colours, colours of the graphs."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
 from dqm2.records import JobLog, JobRecord
 from tests.browser.accessibility import THEMES, violations_by_theme
-from tests.browser.conftest import ConsoleErrors
+from tests.browser.conftest import LAPTOP, OpenPage
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
+PAPER: ViewportSize = {"width": 720, "height": 1000}
 LOG = JobLog(
     "%MSG-w Pixel:  PixelDQM:pixel 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
     "quiet\nterminate called without an active exception\nquiet\n"
@@ -53,14 +53,9 @@ def previous(mirrored: MirroredCluster) -> JobRecord:
 
 
 @pytest.fixture
-def paper(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+def paper(open_page: OpenPage) -> Page:
     """A page in the dark theme, as wide as portrait paper when it is printed."""
-    assert url
-    context = browser.new_context(viewport={"width": 720, "height": 1000}, color_scheme="dark")
-    page = context.new_page()
-    console_errors.watch(page)
-    yield page
-    context.close()
+    return open_page(viewport=PAPER, color_scheme="dark")
 
 
 @pytest.mark.usefixtures("previous")
@@ -104,13 +99,13 @@ def test_its_lines_have_the_colours_of_the_theme(page: Page, url: str, mirrored:
 def test_it_prints_the_whole_graphs_and_log(paper: Page, url: str, mirrored: MirroredCluster) -> None:
     crashed = job_in("crashed")
     mirrored.write(mirrored.filter_units[0], crashed)
-    paper.set_viewport_size({"width": 1440, "height": 900})
+    paper.set_viewport_size(LAPTOP)
     paper.goto(f"{url}/job/{crashed.document.identity}")
     expect(paper.locator(".job-graphs .plot canvas")).to_have_count(2)
     paper.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(paper.locator("html")).to_have_attribute("data-bs-theme", "light")
     paper.emulate_media(media="print")
-    paper.set_viewport_size({"width": 720, "height": 1000})
+    paper.set_viewport_size(PAPER)
     for canvas in paper.locator(".job-graphs .plot canvas").all():
         box = canvas.bounding_box()
         assert box

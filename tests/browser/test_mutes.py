@@ -1,14 +1,13 @@
 """Mutes on the live page: shown to everyone, without alerts until they end."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from dqmsquare_cfg import Settings
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import TIMEOUT_MS, ConsoleErrors
+from tests.browser.conftest import PHONE, OpenPage
 from tests.browser.control_room import enter
 from tests.control_room import USER, with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster, job, write_run
@@ -22,14 +21,11 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def expert(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
-    context = browser.new_context()
-    context.set_default_timeout(TIMEOUT_MS)
-    page = context.new_page()
-    console_errors.watch(page)
+def expert(open_page: OpenPage, url: str) -> Page:
+    """The page of an expert who is signed in."""
+    page = open_page()
     enter(page, url)
-    yield page
-    context.close()
+    return page
 
 
 def production(page: Page) -> Locator:
@@ -82,8 +78,8 @@ def test_it_says_that_all_problems_are_muted(
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("No new problems")
     expect(page.locator(".verdict")).to_contain_text("1 muted problem in 2 clients")
-    assert violations_by_theme(page) == {}
-    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations_by_theme(page, within="#main") == {}
+    page.set_viewport_size(PHONE)
     table = page.get_by_role("table")
     assert table.evaluate("at => at.scrollWidth <= at.parentElement.clientWidth")
     expert.reload()

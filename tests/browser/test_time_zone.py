@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import violating_elements
+from tests.browser.conftest import LAPTOP, OpenPage
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -88,19 +89,17 @@ def test_graphs_are_in_the_same_time_zone(page: Page, url: str, mirrored: Mirror
 
 
 def test_graphs_have_round_times_in_the_night_of_the_change_whatever_zone_the_computer_has(
-    browser: Browser, url: str, mirrored: MirroredCluster
+    open_page: OpenPage, url: str, mirrored: MirroredCluster
 ) -> None:
     record = with_series(job(RUN, "beam", at=FIRST + timedelta(hours=2), exit_code=0))
     mirrored.write(mirrored.filter_units[0], record)
     # Its clock is half an hour off the experiment's.
-    context = browser.new_context(timezone_id="Asia/Kolkata", viewport={"width": 1440, "height": 900})
-    page = context.new_page()
+    page = open_page(timezone_id="Asia/Kolkata", viewport=LAPTOP)
     page.add_init_script(RECORD_DRAWN_TEXT)
     page.goto(f"{url}/job/{record.document.identity}")
     expect(page.locator("[data-graph=memory] canvas")).to_be_visible()
     page.wait_for_function("window.drawn.some((text) => text.includes(':'))")
     drawn: list[str] = page.evaluate("window.drawn")
-    context.close()
     times = [text for text in drawn if ":" in text]
     assert times[0] in {"02:40", "02:45"}
     assert "02:00" in times
@@ -118,7 +117,9 @@ def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
     expect(time).to_have_attribute("title", re.compile(rf"{both.pattern} · .* ago"))
 
 
-def test_browser_and_server_format_times_alike(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_browser_and_server_format_times_alike(
+    page: Page, open_page: OpenPage, url: str, mirrored: MirroredCluster
+) -> None:
     """Without scripts the page shows the server's text; with scripts it is the same."""
     now = datetime.now(ZoneInfo("Europe/Zurich"))
     times = [
@@ -134,12 +135,9 @@ def test_browser_and_server_format_times_alike(page: Page, url: str, mirrored: M
     address = f"{url}/?run={RUN}&sort=client"
     page.goto(address)
     by_browser = page.locator(LAST_REPORT).all_text_contents()
-    without_scripts = page.context.browser
-    assert without_scripts is not None
-    plain = without_scripts.new_context(java_script_enabled=False).new_page()
-    plain.goto(address)
-    assert plain.locator(LAST_REPORT).all_text_contents() == by_browser
-    plain.context.close()
+    without_scripts = open_page(java_script_enabled=False)
+    without_scripts.goto(address)
+    assert without_scripts.locator(LAST_REPORT).all_text_contents() == by_browser
 
 
 def test_the_switch_works_by_keyboard_and_is_accessible(page: Page, url: str, old_run: int) -> None:

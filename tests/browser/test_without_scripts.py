@@ -1,22 +1,21 @@
 """Without JavaScript pages show the current state, and their links and forms work."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import OpenPage
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(java_script_enabled=False)
-    yield context.new_page()
-    context.close()
+def page(open_page: OpenPage) -> Page:
+    """A page that runs no scripts."""
+    return open_page(java_script_enabled=False)
 
 
 @pytest.fixture(autouse=True)

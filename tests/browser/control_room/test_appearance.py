@@ -1,11 +1,11 @@
 """Accessibility of the Control Room's pages, checked by axe in both themes, and layout on a phone."""
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import PHONE, OpenPage
 from tests.browser.control_room import enter, item, press
 from tests.control_room import OTHER_UNIT, PRODUCTION_UNIT, UNIT, Visitor, commands_sent
 
@@ -75,13 +75,11 @@ def test_it_fits_a_phone(phone: Page, url: str, simulator: Simulator) -> None:
 
 
 def test_it_does_nothing_without_javascript_and_says_so(
-    browser: Browser, url: str, simulator: Simulator
+    open_page: OpenPage, url: str, simulator: Simulator
 ) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
+    page = open_page(java_script_enabled=False)
     enter(page, url)
     expect(page.get_by_text("The commands on this page need JavaScript.")).to_be_visible()
     item(page, UNIT).get_by_role("button", name="Restart HLTD").click()
     expect(page).to_have_url(f"{url}/cr/")
     assert commands_sent(simulator) == []
-    context.close()

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 import db
 from dqmsquare_cfg import Settings
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
-from tests.browser.conftest import ConsoleErrors, pass_time
+from tests.browser.conftest import ConsoleErrors, OpenPage, pass_time
 from tests.browser.control_room import enter, item, press
 from tests.control_room import (
     BEAM,
@@ -64,11 +64,10 @@ def test_it_disables_the_button_and_shows_the_elapsed_time(
 
 
 def test_it_shows_the_queue_to_everybody(
-    page: Page, browser: Browser, url: str, simulator: Simulator
+    page: Page, open_page: OpenPage, url: str, simulator: Simulator
 ) -> None:
     enter(page, url)
-    others = browser.new_context()
-    other = others.new_page()
+    other = open_page()
     enter(other, url)
     with blocked_gateway(simulator) as release:
         item(page, UNIT).get_by_role("button", name="HLTD logs").click()
@@ -85,7 +84,6 @@ def test_it_shows_the_queue_to_everybody(
             last_hour = one.get_by_role("region", name="Last hour")
             expect(last_hour).to_contain_text("show HLTD logs")
             expect(last_hour).to_contain_text("show DQM² logs")
-    others.close()
 
 
 def test_it_works_by_keyboard_only(page: Page, url: str, simulator: Simulator) -> None:
@@ -190,11 +188,8 @@ def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
 
 
 def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
-    browser: Browser, settings: Settings, console_errors: ConsoleErrors
+    page: Page, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
-    context = browser.new_context()
-    page = context.new_page()
-    console_errors.watch(page)
     console_errors.allowed = ["net::ERR_", "htmx:afterRequest", "htmx:sendError"]
     page.clock.install()
     with served(settings) as url:
@@ -206,7 +201,6 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     )
     pass_time(page, page.locator("#connection").is_visible)
     expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror")
-    context.close()
 
 
 def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
