@@ -40,7 +40,7 @@ SMALL = {
     "dropped_fields",
     "pg_database",
 }
-SOME_YEARS = Size(runs=6000, runs_with_details=400, states=60_000)
+SOME_YEARS = Size(runs=2500, runs_with_details=250, states=30_000)
 
 
 @dataclass(frozen=True)

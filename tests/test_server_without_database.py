@@ -84,6 +84,8 @@ def test_it_recovers_when_the_database_is_back(
     assert server.get(INFO).json() == [358_791, 358_791]
     postgres.stop()
     try:
+        # Cached data are served until the listener for changes finds its connection closed.
+        until(lambda: server.get(INFO).status_code == 503)
         for _ in range(3):
             assert_unreachable(server.get(INFO))
         assert unreadiness(server) == UNREACHABLE
