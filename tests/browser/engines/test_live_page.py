@@ -16,7 +16,7 @@ ROW = "[data-client=ecalgpu]"
 @pytest.fixture
 def jobs(mirrored: MirroredCluster) -> list[JobRecord]:
     """The jobs of a run with a crashed and a stuck one."""
-    return write_run(mirrored, RUN)
+    return write_run(mirrored, RUN, clients=("beam", "csc", "dt", "ecalgpu", "hcalreco", "sistrip"))
 
 
 def test_it_is_live_and_searches_copies_and_expands(
