@@ -49,12 +49,19 @@ function failed(element, why) {
   showFailure();
 }
 
+// The freshness of the data is up to date, and has a banner with the cause.
+function isExplained() {
+  const freshness = document.getElementById("freshness");
+  return !failing.has(freshness) && freshness?.querySelector("[data-stale]") != null;
+}
+
 function showFailure() {
   for (const element of failing.keys()) if (!element.isConnected) failing.delete(element);
   const failure = connectionFailure();
   // Set by url_state.js until the response to a click is shown.
   const isClickPending = "pendingClick" in document.body.dataset;
-  const isShown = failure && (isClickPending || (now() ?? Date.now()) - failure.since >= GRACE_MS);
+  const isLong = failure && (now() ?? Date.now()) - failure.since >= GRACE_MS;
+  const isShown = failure && (isClickPending || (isLong && !isExplained()));
   if (isShown) {
     const since = lastSuccessAt === null ? "" : `, since ${timeOfDay(lastSuccessAt)}`;
     const pending = isClickPending ? " Your last click takes effect when it responds again." : "";
