@@ -8,12 +8,16 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from dqmsquare_cfg import Settings
 from tests.demo_process import PORTS, ROOT, DemoProcess, demo_ports
-from tools.demo.__main__ import main
+from tests.grabber_runner import reader
+from tests.mirrored_cluster import MirroredCluster, job
+from tools.demo.__main__ import last_run, main
 
 STOPPED = "all processes have stopped"
 
@@ -136,6 +140,15 @@ def test_it_rejects_one_port_for_two_programs(start_demo: Callable[..., DemoProc
     demo = start_demo(SERVER_PORT=port, SIMULATOR_PORT=port)
     assert demo.wait() != 0
     assert any("each needs a port of its own" in line for line in demo.lines)
+
+
+def test_it_goes_on_after_a_run_that_had_just_begun(settings: Settings, mirrored: MirroredCluster) -> None:
+    now = datetime.now(UTC)
+    mirrored.write(mirrored.filter_units[0], job(358_791, "csc", at=now, started_at=now))
+    found = last_run(reader(settings))
+    assert found is not None
+    assert found.number == 358_791
+    assert found.started_at == pytest.approx(now.timestamp())
 
 
 def test_its_help_names_each_variable(

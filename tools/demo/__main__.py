@@ -121,9 +121,11 @@ def last_run(reader: MirrorReader) -> StoppedRun | None:
     """The newest run of a database, which stopped with its last report; `None` if there is none."""
     number = reader.run_span().highest
     run = None if number is None else reader.run(number)
-    if run is None or run.started_at is None or run.updated_at is None:
+    # The start of a run that had just begun is not known.
+    if run is None or run.first_seen_at is None or run.updated_at is None:
         return None
-    return StoppedRun(run.run, run.started_at.timestamp(), run.updated_at.timestamp())
+    started_at = run.started_at or run.first_seen_at
+    return StoppedRun(run.run, started_at.timestamp(), run.updated_at.timestamp())
 
 
 def start(
