@@ -8,7 +8,8 @@ Each job is stored several times with different series.
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from uuid import uuid4
 
 import orjson
@@ -27,11 +28,15 @@ from storage.log_compression import ZstdDictionary
 from storage.rows import MAX_POINTS, Batch, Checkpoint, downsample, to_row
 from storage.writer import MirrorWriter
 
-_JOBS = 3000
+# Some ten days of a cluster. Indexes of fewer jobs are half empty, and each table has pages of its own.
+_JOBS = 10_000
 _SIMULATED_JOBS = 300
 _FOLDS = 6
 _JOBS_PER_RUN = 33
+_RUN_INTERVAL = timedelta(minutes=47)
 _BATCH = 200
+# Of which the columns are measured.
+_SAMPLE = 500
 _FIRST_RUN = 358_000
 # Lengths of runs; longer series are downsampled.
 _LUMISECTIONS = (40, 120, 300, 800, 1500)
@@ -63,24 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _row(name: str, records: Sequence[JobRecord], lumisections: Sequence[int]) -> dict[str, Figure]:
     """Store the jobs in a database of their own; return bytes per job."""
-    rng = random.Random(1)
-    stored = list(_jobs(records, lumisections, rng))
+    jobs = _jobs(records, lumisections, random.Random(1))
+    sample = list(islice(jobs, _SAMPLE))
     with benchmark_environment() as environment:
         engine = db.engine(environment.settings(), Cluster.PRODUCTION, "benchmark")
-        _write(engine, stored)
-        sizes = _sizes(engine, len(stored))
+        _write(engine, chain(sample, jobs))
+        sizes = _sizes(engine, _JOBS)
         engine.dispose()
-    documents = [orjson.dumps(_text(record)) for record, _ in stored[:500]]
+    documents = [orjson.dumps(_text(record)) for record, _ in sample]
     zstd = zstandard.ZstdCompressor(level=19)
     return {
         "jobs": name,
         "raw": _mean(map(len, documents)),
         "zstd -19": _mean(len(zstd.compress(document)) for document in documents),
-        "log": _mean(len(codecs.pack_log(record.log, by)) for record, by in stored[:500]),
-        "memory": _mean(len(codecs.pack_memory(downsample(record.memory))) for record, _ in stored[:500]),
-        "events": _mean(len(codecs.pack_events(downsample(record.events))) for record, _ in stored[:500]),
+        "log": _mean(len(codecs.pack_log(record.log, by)) for record, by in sample),
+        "memory": _mean(len(codecs.pack_memory(downsample(record.memory))) for record, _ in sample),
+        "events": _mean(len(codecs.pack_events(downsample(record.events))) for record, _ in sample),
         "input statuses": _mean(
-            len(codecs.pack_input_statuses(record.input_statuses)) for record, _ in stored[:500]
+            len(codecs.pack_input_statuses(record.input_statuses)) for record, _ in sample
         ),
         **sizes,
     }
@@ -91,11 +96,14 @@ def _jobs(
 ) -> Iterator[tuple[JobRecord, ZstdDictionary]]:
     """Jobs of consecutive runs, each with a dictionary that was not trained on its log."""
     shuffled = rng.sample(records, len(records))
+    first_start = shuffled[0].started_at
     dictionaries = [_train_without(shuffled, fold) for fold in range(_FOLDS)]
     for number in range(_JOBS):
         at = number % len(shuffled)
         version = replace(shuffled[at].document, identity=uuid4(), revision=number + 1)
-        record = replace(shuffled[at], document=version, run=_FIRST_RUN + number // _JOBS_PER_RUN)
+        run = number // _JOBS_PER_RUN
+        start = first_start + _RUN_INTERVAL * run + timedelta(milliseconds=rng.randrange(60_000))
+        record = replace(shuffled[at], document=version, run=_FIRST_RUN + run, started_at=start)
         yield (
             sample_jobs.with_noisy_series(record, rng.choice(lumisections), rng),
             dictionaries[at % _FOLDS],
@@ -107,7 +115,7 @@ def _train_without(records: Sequence[JobRecord], fold: int) -> ZstdDictionary:
     return ZstdDictionary(fold + 1, log_compression.train_dictionary(logs, fold + 1), datetime.now(UTC))
 
 
-def _write(engine: sa.Engine, stored: Sequence[tuple[JobRecord, ZstdDictionary]]) -> None:
+def _write(engine: sa.Engine, jobs: Iterator[tuple[JobRecord, ZstdDictionary]]) -> None:
     """Write the jobs as a grabber does."""
     pseudonyms = Pseudonymizer("a-secret-of-the-benchmarks")
     writer = MirrorWriter(engine, uuid4())
@@ -115,8 +123,7 @@ def _write(engine: sa.Engine, stored: Sequence[tuple[JobRecord, ZstdDictionary]]
     machine = writer.register_machines({pseudonyms.for_machine(_HOST): default_label(_HOST)})[
         pseudonyms.for_machine(_HOST)
     ]
-    for start in range(0, len(stored), _BATCH):
-        batch = stored[start : start + _BATCH]
+    while batch := list(islice(jobs, _BATCH)):
         last = batch[-1][0].document
         checkpoint = Checkpoint(0, last.revision, last.identity)
         writer.write_batch(Batch(machine.id, checkpoint, last.updated_at, [to_row(*one) for one in batch]))
