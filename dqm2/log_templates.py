@@ -26,14 +26,16 @@ _ERROR_LINES, _CRASH_LINES = 3, 16
 # found.
 _ID_BYTES = 4
 
-# Addresses, hashes and ordinal numbers, which have letters beside their digits.
-_LETTERS_OF_NUMBERS = re.compile(r"0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b|(?<=[0-9])(?:st|nd|rd|th)\b")
-_WORD = re.compile(r"[^\W\d_]{2,40}")
+# Words, as the group; and addresses, hashes and ends of ordinal numbers, which have letters beside digits.
+_WORD = re.compile(
+    r"0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b|(?<=[0-9])(?:st|nd|rd|th)\b|([^\W\d_]{2,40})"
+)
 _NUMBER = re.compile(r"[0-9]+")
-_WITHOUT_DIGITS = str.maketrans("", "", "0123456789")
-# Parts of times.
-_TIME_WORDS = frozenset(
+_DIGITS = b"0123456789"
+# Parts of times, and the group of what is no word.
+_NO_WORDS = frozenset(
     {
+        "",
         *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
         *("mon", "tue", "wed", "thu", "fri", "sat", "sun", "utc", "gmt", "cet", "cest"),
     }
@@ -72,7 +74,7 @@ def templates(
     """The words of different lines of a log, by a hash of them: its errors, then its tail from the end on."""
     found: dict[int, tuple[str, ...]] = {}
     # Most lines differ from others in their numbers only.
-    lines = {line.translate(_WITHOUT_DIGITS): line for line in _lines(log, errors, crash)}
+    lines = {_without_digits(line): line for line in _lines(log, errors, crash)}
     for line in lines.values():
         words = _template(line)
         if words:
@@ -80,6 +82,11 @@ def templates(
             if len(found) == MAX_TEMPLATES:
                 break
     return found
+
+
+def _without_digits(line: str) -> bytes:
+    # Several times as fast as `str.translate`.
+    return line.encode(errors="surrogatepass").translate(None, _DIGITS)
 
 
 def _template(line: str) -> tuple[str, ...]:
@@ -102,7 +109,5 @@ def _lines(log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | None)
     yield from reversed((log.tail or log.head).split("\n"))
 
 
-def _words(folded: str) -> Iterator[str]:
-    for match in _WORD.finditer(_LETTERS_OF_NUMBERS.sub(" ", folded)):
-        if match[0] not in _TIME_WORDS:
-            yield match[0]
+def _words(folded: str) -> list[str]:
+    return [word for word in _WORD.findall(folded) if word not in _NO_WORDS]
