@@ -44,6 +44,7 @@ def update(page: Page) -> None:
 def pass_time(page: Page, is_over: Callable[[], object]) -> None:
     """Let minutes pass on a page whose clock is installed, with requests in each, until `is_over`."""
 
+    # A response sets the page back to the server's time, perhaps before a timer sees that the minute is over.
     def is_over_after_a_minute() -> object:
         page.clock.fast_forward("01:00")
         update(page)
