@@ -41,6 +41,15 @@ def update(page: Page) -> None:
     page.evaluate("dispatchEvent(new Event('online'))")
 
 
+def allow_copying(page: Page) -> None:
+    """Let the page that is open copy to the clipboard.
+
+    What confirms it for a moment stays: on a loaded machine nobody might see it in time.
+    """
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate("() => { window.setTimeout = () => 0; }")
+
+
 def pass_time(page: Page, is_over: Callable[[], object]) -> None:
     """Let minutes pass on a page whose clock is installed, with requests in each, until `is_over`."""
 

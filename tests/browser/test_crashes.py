@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.crash_corpus import CRASH_LOGS
 from tests.browser.accessibility import TARGET_SIZE, violating_elements, violations_by_theme
+from tests.browser.conftest import allow_copying
 from tests.browser.test_appearance import overflowing_tables, widths
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -71,8 +72,8 @@ def test_it_fits_a_laptop(page: Page, url: str) -> None:
 
 @pytest.mark.usefixtures("crashes")
 def test_it_copies_a_text_for_an_issue(page: Page, url: str) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     open_always(page, url)
+    allow_copying(page)
     page.get_by_role("button", name="Copy for an issue").click()
     expect(page.locator("#copy-issue")).to_contain_text("copied")
     copied = page.evaluate("navigator.clipboard.readText()")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import allow_copying
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -115,7 +116,7 @@ def test_it_has_help_and_theme_on_every_page(page: Page, url: str, mirrored: Mir
 
 
 def test_it_copies_the_run_summary(live: Page, url: str) -> None:
-    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    allow_copying(live)
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
@@ -126,9 +127,9 @@ def test_it_copies_the_run_summary(live: Page, url: str) -> None:
 
 
 def test_it_warns_in_the_run_summary_that_the_data_are_old(live: Page, mirrored: MirroredCluster) -> None:
-    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     mirrored.beat(datetime.now(UTC) - timedelta(hours=1))
     expect(live.locator(".banner[data-stale]")).to_be_visible()
+    allow_copying(live)
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")

@@ -3,6 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import TARGET_SIZE, violating_elements, violations_by_theme
+from tests.browser.conftest import allow_copying
 from tests.browser.test_appearance import overflowing_tables, widths
 from tests.mirrored_cluster import MirroredCluster, write_run
 
@@ -38,8 +39,8 @@ def test_they_are_accessible_and_fit_a_phone_and_paper(
 
 def test_they_are_copied(page: Page, url: str, mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN, clients=CLIENTS, lumisections=20)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"{url}/report/shift")
+    allow_copying(page)
     markdown, text = (page.get_by_role("button", name=f"Copy as {form}") for form in ("Markdown", "text"))
     markdown.click()
     expect(markdown.locator("output")).to_have_text("copied")

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from config import parsers
 from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
+from tests.browser.conftest import allow_copying
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -67,7 +68,7 @@ def test_it_is_one_step_to_whom_to_call(live: Page) -> None:
 
 
 def test_it_is_one_step_to_the_text_for_the_elog(live: Page) -> None:
-    live.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    allow_copying(live)
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
