@@ -1,6 +1,7 @@
 """Every command on the Control Room's page: its effect on the simulated clusters, and its messages."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -160,15 +161,18 @@ def test_it_restarts_a_production_service_only_after_its_name_is_typed(
 def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, UNIT)
     switch = press(section, "Clients").get_by_role("switch", name=BEAM)
+    # So that it is pending until the test has seen it.
+    signed_in.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
     for state, is_on in (("off", False), ("on", True)):
         expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
         switch.click()
         # The switch does not claim a state that was not read, and can't be pressed meanwhile.
         expect(section.locator("form[data-pending]")).to_be_visible()
+        signed_in.clock.run_for(100)
         expect(switch).to_be_disabled()
         expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
+        pass_time(signed_in, section.get_by_text(f"DQM² reports {BEAM} as {state}.").is_visible)
         expect(switch).to_have_attribute("aria-checked", str(is_on).lower())
-        expect(section.locator(".switches")).to_contain_text(f"DQM² reports {BEAM} as {state}.")
         expect(switch).to_be_enabled()
         assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is is_on
 
