@@ -123,14 +123,13 @@ class EmbeddedPostgres:
             self._process.send_signal(_IMMEDIATE[0])
         self._stop()
 
-    def create_database(self, name: str, *, template: str = "template1") -> None:
-        """Create a database from a template, unless it exists."""
+    def create_database(self, name: str) -> None:
+        """Create an empty database, unless it exists."""
         with closing(self.connect("template1")) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
                 # Half the work of the default strategy, which logs every page.
-                statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
-                cursor.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+                cursor.execute(sql.SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(sql.Identifier(name)))
 
     def drop_database(self, name: str) -> None:
         """Drop a database and close its connections."""
