@@ -260,7 +260,7 @@ def _summaries(
     conditions: Sequence[sa.ColumnElement[bool]],
     recent_runs: Collection[int],
 ) -> Iterator[CrashGroupSummary]:
-    """The groups of the rows of `_select_totals`."""
+    """The groups of the rows of `_select_totals` that still exist."""
     signatures = [row.signature for row in found]
     if not signatures:
         return
@@ -271,6 +271,8 @@ def _summaries(
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
     for row in found:
+        if row.signature not in facts or row.signature not in described:
+            continue  # The rules have changed meanwhile, and it was left without jobs and deleted.
         yield CrashGroupSummary(
             group=CrashGroup(row.signature, row.client, row.title, crash_groups.parse_kind(row.kind)),
             since=facts[row.signature].first_run,

@@ -13,6 +13,7 @@ from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage import crash_groups, log_findings
+from storage.crash_reader import CrashReader
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
 from tests.grabber_runner import execute, is_waited_for, rows
@@ -107,6 +108,23 @@ def test_it_keeps_a_group_without_jobs_for_its_mutes(settings: Settings) -> None
     execute(settings, sa.delete(db.jobs))
     analyze_all(settings)
     assert [group["signature"] for group in rows(settings, db.crash_groups)] == [muted]
+
+
+def test_it_leaves_out_a_group_that_is_deleted_while_it_is_read(settings: Settings) -> None:
+    [signature] = write(settings, crashed_job(RUN, EXCEPTION))
+    assert signature is not None
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+
+    def delete_groups(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "group_count" in statement:
+            execute(settings, sa.update(db.jobs).values(crash_group=None), sa.delete(db.crash_groups))
+
+    reader = CrashReader(database)
+    assert [found.group.signature for found in reader.crash_group(signature).groups] == [signature]
+    sa.event.listen(database, "after_cursor_execute", delete_groups)
+    assert reader.crash_group(signature).groups == ()
+    assert rows(settings, db.crash_groups) == []
+    database.dispose()
 
 
 def test_it_keeps_a_group_whose_job_is_being_written(settings: Settings) -> None:
