@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -34,9 +35,14 @@ class DrivenLoop(asyncio.SelectorEventLoop):
 
 
 def run(test: Coroutine[Any, Any, T]) -> T:
-    """Run a test in a loop of its own."""
-    with asyncio.Runner(loop_factory=DrivenLoop) as runner:
-        return runner.run(test)
+    """Run a test in a loop and a thread of its own: Playwright's loop may be running in this one."""
+
+    def run_in_thread() -> T:
+        with asyncio.Runner(loop_factory=DrivenLoop) as runner:
+            return runner.run(test)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run_in_thread).result()
 
 
 async def skip(seconds: float) -> None:
