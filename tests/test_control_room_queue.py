@@ -68,11 +68,16 @@ def in_progress(settings: Settings) -> list[tuple[str, bool]]:
 def submit_in_order(
     pool: ThreadPoolExecutor, settings: Settings, *commands: Callable[[], requests.Response]
 ) -> list[Future[requests.Response]]:
-    """Submit commands one after the other, each when the previous one is queued."""
+    """Submit commands one after the other, each when the previous one is queued and the first is sent.
+
+    The gateway must be blocked. A command is recorded before it takes its turn: of another server, the second
+    could overtake the first.
+    """
     responses = []
     for number, command in enumerate(commands, start=1):
         responses.append(pool.submit(command))
         until(lambda: len(in_progress(settings)) >= number)  # noqa: B023 - waited for right here
+        until(lambda: in_progress(settings)[0][1])
     return responses
 
 
@@ -91,7 +96,6 @@ def test_it_executes_one_command_at_a_time_across_servers(
             lambda: shifter.post_command("restart_hltd", host=UNIT),
             lambda: expert.post_command("restart_fff", host=UNIT),
         )
-        until(lambda: in_progress(simulated_settings)[0][1])
         assert in_progress(simulated_settings) == [
             ("shifter", True),
             ("expert", False),
@@ -119,7 +123,6 @@ def test_it_shows_the_queue_on_every_page(
             lambda: shifter.post_command("restart_hltd", host=UNIT),
             lambda: expert.get_command("get_hltd_logs", host=OTHER_UNIT),
         )
-        until(lambda: in_progress(simulated_settings)[0][1])
         for visitor in (shifter, expert):
             fragment = visitor.get("/cr/queue").text
             queue = fragment[fragment.index('class="queue"') : fragment.index("</ol>")]
@@ -369,7 +372,6 @@ def test_it_sends_nothing_that_can_t_be_marked_as_sent(
             lambda: shifter.get_command("get_dqm_machines"),
             lambda: shifter.post_command("restart_hltd", host=UNIT),
         )
-        until(lambda: in_progress(simulated_settings)[0][1])
         alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN sent_at TO elsewhere")
         release.set()
         responses = [response.result(TIMEOUT_S) for response in waiting]
