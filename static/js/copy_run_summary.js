@@ -30,6 +30,8 @@ function offer(text) {
   const dialog = document.getElementById("copy-dialog");
   const field = dialog.querySelector("textarea");
   field.value = text;
+  // If nothing had the focus before, WebKit leaves it in the closed dialog, where keys are no shortcuts.
+  dialog.addEventListener("close", () => field.blur(), { once: true });
   dialog.showModal();
   field.select();
 }

@@ -10,6 +10,7 @@ from dqm2.records import CrashKind, CrashReason, JobLog, JobRecord
 from dqmsquare_cfg import Settings
 from tests.browser.engines.tab import Tab
 from tests.mirrored_cluster import MirroredCluster, job, with_series, write_run
+from tests.waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -89,6 +90,7 @@ def test_it_lets_a_shifter_do_the_tasks(tab: Tab, url: str, crashed: JobRecord) 
     assert f"- {CLIENT} crashed on " in tab.run("return document.activeElement.value;")
     tab.press("Escape")
     tab.expect("#copy-dialog", count=0)
+    until(lambda: tab.run("return document.activeElement === document.body;"))
     tab.press("r")
     tab.type("cosmic")
     tab.submit()
