@@ -303,8 +303,8 @@ def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
 def stop_on_signals() -> StopEvent:
     """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted.
 
-    The other threads block them. The wake-up descriptor hears of a signal also if another thread takes it:
-    a thread that starts a process unblocks both for a moment (`runtime/signal_mask.py`).
+    The other threads block them. The wake-up descriptor also receives a signal that another thread takes:
+    one that starts a process unblocks both for a moment (`runtime/signal_mask.py`).
     """
     signals = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

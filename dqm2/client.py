@@ -20,6 +20,7 @@ from dqm2 import credentials, deadline_tls
 from dqm2.credentials import COOKIE_NAME, Fingerprint, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import (
+    NO_RESPONSE,
     Dqm2InvalidResponse,
     Dqm2Refused,
     Dqm2ResponseTooLarge,
@@ -132,7 +133,7 @@ class Dqm2Client:
             raise Dqm2Refused(_tls_failure(_cause(error))) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(f"no response: {_cause(error)}") from error
+            raise Dqm2Unreachable(f"{NO_RESPONSE}{_cause(error)}") from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)

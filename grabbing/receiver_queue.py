@@ -21,7 +21,7 @@ WINDOW = timedelta(seconds=30)
 # A message that could not be delivered for so long is dropped.
 KEEP = timedelta(days=1)
 # Pauses after a problem was reported until it is reported again: the first, the factor for each further time,
-# and the longest. What happened before `_FLAPPING` does not count.
+# and the longest. Reports older than `_FLAPPING` do not count.
 _FIRST_PAUSE = timedelta(minutes=1)
 _PAUSE_FACTOR = 4
 _MAX_PAUSE = timedelta(hours=1)

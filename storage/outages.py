@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from dqm2.errors import NO_RESPONSE
 from storage.read_models import SyncStatus
 from storage.sync_status import LinkStatus
 
@@ -98,7 +99,7 @@ def _outage(part: Part, message: str, link: LinkStatus) -> Outage:
 
 def _without_repetition(reason: str | None) -> str | None:
     """The reason for a missing response, without the words that say that it is missing."""
-    return None if reason is None else reason.removeprefix("no response: ")
+    return None if reason is None else reason.removeprefix(NO_RESPONSE)
 
 
 def _last_seen(link: LinkStatus) -> float:

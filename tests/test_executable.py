@@ -259,7 +259,7 @@ def test_its_grabber_reports_a_crash_by_chat_and_mail(bare: BareRoot, given: dic
         }
         assert bare.run(settings, "migrate")[0] == 0
         grabber = parts.enter_context(bare.running(settings, "grabber", "production"))
-        # What was there before is not reported.
+        # Jobs that a grabber finds when it begins are not reported.
         until(lambda: bare.output(grabber).count("machine_synced") >= len(PRODUCTION_MACHINES))
         admin.call("event", event="start_run", cluster="production")
         admin.call("event", event="crash", cluster="production", client="beam", exit_code=-11)

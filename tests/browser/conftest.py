@@ -44,7 +44,7 @@ def update(page: Page) -> None:
 def allow_copying(page: Page) -> None:
     """Let the page that is open copy to the clipboard.
 
-    What confirms it for a moment stays: on a loaded machine nobody might see it in time.
+    Its confirmation, which is there for a moment, stays: a test on a loaded machine may look for it too late.
     """
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate("() => { window.setTimeout = () => 0; }")
