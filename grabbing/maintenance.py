@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from grabbing.document_pipeline import DocumentProcessor
+from runtime import malloc
 from storage import import_progress, transitions
 from storage.delivery_backfill import summarize_outdated
 from storage.log_backfill import analyze_outdated
@@ -79,6 +80,8 @@ class Maintenance:
 
     def _train(self) -> None:
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
+        # Of a catch-up and its training, 3 MB would stay between objects that are still used.
+        malloc.return_freed_memory()
         is_trained = self._processor.dictionary is not None
         self._train_at_s = time.monotonic() + (_TRAIN_INTERVAL_S if is_trained else _FIRST_TRAIN_INTERVAL_S)
 
