@@ -2,9 +2,12 @@
 
 let offset = null;
 
-/** Sets the clock from a Server-Time header (unix ms). */
+/** Sets the clock from a Server-Time header (unix ms); the first time is announced by the event "clock". */
 export function setClock(header) {
-  if (header) offset = Number(header) - Date.now();
+  if (!header) return;
+  const isFirst = offset === null;
+  offset = Number(header) - Date.now();
+  if (isFirst) dispatchEvent(new Event("clock"));
 }
 
 /** The server's time in unix ms; null before the first response. */

@@ -48,6 +48,11 @@ new MutationObserver(showChanged).observe(document.body, {
   subtree: true,
 });
 addEventListener("zone", () => showAll());
+// The tooltip of a time that was pointed at before its age was known.
+addEventListener("clock", () => {
+  const pointedAt = document.querySelector(`${SELECTOR}:hover`);
+  if (pointedAt) showTooltip({ target: pointedAt });
+});
 document.addEventListener("pointerover", showTooltip);
 document.addEventListener("focusin", showTooltip);
 addEventListener("beforeprint", () => {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.accessibility import violating_elements
 from tests.browser.conftest import LAPTOP, OpenPage
@@ -115,6 +115,20 @@ def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
     expect(time).to_have_attribute("title", both)
     time.hover()
     expect(time).to_have_attribute("title", re.compile(rf"{both.pattern} · .* ago"))
+
+
+def test_its_tooltip_has_the_age_as_soon_as_the_page_knows_the_time(
+    page: Page, url: str, old_run: int
+) -> None:
+    held: list[Route] = []
+    page.route("**/live/**", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets attributes on the handler
+    page.goto(f"{url}/?run={old_run}&sort=client")
+    time = page.locator(LAST_REPORT).first
+    time.hover()
+    expect(time).to_have_attribute("title", re.compile("00:30:05 UTC$"))
+    for route in held:
+        route.continue_()
+    expect(time).to_have_attribute("title", re.compile("00:30:05 UTC · .* ago$"))
 
 
 def test_browser_and_server_format_times_alike(
