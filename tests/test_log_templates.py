@@ -36,6 +36,10 @@ def test_it_tells_sentences_apart() -> None:
     assert len(ids("no map for FED 134", "no data for FED 134", "no map for FED")) == 2
 
 
+def test_it_tells_an_address_from_a_number() -> None:
+    assert len(ids("page 0xfade", "page 1xfade", "page 2xfade")) == 2
+
+
 def test_it_has_no_template_of_a_line_without_words() -> None:
     assert ids("", "----", "=== 12 ===", "\x00") == set()
 
