@@ -541,6 +541,84 @@ CRASH_LOGS = (
         "",
         "unspecified launch failure",
     ),
+    CrashLog(
+        "fault of an AMD GPU",
+        134,
+        "Memory access fault by GPU node-1 (Agent handle: $A) on address $A. Reason: Page not present.\n"
+        "Aborted (core dumped)\n",
+        CrashKind.CUDA,
+        "Memory access fault",
+        message="on address",
+    ),
+    CrashLog(
+        "fatal message of TensorFlow",
+        134,
+        "2025-11-05 12:00:00.123456: F tensorflow/core/framework/tensor.cc:$SOURCE] Check failed: IsAligned() \n"
+        "Aborted (core dumped)\n",
+        CrashKind.ASSERTION,
+        message="Check failed: IsAligned() in tensor.cc:",
+    ),
+    CrashLog(
+        "memory freed twice",
+        134,
+        "free(): double free detected in tcache 2\n" + _signal("abort signal", _ABORT, "ESMonitor:es"),
+        CrashKind.SIGNAL,
+        "SIGABRT",
+        "ESMonitor",
+        "free(): double free detected in tcache 2",
+    ),
+    CrashLog(
+        "assertion of the C library",
+        134,
+        "Fatal glibc error: malloc.c:$SOURCE (sysmalloc): assertion failed: (old_top == initial_top (av))\n",
+        CrashKind.SIGNAL,
+        "SIGABRT",
+        message="assertion failed: (old_top",
+    ),
+    CrashLog(
+        "address sanitizer",
+        1,
+        "==$PID==ERROR: AddressSanitizer: heap-use-after-free on address $A at pc $A bp $A sp $A\n"
+        "WRITE of size 4 at $A thread T0\n"
+        f"    #0 $A in operator delete(void*) (/lib64/libasan.so.8+0x1)\n"
+        f"    #1 $A in QualityTester::fill(int) ({_LIB}/pluginDQM.so+0x3a6406)\n\n"
+        f"freed by thread T0 here:\n    #0 $A in Other::f() ({_LIB}/pluginDQM.so+0x3a6407)\n",
+        CrashKind.SIGNAL,
+        "AddressSanitizer",
+        "",
+        "AddressSanitizer: heap-use-after-free",
+        "QualityTester::fill",
+    ),
+    CrashLog(
+        "out of memory by the kernel",
+        137,
+        "Memory cgroup out of memory: Killed process $PID (cmsRun)\nKilled\n",
+        CrashKind.OUT_OF_MEMORY,
+        message="Killed process",
+    ),
+    CrashLog(
+        "version of a library",
+        1,
+        "cmsRun: /lib64/libstdc++.so.6: version `GLIBCXX_3.4.29' not found (required by cmsRun)\n",
+        CrashKind.CONFIGURATION,
+        message="GLIBCXX_3.4.29",
+    ),
+    CrashLog(
+        "program that is missing",
+        127,
+        "/bin/sh: line 1: cmsRun: No such file or directory\n",
+        CrashKind.CONFIGURATION,
+        "error",
+        message="cmsRun: No such file",
+    ),
+    CrashLog(
+        "syntax of a configuration",
+        1,
+        "  File \"csc_cfg.py\", line $SOURCE\n    process.x = cms.Path(\nSyntaxError: '(' was never closed\n",
+        CrashKind.CONFIGURATION,
+        "SyntaxError",
+        message="was never closed",
+    ),
     CrashLog("no reason", 3, "", CrashKind.UNKNOWN),
     CrashLog("only a code of CMSSW", 86, "", CrashKind.EXCEPTION, "FatalRootError"),
 )

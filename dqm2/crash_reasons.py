@@ -17,7 +17,7 @@ from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobLog
 from dqm2.stack_traces import crashed_frames
 
 # Version of all rules by which crashes and errors are found: storage computes them again if it has changed.
-RULES_VERSION = 3
+RULES_VERSION = 4
 
 _MAX_MESSAGE = 300
 _MAX_TEXT = 4000
@@ -113,9 +113,12 @@ _KIND_BY_PYTHON_EXCEPTION = {
 _KIND_BY_EXIT_CODE = {124: CrashKind.TIMEOUT, 126: CrashKind.CONFIGURATION, 127: CrashKind.CONFIGURATION}
 # Of exceptions of other categories, by their text.
 _KIND_BY_TEXT = (
-    (re.compile(r"\b(?:cuda|hip)Error[A-Z]|\bCUDA_ERROR_|\bcms::cuda::"), CrashKind.CUDA),
     (
-        re.compile(r"\bstd::bad_alloc\b|\boom[-_]kill|Out of memory: Kill|Cannot allocate memory"),
+        re.compile(r"\b(?:cuda|hip)Error[A-Z]|\bCUDA_ERROR_|\bcms::cuda::|access fault by GPU "),
+        CrashKind.CUDA,
+    ),
+    (
+        re.compile(r"\bstd::bad_alloc\b|\boom[-_]kill|[Oo]ut of memory: Kill|Cannot allocate memory"),
         CrashKind.OUT_OF_MEMORY,
     ),
     (
@@ -151,6 +154,8 @@ _MODULE = re.compile(r"\bmodule ([\w@:<>, ]{1,200}?)/(?:'|&apos;)([\w@-]{1,100})
 _CONSTRUCTED_MODULE = re.compile(r"\bmodule: class=([\w@:<>, ]{1,200}?) label='([\w@-]{1,100})")
 _INPUT_SOURCE = re.compile(r"\binput source of type (\w{1,100})")
 _ASSERTION_FAILED = re.compile(r"([^\s:]{1,200}:\d{1,7}): .{0,4000}?(Assertion [`'‘\"].{1,2000}failed)")
+_FATAL_CHECK = re.compile(r"([^\s:]{1,200}:\d{1,7})\] ([^\n]{1,2000})")
+_SANITIZED = re.compile(r"\w+Sanitizer: (?:(SEGV)|[\w-]+)")
 # The directory in which a release was built has no information.
 _BUILD_PATH = re.compile(r"/(?:data|build)/cmsb\w{1,12}/(?:[\w.+@-]{1,100}/){0,40}")
 
@@ -223,7 +228,7 @@ def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
         case MessageKind.ASSERTION:
             return _reason(cause, CrashKind.ASSERTION, "", _assertion(text))
         case MessageKind.HEAP:
-            return _reason(cause, CrashKind.SIGNAL, Signals.SIGABRT.name, _sentence(text))
+            return _heap(cause, text)
         case MessageKind.SIGNAL | MessageKind.SHELL | MessageKind.CRASHED_MODULE:
             return _signal(cause, category, ended_by)
     return _reason(cause, _KIND_BY_MESSAGE[cause.kind], "", _sentence(text))
@@ -278,10 +283,22 @@ def _exception_message(text: str) -> str:
 
 
 def _assertion(text: str) -> str:
-    found = _ASSERTION_FAILED.search(text)
+    found = _ASSERTION_FAILED.search(text) or _FATAL_CHECK.search(text)
     if found is None:
         return _sentence(text)
     return _sentence(f"{found[2]} in {found[1].rpartition('/')[2]}")
+
+
+def _heap(cause: LogMessage, text: str) -> CrashReason:
+    """Reason from damaged memory, which the C library or a sanitizer found."""
+    sanitized = _SANITIZED.search(text)
+    if sanitized is None:
+        return _reason(cause, CrashKind.SIGNAL, Signals.SIGABRT.name, _sentence(text))
+    category = Signals.SIGSEGV.name if sanitized[1] else cause.recognized.category
+    reason = _reason(cause, CrashKind.SIGNAL, category, sanitized[0])
+    end = cause.part.text.find("\n\n", cause.end)
+    end = min(len(cause.part.text) if end < 0 else end, cause.end + _MAX_TRACE)
+    return replace(reason, frames=crashed_frames(cause.part.text, cause.end, end))
 
 
 def _context_module(text: str) -> tuple[str, str]:
@@ -342,7 +359,8 @@ def _unexplained(errors: Sequence[LogMessage], exit_code: int) -> CrashReason:
         return reason
     text = _text(last)
     if kind is CrashKind.UNKNOWN:
-        kind = _kind_by_text(text, default=kind)
+        by_name = _KIND_BY_PYTHON_EXCEPTION.get(last.recognized.category)
+        kind = by_name or _kind_by_text(text, default=kind)
     # Below the header of a message is its text.
     message = text.partition("\n")[2] if text.startswith("%MSG") else text
     recognized = last.recognized

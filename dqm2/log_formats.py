@@ -257,36 +257,45 @@ _DEBUGGER = _line(r"received signal (SIG[A-Z0-9]{2,10})\b", MessageKind.SIGNAL)
 _ROOT_BREAK = _line(r"\*\*\* Break \*\*\* ([a-z ]{3,40})", MessageKind.SIGNAL)
 _ASSERTION = _line(r"Assertion ['`‘\"].{0,4000}failed|Assertion failed", MessageKind.ASSERTION, "assertion")
 _HEAP = _line(
-    r"(?:^|\*\*\* |: )(double free or corruption|free\(\): invalid \w+(?: \w+)?"
-    r"|malloc(?:_consolidate)?\(\): [a-z ]+|munmap_chunk\(\): invalid pointer|realloc\(\): invalid [a-z ]+"
-    r"|corrupted size vs\. prev_size"
+    r"(?:^|\*\*\* |: )(double free or corruption"
+    r"|free\(\): (?:invalid|double free|unaligned|corrupted|too many)[a-z ]{0,60}[a-z]"
+    r"|(?:malloc(?:_consolidate)?|tcache_thread_shutdown)\(\): [a-z ]+"
+    r"|(?:munmap|mremap)_chunk\(\): invalid pointer|realloc\(\): invalid [a-z ]+"
+    r"|corrupted size vs\. prev_size|Fatal glibc error"
     r"|corrupted double-linked list|stack smashing detected|buffer overflow detected"
-    r"|pure virtual method called)",
+    r"|pure virtual method called)|\](?: Attempt to \w+ (invalid pointer))",
     MessageKind.HEAP,
 )
-_SANITIZER = _line(r"(\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
+_SANITIZER = _line(r"ERROR: (\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
 _VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+)")
 _VALGRIND_END = _line(r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL)
 # Not the answer that a kernel still runs, nor a count.
 _ACCELERATOR = _line(
     r"\b((?:cuda|hip)Error(?!NotReady)[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60}|cms::cuda::bad_alloc"
-    r"|CUDA error(?! count\b))\b(?! *[:=] *\d+\s*$)",
+    r"|CUDA error(?! count\b))\b(?! *[:=] *\d+\s*$)|(Memory access fault) by GPU ",
     MessageKind.ACCELERATOR,
 )
 _MEMORY = _line(
-    r"(std::bad_alloc)|(oom)[-_]kill|(Out of memory): Kill|(Cannot allocate memory)|exceeded (max[PRV]S\w+)"
-    r"|(exceed\w* (?:the )?memory limit|[Mm]emory limit exceeded)",
+    r"(std::bad_alloc)|(oom)[-_]kill|([Oo]ut of memory): Kill|(Cannot allocate memory)"
+    r"|exceeded (max[PRV]S\w+)|(exceed\w* (?:the )?memory limit|[Mm]emory limit exceeded)",
     MessageKind.MEMORY,
 )
 _TIMEOUT = _line(r"^(timeout): (?:the monitored command|sending signal|failed)", MessageKind.TIMEOUT)
 _LOADER = _line(
     r"(error while loading shared libraries)|: (command not found)$|(symbol lookup error)|"
-    r"(cannot execute(?: binary file)?)",
+    r"(cannot execute(?: binary file)?)|: (version) [`'][\w.]{1,60}' not found \(required by ",
     MessageKind.LOADER,
+)
+# A shell, a script or `env` that can't start a program; it may go on without.
+_NOT_STARTED = _logged(
+    r"^(?:\S{0,200}/)?(?:env|exec|[a-z]{0,3}sh|[\w.+-]{1,60}\.sh)(?:: (?:line )?\d{1,6})?: \S.{0,200}: "
+    r"(?:not found|No such file or directory|Permission denied)\s*$"
 )
 _EXIT = _line(r"-- process exit: (?!0 --)(-?\d{1,10})", MessageKind.EXIT, "exit code")
 
-_TENSORFLOW = _logged(r": [EF] (tensorflow|external/\w+)/")
+_TENSORFLOW = _logged(r": E (tensorflow|external/\w+)/")
+# A fatal message of TensorFlow and of others who log by glog: the process aborts behind it.
+_FATAL_CHECK = _line(r"(?:: F |^F\d{4} ).{0,200}?:\d{1,7}\] ", MessageKind.ASSERTION, "assertion")
 _FRONTIER = _logged(
     r"\berror \[((?:fn-|frontier)[\w-]*\.c):\d+\]"
     r"|^(?!(?:warn|debug|info) ).*\[((?:fn-|frontier)[\w-]*\.c):\d+\]: "
@@ -371,9 +380,12 @@ RULES: Mapping[str, tuple[_Rule, ...]] = {
     **dict.fromkeys(
         (
             "double free",
-            "free(): invalid",
+            "free(): ",
             "malloc",
             "munmap_chunk()",
+            "mremap_chunk()",
+            "tcache_thread_shutdown()",
+            "Attempt to ",
             "realloc():",
             "corrupted size",
             "corrupted double",
@@ -387,10 +399,14 @@ RULES: Mapping[str, tuple[_Rule, ...]] = {
     ": runtime error": (_SANITIZER,),
     "== Invalid": (_VALGRIND,),
     "== Process terminating": (_VALGRIND_END,),
-    **dict.fromkeys(("cudaError", "hipError", "CUDA_ERROR_", "CUDA error"), (_TENSORFLOW, _ACCELERATOR)),
+    "Fatal glibc ": (_HEAP,),
+    **dict.fromkeys(
+        ("cudaError", "hipError", "CUDA_ERROR_", "CUDA error"), (_FATAL_CHECK, _TENSORFLOW, _ACCELERATOR)
+    ),
+    "Memory access fault": (_ACCELERATOR,),
     "bad_alloc": (_ACCELERATOR, _MEMORY),
     **dict.fromkeys(
-        ("oom-kill", "oom_kill", "Out of memory", "Cannot allocate", "exceeded max", "emory limit"),
+        ("oom-kill", "oom_kill", "ut of memory: Kill", "Cannot allocate", "exceeded max", "emory limit"),
         (_MEMORY,),
     ),
     "timeout: ": (_TIMEOUT,),
@@ -398,9 +414,11 @@ RULES: Mapping[str, tuple[_Rule, ...]] = {
     "command not found": (_LOADER,),
     "symbol lookup": (_LOADER,),
     "cannot execute": (_LOADER,),
+    "' not found (required": (_LOADER,),
+    **dict.fromkeys((": not found", ": No such file or", ": Permission denied"), (_NAMED, _NOT_STARTED)),
     "-- process exit: ": (_EXIT,),
-    " tensorflow/": (_TENSORFLOW,),
-    "Check failed: ": (_TENSORFLOW, _CHECK),
+    " tensorflow/": (_FATAL_CHECK, _TENSORFLOW),
+    "Check failed: ": (_FATAL_CHECK, _CHECK),
     "No space left on": (_NAMED, _DISK),
     "[fn-": (_WARN_LOWER, _FRONTIER),
     "[frontier": (_WARN_LOWER, _FRONTIER),

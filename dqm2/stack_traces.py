@@ -1,4 +1,4 @@
-"""Frames of the thread that crashed, from a stack trace by gdb as `cmsRun` prints it on a signal."""
+"""Frames of the thread that crashed, from a stack trace by gdb, as `cmsRun` prints it, or by a sanitizer."""
 
 import re
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ _MAX_LIBRARY = 80
 # Longest list of template arguments that is kept.
 _MAX_ARGUMENTS = 40
 
-# `#5  0x00002b6e4ef1bac7 in f(int) () from /…/libX.so`; an inlined function has no address.
+# `#5  0x00002b6e4ef1bac7 in f(int) () from /…/libX.so`; an inlined function has no address. Sanitizers write
+# `    #5 0x2b6e4ef1bac7 in f(int) (/…/libX.so+0x1bac7)`.
+_FRAME_START = re.compile(r"\n {0,8}#")
 _FRAME = re.compile(r"#\d{1,5} {1,4}(?:0x[0-9a-f]{1,16} in )?([^\n]{1,4000})")
-_LIBRARY = re.compile(r" from (\S{1,1000})\s*$")
+_LIBRARY = re.compile(r" from (\S{1,1000})\s*$| \((/\S{1,1000})\+0x[0-9a-f]{1,16}\)")
 _HANDLER = "<signal handler called>"
 # The other threads wait in a handler of their own while gdb prints the trace.
 _PAUSED = "sig_pause_for_stacktrace"
@@ -81,13 +83,14 @@ def _frames(text: str, start: int, end: int) -> Iterator[tuple[StackFrame, str]]
     """Frames with the paths of their libraries."""
     position = start
     for _ in range(_MAX_SCANNED):
-        position = text.find("\n#", position, end) + 1
-        if position == 0:
+        found = _FRAME_START.search(text, position, end)
+        if found is None:
             return
+        position = found.end() - 1
         frame = _FRAME.match(text, position, min(end, position + _MAX_LINE))
         if frame is not None:
             library = _LIBRARY.search(frame[1])
-            path = library[1] if library else ""
+            path = (library[1] or library[2]) if library else ""
             yield StackFrame(function_name(frame[1]), path.rpartition("/")[2][:_MAX_LIBRARY]), path
 
 

@@ -86,6 +86,13 @@ ERROR_LINES = (
     "cmsRun: error while loading shared libraries: libX.so: cannot open shared object file",
     "bash: cmsRun: command not found",
     "cmsRun: Error while trying to process command line arguments:",
+    "cmsRun: /lib64/libstdc++.so.6: version `GLIBCXX_3.4.29' not found (required by cmsRun)",
+    "/bin/sh: 1: cmsRun: not found",
+    "/usr/bin/env: 'python3': No such file or directory",
+    "F1129 13:52:17.123456 12345 foo.cc:12] Check failed: x == y (1 vs. 2)",
+    "Memory cgroup out of memory: Killed process 43 (cmsRun)",
+    "free(): double free detected in tcache 2",
+    "src/tcmalloc.cc:283] Attempt to free invalid pointer 0x7f2b8d2e7777",
     "-- process exit: -11 --",
     "-- process exit: 70 --",
 )
@@ -141,6 +148,9 @@ NORMAL_LINES = (
     "ERROR: 3 WARNING: 2",
     "Warning: 0 events",
     "Aborted events: 3",
+    "AddressSanitizer: no memory was freed twice",
+    "histogram EB/x: not found",
+    "16-Sep-2022  Attempt to open the file: No such file or directory",
     "16-Sep-2022  Timeout reached, skipping lumisection(s) 1 .. 141",
 )
 
