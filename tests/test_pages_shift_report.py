@@ -129,6 +129,8 @@ def test_it_shows_the_current_shift_by_default(client: FlaskClient, mirrored: Mi
         ("from=2022-09-15T08:00", "2022-09-15T08:00", "2022-09-15T15:00"),
         ("to=2022-09-15T08:00", "2022-09-15T07:00", "2022-09-15T08:00"),
         ("from=2022-09-15T08:00:30&to=", "2022-09-15T08:00", "2022-09-15T15:00"),
+        # A week of 169 hours.
+        ("from=2022-10-24&to=2022-10-30", "2022-10-24T00:00", "2022-10-31T00:00"),
     ],
 )
 def test_it_takes_times_and_days(client: FlaskClient, query: str, begin: str, end: str) -> None:
@@ -148,6 +150,8 @@ def test_it_takes_times_and_days(client: FlaskClient, query: str, begin: str, en
         "from=0001-01-01T00:00",
         "from=2022-09-16&to=2022-09-15",
         "from=2022-09-01&to=2022-09-30",
+        "from=2022-10-24&to=2022-10-31",
+        "from=2099-01-01",
         "from=2022-09-15T07:00&from=2022-09-15T08:00",
         "db=lookarea",
     ],
@@ -197,8 +201,15 @@ def test_it_lists_missing_clients(client: FlaskClient) -> None:
     assert rows_of(client, "missing") == [{"client": "dt", "runs": str(RUN), "first_run": str(RUN)}]
 
 
+def test_its_title_has_both_zones_if_the_clock_changes(client: FlaskClient) -> None:
+    assert "29 Oct 2022 23:00 CEST–30 Oct 2022 07:00 CET" in shown(client, "/report/shift?from=2022-10-29T23:00")
+    assert "28 Oct 2022 23:00–29 Oct 2022 07:00 CEST" in shown(client, "/report/shift?from=2022-10-28T23:00")
+
+
 def test_it_lists_jobs_that_are_lost(client: FlaskClient, runs: MirroredCluster) -> None:
     runs.write(runs.filter_units[0], at(job(RUN, "rpc"), BEGIN + timedelta(hours=2)))
+    # Lost after the shift.
+    runs.write(runs.filter_units[1], at(job(RUN, "hlt"), END + timedelta(hours=2)))
     [row] = rows_of(client, "unfinished")
     assert (row["client"], row["state"], row["run"], row["to"]) == ("rpc", "lost", str(RUN), "still")
 
@@ -237,9 +248,38 @@ def test_it_lists_times_with_stale_data_and_stuck_clients(client: FlaskClient, s
     assert stale["from"] == "2022-09-15T04:50:00Z"
     assert stale["to"] == "2022-09-15T05:05:00Z"
     assert stale["reason"] == "no heartbeat"
-    assert (down["part"], down["to"]) == ("DQM² gateway", "still")
+    assert (down["part"], down["to"]) == ("DQM² gateway", "still at the end")
     [stuck] = rows_of(client, "unfinished")
     assert (stuck["client"], stuck["state"], stuck["run"]) == ("csc", "was stuck", str(RUN))
+
+
+def test_it_lists_clients_that_were_stuck_when_the_shift_ended(
+    client: FlaskClient, settings: Settings
+) -> None:
+    csc, dt = (Thing(TransitionKind.CLIENT, f"{name}_dqm_sourceclient-live") for name in ("csc", "dt"))
+    minute = timedelta(minutes=1)
+    write_transitions(
+        settings,
+        problem(dt, "stuck", BEGIN - minute, run=RUN),
+        problem(csc, "stuck", END - minute, run=RUN),
+        solved(csc, "running", END + minute, previous_state="stuck"),
+        solved(dt, "running", END + minute, previous_state="stuck"),
+    )
+    found = [(row["client"], row["state"], row["to"]) for row in rows_of(client, "unfinished")]
+    assert found == [("dt", "was stuck", "still at the end"), ("csc", "was stuck", "still at the end")]
+
+
+def test_it_lists_a_client_that_has_been_stuck_since_before_the_shift(
+    client: FlaskClient, mirrored: MirroredCluster, settings: Settings
+) -> None:
+    now, minute = datetime.now(UTC), timedelta(minutes=1)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "csc", at=now - 40 * minute), job(RUN, "beam", at=now))
+    csc = Thing(TransitionKind.CLIENT, "csc_dqm_sourceclient-live")
+    write_transitions(settings, problem(csc, "stuck", now - 25 * minute, run=RUN))
+    since = f"{now - 10 * minute:%Y-%m-%dT%H:%MZ}"
+    path = f"/report/shift?from={since}&to={now + 10 * minute:%Y-%m-%dT%H:%MZ}"
+    found = [(row["client"], row["state"], row["to"]) for row in rows_of(client, "unfinished", path)]
+    assert found == [("csc", "stuck", "still")]
 
 
 def test_it_lists_machines_that_were_down(client: FlaskClient, mirrored: MirroredCluster) -> None:
@@ -257,19 +297,26 @@ def test_it_lists_machines_that_were_down(client: FlaskClient, mirrored: Mirrore
         "to": "2022-09-15T06:00:00Z",
         "reason": "timed out",
     }
-    assert (second["machine"], second["to"]) == (mirrored.label(other), "still")
+    assert (second["machine"], second["to"]) == (mirrored.label(other), "still at the end")
 
 
 def test_it_lists_mutes_that_were_set_or_ended(client: FlaskClient, settings: Settings) -> None:
     writer = MuteWriter(db.engine(settings, Cluster.PRODUCTION, "tests"))
     writer.mute(MuteSubject("csc_dqm_sourceclient-live"), HOSTILE, "shifter", timedelta(hours=1))
-    path = "/report/shift?db=production"
+    # A period in which the mute is still to end.
+    now = datetime.now(UTC)
+    since, until = now - timedelta(hours=3), now + timedelta(hours=3)
+    path = f"/report/shift?db=production&from={since:%Y-%m-%dT%H:%MZ}&to={until:%Y-%m-%dT%H:%MZ}"
     [row] = rows_of(client, "mutes", path)
     assert row["muted"] == "csc"
     assert row["username"] == "shifter"
     assert row["reason"] == HOSTILE
     assert "<b>" not in client.get(path).text.partition("<main")[2].replace("&lt;b&gt;", "")
     assert r"\<b\>\`\|\](/x) =1+1" in copied(client, "markdown", path)
+    assert "- csc, [set] muted " in copied(client, "text", path)
+    assert "[ended]" not in copied(client, "text", path)
+    writer.unmute(MuteSubject("csc_dqm_sourceclient-live"))
+    assert ", [ended] until " in copied(client, "text", path)
     assert rows_of(client, "mutes") == []
 
 

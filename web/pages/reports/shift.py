@@ -76,7 +76,9 @@ def build(cluster: Cluster, period: ShiftPeriod, data: ShiftData, url: str, *, w
 def _span(period: ShiftPeriod) -> str:
     since, until = period.since.astimezone(ZONE), period.until.astimezone(ZONE)
     end = f"{until:%H:%M %Z}" if since.date() == until.date() else f"{until:%d %b %Y %H:%M %Z}"
-    return f"{since:%d %b %Y %H:%M}–{end}"
+    # The clock may change within the period.
+    zone = "" if since.tzname() == until.tzname() else f" {since:%Z}"
+    return f"{since:%d %b %Y %H:%M}{zone}–{end}"
 
 
 def _summary(data: ShiftData, crashes: Sequence[_Crashes], sections: Sequence[Section]) -> str:
@@ -215,9 +217,15 @@ def _unfinished(cluster: Cluster, data: ShiftData, period: ShiftPeriod) -> Secti
         Column("from", "From", title="Of a job that reports no more, its last report", phrase="from {}"),
         Column("to", "To", phrase="to {}"),
     )
+    jobs = list(_unfinished_jobs(data.runs, period))
+    listed = {(job.client, job.run) for job in jobs}
     rows = [
-        *(_unfinished_row(cluster, job) for job in _unfinished_jobs(data.runs, period)),
-        *(_recovered_row(cluster, each) for each in data.stuck if each.ended_at is not None),
+        *(_unfinished_row(cluster, job) for job in jobs),
+        *(
+            _was_stuck_row(cluster, data, each)
+            for each in data.stuck
+            if each.ended_at is not None or (each.thing.subject, each.beginning.run) not in listed
+        ),
     ]
     empty = f"No job {'was' if data.has_transitions else 'is'} stuck or lost."
     note = None if data.has_transitions else _NOT_NOTED.format("Jobs that were stuck for a while are")
@@ -225,9 +233,11 @@ def _unfinished(cluster: Cluster, data: ShiftData, period: ShiftPeriod) -> Secti
 
 
 def _unfinished_jobs(runs: Iterable[Run], period: ShiftPeriod) -> Iterator[Job]:
+    """The jobs that are stuck, since the period or longer, and those that were lost in it."""
     for run in runs:
         for job in run.jobs:
-            if job.state in (JobState.STUCK, JobState.LOST) and job.updated_at >= period.since:
+            is_of_period = job.state is JobState.STUCK or job.updated_at >= period.since
+            if job.state in (JobState.STUCK, JobState.LOST) and is_of_period and job.updated_at < period.until:
                 yield job
 
 
@@ -243,7 +253,7 @@ def _unfinished_row(cluster: Cluster, job: Job) -> tuple[Cell, ...]:
     )
 
 
-def _recovered_row(cluster: Cluster, interval: ProblemInterval) -> tuple[Cell, ...]:
+def _was_stuck_row(cluster: Cluster, data: ShiftData, interval: ProblemInterval) -> tuple[Cell, ...]:
     beginning = interval.beginning
     return (
         Cell(client_name(interval.thing.subject)),
@@ -252,8 +262,13 @@ def _recovered_row(cluster: Cluster, interval: ProblemInterval) -> tuple[Cell, .
         Cell(beginning.machine or "–"),
         NOTHING,
         Cell(at=interval.began_at),
-        time_cell(interval.ended_at),
+        _end_cell(data, interval.ended_at),
     )
+
+
+def _end_cell(data: ShiftData, ended_at: datetime | None) -> Cell:
+    """The end of a problem; one that did not end within the period may have ended since."""
+    return time_cell(ended_at, "still at the end" if data.is_over else "still")
 
 
 def _missing(cluster: Cluster, data: ShiftData) -> Section:
@@ -287,7 +302,7 @@ def _mutes(data: ShiftData, period: ShiftPeriod) -> Section:
         (
             Cell(mute.crash_title or client_name(mute.subject.client)),
             Cell(at=mute.muted_at, mark="set" if mute.muted_at >= period.since else None),
-            Cell(at=mute.ends_at, mark="ended" if mute.ends_at < period.until else None),
+            Cell(at=mute.ends_at, mark="ended" if mute.ends_at < data.until else None),
             Cell(mute.username),
             Cell(mute.reason),
         )
@@ -305,7 +320,7 @@ def _machines(data: ShiftData, period: ShiftPeriod) -> Section:
     )
     by_machine = groupby(sorted(data.state_changes, key=attrgetter("machine", "at")), attrgetter("machine"))
     rows = [
-        (Cell(machine), Cell(at=down.at), time_cell(up, "still"), Cell(down.reason or "–"))
+        (Cell(machine), Cell(at=down.at), _end_cell(data, up), Cell(down.reason or "–"))
         for machine, changes in by_machine
         for down, up in _downtimes(list(changes))
         if up is None or up > period.since
@@ -339,7 +354,7 @@ def _stale(data: ShiftData) -> Section:
         (
             Cell(_part(interval)),
             Cell(at=interval.began_at),
-            time_cell(interval.ended_at, "still"),
+            _end_cell(data, interval.ended_at),
             Cell(interval.beginning.detail or "–"),
         )
         for interval in data.stale

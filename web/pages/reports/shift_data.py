@@ -28,10 +28,11 @@ _MAX_MUTES = 200
 class ShiftData:
     """Everything that is reported of a period; runs and the clients of each are in ascending order.
 
-    `is_over`: the period has ended. `has_transitions`: the mirror noted transitions in all of it.
-    `commands` is `None` if they can't be read.
+    `until`: the end of what is reported, which is the present time if the period goes on (`is_over` is false).
+    `has_transitions`: the mirror noted transitions in all of it. `commands` is `None` if they can't be read.
     """
 
+    until: datetime
     is_over: bool
     has_transitions: bool
     runs: Sequence[Run]
@@ -54,7 +55,12 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
     signatures = {job.crash_group for job in crashed_jobs(runs, period) if job.crash_group is not None}
     last = runs[-1].run if runs else 0
     known_since = reader.transitions_known_since()
+    mutes = reader.mutes_between(since, period.until, _MAX_MUTES)
+    for mute in mutes:
+        if mute.ends_at > now:
+            dependencies.expire_at(mute.ends_at)
     return ShiftData(
+        until=until,
         is_over=period.until <= now,
         has_transitions=known_since is not None and known_since <= since,
         runs=runs,
@@ -62,7 +68,7 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
         rows={run.run: live.rows_of_run(reader, run) for run in runs},
         crash_groups=reader.crash_occurrences_of(tuple(sorted(signatures)), last) if signatures else {},
         stuck=reader.stuck_clients(since, period.until),
-        mutes=reader.mutes_between(since, period.until, _MAX_MUTES),
+        mutes=mutes,
         state_changes=reader.state_changes_between(since, period.until),
         stale=reader.data_path_problems(since, period.until),
         commands=_read_commands(cluster, period),

@@ -15,7 +15,7 @@ from web.pages.formatting import ZONE
 # Hours at which shifts begin. No change of the clock is near them.
 _SHIFT_HOURS = (7, 15, 23)
 _DAY = timedelta(days=1)
-# Bounds what a report reads.
+# Bounds what a report reads; of days of the experiment, of which two a year have 23 or 25 hours.
 MAX_PERIOD = timedelta(days=7)
 _TIME_FORMAT = "%Y-%m-%dT%H:%M"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?")
@@ -74,7 +74,10 @@ def request_period(now: datetime) -> ShiftPeriod:
         until = since[0], shift_at(since[0]).until
     if since is None or until is None or since[0] >= until[1]:
         raise BadRequest("from must be before to")
-    if until[1] - since[0] > MAX_PERIOD:
+    if since[0] > now:
+        raise BadRequest("from must not be in the future")
+    # Arithmetic within a zone keeps the time of day.
+    if since[0].astimezone(ZONE) + MAX_PERIOD < until[1].astimezone(ZONE):
         raise BadRequest(f"A report covers at most {MAX_PERIOD.days} days.")
     return ShiftPeriod(since[0], until[1])
 

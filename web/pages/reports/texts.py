@@ -67,9 +67,9 @@ def _text_section(section: Section) -> Iterator[str]:
         yield section.empty
     for row in section.rows:
         phrases = [
-            _text(cell) if cell.is_phrase else column.in_words(_text(cell))
+            _marked(cell, text if cell.is_phrase else column.in_words(text))
             for column, cell in zip(section.columns, row, strict=True)
-            if _text(cell) not in ("", DASH)
+            if (text := _text_without_mark(cell)) not in ("", DASH)
         ]
         yield f"- {', '.join(phrases)}"
     if section.note:
@@ -77,7 +77,10 @@ def _text_section(section: Section) -> Iterator[str]:
 
 
 def _text(cell: Cell) -> str:
-    text = _text_without_mark(cell)
+    return _marked(cell, _text_without_mark(cell))
+
+
+def _marked(cell: Cell, text: str) -> str:
     return text if cell.mark is None else f"[{cell.mark}] {text}"
 
 
