@@ -159,7 +159,7 @@ jobs = sa.Table(
     sa.Index(None, "crash_group", "run", postgresql_where=sa.text("crash_group IS NOT NULL")),
 )
 
-# Groups of crashes of a client with the same signature (`storage/crash_groups.py`). Rows never change.
+# Groups of crashes of a client with the same signature (`storage/crash_groups.py`). Only their titles change.
 crash_groups = sa.Table(
     "crash_groups",
     metadata,

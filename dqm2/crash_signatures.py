@@ -31,14 +31,22 @@ _TEMPLATE_ARGUMENTS = re.compile(r"<[^<>]*>")
 # Suffixes of the compiler's own variants of a function.
 _CLONE = re.compile(r"\.(?:constprop|isra|part|cold|lto_priv)\b[.\d]*")
 _LAMBDA = re.compile(r"\{[^{}]*\}(?:::operator\(\))?")
+# In place of what is left out, and of several such parts behind each other.
+_OMITTED = "…"
+_OMISSIONS = re.compile(r"…(?:[^\w…]{0,3}…)+")
 
 
 @dataclass(frozen=True, slots=True)
 class CrashSignature:
-    """Key of a group of crashes, and a title for it."""
+    """Key of a group of crashes, and a title for it.
+
+    `title` is that of a crash. `general_title` has no more of its message than the key, for a group in which
+    titles differ.
+    """
 
     key: str
     title: str
+    general_title: str
 
 
 def sign(client: str, exit_code: int, reason: CrashReason | None) -> CrashSignature:
@@ -46,7 +54,8 @@ def sign(client: str, exit_code: int, reason: CrashReason | None) -> CrashSignat
     if reason is None or reason.line is None:
         described = exit_codes.describe(exit_code)
         ended = described.name or described.category or str(exit_code)
-        return CrashSignature(_key(client, "exit code", ended), f"{client}: {described.meaning}"[:_MAX_TITLE])
+        title = f"{client}: {described.meaning}"[:_MAX_TITLE]
+        return CrashSignature(_key(client, "exit code", ended), title, title)
     module = reason.module_type.partition("@")[0]
     functions = tuple(_function(frame.function) for frame in reason.frames[:_MAX_FRAMES])
     words = _words(reason)
@@ -55,7 +64,13 @@ def sign(client: str, exit_code: int, reason: CrashReason | None) -> CrashSignat
     where = f" in {module or functions[0]}" if module or functions else ""
     # Some messages repeat the category.
     message = reason.message.removeprefix(what).lstrip(": ") if words else ""
-    return CrashSignature(key, f"{client}: {what}{where}{': ' if message else ''}{message}"[:_MAX_TITLE])
+    return CrashSignature(
+        key,
+        *(
+            f"{client}: {what}{where}{': ' if text else ''}{text}"[:_MAX_TITLE]
+            for text in (message, _general(message))
+        ),
+    )
 
 
 def _key(*parts: str) -> str:
@@ -71,6 +86,16 @@ def _words(reason: CrashReason) -> str:
     condition = _CONDITION.search(reason.message)
     text = condition[1] if condition else _VARIABLE.sub(" ", reason.message)
     return " ".join(_WORD.findall(text)[:_MAX_WORDS])
+
+
+def _general(message: str) -> str:
+    """A message without what is not part of a signature."""
+    condition = _CONDITION.search(message)
+    if condition:
+        return condition[0]
+    text = _OMISSIONS.sub(_OMITTED, _VARIABLE.sub(_OMITTED, message))
+    words = list(_WORD.finditer(text))
+    return text if len(words) <= _MAX_WORDS else f"{text[: words[_MAX_WORDS - 1].end()]} {_OMITTED}"
 
 
 def _function(name: str) -> str:

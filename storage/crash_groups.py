@@ -6,6 +6,7 @@ group has the same id in both clusters and after an import.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -20,13 +21,15 @@ from storage.read_models import client_name
 class CrashGroup:
     """A group of crashes of a client, which is named by its tag; `signature` is its id.
 
-    `title` and `kind` are those of the crash by which the mirror learned of the group.
+    `kind` is that of the crash by which the mirror learned of the group, and so is `title` until a crash with
+    another title follows. `general_title` replaces it then; it is known only of a group to be written.
     """
 
     signature: str
     client: str
     title: str
     kind: CrashKind
+    general_title: str | None = None
 
 
 _KINDS = {kind.value: kind for kind in CrashKind}
@@ -43,16 +46,24 @@ def group_of(client: str, exit_code: int | None, crash: CrashReason | None) -> C
         return None
     signature = sign(client_name(client), exit_code, crash)
     kind = CrashKind.UNKNOWN if crash is None else crash.kind
-    return CrashGroup(signature.key, client, signature.title, kind)
+    return CrashGroup(signature.key, client, signature.title, kind, signature.general_title)
 
 
 def write(connection: sa.Connection, groups: Iterable[CrashGroup]) -> None:
-    """Write those groups that are new."""
-    by_signature = {group.signature: asdict(group) for group in groups}
-    if by_signature:
-        # In one order everywhere, so that no two transactions wait for each other.
-        rows = [by_signature[signature] for signature in sorted(by_signature)]
-        connection.execute(insert(db.crash_groups).values(rows).on_conflict_do_nothing())
+    """Write those groups that are new; a group whose crashes differ in their titles gets its general one."""
+    # In one order everywhere, so that no two transactions wait for each other.
+    rows = [asdict(group) for group in sorted(set(groups), key=attrgetter("signature", "title"))]
+    if not rows:
+        return
+    statement = insert(db.crash_groups)
+    general = sa.func.coalesce(sa.bindparam("general_title", type_=sa.Text), statement.excluded.title)
+    is_other = db.crash_groups.c.title.not_in([statement.excluded.title, general])
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[db.crash_groups.c.signature], set_={"title": general}, where=is_other
+        ),
+        rows,
+    )
 
 
 def delete_empty(connection: sa.Connection) -> None:

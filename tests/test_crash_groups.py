@@ -51,6 +51,23 @@ def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
     assert group["title"].startswith("csc: ProductNotFound")
 
 
+def test_its_title_has_nothing_of_one_run(settings: Settings) -> None:
+    unread = next(log for log in CRASH_LOGS if "FileOpenError" in log.text)
+    write(settings, crashed_job(RUN, unread, variation=0))
+    [group] = rows(settings, db.crash_groups)
+    assert "/fff/BU0/ramdisk/run" in group["title"]
+    write(settings, *(crashed_job(RUN + number, unread, variation=number) for number in range(3)))
+    [group] = rows(settings, db.crash_groups)
+    assert group["title"] == "csc: FileOpenError in DQMStreamerReader: Failed to open the file …"
+
+
+def test_its_title_keeps_what_all_its_crashes_have(settings: Settings) -> None:
+    quoting = next(log for log in CRASH_LOGS if "SiPixelQuality" in log.text)
+    write(settings, *(crashed_job(RUN + number, quoting, variation=number) for number in range(3)))
+    [group] = rows(settings, db.crash_groups)
+    assert 'No data of type "SiPixelQuality" with label' in group["title"]
+
+
 def test_it_tells_crashes_and_clients_apart(settings: Settings) -> None:
     jobs = crashed_job(RUN, EXCEPTION), crashed_job(RUN, OTHER), crashed_job(RUN, EXCEPTION, client="dt")
     assert len(set(write(settings, *jobs))) == 3

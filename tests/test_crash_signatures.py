@@ -100,3 +100,21 @@ def test_it_has_a_title() -> None:
         "csc: CorruptedData in SiStripZeroSuppression: Requested noise for 640 strips"
     )
     assert sign("csc", -11, SEGFAULT).title == "csc: SIGSEGV in CSCMonitorModule"
+
+
+@pytest.mark.parametrize(
+    ("message", "general"),
+    [
+        ("Failed to open the file '/fff/ramdisk/run358788_ls0001.dat'", "Failed to open the file …"),
+        (
+            "array::at: __n (which is 6) >= _Nm (which is 6)",
+            "array::at: __n (which is …) >= _Nm (which is …)",
+        ),
+        ("Assertion `ieta <= 85' failed in MEEBGeom.cc:505", "Assertion `ieta <= 85' failed"),
+        ("no more of run 1, run 2, 3, 4 and 0x5f", "no more of run …, run … and …"),
+        (" ".join(["ab"] * 13), " ".join(["ab"] * 12 + ["…"])),
+    ],
+)
+def test_its_general_title_has_no_more_of_a_message_than_its_key(message: str, general: str) -> None:
+    signature = sign("csc", 65, replace(REASON, message=message))
+    assert signature.general_title == f"csc: CorruptedData in SiStripZeroSuppression: {general}"

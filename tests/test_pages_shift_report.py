@@ -202,7 +202,9 @@ def test_it_lists_missing_clients(client: FlaskClient) -> None:
 
 
 def test_its_title_has_both_zones_if_the_clock_changes(client: FlaskClient) -> None:
-    assert "29 Oct 2022 23:00 CEST–30 Oct 2022 07:00 CET" in shown(client, "/report/shift?from=2022-10-29T23:00")
+    assert "29 Oct 2022 23:00 CEST–30 Oct 2022 07:00 CET" in shown(
+        client, "/report/shift?from=2022-10-29T23:00"
+    )
     assert "28 Oct 2022 23:00–29 Oct 2022 07:00 CEST" in shown(client, "/report/shift?from=2022-10-28T23:00")
 
 

@@ -237,7 +237,11 @@ def _unfinished_jobs(runs: Iterable[Run], period: ShiftPeriod) -> Iterator[Job]:
     for run in runs:
         for job in run.jobs:
             is_of_period = job.state is JobState.STUCK or job.updated_at >= period.since
-            if job.state in (JobState.STUCK, JobState.LOST) and is_of_period and job.updated_at < period.until:
+            if (
+                job.state in (JobState.STUCK, JobState.LOST)
+                and is_of_period
+                and job.updated_at < period.until
+            ):
                 yield job
 
 

@@ -28,7 +28,7 @@ _MAX_MUTES = 200
 class ShiftData:
     """Everything that is reported of a period; runs and the clients of each are in ascending order.
 
-    `until`: the end of what is reported, which is the present time if the period goes on (`is_over` is false).
+    `until`: the end of what is reported, which is the present time unless the period `is_over`.
     `has_transitions`: the mirror noted transitions in all of it. `commands` is `None` if they can't be read.
     """
 
