@@ -236,7 +236,7 @@ def test_a_kind_of_request_waits_for_its_own_kind_alone(app: Flask, serve: Calla
         for kind, gate in gates.items():
             path = get(f"/gate/{kind}")
             inside += [await asked(listener, path) for _ in range(slots[kind])]
-            await until(lambda gate=gate, kind=kind: gate.entered == slots[kind])
+            await until(lambda: gate.entered == slots[kind])  # noqa: B023 - waited for right here
             waiting = await asked(listener, path)
             await skip(longest_s[kind] - 0.1)
             assert (await (await asked(listener, get("/healthz"))).response())[0] == 200
@@ -308,8 +308,7 @@ def test_sign_ins_hash_one_password_at_a_time_and_leave_pages_their_threads(
             pages = [await asked(listener, get("/cr/login/")) for _ in range(2)]
             assert {(await page.response())[0] for page in pages} == {200}
         slow.open(len(sign_ins))
-        # On a busy machine the last ones wait too long.
-        assert {(await answered.response())[0] for answered in sign_ins} <= {302, 503}
+        assert {(await answered.response())[0] for answered in sign_ins} == {302}
         assert slow.most_running == 1
 
     serve(test)

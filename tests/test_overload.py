@@ -3,9 +3,8 @@
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -13,7 +12,7 @@ import requests
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, job
-from tests.served import ServerProcess, server_process, workers_of
+from tests.served import ServerProcess, server_process
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -146,24 +145,6 @@ def test_it_refuses_what_would_wait(
         assert server.get(NEWEST).ok
     until(lambda: server.get(new_page()).ok)
     until(lambda: "requests_shed count=" in server.logged())
-
-
-def test_it_refuses_at_once_while_nothing_moves(
-    server: ServerProcess, settings: Settings, postgres: EmbeddedPostgres
-) -> None:
-    workers = workers_of(server)
-    with busy_with_ranges(server, postgres, settings), ThreadPoolExecutor(100) as clients:
-        asking: list[Future[requests.Response]] = []
-
-        def one_more_is_refused_at_once() -> bool:
-            asking.append(clients.submit(server.get, new_range()))
-            answers = [asked.result() for asked in asking if asked.done()]
-            return any(answer.elapsed < timedelta(seconds=0.5) for answer in answers)
-
-        until(one_more_is_refused_at_once)
-        assert {asked.result().status_code for asked in asking} == {503}
-    assert server.get(new_range()).ok
-    assert workers_of(server) == workers
 
 
 def test_ranges_leave_the_rest_free(
