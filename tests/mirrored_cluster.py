@@ -31,6 +31,7 @@ from dqm2.records import (
 )
 from dqmsquare_cfg import Cluster, Settings
 from storage.log_compression import ZstdDictionary
+from storage.notifications import ChangeNotification
 from storage.rows import Batch, Checkpoint, QuarantinedDocument, to_row
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.transition_watch import TransitionWatch
@@ -142,6 +143,12 @@ class MirroredCluster:
         machine = self._machines[host].id
         self._writer.write_batch(Batch(machine, position, None, (), documents, is_caught_up=True))
         self._on_change()
+
+    def notify(self, run: int) -> None:
+        """Notify of a change of a run to which nothing was written."""
+        payload = ChangeNotification((), (run,)).serialize()
+        with self._database.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, payload)))
 
     def set_heartbeat_age(self, age: timedelta) -> None:
         """Make the last heartbeat older, as after an outage of the grabber."""
