@@ -1,9 +1,12 @@
 """The grabber's parts: from requests to DQM² to rows in the database. `grabber.py` is the daemon.
 
 scheduler            which machine is mirrored when; backoff: the pauses
-machine_sync         one machine, quarantined documents included; document_fetcher: its documents
+machine_sync         one machine, quarantined documents included
+                     header_fetcher, document_fetcher: its headers and documents
 gateway_queue        DQM² requests, one at a time
 document_pipeline    responses parsed into rows; parser_pool: in processes of their own
-heartbeat, health    status for the pages; liveness, readiness and metrics for supervisors
-maintenance          log dictionaries, retention; certificate_monitor
+heartbeat, health    status for the pages; liveness and readiness for supervisors; metrics
+maintenance          work on stored data while the grabber is idle; certificate_monitor
+notifier             notifications; receiver_queue: when each is due; notification_message: its text
+                     sender_process, apprise_sender: its delivery; notify_test: a test message
 """

@@ -1,5 +1,6 @@
 """Import of an earlier mirror's database, in place: `python db.py adopt`.
 
+    cli             the command and its options
     preflight       refuses a database that differs from the known legacy schema; dry run
     lifecycle       renames the legacy tables and creates the schema beside them; drop and undo
     importer        imports batches of runs, newest first, each in one transaction

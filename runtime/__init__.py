@@ -1,1 +1,8 @@
-"""Runtime environment of the programs: logging, health check, systemd, child processes, version."""
+"""Runtime environment of the programs.
+
+logging      logging_setup
+health       healthcheck, systemd_notify
+processes    run_all: server and grabbers as one program; supervisor, die_with_parent, signal_mask
+memory       malloc
+version      version
+"""

@@ -3,6 +3,7 @@
 It speaks the protocol as seen from outside P5 (docs/dqm2-protocol.md), over HTTPS with a throwaway
 certificate authority, and injects faults on request. Runs, logs, names and secrets are generated from a seed.
 
+    simulator     all of it, started and stopped together
     HTTP          https_server, certificates, http_types
     gateway       gateway, sync_endpoint, control_commands, fault_injection; admin
     machines      machines, daemons

@@ -4,10 +4,12 @@ schema          schema: revision, migration
 writing         rows, codecs, log_compression, upserts, writer, leader_lock, machines, retention
 crashes         log_findings, log_backfill, log_index, log_search, crash_groups, crash_marks, crash_reader
 reading         run_queries, run_reader, run_listing, job_history, delivery_reader, cluster_reader, reader,
-                read_models, job_state
+                read_models, job_state, client_rows
 deliveries      delivery_statistics, delivery_backfill
 reports         shift_reader, playback_comparison, efficiency_reader
-notifying       notifications, change_listener, sync_status
+data path       sync_status, outages
+transitions     transitions, transition_watch, client_transitions, receiver_store
+changes         notifications, change_listener
 Control Room    login_store, audit_log, command_queue, mutes
 commands        db_command_runner, import_progress
 """

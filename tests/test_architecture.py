@@ -20,6 +20,9 @@ SQL_CONSTRUCTORS = {"select", "insert", "update", "delete", "text", "table", "fu
 SQL_METHODS = {"exec_driver_sql", "executemany", "scalar", "scalars", "cursor"}
 # Tools run outside the mirror's processes, with settings of their own.
 ENVIRONMENT_ALLOWED = ("dqmsquare_cfg", "tools", "benchmarks", "tests")
+# Packages with fewer modules need no overview, and those on top are found by their names.
+MIN_OVERVIEW_MODULES = 8
+NO_OVERVIEW = ("benchmarks", "dqm2.redaction", "migrations", "tests", "tools")
 LATE_IMPORTS_ALLOWED = {"db", "dqmsquare_mirror"}
 
 
@@ -47,6 +50,16 @@ def modules() -> Mapping[str, ast.Module]:
         )
         for path in paths
     }
+
+
+def submodules() -> Mapping[str, set[str]]:
+    """The names of the modules in each package."""
+    found: dict[str, set[str]] = {}
+    for module in modules():
+        package, _, name = module.rpartition(".")
+        if package and not name.startswith("__"):
+            found.setdefault(package, set()).add(name)
+    return found
 
 
 def top_of(module: str) -> str:
@@ -90,6 +103,17 @@ def test_it_finds_every_module_that_comments_cite() -> None:
         for path in re.findall(rf"`((?:{tops})/[\w/]+\.py)`", source.read_text())
     }
     assert {path for path in cited if not (ROOT / path).exists()} == set()
+
+
+def test_it_names_every_module_in_the_overview_of_a_package() -> None:
+    unnamed = {
+        f"{package}: {name}"
+        for package, names in submodules().items()
+        if len(names) >= MIN_OVERVIEW_MODULES and not package.startswith(NO_OVERVIEW)
+        for name in names
+        if not re.search(rf"\b{name}\b", ast.get_docstring(modules()[package]) or "")
+    }
+    assert unnamed == set()
 
 
 def test_it_names_every_import_between_packages() -> None:

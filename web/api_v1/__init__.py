@@ -1,5 +1,6 @@
 """`/api/v1/`: the mirror's data as resources with named fields, read only.
 
 `resources` are the types of responses and `queries` those of query parameters. `views` has a function per
-resource; its annotations are its documentation: `openapi` describes them, and `page` shows that description.
+resource, which `mapping` helps to turn results of readers into resources. Its annotations are its
+documentation: `operations` reads them, `openapi` describes them, and `blueprint` serves that description.
 """

@@ -1,7 +1,10 @@
 """The mirror's pages; the templates of each are in the folder of the same name.
 
-`blueprints` registers them. `live`, `wall`, `job`, `cluster`, `timeline`, `statistics`, `crashes`,
-`crash_group`, `log_search` and `guides` are a page each, `reports` has several, and `find` redirects
-searches. `freshness` is the bar at the top of every page; `outages` and `incidents` are computed for it.
-`missed` summarizes the time in which a page did not run.
+pages       live, wall, job, cluster, timeline, statistics, crashes, crash_group, log_search, guides, reports
+            find: redirects of searches
+live page   job_table, verdict, delivery_graph, elog; job_history and job_log: of expanded jobs and `job`
+every page  freshness: the bar at the top; incidents: alerts; missed: those while a page did not run
+crashes     crash_text, crash_issue; active_mutes
+runs        run_filter, run_search, source_run
+shared      blueprints: registration; formatting, contacts, external_links: for templates
 """

@@ -1,6 +1,7 @@
 """Reports: pages to print, to copy as Markdown or as plain text, and to download as CSV.
 
-`document` is the model of all of them, `texts` has its forms besides the page, and `page` renders it. Each
-report has a module that builds it (`shift`, `playback`, `efficiency`) and one for its addresses (`…_page`).
-The periods of shift reports are in `shift_period`.
+document    the model of all reports; texts: its forms besides the page; page: its rendering
+shift       shift_period, shift_data: what it reports; shift_page: its addresses
+playback    playback_page: its addresses
+efficiency  efficiency_page: its addresses
 """
