@@ -30,10 +30,12 @@ from storage.log_compression import DictionaryStore
 from storage.reader import MirrorReader
 from storage.rows import DocumentRow
 from storage.sync_status import LinkStatus
+from tests import fork_server
 from tests.waiting import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
+GrabberProcess = fork_server.ForkedProgram | subprocess.Popen[str]
 _MAX_DIFFERENCES = 5
 # By port and name of the database; the newest are kept.
 _ENGINES: dict[tuple[int, str], sa.Engine] = {}
@@ -106,15 +108,24 @@ def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[
 
 
 @contextmanager
-def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A grabber as a process, as in production; killed at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "grabber.py", *arguments],
-        cwd=ROOT,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+def grabber_process(
+    environment: Mapping[str, str], *arguments: str, forked: bool = True
+) -> Iterator[GrabberProcess]:
+    """A grabber as a process; killed at the end if it still runs.
+
+    It is forked from one that has imported it or, more slowly, started as in production.
+    """
+    process: GrabberProcess = (
+        fork_server.start("grabber", arguments, environment)
+        if forked
+        else subprocess.Popen(
+            [sys.executable, "grabber.py", *arguments],
+            cwd=ROOT,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     )
     try:
         yield process
@@ -124,7 +135,7 @@ def grabber_process(environment: Mapping[str, str], *arguments: str) -> Iterator
         process.communicate()
 
 
-def wait_for_log(process: "subprocess.Popen[str]", event: str) -> str:
+def wait_for_log(process: GrabberProcess, event: str) -> str:
     """Wait for a log line that contains `event` and return it; fail if the process exits before."""
     assert process.stdout is not None
     line = next((line for line in process.stdout if event in line), None)

@@ -16,20 +16,24 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from runtime import supervisor
+from tests import fork_server
+from tests.fork_server import ForkedProgram
 from tests.processes import children_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
+# The start that the documentation names; it costs the time of all imports.
+COMMAND = (sys.executable, "server.py")
 # Werkzeug's default of half a second would add minutes: most tests start a server.
 _SHUTDOWN_POLL_S = 0.02
 
 
 @dataclass
 class ServerProcess:
-    """A `python server.py`; its standard output and standard error go to the file `log`."""
+    """A server; its standard output and standard error go to the file `log`."""
 
-    process: "subprocess.Popen[bytes]"
+    process: ForkedProgram | subprocess.Popen[bytes]
     environment: Mapping[str, str]
     log: Path
 
@@ -107,7 +111,7 @@ def free_port() -> str:
 def server_process(
     environment: Mapping[str, str], *command: str, is_up: bool = True
 ) -> Iterator[ServerProcess]:
-    """Start a server on a free port by `command`, `python server.py` by default.
+    """Start a server on a free port by `command`; by default it is forked from one that has imported it.
 
     Yields once it responds, or at once if not `is_up`.
     """
@@ -115,13 +119,10 @@ def server_process(
     log = Path(environment["LOG_DIR"]) / f"standard-error-{given['SERVER_PORT']}"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            command or (sys.executable, "server.py"),
-            cwd=ROOT,
-            env=given,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
+        process: ForkedProgram | subprocess.Popen[bytes] = (
+            subprocess.Popen(command, cwd=ROOT, env=given, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            if command
+            else fork_server.start("server", (), given, file)
         )
     server = ServerProcess(process, given, log)
     try:

@@ -2,7 +2,6 @@
 
 import random
 import signal
-import subprocess
 import threading
 from functools import partial
 
@@ -16,6 +15,7 @@ from simulator.simulator import Simulator
 from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
+    GrabberProcess,
     differences,
     grabber_process,
     mirror_once,
@@ -70,9 +70,7 @@ def fill(simulator: Simulator) -> None:
     simulator.fill(OTHER_FILTER_UNIT, 10)
 
 
-def kill_if_stored(
-    jobs: int, grabber: "subprocess.Popen[str]", settings: Settings, _request: Request
-) -> None:
+def kill_if_stored(jobs: int, grabber: GrabberProcess, settings: Settings, _request: Request) -> None:
     """Kill a grabber during a request, once so many jobs are stored."""
     if len(rows(settings, db.jobs)) >= jobs:
         grabber.kill()

@@ -16,7 +16,7 @@ MAX_GROWTH_MB = 18.0
 def test_it_releases_the_memory_of_a_catch_up_and_of_training(
     simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:
-    with grabber_process(brisk_environment, "production") as grabber:
+    with grabber_process(brisk_environment, "production", forked=False) as grabber:
         wait_for_log(grabber, "lock_acquired cluster")
         before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)

@@ -37,7 +37,7 @@ def test_it_exits_with_0_after_a_pass_that_mirrored_every_machine(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
     simulator.machine(FILTER_UNIT).upload(job_document())
-    with grabber_process(simulated_environment, "production", "--once") as grabber:
+    with grabber_process(simulated_environment, "production", "--once", forked=False) as grabber:
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     assert len(rows(simulated_settings, db.jobs)) == 1
 
@@ -83,7 +83,7 @@ def test_it_finishes_the_current_batch_on_a_signal(
     for pid in range(2000):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     simulator.faults.add(FaultKind.LATENCY, 0.3)
-    with grabber_process(simulated_environment, "production") as grabber:
+    with grabber_process(simulated_environment, "production", forked=False) as grabber:
         until(lambda: rows(simulated_settings, db.jobs))
         grabber.send_signal(end)
         assert grabber.wait(timeout=TIMEOUT_S) == 0

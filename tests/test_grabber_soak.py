@@ -48,7 +48,7 @@ def test_it_stays_flat_and_ends_equal_to_dqm2(
 ) -> None:
     lasts_s = HOURS * 3600 / SPEED
     memory: list[float] = []
-    with grabber_process(simulated_environment) as grabber:
+    with grabber_process(simulated_environment, forked=False) as grabber:
         # Its output is drained so that the pipe does not fill up.
         assert grabber.stdout is not None
         threading.Thread(target=grabber.stdout.read, daemon=True).start()

@@ -15,7 +15,7 @@ import requests
 
 from runtime import version
 from tests.processes import is_alive
-from tests.served import ROOT, ServerProcess, free_port, server_process, workers_of
+from tests.served import COMMAND, ROOT, ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 
 GUNICORN = (sys.executable, "-m", "gunicorn", "--bind")
@@ -25,14 +25,14 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "--bind")
 def server(shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
     """A server with one worker of two threads."""
     settings = {"SERVER_THREADS": "2", "SERVER_METRICS_PORT": free_port(), "CR_ENABLED": "false"}
-    with server_process({**shared_environment, **settings}) as server:
+    with server_process({**shared_environment, **settings}, *COMMAND) as server:
         yield server
 
 
 def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Result of a server that is expected to exit."""
     return subprocess.run(
-        [sys.executable, "server.py", *arguments],
+        [*COMMAND, *arguments],
         cwd=ROOT,
         env={"SERVER_PORT": free_port(), **environment},
         capture_output=True,
@@ -136,7 +136,7 @@ def test_it_exits_on_a_signal_with_connections_open(
 ) -> None:
     settings = {"SERVER_WORKERS": "2", "SERVER_METRICS_PORT": free_port()}
     with (
-        server_process({**environment, **settings}) as server,
+        server_process({**environment, **settings}, *COMMAND) as server,
         requests.Session() as kept_alive,
         idle_connections(server, 3),
     ):
