@@ -1,6 +1,6 @@
 """Regular expressions by RE2: the time of a search is linear in the length of any text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import re2  # type: ignore[import-untyped]
@@ -28,10 +28,33 @@ class Pattern(Protocol):
     def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Iterator[Match]: ...
 
 
+# (text, position) → start and end of the first match from there on, both -1 if there is none.
+SearchSpan = Callable[[bytes, int], tuple[int, int]]
+
+
 def compile_linear(pattern: bytes) -> Pattern:
     """Compile a pattern with RE2, one byte per character. Groups are not captured, which is fastest."""
+    return cast(Pattern, re2.compile(pattern, _options()))
+
+
+def compile_search(pattern: bytes) -> SearchSpan:
+    """Compile a pattern for frequent searches, of which only the offsets are needed.
+
+    For each search, re2 makes a generator and a `Match` in Python, which takes as long as the search itself;
+    its automaton is therefore called directly, as re2's own methods do.
+    """
+    match = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
+    unanchored = re2._Anchor.UNANCHORED  # noqa: SLF001
+
+    def search(text: bytes, position: int) -> tuple[int, int]:
+        return cast(tuple[int, int], match(unanchored, text, position, len(text))[0])
+
+    return search
+
+
+def _options() -> re2.Options:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.max_mem = _MAX_MEMORY_BYTES
     options.never_capture = True
-    return cast(Pattern, re2.compile(pattern, options))
+    return options

@@ -9,11 +9,11 @@ import html
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
-from dqm2.linear_patterns import compile_linear
+from dqm2.linear_patterns import compile_search
 from dqm2.redaction.rules_base import COMBINING_MARK, OTHER_LETTER, OTHER_SIGN, Span
 
 # Control characters other than tab and newline.
@@ -46,9 +46,9 @@ _TRAILERS = re.compile(_TRAILER)
 _WRITTEN_SEQUENCE_HINTS = (b"1b", b"1B", b"\\033", b"\\e")
 # Searching for each alone is faster than for all: RE2 then looks for its first character.
 _HAS_ESCAPES = (
-    compile_linear(_PERCENT).search,
-    compile_linear(_BACKSLASH).search,
-    compile_linear(rb"&(?:amp|quot|apos|lt|gt|nbsp|#)").search,
+    compile_search(_PERCENT),
+    compile_search(_BACKSLASH),
+    compile_search(rb"&(?:amp|quot|apos|lt|gt|nbsp|#)"),
 )
 
 # Look-alikes that Unicode itself does not relate to the ASCII character.
@@ -79,17 +79,19 @@ class NormalizedText:
 
     def replace(self, spans: Iterable[Span]) -> str:
         """The source with each span replaced by its placeholder; spans are ascending and do not overlap."""
-        pieces: list[str] = []
+        source, pieces = self.source, list[str]()
         position = 0
-        for start, end, placeholder in spans:
-            pieces += self.source[position : self._source_position(start)], placeholder
-            position = self._source_position(end)
-        pieces.append(self.source[position:])
+        for start, end, placeholder in self._in_source(spans) if self._escape_ends else spans:
+            pieces += source[position:start], placeholder
+            position = end
+        pieces.append(source[position:])
         return "".join(pieces)
 
+    def _in_source(self, spans: Iterable[Span]) -> Iterator[Span]:
+        for start, end, placeholder in spans:
+            yield Span(self._source_position(start), self._source_position(end), placeholder)
+
     def _source_position(self, position: int) -> int:
-        if not self._escape_ends:
-            return position
         return position + self._offsets[bisect_right(self._escape_ends, position)]
 
 
@@ -111,7 +113,7 @@ def normalize(text: str) -> NormalizedText:
     folded: bytes = plain.encode("latin-1")
     if _may_have_trailers(folded):
         escapes = [escape.span() for escape in _ESCAPES_AND_TRAILERS.finditer(folded)]
-    elif any(search(folded) for search in _HAS_ESCAPES):
+    elif any(search(folded, 0)[0] >= 0 for search in _HAS_ESCAPES):
         escapes = [escape.span() for escape in _ESCAPES.finditer(folded)]
     else:
         return NormalizedText(text, folded)

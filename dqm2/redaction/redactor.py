@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from dqm2.linear_patterns import compile_linear
+from dqm2.linear_patterns import compile_linear, compile_search
 from dqm2.redaction.addresses import ADDRESS_RULES
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
@@ -54,7 +54,7 @@ class Redactor:
             *USER_RULES,
             *KEY_BLOCK_RULES,
         )
-        self._trigger = compile_linear(b"|".join(rule.trigger for rule in rules))
+        self._trigger = compile_search(b"|".join(rule.trigger for rule in rules))
         self._rules = tuple((compile_linear(rule.trigger), rule) for rule in rules)
         self._rule_cache: dict[bytes, Rule] = {}
 
@@ -87,25 +87,20 @@ class Redactor:
         """Spans to replace in a normalized text; those that are placeholders already are left out."""
         spans: list[Span] = []
         min_start = 0
-        position: int | None = 0
-        rules = self._rule_cache
-        while position is not None:
-            matches = self._trigger.finditer(text, position)
-            position = None
-            for match in matches:
-                start, end = match.span()
-                trigger = text[start:end]
-                rule = rules.get(trigger) or self._rule(trigger)
-                found = rule.expand(text, min_start, start, end)
-                if found:
-                    spans += found
-                    min_start = found[-1].end
-                    if min_start > end:
-                        position = min_start
-                        break
-                elif rule.resume:
-                    position = rule.resume(text, start)
-                    break
+        search, rules = self._trigger, self._rule_cache
+        start, end = search(text, 0)
+        while start >= 0:
+            trigger = text[start:end]
+            rule = rules.get(trigger) or self._rule(trigger)
+            found = rule.expand(text, min_start, start, end)
+            position = end
+            if found:
+                spans += found
+                min_start = found[-1].end
+                position = max(end, min_start)
+            elif rule.resume:
+                position = rule.resume(text, start)
+            start, end = search(text, position)
         return [
             span
             for span in spans
