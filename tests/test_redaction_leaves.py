@@ -91,6 +91,11 @@ docker run -u 1000:1000 and python -u script.py
 .git/hooks/pre-commit hook declined
 std::a1::b2 edm::c0de::x aa:bb:cc:dd:ee:ff 0000:3b:00.0
 CMSSW stack: hltSiPixelClusters@serialSync, hltX@cuda, label@alpaka
+EventPrincipal=5, owner = 0x7f1234, Principal = edm::RunPrincipal, user=0m0.52s sys=0.1
+session_id=3, magic cookie = 0x5f, bad cookie: 0xdead, passwordCallback=0x1
+HTTP/1.1 401 Unauthorized, WWW-Authenticate: Bearer realm="https://x.example.org/token"
+numpy>=1.22.4.1, root 6.26.11.1, cudnn: 8.9.2.26, CUDA 12.4.1.2
+SHA1 Fingerprint=AA:BB:01:02:03:04:05:06:07:08 and 50:06:01:60:08:60:22:33
 Error in <TFile::Init>: file /fff/BU0/ramdisk/x.root has an incorrect header length
 """  # noqa: E501 - lines as they are
 

@@ -23,8 +23,12 @@ _VERSION_WORD = re.compile(
     rb"(?i)(?:\b(?:version|ver|release|rel|rev|revision|firmware|driver|runtime|build)\b['\"]?[ \t]{0,3}"
     rb"(?:is|of|[:=(]|was)?[ \t]{0,3}['\"]?|\.so\.)$"
 )
-# Names of packages and their directories: `dim-20.37.0.1`, `/external/tbb/2021.9.0.1-abc/`.
-_PACKAGE = re.compile(rb"[A-Za-z][A-Za-z0-9+]*[-_/]$")
+# Names of packages and their directories: `dim-20.37.0.1`, `/external/tbb/2021.9.0.1-abc/`, `numpy>=1.2.3.4`.
+_PACKAGE = re.compile(
+    rb"[A-Za-z][A-Za-z0-9+]*(?:[-_/]|[=<>~!]=)$"
+    rb"|(?i:\b(?:root|cuda|cudnn|cudart|rocm|gcc|glibc|python|xrootd|dim|tbb|boost|openssl|numpy|tensorflow)"
+    rb"[ \t]{0,3}[ :=@][ \t]{0,3})$"
+)
 _MAX_OCTET = 255
 
 # All eight groups, fewer around a `::`, or an IPv4 address in place of the last two.
@@ -59,6 +63,7 @@ _DIGIT = re.compile(rb"[0-9]")
 _FULL_GROUP = 4
 _MIN_GROUPS = 3
 _ALL_GROUPS = 8
+_PAIR = 2
 # As HTCondor writes addresses in its contact strings: [2001-1458-d00-b--100-5a].
 _DASHED_IPV6 = rb"(?i:\[[0-9a-f]{1,4}(?:--?[0-9a-f]{1,4}){3,7}\])"
 
@@ -125,7 +130,8 @@ def _is_ipv6(address: bytes) -> bool:
     if b"." in address:
         return all(int(octet) <= _MAX_OCTET for octet in groups[-1].split(b"."))
     if b"::" not in address:
-        return len(groups) == _ALL_GROUPS
+        # Pairs of digits all along are an identifier of hardware or a fingerprint.
+        return len(groups) == _ALL_GROUPS and any(len(group) != _PAIR for group in groups)
     if _DIGIT.search(address) is None or (address.endswith(b":") and not address.endswith(b"::")):
         return False
     has_full_group = any(len(group) == _FULL_GROUP for group in groups)

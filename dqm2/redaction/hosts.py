@@ -19,7 +19,7 @@ from dqm2.redaction.rules_base import (
     span,
 )
 from dqm2.redaction.user_password_pairs import oracle_account
-from dqm2.redaction.users import AT, LOCAL_PART, user_at
+from dqm2.redaction.users import AT, user_at, user_start
 
 _NAME = ALPHANUMERIC + b"-."
 # A host with its domain includes what is joined to it: adm-fu-c2f11-11-01.cms.
@@ -56,10 +56,11 @@ _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
 # A path behind `user@host`, or the prompt for a password.
 _REMOTE_PATH = re.compile(rb":[/~.]|'s password:")
+_PROMPT = re.compile(rb" [^\]\n]{1,64}\][$#%>]")
 _MIN_HOST = 3
 # Environment variables that name a host, and the same of the XRootD client.
 _HOST_VARIABLE = (
-    rb"(?:(?:DIM_DNS_NODE|DIM_HOST_NODE|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}"
+    rb"(?:(?:(?i:DIM_DNS_NODE|DIM_HOST_NODE)|HOSTNAME)[\"']?[ \t]{0,8}[=:][ \t]{0,8}"
     rb"|\b(?:(?:REMOTE)?HOST|xrd\.hostname)=)[\"']?"
 )
 _CVMFS = b"/cvmfs/"
@@ -117,7 +118,7 @@ class _HostNames:
 
     def address(self, text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
         """`user@host`, where the right side has a dot or the form of a host name."""
-        local = run_start(text, min_start, start, LOCAL_PART)
+        local = user_start(text, min_start, start)
         if local == start:
             return ()
         first = start + 1
@@ -136,7 +137,7 @@ class _HostNames:
         if _REALM.match(domain):
             return (Span(local, start, Placeholder.USER),)
         is_short_host = _SHORT_HOST.match(domain) is not None and not _VARIANT.match(domain)
-        if is_short_host or _is_ssh(text, start, last):
+        if is_short_host or _is_prompt(text, local, last) or _is_ssh(text, start, last):
             return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
         return ()
 
@@ -163,6 +164,11 @@ def _name_start(text: bytes, min_start: int, at: int) -> int:
             return start
         limit *= 4
     return run_start(text, min_start, at, _NAME, limit)
+
+
+def _is_prompt(text: bytes, local: int, last: int) -> bool:
+    """Whether `user@host` is in the prompt of a shell: `[user@host src]$`."""
+    return text[max(0, local - 1) : local] == b"[" and _PROMPT.match(text, last) is not None
 
 
 def _is_ssh(text: bytes, at: int, last: int) -> bool:

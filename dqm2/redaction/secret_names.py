@@ -15,7 +15,7 @@ _CACHE_SIZE = 1024
 _STRONG = (
     rb"pass(?:word|wd|phrase|code)|passwd|secret|cookie|authorization|authz|credential|krb5ccname"
     rb"|(?:api|access|private|session|signing|encryption|ssh|auth|master|account|shared|unique|frontier)[_-]?key"
-    rb"|session[_-]?id|claimid|cap\.(?:sym|msg)|cms-authn?-(?:hmac|cert)"
+    rb"|session[_-]?id|claimid|cap\.(?:sym|msg)|amz-signature|cms-authn?-(?:hmac|cert)"
     # Session cookies by their well-known names.
     rb"|_shibsession_|mod_auth_openidc_(?:session|state)|phpsessid|connect\.sid|_oauth2_proxy"
     rb"|(?:gitlab|grafana|keycloak|laravel|mattermost|indico|jenkins|openshift)[a-z_]{0,12}session"
@@ -36,7 +36,7 @@ _ABOUT = frozenset(
         b"file files path dir directory folder location count length len size min max type kind name policy "
         b"age expiry expires expired expiration lifetime timeout ttl required is has hint prompt field "
         b"format algorithm url uri host port authentication verification check version provider manager "
-        b"helper error errors idx index"
+        b"helper error errors idx index callback"
     ).split()
 )
 _QUALIFIERS = frozenset(
@@ -51,7 +51,7 @@ _TOKEN_KINDS = frozenset(
         b"access auth authentication authorization refresh id csrf xsrf bearer api session user private "
         b"secret security oauth jwt deploy app client login personal job bot ci runner trigger registration "
         b"vault gitlab github slack web webhook service sci iam wlcg grid eos push device upload reset "
-        b"invite renew sso saml x my"
+        b"invite renew sso saml x my csrfmiddleware"
     ).split()
 )
 # Words directly before `pass` and `pw` that make them a password.

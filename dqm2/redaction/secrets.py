@@ -50,6 +50,8 @@ _PAIR_KEY_WINDOW = 16
 _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
 # In place of a token: a count or index, a pointer, and calls that take or give a handle of CMSSW's event.
 _NUMBER = re.compile(rb"(?:[0-9]{1,4}|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
+# Names that number things as well: a session of the database, the cookie in a header of raw data.
+_NUMBERED = (b"session", b"cookie")
 _FRAMEWORK_CALL = re.compile(
     rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
     rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
@@ -68,7 +70,8 @@ _RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key[ \t]{1,8})"
 # Also where source code joins two texts: `"Bearer " + "…"`.
 _BEARER = rb"(?i:bearer[ \t]{1,8}(?:[\"'][ \t]{0,4}\+[ \t]{0,4}[bBrRuUfF]{0,2}[\"'])?)"
 _BEARER_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{6,}+")
-_BEARER_PROSE = (b"authentication", b"authorization", b"tokens")
+# Words of a sentence, and parameters of a challenge (`WWW-Authenticate: Bearer realm="x"`).
+_BEARER_PROSE = (b"authentication", b"authorization", b"tokens", b"realm=", b"scope=", b"error=")
 
 # JSON web tokens, and the formats of AWS, GitHub, GitLab, Slack, EOS, Google and some registries.
 _WELL_KNOWN = (
@@ -105,6 +108,8 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     word = name[offset:].lower()
     if word.startswith(b"claimid") and (claim := _CLAIM.match(text, end)):
         return span(*claim.span(1), Placeholder.SECRET)
+    if word.startswith(_NUMBERED) and _NUMBER.match(text, end):
+        return ()
     is_colon = separator.endswith(b":")
     if is_colon and word.endswith(_HEADERS) and (word.endswith(b"authorization") or _COOKIE.match(text, end)):
         return span(*header_span(text, end), Placeholder.SECRET)

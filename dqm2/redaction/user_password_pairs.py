@@ -46,13 +46,18 @@ _CURL_OPTION = (
 _CURL_USER = ALPHANUMERIC + b"_.@\\-"
 _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 
-# `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`.
-_ORACLE_CALL = (
-    rb"(?i:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)\([ \t]{0,4}"
-    rb"[\"'][a-z0-9_$#\[\]]{1,64}[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
+# `jdbc:oracle:thin:NAME/PASSWORD@//…`.
+_ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
+# `sshpass -p PASSWORD`.
+_SSHPASS = rb"sshpass[ \t]{1,4}-p[ \t]{0,4}"
+
+# `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `HTTPBasicAuth(…)`.
+_CALL = (
+    rb"(?i:(?:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)|HTTP[a-z]{0,8}Auth|auth[ \t]{0,4}=)"
+    rb"[ \t]{0,4}\([ \t]{0,4}[\"'][a-z0-9_.@$#\[\]-]{1,64}[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
 )
-_ORACLE_CALL_USER = re.compile(rb"[\"']([^\"']+)")
-_ORACLE_CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
+_CALL_USER = re.compile(rb"[\"']([^\"']+)")
+_CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
 
 # `login NAME password PASSWORD` of .netrc, `user NAME identified by PASSWORD` of SQL.
 _LOGIN = (
@@ -106,9 +111,18 @@ def _oracle_command(text: bytes, _min_start: int, start: int, end: int) -> tuple
     return _pair(run_start(text, start, end - 1, _ORACLE_NAME), end - 1, password.end())
 
 
-def _oracle_call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    user = _ORACLE_CALL_USER.search(text, start, end)
-    password = _ORACLE_CALL_PASSWORD.match(text, end)
+def _oracle_jdbc(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    account = _ORACLE_USERINFO.match(text, end)
+    return _pair(end, text.index(b"/", end), account.end() - 1) if account else ()
+
+
+def _sshpass(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    return span(*value_span(text, end), Placeholder.SECRET)
+
+
+def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    user = _CALL_USER.search(text, start, end)
+    password = _CALL_PASSWORD.match(text, end)
     if not user or not password:
         return ()
     return Span(*user.span(1), Placeholder.USER), Span(*password.span(), Placeholder.SECRET)
@@ -141,7 +155,9 @@ def _identified_by(text: bytes, _min_start: int, _start: int, end: int) -> tuple
 USER_PASSWORD_RULES = (
     Rule(_CURL_OPTION, _curl_option, resume_within),
     Rule(_LOGIN, _login, resume_within),
-    Rule(_ORACLE_CALL, _oracle_call, resume_within),
+    Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
+    Rule(_SSHPASS, _sshpass),
+    Rule(_CALL, _call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
     Rule(_IDENTIFIED_BY, _identified_by),
     Rule(_URL, _url),

@@ -22,7 +22,7 @@ LOCAL_PART = WORD + b".%+-"
 
 AT = ord("@")
 _DIRECTORY = (
-    rb"(?i:\\?/(?:nfshome0|home|users|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?|run\\?/+user"
+    rb"(?i:\\?/(?:nfshome0|(?:home|users)(?:\\?/+[a-z])?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?|run\\?/+user"
     rb"|var\\?/+(?:spool\\?/+)?mail)\\?/+"
     rb"|/afs\\?/+\.?cern\.ch\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
     rb"|/eos\\?/+(?:user\\?/+[a-z]|home-[a-z0-9]{1,4}(?:\\?/+[a-z])?)\\?/+)"
@@ -39,6 +39,15 @@ _OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|
 # `for user "dqm"`, as PostgreSQL writes it.
 _QUOTED = rb"(?i:(?:user|role|login|principal)[ \t]{1,4}[\"'])"
 _QUOTED_NAME = re.compile(rb"[A-Za-z0-9_.@-]{1,64}[\"']")
+# `sudo -u dqmpro`, `su - dqmpro`, `ssh -l dqmpro`.
+_COMMAND = (
+    rb"(?:sudo[ \t]{1,4}(?:-[A-Za-z]{1,2}[ \t]{1,4}){0,2}-u|runuser[ \t]{1,4}-[lu]?|su[ \t]{1,4}-l?"
+    rb"|ssh[ \t]{1,4}(?:-[A-Za-z0-9]{1,4}[ \t]{1,4}){0,2}-l)[ \t]{1,4}"
+)
+_ACCOUNT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+# The owner of a file as `ls -l` writes it: `-rw-r--r--. 1 dqmpro dqmpro 4096`.
+_FILE_MODE = rb"[bcdlps-](?:[r-][w-][SsTtx-]){3}[.+@]?[ \t]{1,4}[0-9]{1,7}[ \t]{1,8}[A-Za-z_]"
+_FILE_OWNER = re.compile(rb"([A-Za-z_][A-Za-z0-9_.-]{0,31})[ \t]+([A-Za-z0-9_.-]{1,32})[ \t]+[0-9]")
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 
@@ -46,6 +55,15 @@ _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff
 # headers of CMS's web services name the person and the account.
 _COMMON_NAME = rb"(?:CN[ \t]?=|(?i:common name|cms-authn-(?:name|login)):)[ \t]?"
 _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
+# Counts, addresses and times, which no user is named by: `user=0.52`, `owner = 0x7f12`, `user=0m0.5s`.
+_MEASURE = re.compile(
+    rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]]|\Z)"
+)
+# `NAME:PASSWORD` as one value.
+_PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
+# Login of a client of XRootD in front of its host, `dqmpro.12345:67@…`: user, process and connection.
+_XROOTD_LOGIN = re.compile(rb"[A-Za-z0-9_-]{1,64}\.[0-9]{1,10}:$")
+_XROOTD_WINDOW = 76
 _PERSON = re.compile(
     rb"[A-Za-z0-9_.\x80-\xff-]{1,64}:?(?: [A-Z0-9\x80-\xff(][A-Za-z0-9_.'\x80-\xff()-]{0,40}){0,5}"
 )
@@ -55,7 +73,17 @@ def user_at(text: bytes, min_start: int, at: int) -> tuple[Span, ...]:
     """The user of `user@…`, of which the right side is at `at`."""
     if at <= min_start or text[at - 1] != AT:
         return ()
-    return span(run_start(text, min_start, at - 1, LOCAL_PART), at - 1, Placeholder.USER)
+    return span(user_start(text, min_start, at - 1), at - 1, Placeholder.USER)
+
+
+def user_start(text: bytes, min_start: int, at: int) -> int:
+    """Start of the user of `user@…`, whose @ is at `at`."""
+    start = run_start(text, min_start, at, LOCAL_PART)
+    if start > min_start and text[start - 1 : start] == b":" and text[start:at].isdigit():
+        window_start = max(min_start, start - _XROOTD_WINDOW)
+        if login := _XROOTD_LOGIN.search(text[window_start:start]):
+            return window_start + login.start()
+    return start
 
 
 def _directory(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -65,26 +93,56 @@ def _directory(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Spa
 
 
 def _value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    if _is_no_user(text, min_start, start, end):
+        return ()
+    name = _name(text, end)
+    if name and text.startswith(b"::", name[-1].end):  # a type of C++
+        return ()
+    password = _PASSWORD_BEHIND.match(text, name[-1].end) if name else None
+    return (*name, *span(*password.span(1), Placeholder.SECRET)) if password else name
+
+
+def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
+    """Whether something else than a user is behind a key: a fact, a number, source code, a sentence."""
     trigger = text[start:end].rstrip()
     key = trigger.rstrip(b":=> \t]").lower()
-    if key.endswith(b"uid") and follows_word(text, min_start, start):  # a guid, a uuid
-        return ()
+    # A guid, a uuid; CMSSW's own principals.
+    if key.endswith((b"uid", b"principal")) and follows_word(text, min_start, start):
+        return True
     if trigger.endswith(b":"):
         if not key.endswith((b'"', b"'")):
             # `Last login: Thu` is a greeting, `User::name` a C++ scope, `user: 0.5 s` a time.
             if key.startswith(b"log") or follows_word(text, min_start, start) or text[end : end + 1] == b":":
-                return ()
+                return True
             if text[end : end + 1] in DIGITS and not key.endswith(b"id"):
-                return ()
+                return True
         if is_sentence(text, end):
-            return ()
+            return True
     if text[end - 1 : end] in (b" ", b"\t") and _NEXT_KEY.match(text, end):  # `logname= uid=0`
-        return ()
-    return () if is_state(text, end) or is_code(text, end) else _name(text, end)
+        return True
+    if not key.endswith(b"id") and _MEASURE.match(text, end):
+        return True
+    return is_state(text, end) or is_code(text, end)
 
 
 def _option(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
     return () if is_sentence(text, end) else _name(text, end)
+
+
+def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    account = _ACCOUNT.match(text, end)
+    if not account or follows_word(text, min_start, start):
+        return ()
+    return span(*account.span(), Placeholder.USER)
+
+
+def _file_owner(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    owner = _FILE_OWNER.match(text, end - 1)
+    if not owner:
+        return ()
+    # Many users have a group of their own name.
+    groups = (1, 2) if owner[1] == owner[2] else (1,)
+    return tuple(Span(*owner.span(group), Placeholder.USER) for group in groups)
 
 
 def _quoted(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -111,7 +169,7 @@ def _common_name(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     # Certificate authorities are public, and host names have their own rules.
     if b"Authority" in name or b" CA" in name or (b"." in name.rstrip(b".") and b" " not in name):
         return ()
-    if name.isdigit() and delimiter not in (b"/", b","):
+    if name.isdigit() and delimiter not in (b"/", b",", b";"):
         return ()
     return span(end, end + len(name.rstrip(b".:")), Placeholder.USER)
 
@@ -122,4 +180,6 @@ USER_RULES = (
     Rule(_OPTION, _option, resume_within),
     Rule(_QUOTED, _quoted),
     Rule(_COMMON_NAME, _common_name),
+    Rule(_COMMAND, _command, resume_within),
+    Rule(_FILE_MODE, _file_owner),
 )
