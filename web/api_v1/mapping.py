@@ -1,20 +1,20 @@
 """Resources made from the results of the readers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from dqm2 import records
+from dqm2.field_parsers import BYTES_PER_KB
 from dqm2.records import CrashReason, ErrorGroup
 from storage import crash_reader, job_state, outages, read_models
 from storage.delivery_statistics import delays_s
-from storage.read_models import AdjacentRuns, JobDetails, MachineStatus, SyncStatus
+from storage.read_models import AdjacentRuns, JobDetails, SyncStatus
 from storage.sync_status import LinkStatus
 from storage.transitions import NotedTransition, TransitionKind
 from web.api_v1 import resources
 from web.api_v1.queries import RunState
-from web.pages import cluster
+from web.pages.cluster import MachineRow
 
-_BYTES_PER_KB = 1024
 _UNREADABLE = -1
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -64,7 +64,7 @@ def job(found: read_models.Job) -> resources.Job:
         events_total=found.events_total,
         events_per_s=found.events_rate,
         fi_state=found.fi_state,
-        rss_bytes=None if found.rss_kb is None else found.rss_kb * _BYTES_PER_KB,
+        rss_bytes=None if found.rss_kb is None else found.rss_kb * BYTES_PER_KB,
         crash=_crash(found.crash),
         crash_group=found.crash_group,
     )
@@ -79,8 +79,8 @@ def job_with_series(details: JobDetails) -> resources.JobWithSeries:
         has_details=details.is_retained,
         memory=resources.MemorySeries(
             times=_times(memory.at_s),
-            size_bytes=[kb * _BYTES_PER_KB for kb in memory.size_kb],
-            rss_bytes=[kb * _BYTES_PER_KB for kb in memory.rss_kb],
+            size_bytes=[kb * BYTES_PER_KB for kb in memory.size_kb],
+            rss_bytes=[kb * BYTES_PER_KB for kb in memory.rss_kb],
         ),
         events=resources.EventSeries(
             lumisections=list(events.lumisections),
@@ -134,17 +134,12 @@ def freshness(
     )
 
 
-def machine(
-    label: str,
-    mirrored: read_models.Machine | None,
-    status: MachineStatus | None,
-    uptime: Sequence[cluster.UptimeInterval],
-    oldest: datetime,
-) -> resources.Machine:
+def machine(row: MachineRow, oldest: datetime) -> resources.Machine:
     """A machine; one that was mirrored before `oldest` is not fresh."""
+    mirrored, status = row.mirrored, row.status
     quarantine = None if mirrored is None else mirrored.quarantine
     return resources.Machine(
-        machine=label,
+        machine=row.label,
         is_up=None if status is None else status.is_up,
         state_since=None if status is None else status.since,
         state_checked_at=None if status is None else status.checked_at,
@@ -158,7 +153,7 @@ def machine(
             resources.UptimeInterval(
                 is_up=interval.is_up, since=interval.since, until=interval.until, reason=interval.reason
             )
-            for interval in uptime
+            for interval in row.uptime
         ],
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import NotFound
 
@@ -13,7 +13,6 @@ from dqmsquare_cfg import Cluster
 from storage import job_state, outages, read_models
 from storage.crash_reader import CrashFilter
 from storage.job_state import JobState
-from storage.read_models import SyncStatus
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from storage.transitions import RETENTION
@@ -33,8 +32,8 @@ from web.api_v1.queries import (
 )
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
-from web.pages.cluster import uptime_intervals
-from web.pages.freshness import next_change
+from web.pages.cluster import machine_rows
+from web.pages.freshness import expire_at_next_change, stale_limit
 from web.query_args import INT_MAX
 
 bp = Blueprint("api_v1", __name__)
@@ -49,13 +48,9 @@ _RELEASE_PREFIX = "CMSSW_"
 # Runs read at a time, and pieces of them that one request searches for a state, which SQL does not compute.
 _RUNS_PER_PIECE = 25
 _MAX_PIECES = 20
-# Steps of limits that follow the clock, so that responses can be cached in between.
-_HOUR, _MINUTE = timedelta(hours=1), timedelta(minutes=1)
+_MINUTE = timedelta(minutes=1)
 _DEFAULT_UPTIME, _MAX_UPTIME = timedelta(hours=24), timedelta(days=366)
 _MAX_CRASHED_JOBS = 200
-# A link is stale after the limit, not at it.
-_AFTER = timedelta(milliseconds=1)
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @operation(bp, "/clusters")
@@ -71,8 +66,8 @@ def freshness(cluster: Cluster) -> resources.Freshness:
     A machine that has nothing new to report is fresh as long as the grabber reaches it.
     """
     sync = databases.cached_reader(cluster).sync_status()
-    now, stale_after = datetime.now(UTC), _stale_after()
-    _expire_at_change(sync, now, stale_after)
+    now, stale_after = datetime.now(UTC), stale_limit()
+    expire_at_next_change(sync, now, stale_after)
     found = outages.find_outages(sync, now, stale_after)
     return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
 
@@ -152,20 +147,15 @@ def machines(cluster: Cluster, query: MachinesQuery) -> resources.Machines:
     Uptime is listed for at most 366 days before `until`, and never for the future.
     """
     reader = databases.cached_reader(cluster)
-    now, stale_after = datetime.now(UTC), _stale_after()
-    _expire_at_change(reader.sync_status(), now, stale_after)
+    now, stale_after = datetime.now(UTC), stale_limit()
+    expire_at_next_change(reader.sync_status(), now, stale_after)
     since, until = _uptime_span(query, now)
-    mirrored = {machine.label: machine for machine in reader.machines()}
-    statuses = {status.machine: status for status in reader.cluster_status()}
-    changes = reader.state_changes(since, until)
-    items = []
-    for label in sorted({*mirrored, *statuses}):
-        status = statuses.get(label)
-        known_until = status.checked_at if status is not None and not status.is_current else None
-        of_machine = [change for change in changes if change.machine == label]
-        uptime = uptime_intervals(of_machine, since, until, known_until) if since < until else ()
-        items.append(mapping.machine(label, mirrored.get(label), status, uptime, now - stale_after))
-    return resources.Machines(uptime_since=since, uptime_until=until, items=items)
+    rows = machine_rows(reader, reader.state_changes(since, until), since, until)
+    return resources.Machines(
+        uptime_since=since,
+        uptime_until=until,
+        items=[mapping.machine(row, now - stale_after) for row in rows],
+    )
 
 
 @operation(bp, "/clusters/<cluster>/crash-groups")
@@ -275,13 +265,15 @@ def _single(value: str | None) -> tuple[str, ...] | None:
 
 
 def _runs_filter(reader: MirrorReader, query: RunsQuery) -> RunFilter:
-    """The part of a query that SQL answers, for a part of the others."""
+    """The part of a query that SQL can answer; it may select more runs than match."""
     is_of_active = query.state is RunState.ONGOING or query.job_state in (JobState.RUNNING, JobState.STUCK)
+    # In steps of an hour, so that reads can be cached in between.
+    full_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     return _run_filter(
         reader,
         query,
         crashed_only=query.job_state is JobState.CRASHED,
-        reported_since=_last_step(datetime.now(UTC), _HOUR) - job_state.LOST_AFTER if is_of_active else None,
+        reported_since=full_hour - job_state.LOST_AFTER if is_of_active else None,
     )
 
 
@@ -331,25 +323,10 @@ def _is_of_query(job: read_models.Job, query: RunsQuery) -> bool:
 
 def _uptime_span(query: MachinesQuery, now: datetime) -> tuple[datetime, datetime]:
     """The times between which uptime is listed."""
-    latest = _last_step(now, _MINUTE)
+    latest = now.replace(second=0, microsecond=0)
     until = optional_time(query.until)
     if until is None or until > now:
         until = latest
         dependencies.expire_at(latest + _MINUTE)
     since = optional_time(query.since) or until - _DEFAULT_UPTIME
     return max(since, until - _MAX_UPTIME), until
-
-
-def _last_step(now: datetime, step: timedelta) -> datetime:
-    return now - (now - _EPOCH) % step
-
-
-def _stale_after() -> timedelta:
-    return timedelta(seconds=current_app.config["STALE_AFTER_S"])
-
-
-def _expire_at_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> None:
-    """Limit the validity of the response: links become stale without another heartbeat."""
-    change = next_change(sync, now, stale_after)
-    if change is not None:
-        dependencies.expire_at(change + _AFTER)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, render_template
@@ -12,14 +12,13 @@ from storage.read_models import Machine, MachineStatus, Memory, StateChange
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import freshness
+from web.pages import formatting, freshness
 from web.responses import etag_response
 
 bp = Blueprint("cluster", __name__, url_prefix="/cluster")
 
 AVAILABILITY_SPAN = timedelta(hours=24)
-# The span moves in steps, so that the fragment stays cacheable in between.
-_STEP = timedelta(minutes=1)
+# The span moves in steps of a minute, so that the fragment stays cacheable in between.
 _MINUTE = timedelta(minutes=1)
 
 
@@ -40,7 +39,7 @@ class UptimeInterval:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """A machine on the page; `mirrored` is `None` if it is not mirrored, `status` if its state is unknown."""
+    """A machine; `mirrored` is `None` if it is not mirrored, `status` if its state is unknown."""
 
     label: str
     mirrored: Machine | None
@@ -104,12 +103,12 @@ def _minutes(begin: datetime, end: datetime, start: datetime) -> tuple[float, fl
 
 
 def _template_context(cluster: Cluster) -> dict[str, Any]:
-    end = _last_step(datetime.now(UTC))
-    dependencies.expire_at(end + _STEP)
+    end = formatting.current_minute()
+    dependencies.expire_at(end + _MINUTE)
     start = end - AVAILABILITY_SPAN
     reader = databases.stale_ok_reader(cluster)
     return {
-        "rows": _rows(reader, start, end),
+        "rows": machine_rows(reader, reader.state_changes(start), start, end),
         "dropped_fields": reader.dropped_fields(),
         "span_start": start,
         "span_end": end,
@@ -118,10 +117,12 @@ def _template_context(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _rows(reader: MirrorReader, start: datetime, end: datetime) -> list[MachineRow]:
+def machine_rows(
+    reader: MirrorReader, changes: Sequence[StateChange], start: datetime, end: datetime
+) -> list[MachineRow]:
+    """The machines by label; their uptime between two times follows from `changes` of their states."""
     mirrored = {machine.label: machine for machine in reader.machines()}
     statuses = {status.machine: status for status in reader.cluster_status()}
-    changes = reader.state_changes(start)
     rows = []
     for label in sorted({*mirrored, *statuses}):
         status = statuses.get(label)
@@ -130,7 +131,3 @@ def _rows(reader: MirrorReader, start: datetime, end: datetime) -> list[MachineR
         uptime = uptime_intervals(of_machine, start, end, known_until)
         rows.append(MachineRow(label, mirrored.get(label), status, uptime))
     return rows
-
-
-def _last_step(now: datetime) -> datetime:
-    return datetime.fromtimestamp(now.timestamp() // _STEP.total_seconds() * _STEP.total_seconds(), UTC)

@@ -94,7 +94,7 @@ def template_context(*clusters: Cluster) -> dict[str, Any]:
         if len(found) > 1
         else url_for("freshness.fragment", db=found[0].cluster),
         "banners": outage_banners(found),
-        "stale_after_ms": _stale_after() / timedelta(milliseconds=1),
+        "stale_after_ms": stale_limit() / timedelta(milliseconds=1),
         "certificate_ends_at": certificate_ends_at,
         "certificate_has_expired": certificate_ends_at is not None
         and certificate_ends_at <= datetime.now(UTC),
@@ -105,9 +105,8 @@ def read(cluster: Cluster) -> ClusterFreshness:
     """The freshness of a cluster's data. Raises DatabaseUnavailable if nothing of it was ever read."""
     reader = databases.stale_ok_reader(cluster)
     sync = reader.sync_status()
-    now, stale_after = datetime.now(UTC), _stale_after()
-    if (change := next_change(sync, now, stale_after)) is not None:
-        dependencies.expire_at(change + _AFTER)
+    now, stale_after = datetime.now(UTC), stale_limit()
+    expire_at_next_change(sync, now, stale_after)
     outages = find_outages(sync, now, stale_after, databases.unavailable_since(cluster))
     down = [status for status in reader.cluster_status() if status.is_current and not status.is_up]
     return ClusterFreshness(
@@ -162,11 +161,19 @@ def _without_shared_incidents(statuses: Sequence[ClusterFreshness]) -> list[Clus
     ]
 
 
-def _stale_after() -> timedelta:
+def stale_limit() -> timedelta:
+    """The silence after which a part of the data path is stale, from the settings."""
     return timedelta(seconds=current_app.config["STALE_AFTER_S"])
 
 
-def next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> datetime | None:
+def expire_at_next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> None:
+    """Limit the validity of the response: links become stale without another heartbeat."""
+    change = _next_change(sync, now, stale_after)
+    if change is not None:
+        dependencies.expire_at(change + _AFTER)
+
+
+def _next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> datetime | None:
     """Next time at which a link gets stale or the certificate's warning changes, if no heartbeat arrives."""
     if sync is None:
         return None
