@@ -66,6 +66,11 @@ def number(value: int | None) -> str:
     return DASH if value is None else f"{value:,}".replace(",", _SPACE)
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 crash`, `2 crashes`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def abbreviated(value: int | None) -> str:
     """A number with two or three digits and a suffix for thousands and more: 0, 950, 12k, 1.2M."""
     if value is None:

@@ -12,6 +12,7 @@ from storage.mutes import mute_of_job
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args
+from web.pages.formatting import counted
 
 bp = Blueprint("missed", __name__)
 
@@ -50,9 +51,9 @@ def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
         if job.state is JobState.CRASHED and job.updated_at > since and mute_of_job(job, mutes) is None
     )
     started = sum(run.started_at is not None and run.started_at > since for run in runs)
-    parts = [_count(started, "new run")] if started else []
+    parts = [counted(started, "new run")] if started else []
     if crashed:
-        crashes = _count(crashed.total(), "crash", "crashes")
+        crashes = counted(crashed.total(), "crash", "crashes")
         clients = [name if times == 1 else f"{name} ×{times}" for name, times in crashed.items()]
         parts.append(f"{crashes} ({_names(clients)})")
     return ", ".join(parts)
@@ -69,7 +70,3 @@ def _names(names: list[str]) -> str:
     shown = names[:_MAX_NAMES]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _count(number: int, noun: str, plural: str | None = None) -> str:
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from storage.client_rows import ClientRow, ClientState
 from storage.read_models import Run
+from web.pages.formatting import counted
 
 
 class Level(StrEnum):
@@ -48,23 +49,25 @@ def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow]) -> Ver
     recovered = [row for row in rows if row.unmuted_crashes and not row.needs_attention]
     starting = sum(row.state is ClientState.STARTING for row in rows)
     if problems:
-        details = [f"in {_count(len(rows), 'client')}"]
+        details = [f"in {counted(len(rows), 'client')}"]
         details += [f"{_crashes(recovered)} restarted"] if recovered else []
         details += [f"{muted_problems} more muted"] if muted_problems else []
-        return Verdict(Level.PROBLEMS, "x-octagon-fill", _count(len(problems), "problem"), ", ".join(details))
+        return Verdict(
+            Level.PROBLEMS, "x-octagon-fill", counted(len(problems), "problem"), ", ".join(details)
+        )
     if recovered:
         where = _where(recovered, len(rows))
         return Verdict(Level.WARNINGS, "arrow-repeat", f"{_crashes(recovered)}, restarted", where)
     if starting:
-        detail = f"{len(rows) - starting} of {_count(len(rows), 'client')}"
+        detail = f"{len(rows) - starting} of {counted(len(rows), 'client')}"
         return Verdict(Level.IDLE, "hourglass-split", "Starting", detail)
     if muted_problems:
-        detail = f"{_count(muted_problems, 'muted problem')} in {_count(len(rows), 'client')}"
+        detail = f"{counted(muted_problems, 'muted problem')} in {counted(len(rows), 'client')}"
         return Verdict(Level.IDLE, "bell-slash-fill", "No new problems", detail)
     if not run.is_ongoing:
-        return Verdict(Level.IDLE, "check-circle-fill", "All finished", _count(len(rows), "client"))
+        return Verdict(Level.IDLE, "check-circle-fill", "All finished", counted(len(rows), "client"))
     behind = sum(row.is_behind for row in rows)
-    detail = _count(len(rows), "client") + (f", {behind} behind" if behind else "")
+    detail = counted(len(rows), "client") + (f", {behind} behind" if behind else "")
     return Verdict(Level.OK, "check-circle-fill", "All OK", detail)
 
 
@@ -74,13 +77,8 @@ def _where(recovered: Sequence[ClientRow], clients: int) -> str:
     if len(recovered) == len(row.unmuted_crashes) == 1:
         lumisection = row.unmuted_crashes[0].lumisection
         return row.name if lumisection is None else f"{row.name} at LS {lumisection}"
-    return f"in {len(recovered)} of {_count(clients, 'client')}"
+    return f"in {len(recovered)} of {counted(clients, 'client')}"
 
 
 def _crashes(rows: Sequence[ClientRow]) -> str:
-    count = sum(len(row.unmuted_crashes) for row in rows)
-    return f"{count} crash{'es' if count > 1 else ''}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return counted(sum(len(row.unmuted_crashes) for row in rows), "crash", "crashes")

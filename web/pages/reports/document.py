@@ -109,8 +109,3 @@ def number_cell(value: int | None, text: str | None = None) -> Cell:
 def time_cell(at: datetime | None, without: str = DASH) -> Cell:
     """A cell of a time, or of the words that are shown without one."""
     return Cell(without, is_phrase=True) if at is None else Cell(at=at)
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

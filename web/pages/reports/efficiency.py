@@ -7,7 +7,7 @@ from flask import url_for
 
 from dqmsquare_cfg import Cluster
 from storage.efficiency_reader import ClientEfficiency, EfficiencyRange, Grouping
-from web.pages.formatting import DASH, gibibytes, rate
+from web.pages.formatting import DASH, counted, gibibytes, rate
 from web.pages.reports.document import (
     MAX_HEAT,
     NOTHING,
@@ -16,7 +16,6 @@ from web.pages.reports.document import (
     Level,
     Report,
     Section,
-    counted,
     number_cell,
 )
 

@@ -12,8 +12,8 @@ from storage.job_state import JobState
 from storage.playback_comparison import ClientPerformance
 from storage.read_models import Playback, Run
 from web.pages.external_links import pull_request_url, pull_requests
-from web.pages.formatting import DASH, gibibytes, number, rate
-from web.pages.reports.document import NOTHING, Cell, Column, Level, Report, Section, counted, number_cell
+from web.pages.formatting import DASH, counted, gibibytes, number, rate
+from web.pages.reports.document import NOTHING, Cell, Column, Level, Report, Section, number_cell
 
 _CLUSTER = Cluster.PLAYBACK
 _LONG_RUN_LS = 2000

@@ -17,7 +17,7 @@ from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
 from web.control_room.action_text import describe_done
 from web.pages import crash_text
-from web.pages.formatting import ZONE
+from web.pages.formatting import DASH, ZONE, counted
 from web.pages.reports.document import (
     NOTHING,
     Cell,
@@ -25,7 +25,6 @@ from web.pages.reports.document import (
     Level,
     Report,
     Section,
-    counted,
     number_cell,
     time_cell,
 )
@@ -124,8 +123,8 @@ def _runs(cluster: Cluster, data: ShiftData) -> Section:
     rows = [
         (
             _run_cell(cluster, run.run),
-            Cell(run.run_key or "–"),
-            Cell(run.cmssw_version or "–"),
+            Cell(run.run_key or DASH),
+            Cell(run.cmssw_version or DASH),
             time_cell(run.started_at),
             time_cell(None, "ongoing") if run.is_ongoing else time_cell(run.updated_at),
             number_cell(run.lumisection),
@@ -263,7 +262,7 @@ def _was_stuck_row(cluster: Cluster, data: ShiftData, interval: ProblemInterval)
         Cell(client_name(interval.thing.subject)),
         Cell("was stuck"),
         NOTHING if beginning.run is None else _run_cell(cluster, beginning.run),
-        Cell(beginning.machine or "–"),
+        Cell(beginning.machine or DASH),
         NOTHING,
         Cell(at=interval.began_at),
         _end_cell(data, interval.ended_at),
@@ -324,7 +323,7 @@ def _machines(data: ShiftData, period: ShiftPeriod) -> Section:
     )
     by_machine = groupby(sorted(data.state_changes, key=attrgetter("machine", "at")), attrgetter("machine"))
     rows = [
-        (Cell(machine), Cell(at=down.at), _end_cell(data, up), Cell(down.reason or "–"))
+        (Cell(machine), Cell(at=down.at), _end_cell(data, up), Cell(down.reason or DASH))
         for machine, changes in by_machine
         for down, up in _downtimes(list(changes))
         if up is None or up > period.since
@@ -359,7 +358,7 @@ def _stale(data: ShiftData) -> Section:
             Cell(_part(interval)),
             Cell(at=interval.began_at),
             _end_cell(data, interval.ended_at),
-            Cell(interval.beginning.detail or "–"),
+            Cell(interval.beginning.detail or DASH),
         )
         for interval in data.stale
     ]
@@ -394,4 +393,4 @@ def _commands(data: ShiftData, *, with_names: bool) -> Section:
 def _command_row(entry: AuditEntry, *, with_names: bool) -> tuple[Cell, ...]:
     outcome = entry.outcome or ("unknown" if entry.stage is CommandStage.ENDED else "in progress")
     row = (time_cell(entry.sent_at), Cell(describe_done(entry.action)), Cell(str(outcome)))
-    return (*row, Cell(entry.action.username or "–")) if with_names else row
+    return (*row, Cell(entry.action.username or DASH)) if with_names else row
