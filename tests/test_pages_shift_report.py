@@ -31,7 +31,7 @@ RUN = 358_788
 BEGIN = datetime(2022, 9, 15, 5, tzinfo=UTC)
 END = BEGIN + timedelta(hours=8)
 SHIFT = "/report/shift?from=2022-09-15T07:00&to=2022-09-15T15:00"
-HOSTILE = "<b>`|](/x) =1+1"
+HOSTILE = "<b>`|](/x) =1+1 @all a@b #12"
 
 
 def at(record: JobRecord, time: datetime) -> JobRecord:
@@ -314,7 +314,8 @@ def test_it_lists_mutes_that_were_set_or_ended(client: FlaskClient, settings: Se
     assert row["username"] == "shifter"
     assert row["reason"] == HOSTILE
     assert "<b>" not in client.get(path).text.partition("<main")[2].replace("&lt;b&gt;", "")
-    assert r"\<b\>\`\|\](/x) =1+1" in copied(client, "markdown", path)
+    # The invisible character keeps GitHub and chats from referring to people and issues.
+    assert "\\<b\\>\\`\\|\\](/x) =1+1 @\u200ball a@b \\#\u200b12" in copied(client, "markdown", path)
     assert "- csc, [set] muted " in copied(client, "text", path)
     assert "[ended]" not in copied(client, "text", path)
     writer.unmute(MuteSubject("csc_dqm_sourceclient-live"))

@@ -17,6 +17,10 @@ from storage.read_models import client_name
 
 _MAX_MACHINES = 5
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")
+# GitHub takes `@name` and `#12` for a person and an issue even behind a backslash
+# (https://github.com/github/cmark-gfm/issues/181), but not with an invisible character in between.
+_REFERENCE = re.compile(r"(?<!\w)@(?=\w)|#(?=[0-9])")
+_INVISIBLE = "\u200b"
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -65,7 +69,12 @@ def markdown(
 
 
 def escape(text: str) -> str:
-    """A text of one line in which no character has a meaning in Markdown."""
+    """A text of one line in which nothing has a meaning in Markdown, nor names a person or an issue."""
+    return escape_in_link(_REFERENCE.sub(rf"\g<0>{_INVISIBLE}", text))
+
+
+def escape_in_link(text: str) -> str:
+    """The text of a link, in which nothing is taken for a name."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 

@@ -6,7 +6,7 @@ Links have paths only: the browser adds the origin by which it has reached the m
 
 from collections.abc import Iterator, Sequence
 
-from web.pages.crash_issue import escape
+from web.pages.crash_issue import escape, escape_in_link
 from web.pages.formatting import DASH, ZONE, iso
 from web.pages.reports.document import Cell, Report, Section
 
@@ -14,7 +14,7 @@ from web.pages.reports.document import Cell, Report, Section
 def markdown(report: Report) -> str:
     """The report in Markdown, with a table for each section that has rows."""
     parts = [
-        f"### [{escape(report.title)}]({report.url})",
+        f"### [{escape_in_link(report.title)}]({report.url})",
         escape(report.summary),
         "\n".join(
             f"- {escape(name)}: {', '.join(map(_markdown_value, cells))}" for name, cells in report.facts
@@ -56,8 +56,8 @@ def _markdown_row(values: Sequence[str]) -> str:
 
 
 def _markdown_value(cell: Cell) -> str:
-    text = escape(_text_without_mark(cell))
-    linked = text if cell.url is None else f"[{text}]({cell.url})"
+    text = _text_without_mark(cell)
+    linked = escape(text) if cell.url is None else f"[{escape_in_link(text)}]({cell.url})"
     return linked if cell.mark is None else f"**{escape(cell.mark)}** {linked}"
 
 
