@@ -163,6 +163,8 @@ def _select_clients_of_runs(run_filter: RunFilter, now: datetime) -> sa.Select[A
     """Select a row for each client of each run."""
     is_open = sa.and_(_jobs.exit_code.is_(None), _jobs.updated_at > now - LOST_AFTER)
     life = sa.extract("epoch", _jobs.updated_at - _jobs.started_at)
+    # If a clock was set back, it is not known how long the job ran.
+    is_timed = _jobs.started_at < _jobs.updated_at
     statement = sa.select(
         _jobs.run,
         _jobs.client,
@@ -174,8 +176,8 @@ def _select_clients_of_runs(run_filter: RunFilter, now: datetime) -> sa.Select[A
         # A restarted job skips what its predecessor has seen, so the least is nearest to the truth.
         sa.func.min(_jobs.lumisections_skipped).label("skipped"),
         sa.func.max(_jobs.rss_kb).label("rss_kb"),
-        sa.func.sum(_jobs.events_total).label("events"),
-        sa.func.sum(life).label("seconds"),
+        sa.func.sum(_jobs.events_total).filter(is_timed).label("events"),
+        sa.func.sum(life).filter(is_timed).label("seconds"),
         sa.func.min(_jobs.started_at).label("started_at"),
     ).where(_jobs.run.between(run_filter.first, run_filter.last), *_of_runs(run_filter))
     return statement.group_by(_jobs.run, _jobs.client)

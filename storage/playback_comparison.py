@@ -148,7 +148,7 @@ def _last_good(run: int, described: Any) -> sa.Select[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _JobSeries:
-    """Stored series of a job. `is_cut`: what came after a lumisection is left out."""
+    """A job and its series, empty if they are not stored. `is_cut`: only what came up to a lumisection."""
 
     job: Job
     memory: MemorySeries
@@ -185,11 +185,17 @@ class _JobSeries:
 
     @property
     def seconds(self) -> float:
-        """Time in which the job ran."""
-        if not self.is_cut:
-            return (self.job.updated_at - self.job.first_seen_at).total_seconds()
-        begun_s = self.job.first_seen_at.timestamp()
-        return max(0.0, self.events.at_s[-1] - begun_s) if self.events.at_s else 0.0
+        """Time in which the job ran; 0 if it is unknown, as it is if a clock was set back."""
+        ended_s = self.job.updated_at.timestamp()
+        if self.is_cut:
+            ended_s = self.events.at_s[-1] if self.events.at_s else 0.0
+        return max(0.0, ended_s - self.job.first_seen_at.timestamp())
+
+    @property
+    def rss_kb(self) -> list[int]:
+        """All that is known of its resident memory."""
+        last = [] if self.is_cut or self.job.rss_kb is None else [self.job.rss_kb]
+        return [*self.memory.rss_kb, *last]
 
 
 def _first(series: _Series, count: int) -> _Series:
@@ -212,17 +218,11 @@ def _performances(
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
         # A client without a lumisection in either run has nothing to be compared.
         compared = min(reached[client], until.get(client) or reached[client])
-        series = [_unpack(job, details[job.id]).until(compared) for job in jobs if job.id in details]
-        is_cut = any(each.is_cut for each in series)
-        counts = [each.event_count for each in series] if is_cut else [job.events_total for job in jobs]
-        counted = [count for count in counts if count is not None]
-        seconds = (
-            sum(each.seconds for each in series)
-            if is_cut
-            else sum((job.updated_at - job.first_seen_at).total_seconds() for job in jobs)
-        )
-        rss = [] if is_cut else [job.rss_kb for job in jobs if job.rss_kb is not None]
-        rss += [kilobytes for each in series for kilobytes in each.memory.rss_kb]
+        series = [_unpack(job, details.get(job.id)).until(compared) for job in jobs]
+        counted = [(each.event_count, each.seconds) for each in series]
+        events = [count for count, _ in counted if count is not None]
+        timed = [(count, seconds) for count, seconds in counted if count is not None and seconds]
+        stored = [each for each in series if each.job.id in details]
         growth, error = _growth(series)
         yield ClientPerformance(
             client=client,
@@ -231,18 +231,22 @@ def _performances(
             crashes=sum(job.state is JobState.CRASHED for job in jobs),
             crash_groups=tuple(dict.fromkeys(job.crash_group for job in jobs if job.crash_group is not None)),
             lumisections=reached[client],
-            compared=compared if is_cut else reached[client],
-            events=sum(counted) if counted else None,
-            events_per_s=sum(counted) / seconds if counted and seconds else None,
-            peak_rss_kb=max(rss, default=None),
+            compared=compared if any(each.is_cut for each in series) else reached[client],
+            events=sum(events) if events else None,
+            events_per_s=sum(count for count, _ in timed) / sum(seconds for _, seconds in timed)
+            if timed
+            else None,
+            peak_rss_kb=max((kilobytes for each in series for kilobytes in each.rss_kb), default=None),
             growth_kb_per_ls=growth,
             growth_error_kb_per_ls=error,
             ls_duration_ms=_duration([each.events for each in series]),
-            skipped=count_skipped([each.inputs for each in series]) if series else None,
+            skipped=count_skipped([each.inputs for each in stored]) if stored else None,
         )
 
 
 def _unpack(job: Job, row: Any) -> _JobSeries:
+    if row is None:
+        return _JobSeries(job, MemorySeries(), EventSeries(), InputStatuses(), is_downsampled=False)
     events = codecs.unpack_events(row.events)
     return _JobSeries(
         job,

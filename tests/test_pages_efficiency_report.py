@@ -57,6 +57,15 @@ def test_it_counts_runs_jobs_and_crashes(settings: Settings, mirrored: MirroredC
     assert csc.peak_rss_kb == 1_000_000
 
 
+def test_it_takes_no_rate_from_a_clock_that_was_set_back(
+    settings: Settings, mirrored: MirroredCluster
+) -> None:
+    write(mirrored, ended(RUN, started_at=START + timedelta(hours=9)), ended(RUN, "dt"), ended(RUN, "dt"))
+    csc, dt = efficiency(settings)
+    assert (csc.events_per_s, csc.finished) == (None, 1)
+    assert dt.events_per_s == pytest.approx(1.0)
+
+
 def test_it_leaves_out_jobs_that_go_on_and_counts_lost_ones(
     settings: Settings, mirrored: MirroredCluster
 ) -> None:

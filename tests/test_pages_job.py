@@ -76,6 +76,9 @@ def test_it_says_what_it_is(client: FlaskClient, mirrored: MirroredCluster) -> N
     assert "Job of the online data quality monitoring (DQM) of the CMS experiment: " in text
     assert "client</button> beam in run" in text
     assert "15 Sep 2022 14:00:00 CEST</time>, at LS 300, after 2 h 0 min." in text
+    early = earlier(RUN, 0, lumisection=None)
+    write(mirrored, early)
+    assert "</time>, before its first LS, after" in text_of(client, early)
     assert '<meta name="description" content="Job of the online data quality monitoring of CMS: beam' in text
     assert re.search(r">CMSSW</button></dt><dd><a [^>]*>12_4_8_39145_39162</a></dd>", text)
 

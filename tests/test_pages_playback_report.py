@@ -134,6 +134,30 @@ def test_it_takes_another_reference(client: FlaskClient, playback: MirroredClust
     assert reference(client, f"{REPORT}&reference={RUN - 2}") == [str(RUN - 2)]
 
 
+def test_it_notes_that_the_reference_is_of_the_same_release(
+    client: FlaskClient, playback: MirroredCluster
+) -> None:
+    write(playback, played(RUN - 1), source=SOURCE + 1)
+    write(playback, played(RUN))
+    notes = "Note: the reference played another run, the reference has the same release\n"
+    assert notes in copied(client, "text", REPORT)
+    write(playback, replace(played(RUN + 1), cmssw_version=NEW))
+    assert "Note: " not in copied(client, "text", f"/report/playback?run={RUN + 1}")
+
+
+def test_it_takes_no_rate_from_a_clock_that_was_set_back(
+    client: FlaskClient, playback: MirroredCluster
+) -> None:
+    after_end = START + timedelta(days=1)
+    write(playback, replace(played(RUN), started_at=after_end), played(RUN, "dt"))
+    rows = {row["client"]: row for row in rows_of(client, "clients", REPORT)}
+    assert (rows["csc"]["events_per_ls"], rows["csc"]["events_per_s"]) == ("100.0", "")
+    # Of several jobs, the others tell.
+    write(playback, played(RUN))
+    rows = {row["client"]: row for row in rows_of(client, "clients", REPORT)}
+    assert rows["csc"]["events_per_s"] == rows["dt"]["events_per_s"] == "4.348"
+
+
 def test_it_shows_the_newest_run_by_default_and_without_a_reference(
     client: FlaskClient, playback: MirroredCluster
 ) -> None:
@@ -155,8 +179,9 @@ def test_it_says_that_there_is_no_such_run(
     assert client.get(f"/report/playback.csv{query}").status_code == 404
 
 
-@pytest.mark.parametrize("query", ["run=x", f"run={RUN}&reference=x"])
-def test_it_refuses_other_runs(client: FlaskClient, query: str) -> None:
+@pytest.mark.parametrize("query", ["run=x", f"run={RUN}&reference=x", f"run={RUN}&reference={RUN}"])
+def test_it_refuses_other_runs(client: FlaskClient, playback: MirroredCluster, query: str) -> None:
+    write(playback, played(RUN))
     assert client.get(f"/report/playback?{query}").status_code == 400
 
 

@@ -198,7 +198,8 @@ def _text(figure: _Figure, each: ClientEfficiency) -> str:
 
 
 def _heat_map(cluster: Cluster, data: EfficiencyData) -> Section:
-    periods = _periods(data.by_period)[-_MAX_PERIODS:]
+    all_periods = _periods(data.by_period)
+    periods = all_periods[-_MAX_PERIODS:]
     columns = [
         Column("client", "Client"),
         *(
@@ -220,7 +221,7 @@ def _heat_map(cluster: Cluster, data: EfficiencyData) -> Section:
         columns,
         rows,
         "No client has ended.",
-        f"Only the newest {_MAX_PERIODS} are shown." if len(periods) == _MAX_PERIODS else None,
+        f"Only the newest {_MAX_PERIODS} are shown." if len(all_periods) > len(periods) else None,
         is_compact=True,
     )
 

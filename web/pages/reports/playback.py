@@ -196,8 +196,13 @@ def _facts(tested: TestedRun, reference: TestedRun | None) -> list[tuple[str, Se
         facts.append(("Not in the reference", _pull_request_cells(added)))
         if removed:
             facts.append(("Only in the reference", _pull_request_cells(removed)))
+        notes = []
         if reference.source_run != tested.source_run:
-            facts.append(("Note", [Cell("the reference played another run", level=Level.WARNING)]))
+            notes.append(Cell("the reference played another run", level=Level.WARNING))
+        if reference.run.cmssw_version == tested.run.cmssw_version is not None:
+            notes.append(Cell("the reference has the same release", level=Level.WARNING))
+        if notes:
+            facts.append(("Note", notes))
     return facts
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, Response, url_for
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import BadRequest, NotFound
 
 from dqmsquare_cfg import Cluster
 from storage.read_models import Run
@@ -67,6 +67,8 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
     tested = None if run is None else reader.run(run)
     if tested is None:
         raise NotFound("The playback cluster has no such run.")
+    if wanted == tested.run:
+        raise BadRequest("reference must be another run")
     preset = reader.reference_run(tested.run) if wanted is None else wanted
     reference = None if preset is None else reader.run(preset)
     if reference is None:
