@@ -13,7 +13,7 @@ _PLACEHOLDER = re.compile(
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 # DQM² pastes it into a shell command, where a leading hyphen would begin an option.
-_RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
+RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 # Stands for the rest of a client's name.
@@ -238,7 +238,7 @@ def url_prefix(text: str) -> str:
 def run_keys(text: str) -> tuple[str, ...]:
     """Run keys separated by commas, without duplicates."""
     keys = [key.strip() for key in text.split(",") if key.strip()]
-    if bad := [key for key in keys if not _RUN_KEY.fullmatch(key)]:
+    if bad := [key for key in keys if not RUN_KEY.fullmatch(key)]:
         raise InvalidValue(
             f"contains {bad[0]!r}; accepted: run keys of A-Z, a-z, 0-9, _, . and - separated by commas"
         )

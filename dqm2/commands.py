@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from config.parsers import RUN_KEY
 from dqm2.command_client import ResponseLimits
 
 
@@ -54,7 +55,7 @@ PARAMETER_PATTERNS: Mapping[Parameter, ParameterPattern] = {
     Parameter.CLIENT: _pattern(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}_cfg\.py", "a client's …_cfg.py"),
     Parameter.STATE: _SWITCH,
     Parameter.RUN_NUMBER: _pattern("run[0-9]{1,9}", "run and a number, as in run358788"),
-    Parameter.RUN_KEY: _pattern("[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}", "a run key"),
+    Parameter.RUN_KEY: _pattern(RUN_KEY.pattern, "a run key"),
     Parameter.NUMBER_OF_LS: _pattern("[1-9][0-9]{0,3}|10000", "a number from 1 to 10000"),
 }
 

@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,6 +24,7 @@ from grabbing.sender_process import SenderProcess
 from runtime import logging_setup
 from storage import receiver_store, transitions
 from storage.mutes import Mute, read_mutes
+from storage.receiver_store import StoredReceiver
 from storage.transitions import NotedTransition, Thing, TransitionKind
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,11 @@ class _Delivery:
 
 @dataclass(slots=True)
 class _State:
-    """A receiver: what is stored of it, and the delivery that is under way."""
+    """State of a receiver; `last_queued` is the id of the last transition that is in its queue."""
 
     receiver: Receiver
     queue: ReceiverQueue
-    taken_in: int
+    last_queued: int
     failures: int
     failing_since: datetime | None
     sent: int
@@ -61,7 +61,7 @@ class _State:
     retry_at_s: float = 0.0
     paused_until_s: float = 0.0
     checked_mutes_at_s: float = 0.0
-    delivery: _Delivery | None = field(default=None)
+    delivery: _Delivery | None = None
 
 
 class Notifier:
@@ -146,17 +146,17 @@ class Notifier:
             connection.close()
             return False
         self._connection = connection
-        rows = receiver_store.register(
+        stored = receiver_store.register(
             connection, {receiver.name: receiver.scheme for receiver in self._receivers}
         )
         self._states = {
-            receiver.name: self._state(receiver, rows[receiver.name]) for receiver in self._receivers
+            receiver.name: self._state(receiver, stored[receiver.name]) for receiver in self._receivers
         }
         self._is_database_down = False
         return True
 
-    def _state(self, receiver: Receiver, row: Any) -> _State:
-        queue = ReceiverQueue(self._cluster, rules_for(receiver.name, self._rules), row.things)
+    def _state(self, receiver: Receiver, stored: StoredReceiver) -> _State:
+        queue = ReceiverQueue(self._cluster, rules_for(receiver.name, self._rules), stored.things)
         if queue.unknown:
             log.warning(
                 'notifications_skipped cluster=%s receiver=%s things=%d reason="stored by another release"',
@@ -164,9 +164,16 @@ class Notifier:
                 receiver.name,
                 len(queue.unknown),
             )
-        state = _State(receiver, queue, row.taken_in, row.failures, row.failing_since, row.sent, row.dropped)
-        state.delivery = self._under_way.pop(receiver.name, None)
-        return state
+        return _State(
+            receiver=receiver,
+            queue=queue,
+            last_queued=stored.last_queued,
+            failures=stored.failures,
+            failing_since=stored.failing_since,
+            sent=stored.sent,
+            dropped=stored.dropped,
+            delivery=self._under_way.pop(receiver.name, None),
+        )
 
     def _release(self) -> None:
         """Give the lock back; deliveries under way are recorded if this notifier gets it again."""
@@ -228,9 +235,9 @@ class Notifier:
         return self._connection
 
     def _take_in(self, connection: sa.Connection, state: _State) -> None:
-        while noted := transitions.read_after(connection, state.taken_in, _BATCH):
+        while noted := transitions.read_after(connection, state.last_queued, _BATCH):
             state.queue.take_in(noted)
-            state.taken_in = noted[-1].id
+            state.last_queued = noted[-1].id
             self._save(state)
 
     def _report_unmuted(self, connection: sa.Connection, state: _State) -> None:
@@ -325,6 +332,7 @@ class Notifier:
 
     def _save(self, state: _State, **values: object) -> None:
         stored = {
+            "cursor": state.last_queued,
             "things": state.queue.to_json(),
             "failures": state.failures,
             "failing_since": state.failing_since,
@@ -332,7 +340,7 @@ class Notifier:
             "dropped": state.dropped,
             **values,
         }
-        receiver_store.save(self._held_connection(), state.receiver.name, state.taken_in, stored)
+        receiver_store.save(self._held_connection(), state.receiver.name, stored)
         pending = metrics.notifications_pending.labels(self._cluster.value, state.receiver.name)
         pending.set(state.queue.pending)
 
@@ -343,9 +351,6 @@ def _is_muted(noted: Sequence[NotedTransition], mutes: Iterable[Mute]) -> bool:
     subjects = [mute.subject for mute in mutes]
     return bool(problems) and all(
         problem.thing.kind is TransitionKind.CLIENT
-        and any(
-            subject.client == problem.thing.subject and subject.crash_group in (None, problem.crash_group)
-            for subject in subjects
-        )
+        and any(subject.covers(problem.thing.subject, problem.crash_group) for subject in subjects)
         for problem in problems
     )

@@ -33,6 +33,10 @@ class MuteSubject:
         # No tag contains a slash.
         return self.client if self.crash_group is None else f"{self.client}/{self.crash_group}"
 
+    def covers(self, client: str, crash_group: str | None) -> bool:
+        """Whether a problem of a client is muted; `crash_group` is that of its crash, if it is one."""
+        return self.client == client and self.crash_group in (None, crash_group)
+
 
 @dataclass(frozen=True, slots=True)
 class Mute:
@@ -46,11 +50,6 @@ class Mute:
     muted_at: datetime
     ends_at: datetime
 
-    def covers(self, job: Job) -> bool:
-        """Whether a job is one of the client and, if the mute is of a group, of that group."""
-        subject = self.subject
-        return subject.client == job.client and subject.crash_group in (None, job.crash_group)
-
 
 def mute_of_client(client: str, mutes: Iterable[Mute]) -> Mute | None:
     """The mute of a client as a whole."""
@@ -59,7 +58,7 @@ def mute_of_client(client: str, mutes: Iterable[Mute]) -> Mute | None:
 
 def mute_of_job(job: Job, mutes: Iterable[Mute]) -> Mute | None:
     """The mute that covers a job: that of its client, else that of its crash."""
-    covering = [mute for mute in mutes if mute.covers(job)]
+    covering = [mute for mute in mutes if mute.subject.covers(job.client, job.crash_group)]
     return mute_of_client(job.client, covering) or next(iter(covering), None)
 
 

@@ -1,7 +1,7 @@
 """Receivers of notifications in the database: what each was sent, and what it is still to be sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ _receivers = db.notification_receivers
 
 @dataclass(frozen=True, slots=True)
 class ReceiverStatus:
-    """How a receiver does: `scheme` is that of its URL, `reason` of a failure has no part of the URL.
+    """Status of a receiver: `scheme` is that of its URL; `reason` of a failure has no part of the URL.
 
     `sent` and `dropped` count messages and things. `failing_since` is `None` unless the last attempt failed.
     """
@@ -31,6 +31,21 @@ class ReceiverStatus:
     failing_since: datetime | None
     failures: int
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceiver:
+    """State of a receiver that a notifier continues from.
+
+    `last_queued` is the id of the last transition that is in its queue, `things` the stored queue.
+    """
+
+    last_queued: int
+    things: Mapping[str, Any]
+    sent: int
+    dropped: int
+    failures: int
+    failing_since: datetime | None
 
 
 class ReceiverReader:
@@ -51,11 +66,10 @@ def acquire_lock(connection: sa.Connection) -> bool:
     return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(db.NOTIFIER_LOCK))))
 
 
-def register(connection: sa.Connection, schemes: Mapping[str, str]) -> dict[str, Any]:
-    """Make the stored receivers those with these names, by scheme; returns their rows by name.
+def register(connection: sa.Connection, schemes: Mapping[str, str]) -> dict[str, StoredReceiver]:
+    """Replace the stored receivers by those of `schemes`, by name; returns the state of each by name.
 
-    A new one begins with the next transition: what happened before is history. `taken_in` of a row is the id
-    of the last transition that is in its queue.
+    A receiver that is stored already keeps its state. A new one begins with the next transition.
     """
     gone = sa.delete(_receivers).where(_receivers.c.name.not_in(list(schemes)))
     connection.execute(gone)
@@ -68,16 +82,14 @@ def register(connection: sa.Connection, schemes: Mapping[str, str]) -> dict[str,
     connection.execute(
         statement.on_conflict_do_update(index_elements=[_receivers.c.name], set_=changed), rows
     )
-    return {
-        row.name: row
-        for row in connection.execute(sa.select(_receivers, _receivers.c.cursor.label("taken_in")))
-    }
+    columns = (_receivers.c[field.name] for field in fields(StoredReceiver)[1:])
+    stored = connection.execute(sa.select(_receivers.c.name, _receivers.c.cursor, *columns))
+    return {name: StoredReceiver(*values) for name, *values in stored}
 
 
-def save(connection: sa.Connection, name: str, taken_in: int, values: Mapping[str, Any]) -> None:
-    """Save the last transition that is in a receiver's queue, and values by column."""
-    statement = sa.update(_receivers).where(_receivers.c.name == name)
-    connection.execute(statement.values(cursor=taken_in, **values))
+def save(connection: sa.Connection, name: str, values: Mapping[str, Any]) -> None:
+    """Save values of a receiver, by column."""
+    connection.execute(sa.update(_receivers).where(_receivers.c.name == name).values(**values))
 
 
 def _status(row: Any) -> ReceiverStatus:

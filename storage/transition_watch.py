@@ -1,8 +1,8 @@
 """Detection of transitions, within the transactions of the cluster's leader.
 
 Nothing is noted from history or while a machine is catching up: a machine's jobs are compared with the
-conditions noted so far once all its documents are mirrored. At the first time, which is after the first sync,
-an import or an upgrade, whatever is found is noted as initial.
+conditions noted so far once all its documents are mirrored. The first comparison, which follows the first
+sync, an import or an upgrade, notes everything as initial.
 """
 
 import time
@@ -42,8 +42,8 @@ class MachineChange:
 class TransitionWatch:
     """Notes the transitions of a cluster; `stale_after` is the silence that makes a link stale.
 
-    What it remembers between transactions is no more than which machines are caught up, so that a transaction
-    may fail at any point.
+    Between transactions it remembers only which machines are caught up, so that a transaction may fail at any
+    point.
     """
 
     def __init__(self, rules: StateRules, *, missing_after: timedelta, stale_after: timedelta) -> None:
@@ -113,8 +113,8 @@ class TransitionWatch:
 
     def _is_caught_up(self, link: LinkStatus) -> bool:
         """Whether all documents of a machine are mirrored, as far as known by this leader."""
-        is_heard = link.last_success_at is not None and link.last_success_at >= self._started_at
-        return is_heard and link.failing_since is None and not link.documents_behind
+        has_succeeded = link.last_success_at is not None and link.last_success_at >= self._started_at
+        return has_succeeded and link.failing_since is None and not link.documents_behind
 
     def _compare(self, connection: sa.Connection) -> None:
         """Compare clients and quarantine with the conditions noted so far."""
@@ -151,7 +151,7 @@ class TransitionWatch:
             for outage in find_outages(sync, now, self._stale_after)
             if (thing := _thing_of(outage)) is not None
         }
-        # The links are those that the leader before has left until each had its turn.
+        # Until each link was tried, its status is the one that the previous leader stored.
         if now - self._started_at > self._stale_after:
             for thing, outage in outages.items():
                 yield from self._outage(known, thing, outage, now)
@@ -174,9 +174,9 @@ class TransitionWatch:
 
     def _is_back(self, thing: Thing, links: ClusterLinks, working: set[str]) -> bool:
         if thing.kind is TransitionKind.GATEWAY:
-            heard_at = links.gateway.last_success_at
-            is_heard = heard_at is not None and heard_at >= self._started_at
-            return is_heard and links.gateway.failing_since is None
+            succeeded_at = links.gateway.last_success_at
+            has_succeeded = succeeded_at is not None and succeeded_at >= self._started_at
+            return has_succeeded and links.gateway.failing_since is None
         if thing.kind is not TransitionKind.MIRROR:
             return False
         if thing.subject:

@@ -17,13 +17,12 @@ from typing import Any, TypeVar
 
 from dqmsquare_cfg import Settings
 from web import problems
+from web.query_args import QueryCondition
 from web.responses import SECURITY_HEADERS
 
 log = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., Any])
-# Decides by the query parameters.
-Condition = Callable[[Mapping[str, str]], bool]
 
 OVERLOADED = "The server has more to do than it can."
 # Most long requests finish within this time.
@@ -169,7 +168,7 @@ def threads(settings: Settings) -> int:
     return settings.server_threads + RUN_RANGE_SLOTS + LOG_SEARCH_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
 
 
-def limited_as(kind: RequestKind, condition: Condition = lambda _query: True) -> Callable[[View], View]:
+def limited_as(kind: RequestKind, condition: QueryCondition = lambda _query: True) -> Callable[[View], View]:
     """Mark a view whose requests have a queue of their own, all or those of some queries."""
 
     def mark(view: View) -> View:

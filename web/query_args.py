@@ -5,6 +5,7 @@ the fields that were not filled in.
 """
 
 import re
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from flask import request
@@ -12,6 +13,8 @@ from werkzeug.exceptions import BadRequest
 
 from dqmsquare_cfg import Cluster
 
+# Condition on the query parameters of a request.
+QueryCondition = Callable[[Mapping[str, str]], bool]
 # PostgreSQL's `integer`, the type of run numbers.
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 

@@ -23,7 +23,8 @@ from dqmsquare_cfg import Cluster
 from web.api_v1 import queries
 from web.api_v1.queries import Query
 from web.cache.dependencies import cached_view
-from web.limits import Condition, RequestKind, limited_as
+from web.limits import RequestKind, limited_as
+from web.query_args import QueryCondition
 from web.responses import etag_response
 
 JSON, TEXT = "application/json", "text/plain"
@@ -73,7 +74,7 @@ def operations() -> Mapping[str, Operation]:
 
 
 def operation(
-    bp: Blueprint, rule: str, *, is_slow: Condition = lambda _query: False
+    bp: Blueprint, rule: str, *, is_slow: QueryCondition = lambda _query: False
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Make a view an operation. Requests that are slow, by their query, wait as those for run ranges do."""
 

@@ -17,13 +17,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from storage.change_listener import ChangeTracker, Topic
+from web.query_args import QueryCondition
 
 View = TypeVar("View", bound=Callable[..., Any])
-# Decides by the query parameters.
-Condition = Callable[[Mapping[str, str]], bool]
 
-# Lifetime of a read while changes are not being heard.
-UNHEARD_LIFETIME_S = 1.0
+# Lifetime of a read while notifications of changes can't be received.
+_UNNOTIFIED_LIFETIME_S = 1.0
 _CACHED_IF = "cached_if"
 
 
@@ -42,7 +41,7 @@ class ReadDependency:
 
     def is_valid(self, now_s: float) -> bool:
         """Whether reading again would give the same."""
-        is_fresh = self.changes.is_listening or now_s - self.read_at_s < UNHEARD_LIFETIME_S
+        is_fresh = self.changes.is_listening or now_s - self.read_at_s < _UNNOTIFIED_LIFETIME_S
         return is_fresh and now_s < self.expires_at_s and self.changes.is_current(self.topics, self.count)
 
 
@@ -81,7 +80,7 @@ def cached_view(view: View) -> View:
     return cached_view_if(lambda _query: True)(view)
 
 
-def cached_view_if(condition: Condition) -> Callable[[View], View]:
+def cached_view_if(condition: QueryCondition) -> Callable[[View], View]:
     """Mark a view whose responses are cached for some queries."""
 
     def mark(view: View) -> View:
@@ -93,7 +92,7 @@ def cached_view_if(condition: Condition) -> Callable[[View], View]:
 
 def is_cached_view(view: Callable[..., Any], query: Mapping[str, str]) -> bool:
     """Whether the view's response to a query is cached."""
-    condition: Condition | None = getattr(view, _CACHED_IF, None)
+    condition: QueryCondition | None = getattr(view, _CACHED_IF, None)
     return condition is not None and condition(query)
 
 
@@ -110,7 +109,7 @@ def expire_at(at: datetime) -> None:
 
 def expire_soon() -> None:
     """Limit the validity of a response that was made from data which could not be refreshed."""
-    _expire(time.monotonic() + UNHEARD_LIFETIME_S)
+    _expire(time.monotonic() + _UNNOTIFIED_LIFETIME_S)
 
 
 def _expire(at_s: float) -> None:

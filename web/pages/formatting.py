@@ -181,9 +181,13 @@ def _day(minute: int) -> tuple[date, datetime]:
     return today, datetime.combine(today + timedelta(days=1), time(), ZONE).astimezone(UTC)
 
 
+def is_ambiguous(local: datetime) -> bool:
+    """Whether a local time is in the hour that comes twice when winter time begins."""
+    return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+
+
 def _zone_if_ambiguous(local: datetime) -> str:
-    is_ambiguous = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return f"{local: %Z}" if is_ambiguous else ""
+    return f"{local: %Z}" if is_ambiguous(local) else ""
 
 
 def skipped_lumisections(inputs: InputStatuses) -> str:

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from web import query_args
 from web.pages import run_search
-from web.pages.formatting import ZONE
+from web.pages.formatting import ZONE, is_ambiguous
 
 # Hours at which shifts begin. No change of the clock is near them.
 _SHIFT_HOURS = (7, 15, 23)
@@ -109,6 +109,5 @@ def _starts(first: date, days: int) -> Iterator[datetime]:
 
 def _to_text(at: datetime) -> str:
     local = at.astimezone(ZONE)
-    # The hour that comes twice needs its offset from UTC.
-    is_ambiguous = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return local.isoformat(timespec="minutes") if is_ambiguous else local.strftime(_TIME_FORMAT)
+    # An ambiguous time needs its offset from UTC.
+    return local.isoformat(timespec="minutes") if is_ambiguous(local) else local.strftime(_TIME_FORMAT)
