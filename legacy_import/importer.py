@@ -32,6 +32,7 @@ from storage.upserts import count_dropped_fields, notify, write_documents
 # detects that.
 FIRST_EPOCH = 0
 _NO_HOST = "without a host name"
+_NO_ID = "without an id"
 _NO_RUN = "without a run, such as dqm-stats: they hold nothing to import"
 _INVALID_STATE = "machine states without a valid host, time or state"
 # One or two seconds of work. The documents of one run are never split.
@@ -52,8 +53,12 @@ class Batch:
 
 def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]:
     """All batches: what belongs to no run, which is quick, and then the runs, newest first."""
-    runs = sa.select(tables.runs.c.run).where(tables.runs.c.run.is_not(None))
-    documents = sa.union_all(runs, sa.select(tables.graphs.c.run)).subquery()
+    documents = sa.union_all(
+        *(
+            sa.select(table.c.run).where(legacy_tables.has_run(table))
+            for table in (tables.runs, tables.graphs)
+        )
+    ).subquery()
     by_run = sa.select(documents.c.run, sa.func.count().label("number")).group_by(documents.c.run).subquery()
     total = sa.cast(sa.func.sum(by_run.c.number).over(order_by=by_run.c.run.desc()), sa.BigInteger)
     batched = sa.select(by_run, ((total - 1) // _DOCUMENTS_PER_BATCH).label("batch")).subquery()
@@ -127,6 +132,8 @@ class Importer:
         """The row of a document, and its dropped fields. Raises InvalidDocument."""
         if found.host is None:
             raise InvalidDocument(_NO_HOST)
+        if not found.id:
+            raise InvalidDocument(_NO_ID)
         identity = self._pseudonymizer.for_document(found.host, found.id)
         row, dropped_fields = self._processor.row(identity, found.to_document(), dictionary, now=now)
         is_expired = self._log_retention is not None and row.document.updated_at < now - self._log_retention
@@ -156,7 +163,8 @@ class Importer:
     def _import_without_run(self, connection: sa.Connection, skipped: SkippedRows) -> None:
         """Import the machine states, and count the rows without a run."""
         for table in (legacy_tables.RENAMED.runs, legacy_tables.RENAMED.graphs):
-            count = sa.select(sa.func.count()).select_from(table).where(table.c.run.is_(None))
+            has_no_run = sa.not_(legacy_tables.has_run(table))
+            count = sa.select(sa.func.count()).select_from(table).where(has_no_run)
             skipped.add(_NO_RUN, None, connection.scalar(count) or 0)
         if legacy_tables.has_machine_states(connection, legacy_tables.RENAMED):
             machine_states.import_states(connection, self._machine_id, self._redact)

@@ -14,8 +14,10 @@ from dqm2.records import DocumentType
 from legacy_import import legacy_tables, repr_parser
 from legacy_import.legacy_tables import LegacyTables
 
-# The earlier mirror's value for the exit code of a running job.
-NO_EXIT_CODE = -1
+# The earlier mirror's value for a number that a document does not have, as the exit code of a running job.
+NO_NUMBER = -1
+# The `str` of a field that a document does not have.
+_NOTHING = (None, "", "None")
 _ROWS_PER_FETCH = 200
 # In the order of the fields of `LegacyJob`.
 _JOB_COLUMNS = (
@@ -35,7 +37,7 @@ class LegacyDocument:
     `at_s`: time of the report; `run_at_s`: time of the newest report of the run; both in unix seconds.
     """
 
-    id: str
+    id: str | None
     host: str | None
     run: int
     revision: int | None
@@ -67,13 +69,13 @@ class LegacyJob(LegacyDocument):
         """
         return {
             **_common_fields(self, DocumentType.JOB, revision_offset=0 if self.is_finished else -1),
-            "tag": self.client,
-            "exit_code": self.exit_code if self.is_finished else None,
-            "events_total": self.events_total,
-            "events_rate": self.events_rate,
-            "cmssw_run": self.cmssw_run,
-            "cmssw_lumi": self.cmssw_lumi,
-            "fi_state": self.fi_state,
+            "tag": self.client or None,
+            "exit_code": _number(self.exit_code),
+            "events_total": _number(self.events_total),
+            "events_rate": _number(self.events_rate),
+            "cmssw_run": _number(self.cmssw_run),
+            "cmssw_lumi": _number(self.cmssw_lumi),
+            "fi_state": self.fi_state or None,
             "cmdline": [self.client_path, self.runkey],
             "extra": {
                 "ps_info": {"VmRSS": self.vmrss or None},
@@ -85,7 +87,7 @@ class LegacyJob(LegacyDocument):
     @property
     def is_finished(self) -> bool:
         """Whether the exit code is known; -1 can be that of a job or mean that it was running."""
-        return self.exit_code not in (None, NO_EXIT_CODE)
+        return _number(self.exit_code) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class RunRange:
         return table.c.run.between(self.first, self.last)
 
 
-ALL_RUNS = RunRange(-(2**31), 2**31 - 1)
+ALL_RUNS = RunRange(0, 2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +208,13 @@ def _common_fields(document: LegacyDocument, kind: DocumentType, revision_offset
     }
 
 
+def _number(value: float | None) -> float | None:
+    return None if value == NO_NUMBER else value
+
+
 def _log(text: str | None) -> str | None:
     """A log; a text that is not a list of lines is used as it is, with escaped newlines replaced."""
-    if text is None:
+    if text in _NOTHING:
         return None
     log = repr_parser.parse_log(text)
     return text.replace("\\n", "\n") if log is None else log
@@ -216,7 +222,7 @@ def _log(text: str | None) -> str | None:
 
 def _streams(text: str | None) -> object:
     """The streams; an invalid text is returned as it is, and dropped by the allowlist."""
-    if text is None:
+    if text in _NOTHING:
         return None
     streams = repr_parser.parse_streams(text)
     return text if streams is None else streams

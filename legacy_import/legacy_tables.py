@@ -40,7 +40,10 @@ _NUMBER = ColumnType(sa.BigInteger(), ("integer", "smallint", "bigint"))
 _RUN = ColumnType(sa.Integer(), ("integer", "smallint"))
 _RATE = ColumnType(sa.REAL(), ("real", "double precision"))
 _FLAG = ColumnType(sa.Boolean(), ("boolean",))
-_TIME = ColumnType(sa.TIMESTAMP(timezone=True), ("timestamp with time zone",))
+NAIVE_TIME = "timestamp without time zone"
+# The first versions stored times without a zone, by the clock of a pod, which is in UTC. Sessions are in
+# UTC, and so PostgreSQL takes them as such.
+_TIME = ColumnType(sa.TIMESTAMP(timezone=True), ("timestamp with time zone", NAIVE_TIME))
 
 _OF_DOCUMENT = {"id": _TEXT, "run": _RUN, "rev": _NUMBER, "hostname": _TEXT, "timestamp": _TIME}
 # The columns that are read.
@@ -101,6 +104,11 @@ def short_host(name: sa.ColumnElement[str]) -> sa.ColumnElement[str | None]:
     short = sa.func.lower(sa.func.split_part(sa.func.btrim(name), ".", 1))
     is_valid = sa.and_(short.regexp_match(_SHORT_HOST), sa.func.length(short) <= _MAX_HOST_LENGTH)
     return sa.case((is_valid, short), else_=None)
+
+
+def has_run(table: sa.TableClause) -> sa.ColumnElement[bool]:
+    """Whether a document belongs to a run; some versions of the earlier mirror stored -1 for none."""
+    return sa.func.coalesce(table.c.run, -1) >= 0
 
 
 def unix_seconds(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:

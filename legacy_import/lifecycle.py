@@ -15,7 +15,7 @@ from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import DocumentType
 from legacy_import import importer, legacy_tables, preflight
 from legacy_import.importer import FIRST_EPOCH
-from legacy_import.legacy_reader import NO_EXIT_CODE
+from legacy_import.legacy_reader import NO_NUMBER
 from legacy_import.legacy_tables import ORIGINAL
 from storage import machines
 from storage.rows import QuarantinedDocument
@@ -91,10 +91,10 @@ def _start(connection: sa.Connection, pseudonymizer: Pseudonymizer) -> None:
 def _documents() -> sa.CTE:
     """Host, id, revision, run and time of all documents with a host name."""
     runs, graphs = ORIGINAL.runs.c, ORIGINAL.graphs.c
-    has_no_exit_code = sa.func.coalesce(runs.exit_code, NO_EXIT_CODE) == NO_EXIT_CODE
+    has_no_exit_code = sa.func.coalesce(runs.exit_code, NO_NUMBER) == NO_NUMBER
     jobs = sa.select(
         *(legacy_tables.host(ORIGINAL.runs).label("host"), runs.id, runs.rev, runs.run, runs.timestamp),
-        sa.and_(runs.run.is_not(None), has_no_exit_code).label("is_unfinished"),
+        sa.and_(legacy_tables.has_run(ORIGINAL.runs), has_no_exit_code).label("is_unfinished"),
     )
     deliveries = sa.select(
         *(legacy_tables.host(ORIGINAL.graphs), graphs.id, graphs.rev, sa.null(), graphs.timestamp, sa.false())

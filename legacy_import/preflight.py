@@ -43,6 +43,7 @@ def dry_run(database: sa.Engine, importer: Importer) -> Iterator[str]:
         connection.execute(sa.text("SET TRANSACTION READ ONLY, ISOLATION LEVEL REPEATABLE READ"))
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         check(connection)
+        yield from _naive_times(connection)
         yield from _counts(connection)
         yield from _skipped(connection, importer)
         if legacy_tables.has_machine_states(connection, ORIGINAL):
@@ -92,15 +93,20 @@ def _foreign_tables(connection: sa.Connection, tables: Sequence[str]) -> dict[st
     return names
 
 
-def _column_problems(connection: sa.Connection, name: str) -> Iterator[str]:
-    kind = sa.text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
-    if connection.scalar(kind, {"name": name}) != _ORDINARY_TABLE:
-        yield f"{name} is not an ordinary table"
+def _types(connection: sa.Connection, name: str) -> dict[str, str]:
+    """The types of a table's columns."""
     columns = sa.text(
         "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute"
         " WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped"
     )
-    types = {row.attname: row.type for row in connection.execute(columns, {"name": name})}
+    return {row.attname: row.type for row in connection.execute(columns, {"name": name})}
+
+
+def _column_problems(connection: sa.Connection, name: str) -> Iterator[str]:
+    kind = sa.text("SELECT relkind FROM pg_class WHERE oid = to_regclass(:name)")
+    if connection.scalar(kind, {"name": name}) != _ORDINARY_TABLE:
+        yield f"{name} is not an ordinary table"
+    types = _types(connection, name)
     for column, expected in legacy_tables.COLUMNS.get(name, {}).items():
         if column not in types:
             yield f"{name} has no column {column}"
@@ -108,15 +114,28 @@ def _column_problems(connection: sa.Connection, name: str) -> Iterator[str]:
             yield f"{name}.{column} is {types[column]}, not {expected.names[0]}"
 
 
+def _naive_times(connection: sa.Connection) -> Iterator[str]:
+    """A line about the columns whose times have no zone."""
+    naive = [
+        f"{name}.{column}"
+        for name in legacy_tables.existing(connection, list(legacy_tables.COLUMNS))
+        for column, kind in _types(connection, name).items()
+        if column in legacy_tables.COLUMNS[name] and kind == legacy_tables.NAIVE_TIME
+    ]
+    if naive:
+        yield f"times without a zone, which are taken as UTC: {', '.join(naive)}"
+
+
 def _counts(connection: sa.Connection) -> Iterator[str]:
     runs, graphs = ORIGINAL.runs, ORIGINAL.graphs
+    has_run = legacy_tables.has_run(runs)
     counted = connection.execute(
         sa.select(
-            sa.func.count(runs.c.run).label("jobs"),
-            sa.func.count(runs.c.run.distinct()).label("runs"),
-            sa.func.min(runs.c.run).label("first"),
-            sa.func.max(runs.c.run).label("last"),
-            sa.func.count().filter(runs.c.run.is_(None)).label("without_run"),
+            sa.func.count().filter(has_run).label("jobs"),
+            sa.func.count(runs.c.run.distinct()).filter(has_run).label("runs"),
+            sa.func.min(runs.c.run).filter(has_run).label("first"),
+            sa.func.max(runs.c.run).filter(has_run).label("last"),
+            sa.func.count().filter(sa.not_(has_run)).label("without_run"),
         )
     ).one()
     yield f"jobs: {counted.jobs}, of {counted.runs} runs from {counted.first} to {counted.last}"

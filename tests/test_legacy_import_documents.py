@@ -54,10 +54,18 @@ JOBS = {
     15: job(15, **NEWER_RUN, stdlog_end="".join(f"{canary.text}\\n" for canary in CANARIES)),
     16: job(16, host="dqmfu-c2b03-46-01", **NEWER_RUN),
     17: job(17, **NEWER_RUN, client_path="/of/no/release.py", runkey=None),
+    18: job(18, run=-1, id=f"dqm-stats-{BUILDER_UNIT}"),
+    # As the earlier mirror stored a document that has none of these fields.
+    19: job(
+        19, client="", client_path="", runkey="", fi_state="", vmrss="", stdlog_start="", stdlog_end="None"
+    )
+    | dict.fromkeys(("exit_code", "events_total", "events_rate", "cmssw_run", "cmssw_lumi"), -1),
 }
 GRAPHS = [
     graph(rev=901),
     graph(NEWER, rev=902, timestamp=UNKNOWN, global_start=UNKNOWN, stream_data="{'streamDQM_sm': [}"),
+    graph(RUN - 100, id=None, timestamp=UNKNOWN, global_start=UNKNOWN),
+    graph(RUN + 100, rev=903, stream_data=""),
 ]
 POLLS = [
     (True, None),
@@ -181,7 +189,8 @@ def test_it_counts_skipped_rows_by_reason_and_run(imported: Settings) -> None:
         "without a host name": {JOBS[9]["run"]: 1},
         "no usable timestamp": {JOBS[13]["run"]: 1},
         "rejected by the database: CheckViolation": {JOBS[10]["run"]: 1},
-        "without a run, such as dqm-stats: they hold nothing to import": {None: 1},
+        "without a run, such as dqm-stats: they hold nothing to import": {None: 2},
+        "without an id": {JOBS[13]["run"]: 1},
         "machine states without a valid host, time or state": {None: 3},
     }
     assert {9, 10, 13}.isdisjoint(jobs(imported))
@@ -196,9 +205,9 @@ def test_it_ends_by_reporting_what_was_not_taken_over(
     status, output = run_db(shared_environment, *command)
     assert status == 0, output
     lost = JOBS[13]["run"]
-    assert "\n  rows not taken over: 7\n" in output
+    assert "\n  rows not taken over: 9\n" in output
     assert "\n    1, no usable timestamp, of 1 run\n" in output
-    assert "\n    1, without a run, such as dqm-stats: they hold nothing to import\n" in output
+    assert "\n    2, without a run, such as dqm-stats: they hold nothing to import\n" in output
     assert "\n  runs gone with them: 1 (--verbose lists them)\n" in output
     _, output = run_db(shared_environment, *command, "--verbose")
     assert f"\n    1, no usable timestamp, of run {lost}\n" in output
@@ -207,7 +216,20 @@ def test_it_ends_by_reporting_what_was_not_taken_over(
 
 def test_it_counts_fields_that_it_leaves_out(imported: Settings) -> None:
     counted = {field.name: field.documents for field in reader(imported).dropped_fields()}
-    assert counted["tag"] == counted["cmdline (run key)"] == 1
+    assert counted == dict.fromkeys(counted, 1)
+    assert {"tag", "cmdline (run key)", "fi_state", "extra.streams"} == set(counted)
+
+
+def test_it_takes_missing_fields_as_missing(imported: Settings) -> None:
+    found = jobs(imported)[19]
+    values = (found.exit_code, found.events_total, found.events_rate, found.lumisection, found.cmssw_run)
+    assert values == (None,) * 5
+    assert (found.client, found.fi_state, found.rss_kb) == ("unknown", None, None)
+    assert log_of(imported, 19) == ("", "")
+    delivery = reader(imported).delivery(RUN + 100)
+    assert delivery is not None
+    assert delivery.streams == ()
+    assert reader(imported).run(0) is None
 
 
 def test_it_drops_invalid_fields_of_a_job(imported: Settings) -> None:

@@ -21,7 +21,7 @@ from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from storage import import_progress
 from tests.grabber_runner import grabber_process, mirrored_tables, rows, wait_for_log
-from tests.legacy_mirror import ROOT, RUN, LegacyMirror, graph, job, run_adopt
+from tests.legacy_mirror import AT, FILTER_UNIT, ROOT, RUN, LegacyMirror, graph, job, run_adopt
 from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -248,6 +248,24 @@ def test_it_imports_no_logs_older_than_the_retention_period(
     assert run_adopt(given)[0] == 0
     settings = dqmsquare_cfg.load(given)
     assert (len(rows(settings, db.jobs)), len(rows(settings, db.job_details))) == (10, 1)
+
+
+def test_it_takes_times_without_a_zone_as_utc(legacy: LegacyMirror, environment: dict[str, str]) -> None:
+    legacy.write("hostnames", {"name": FILTER_UNIT})
+    legacy.write("hoststatuses", {"host_id": 1, "is_up": True, "created_at": AT})
+    times = ["runs.timestamp", "graphs.timestamp", "graphs.global_start", "hoststatuses.created_at"]
+    for table, _, column in (time.partition(".") for time in times):
+        legacy.execute(f"ALTER TABLE {table} ALTER {column} TYPE timestamp USING {column} AT TIME ZONE 'UTC'")
+    status, output = run_adopt(environment, "--dry-run")
+    assert status == 0, output
+    assert f"\n  times without a zone, which are taken as UTC: {', '.join(times)}\n" in output
+    assert run_adopt(environment)[0] == 0
+    settings = dqmsquare_cfg.load(environment)
+    assert min(row["updated_at"] for row in rows(settings, db.jobs)) == AT + timedelta(seconds=1)
+    assert rows(settings, db.deliveries)[0]["global_start"] == AT - timedelta(hours=1)
+    assert [row["since"] for row in rows(settings, db.machine_states)] == [AT]
+    clocks = {row["clock_at"] for row in rows(settings, db.machines)}
+    assert clocks == {AT + timedelta(seconds=9), AT}
 
 
 def test_it_does_nothing_without_an_earlier_mirror(environment: dict[str, str]) -> None:

@@ -16,8 +16,8 @@ PROBLEMS = {
     "ALTER TABLE runs DROP COLUMN vmrss": "runs has no column vmrss",
     "ALTER TABLE runs ALTER rev TYPE text": "runs.rev is text, not integer",
     "ALTER TABLE runs ALTER run TYPE bigint": "runs.run is bigint, not integer",
-    'ALTER TABLE graphs ALTER "timestamp" TYPE timestamp': (
-        "graphs.timestamp is timestamp without time zone, not timestamp with time zone"
+    'ALTER TABLE graphs ALTER "timestamp" TYPE text': (
+        "graphs.timestamp is text, not timestamp with time zone"
     ),
     "ALTER TABLE hoststatuses DROP COLUMN is_up": "hoststatuses has no column is_up",
     "DROP TABLE graphs": "table graphs is missing",
