@@ -1,12 +1,14 @@
-"""Maintenance of a cluster's database: log dictionaries, old logs, deliveries and transitions, a reminder.
+"""Maintenance of a cluster's database: log dictionaries, analysis of stored data, deletion of old data.
 
-The reminder, once a day, is about tables of an earlier mirror that are still there.
+It also reminds the operator, once a day, of an earlier mirror's tables that are still in the database.
 """
 
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -26,9 +28,6 @@ _DAY_S = 86_400.0
 _TRAIN_INTERVAL_S = 7 * _DAY_S
 # Until there are enough logs for the first dictionary.
 _FIRST_TRAIN_INTERVAL_S = 10.0
-_PRUNE_INTERVAL_S = _DAY_S
-_DELETE_INTERVAL_S = _DAY_S
-_REMIND_INTERVAL_S = _DAY_S
 
 
 class Maintenance:
@@ -39,26 +38,25 @@ class Maintenance:
     ) -> None:
         self._database = database
         self._processor = processor
-        self._retention = retention
         self._dictionaries = DictionaryStore(database)
-        self._train_at_s = self._prune_at_s = self._remind_at_s = 0.0
-        self._pruning: Iterator[int] | None = None
-        self._pruned = 0
-        self._delete_at_s = 0.0
-        self._deletion: Iterator[int] | None = None
-        self._deleted = 0
-        self._analysis: Iterator[int] | None = None
-        self._analyzed = 0
-        self._summaries: Iterator[int] | None = None
-        self._summarized = 0
+        self._train_at_s = self._remind_at_s = 0.0
+        self._sweeps = [
+            _Sweep(partial(analyze_outdated, database), _log_analyzed),
+            _Sweep(partial(summarize_outdated, database), _log_summarized),
+            _Sweep(partial(transitions.delete_old, database), _log_deleted, interval_s=_DAY_S),
+        ]
+        if retention is not None:
+            self._sweeps.append(
+                _Sweep(
+                    partial(prune, database, retention), partial(_log_pruned, retention), interval_s=_DAY_S
+                )
+            )
 
     def start(self) -> None:
         """Start over with the newest dictionary of the database."""
         dictionary = self._processor.dictionary = self._dictionaries.latest()
-        self._pruning, self._prune_at_s = None, 0.0
-        self._deletion, self._delete_at_s = None, 0.0
-        self._analysis, self._analyzed = analyze_outdated(self._database), 0
-        self._summaries, self._summarized = summarize_outdated(self._database), 0
+        for sweep in self._sweeps:
+            sweep.reset()
         age_s = _age_s(dictionary)
         self._train_at_s = time.monotonic() + (0.0 if age_s is None else _TRAIN_INTERVAL_S - age_s)
 
@@ -72,11 +70,8 @@ class Maintenance:
         if time.monotonic() >= self._remind_at_s:
             self._remind()
         if is_idle:
-            self._analyze_step()
-            self._summarize_step()
-            self._delete_transitions_step()
-            if self._retention is not None:
-                self._prune_step(self._retention)
+            for sweep in self._sweeps:
+                sweep.run_step()
 
     def _train(self) -> None:
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
@@ -86,60 +81,71 @@ class Maintenance:
         self._train_at_s = time.monotonic() + (_TRAIN_INTERVAL_S if is_trained else _FIRST_TRAIN_INTERVAL_S)
 
     def _remind(self) -> None:
-        self._remind_at_s = time.monotonic() + _REMIND_INTERVAL_S
+        self._remind_at_s = time.monotonic() + _DAY_S
         with self._database.connect() as connection:
             progress = import_progress.read(connection)
         if progress is not None:
             log.warning("%s", progress)
 
-    def _analyze_step(self) -> None:
-        """Analyze a batch of the logs that were stored by older rules."""
-        analyzed = None if self._analysis is None else next(self._analysis, None)
-        if analyzed is not None:
-            self._analyzed += analyzed
-            return
-        if self._analyzed:
-            log.info("job_logs_analyzed jobs=%d rules=%d", self._analyzed, FINDINGS_VERSION)
-        self._analysis, self._analyzed = None, 0
 
-    def _summarize_step(self) -> None:
-        """Compute the statistics of a batch of the deliveries that were stored without."""
-        summarized = None if self._summaries is None else next(self._summaries, None)
-        if summarized is not None:
-            self._summarized += summarized
-            return
-        if self._summarized:
-            log.info("delivery_statistics_stored deliveries=%d", self._summarized)
-        self._summaries, self._summarized = None, 0
+class _Sweep:
+    """Repeated pass over stored data, in steps.
 
-    def _delete_transitions_step(self) -> None:
-        """Delete a batch of old transitions."""
-        if self._deletion is None:
-            if time.monotonic() < self._delete_at_s:
+    `begin` returns an iterator that runs a step and yields the number of rows that it changed. `report` logs
+    their sum at the end of a pass. The next one begins `interval_s` after the last.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Iterator[int]],
+        report: Callable[[int], None],
+        *,
+        interval_s: float = math.inf,
+    ) -> None:
+        self._begin = begin
+        self._report = report
+        self._interval_s = interval_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Abandon the present pass; another one is due at once."""
+        self._steps: Iterator[int] | None = None
+        self._count = 0
+        self._due_at_s = -math.inf
+
+    def run_step(self) -> None:
+        """Run the next step of the present pass, or the first one of a pass that is due."""
+        if self._steps is None:
+            if time.monotonic() < self._due_at_s:
                 return
-            self._delete_at_s = time.monotonic() + _DELETE_INTERVAL_S
-            self._deletion, self._deleted = transitions.delete_old(self._database), 0
-        deleted = next(self._deletion, None)
-        if deleted is not None:
-            self._deleted += deleted
-            return
-        if self._deleted:
-            days = transitions.RETENTION.days
-            log.info("transitions_deleted transitions=%d older_than_days=%d", self._deleted, days)
-        self._deletion = None
+            self._due_at_s = time.monotonic() + self._interval_s
+            self._steps, self._count = self._begin(), 0
+        changed = next(self._steps, None)
+        if changed is None:
+            self._steps = None
+            self._report(self._count)
+        else:
+            self._count += changed
 
-    def _prune_step(self, retention: timedelta) -> None:
-        if self._pruning is None:
-            if time.monotonic() < self._prune_at_s:
-                return
-            self._prune_at_s = time.monotonic() + _PRUNE_INTERVAL_S
-            self._pruning, self._pruned = prune(self._database, retention), 0
-        pruned = next(self._pruning, None)
-        if pruned is not None:
-            self._pruned += pruned
-            return
-        self._pruning = None
-        log.info("job_logs_pruned jobs=%d older_than_days=%d", self._pruned, retention.days)
+
+def _log_analyzed(jobs: int) -> None:
+    if jobs:
+        log.info("job_logs_analyzed jobs=%d rules=%d", jobs, FINDINGS_VERSION)
+
+
+def _log_summarized(deliveries: int) -> None:
+    if deliveries:
+        log.info("delivery_statistics_stored deliveries=%d", deliveries)
+
+
+def _log_deleted(number: int) -> None:
+    if number:
+        days = transitions.RETENTION.days
+        log.info("transitions_deleted transitions=%d older_than_days=%d", number, days)
+
+
+def _log_pruned(retention: timedelta, jobs: int) -> None:
+    log.info("job_logs_pruned jobs=%d older_than_days=%d", jobs, retention.days)
 
 
 def _age_s(dictionary: ZstdDictionary | None) -> float | None:
