@@ -122,8 +122,17 @@ def test_it_copies_the_run_summary(live: Page, url: str) -> None:
     copied = live.evaluate("navigator.clipboard.readText()")
     assert copied.startswith(f"Run {RUN} of the production cluster (run key pp_run, CMSSW_12_4_8_")
     assert "Of 6 clients, 1 has crashed, 1 is stuck, 3 are running and 1 has finished." in copied
-    assert re.search(rf"\nThe data were at most \d+ s old\. Copied on {TIME}\.\n", copied)
+    assert re.search(rf"\nThe data were at most (\d min )?\d+ s old\. Copied on {TIME}\.\n", copied)
     assert copied.endswith(f"\n{url}/?db=production&run={RUN}\n")
+
+
+def test_it_confirms_a_copy_while_the_page_is_updated(live: Page, mirrored: MirroredCluster) -> None:
+    allow_copying(live)
+    live.keyboard.press("c")
+    expect(live.locator("#copy-summary")).to_contain_text("copied")
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer"))
+    expect(live.locator("[data-client=newcomer]")).to_be_visible()
+    expect(live.locator("#copy-summary")).to_contain_text("copied")
 
 
 def test_it_warns_in_the_run_summary_that_the_data_are_old(live: Page, mirrored: MirroredCluster) -> None:
