@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -48,6 +49,34 @@ def allow_copying(page: Page) -> None:
     """
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate("() => { window.setTimeout = () => 0; }")
+
+
+def wait_for_scripts(page: Page) -> None:
+    """Wait until the scripts of a page that a click or a key has opened respond to further ones.
+
+    Something of the new page must have been seen: the page before has been loaded all along.
+    """
+    page.wait_for_load_state()
+
+
+def wait_for_first_update(page: Page) -> None:
+    """Wait until the page has the server's time, and its header the size that ages give it."""
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+
+
+# As if each response had been sent at the page's own time.
+_WITHOUT_SERVER_TIME = """() => {
+    const { getResponseHeader } = XMLHttpRequest.prototype;
+    XMLHttpRequest.prototype.getResponseHeader = function (name) {
+        return name === "Server-Time" ? String(Date.now()) : getResponseHeader.call(this, name);
+    };
+}"""
+
+
+def pause_time(page: Page) -> None:
+    """Stop the time of a page whose clock is installed: only the test lets it pass."""
+    page.evaluate(_WITHOUT_SERVER_TIME)
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
 
 
 def pass_time(page: Page, is_over: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
-from tests.browser.conftest import pass_time, refresh
+from tests.browser.conftest import pause_time, refresh, wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.waiting import until
 
@@ -22,7 +22,7 @@ def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     page.clock.install()
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
-    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    wait_for_first_update(page)
     return page
 
 
@@ -114,12 +114,14 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
 ) -> None:
     unit = mirrored.filter_units[0]
     down = f"{mirrored.label(unit)} is down"
+    pause_time(toasts)
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text=down)).to_have_count(1)
     after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
-    pass_time(toasts, toasts.locator(".alert-toast", has_text=down).is_visible)
+    toasts.clock.run_for("00:11")
+    expect(toasts.locator(".alert-toast", has_text=down)).to_be_visible()
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="timed out")})
     expect(toasts.locator("[data-outage]")).to_contain_text("is not mirrored")
@@ -131,7 +133,8 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     expect(toasts.locator(".incidents li", has_text=down)).to_have_count(0)
     after_updates(toasts)
     expect(toasts.locator(".alert-toast")).not_to_contain_text("over")
-    pass_time(toasts, toasts.locator(".alert-toast", has_text="over after").is_visible)
+    toasts.clock.run_for("00:11")
+    expect(toasts.locator(".alert-toast", has_text="over after")).to_be_visible()
     expect(toasts.locator("#alert-count")).to_have_text("1")
     toasts.clock.run_for("00:30")
     expect(toasts.locator(".alert-toast")).to_have_count(0)
@@ -139,6 +142,7 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
 
 def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
+    pause_time(toasts)
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
     mirrored.beat()
     expect(toasts.locator(".incidents li", has_text="is down")).to_have_count(1)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobLog, JobRecord
+from tests.browser.conftest import wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -157,6 +158,7 @@ def test_it_escapes_html(page: Page, url: str, mirrored: MirroredCluster) -> Non
     expect(page.locator("tbody")).to_contain_text(MARKUP)
     page.goto(f"{url}/timeline/")
     expect(page.locator("tbody th")).to_contain_text(MARKUP)
+    wait_for_first_update(page)
     page.hover(".cell")
     expect(page.locator("#cell-details")).to_contain_text(MARKUP)
     assert page.locator("img").count() == 0

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
-from tests.browser.conftest import refresh
+from tests.browser.conftest import pause_time, refresh, wait_for_first_update
 from tests.grabber_runner import mirror_once
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
@@ -74,7 +74,7 @@ def shifts(page: Page) -> list[str]:
 
 def start_watching(page: Page, url: str) -> None:
     page.goto(url)
-    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    wait_for_first_update(page)
     expect(page.locator("#graph-note")).not_to_be_empty()
     page.evaluate(WATCH)
 
@@ -99,7 +99,7 @@ def test_nothing_moves_while_a_run_goes_on(
     for number in range(UPDATES):
         changed = [later(record, number, now, rng) for record in jobs if record.exit_code is None]
         mirrored.write(mirrored.filter_units[0], *changed, clock_at=now)
-        mirrored.beat(now - timedelta(seconds=number))
+        mirrored.beat(datetime.now(UTC) - timedelta(seconds=number))
         show_update(page)
         found += [f"update {number}: {shift}" for shift in shifts(page)]
     assert not found, "\n".join(found[:30])
@@ -164,8 +164,10 @@ def test_a_row_moves_for_its_state_only_and_after_a_moment(
     mirrored.write(unit, beam, csc)
     page.clock.install()
     start_watching(page, url)
+    pause_time(page)
     names = page.locator("tbody.client")
     mirrored.write(unit, replace(csc, exit_code=-11))
+    refresh(page, "run")
     expect(page.locator("[data-client=csc]")).to_contain_text("crashed")
     expect(names.first).to_have_attribute("data-client", "beam")
     page.locator("[data-client=csc] .expander").focus()

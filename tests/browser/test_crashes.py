@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.crash_corpus import CRASH_LOGS
 from tests.browser.accessibility import TARGET_SIZE, violating_elements, violations_by_theme
-from tests.browser.conftest import allow_copying
+from tests.browser.conftest import allow_copying, wait_for_scripts
 from tests.browser.test_appearance import overflowing_tables, widths
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -38,6 +38,7 @@ def open_always(page: Page, url: str) -> None:
     page.goto(f"{url}/crashes/?client=csc")
     page.get_by_role("row").filter(has_text="always").get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("csc")
+    wait_for_scripts(page)
 
 
 @pytest.mark.usefixtures("crashes")
@@ -127,6 +128,8 @@ def test_it_leads_from_a_crash_to_a_report_by_the_keyboard_alone(page: Page, url
         press_tab_until(page, stop)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
+        # Before its end is there, the last stop is not the last one.
+        wait_for_scripts(page)
         width, within = widths(page)
         assert width <= within, page.url
     press_tab_until(page, "Markdown")

@@ -1,12 +1,15 @@
 """The graphs of file delivery: zoom, values at the cursor, hidden streams, file timestamp, size."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, Response, expect
 
 from dqm2.records import LUMISECTION_S
+from tests.browser.conftest import wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
+from tests.waiting import until
 
 RUN = 358_791
 LUMISECTIONS = 100
@@ -22,32 +25,36 @@ def graphs(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     page.set_viewport_size({"width": 1600, "height": 1000})
     page.goto(url)
     expect(page.locator(".graphs canvas")).to_have_count(2)
+    # The graphs are below the header.
+    wait_for_first_update(page)
     return page
 
 
-def cursor_at(page: Page, graph: str, fraction: float) -> str:
-    """Move the cursor to a fraction of a graph's width; returns the lumisection that is shown."""
+def move_cursor(page: Page, graph: str, fraction: float) -> None:
+    """Move the cursor to a fraction of a graph's width."""
     box = page.locator(f"#{graph} .u-over").bounding_box()
     assert box
     page.mouse.move(box["x"] + fraction * box["width"], box["y"] + box["height"] / 2)
-    return page.locator("#cursor-ls").inner_text()
+
+
+def expect_cursor_at(page: Page, graph: str, fraction: float, lumisections: range) -> None:
+    """Move the cursor to a fraction of a graph's width, where one of these lumisections is shown."""
+    move_cursor(page, graph, fraction)
+    label = page.locator("#cursor-ls")
+    until(lambda: label.inner_text() in {f"LS {ls}" for ls in lumisections})
 
 
 def drag(page: Page, graph: str, start: float, end: float) -> None:
-    cursor_at(page, graph, start)
+    move_cursor(page, graph, start)
     page.mouse.down()
-    cursor_at(page, graph, (start + end) / 2)
-    cursor_at(page, graph, end)
+    move_cursor(page, graph, (start + end) / 2)
+    move_cursor(page, graph, end)
     page.mouse.up()
-
-
-def lumisection(label: str) -> int:
-    return int(label.removeprefix("LS "))
 
 
 def test_it_shows_the_values_at_the_cursor(graphs: Page) -> None:
     for graph in ("delay-graph", "events-graph"):
-        assert 45 <= lumisection(cursor_at(graphs, graph, 0.5)) <= 55
+        expect_cursor_at(graphs, graph, 0.5, range(45, 56))
         delay, events = graphs.locator(".stream").first.locator("output").all_inner_texts()
         assert delay.endswith(" s")
         assert int(events) > 1000
@@ -57,13 +64,13 @@ def test_it_shows_the_values_at_the_cursor(graphs: Page) -> None:
 def test_it_zooms_both_graphs(graphs: Page, graph: str) -> None:
     drag(graphs, graph, 0.2, 0.4)
     for each in ("delay-graph", "events-graph"):
-        assert 15 <= lumisection(cursor_at(graphs, each, 0.02)) <= 25
-        assert 35 <= lumisection(cursor_at(graphs, each, 0.98)) <= 45
+        expect_cursor_at(graphs, each, 0.02, range(15, 26))
+        expect_cursor_at(graphs, each, 0.98, range(35, 46))
     box = graphs.locator(f"#{graph} .u-over").bounding_box()
     assert box
     graphs.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + 20)
     for each in ("delay-graph", "events-graph"):
-        assert lumisection(cursor_at(graphs, each, 0.98)) > 90
+        expect_cursor_at(graphs, each, 0.98, range(91, LUMISECTIONS + 1))
 
 
 def test_it_keeps_hidden_streams_in_the_url(graphs: Page) -> None:
@@ -79,13 +86,14 @@ def test_it_keeps_hidden_streams_in_the_url(graphs: Page) -> None:
 
 
 def test_it_computes_delays_from_the_selected_timestamp(graphs: Page) -> None:
-    cursor_at(graphs, "delay-graph", 0.5)
     output = graphs.locator(".stream output").first
+    move_cursor(graphs, "delay-graph", 0.5)
+    expect(output).to_have_text(re.compile(r" s$"))
     by_mtime = output.inner_text()
     graphs.click("[data-time=ctime]")
     expect(graphs.locator("[data-time=ctime]")).to_have_attribute("aria-pressed", "true")
-    cursor_at(graphs, "delay-graph", 0.5)
-    expect(output).not_to_have_text(by_mtime)
+    move_cursor(graphs, "delay-graph", 0.5)
+    expect(output).to_have_text(re.compile(rf"^(?!{re.escape(by_mtime)}$).* s$"))
     later_s = float(output.inner_text().removesuffix(" s")) - float(by_mtime.removesuffix(" s"))
     assert later_s == pytest.approx(1.5, abs=0.11)
     assert "time=ctime" in graphs.url

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from dqm2.records import JobLog, JobRecord
+from tests.browser.conftest import wait_for_first_update, wait_for_scripts
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 from tests.waiting import until
 
@@ -51,6 +52,8 @@ def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, c
     with page.expect_request("**/series*"):
         page.goto(f"{url}/job/{crashed.document.identity}", wait_until="commit")
     expect(page.locator("#L1")).to_be_visible()
+    wait_for_scripts(page)
+    wait_for_first_update(page)
     undrawn = page.locator("#log").bounding_box()
     held.pop().continue_()
     expect(page.locator(".job-graphs canvas")).to_have_count(2)
@@ -92,6 +95,7 @@ def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
 ) -> None:
     page.set_viewport_size({"width": 700, "height": 700})
     page.goto(f"{url}/job/{crashed.document.identity}")
+    wait_for_first_update(page)
     page.click(NEXT_ERROR)
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     header, toolbar = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
@@ -148,9 +152,7 @@ def test_it_updates_while_the_job_runs(page: Page, url: str, mirrored: MirroredC
 def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     expect(page.locator(".job-graphs canvas")).to_have_count(2)
-    box = page.locator(".job-graphs .u-over").first.bounding_box()
-    assert box
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.locator(".job-graphs .u-over").first.hover()
     expect(page.locator(".job-graphs output").first).to_contain_text("GiB")
 
 

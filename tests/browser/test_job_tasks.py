@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobLog, JobRecord
-from tests.browser.conftest import update
+from tests.browser.conftest import update, wait_for_first_update, wait_for_scripts
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -50,7 +50,7 @@ def live(page: Page, url: str, crashes: list[JobRecord]) -> Page:
     """The live page of the run in which the client crashed."""
     assert crashes
     page.goto(url)
-    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    wait_for_first_update(page)
     return page
 
 
@@ -71,12 +71,15 @@ def test_it_is_one_step_to_the_fatal_line(live: Page) -> None:
 def test_it_is_one_step_to_a_link_to_a_line(live: Page) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.click(f"{LIVE_ROW} .log")
-    live.locator("#log-lines li", has_text="Input file could not be read").locator("a").click()
+    line = live.locator("#log-lines li", has_text="Input file could not be read")
+    expect(line).to_be_attached()
+    wait_for_scripts(live)
+    line.locator("a").click()
     expect(live.locator("#line-link")).to_contain_text("copied")
     link = live.evaluate("navigator.clipboard.readText()")
     live.goto("about:blank")
     live.goto(link)
-    expect(live.locator("#log-lines li", has_text="Input file could not be read")).to_be_in_viewport()
+    expect(line).to_be_in_viewport()
 
 
 def test_it_is_one_step_to_the_memory_of_the_previous_run(live: Page) -> None:
@@ -84,9 +87,7 @@ def test_it_is_one_step_to_the_memory_of_the_previous_run(live: Page) -> None:
     memory = live.locator("[data-graph=memory]")
     expect(memory.locator(".graph-previous")).to_be_visible()
     expect(memory.locator(".graph-previous")).to_have_text(f"run {RUN - 1} (previous with this key)")
-    box = memory.locator(".u-over").bounding_box()
-    assert box
-    live.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    memory.locator(".u-over").hover()
     expect(memory.locator("output")).to_contain_text("GiB (")
 
 
@@ -108,6 +109,7 @@ def test_its_tasks_can_be_done_with_the_keyboard_alone(live: Page) -> None:
     expect(live.locator(f"{LIVE_ROW} .crash-note > a").first).to_be_focused()
     live.keyboard.press("Enter")
     expect(live.locator("#log-lines li", has_text="Begin Fatal Exception")).to_be_in_viewport()
+    wait_for_scripts(live)
     live.keyboard.press("e")
     expect(live.locator("[data-jump=error]")).to_contain_text("1 of 1 error")
     live.keyboard.press("/")

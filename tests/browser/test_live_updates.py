@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobRecord
-from tests.browser.conftest import update
+from tests.browser.conftest import pause_time, update, wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 
 RUN = 358_791
@@ -126,7 +126,12 @@ def test_it_keeps_scroll_position_focus_and_selection(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     jobs = write_run(mirrored, RUN)
+    page.clock.install()
     page.goto(url)
+    wait_for_first_update(page)
+    expect(page.locator("#graph-note")).not_to_be_empty()
+    # The row of a client that crashes is moved after a moment.
+    pause_time(page)
     expander = page.locator(f"{row('rpc')} .expander")
     expander.focus()
     page.evaluate("scrollTo(0, 300)")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.accessibility import violating_elements
-from tests.browser.conftest import LAPTOP, OpenPage
+from tests.browser.conftest import LAPTOP, OpenPage, wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -113,6 +113,7 @@ def test_its_tooltip_has_both_zones(page: Page, url: str, old_run: int) -> None:
     time = page.locator(LAST_REPORT).first
     both = re.compile("30 Oct 2022 02:30:05 CEST · 30 Oct 2022 00:30:05 UTC")
     expect(time).to_have_attribute("title", both)
+    wait_for_first_update(page)
     time.hover()
     expect(time).to_have_attribute("title", re.compile(rf"{both.pattern} · .* ago"))
 

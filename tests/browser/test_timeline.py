@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -31,9 +32,15 @@ def cell(run: int, client: str) -> str:
     return f"tr:has(th a:text-is('{run}')) td:nth-child({CLIENTS.index(client) + 3}) .cell"
 
 
+def open_timeline(page: Page, url: str) -> None:
+    """Open the timeline, and wait until no cell moves away from the pointer."""
+    page.goto(f"{url}/timeline/")
+    wait_for_first_update(page)
+
+
 def test_a_cell_leads_to_the_run_that_its_job_read(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", cmssw_run=RUN - 2))
-    page.goto(f"{url}/timeline/")
+    open_timeline(page, url)
     page.locator(cell(RUN + 1, "beam")).hover()
     link = page.locator("#cell-details a")
     expect(link).to_have_text(str(RUN - 2))
@@ -44,7 +51,7 @@ def test_a_cell_leads_to_the_run_that_its_job_read(page: Page, url: str, mirrore
 def test_the_details_of_a_cell_are_up_to_date(page: Page, url: str, mirrored: MirroredCluster) -> None:
     running = job(RUN + 1, "beam", events_total=41)
     mirrored.write(mirrored.filter_units[0], running)
-    page.goto(f"{url}/timeline/")
+    open_timeline(page, url)
     page.locator(cell(RUN + 1, "beam")).hover()
     expect(page.locator("#cell-details")).to_contain_text("41 events")
     page.locator("h1").hover()
@@ -90,7 +97,7 @@ def test_it_shows_a_new_run_and_keeps_the_loaded_rows(
 
 
 def test_it_shows_the_jobs_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
-    page.goto(f"{url}/timeline/")
+    open_timeline(page, url)
     details = page.locator("#cell-details")
     page.hover(cell(358_790, "csc"))
     expect(details).to_contain_text("-9 SIGKILL")

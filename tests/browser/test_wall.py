@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import violations_by_theme
-from tests.browser.conftest import ConsoleErrors, pass_time, update
+from tests.browser.conftest import ConsoleErrors, pass_time, update, wait_for_scripts
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
@@ -95,8 +95,7 @@ def test_it_shows_both_clusters_without_a_pointer(wall: Page) -> None:
 def test_it_is_entered_and_left_by_a_key(wall: Page) -> None:
     wall.keyboard.press("w")
     expect(wall.locator("#jobs")).to_be_visible()
-    # The page is there before its script, which listens to the key.
-    wall.wait_for_load_state()
+    wait_for_scripts(wall)
     wall.keyboard.press("w")
     expect(wall.locator("#wall-production")).to_contain_text("2 problems")
 

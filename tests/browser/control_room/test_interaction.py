@@ -13,7 +13,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
-from tests.browser.conftest import ConsoleErrors, OpenPage, pass_time
+from tests.browser.conftest import ConsoleErrors, OpenPage, pass_time, wait_for_scripts
 from tests.browser.control_room import enter, item, press
 from tests.control_room import (
     BEAM,
@@ -88,13 +88,14 @@ def test_it_shows_the_queue_to_everybody(
 
 def test_it_works_by_keyboard_only(page: Page, url: str, simulator: Simulator) -> None:
     page.goto(f"{url}/cr/")
+    expect(page.get_by_label("Name")).to_be_focused()
     for text in (USER, "Tab", PASSWORD, "Enter"):
         if text in ("Tab", "Enter"):
             page.keyboard.press(text)
         else:
             page.keyboard.type(text)
     expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible()
-    page.wait_for_load_state()
+    wait_for_scripts(page)
     button = item(page, UNIT).get_by_role("button", name="Restart HLTD")
     _tab_to(page, button.element_handle().evaluate_handle("button => button"))
     page.keyboard.press("Enter")
