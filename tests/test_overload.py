@@ -19,8 +19,8 @@ from tools.demo.postgres import EmbeddedPostgres
 RUN = 358_791
 NEWEST = "/live/run?db=production"
 INFO = "/api?what=get_info&db=production"
-OVERLOADED = "The server has more to do than it can."
-RANGES_BUSY = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
+OVERLOADED = "The server is overloaded. Try again in a few seconds."
+RANGES_BUSY = "Too many requests for ranges of runs. Try again in a moment, or request one run at a time."
 
 
 _NUMBERS = count(400_000)

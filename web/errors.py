@@ -18,7 +18,7 @@ from web.limits import OVERLOADED, RETRY_AFTER_S
 
 log = logging.getLogger(__name__)
 
-INTERNAL_ERROR = "The mirror failed at this. Its log has the reason under {request_id}."
+INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
 
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
 _PAGE_BLUEPRINTS = (

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-OVERLOADED = "The server has more to do than it can."
+OVERLOADED = "The server is overloaded. Try again in a few seconds."
 # Most long requests finish within this time.
 RETRY_AFTER_S = 5
 
@@ -44,8 +44,8 @@ LOG_SEARCH_SLOTS = 1
 
 _KIND = "request_kind"
 _REPORT_EVERY_S = 10.0
-_RANGES_BUSY = "Others are asking for ranges of runs. Ask again in a moment, or for a run at a time."
-_SEARCHES_BUSY = "Others are searching logs. Search again in a moment."
+_RANGES_BUSY = "Too many requests for ranges of runs. Try again in a moment, or request one run at a time."
+_SEARCHES_BUSY = "Too many searches of logs. Try again in a moment."
 
 
 class RequestKind(StrEnum):
