@@ -219,8 +219,8 @@ deliveries = sa.Table(
     sa.Column("global_start_is_guess", sa.Boolean, nullable=False),
     sa.Column("lumisection_s", sa.Double, nullable=False),
     sa.Column("streams", sa.LargeBinary, nullable=False),
-    # Statistics (`storage/delivery_statistics.py`) of the streams, as they were in `statistics_revision`. A
-    # program that does not know them leaves that revision behind.
+    # Statistics (`storage/delivery_statistics.py`) of the streams in `statistics_revision`. An older program
+    # that updates the streams does not update this revision.
     sa.Column("delay_mean_s", sa.Double),
     sa.Column("delay_deviation_s", sa.Double),
     sa.Column("last_lumisection", sa.Integer),
@@ -303,7 +303,7 @@ mutes = sa.Table(
 
 # Transitions of clients, machines and the data path (`storage/transitions.py`), in the order of their
 # commits. A row is written in the transaction that makes its cause visible, and never changes. `is_initial`:
-# the mirror found the thing like this when it began to watch it. `detail` is redacted.
+# it is the state in which the mirror first saw the thing. `detail` is redacted.
 transitions = sa.Table(
     "transitions",
     metadata,

@@ -370,8 +370,8 @@ def _cross_checks(values: Mapping[str, Any]) -> list[str]:
     prefix, former = values.get("server_url_prefix", ""), values.get("server_former_url_prefix", "")
     if former and f"{prefix}/".startswith(f"{former}/"):
         return ["SERVER_FORMER_URL_PREFIX contains SERVER_URL_PREFIX, so its addresses would not be free"]
-    named = values.get("notify_urls"), values.get("notify_rules")
-    if named[0] is not None and (unknown := [*receivers.unknown_receivers(named[1] or (), named[0])]):
+    urls, rules = values.get("notify_urls"), values.get("notify_rules", ())
+    if urls is not None and (unknown := [*receivers.unknown_receivers(rules, urls)]):
         return [f"NOTIFY_RULES has a rule of {unknown[0]!r}, which is no receiver in NOTIFY_URLS"]
     production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
     if shared := set(production) & set(playback):

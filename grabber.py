@@ -44,11 +44,11 @@ from storage.writer import MirrorWriter
 
 log = logging.getLogger("grabber")
 
-# The longest pauses between two looks at the schedule, and between two attempts to get the lock or the
-# database.
+# Maximum pauses between two checks of the schedule, and between two attempts to acquire the lock or to reach
+# the database.
 _MAX_PAUSE_S = 5.0
 _MAX_WAIT_S = 3.0
-# Time for the current batch on shutdown: supervisors kill after 5 s and more.
+# Time for the current batch on shutdown: supervisors wait at least 5 s before they kill.
 _SHUTDOWN_TIMEOUT_S = 3.0
 
 

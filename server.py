@@ -42,7 +42,7 @@ _HASH_PASSWORD = "hash-password"  # noqa: S105 - a command
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Make the application, by `settings` or else by the environment; it needs no database to start.
+    """Create the application; it needs no database to start. `settings`: by default those of the environment.
 
     Raises SettingsError for missing or invalid settings.
     """
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def configure_log(settings: Settings) -> None:
-    """Send the log to where the settings say, redacted."""
+    """Configure the log by the settings; it is redacted."""
     redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
     logging_setup.configure(settings, "server", debug=settings.server_debug, redact=redact)
 

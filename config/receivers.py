@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from config.parsers import InvalidValue
 
-# Words for `kind`: the states of clients, crashes of a new group, and what else there are notifications of.
+# Values of `kind`: the states of clients, crashes of a new group, and parts of the data path.
 KINDS = (
     *("crashed", "new_group", "stuck", "lost", "missing"),
     *("machine", "dqm2", "mirror", "certificate", "quarantine"),
@@ -40,7 +40,7 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class NotifyRule:
-    """What a receiver wants to know of: all conditions have to be met; an empty one accepts everything.
+    """Conditions for notifying a receiver: all have to be met; an empty one accepts everything.
 
     `hours`: from the first to before the second, Europe/Zurich; over midnight if the second is not later.
     """

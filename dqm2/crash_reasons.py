@@ -1,7 +1,7 @@
 """Reason for the end of a job, found in the messages of its log.
 
 A log holds errors that the job survived, and a crash leaves several messages: an exception, then the signal
-by which the process aborts, then the shell's words. The first message of those that end a process is the
+by which the process aborts, then the shell's message. The first message of those that end a process is the
 cause.
 """
 
@@ -37,7 +37,7 @@ _FATAL = frozenset(
         MessageKind.HEAP,
     }
 )
-# Other messages that may be the cause if somebody or something killed the process, by priority.
+# Other messages that may be the cause of a kill, by priority.
 _CAUSES_IF_KILLED = (MessageKind.MEMORY, MessageKind.TIMEOUT, MessageKind.SHELL)
 # Messages that may end a process, by priority; they count only without one of `_FATAL`.
 _POSSIBLY_FATAL = (
@@ -111,7 +111,7 @@ _KIND_BY_PYTHON_EXCEPTION = {
     "KeyboardInterrupt": CrashKind.KILLED,
 }
 _KIND_BY_EXIT_CODE = {124: CrashKind.TIMEOUT, 126: CrashKind.CONFIGURATION, 127: CrashKind.CONFIGURATION}
-# Of exceptions of other categories, by their text.
+# Kinds of exceptions of other categories, by patterns in their text.
 _KIND_BY_TEXT = (
     (
         re.compile(r"\b(?:cuda|hip)Error[A-Z]|\bCUDA_ERROR_|\bcms::cuda::|access fault by GPU "),

@@ -26,12 +26,12 @@ _MIN_RATE = 1e-37
 _MIN_UNIX_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _MAX_CLOCK_LEAD = timedelta(days=1)
 
-# Without a group that took part, an integer.
+# An integer if no group matched.
 _DECIMAL = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
 _KILOBYTES = re.compile(r"([0-9]{1,15}) kB")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _RUN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
-# A release, an integration build or a build of a name, with pull requests behind it.
+# A release, an integration build or a named build, followed by its pull requests.
 _CMSSW_VERSION = re.compile(r"[0-9][A-Za-z0-9_-]{2,159}")
 _SOURCE_RUN = re.compile(r"run([0-9]{1,10})")
 _MAX_LUMISECTION_S = 1000

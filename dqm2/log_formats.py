@@ -81,7 +81,7 @@ _Rule = Callable[[Place], Found | None]
 
 # Severity letters of MessageLogger: `s` is "system", the highest; others are below warnings.
 _MESSAGE_SEVERITIES = {"w": Severity.WARNING, "e": Severity.ERROR, "s": Severity.ERROR}
-# Written with the highest severity by jobs in which nothing is wrong.
+# Categories that jobs without a problem log with the highest severity.
 _NOTES = frozenset({"LegacyModules"})
 # Header of a message of MessageLogger: severity, category, then module type and label, or a phase of the job.
 HEADER = re.compile(r"%MSG-([a-z]) ([^\n]{1,200}?):[ \t]*(?:([\w:@()-]{1,200}))?")
@@ -269,7 +269,7 @@ _HEAP = _line(
 _SANITIZER = _line(r"ERROR: (\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
 _VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+)")
 _VALGRIND_END = _line(r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL)
-# Not the answer that a kernel still runs, nor a count.
+# Neither the status of a kernel that still runs nor a count.
 _ACCELERATOR = _line(
     r"\b((?:cuda|hip)Error(?!NotReady)[A-Z]\w{0,60}|CUDA_ERROR_\w{1,60}|cms::cuda::bad_alloc"
     r"|CUDA error(?! count\b))\b(?! *[:=] *\d+\s*$)|(Memory access fault) by GPU ",

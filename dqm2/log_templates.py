@@ -28,7 +28,7 @@ _ERROR_LINES, _CRASH_LINES = 3, 16
 # found.
 _ID_BYTES = 4
 
-# Words, as the group; and addresses, hashes and ends of ordinal numbers, which have letters beside digits.
+# A word, as the group, or an address, a hash or the suffix of an ordinal number, without a group.
 _WORD = re.compile(
     r"0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b|(?<=[0-9])(?:st|nd|rd|th)\b|([^\W\d_]{2,40})"
 )
@@ -38,7 +38,7 @@ _ADDRESS_PREFIX = b"0x"
 # Apart from their digits, lines recur from log to log: 1 in 100 of the simulator's is new. The others are
 # found in a tenth of the time.
 _CACHE_SIZE = 2048
-# Parts of times, and the group of what is no word.
+# Parts of times, and the empty group of a match that is not a word.
 _NO_WORDS = frozenset(
     {
         "",

@@ -84,7 +84,7 @@ class Notifier:
         metrics.start_at_zero(cluster.value, [receiver.name for receiver in self._receivers])
 
     def set_leader(self, is_leader: bool) -> None:  # noqa: FBT001 - the one value to set
-        """Deliver from now on, or no more. Without receivers, those of earlier settings are deleted.
+        """Start or stop delivering. Without receivers, those of earlier settings are deleted.
 
         Raises SQLAlchemyError.
         """

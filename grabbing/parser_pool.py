@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # 50 to 200 ids per request reach DQM²'s full rate (docs/dqm2-protocol.md).
 MAX_BATCH = 200
-# Parsed documents take ten times their size, and a process keeps the memory that it once had.
+# Parsed documents take ten times their size, and a process keeps most of its peak memory.
 _INLINE_BATCH = 40
 _MAX_PROCESSES = 2
 # A catch-up leaves the processors to the grabber itself, PostgreSQL and the web server.

@@ -35,7 +35,7 @@ _KIND_WORDS = {TransitionKind.GATEWAY: "dqm2"}
 
 @dataclass(slots=True)
 class QueuedThing:
-    """A thing as a receiver knows it.
+    """Notifications of a thing to a receiver.
 
     `reported` is the problem that was reported to the receiver, `None` if it is over or there was none.
     `muted` is the id of a problem that was not reported because of a mute. `pending` are the ids of
@@ -100,7 +100,7 @@ class ReceiverQueue:
         return sum(bool(queued.pending) for queued in self._things.values())
 
     def take_in(self, noted: Iterable[NotedTransition]) -> None:
-        """Add the transitions that the receiver wants to know of."""
+        """Add the transitions that the receiver is to be notified of."""
         for each in noted:
             transition = each.transition
             if transition.is_initial or transition.thing.kind is TransitionKind.CRASH_GROUP:
@@ -136,7 +136,7 @@ class ReceiverQueue:
             queued.muted = problems[-1]
 
     def discard(self, thing: Thing, ids: Collection[int]) -> None:
-        """Drop transitions of a thing, e.g. such as are not stored any more."""
+        """Drop transitions of a thing, e.g. those that are no longer stored."""
         self._remove(self._things[thing], ids)
 
     def unmute(self, thing: Thing, now: datetime) -> None:

@@ -125,7 +125,7 @@ class _FileHandler(ConcurrentTimedRotatingFileHandler):
         self._is_failing = self._has_failed
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
-        """Whether to start a new file; the time of that, which a file of all processes has, only advances."""
+        """Whether the file is due for rotation; all processes share that time, which only advances."""
         return time.time() >= self.rolloverAt and bool(super().shouldRollover(record))
 
     def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802

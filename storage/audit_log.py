@@ -129,11 +129,11 @@ class AuditFilter:
 
 
 class DuplicateSubmission(Exception):
-    """An action with the same idempotency key was recorded before."""
+    """Raised when an action with the same idempotency key was recorded before."""
 
 
 class CommandInProgress(Exception):
-    """The same change of the same target is waiting or running already."""
+    """Raised when the same change of the same target is waiting or running already."""
 
     def __init__(self, entry: AuditEntry) -> None:
         super().__init__(entry)

@@ -29,11 +29,11 @@ _APPLICATION_NAME = "dqmsquare-mirror command-queue"
 
 
 class QueueTimeout(Exception):
-    """The command waited too long; nothing was sent."""
+    """Raised when a command waited too long; nothing was sent."""
 
 
 class QueueUnavailable(Exception):
-    """The database that holds the queue is unavailable; nothing was sent."""
+    """Raised when the database that holds the queue is unavailable; nothing was sent."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,6 +1,6 @@
 """Queries about the efficiency of clients: their runs by month, release or run key.
 
-Everything is computed from the rows of jobs, which are kept for good. A job that crashed and was restarted
+Everything is computed from the rows of jobs, which are never deleted. A job that crashed and was restarted
 counts the lumisections up to the newest that any of its client's jobs reached.
 """
 

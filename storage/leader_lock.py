@@ -15,7 +15,7 @@ import db
 
 
 class LeadershipLost(Exception):
-    """Another grabber has become the leader, or the connection that holds the lock is gone."""
+    """Raised when another grabber has become the leader, or the connection that holds the lock is lost."""
 
 
 class LeaderLock:
@@ -38,7 +38,7 @@ class LeaderLock:
         return True
 
     def ensure_held(self) -> None:
-        """Raises LeadershipLost unless the connection that holds the lock is alive."""
+        """Raise LeadershipLost unless the connection that holds the lock is alive."""
         if self._connection is None:
             raise LeadershipLost
         try:

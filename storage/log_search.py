@@ -22,7 +22,7 @@ _MAX_TEMPLATES = 500
 # Lines that are shown of a log.
 _MAX_LINES = 3
 # Limit of each statement in the database, and of the wait for its response: a search that takes too long is
-# cancelled, and does not pass for a database that hangs.
+# cancelled, and not taken for a database that hangs.
 _TIMEOUT_MS, _RESPONSE_TIMEOUT_S = 1500, 4.0
 
 _index, _jobs = db.log_index.c, db.jobs.c

@@ -22,11 +22,11 @@ from storage.read_models import Job, Run, client_name
 from storage.rows import MAX_POINTS
 from storage.run_reader import RunReader, count_skipped
 
-# Runs before the one that is compared among which a reference is looked for.
+# Earlier runs that are searched for a reference.
 _MAX_CANDIDATES = 200
 # Memory grows while the first lumisections are processed: conditions are loaded, plots are booked.
 _WARM_UP_LS = 10
-# Fewer points have no slope to speak of.
+# With fewer points the slope means nothing.
 _MIN_LS_OF_GROWTH = 20
 
 _Series = TypeVar("_Series", MemorySeries, EventSeries, InputStatuses)

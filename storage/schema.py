@@ -54,7 +54,7 @@ class Schema:
 
 
 class SecretChanged(Exception):
-    """The database was created with another PSEUDONYM_SECRET; continuing would store everything twice."""
+    """Raised for a database with another PSEUDONYM_SECRET; continuing would store everything twice."""
 
 
 def head_revision() -> str:

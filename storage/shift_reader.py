@@ -16,7 +16,7 @@ from storage.run_queries import RunFilter
 from storage.run_reader import RunReader
 from storage.transitions import Thing, Transition, TransitionKind
 
-# Before the period, transitions are looked for in this time: an older problem that continues is not found.
+# Time before the period that is searched for transitions: an older problem that continues is not found.
 _LOOK_BACK = timedelta(days=7)
 # Far more than in a week; of more, the oldest are left out.
 _MAX_TRANSITIONS = 5000

@@ -26,7 +26,7 @@ _LIMIT_EXCEEDED = "54"
 
 
 class RowRejected(sa.exc.SQLAlchemyError):
-    """A row of the batch can't be stored, however often it is written."""
+    """Raised when a row of a batch can't be stored, however often it is written."""
 
 
 @dataclass(frozen=True, slots=True)

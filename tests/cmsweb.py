@@ -26,7 +26,7 @@ def go_headers(
     sent: Mapping[str, str] | None = None,
     key: bytes = KEY,
 ) -> dict[str, str]:
-    """Return the headers that reach a back end of the Go front end.
+    """The headers that reach a back end of the Go front end.
 
     `login`: `None` for a token that is not in CMS's registry, by the method `oauth`. `sent`: headers of the
     client, which are passed on unless they are overwritten, and signed if they are of the signed kind.
@@ -71,7 +71,7 @@ def perl_headers(
     roles: Mapping[str, str] = ROLES,
     key: bytes = KEY,
 ) -> dict[str, str]:
-    """Return the headers that the Perl front end adds; without a login those of an anonymous visitor."""
+    """The headers that the Perl front end adds; without a login those of an anonymous visitor."""
     if login is None:
         headers = {"cms-auth-status": "NONE", "cms-authn-method": "None"}
     else:
@@ -88,7 +88,7 @@ def perl_headers(
 
 
 def sign(headers: Mapping[str, str], key: bytes = KEY) -> str:
-    """Return the signature of headers as the front ends describe it, whatever the case of their names."""
+    """The signature of headers as the front ends describe it, whatever the case of their names."""
     by_name = {name.lower(): value for name, value in headers.items()}
     signed = sorted(
         name for name in by_name if name.startswith(("cms-authn", "cms-authz")) and name != "cms-authn-hmac"

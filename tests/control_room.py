@@ -27,7 +27,7 @@ RUN = "run256936"
 
 
 def with_fast_passwords(settings: Settings) -> Settings:
-    """Return settings with the same users, whose passwords are hashed at no cost."""
+    """Settings with the same users, whose passwords are hashed at no cost."""
     users = {
         user: password if password.startswith(("scrypt:", "pbkdf2:")) else _cheap_hash(password)
         for user, password in settings.dqm_cr_usernames.items()
@@ -91,7 +91,7 @@ class Visitor:
         return self
 
     def is_signed_in(self) -> bool:
-        """Return whether the visitor is signed in."""
+        """Whether the visitor is signed in."""
         return self.get("/cr/").status_code == 200
 
     def get_command(self, what: str, **parameters: object) -> requests.Response:
@@ -110,26 +110,26 @@ class Visitor:
         return self.post("/cr/exe", form, headers={"X-CSRF-Token": self.token, **headers})
 
     def audit(self, **filters: str) -> list[dict[str, str]]:
-        """Return audit entries, newest first."""
+        """Audit entries, newest first."""
         response = self.get("/cr/audit.csv", params=filters)
         assert response.status_code == 200, response.text
         return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
 
 
 def token_in(page: str) -> str:
-    """Return the CSRF token of a page."""
+    """The CSRF token of a page."""
     found = re.search(r'<meta name="csrf-token" content="([0-9a-f]+)">', page)
     assert found is not None
     return found[1]
 
 
 def commands_sent(simulator: Simulator) -> list[dict[str, str]]:
-    """Return the control commands that reached the simulated gateway, in order."""
+    """The control commands that reached the simulated gateway, in order."""
     return [dict(request.query) for request in simulator.requests if request.path.endswith("/cr/exe")]
 
 
 def control_room_database(settings: Settings) -> sa.Engine:
-    """Return an engine for the database of the Control Room's records."""
+    """An engine for the database of the Control Room's records."""
     return db.engine(settings, Cluster.PLAYBACK, "tests")
 
 

@@ -60,7 +60,7 @@ _WHOLE = (
 
 
 def injections(parameter: Parameter) -> list[str]:
-    """Return strings that must never reach DQM² as a value of a parameter."""
+    """Strings that must never reach DQM² as a value of a parameter."""
     good = GOOD[parameter]
     behind, alone = [f"{good}{payload}" for payload in _PAYLOADS], _PAYLOADS[::2]
     return [text for text in dict.fromkeys([*behind, *alone, *_WHOLE]) if text not in _ACCEPTED[parameter]]

@@ -1,7 +1,7 @@
 """The clusters' databases: a connection pool each, readers, deadlines, fast refusal during an outage.
 
-A database that did not answer is tried again by one request per second; all others are refused meanwhile, so
-that they neither wait nor hit it all at once when it returns. Nothing needs a restart.
+A database that did not answer is tried again by one request per second. All others are refused meanwhile, so
+that they do not wait, and do not overload it when it recovers. Nothing needs a restart.
 
 A worker process has one SQLAlchemy engine per cluster. It opens connections as they are needed, at most
 `SERVER_THREADS` + 7 per cluster (pages and API; two run ranges, a search over logs, a sign-in, the command
@@ -131,11 +131,11 @@ class ClusterDatabase:
         try:
             if self._refusal is not None and time.monotonic() - self._refused_at < _RETRY_AFTER_S:
                 raise DatabaseUnavailable(self._refusal)
-            self._judge(self._uncached.schema())
+            self._accept_or_refuse(self._uncached.schema())
         finally:
             self._checking.release()
 
-    def _judge(self, schema: Schema) -> None:
+    def _accept_or_refuse(self, schema: Schema) -> None:
         if schema.state is SchemaState.READY:
             if self._refusal is not None:
                 log.info("database_recovered cluster=%s", self.cluster)

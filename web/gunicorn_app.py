@@ -59,7 +59,7 @@ class MirrorWorker(UvicornWorker):  # type: ignore[misc]
         "interface": "asgi3",
         "access_log": False,
         "server_header": False,
-        # No header of a client says who it is or by which scheme it came.
+        # Headers of a client determine neither its address nor its scheme.
         "proxy_headers": False,
         "timeout_graceful_shutdown": _GRACEFUL_TIMEOUT_S,
     }
@@ -176,7 +176,7 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
 
 
 def _after_fork(arbiter: Arbiter, _worker: Worker) -> None:
-    """Have the kernel end a worker whose server was killed: uvicorn's does not look for its parent."""
+    """Have the kernel end a worker whose server was killed: uvicorn's does not watch its parent."""
     die_with_parent.set_parent_death_signal(arbiter.pid, signal.SIGKILL)
 
 
@@ -230,7 +230,7 @@ def _collect_garbage_rarely() -> None:
 
 
 def _exit(sentence: str) -> None:
-    """End the whole server: by this status gunicorn knows that another worker would do no better."""
+    """End the whole server: gunicorn starts no other worker after this exit status."""
     log.critical("ended: %s Start a newer release of the mirror.", sentence)
     logging.shutdown()
     os._exit(Arbiter.APP_LOAD_ERROR)

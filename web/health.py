@@ -2,8 +2,8 @@
 
 A server is ready if it reaches a database whose schema it knows. One of the two is enough: if it were taken
 out of service because of the playback cluster's database, production's wall screens would go dark as well,
-while pages of an unavailable cluster say so themselves. The mirror's freshness is reported, and does not
-matter: old data that are marked as old are better than none.
+while pages of an unavailable cluster say so themselves. Freshness is reported but not required: old data
+that are marked as old are better than none.
 """
 
 from dataclasses import dataclass

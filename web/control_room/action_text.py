@@ -23,19 +23,19 @@ _CLIENT_FILE_SUFFIX = "_cfg.py"
 
 
 def describe(action: AuditedAction) -> str:
-    """Return in words what was requested, done or not: "switch csc off on dqmfu-c2b01-.."."""
+    """A requested action in words, whether or not it was done: "switch csc off on dqmfu-c2b01-.."."""
     wording = _wording(action)
     return _describe_other(action) if wording is None else wording[0]
 
 
 def describe_done(action: AuditedAction) -> str:
-    """Return in words what was done: "csc switched off on dqmfu-c2b01-.."."""
+    """An action that was done, in words: "csc switched off on dqmfu-c2b01-.."."""
     wording = _wording(action)
     return _describe_other(action) if wording is None else wording[1]
 
 
 def _wording(action: AuditedAction) -> tuple[str, str] | None:
-    """Return a change as a request and as done, `None` for other actions."""
+    """A change as a request and as done, `None` for other actions."""
     parameters = action.parameters or {}
     client = client_name(parameters.get("client", "").removesuffix(_CLIENT_FILE_SUFFIX)) or "a client"
     muted = f"the crash “{parameters['crash']}”" if "crash" in parameters else client

@@ -1,4 +1,4 @@
-"""`/cr/audit/`: who did what, when, and how it ended; with filters, and as CSV."""
+"""`/cr/audit/`: the audit log with filters, and as CSV."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -54,14 +54,14 @@ def page() -> BaseResponse:
 
 @bp.get("/audit.csv")
 def csv() -> BaseResponse:
-    """Return the filtered entries as CSV, without pages."""
+    """The filtered entries as CSV, without pages."""
     guards.require_expert()
     entries = services().audit.find(_filter(), _MAX_CSV_ROWS)
     return responses.csv_download("control-room-audit.csv", _COLUMNS, map(_csv_row, entries))
 
 
 def recent_activity() -> dict[str, Any]:
-    """Return the queued commands and the actions of the last hour, for the page's fragment."""
+    """The queued commands and the actions of the last hour, for the page's fragment."""
     audit = services().audit
     recent = audit.recent(_RECENT, _MAX_RECENT + 1)
     entries = recent[:_MAX_RECENT]
@@ -75,7 +75,7 @@ def recent_activity() -> dict[str, Any]:
 
 
 def address_mark(address: bytes) -> str:
-    """Return a mark that distinguishes hashed addresses."""
+    """A mark that distinguishes hashed addresses."""
     return address[:_ADDRESS_MARK_BYTES].hex()
 
 

@@ -56,7 +56,7 @@ def check_key(settings: Settings) -> None:
 
 
 def unreadable_files(settings: Settings) -> Iterable[str]:
-    """Return a message for each file that the Control Room needs and can't read yet."""
+    """A message for each file that the Control Room needs and can't read yet."""
     return (
         credentials.unreadable_files(credentials.control_room_files(settings)) if settings.cr_enabled else ()
     )

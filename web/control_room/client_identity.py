@@ -56,7 +56,7 @@ def check_key(key_path: Path | None) -> None:
 
 
 def cmsweb_login(request: Request, key_path: Path | None) -> str | None:
-    """Return the login that the front end vouches for; `None` for a visitor without a verified certificate.
+    """The login that the front end vouches for; `None` for a visitor without a verified certificate.
 
     Without a key, identity headers are ignored. Raises Forbidden for identity headers without a valid
     signature, and for any while the key is not usable.
@@ -78,7 +78,7 @@ def cmsweb_login(request: Request, key_path: Path | None) -> str | None:
 
 
 def signature(headers: Iterable[tuple[str, str]], key: bytes) -> str:
-    """Return the front end's signature of headers: names in lower case, values as WSGI decodes them."""
+    """The front end's signature of headers: names in lower case, values as WSGI decodes them."""
     ordered = sorted(headers)
     lengths = "".join(f"h{len(name):x}v{len(value):x}" for name, value in ordered)
     texts = "".join(f"{name}{value}" for name, value in ordered)
@@ -86,7 +86,7 @@ def signature(headers: Iterable[tuple[str, str]], key: bytes) -> str:
 
 
 def client_address(request: Request, trusted_proxies: Sequence[Network]) -> str:
-    """Return the client's address, for IPv6 its /64 network; `unknown` if it can't be determined."""
+    """The client's address, for IPv6 its /64 network; `unknown` if it can't be determined."""
     address = _parse_address(request.remote_addr or "")
     forwarded = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
     while address is not None and _is_trusted(address, trusted_proxies) and forwarded:

@@ -55,7 +55,7 @@ def fragment() -> BaseResponse:
 
 
 def read_all() -> dict[Cluster, ClusterState]:
-    """Return the state of both clusters. Without its database, that of a cluster is unknown."""
+    """The state of both clusters. Without its database, that of a cluster is unknown."""
     return {cluster: _read(cluster) for cluster in Cluster}
 
 

@@ -117,7 +117,7 @@ class CommandExecutor:
     def action(
         self, command: ValidatedCommand, expert: Expert, idempotency_key: UUID | None = None
     ) -> AuditedAction:
-        """Return a command as the audit records it, with the machine's label instead of its name."""
+        """A command as the audit records it, with the machine's label instead of its name."""
         return AuditedAction(
             command.spec.what,
             username=expert.username,
@@ -222,7 +222,7 @@ class CommandExecutor:
     def _listed_names(
         self, list_command: str, command: ValidatedCommand, parameters: Sequence[Parameter]
     ) -> Sequence[str] | None:
-        """Return DQM²'s list of names, or `None` without one. An error text in its place is not a list."""
+        """DQM²'s list of names; `None` without one. An error text in its place is not a list."""
         query = ValidatedCommand(
             COMMANDS[list_command], {name: command.parameters[name] for name in parameters}, command.cluster
         )

@@ -72,7 +72,7 @@ class CommandRejected(Exception):
 
 
 def validate(request: Request, settings: Settings) -> ValidatedCommand:
-    """Return the command that a request makes. Raises CommandRejected."""
+    """The command that a request makes. Raises CommandRejected."""
     given = _given_parameters(request)
     spec = _spec(given)
     if spec.is_change and request.method != "POST":
@@ -90,7 +90,7 @@ def validate(request: Request, settings: Settings) -> ValidatedCommand:
 
 
 def command_name(request: Request) -> str:
-    """Return the command that a request names, valid or not; UNKNOWN_COMMAND if it names none."""
+    """The command that a request names, valid or not; UNKNOWN_COMMAND if it names none."""
     try:
         names = request.values.getlist(_NAME)
     except RequestEntityTooLarge:
@@ -99,7 +99,7 @@ def command_name(request: Request) -> str:
 
 
 def simulator_host(settings: Settings) -> str:
-    """Return the machine of the playback simulator, the default of commands for it."""
+    """The machine of the playback simulator, the default of commands for it."""
     machines = settings.fff_playback_machines
     return next((machine for machine in machines if _BUILDER_UNIT.fullmatch(machine)), machines[0])
 

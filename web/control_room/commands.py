@@ -71,7 +71,7 @@ class VersionTable:
 
     @classmethod
     def of_response(cls, response: PackageVersions) -> "VersionTable":
-        """Return a response as a table."""
+        """A response as a table."""
         found = [row.version for rows in response.groups.values() for row in rows if row.version is not None]
         by_frequency = sorted(set(found), key=lambda version: (-found.count(version), version))
         return cls(by_frequency, response.groups)
@@ -129,7 +129,7 @@ def _validate(expert: Expert) -> ValidatedCommand:
 
 
 def _repetition_question(command: ValidatedCommand, expert: Expert) -> Response | None:
-    """Return the question whether to repeat a change that has just been sent, if the page has to ask it."""
+    """The question whether to repeat a change that has just been sent, if the page has to ask it."""
     if not command.spec.is_change or not _wants_fragment() or _REPEAT_HEADER in request.headers:
         return None
     action = services().executor.action(command, expert)
@@ -178,7 +178,7 @@ def _simulator_configuration(result: CommandResult, expert: Expert) -> Simulator
 
 
 def _result_fragment(result: CommandResult, expert: Expert) -> Response:
-    """Return a result as HTML. Its status is always 200, because proxies may replace error pages."""
+    """A result as HTML. Its status is always 200, because proxies may replace error pages."""
     response = result.response
     name = None if response is None else _TEMPLATES.get(type(response))
     is_for_simulator_run = isinstance(response, SimulatorRuns) and response.runs
@@ -199,7 +199,7 @@ def _result_fragment(result: CommandResult, expert: Expert) -> Response:
 
 
 def _script_response(result: CommandResult) -> Response:
-    """Return DQM²'s response as text or JSON, never as HTML; the message if there is no response."""
+    """DQM²'s response as text or JSON, never as HTML; the message if there is no response."""
     is_json = result.response is not None and not isinstance(result.response, CmsswInfo | Acknowledged)
     response = Response(
         result.text or result.message,

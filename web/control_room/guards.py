@@ -1,4 +1,4 @@
-"""Guards of the Control Room's blueprints: who sent a request, and the audit of every refusal.
+"""Guards of the Control Room's blueprints: identity of the sender of a request, audit of every refusal.
 
 A refusal is recorded before it is answered: under the name of the signed-in expert or, for anybody else, by
 address and bounded in number (`storage/audit_log.py`). While the audit can't be written, the refusal
@@ -39,21 +39,21 @@ def protect(bp: Blueprint) -> None:
 
 
 def cmsweb_login() -> str | None:
-    """Return the login that CMSWEB's front end vouches for. Raises Forbidden if its headers are forged."""
+    """The login that CMSWEB's front end vouches for. Raises Forbidden if its headers are forged."""
     if "cmsweb_login" not in g:
         g.cmsweb_login = client_identity.cmsweb_login(request, services().settings.cmsweb_hmac_path)
     return _known_login()
 
 
 def current_expert() -> Expert | None:
-    """Return the signed-in expert, if any."""
+    """The signed-in expert, if any."""
     if "expert" not in g:
         g.expert = services().sessions.find(request, cmsweb_login())
     return _known_expert()
 
 
 def require_expert() -> Expert:
-    """Return the signed-in expert. Raises Unauthorized if nobody is signed in."""
+    """The signed-in expert. Raises Unauthorized if nobody is signed in."""
     expert = current_expert()
     if expert is None:
         raise Unauthorized("Sign in first.")
@@ -75,13 +75,13 @@ def _reject_forged_identity() -> None:
 
 
 def _known_login() -> str | None:
-    """Return the front end's login as far as this request has verified it."""
+    """The front end's login as far as this request has verified it."""
     verified: str | None = g.get("cmsweb_login")
     return verified
 
 
 def _known_expert() -> Expert | None:
-    """Return the signed-in expert as far as this request has looked it up."""
+    """The signed-in expert as far as this request has looked it up."""
     expert: Expert | None = g.get("expert")
     return expert
 

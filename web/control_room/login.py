@@ -51,13 +51,13 @@ class RedirectTarget:
 
     @classmethod
     def of_page(cls, page: str) -> "RedirectTarget":
-        """Return the target of a page, with the parameters that the request has for it."""
+        """The target of a page, with the parameters that the request has for it."""
         names = _PARAMETERS[page]
         return cls(page, {name: request.args[name] for name in names if name in request.args})
 
     @classmethod
     def of_login_request(cls) -> "RedirectTarget":
-        """Return the target that a request to the login page names, by default the Control Room's page."""
+        """The target that a request to the login page names, by default the Control Room's page."""
         page = request.args.get("to", "")
         return cls.of_page(page if page in _PAGES else "")
 

@@ -140,7 +140,7 @@ def _field(name: str) -> str:
 
 
 def _subjects(cluster: Cluster, run: int | None) -> Mapping[MuteSubject, str]:
-    """Return what can be muted in a run, by default in the newest, with a label.
+    """The subjects that can be muted in a run, by default the newest, each with a label.
 
     These are its clients, missing ones included, by name, then the groups of their crashes, by title.
     """
@@ -156,7 +156,7 @@ def _subjects(cluster: Cluster, run: int | None) -> Mapping[MuteSubject, str]:
 
 
 def _audited(subject: MuteSubject, label: str | None) -> Mapping[str, str]:
-    """Return the parameters of the audit that name a subject."""
+    """The parameters of the audit that name a subject."""
     if subject.crash_group is None:
         return {"client": subject.client}
     return {"client": subject.client, "crash_group": subject.crash_group, "crash": label or ""}

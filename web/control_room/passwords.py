@@ -27,7 +27,7 @@ class Passwords:
         self._hash_lock = threading.Lock()
 
     def verify(self, user: str, password: str) -> bool:
-        """Return whether this is the user's password."""
+        """Whether this is the user's password."""
         with _HASHING:
             hashes = self._all_hashes()
             by_method = {_method(hash_): hash_ for hash_ in hashes.values()}
@@ -66,5 +66,5 @@ def _hash(password: str) -> str:
 
 
 def _method(hash_: str) -> str:
-    """Return a hash's method and cost, such as `scrypt:32768:8:1`."""
+    """A hash's method and cost, such as `scrypt:32768:8:1`."""
     return hash_.partition("$")[0]

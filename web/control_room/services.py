@@ -55,7 +55,7 @@ class MachineLabels:
         self._labels: dict[str, str] = {}
 
     def label(self, host: str) -> str:
-        """Return the label of a machine of either cluster, or its default label if none is stored yet."""
+        """The label of a machine of either cluster, or its default label if none is stored yet."""
         if host not in self._labels:
             label = self._look_up(host)
             if label is None:
@@ -96,6 +96,6 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def services() -> Services:
-    """Return the services of the current app."""
+    """The services of the current app."""
     found: Services = current_app.extensions[_EXTENSION]
     return found

@@ -47,7 +47,7 @@ class Sessions:
         self._serializer = URLSafeSerializer(settings.session_secret, salt="control room session")
 
     def needs_no_password(self, cmsweb_login: str | None) -> bool:
-        """Return whether a login that the front end vouches for is in `CR_ALLOWED_LOGINS`."""
+        """Whether a login that the front end vouches for is in `CR_ALLOWED_LOGINS`."""
         return cmsweb_login in self._allowed_logins
 
     def start(
@@ -70,7 +70,7 @@ class Sessions:
         self._cookie.set(response, str(self._serializer.dumps(token)))
 
     def find(self, request: Request, cmsweb_login: str | None) -> Expert | None:
-        """Return the expert whose session a request carries, if it is valid for the front end's login."""
+        """The expert whose session a request carries, if it is valid for the front end's login."""
         try:
             token = self._serializer.loads(self._cookie.get(request))
         except BadData:
@@ -83,7 +83,7 @@ class Sessions:
         )
 
     def is_valid(self, expert: Expert) -> bool:
-        """Return whether a session that was found earlier is still valid."""
+        """Whether a session that was found earlier is still valid."""
         return self._valid(expert.session_key, expert.cmsweb_login) is not None
 
     def end(self, response: Response, expert: Expert, *, everywhere: bool) -> None:
@@ -95,7 +95,7 @@ class Sessions:
         self._cookie.delete(response)
 
     def keyed_hash(self, purpose: str, *parts: str) -> bytes:
-        """Return a keyed hash of the parts that is valid for one purpose only."""
+        """A keyed hash of the parts that is valid for one purpose only."""
         return hmac.digest(self._secret, "\0".join((purpose, *parts)).encode(), "sha256")
 
     def _valid(self, key: bytes, cmsweb_login: str | None) -> Session | None:
@@ -139,7 +139,7 @@ class DeviceCookies:
         self._cookie.set(response, str(self._serializer.dumps([user, secrets.token_hex(_DEVICE_ID_BYTES)])))
 
     def device_id(self, request: Request, user: str) -> str | None:
-        """Return the id of the request's device cookie if it was issued to this user."""
+        """The id of the request's device cookie if it was issued to this user."""
         try:
             content = self._serializer.loads(self._cookie.get(request), int(_DEVICE_LIFETIME.total_seconds()))
         except BadSignature:
@@ -160,7 +160,7 @@ class _Cookie:
         self._is_secure = not settings.is_development
 
     def get(self, request: Request) -> str:
-        """Return the cookie's value, empty if the request has none."""
+        """The cookie's value, empty if the request has none."""
         return request.cookies.get(self._name, "")
 
     def set(self, response: Response, value: str) -> None:

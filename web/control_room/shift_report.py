@@ -16,7 +16,7 @@ guards.protect(bp)
 @bp.get("/report/shift")
 @run_range
 def show() -> BaseResponse:
-    """Show the report, or lead to the login page."""
+    """Show the report, or redirect to the login page."""
     if guards.current_expert() is None:
         return login.redirect_to_login("shift")
     cluster = query_args.page_cluster()

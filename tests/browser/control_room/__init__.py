@@ -17,7 +17,7 @@ def enter(page: Page, url: str) -> None:
 
 
 def item(page: Page, heading: str, *, cluster: str = "Playback cluster") -> Locator:
-    """Return the section of a cluster below a heading, such as a machine."""
+    """The section of a cluster below a heading, such as a machine."""
     section = page.get_by_role("region", name=cluster)
     return section.locator(".control-item").filter(has=page.get_by_role("heading", name=heading))
 
