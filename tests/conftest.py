@@ -4,12 +4,13 @@ Each test has two databases of its own (`tests/databases.py`). Tests see nothing
 `.env`.
 """
 
+import gc
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,6 +57,20 @@ hypothesis.settings.register_profile(
     "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("loaded-machine")
+# Allocated objects before Python looks for garbage, which it does in the time of every fifth test by default.
+_GC_THRESHOLD = 10_000
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the modules and the thousands of collected tests, which all stay, out of garbage collections."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD)
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
