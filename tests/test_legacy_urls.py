@@ -37,16 +37,40 @@ def moved(settings: Settings) -> FlaskClient:
     ).test_client()
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize("blank", ["", " ", "\n", ").", "'>", "**"])
 def test_a_pasted_log_leads_to_the_page_of_its_job(
     client: FlaskClient, mirrored: MirroredCluster, settings: Settings, blank: str
 ) -> None:
     unit = mirrored.filter_units[0]
     job_id = write_job(mirrored, settings, unit)
-    query = {"what": "get_logs", "db": "production", "id": f"{blank}{id_of_job(unit)}{blank}"}
+    query = {"what": "get_logs", "db": "production", "id": f" {id_of_job(unit)}{blank}"}
     response = client.get("/api", query_string=query)
     assert (response.status_code, response.location) == (302, f"/job/{job_id}?db=production#log")
     assert client.get(response.location).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/timeline/", "/api", "//evil.example/", "/\\evil.example"])
+def test_an_address_pasted_out_of_html_leads_to_the_one_that_was_meant(
+    client: FlaskClient, path: str
+) -> None:
+    response = client.get(f"{path}?what=get_logs&amp;db=playback&amp;run=378366")
+    assert response.status_code in (302, 308)
+    assert response.location.startswith("/")
+    assert response.location[1:2] not in ("/", "\\")
+    if path in ("/", "/timeline/", "/api"):
+        assert response.location == f"{path}?what=get_logs&db=playback&run=378366"
+    assert client.get("/cluster/?db=playback&x=%26amp;").status_code == 200
+
+
+@pytest.mark.parametrize("punctuation", [".", ")", ").", "%22", "'", "%20"])
+def test_punctuation_behind_a_run_is_ignored(
+    client: FlaskClient, mirrored: MirroredCluster, punctuation: str
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"), job(RUN + 1, "beam"))
+    page = client.get(f"/?db=production&run={RUN}{punctuation}")
+    assert page.status_code == 200
+    assert f"<title>Run {RUN} " in page.text
+    assert client.get(f"/?db=production&run={punctuation.replace('%20', '-')}").status_code == 400
 
 
 def test_a_pasted_log_of_an_unknown_job_leads_to_its_run(

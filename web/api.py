@@ -136,7 +136,7 @@ def _get_clients() -> Response:
 
 def _get_logs() -> BaseResponse:
     reader = _reader()
-    legacy_id = LegacyJobId.parse(query_args.unchecked_text("id").strip())
+    legacy_id = LegacyJobId.parse(query_args.unchecked_text("id").strip().rstrip(query_args.AFTER_ADDRESS))
     if legacy_id is not None:
         return _redirect_to_job(reader, legacy_id)
     job = query_args.job_id("id")

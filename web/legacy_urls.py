@@ -4,6 +4,9 @@
     /api?what=get_logs&id=dqm-source-state-run…-host…-pid…            the job's page, see `web/api.py`
     /{SERVER_FORMER_URL_PREFIX}/…                                     the same below today's prefix
 
+Addresses were pasted out of HTML as well: `&amp;` in a query is taken as `&`, and punctuation behind a run or
+an id is ignored.
+
 Everything else below `/tmp/` and `/log/` was a file of the mirror itself, and is gone.
 """
 
@@ -24,6 +27,7 @@ _FILE = re.compile(r"content_parser_(production|playback)PARSER_run([0-9]{1,10})
 _DOCUMENT_ID = re.compile(r"dqm-source-state-run([0-9]{1,10})-host([A-Za-z0-9.-]{1,253})-pid[0-9]{1,10}")
 # A method other than these may have a body, which only 307 makes a client send again.
 _READS = ("GET", "HEAD")
+_ESCAPED_AMPERSAND = b"&amp;"
 _FOUND, _TEMPORARY_REDIRECT = 302, 307
 
 
@@ -47,6 +51,7 @@ class LegacyJobId:
 def init_app(app: Flask, settings: Settings) -> None:
     """Register the addresses, and the former prefix if there is one."""
     app.register_blueprint(bp, url_prefix=settings.server_url_prefix)
+    app.before_request(_redirect_escaped_query)
     former = settings.server_former_url_prefix
     if not former:
         return
@@ -55,7 +60,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         """Redirect to the same address below today's prefix."""
         # A path that begins with slashes could name another host.
         address = f"{settings.server_url_prefix}/{quote(path.lstrip('/'))}"
-        query = quote(request.query_string, safe="%&=+;:@/?!$'()*,-._~")
+        query = _quoted(request.query_string)
         code = _FOUND if request.method in _READS else _TEMPORARY_REDIRECT
         return redirect(f"{address}?{query}" if query else address, code)
 
@@ -63,6 +68,20 @@ def init_app(app: Flask, settings: Settings) -> None:
         app.add_url_rule(
             rule, "former_prefix", redirect_former_prefix, methods=["GET", "POST"], strict_slashes=False
         )
+
+
+def _redirect_escaped_query() -> Response | None:
+    """Redirect an address whose query was copied with HTML's escapes to the one that was meant."""
+    is_escaped = request.method in _READS and _ESCAPED_AMPERSAND in request.query_string
+    if not is_escaped or not any(name.startswith("amp;") for name in request.args):
+        return None
+    # A path that begins with slashes could name another host.
+    path = f"/{quote(request.path.lstrip('/'))}"
+    return redirect(f"{path}?{_quoted(request.query_string.replace(_ESCAPED_AMPERSAND, b'&'))}", _FOUND)
+
+
+def _quoted(query: bytes) -> str:
+    return quote(query, safe="%&=+;:@/?!$'()*,-._~")
 
 
 @bp.get("/tmp/<path:name>")  # noqa: S108 - an address

@@ -18,6 +18,9 @@ QueryCondition = Callable[[Mapping[str, str]], bool]
 # PostgreSQL's `integer`, the type of run numbers.
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 
+# Behind an address in prose: the end of the sentence, a bracket around it, a quote.
+AFTER_ADDRESS = ".,;:!?)]}>'\"*`"
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -50,8 +53,12 @@ def page_cluster() -> Cluster:
 
 
 def page_run() -> int | None:
-    """Run of a page, if its URL names one. Raises BadRequest."""
-    return integer("run", "There is no such run: run must be an integer.")
+    """Run of a page, if its URL names one, also with punctuation behind it. Raises BadRequest."""
+    value = (_single_value("run") or "").strip()
+    number = parse_integer(value.rstrip(AFTER_ADDRESS))
+    if value and number is None:
+        raise BadRequest("There is no such run: run must be an integer.")
+    return number
 
 
 def integer(name: str, refusal: str) -> int | None:
