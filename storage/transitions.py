@@ -180,7 +180,8 @@ def delete_old(database: sa.Engine) -> Iterator[int]:
     """Delete transitions noted longer ago than `RETENTION`; yields the number of each batch.
 
     The newest of them is kept, so that a reader finds out that others before it may be missing. Those of the
-    watched runs are kept as well: without them, their crashes would be noted again.
+    watched runs are kept as well: without them, their crashes would be noted again. So is the beginning of a
+    problem that goes on, which is reported when its mute ends.
     """
     before = datetime.now(UTC) - RETENTION
     old: list[int] = []
@@ -201,8 +202,14 @@ def _delete_unwatched(ids: Sequence[int]) -> sa.Delete:
     watched = run_queries.select_newest_runs_with_job(db.jobs.c.run > 0, limit=WATCHED_RUNS).subquery()
     run = _transitions.c.run
     is_unwatched = sa.or_(run.is_(None), run.not_in(sa.select(watched.c.run)))
+    goes_on = sa.exists().where(
+        _conditions.c.kind == _transitions.c.kind,
+        _conditions.c.subject == _transitions.c.subject,
+        _conditions.c.is_problem,
+        _conditions.c.since == _transitions.c.occurred_at,
+    )
     is_one = _transitions.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger)))
-    return sa.delete(_transitions).where(is_one, is_unwatched)
+    return sa.delete(_transitions).where(is_one, is_unwatched, ~goes_on)
 
 
 def _is_known(table: sa.Table) -> sa.ColumnElement[bool]:

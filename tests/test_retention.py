@@ -122,7 +122,7 @@ def test_it_deletes_nothing_by_default(simulated_settings: Settings, simulator: 
     assert with_details(simulated_settings) == {old.document.identity}
 
 
-def note(settings: Settings, ago: timedelta, **runs: int | None) -> None:
+def note(settings: Settings, ago: timedelta, *, is_problem: bool = False, **runs: int | None) -> None:
     """Write transitions that were noted some time ago, each named, of a run or of none."""
     at = datetime.now(UTC) - ago
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
@@ -132,7 +132,11 @@ def note(settings: Settings, ago: timedelta, **runs: int | None) -> None:
             connection,
             [
                 Transition(
-                    Thing(TransitionKind.CLIENT, name), "lost", is_problem=True, occurred_at=at, run=run
+                    Thing(TransitionKind.CLIENT, name),
+                    "state",
+                    is_problem=is_problem,
+                    occurred_at=at,
+                    run=run,
                 )
                 for name, run in runs.items()
             ],
@@ -165,6 +169,17 @@ def test_it_keeps_transitions_of_the_newest_runs_and_the_newest_old_one(
     database.dispose()
     assert known_since is not None
     assert known_since > datetime.now(UTC) - old
+
+
+def test_it_keeps_the_beginning_of_a_problem_that_goes_on(settings: Settings) -> None:
+    """The problem may be muted for longer than transitions are kept, and is reported when the mute ends."""
+    note(settings, transitions.RETENTION * 2, is_problem=True, muted=None, solved=None)
+    note(settings, transitions.RETENTION, solved=None)
+    note(settings, transitions.RETENTION, last=None)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    list(transitions.delete_old(database))
+    assert noted(settings) == ["muted", "last"]
+    database.dispose()
 
 
 def test_old_transitions_are_deleted_by_an_idle_grabber(
