@@ -51,7 +51,7 @@ def test_it_says_what_is_not_known(client: FlaskClient, mirrored: MirroredCluste
         f"Run {RUN} of the production cluster (unknown run key, unknown CMSSW release) has ended."
     )
     assert run.endswith(f"The last report of a client is from {shown(AT)}.")
-    assert clients == "Of 1 client, 1 has finished."
+    assert clients == "The only client has finished."
 
 
 def test_it_describes_each_problem(client: FlaskClient, mirrored: MirroredCluster) -> None:
@@ -87,14 +87,14 @@ def test_it_describes_each_problem(client: FlaskClient, mirrored: MirroredCluste
             "code -6 (SIGABRT: aborted: failed assertion or uncaught exception). It has not been restarted. "
             "This crash is new in this run (hcal: SIGABRT: aborted: failed assertion or uncaught exception)."
         ),
-        f"- ecal is stuck: its last report, from {shown(EARLIER)}, was at LS 200 on {machine}.",
+        f"- ecal is stuck: its last report, from {machine} on {shown(EARLIER)}, was at LS 200.",
         "- rpc is missing: it has no job in this run, but had one in the previous run with this run key.",
         (
             f"- csc crashed on {shown(EARLIER)} at LS 120 on {machine}, with exit code -11 "
             "(SIGSEGV: segmentation violation). It was restarted and is running. "
             "This crash is new in this run (csc: SIGSEGV: segmentation violation)."
         ),
-        f"- fed is running, but 17 LS behind, at LS 283 on {machine}.",
+        f"- fed is running on {machine}, but 17 LS behind, at LS 283.",
     ]
 
 

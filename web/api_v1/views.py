@@ -329,4 +329,4 @@ def _uptime_span(query: MachinesQuery, now: datetime) -> tuple[datetime, datetim
         until = latest
         dependencies.expire_at(latest + _MINUTE)
     since = optional_time(query.since) or until - _DEFAULT_UPTIME
-    return max(since, until - _MAX_UPTIME), until
+    return min(max(since, until - _MAX_UPTIME), until), until

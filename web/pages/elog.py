@@ -62,7 +62,9 @@ def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
     counts = {state: number for state, number in count_by_state(rows).items() if number}
     if not counts:
         yield "No client has reported."
-    elif len(counts) == 1 and len(rows) > 1:
+    elif len(rows) == 1:
+        yield f"The only client {_PREDICATES[rows[0].state][_SINGULAR]}."
+    elif len(counts) == 1:
         [state] = counts
         yield f"{'Both' if len(rows) == 2 else f'All {len(rows)}'} clients {_PREDICATES[state][_PLURAL]}."
     else:
@@ -70,7 +72,7 @@ def _clients(rows: Sequence[ClientRow]) -> Iterator[str]:
             f"{number} {_PREDICATES[state][_PLURAL if number > 1 else _SINGULAR]}"
             for state, number in counts.items()
         ]
-        yield f"Of {len(rows)} client{'s' if len(rows) > 1 else ''}, {_enumeration(parts)}."
+        yield f"Of {len(rows)} clients, {_enumeration(parts)}."
     restarted = sum(len(row.crashes) for row in rows) - counts.get(ClientState.CRASHED, 0)
     if restarted:
         jobs, were = ("jobs", "were") if restarted > 1 else ("job", "was")
@@ -86,10 +88,11 @@ def _client(row: ClientRow, run: Run, crash_groups: Mapping[str, CrashOccurrence
     if job is None:
         yield _without_job(row)
     elif job.exit_code is None and row.state.is_problem:
-        reported = f"its last report, from {datetime_tz(job.updated_at)}, was {_place(job)}"
-        yield f"{subject} is {row.state}: {reported}."
+        # A full stop behind the label of a machine would seem to be part of it.
+        reported = f"its last report, from {job.machine} on {datetime_tz(job.updated_at)}"
+        yield f"{subject} is {row.state}: {reported}, was {_lumisection(job)}."
     elif row.is_behind:
-        yield f"{subject} is running, but {job.lag} LS behind, {_place(job)}."
+        yield f"{subject} is running on {job.machine}, but {job.lag} LS behind, {_lumisection(job)}."
     elif not row.crashes:
         yield f"{row.name} {_PREDICATES[row.state][_SINGULAR]}."
     mute = row.mute
@@ -118,7 +121,8 @@ def _crash(row: ClientRow) -> str:
         after = "It was restarted."
     else:
         after = f"It was restarted and {_PREDICATES[row.state][_SINGULAR]}."
-    return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {_place(last)}{why}. {after}"
+    place = f"{_lumisection(last)} on {last.machine}"
+    return f"{row.name} crashed{times} on {datetime_tz(last.updated_at)} {place}{why}. {after}"
 
 
 def _group(group: CrashOccurrences, run: Run, crash: str) -> str:
@@ -142,9 +146,8 @@ def _without_job(row: ClientRow) -> str:
     return f"{row.name} is missing: it has no job in this run, but {previously}."
 
 
-def _place(job: Job) -> str:
-    lumisection = f"at LS {job.lumisection}" if job.lumisection else "before its first LS"
-    return f"{lumisection} on {job.machine}"
+def _lumisection(job: Job) -> str:
+    return f"at LS {job.lumisection}" if job.lumisection else "before its first LS"
 
 
 def _enumeration(parts: Sequence[str]) -> str:
