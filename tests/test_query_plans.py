@@ -28,12 +28,13 @@ from storage.run_queries import RunFilter
 from storage.transitions import delete_old
 from storage.writer import MirrorWriter
 
-# At most one row per machine, field, kind of crash or database: a sequential scan is the cheapest plan.
+# At most a row per machine, client, field, kind of crash or database: a sequential scan is the cheapest plan.
 SMALL = {
     "machines",
     "mutes",
     "heartbeat",
     "crash_groups",
+    "conditions",
     "machine_memory",
     "machine_disks",
     "log_dictionaries",
