@@ -73,7 +73,7 @@ build() {
         --add-data "$here/static:static" \
         --add-data "$here/migrations:migrations" \
         --add-data "$here/docs/*.md:docs" \
-        --add-data "$here/web/api_v1/examples.json:web/api_v1" \
+        --add-data "$here/web/api_v1/*.json:web/api_v1" \
         --add-data "$here/build/COMMIT:." \
         --collect-data tzdata --hidden-import tzdata \
         --hidden-import gunicorn.glogging \

@@ -1,4 +1,4 @@
-"""The examples in the description of `/api/v1/` are responses of the API, with other times."""
+"""The description of `/api/v1/` is that of its types; the examples in it are responses, with other times."""
 
 import json
 import re
@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from tests.api_v1_data import paths, write_sample
-from web.api_v1 import views
+from tools import api_description
+from web.api_v1 import openapi, views
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "web/api_v1/examples.json"
 # The time at which the examples were asked for.
@@ -58,3 +59,8 @@ def test_they_are_responses(responses: Mapping[str, Any], tmp_path: Path) -> Non
     actual = tmp_path / EXAMPLES.name
     actual.write_text(json.dumps(responses, indent=1, ensure_ascii=False) + "\n")
     assert json.loads(EXAMPLES.read_text()) == responses, f"if that is intended: cp {actual} {EXAMPLES}"
+
+
+def test_the_description_is_that_of_operations_and_types() -> None:
+    is_current = openapi.PATH.read_text() == api_description.text()
+    assert is_current, "if that is intended: python -m tools.api_description"

@@ -2,5 +2,6 @@
 
 `resources` are the types of responses and `queries` those of query parameters. `views` has a function per
 resource, which `mapping` helps to turn results of readers into resources. Its annotations are its
-documentation: `operations` reads them, `openapi` describes them, and `blueprint` serves that description.
+documentation: `operations` reads them, `openapi` has the description that `tools/api_description.py` makes of
+them, and `blueprint` serves it.
 """

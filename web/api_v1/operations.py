@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from inspect import getdoc
 from typing import Any, get_type_hints
 
 import msgspec
@@ -37,17 +36,13 @@ _encoder = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A GET of a resource: its id and rule, the types of its query and result, and its documentation.
-
-    `summary` is the first line of the documentation, `description` the rest.
-    """
+    """A GET of a resource: its id and rule, the types of its query and result, and its view."""
 
     id: str
     rule: str
     query: type[Query]
     result: type[Any]
-    summary: str
-    description: str
+    view: Callable[..., Any]
 
     @property
     def path(self) -> str:
@@ -80,14 +75,12 @@ def operation(
 
     def register(view: Callable[..., Any]) -> Callable[..., Response]:
         hints = get_type_hints(view)
-        summary, _, description = (getdoc(view) or "").partition("\n\n")
         described = Operation(
             id=view.__name__,
             rule=rule,
             query=hints.get("query", Query),
             result=hints["return"],
-            summary=summary,
-            description=description,
+            view=view,
         )
         _operations[described.id] = described
 
