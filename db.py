@@ -457,6 +457,8 @@ def engine(
         hide_parameters=True,
         connect_args={
             "sslmode": settings.postgres_sslmode,
+            # Connections authenticate by password; libpq would use 1 MB for Kerberos, looking for a ticket.
+            "gssencmode": "disable",
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": f"dqmsquare-mirror {role} {cluster}",
             "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
