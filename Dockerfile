@@ -22,9 +22,10 @@ WORKDIR /build
 RUN python -m venv /opt/libraries
 COPY requirements.txt ./
 # Wheels only: nothing is compiled, and installation runs no code of the packages.
-RUN /opt/libraries/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes \
+RUN /opt/libraries/bin/python -m pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes \
         --requirement requirements.txt \
-    && /opt/libraries/bin/python -m pip uninstall --yes pip setuptools
+    && /opt/libraries/bin/python -m pip uninstall --yes pip setuptools \
+    && /opt/libraries/bin/python -m compileall -q -o 2 /opt/libraries/lib
 
 FROM ${BUILD_IMAGE} AS program
 WORKDIR /build
@@ -34,12 +35,13 @@ RUN rm -r tools package.json package-lock.json requirements.txt requirements-fro
 # CMSWEB's manifest starts this script in the working directory.
 RUN mv services/dqmsquare_k8_wrapper.sh . && rmdir services
 ARG COMMIT=unknown
-RUN printf '%s\n' "${COMMIT}" > COMMIT && python -m compileall -q .
+RUN printf '%s\n' "${COMMIT}" > COMMIT && python -m compileall -q -o 2 .
 
 FROM ${RUNTIME_IMAGE}
 ENV PATH=/opt/libraries/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    PYTHONOPTIMIZE=2 \
     MALLOC_ARENA_MAX=2 \
     MALLOC_MMAP_THRESHOLD_=131072 \
     MALLOC_TRIM_THRESHOLD_=131072 \

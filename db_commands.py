@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="db.py", description="Manage the mirror's databases.")
     commands = parser.add_subparsers(dest="command", required=True)
     parsers = {
-        name: commands.add_parser(name, help=command.__doc__, description=command.__doc__)
-        for name, command in _COMMANDS.items()
+        name: commands.add_parser(name, help=description, description=description)
+        for name, (_command, description) in _COMMANDS.items()
     }
     parsers["status"].add_argument(
         "--verbose", action="store_true", help="name the runs of rows that were not imported"
@@ -33,12 +33,14 @@ def main(arguments: list[str]) -> int:
     if options.command == "adopt":
         return legacy_import.run(options, settings)
     dqmsquare_cfg.print_errors(settings.load_warnings)
-    command = partial(_status, verbose=options.verbose) if options.command == "status" else None
-    return run_on_both(settings, command or _COMMANDS[options.command])
+    command, _description = _COMMANDS[options.command]
+    if options.command == "status":
+        command = partial(_status, verbose=options.verbose)
+    return run_on_both(settings, command)
 
 
 def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Migrate both databases to the current schema."""
+    """State of the schema, after its migration."""
     schema = migrate(database)
     return str(schema), schema.state is SchemaState.READY
 
@@ -46,7 +48,7 @@ def _migrate(_settings: Settings, _cluster: Cluster, database: sa.Engine) -> tup
 def _status(
     _settings: Settings, _cluster: Cluster, database: sa.Engine, *, verbose: bool = False
 ) -> tuple[str, bool]:
-    """Show the schema revision of both databases, and the progress of an import with what it skipped."""
+    """State of the schema, and the progress of an import with what it skipped."""
     with database.connect() as connection:
         schema = read_schema(connection)
         is_ready = schema.state is SchemaState.READY
@@ -58,7 +60,7 @@ def _status(
 
 
 def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[str, bool]:
-    """Delete logs and time series of jobs that are older than JOB_LOG_RETENTION_DAYS."""
+    """Number of jobs whose logs and time series were deleted."""
     if settings.job_log_retention is None:
         return "nothing to delete: JOB_LOG_RETENTION_DAYS is 0", True
     with database.connect() as connection:
@@ -69,4 +71,15 @@ def _prune(settings: Settings, _cluster: Cluster, database: sa.Engine) -> tuple[
     return f"deleted logs and time series of {pruned} jobs", True
 
 
-_COMMANDS: Mapping[str, Command] = {"migrate": _migrate, "status": _status, "prune": _prune}
+# Commands with their descriptions.
+_COMMANDS: Mapping[str, tuple[Command, str]] = {
+    "migrate": (_migrate, "Migrate both databases to the current schema."),
+    "status": (
+        _status,
+        "Show the schema revision of both databases, and the progress of an import with what it skipped.",
+    ),
+    "prune": (
+        _prune,
+        "Delete logs and time series of jobs that are older than JOB_LOG_RETENTION_DAYS.",
+    ),
+}

@@ -1,17 +1,4 @@
-"""DQM² Mirror as one program, for the image and the executable; the first argument is the command.
-
-    dqmsquare_mirror server
-    dqmsquare_mirror grabber production | playback
-    dqmsquare_mirror all              web server and both grabbers
-    dqmsquare_mirror migrate
-    dqmsquare_mirror db …             same as python db.py
-    dqmsquare_mirror notify-test      send a test message to each receiver of notifications
-    dqmsquare_mirror healthcheck      check the programs that run on this machine
-    dqmsquare_mirror simulator …      simulate DQM² (not in the image)
-    dqmsquare_mirror --version
-
-Every command has its own options; see its --help.
-"""
+"""DQM² Mirror as one program, for the image and the executable; the first argument is the command."""
 
 import importlib
 import multiprocessing
@@ -39,6 +26,22 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 Main = Callable[[list[str]], int | None]
 
+_USAGE = """\
+DQM² Mirror as one program, for the image and the executable; the first argument is the command.
+
+    dqmsquare_mirror server
+    dqmsquare_mirror grabber production | playback
+    dqmsquare_mirror all              web server and both grabbers
+    dqmsquare_mirror migrate
+    dqmsquare_mirror db …             same as python db.py
+    dqmsquare_mirror notify-test      send a test message to each receiver of notifications
+    dqmsquare_mirror healthcheck      check the programs that run on this machine
+    dqmsquare_mirror simulator …      simulate DQM² (not in the image)
+    dqmsquare_mirror --version
+
+Every command has its own options; see its --help.
+"""
+
 
 def main(arguments: list[str]) -> int | None:
     """Run a command and return its exit status; 2 for an unknown command."""
@@ -47,7 +50,7 @@ def main(arguments: list[str]) -> int | None:
             sys.stdout.write(f"DQM² Mirror {version.current()}\n")
             return 0
         case ["--help" | "-h"]:
-            sys.stdout.write(f"{__doc__}")
+            sys.stdout.write(_USAGE)
             return 0
         case [command, *rest] if command in COMMANDS:
             module, before = COMMANDS[command]

@@ -18,7 +18,7 @@ import requests
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
-from runtime.supervisor import MALLOC_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
+from runtime.supervisor import MEMORY_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from storage.schema import migrate
@@ -123,7 +123,7 @@ class BenchmarkEnvironment:
             ProcessSpec(
                 name=name,
                 arguments=[sys.executable, *arguments],
-                environment={**inherited, "PYTHONUNBUFFERED": "1", **MALLOC_ENVIRONMENT, **(variables or {})},
+                environment={**inherited, "PYTHONUNBUFFERED": "1", **MEMORY_ENVIRONMENT, **(variables or {})},
                 cwd=ROOT,
                 output=self.folder / f"{name}.out",
             )

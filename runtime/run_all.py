@@ -13,7 +13,7 @@ from pathlib import Path
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 from runtime.supervisor import (
-    MALLOC_ENVIRONMENT,
+    MEMORY_ENVIRONMENT,
     ProcessError,
     ProcessGroup,
     ProcessSpec,
@@ -53,7 +53,7 @@ def _spec(name: str, program: str, *words: str) -> ProcessSpec:
     return ProcessSpec(
         name=name,
         arguments=[sys.executable, f"{program}.py", *words],
-        environment={**MALLOC_ENVIRONMENT, **os.environ},
+        environment={**MEMORY_ENVIRONMENT, **os.environ},
         cwd=_ROOT,
     )
 

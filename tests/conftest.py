@@ -27,7 +27,7 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
-from runtime.supervisor import MALLOC_ENVIRONMENT
+from runtime.supervisor import MEMORY_ENVIRONMENT
 from server import create_app
 from simulator.simulator import Simulator
 from storage.schema import migrate
@@ -340,7 +340,7 @@ def _environment(
         "PATH": os.environ["PATH"],
         "LANG": "C.UTF-8",
         "HOME": str(folder),
-        **MALLOC_ENVIRONMENT,
+        **MEMORY_ENVIRONMENT,
         "ENV": "development",
         "ENV_FILE": "",
         **postgres.settings,

@@ -15,7 +15,7 @@ import pytest
 
 import dqmsquare_mirror
 from runtime import version
-from runtime.supervisor import MALLOC_ENVIRONMENT
+from runtime.supervisor import MEMORY_ENVIRONMENT
 from tests.served import server_process
 from tools.deploy_check import linters
 from web.pages.guides import GUIDES
@@ -135,10 +135,17 @@ def test_it_has_neither_compilers_nor_npm() -> None:
     assert not re.search(r"apt-get|pip install|npm", LAST_STAGE)
 
 
-@pytest.mark.parametrize("path", ["Dockerfile", "services/dqmsquare_mirror@.service"])
-def test_it_sets_the_allocator_as_supervised_processes_do(path: str) -> None:
-    found = dict(re.findall(r"\b(MALLOC_[A-Z_]+)=(\d+)", (ROOT / path).read_text()))
-    assert found == MALLOC_ENVIRONMENT
+def test_it_saves_memory_as_supervised_processes_do() -> None:
+    assert _settings_of_memory("Dockerfile") == MEMORY_ENVIRONMENT
+
+
+def test_the_unit_of_the_executable_does_so_except_for_python() -> None:
+    found = _settings_of_memory("services/dqmsquare_mirror@.service")
+    assert {**found, "PYTHONOPTIMIZE": "2"} == MEMORY_ENVIRONMENT
+
+
+def _settings_of_memory(path: str) -> dict[str, str]:
+    return dict(re.findall(r"\b(MALLOC_[A-Z_]+|PYTHONOPTIMIZE)=(\d+)", (ROOT / path).read_text()))
 
 
 def test_it_runs_from_a_read_only_directory(image: Path, environment: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dqmsquare_cfg import Cluster
-from runtime.supervisor import MALLOC_ENVIRONMENT, ProcessSpec
+from runtime.supervisor import MEMORY_ENVIRONMENT, ProcessSpec
 from simulator.certificates import CertificateAuthority
 from simulator.control_commands import FFF_RELEASE
 from simulator.gateway import BASE_PATH
@@ -212,7 +212,7 @@ class DemoProcesses:
     def _python(self) -> dict[str, str]:
         return {
             "PYTHONUNBUFFERED": "1",
-            **MALLOC_ENVIRONMENT,
+            **MEMORY_ENVIRONMENT,
             # The clone may belong to another user.
             "PYTHONPYCACHEPREFIX": str(self._folder / "tmp" / "pycache"),
             "TMPDIR": str(self._folder / "tmp"),
