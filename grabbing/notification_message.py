@@ -56,10 +56,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """Text about a thing in a message, without its name; things with the same text share a line."""
+    """Text about a thing in a message, without its name; things with the same text share a line.
+
+    `plural` is the text about several things.
+    """
 
     name: str
     text: str
+    plural: str
     extra: str
 
 
@@ -104,8 +108,7 @@ def _lines(events: Iterable[_Event]) -> Iterator[str]:
         shown = ", ".join(names[:_MAX_NAMES])
         if len(names) > _MAX_NAMES:
             shown += f" and {len(names) - _MAX_NAMES} more"
-        verb, _, rest = text.partition(" ")
-        predicate = f"{_PLURALS.get(verb, verb)} {rest}".strip() if len(names) > 1 else text
+        predicate = group[0].plural if len(names) > 1 else text
         extras = dict.fromkeys(event.extra for event in group if event.extra)
         count = f"{len(names)} clients: " if len(names) > _MAX_NAMES else ""
         yield " – ".join([f"{count}{shown} {predicate}", *list(extras)[:3]])
@@ -115,17 +118,28 @@ def _event(thing: Thing, transitions: Sequence[Transition], *, was_muted: bool) 
     last = transitions[-1]
     problems = [each for each in transitions if each.is_problem]
     run = f" in run {last.run}" if last.run is not None else ""
+    # Predicates with what follows each of them.
     if last.is_problem:
         times = f" ({len(problems)} times)" if len(problems) > 1 else ""
-        text = f"{_problem(last)}{run}{times}" + (", muted until now" if was_muted else "")
+        parts = [(_problem(last), f"{run}{times}" + (", muted until now" if was_muted else ""))]
     elif problems:
         first = problems[0]
         of_run = f" in run {first.run}" if first.run is not None else ""
         times = f" {len(problems)} times" if len(problems) > 1 else ""
-        text = f"{_problem(first)}{times}{of_run}, and {_end(last)}"
+        parts = [(_problem(first), f"{times}{of_run}, and "), (_end(last), "")]
     else:
-        text = f"{_end(last)}{run}" + (", while it was muted" if was_muted else "")
-    return _Event(_name(thing), text, _extra(problems[-1] if problems else last))
+        parts = [(_end(last), run + (", while it was muted" if was_muted else ""))]
+    return _Event(
+        _name(thing),
+        "".join(f"{predicate}{rest}" for predicate, rest in parts),
+        "".join(f"{_plural(predicate)}{rest}" for predicate, rest in parts).replace("it was", "they were"),
+        _extra(problems[-1] if problems else last),
+    )
+
+
+def _plural(predicate: str) -> str:
+    verb, blank, rest = predicate.partition(" ")
+    return f"{_PLURALS.get(verb, verb)}{blank}{rest}"
 
 
 def _problem(transition: Transition) -> str:

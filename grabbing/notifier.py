@@ -286,7 +286,7 @@ class Notifier:
                 happened[thing] = noted[-1:]
         self._save(state)
         happened = {thing: noted for thing, noted in happened.items() if noted}
-        return happened, [thing for thing in happened if state.queue.was_muted(thing)]
+        return happened, [thing for thing, noted in happened.items() if state.queue.was_muted(thing, noted)]
 
     def _record(self, state: _State, delivery: _Delivery) -> None:
         """Record the result of a delivery."""

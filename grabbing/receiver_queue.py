@@ -153,9 +153,14 @@ class ReceiverQueue:
             if queued.muted is not None and not queued.pending
         }
 
-    def was_muted(self, thing: Thing) -> bool:
-        """Whether the problem of a thing was not reported because of a mute."""
-        return self._things[thing].muted is not None
+    def was_muted(self, thing: Thing, transitions: Sequence[NotedTransition]) -> bool:
+        """Whether transitions of a thing begin or end a problem that was not reported because of a mute.
+
+        Another problem may follow that the mute does not cover.
+        """
+        muted = self._things[thing].muted
+        problems = [each.id for each in transitions if each.transition.is_problem]
+        return muted is not None and (not problems or muted in problems)
 
     def record_delivery(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
         """Record that these transitions were delivered in a message."""

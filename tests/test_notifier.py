@@ -21,11 +21,12 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from grabbing import notifier, receiver_queue, sender_process
+from grabbing.notification_message import compose
 from grabbing.notifier import Notifier
 from storage import transitions
 from storage.mutes import MuteSubject, MuteWriter
 from storage.receiver_store import ReceiverReader
-from storage.transitions import Thing, Transition, TransitionKind
+from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
 from tests.receivers import TOKEN, HttpReceiver, SmtpReceiver
 from tests.waiting import until
 
@@ -200,7 +201,33 @@ def test_a_problem_that_outlasts_its_mute_is_sent(
         assert "csc" not in http.bodies[0]
         mutes.unmute(muted)
         until(lambda: notes.sent() == 2)
-        assert "csc crashed" in http.bodies[1]
+        assert f"csc crashed in run {RUN}, muted until now" in http.bodies[1]
+
+
+def test_another_crash_of_a_client_with_a_muted_one_is_sent(
+    configured: Callable[..., Settings], http: HttpReceiver
+) -> None:
+    with notifying(configured(http.url)) as notes:
+        known = MuteSubject("csc_dqm_sourceclient-live", "1f")
+        MuteWriter(notes.database).mute(known, "known", "expert", timedelta(hours=1))
+        notes.note(client("csc", "crashed", crash_group="1f"), client("dt", "stuck"))
+        until(lambda: notes.sent() == 1)
+        notes.note(client("csc", "crashed", crash_group="2f"))
+        until(lambda: notes.sent() == 2)
+        assert f"csc crashed in run {RUN}\n" in http.bodies[1]
+
+
+def test_it_says_in_the_plural_what_several_clients_did() -> None:
+    began, ended = (client("csc", state) for state in ("stuck", "running"))
+    both = [NotedTransition(number, began.occurred_at, each) for number, each in enumerate((began, ended))]
+    things = [began.thing, replace(began.thing, subject="dt_dqm_sourceclient-live")]
+
+    def first_line(noted: list[NotedTransition], muted: list[Thing]) -> str:
+        message = compose(Cluster.PRODUCTION, dict.fromkeys(things, noted), muted=muted, base_url="")
+        return message.body.partition("\n")[0]
+
+    assert first_line(both, []) == f"csc, dt are stuck in run {RUN}, and run again"
+    assert first_line(both[1:], things) == f"csc, dt run again in run {RUN}, while they were muted"
 
 
 def test_a_dead_receiver_delays_nobody_and_is_retried(
