@@ -21,10 +21,13 @@ from dqm2.field_parsers import (
     parse_unix_time,
 )
 from dqm2.records import EventSeries, InputStatus, InputStatuses, MemorySeries, Stream
+from dqm2.redaction.rules_base import Placeholder
 
 # DQM²'s monitors keep about 16 kB of either end of a log, and one longer line.
 MAX_LOG_CHARACTERS = 256 * 1024
 _MAX_LOG_LINES = 100_000
+# In a log that is too long, a line longer than this is omitted, so that the lines around it are kept.
+_MAX_LINE_CHARACTERS = 32 * 1024
 _MAX_LOG_JSON_CHARACTERS = 16 * MAX_LOG_CHARACTERS
 
 _PAGE_KB = 4
@@ -208,13 +211,26 @@ def _log_text(value: object) -> ParseResult[str]:
     if isinstance(value, str):
         lines = _json_lines(value)
         if lines is None:
-            return ParseResult(value, is_complete=True)
+            return _readable(value, is_complete=True)
         value = lines
     if not isinstance(value, list) or len(value) > _MAX_LOG_LINES:
         return _REJECTED
     texts = [line for line in value if isinstance(line, str)]
     ended = [line if line.endswith("\n") else f"{line}\n" for line in texts[:-1]]
-    return ParseResult("".join((*ended, *texts[-1:])), len(texts) == len(value))
+    return _readable("".join((*ended, *texts[-1:])), is_complete=len(texts) == len(value))
+
+
+def _readable(text: str, *, is_complete: bool) -> ParseResult[str]:
+    """A log whose carriage returns are line ends: programs write their progress over itself by them.
+
+    If it is too long, lines that are very long are omitted.
+    """
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if len(text) <= MAX_LOG_CHARACTERS or "\n" not in text:
+        return ParseResult(text, is_complete)
+    lines = [line if len(line) <= _MAX_LINE_CHARACTERS else Placeholder.OMITTED for line in text.split("\n")]
+    return ParseResult("\n".join(lines), is_complete and Placeholder.OMITTED not in lines)
 
 
 def _json_lines(text: str) -> list[object] | None:

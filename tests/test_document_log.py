@@ -57,6 +57,21 @@ def test_it_cuts_at_line_ends() -> None:
     assert log.tail.endswith("c\nlast\n")
 
 
+def test_it_keeps_the_lines_around_a_very_long_one() -> None:
+    lines = ["first\n", f"password={'a' * 1_000_000}\n", "Segmentation fault (core dumped)\n"]
+    document = changed(changed(JOB, "extra.stdlog_start", lines), "extra.stdlog_end", lines)
+    taken = parsed(document)
+    assert isinstance(taken.record, JobRecord)
+    text = "first\n[omitted]\nSegmentation fault (core dumped)\n"
+    assert taken.record.log == JobLog(text, text)
+    assert taken.dropped_fields == ("extra.stdlog_start", "extra.stdlog_end")
+
+
+def test_a_carriage_return_ends_a_line() -> None:
+    head = ["copied 1%\rcopied 100%\rError: no space\r\n", "5\r10.176.60.12 refused\n"]
+    assert _log(head, None).head == "copied 1%\ncopied 100%\nError: no space\n5\n[ip] refused\n"
+
+
 def test_it_cuts_no_line_in_two() -> None:
     endless = "password=" + "a" * MAX_LOG_CHARACTERS
     document = changed(changed(JOB, "extra.stdlog_start", [endless]), "extra.stdlog_end", [endless])
