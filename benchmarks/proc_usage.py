@@ -38,14 +38,23 @@ def rss_mb(pid: int) -> float:
     return sum(stat.rss_mb for one in process_tree(pid) if (stat := _stat(one)) is not None)
 
 
+def pss_mb(pid: int) -> float:
+    """Memory of a process, each shared page divided by the number of processes that have it."""
+    return _kb_mb(Path(f"/proc/{pid}/smaps_rollup"), r"^Pss:\s+(\d+) kB")
+
+
 def peak_mb(pid: int) -> float:
     """The peak of a process's resident memory; 0 once it has exited."""
+    return _kb_mb(Path(f"/proc/{pid}/status"), r"^VmHWM:\s+(\d+) kB")
+
+
+def _kb_mb(path: Path, pattern: str) -> float:
+    """A figure of a process in MB; 0 once it has exited."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(pattern, path.read_text(), re.MULTILINE)
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    peak_kb = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(peak_kb[1]) * 1024 / 1e6 if peak_kb else 0.0
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def _stat(pid: int) -> _Stat | None:

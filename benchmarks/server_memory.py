@@ -1,7 +1,9 @@
-"""Memory of a server worker under a mix of requests for random runs, jobs and ranges, and after hostile ones.
+"""Memory of a server worker under a mix of requests of every kind, and after hostile ones.
 
-A hostile request has a query of 4 kB, as different as possible from the others: it is redacted for the access
-log.
+Resident memory includes what the worker shares with the process that forked it and with other programs:
+libraries, and objects from before the fork. Its proportional share of that together with what is its own (PSS
+in proc(5)) is what a worker costs. A hostile request has a query of 4 kB, as different as possible from the
+others: it is redacted for the access log.
 """
 
 import asyncio
@@ -13,14 +15,22 @@ from urllib.parse import quote
 from benchmarks import cli, proc_usage
 from benchmarks.cli import Figure
 from benchmarks.environment import Server, benchmark_environment
-from benchmarks.http_load import NEWEST, OF_RANGES, OF_RUNS, HttpClient, Targets, load_targets
+from benchmarks.http_load import (
+    NEWEST,
+    OF_CRASHES,
+    OF_RANGES,
+    OF_RUNS,
+    HttpClient,
+    Targets,
+    load_targets,
+)
 from benchmarks.large_database import Size, fill
 
 _SIZE = Size(runs=6000, runs_with_details=600, states=100_000)
 _CLIENTS = 4
 _SAMPLES = 10
 # Weights of the mix: most visitors look at the newest; a range takes as long as a hundred of those.
-_MIX = ((NEWEST, 90), (OF_RUNS, 9), (OF_RANGES, 1))
+_MIX = ((NEWEST, 89), (OF_RUNS, 9), (OF_RANGES, 1), (OF_CRASHES, 1))
 _HOSTILE_REQUESTS = 1000
 _HOSTILE_BYTES = 4000
 # Beginnings of what redaction looks for.
@@ -48,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cli.report(
         "server_memory",
         rows,
-        notes=["Goal: flat, at most 80 MB after 100,000 requests and the hostile ones."],
+        notes=[
+            "Goal: flat; after 100,000 requests and the hostile ones at most 90 MB resident, 80 MB PSS.",
+        ],
     )
 
 
@@ -74,7 +86,8 @@ def _row(kind: str, worker: int, requests: int) -> dict[str, Figure]:
     return {
         "": kind,
         "requests": requests,
-        "MB": proc_usage.rss_mb(worker),
+        "resident MB": proc_usage.rss_mb(worker),
+        "PSS MB": proc_usage.pss_mb(worker),
         "peak MB": proc_usage.peak_mb(worker),
     }
 
