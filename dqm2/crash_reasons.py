@@ -102,6 +102,8 @@ _KIND_BY_CATEGORY = {
     "NoSecondaryFiles": CrashKind.NO_INPUT,
     "MismatchedInputFiles": CrashKind.NO_INPUT,
 }
+# Of the exit code of all exceptions of other categories.
+_ANY_CATEGORY = "OtherCMS"
 _KIND_BY_PYTHON_EXCEPTION = {
     "ImportError": CrashKind.CONFIGURATION,
     "ModuleNotFoundError": CrashKind.CONFIGURATION,
@@ -141,6 +143,8 @@ _NESTED = re.compile(
     r"(?:[^\n]{0,200}\n){0,2}?[^\n]{0,200}?An exception of category '([^'\n]{1,100})' occurred[^\n]{0,100}\n"
     r"(?:\s+\[\d+\] [^\n]{0,400}\n){0,20}Exception Message: *\n"
 )
+# The place, on a line of its own before the message: `StreamerInputFile::openStreamerFile`.
+_FUNCTION = re.compile(r"(?!std::)\w{1,80}(?:::~?\w{1,80}){1,4}(?:\(\))?")
 _CMS_EXCEPTIONS = ("cms::Exception", "edm::Exception")
 # Sentences that the framework puts before the message of an exception that is not its own.
 _WRAPPED = re.compile(
@@ -155,7 +159,7 @@ _CONSTRUCTED_MODULE = re.compile(r"\bmodule: class=([\w@:<>, ]{1,200}?) label='(
 _INPUT_SOURCE = re.compile(r"\binput source of type (\w{1,100})")
 _ASSERTION_FAILED = re.compile(r"([^\s:]{1,200}:\d{1,7}): .{0,4000}?(Assertion [`'‘\"].{1,2000}failed)")
 _FATAL_CHECK = re.compile(r"([^\s:]{1,200}:\d{1,7})\] ([^\n]{1,2000})")
-_SANITIZED = re.compile(r"\w+Sanitizer: (?:(SEGV)|[\w-]+)")
+_SANITIZED = re.compile(r"\w+Sanitizer: (?:(SEGV)\b|detected memory leaks|[\w-]+)")
 # The directory in which a release was built has no information.
 _BUILD_PATH = re.compile(r"/(?:data|build)/cmsb\w{1,12}/(?:[\w.+@-]{1,100}/){0,40}")
 
@@ -186,6 +190,8 @@ def find_reason(messages: Sequence[LogMessage], exit_code: int) -> CrashReason:
     if cause is None:
         return _unexplained(errors, exit_code)
     reason = _explain(cause, ended_by)
+    if cause.kind is MessageKind.EXCEPTION and not reason.category:
+        reason = _with_category(reason, exit_codes.describe(exit_code).category)
     return _with_module_and_frames(reason, cause, errors)
 
 
@@ -232,6 +238,13 @@ def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
         case MessageKind.SIGNAL | MessageKind.SHELL | MessageKind.CRASHED_MODULE:
             return _signal(cause, category, ended_by)
     return _reason(cause, _KIND_BY_MESSAGE[cause.kind], "", _sentence(text))
+
+
+def _with_category(reason: CrashReason, category: str) -> CrashReason:
+    """A reason whose category is cut off, with the one that the exit code stands for, unless it is any."""
+    if category in ("", _ANY_CATEGORY):
+        return reason
+    return replace(reason, category=category, kind=_KIND_BY_CATEGORY.get(category, reason.kind))
 
 
 def _text(message: LogMessage) -> str:
@@ -380,7 +393,11 @@ def _sentence(text: str) -> str:
     lines = [line for line in lines if line and not _WRAPPED.fullmatch(line)]
     if not lines:
         return ""
-    first = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    first = lines[0]
+    if len(lines) > 1 and first.endswith(":"):
+        first = f"{first} {lines[1]}"
+    elif len(lines) > 1 and _FUNCTION.fullmatch(first):
+        first = f"{first}: {lines[1]}"
     first = " ".join(_BUILD_PATH.sub("", first).split())
     end = _SENTENCE_END.search(first)
     sentence = first[: end.start()] if end else first.rstrip(".")

@@ -266,7 +266,7 @@ _HEAP = _line(
     r"|pure virtual method called)|\](?: Attempt to \w+ (invalid pointer))",
     MessageKind.HEAP,
 )
-_SANITIZER = _line(r"ERROR: (\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
+_SANITIZER = _line(r"(?:ERROR|SUMMARY): (\w+Sanitizer): |: (runtime error): ", MessageKind.HEAP)
 _VALGRIND = _logged(r"^==\d{1,9}== (Invalid \w+)")
 _VALGRIND_END = _line(r"^==\d{1,9}== Process terminating .{0,80}\((SIG[A-Z0-9]{2,10})\)", MessageKind.SIGNAL)
 # Neither the status of a kernel that still runs nor a count.

@@ -61,6 +61,9 @@ def test_it_reads_a_log_whose_beginning_is_cut_off() -> None:
     reason = reason_of(JobLog("", text[text.index("   [3] Calling") :]), 65)
     assert (reason.kind, reason.module_type) == (CrashKind.EXCEPTION, "SiStripZeroSuppression")
     assert "Requested noise" in reason.message
+    text = next(crash for crash in CRASH_LOGS if crash.category == "FileOpenError").variation(0)
+    reason = reason_of(JobLog("", text[text.index("   [0] ") :]), 84)
+    assert (reason.kind, reason.category) == (CrashKind.NO_INPUT, "FileOpenError")
     crash = next(crash for crash in CRASH_LOGS if crash.name == "segmentation violation in a client")
     text = crash.variation(0)
     reason = reason_of(JobLog("", text[text.index("#4  <signal") :]), -11)
@@ -138,6 +141,14 @@ def test_it_reads_an_exception_within_another() -> None:
     reason = reason_of(JobLog(terminated + nested.format("FileReadError")), 134)
     assert (reason.kind, reason.category) == (CrashKind.NO_INPUT, "FileReadError")
     assert reason.message == "no file x.root here"
+
+
+def test_it_reads_on_behind_the_name_of_a_function() -> None:
+    log = JobLog(
+        "An exception of category 'FileReadError' occurred while\n   [0] Calling InputSource::readEvent\n"
+        "Exception Message:\nStreamerInputFile::openStreamerFile\nNo such file. Look.\n"
+    )
+    assert reason_of(log, 85).message == "StreamerInputFile::openStreamerFile: No such file"
 
 
 def test_it_names_the_component_of_the_event_setup() -> None:
