@@ -5,6 +5,7 @@ The allowlist is `dqm2/allowlist.py`; each field has a parser in `dqm2/field_par
 that can't be identified is rejected as a whole.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -58,6 +59,14 @@ class ParsedDocument:
     dropped_fields: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RedactedLog:
+    """Log of a job, and the names of its fields of which all or a part was dropped."""
+
+    log: JobLog
+    dropped_fields: tuple[str, ...]
+
+
 class DocumentParser:
     """Applies the allowlist to documents and redacts their text. Safe for use by several threads."""
 
@@ -66,8 +75,17 @@ class DocumentParser:
         # Client and stream names recur in every document.
         self._is_unredacted = lru_cache(_NAME_CACHE_SIZE)(lambda name: redactor(name) == name)
 
-    def parse(self, document: object, identity: UUID, *, now: datetime) -> ParsedDocument:
-        """Parse a document that is stored under the keyed hash `identity`.
+    def redact_log(self, document: object, *, now: datetime) -> RedactedLog | None:
+        """The redacted log of a job's document, to be passed to `parse`; `None` for other documents."""
+        if not isinstance(document, dict) or document.get(CommonFields.TYPE.path) != DocumentType.JOB:
+            return None
+        reader = _FieldReader(document, ParseContext(now, self._is_unredacted))
+        return self._log(reader)
+
+    def parse(
+        self, document: object, identity: UUID, log: RedactedLog | None = None, *, now: datetime
+    ) -> ParsedDocument:
+        """Parse a document that is stored under the keyed hash `identity`; `log` saves redacting it again.
 
         `now` bounds the times that are accepted. Raises InvalidDocument without an id, a revision, a time, a
         mirrored type or, in the documents of a run, the run.
@@ -75,15 +93,15 @@ class DocumentParser:
         if not isinstance(document, dict):
             raise InvalidDocument("no object")
         reader = _FieldReader(document, ParseContext(now, self._is_unredacted))
-        record = self._record(reader, identity)
+        record = self._record(reader, identity, log)
         return ParsedDocument(record, reader.dropped_fields)
 
-    def _record(self, reader: "_FieldReader", identity: UUID) -> Record:
+    def _record(self, reader: "_FieldReader", identity: UUID, log: RedactedLog | None) -> Record:
         document_type = reader.require(CommonFields.TYPE)
         version = _version(reader, identity)
         match document_type:
             case DocumentType.JOB:
-                return self._job(version, reader)
+                return self._job(version, reader, log or self._log(reader))
             case DocumentType.DELIVERY:
                 return _delivery(version, reader)
             case DocumentType.PLAYBACK:
@@ -93,12 +111,13 @@ class DocumentParser:
             case DocumentType.DISK:
                 return _disk(version, reader)
 
-    def _job(self, version: DocumentVersion, reader: "_FieldReader") -> JobRecord:
+    def _job(self, version: DocumentVersion, reader: "_FieldReader", redacted: RedactedLog) -> JobRecord:
         memory = reader.get(JobFields.MEMORY)
         events = reader.get(JobFields.EVENTS)
         first_s = [reports.first_s for reports in (memory, events) if reports]
         exit_code = reader.get(JobFields.EXIT_CODE)
-        log = self._log(reader)
+        log = redacted.log
+        reader.drop(redacted.dropped_fields)
         findings = crash_reasons.analyze(log, exit_code)
         return JobRecord(
             document=version,
@@ -123,10 +142,11 @@ class DocumentParser:
             errors=findings.errors,
         )
 
-    def _log(self, reader: "_FieldReader") -> JobLog:
+    def _log(self, reader: "_FieldReader") -> RedactedLog:
         head = self._redact(reader.get(JobFields.LOG_HEAD))
         tail = self._redact(reader.get(JobFields.LOG_TAIL))
-        return JobLog(head.text, tail.text, head.redactions + tail.redactions)
+        log = JobLog(head.text, tail.text, head.redactions + tail.redactions)
+        return RedactedLog(log, reader.dropped_fields)
 
     def _redact(self, text: str | None) -> RedactedText:
         return self._redactor.redact(text or "")
@@ -144,6 +164,10 @@ class _FieldReader:
     def dropped_fields(self) -> tuple[str, ...]:
         """Names of the fields that were dropped, in whole or in part."""
         return tuple(self._dropped_fields)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Count fields as dropped that were read before."""
+        self._dropped_fields.update(dict.fromkeys(names))
 
     def get(self, field: Field[T]) -> T | None:
         """Value of a field; `None` if it is missing or dropped."""
