@@ -220,7 +220,7 @@ def test_it_rejects_invalid_forms(url: str, expert: Visitor) -> None:
 
 def test_it_requires_an_expert(url: str, expert: Visitor) -> None:
     anonymous = Visitor(url)
-    assert anonymous.get("/cr/mutes/").headers["Location"] == "/cr/login/?to=mutes"
+    assert anonymous.get("/cr/mutes/").headers["Location"] == "/cr/login/?page=mutes"
     assert anonymous.post("/cr/mutes/", form(expert)).status_code == 401
     assert anonymous.post("/cr/mutes/end", form(expert)).status_code == 401
     assert mute(expert, csrf_token="").status_code == 403

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +21,7 @@ from storage import transitions
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from storage.mutes import MuteSubject, MuteWriter
 from storage.transitions import Thing, Transition, TransitionKind
-from tests.control_room import Visitor, served
+from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from web.pages.formatting import ZONE
 from web.pages.reports.shift_period import ShiftPeriod, shift_after, shift_at, shift_before
@@ -375,10 +375,16 @@ def test_it_reports_without_the_database_that_has_the_commands(
 @pytest.mark.usefixtures("command")
 def test_it_names_who_sent_commands_to_signed_in_experts_only(settings: Settings) -> None:
     with served(settings) as url:
-        anonymous = Visitor(url).get("/cr/report/shift?db=production")
-        assert anonymous.status_code == 302
-        assert "to=shift" in anonymous.headers["Location"]
-        response = Visitor(url).sign_in().get("/cr/report/shift?db=production")
+        visitor = Visitor(url)
+        now = datetime.now(UTC)
+        since, until = now - timedelta(hours=1), now + timedelta(hours=1)
+        path = f"/cr/report/shift?db=production&from={since:%Y-%m-%dT%H:%MZ}&to={until:%Y-%m-%dT%H:%MZ}"
+        login_url = visitor.get(path).headers["Location"]
+        assert "page=shift" in login_url
+        form = {"username": USER, "password": PASSWORD}
+        signed_in = visitor.post(login_url, form)
+        assert unquote(signed_in.headers["Location"]) == path
+        response = visitor.get(signed_in.headers["Location"])
     assert response.status_code == 200
     assert response.headers["Cache-Control"] == "no-store"
     assert "carla" in response.text

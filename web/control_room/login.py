@@ -27,7 +27,7 @@ guards.protect(bp)
 
 _WRONG = "Wrong name or password."
 _TOO_MANY = "Too many failed attempts."
-# The pages that a sign-in can lead to, by the word in `to`, with the parameters that each of them takes.
+# The pages that a sign-in can lead to, by the word in `page`, with the parameters that each of them takes.
 _PAGES = {
     "": "control_room.page",
     "mutes": "mutes.page",
@@ -58,7 +58,7 @@ class RedirectTarget:
     @classmethod
     def of_login_request(cls) -> "RedirectTarget":
         """The target that a request to the login page names, by default the Control Room's page."""
-        page = request.args.get("to", "")
+        page = request.args.get("page", "")
         return cls.of_page(page if page in _PAGES else "")
 
     @property
@@ -69,7 +69,7 @@ class RedirectTarget:
     @property
     def login_url(self) -> str:
         """URL of the login page that leads to this page."""
-        return url_for("login.page", to=self.page or None, **self.parameters)
+        return url_for("login.page", page=self.page or None, **self.parameters)
 
 
 @bp.get("/login/")
