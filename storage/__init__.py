@@ -10,6 +10,6 @@ reports         shift_reader, playback_comparison, efficiency_reader
 data path       sync_status, outages
 transitions     transitions, transition_watch, client_transitions, receiver_store
 changes         notifications, change_listener
-Control Room    login_store, audit_log, command_queue, mutes
+Control Room    login_store, audit_log, anonymous_refusals, command_queue, mutes
 commands        db_command_runner, import_progress
 """

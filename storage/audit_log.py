@@ -3,19 +3,12 @@
 A command's entry is inserted when the command is received, updated before it is sent, and completed
 afterwards, each in a transaction of its own: any crash leaves a trace, and a command that can't be recorded
 is not sent. Machines are named by their labels, and only validated parameters are recorded. Entries older
-than the retention are deleted whenever an entry is added.
-
-Rejected requests without a session are recorded as well, and bounded, since anybody can send them. Equal
-requests of an address within a minute share an entry, which counts them. In each minute the first addresses
-get entries of their own, and of each address the first kinds of requests; all others share one entry for each
-kind. A failed login of an existing user always gets an entry of its own. Of all these entries the newest are
-kept, those that name a user and the others separately, so that neither displaces the other.
+than the retention are deleted whenever an entry is added. `storage/anonymous_refusals.py` adds entries of
+rejected requests without a session.
 """
 
-import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -23,7 +16,6 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from psycopg2.errors import UniqueViolation
-from sqlalchemy.dialects import postgresql
 
 import db
 
@@ -41,11 +33,6 @@ _databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
 _TWO_KEYS = 2
 # No command is sent later than this after it was received.
 _SENT_WITHIN = timedelta(hours=1)
-# Bounds of the entries of rejected requests without a session.
-_GROUPED_WITHIN = timedelta(minutes=1)
-_MAX_ADDRESSES_PER_MINUTE = 20
-_MAX_KINDS_PER_ADDRESS = 10
-_MAX_ANONYMOUS = 10_000
 
 
 class Outcome(StrEnum):
@@ -151,7 +138,7 @@ class AuditLog:
         """Record an action that has ended already, such as a login or a rejected request."""
         with self._database.begin() as connection:
             self._delete_expired(connection)
-            connection.execute(sa.insert(_log).values(**_ended_values(action, outcome, message)))
+            connection.execute(sa.insert(_log).values(**ended_values(action, outcome, message)))
 
     def begin(self, action: AuditedAction, worker_id: int | None) -> int:
         """Record a command that a server process has received; returns the entry's id.
@@ -273,70 +260,6 @@ def sent_changes(
     return list(_read(connection, newest))[::-1]
 
 
-class AnonymousRefusals:
-    """The rejected requests without a session."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
-
-    def record(self, action: AuditedAction, address_hash: bytes, message: str) -> None:
-        """Record a rejected request; `address_hash` is a keyed hash of the client's address."""
-        minute = int(time.time() // _GROUPED_WITHIN.total_seconds())
-        group = (minute, action.command, action.username, action.cmsweb_login, message, address_hash.hex())
-        group_key = _hash(*group)
-        with self._database.begin() as connection:
-            if _increment(connection, group_key):
-                return
-            if action.username is not None or _may_add_entry(connection, address_hash):
-                _insert_group(connection, action, address_hash, message, group_key)
-            else:
-                shared = replace(action, cmsweb_login=None)
-                _insert_group(connection, shared, None, message, _hash(minute, action.command, message))
-            _delete_oldest_groups(connection, has_username=action.username is not None)
-
-
-_INCREMENT = {"occurrences": _log.c.occurrences + 1, "ended_at": sa.func.clock_timestamp()}
-
-
-def _hash(*parts: object) -> bytes:
-    return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def _increment(connection: sa.Connection, group_key: bytes) -> bool:
-    """Count one more request of a group; whether the group exists."""
-    group = sa.update(_log).where(_log.c.group_key == group_key)
-    return connection.execute(group.values(**_INCREMENT)).rowcount > 0
-
-
-def _may_add_entry(connection: sa.Connection, address_hash: bytes) -> bool:
-    """Whether an address may add an entry of its own this minute."""
-    recent = sa.select(_log.c.address_hash, sa.func.count().label("entries")).where(
-        _log.c.received_at > sa.func.now() - _GROUPED_WITHIN,
-        _log.c.address_hash.is_not(None),
-        _log.c.username.is_(None),
-    )
-    rows = connection.execute(recent.group_by(_log.c.address_hash))
-    entries: dict[bytes, int] = {bytes(row.address_hash): row.entries for row in rows}
-    if address_hash in entries:
-        return entries[address_hash] < _MAX_KINDS_PER_ADDRESS
-    return len(entries) < _MAX_ADDRESSES_PER_MINUTE
-
-
-def _insert_group(
-    connection: sa.Connection, action: AuditedAction, address_hash: bytes | None, message: str, key: bytes
-) -> None:
-    values = _ended_values(action, Outcome.REFUSED, message)
-    insert = postgresql.insert(_log).values(**values, address_hash=address_hash, group_key=key)
-    connection.execute(insert.on_conflict_do_update(index_elements=[_log.c.group_key], set_=_INCREMENT))
-
-
-def _delete_oldest_groups(connection: sa.Connection, *, has_username: bool) -> None:
-    is_group = sa.and_(_log.c.group_key.is_not(None), _log.c.username.is_not(None) == has_username)
-    newest = sa.select(_log.c.id).where(is_group).order_by(_log.c.id.desc())
-    last_kept = newest.offset(_MAX_ANONYMOUS - 1).limit(1).scalar_subquery()
-    connection.execute(sa.delete(_log).where(is_group, _log.c.id < last_kept))
-
-
 def _values(action: AuditedAction) -> dict[str, Any]:
     return {
         "command": action.command,
@@ -350,7 +273,8 @@ def _values(action: AuditedAction) -> dict[str, Any]:
     }
 
 
-def _ended_values(action: AuditedAction, outcome: Outcome, message: str | None) -> dict[str, Any]:
+def ended_values(action: AuditedAction, outcome: Outcome, message: str | None) -> dict[str, Any]:
+    """The columns of an action that has ended."""
     ended_at = sa.func.clock_timestamp()
     return {**_values(action), "outcome": outcome, "message": message, "ended_at": ended_at}
 

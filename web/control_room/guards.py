@@ -1,7 +1,7 @@
 """Guards of the Control Room's blueprints: identity of the sender of a request, audit of every refusal.
 
 A refusal is recorded before it is answered: under the name of the signed-in expert or, for anybody else, by
-address and bounded in number (`storage/audit_log.py`). While the audit can't be written, the refusal
+address and bounded in number (`storage/anonymous_refusals.py`). While the audit can't be written, the refusal
 is logged.
 """
 

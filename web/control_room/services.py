@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.redaction.redactor import Redactor, get_redactor
 from dqmsquare_cfg import Cluster, Settings
-from storage.audit_log import AnonymousRefusals, AuditLog
+from storage.anonymous_refusals import AnonymousRefusals
+from storage.audit_log import AuditLog
 from storage.command_queue import CommandQueue
 from storage.login_store import LoginThrottle, SessionStore
 from storage.machines import find_label
