@@ -93,7 +93,7 @@ class SimulatorRuns:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientState:
+class ClientSwitch:
     """Configuration file of a client, and whether the client starts with the next run."""
 
     name: str
@@ -104,7 +104,7 @@ class ClientState:
 class ClientList:
     """Clients of a machine, and the entries that are something else."""
 
-    clients: Sequence[ClientState]
+    clients: Sequence[ClientSwitch]
     invalid_entries: Sequence[str]
 
 
@@ -248,10 +248,10 @@ def _clients(raw: RawResponse) -> ClientList:
     return ClientList(tuple(clients), tuple(invalid_entries))
 
 
-def _client(entry: object) -> ClientState | None:
+def _client(entry: object) -> ClientSwitch | None:
     match entry:
         case [str() as name, bool() as is_enabled] if PARAMETER_PATTERNS[Parameter.CLIENT].matches(name):
-            return ClientState(name, is_enabled)
+            return ClientSwitch(name, is_enabled)
     return None
 
 

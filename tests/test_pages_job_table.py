@@ -8,7 +8,7 @@ from uuid import UUID
 from storage.client_rows import ClientState, client_rows, count_by_state
 from storage.job_state import JobState
 from storage.read_models import Job, Run
-from web.pages.job_table import Column, SortOrder, matches_filter, sort_rows
+from web.pages.job_table import SortColumn, SortOrder, matches_filter, sort_rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -81,7 +81,7 @@ def test_it_sorts_problems_first_and_the_rest_by_name_whatever_they_do() -> None
         job("restarted", 6),
         job("stuck", 7, JobState.STUCK),
         job("crashed", 8, JobState.CRASHED),
-        order=SortOrder(Column.STATE),
+        order=SortOrder(SortColumn.STATE),
     ) == ["crashed", "stuck", "restarted", "behind", "finished", "running", "skipping"]
 
 
@@ -99,8 +99,8 @@ def test_a_client_without_lumisections_is_idle_unless_the_run_has_just_started()
 
 def test_it_sorts_rows_without_a_value_last_in_both_directions() -> None:
     jobs = [job("b", 1, events_total=5), job("a", 2, events_total=None), job("c", 3, events_total=9)]
-    assert names(*jobs, order=SortOrder(Column.EVENTS)) == ["b", "c", "a"]
-    assert names(*jobs, order=SortOrder(Column.EVENTS, is_descending=True)) == ["c", "b", "a"]
+    assert names(*jobs, order=SortOrder(SortColumn.EVENTS)) == ["b", "c", "a"]
+    assert names(*jobs, order=SortOrder(SortColumn.EVENTS, is_descending=True)) == ["c", "b", "a"]
 
 
 def test_it_ignores_a_lag_that_the_reporting_interval_explains() -> None:

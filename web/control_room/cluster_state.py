@@ -23,7 +23,7 @@ guards.protect(bp)
 
 
 @dataclass(frozen=True, slots=True)
-class MachineState:
+class MachineOverview:
     """State of a machine and of its clients in the newest run; `status` is `None` if nothing is known of it.
 
     `running` is the number of its jobs that have not ended.
@@ -40,11 +40,11 @@ class MachineState:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterState:
+class ClusterOverview:
     """The newest run of a cluster and its machines by host name; `live` is `None` if it can't be read."""
 
     live: LiveRun | None
-    machines: Mapping[str, MachineState]
+    machines: Mapping[str, MachineOverview]
 
 
 @bp.get("/state")
@@ -54,30 +54,30 @@ def fragment() -> BaseResponse:
     return etag_response(render_template("control_room/_state.html", states=read_all()))
 
 
-def read_all() -> dict[Cluster, ClusterState]:
+def read_all() -> dict[Cluster, ClusterOverview]:
     """The state of both clusters. Without its database, that of a cluster is unknown."""
     return {cluster: _read(cluster) for cluster in Cluster}
 
 
-def _read(cluster: Cluster) -> ClusterState:
+def _read(cluster: Cluster) -> ClusterOverview:
     hosts = services().settings.machines(cluster)
     try:
         view = live.read_run(databases.stale_ok_reader(cluster), LiveViewParams(cluster))
         status = freshness.read(cluster)
     except DatabaseUnavailable:
-        nothing = (MachineState(host, cluster, None, None, {}, (), 0, None) for host in hosts)
-        return ClusterState(None, {state.host: state for state in nothing})
-    return ClusterState(view, {state.host: state for state in _machines(cluster, hosts, view, status)})
+        nothing = (MachineOverview(host, cluster, None, None, {}, (), 0, None) for host in hosts)
+        return ClusterOverview(None, {state.host: state for state in nothing})
+    return ClusterOverview(view, {state.host: state for state in _machines(cluster, hosts, view, status)})
 
 
 def _machines(
     cluster: Cluster, hosts: tuple[str, ...], view: LiveRun, status: ClusterFreshness
-) -> Iterator[MachineState]:
+) -> Iterator[MachineOverview]:
     by_label = {machine.label: machine for machine in status.machines}
     for host in hosts:
         label = services().machine_label(host)
         rows = [row for row in view.rows if row.newest is not None and row.newest.machine == label]
-        yield MachineState(
+        yield MachineOverview(
             host=host,
             cluster=cluster,
             run=view.number,

@@ -9,7 +9,7 @@ from typing import Any
 from storage.client_rows import ClientRow, ClientState
 
 
-class Column(StrEnum):
+class SortColumn(StrEnum):
     """The columns by which the table can be sorted, as the URL names them."""
 
     STATE = "state"
@@ -26,7 +26,7 @@ class Column(StrEnum):
 class SortOrder:
     """The order of the table; in a URL `ls` or, descending, `-ls`."""
 
-    column: Column
+    column: SortColumn
     is_descending: bool = False
 
     def __str__(self) -> str:
@@ -65,13 +65,13 @@ def _job_value(field: str) -> Callable[[ClientRow], Any]:
     return lambda row: None if row.newest is None else getattr(row.newest, field)
 
 
-_SORT_VALUES: dict[Column, Callable[[ClientRow], Any]] = {
-    Column.STATE: _severity,
-    Column.CLIENT: attrgetter("name"),
-    Column.MACHINE: _job_value("machine"),
-    Column.LUMISECTION: _job_value("lumisection"),
-    Column.EVENTS: _job_value("events_total"),
-    Column.RATE: _job_value("events_rate"),
-    Column.MEMORY: _job_value("rss_kb"),
-    Column.REPORT: _job_value("updated_at"),
+_SORT_VALUES: dict[SortColumn, Callable[[ClientRow], Any]] = {
+    SortColumn.STATE: _severity,
+    SortColumn.CLIENT: attrgetter("name"),
+    SortColumn.MACHINE: _job_value("machine"),
+    SortColumn.LUMISECTION: _job_value("lumisection"),
+    SortColumn.EVENTS: _job_value("events_total"),
+    SortColumn.RATE: _job_value("events_rate"),
+    SortColumn.MEMORY: _job_value("rss_kb"),
+    SortColumn.REPORT: _job_value("updated_at"),
 }

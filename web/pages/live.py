@@ -25,7 +25,7 @@ from web.cache import dependencies
 from web.pages import active_mutes, delivery_graph, elog, freshness, run_filter
 from web.pages.delivery_graph import FileTime
 from web.pages.job_history import ClientHistory, client_history
-from web.pages.job_table import Column, SortOrder, matches_filter, sort_rows
+from web.pages.job_table import SortColumn, SortOrder, matches_filter, sort_rows
 from web.pages.verdict import Verdict, judge
 from web.responses import etag_response
 
@@ -35,7 +35,7 @@ bp = Blueprint("live", __name__)
 MAX_EXPANDED = 8
 _MAX_FILTER_LENGTH = 200
 _MAX_HIDDEN_LENGTH = 2000
-_DEFAULT_ORDER = SortOrder(Column.STATE)
+_DEFAULT_ORDER = SortOrder(SortColumn.STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class LiveViewParams:
         """The same view of another run, without expanded jobs, since these belong to this run."""
         return replace(self, run=run, expanded=())
 
-    def sorted_by(self, column: Column) -> Self:
+    def sorted_by(self, column: SortColumn) -> Self:
         """The view after a click on a column's header: sorted by it, or in the other direction."""
         is_same = self.order.column is column
         return replace(self, order=SortOrder(column, is_descending=is_same and not self.order.is_descending))
@@ -264,7 +264,7 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
         "other_cluster": run_filter.other_cluster_with(params.cluster, params.run)
         if live.run is None
         else None,
-        "Column": Column,
+        "SortColumn": SortColumn,
         "ClientState": ClientState,
     }
 
@@ -306,10 +306,10 @@ def _parse_order(value: str | None) -> SortOrder:
     if value is None:
         return _DEFAULT_ORDER
     try:
-        return SortOrder(Column(value.removeprefix("-")), is_descending=value.startswith("-"))
+        return SortOrder(SortColumn(value.removeprefix("-")), is_descending=value.startswith("-"))
     except ValueError:
         raise BadRequest(
-            f"sort must be one of {', '.join(Column)}, with a leading - for descending order"
+            f"sort must be one of {', '.join(SortColumn)}, with a leading - for descending order"
         ) from None
 
 

@@ -9,7 +9,7 @@ from storage.read_models import Run
 from web.pages.formatting import counted
 
 
-class Level(StrEnum):
+class VerdictLevel(StrEnum):
     """Severity of a verdict, as the CSS class of its colour."""
 
     PROBLEMS = "has-problems"
@@ -22,15 +22,17 @@ class Level(StrEnum):
 class Verdict:
     """A verdict: its icon, its headline, and a line below it."""
 
-    level: Level
+    level: VerdictLevel
     icon: str
     headline: str
     detail: str
 
 
-_NO_RUN = Verdict(Level.IDLE, "hourglass-split", "No run yet", "no data of this cluster so far")
-_UNKNOWN_RUN = Verdict(Level.IDLE, "question-circle-fill", "Unknown run", "no data of it in this cluster")
-_NO_JOB = Verdict(Level.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
+_NO_RUN = Verdict(VerdictLevel.IDLE, "hourglass-split", "No run yet", "no data of this cluster so far")
+_UNKNOWN_RUN = Verdict(
+    VerdictLevel.IDLE, "question-circle-fill", "Unknown run", "no data of it in this cluster"
+)
+_NO_JOB = Verdict(VerdictLevel.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
 
 
 def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow]) -> Verdict:
@@ -53,22 +55,22 @@ def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow]) -> Ver
         details += [f"{_crashes(recovered)} restarted"] if recovered else []
         details += [f"{muted_problems} more muted"] if muted_problems else []
         return Verdict(
-            Level.PROBLEMS, "x-octagon-fill", counted(len(problems), "problem"), ", ".join(details)
+            VerdictLevel.PROBLEMS, "x-octagon-fill", counted(len(problems), "problem"), ", ".join(details)
         )
     if recovered:
         where = _where(recovered, len(rows))
-        return Verdict(Level.WARNINGS, "arrow-repeat", f"{_crashes(recovered)}, restarted", where)
+        return Verdict(VerdictLevel.WARNINGS, "arrow-repeat", f"{_crashes(recovered)}, restarted", where)
     if starting:
         detail = f"{len(rows) - starting} of {counted(len(rows), 'client')}"
-        return Verdict(Level.IDLE, "hourglass-split", "Starting", detail)
+        return Verdict(VerdictLevel.IDLE, "hourglass-split", "Starting", detail)
     if muted_problems:
         detail = f"{counted(muted_problems, 'muted problem')} in {counted(len(rows), 'client')}"
-        return Verdict(Level.IDLE, "bell-slash-fill", "No new problems", detail)
+        return Verdict(VerdictLevel.IDLE, "bell-slash-fill", "No new problems", detail)
     if not run.is_ongoing:
-        return Verdict(Level.IDLE, "check-circle-fill", "All finished", counted(len(rows), "client"))
+        return Verdict(VerdictLevel.IDLE, "check-circle-fill", "All finished", counted(len(rows), "client"))
     behind = sum(row.is_behind for row in rows)
     detail = counted(len(rows), "client") + (f", {behind} behind" if behind else "")
-    return Verdict(Level.OK, "check-circle-fill", "All OK", detail)
+    return Verdict(VerdictLevel.OK, "check-circle-fill", "All OK", detail)
 
 
 def _where(recovered: Sequence[ClientRow], clients: int) -> str:
