@@ -8,7 +8,7 @@ import psycopg2
 from psycopg2 import sql
 
 from tests.waiting import until
-from tools.demo.postgres import EmbeddedPostgres
+from tools.demo.postgres import COPY_DATABASE, DROP_DATABASE, EmbeddedPostgres
 
 # A closed connection counts its writes when its process ends, perhaps later. A crash resets all counts,
 # and a test may make a database again under the same name.
@@ -19,9 +19,6 @@ _HISTORY = """
     FROM pg_database JOIN pg_stat_database ON datid = pg_database.oid, pg_stat_wal
     WHERE pg_database.datname = %s
 """
-# Half the work of the default strategy, which logs every page.
-_CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
-_DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 # A database is not copied while it has a connection; this one is no template.
 _MAINTENANCE = "postgres"
 
@@ -53,12 +50,12 @@ class Databases:
         if self._history(name) == history:
             self._unchanged.append((name, history))
         else:
-            self._execute(_DROP.format(sql.Identifier(name)))
+            self._execute(DROP_DATABASE.format(sql.Identifier(name)))
 
     def _make(self) -> tuple[str, _History]:
         self._made += 1
         name = f"of_tests_{self._made}"
-        self._execute(_CREATE.format(sql.Identifier(name), sql.Identifier(self._template)))
+        self._execute(COPY_DATABASE.format(sql.Identifier(name), sql.Identifier(self._template)))
         return name, self._history(name)
 
     def _end_connections(self, name: str) -> None:

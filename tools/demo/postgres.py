@@ -42,6 +42,11 @@ _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 # Each connection hashes the password this many times; the default is 4096.
 _NOT_DURABLE_INITDB = ["--no-sync", "--set=scram_iterations=1"]
 
+_TEMPLATE = "template1"
+# Copying files is half the work of the default strategy, which logs every page.
+COPY_DATABASE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+DROP_DATABASE = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
 Pause = Callable[[float], None]
 
 
@@ -125,16 +130,15 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str) -> None:
         """Create an empty database, unless it exists."""
-        with closing(self.connect("template1")) as connection, connection.cursor() as cursor:
+        with closing(self.connect(_TEMPLATE)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
-                # Half the work of the default strategy, which logs every page.
-                cursor.execute(sql.SQL("CREATE DATABASE {} STRATEGY FILE_COPY").format(sql.Identifier(name)))
+                cursor.execute(COPY_DATABASE.format(sql.Identifier(name), sql.Identifier(_TEMPLATE)))
 
     def drop_database(self, name: str) -> None:
         """Drop a database and close its connections."""
-        with closing(self.connect("template1")) as connection, connection.cursor() as cursor:
-            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        with closing(self.connect(_TEMPLATE)) as connection, connection.cursor() as cursor:
+            cursor.execute(DROP_DATABASE.format(sql.Identifier(name)))
 
     def connect(self, database: str) -> "psycopg2.extensions.connection":
         """Autocommit connection of the superuser, to be closed by the caller."""
@@ -200,7 +204,7 @@ class EmbeddedPostgres:
 
     def _is_ready(self) -> bool:
         try:
-            self.connect("template1").close()
+            self.connect(_TEMPLATE).close()
         except psycopg2.OperationalError:
             return False
         return True
