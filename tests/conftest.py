@@ -12,15 +12,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import requests
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 
 import db
@@ -59,6 +64,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("loaded-machine")
 # Allocated objects before Python looks for garbage, which it does in the time of every fifth test by default.
 _GC_THRESHOLD = 10_000
+_MAX_STATEMENTS = 1000
 
 
 @pytest.hookimpl(wrapper=True)
@@ -110,6 +116,19 @@ def _routes_compiled_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Rule, "_compile_builder", compile_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_compiled_once() -> Iterator[None]:
+    """Keep compiled SQL statements: each test has its own engines, which would compile them again."""
+    compiled = LRUCache[Any, Any](_MAX_STATEMENTS)
+    with pytest.MonkeyPatch.context() as patched:
+        # Dialects are part of a statement's key. Those of the one PostgreSQL are alike.
+        patched.setattr(PGDialect_psycopg2, "__eq__", lambda dialect, other: type(dialect) is type(other))
+        patched.setattr(PGDialect_psycopg2, "__hash__", lambda dialect: hash(type(dialect)))
+        options = {"compiled_cache": compiled}
+        patched.setattr(sa, "create_engine", partial(sa.create_engine, execution_options=options))
         yield
 
 
