@@ -79,7 +79,7 @@ class BenchmarkEnvironment:
     processes: ProcessGroup
 
     def start_dqm2(self, *, is_live: bool = False) -> SimulatedDqm2:
-        """Start a simulated DQM²: empty, or with a history and with runs that go on."""
+        """Start a simulated DQM²: empty, or with a history and ongoing runs."""
         folder = self.folder / "dqm2"
         authority = CertificateAuthority(folder)
         arguments = ["-m", "simulator", "--folder", str(folder)]

@@ -241,7 +241,7 @@ def _explain(cause: LogMessage, ended_by: Signals | None) -> CrashReason:
 
 
 def _with_category(reason: CrashReason, category: str) -> CrashReason:
-    """A reason whose category is cut off, with the one that the exit code stands for, unless it is any."""
+    """The reason with the category of its exit code, unless that code stands for any exception."""
     if category in ("", _ANY_CATEGORY):
         return reason
     return replace(reason, category=category, kind=_KIND_BY_CATEGORY.get(category, reason.kind))

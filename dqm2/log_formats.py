@@ -286,7 +286,7 @@ _LOADER = _line(
     r"(cannot execute(?: binary file)?)|: (version) [`'][\w.]{1,60}' not found \(required by ",
     MessageKind.LOADER,
 )
-# A shell, a script or `env` that can't start a program; it may go on without.
+# A shell, a script or `env` that can't start a program, and may continue without it.
 _NOT_STARTED = _logged(
     r"^(?:\S{0,200}/)?(?:env|exec|[a-z]{0,3}sh|[\w.+-]{1,60}\.sh)(?:: (?:line )?\d{1,6})?: \S.{0,200}: "
     r"(?:not found|No such file or directory|Permission denied)\s*$"

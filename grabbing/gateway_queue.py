@@ -92,7 +92,7 @@ class GatewayQueue:
         return self._submit("documents", label, lambda: then(self._client.get_documents(host, ids)))
 
     def cluster_status(self) -> ClusterStatus:
-        """Which machines the gateway reaches. Raises Dqm2Error and Stopped."""
+        """Reachability of the machines from the gateway. Raises Dqm2Error and Stopped."""
         return self.wait_for(
             self._submit(
                 "cluster_status", _GATEWAY_LABEL, lambda: self._client.get_cluster_status(self.cluster)

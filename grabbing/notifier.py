@@ -268,7 +268,7 @@ class Notifier:
     def _happened(
         self, connection: sa.Connection, state: _State, due: Mapping[Thing, Sequence[int]]
     ) -> tuple[dict[Thing, list[NotedTransition]], list[Thing]]:
-        """What is due and not muted, by thing, and those things of it that were muted until now."""
+        """The transitions that are due and not muted, by thing, and the things that were muted until now."""
         found = transitions.read_by_id(connection, [id_ for ids in due.values() for id_ in ids])
         by_thing: dict[Thing, list[NotedTransition]] = {thing: [] for thing in due}
         for each in found:

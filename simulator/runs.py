@@ -183,7 +183,7 @@ class Job:
         return max(self.first_lumisection - 1, min(seen, self.run.lumisections))
 
     def seen_at(self, lumisection: int) -> float:
-        """When the job has processed a lumisection, unix seconds."""
+        """Time at which the job has processed a lumisection, unix seconds."""
         return self.run.started_at + (lumisection + self._lag) * self.run.lumisection_s
 
     @property

@@ -138,7 +138,7 @@ def _all_but_identity(table: sa.Table, excluded: Any) -> dict[str, Any]:
 
 
 def _job_times(excluded: Any) -> dict[str, sa.ColumnElement[datetime]]:
-    """When a job started and when it reached its lumisection: the earliest time in any of its reports.
+    """Times at which a job started and reached its lumisection: the earliest in any of its reports.
 
     A document whose job started after the previous report is another job's, whose id was reused. A job that
     started at the time of its own report does not know its start.

@@ -87,7 +87,7 @@ def percent_encoded(canary: Canary) -> Canary:
 
 
 def positions(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Every place of a document where a value stands, inner ones included."""
+    """Every position of a value in a document, nested ones included."""
     if path:
         yield path
     if isinstance(value, dict):

@@ -76,7 +76,7 @@ def is_throttled(settings: Settings, visitor: Visitor, user: str = USER) -> bool
 
 
 def has_delay(settings: Settings, visitor: Visitor, seconds: int) -> bool:
-    """Return whether an attempt is told to wait for this time."""
+    """Whether the response to an attempt says to wait for this time."""
     with just_failed(settings):
         response = visitor.submit_password(USER, "wrong")
     return response.headers["Retry-After"] == str(seconds) and f"Try again in {seconds} s." in response.text

@@ -95,7 +95,7 @@ def renders(server: ServerProcess, path: str) -> bool:
 
 
 def let_hear(server: ServerProcess, mirrored: MirroredCluster) -> None:
-    """Wait until the server has heard of everything that was written.
+    """Wait until the server was notified of everything that was written.
 
     PostgreSQL delivers notifications in order, some time after the commit: the last one has arrived once the
     response that depends on it alone is rendered again.
@@ -162,7 +162,7 @@ def test_what_has_not_changed_takes_no_query(
 
 
 def last_questions(postgres: EmbeddedPostgres) -> list[tuple[object, ...]]:
-    """When each connection of a server was last asked something, the listener's left out."""
+    """The time of the last query of each connection of a server, except the listener's."""
     with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid, query_start FROM pg_stat_activity"
@@ -355,7 +355,7 @@ def test_a_job_gets_stuck_and_lost_with_no_row_of_it_changing(
     memory = MemoryRecord(DocumentVersion(uuid4(), 0, now + timedelta(minutes=2)), 1, 1, 1, 1)
     mirrored.write(unit, memory)
     until(lambda: 'data-state="stuck"' in server.get(run.part).text)
-    # Nor is it changed by what its machine goes on to.
+    # Later documents of its machine do not change it either.
     mirrored.write(unit, job(run.number + 1, "dt", at=now + timedelta(minutes=3)))
     until(lambda: 'data-state="lost"' in server.get(run.part).text)
 
@@ -472,7 +472,7 @@ def test_it_hears_again_after_its_connection_was_cut(
 
 
 def listeners(postgres: EmbeddedPostgres, database: str) -> list[int]:
-    """The connections on which servers hear of changes."""
+    """The connections on which servers are notified of changes."""
     with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity"

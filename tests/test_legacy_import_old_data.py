@@ -36,7 +36,7 @@ PLAYED, PLAYED_ELSEWHERE = 500_101, 500_102
 
 
 def client_job(number: int, client: str, run: int, at: datetime, **values: Any) -> Row:
-    """A row of `runs`: a client's job that was last heard of at a time."""
+    """A row of `runs`: a client's job that last reported at a time."""
     tag = f"{client}_dqm_sourceclient-live"
     return job(number, client=tag, run=run, **{"cmssw_run": run, "timestamp": at, **values})
 

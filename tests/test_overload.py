@@ -1,4 +1,4 @@
-"""More than the server can do is refused in a sentence, in time; what it can do it goes on doing."""
+"""An overloaded server refuses requests in time and with a sentence, and continues to serve others."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Which responses are served to others: those that are the same for everyone, and no others."""
+"""The response cache serves responses that are the same for everyone, and no others."""
 
 from collections.abc import Callable
 from itertools import count

@@ -26,7 +26,7 @@ FAILING = LinkStatus(failing_since=datetime.now(UTC) - timedelta(minutes=5), rea
 
 
 class Transitions:
-    """What is noted, in the order of the ids; only what is news unless asked for all."""
+    """Reader of the transitions that were noted, in the order of their ids."""
 
     def __init__(self, settings: Settings) -> None:
         self._reader = TransitionReader(db.engine(settings, Cluster.PRODUCTION, "tests"))

@@ -59,7 +59,7 @@ class Span(NamedTuple):
 Expand = Callable[[bytes, int, int, int], tuple[Span, ...]]
 
 
-# (normalized text, start of a trigger that does not apply) → where the search goes on.
+# (normalized text, start of a trigger that does not apply) → position at which the search continues.
 Resume = Callable[[bytes, int], int]
 
 

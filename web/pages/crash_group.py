@@ -26,7 +26,7 @@ bp = Blueprint("crash_group", __name__, url_prefix="/crashes")
 _SIGNATURE = re.compile(r"[0-9a-f]{16}")
 # Newest jobs that are compared with each other.
 _MAX_JOBS = 200
-# Newest jobs of which the log is looked for.
+# Newest jobs whose logs are searched.
 _MAX_LOGS = 3
 _LINES_BEFORE, _LINES_AFTER = 3, 24
 _MAX_OTHERS = 11

@@ -108,7 +108,7 @@ def _request_params() -> LogSearchParams:
 
 
 def _search(params: LogSearchParams) -> tuple[FoundLogs | None, bool]:
-    """What was found, `None` without a query; and whether the search took too long."""
+    """The logs that were found, `None` without a query; and whether the search took too long."""
     query = params.query
     if query is None:
         return None, False

@@ -74,7 +74,7 @@ def judge(number: int | None, run: Run | None, rows: Sequence[ClientRow]) -> Ver
 
 
 def _where(recovered: Sequence[ClientRow], clients: int) -> str:
-    """Where the crashes of restarted clients were."""
+    """The place of the crashes of restarted clients."""
     row = recovered[0]
     if len(recovered) == len(row.unmuted_crashes) == 1:
         lumisection = row.unmuted_crashes[0].lumisection

@@ -74,7 +74,7 @@ def render_context(cluster: Cluster, period: ShiftPeriod, *, with_names: bool) -
 def _report(cluster: Cluster, period: ShiftPeriod, endpoint: str, *, with_names: bool) -> Report:
     now = datetime.now(UTC)
     if period.until > now:
-        # The shift goes on by the clock, whether or not anything is reported.
+        # The shift continues by the clock, whether or not anything is reported.
         dependencies.expire_at(period.until)
     data = shift_data.read(cluster, period, now)
     url = url_for(endpoint, db=cluster, **period.query)

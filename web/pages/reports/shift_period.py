@@ -55,7 +55,7 @@ def shift_before(period: ShiftPeriod) -> ShiftPeriod:
 
 
 def shift_after(period: ShiftPeriod) -> ShiftPeriod:
-    """The shift that begins, or goes on, when a period ends."""
+    """The shift that begins or continues when a period ends."""
     return shift_at(period.until)
 
 
