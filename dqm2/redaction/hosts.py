@@ -64,6 +64,7 @@ _HOST_VARIABLE = (
     rb"|\b(?:(?:REMOTE)?HOST|xrd\.hostname)=)[\"']?"
 )
 _CVMFS = b"/cvmfs/"
+_LOCALHOST = b"localhost"
 
 _MAX_NAME_RUN = 1 << 20
 
@@ -144,7 +145,8 @@ class _HostNames:
     def variable(self, text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
         last = run_end(text, end, _NAME + b",")
         last = end + len(text[end:last].rstrip(_JOINTS + b","))
-        return () if text[end:last].lower() in self._allowed else span(end, last, Placeholder.HOST)
+        is_public = text[end:last].lower() in (_LOCALHOST, *self._allowed)
+        return () if is_public else span(end, last, Placeholder.HOST)
 
     def _is_host(self, name: bytes) -> bool:
         lower = name.lower()

@@ -49,7 +49,7 @@ _PAIR_KEY = re.compile(rb"(?i)(?:user(?:[_-]?(?:name|id))?|login|account)/$")
 _PAIR_KEY_WINDOW = 16
 _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
 # In place of a token: a count or index, a pointer, and calls that take or give a handle of CMSSW's event.
-_NUMBER = re.compile(rb"(?:[0-9]{1,4}|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
+_NUMBER = re.compile(rb"(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
 # Names that number things as well: a session of the database, the cookie in a header of raw data.
 _NUMBERED = (b"session", b"cookie")
 _FRAMEWORK_CALL = re.compile(

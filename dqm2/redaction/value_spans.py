@@ -53,10 +53,11 @@ _STATE = re.compile(
     rb"|wrong|expired|denied|rejected|refused|accepted|failed|failure|enabled|disabled|present|absent|found)"
     rb"(?:[\s.,;)\]}!]|\Z)"
 )
-# Source code in place of a value: a call or template, a subscript, an attribute.
+# Source code in place of a value: a call or template, a subscript, an attribute, a type with its default.
 _CODE = re.compile(
     rb"[A-Za-z_][A-Za-z0-9_.:]{0,80}(?:<[A-Za-z]|\((?:[^\"'`\\ bruf]|\Z|[bruf][^\"'])|\[\\{0,16}[\"'])"
     rb"|(?:self|args|cfg|config|settings|options|opts|params|this)(?:\.|->)[A-Za-z_]"
+    rb"|(?:str|bytes)(?:[ \t]{0,4}\|[ \t]{0,4}None)?[ \t]{0,4}[=,)]"
 )
 
 
