@@ -57,6 +57,32 @@ def select_facts() -> sa.Select[Any]:
 
     Each value is found by an index. Building the statement takes longer than many a query.
     """
+    group = _groups_with_releases()
+    was_in_release_before = (
+        sa.select(1)
+        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
+        .where(_jobs.crash_group == group.c.signature, _runs.cmssw_version == group.c.release_before)
+        .exists()
+    )
+    newest_run = sa.select(sa.func.max(_runs.run))
+    newest_release = (
+        sa.select(_runs.cmssw_version)
+        .where(_runs.cmssw_version.is_not(None))
+        .order_by(_runs.run.desc())
+        .limit(1)
+    )
+    return sa.select(
+        group,
+        was_in_release_before.label("was_in_release_before"),
+        newest_run.scalar_subquery().label("newest_run"),
+        newest_release.scalar_subquery().label("newest_release"),
+        _crashed_of_last(group).label("crashed_of_last"),
+        _had_lumisections(group).label("had_lumisections"),
+    )
+
+
+def _groups_with_releases() -> sa.CTE:
+    """The groups with their first and last runs, the releases of these, and the release before the last."""
     of_group = _computed_once(
         sa.select(
             _groups.signature,
@@ -74,45 +100,24 @@ def select_facts() -> sa.Select[Any]:
     )
     began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
     with_beginning = _computed_once(sa.select(with_releases, began.scalar_subquery().label("release_began")))
-    release_before = (
+    return _computed_once(sa.select(with_beginning, _release_before(with_beginning).label("release_before")))
+
+
+def _release_before(group: sa.CTE) -> sa.ScalarSelect[Any]:
+    """The last release in which the client of a group ran before the release of the group's last run."""
+    return (
         sa.select(_runs.cmssw_version)
         .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
         .where(
-            _jobs.client == with_beginning.c.client,
-            _jobs.run < with_beginning.c.release_began,
+            _jobs.client == group.c.client,
+            _jobs.run < group.c.release_began,
             # A condition on both tables, so that PostgreSQL reads no later run of either.
-            _runs.run < with_beginning.c.release_began,
+            _runs.run < group.c.release_began,
             _runs.cmssw_version.is_not(None),
         )
         .order_by(_jobs.run.desc())
         .limit(1)
-    )
-    group = _computed_once(
-        sa.select(with_beginning, release_before.scalar_subquery().label("release_before"))
-    )
-    was_in_release_before = (
-        sa.select(1)
-        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
-        .where(
-            _jobs.crash_group == group.c.signature,
-            _runs.cmssw_version == group.c.release_before,
-        )
-        .exists()
-    )
-    newest_run = sa.select(sa.func.max(_runs.run))
-    newest_release = (
-        sa.select(_runs.cmssw_version)
-        .where(_runs.cmssw_version.is_not(None))
-        .order_by(_runs.run.desc())
-        .limit(1)
-    )
-    return sa.select(
-        group,
-        was_in_release_before.label("was_in_release_before"),
-        newest_run.scalar_subquery().label("newest_run"),
-        newest_release.scalar_subquery().label("newest_release"),
-        _crashed_of_last(group).label("crashed_of_last"),
-        _had_lumisections(group).label("had_lumisections"),
+        .scalar_subquery()
     )
 
 
