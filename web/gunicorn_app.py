@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 import dqmsquare_cfg
 from dqmsquare_cfg import SdNotify, Settings
-from runtime import die_with_parent, healthcheck, systemd_notify
+from runtime import die_with_parent, healthcheck, malloc, systemd_notify
 from web import databases, metrics
 from web.asgi import MirrorApplication
 from web.errors import DatabaseUnavailable
@@ -43,9 +43,7 @@ _OTHER_FILES = 512
 _KEEP_ALIVE_S = 20
 # With what gunicorn needs itself, below the 5 s within which the server has to be gone.
 _GRACEFUL_TIMEOUT_S = 3
-# Allocated objects before Python looks for garbage among the young ones. Refused requests leave cycles: with
-# four times as many objects, those of a thousand requests keep 3 MB more.
-_GC_THRESHOLD = 5_000
+_OLDEST_GENERATION = 2
 
 
 class MirrorWorker(UvicornWorker):  # type: ignore[misc]
@@ -123,7 +121,7 @@ class _Server(BaseApplication):
         databases.enforce_response_timeouts()
         app = self._make_app()
         _quiet_uvicorn()
-        _collect_garbage_rarely()
+        _prepare_garbage_collection()
         by_cluster = databases.of_app(app)
         for database in by_cluster.values():
             database.on_schema_too_new(_exit)
@@ -218,15 +216,21 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         dqmsquare_cfg.exit_with_errors([f"{setting} is {port}, which can't be listened on: {reason}"])
 
 
-def _collect_garbage_rarely() -> None:
-    """Look for reference cycles less often, and not among the objects that exist from the start.
+def _prepare_garbage_collection() -> None:
+    """Leave out the objects that exist from the start, and return freed memory after each full collection.
 
     A page of a thousand jobs makes ten thousand objects with hardly a cycle. By default Python would search
     all objects while it makes one page in ten, which takes longer than the page.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    gc.callbacks.append(_return_freed_memory)
+
+
+def _return_freed_memory(phase: str, info: Mapping[str, int]) -> None:
+    """Callback of the garbage collector. A worker keeps 2 MB less of what large responses needed."""
+    if phase == "stop" and info["generation"] == _OLDEST_GENERATION:
+        malloc.return_freed_memory()
 
 
 def _exit(sentence: str) -> None:
