@@ -1,6 +1,7 @@
 """Notifier: transitions reach real receivers on loopback, once each, in order, without secrets in logs."""
 
 import logging
+import multiprocessing
 import re
 import signal
 import subprocess
@@ -52,6 +53,19 @@ if __name__ == "__main__":
 def http() -> Iterator[HttpReceiver]:
     with HttpReceiver().running() as receiver:
         yield receiver
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _apprise_imported_once() -> Iterator[None]:
+    """Fork the processes that send messages from one that has imported apprise, most of their work.
+
+    Those of programs import it themselves, as in production.
+    """
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload([sender_process.__name__, sender_process.MODULE])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(multiprocessing, "get_context", lambda _method: forking)
+        yield
 
 
 @pytest.fixture(autouse=True)
