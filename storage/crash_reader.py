@@ -145,9 +145,9 @@ class CrashReader:
 
     def client_run_count(self, client: str, first: int) -> int:
         """The number of runs from `first` on that have a job of a client (tag)."""
-        runs = sa.select(_jobs.run).where(_jobs.client == client, _jobs.run >= first).distinct().subquery()
+        runs = sa.select(sa.func.count(_jobs.run.distinct()))
         with self._database.connect() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(runs)) or 0
+            return connection.scalar(runs.where(_jobs.client == client, _jobs.run >= first)) or 0
 
     def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""
