@@ -102,6 +102,13 @@ class ParserPool:
         return partial(self._gateway.wait_for, future)
 
     def _run_tasks(self, process: "_ParserProcess") -> None:
+        # While the first documents are fetched: a start takes as long as fetching some hundred of them.
+        try:
+            process.start()
+        except _CONNECTION_LOST as error:
+            if process.is_killed:
+                return
+            _give_up(process, error)
         while (task := self._tasks.get()) is not None:
             item, future = task
             complete(future, partial(self._parse, process, item))
@@ -113,13 +120,17 @@ class ParserPool:
             except _CONNECTION_LOST as error:
                 if process.is_killed:
                     raise
-                process.is_dead = True
-                log.warning("parser_process_died reason=%r", error)
+                _give_up(process, error)
         return self._processor.process(item)
 
 
+def _give_up(process: "_ParserProcess", error: Exception) -> None:
+    process.is_dead = True
+    log.warning("parser_process_died reason=%r", error)
+
+
 class _ParserProcess:
-    """Process that parses one item at a time; it is started with the first."""
+    """Process that parses one item at a time."""
 
     def __init__(self, processor: DocumentProcessor) -> None:
         self.is_dead = self.is_killed = False
@@ -128,13 +139,19 @@ class _ParserProcess:
         self._connection, self._remote_connection = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._remote_connection, processor), daemon=True)
 
+    def start(self) -> None:
+        """Start the process. Raises OSError if that fails, and EOFError if it was killed before."""
+        with self._lock, self._remote_connection:
+            if self.is_killed:
+                raise EOFError
+            with unchanged_signal_mask():
+                self._process.start()
+
     def parse(self, item: WorkItem) -> ProcessedBatch:
         """Parse an item in the process.
 
         Raises Dqm2InvalidResponse, and EOFError or OSError if the process is dead.
         """
-        if self._process.pid is None:
-            self._start()
         _send_item(self._connection, item)
         result: ProcessedBatch | Dqm2InvalidResponse = self._connection.recv()
         if isinstance(result, Dqm2InvalidResponse):
@@ -148,13 +165,6 @@ class _ParserProcess:
             if self._process.pid is not None:
                 self._process.kill()
                 self._process.join()
-
-    def _start(self) -> None:
-        with self._lock, self._remote_connection:
-            if self.is_killed:
-                raise EOFError
-            with unchanged_signal_mask():
-                self._process.start()
 
 
 def kill_all() -> None:
