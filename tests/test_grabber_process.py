@@ -11,6 +11,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
+from simulator.http_types import Request
 from simulator.simulator import Simulator
 from tests.grabber_runner import FILTER_UNIT, ROOT, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
@@ -82,10 +83,14 @@ def test_it_finishes_the_current_batch_on_a_signal(
 ) -> None:
     for pid in range(2000):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
-    simulator.faults.add(FaultKind.LATENCY, 0.3)
     with grabber_process(simulated_environment, "production", forked=False) as grabber:
-        until(lambda: rows(simulated_settings, db.jobs))
-        grabber.send_signal(end)
+
+        def end_once_stored(_request: Request) -> None:
+            if rows(simulated_settings, db.jobs):
+                simulator.on_request = lambda _request: None
+                grabber.send_signal(end)
+
+        simulator.on_request = end_once_stored
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
     assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
