@@ -26,20 +26,26 @@ _NAME = ALPHANUMERIC + b"-."
 _JOINTS = b"-."
 
 _DOMAIN = rb"(?:\.cms)?(?:\.cern\.ch)?"
-# Kind of machine, then rack, unit and number: dqmfu-c2b03-45-01, sm-c2a11-43-01, kvm-s3562-1-ip151-85.
+# Kind of machine, then rack, unit and number: dqmfu-c2b03-45-01, sm-c2a11-43-01, kvm-s3562-1-ip151-85; in
+# names of files also fu_c2f11_11_01.
 _P5_KINDS = (
     rb"(?:dqm|dev|dv|d3v)?(?:fu|bu|rubu|ru|bufu|evm|sm|mrg|ctrl|srv|kvm|cmsvm[a-z0-9]{0,12}|vmepc|dqm)"
 )
 _P5_NAME = (
-    rb"(?i:" + _P5_KINDS + rb"-[a-z][0-9][a-z0-9][0-9]{2,3}(?:-(?:ip)?[0-9]{1,4}){1,4}" + _DOMAIN + rb")"
+    rb"(?i:"
+    + _P5_KINDS
+    + rb"(?:-[a-z][0-9][a-z0-9][0-9]{2,3}(?:-(?:ip)?[0-9]{1,4}){1,4}"
+    + _DOMAIN
+    + rb"|_[a-z][0-9][a-z][0-9]{2}(?:_[0-9]{2}){2}))"
 )
 # Machines of other kinds are recognized by their rack.
 _P5_RACK = rb"(?i:-[a-z][0-9][a-z][0-9]{2}(?:-[0-9]{1,4}){1,3}" + _DOMAIN + rb")"
 _VIRTUAL = rb"(?i:cmsvm[a-z0-9-]{0,24}[0-9]" + _DOMAIN + rb")"
-# CERN's interactive and batch machines: lxplus801, vocms0731, b9p22p1234.
+# CERN's interactive and batch machines: lxplus801, lxplus8s16, vocms0731, b9p22p1234. And a machine at P5
+# without its kind, as in the place c2f11-11-01.
 _CERN_NAME = (
-    rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild)[0-9]{1,5}"
-    rb"|b[0-9][a-z][0-9]{2}[a-z][0-9]{4})"
+    rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild)[0-9]{1,5}(?:s[0-9]{1,3})?"
+    rb"|b[0-9][a-z][0-9]{2}[a-z][0-9]{4}|[bcs][0-9][a-f][0-9]{2}(?:-[0-9]{2}){2})"
 )
 _OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"

@@ -57,11 +57,13 @@ _FRAMEWORK_CALL = re.compile(
     rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
 )
 
+# An option of a command, or a variable that a shell sets: `--password x`, `setenv DB_PASSWORD x`.
 _OPTION = (
-    rb"-[A-Za-z0-9_-]{0,40}(?i:"
+    rb"(?:-|setenv[ \t]{1,8})[A-Za-z0-9_-]{0,40}(?i:"
     + NAMES
     + rb")[A-Za-z0-9_-]{0,16}(?:\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8}|[ \t]{1,8})"
 )
+_SETENV = b"setenv"
 _MAX_DASHES = 2
 
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
@@ -158,12 +160,15 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
 
 
 def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    name_start = run_end(text, start, b"-", _MAX_DASHES + 1)
+    dashes_start = start + len(_SETENV) if text.startswith(_SETENV, start) else start
+    name_start = run_end(text, dashes_start, b"- \t", _MAX_DASHES + 1)
     name = text[name_start : run_end(text, name_start, _NAME, end - name_start)]
     word = _SECRET_WORD.search(name)
     before = text[max(min_start, start - 1) : start]
     is_option = (
-        name_start - start <= _MAX_DASHES and before != b"-" and not follows_word(text, min_start, start)
+        name_start - dashes_start <= _MAX_DASHES
+        and before != b"-"
+        and not follows_word(text, min_start, start)
     )
     if not is_option or not word or not is_secret_name(name, word.start()):
         return ()

@@ -8,8 +8,9 @@ from dqm2.redaction.rules_base import PLACEHOLDERS, line_end
 
 # Closing quote of a key, with the backslashes that JSON within JSON puts before it.
 KEY_QUOTE = rb'(?:\\{0,16}["\'])?'
-# From a key to its value: `x = `, `"x": `, `['x'] = `. Config dumps align values with any number of blanks.
-SEPARATOR = rb"(?:\\{0,16}[\"'][\])]?)?[ \t]*(?:=>|==?|:=|:)[ \t]*"
+# From a key to its value: `x = `, `"x": `, `['x'] = `, `[x]=`. Config dumps align values with any number of
+# blanks.
+SEPARATOR = rb"(?:\\{0,16}[\"'][\])]?|\])?[ \t]*(?:=>|==?|:=|:)[ \t]*"
 # Opening quote, behind what Python, C++ or a CMSSW configuration may put between `=` and a text: b'…',
 # std::string("…"), cms.untracked.string('…').
 _OPENING_QUOTE = re.compile(
