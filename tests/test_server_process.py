@@ -29,17 +29,10 @@ def server(shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
         yield server
 
 
-def run_server(environment: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Result of a server that is expected to exit."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env={"SERVER_PORT": free_port(), **environment},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+def run_server(environment: Mapping[str, str], *command: str) -> tuple[int, str]:
+    """Exit status and output of a server that is expected to exit."""
+    with server_process(environment, *command, is_up=False) as server:
+        return server.wait_for_end(), server.logged()
 
 
 @contextmanager
@@ -152,42 +145,41 @@ def test_it_exits_on_a_signal_with_connections_open(
 
 
 def test_it_prints_its_version(environment: dict[str, str]) -> None:
-    done = run_server(environment, "--version")
-    assert done.returncode == 0
+    status, output = run_server(environment, *COMMAND, "--version")
+    assert status == 0
     commit = r"unknown|[0-9a-f]{12}(-dirty)?"
-    assert re.fullmatch(rf"DQM² Mirror {re.escape(version.NUMBER)} \(({commit})\)\n", done.stdout)
+    assert re.fullmatch(rf"DQM² Mirror {re.escape(version.NUMBER)} \(({commit})\)\n", output)
 
 
 def test_it_reports_all_invalid_settings(environment: dict[str, str]) -> None:
-    done = run_server({**environment, "SERVER_PORT": "port", "PSEUDONYM_SECRET": "CHANGEME"})
-    assert done.returncode == 2
-    lines = done.stderr.splitlines()
-    assert sorted(line.split()[0] for line in lines) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
+    status, output = run_server({**environment, "SERVER_PORT": "port", "PSEUDONYM_SECRET": "CHANGEME"})
+    assert status == 2
+    assert sorted(line.split()[0] for line in output.splitlines()) == ["PSEUDONYM_SECRET", "SERVER_PORT"]
 
 
 def test_it_rejects_a_temporary_directory_that_is_a_file(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = run_server({**environment, "TMP_DIR": str(tmp_path / "file")})
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("TMP_DIR can't be used: ")
-    assert "Traceback" not in done.stderr
+    status, output = run_server({**environment, "TMP_DIR": str(tmp_path / "file")})
+    assert status == 2
+    assert output.splitlines()[-1].startswith("TMP_DIR can't be used: ")
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("setting", ["SERVER_PORT", "SERVER_METRICS_PORT"])
 def test_it_names_a_port_that_is_taken(environment: dict[str, str], setting: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
-        done = run_server({**environment, setting: port})
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
+        status, output = run_server({**environment, setting: port})
+    assert status == 2
+    assert output.splitlines()[-1] == (
         f"{setting} is {port}, which can't be listened on: Address already in use"
     )
 
 
 def test_it_names_a_host_that_is_not_local(environment: dict[str, str]) -> None:
-    done = run_server({**environment, "SERVER_HOST": "nowhere.invalid"})
-    assert done.returncode == 2
-    assert "SERVER_HOST is 'nowhere.invalid', which is no address here" in done.stderr
+    status, output = run_server({**environment, "SERVER_HOST": "nowhere.invalid"})
+    assert status == 2
+    assert "SERVER_HOST is 'nowhere.invalid', which is no address here" in output
 
 
 def test_it_holds_no_library_in_memory_that_only_other_programs_use() -> None:
