@@ -94,7 +94,7 @@ CMSSW stack: hltSiPixelClusters@serialSync, hltX@cuda, label@alpaka
 EventPrincipal=5, owner = 0x7f1234, Principal = edm::RunPrincipal, user=0m0.52s sys=0.1
 session_id=3, magic cookie = 0x5f, bad cookie: 0xdead, passwordCallback=0x1
 HTTP/1.1 401 Unauthorized, WWW-Authenticate: Bearer realm="https://x.example.org/token"
-setenv TOKEN_COUNT 5, indexOf[token] = 3, a-0c2f11-19-01a ls_c2f11_001, setenv PATH /x
+password=[secret]: refused, [secret] = x, [token]: y, setenv TOKEN_COUNT 5, indexOf[token] = 3, a-0c2f11-19-01a ls_c2f11_001, setenv PATH /x
 Pass: 3/5, pass = 98.5%, HOST=localhost HOSTNAME=localhost
     def connect(user: str = None, password: str | None = None, token: str) -> None:
 numpy>=1.22.4.1, root 6.26.11.1, cudnn: 8.9.2.26, CUDA 12.4.1.2

@@ -135,6 +135,9 @@ def _pair(text: bytes, min_start: int, name_start: int, at: int) -> tuple[Span, 
 def _is_key(text: bytes, min_start: int, name_start: int, separator: bytes, end: int) -> bool:
     """Whether what is around a name makes it the key of the value at `end`."""
     before = text[max(min_start, name_start - 2) : name_start]
+    # A subscript, not a placeholder: `db[password]=`.
+    if separator.startswith(b"]") and not (before[:1].isalnum() and before.endswith(b"[")):
+        return False
     match separator[-1:]:
         case b":":
             # Neither a C++ scope nor a file as in `/etc/passwd: no such file`.
