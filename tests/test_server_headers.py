@@ -1,9 +1,18 @@
-"""Headers of every response of the server, and a visitor's headers that must have no effect."""
+"""Headers of every response of the server, and what a visitor sends that must have no effect."""
+
+import re
+from uuid import uuid4
 
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
+# Parameters of all addresses.
+NAMES = (  # noqa: SIM905 - shorter than a list
+    "bad_only before below client cluster columns command crash cursor endpoint first_run from group hide "
+    "id job kind limit ls numbers outcome page q reference run run_key skip since sort state table time to "
+    "until username version wall what"
+).split()
 PATHS = ("/", "/healthz", "/readyz", "/api?what=get_info&db=production", "/api?what=x", "/nowhere", "/fails")
 
 
@@ -109,3 +118,18 @@ def test_it_rejects_a_large_body(client: FlaskClient, app: Flask) -> None:
 
 def read_form() -> dict[str, str]:
     return dict(request.form)
+
+
+@pytest.mark.parametrize("value", ["1", "shift", "%00%ff"])
+def test_no_address_fails_at_the_parameters_of_others(app: Flask, client: FlaskClient, value: str) -> None:
+    """Each gets all parameters at once, without a session."""
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    query = "&".join(["db=playback", *(f"{name}={value}" for name in NAMES)])
+    variables = {"job": uuid4(), "run": 1, "cluster": "playback"}
+    paths = {
+        re.sub(r"<(?:[^<>]*:)?(\w+)>", lambda name: str(variables.get(name[1], "x")), rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.rule != "/fails"
+    }
+    answers = {path: client.get(f"{path}?{query}").status_code for path in paths}
+    assert {path: status for path, status in answers.items() if status >= 500} == {}
