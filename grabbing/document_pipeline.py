@@ -23,7 +23,7 @@ from storage.rows import DocumentRow, QuarantinedDocument, to_row
 T = TypeVar("T")
 
 # Documents that go through each step of parsing together. The tables of a step, such as the patterns of
-# redaction, fill a processor's cache; one document after the other takes a quarter longer.
+# redaction, fill a processor's cache; one document after the other takes a fifth longer.
 _STEP_DOCUMENTS = 16
 # Errors that a bug in the parser or the codecs can raise for a single document.
 _PARSER_BUGS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
