@@ -62,7 +62,7 @@ hypothesis.settings.register_profile(
     "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("loaded-machine")
-# Allocated objects before Python looks for garbage, which it does in the time of every fifth test by default.
+# Allocated objects before Python looks for garbage. With its default of 700 that took a fifth of the CPU.
 _GC_THRESHOLD = 10_000
 _MAX_STATEMENTS = 1000
 

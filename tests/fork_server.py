@@ -175,7 +175,7 @@ class _Server:
 
 
 def _send(status: socket.socket, number: int) -> None:
-    # A test that failed may be interested no more.
+    # The test may have ended.
     with suppress(ConnectionError):
         status.send(str(number).encode())
 

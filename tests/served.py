@@ -23,7 +23,7 @@ from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
-# The start that the documentation names; it costs the time of all imports.
+# For tests of the start itself: each start imports everything, as in production.
 COMMAND = (sys.executable, "server.py")
 # Werkzeug's default of half a second would add minutes: most tests start a server.
 _SHUTDOWN_POLL_S = 0.02

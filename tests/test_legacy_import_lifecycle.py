@@ -21,7 +21,7 @@ from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from storage import import_progress
 from tests.grabber_runner import grabber_process, mirrored_tables, rows, wait_for_log
-from tests.legacy_mirror import AT, FILTER_UNIT, ROOT, RUN, LegacyMirror, graph, job, run_adopt
+from tests.legacy_mirror import AT, FILTER_UNIT, ROOT, RUN, LegacyMirror, graph, job, run_adopt, run_db
 from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -188,10 +188,7 @@ def test_it_drops_nothing_before_the_import_is_complete(
 ) -> None:
     assert run_adopt(environment)[0] == 0
     legacy.execute("UPDATE import_batches SET completed_at = NULL")
-    words = [sys.executable, "db.py", "status"]
-    shown = subprocess.run(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    ).stdout
+    _, shown = run_db(environment, "status")
     assert "an earlier mirror's tables are being imported, 0 of 10 documents" in shown
     status, output = run_adopt(environment, "--drop", "--yes")
     assert status == 1

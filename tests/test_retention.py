@@ -1,8 +1,5 @@
 """Logs and series are deleted after JOB_LOG_RETENTION_DAYS, transitions after 90 days; all else is kept."""
 
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -20,10 +17,10 @@ from storage import transitions
 from storage.retention import prune
 from storage.transitions import Thing, Transition, TransitionKind
 from tests.grabber_runner import mirrored_tables, reader, rows, running_grabber
+from tests.legacy_mirror import run_db
 from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
-from tests.waiting import TIMEOUT_S, until
+from tests.waiting import until
 
-ROOT = dqmsquare_cfg.__file__.rpartition("/")[0]
 RETENTION = timedelta(days=30)
 OLD, YOUNG = timedelta(days=31), timedelta(days=29)
 FIRST_RUN = 358_000
@@ -192,31 +189,19 @@ def test_old_transitions_are_deleted_by_an_idle_grabber(
     assert "last" in noted(simulated_settings)
 
 
-def run_prune(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "db.py", "prune"],
-        cwd=ROOT,
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-
-
 def test_it_can_be_run_by_a_command(environment: dict[str, str], settings: Settings) -> None:
     write(settings, ended(FIRST_RUN, OLD))
-    kept = run_prune(environment)
-    assert kept.returncode == 0
-    assert "nothing to delete: JOB_LOG_RETENTION_DAYS is 0" in kept.stdout
-    pruned = run_prune({**environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)})
-    assert pruned.returncode == 0
-    assert "deleted logs and time series of 1 jobs" in pruned.stdout
+    status, output = run_db(environment, "prune")
+    assert status == 0
+    assert "nothing to delete: JOB_LOG_RETENTION_DAYS is 0" in output
+    status, output = run_db({**environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)}, "prune")
+    assert status == 0
+    assert "deleted logs and time series of 1 jobs" in output
     assert with_details(settings) == set()
 
 
 def test_it_reports_an_unreachable_database(environment: dict[str, str]) -> None:
     unreachable = {**environment, "POSTGRES_PORT": "1", "JOB_LOG_RETENTION_DAYS": "30"}
-    refused = run_prune(unreachable)
-    assert refused.returncode == 1
-    assert refused.stdout.count("can't be reached") == len(Cluster)
+    status, output = run_db(unreachable, "prune")
+    assert status == 1
+    assert output.count("can't be reached") == len(Cluster)
