@@ -1,13 +1,14 @@
 """HTTP client of DQM² for reads: through CMSWEB with grid certificate and cookie, to the gateway and beyond.
 
 A client sends one request at a time over one kept connection, follows no redirects and never retries. Every
-response is limited in time and bytes, and parsed before it is returned (docs/dqm2-protocol.md, "Access" and
+response is limited in time and bytes; headers are parsed as they arrive (docs/dqm2-protocol.md, "Access" and
 "Reading documents").
 """
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ _HEADERS_S = 120.0
 _DOCUMENTS_S = 60.0
 _STATUS_S = 150.0
 
-# 400,000 headers, and a batch of documents.
-_HEADERS_BYTES = 128 * 1024 * 1024
+# MAX_HEADERS headers, and a batch of documents.
+_HEADERS_BYTES = 512 * 1024 * 1024
 _DOCUMENTS_BYTES = 96 * 1024 * 1024
 _STATUS_BYTES = 1024 * 1024
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 class Dqm2Client:
@@ -70,14 +71,16 @@ class Dqm2Client:
         """Headers of a machine's documents from `known_revision` on, inclusive; `None` requests all."""
         known = None if known_revision is None else str(known_revision)
         message = {"event": "sync_request", "known_rev": known}
-        return parse_headers(self._sync(machine, message, timeout_s=_HEADERS_S, max_bytes=_HEADERS_BYTES))
+        response = self._sync(machine, message, _HEADERS_S)
+        with closing(self._chunks(response, _HEADERS_S, _HEADERS_BYTES)) as chunks:
+            return parse_headers(chunks)
 
     def get_documents(self, machine: str, ids: Sequence[str]) -> ResponseBody:
         """Response with the documents of at most MAX_IDS ids, for `parse_documents`."""
         if len(ids) > MAX_IDS:
             raise ValueError(f"{len(ids)} ids requested at once, more than {MAX_IDS}")
         message = {"event": "request_documents", "ids": list(ids)}
-        return self._sync(machine, message, timeout_s=_DOCUMENTS_S, max_bytes=_DOCUMENTS_BYTES)
+        return self._read(self._sync(machine, message, _DOCUMENTS_S), _DOCUMENTS_S, _DOCUMENTS_BYTES)
 
     def get_cluster_status(self, cluster: Cluster) -> ClusterStatus:
         """Reachability of a cluster's machines, as the gateway finds it."""
@@ -95,17 +98,14 @@ class Dqm2Client:
             self._session.close()
             self._session = None
 
-    def _sync(
-        self, machine: str, message: Mapping[str, Any], *, timeout_s: float, max_bytes: int
-    ) -> ResponseBody:
+    def _sync(self, machine: str, message: Mapping[str, Any], timeout_s: float) -> requests.Response:
         # The standard library's JSON, as in DQM²: an id may hold a lone surrogate, which orjson rejects.
         data = json.dumps({"messages": [json.dumps(message)]}).encode("ascii")
         if short_name(machine) == self._gateway:
             url, params = f"{self._base}/sync_proxy", None
         else:
             url, params = f"{self._base}/redirect", {"path": machine, "port": str(_DQM2_PORT)}
-        response = self._request("POST", url, params=params, data=data, timeout_s=timeout_s)
-        return self._read(response, timeout_s, max_bytes)
+        return self._request("POST", url, params=params, data=data, timeout_s=timeout_s)
 
     def _request(
         self,
@@ -141,21 +141,35 @@ class Dqm2Client:
 
     def _read(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
         body = bytearray()
+        for chunk in self._chunks(response, timeout_s, max_bytes):
+            body += chunk
+        return body
+
+    def _chunks(
+        self, response: requests.Response, timeout_s: float, max_bytes: int
+    ) -> Generator[bytes, None, None]:
+        """The body as it arrives; raises Dqm2Error once it is too long, takes too long or is interrupted."""
+        received = 0
         try:
             # One socket read at a time, so that a body over the limit is noticed early.
-            while chunk := response.raw.read1(_CHUNK_BYTES):
-                body += chunk
-                if len(body) > max_bytes:
+            while chunk := self._read_chunk(response, timeout_s):
+                received += len(chunk)
+                if received > max_bytes:
                     raise Dqm2ResponseTooLarge(f"the response is longer than {max_bytes} bytes")
+                yield chunk
+        finally:
+            self.bytes_received += received
+            response.close()
+
+    def _read_chunk(self, response: requests.Response, timeout_s: float) -> bytes:
+        try:
+            chunk: bytes = response.raw.read1(_CHUNK_BYTES)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self.close()
             if time.monotonic() >= self._tls.deadline:
                 raise Dqm2Unreachable(f"the response took longer than {timeout_s:.0f} s") from error
             raise Dqm2InvalidResponse(f"the response was interrupted: {_cause(error)}") from error
-        finally:
-            self.bytes_received += len(body)
-            response.close()
-        return body
+        return chunk
 
     def _open_session(self) -> requests.Session:
         """The kept session; a new one if its credential files have changed."""
