@@ -24,8 +24,8 @@ from grabbing.document_fetcher import DocumentFetcher, FetchedBatch
 from grabbing.document_pipeline import DocumentProcessor, KeyedHeader
 from grabbing.gateway_queue import GatewayQueue
 from grabbing.header_fetcher import FetchedHeaders, HeaderFetcher
-from grabbing.parser_pool import InlineParser, ParserBackend, ParserPool
-from runtime import logging_setup
+from grabbing.parser_pool import MAX_BATCH, InlineParser, ParserBackend, ParserPool
+from runtime import logging_setup, malloc
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 from storage.writer import MirrorWriter, RegisteredMachine, RowRejected
 
@@ -98,6 +98,8 @@ class MachineSync:
             if time.monotonic() > deadline_s:
                 self._catch_up = catch_up
                 break
+        if self._catch_up is None and self._total > MAX_BATCH:
+            malloc.return_freed_memory()
         self._report_progress()
         return self._catch_up is not None
 
