@@ -28,7 +28,8 @@ from dqm2.errors import (
     Dqm2Unreachable,
     status_error,
 )
-from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody, parse_cluster_status, parse_headers
+from dqm2.headers import Headers, parse_headers
+from dqm2.sync_messages import ClusterStatus, ResponseBody, parse_cluster_status
 from dqmsquare_cfg import Cluster, Settings
 
 # DQM² passes ids on as SQL variables; old servers accept 999.

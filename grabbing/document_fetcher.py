@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
+from dqm2.headers import Header
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.sync_messages import Header, parse_documents
+from dqm2.sync_messages import parse_documents
 from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, ProcessedBatch, WorkItem
 from grabbing.gateway_queue import GatewayQueue
 from grabbing.parser_pool import MAX_BATCH, ParserBackend

@@ -15,8 +15,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from dqm2.document_parser import DocumentParser, InvalidDocument, ParsedDocument, RedactedLog
+from dqm2.headers import Header
 from dqm2.redaction.redactor import get_redactor
-from dqm2.sync_messages import Document, Header, ResponseBody, parse_documents
+from dqm2.sync_messages import Document, ResponseBody, parse_documents
 from storage.log_compression import ZstdDictionary
 from storage.rows import DocumentRow, QuarantinedDocument, to_row
 

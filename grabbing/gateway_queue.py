@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Error
-from dqm2.sync_messages import ClusterStatus, Headers, ResponseBody
+from dqm2.headers import Headers
+from dqm2.sync_messages import ClusterStatus, ResponseBody
 from dqmsquare_cfg import Cluster
 from grabbing import metrics
 

@@ -12,7 +12,7 @@ from functools import partial
 from math import isqrt
 
 from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse, Dqm2ResponseTooLarge
-from dqm2.sync_messages import Header, Headers
+from dqm2.headers import Header, Headers
 from grabbing import metrics
 from grabbing.gateway_queue import GatewayQueue
 

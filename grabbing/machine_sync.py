@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from dqm2.errors import Dqm2Failed, Dqm2InvalidResponse
+from dqm2.headers import INVALID_TYPE, Header
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import DocumentType
-from dqm2.sync_messages import INVALID_TYPE, Header
 from grabbing import metrics
 from grabbing.backoff import NEVER_S, Backoff
 from grabbing.document_fetcher import DocumentFetcher, FetchedBatch

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 import db
+from dqm2.headers import Header
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.sync_messages import Header
 from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
 from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, WorkItem

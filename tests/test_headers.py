@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dqm2.errors import Dqm2InvalidResponse, Dqm2ResponseTooLarge
-from dqm2.sync_messages import parse_headers
+from dqm2.headers import parse_headers
 
 
 def answer(*revisions: Any) -> bytes:
@@ -59,9 +59,16 @@ def test_it_refuses_another_response_than_one_of_headers(body: bytes, error: str
 
 
 def test_it_reads_no_more_headers_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dqm2.sync_messages.MAX_HEADERS", 3)
+    monkeypatch.setattr("dqm2.headers.MAX_HEADERS", 3)
     assert len(parse_headers([answer(1, 2, 3)]).headers) == 3
     pieces = iter([answer(1, 2, 3, 4)[:-2], b"the rest is not even read"])
     with pytest.raises(Dqm2ResponseTooLarge, match="more than 3 headers"):
+        parse_headers(pieces)
+    assert next(pieces)
+
+
+def test_it_waits_for_no_end_of_a_message_that_is_too_long() -> None:
+    pieces = iter([b'{"messages": ["', *[b"x" * 64_000] * 100])
+    with pytest.raises(Dqm2ResponseTooLarge, match="a message is longer"):
         parse_headers(pieces)
     assert next(pieces)
