@@ -5,11 +5,10 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, render_template
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from dqmsquare_cfg import Settings
-from web import problems, query_args
+from web import markdown, problems, query_args
 from web.api_v1 import openapi
 from web.api_v1.operations import JSON
 from web.api_v1.views import bp
@@ -36,7 +35,7 @@ def description() -> Response:
 @cached_view
 def page() -> Response:
     """The description as a page."""
-    markdown = MarkdownIt("commonmark", {"html": False})
+    parser = markdown.parser()
     return etag_response(
         render_template(
             "api_v1/page.html",
@@ -45,8 +44,8 @@ def page() -> Response:
             examples=openapi.examples(),
             json=_indented_json,
             # The parser escapes HTML.
-            blocks=lambda text: Markup(markdown.render(text)),  # noqa: S704
-            inline=lambda text: Markup(markdown.renderInline(text)),  # noqa: S704
+            blocks=lambda text: Markup(parser.render(text)),  # noqa: S704
+            inline=lambda text: Markup(parser.renderInline(text)),  # noqa: S704
         )
     )
 

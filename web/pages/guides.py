@@ -4,17 +4,19 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, redirect, render_template, url_for
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
-from web import query_args
+from web import markdown, query_args
 from web.cache import dependencies
 from web.responses import etag_response
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 bp = Blueprint("guides", __name__, url_prefix="/help")
 
@@ -46,15 +48,15 @@ def page(name: str) -> Response:
 
 @cache
 def _render(name: str) -> Markup:
-    """The Markdown of a guide as HTML; HTML in the Markdown is escaped."""
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse((_DOCS_DIR / f"{name}{_SUFFIX}").read_text())
+    """A guide as HTML."""
+    parser = markdown.parser()
+    tokens = parser.parse((_DOCS_DIR / f"{name}{_SUFFIX}").read_text())
     _add_heading_ids(tokens)
     _rewrite_guide_links(tokens)
-    return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704 - escaped by the parser
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - escaped by the parser
 
 
-def _add_heading_ids(tokens: list[Token]) -> None:
+def _add_heading_ids(tokens: "list[Token]") -> None:
     """Give headings the ids that GitHub gives them, so that links work in both places."""
     for opening, heading in pairwise(tokens):
         if opening.type == "heading_open":
@@ -62,7 +64,7 @@ def _add_heading_ids(tokens: list[Token]) -> None:
             opening.attrSet("id", slug.replace(" ", "-"))
 
 
-def _rewrite_guide_links(tokens: list[Token]) -> None:
+def _rewrite_guide_links(tokens: "list[Token]") -> None:
     """Point links to the file of another guide to its page."""
     for link in _links(tokens):
         file, mark, heading = str(link.attrGet("href")).partition("#")
@@ -70,6 +72,6 @@ def _rewrite_guide_links(tokens: list[Token]) -> None:
             link.attrSet("href", f"{file.removesuffix(_SUFFIX)}{mark}{heading}")
 
 
-def _links(tokens: list[Token]) -> Iterator[Token]:
+def _links(tokens: "list[Token]") -> "Iterator[Token]":
     for token in tokens:
         yield from (child for child in token.children or () if child.type == "link_open")
