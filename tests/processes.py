@@ -37,10 +37,16 @@ def pids() -> list[int]:
 
 def working_directory(pid: int) -> str:
     """Working directory of a process; empty if it is unknown."""
-    try:
-        return str((_PROC / str(pid) / "cwd").readlink())
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return ""
+    return _target(_PROC / str(pid) / "cwd")
+
+
+def open_files(pid: int, folder: Path) -> list[str]:
+    """The files in a folder that a process has open; behind the path of a deleted one is " (deleted)".
+
+    A file that is closed meanwhile may be left out.
+    """
+    targets = map(_target, (_PROC / str(pid) / "fd").iterdir())
+    return [target for target in targets if target.startswith(f"{folder.resolve()}/")]
 
 
 def command_line(pid: int) -> str:
@@ -56,5 +62,12 @@ def with_environment(part: str) -> list[int]:
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors="surrogateescape")
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return ""
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
     except (FileNotFoundError, PermissionError, ProcessLookupError):
         return ""

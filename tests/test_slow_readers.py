@@ -1,7 +1,6 @@
 """A slow reader of a large response delays nobody else and receives all of it."""
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -12,6 +11,7 @@ import pytest
 
 from benchmarks.large_database import Size, fill
 from dqmsquare_cfg import Cluster, Settings
+from tests import processes
 from tests.mirrored_cluster import MirroredCluster, delivery
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -94,9 +94,8 @@ def test_two_readers_that_take_nothing_leave_ranges_to_others_and_are_cut_off(se
 def temporary_files(server: ServerProcess) -> int:
     """Number of unnamed temporary files that the worker has open."""
     [worker] = workers_of(server)
-    files = [os.readlink(file) for file in Path(f"/proc/{worker}/fd").iterdir()]
-    folder = Path(server.environment["TMP_DIR"]).resolve()
-    return sum(file.startswith(f"{folder}/") and file.endswith(" (deleted)") for file in files)
+    files = processes.open_files(worker, Path(server.environment["TMP_DIR"]))
+    return sum(file.endswith(" (deleted)") for file in files)
 
 
 def is_cut_off(reader: socket.socket) -> bool:

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from tests import processes
 from tests.driven_loop import run, settled
 from web.spool import Spool, SpoolSpace
 
@@ -30,8 +31,7 @@ async def consume(spool: Spool) -> bytes:
 
 
 def open_files(directory: Path) -> int:
-    files = Path("/proc/self/fd").iterdir()
-    return sum(os.path.realpath(file).startswith(f"{directory}/") for file in files)
+    return len(processes.open_files(os.getpid(), directory))
 
 
 def test_it_takes_all_of_it_though_nobody_reads(tmp_path: Path) -> None:
