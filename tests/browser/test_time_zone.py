@@ -140,7 +140,8 @@ def test_browser_and_server_format_times_alike(
     now = datetime.now(ZoneInfo("Europe/Zurich"))
     times = [
         now - timedelta(minutes=1),
-        now - timedelta(days=2),
+        # Rounded up to milliseconds, it would be in the next second.
+        (now - timedelta(days=2)).replace(microsecond=999_999),
         now.replace(year=now.year - 1, day=5, month=9),
     ]
     mirrored.write(

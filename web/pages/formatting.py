@@ -21,6 +21,8 @@ from web.pages import crash_text
 
 ZONE = ZoneInfo("Europe/Zurich")
 DASH = "–"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 # Narrow no-break space: the SI separator of digit groups and of numbers from their units.
 _SPACE = "\u202f"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -132,8 +134,8 @@ def iso(at: datetime) -> str:
 
 
 def unix_ms(at: datetime) -> int:
-    """A time in unix milliseconds, for scripts."""
-    return round(at.timestamp() * 1000)
+    """A time in unix milliseconds, for scripts. It is never rounded up: the second must stay the same."""
+    return (at - _EPOCH) // _MILLISECOND
 
 
 def time_of_day(at: datetime) -> str:
