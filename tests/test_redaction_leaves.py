@@ -37,6 +37,8 @@ edm::WorkerT<edm::stream::EDProducerAdaptorBase>::implDo(edm::EventTransitionInf
 EDGetToken, ESGetTokenH3DDVariant and edm::EDGetTokenT<reco::TrackCollection>; User::name, Token::value
 09/15/22 11:07:39 [140082164709184] ERROR system.dimerror %% - DIM message
 server started at 2022.09.15 13:07:39 +0200
+Basic authentication, Basic Configuration: basic dqmServices, mysql -p dqm, mysqlclient -P 3306
+password 'must not be empty', the password "is required", password "missing"
 checking for the host: HOST: not found, DB_HOST= unset
 password authentication = off, /var/mailbox/x and /store/temp/x.root
 2022-09-15 13:08:27.552 DQMNet[41550]: WARNING: source not responding in 0.5s to update, have 607 data available

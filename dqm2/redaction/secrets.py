@@ -1,5 +1,7 @@
 """Passwords, tokens and keys (docs/data-policy.md, "Redaction of text", rule 5)."""
 
+import base64
+import binascii
 import re
 
 from dqm2.linear_patterns import compile_linear
@@ -74,6 +76,15 @@ _BEARER = rb"(?i:bearer[ \t]{1,8}(?:[\"'][ \t]{0,4}\+[ \t]{0,4}[bBrRuUfF]{0,2}[\
 _BEARER_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{6,}+")
 # Words of a sentence, and parameters of a challenge (`WWW-Authenticate: Bearer realm="x"`).
 _BEARER_PROSE = (b"authentication", b"authorization", b"tokens", b"realm=", b"scope=", b"error=")
+
+# `Basic dXNlcjpwYXNzd29yZA==`: user and password in base64, without the header's name.
+_BASIC = rb"(?i:basic[ \t]{1,8})"
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{6,512}={0,2}")
+_CREDENTIALS = re.compile(rb"[!-~]{0,256}:[ -~]{0,256}")
+
+# A password that a sentence quotes: `wrong password 'x'`.
+_QUOTED_PASSWORD = rb"(?i:passw(?:or)?d|passphrase)[ \t]{1,4}[\"'`]"
+_QUOTED_WORD = re.compile(rb"[^\s\"'`]{1,128}[\"'`]")
 
 # JSON web tokens, and the formats of AWS, GitHub, GitLab, Slack, EOS, Google and some registries.
 _WELL_KNOWN = (
@@ -191,6 +202,25 @@ def _bearer(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, 
     return span(end, token.end(), Placeholder.SECRET)
 
 
+def _basic(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    encoded = _BASE64.match(text, end)
+    if not encoded:
+        return ()
+    padded = encoded[0].rstrip(b"=") + b"=="
+    try:
+        decoded = base64.b64decode(padded)
+    except binascii.Error:
+        return ()
+    return span(*encoded.span(), Placeholder.SECRET) if _CREDENTIALS.fullmatch(decoded) else ()
+
+
+def _quoted_password(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    password = _QUOTED_WORD.match(text, end)
+    if not password or is_state(password[0][:-1], 0):
+        return ()
+    return span(end, password.end() - 1, Placeholder.SECRET)
+
+
 def _well_known(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     if follows_word(text, min_start, start):
         return ()
@@ -214,6 +244,8 @@ SECRET_RULES = (
     Rule(_OPTION, _option, resume_within),
     Rule(_RUN_KEY, _run_key),
     Rule(_BEARER, _bearer),
+    Rule(_BASIC, _basic),
+    Rule(_QUOTED_PASSWORD, _quoted_password, resume_within),
     Rule(_WELL_KNOWN, _well_known, resume_within),
     Rule(_WEB_HOOK, _web_hook, resume_within),
     Rule(_TICKET, _ticket),

@@ -50,6 +50,9 @@ _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
 # `sshpass -p PASSWORD`.
 _SSHPASS = rb"sshpass[ \t]{1,4}-p[ \t]{0,4}"
+# `mysql -u NAME -pPASSWORD`, `mysqldump …`; with a blank behind it, -p asks for the password.
+_MYSQL = rb"(?:mysql|mariadb)[a-z-]{0,8}[ \t]{1,8}"
+_MYSQL_PASSWORD = re.compile(rb"(?:[^\n]{0,256}?[ \t])?-p([^\s\"']{1,128}|[\"'][^\"'\n]{1,128}[\"'])")
 
 # `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `HTTPBasicAuth(…)`.
 _CALL = (
@@ -120,6 +123,13 @@ def _sshpass(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span,
     return span(*value_span(text, end), Placeholder.SECRET)
 
 
+def _mysql(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    password = _MYSQL_PASSWORD.match(text, end)
+    if not password or follows_word(text, min_start, start):
+        return ()
+    return span(*value_span(text, password.start(1)), Placeholder.SECRET)
+
+
 def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
     user = _CALL_USER.search(text, start, end)
     password = _CALL_PASSWORD.match(text, end)
@@ -157,6 +167,7 @@ USER_PASSWORD_RULES = (
     Rule(_LOGIN, _login, resume_within),
     Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
     Rule(_SSHPASS, _sshpass),
+    Rule(_MYSQL, _mysql),
     Rule(_CALL, _call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
     Rule(_IDENTIFIED_BY, _identified_by),
