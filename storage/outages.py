@@ -3,13 +3,13 @@
 The failing part that is nearest to this server is reported alone: nothing is known of what lies behind it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from dqm2.errors import NO_RESPONSE
-from storage.read_models import SyncStatus
+from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
 
 
@@ -76,6 +76,21 @@ def find_outages(
             for machine, link in stale
         ),
         *_outages_of_status(sync.status, oldest),
+    ]
+
+
+def with_causes(outages: Iterable[Outage], down: Iterable[MachineStatus]) -> list[Outage]:
+    """The outages, of which those of machines that DQM² reports as `down` say so, with its reason."""
+    reasons = {status.machine: status.reason for status in down}
+    return [
+        replace(
+            outage,
+            message=f"{outage.machine} is down and not mirrored",
+            reason=reasons[outage.machine] or outage.reason,
+        )
+        if outage.machine in reasons
+        else outage
+        for outage in outages
     ]
 
 

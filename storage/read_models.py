@@ -267,6 +267,11 @@ class MachineStatus:
     checked_at: datetime
     is_current: bool
 
+    @property
+    def is_down(self) -> bool:
+        """Whether DQM² reports that the machine is down."""
+        return self.is_current and not self.is_up
+
 
 @dataclass(frozen=True, slots=True)
 class StateChange:

@@ -258,6 +258,15 @@ def test_it_says_what_is_stale(client: FlaskClient, mirrored: MirroredCluster) -
     assert stale == [mirrored.label(unit)]
 
 
+def test_it_says_that_a_machine_is_down(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[0]
+    mirrored.set_machine_state(unit, NOW, down_reason="connection refused")
+    mirrored.beat(machines={unit: LinkStatus(NOW - DAY, failing_since=NOW - DAY, reason="timed out")})
+    (outage,) = get(client, "/freshness")["outages"]
+    assert outage["message"] == f"{mirrored.label(unit)} is down and not mirrored"
+    assert outage["reason"] == "connection refused"
+
+
 def test_it_says_that_nothing_was_mirrored_yet(client: FlaskClient) -> None:
     found = get(client, "/freshness")
     assert (found["is_fresh"], found["heartbeat_at"], found["machines"]) == (False, None, [])

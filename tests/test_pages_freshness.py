@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from storage.outages import find_outages
-from storage.read_models import SyncStatus
+from storage.outages import find_outages, with_causes
+from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -83,6 +83,16 @@ def test_it_reports_the_cluster_status_only_if_polling_it_fails() -> None:
 def test_it_reports_since_when_and_why() -> None:
     (outage,) = find_outages(SyncStatus(NOW, FAILING, WORKING, ()), NOW, STALE_AFTER)
     assert (outage.since, outage.reason) == (LONG_AGO, "timed out")
+
+
+def test_it_names_the_cause_if_a_machine_is_down() -> None:
+    machines = (("fu..01", FAILING), ("fu..02", FAILING), ("fu..03", WORKING))
+    outages = find_outages(SyncStatus(NOW, WORKING, WORKING, machines), NOW, STALE_AFTER)
+    down = MachineStatus("fu..02", is_up=False, reason="refused", since=NOW, checked_at=NOW, is_current=True)
+    assert [(each.message, each.reason) for each in with_causes(outages, [down])] == [
+        ("fu..01 is not mirrored", "timed out"),
+        ("fu..02 is down and not mirrored", "refused"),
+    ]
 
 
 def test_it_reports_that_there_was_never_a_grabber() -> None:

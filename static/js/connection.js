@@ -82,12 +82,14 @@ function retry() {
   }
 }
 
-// When the verdict on the run was last known: before the outage, or before the connection failed.
+// When the verdict on the run was last known: before the outage, or before the connection failed. An outage of one
+// machine has no such time: the verdict follows from newer data of the others as well.
 function showLastKnown() {
   const place = document.querySelector(".last-known-at");
   if (!place) return;
-  const outage = document.querySelector("[data-stale] time[data-at]");
-  const at = outage ? Number(outage.dataset.at) : lastSuccessAt;
+  const outage = document.querySelector("[data-stale]:not([data-machine]) time[data-at]");
+  const isPartial = !failing.size && document.querySelector("[data-stale][data-machine]");
+  const at = outage ? Number(outage.dataset.at) : isPartial ? null : lastSuccessAt;
   const isLongAgo = outage && now() - at > DAY_MS;
   const text = at === null ? "" : ` at ${isLongAgo ? outage.textContent : timeOfDay(at)}`;
   if (place.textContent !== text) place.textContent = text;

@@ -124,7 +124,7 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     expect(toasts.locator(".alert-toast", has_text=down)).to_be_visible()
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="timed out")})
-    expect(toasts.locator("[data-outage]")).to_contain_text("is not mirrored")
+    expect(toasts.locator("[data-outage]")).to_contain_text("is down and not mirrored")
     after_updates(toasts)
     expect(toasts.locator("#alert-count")).to_have_text("1")
 

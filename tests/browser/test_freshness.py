@@ -91,6 +91,7 @@ def test_it_says_that_the_gateway_does_not_respond(page: Page, url: str, mirrore
 
 
 def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
     long_ago = datetime.now(UTC) - LONG_AGO
     unit = mirrored.filter_units[1]
@@ -99,6 +100,8 @@ def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrore
     )
     expect(page.locator("[data-outage]")).to_contain_text(f"{mirrored.label(unit)} is not mirrored, since")
     expect(page.locator(".machine-freshness.is-stale")).to_have_count(1)
+    verdict = page.locator(".verdict")
+    expect(verdict).to_have_text(re.compile(r"Unknown\s+last known: All OK"), use_inner_text=True)
 
 
 def test_it_says_that_nothing_was_mirrored_yet(page: Page, url: str) -> None:

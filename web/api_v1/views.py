@@ -65,10 +65,12 @@ def freshness(cluster: Cluster) -> resources.Freshness:
 
     A machine that has nothing new to report is fresh as long as the grabber reaches it.
     """
-    sync = databases.cached_reader(cluster).sync_status()
+    reader = databases.cached_reader(cluster)
+    sync = reader.sync_status()
     now, stale_after = datetime.now(UTC), stale_limit()
     expire_at_next_change(sync, now, stale_after)
-    found = outages.find_outages(sync, now, stale_after)
+    down = [status for status in reader.cluster_status() if status.is_down]
+    found = outages.with_causes(outages.find_outages(sync, now, stale_after), down)
     return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
 
 

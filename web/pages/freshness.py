@@ -13,7 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
-from storage.outages import Outage, find_outages, is_stale
+from storage.outages import Outage, find_outages, is_stale, with_causes
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
@@ -107,8 +107,8 @@ def read(cluster: Cluster) -> ClusterFreshness:
     sync = reader.sync_status()
     now, stale_after = datetime.now(UTC), stale_limit()
     expire_at_next_change(sync, now, stale_after)
-    outages = find_outages(sync, now, stale_after, databases.unavailable_since(cluster))
-    down = [status for status in reader.cluster_status() if status.is_current and not status.is_up]
+    down = [status for status in reader.cluster_status() if status.is_down]
+    outages = with_causes(find_outages(sync, now, stale_after, databases.unavailable_since(cluster)), down)
     return ClusterFreshness(
         cluster=cluster,
         machines=_machines(sync, down, now - stale_after),
