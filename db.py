@@ -201,7 +201,7 @@ log_index = sa.Table(
     sa.Index(None, "templates", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
 )
 
-# Dictionaries that logs are compressed with (`storage/log_compression.py`). Rows never change.
+# Dictionaries that logs are compressed with (`storage/log_dictionaries.py`). Rows never change.
 log_dictionaries = sa.Table(
     "log_dictionaries",
     metadata,

@@ -22,14 +22,14 @@ from benchmarks import sample_jobs
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
 from dqm2 import log_templates
 from dqm2.crash_reasons import analyze
+from dqm2.log_templates import Templates
 from dqm2.pseudonyms import Pseudonymizer, default_label
 from dqm2.records import LUMISECTION_S, CrashReason, JobLog, JobRecord, Stream
 from dqmsquare_cfg import Cluster, Settings
 from simulator.clients import CLIENTS
-from storage import codecs, crash_groups, log_compression, log_findings
+from storage import codecs, crash_group_writer, crash_groups, log_compression, log_findings
 from storage.crash_groups import CrashGroup
 from storage.log_compression import ZstdDictionary
-from storage.log_index import Templates
 from storage.rows import downsample
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.writer import MirrorWriter
@@ -106,7 +106,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         _copy(connection, db.playbacks, _playback_rows(runs, machines[0]))
         _copy(connection, db.quarantined_documents, _quarantined_rows(runs, machines[0]))
         jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
-        crash_groups.write(connection, _groups())
+        crash_group_writer.write(connection, _groups())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         _copy(connection, db.transitions, _transition_rows(runs))
         _copy(connection, db.mutes, _mute_rows(runs))

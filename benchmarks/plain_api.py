@@ -17,7 +17,7 @@ import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster
 from storage import codecs
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 
 _POOL_SIZE = 8
 

@@ -6,7 +6,7 @@ Lines of the same template are the same line to a search.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,6 +48,10 @@ _NO_WORDS = frozenset(
 )
 
 
+# Words of the templates of a log, by id.
+Templates = Mapping[int, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class LineQuery:
     """Words by their beginnings and numbers that a line must have, in any order; at least one word."""
@@ -74,9 +78,7 @@ def parse_query(text: str, *, with_numbers: bool) -> LineQuery | None:
     return LineQuery(words, frozenset(_NUMBER.findall(text[:_MAX_LINE])) if with_numbers else frozenset())
 
 
-def templates(
-    log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | None
-) -> dict[int, tuple[str, ...]]:
+def templates(log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | None) -> Templates:
     """The words of different lines of a log, by a hash of them: its errors, then its tail from the end on."""
     found: dict[int, tuple[str, ...]] = {}
     for line in dict.fromkeys(_lines(log, errors, crash)):

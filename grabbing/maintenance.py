@@ -17,7 +17,8 @@ from runtime import malloc
 from storage import import_progress, transitions
 from storage.delivery_backfill import summarize_outdated
 from storage.log_backfill import analyze_outdated
-from storage.log_compression import DictionaryStore, ZstdDictionary
+from storage.log_compression import ZstdDictionary
+from storage.log_dictionaries import DictionaryStore
 from storage.log_findings import FINDINGS_VERSION
 from storage.retention import prune
 

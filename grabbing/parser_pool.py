@@ -14,18 +14,13 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Protocol, Self
 
-from dqm2.errors import Dqm2InvalidResponse
 from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
 from grabbing.gateway_queue import GatewayQueue, complete
-from runtime import malloc
-from runtime.signal_mask import unchanged_signal_mask
+from grabbing.parser_process import CONNECTION_LOST, ParserProcess
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +29,6 @@ MAX_BATCH = 200
 # Parsed documents take ten times their size, and a process keeps most of its peak memory.
 _INLINE_BATCH = 40
 _MAX_PROCESSES = 2
-# A catch-up leaves the processors to the grabber itself, PostgreSQL and the web server.
-_NICENESS = 10
-# Errors of a connection whose other process is dead.
-_CONNECTION_LOST = (EOFError, OSError)
 
 
 class ParserBackend(Protocol):
@@ -80,7 +71,7 @@ class ParserPool:
         self._gateway = gateway
         count = min(_MAX_PROCESSES, os.cpu_count() or 1)
         self.lookahead = count + 1
-        self._processes = [_ParserProcess(processor) for _ in range(count)]
+        self._processes = [ParserProcess(processor) for _ in range(count)]
         self._tasks: queue.SimpleQueue[tuple[WorkItem, Future[ProcessedBatch]] | None] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -101,11 +92,11 @@ class ParserPool:
         self._tasks.put((item, future))
         return partial(self._gateway.wait_for, future)
 
-    def _run_tasks(self, process: "_ParserProcess") -> None:
+    def _run_tasks(self, process: ParserProcess) -> None:
         # While the first documents are fetched: a start takes as long as fetching some hundred of them.
         try:
             process.start()
-        except _CONNECTION_LOST as error:
+        except CONNECTION_LOST as error:
             if process.is_killed:
                 return
             _give_up(process, error)
@@ -113,90 +104,23 @@ class ParserPool:
             item, future = task
             complete(future, partial(self._parse, process, item))
 
-    def _parse(self, process: "_ParserProcess", item: WorkItem) -> ProcessedBatch:
+    def _parse(self, process: ParserProcess, item: WorkItem) -> ProcessedBatch:
         if not process.is_dead:
             try:
                 return process.parse(item)
-            except _CONNECTION_LOST as error:
+            except CONNECTION_LOST as error:
                 if process.is_killed:
                     raise
                 _give_up(process, error)
         return self._processor.process(item)
 
 
-def _give_up(process: "_ParserProcess", error: Exception) -> None:
+def _give_up(process: ParserProcess, error: Exception) -> None:
     process.is_dead = True
     log.warning("parser_process_died reason=%r", error)
-
-
-class _ParserProcess:
-    """Process that parses one item at a time."""
-
-    def __init__(self, processor: DocumentProcessor) -> None:
-        self.is_dead = self.is_killed = False
-        self._lock = threading.Lock()
-        context = multiprocessing.get_context("spawn")
-        self._connection, self._remote_connection = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._remote_connection, processor), daemon=True)
-
-    def start(self) -> None:
-        """Start the process. Raises OSError if that fails, and EOFError if it was killed before."""
-        with self._lock, self._remote_connection:
-            if self.is_killed:
-                raise EOFError
-            with unchanged_signal_mask():
-                self._process.start()
-
-    def parse(self, item: WorkItem) -> ProcessedBatch:
-        """Parse an item in the process.
-
-        Raises Dqm2InvalidResponse, and EOFError or OSError if the process is dead.
-        """
-        _send_item(self._connection, item)
-        result: ProcessedBatch | Dqm2InvalidResponse = self._connection.recv()
-        if isinstance(result, Dqm2InvalidResponse):
-            raise result
-        return result
-
-    def kill(self) -> None:
-        """Kill the process, whatever it is doing; it is not started again."""
-        with self._lock:
-            self.is_killed = True
-            if self._process.pid is not None:
-                self._process.kill()
-                self._process.join()
 
 
 def kill_all() -> None:
     """Kill all parser processes of this program; otherwise Python waits at exit until they have ended."""
     for process in multiprocessing.active_children():
         process.kill()
-
-
-def _serve(connection: Connection, processor: DocumentProcessor) -> None:
-    """Parse what arrives on the connection until the grabber closes it or dies."""
-    # The process lives briefly and needs the memory again at once: page faults would cost it 0.15 ms per
-    # document, 7 % of its time.
-    malloc.keep_freed_memory()
-    os.nice(_NICENESS)
-    with connection, suppress(*_CONNECTION_LOST):
-        while True:
-            connection.send(_result(processor, _receive_item(connection)))
-
-
-def _send_item(connection: Connection, item: WorkItem) -> None:
-    """Send an item, its response as raw bytes: pickling that costs 0.16 ms per document, 6 % of the CPU."""
-    connection.send(replace(item, response=b""))
-    connection.send_bytes(item.response)
-
-
-def _receive_item(connection: Connection) -> WorkItem:
-    item: WorkItem = connection.recv()
-    return replace(item, response=connection.recv_bytes())
-
-
-def _result(processor: DocumentProcessor, item: WorkItem) -> ProcessedBatch | Dqm2InvalidResponse:
-    try:
-        return processor.process(item)
-    except Dqm2InvalidResponse as error:
-        return error

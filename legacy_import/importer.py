@@ -24,7 +24,8 @@ from legacy_import import legacy_tables, machine_states
 from legacy_import.legacy_reader import LegacyDelivery, LegacyJob, LegacyReader, RunRange
 from legacy_import.legacy_tables import LegacyTables
 from storage.import_progress import SkippedRows
-from storage.log_compression import DictionaryStore, ZstdDictionary
+from storage.log_compression import ZstdDictionary
+from storage.log_dictionaries import DictionaryStore
 from storage.rows import DocumentRow
 from storage.upserts import count_dropped_fields, notify, write_documents
 

@@ -24,7 +24,7 @@ from runtime import logging_setup
 from storage import import_progress
 from storage.db_command_runner import error_reason
 from storage.import_progress import ImportProgress
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 
 log = logging.getLogger("legacy_import")
 

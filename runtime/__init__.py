@@ -2,7 +2,8 @@
 
 logging      logging_setup
 health       healthcheck, systemd_notify
-processes    run_all: server and grabbers as one program; supervisor, die_with_parent, signal_mask
+processes    run_all: server and grabbers as one program; supervisor, die_with_parent, signal_mask,
+             main_module
 memory       malloc
 version      version
 """

@@ -14,10 +14,10 @@ import zstandard
 import db
 from dqm2 import log_templates
 from dqm2.crash_reasons import LogFindings, analyze
+from dqm2.log_templates import Templates
 from dqm2.records import JobLog
-from storage import codecs, crash_groups, log_findings, log_index, upserts
-from storage.log_compression import DictionaryStore
-from storage.log_index import Templates
+from storage import codecs, crash_group_writer, crash_groups, log_findings, log_index, upserts
+from storage.log_dictionaries import DictionaryStore
 
 # About 20 ms of work.
 _JOBS_PER_BATCH = 50
@@ -39,7 +39,7 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
                 crash_groups.group_of(row.client, row.exit_code, findings.crash)
                 for row, findings in zip(rows, found, strict=True)
             ]
-            crash_groups.write(connection, filter(None, groups))
+            crash_group_writer.write(connection, filter(None, groups))
             indexed: dict[UUID, tuple[int, Templates]] = {}
             for row, log, findings, group in zip(rows, logs, found, groups, strict=True):
                 updated = connection.execute(
@@ -58,7 +58,7 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
             if rows:
                 upserts.notify_jobs(connection, {row.run for row in rows})
             else:
-                crash_groups.delete_empty(connection)
+                crash_group_writer.delete_empty(connection)
         if not rows:
             return
         yield len(rows)

@@ -1,24 +1,17 @@
 """Compression of job logs with zstd dictionaries that are trained on the logs themselves.
 
-A dictionary holds the text that logs have in common, so that each compressed log omits it. Dictionaries are
-trained at run time on redacted logs and stored in the database by version. A version never changes, and each
-compressed log names the version that it needs.
+A dictionary holds the text that logs have in common, so that each compressed log omits it. A version never
+changes, and each compressed log names the version that it needs. Parser processes need what is here, so it
+has no SQL; `storage/log_dictionaries.py` trains and stores dictionaries.
 """
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 
-import sqlalchemy as sa
 import zstandard
-from sqlalchemy.dialects.postgresql import insert
-
-import db
-
-log = logging.getLogger(__name__)
 
 # The ids below are reserved: "Dictionary_ID" in RFC 8878.
 _FIRST_ID = 32768
@@ -34,11 +27,6 @@ _LEVEL = 9
 _LEVEL_WITHOUT_DICTIONARY = 3
 # Digested dictionaries kept per process; old versions are rarely read.
 _MAX_DIGESTED = 4
-# Training uses the newest logs, about ten runs of them, and needs this many bytes in its half of them.
-_TRAINING_LOGS = 300
-_MIN_TRAINING_BYTES = 1_000_000
-# A new dictionary is stored only if it makes logs at least 5 % smaller.
-_MAX_SIZE_RATIO = 0.95
 
 _thread_local = threading.local()
 
@@ -77,78 +65,6 @@ def decompress(packed: bytes, dictionary: ZstdDictionary | None) -> bytes:
     return zstandard.ZstdDecompressor(dict_data=data).decompress(packed)
 
 
-class DictionaryStore:
-    """The dictionaries of a cluster's database; those read once are cached, since they never change."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
-        self._cached: dict[int, ZstdDictionary] = {}
-
-    def latest(self) -> ZstdDictionary | None:
-        """The dictionary for new logs; `None` if none has been trained yet."""
-        table = db.log_dictionaries
-        statement = sa.select(table).order_by(table.c.version.desc()).limit(1)
-        with self._database.connect() as connection:
-            row = connection.execute(statement).one_or_none()
-        return None if row is None else self._cache(row)
-
-    def for_log(self, packed: bytes) -> ZstdDictionary | None:
-        """The dictionary that a compressed log needs; `None` if it needs none."""
-        version = required_version(packed)
-        return None if version is None else self._cached.get(version) or self._read(version)
-
-    def train(self) -> ZstdDictionary | None:
-        """Train a dictionary on the newest logs and store it if it compresses them better than the last.
-
-        Returns the dictionary for new logs, or `None` if nothing was stored, e.g. for lack of logs.
-        """
-        # Half of the logs are held back: any dictionary is good at what it was trained on.
-        logs = self._newest_logs()
-        training, held_back = logs[::2], logs[1::2]
-        if len(logs) < _TRAINING_LOGS or sum(map(len, training)) < _MIN_TRAINING_BYTES:
-            return None
-        current = self.latest()
-        version = 1 if current is None else current.version + 1
-        try:
-            trained = ZstdDictionary(version, train_dictionary(training, version), datetime.now(UTC))
-        except zstandard.ZstdError as error:
-            log.warning("log_dictionary_failed reason=%s", error)
-            return None
-        ratio = _compressed_size(held_back, trained) / _compressed_size(held_back, current)
-        log.info("log_dictionary_trained version=%d size_ratio=%.2f", version, ratio)
-        return self._add(trained) if ratio < _MAX_SIZE_RATIO else None
-
-    def _read(self, version: int) -> ZstdDictionary:
-        table = db.log_dictionaries
-        with self._database.connect() as connection:
-            return self._cache(connection.execute(sa.select(table).where(table.c.version == version)).one())
-
-    def _newest_logs(self) -> list[bytes]:
-        jobs = db.jobs.c
-        newest = (
-            sa.select(db.job_details.c.log)
-            .join(db.jobs)
-            .where(jobs.exit_code.is_not(None))
-            .order_by(jobs.run.desc())
-            .limit(_TRAINING_LOGS)
-        )
-        with self._database.connect() as connection:
-            packed = connection.scalars(newest).all()
-        return [decompress(one, self.for_log(one)) for one in packed]
-
-    def _add(self, trained: ZstdDictionary) -> ZstdDictionary | None:
-        row = {"version": trained.version, "content": trained.content, "trained_at": trained.trained_at}
-        with self._database.begin() as connection:
-            connection.execute(insert(db.log_dictionaries).on_conflict_do_nothing(), row)
-        # If another grabber stored this version first, its dictionary is the one to use.
-        return self.latest()
-
-    def _cache(self, row: sa.Row[tuple[object, ...]]) -> ZstdDictionary:
-        dictionary = ZstdDictionary(row.version, bytes(row.content), row.trained_at)
-        self._cached[dictionary.version] = dictionary
-        return dictionary
-
-
 def _compressor(dictionary: ZstdDictionary | None) -> zstandard.ZstdCompressor:
     # A compressor is not thread-safe, and creating one takes longer than compressing a log.
     cached: tuple[ZstdDictionary | None, zstandard.ZstdCompressor] | None
@@ -169,7 +85,3 @@ def _new_compressor(dictionary: ZstdDictionary | None) -> zstandard.ZstdCompress
 @lru_cache(maxsize=_MAX_DIGESTED)
 def _digested(dictionary: ZstdDictionary) -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(dictionary.content)
-
-
-def _compressed_size(logs: Sequence[bytes], dictionary: ZstdDictionary | None) -> int:
-    return sum(len(compress(one, dictionary)) for one in logs)

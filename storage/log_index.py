@@ -14,9 +14,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
 
 import db
-
-# Words of the templates of a log, by id.
-Templates = Mapping[int, tuple[str, ...]]
+from dqm2.log_templates import Templates
 
 # Templates that are checked for use at a time. A lookup in the index reads all jobs of a template. Those of
 # the newest jobs, which most jobs have, are known to be used: with 200,000 jobs a batch takes 0.2, not 1.8 s.

@@ -13,7 +13,7 @@ import db
 from dqm2 import log_messages
 from dqm2.log_templates import LineQuery
 from storage import codecs, run_queries
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 from storage.read_models import client_name
 from storage.run_queries import RunFilter
 

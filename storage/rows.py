@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from dqm2 import log_templates
+from dqm2.log_templates import Templates
 from dqm2.records import (
     DeliveryRecord,
     DiskRecord,
@@ -27,7 +28,6 @@ from storage import codecs, crash_groups, log_findings
 from storage.crash_groups import CrashGroup
 from storage.delivery_statistics import summarize
 from storage.log_compression import ZstdDictionary
-from storage.log_index import Templates
 
 # Points kept of each series of a finished job: as many as its graph can show.
 MAX_POINTS = 240

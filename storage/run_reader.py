@@ -15,7 +15,7 @@ import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
 from storage import codecs, job_state, log_findings, run_queries
 from storage.job_state import JobState, StateRules
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 from storage.read_models import (
     AdjacentRuns,
     ExpectedClients,

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqm2.records import DocumentType
-from storage import crash_groups, log_index
+from storage import crash_group_writer, log_index
 from storage.notifications import ChangeNotification, MachineProgress
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 
@@ -55,7 +55,7 @@ def write_documents(
             "updated_at": row.document.updated_at,
         }
         by_table.setdefault(_TABLES[row.type], []).append({**version, **row.columns})
-    crash_groups.write(connection, [row.crash_group for row in rows if row.crash_group is not None])
+    crash_group_writer.write(connection, [row.crash_group for row in rows if row.crash_group is not None])
     written: set[UUID] = set()
     for table, of_table in by_table.items():
         written |= _upsert(connection, table, of_table)

@@ -26,7 +26,7 @@ from simulator.http_types import RecordedRequest
 from simulator.simulator import Simulator
 from storage import codecs
 from storage.job_state import StateRules
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
 from storage.rows import DocumentRow
 from storage.sync_status import LinkStatus

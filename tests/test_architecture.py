@@ -81,6 +81,23 @@ def imported(statements: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[str]:
                     yield statement.module
 
 
+def reached_from(module: str) -> set[str]:
+    """A module, and all modules of the repository that it imports, directly or not."""
+    found: set[str] = set()
+    remaining = {module}
+    while remaining:
+        found |= remaining
+        remaining = {name for one in remaining for name in imported(modules()[one].body)} - found
+    return found
+
+
+def third_party(module: str) -> set[str]:
+    """The top-level packages of the modules that a module imports."""
+    body = modules()[module].body
+    plain = {top_of(alias.name) for node in body if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {top_of(node.module) for node in body if isinstance(node, ast.ImportFrom) and node.module}
+
+
 def test_it_names_every_program_and_package() -> None:
     programs = {name for file, _ in table_after("Programs") for name in names_in(file)}
     packages = {name for package, *_ in table_after("Packages") for name in names_in(package)}
@@ -137,6 +154,12 @@ def test_it_names_every_import_between_packages() -> None:
 def test_it_has_no_import_cycle() -> None:
     graph = {module: set(imported(tree.body)) - {module} for module, tree in modules().items()}
     assert list(TopologicalSorter(graph).static_order())
+
+
+def test_parser_processes_import_neither_the_database_nor_the_network() -> None:
+    found = reached_from("grabbing.parser_process")
+    assert "dqm2.document_parser" in found
+    assert {module for module in found if third_party(module) & {"sqlalchemy", "requests"}} == set()
 
 
 def test_it_imports_late_in_main_modules_only() -> None:

@@ -12,7 +12,7 @@ import db
 from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
-from storage import crash_groups, log_findings
+from storage import crash_group_writer, crash_groups, log_findings
 from storage.crash_reader import CrashReader
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
@@ -152,7 +152,7 @@ def test_it_keeps_a_group_whose_job_is_being_written(settings: Settings) -> None
     assert group is not None
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with ThreadPoolExecutor(1) as pool, database.connect() as connection:
-        crash_groups.write(connection, [group])
+        crash_group_writer.write(connection, [group])
         connection.execute(sa.update(db.jobs).values(crash_group=group.signature))
         analysis = pool.submit(analyze_all, settings)
         until(lambda: analysis.done() or is_waited_for(settings, db.crash_groups))

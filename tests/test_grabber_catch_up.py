@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,19 @@ from tests.grabber_runner import (
 from tests.processes import children_of, command_line, is_alive, threads_that_take
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
+
+ROOT = Path(__file__).resolve().parent.parent
+# Starts a process as parser processes are started; both report the module that they run.
+STARTS_PROCESS = """
+import multiprocessing
+from runtime.main_module import hidden_main_module
+print(__name__)
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=print, args=("started",))
+    with hidden_main_module():
+        process.start()
+    process.join()
+"""
 
 
 def parser_processes(grabber: int) -> list[int]:
@@ -64,6 +80,20 @@ def test_it_loses_nothing_when_its_parser_processes_are_killed(
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0, output
     assert differences(simulated_settings, simulator) == []
+
+
+def test_it_spawns_processes_that_do_not_import_the_main_module(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(STARTS_PROCESS)
+    started = subprocess.run(
+        [sys.executable, str(program)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=TIMEOUT_S,
+    )
+    assert sorted(started.stdout.split()) == ["__main__", "started"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

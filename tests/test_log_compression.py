@@ -13,7 +13,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage import log_compression
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 from tests.grabber_runner import FILTER_UNIT, reader, rows, running_grabber
 from tests.mirrored_cluster import MirroredCluster
 from tests.waiting import until

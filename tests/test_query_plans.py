@@ -20,7 +20,7 @@ from storage.delivery_backfill import summarize_outdated
 from storage.efficiency_reader import Grouping
 from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
-from storage.log_compression import DictionaryStore
+from storage.log_dictionaries import DictionaryStore
 from storage.log_search import FoundLogs
 from storage.reader import MirrorReader
 from storage.retention import prune

@@ -1,0 +1,96 @@
+"""Dictionaries of a cluster's database for the compression of logs, trained at run time on redacted logs."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+import zstandard
+from sqlalchemy.dialects.postgresql import insert
+
+import db
+from storage.log_compression import ZstdDictionary, compress, decompress, required_version, train_dictionary
+
+log = logging.getLogger(__name__)
+
+# Training uses the newest logs, about ten runs of them, and needs this many bytes in its half of them.
+_TRAINING_LOGS = 300
+_MIN_TRAINING_BYTES = 1_000_000
+# A new dictionary is stored only if it makes logs at least 5 % smaller.
+_MAX_SIZE_RATIO = 0.95
+
+
+class DictionaryStore:
+    """The dictionaries of a cluster's database; those read once are cached, since they never change."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+        self._cached: dict[int, ZstdDictionary] = {}
+
+    def latest(self) -> ZstdDictionary | None:
+        """The dictionary for new logs; `None` if none has been trained yet."""
+        table = db.log_dictionaries
+        statement = sa.select(table).order_by(table.c.version.desc()).limit(1)
+        with self._database.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else self._cache(row)
+
+    def for_log(self, packed: bytes) -> ZstdDictionary | None:
+        """The dictionary that a compressed log needs; `None` if it needs none."""
+        version = required_version(packed)
+        return None if version is None else self._cached.get(version) or self._read(version)
+
+    def train(self) -> ZstdDictionary | None:
+        """Train a dictionary on the newest logs and store it if it compresses them better than the last.
+
+        Returns the dictionary for new logs, or `None` if nothing was stored, e.g. for lack of logs.
+        """
+        # Half of the logs are held back: any dictionary is good at what it was trained on.
+        logs = self._newest_logs()
+        training, held_back = logs[::2], logs[1::2]
+        if len(logs) < _TRAINING_LOGS or sum(map(len, training)) < _MIN_TRAINING_BYTES:
+            return None
+        current = self.latest()
+        version = 1 if current is None else current.version + 1
+        try:
+            trained = ZstdDictionary(version, train_dictionary(training, version), datetime.now(UTC))
+        except zstandard.ZstdError as error:
+            log.warning("log_dictionary_failed reason=%s", error)
+            return None
+        ratio = _compressed_size(held_back, trained) / _compressed_size(held_back, current)
+        log.info("log_dictionary_trained version=%d size_ratio=%.2f", version, ratio)
+        return self._add(trained) if ratio < _MAX_SIZE_RATIO else None
+
+    def _read(self, version: int) -> ZstdDictionary:
+        table = db.log_dictionaries
+        with self._database.connect() as connection:
+            return self._cache(connection.execute(sa.select(table).where(table.c.version == version)).one())
+
+    def _newest_logs(self) -> list[bytes]:
+        jobs = db.jobs.c
+        newest = (
+            sa.select(db.job_details.c.log)
+            .join(db.jobs)
+            .where(jobs.exit_code.is_not(None))
+            .order_by(jobs.run.desc())
+            .limit(_TRAINING_LOGS)
+        )
+        with self._database.connect() as connection:
+            packed = connection.scalars(newest).all()
+        return [decompress(one, self.for_log(one)) for one in packed]
+
+    def _add(self, trained: ZstdDictionary) -> ZstdDictionary | None:
+        row = {"version": trained.version, "content": trained.content, "trained_at": trained.trained_at}
+        with self._database.begin() as connection:
+            connection.execute(insert(db.log_dictionaries).on_conflict_do_nothing(), row)
+        # If another grabber stored this version first, its dictionary is the one to use.
+        return self.latest()
+
+    def _cache(self, row: sa.Row[tuple[object, ...]]) -> ZstdDictionary:
+        dictionary = ZstdDictionary(row.version, bytes(row.content), row.trained_at)
+        self._cached[dictionary.version] = dictionary
+        return dictionary
+
+
+def _compressed_size(logs: Sequence[bytes], dictionary: ZstdDictionary | None) -> int:
+    return sum(len(compress(one, dictionary)) for one in logs)
