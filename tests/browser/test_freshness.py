@@ -17,6 +17,8 @@ from tools.demo.postgres import EmbeddedPostgres
 
 RUN = 358_791
 LONG_AGO = timedelta(minutes=7)
+# A time of yesterday has its date, and one in the hour that comes twice its zone.
+LAST_KNOWN = re.compile(r"Unknown\s+last known at (\d\d \w{3} (\d{4} )?)?\d\d:\d\d:\d\d( CES?T)?: All OK")
 
 
 def test_it_shows_the_age_of_the_data_of_each_machine(
@@ -118,9 +120,7 @@ def test_old_data_are_grey_and_their_verdict_is_unknown(
     expect(verdict).to_have_text(re.compile(r"All OK\s+1 client"), use_inner_text=True)
     expect(page.locator(".run-status .duration")).to_be_visible()
     mirrored.beat(datetime.now(UTC) - LONG_AGO)
-    expect(verdict).to_have_text(
-        re.compile(r"Unknown\s+last known at \d\d:\d\d:\d\d: All OK"), use_inner_text=True
-    )
+    expect(verdict).to_have_text(LAST_KNOWN, use_inner_text=True)
     expect(page.locator(".run-status .duration")).to_be_hidden()
     expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
     mirrored.beat()
@@ -173,9 +173,7 @@ def test_it_claims_nothing_while_the_server_is_unreachable(
         wait_for_first_update(page)
         expect(verdict).to_contain_text("All OK", use_inner_text=True)
     pass_time(page, lambda: page.locator(".machine-freshness.is-stale").count() == 3)
-    expect(verdict).to_have_text(
-        re.compile(r"Unknown\s+last known at \d\d:\d\d:\d\d: All OK"), use_inner_text=True
-    )
+    expect(verdict).to_have_text(LAST_KNOWN, use_inner_text=True)
     page.click("#previous-run")
     expect(page.locator("#connection")).to_contain_text("Your last click takes effect when it responds again")
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
