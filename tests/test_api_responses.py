@@ -16,7 +16,8 @@ from storage.sync_status import LinkStatus
 from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series
 
 RUN = 358_791
-NOW = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
+# Rounded up, it would be in the next second.
+NOW = datetime(2026, 11, 20, 12, 0, 0, 999_999, tzinfo=UTC)
 
 
 def ask(client: FlaskClient, what: str, **parameters: object) -> Any:
@@ -40,7 +41,7 @@ def test_it_keeps_the_clusters_apart(client: FlaskClient, mirrored: MirroredClus
 
 def test_it_tells_a_run_and_its_jobs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
-    reported_at = datetime.now(UTC).replace(microsecond=250_000) - timedelta(seconds=90)
+    reported_at = datetime.now(UTC).replace(microsecond=NOW.microsecond) - timedelta(seconds=90)
     shown = job(RUN, "beampixel", at=reported_at, exit_code=-9, events_rate=57.5)
     mirrored.write(unit, shown, job(RUN - 20, "beam"), job(RUN + 4, "beam"))
 
@@ -49,7 +50,7 @@ def test_it_tells_a_run_and_its_jobs(client: FlaskClient, mirrored: MirroredClus
     assert neighbours == [RUN - 20, RUN + 4]
     assert description == ["12_4_8_39145_39162", "pp_run"]
     (updated_ms, seconds_since, *others) = jobs[0]
-    assert updated_ms == round(reported_at.timestamp() * 1000)
+    assert updated_ms == math.floor(reported_at.timestamp() * 1000)
     assert 89 <= seconds_since < 150
     assert others == [
         mirrored.label(unit),
@@ -157,13 +158,13 @@ def test_it_tells_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster
         str(RUN): {
             "run_data": [RUN, "pp_run", "12_4_8_39145_39162"],
             "clients": {
-                "beam": [[label, 628_953, 300, "0", 0, "2026-11-20T12:00:00.250000+00:00"]],
-                "dt": [[label, 628_953, 300, "", None, "2026-11-20T12:00:00.250000+00:00"]],
+                "beam": [[label, 628_953, 300, "0", 0, "2026-11-20T12:00:00.999999+00:00"]],
+                "dt": [[label, 628_953, 300, "", None, "2026-11-20T12:00:00.999999+00:00"]],
             },
         },
         str(RUN + 1): {
             "run_data": [-1, "", "12_4_8_39145_39162"],
-            "clients": {"beam": [[label, 628_953, 300, "0", None, "2026-11-20T12:00:00.250000+00:00"]]},
+            "clients": {"beam": [[label, 628_953, 300, "0", None, "2026-11-20T12:00:00.999999+00:00"]]},
         },
     }
 
@@ -239,7 +240,7 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
     assert sorted(rows) == rows
     assert sorted(row[0] for row in rows) == sorted(map(playback.label, hosts))
     expected: dict[str, list[Any]] = {
-        playback.label(host): [True, None, round(checked_at.timestamp())] for host in hosts
+        playback.label(host): [True, None, math.floor(checked_at.timestamp())] for host in hosts
     }
     expected[playback.label(hosts[-1])][:2] = [False, "gaierror(-2, 'Name or service not known')"]
     assert {row[0]: row[1:] for row in rows} == expected
@@ -252,12 +253,12 @@ def test_it_tells_the_last_known_states_until_dqm2_has_answered(
     playback = MirroredCluster(settings, Cluster.PLAYBACK)
     host = playback.filter_units[0]
     playback.set_machine_state(host, NOW - timedelta(days=2), down_reason="timed out")
-    known_at = round((NOW - timedelta(days=2)).timestamp())
+    known_at = math.floor((NOW - timedelta(days=2)).timestamp())
     playback.beat(NOW, status=LinkStatus(failing_since=NOW, reason="timed out"))
     assert ask(client, "get_cluster_status") == [[playback.label(host), False, "timed out", known_at]]
     playback.beat(NOW)
     assert ask(client, "get_cluster_status") == [
-        [playback.label(host), False, "timed out", round(NOW.timestamp())]
+        [playback.label(host), False, "timed out", math.floor(NOW.timestamp())]
     ]
 
 

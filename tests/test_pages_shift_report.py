@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import quote, unquote
 
 import pytest
@@ -62,6 +63,13 @@ def copied(client: FlaskClient, form: str, path: str = SHIFT) -> str:
     return html.unescape(found[1])
 
 
+def stop_clock(monkeypatch: pytest.MonkeyPatch, time: datetime) -> None:
+    """Let it be a time for the report."""
+    clock = Mock(wraps=datetime)
+    clock.now.return_value = time
+    monkeypatch.setattr("web.pages.reports.shift_page.datetime", clock)
+
+
 @pytest.fixture
 def runs(mirrored: MirroredCluster) -> MirroredCluster:
     """Runs before, during and after the shift."""
@@ -108,12 +116,15 @@ def test_it_finds_the_last_complete_shift_before_another_period() -> None:
     assert not period.is_shift
 
 
-def test_it_shows_the_current_shift_by_default(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN, "csc"))
+@pytest.mark.parametrize("time", [BEGIN + timedelta(microseconds=1), END - timedelta(microseconds=1)])
+def test_it_shows_the_current_shift_by_default(
+    client: FlaskClient, mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch, time: datetime
+) -> None:
+    stop_clock(monkeypatch, time)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "csc", at=BEGIN, exit_code=0))
     mirrored.beat()
-    current = shift_at(datetime.now(UTC))
     text = client.get("/report/shift").text
-    assert f'value="{current.since.astimezone(ZONE):%Y-%m-%dT%H:%M}"' in text
+    assert 'value="2022-09-15T07:00"' in text
     assert re.search(r'aria-current="page">Current shift', text)
     assert "The period has not ended" in text
     assert "So far: 1 run; no crash." in text
@@ -323,6 +334,19 @@ def test_it_lists_mutes_that_were_set_or_ended(client: FlaskClient, settings: Se
     assert rows_of(client, "mutes") == []
 
 
+def test_a_mute_has_ended_at_its_end(
+    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = db.engine(settings, Cluster.PRODUCTION, "tests")
+    muted = sa.insert(db.mutes).values(client="csc", reason=HOSTILE, username="shifter", muted_at=BEGIN)
+    with engine.begin() as connection:
+        connection.execute(muted.values(ends_at=END - timedelta(hours=1)))
+    engine.dispose()
+    for before, is_ended in ((timedelta(microseconds=1), False), (timedelta(), True)):
+        stop_clock(monkeypatch, END - timedelta(hours=1) - before)
+        assert ("[ended] until " in copied(client, "text")) == is_ended
+
+
 @pytest.fixture
 def command(settings: Settings) -> Iterator[AuditLog]:
     """A command that was sent now for each cluster, and a read."""
@@ -351,8 +375,10 @@ def command(settings: Settings) -> Iterator[AuditLog]:
 
 @pytest.mark.usefixtures("command")
 def test_it_lists_commands_without_names(client: FlaskClient) -> None:
+    # A shift may have begun since they were sent.
+    since, until = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
     for cluster in Cluster:
-        path = f"/report/shift?db={cluster}"
+        path = f"/report/shift?db={cluster}&from={since:%Y-%m-%dT%H:%MZ}&to={until:%Y-%m-%dT%H:%MZ}"
         [row] = rows_of(client, "commands", path)
         assert row["command"] == f"HLTD restarted on fu..{cluster}"
         assert row["outcome"] == "ok"

@@ -30,6 +30,7 @@ from web.cache.dependencies import cached_view_if, expire_at
 from web.errors import RunItemNotFound
 from web.legacy_urls import LegacyJobId
 from web.limits import RequestKind, limited_as
+from web.pages.formatting import unix_ms
 from web.responses import etag_response, streamed
 
 bp = Blueprint("api", __name__)
@@ -209,7 +210,7 @@ def _next_second(job: Job, now: datetime) -> datetime:
 
 def _job(job: Job, now: datetime) -> list[Any]:
     return [
-        round(job.updated_at.timestamp() * 1000),
+        unix_ms(job.updated_at),
         max(0, int((now - job.updated_at).total_seconds())),
         job.machine,
         job.exit_code,
@@ -292,7 +293,7 @@ def _chunks(parts: Iterator[bytes]) -> Generator[bytes]:
 
 
 def _status(status: MachineStatus) -> list[Any]:
-    return [status.machine, status.is_up, status.reason, round(status.checked_at.timestamp())]
+    return [status.machine, status.is_up, status.reason, math.floor(status.checked_at.timestamp())]
 
 
 def _number(value: float | None) -> float:

@@ -305,7 +305,7 @@ def _mutes(data: ShiftData, period: ShiftPeriod) -> Section:
         (
             Cell(mute.crash_title or client_name(mute.subject.client)),
             Cell(at=mute.muted_at, mark="set" if mute.muted_at >= period.since else None),
-            Cell(at=mute.ends_at, mark="ended" if mute.ends_at < data.until else None),
+            Cell(at=mute.ends_at, mark="ended" if mute.ends_at <= data.until else None),
             Cell(mute.username),
             Cell(mute.reason),
         )
