@@ -15,15 +15,15 @@ def is_alive(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """Ids of a process's children; none if it does not exist."""
-    lists = (_PROC / str(pid) / "task").glob("*/children")
-    return [int(child) for path in lists for child in _read(path).split()]
+    threads = _entries(_PROC / str(pid) / "task")
+    return [int(child) for thread in threads for child in _read(thread / "children").split()]
 
 
 def threads_that_take(number: signal.Signals, pid: int) -> list[int]:
     """Ids of a process's threads that do not block a signal, or wait for it."""
-    statuses = (Path(task, "status") for task in (_PROC / str(pid) / "task").glob("*"))
     blocked = {
-        path.parent.name: re.search(r"^SigBlk:\s+(\w+)$", _read(path), re.MULTILINE) for path in statuses
+        thread.name: re.search(r"^SigBlk:\s+(\w+)$", _read(thread / "status"), re.MULTILINE)
+        for thread in _entries(_PROC / str(pid) / "task")
     }
     return [
         int(thread) for thread, mask in blocked.items() if mask and not int(mask[1], 16) & 1 << number - 1
@@ -57,6 +57,14 @@ def command_line(pid: int) -> str:
 def with_environment(part: str) -> list[int]:
     """Ids of the processes whose environment contains a text, such as the folder of a test."""
     return [pid for pid in pids() if part in _read(_PROC / str(pid) / "environ")]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder has; nothing if its process ends meanwhile."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return []
 
 
 def _read(path: Path) -> str:
