@@ -152,10 +152,9 @@ class Targets:
 
     def range(self, count: int) -> str:
         """Query parameters of a range of `count` runs."""
-        last = self.rng.randrange(
-            min(self.span.first_run + count, self.span.last_run), self.span.last_run + 1
-        )
-        return f"db=production&from={last - count}&to={last}"
+        newest = max(self.span.last_run - count + 1, self.span.first_run)
+        first = self.rng.randint(self.span.first_run, newest)
+        return f"db=production&from={first}&to={first + count - 1}"
 
     @property
     def runs_per_year(self) -> int:
@@ -193,7 +192,7 @@ OF_RANGES: Mapping[str, MakeUrl] = {
         f"/timeline/?{targets.range(targets.runs_per_year)}&client=beam"
     ),
     "/statistics/": lambda targets: f"/statistics/?{targets.range(_RANGE)}",
-    "/statistics/ of a run": lambda targets: f"/statistics/?{targets.range(0)}",
+    "/statistics/ of a run": lambda targets: f"/statistics/?{targets.range(1)}",
     "get_clients of 1000 runs": lambda targets: f"/api?what=get_clients&{targets.range(_RANGE)}",
     "get_runs of 100 runs": lambda targets: f"/api?what=get_runs&{targets.range(100)}",
 }

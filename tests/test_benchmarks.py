@@ -4,6 +4,7 @@ import importlib
 import random
 import re
 from pathlib import Path
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import pytest
@@ -53,3 +54,12 @@ def test_it_draws_targets_from_any_number_of_runs(runs: int) -> None:
     assert all(span.first_run <= targets.run <= span.last_run for _ in range(50))
     for make_url in {**NEWEST, **OF_RUNS, **OF_RANGES}.values():
         assert make_url(targets).startswith("/")
+
+
+@pytest.mark.parametrize("count", [1, 100, 1000])
+def test_it_draws_ranges_of_as_many_runs_as_asked(count: int) -> None:
+    targets = Targets(Span(300_000, 301_999, jobs=66_000), [UUID(int=1)], (), random.Random(1))
+    drawn = {targets.range(count) for _ in range(50)}
+    bounds = [dict(parse_qsl(query)) for query in drawn]
+    assert {int(each["to"]) - int(each["from"]) + 1 for each in bounds} == {count}
+    assert all(int(each["from"]) >= 300_000 and int(each["to"]) <= 301_999 for each in bounds)
