@@ -57,6 +57,11 @@ def test_it_responds_on_its_port(server: ServerProcess) -> None:
     assert server.get("/").ok
 
 
+def test_it_dates_a_response_once(server: ServerProcess) -> None:
+    for path in ("/", "/api/v1/clusters", "/healthz"):
+        assert len(server.get(path).raw.headers.getlist("Date")) == 1
+
+
 def test_it_warns_of_nothing_by_default(server: ServerProcess) -> None:
     assert not any(words in server.logged() for words in ("TLS", "not a setting", "can't be read"))
 

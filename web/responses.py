@@ -85,6 +85,8 @@ def etag_response(body: str | bytes, mimetype: str = "text/html") -> Response:
     response.cache_control.no_cache = True
     response.headers[SERVER_TIME_HEADER] = server_time()
     response.make_conditional(request)
+    # The HTTP server sends the date; a cached response would have an older one as well.
+    del response.headers["Date"]
     return response
 
 

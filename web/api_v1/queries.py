@@ -1,9 +1,10 @@
 """Query parameters of the resources. An unknown, repeated or invalid one is refused with status 400."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from flask import request
@@ -113,7 +114,7 @@ def parse(query_type: type[QueryT]) -> QueryT:
     try:
         return msgspec.convert(values, query_type)
     except msgspec.ValidationError as error:
-        raise BadRequest(_sentence(error)) from None
+        raise BadRequest(_sentence(error, query_type)) from None
 
 
 def optional(value: T | UnsetType) -> T | None:
@@ -128,8 +129,24 @@ def optional_time(value: datetime | UnsetType) -> datetime | None:
     return min(max(value, _EARLIEST), _LATEST).astimezone(UTC)
 
 
-def _sentence(error: msgspec.ValidationError) -> str:
+def _sentence(error: msgspec.ValidationError, query_type: type[Query]) -> str:
     match = _ERROR.fullmatch(str(error))
     if match is None or match[2] is None:
         return str(error).replace("Object contains unknown field", "There is no parameter")
-    return f"{match[2]}: {match[1][0].lower()}{match[1][1:]}"
+    choices = _choices(query_type, match[2])
+    hint = f"; it must be one of {', '.join(choices)}" if choices else ""
+    return f"{match[2]}: {match[1][0].lower()}{match[1][1:]}{hint}"
+
+
+def _choices(query_type: type[Query], name: str) -> list[str]:
+    """The values that a parameter may have; empty if they are not enumerated."""
+    (type_,) = (field.type for field in msgspec.structs.fields(query_type) if field.encode_name == name)
+    return [str(member) for enumeration in _enumerations(type_) for member in enumeration]
+
+
+def _enumerations(type_: Any) -> Iterator[type[StrEnum]]:
+    """The enumerations in an annotation; that of an optional parameter is a union with a description."""
+    if isinstance(type_, type) and issubclass(type_, StrEnum):
+        yield type_
+    for argument in get_args(type_):
+        yield from _enumerations(argument)
