@@ -37,9 +37,12 @@ class RunFilter:
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""
     runs, jobs = db.runs.c, db.jobs.c
+    first, last = run_filter.first, run_filter.last
     of_jobs = [*is_of_clients(run_filter.clients), *ran_between(run_filter.since, run_filter.until)]
-    is_in_range = runs.run.between(run_filter.first, run_filter.last)
-    statement = sa.select(runs.run).where(is_in_range, _has_job(*of_jobs))
+    if run_filter.clients is not None:
+        # Follows from the range of runs. PostgreSQL then reads no other jobs of these clients.
+        of_jobs.append(jobs.run.between(first, last))
+    statement = sa.select(runs.run).where(runs.run.between(first, last), _has_job(*of_jobs))
     if run_filter.crashed_only:
         statement = statement.where(_has_job(*of_jobs, jobs.exit_code != 0))
     if run_filter.with_lumisections:
