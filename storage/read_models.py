@@ -1,6 +1,6 @@
 """Results of the readers: runs, jobs, machines and sync status."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -136,7 +136,7 @@ class Run:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return _run_start(self.global_start, self.jobs)
+        return run_start(self.global_start, self.updated_at, _first_start(self.jobs))
 
     @property
     def first_seen_at(self) -> datetime | None:
@@ -200,7 +200,7 @@ class RunSummary:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return _run_start(self.global_start, self.jobs)
+        return run_start(self.global_start, self.updated_at, _first_start(self.jobs))
 
     @property
     def updated_at(self) -> datetime | None:
@@ -389,8 +389,17 @@ def _known_start(first_seen_at: datetime, updated_at: datetime) -> datetime | No
     return first_seen_at if first_seen_at < updated_at else None
 
 
-def _run_start(global_start: datetime | None, jobs: Sequence[Job | JobSummary]) -> datetime | None:
-    """The start of a run; a `global_start` after all reports is wrong."""
-    if global_start is not None and any(global_start <= job.updated_at for job in jobs):
-        return global_start
+def _first_start(jobs: Iterable[Job | JobSummary]) -> datetime | None:
     return min((start for job in jobs if (start := job.started_at) is not None), default=None)
+
+
+def run_start(
+    global_start: datetime | None, updated_at: datetime | None, first_start: datetime | None
+) -> datetime | None:
+    """The start of a run: `global_start` unless that is after the newest report, else that of the first job.
+
+    `updated_at` is the time of the newest report, `None` if the run has no jobs.
+    """
+    if global_start is not None and updated_at is not None and global_start <= updated_at:
+        return global_start
+    return first_start

@@ -13,6 +13,7 @@ from storage.job_state import StateRules
 from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
 from storage.playback_comparison import PlaybackComparisonReader
+from storage.run_figures import RunFiguresReader
 from storage.run_listing import RunListingReader
 from storage.schema import Schema, read_schema
 from storage.shift_reader import ShiftReader
@@ -22,6 +23,7 @@ from storage.transitions import TransitionReader
 class MirrorReader(
     JobHistoryReader,
     ShiftReader,
+    RunFiguresReader,
     PlaybackComparisonReader,
     EfficiencyReader,
     DeliveryReader,

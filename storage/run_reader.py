@@ -89,7 +89,7 @@ class _JobSummaryRow(NamedTuple):
 _RowT = TypeVar("_RowT", bound=NamedTuple)
 
 
-def _select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
+def select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     """Select the fields of a row, of all jobs."""
     machines = db.machines.c
     of_machine: Mapping[str, sa.ColumnElement[Any]] = {
@@ -102,8 +102,8 @@ def _select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     return sa.select(*columns).join_from(db.jobs, db.machines)
 
 
-def _fetch(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT]) -> list[_RowT]:
-    """Fetch the rows of a statement of `_select_jobs`.
+def fetch_jobs(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT]) -> list[_RowT]:
+    """Fetch the rows of a statement of `select_jobs`.
 
     Named tuples are accessed by position. Access to SQLAlchemy's rows by name would take as long as all other
     work on the thousands of fields of a page.
@@ -122,7 +122,8 @@ _GLOBAL_START = (
     .label("global_start")
 )
 _RUNS = sa.select(db.runs, _GLOBAL_START)
-_SUMMARY_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
+# The columns of `db.runs`, besides its number, that summaries of runs have.
+RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 
 class RunReader:
@@ -132,8 +133,8 @@ class RunReader:
         self._database = database
         self._dictionaries = DictionaryStore(database)
         self._rules = rules
-        self._select_jobs = _select_jobs(_JobRow, rules)
-        self._select_job_summaries = _select_jobs(_JobSummaryRow, rules)
+        self._select_jobs = select_jobs(_JobRow, rules)
+        self._select_job_summaries = select_jobs(_JobSummaryRow, rules)
 
     def run_span(self) -> RunSpan:
         """The lowest and the highest run that has jobs."""
@@ -203,11 +204,11 @@ class RunReader:
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         run = db.jobs.c.run
         with self._database.connect() as connection:
-            found = connection.execute(newest.add_columns(*_SUMMARY_COLUMNS)).all()
+            found = connection.execute(newest.add_columns(*RUN_COLUMNS)).all()
             by_run = {row.run: row for row in found}
             # Ordered by identity as well, so that jobs with equal times keep their order.
             jobs = self._select_job_summaries.where(run.in_(by_run)).order_by(run.desc(), db.jobs.c.identity)
-            rows = _fetch(connection, jobs, _JobSummaryRow)
+            rows = fetch_jobs(connection, jobs, _JobSummaryRow)
         return [
             self._summary(by_run[number], list(of_run)) for number, of_run in groupby(rows, attrgetter("run"))
         ]
@@ -287,7 +288,7 @@ class RunReader:
         runs, jobs = db.runs.c.run, db.jobs.c.run
         with self._database.connect() as connection:
             metadata = connection.execute(_RUNS.where(condition(runs))).all()
-            rows = _fetch(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
+            rows = fetch_jobs(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
             _run(run, by_run.get(run), list(of_run), self._rules)
@@ -315,7 +316,7 @@ class RunReader:
 def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:
     """A run with its jobs; `None` if nothing of it is mirrored."""
     metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
-    rows = _fetch(connection, _select_jobs(_JobRow, rules).where(db.jobs.c.run == run), _JobRow)
+    rows = fetch_jobs(connection, select_jobs(_JobRow, rules).where(db.jobs.c.run == run), _JobRow)
     if metadata is None and not rows:
         return None
     return _run(run, metadata, rows, rules)

@@ -69,6 +69,11 @@ READS: dict[str, Callable[[CachedReader, Any], list[JobState]]] = {
         for run in reader.run_summaries(RunFilter(RUN, RUN), below=None, limit=5)
         for job in run.jobs
     ],
+    # A run whose only job is lost is over.
+    "run_figures": lambda reader, _: [
+        JobState.RUNNING if run.is_ongoing else JobState.LOST
+        for run in reader.run_figures(RunFilter(RUN, RUN), below=None, limit=5)
+    ],
 }
 
 

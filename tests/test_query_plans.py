@@ -123,6 +123,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "run_summaries further": lambda filled: filled.reader.run_summaries(
         filled.run_filter(), below=filled.run, limit=150
     ),
+    "run_figures": lambda filled: filled.reader.run_figures(filled.run_filter(), below=None, limit=25),
     "find_runs crashed": lambda filled: filled.reader.find_runs(
         filled.run_filter(crashed_only=True, with_lumisections=True), below=None, limit=40
     ),

@@ -1,4 +1,4 @@
-"""Summaries of many runs agree with the full data of each."""
+"""Summaries and figures of many runs agree with the full data of each."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dqmsquare_cfg import Settings
+from storage import run_figures
 from storage.job_state import JobState
 from storage.read_models import JobSummary, Run, RunSummary
 from storage.reader import MirrorReader
+from storage.run_figures import RunFigures
 from storage.run_queries import RunFilter
 from tests.grabber_runner import reader as reader_of
 from tests.mirrored_cluster import MirroredCluster, job
@@ -62,3 +64,39 @@ def test_it_starts_below_a_run_and_stops_at_the_limit(reader: MirrorReader) -> N
     assert [run.run for run in summaries(reader, below=RUN)] == [RUN - 1, RUN - 2]
     assert [run.run for run in summaries(reader, below=RUN, limit=1)] == [RUN - 1]
     assert summaries(reader, below=RUN - 2) == []
+
+
+def figures_of(run: Run) -> RunFigures:
+    crashed = [job for job in run.jobs if job.state is JobState.CRASHED]
+    assert run.updated_at is not None
+    return RunFigures(
+        run=run.run,
+        run_key=run.run_key,
+        cmssw_version=run.cmssw_version,
+        started_at=run.started_at,
+        updated_at=run.updated_at,
+        is_ongoing=run.is_ongoing,
+        lumisection=run.lumisection,
+        jobs=len(run.jobs),
+        crashed=len(crashed),
+        crashed_clients=len({job.client for job in crashed}),
+        most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
+        highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
+        state_changes_at=run.state_changes_at,
+    )
+
+
+def test_it_computes_the_figures_of_each_run(reader: MirrorReader) -> None:
+    runs = [run for back in range(3) if (run := reader.run(RUN - back))]
+    assert {run.is_ongoing for run in runs} == {True, False}
+    assert reader.run_figures(RunFilter(first=RUN - 2, last=RUN), below=None, limit=10) == [
+        figures_of(run) for run in runs
+    ]
+
+
+def test_it_finds_the_figures_of_all_runs_in_pieces(
+    reader: MirrorReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_figures, "_RUNS_PER_PIECE", 2)
+    found = reader.iter_run_figures(RunFilter(first=RUN - 2, last=RUN))
+    assert [figures.run for figures in found] == [RUN, RUN - 1, RUN - 2]

@@ -20,6 +20,7 @@ from storage.change_listener import ChangeTracker, Topic
 from storage.job_state import StateRules
 from storage.read_models import JobDetails, Run, RunSummary
 from storage.reader import MirrorReader
+from storage.run_figures import RunFigures
 from storage.run_listing import ListedRun
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
@@ -167,7 +168,7 @@ def _job_expires_at(details: JobDetails | None) -> datetime | None:
     return None if details is None else details.job.lost_at
 
 
-def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary]) -> datetime | None:
+def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary] | Sequence[RunFigures]) -> datetime | None:
     return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
@@ -287,6 +288,13 @@ class CachedReader(MirrorReader):
     )
     run_summaries = _cached(
         MirrorReader.run_summaries,
+        (Topic.BATCHES,),
+        expires_at=_runs_expire_at,
+        max_entries=_MAX_LARGE,
+        key=_first_page,
+    )
+    run_figures = _cached(
+        MirrorReader.run_figures,
         (Topic.BATCHES,),
         expires_at=_runs_expire_at,
         max_entries=_MAX_LARGE,

@@ -12,9 +12,8 @@ from typing import Any
 from flask import Blueprint, Response, render_template
 
 from storage.delivery_statistics import DeliveryStatistics
-from storage.job_state import JobState
-from storage.read_models import Run
 from storage.reader import MirrorReader
+from storage.run_figures import RunFigures
 from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
@@ -25,7 +24,6 @@ from web.responses import etag_response
 
 bp = Blueprint("statistics", __name__, url_prefix="/statistics")
 
-# All jobs of each run are read, so a page has few rows.
 _ROWS_PER_PAGE = 25
 _NO_DELIVERY = DeliveryStatistics(None, None, None, None, None)
 
@@ -82,40 +80,40 @@ def csv_file() -> Response:
     """All runs that match the filter, a line each; times in UTC."""
     params = run_filter.request_params()
     reader = databases.stale_ok_reader(params.cluster)
-    runs = reader.iter_found_runs(params.filter)
+    runs = reader.iter_run_figures(params.filter)
     chunks = iter(lambda: list(islice(runs, _ROWS_PER_PAGE)), [])
     lines = (_csv_line(row) for chunk in chunks for row in _statistics(reader, chunk))
     header = [field.name for field in fields(RunStatistics)]
     return responses.csv_download(f"{params.cluster}_runs.csv", header, lines)
 
 
-def run_statistics(run: Run, delivery: DeliveryStatistics | None) -> RunStatistics:
-    """The statistics of a run and of its file delivery, if there is any."""
+def run_statistics(figures: RunFigures, delivery: DeliveryStatistics | None) -> RunStatistics:
+    """The statistics of a run by the figures of its jobs, and of its file delivery if there is any."""
     delivery = delivery or _NO_DELIVERY
-    crashed = [job for job in run.jobs if job.state is JobState.CRASHED]
+    last_lumisection = delivery.last_lumisection
     return RunStatistics(
-        run=run.run,
-        run_key=run.run_key,
-        cmssw_version=run.cmssw_version,
-        started_at=run.started_at,
-        stopped_at=None if run.is_ongoing else run.updated_at,
+        run=figures.run,
+        run_key=figures.run_key,
+        cmssw_version=figures.cmssw_version,
+        started_at=figures.started_at,
+        stopped_at=None if figures.is_ongoing else figures.updated_at,
         delay_mean_s=delivery.delay_mean_s,
         delay_deviation_s=delivery.delay_deviation_s,
-        last_lumisection=run.lumisection if delivery.last_lumisection is None else delivery.last_lumisection,
+        last_lumisection=figures.lumisection if last_lumisection is None else last_lumisection,
         events_accepted=delivery.events_accepted,
         size_bytes=delivery.size_bytes,
-        jobs=len(run.jobs),
-        crashed=len(crashed),
-        crashed_clients=len({job.client for job in crashed}),
-        most_events=max((job.events_total for job in run.jobs if job.events_total is not None), default=None),
-        highest_rate=max((job.events_rate for job in run.jobs if job.events_rate is not None), default=None),
+        jobs=figures.jobs,
+        crashed=figures.crashed,
+        crashed_clients=figures.crashed_clients,
+        most_events=figures.most_events,
+        highest_rate=figures.highest_rate,
     )
 
 
 def _template_context(params: RunFilterParams) -> dict[str, Any]:
     reader = databases.stale_ok_reader(params.cluster)
     below = query_args.integer("below", run_filter.INTEGER_ERROR)
-    runs = reader.find_runs(params.filter, below=below, limit=_ROWS_PER_PAGE)
+    runs = reader.run_figures(params.filter, below=below, limit=_ROWS_PER_PAGE)
     return {
         "cluster": params.cluster,
         "params": params,
@@ -127,7 +125,7 @@ def _template_context(params: RunFilterParams) -> dict[str, Any]:
     }
 
 
-def _statistics(reader: MirrorReader, runs: Sequence[Run]) -> list[RunStatistics]:
+def _statistics(reader: MirrorReader, runs: Sequence[RunFigures]) -> list[RunStatistics]:
     delivery = reader.delivery_statistics([run.run for run in runs])
     return [run_statistics(run, delivery.get(run.run)) for run in runs]
 

@@ -1,0 +1,126 @@
+"""Figures of many runs, which PostgreSQL computes from the rows of all their jobs.
+
+The only jobs that are read themselves are those without an exit code: it depends on the rules of states
+whether their run is ongoing. Runs that are over have few of these.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+import db
+from storage import job_state, run_queries
+from storage.read_models import run_start
+from storage.run_queries import RunFilter
+from storage.run_reader import RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
+
+# Runs read at a time when all are wanted.
+_RUNS_PER_PIECE = 100
+
+_jobs = db.jobs.c
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """A run in figures of its jobs.
+
+    `started_at` and `lumisection` are those of `Run`, and `updated_at` is the time of the newest report.
+    `crashed` is the number of jobs that crashed, `crashed_clients` that of their clients. `most_events` and
+    `highest_rate` (1/s) are those of a single job. `state_changes_at`: the time at which `is_ongoing` may
+    change without another report.
+    """
+
+    run: int
+    run_key: str | None
+    cmssw_version: str | None
+    started_at: datetime | None
+    updated_at: datetime
+    is_ongoing: bool
+    lumisection: int | None
+    jobs: int
+    crashed: int
+    crashed_clients: int
+    most_events: int | None
+    highest_rate: float | None
+    state_changes_at: datetime | None
+
+
+class _OpenJobRow(NamedTuple):
+    """A job without an exit code: the inputs of its state."""
+
+    run: int
+    updated_at: datetime
+    exit_code: int | None
+    lumisection: int | None
+    lumisection_at: datetime | None
+    machine_is_mirrored: bool
+    machine_clock_at: datetime | None
+    machine_newest_run: int | None
+
+
+_HAS_CRASHED = _jobs.exit_code != 0
+_FIGURES = (
+    sa.select(
+        _jobs.run,
+        sa.func.max(_jobs.updated_at).label("updated_at"),
+        sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at).label("first_start"),
+        sa.func.max(_jobs.lumisection).label("lumisection"),
+        sa.func.count().label("jobs"),
+        sa.func.count().filter(_HAS_CRASHED).label("crashed"),
+        sa.func.count(_jobs.client.distinct()).filter(_HAS_CRASHED).label("crashed_clients"),
+        sa.func.max(_jobs.events_total).label("most_events"),
+        sa.func.max(_jobs.events_rate).label("highest_rate"),
+    )
+    .group_by(_jobs.run)
+    .order_by(_jobs.run.desc())
+)
+
+
+class RunFiguresReader(RunReader):
+    """Reads the figures of runs."""
+
+    def run_figures(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunFigures]:
+        """The figures of the newest runs that match a filter, newest first, of those `below` a run."""
+        newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+        open_jobs = select_jobs(_OpenJobRow, self._rules).where(_jobs.exit_code.is_(None)).order_by(_jobs.run)
+        with self._database.connect() as connection:
+            runs = {row.run: row for row in connection.execute(newest.add_columns(*RUN_COLUMNS))}
+            is_of_run = _jobs.run.in_(runs)
+            figures = connection.execute(_FIGURES.where(is_of_run)).all()
+            rows = fetch_jobs(connection, open_jobs.where(is_of_run), _OpenJobRow)
+        by_run = {run: list(of_run) for run, of_run in groupby(rows, attrgetter("run"))}
+        return [self._figures(runs[row.run], row, by_run.get(row.run, [])) for row in figures]
+
+    def iter_run_figures(self, run_filter: RunFilter) -> Iterator[RunFigures]:
+        """The figures of all runs that match a filter, newest first, read in pieces."""
+        below = run_filter.last + 1
+        while runs := self.run_figures(run_filter, below=below, limit=_RUNS_PER_PIECE):
+            yield from runs
+            below = runs[-1].run
+
+    def _figures(self, run: Any, figures: Any, open_jobs: list[_OpenJobRow]) -> RunFigures:
+        now, stuck_after = datetime.now(UTC), self._rules.stuck_after
+        states = job_state.job_states(open_jobs, stuck_after, now)
+        losses = [
+            job_state.lost_at(state, job.updated_at) for job, state in zip(open_jobs, states, strict=True)
+        ]
+        return RunFigures(
+            run=run.run,
+            run_key=run.run_key,
+            cmssw_version=run.cmssw_version,
+            started_at=run_start(run.global_start, figures.updated_at, figures.first_start),
+            updated_at=figures.updated_at,
+            is_ongoing=job_state.is_ongoing(open_jobs, stuck_after, now),
+            lumisection=figures.lumisection,
+            jobs=figures.jobs,
+            crashed=figures.crashed,
+            crashed_clients=figures.crashed_clients,
+            most_events=figures.most_events,
+            highest_rate=figures.highest_rate,
+            state_changes_at=min((at for at in losses if at is not None), default=None),
+        )
