@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from http import HTTPStatus
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
 from tests.control_room import UNIT, USER, Visitor, control_room_database, served
 from tests.log_files import read_log
+from tests.waiting import until
 
 CROSS_SITE = "This request was started by a page of another site."
 FORGED = "The identity headers of this request are not signed by the front end."
@@ -80,8 +82,8 @@ def test_it_records_every_anonymous_refusal(url: str) -> None:
     visitor.get("/cr/queue")
     visitor.submit_password(headers={"Origin": "https://evil.example"})
     visitor.submit_password("my-password-in-the-wrong-field", "wrong")
-    for _ in range(4):
-        visitor.submit_password(USER, "wrong")
+    # The delay after each failure doubles, so that even a slow attempt comes too early at last.
+    until(lambda: visitor.submit_password(USER, "wrong").status_code == HTTPStatus.TOO_MANY_REQUESTS)
     visitor.get("/cr/", headers={"cms-authn-login": "admin"})
     visitor.post("/cr/login/", b"username=" + b"a" * 70_000)
     refused = {(entry["command"], entry["username"], entry["message"]) for entry in refusals(url)}
