@@ -1,6 +1,7 @@
 """Failures of machines, gateway and CMSWEB: reported, isolated, and recovered from without a restart."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Sequence
 from itertools import cycle, pairwise
@@ -102,13 +103,22 @@ def test_it_recovers_from_bad_responses_at_the_next_attempt_and_loses_nothing(
     with running_grabber(brisk_settings):
         until(lambda: is_reported_failing(brisk_settings))
         simulator.machine(FILTER_UNIT).upload(job_document(run=2))
-        before = len(requests_to(simulator, FILTER_UNIT))
-        simulator.faults.clear()
+        before: list[int] = []
+
+        def recover(*_: Request) -> None:
+            if not before:
+                before.append(len(requests_to(simulator, FILTER_UNIT)))
+                simulator.faults.clear()
+
+        # With a request, before which no other can fail; refused connections bring none.
+        simulator.on_request = recover
+        if kind is FaultKind.CONNECTION_REFUSED:
+            recover()
         until(lambda: mirrored_runs(brisk_settings) == {1, 2})
         until(lambda: not is_reported_failing(brisk_settings))
     assert rows(brisk_settings, db.quarantined_documents) == []
-    events = [event for event, _ in requests_to(simulator, FILTER_UNIT)[before:]]
-    # One request may have been in flight; the next attempt starts with a probe.
+    events = [event for event, _ in requests_to(simulator, FILTER_UNIT)[before[0] :]]
+    # The attempt may have begun; the next one starts with a probe.
     assert events.index("request_documents") <= 3
 
 
@@ -155,12 +165,12 @@ def test_it_times_out_on_a_response_that_trickles(
         (
             FaultKind.ERROR_PAGE,
             'machine_sync_failed host=dqmfu-c2b03-.. failures=1 reason="answered with status 500"',
-            'errors_total{cluster="production",error="Dqm2Failed",machine="dqmfu-c2b03-.."} 1.0',
+            'errors_total{cluster="production",error="Dqm2Failed",machine="dqmfu-c2b03-.."}',
         ),
         (
             FaultKind.LOGIN_REDIRECT,
             'gateway_failed cluster=production failures=1 reason="redirected with status 303',
-            'errors_total{cluster="production",error="Dqm2Refused",machine="dqmfu-c2b03-.."} 1.0',
+            'errors_total{cluster="production",error="Dqm2Refused",machine="dqmfu-c2b03-.."}',
         ),
     ],
     ids=["machine", "gateway"],
@@ -173,7 +183,9 @@ def test_it_logs_and_counts_failures(
     given = {**simulated_environment, "GRABBER_PRODUCTION_METRICS_PORT": port}
     with grabber_process(given, "production") as grabber:
         wait_for_log(grabber, event)
-        assert counted in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S).text
+        # Perhaps more than one by now.
+        assert re.search(rf"{re.escape(counted)} [1-9]", metrics)
 
 
 @pytest.mark.parametrize(
