@@ -20,7 +20,11 @@ class JobHistoryReader(RunReader):
     """Reads the earlier jobs of a client."""
 
     def client_history(self, run: int, client: str, limit: int) -> list[Run]:
-        """The last runs before `run` that have jobs of a client (tag), newest first, with all their jobs."""
+        """The last runs before `run` that have jobs of a client (tag), newest first.
+
+        Of the jobs of other clients they have those without an exit code: the states of the client's jobs
+        depend on these.
+        """
         runs, jobs = db.runs.c, db.jobs.c
         recent = (
             sa.select(runs.run).where(runs.run < run).order_by(runs.run.desc()).limit(_SEARCHED_RUNS)
@@ -29,7 +33,8 @@ class JobHistoryReader(RunReader):
         statement = sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit)
         with self._database.connect() as connection:
             numbers = connection.scalars(statement).all()
-        return self._runs(lambda number: number.in_(numbers))[::-1]
+        is_needed = sa.or_(jobs.client == client, jobs.exit_code.is_(None))
+        return self._runs(lambda number: number.in_(numbers), is_needed)[::-1]
 
     def previous_job(self, run: int, run_key: str, client: str) -> UUID | None:
         """The id of the newest job of a client (tag) in earlier runs with the same run key.

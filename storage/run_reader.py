@@ -283,12 +283,13 @@ class RunReader:
         with self._database.connect() as connection:
             return sorted(connection.scalars(run_queries.select_distinct_values(column)))
 
-    def _runs(self, condition: _RunCondition) -> list[Run]:
-        """The runs that have jobs and fulfil a condition, ascending."""
+    def _runs(self, condition: _RunCondition, *of_job: sa.ColumnElement[bool]) -> list[Run]:
+        """The runs that have jobs and fulfil a condition, ascending; `of_job`: conditions on their jobs."""
         runs, jobs = db.runs.c.run, db.jobs.c.run
+        selected = self._select_jobs.where(condition(jobs), *of_job).order_by(jobs)
         with self._database.connect() as connection:
             metadata = connection.execute(_RUNS.where(condition(runs))).all()
-            rows = fetch_jobs(connection, self._select_jobs.where(condition(jobs)).order_by(jobs), _JobRow)
+            rows = fetch_jobs(connection, selected, _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
             _run(run, by_run.get(run), list(of_run), self._rules)
