@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from storage import sync_status
-from storage.machines import select_latest_states
+from storage.machines import select_latest_states, select_states_at
 from storage.read_models import (
     Disk,
     DroppedField,
@@ -25,6 +26,16 @@ from storage.sync_status import ClusterLinks
 
 # Quarantined documents are counted up to this number.
 _MAX_COUNTED = 1000
+
+_HEARTBEAT = sa.select(db.heartbeat)
+_LINKS = sa.select(db.heartbeat.c.links)
+_LABELS = sa.select(db.machines.c.id, db.machines.c.label)
+_MACHINES = sa.select(db.machines)
+_MEMORY = sa.select(db.machine_memory)
+_DISKS = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
+_DROPPED_FIELDS = sa.select(db.dropped_fields).order_by(
+    db.dropped_fields.c.documents.desc(), db.dropped_fields.c.field
+)
 
 
 class ClusterReader:
@@ -78,10 +89,9 @@ class ClusterReader:
         """The mirrored machines with their resources, by label."""
         with self._database.connect() as connection:
             links = _links(connection)
-            rows = connection.execute(sa.select(db.machines)).all()
-            memory = {row.machine_id: row for row in connection.execute(sa.select(db.machine_memory))}
-            by_identity = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
-            disks = connection.execute(by_identity).all()
+            rows = connection.execute(_MACHINES).all()
+            memory = {row.machine_id: row for row in connection.execute(_MEMORY)}
+            disks = connection.execute(_DISKS).all()
             quarantine = {row.machine_id: row for row in connection.execute(_select_quarantine())}
         mirrored = {} if links is None else links.machines
         found = (
@@ -101,20 +111,15 @@ class ClusterReader:
 
     def dropped_fields(self) -> list[DroppedField]:
         """Fields of which the allowlist left out values, the most frequent first."""
-        table = db.dropped_fields.c
-        statement = sa.select(db.dropped_fields).order_by(table.documents.desc(), table.field)
         with self._database.connect() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(_DROPPED_FIELDS).all()
         return [DroppedField(row.field, row.documents, row.newest_at) for row in rows]
 
     def sync_status(self) -> SyncStatus | None:
         """The sync status; `None` if no grabber has ever run."""
         with self._database.connect() as connection:
-            row = connection.execute(sa.select(db.heartbeat)).one_or_none()
-            labels = {
-                machine.id: machine.label
-                for machine in connection.execute(sa.select(db.machines.c.id, db.machines.c.label))
-            }
+            row = connection.execute(_HEARTBEAT).one_or_none()
+            labels = dict(connection.execute(_LABELS).tuples().all())
         if row is None:
             return None
         links = sync_status.from_json(row.links)
@@ -134,7 +139,8 @@ def _state_changes(
     if machines is None:
         machines = connection.scalars(sa.select(db.machines.c.id)).all()
     table = db.machine_states.c
-    before = [row for row in connection.execute(select_latest_states(since)) if row.machine_id in machines]
+    states_before = connection.execute(select_states_at(), {"at": since})
+    before = [row for row in states_before if row.machine_id in machines]
     # The index begins with the machine.
     is_in_period = [table.machine_id.in_(machines), table.since > since]
     if until is not None:
@@ -145,7 +151,7 @@ def _state_changes(
 
 
 def _links(connection: sa.Connection) -> ClusterLinks | None:
-    stored = connection.scalar(sa.select(db.heartbeat.c.links))
+    stored = connection.scalar(_LINKS)
     return None if stored is None else sync_status.from_json(stored)
 
 
@@ -164,6 +170,7 @@ def _disk(row: Any) -> Disk:
     return Disk(row.total_bytes, row.used_bytes, row.free_bytes, row.files, row.updated_at)
 
 
+@cache
 def _select_quarantine() -> sa.Select[Any]:
     """Select each machine's latest quarantined document and the number of its quarantined documents.
 

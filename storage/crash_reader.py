@@ -7,6 +7,7 @@ only that a page shows; releases, run keys and other jobs only of the newest run
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -151,42 +152,54 @@ class CrashReader:
 
     def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""
-        of_run = sa.select(_jobs.crash_group).where(_jobs.run == run, _jobs.crash_group.is_not(None))
-        return self._occurrences(of_run.distinct(), run)
+        return self._occurrences(_select_occurrences_in_run(), {"run": run, "last": run})
 
     def crash_occurrences_of(self, signatures: tuple[str, ...], last: int) -> dict[str, CrashOccurrences]:
         """Occurrences of groups up to a run, by signature."""
         groups = sa.select(_groups.signature.label("crash_group")).where(_groups.signature.in_(signatures))
-        return self._occurrences(groups, last)
+        return self._occurrences(_select_occurrences(groups), {"last": last})
 
-    def _occurrences(self, groups: sa.Select[Any], last: int) -> dict[str, CrashOccurrences]:
-        wanted = groups.subquery()
-        earlier = (
-            sa.select(_jobs.run)
-            .where(_jobs.crash_group == wanted.c.crash_group, _jobs.run <= last)
-            .distinct()
-            .subquery()
-            .lateral()
-        )
-        found = (
-            sa.select(
-                wanted.c.crash_group,
-                _groups.title,
-                sa.func.min(earlier.c.run).label("since"),
-                sa.func.count().label("runs"),
-            )
-            .select_from(wanted.join(earlier, sa.true()))
-            .join(db.crash_groups, _groups.signature == wanted.c.crash_group)
-            .group_by(wanted.c.crash_group, _groups.title)
-            .subquery()
-        )
-        statement = sa.select(found, run_queries.of_run(_runs.cmssw_version, found.c.since))
+    def _occurrences(
+        self, statement: sa.Select[Any], parameters: Mapping[str, int]
+    ) -> dict[str, CrashOccurrences]:
         with self._database.connect() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(statement, parameters).all()
         return {
             row.crash_group: CrashOccurrences(row.title, row.since, row.cmssw_version, row.runs)
             for row in rows
         }
+
+
+@cache
+def _select_occurrences_in_run() -> sa.Select[Any]:
+    """As `_select_occurrences`, of the groups of `run`, a parameter."""
+    of_run = sa.select(_jobs.crash_group).where(_jobs.run == run_queries.RUN, _jobs.crash_group.is_not(None))
+    return _select_occurrences(of_run.distinct())
+
+
+def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
+    """Select the occurrences of groups up to the run `last`, a parameter."""
+    wanted = groups.subquery()
+    earlier = (
+        sa.select(_jobs.run)
+        .where(_jobs.crash_group == wanted.c.crash_group, _jobs.run <= sa.bindparam("last"))
+        .distinct()
+        .subquery()
+        .lateral()
+    )
+    found = (
+        sa.select(
+            wanted.c.crash_group,
+            _groups.title,
+            sa.func.min(earlier.c.run).label("since"),
+            sa.func.count().label("runs"),
+        )
+        .select_from(wanted.join(earlier, sa.true()))
+        .join(db.crash_groups, _groups.signature == wanted.c.crash_group)
+        .group_by(wanted.c.crash_group, _groups.title)
+        .subquery()
+    )
+    return sa.select(found, run_queries.of_run(_runs.cmssw_version, found.c.since))
 
 
 def _conditions(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from dqm2.records import SimulatorState
 from storage import codecs
 from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.read_models import Delivery, Playback
-from storage.run_queries import newest_report_first
+from storage.run_queries import RUN, newest_report_first
+
+_UPDATED_AT = sa.select(sa.func.max(db.deliveries.c.updated_at)).where(db.deliveries.c.run == RUN)
 
 
 class DeliveryReader:
@@ -49,10 +52,8 @@ class DeliveryReader:
 
     def delivery_updated_at(self, run: int) -> datetime | None:
         """The time of the report that `delivery` returns; `None` if there is none."""
-        table = db.deliveries.c
-        statement = sa.select(sa.func.max(table.updated_at)).where(table.run == run)
         with self._database.connect() as connection:
-            updated_at: datetime | None = connection.scalar(statement)
+            updated_at: datetime | None = connection.scalar(_UPDATED_AT, {"run": run})
         return updated_at
 
     def playback(self, run: int) -> Playback | None:
@@ -73,15 +74,20 @@ class DeliveryReader:
 
     def _newest(self, table: sa.Table, run: int) -> Any | None:
         """The newest row of a run, with the label of the machine that reported it."""
-        statement = (
-            sa.select(table, db.machines.c.label)
-            .join(db.machines)
-            .where(table.c.run == run)
-            .order_by(*newest_report_first(table.c))
-            .limit(1)
-        )
         with self._database.connect() as connection:
-            return connection.execute(statement).one_or_none()
+            return connection.execute(_select_newest(table), {"run": run}).one_or_none()
+
+
+@cache
+def _select_newest(table: sa.Table) -> sa.Select[Any]:
+    """Select the newest row of `run`, a parameter, with the label of the machine that reported it."""
+    return (
+        sa.select(table, db.machines.c.label)
+        .join(db.machines)
+        .where(table.c.run == RUN)
+        .order_by(*newest_report_first(table.c))
+        .limit(1)
+    )
 
 
 def _statistics(row: Any) -> DeliveryStatistics:

@@ -1,7 +1,7 @@
 """The machines of a cluster: their permanent labels, and when they went up or down."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -38,12 +38,22 @@ def register(
         connection.execute(sa.insert(db.machines), rows)
 
 
-def select_latest_states(at: datetime | None = None) -> sa.Select[Any]:
-    """Select the latest state of each machine, or its state at a time, by one index lookup per machine."""
+@cache
+def select_latest_states() -> sa.Select[Any]:
+    """Select the latest state of each machine, by one index lookup per machine."""
+    return _select_states()
+
+
+@cache
+def select_states_at() -> sa.Select[Any]:
+    """Select the state of each machine at the time `at`, a parameter."""
+    return _select_states(db.machine_states.c.since <= sa.bindparam("at"))
+
+
+def _select_states(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the latest state of each machine of those that meet all conditions."""
     table = db.machine_states
-    of_machine = sa.select(table).where(table.c.machine_id == db.machines.c.id)
-    if at is not None:
-        of_machine = of_machine.where(table.c.since <= at)
+    of_machine = sa.select(table).where(table.c.machine_id == db.machines.c.id, *conditions)
     latest = of_machine.order_by(table.c.since.desc()).limit(1).lateral()
     columns = (db.machines.c.label, db.machines.c.state_checked_at)
     return sa.select(latest, *columns).join_from(db.machines, latest, sa.true())

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -91,8 +92,7 @@ class MuteReader:
 
 def read_mutes(connection: sa.Connection) -> list[Mute]:
     """The mutes in force, newest first."""
-    in_force = _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
-    return [_mute(row) for row in connection.execute(in_force)]
+    return [_mute(row) for row in connection.execute(_select_in_force())]
 
 
 class MuteWriter:
@@ -127,6 +127,12 @@ class MuteWriter:
         with self._database.begin() as connection:
             yield connection
             connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, _NOTIFICATION)))
+
+
+@cache
+def _select_in_force() -> sa.Select[Any]:
+    """Select the mutes in force, newest first; every page does."""
+    return _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
 
 
 def _select() -> sa.Select[Any]:

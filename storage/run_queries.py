@@ -1,14 +1,24 @@
-"""Statements that select runs, and the filter of runs; `run_reader` and others execute them."""
+"""Statements that select runs, and the filter of runs; `run_reader` and others execute them.
+
+A statement that is the same for every page is built once, with parameters by name: building one takes longer
+than PostgreSQL takes to execute it.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 import db
 from storage.read_models import client_tags
+
+# Parameters of statements that are built once.
+RUN: sa.BindParameter[int] = sa.bindparam("run", type_=sa.Integer)
+RUN_KEY: sa.BindParameter[str] = sa.bindparam("run_key", type_=sa.Text)
+CLIENT: sa.BindParameter[str] = sa.bindparam("client", type_=sa.Text)
 
 # Only the starts of jobs are indexed. A job that runs for longer than this is found by its first days only.
 _LONGEST_JOB = timedelta(days=3)
@@ -66,7 +76,9 @@ def select_newest_runs_with_job(*conditions: sa.ColumnElement[bool], limit: int)
     return sa.select(run).where(*conditions).group_by(run).order_by(run.desc()).limit(limit)
 
 
-def select_runs_with_key(run_key: str, *, before: int, limit: int) -> sa.Select[Any]:
+def select_runs_with_key(
+    run_key: str | sa.BindParameter[str], *, before: int | sa.BindParameter[int], limit: int
+) -> sa.Select[Any]:
     """Select the numbers of the newest runs before a run with a run key, newest first."""
     runs = db.runs.c
     is_earlier = sa.and_(runs.run < before, runs.run_key == run_key)
@@ -79,6 +91,7 @@ def of_run(column: sa.Column[Any], run: sa.ColumnElement[int]) -> sa.Label[Any]:
     return sa.select(runs.c[column.name]).where(runs.c.run == run).scalar_subquery().label(column.name)
 
 
+@cache
 def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
     """Select the distinct values of a column by one index lookup each, however many rows there are.
 
@@ -90,11 +103,13 @@ def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
     return sa.select(found.c.value).where(found.c.value.is_not(None))
 
 
-def select_clients(first: int, last: int) -> sa.Select[Any]:
-    """Select the tags of the clients that have a job in a run from `first` to `last`."""
+@cache
+def select_clients() -> sa.Select[Any]:
+    """Select the tags of the clients that have a job in a run from `first` to `last`, two parameters."""
     jobs = db.jobs.c
     tag = select_distinct_values(jobs.client).subquery().c.value
-    in_range = sa.exists().where(jobs.client == tag, jobs.run.between(first, last))
+    is_in_range = jobs.run.between(sa.bindparam("first"), sa.bindparam("last"))
+    in_range = sa.exists().where(jobs.client == tag, is_in_range)
     return sa.select(tag).where(in_range)
 
 

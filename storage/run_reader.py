@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from statistics import median_low
@@ -28,7 +29,7 @@ from storage.read_models import (
     RunSummary,
     client_name,
 )
-from storage.run_queries import RunFilter
+from storage.run_queries import RUN, RUN_KEY, RunFilter
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
 _RUNS_PER_PIECE = 25
@@ -89,6 +90,7 @@ class _JobSummaryRow(NamedTuple):
 _RowT = TypeVar("_RowT", bound=NamedTuple)
 
 
+@cache
 def select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     """Select the fields of a row, of all jobs."""
     machines = db.machines.c
@@ -102,13 +104,24 @@ def select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     return sa.select(*columns).join_from(db.jobs, db.machines)
 
 
-def fetch_jobs(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT]) -> list[_RowT]:
+@cache
+def _select_jobs_of_run(rules: StateRules) -> sa.Select[Any]:
+    """Select the jobs of `run`, a parameter."""
+    return select_jobs(_JobRow, rules).where(db.jobs.c.run == RUN)
+
+
+def fetch_jobs(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    row: type[_RowT],
+    parameters: Mapping[str, Any] | None = None,
+) -> list[_RowT]:
     """Fetch the rows of a statement of `select_jobs`.
 
     Named tuples are accessed by position. Access to SQLAlchemy's rows by name would take as long as all other
     work on the thousands of fields of a page.
     """
-    return [row._make(found) for found in connection.execute(statement).all()]
+    return [row._make(found) for found in connection.execute(statement, parameters).all()]
 
 
 # The start of a run by the newest report of its file delivery that has one.
@@ -122,8 +135,28 @@ _GLOBAL_START = (
     .label("global_start")
 )
 _RUNS = sa.select(db.runs, _GLOBAL_START)
+_METADATA_OF_RUN = _RUNS.where(db.runs.c.run == RUN)
 # The columns of `db.runs`, besides its number, that summaries of runs have.
 RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
+
+_jobs = db.jobs.c
+_RUN_SPAN = sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN)
+_ADJACENT_RUNS = sa.select(
+    sa.select(sa.func.max(_jobs.run)).where(_jobs.run < RUN, _jobs.run > _NO_RUN).scalar_subquery(),
+    sa.select(sa.func.min(_jobs.run)).where(_jobs.run > RUN).scalar_subquery(),
+)
+_HAS_RUN = sa.select(sa.exists().where(db.runs.c.run == RUN))
+# The start of a client is left out if it is unknown.
+_CLIENT_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
+_EXPECTED_CLIENTS = (
+    sa.select(_jobs.run, _jobs.client, _CLIENT_START.label("started_at"))
+    .where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
+    .group_by(_jobs.run, _jobs.client)
+    .order_by(_jobs.run.desc())
+)
+_JOB = sa.bindparam("job", type_=sa.Uuid)
+_FOUND_JOB = sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB)
+_STORED_DETAILS = sa.select(db.job_details).where(db.job_details.c.identity == _JOB)
 
 
 class RunReader:
@@ -138,11 +171,8 @@ class RunReader:
 
     def run_span(self) -> RunSpan:
         """The lowest and the highest run that has jobs."""
-        number = db.jobs.c.run
         with self._database.connect() as connection:
-            lowest, highest = connection.execute(
-                sa.select(sa.func.min(number), sa.func.max(number)).where(number > _NO_RUN)
-            ).one()
+            lowest, highest = connection.execute(_RUN_SPAN).one()
         return RunSpan(lowest, highest)
 
     def run_span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
@@ -156,20 +186,14 @@ class RunReader:
 
     def adjacent_runs(self, run: int) -> AdjacentRuns:
         """The runs with jobs before and after `run`, which itself need not exist."""
-        number = db.jobs.c.run
         with self._database.connect() as connection:
-            previous, following = connection.execute(
-                sa.select(
-                    sa.select(sa.func.max(number)).where(number < run, number > _NO_RUN).scalar_subquery(),
-                    sa.select(sa.func.min(number)).where(number > run).scalar_subquery(),
-                )
-            ).one()
+            previous, following = connection.execute(_ADJACENT_RUNS, {"run": run}).one()
         return AdjacentRuns(previous, following)
 
     def has_run(self, run: int) -> bool:
         """Whether anything of a run is mirrored."""
         with self._database.connect() as connection:
-            return bool(connection.scalar(sa.select(sa.exists().where(db.runs.c.run == run))))
+            return bool(connection.scalar(_HAS_RUN, {"run": run}))
 
     def run(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
@@ -217,7 +241,8 @@ class RunReader:
         """The names of the clients of the runs from `first` to `last`, sorted."""
         options = {"response_timeout_s": _RANGE_QUERY_TIMEOUT_S}
         with self._database.connect() as connection:
-            tags = connection.scalars(run_queries.select_clients(first, last), execution_options=options)
+            parameters = {"first": first, "last": last}
+            tags = connection.scalars(run_queries.select_clients(), parameters, execution_options=options)
             return sorted(map(client_name, tags))
 
     def run_keys(self) -> list[str]:
@@ -255,12 +280,8 @@ class RunReader:
     def job_details(self, job_id: UUID) -> JobDetails | None:
         """A job with its series and its log; `None` if no job has this id."""
         with self._database.connect() as connection:
-            found = connection.execute(
-                sa.select(db.jobs.c.run, db.jobs.c.log_errors).where(db.jobs.c.identity == job_id)
-            ).one_or_none()
-            stored = connection.execute(
-                sa.select(db.job_details).where(db.job_details.c.identity == job_id)
-            ).one_or_none()
+            found = connection.execute(_FOUND_JOB, {"job": job_id}).one_or_none()
+            stored = connection.execute(_STORED_DETAILS, {"job": job_id}).one_or_none()
         run = None if found is None else self.run(found.run)
         job = next((job for job in run.jobs if job.id == job_id), None) if run else None
         if found is None or job is None:
@@ -316,8 +337,8 @@ class RunReader:
 
 def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:
     """A run with its jobs; `None` if nothing of it is mirrored."""
-    metadata = connection.execute(_RUNS.where(db.runs.c.run == run)).one_or_none()
-    rows = fetch_jobs(connection, select_jobs(_JobRow, rules).where(db.jobs.c.run == run), _JobRow)
+    metadata = connection.execute(_METADATA_OF_RUN, {"run": run}).one_or_none()
+    rows = fetch_jobs(connection, _select_jobs_of_run(rules), _JobRow, {"run": run})
     if metadata is None and not rows:
         return None
     return _run(run, metadata, rows, rules)
@@ -328,16 +349,7 @@ def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> 
 
     Clients whose start is unknown do not count for the startup time.
     """
-    jobs = db.jobs.c
-    previous = run_queries.select_runs_with_key(run_key, before=run, limit=_STARTUP_RUNS)
-    started_at = sa.func.min(jobs.started_at).filter(jobs.started_at < jobs.updated_at)
-    statement = (
-        sa.select(jobs.run, jobs.client, started_at.label("started_at"))
-        .where(jobs.run.in_(previous))
-        .group_by(jobs.run, jobs.client)
-        .order_by(jobs.run.desc())
-    )
-    rows = connection.execute(statement).all()
+    rows = connection.execute(_EXPECTED_CLIENTS, {"run": run, "run_key": run_key}).all()
     by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
     if not by_run:
         return ExpectedClients()

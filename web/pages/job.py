@@ -107,7 +107,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
         others=[other for other in reversed(run.jobs) if other.client == job.client and other.id != job.id],
         history=job_history.client_history(reader, run, job.client),
         mute=mute_of_job(job, active_mutes.of_run(reader, run)),
-        crash_group=reader.crash_occurrences(job.run).get(job.crash_group or ""),
+        crash_group=reader.crash_occurrences(job.run).get(job.crash_group) if job.crash_group else None,
         log=log,
         same_line=log_search.line_of_reason([line.text for line in log.lines], log.reason),
         **context,

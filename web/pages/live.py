@@ -249,7 +249,7 @@ def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
         playback=None if number is None else reader.playback(number),
         rows=rows,
         counts=count_by_state(rows),
-        crash_groups={} if run is None else reader.crash_occurrences(run.run),
+        crash_groups={} if run is None else _crash_groups(reader, run),
         expanded={details.job.id: details for details in expanded},
         histories={} if run is None else _histories(reader, run, expanded),
         delivery_version="" if delivered_at is None else delivered_at.isoformat(),
@@ -291,6 +291,10 @@ def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list
     return [
         replace(row, lumisections_skipped=skipped.get(row.client, row.lumisections_skipped)) for row in rows
     ]
+
+
+def _crash_groups(reader: MirrorReader, run: Run) -> dict[str, CrashOccurrences]:
+    return reader.crash_occurrences(run.run) if any(job.crash_group for job in run.jobs) else {}
 
 
 def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:
