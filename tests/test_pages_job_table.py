@@ -114,5 +114,7 @@ def test_it_matches_words_in_client_machine_and_state() -> None:
     assert matches_filter(row, [], "")
     assert matches_filter(row, [], "PIXEL c2b03")
     assert matches_filter(row, [ClientState.RUNNING], "running")
+    assert matches_filter(row, [], "beampixel_dqm_sourceclient-live")
     assert not matches_filter(row, [], "pixel csc")
+    assert not matches_filter(row, [], "source")
     assert not matches_filter(row, [ClientState.CRASHED], "")

@@ -78,9 +78,12 @@ function moveRows() {
   }
 }
 
-// Rows that are in order stay in the document, so that focus, selection and scrolling in them are kept.
+// Rows that are in order stay in the document, so that scrolling in them is kept. Browsers take the focus and the
+// selection from those that move.
 function reorder(table, order) {
   const focused = document.activeElement;
+  const selection = getSelection();
+  const { anchorNode, anchorOffset, focusNode, focusOffset } = selection;
   let next = null;
   for (const id of [...order].reverse()) {
     const row = document.getElementById(id);
@@ -88,6 +91,8 @@ function reorder(table, order) {
     next = row;
   }
   if (document.activeElement !== focused) focused.focus({ preventScroll: true });
+  const isSelected = selection.anchorNode === anchorNode && selection.focusNode === focusNode;
+  if (!isSelected) selection.setBaseAndExtent(anchorNode, anchorOffset, focusNode, focusOffset);
 }
 
 function move(table, row, next) {

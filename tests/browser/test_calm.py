@@ -193,9 +193,12 @@ def test_a_row_moves_for_its_state_only_and_after_a_moment(
     expect(page.locator("[data-client=csc]")).to_contain_text("crashed")
     expect(names.first).to_have_attribute("data-client", "beam")
     page.locator("[data-client=csc] .expander").focus()
+    page.locator("[data-client=beam] td").first.select_text()
+    selected = page.evaluate("String(getSelection())")
     page.clock.fast_forward(4000)
     expect(names.first).to_have_attribute("data-client", "csc")
     expect(page.locator("[data-client=csc] .expander")).to_be_focused()
+    assert page.evaluate("String(getSelection())") == selected != ""
 
 
 def test_a_row_glides_to_its_new_place(page: Page, url: str, mirrored: MirroredCluster) -> None:

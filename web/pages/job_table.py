@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from storage.client_rows import ClientRow, ClientState
+from storage.read_models import client_name
 
 
 class SortColumn(StrEnum):
@@ -43,12 +44,15 @@ def sort_rows(rows: Iterable[ClientRow], order: SortOrder) -> list[ClientRow]:
 
 
 def matches_filter(row: ClientRow, states: Sequence[ClientState], text: str) -> bool:
-    """Whether a row is in one of the states (none given: any) and contains every word of `text`."""
+    """Whether a row is in one of the states (none given: any) and contains every word of `text`.
+
+    Client tags are searched by what differs between them.
+    """
     if states and row.state not in states:
         return False
     machine = "" if row.newest is None else row.newest.machine
-    searched = f"{row.client} {row.state} {machine}".lower()
-    return all(word in searched for word in text.lower().split())
+    searched = f"{row.name} {row.state} {machine}".lower()
+    return all(client_name(word) in searched for word in text.lower().split())
 
 
 def _severity(row: ClientRow) -> int:
