@@ -121,7 +121,8 @@ class _Server(BaseApplication):
         databases.enforce_response_timeouts()
         app = self._make_app()
         _quiet_uvicorn()
-        _prepare_garbage_collection()
+        _freeze_objects()
+        gc.callbacks.append(_return_freed_memory)
         by_cluster = databases.of_app(app)
         for database in by_cluster.values():
             database.on_schema_too_new(_exit)
@@ -170,6 +171,8 @@ def serve(settings: Settings, make_app: Callable[[], Flask]) -> None:
     )
     # Taken here, or gunicorn would report itself ready before a worker is.
     manager = dqmsquare_cfg.read_sd_notify()
+    # Before the fork: a worker's collections would write to 12 MB that it shares with the others.
+    _freeze_objects()
     _Server(settings, make_app, sockets, metrics_directory, manager).run()
 
 
@@ -216,15 +219,14 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         dqmsquare_cfg.exit_with_errors([f"{setting} is {port}, which can't be listened on: {reason}"])
 
 
-def _prepare_garbage_collection() -> None:
-    """Leave out the objects that exist from the start, and return freed memory after each full collection.
+def _freeze_objects() -> None:
+    """Leave the objects that exist now out of garbage collections.
 
     A page of a thousand jobs makes ten thousand objects with hardly a cycle. By default Python would search
     all objects while it makes one page in ten, which takes longer than the page.
     """
     gc.collect()
     gc.freeze()
-    gc.callbacks.append(_return_freed_memory)
 
 
 def _return_freed_memory(phase: str, info: Mapping[str, int]) -> None:
