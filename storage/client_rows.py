@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 
@@ -34,7 +35,7 @@ class ClientState(StrEnum):
         return self not in (ClientState.STARTING, ClientState.RUNNING, ClientState.FINISHED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClientRow:
     """A client of a run: its newest job, `None` if it has none, and its earlier jobs, newest first.
 
@@ -54,7 +55,8 @@ class ClientRow:
         """The client's name as users know it."""
         return client_name(self.client)
 
-    @property
+    # Computed once, since a page asks for it more than ten times, as for the crashes.
+    @cached_property
     def state(self) -> ClientState:
         """The state of the newest job, else `starting` or `missing`."""
         if self.newest is not None:
@@ -66,7 +68,7 @@ class ClientRow:
         """All jobs of the client, newest first."""
         return () if self.newest is None else (self.newest, *self.earlier)
 
-    @property
+    @cached_property
     def crashes(self) -> tuple[Job, ...]:
         """The jobs of the client that crashed, newest first."""
         return tuple(job for job in self.jobs if job.state is JobState.CRASHED)

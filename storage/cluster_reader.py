@@ -140,14 +140,20 @@ def _state_changes(
         machines = connection.scalars(sa.select(db.machines.c.id)).all()
     table = db.machine_states.c
     states_before = connection.execute(select_states_at(), {"at": since})
-    before = [row for row in states_before if row.machine_id in machines]
+    before = [
+        StateChange(row.label, row.since, row.is_up, row.reason)
+        for row in states_before
+        if row.machine_id in machines
+    ]
     # The index begins with the machine.
     is_in_period = [table.machine_id.in_(machines), table.since > since]
     if until is not None:
         is_in_period.append(table.since < until)
-    changed = sa.select(db.machine_states, db.machines.c.label).join(db.machines).where(*is_in_period)
-    rows = sorted([*before, *connection.execute(changed)], key=attrgetter("since"))
-    return [StateChange(row.label, row.since, row.is_up, row.reason) for row in rows]
+    columns = (db.machines.c.label, table.since, table.is_up, table.reason)
+    changed = sa.select(*columns).join_from(db.machine_states, db.machines).where(*is_in_period)
+    # By position: a day may have hundreds.
+    within = [StateChange(*row) for row in connection.execute(changed)]
+    return sorted([*before, *within], key=attrgetter("at"))
 
 
 def _links(connection: sa.Connection) -> ClusterLinks | None:
