@@ -17,8 +17,10 @@ import yaml
 from dqmsquare_cfg import Cluster, Settings
 from simulator.documents import job_document
 from simulator.simulator import Simulator
+from tests import fork_server
 from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables
 from tests.legacy_mirror import LegacyMirror, job, run_adopt
+from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres, bin_folder
 from tools.deploy_check import manifests
 from tools.render_manifests import Target
@@ -98,8 +100,10 @@ def test_the_commands_of_the_readme_run(
 ) -> None:
     assert simulator.base_url
     assert f"python {words}" in (ROOT / "README.md").read_text()
-    done = subprocess.run([sys.executable, *words.split()], cwd=ROOT, env=simulated_environment, check=False)
-    assert done.returncode == 0
+    file, *arguments = words.split()
+    running = fork_server.start(file.removesuffix(".py"), arguments, simulated_environment)
+    output, _ = running.communicate(TIMEOUT_S)
+    assert running.wait() == 0, output
 
 
 def kubectl_commands() -> list[str]:

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,9 @@ import dqmsquare_cfg
 from config import env_file
 from config.parsers import Contact
 from dqmsquare_cfg import SETTINGS, Setting, Settings, SettingsError
+from runtime.supervisor import MEMORY_ENVIRONMENT
+from tests import fork_server
+from tests.waiting import TIMEOUT_S
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
 SAMPLE = ROOT / ".env_sample"
@@ -53,15 +54,13 @@ def sample_entries() -> dict[str, tuple[str, str]]:
     return entries
 
 
-def run_program(arguments: list[str], **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={"PATH": os.environ["PATH"], **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run_program(program: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run a program; returns its exit status and output."""
+    # The first start of a program is that of its fork server, which further tests use.
+    common = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **MEMORY_ENVIRONMENT}
+    running = fork_server.start(program, arguments, {**common, **environment})
+    output, _ = running.communicate(TIMEOUT_S)
+    return running.wait(), output
 
 
 def test_it_requires_only_the_dqm2_secret_in_development(tmp_path: Path) -> None:
@@ -204,14 +203,13 @@ def test_it_warns_of_an_unknown_name_in_the_file_without_its_value(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["grabber.py", "production", "--once"], ["db.py", "status"], ["db.py", "adopt", "--dry-run"]],
+    "words", [("grabber", "production", "--once"), ("db", "status"), ("db", "adopt", "--dry-run")]
 )
-def test_programs_print_the_warning_once(tmp_path: Path, arguments: list[str]) -> None:
+def test_programs_print_the_warning_once(tmp_path: Path, words: tuple[str, ...]) -> None:
     file = tmp_path / "env"
     file.write_text("POSTGRES_PROT=1\n")
-    done = run_program(
-        arguments,
+    status, output = run_program(
+        *words,
         ENV_FILE=str(file),
         DQM_FFF_SECRET="abc",
         # A port without a listener.
@@ -220,9 +218,9 @@ def test_programs_print_the_warning_once(tmp_path: Path, arguments: list[str]) -
         LOG_DIR=str(tmp_path),
         TMP_DIR=str(tmp_path),
     )
-    assert done.returncode == 1
+    assert status == 1
     warning = "line 1 sets POSTGRES_PROT, which is not a setting; did you mean POSTGRES_PORT?"
-    assert done.stderr.count(warning) == 1
+    assert output.count(warning) == 1
 
 
 def test_it_rejects_a_file_that_is_missing_or_not_text(tmp_path: Path) -> None:
@@ -323,12 +321,12 @@ def test_it_has_no_secrets_in_its_repr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["grabber.py", "production"], ["server.py"], ["db.py", "status"], ["-m", "runtime.run_all"]]
+    "words", [("grabber", "production"), ("server",), ("db", "status"), ("dqmsquare_mirror", "all")]
 )
-def test_programs_exit_with_status_2_and_a_line_per_error(arguments: list[str]) -> None:
-    done = run_program(arguments, ENV_FILE="", SERVER_PORT="none")
-    assert done.returncode == 2
-    assert {line.split()[0] for line in done.stderr.splitlines()} == {"DQM_FFF_SECRET", "SERVER_PORT"}
+def test_programs_exit_with_status_2_and_a_line_per_error(words: tuple[str, ...]) -> None:
+    status, output = run_program(*words, ENV_FILE="", SERVER_PORT="none")
+    assert status == 2
+    assert {line.split()[0] for line in output.splitlines()} == {"DQM_FFF_SECRET", "SERVER_PORT"}
 
 
 def test_the_sample_has_all_settings_and_no_others() -> None:
