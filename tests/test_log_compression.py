@@ -1,7 +1,8 @@
 """Logs are compressed with dictionaries that are trained on them and stored in the database by version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from uuid import uuid4
 
 import pytest
@@ -25,6 +26,17 @@ TRAINING_LOGS = 300
 def jobs() -> list[JobRecord]:
     """Finished jobs with logs as CMSSW writes them."""
     return sample_jobs.simulated(TRAINING_LOGS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _dictionaries_trained_once() -> Iterator[None]:
+    """Keep dictionaries: most tests train theirs on the same logs, which takes most of their time."""
+    train = cache(log_compression.train_dictionary)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            log_compression, "train_dictionary", lambda logs, version: train(tuple(logs), version)
+        )
+        yield
 
 
 def store(settings: Settings) -> DictionaryStore:
