@@ -59,7 +59,7 @@ def test_it_continues_after_being_killed_at_random_moments(
     graphs = [graph(RUN - number, rev=10_000 + number) for number in range(RUNS)]
     name = settings.database(Cluster.PRODUCTION)
     found = []
-    for kills in (0, 3):
+    for kills in (0, 2):
         mirror = LegacyMirror(postgres, name)
         mirror.write("runs", *jobs)
         mirror.write("graphs", *graphs)

@@ -33,7 +33,8 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = 381_594
-KILLS = 5
+# One at each moment of the test.
+KILLS = 3
 # Runs a notifier as a grabber does, with a window short enough for a test.
 PROGRAM = """
 import dqmsquare_cfg, threading
