@@ -31,11 +31,14 @@ run: install ## run the grabbers and the web server with the settings in .env
 test-setup:
 	@$(PYTHON) -B tools/install.py --dev --system-packages
 
+# Without bytecode every process of the tests would compile all modules. An empty value is that of an unset variable.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: test-setup lint deploy-check ## run all checks and tests; as root it installs missing Debian packages
-	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
+	$(VENV)/pytest -n 4 --dist worksteal -m "not long"
 
 test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
-	$(VENV)/pytest -n 3 --dist worksteal
+	$(VENV)/pytest -n 4 --dist worksteal
 
 lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff format --check
