@@ -17,6 +17,7 @@ from web.pages import (
     live,
     log_search,
     missed,
+    page_urls,
     source_run,
     statistics,
     timeline,
@@ -40,6 +41,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals["guides"] = guides.GUIDES
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formatting.init_app(app)
+    page_urls.init_app(app)
     external_links.init_app(app, settings)
     source_run.init_app(app)
     contacts.init_app(app, settings)
