@@ -59,6 +59,16 @@ class CrashGroupSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class CrashGroupOutline:
+    """A group of crashes with its last run, the number of its runs, and its marks."""
+
+    group: CrashGroup
+    last_run: int
+    runs: int
+    marks: tuple[CrashMark, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FoundCrashGroups:
     """A page of the groups found, the most recent first, and the number of all groups found.
 
@@ -121,6 +131,18 @@ class CrashReader:
             found = connection.execute(_select_totals((), (_groups.signature == signature,), 0, 1)).all()
             groups = tuple(_summaries(connection, found, (), recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
+
+    def crash_groups_of_client(self, client: str, limit: int) -> list[CrashGroupOutline]:
+        """The groups of a client (by name), the last to occur first."""
+        of_client = tuple(run_queries.is_of_clients((client,), _groups.client))
+        with self._database.connect() as connection:
+            found = connection.execute(_select_totals((), of_client, 0, limit)).all()
+            facts = _facts(connection, [row.signature for row in found])
+        return [
+            CrashGroupOutline(_group(row), row.last_run, row.runs, _marks(facts[row.signature]))
+            for row in found
+            if row.signature in facts
+        ]
 
     def crashed_jobs(self, signature: str, limit: int) -> list[CrashedJob]:
         """The newest jobs of a group, newest first."""
@@ -271,15 +293,14 @@ def _summaries(
     connection: sa.Connection,
     found: Collection[Any],
     conditions: Sequence[sa.ColumnElement[bool]],
-    recent_runs: Collection[int],
+    recent_runs: Sequence[int],
 ) -> Iterator[CrashGroupSummary]:
     """The groups of the rows of `_select_totals` that still exist."""
     signatures = [row.signature for row in found]
     if not signatures:
         return
     described = {row.signature: row for row in connection.execute(_select_described(signatures, conditions))}
-    of_marks = connection.execute(crash_marks.select_facts(), {"signatures": signatures})
-    facts = {row.signature: row for row in of_marks}
+    facts = _facts(connection, signatures)
     recent: dict[str, dict[int, int]] = {}
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
@@ -287,7 +308,7 @@ def _summaries(
         if row.signature not in facts or row.signature not in described:
             continue  # The rules have changed meanwhile, and it was left without jobs and deleted.
         yield CrashGroupSummary(
-            group=CrashGroup(row.signature, row.client, row.title, crash_groups.parse_kind(row.kind)),
+            group=_group(row),
             since=facts[row.signature].first_run,
             first_run=row.first_run,
             last_run=row.last_run,
@@ -295,9 +316,23 @@ def _summaries(
             jobs=row.jobs,
             releases=_distinct(described[row.signature].releases),
             run_keys=_distinct(described[row.signature].run_keys),
-            marks=tuple(crash_marks.marks(facts[row.signature])),
+            marks=_marks(facts[row.signature]),
             recent=recent.get(row.signature, {}),
         )
+
+
+def _facts(connection: sa.Connection, signatures: Collection[str]) -> dict[str, Any]:
+    """The rows of `crash_marks.select_facts` for groups, by signature."""
+    rows = connection.execute(crash_marks.select_facts(), {"signatures": signatures})
+    return {row.signature: row for row in rows}
+
+
+def _group(row: Any) -> CrashGroup:
+    return CrashGroup(row.signature, row.client, row.title, crash_groups.parse_kind(row.kind))
+
+
+def _marks(facts: Any) -> tuple[CrashMark, ...]:
+    return tuple(crash_marks.marks(facts))
 
 
 def _distinct(values: Iterable[str | None] | None) -> tuple[str, ...]:
@@ -331,10 +366,12 @@ def _select_described(
     )
 
 
-def _select_recent(signatures: Collection[str], runs: Collection[int]) -> sa.Select[Any]:
-    """Select the numbers of jobs of groups by run."""
+def _select_recent(signatures: Collection[str], runs: Sequence[int]) -> sa.Select[Any]:
+    """Select the numbers of jobs of groups by run; `runs` are consecutive ones of the cluster, ascending."""
+    first, last = (runs[0], runs[-1]) if runs else (0, 0)
     return (
         sa.select(_jobs.crash_group, _jobs.run, sa.func.count().label("jobs"))
-        .where(_jobs.crash_group.in_(signatures), _jobs.run.in_(runs))
+        # PostgreSQL would look for each run of a list.
+        .where(_jobs.crash_group.in_(signatures), _jobs.run.between(first, last))
         .group_by(_jobs.crash_group, _jobs.run)
     )

@@ -296,9 +296,20 @@ class RunReader:
             memory=codecs.unpack_memory(stored.memory),
             events=codecs.unpack_events(stored.events),
             input_statuses=codecs.unpack_input_statuses(stored.input_statuses),
-            log=codecs.unpack_log(stored.log, stored.log_redactions, self._dictionaries.for_log(stored.log)),
+            log=self._log(stored),
             errors=errors,
         )
+
+    def job_log(self, job_id: UUID) -> JobLog | None:
+        """The log of a job; `None` if none is stored."""
+        table = db.job_details.c
+        statement = sa.select(table.log, table.log_redactions).where(table.identity == job_id)
+        with self._database.connect() as connection:
+            stored = connection.execute(statement).one_or_none()
+        return None if stored is None else self._log(stored)
+
+    def _log(self, stored: Any) -> JobLog:
+        return codecs.unpack_log(stored.log, stored.log_redactions, self._dictionaries.for_log(stored.log))
 
     def _distinct_values(self, column: sa.Column[Any]) -> list[str]:
         with self._database.connect() as connection:

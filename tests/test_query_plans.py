@@ -162,6 +162,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
         filled.run, "pp_run", "no_client"
     ),
     "job_details": lambda filled: filled.reader.job_details(filled.job),
+    "job_log": lambda filled: filled.reader.job_log(filled.job),
     "client_history": lambda filled: filled.reader.client_history(
         filled.run, "beam_dqm_sourceclient-live", 12
     ),
@@ -179,6 +180,7 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
         since=datetime.now(UTC) - timedelta(days=900), until=datetime.now(UTC) - timedelta(days=800)
     ),
     "crash_group": lambda filled: filled.reader.crash_group(filled.crash_group),
+    "crash_groups_of_client": lambda filled: filled.reader.crash_groups_of_client("csc", 11),
     "crashed_jobs": lambda filled: filled.reader.crashed_jobs(filled.crash_group, 200),
     "client_run_count": lambda filled: filled.reader.client_run_count(
         "csc_dqm_sourceclient-live", filled.run

@@ -228,6 +228,7 @@ class CachedReader(MirrorReader):
     job_details = _cached(
         MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
     )
+    job_log = _cached(MirrorReader.job_log, (Topic.BATCHES,), max_entries=_MAX_LARGE)
     usual_errors = _cached(MirrorReader.usual_errors, (Topic.BATCHES,))
     client_history = _cached(
         MirrorReader.client_history, _history_topics, expires_at=_runs_expire_at, max_entries=_MAX_JOBS
@@ -246,6 +247,7 @@ class CachedReader(MirrorReader):
     sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))
     find_crash_groups = _cached(MirrorReader.find_crash_groups, (Topic.BATCHES,), max_entries=_MAX_JOBS)
     crash_group = _cached(MirrorReader.crash_group, (Topic.BATCHES,), max_entries=_MAX_JOBS)
+    crash_groups_of_client = _cached(MirrorReader.crash_groups_of_client, (Topic.BATCHES,))
     crashed_jobs = _cached(MirrorReader.crashed_jobs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
     client_run_count = _cached(MirrorReader.client_run_count, (Topic.BATCHES,))
     search_logs = _cached(MirrorReader.search_logs, (Topic.BATCHES,), max_entries=_MAX_LARGE)

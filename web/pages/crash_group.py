@@ -10,11 +10,10 @@ from werkzeug.exceptions import NotFound
 
 from dqm2 import log_messages
 from storage.crash_groups import CrashGroup
-from storage.crash_reader import CrashedJob, CrashFilter, CrashGroupSummary
+from storage.crash_reader import CrashedJob, CrashGroupOutline
 from storage.mutes import Mute, MuteSubject, mute_of_client
 from storage.read_models import client_name
 from storage.reader import MirrorReader
-from storage.run_queries import RunFilter
 from web import databases, query_args
 from web.cache import dependencies
 from web.pages import active_mutes, crash_issue, crash_text, freshness, log_search
@@ -70,7 +69,7 @@ def page(signature: str) -> Response:
             client_runs=client_runs,
             in_common=in_common,
             excerpt=excerpt,
-            others=_others(reader, summary),
+            others=_others(reader, summary.group),
             kind=crash_text.KINDS[summary.group.kind],
             mute=_mute(reader, summary.group),
             issue=crash_issue.markdown(cluster, summary, client_runs, in_common.machines, excerpt),
@@ -102,10 +101,10 @@ def _excerpt(reader: MirrorReader, jobs: Sequence[CrashedJob]) -> Excerpt | None
     """The part of a log that says why the newest job crashed whose log is stored."""
     explained = [job for job in jobs if job.crash is not None and job.crash.line is not None]
     for job in explained[:_MAX_LOGS]:
-        details = reader.job_details(job.id)
-        if details is None or job.crash is None or job.crash.line is None:
+        log = reader.job_log(job.id)
+        if log is None or job.crash is None or job.crash.line is None:
             continue
-        lines = log_messages.full_text(details.log).split("\n")
+        lines = log_messages.full_text(log).split("\n")
         first = max(1, job.crash.line - _LINES_BEFORE)
         text = "\n".join(lines[first - 1 : job.crash.line + _LINES_AFTER]).rstrip()
         if text:
@@ -114,9 +113,7 @@ def _excerpt(reader: MirrorReader, jobs: Sequence[CrashedJob]) -> Excerpt | None
     return None
 
 
-def _others(reader: MirrorReader, summary: CrashGroupSummary) -> list[CrashGroupSummary]:
+def _others(reader: MirrorReader, group: CrashGroup) -> list[CrashGroupOutline]:
     """Other groups of the client, the last to occur first."""
-    last = reader.run_span().highest or 0
-    of_client = CrashFilter(RunFilter(0, last, clients=(client_name(summary.group.client),)))
-    found = reader.find_crash_groups(of_client, skip=0, limit=_MAX_OTHERS)
-    return [other for other in found.groups if other.group.signature != summary.group.signature]
+    found = reader.crash_groups_of_client(client_name(group.client), _MAX_OTHERS)
+    return [other for other in found if other.group.signature != group.signature]
