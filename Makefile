@@ -38,7 +38,7 @@ test: test-setup lint deploy-check ## run all checks and tests; as root it insta
 	$(VENV)/pytest -n 4 --dist worksteal -m "not long"
 
 test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
-	$(VENV)/pytest -n 4 --dist worksteal
+	$(VENV)/pytest -n 4 --dist worksteal --hypothesis-profile new-examples
 
 lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff format --check

@@ -57,11 +57,16 @@ _POSTGRES_BYTES = 2 << 30
 # The id of the process that made the folder follows.
 _FOLDER_PREFIX = "dqmsquare-tests-"
 
-# Examples have no time limit: on a loaded machine each may take long.
-hypothesis.settings.register_profile(
-    "loaded-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("loaded-machine")
+# Examples have no time limit: on a loaded machine each may take long. They are the same in each run, except
+# for `make test-all`, which is to find new ones.
+for profile, derandomize in (("same-examples", True), ("new-examples", False)):
+    hypothesis.settings.register_profile(
+        profile,
+        deadline=None,
+        derandomize=derandomize,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile("same-examples")
 # Allocated objects before Python looks for garbage. With its default of 700 that took a fifth of the CPU.
 _GC_THRESHOLD = 10_000
 _MAX_STATEMENTS = 1000

@@ -232,10 +232,10 @@ def test_it_requires_an_expert(url: str, expert: Visitor) -> None:
 
 def test_it_redacts_host_names_in_the_reason(url: str, expert: Visitor) -> None:
     mute(expert, reason="dqmfu-c2b03-45-01.cms is broken, see fu-c2f11-11-01")
-    page = live_page(url)
-    assert "[host] is broken, see [host]" in page
-    assert "45-01" not in page
-    assert "45-01" not in expert.get("/cr/mutes/").text
+    assert "[host] is broken, see [host]" in live_page(url)
+    for page in (live_page(url), expert.get("/cr/mutes/").text):
+        assert "c2b03-45-01" not in page
+        assert "c2f11-11-01" not in page
 
 
 def test_it_escapes_markup(url: str, expert: Visitor) -> None:
