@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -98,10 +99,14 @@ def test_nothing_moves_while_a_run_goes_on(
     jobs = write_run(mirrored, RUN, lumisections=90)
     start_watching(page, url)
     found: list[str] = []
+    attempts = count()
 
     def are_of_one_day() -> bool:
         day = local_day(datetime.now(UTC) - MAX_AGE)
-        found[:] = shifts_of_updates(page, mirrored, jobs)
+        if next(attempts):
+            # The page may show reports of the day before.
+            shifts_of_updates(page, mirrored, jobs, 1)
+        found[:] = shifts_of_updates(page, mirrored, jobs, UPDATES)
         return day == local_day(datetime.now(UTC))
 
     # A time that becomes one of yesterday gets its date, for which columns may get wider.
@@ -110,12 +115,14 @@ def test_nothing_moves_while_a_run_goes_on(
     assert page.evaluate("window.orders.length") == 1
 
 
-def shifts_of_updates(page: Page, mirrored: MirroredCluster, jobs: list[JobRecord]) -> list[str]:
-    """What moves while jobs report and the page is updated."""
+def shifts_of_updates(
+    page: Page, mirrored: MirroredCluster, jobs: list[JobRecord], updates: int
+) -> list[str]:
+    """Everything that moves while jobs report and the page is updated."""
     rng = random.Random(RUN)
     now = datetime.now(UTC)
     found = []
-    for number in range(UPDATES):
+    for number in range(updates):
         changed = [later(record, number, now, rng) for record in jobs if record.exit_code is None]
         mirrored.write(mirrored.filter_units[0], *changed, clock_at=now)
         mirrored.beat(datetime.now(UTC) - timedelta(seconds=number))
