@@ -49,6 +49,23 @@ def test_it_redacts_each_parameter_by_itself(client: FlaskClient, settings: Sett
     assert ']&b=shown" status=404 ' in line
 
 
+def test_it_omits_whole_parameters_of_a_long_query(client: FlaskClient, settings: Settings) -> None:
+    for a, b in ((500, 495), (500, 496), (1001, 1)):
+        client.get("/api", query_string={"a": "x" * a, "b": "y" * b}, buffered=True)
+    whole, cut, nothing = lines(settings)
+    assert f' query="a={"x" * 500}&b={"y" * 495}" status' in whole
+    assert f' query="a={"x" * 500}&[omitted]" status' in cut
+    assert " query=[omitted] status" in nothing
+
+
+def test_it_omits_a_long_path(client: FlaskClient, settings: Settings) -> None:
+    client.get(f"/{'x' * 999}", buffered=True)
+    client.get(f"/{'x' * 1000}", buffered=True)
+    shown, omitted = lines(settings)
+    assert f" path=/{'x' * 999} query" in shown
+    assert " path=[omitted] query" in omitted
+
+
 def test_it_leaves_out_the_query_of_the_control_room(client: FlaskClient, settings: Settings) -> None:
     client.get("/cr/exe?what=restart_hltd&host=dqmfu-c2b03-45-01", buffered=True)
     [line] = lines(settings)

@@ -37,6 +37,8 @@ _NOT_MODIFIED = "304"
 _SLASHES = re.compile("/+")
 # More parameters than any page has are redacted as one.
 _MAX_PARAMETERS = 32
+# Characters of a path, and of a query, that are logged: redacting 4,000 takes up to 6 ms.
+_MAX_LOGGED_CHARACTERS = 1000
 _PLACEHOLDER = re.compile("|".join(map(re.escape, Placeholder)))
 # Scripts repeat the same requests, and redacting one takes longer than responding to it from memory.
 _CACHED_REQUESTS = 128
@@ -104,7 +106,8 @@ class RequestDescriber:
 
     Nothing is logged of a query in the Control Room: it may name machines in full. Each parameter is redacted
     by itself, and of a value that changes only the placeholders are kept: an open quote, bracket or key block
-    in it would hide the rest of the line.
+    in it would hide the rest of the line. Parameters beyond the limit are omitted as a whole: a rule may not
+    recognize a part of one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -119,7 +122,8 @@ class RequestDescriber:
         return (self._describe_cached if is_short else self._describe)(method, path, query)
 
     def _describe(self, method: str, path: str, query: str) -> str:
-        values = {"method": method, "path": path, "query": self._filter_query(path, query)}
+        shown_path = path if len(path) <= _MAX_LOGGED_CHARACTERS else Placeholder.OMITTED
+        values = {"method": method, "path": shown_path, "query": self._filter_query(path, query)}
         return self._redact(
             " ".join(f"{key}={logging_setup.quote_value(value)}" for key, value in values.items())
         )
@@ -128,6 +132,8 @@ class RequestDescriber:
         # Several slashes are one, as for the routes.
         if _SLASHES.sub("/", path).startswith(self._hidden_below):
             return ""
+        if len(query) > _MAX_LOGGED_CHARACTERS:
+            query = query[: query.rfind("&", 0, _MAX_LOGGED_CHARACTERS + 1) + 1] + Placeholder.OMITTED
         return "&".join(map(self._redact_parameter, query.split("&", _MAX_PARAMETERS)))
 
     def _redact_parameter(self, parameter: str) -> str:
