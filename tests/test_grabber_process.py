@@ -19,6 +19,8 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
+# Both have one handler; Kubernetes and systemd send the first.
+SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 # Lets a thread take a signal, as one that starts a process does for a moment.
 TAKEN_BY_A_THREAD = """
 import signal, sys, threading
@@ -74,7 +76,7 @@ def test_it_mirrors_both_clusters_without_an_argument(
     assert requested_hosts == others
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", SIGNALS)
 def test_it_finishes_the_current_batch_on_a_signal(
     simulator: Simulator,
     simulated_environment: dict[str, str],
@@ -96,7 +98,7 @@ def test_it_finishes_the_current_batch_on_a_signal(
     assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", SIGNALS)
 def test_it_stops_on_a_signal_that_any_thread_takes(end: signal.Signals) -> None:
     command = [sys.executable, "-c", TAKEN_BY_A_THREAD, end.name]
     assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0

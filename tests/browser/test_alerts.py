@@ -41,6 +41,25 @@ def test_it_raises_no_alert_for_earlier_problems(toasts: Page) -> None:
     expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
 
 
+def test_it_raises_no_alert_for_an_old_crash_or_a_run_that_the_reader_opens(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "newcomer", at=an_hour_ago, exit_code=-6),
+        clock_at=datetime.now(UTC),
+    )
+    expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
+    after_updates(toasts)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "crashed", exit_code=-6))
+    toasts.click("#previous-run")
+    expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
+    after_updates(toasts)
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
+
+
 def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     toast = toasts.locator(".alert-toast")
@@ -73,31 +92,6 @@ def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrore
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed ×1, restarted")
     after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(1)
-
-
-def test_it_raises_no_alert_for_an_old_crash(toasts: Page, mirrored: MirroredCluster) -> None:
-    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    mirrored.write(
-        mirrored.filter_units[0],
-        job(RUN, "newcomer", at=an_hour_ago, exit_code=-6),
-        clock_at=datetime.now(UTC),
-    )
-    expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")
-    after_updates(toasts)
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
-
-
-def test_it_raises_no_alert_for_a_run_that_the_reader_opens(toasts: Page, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "crashed", exit_code=-6))
-    toasts.click("#previous-run")
-    expect(toasts.locator("[data-client=crashed]")).to_contain_text("crashed")
-    after_updates(toasts)
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
-
-
-def test_it_raises_an_alert_for_a_crash_in_a_new_run(toasts: Page, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "newcomer", exit_code=-6))
-    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN + 1}")
 
 
 def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -192,13 +186,17 @@ def test_it_shows_one_toast_and_how_many_more_there_are(toasts: Page, mirrored: 
     expect(toasts.locator("#no-alerts")).to_be_visible()
 
 
-def test_a_toast_goes_with_its_cause(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_a_toast_goes_with_its_cause_and_a_new_run_raises_another(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
     unit = mirrored.filter_units[0]
     mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
     mirrored.write(unit, job(RUN + 1, "beam"))
     expect(toasts.locator(".alert-toast")).to_have_count(0)
     expect(toasts.locator("#alert-count")).to_have_text("1")
+    mirrored.write(unit, job(RUN + 2, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN + 2}")
 
 
 def test_a_toast_goes_by_itself(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -300,7 +298,16 @@ def test_it_shows_notifications_if_enabled(
     assert toasts.locator("[data-channel=sound]").is_checked()
 
 
-def test_a_way_to_alert_that_fails_does_not_stop_the_others(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    toasts.evaluate("Notification.requestPermission = async () => 'denied'")
+    toasts.click(".bell")
+    toasts.locator("[data-channel=notification]").click()
+    expect(toasts.locator("#notification-problem")).to_contain_text("does not allow notifications")
+    assert not toasts.locator("[data-channel=notification]").is_checked()
+    toasts.keyboard.press("Escape")
+    expect(toasts.locator("#alerts")).to_be_hidden()
     toasts.evaluate("localStorage.notification = localStorage.sound = 'on'")
     toasts.evaluate("delete window.Notification; delete window.AudioContext")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
@@ -308,14 +315,6 @@ def test_a_way_to_alert_that_fails_does_not_stop_the_others(toasts: Page, mirror
     toasts.click(".bell")
     expect(toasts.locator("#notification-problem")).to_contain_text("add the page to the home screen")
     expect(toasts.locator("#sound-problem")).to_have_text("This browser cannot play sounds.")
-
-
-def test_it_says_that_the_browser_denies_notifications(toasts: Page) -> None:
-    toasts.evaluate("Notification.requestPermission = async () => 'denied'")
-    toasts.click(".bell")
-    toasts.locator("[data-channel=notification]").click()
-    expect(toasts.locator("#notification-problem")).to_contain_text("does not allow notifications")
-    assert not toasts.locator("[data-channel=notification]").is_checked()
 
 
 def test_it_asks_for_a_click_before_it_can_play_sounds(toasts: Page) -> None:

@@ -104,7 +104,7 @@ def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
     assert toolbar["y"] >= header["y"] + header["height"]
 
 
-def test_it_searches_the_log(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_searches_and_downloads_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     page.fill("#log-query", "QUIET 5")
     expect(page.locator("#log-matches")).to_have_text("11 found")
@@ -114,15 +114,6 @@ def test_it_searches_the_log(page: Page, url: str, crashed: JobRecord) -> None:
     in_view(page, "code:text-is('quiet 50')")
     page.press("#log-query", "Shift+Enter")
     expect(page.locator("#log-matches")).to_have_text("1 of 11")
-
-
-def test_it_links_to_a_line(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.document.identity}#L90")
-    in_view(page, "#L90")
-
-
-def test_it_downloads_the_log(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.document.identity}")
     with page.expect_download() as download:
         page.click("text=Download as text")
     assert download.value.suggested_filename == f"run{RUN}_beam.log"
