@@ -28,6 +28,7 @@ _DOCUMENT_ID = re.compile(r"dqm-source-state-run([0-9]{1,10})-host([A-Za-z0-9.-]
 # A method other than these may have a body, which only 307 makes a client send again.
 _READS = ("GET", "HEAD")
 _ESCAPED_AMPERSAND = b"&amp;"
+_SAFE_IN_QUERY = "%&=+;:@/?!$'()*,-._~"
 _FOUND, _TEMPORARY_REDIRECT = 302, 307
 
 
@@ -58,11 +59,8 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     def redirect_former_prefix(path: str = "") -> Response:
         """Redirect to the same address below today's prefix."""
-        # A path that begins with slashes could name another host.
-        address = f"{settings.server_url_prefix}/{quote(path.lstrip('/'))}"
-        query = _quoted(request.query_string)
         code = _FOUND if request.method in _READS else _TEMPORARY_REDIRECT
-        return redirect(f"{address}?{query}" if query else address, code)
+        return redirect(_address(settings.server_url_prefix, path, request.query_string), code)
 
     for rule in (former, f"{former}/", f"{former}/<path:path>"):
         app.add_url_rule(
@@ -75,13 +73,15 @@ def _redirect_escaped_query() -> Response | None:
     is_escaped = request.method in _READS and _ESCAPED_AMPERSAND in request.query_string
     if not is_escaped or not any(name.startswith("amp;") for name in request.args):
         return None
+    query = request.query_string.replace(_ESCAPED_AMPERSAND, b"&")
+    return redirect(_address("", request.path, query), _FOUND)
+
+
+def _address(prefix: str, path: str, query: bytes) -> str:
+    """Address of a path below a prefix, on this host."""
     # A path that begins with slashes could name another host.
-    path = f"/{quote(request.path.lstrip('/'))}"
-    return redirect(f"{path}?{_quoted(request.query_string.replace(_ESCAPED_AMPERSAND, b'&'))}", _FOUND)
-
-
-def _quoted(query: bytes) -> str:
-    return quote(query, safe="%&=+;:@/?!$'()*,-._~")
+    address = f"{prefix}/{quote(path.lstrip('/'))}"
+    return f"{address}?{quote(query, safe=_SAFE_IN_QUERY)}" if query else address
 
 
 @bp.get("/tmp/<path:name>")  # noqa: S108 - an address
