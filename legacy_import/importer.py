@@ -43,7 +43,7 @@ _REJECTIONS = (sa.exc.DataError, sa.exc.IntegrityError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ImportBatch:
     """The documents of a range of runs; without runs, whatever belongs to none: the machine states."""
 
     number: int
@@ -52,7 +52,7 @@ class Batch:
     documents: int
 
 
-def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]:
+def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[ImportBatch]:
     """All batches: what belongs to no run, which is quick, and then the runs, newest first."""
     documents = sa.union_all(
         *(
@@ -73,18 +73,18 @@ def plan_batches(connection: sa.Connection, tables: LegacyTables) -> list[Batch]
         .order_by(sa.desc("last_run"))
     )
     batches = [
-        Batch(number, row.first_run, row.last_run, row.documents)
+        ImportBatch(number, row.first_run, row.last_run, row.documents)
         for number, row in enumerate(connection.execute(statement), start=1)
     ]
-    return [Batch(0, None, None, 0), *batches]
+    return [ImportBatch(0, None, None, 0), *batches]
 
 
-def save_batches(connection: sa.Connection, batches: Sequence[Batch]) -> None:
+def save_batches(connection: sa.Connection, batches: Sequence[ImportBatch]) -> None:
     """Store the list of batches."""
     connection.execute(sa.insert(db.import_batches), [asdict(batch) for batch in batches])
 
 
-def _claim_batch(connection: sa.Connection) -> Batch | None:
+def _claim_batch(connection: sa.Connection) -> ImportBatch | None:
     """Lock the first batch that is not done and not locked by another process, for this transaction."""
     table = db.import_batches
     statement = (
@@ -95,10 +95,10 @@ def _claim_batch(connection: sa.Connection) -> Batch | None:
         .with_for_update(skip_locked=True)
     )
     row = connection.execute(statement).one_or_none()
-    return None if row is None else Batch(*row)
+    return None if row is None else ImportBatch(*row)
 
 
-def _complete_batch(connection: sa.Connection, batch: Batch, skipped: SkippedRows) -> None:
+def _complete_batch(connection: sa.Connection, batch: ImportBatch, skipped: SkippedRows) -> None:
     """Mark a batch as done, with the rows that it skipped."""
     table = db.import_batches
     statement = sa.update(table).where(table.c.number == batch.number)
