@@ -149,7 +149,7 @@ class CrashReader:
         newest = (
             sa.select(db.jobs)
             .where(_jobs.crash_group == signature)
-            .order_by(_jobs.run.desc(), _jobs.updated_at.desc())
+            .order_by(_jobs.run.desc(), _jobs.updated_at.desc(), _jobs.identity)
             .limit(limit)
             .subquery()
         )
@@ -161,7 +161,7 @@ class CrashReader:
             run_queries.of_run(_runs.run_key, newest.c.run),
             run_queries.of_run(_runs.cmssw_version, newest.c.run),
         ).join_from(newest, db.machines, db.machines.c.id == newest.c.machine_id)
-        in_order = statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc())
+        in_order = statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc(), newest.c.identity)
         with self._database.connect() as connection:
             rows = connection.execute(in_order).all()
         return [CrashedJob(**{**row._asdict(), "crash": log_findings.read_crash(row.crash)}) for row in rows]

@@ -26,7 +26,7 @@ _PREVIOUS_JOB = (
         _jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_COMPARABLE_RUNS)),
         _jobs.client == CLIENT,
     )
-    .order_by(_jobs.run.desc(), _jobs.started_at.desc())
+    .order_by(_jobs.run.desc(), _jobs.started_at.desc(), _jobs.identity)
     .limit(1)
 )
 _USUAL_ERRORS = (
@@ -36,7 +36,7 @@ _USUAL_ERRORS = (
         _jobs.client == CLIENT,
         _jobs.exit_code == 0,
     )
-    .order_by(_jobs.run.desc())
+    .order_by(_jobs.run.desc(), _jobs.started_at.desc(), _jobs.identity)
     .limit(1)
 )
 

@@ -16,7 +16,7 @@ from storage import crash_group_writer, crash_groups, log_findings
 from storage.crash_reader import CrashReader
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
-from tests.grabber_runner import execute, is_waited_for, rows
+from tests.grabber_runner import execute, is_waited_for, reader, rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
@@ -49,6 +49,15 @@ def test_it_groups_the_same_crash_of_different_runs(settings: Settings) -> None:
     [group] = rows(settings, db.crash_groups)
     assert (group["client"], group["kind"]) == ("csc_dqm_sourceclient-live", "exception")
     assert group["title"].startswith("csc: ProductNotFound")
+
+
+def test_its_jobs_have_one_order_though_they_ended_at_the_same_time(settings: Settings) -> None:
+    crash = crashed_job(RUN, EXCEPTION)
+    ids = [UUID(int=number) for number in (2, 3, 1)]
+    jobs = [replace(crash, document=replace(crash.document, identity=id_)) for id_ in ids]
+    signature = write(settings, *jobs)[0]
+    assert signature is not None
+    assert [found.id for found in reader(settings).crashed_jobs(signature, 2)] == sorted(ids)[:2]
 
 
 def test_its_title_has_nothing_of_one_run(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -120,6 +121,12 @@ def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environmen
         until(lambda: stored_crash(settings, record) == record.crash)
 
 
+def restarted(errors: tuple[ErrorGroup, ...]) -> JobRecord:
+    """A good job of the run before that began later than another one."""
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    return job(RUN - 1, "csc", at=later, exit_code=0, errors=errors)
+
+
 @pytest.mark.parametrize(
     ("earlier", "usual"),
     [
@@ -139,6 +146,8 @@ def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environmen
             ],
             ERRORS[:1],
         ),
+        ([lambda: restarted(ERRORS[:1]), lambda: job(RUN - 1, "csc", exit_code=0)], ERRORS[:1]),
+        ([lambda: job(RUN - 1, "csc", exit_code=0), lambda: restarted(ERRORS[:1])], ERRORS[:1]),
     ],
 )
 def test_it_knows_the_errors_of_the_last_good_run(
