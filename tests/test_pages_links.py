@@ -185,3 +185,16 @@ def test_the_timeline_shows_how_many_jobs_a_cell_stands_for(
     )
     cells = re.findall(r"<td>(?:<a[^>]*>)?([^<]*)", client.get("/timeline/").text)
     assert cells == ["–", "20", "1/2", "950"]
+
+
+def test_a_client_leads_to_the_page_of_its_job_below_any_prefix(
+    settings: Settings, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    app = create_app(replace(settings, server_url_prefix="/dqm/dqm-square"))
+    client = app.test_client()
+    found = re.search(r'class="log" href="([^"#]*)#log"', client.get("/dqm/dqm-square/").text)
+    assert found is not None
+    path = found[1]
+    assert path.startswith("/dqm/dqm-square/job/")
+    assert client.get(path).status_code == 200

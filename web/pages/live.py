@@ -191,7 +191,7 @@ def page() -> Response:
     context = {
         **_template_context(params),
         **freshness.template_context(params.cluster),
-        "suggestions": run_filter.suggestions(params.cluster),
+        "findable": run_filter.findable(params.cluster),
     }
     return etag_response(render_template("live/page.html", cluster=params.cluster, **context))
 

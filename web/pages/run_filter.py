@@ -122,8 +122,13 @@ def request_params(*, default_range: int | None = _DEFAULT_RANGE) -> RunFilterPa
 def suggestions(cluster: Cluster) -> Suggestions:
     """The run keys, the newest releases and the clients of a cluster."""
     reader = databases.stale_ok_reader(cluster)
-    versions = run_search.newest_first(reader.cmssw_versions())[:_MAX_SUGGESTIONS]
-    return Suggestions(reader.run_keys(), [f"CMSSW_{version}" for version in versions], _clients(reader))
+    return Suggestions(reader.run_keys(), _newest_releases(reader), _clients(reader))
+
+
+def findable(cluster: Cluster) -> list[str]:
+    """Suggestions of the field that finds a run: the run keys and the newest releases of a cluster."""
+    reader = databases.stale_ok_reader(cluster)
+    return reader.run_keys() + _newest_releases(reader)
 
 
 def other_cluster_with(cluster: Cluster, run: int | None) -> Cluster | None:
@@ -136,6 +141,11 @@ def other_cluster_with(cluster: Cluster, run: int | None) -> Cluster | None:
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return None
+
+
+def _newest_releases(reader: MirrorReader) -> list[str]:
+    versions = run_search.newest_first(reader.cmssw_versions())[:_MAX_SUGGESTIONS]
+    return [f"CMSSW_{version}" for version in versions]
 
 
 def _clients(reader: MirrorReader) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from web.pages.formatting import ZONE
 
@@ -80,5 +81,7 @@ def _midnight(day: datetime) -> datetime:
     return day.replace(hour=0)
 
 
+# A cluster has hundreds of versions, and pages sort them.
+@lru_cache(maxsize=1024)
 def _numbers(version: str) -> tuple[list[int], str]:
     return [int(number) for number in re.findall(r"[0-9]+", version)], version
