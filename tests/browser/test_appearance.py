@@ -64,6 +64,27 @@ def test_it_fits_a_phone(phone: Page, url: str, run_with_problems: list[JobRecor
     assert head == '"Run key"'
 
 
+def test_the_longest_names_hide_nothing_else(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    version = f"12_4_8_{'_'.join(['39145'] * 25)}"
+    record = job(RUN, "c" * 100, exit_code=-11, run_key="k" * 40, cmssw_version=version)
+    mirrored.write(mirrored.filter_units[0], record, replace(job(RUN, "beam"), cmssw_version=version))
+    page.goto(url)
+    release = page.locator(".run .fact dd", has_text=version)
+    end = release.evaluate("at => at.getBoundingClientRect().right")
+    assert end <= page.locator(".figures").evaluate("at => at.getBoundingClientRect().left")
+    page.goto(f"{url}/timeline/")
+    expect(page.locator(".client-head", has_text="beam")).to_be_in_viewport()
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in ("", "timeline/", "statistics/", "report/shift", "report/efficiency"):
+            page.goto(f"{url}/{path}")
+            assert page.locator("h1").count() == 1
+            assert widths(page) == (width, width)
+        page.goto(f"{url}/job/{record.document.identity}")
+        assert page.locator("h1").count() == 1
+        assert widths(page) == (width, width)
+
+
 @pytest.mark.usefixtures("run_with_problems")
 def test_it_shows_the_first_jobs_without_scrolling(page: Page, url: str) -> None:
     page.goto(url)
