@@ -36,7 +36,7 @@ class Dqm2InvalidResponse(Dqm2Error):
 
 
 class Dqm2ResponseTooLarge(Dqm2InvalidResponse):
-    """Raised for a response that exceeds the limit of bytes to read."""
+    """Raised for a response that exceeds a limit of the client; the message has the limit."""
 
 
 def status_error(status: int) -> Dqm2Error:

@@ -57,7 +57,7 @@ def parse_headers(chunks: Iterable[bytes]) -> Headers:
             if (header := _header(entry)) is not None:
                 headers.append(header)
         if entries > MAX_HEADERS:
-            raise Dqm2ResponseTooLarge(f"the response has more than {MAX_HEADERS} headers")
+            raise Dqm2ResponseTooLarge(f"the response has more than {MAX_HEADERS:,} headers")
         total_sent = max(total_sent, _revision(message.get("total_sent")) or 0)
     headers.sort(key=lambda header: header.revision)
     return Headers(headers, max(entries, total_sent) - len(headers))

@@ -1,8 +1,8 @@
-"""Fetches a machine's headers; where the gateway cannot relay all of them, the newest that it can.
+"""Fetches a machine's headers; where all of them are too many, the newest.
 
 A relayed response must begin within 5 s, and a request for headers has no upper bound
-(docs/dqm2-protocol.md). So ever higher revisions are requested until there is a response: the newest
-documents are the ones that matter.
+(docs/dqm2-protocol.md); the client of DQM² has a limit of its own. So ever higher revisions are requested
+until there is a response: the newest documents are the ones that matter.
 """
 
 import logging
@@ -18,8 +18,9 @@ from grabbing.gateway_queue import GatewayQueue
 
 log = logging.getLogger(__name__)
 
-# Errors that a response which is too long for the gateway ends in.
+# Errors that a response which is too long ends in: for the gateway, and for the client.
 _TOO_LONG = (Dqm2Failed, Dqm2ResponseTooLarge)
+_TOO_LONG_FOR_GATEWAY = "the response that lists them is too long for the gateway"
 # A revision that no machine reaches: a request from there on takes the machine no time.
 _UNREACHABLE_REVISION = 2**62
 
@@ -31,12 +32,13 @@ class FetchedHeaders:
     """Headers, ascending by revision.
 
     `is_complete` is false if headers are missing or invalid. Below `first_available`, if it is set, no
-    headers can be fetched.
+    headers can be fetched, for `unavailable_reason`.
     """
 
     headers: Sequence[Header]
     is_complete: bool
     first_available: int | None = None
+    unavailable_reason: str = ""
 
 
 class HeaderFetcher:
@@ -59,14 +61,15 @@ class HeaderFetcher:
         if is_retry:
             probe(self._fetch)
         try:
-            found, first_available = self._fetch(known_revision), None
-        except _TOO_LONG:
+            found, first_available, reason = self._fetch(known_revision), None, ""
+        except _TOO_LONG as error:
             if not is_retry:
                 raise
             first_available, found = find_newest_headers(self._fetch, known_revision or 0)
+            reason = str(error) if isinstance(error, Dqm2ResponseTooLarge) else _TOO_LONG_FOR_GATEWAY
         self._has_failed = False
         self._tolerate_invalid(found)
-        return FetchedHeaders(found.headers, found.missing_or_invalid == 0, first_available)
+        return FetchedHeaders(found.headers, found.missing_or_invalid == 0, first_available, reason)
 
     def fetch_once(self, known_revision: int) -> FetchedHeaders:
         """The headers from `known_revision` on, with no fallback. Raises Dqm2Error and Stopped."""

@@ -148,10 +148,10 @@ class MachineSync:
     def _fetch_headers(self) -> FetchedHeaders:
         found = self._header_fetcher.fetch(self._checkpoint.revision)
         if found.first_available is not None:
-            self._skip_unavailable(found.first_available)
+            self._skip_unavailable(found.first_available, found.unavailable_reason)
         return found
 
-    def _skip_unavailable(self, first_available: int) -> None:
+    def _skip_unavailable(self, first_available: int, reason: str) -> None:
         """Report the revisions that cannot be fetched and continue behind them.
 
         The headers that can be fetched do not show whether the machine was reset. So they count as a new
@@ -161,10 +161,7 @@ class MachineSync:
         first_missing = 0 if known is None else known + 1
         if known is not None:
             self._start_epoch()
-        self.missing = (
-            f"documents of revisions {first_missing} to {first_available - 1}: "
-            "the response that lists them is too long for the gateway"
-        )
+        self.missing = f"documents of revisions {first_missing} to {first_available - 1}: {reason}"
         log.warning(
             "revisions_unavailable host=%s reason=%s",
             self.machine.label,
