@@ -29,18 +29,19 @@ def write(connection: sa.Connection, logs: Mapping[UUID, tuple[int, Templates]])
         return
     words = {id_: found for _, templates in logs.values() for id_, found in templates.items()}
     if words:
-        # In one order everywhere, so that no two transactions wait for each other.
-        rows = [{"id": id_, "words": list(words[id_])} for id_ in sorted(words)]
-        connection.execute(insert(db.log_templates).values(rows).on_conflict_do_nothing())
-    statement = insert(db.log_index).values(
+        # In one order everywhere, so that no two transactions wait for each other. With RETURNING, SQLAlchemy
+        # sends many rows per statement, and compiles it once rather than for each number of rows.
+        new = insert(db.log_templates).on_conflict_do_nothing().returning(db.log_templates.c.id)
+        connection.execute(new, [{"id": id_, "words": list(words[id_])} for id_ in sorted(words)])
+    statement = insert(db.log_index)
+    changed = {"run": statement.excluded.run, "templates": statement.excluded.templates}
+    upsert = statement.on_conflict_do_update(index_elements=[db.log_index.c.identity], set_=changed)
+    connection.execute(
+        upsert.returning(db.log_index.c.identity),
         [
             {"identity": job, "run": run, "templates": sorted(templates)}
             for job, (run, templates) in sorted(logs.items())
-        ]
-    )
-    changed = {"run": statement.excluded.run, "templates": statement.excluded.templates}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[db.log_index.c.identity], set_=changed)
+        ],
     )
 
 
