@@ -5,6 +5,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
@@ -98,6 +99,42 @@ TEXTS = st.one_of(
     st.text(st.characters(), max_size=60),
     st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=10).map("".join),
 )
+
+
+# Lines of CMSSW's input source, which are redacted before the rules run.
+STREAMS = st.sampled_from(("streamDQM", "streamDQMGPUvsCPU", "streamDQMOnlineBeamspot", "streamOther"))
+EVENTS = st.sampled_from(
+    (
+        "Found and loaded json file:",
+        "Initiating request to open file",
+        "Successfully opened file",
+        "Closed file",
+        "Deleted file",
+        "Found and skipped json file (stream label mismatch, streamDQM [files] != streamDQM [config]):",
+    )
+)
+FILE_LINES = st.builds(
+    "29-Nov-2026 16:30:15 {zone}  {event} /fff/BU0/ramdisk/"
+    "run{run}/run{run}_ls{ls:04}_{stream}_{host}{end}".format,
+    zone=st.sampled_from(("UTC", "CET", "CEST")),
+    event=EVENTS,
+    run=st.integers(100_000, 999_999),
+    ls=st.integers(0, 9999),
+    stream=STREAMS,
+    host=st.sampled_from(("sm-c2a11-43-01", "mrg-c2f12-27-01", "dqmrubu-c2a06-01-01", "fu-c2f11-11-01")),
+    end=st.sampled_from((".jsn", ".dat", ".dat.cms", ".dat password=x")),
+)
+# Both are within the window in which the end of a quoted text is looked for.
+NEIGHBOURS = TEXTS.map(lambda text: text[:130])
+
+
+@settings(max_examples=300)
+@given(NEIGHBOURS, FILE_LINES, NEIGHBOURS)
+def test_it_redacts_names_of_files_as_the_rules_alone_do(before: str, line: str, after: str) -> None:
+    text = f"{before}\n{line}\n{after}"
+    redacted = REDACT(text)
+    with patch("dqm2.redaction.redactor.redact_file_lines", lambda text: (text, 0)):
+        assert redacted == REDACT(text)
 
 
 @settings(max_examples=1000)

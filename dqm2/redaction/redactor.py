@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from dqm2.linear_patterns import compile_linear, compile_search
 from dqm2.redaction.addresses import ADDRESS_RULES
+from dqm2.redaction.file_lines import redact_file_lines
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.normalization import NormalizedText, normalize, strip_controls
@@ -64,7 +65,7 @@ class Redactor:
 
     def redact(self, text: str) -> RedactedText:
         """Redact a text. Redacting the result again changes nothing."""
-        text, redactions = strip_controls(text), 0
+        text, redactions = redact_file_lines(strip_controls(text))
         for passes in range(1, MAX_PASSES + 1):
             normalized = normalize(text)
             spans = self._find(normalized.text)
