@@ -14,7 +14,6 @@ RUN = 358_791
 # One client in each state, and two that are well, with short logs: axe takes as long as a page has elements.
 CLIENTS = ("beam", "beamhlt", "csc", "dt", "ecalgpu", "hcalreco")
 LUMISECTIONS = 100
-MAIN = "#main"
 
 
 @pytest.fixture
@@ -41,14 +40,6 @@ def test_it_is_accessible_with_targets_large_enough_for_a_finger(page: Page, url
     page.goto(f"{url}/cr/")
     found["/cr/ on a phone"] = violating_elements(page, TARGET_SIZE)
     assert not any(found.values()), found
-
-
-def test_it_is_accessible_where_nothing_is_found(page: Page, url: str, job_id: str) -> None:
-    assert job_id
-    for path, part in (("/?q=nothing", "#jobs"), ("/?run=7", MAIN), ("/timeline/?from=1&to=2", MAIN)):
-        page.goto(f"{url}{path}")
-        expect(page.locator(".empty-state")).to_be_visible()
-        assert violations_by_theme(page, within=part) == {}, path
 
 
 def test_a_guide_the_api_page_and_an_error_page_are_accessible(

@@ -65,7 +65,7 @@ def paper(open_page: OpenPage) -> Page:
         "crashed",
         pytest.param("finished", marks=pytest.mark.long),
         pytest.param("running", marks=pytest.mark.long),
-        "no log",
+        pytest.param("no log", marks=pytest.mark.long),
     ],
 )
 def test_it_follows_the_rules_and_best_practices_of_accessibility(

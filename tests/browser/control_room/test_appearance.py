@@ -37,11 +37,11 @@ def test_it_is_accessible_with_results_of_every_kind(page: Page, url: str, simul
 
 def test_it_is_accessible_with_an_open_dialog(page: Page, url: str) -> None:
     enter(page, url)
-    for heading, cluster in ((UNIT, "Playback cluster"), (PRODUCTION_UNIT, "Production cluster")):
-        item(page, heading, cluster=cluster).get_by_role("button", name="Restart HLTD").click()
-        expect(page.get_by_role("dialog")).to_be_visible()
-        assert violations_by_theme(page, within="dialog[open]") == {}
-        page.keyboard.press("Escape")
+    # The dialog of production has everything that the other has, and asks for a name.
+    machine = item(page, PRODUCTION_UNIT, cluster="Production cluster")
+    machine.get_by_role("button", name="Restart HLTD").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert violations_by_theme(page, within="dialog[open]") == {}
 
 
 def test_it_has_an_accessible_audit(page: Page, url: str, simulator: Simulator) -> None:

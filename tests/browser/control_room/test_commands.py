@@ -313,6 +313,7 @@ def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator
     expect(output.locator("pre")).to_contain_text("No route to host")
 
 
+@pytest.mark.long
 def test_it_explains_errors_while_dqm2_is_down(signed_in: Page, simulator: Simulator) -> None:
     simulator.stop()
     for heading, button in (
