@@ -3,8 +3,6 @@
 import hashlib
 import hmac
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 import dqmsquare_cfg
 from dqmsquare_cfg import Settings
+from tests import fork_server
 from tests.cmsweb import KEY, LOGIN, go_headers, perl_headers, sign
 from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.served import server_process
@@ -251,17 +250,10 @@ def test_it_rejects_identity_headers_while_the_key_is_unreadable(behind_cmsweb: 
 def test_it_does_not_start_with_a_short_key(environment: dict[str, str], tmp_path: Path, key: bytes) -> None:
     path = tmp_path / "header-auth-key"
     path.write_bytes(key)
-    done = subprocess.run(
-        [sys.executable, "server.py"],
-        cwd=Path(dqmsquare_cfg.__file__).parent,
-        env={**environment, "CMSWEB_HMAC_PATH": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+    running = fork_server.start("server", (), {**environment, "CMSWEB_HMAC_PATH": str(path)})
+    output, _ = running.communicate(TIMEOUT_S)
+    assert running.wait() == 2
+    assert output.splitlines() == [
         f"CMSWEB_HMAC_PATH names a key of {len(key)} bytes; accepted: at least 16 bytes"
     ]
 
