@@ -207,6 +207,9 @@ OF_CRASHES: Mapping[str, MakeUrl] = {
     "/crashes/ of a client": lambda targets: (
         f"/crashes/?db=production&client=csc&to={targets.span.last_run - targets.draw(99)}"
     ),
+    "/crashes/ of a run key": lambda targets: (
+        f"/crashes/?db=production&run_key=hi&to={targets.span.last_run - targets.draw(99)}"
+    ),
     "/crashes/ of 1000 runs": lambda targets: f"/crashes/?{targets.range(_RANGE)}",
     "/crashes/…": lambda targets: f"/crashes/{targets.crash_group}?db=production",
     **{f"/crashes/search, {name}": partial(_search_url, text) for name, text in _SEARCHES.items()},

@@ -65,9 +65,10 @@ class LineQuery:
         # Much faster than its words, and false for nearly all lines.
         if not all(word in folded for word in self.words):
             return False
-        found = set(_words(folded))
-        has_words = all(any(word.startswith(wanted) for word in found) for wanted in self.words)
-        return has_words and self.numbers <= set(_NUMBER.findall(folded))
+        found = _words_of_folded(_fold(line[:_MAX_LINE]))
+        if not all(any(word.startswith(wanted) for word in found) for wanted in self.words):
+            return False
+        return not self.numbers or self.numbers <= set(_NUMBER.findall(folded))
 
 
 def parse_query(text: str, *, with_numbers: bool) -> LineQuery | None:
@@ -104,6 +105,12 @@ def _identified(folded: bytes) -> tuple[tuple[str, ...], int]:
     """The template of a folded line and its id."""
     words = _template(folded.decode(errors="replace"))
     return words, _id(words)
+
+
+@lru_cache(_CACHE_SIZE)
+def _words_of_folded(folded: bytes) -> frozenset[str]:
+    """The words of a folded line."""
+    return frozenset(_words(folded.decode(errors="replace").lower()))
 
 
 def _template(line: str) -> tuple[str, ...]:
