@@ -72,9 +72,13 @@ class FieldParser(Generic[T]):
 def parse_number(value: object) -> int | float | None:
     """Finite number from a JSON number or its text; booleans are rejected."""
     if isinstance(value, str):
-        # Most are plain digits; this is faster than the regular expression.
-        if len(value) < 19 and value.isascii() and value.isdigit():
-            return int(value)
+        # Most are plain digits or times, 1663242282.452877; this is faster than the regular expression.
+        if len(value) < 19 and value.isascii():
+            if value.isdigit():
+                return int(value)
+            whole, _, fraction = value.partition(".")
+            if whole.isdigit() and fraction.isdigit():
+                return float(value)
         decimal = _DECIMAL.fullmatch(value)
         if decimal is None:
             return None
