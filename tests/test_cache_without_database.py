@@ -62,9 +62,9 @@ def shown(server: ServerProcess, path: str) -> str:
 
 
 def test_pages_show_the_last_state_marked_as_old(
-    server: ServerProcess, mirrored: MirroredCluster, postgres: EmbeddedPostgres
+    server: ServerProcess, shared_settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
-    job_page = f"/job/{write_run(mirrored, RUN - 1)[0].document.identity}"
+    job_page = f"/job/{write_run(MirroredCluster(shared_settings), RUN - 1)[0].document.identity}"
     pages = ("/", f"/?run={RUN}", "/cluster/", "/timeline/", "/statistics/", job_page)
     for page in pages:
         assert OLD not in shown(server, page)
@@ -78,15 +78,14 @@ def test_pages_show_the_last_state_marked_as_old(
     until(lambda: not any(OLD in shown(server, page) for page in pages))
 
 
-def test_what_happened_to_machines_is_known_however_long_it_is_away(
-    shared_settings: Settings, mirrored: MirroredCluster
-) -> None:
+def test_what_happened_to_machines_is_known_however_long_it_is_away(shared_settings: Settings) -> None:
     is_away = Event()
 
     def refuse_away() -> None:
         if is_away.is_set():
             raise DatabaseUnavailable
 
+    mirrored = MirroredCluster(shared_settings)
     mirrored.set_machine_state(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
     rules = StateRules.for_cluster(shared_settings, mirrored.cluster)
