@@ -119,7 +119,7 @@ class ClusterReader:
         """The sync status; `None` if no grabber has ever run."""
         with self._database.connect() as connection:
             row = connection.execute(_HEARTBEAT).one_or_none()
-            labels = dict(connection.execute(_LABELS).tuples().all())
+            labels = {row.id: row.label for row in connection.execute(_LABELS)}
         if row is None:
             return None
         links = sync_status.from_json(row.links)

@@ -76,7 +76,12 @@ def test_it_fits_a_phone(
 def test_the_longest_names_hide_nothing_else(page: Page, url: str, mirrored: MirroredCluster) -> None:
     version = f"12_4_8_{'_'.join(['39145'] * 25)}"
     record = job(RUN, "c" * 100, exit_code=-11, run_key="k" * 40, cmssw_version=version)
-    mirrored.write(mirrored.filter_units[0], record, replace(job(RUN, "beam"), cmssw_version=version))
+    usual = job(RUN - 1, "beam", run_key="commissioning_run", cmssw_version="12_4_8_39145_39162_39341")
+    mirrored.write(mirrored.filter_units[0], usual, record, job(RUN, "beam", cmssw_version=version))
+    page.goto(f"{url}/?run={RUN - 1}")
+    facts = page.locator(".run .fact dd")
+    expect(facts).to_have_count(2)
+    assert facts.evaluate_all("all => all.filter(at => at.scrollWidth > at.clientWidth).length") == 0
     page.goto(url)
     release = page.locator(".run .fact dd", has_text=version)
     end = release.evaluate("at => at.getBoundingClientRect().right")
