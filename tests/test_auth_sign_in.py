@@ -2,10 +2,9 @@
 
 import html
 import re
-import subprocess
-import sys
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,13 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 import db
 import dqmsquare_cfg
+import server
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
 from tests.control_room import PASSWORD, USER, Visitor, execute_statement, served
 from tests.log_files import read_log
 from web.control_room.passwords import Passwords
 
-ROOT = Path(dqmsquare_cfg.__file__).parent
 COOKIE = "control_room"
 
 
@@ -134,15 +133,12 @@ def test_it_accepts_hashed_passwords(settings: Settings, method: str) -> None:
         assert Visitor(url).sign_in().is_signed_in()
 
 
-def test_it_prints_a_hash_that_it_accepts(tmp_path: Path) -> None:
-    made = subprocess.run(
-        [sys.executable, "server.py", "hash-password"],
-        cwd=ROOT,
-        input=f"{PASSWORD}\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+def test_it_prints_a_hash_that_it_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(f"{PASSWORD}\n"))
+    server.main(["hash-password"])
+    made = capsys.readouterr().out.strip()
     assert check_password_hash(made, PASSWORD)
     environment = {
         "ENV_FILE": "",
@@ -153,17 +149,14 @@ def test_it_prints_a_hash_that_it_accepts(tmp_path: Path) -> None:
     assert dqmsquare_cfg.load(environment).dqm_cr_usernames == {USER: made, "expert": "other"}
 
 
-def test_it_does_not_hash_an_empty_password() -> None:
-    done = subprocess.run(
-        [sys.executable, "server.py", "hash-password"],
-        cwd=ROOT,
-        input="\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "A password must have 1 to 1024 characters." in done.stderr
+def test_it_does_not_hash_an_empty_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO("\n"))
+    with pytest.raises(SystemExit) as exited:
+        server.main(["hash-password"])
+    assert exited.value.code == 2
+    assert "A password must have 1 to 1024 characters." in capsys.readouterr().err
 
 
 def test_it_says_that_signing_in_is_disabled(settings: Settings) -> None:
