@@ -35,5 +35,5 @@ def crash_group_urls(cluster: Cluster) -> Callable[[str], str]:
 
 def _inserting(placeholder: object, url: str) -> Callable[[object], str]:
     """Function that puts a value without special characters in the place of the one in an address."""
-    before, after = url.split(str(placeholder))
+    before, _, after = url.rpartition(str(placeholder))
     return lambda value: f"{before}{value}{after}"
