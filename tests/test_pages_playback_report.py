@@ -24,7 +24,7 @@ from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.test_pages_shift_report import copied, rows_of, shown
 from web.pages.external_links import pull_requests
-from web.pages.reports.playback import GROWTH, PEAK_MEMORY
+from web.pages.reports.playback_comparison import GROWTH, PEAK_MEMORY
 
 RUN, SOURCE = 500_010, 358_788
 OLD, NEW = "14_0_9_patch2_45489", "14_0_9_patch2_45489_45500"

@@ -2,6 +2,6 @@
 
 document    the model of all reports; texts: its forms besides the page; page: its rendering
 shift       shift_period, shift_data: what it reports; shift_page: its addresses
-playback    playback_page: its addresses
+playback    playback_comparison: its judgements; playback_page: its addresses
 efficiency  efficiency_page: its addresses
 """
