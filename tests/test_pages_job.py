@@ -245,3 +245,14 @@ def test_it_leads_to_the_run_that_a_playback_job_reads(
     link = f'<a href="/?db=production&amp;run={RUN}">{RUN}</a> of production'
     assert f"<dt>Reads run</dt><dd>{link}</dd>" in client.get(path).text
     assert "Reads run" not in text_of(client, read)
+
+
+def test_the_history_of_a_client_has_a_job_that_others_of_its_run_leave_behind(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    now = datetime.now(UTC)
+    still = job(RUN, "beam", at=now, lumisection_at=now - timedelta(hours=1))
+    newer = job(RUN + 1, "beam", at=now)
+    mirrored.write(mirrored.filter_units[0], still, job(RUN, "csc", at=now), newer)
+    page = client.get(f"/job/{newer.document.identity}").text
+    assert f'class="state-stuck" href="/job/{still.document.identity}?' in page
