@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
@@ -187,14 +188,15 @@ def test_the_timeline_shows_how_many_jobs_a_cell_stands_for(
     assert cells == ["–", "20", "1/2", "950"]
 
 
+@pytest.mark.parametrize("prefix", ["/dqm/dqm-square", f"/{UUID(int=0)}"])
 def test_a_client_leads_to_the_page_of_its_job_below_any_prefix(
-    settings: Settings, mirrored: MirroredCluster
+    settings: Settings, mirrored: MirroredCluster, prefix: str
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
-    app = create_app(replace(settings, server_url_prefix="/dqm/dqm-square"))
+    app = create_app(replace(settings, server_url_prefix=prefix))
     client = app.test_client()
-    found = re.search(r'class="log" href="([^"#]*)#log"', client.get("/dqm/dqm-square/").text)
+    found = re.search(r'class="log" href="([^"#]*)#log"', client.get(f"{prefix}/").text)
     assert found is not None
     path = found[1]
-    assert path.startswith("/dqm/dqm-square/job/")
+    assert path.startswith(f"{prefix}/job/")
     assert client.get(path).status_code == 200
