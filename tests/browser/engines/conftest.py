@@ -15,7 +15,6 @@ from tests.browser.engines.error_recorder import record_errors
 from tests.browser.engines.tab import Tab
 from tests.mirrored_cluster import MirroredCluster
 from tests.served import server_thread
-from tests.waiting import until
 
 # The other browser tests use Chromium anyway.
 ENGINES = (pytest.param("chromium", marks=pytest.mark.long), "firefox", "webkit")
@@ -67,7 +66,7 @@ def tab(request: pytest.FixtureRequest, url: str) -> Iterator[Tab]:
         tab = request.getfixturevalue("open_tab")(request.param)
     yield tab
     # A page that is left while it loads reports its scripts as errors.
-    until(lambda: tab.run("return document.readyState;") == "complete")
+    tab.wait_until_loaded()
     tab.goto(f"{url}/help/shifter")
     # WebKit cancels the requests of a page that is left, which htmx logs.
     assert [error for error in tab.errors() if not error.startswith("console: htmx:")] == []

@@ -61,7 +61,9 @@ class Tab(ABC):
         self._wait_for(selector, text, f"{box}.top < innerHeight && {box}.bottom > 0")
 
     def click(self, selector: str, text: str = "") -> None:
-        """Click in the middle of the first such element, once it exists and nothing covers it."""
+        """Click in the middle of the first such element, once the page is loaded and nothing covers it."""
+        # It may be a link: a page that is left while it loads reports its scripts as errors.
+        self.wait_until_loaded()
         x, y = self._wait_for(selector, text, f"({_POINT_TO_CLICK})(matching[0])")
         self.click_at(x, y)
 
@@ -83,6 +85,16 @@ class Tab(ABC):
                 f"{selector} {text!r}: {expression}; errors: {self.errors()}; {page}"
             ) from error
         return values[-1]
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the page and all that it names are loaded."""
+
+        def is_loaded() -> bool:
+            with suppress(PageIsChanging):
+                return bool(self.run("return document.readyState === 'complete';"))
+            return False
+
+        until(is_loaded)
 
     def type(self, text: str) -> None:
         """Press the key of each character."""
