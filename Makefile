@@ -35,10 +35,10 @@ test-setup:
 test test-all: export PYTHONDONTWRITEBYTECODE =
 
 test: test-setup lint deploy-check ## run all checks and tests; as root it installs missing Debian packages
-	$(VENV)/pytest -n 4 --dist worksteal -m "not long"
+	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
 
 test-all: test-setup lint deploy-check ## run all checks and tests, including those that take minutes
-	$(VENV)/pytest -n 4 --dist worksteal --hypothesis-profile new-examples
+	$(VENV)/pytest -n 3 --dist worksteal --hypothesis-profile new-examples
 
 lint: install-dev ## check format, lint rules and types
 	$(VENV)/ruff format --check
