@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ConsoleMessage, FloatRect, Locator, Page, ViewportSize, expect
 
 from dqmsquare_cfg import Cluster, Settings
 from tests.mirrored_cluster import MirroredCluster
@@ -62,6 +62,20 @@ def wait_for_scripts(page: Page) -> None:
 def wait_for_first_update(page: Page) -> None:
     """Wait until the page has the server's time, and its header the size that ages give it."""
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+
+
+def box_of(locator: Locator) -> FloatRect:
+    """Where an element is; waits for it if scripts are about to draw it again."""
+    boxes: list[FloatRect | None] = []
+
+    def has_box() -> bool:
+        boxes.append(locator.bounding_box())
+        return boxes[-1] is not None
+
+    until(has_box)
+    box = boxes[-1]
+    assert box
+    return box
 
 
 # As if each response had been sent at the page's own time.

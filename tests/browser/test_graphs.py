@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from dqm2.records import LUMISECTION_S
-from tests.browser.conftest import wait_for_first_update
+from tests.browser.conftest import box_of, wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
 from tests.waiting import until
 
@@ -32,8 +32,7 @@ def graphs(page: Page, url: str, mirrored: MirroredCluster) -> Page:
 
 def move_cursor(page: Page, graph: str, fraction: float) -> None:
     """Move the cursor to a fraction of a graph's width."""
-    box = page.locator(f"#{graph} .u-over").bounding_box()
-    assert box
+    box = box_of(page.locator(f"#{graph} .u-over"))
     page.mouse.move(box["x"] + fraction * box["width"], box["y"] + box["height"] / 2)
 
 
@@ -66,8 +65,7 @@ def test_it_zooms_both_graphs(graphs: Page, graph: str) -> None:
     for each in ("delay-graph", "events-graph"):
         expect_cursor_at(graphs, each, 0.02, range(15, 26))
         expect_cursor_at(graphs, each, 0.98, range(35, 46))
-    box = graphs.locator(f"#{graph} .u-over").bounding_box()
-    assert box
+    box = box_of(graphs.locator(f"#{graph} .u-over"))
     graphs.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + 20)
     for each in ("delay-graph", "events-graph"):
         expect_cursor_at(graphs, each, 0.98, range(91, LUMISECTIONS + 1))

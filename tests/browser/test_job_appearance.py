@@ -8,7 +8,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from dqm2.records import JobLog, JobRecord
 from tests.browser.accessibility import THEMES, violations_by_theme
-from tests.browser.conftest import LAPTOP, OpenPage
+from tests.browser.conftest import LAPTOP, OpenPage, box_of
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -107,8 +107,7 @@ def test_it_prints_the_whole_graphs_and_log(paper: Page, url: str, mirrored: Mir
     paper.emulate_media(media="print")
     paper.set_viewport_size(PAPER)
     for canvas in paper.locator(".job-graphs .plot canvas").all():
-        box = canvas.bounding_box()
-        assert box
+        box = box_of(canvas)
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 720
         assert box["height"] > 50
