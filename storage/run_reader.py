@@ -136,7 +136,7 @@ _GLOBAL_START = (
 )
 _RUNS = sa.select(db.runs, _GLOBAL_START)
 _METADATA_OF_RUN = _RUNS.where(db.runs.c.run == RUN)
-# The columns of `db.runs`, besides its number, that summaries of runs have.
+# What summaries of runs have apart from the number of the run.
 RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 _jobs = db.jobs.c

@@ -60,7 +60,7 @@ def with_environment(part: str) -> list[int]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What a folder has; nothing if its process ends meanwhile."""
+    """The entries of a folder below /proc; none if its process ends meanwhile."""
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, PermissionError, ProcessLookupError):

@@ -65,7 +65,7 @@ def wait_for_first_update(page: Page) -> None:
 
 
 def box_of(locator: Locator) -> FloatRect:
-    """Where an element is; waits for it if scripts are about to draw it again."""
+    """The place of an element; waits for it if scripts are about to draw it again."""
     boxes: list[FloatRect | None] = []
 
     def has_box() -> bool:

@@ -158,7 +158,7 @@ def datetime_short(at: datetime) -> str:
     return f"{_date(local)}{local:%H:%M %Z}"
 
 
-# A page that is rendered again has most of its times still: a cluster page those of a day.
+# Most times are the same when a page is rendered again. A cluster page has those of a day.
 @lru_cache(maxsize=1024)
 def both_zones(at: datetime) -> str:
     """Date and time in the experiment's time zone and in UTC, as a tooltip."""
