@@ -179,7 +179,7 @@ def test_it_lists_what_is_worse_since_the_last_release(
     assert f"Worse in {NEW} than in {OLD}" in text
     assert "4 figures worse since CMSSW_14_0_1" in text
     assert text.index("Worse in") < text.index("Runs finished by month")
-    [trend] = [row for row in rows_of(client, "memory", REPORT) if row["client"] == "dt"]
+    [trend] = [row for row in rows_of(client, "peak_rss_kb", REPORT) if row["client"] == "dt"]
     assert (trend[OLD], trend[NEW]) == ("1000000.0", "1300000.0")
 
 

@@ -181,7 +181,7 @@ def test_it_lists_the_runs_of_the_period(client: FlaskClient) -> None:
     [row] = rows_of(client, "runs")
     assert row["run"] == str(RUN)
     assert row["run_key"] == "pp_run"
-    assert row["release"] == "12_4_8_39145_39162"
+    assert row["cmssw_version"] == "12_4_8_39145_39162"
     assert (row["last_lumisection"], row["clients"], row["crashed"]) == ("300", "3", "2")
     assert row["ended_at"] == "2022-09-15T09:00:00Z"
 

@@ -102,8 +102,8 @@ def build(cluster: Cluster, data: EfficiencyData, url: str) -> Report:
             _worse_section(cluster, worse, releases),
             _heat_map(cluster, data),
             _totals(cluster, data.by_period),
-            _trend(cluster, data.by_release, releases, _FIGURES[3], "memory", "Peak memory by release"),
-            _trend(cluster, data.by_release, releases, _FIGURES[4], "rate", "Events/s by release"),
+            _trend(cluster, data.by_release, releases, _FIGURES[3], "peak_rss_kb", "Peak memory by release"),
+            _trend(cluster, data.by_release, releases, _FIGURES[4], "events_per_s", "Events/s by release"),
         ),
         level=Level.WARNING if worse else None,
     )

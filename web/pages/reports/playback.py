@@ -130,7 +130,7 @@ def _runs(tested: TestedRun, reference: TestedRun | None) -> Section:
     columns = (
         Column("role", "Role"),
         Column("run", "Run", phrase="run {}"),
-        Column("release", "Release", "release", phrase="CMSSW_{}"),
+        Column("cmssw_version", "Release", "release", phrase="CMSSW_{}"),
         Column("run_key", "Run key"),
         Column("source_run", "Plays run", phrase="plays run {}"),
         Column("last_lumisection", "LS", "numeric", phrase="{} LS"),

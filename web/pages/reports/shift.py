@@ -113,7 +113,7 @@ def _runs(cluster: Cluster, data: ShiftData) -> Section:
     columns = (
         Column("run", "Run", phrase="run {}"),
         Column("run_key", "Run key"),
-        Column("release", "Release", "release", title="CMSSW release", phrase="CMSSW_{}"),
+        Column("cmssw_version", "Release", "release", title="CMSSW release", phrase="CMSSW_{}"),
         Column("started_at", "Start", phrase="from {}"),
         Column("ended_at", "End", phrase="to {}"),
         Column("last_lumisection", "LS", "numeric", "Newest lumisection of a client", "{} LS"),
