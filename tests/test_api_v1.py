@@ -328,6 +328,14 @@ def test_it_marks_a_cursor_older_than_what_is_kept(client: FlaskClient, settings
     assert followed["is_complete"]
 
 
+def test_it_restarts_a_cursor_of_a_database_that_was_replaced(
+    client: FlaskClient, settings: Settings
+) -> None:
+    write_sample(settings, NOW)
+    restarted = {"items": [], "next_cursor": "2", "is_complete": False}
+    assert get(client, "/transitions", cursor=7) == restarted
+
+
 def test_an_unchanged_resource_is_not_sent_again(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     url = f"{ROOT}/clusters/production/runs"

@@ -299,7 +299,8 @@ class TransitionPage(Resource):
         bool,
         Meta(
             description="Whether all transitions after `cursor` are still stored. False if `cursor` is older"
-            " than the 90 days for which they are kept: some before the first of `items` may be missing."
+            " than the 90 days for which they are kept, so that some before the first of `items` may be"
+            " missing, or is of a database that has been replaced."
         ),
     ]
 

@@ -198,9 +198,12 @@ def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.Transiti
     reader = databases.cached_reader(cluster)
     cursor = optional(query.position)
     if cursor is None:
-        newest = str(reader.newest_transition())
-        return resources.TransitionPage(items=[], next_cursor=newest, is_complete=True)
+        newest = reader.newest_transition()
+        return resources.TransitionPage(items=[], next_cursor=str(newest), is_complete=True)
     found = reader.transitions(int(cursor), query.limit)
+    if not found and (newest := databases.uncached_reader(cluster).newest_transition()) < int(cursor):
+        # The database was replaced by another: its transitions are counted from 1.
+        return resources.TransitionPage(items=[], next_cursor=str(newest), is_complete=False)
     # Of the old transitions, the newest is kept: it follows the cursor if others that did may be missing.
     complete_until = found[0].noted_at + RETENTION if found else None
     if complete_until is not None:
