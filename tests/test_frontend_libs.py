@@ -18,15 +18,15 @@ def read_all(folder: str, suffix: str) -> str:
     return "".join(path.read_text() for path in sorted((ROOT / folder).rglob(f"*{suffix}")))
 
 
-TEMPLATES = read_all("templates", ".html")
+TEMPLATES = read_all("templates", ".html") + read_all("web/pages", "markup.py")
 SCRIPTS = read_all("static/js", ".js")
 SOURCES = TEMPLATES + SCRIPTS + read_all("web", ".py")
-# Names in calls of the macro: `icon("search")`, `icon("arrow-down" if … else "arrow-up")`, but not strings in
+# Names before the filter: `"search"|icon`, `("arrow-down" if … else "arrow-up")|icon`, but not strings in
 # brackets or comparisons.
 ICONS_USED = {
     name
-    for call in re.findall(r"\bicon\(([^)]*)\)", SOURCES)
-    for name in re.findall(r'(?<!\[)(?<!== )"([a-z-]+)"', call)
+    for names in re.findall(r'("[a-z-]+"|\([^()]*\))\|icon\b', SOURCES)
+    for name in re.findall(r'(?<!\[)(?<!== )"([a-z-]+)"', names)
 }
 
 

@@ -71,7 +71,7 @@ def test_it_serves_no_other_files(client: FlaskClient, tmp_path: Path) -> None:
 def test_templates_get_the_url_of_a_file(settings: Settings) -> None:
     app = create_app(settings)
     with app.test_request_context():
-        url = render_template_string("{{ static_url('css/base.css') }}")
+        url = render_template_string("{{ 'css/base.css'|static_url }}")
     response = app.test_client().get(url)
     assert response.status_code == 200
     assert "immutable" in response.headers["Cache-Control"]

@@ -72,7 +72,7 @@ class StaticFiles:
 
 
 def init_app(app: Flask, prefix: str) -> None:
-    """Serve the files below `{prefix}/static/`, and give templates `static_url(name)`."""
+    """Serve the files below `{prefix}/static/`, and give templates the filter `static_url`."""
     files = _own_files()
     bp = Blueprint("static_files", __name__)
     bp.add_url_rule("/static/<tree>/<path:name>", view_func=files.view, endpoint="file")
@@ -81,7 +81,7 @@ def init_app(app: Flask, prefix: str) -> None:
     def static_url(name: str) -> str:
         return f"{prefix}/static/{files.hash}/{name}"
 
-    app.jinja_env.globals["static_url"] = static_url
+    app.jinja_env.filters["static_url"] = static_url
 
 
 @cache

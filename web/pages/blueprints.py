@@ -5,7 +5,6 @@ from flask import Flask
 from dqmsquare_cfg import Settings
 from web.pages import (
     cluster,
-    contacts,
     crash_group,
     crashes,
     external_links,
@@ -16,7 +15,9 @@ from web.pages import (
     job,
     live,
     log_search,
+    markup,
     missed,
+    navigation,
     page_urls,
     source_run,
     statistics,
@@ -37,14 +38,14 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config["STALE_AFTER_S"] = settings.stale_after_s
     app.config["MISSING_AFTER_S"] = settings.missing_after_s
     app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
-    app.jinja_env.globals["age_resolution_s"] = freshness.age_resolution_s(settings)
     app.jinja_env.globals["guides"] = guides.GUIDES
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     formatting.init_app(app)
     page_urls.init_app(app)
     external_links.init_app(app, settings)
     source_run.init_app(app)
-    contacts.init_app(app, settings)
+    markup.init_app(app, settings)
+    navigation.init_app(app)
     for module in _MODULES:
         prefix = f"{settings.server_url_prefix}{module.bp.url_prefix or ''}"
         app.register_blueprint(module.bp, url_prefix=prefix)

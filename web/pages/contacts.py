@@ -2,15 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from flask import Flask
-
 from config.parsers import WILDCARD, Contact
-from dqmsquare_cfg import Settings
-
-
-def init_app(app: Flask, settings: Settings) -> None:
-    """Give the look-up of contacts to the templates."""
-    app.jinja_env.globals["contact_of"] = lookup(settings.experts)
 
 
 def lookup(contacts: Sequence[tuple[str, Contact]]) -> Callable[..., Contact | None]:

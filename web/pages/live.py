@@ -5,12 +5,12 @@ while the page is open; an unchanged fragment is answered with 304. A fragment d
 only: ages are computed in the browser, from the server's clock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from flask import Blueprint, Response, current_app, render_template
 from werkzeug.exceptions import BadRequest
@@ -22,7 +22,7 @@ from storage.read_models import AdjacentRuns, JobDetails, Playback, Run
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages import active_mutes, delivery_graph, elog, freshness, run_filter
+from web.pages import active_mutes, delivery_graph, elog, freshness, page_urls, run_filter
 from web.pages.delivery_graph import FileTime
 from web.pages.job_history import ClientHistory, client_history
 from web.pages.job_table import SortColumn, SortOrder, matches_filter, sort_rows
@@ -36,6 +36,8 @@ MAX_EXPANDED = 8
 _MAX_FILTER_LENGTH = 200
 _MAX_HIDDEN_LENGTH = 2000
 _DEFAULT_ORDER = SortOrder(SortColumn.STATE)
+# In the place of a job in an address; no address that is requested has it.
+_ANY_JOB = uuid4()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class LiveViewParams:
         if job in self.expanded:
             return replace(self, expanded=tuple(other for other in self.expanded if other != job))
         return replace(self, expanded=(*self.expanded, job)[-MAX_EXPANDED:])
+
+    def job_toggles(self) -> Callable[[UUID], str]:
+        """Function that returns the query string of `toggle_job`, for pages that have one for each client."""
+        expand = page_urls.inserting(_ANY_JOB, self.toggle_job(_ANY_JOB).query_string)
+        return lambda job: self.toggle_job(job).query_string if job in self.expanded else expand(job)
 
 
 @dataclass(frozen=True, slots=True)

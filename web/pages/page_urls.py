@@ -20,20 +20,20 @@ def init_app(app: Flask) -> None:
 
 def run_urls(cluster: Cluster) -> Callable[[int], str]:
     """Function that returns the address of the live page of a run."""
-    return _inserting(_ANY_RUN, url_for("live.page", db=cluster, run=_ANY_RUN))
+    return inserting(_ANY_RUN, url_for("live.page", db=cluster, run=_ANY_RUN))
 
 
 def job_urls(cluster: Cluster) -> Callable[[UUID], str]:
     """Function that returns the address of the page of a job, by its id."""
-    return _inserting(_ANY_JOB, url_for("job.page", job=_ANY_JOB, db=cluster))
+    return inserting(_ANY_JOB, url_for("job.page", job=_ANY_JOB, db=cluster))
 
 
 def crash_group_urls(cluster: Cluster) -> Callable[[str], str]:
     """Function that returns the address of the page of a group of crashes, by its signature."""
-    return _inserting(_ANY_SIGNATURE, url_for("crash_group.page", signature=_ANY_SIGNATURE, db=cluster))
+    return inserting(_ANY_SIGNATURE, url_for("crash_group.page", signature=_ANY_SIGNATURE, db=cluster))
 
 
-def _inserting(placeholder: object, url: str) -> Callable[[object], str]:
+def inserting(placeholder: object, url: str) -> Callable[[object], str]:
     """Function that puts a value without special characters in the place of the one in an address."""
     before, _, after = url.rpartition(str(placeholder))
     return lambda value: f"{before}{value}{after}"

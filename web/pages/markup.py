@@ -1,0 +1,189 @@
+"""Recurring markup as template filters: icons, states, terms, times, contacts.
+
+Jinja computes a filter of a constant once, when it compiles the template, and calls any other directly. A
+macro costs ten times as much, and a page has hundreds of these. Times carry unix milliseconds for the
+scripts, and the form in which `static/js/time_zone.js` formats them.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import lru_cache
+
+from flask import Flask
+from markupsafe import Markup, escape
+
+from config.parsers import Contact
+from dqm2 import exit_codes
+from dqmsquare_cfg import Settings
+from web.pages import contacts, formatting, freshness
+
+STATE_ICONS: Mapping[str, str] = {
+    "crashed": "x-octagon-fill",
+    "stuck": "hourglass-split",
+    "lost": "question-circle-fill",
+    "missing": "dash-circle-fill",
+    "starting": "stopwatch-fill",
+    "running": "play-circle-fill",
+    "finished": "check-circle-fill",
+}
+
+# Terms that a first visitor may not know: in the help panel, and as titles or buttons where they occur.
+TERMS: Mapping[str, str] = {
+    "Client": "a CMSSW program that makes the DQM plots of one subsystem",
+    "LS": "lumisection: 23.3 s of data taking",
+    "Run key": "type of the run, for example pp_run or cosmic_run",
+    "HLTD": "the service that starts the clients on each machine",
+    "OMS": "the run database of the experiment",
+    "CMSSW": "the software of the experiment, of which each run uses one release",
+}
+
+# More than there are icons.
+_MAX_ICONS = 128
+_MAX_EXIT_CODES = 64
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the filters, and the globals that they share with templates."""
+    icon = _icons(app.jinja_env.filters["static_url"])
+    app.jinja_env.filters.update(
+        icon=icon,
+        state=_states(icon),
+        exit_code_note=exit_code_note,
+        term=term,
+        term_id=term_id,
+        full_time=full_time,
+        short_time=short_time,
+        clock_time=clock_time,
+        ago=ago,
+        update_age=_update_ages(freshness.age_resolution_s(settings)),
+        in_parentheses=in_parentheses,
+        duration_since=duration_since,
+    )
+    app.jinja_env.globals.update(
+        STATE_ICONS=STATE_ICONS,
+        TERMS=TERMS,
+        whom_to_call=_whom_to_call(contacts.lookup(settings.experts), settings.experts_url),
+    )
+
+
+@lru_cache(_MAX_EXIT_CODES)
+def exit_code_note(code: int) -> Markup:
+    """An exit code in words, with its meaning as a tooltip."""
+    explained = exit_codes.describe(code)
+    return Markup('<span class="exit-code{}" title="Exit code {}: {}">{}</span>').format(
+        " state-crashed" if code else "", code, explained.meaning, explained
+    )
+
+
+def term(name: str, text: str = "") -> Markup:
+    """A term on the page, with its own `text` if it has one: a button that opens the help panel there."""
+    return Markup(
+        '<button type="button" class="term" popovertarget="help" popovertargetaction="show"'
+        ' data-term="{}" title="{}: {}">{}</button>'
+    ).format(term_id(name), name, TERMS[name], text or name)
+
+
+def term_id(name: str) -> str:
+    """The id of a term in the help panel."""
+    return f"term-{name.lower().replace(' ', '-')}"
+
+
+def full_time(at: datetime) -> Markup:
+    """A time with its date and zone."""
+    return _time(at, "full", formatting.datetime_tz(at))
+
+
+def short_time(at: datetime) -> Markup:
+    """A minute, with the date if that is not today."""
+    return _time(at, "short", formatting.datetime_short(at))
+
+
+def clock_time(at: datetime) -> Markup:
+    """A time of day, with the date if that is not today."""
+    return _time(at, "clock", formatting.time_of_day(at))
+
+
+def ago(at: datetime, fallback: str = "") -> Markup:
+    """An age, filled in by a script from the server's clock; `fallback` is shown without scripts."""
+    return _markup(f'<span class="ago" data-ago="{formatting.unix_ms(at)}">{escape(fallback)}</span>')
+
+
+def in_parentheses(age: Markup) -> Markup:
+    """An age in parentheses, after the time itself; absent without scripts."""
+    return _markup(f'<span class="js-only">({escape(age)})</span>')
+
+
+def duration_since(at: datetime) -> Markup:
+    """The time since then, filled in by a script."""
+    return _markup(f'<span class="duration" data-since="{formatting.unix_ms(at)}"></span>')
+
+
+def _markup(html: str) -> Markup:
+    """HTML in which every text is escaped; `Markup.format` takes ten times as long."""
+    return Markup(html)  # noqa: S704
+
+
+def _time(at: datetime, form: str, text: str) -> Markup:
+    # No format of a time has a character that must be escaped.
+    return _markup(
+        f'<time datetime="{formatting.iso(at)}" data-at="{formatting.unix_ms(at)}" data-form="{form}"'
+        f' title="{formatting.both_zones(at)}">{text}</time>'
+    )
+
+
+def _icons(static_url: Callable[[str], str]) -> Callable[[str], Markup]:
+    url = static_url("vendor/icons.svg")
+
+    @lru_cache(_MAX_ICONS)
+    def icon(name: str) -> Markup:
+        """An icon of Bootstrap."""
+        return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(url, name)
+
+    return icon
+
+
+def _states(icon: Callable[[str], Markup]) -> Callable[[str], Markup]:
+    by_name = {
+        name: Markup('<span class="state state-{}">{} {}</span>').format(name, icon(symbol), name)
+        for name, symbol in STATE_ICONS.items()
+    }
+    return by_name.__getitem__
+
+
+def _update_ages(resolution_s: int) -> Callable[..., Markup]:
+    def update_age(at: datetime, fallback: str = "") -> Markup:
+        """The age of a machine's data; an age below what the page can resolve is shown as an upper limit."""
+        return _markup(
+            f'<span class="ago" data-ago="{formatting.unix_ms(at)}" data-resolution-s="{resolution_s}">'
+            f"{escape(fallback)}</span>"
+        )
+
+    return update_age
+
+
+def _whom_to_call(contact_of: Callable[[str], Contact | None], experts_url: str) -> Callable[..., Markup]:
+    def whom_to_call(client: str = "") -> Markup:
+        """Contact for a client, or for everything else if none is given; without one, the contact list."""
+        contact = contact_of(client)
+        if contact is not None:
+            return _contact(contact)
+        if not experts_url:
+            return Markup()
+        return Markup(
+            '<a class="experts-link" href="{}" rel="noopener" target="_blank"'
+            ' title="Contacts of the experts">contacts</a>'
+        ).format(experts_url)
+
+    return whom_to_call
+
+
+def _contact(contact: Contact) -> Markup:
+    name: str = contact.name
+    if contact.url:
+        name = Markup('<a class="experts-link" href="{}" rel="noopener" target="_blank">{}</a>').format(
+            contact.url, contact.name
+        )
+    phone = ""
+    if contact.phone:
+        phone = Markup(' <a class="experts-link" href="{}">{}</a>').format(contact.phone_url, contact.phone)
+    return Markup('<span class="contact">call {}{}</span>').format(name, phone)
