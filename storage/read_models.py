@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from dqm2.records import (
@@ -136,7 +136,7 @@ class Run:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return run_start(self.global_start, self.updated_at, _first_start(self.jobs))
+        return delivery_start(self.global_start, self.updated_at) or _first_start(self.jobs)
 
     @property
     def first_seen_at(self) -> datetime | None:
@@ -160,11 +160,13 @@ class ExpectedClients:
     startup: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobSummary:
-    """A job as summaries of many runs show it; `name` is that of its client."""
+class JobSummary(NamedTuple):
+    """A job as summaries of many runs show it; `name` is that of its client.
 
-    id: UUID
+    A page has thousands, and a tuple is made three times as fast as a dataclass.
+    """
+
+    id: str
     name: str
     first_seen_at: datetime
     updated_at: datetime
@@ -200,7 +202,7 @@ class RunSummary:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return run_start(self.global_start, self.updated_at, _first_start(self.jobs))
+        return delivery_start(self.global_start, self.updated_at) or _first_start(self.jobs)
 
     @property
     def updated_at(self) -> datetime | None:
@@ -393,13 +395,7 @@ def _first_start(jobs: Iterable[Job | JobSummary]) -> datetime | None:
     return min((start for job in jobs if (start := job.started_at) is not None), default=None)
 
 
-def run_start(
-    global_start: datetime | None, updated_at: datetime | None, first_start: datetime | None
-) -> datetime | None:
-    """The start of a run: `global_start` unless that is after the newest report, else that of the first job.
-
-    `updated_at` is the time of the newest report, `None` if the run has no jobs.
-    """
-    if global_start is not None and updated_at is not None and global_start <= updated_at:
-        return global_start
-    return first_start
+def delivery_start(global_start: datetime | None, updated_at: datetime | None) -> datetime | None:
+    """The start of a run by its file delivery; `None` without one before the newest report."""
+    is_known = global_start is not None and updated_at is not None and global_start <= updated_at
+    return global_start if is_known else None

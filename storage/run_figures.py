@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 import db
 from storage import job_state, run_queries
-from storage.read_models import run_start
+from storage.read_models import delivery_start
 from storage.run_queries import RunFilter
 from storage.run_reader import RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
 
@@ -113,7 +113,7 @@ class RunFiguresReader(RunReader):
             run=run.run,
             run_key=run.run_key,
             cmssw_version=run.cmssw_version,
-            started_at=run_start(run.global_start, figures.updated_at, figures.first_start),
+            started_at=delivery_start(run.global_start, figures.updated_at) or figures.first_start,
             updated_at=figures.updated_at,
             is_ongoing=job_state.is_ongoing(open_jobs, stuck_after, now),
             lumisection=figures.lumisection,

@@ -71,9 +71,9 @@ class _JobRow(NamedTuple):
 
 
 class _JobSummaryRow(NamedTuple):
-    """A job as summaries of many runs show it, and the inputs of its state."""
+    """A job as summaries of many runs show it, and the inputs of its state; `id` as a text is read faster."""
 
-    identity: UUID
+    id: str
     run: int
     client: str
     started_at: datetime
@@ -94,13 +94,14 @@ _RowT = TypeVar("_RowT", bound=NamedTuple)
 def select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     """Select the fields of a row, of all jobs."""
     machines = db.machines.c
-    of_machine: Mapping[str, sa.ColumnElement[Any]] = {
+    derived: Mapping[str, sa.ColumnElement[Any]] = {
+        "id": sa.cast(db.jobs.c.identity, sa.Text),
         "machine": machines.label,
         "machine_is_mirrored": machines.identity.in_(rules.machines),
         "machine_clock_at": machines.clock_at,
         "machine_newest_run": machines.newest_run,
     }
-    columns = [of_machine[field] if field in of_machine else db.jobs.c[field] for field in row._fields]
+    columns = [derived[field] if field in derived else db.jobs.c[field] for field in row._fields]
     return sa.select(*columns).join_from(db.jobs, db.machines)
 
 
@@ -332,7 +333,7 @@ class RunReader:
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
         jobs = [
             JobSummary(
-                row.identity, client_name(row.client), row.started_at, row.updated_at, state, row.events_total
+                row.id, client_name(row.client), row.started_at, row.updated_at, state, row.events_total
             )
             for row, state in zip(rows, states, strict=True)
         ]

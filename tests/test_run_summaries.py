@@ -44,7 +44,7 @@ def reader(settings: Settings) -> MirrorReader:
 
 def summary_of(run: Run) -> RunSummary:
     jobs = [
-        JobSummary(job.id, job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
+        JobSummary(str(job.id), job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
         for job in run.jobs
     ]
     return RunSummary(run.run, run.run_key, run.cmssw_version, run.global_start, tuple(jobs))

@@ -23,7 +23,7 @@ def run_urls(cluster: Cluster) -> Callable[[int], str]:
     return inserting(_ANY_RUN, url_for("live.page", db=cluster, run=_ANY_RUN))
 
 
-def job_urls(cluster: Cluster) -> Callable[[UUID], str]:
+def job_urls(cluster: Cluster) -> Callable[[UUID | str], str]:
     """Function that returns the address of the page of a job, by its id."""
     return inserting(_ANY_JOB, url_for("job.page", job=_ANY_JOB, db=cluster))
 

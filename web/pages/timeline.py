@@ -3,37 +3,32 @@
 The first rows are part of the page and are kept up to date; more are loaded as the reader scrolls.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, NamedTuple
-from urllib.parse import quote
-from uuid import UUID
+from typing import Any
 
 from flask import Blueprint, Response, render_template
+from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
 from dqmsquare_cfg import Cluster
-from storage.client_rows import ClientState
-from storage.job_state import JobState
-from storage.read_models import FoundSpan, Job, JobSummary, Run, RunSummary, has_another_release
+from storage.read_models import FoundSpan, Job, Run, RunSummary, has_another_release
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, page_urls, run_filter
-from web.pages.formatting import abbreviated, iso
+from web.pages.formatting import iso
 from web.pages.run_filter import RunFilterParams, other_cluster_with
+from web.pages.timeline_cells import CellWriter
 from web.responses import etag_response
 
 bp = Blueprint("timeline", __name__, url_prefix="/timeline")
 
 _FIRST_ROWS = 40
 _MORE_ROWS = 150
-_SEVERITY = {state: list(ClientState).index(ClientState(state)) for state in JobState}
 _CSV_HEADER = (
     "run",
     "run_key",
@@ -49,32 +44,16 @@ _CSV_HEADER = (
 )
 
 
-class Cell(NamedTuple):
-    """A client in a run: its worst state, an address, and a text.
-
-    The address is that of the log of its last job that crashed, else that of the client in its run. The text
-    is the number of events of its job or, if it has several, how many of them did not crash and how many did:
-    `1/2`.
-
-    A page has thousands of cells. Templates unpack a tuple at once, which is faster than attribute access,
-    and escape a plain string faster than an enum.
-    """
-
-    state: str
-    url: str
-    text: str
-
-
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run, the address of its page, and the cell of each client, `None` where the client has no job.
+    """A run, the address of its page, and the cells of the clients.
 
     `is_new_release`: its release is not that of the run below it.
     """
 
     run: RunSummary
     url: str
-    cells: Sequence[Cell | None]
+    cells: Markup
     is_new_release: bool
 
 
@@ -224,35 +203,15 @@ def _run_rows(
     cluster: Cluster, shown: Sequence[RunSummary], runs: Sequence[RunSummary], clients: Sequence[str]
 ) -> list[RunRow]:
     """The rows of the runs that are shown; `runs` begins with them, and may have the one below them."""
-    run_url, job_url = page_urls.run_urls(cluster), page_urls.job_urls(cluster)
-    quoted = {client: quote(client) for client in clients}
+    run_url = page_urls.run_urls(cluster)
+    cells = CellWriter(clients, page_urls.job_urls(cluster))
 
     def row(run: RunSummary, older: RunSummary) -> RunRow:
         url = run_url(run.run)
-        return RunRow(run, url, _cells(run, url, quoted, job_url), has_another_release(run, older))
+        return RunRow(run, url, cells.of_run(run, url), has_another_release(run, older))
 
     below = [*runs[1:], *runs[-1:]]
     return [row(run, older) for run, older in zip(shown, below, strict=False)]
-
-
-def _cells(
-    run: RunSummary, run_url: str, quoted: Mapping[str, str], job_url: Callable[[UUID], str]
-) -> list[Cell | None]:
-    by_client = {name: list(jobs) for name, jobs in groupby(run.jobs, attrgetter("name"))}
-    return [
-        _cell(by_client[client], f"{run_url}&q={quoted_client}", job_url) if client in by_client else None
-        for client, quoted_client in quoted.items()
-    ]
-
-
-def _cell(jobs: Sequence[JobSummary], client_url: str, job_url: Callable[[UUID], str]) -> Cell:
-    states = [job.state for job in jobs]
-    worst = min(states, key=_SEVERITY.__getitem__)
-    crashes = [job.id for job in jobs if job.state is JobState.CRASHED]
-    text = (
-        abbreviated(jobs[0].events_total) if len(jobs) == 1 else f"{len(jobs) - len(crashes)}/{len(crashes)}"
-    )
-    return Cell(worst.value, f"{job_url(crashes[-1])}#fatal" if crashes else client_url, text)
 
 
 def _csv_line(run: Run, job: Job) -> tuple[object, ...]:
