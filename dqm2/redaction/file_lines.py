@@ -25,7 +25,9 @@ _FILE_LINE = re.compile(
 def redact_file_lines(text: str) -> tuple[str, int]:
     """The text with the hosts of these lines replaced, and their number."""
     parts = _FILE_LINE.split(text)
-    # Each line up to its host, and what is between the hosts.
-    starts, between = parts[1::2], parts[::2]
-    lines = [f"{before}{start}" for before, start in zip(between[:-1], starts, strict=True)]
-    return Placeholder.HOST.join((*lines, between[-1])), len(starts)
+    hosts = len(parts) // 2
+    # What is between these lines, and each line up to its host.
+    pieces: list[str] = [Placeholder.HOST] * (3 * hosts + 1)
+    pieces[::3] = parts[::2]
+    pieces[1::3] = parts[1::2]
+    return "".join(pieces), hosts
