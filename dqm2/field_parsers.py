@@ -23,7 +23,7 @@ MAX_ENTRIES = 100_000
 
 # The smallest rate that a 4-byte float column holds.
 _MIN_RATE = 1e-37
-_MIN_UNIX_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+MIN_UNIX_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _MAX_CLOCK_LEAD = timedelta(days=1)
 
 # An integer if no group matched.
@@ -101,7 +101,7 @@ def parse_integer(value: object, minimum: int, maximum: int) -> int | None:
 def parse_unix_time(value: object, max_unix_s: float) -> float | None:
     """Time in unix seconds, from the year 2000 on."""
     number = parse_number(value)
-    return float(number) if number is not None and _MIN_UNIX_S <= number <= max_unix_s else None
+    return float(number) if number is not None and MIN_UNIX_S <= number <= max_unix_s else None
 
 
 def _scalar(description: str, parse: Callable[[object], T | None]) -> FieldParser[T]:

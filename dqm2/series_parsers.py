@@ -6,7 +6,7 @@ run's, is dropped as a whole.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from dqm2.field_parsers import (
     INT4_MAX,
     INT8_MAX,
     MAX_ENTRIES,
+    MIN_UNIX_S,
     FieldParser,
     ParseContext,
     ParseResult,
@@ -32,12 +33,18 @@ _MAX_LOG_JSON_CHARACTERS = 16 * MAX_LOG_CHARACTERS
 
 _PAGE_KB = 4
 _STATM = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})(?: [0-9]{1,15}){5}")
+_STATM_PAGES = 7
+# Values of a series are parsed together, which takes a third of the time; one by one if any is longer or has
+# another form than DQM² writes.
+_MAX_USUAL_DIGITS = 15
 _LUMISECTION_KEY = re.compile(r"lumi([0-9]{1,10})")
 _STREAM_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MAX_STREAMS = 1000
 # Events and bytes of a file are stored as differences to -1, which must fit eight bytes.
 _MAX_FILE_COUNT = INT8_MAX - 1
 _INPUT_STATUSES = {status.value: status for status in InputStatus}
+# Columns of reports, ascending by their times, which come first.
+_Columns = Sequence[list[Any]]
 _REJECTED: ParseResult[Any] = ParseResult(None, is_complete=False)
 
 
@@ -65,51 +72,68 @@ def _entries(value: object) -> Mapping[object, object] | None:
 def _memory(value: object, context: ParseContext) -> ParseResult[MemoryReports]:
     if (entries := _entries(value)) is None:
         return _REJECTED
-    max_unix_s = context.max_unix_s
-    reports: list[tuple[float, int, int]] = []
-    for key, statm in entries.items():
-        at_s = parse_unix_time(key, max_unix_s)
-        pages = _STATM.fullmatch(statm) if isinstance(statm, str) else None
-        if at_s is not None and pages:
-            reports.append((at_s, int(pages[1]) * _PAGE_KB, int(pages[2]) * _PAGE_KB))
+    reports = _usual_memory_reports(entries, context.max_unix_s) or _columns(
+        sorted(
+            report
+            for key, statm in entries.items()
+            if (report := _memory_report(key, statm, context.max_unix_s)) is not None
+        )
+    )
     if not reports:
         return ParseResult(None, is_complete=not entries)
-    reports.sort()
+    times, sizes, resident = reports
     series = MemorySeries(
-        at_s=[int(at_s) for at_s, _, _ in reports],
-        size_kb=[size_kb for _, size_kb, _ in reports],
-        rss_kb=[rss_kb for _, _, rss_kb in reports],
+        at_s=list(map(int, times)),
+        size_kb=[pages * _PAGE_KB for pages in sizes],
+        rss_kb=[pages * _PAGE_KB for pages in resident],
     )
-    return ParseResult(MemoryReports(series, reports[0][0]), len(reports) == len(entries))
+    return ParseResult(MemoryReports(series, times[0]), len(times) == len(entries))
+
+
+def _memory_report(key: object, statm: object, max_unix_s: float) -> tuple[float, int, int] | None:
+    at_s = parse_unix_time(key, max_unix_s)
+    pages = _STATM.fullmatch(statm) if isinstance(statm, str) else None
+    return (at_s, int(pages[1]), int(pages[2])) if at_s is not None and pages else None
+
+
+def _usual_memory_reports(entries: Mapping[object, object], max_unix_s: float) -> _Columns | None:
+    """As from `_memory_report`, if all entries have their usual form and order."""
+    times, lines = _usual_times(entries.keys(), max_unix_s), _texts(entries.values())
+    if times is None or {line.count(" ") for line in lines} != {_STATM_PAGES - 1}:
+        return None
+    pages = " ".join(lines).split(" ")
+    if not _are_usual_numbers(pages):
+        return None
+    return times, list(map(int, pages[::_STATM_PAGES])), list(map(int, pages[1::_STATM_PAGES]))
 
 
 def _events(value: object, context: ParseContext) -> ParseResult[EventReports]:
     if (entries := _entries(value)) is None:
         return _REJECTED
-    max_unix_s = context.max_unix_s
-    reports = sorted(
-        report
-        for key, entry in entries.items()
-        if (at_s := parse_unix_time(key, max_unix_s)) is not None and (report := _event_report(at_s, entry))
+    reports = _usual_event_reports(entries, context.max_unix_s) or _columns(
+        sorted(
+            report
+            for key, entry in entries.items()
+            if (report := _event_report(key, entry, context.max_unix_s)) is not None
+        )
     )
     if not reports:
         return ParseResult(None, is_complete=not entries)
+    times, numbers, *counts = reports
     # Several reports may name one lumisection, each counted from its start: the last one counts.
-    by_lumisection = {lumisection: (at_s, events, ms) for at_s, lumisection, events, ms in reports}
+    by_lumisection = dict(zip(numbers, zip(times, *counts, strict=True), strict=True))
     lumisections = sorted(by_lumisection)
-    last = [by_lumisection[lumisection] for lumisection in lumisections]
+    at_s, events, duration_ms = _columns(map(by_lumisection.__getitem__, lumisections))
     series = EventSeries(
-        lumisections=lumisections,
-        at_s=[int(at_s) for at_s, _, _ in last],
-        events=[events for _, events, _ in last],
-        duration_ms=[duration_ms for _, _, duration_ms in last],
+        lumisections=lumisections, at_s=list(map(int, at_s)), events=events, duration_ms=duration_ms
     )
-    newest_s = next(at_s for at_s, lumisection, _, _ in reports if lumisection == lumisections[-1])
-    return ParseResult(EventReports(series, reports[0][0], newest_s), len(reports) == len(entries))
+    newest_s = times[numbers.index(lumisections[-1])]
+    return ParseResult(EventReports(series, times[0], newest_s), len(times) == len(entries))
 
 
-def _event_report(at_s: float, entry: object) -> tuple[float, int, int, int] | None:
-    if not isinstance(entry, dict):
+def _event_report(key: object, entry: object, max_unix_s: float) -> tuple[float, int, int, int] | None:
+    at_s = parse_unix_time(key, max_unix_s)
+    if at_s is None or not isinstance(entry, dict):
         return None
     lumisection = parse_integer(entry.get("n"), 0, INT4_MAX)
     events = parse_integer(entry.get("nevents"), 0, INT8_MAX)
@@ -117,6 +141,49 @@ def _event_report(at_s: float, entry: object) -> tuple[float, int, int, int] | N
     if lumisection is None or events is None or duration_ms is None:
         return None
     return at_s, lumisection, events, duration_ms
+
+
+def _usual_event_reports(entries: Mapping[object, object], max_unix_s: float) -> _Columns | None:
+    """As from `_event_report`, if all entries have their usual form and order."""
+    times = _usual_times(entries.keys(), max_unix_s)
+    objects = [entry for entry in entries.values() if isinstance(entry, dict)]
+    if times is None or len(objects) != len(times):
+        return None
+    lumisections = _usual_numbers([entry.get("n") for entry in objects])
+    events = _usual_numbers([entry.get("nevents") for entry in objects])
+    durations_ms = _usual_numbers([entry.get("nmillis") for entry in objects])
+    if lumisections is None or events is None or durations_ms is None or max(lumisections) > INT4_MAX:
+        return None
+    return times, lumisections, events, durations_ms
+
+
+def _usual_times(values: Collection[object], max_unix_s: float) -> list[float] | None:
+    """Times in ascending order."""
+    texts = _texts(values)
+    parts = ".".join(texts).split(".")
+    if {text.count(".") for text in texts} != {1} or not _are_usual_numbers(parts):
+        return None
+    times = list(map(float, texts))
+    is_ascending = sorted(set(times)) == times
+    return times if is_ascending and times[0] >= MIN_UNIX_S and times[-1] <= max_unix_s else None
+
+
+def _usual_numbers(values: Collection[object]) -> list[int] | None:
+    texts = _texts(values)
+    return list(map(int, texts)) if _are_usual_numbers(texts) else None
+
+
+def _are_usual_numbers(texts: Collection[str]) -> bool:
+    """Whether there are texts, and all of them are digits."""
+    digits = "".join(texts)
+    is_number = digits.isascii() and digits.isdigit() and all(texts)
+    return is_number and len(max(texts, key=len)) <= _MAX_USUAL_DIGITS
+
+
+def _texts(values: Collection[object]) -> list[str]:
+    """The values; none if any is not a text."""
+    texts = [value for value in values if isinstance(value, str)]
+    return texts if len(texts) == len(values) else []
 
 
 def _input_statuses(value: object, _context: ParseContext) -> ParseResult[InputStatuses]:
@@ -174,7 +241,7 @@ def _stream(name: str, value: object, max_unix_s: float) -> ParseResult[Stream]:
     return ParseResult(stream, len(files) == len(columns[0]))
 
 
-def _columns(rows: Iterable[tuple[int, ...]]) -> list[list[int]]:
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -147,6 +147,15 @@ def test_it_starts_a_job_at_the_earliest_time_it_knows() -> None:
     assert _job(document).started_at == datetime.fromtimestamp(1663242200, UTC)
 
 
+def test_it_reads_the_entries_of_series_in_any_order() -> None:
+    extra = JOB["extra"]
+    document = JOB
+    for name in ("mem_info", "lumi_stats", "lumi_seen"):
+        document = changed(document, f"extra.{name}", dict(sorted(extra[name].items())))
+    assert list(document["extra"]["mem_info"]) != list(extra["mem_info"])
+    assert parsed(document) == parsed(JOB)
+
+
 def test_it_starts_no_job_after_its_own_report() -> None:
     late = {"1663242400.0": "272058 63480 30000 5 0 72548 0"}
     record = _job(without(changed(JOB, "extra.mem_info", late), "extra.lumi_stats"))
