@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RUN = 381_594
 # One at each moment of the test.
 KILLS = 3
+# Preloaded, not imported here: only processes that send need it.
+PLUGINS = "tests.apprise_plugins"
 # Runs a notifier as a grabber does, with a window short enough for a test.
 PROGRAM = """
 import dqmsquare_cfg, threading
@@ -58,12 +60,12 @@ def http() -> Iterator[HttpReceiver]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _apprise_imported_once() -> Iterator[None]:
-    """Fork the processes that send messages from one that has imported apprise, most of their work.
+    """Fork the processes that send messages from one that has loaded apprise, most of their work.
 
     Those of programs import it themselves, as in production.
     """
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload([sender_process.__name__, sender_process.MODULE])
+    forking.set_forkserver_preload([sender_process.__name__, sender_process.MODULE, PLUGINS])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(multiprocessing, "get_context", lambda _method: forking)
         yield
