@@ -70,6 +70,12 @@ def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> lis
     return [dict(row) for row in found]
 
 
+def count_rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> int:
+    """The number of rows of a table."""
+    with _database(settings, cluster).connect() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+
+
 def execute(settings: Settings, *statements: sa.Executable, cluster: Cluster = CLUSTER) -> None:
     """Execute statements in one transaction."""
     with _database(settings, cluster).begin() as connection:
@@ -179,7 +185,8 @@ def metric(name: str, machine: str) -> float:
 
 def mirrored_runs(settings: Settings) -> set[int]:
     """The runs of all jobs in the database."""
-    return {job["run"] for job in rows(settings, db.jobs)}
+    with _database(settings, CLUSTER).connect() as connection:
+        return set(connection.scalars(sa.select(db.jobs.c.run).distinct()))
 
 
 def expected_rows(settings: Settings, simulator: Simulator, hosts: Iterable[str]) -> dict[UUID, DocumentRow]:

@@ -16,7 +16,7 @@ from storage import crash_group_writer, crash_groups, log_findings
 from storage.crash_reader import CrashReader
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
-from tests.grabber_runner import execute, is_waited_for, reader, rows
+from tests.grabber_runner import count_rows, execute, is_waited_for, reader, rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
@@ -80,7 +80,7 @@ def test_its_title_keeps_what_all_its_crashes_have(settings: Settings) -> None:
 def test_it_tells_crashes_and_clients_apart(settings: Settings) -> None:
     jobs = crashed_job(RUN, EXCEPTION), crashed_job(RUN, OTHER), crashed_job(RUN, EXCEPTION, client="dt")
     assert len(set(write(settings, *jobs))) == 3
-    assert len(rows(settings, db.crash_groups)) == 3
+    assert count_rows(settings, db.crash_groups) == 3
 
 
 def test_it_groups_by_the_exit_code_without_a_log(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from simulator.simulator import Simulator
 from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
+    count_rows,
     differences,
     grabber_process,
     machine_links,
@@ -120,10 +121,10 @@ def test_it_loses_and_duplicates_nothing_when_its_connections_are_terminated(
     simulator.faults.add(FaultKind.LATENCY, 0.2)
     with running_grabber(brisk_settings):
         for count in (1, 400):
-            until(lambda count=count: len(rows(brisk_settings, db.jobs)) >= count)  # type: ignore[misc]
+            until(lambda count=count: count_rows(brisk_settings, db.jobs) >= count)  # type: ignore[misc]
             database.cut_connections()
         simulator.faults.clear()
-        until(lambda: len(rows(brisk_settings, db.jobs)) == 900)
+        until(lambda: count_rows(brisk_settings, db.jobs) == 900)
     assert differences(brisk_settings, simulator) == []
 
 

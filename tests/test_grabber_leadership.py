@@ -14,7 +14,15 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
 from storage.leader_lock import LeaderLock
-from tests.grabber_runner import FILTER_UNIT, differences, grabber_process, mirrored_runs, rows, wait_for_log
+from tests.grabber_runner import (
+    FILTER_UNIT,
+    count_rows,
+    differences,
+    grabber_process,
+    mirrored_runs,
+    rows,
+    wait_for_log,
+)
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
@@ -36,7 +44,7 @@ def test_it_is_replaced_when_its_connections_are_terminated(
     simulator.fill(FILTER_UNIT, 800, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3)
     with grabber_process(brisk_environment, "production") as first:
-        until(lambda: rows(brisk_settings, db.jobs))
+        until(lambda: count_rows(brisk_settings, db.jobs))
         first.send_signal(signal.SIGSTOP)
         first_id = leader(brisk_settings)
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
@@ -50,7 +58,7 @@ def test_it_is_replaced_when_its_connections_are_terminated(
             first.send_signal(signal.SIGCONT)
             wait_for_log(first, "another grabber holds the lock")
             simulator.faults.clear()
-            until(lambda: len(rows(brisk_settings, db.jobs)) == 800)
+            until(lambda: count_rows(brisk_settings, db.jobs) == 800)
             assert leader(brisk_settings) == second_id
             # The first one takes over again.
             second.kill()
@@ -90,13 +98,13 @@ def test_it_writes_nothing_once_another_grabber_is_the_leader(
     simulator.faults.add(FaultKind.LATENCY, 0.2)
     other = UUID(int=number + 1)
     with grabber_process(brisk_environment, "production") as grabber:
-        until(lambda: len(rows(brisk_settings, db.jobs)) >= 200 * number)
+        until(lambda: count_rows(brisk_settings, db.jobs) >= 200 * number)
         until(lambda: leader(brisk_settings))
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))
-        written = len(rows(brisk_settings, db.jobs))
+        written = count_rows(brisk_settings, db.jobs)
         wait_for_log(grabber, "lock_lost cluster")
-        assert len(rows(brisk_settings, db.jobs)) == written
+        assert count_rows(brisk_settings, db.jobs) == written
 
 
 def test_it_releases_the_lock_before_its_connection_is_closed(settings: Settings) -> None:

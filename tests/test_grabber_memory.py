@@ -4,7 +4,7 @@ import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
-from tests.grabber_runner import FILTER_UNIT, grabber_process, rows, wait_for_log
+from tests.grabber_runner import FILTER_UNIT, count_rows, grabber_process, wait_for_log
 from tests.waiting import until
 
 # Enough to train a log dictionary, and too few for parser processes.
@@ -21,7 +21,7 @@ def test_it_releases_the_memory_of_a_catch_up_and_of_training(
         before = proc_usage.rss_mb(grabber.pid)
         simulator.fill(FILTER_UNIT, DOCUMENTS)
         wait_for_log(grabber, "log_dictionary_trained")
-        until(lambda: len(rows(brisk_settings, db.jobs)) == DOCUMENTS)
+        until(lambda: count_rows(brisk_settings, db.jobs) == DOCUMENTS)
         requests_before = len(simulator.requests)
         until(lambda: len(simulator.requests) > requests_before)
         assert proc_usage.rss_mb(grabber.pid) - before < MAX_GROWTH_MB

@@ -13,7 +13,7 @@ from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.http_types import Request
 from simulator.simulator import Simulator
-from tests.grabber_runner import FILTER_UNIT, ROOT, grabber_process, rows, wait_for_log
+from tests.grabber_runner import FILTER_UNIT, ROOT, count_rows, grabber_process, rows, wait_for_log
 from tests.log_files import read_log
 from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
@@ -42,7 +42,7 @@ def test_it_exits_with_0_after_a_pass_that_mirrored_every_machine(
     simulator.machine(FILTER_UNIT).upload(job_document())
     with grabber_process(simulated_environment, "production", "--once", forked=False) as grabber:
         assert grabber.wait(timeout=TIMEOUT_S) == 0
-    assert len(rows(simulated_settings, db.jobs)) == 1
+    assert count_rows(simulated_settings, db.jobs) == 1
 
 
 def test_it_exits_with_1_after_a_pass_that_missed_a_machine(
@@ -95,7 +95,7 @@ def test_it_finishes_the_current_batch_on_a_signal(
         simulator.on_request = end_once_stored
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
-    assert len(rows(simulated_settings, db.jobs)) == machine["revision"] < 2000
+    assert count_rows(simulated_settings, db.jobs) == machine["revision"] < 2000
 
 
 @pytest.mark.parametrize("end", SIGNALS)
@@ -140,7 +140,7 @@ def test_a_second_grabber_waits_and_takes_over(
             first.kill()
             first.wait(timeout=TIMEOUT_S)
             simulator.machine(FILTER_UNIT).upload(job_document(run=7))
-            until(lambda: rows(simulated_settings, db.jobs))
+            until(lambda: count_rows(simulated_settings, db.jobs))
 
 
 def test_it_rejects_a_database_created_with_another_secret(

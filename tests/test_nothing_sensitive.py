@@ -31,7 +31,7 @@ from simulator.documents import (
 from simulator.simulator import Simulator
 from storage import codecs
 from tests.canaries import KINDS, SPELLINGS, Canary, percent_encoded, planted, positions, with_key, with_value
-from tests.grabber_runner import FILTER_UNIT, mirror_once, mirrored_tables, rows
+from tests.grabber_runner import FILTER_UNIT, count_rows, mirror_once, mirrored_tables, rows
 from tests.log_files import read_all_logs
 from tests.postgres_clients import dumped
 from tools.demo.postgres import EmbeddedPostgres
@@ -187,7 +187,7 @@ def test_it_shows_no_canary_in_any_position(
             documents_.append(fresh(with_value(document, path, {canary.text: [canary.text]})))
             documents_.append(fresh(with_key(document, path, canary.text, canary.text)))
     mirror_planted(simulator, logged_settings, documents_)
-    assert len(rows(logged_settings, db.jobs)) > 100
+    assert count_rows(logged_settings, db.jobs) > 100
     assert_absent(canaries, app, logged_settings, postgres)
 
 
