@@ -20,12 +20,12 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from storage import import_progress
-from tests.grabber_runner import grabber_process, mirrored_tables, rows, wait_for_log
+from tests.grabber_runner import count_rows, grabber_process, mirrored_tables, rows, wait_for_log
 from tests.legacy_mirror import AT, FILTER_UNIT, ROOT, RUN, LegacyMirror, graph, job, run_adopt, run_db
 from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres
 
-RUNS, JOBS_A_RUN = 50, 30
+JOBS_A_RUN = 30
 
 
 @pytest.fixture
@@ -48,18 +48,19 @@ def contents(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(("runs", "times"), [(20, 2), pytest.param(50, 6, marks=pytest.mark.long)])
 def test_it_continues_after_being_killed_at_random_moments(
-    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings
+    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings, runs: int, times: int
 ) -> None:
     dice = random.Random(8)
     jobs = [
         job(number, run=RUN - number // JOBS_A_RUN, exit_code=dice.choice((0, 0, -1, None)))
-        for number in range(1, RUNS * JOBS_A_RUN)
+        for number in range(1, runs * JOBS_A_RUN)
     ]
-    graphs = [graph(RUN - number, rev=10_000 + number) for number in range(RUNS)]
+    graphs = [graph(RUN - number, rev=10_000 + number) for number in range(runs)]
     name = settings.database(Cluster.PRODUCTION)
     found = []
-    for kills in (0, 2):
+    for kills in (0, times):
         mirror = LegacyMirror(postgres, name)
         mirror.write("runs", *jobs)
         mirror.write("graphs", *graphs)
@@ -68,12 +69,13 @@ def test_it_continues_after_being_killed_at_random_moments(
         status, output = run_adopt(environment)
         assert status == 0, output
         if not kills:
+            total = len(jobs) + len(graphs)
             assert re.search(
-                r"import_progress database=\S+ documents=\d+ total=1549 per_s=\d+ remaining_s=\d+", output
+                rf"import_progress database=\S+ documents=\d+ total={total} per_s=\d+ remaining_s=\d+", output
             )
         found.append(contents(settings))
     assert len(found[0]["jobs"]) == len(jobs)
-    assert len(found[0]["deliveries"]) == RUNS
+    assert len(found[0]["deliveries"]) == runs
     assert found[0] == found[1]
 
 
@@ -244,7 +246,7 @@ def test_it_imports_no_logs_older_than_the_retention_period(
     given = {**environment, "JOB_LOG_RETENTION_DAYS": "30"}
     assert run_adopt(given)[0] == 0
     settings = dqmsquare_cfg.load(given)
-    assert (len(rows(settings, db.jobs)), len(rows(settings, db.job_details))) == (10, 1)
+    assert (count_rows(settings, db.jobs), count_rows(settings, db.job_details)) == (10, 1)
 
 
 def test_it_takes_times_without_a_zone_as_utc(legacy: LegacyMirror, environment: dict[str, str]) -> None:
