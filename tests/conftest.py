@@ -40,6 +40,7 @@ from tests import skips
 from tests.control_room import Visitor, served
 from tests.databases import Databases
 from tests.demo_process import DemoProcess, demo_ports
+from tests.examples import ALL_EXAMPLES
 from tests.mirrored_cluster import MirroredCluster
 from tests.processes import is_alive
 from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
@@ -57,11 +58,12 @@ _POSTGRES_BYTES = 2 << 30
 # The id of the process that made the folder follows.
 _FOLDER_PREFIX = "dqmsquare-tests-"
 
-# Examples have no time limit: on a loaded machine each may take long. They are the same in each run, except
-# for `make test-all`, which is to find new ones.
-for profile, derandomize in (("same-examples", True), ("new-examples", False)):
+# Examples have no time limit: on a loaded machine each may take long. They are a few, the same in each run,
+# except for `make test-all`, which is to find new ones.
+for profile, derandomize, max_examples in (("same-examples", True, 25), (ALL_EXAMPLES, False, 100)):
     hypothesis.settings.register_profile(
         profile,
+        max_examples=max_examples,
         deadline=None,
         derandomize=derandomize,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],

@@ -19,7 +19,7 @@ from server import create_app
 from tests.api_v1_data import CRASHED_JOB, RUN, signature, write_sample
 from web.api_v1.operations import operations
 
-FEW, MANY = 12, 400
+FEW, MANY = 6, 400
 EXISTING = {"cluster": "production", "run": RUN, "job": str(CRASHED_JOB), "signature": signature()}
 
 

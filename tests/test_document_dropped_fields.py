@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dqm2.allowlist import FIELDS_BY_RECORD, CommonFields, fields_of
 from dqm2.document_parser import InvalidDocument, ParsedDocument
 from dqm2.records import DeliveryRecord, JobRecord, PlaybackRecord
+from tests.examples import examples
 from tests.sample_documents import ALL, DELIVERY, DISK, JOB, MEMORY, NOW, PLAYBACK, changed, parsed
 
 FIELDS = [field for table in (CommonFields, *FIELDS_BY_RECORD.values()) for field in fields_of(table)]
@@ -186,7 +187,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(document=st.sampled_from(ALL), path=st.sampled_from(sorted(PATHS | HOLDERS)), value=JSON)
 @example(document=JOB, path="cmdline", value=False)
 def test_it_takes_or_refuses_whatever_stands_in_a_field(
@@ -200,7 +201,7 @@ def test_it_takes_or_refuses_whatever_stands_in_a_field(
         assert reported <= {field.name for field in FIELDS} | PATHS | HOLDERS
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(document=st.sampled_from(ALL), added=st.dictionaries(st.text(), JSON, max_size=4))
 def test_it_takes_a_document_with_fields_unheard_of_like_one_without(
     document: dict[str, Any], added: dict[str, Any]

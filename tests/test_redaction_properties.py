@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchmarks import proc_usage
 from dqm2.redaction.redactor import MAX_PASSES, Redactor
 from dqm2.redaction.rules_base import Rule
+from tests.examples import examples
 
 REDACT = Redactor(("dqmfu-c2b03-45-01", "gateway7", "mirror.example.org"))
 
@@ -128,7 +129,7 @@ FILE_LINES = st.builds(
 NEIGHBOURS = TEXTS.map(lambda text: text[:130])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(NEIGHBOURS, FILE_LINES, NEIGHBOURS)
 def test_it_redacts_names_of_files_as_the_rules_alone_do(before: str, line: str, after: str) -> None:
     text = f"{before}\n{line}\n{after}"
@@ -137,7 +138,7 @@ def test_it_redacts_names_of_files_as_the_rules_alone_do(before: str, line: str,
         assert redacted == REDACT(text)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(TEXTS)
 def test_it_changes_nothing_the_second_time(text: str) -> None:
     once = REDACT(text)
@@ -145,13 +146,14 @@ def test_it_changes_nothing_the_second_time(text: str) -> None:
     assert (again.text, again.redactions) == (once, 0)
 
 
-def test_its_memory_is_bounded_whatever_it_searches() -> None:
+@pytest.mark.parametrize("texts", [100, pytest.param(400, marks=pytest.mark.long)])
+def test_its_memory_is_bounded_whatever_it_searches(texts: int) -> None:
     rng = random.Random(1)
     redact = Redactor()
     # A first text, so that what is allocated once does not count.
     redact("".join(PIECES))
     before = proc_usage.rss_mb(os.getpid())
-    for _ in range(400):
+    for _ in range(texts):
         redact(
             "".join(
                 rng.choice(PIECES)[: rng.randrange(1, 20)] + chr(rng.randrange(33, 127)) for _ in range(300)
@@ -189,7 +191,7 @@ UNITS = st.one_of(
 ).map(lambda unit: unit[:300])
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(UNITS)
 def test_it_takes_bounded_work_on_periodic_text(unit: str) -> None:
     text = unit * (8192 // len(unit))
@@ -208,7 +210,7 @@ def test_it_omits_the_lines_that_passes_do_not_exhaust(monkeypatch: pytest.Monke
     assert redacted.redactions == 2
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(TEXTS)
 def test_it_writes_what_any_database_and_page_can_hold(text: str) -> None:
     redacted = REDACT(text)
@@ -296,7 +298,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(word=LETTERS, number=NUMBERS, spelling=st.sampled_from(sorted(SPELLINGS)))
 def test_it_leaves_no_canary(kind: str, word: str, number: int, spelling: str) -> None:
     spell = SPELLINGS[spelling]
