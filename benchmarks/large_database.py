@@ -43,7 +43,6 @@ _FORMER_MACHINES = tuple(f"dqmfu-c2b0{rack}-4{unit}-01" for rack in (1, 2) for u
 _RUN_KEYS = ("cosmic_run", "pp_run", "pp_run", "pp_run", "hi_run", "commissioning_run")
 _STREAMS = ("streamDQM", "streamDQMCalibration", "streamDQMEventDisplay", "streamDQMHistograms")
 _RESTARTS = (0, 0, 1, 2, 3, 6)
-_SAMPLES = 200
 _ROWS_PER_COPY = 20_000
 _NULL = r"\N"
 # Of the logs of each kind of crash.
@@ -58,11 +57,15 @@ _Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Size of the database; only the newest `runs_with_details` runs have logs and series."""
+    """Size of the database; only the newest `runs_with_details` runs have logs and series.
+
+    `samples`: finished jobs that these are copied from.
+    """
 
     runs: int = 60_000
     runs_with_details: int = 6_000
     states: int = 5_000_000
+    samples: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         _copy(connection, db.deliveries, _delivery_rows(runs, machines[0]))
         _copy(connection, db.playbacks, _playback_rows(runs, machines[0]))
         _copy(connection, db.quarantined_documents, _quarantined_rows(runs, machines[0]))
-        jobs = _copy_jobs(connection, runs, size.runs_with_details, machines[1:])
+        jobs = _copy_jobs(connection, runs, size, machines[1:])
         crash_group_writer.write(connection, _groups())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         _copy(connection, db.transitions, _transition_rows(runs))
@@ -199,11 +202,11 @@ def _streams(lumisections: int, rng: random.Random) -> list[Stream]:
     ]
 
 
-def _copy_jobs(connection: sa.Connection, runs: list[_Run], with_details: int, units: list[int]) -> int:
+def _copy_jobs(connection: sa.Connection, runs: list[_Run], size: Size, units: list[int]) -> int:
     """Copy the jobs of all runs and the details of the newest; return the number of jobs."""
     rng = random.Random(3)
-    good, failed = _details(connection)
-    first_with_details = runs[max(0, len(runs) - with_details)].number
+    good, failed = _details(connection, size.samples)
+    first_with_details = runs[max(0, len(runs) - size.runs_with_details)].number
     count = 0
     for batch in _batches(runs, _ROWS_PER_COPY // len(CLIENTS)):
         jobs = [row for run in batch for row in _job_rows(run, units, rng)]
@@ -273,10 +276,10 @@ def _json(value: object) -> str | None:
     return None if value is None else orjson.dumps(value).decode().replace("\\", "\\\\")
 
 
-def _details(connection: sa.Connection) -> tuple[list[_Details], list[_Details]]:
+def _details(connection: sa.Connection, samples: int) -> tuple[list[_Details], list[_Details]]:
     """The details of jobs that finished, and of jobs that crashed."""
     rng = random.Random(4)
-    records = sample_jobs.simulated(_SAMPLES)
+    records = sample_jobs.simulated(samples)
     logs = [codecs.log_text(record.log) for record in records]
     trained = ZstdDictionary(1, log_compression.train_dictionary(logs[::2], 1), datetime.now(UTC))
     row = (trained.version, _hex(trained.content), trained.trained_at.isoformat())
@@ -300,7 +303,7 @@ def _details(connection: sa.Connection) -> tuple[list[_Details], list[_Details]]
         found.append(_Details((*map(_hex, packed), job.log.redactions), templates))
     words = {number: words for details in found for number, words in details.templates.items()}
     _copy(connection, db.log_templates, ((number, _array(words[number])) for number in words))
-    return found[:_SAMPLES], found[_SAMPLES:]
+    return found[:samples], found[samples:]
 
 
 def _crashed(record: JobRecord, crash: CrashLog, variation: int) -> JobRecord:

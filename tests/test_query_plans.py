@@ -41,7 +41,7 @@ SMALL = {
     "dropped_fields",
     "pg_database",
 }
-SOME_YEARS = Size(runs=2500, runs_with_details=250, states=30_000)
+SOME_YEARS = Size(runs=1200, runs_with_details=120, states=15_000, samples=100)
 
 
 @dataclass(frozen=True)

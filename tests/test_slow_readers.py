@@ -8,18 +8,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from benchmarks.large_database import Size, fill
+import db
 from dqmsquare_cfg import Cluster, Settings
 from tests import processes
-from tests.mirrored_cluster import MirroredCluster, delivery
+from tests.mirrored_cluster import CLIENTS as ALL_CLIENTS
+from tests.mirrored_cluster import MirroredCluster, delivery, job
 from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 
 THREADS = 4
 # More than the system keeps for a connection.
 LUMISECTIONS, RUNS = 20_000, 3000
-OLD_RUN = 1
+OLD_RUN, FIRST_RUN = 1, 300_000
 GRAPH = f"/api?what=get_graph&db=production&run={OLD_RUN}"
 RANGE = "/api?what=get_runs&db=production&from=0&to=999999"
 CLIENTS = "/api?what=get_clients&db=production&from=1&to=2"
@@ -28,12 +30,27 @@ INFO = "/api?what=get_info&db=production"
 
 @pytest.fixture(scope="module")
 def server(shared_settings: Settings, shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
-    fill(shared_settings, Size(runs=RUNS, runs_with_details=1, states=100), Cluster.PRODUCTION)
     cluster = MirroredCluster(shared_settings)
+    cluster.write(cluster.filter_units[0], *(job(FIRST_RUN, client) for client in ALL_CLIENTS))
+    copy_run(shared_settings, RUNS - 1)
     start = datetime.now(UTC) - timedelta(days=3000)
     cluster.write(cluster.builder_unit, delivery(OLD_RUN, start, LUMISECTIONS))
     with server_process({**shared_environment, "SERVER_THREADS": str(THREADS)}) as server:
         yield server
+
+
+def copy_run(settings: Settings, times: int) -> None:
+    """Add runs with the jobs of the one that there is."""
+    changed = {"run": "run + number", "identity": "gen_random_uuid()"}
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        for table in (db.runs, db.jobs):
+            columns = table.c.keys()
+            values = [changed.get(column, column) for column in columns]
+            copied = f"SELECT {', '.join(values)} FROM {table.name}, generate_series(1, {times}) AS number"
+            connection.execute(sa.text(f"INSERT INTO {table.name} ({', '.join(columns)}) {copied}"))
+            connection.execute(sa.text(f"ANALYZE {table.name}"))
+    database.dispose()
 
 
 def ask(server: ServerProcess, path: str) -> socket.socket:
