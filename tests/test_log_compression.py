@@ -13,13 +13,13 @@ from benchmarks import sample_jobs
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
-from storage import log_compression
+from storage import log_compression, log_dictionaries
 from storage.log_dictionaries import DictionaryStore
 from tests.grabber_runner import FILTER_UNIT, reader, rows, running_grabber
 from tests.mirrored_cluster import MirroredCluster
 from tests.waiting import until
 
-TRAINING_LOGS = 300
+TRAINING_LOGS = 100
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,14 @@ def jobs() -> list[JobRecord]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _dictionaries_trained_once() -> Iterator[None]:
-    """Keep dictionaries: most tests train theirs on the same logs, which takes most of their time."""
+    """Keep dictionaries: most tests train theirs on the same logs, which takes most of their time.
+
+    A third of the logs suffices to train one.
+    """
     train = cache(log_compression.train_dictionary)
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log_dictionaries, "_TRAINING_LOGS", TRAINING_LOGS)
+        patched.setattr(log_dictionaries, "_MIN_TRAINING_BYTES", log_dictionaries._MIN_TRAINING_BYTES // 3)
         patched.setattr(
             log_compression, "train_dictionary", lambda logs, version: train(tuple(logs), version)
         )
