@@ -48,10 +48,10 @@ def _matches(name: str, pattern: str) -> bool:
     return any(fnmatch(part, pattern) for part in (name, *folders))
 
 
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    """The program's directory as the last stages of the Dockerfile make it."""
-    folder = tmp_path / "image"
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program's directory as the last stages of the Dockerfile make it, read-only."""
+    folder = tmp_path_factory.mktemp("of-container") / "image"
     for name in filter(is_in_context, tracked()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -60,6 +60,8 @@ def image(tmp_path: Path) -> Path:
     (folder / "services").rmdir()
     shutil.copytree(ROOT / "static" / "vendor", folder / "static" / "vendor")
     (folder / "COMMIT").write_text("0123456789ab\n")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     return folder
 
 
@@ -151,8 +153,6 @@ def _settings_of_memory(path: str) -> dict[str, str]:
 
 
 def test_it_runs_from_a_read_only_directory(image: Path, environment: dict[str, str]) -> None:
-    for path in (image, *image.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
     command = (sys.executable, str(image / "dqmsquare_mirror.py"), "server")
     with server_process({**environment, "PYTHONDONTWRITEBYTECODE": "1"}, *command) as server:
         assert server.get("/readyz").json()["version"] == f"{version.NUMBER} (0123456789ab)"
@@ -178,6 +178,8 @@ def libraries(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(600)
 def test_it_runs_with_the_locked_libraries(image: Path, libraries: Path, environment: dict[str, str]) -> None:
     command = (str(libraries), str(image / "dqmsquare_mirror.py"), "server")
+    # For root, nothing is read-only.
+    environment = {**environment, "PYTHONDONTWRITEBYTECODE": "1"}
     with server_process(environment, *command) as server:
         assert server.get("/readyz").json()["ready"] is True
     for words in (["grabber", "--help"], ["migrate"], ["server", "--version"]):
