@@ -27,7 +27,12 @@ def run_example(folder: Path, **environment: str) -> "subprocess.CompletedProces
     (folder / "test_example.py").write_text(EXAMPLE)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.skips", "--rootdir", str(folder), str(folder)],
-        env={"PATH": "/nowhere", "PYTHONPATH": str(ROOT), **environment},
+        env={
+            "PATH": "/nowhere",
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            **environment,
+        },
         cwd=folder,
         capture_output=True,
         text=True,
