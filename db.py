@@ -455,6 +455,8 @@ def engine(
         pool_timeout=_CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
         hide_parameters=True,
+        # No column has this type; it would be looked for in each new connection.
+        use_native_hstore=False,
         connect_args={
             "sslmode": settings.postgres_sslmode,
             # Connections authenticate by password; libpq would use 1 MB for Kerberos, looking for a ticket.
