@@ -19,6 +19,8 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
+# Enough for parser processes.
+DOCUMENTS = 1100
 # Both have one handler; Kubernetes and systemd send the first.
 SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 # Lets a thread take a signal, as one that starts a process does for a moment.
@@ -83,19 +85,19 @@ def test_it_finishes_the_current_batch_on_a_signal(
     simulated_settings: Settings,
     end: signal.Signals,
 ) -> None:
-    for pid in range(2000):
+    for pid in range(DOCUMENTS):
         simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
     with grabber_process(simulated_environment, "production", forked=False) as grabber:
 
         def end_once_stored(_request: Request) -> None:
-            if rows(simulated_settings, db.jobs):
+            if count_rows(simulated_settings, db.jobs):
                 simulator.on_request = lambda _request: None
                 grabber.send_signal(end)
 
         simulator.on_request = end_once_stored
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
-    assert count_rows(simulated_settings, db.jobs) == machine["revision"] < 2000
+    assert count_rows(simulated_settings, db.jobs) == machine["revision"] < DOCUMENTS
 
 
 @pytest.mark.parametrize("end", SIGNALS)

@@ -26,6 +26,8 @@ from tests.waiting import TIMEOUT_S
 from tools.demo.postgres import EmbeddedPostgres
 
 JOBS_A_RUN = 30
+# The more there are, the longer a start takes.
+PROCESSES = ("--processes", "2")
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_it_continues_after_being_killed_at_random_moments(
         mirror.write("graphs", *graphs)
         for number in range(kills):
             kill_after(dice.uniform(0.5, 3), environment, with_workers=number % 2 == 0)
-        status, output = run_adopt(environment)
+        status, output = run_adopt(environment, *PROCESSES)
         assert status == 0, output
         if not kills:
             total = len(jobs) + len(graphs)
@@ -82,7 +84,7 @@ def test_it_continues_after_being_killed_at_random_moments(
 def kill_after(seconds: float, environment: Mapping[str, str], *, with_workers: bool) -> None:
     """Start an import and kill it, with or without its workers."""
     process = subprocess.Popen(
-        [sys.executable, "db.py", "adopt"],
+        [sys.executable, "db.py", "adopt", *PROCESSES],
         cwd=ROOT,
         env=dict(environment),
         stdout=subprocess.DEVNULL,

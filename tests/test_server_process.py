@@ -134,7 +134,7 @@ def test_it_exits_on_a_signal_with_connections_open(
 ) -> None:
     settings = {"SERVER_WORKERS": "2", "SERVER_METRICS_PORT": free_port()}
     with (
-        server_process({**environment, **settings}, *COMMAND) as server,
+        server_process({**environment, **settings}) as server,
         requests.Session() as kept_alive,
         idle_connections(server, 3),
     ):
