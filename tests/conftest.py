@@ -355,7 +355,7 @@ def _can_hold_postgres(folder: Path) -> bool:
 
 @contextmanager
 def _two(databases: Databases) -> Iterator[Mapping[Cluster, str]]:
-    with databases.lend() as production, databases.lend() as playback:
+    with databases.lend(2) as (production, playback):
         yield {Cluster.PRODUCTION: production, Cluster.PLAYBACK: playback}
 
 

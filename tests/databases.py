@@ -1,6 +1,6 @@
 """Databases of tests: copies of a template. Those that nothing was written to serve further tests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -12,17 +12,17 @@ from tools.demo.postgres import COPY_DATABASE, DROP_DATABASE, EmbeddedPostgres
 
 # A closed connection counts its writes when its process ends, perhaps later. A crash resets all counts,
 # and a test may make a database again under the same name.
-_END_CONNECTIONS = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+_END_CONNECTIONS = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY(%s)"
 _ARE_ENDED = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY(%s))"
-_HISTORY = """
-    SELECT pg_database.oid, tup_inserted + tup_updated + tup_deleted, pg_stat_wal.stats_reset
-    FROM pg_database JOIN pg_stat_database ON datid = pg_database.oid, pg_stat_wal
-    WHERE pg_database.datname = %s
+_HISTORIES = """
+    SELECT datname, datid, tup_inserted + tup_updated + tup_deleted, pg_stat_wal.stats_reset
+    FROM pg_stat_database, pg_stat_wal
+    WHERE datname = ANY(%s)
 """
 # A database is not copied while it has a connection; this one is no template.
 _MAINTENANCE = "postgres"
 
-_History = tuple[object, ...] | None
+_History = list[object]
 
 
 class Databases:
@@ -32,7 +32,7 @@ class Databases:
         self._postgres = postgres
         self._template = template
         self._made = 0
-        self._unchanged: list[tuple[str, _History]] = []
+        self._unchanged: dict[str, _History] = {}
         self._connection = postgres.connect(_MAINTENANCE)
 
     def __enter__(self) -> Self:
@@ -42,31 +42,35 @@ class Databases:
         self._connection.close()
 
     @contextmanager
-    def lend(self) -> Iterator[str]:
-        """Name of a database that is as the template."""
-        name, history = self._unchanged.pop() if self._unchanged else self._make()
-        yield name
-        self._end_connections(name)
-        if self._history(name) == history:
-            self._unchanged.append((name, history))
-        else:
-            self._execute(DROP_DATABASE.format(sql.Identifier(name)))
+    def lend(self, number: int) -> Iterator[Sequence[str]]:
+        """Names of databases that are as the template."""
+        while len(self._unchanged) < number:
+            self._make()
+        lent = dict(self._unchanged.popitem() for _ in range(number))
+        yield list(lent)
+        self._end_connections(lent)
+        found = self._histories(lent)
+        for name, history in lent.items():
+            if found.get(name) == history:
+                self._unchanged[name] = history
+            else:
+                self._execute(DROP_DATABASE.format(sql.Identifier(name)))
 
-    def _make(self) -> tuple[str, _History]:
+    def _make(self) -> None:
         self._made += 1
         name = f"of_tests_{self._made}"
         self._execute(COPY_DATABASE.format(sql.Identifier(name), sql.Identifier(self._template)))
-        return name, self._history(name)
+        self._unchanged |= self._histories([name])
 
-    def _end_connections(self, name: str) -> None:
+    def _end_connections(self, names: Iterable[str]) -> None:
         """End those that there are; a thread of a test may connect again, and writes nothing."""
-        pids = [pid for pid, _ in self._execute(_END_CONNECTIONS, (name,))]
-        until(lambda: self._execute(_ARE_ENDED, (pids,)) == [(True,)])
+        pids = [pid for pid, _ in self._execute(_END_CONNECTIONS, (list(names),))]
+        if pids:
+            until(lambda: self._execute(_ARE_ENDED, (pids,)) == [(True,)])
 
-    def _history(self, name: str) -> _History:
-        """Identity of a database and number of rows ever written to it."""
-        rows = self._execute(_HISTORY, (name,))
-        return rows[0] if rows else None
+    def _histories(self, names: Iterable[str]) -> dict[str, _History]:
+        """Identity of databases and number of rows ever written to them; none of those that are gone."""
+        return {str(name): history for name, *history in self._execute(_HISTORIES, (list(names),))}
 
     def _execute(
         self, statement: str | sql.Composable, parameters: Sequence[object] = ()
