@@ -10,8 +10,11 @@ Queries are in `storage/` and `legacy_import/`.
 """
 
 import sys
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from psycopg2 import extensions
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.engine.interfaces import IsolationLevel
 
@@ -47,6 +50,9 @@ _SESSION_SETTINGS = {
     "tcp_keepalives_count": 2,
     "tcp_user_timeout": 8000,
 }
+
+# OID of PostgreSQL's `timestamptz`.
+_TIMESTAMPTZ = 1184
 
 metadata = sa.MetaData(
     naming_convention={
@@ -424,6 +430,21 @@ audit_log = sa.Table(
 
 # The tables of mirrored documents.
 DOCUMENT_TABLES = (jobs, deliveries, playbacks, machine_memory, machine_disks, quarantined_documents)
+
+
+def _parse_time(text: Any, cursor: extensions.cursor) -> datetime | None:
+    """A time as PostgreSQL writes it, e.g. `2022-09-15 11:05:12.5+00`; psycopg2 takes twice as long."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        # Such as `infinity`.
+        parsed: datetime = extensions.PYDATETIMETZ(text, cursor)
+        return parsed
+
+
+extensions.register_type(extensions.new_type((_TIMESTAMPTZ,), "TIMESTAMPTZ", _parse_time))
 
 
 def engine(

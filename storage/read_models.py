@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -362,6 +363,10 @@ def cmssw_run(jobs: Iterable[_ReadingJob]) -> int | None:
 
     A job without events reports 0, which counts only if all jobs do.
     """
+    jobs = list(jobs)
+    reported = {job.cmssw_run for job in jobs}
+    if len(reported) == 1:
+        return reported.pop()
     reading = [job for job in jobs if job.cmssw_run is not None]
     newest = max(reading, key=lambda job: (bool(job.cmssw_run), job.updated_at), default=None)
     return None if newest is None else newest.cmssw_run
@@ -373,6 +378,8 @@ def has_another_release(run: Run | RunSummary, other: Run | RunSummary) -> bool:
     return None not in versions and len(versions) > 1
 
 
+# A list of runs has thousands of jobs of the same clients.
+@lru_cache(maxsize=256)
 def client_name(tag: str) -> str:
     """A client's name, i.e. its tag without `_dqm_sourceclient-live` (docs/api.md, `get_clients`)."""
     return tag.removesuffix(_TAG_SUFFIX)

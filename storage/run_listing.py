@@ -3,11 +3,11 @@
 A range may have hundred thousands of jobs. They are read as tuples, with the columns that are listed alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain, groupby
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -21,10 +21,11 @@ _RUNS_PER_PIECE = 50
 
 
 class ListedJob(NamedTuple):
-    """Reported values of a job; `client` is its tag."""
+    """Reported values of a job; `client` is its tag, and `started_at` the time of its first report."""
 
     run: int
     client: str
+    started_at: datetime
     machine: str
     updated_at: datetime
     exit_code: int | None
@@ -32,11 +33,6 @@ class ListedJob(NamedTuple):
     lumisection: int | None
     events_total: int | None
     fi_state: int | None
-
-    @property
-    def name(self) -> str:
-        """The client's name, i.e. its tag without the usual suffix."""
-        return client_name(self.client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +53,8 @@ class ListedRun:
 _JOBS = sa.select(
     *(db.machines.c.label if field == "machine" else db.jobs.c[field] for field in ListedJob._fields)
 ).join_from(db.jobs, db.machines)
-# Sorted by PostgreSQL: reading start and id of each job would take longer than all other columns.
-_BY_START = (db.jobs.c.run, db.jobs.c.started_at, db.jobs.c.identity)
+# By the index of runs and clients, so that few jobs are left to compare.
+_IN_ORDER = (db.jobs.c.run, db.jobs.c.client, db.jobs.c.started_at, db.jobs.c.identity)
 _RUNS = sa.select(db.runs.c.run, db.runs.c.run_key, db.runs.c.cmssw_version)
 
 
@@ -91,11 +87,22 @@ class RunListingReader:
                 _RUNS.where(number.between(first, last)).order_by(number).limit(limit)
             ).all()
             end = found[-1].run if len(found) == limit else last
-            of_piece = _JOBS.where(db.jobs.c.run.between(first, end)).order_by(*_BY_START)
-            jobs = [ListedJob._make(row) for row in connection.execute(of_piece).all()]
+            of_piece = _JOBS.where(db.jobs.c.run.between(first, end)).order_by(*_IN_ORDER)
+            jobs = list(map(ListedJob._make, connection.execute(of_piece).all()))
         metadata = {row.run: (row.run_key, row.cmssw_version) for row in found}
         runs = [
-            ListedRun(run, *metadata.get(run, (None, None)), sorted(of_run, key=attrgetter("name")))
+            ListedRun(run, *metadata.get(run, (None, None)), _by_name(of_run))
             for run, of_run in groupby(jobs, attrgetter("run"))
         ]
         return end, runs
+
+
+def _by_name(jobs: Iterable[ListedJob]) -> list[ListedJob]:
+    """The jobs of a run by the name of their client and by start; they are given by its tag and by start."""
+    by_tag = [(client_name(tag), list(of_tag)) for tag, of_tag in groupby(jobs, attrgetter("client"))]
+    by_name: list[ListedJob] = []
+    for _, same in groupby(sorted(by_tag, key=itemgetter(0)), itemgetter(0)):
+        of_tags = [of_tag for _, of_tag in same]
+        # Two tags may have the same name.
+        by_name += of_tags[0] if len(of_tags) == 1 else sorted(chain(*of_tags), key=attrgetter("started_at"))
+    return by_name

@@ -7,8 +7,6 @@ job is null.
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -22,7 +20,7 @@ from dqm2.log_messages import full_text
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import Stream
 from dqmsquare_cfg import Cluster, Settings
-from storage.read_models import Delivery, Job, MachineStatus, Run
+from storage.read_models import Delivery, Job, MachineStatus, Run, client_name
 from storage.reader import MirrorReader
 from storage.run_listing import ListedJob, ListedRun
 from web import access_log, databases, query_args
@@ -258,27 +256,23 @@ def _runs(runs: Iterable[ListedRun], is_included: Callable[[ListedJob], bool]) -
     yield b"{}" if separator == b"{" else b"}"
 
 
-def _range_run(run: ListedRun, jobs: list[ListedJob]) -> dict[str, Any]:
-    return {
-        "run_data": [_number(run.cmssw_run), run.run_key or "", run.cmssw_version or ""],
-        "clients": {
-            name: [_range_job(job) for job in client_jobs]
-            for name, client_jobs in groupby(jobs, attrgetter("name"))
-        },
-    }
-
-
-def _range_job(job: ListedJob) -> list[Any]:
-    return [
-        job.machine,
-        _number(job.events_total),
-        _number(job.lumisection),
-        # A text, since DQM² reports it as one.
-        "" if job.fi_state is None else str(job.fi_state),
-        job.exit_code,
-        # In UTC, written by the serializer in ISO format.
-        job.updated_at,
-    ]
+def _range_run(run: ListedRun, jobs: Iterable[ListedJob]) -> dict[str, Any]:
+    clients: dict[str, list[Any]] = {}
+    # Unpacked at once: a range has thousands of jobs.
+    for _, client, _, machine, updated_at, exit_code, _, lumisection, events_total, fi_state in jobs:
+        values = [
+            machine,
+            -1 if events_total is None else events_total,
+            -1 if lumisection is None else lumisection,
+            # A text, since DQM² reports it as one.
+            "" if fi_state is None else str(fi_state),
+            exit_code,
+            # In UTC, written by the serializer in ISO format.
+            updated_at,
+        ]
+        clients.setdefault(client_name(client), []).append(values)
+    run_data = [_number(run.cmssw_run), run.run_key or "", run.cmssw_version or ""]
+    return {"run_data": run_data, "clients": clients}
 
 
 def _chunks(parts: Iterator[bytes]) -> Generator[bytes]:
