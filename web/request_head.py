@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from web.limits import (
     BODY_TOO_LARGE,
+    FIELD_TOO_LONG,
     HEAD_TOO_LARGE,
     MAX_BODY_BYTES,
+    MAX_FIELD_BYTES,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
     MAX_URL_BYTES,
@@ -49,6 +51,8 @@ def parse(scope: Mapping[str, Any]) -> RequestHead:
         fields = _joined(headers)
     if sum(map(len, fields)) + sum(map(len, fields.values())) > MAX_HEAD_BYTES:
         raise RequestRefused(HEAD_TOO_LARGE)
+    if any(len(fields.get(name, b"")) > max_bytes for name, max_bytes in MAX_FIELD_BYTES.items()):
+        raise RequestRefused(FIELD_TOO_LONG)
     if len(scope["raw_path"]) + len(scope["query_string"]) >= MAX_URL_BYTES:
         raise RequestRefused(URL_TOO_LONG)
     content_length = int(fields.get(b"content-length", 0))
