@@ -1,15 +1,16 @@
-"""Recurring markup as template filters: icons, states, terms, times, contacts.
+"""Recurring markup as template filters: icons, states, terms, times, contacts, cells, charts.
 
 Jinja computes a filter of a constant once, when it compiles the template, and calls any other directly. A
 macro costs ten times as much, and a page has hundreds of these. Times carry unix milliseconds for the
 scripts, and the form in which `static/js/time_zone.js` formats them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
 from flask import Flask
+from jinja2 import Environment, pass_environment
 from markupsafe import Markup, escape
 
 from config.parsers import Contact
@@ -40,6 +41,10 @@ TERMS: Mapping[str, str] = {
 # More than there are icons.
 _MAX_ICONS = 128
 _MAX_EXIT_CODES = 64
+# Of a list of values.
+_SHOWN_VALUES = 2
+# Of a chart of crashes.
+_BARS_HEIGHT, _BAR_STEP, _LOWEST_BAR, _HIGHEST_BAR = 24, 4, 6, 22
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -58,6 +63,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         update_age=_update_ages(freshness.age_resolution_s(settings)),
         in_parentheses=in_parentheses,
         duration_since=duration_since,
+        cell=cell,
+        first_of=first_of,
+        crash_bars=crash_bars,
     )
     app.jinja_env.globals.update(
         STATE_ICONS=STATE_ICONS,
@@ -116,6 +124,43 @@ def in_parentheses(age: Markup) -> Markup:
 def duration_since(at: datetime) -> Markup:
     """The time since then, filled in by a script."""
     return _markup(f'<span class="duration" data-since="{formatting.unix_ms(at)}"></span>')
+
+
+@pass_environment
+def cell(environment: Environment, value: object, column: object) -> Markup:
+    """A cell of a column in a table whose rows become cards on a phone (templates/_responsive_table.html)."""
+    kind = environment.getattr(column, "kind")
+    kind_class = f' class="{escape(kind)}"' if kind else ""
+    head = escape(environment.getattr(column, "head"))
+    return _markup(f'<td data-head="{head}"{kind_class}>{str(escape(value)).strip()}</td>')
+
+
+def first_of(values: Sequence[str]) -> Markup:
+    """The first of some values, the others as a tooltip."""
+    shown = escape(", ".join(values[:_SHOWN_VALUES]) or formatting.DASH)
+    if len(values) <= _SHOWN_VALUES:
+        return shown
+    title, more = escape(", ".join(values)), len(values) - _SHOWN_VALUES
+    return _markup(f'{shown} <span class="secondary-text" title="{title}">and {more} more</span>')
+
+
+def crash_bars(recent: Mapping[int, int], runs: Sequence[int]) -> Markup:
+    """Jobs by run: a bar for each of the newest `runs` with a crash, above a line with dashes."""
+    most, width = max(recent.values(), default=1), _BAR_STEP * len(runs)
+    bars = []
+    for index, run in enumerate(runs):
+        jobs = recent.get(run)
+        if jobs is not None:
+            height = round(_LOWEST_BAR + (_HIGHEST_BAR - _LOWEST_BAR) * jobs / most)
+            bars.append(
+                f'<rect x="{_BAR_STEP * index}" y="{_BARS_HEIGHT - height}" width="3" height="{height}">'
+                f"<title>Run {run}: {formatting.counted(jobs, 'crash', 'crashes')}</title></rect>"
+            )
+    return _markup(
+        f'<svg class="crash-bars" viewBox="0 0 {width} {_BARS_HEIGHT}" width="{width}"'
+        f' height="{_BARS_HEIGHT}" role="img" aria-label="Crashed in {len(recent)} of the last {len(runs)} runs">'
+        f'<path class="no-crash" d="M0 23h{width}"/>{"".join(bars)}</svg>'
+    )
 
 
 def _markup(html: str) -> Markup:
