@@ -34,8 +34,8 @@ _MAX_LOG_JSON_CHARACTERS = 16 * MAX_LOG_CHARACTERS
 _PAGE_KB = 4
 _STATM = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})(?: [0-9]{1,15}){5}")
 _STATM_PAGES = 7
-# Values of a series are parsed together, which takes a third of the time; one by one if any is longer or has
-# another form than DQM² writes.
+# Values of a series are parsed together, which takes two thirds of the time; one by one if any is longer or
+# has another form than DQM² writes.
 _MAX_USUAL_DIGITS = 15
 _LUMISECTION_KEY = re.compile(r"lumi([0-9]{1,10})")
 _STREAM_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
