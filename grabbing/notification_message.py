@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from dqmsquare_cfg import Cluster
-from storage.read_models import client_name
+from storage.client_names import client_name
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
 
 _LOCAL = ZoneInfo("Europe/Zurich")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from config.receivers import ALL, NotifyRule
 from dqmsquare_cfg import Cluster
-from storage.read_models import client_name
+from storage.client_names import client_name
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
 
 WINDOW = timedelta(seconds=30)

@@ -8,9 +8,10 @@ from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 
+from storage.client_names import client_name
 from storage.job_state import JobState
 from storage.mutes import Mute, mute_of_client, mute_of_job
-from storage.read_models import Job, Run, client_name
+from storage.read_models import Job, Run
 
 # A job reports every 30 s, which is more than one lumisection, so that a healthy job is up to 4 behind.
 MAX_NORMAL_LAG = 4

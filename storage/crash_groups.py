@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dqm2.crash_signatures import sign
 from dqm2.records import CrashKind, CrashReason
-from storage.read_models import client_name
+from storage.client_names import client_name
 
 
 @dataclass(frozen=True, slots=True)

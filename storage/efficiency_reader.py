@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 import db
 from storage import run_queries
+from storage.client_names import client_name, client_tags
 from storage.job_state import LOST_AFTER
-from storage.read_models import client_name, client_tags
 from storage.run_queries import RunFilter
 
 # About a year; more take longer than a page may.

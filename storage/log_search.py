@@ -13,8 +13,8 @@ import db
 from dqm2 import log_messages
 from dqm2.log_templates import LineQuery
 from storage import codecs, run_queries
+from storage.client_names import client_name
 from storage.log_dictionaries import DictionaryStore
-from storage.read_models import client_name
 from storage.run_queries import RunFilter
 
 # Different lines that a search considers; words of more are too common to lead anywhere.

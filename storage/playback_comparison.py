@@ -17,8 +17,9 @@ import sqlalchemy as sa
 import db
 from dqm2.records import EventSeries, InputStatuses, MemorySeries
 from storage import codecs, run_queries
+from storage.client_names import client_name
 from storage.job_state import JobState
-from storage.read_models import Job, Run, client_name
+from storage.read_models import Job, Run
 from storage.rows import MAX_POINTS
 from storage.run_reader import RunReader, count_skipped
 

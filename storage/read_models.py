@@ -18,11 +18,11 @@ from dqm2.records import (
     Stream,
 )
 from storage import job_state
+from storage.client_names import client_name
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
 
 # Suffix of most clients' tags.
-_TAG_SUFFIX = "_dqm_sourceclient-live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,16 +380,6 @@ def has_another_release(run: Run | RunSummary, other: Run | RunSummary) -> bool:
 
 # A list of runs has thousands of jobs of the same clients.
 @lru_cache(maxsize=256)
-def client_name(tag: str) -> str:
-    """A client's name, i.e. its tag without `_dqm_sourceclient-live` (docs/api.md, `get_clients`)."""
-    return tag.removesuffix(_TAG_SUFFIX)
-
-
-def client_tags(name: str) -> tuple[str, ...]:
-    """The tags that a client of this name may have."""
-    return name, f"{name}{_TAG_SUFFIX}"
-
-
 def _earliest_loss(jobs: Iterable[Job | JobSummary]) -> datetime | None:
     return min((lost_at for job in jobs if (lost_at := job.lost_at) is not None), default=None)
 

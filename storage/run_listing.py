@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import db
 from storage import read_models
-from storage.read_models import client_name
+from storage.client_names import client_name
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
 _RUNS_PER_PIECE = 50

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
-from storage.read_models import client_tags
+from storage.client_names import client_tags
 
 # Parameters of statements that are built once.
 RUN: sa.BindParameter[int] = sa.bindparam("run", type_=sa.Integer)

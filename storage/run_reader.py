@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
 from storage import codecs, job_state, log_findings, run_queries
+from storage.client_names import client_name
 from storage.job_state import JobState, StateRules
 from storage.log_dictionaries import DictionaryStore
 from storage.read_models import (
@@ -27,7 +28,6 @@ from storage.read_models import (
     Run,
     RunSpan,
     RunSummary,
-    client_name,
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
 

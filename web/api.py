@@ -20,7 +20,8 @@ from dqm2.log_messages import full_text
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import Stream
 from dqmsquare_cfg import Cluster, Settings
-from storage.read_models import Delivery, Job, MachineStatus, Run, client_name
+from storage.client_names import client_name
+from storage.read_models import Delivery, Job, MachineStatus, Run
 from storage.reader import MirrorReader
 from storage.run_listing import ListedJob, ListedRun
 from web import access_log, databases, query_args

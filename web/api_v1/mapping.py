@@ -7,6 +7,7 @@ from dqm2 import records
 from dqm2.field_parsers import BYTES_PER_KB
 from dqm2.records import CrashReason, ErrorGroup
 from storage import crash_reader, job_state, outages, read_models
+from storage.client_names import client_name
 from storage.delivery_statistics import delays_s
 from storage.read_models import AdjacentRuns, JobDetails, SyncStatus
 from storage.sync_status import LinkStatus
@@ -162,7 +163,7 @@ def crash_group(summary: crash_reader.CrashGroupSummary) -> resources.CrashGroup
     """A group of crashes as lists show it."""
     return resources.CrashGroup(
         signature=summary.group.signature,
-        client=read_models.client_name(summary.group.client),
+        client=client_name(summary.group.client),
         title=summary.group.title,
         kind=summary.group.kind,
         marks=list(summary.marks),
@@ -205,7 +206,7 @@ def transition(noted: NotedTransition) -> resources.Transition:
     found = noted.transition
     subject = found.thing.subject or None
     if subject is not None and found.thing.kind is TransitionKind.CLIENT:
-        subject = read_models.client_name(subject)
+        subject = client_name(subject)
     return resources.Transition(
         id=noted.id,
         noted_at=noted.noted_at,

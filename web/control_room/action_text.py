@@ -2,7 +2,7 @@
 
 from dqm2.commands import COMMANDS
 from storage.audit_log import AuditedAction
-from storage.read_models import client_name
+from storage.client_names import client_name
 
 # Audit log names of actions that are not DQM² commands.
 SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE, PAGE = "sign_in", "sign_out", "sign_out_everywhere", "page"

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
 from dqm2 import log_messages
+from storage.client_names import client_name
 from storage.crash_groups import CrashGroup
 from storage.crash_reader import CrashedJob, CrashGroupOutline
 from storage.mutes import Mute, MuteSubject, mute_of_client
-from storage.read_models import client_name
 from storage.reader import MirrorReader
 from web import databases, query_args
 from web.cache import dependencies

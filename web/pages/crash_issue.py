@@ -12,8 +12,8 @@ from uuid import UUID
 from flask import url_for
 
 from dqmsquare_cfg import Cluster
+from storage.client_names import client_name
 from storage.crash_reader import CrashGroupSummary
-from storage.read_models import client_name
 
 _MAX_MACHINES = 5
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&])")

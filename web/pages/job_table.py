@@ -6,8 +6,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
+from storage.client_names import client_name
 from storage.client_rows import ClientRow, ClientState
-from storage.read_models import client_name
 
 
 class SortColumn(StrEnum):

@@ -10,9 +10,10 @@ from flask import url_for
 
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditEntry, CommandStage
+from storage.client_names import client_name
 from storage.client_rows import ClientState
 from storage.job_state import JobState
-from storage.read_models import Job, Run, StateChange, client_name
+from storage.read_models import Job, Run, StateChange
 from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
 from web.control_room.action_text import describe_done
