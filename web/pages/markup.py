@@ -158,7 +158,8 @@ def crash_bars(recent: Mapping[int, int], runs: Sequence[int]) -> Markup:
             )
     return _markup(
         f'<svg class="crash-bars" viewBox="0 0 {width} {_BARS_HEIGHT}" width="{width}"'
-        f' height="{_BARS_HEIGHT}" role="img" aria-label="Crashed in {len(recent)} of the last {len(runs)} runs">'
+        f' height="{_BARS_HEIGHT}" role="img"'
+        f' aria-label="Crashed in {len(recent)} of the last {len(runs)} runs">'
         f'<path class="no-crash" d="M0 23h{width}"/>{"".join(bars)}</svg>'
     )
 
