@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, render_template
+from markupsafe import Markup, escape
 
 from dqmsquare_cfg import Cluster
 from storage.read_models import Machine, MachineStatus, Memory, StateChange
@@ -20,6 +21,7 @@ bp = Blueprint("cluster", __name__, url_prefix="/cluster")
 AVAILABILITY_SPAN = timedelta(hours=24)
 # The span moves in steps of a minute, so that the fragment stays cacheable in between.
 _MINUTE = timedelta(minutes=1)
+_UPTIME_NAMES = {None: "unknown", True: "up", False: "down"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,21 @@ def used_memory_bytes(memory: Memory) -> int | None:
     return max(0, memory.total_bytes - memory.available_bytes)
 
 
+@bp.app_template_filter()
+def uptime_bars(uptime: Sequence[UptimeInterval]) -> Markup:
+    """The intervals as bars of an SVG, a unit per minute; a machine may have hundreds."""
+    return Markup("".join(map(_uptime_bar, uptime)))  # noqa: S704 - escaped
+
+
+def _uptime_bar(interval: UptimeInterval) -> str:
+    name = _UPTIME_NAMES[interval.is_up]
+    reason = f": {escape(interval.reason)}" if interval.reason else ""
+    return (
+        f'<rect class="{name}" x="{interval.start_min:.1f}" width="{interval.length_min:.1f}" height="12">'
+        f"<title>{name} since {formatting.both_zones(interval.since)}{reason}</title></rect>"
+    )
+
+
 def uptime_intervals(
     changes: Sequence[StateChange], start: datetime, end: datetime, known_until: datetime | None = None
 ) -> tuple[UptimeInterval, ...]:
@@ -114,6 +131,7 @@ def _template_context(cluster: Cluster) -> dict[str, Any]:
         "span_end": end,
         "span_min": AVAILABILITY_SPAN / _MINUTE,
         "used_memory_bytes": used_memory_bytes,
+        "uptime_names": _UPTIME_NAMES,
     }
 
 
