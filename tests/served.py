@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import requests
-from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from runtime import supervisor
@@ -21,6 +21,9 @@ from tests.fork_server import ForkedProgram
 from tests.processes import children_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 ROOT = Path(__file__).resolve().parent.parent
 # For tests of the start itself: each start imports everything, as in production.
@@ -86,7 +89,7 @@ class _SilentHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def server_thread(application: Flask, port: int = 0) -> Iterator[str]:
+def server_thread(application: "WSGIApplication", port: int = 0) -> Iterator[str]:
     """Serve an application in this process, at any free port by default.
 
     Yields its URL without the trailing slash.

@@ -1,15 +1,18 @@
 """Fixtures of the browser tests: mirrored clusters, a server, and pages whose console errors fail a test."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, FloatRect, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, FloatRect, Locator, Page, ViewportSize, expect
 
 from dqmsquare_cfg import Cluster, Settings
+from server import create_app
+from tests.browser.reused_page import CurrentApplication, ReusedPage, current_application
+from tests.control_room import with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster
 from tests.waiting import TIMEOUT_S, until
 
@@ -128,14 +131,26 @@ class ConsoleErrors:
     allowed: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
 
-    def watch(self, page: Page) -> None:
-        """Record the errors of a page from now on."""
+    @contextmanager
+    def of(self, page: Page) -> Iterator[Page]:
+        """Record the errors of a page."""
         page.on("console", self._record)
-        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("pageerror", self._record_exception)
+        try:
+            yield page
+        finally:
+            # The errors so far arrive before the response, even if the page is just being left.
+            with suppress(Error):
+                page.evaluate("null")
+            page.remove_listener("console", self._record)
+            page.remove_listener("pageerror", self._record_exception)
 
     def _record(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.messages.append(message.text)
+
+    def _record_exception(self, error: Error) -> None:
+        self.messages.append(str(error))
 
     @property
     def unexpected(self) -> list[str]:
@@ -173,11 +188,70 @@ def console_errors() -> Iterator[ConsoleErrors]:
     assert not console_errors.unexpected
 
 
+@pytest.fixture(scope="session")
+def current() -> Iterator[CurrentApplication]:
+    """The server of all tests, whose application is that of the current one."""
+    with current_application() as current:
+        yield current
+
+
+@pytest.fixture
+def url(current: CurrentApplication, settings: Settings) -> str:
+    """The URL, without trailing slash, of the application under test."""
+    current.application = create_app(with_fast_passwords(settings))
+    return f"{current.url}{settings.server_url_prefix}"
+
+
+@pytest.fixture(scope="session")
+def laptop(browser: Browser, current: CurrentApplication) -> Iterator[ReusedPage]:
+    """The page on a laptop of all tests."""
+    with ReusedPage(browser, current.url, viewport=LAPTOP) as reused:
+        yield reused
+
+
+@pytest.fixture(scope="session")
+def smartphone(browser: Browser, current: CurrentApplication) -> Iterator[ReusedPage]:
+    """The page on a phone of all tests."""
+    with ReusedPage(browser, current.url, viewport=PHONE, has_touch=True, is_mobile=True) as reused:
+        yield reused
+
+
+@pytest.fixture
+def page(
+    request: pytest.FixtureRequest, laptop: ReusedPage, url: str, console_errors: ConsoleErrors
+) -> Iterator[Page]:
+    """A page on a laptop, without cookies.
+
+    That of a test marked `own_page` has a browser context of its own: the test may add scripts and listeners.
+    So has that of a test marked `clock`, which may move the clock. All these would stay for the next test.
+
+    It depends on `url` so that the page is left before the database is dropped.
+    """
+    assert url
+    has_clock = request.node.get_closest_marker("clock")
+    if not has_clock and not request.node.get_closest_marker("own_page"):
+        with laptop.lend() as page, console_errors.of(page):
+            yield page
+        return
+    page = request.getfixturevalue("open_page")(viewport=LAPTOP)
+    if has_clock:
+        page.clock.install()
+    yield page
+
+
+@pytest.fixture
+def phone(smartphone: ReusedPage, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
+    """A page on a phone, like `page`."""
+    assert url
+    with smartphone.lend() as page, console_errors.of(page):
+        yield page
+
+
 @pytest.fixture
 def open_page(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iterator[OpenPage]:
     """Opens a page in a browser context of its own, with options of it; its console errors fail the test.
 
-    It depends on `url` so that pages are closed before the server stops.
+    It depends on `url` like `page`.
     """
     assert url
     with ExitStack() as contexts:
@@ -185,20 +259,6 @@ def open_page(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iter
         def open_(**options: Any) -> Page:
             context = contexts.enter_context(browser.new_context(**options))
             context.set_default_timeout(TIMEOUT_MS)
-            page = context.new_page()
-            console_errors.watch(page)
-            return page
+            return contexts.enter_context(console_errors.of(context.new_page()))
 
         yield open_
-
-
-@pytest.fixture
-def page(open_page: OpenPage) -> Page:
-    """A page on a laptop."""
-    return open_page(viewport=LAPTOP)
-
-
-@pytest.fixture
-def phone(open_page: OpenPage) -> Page:
-    """A page on a phone."""
-    return open_page(viewport=PHONE, has_touch=True, is_mobile=True)

@@ -17,9 +17,8 @@ RUN = 358_791
 
 @pytest.fixture
 def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
-    """The page of a run with a crashed and a stuck job; tests may move its clock."""
+    """The page of a run with a crashed and a stuck job."""
     write_run(mirrored, RUN, clients=("beam", "csc", "ecalgpu", "hcalreco"))
-    page.clock.install()
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
     wait_for_first_update(page)
@@ -103,6 +102,7 @@ def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: Mi
     expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
 
 
+@pytest.mark.clock
 def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     toasts: Page, mirrored: MirroredCluster
 ) -> None:
@@ -134,6 +134,7 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
     expect(toasts.locator(".alert-toast")).to_have_count(0)
 
 
+@pytest.mark.clock
 def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     pause_time(toasts)
@@ -199,6 +200,7 @@ def test_a_toast_goes_with_its_cause_and_a_new_run_raises_another(
     expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN + 2}")
 
 
+@pytest.mark.clock
 def test_a_toast_goes_by_itself(toasts: Page, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
@@ -225,6 +227,7 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
     expect(count).to_be_hidden()
 
 
+@pytest.mark.own_page
 def test_it_summarizes_what_happened_while_it_slept(
     toasts: Page, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -249,6 +252,7 @@ def test_it_summarizes_what_happened_while_it_slept(
     expect(toasts).to_have_title(re.compile(r"^\(1\)"))
 
 
+@pytest.mark.clock
 def test_it_is_updated_as_soon_as_it_is_seen_again(toasts: Page) -> None:
     toasts.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
     for event in ("new PageTransitionEvent('pageshow', {persisted: true})", "new Event('online')"):

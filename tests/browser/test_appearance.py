@@ -173,6 +173,7 @@ def test_it_says_on_paper_whose_page_it_is_and_when_it_was_true(page: Page, url:
         expect(age).to_contain_text("ago")
 
 
+@pytest.mark.own_page
 def test_it_escapes_html(page: Page, url: str, mirrored: MirroredCluster) -> None:
     hostile = replace(
         job(RUN, "beam", run_key=MARKUP, cmssw_version=MARKUP, exit_code=3),

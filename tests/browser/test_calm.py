@@ -185,13 +185,13 @@ def later(record: JobRecord, number: int, now: datetime, rng: random.Random) -> 
     )
 
 
+@pytest.mark.clock
 def test_a_row_moves_for_its_state_only_and_after_a_moment(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     unit = mirrored.filter_units[0]
     beam, csc = job(RUN, "beam"), job(RUN, "csc")
     mirrored.write(unit, beam, csc)
-    page.clock.install()
     start_watching(page, url)
     pause_time(page)
     names = page.locator("tbody.client")

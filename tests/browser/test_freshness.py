@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from dqmsquare_cfg import Settings
@@ -59,6 +60,7 @@ def test_it_shows_no_age_below_its_resolution(page: Page, url: str, mirrored: Mi
     until(is_fresh)
 
 
+@pytest.mark.own_page
 def test_it_computes_ages_from_the_servers_clock(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
@@ -157,6 +159,7 @@ def test_the_jobs_are_up_to_date_while_the_status_of_the_machines_is_unknown(
     expect(page.locator("#jobs")).to_have_css("filter", "none")
 
 
+@pytest.mark.clock
 def test_it_claims_nothing_while_the_server_is_unreachable(
     page: Page, settings: Settings, mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:
@@ -165,7 +168,6 @@ def test_it_claims_nothing_while_the_server_is_unreachable(
     mirrored.beat()
     verdict = page.locator(".verdict")
     app, port = create_app(settings), int(free_port())
-    page.clock.install()
     with server_thread(app, port) as url:
         page.goto(url)
         wait_for_first_update(page)
@@ -183,6 +185,7 @@ def test_it_claims_nothing_while_the_server_is_unreachable(
         page.goto("about:blank")
 
 
+@pytest.mark.clock
 def test_it_recovers_from_an_outage_of_the_server(
     page: Page, settings: Settings, mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:
@@ -190,7 +193,6 @@ def test_it_recovers_from_an_outage_of_the_server(
     unit, beam = mirrored.filter_units[0], job(RUN, "beam")
     mirrored.write(unit, beam)
     app, port = create_app(settings), int(free_port())
-    page.clock.install()
     with server_thread(app, port) as url:
         page.goto(url)
         wait_for_first_update(page)
@@ -207,12 +209,12 @@ def test_it_recovers_from_an_outage_of_the_server(
         page.goto("about:blank")
 
 
+@pytest.mark.clock
 def test_it_recovers_from_an_outage_of_the_database(
     page: Page, url: str, mirrored: MirroredCluster, postgres: EmbeddedPostgres, console_errors: ConsoleErrors
 ) -> None:
     console_errors.allowed.append("503")
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
-    page.clock.install()
     page.goto(url)
     expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
     # One banner, although parts of the page fail as well.

@@ -117,6 +117,7 @@ def test_it_downsamples_a_long_run_until_the_reader_looks_closer(
     expect(page.locator("#graph-note")).to_have_text(note)
 
 
+@pytest.mark.own_page
 def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN)
     start = datetime.now(UTC) - timedelta(seconds=3000 * LUMISECTION_S)

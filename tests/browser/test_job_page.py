@@ -168,6 +168,7 @@ def test_it_counts_the_errors_that_it_steps_to(page: Page, url: str, mirrored: M
     assert page.url.endswith("#L9")
 
 
+@pytest.mark.own_page
 def test_it_searches_without_highlights(page: Page, url: str, crashed: JobRecord) -> None:
     page.add_init_script("delete CSS.highlights; delete window.Highlight")
     page.goto(f"{url}/job/{crashed.document.identity}")
@@ -220,6 +221,7 @@ def test_it_copies_the_link_to_a_line(page: Page, url: str, crashed: JobRecord) 
     in_view(page, "#L90")
 
 
+@pytest.mark.own_page
 def test_it_leaves_the_link_to_a_line_in_the_address_bar_without_a_clipboard(
     page: Page, url: str, crashed: JobRecord
 ) -> None:

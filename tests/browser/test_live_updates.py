@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobRecord
@@ -118,11 +119,11 @@ def test_it_restores_the_view_from_the_url(page: Page, url: str, mirrored: Mirro
     expect(page.locator("tbody:visible")).to_have_count(28)
 
 
+@pytest.mark.clock
 def test_it_keeps_scroll_position_focus_and_selection(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     jobs = write_run(mirrored, RUN)
-    page.clock.install()
     page.goto(url)
     wait_for_first_update(page)
     expect(page.locator("#graph-note")).not_to_be_empty()

@@ -100,10 +100,10 @@ def test_it_is_entered_and_left_by_a_key(wall: Page) -> None:
     expect(wall.locator("#wall-production")).to_contain_text("2 problems")
 
 
+@pytest.mark.clock
 def test_it_claims_nothing_while_the_server_fails(wall: Page, console_errors: ConsoleErrors) -> None:
     console_errors.allowed = ["500", "htmx"]
     connection = wall.locator("#connection")
-    wall.clock.install()
     wall.route("**/live/**", lambda route: route.fulfill(status=500, body="broken"))
     pass_time(wall, connection.is_visible)
     expect(connection).to_contain_text("The mirror responds with an error (500)")
@@ -116,6 +116,7 @@ def test_it_claims_nothing_while_the_server_fails(wall: Page, console_errors: Co
     expect(wall.locator("#wall-production .wall-current")).to_be_visible()
 
 
+@pytest.mark.own_page
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("wall")

@@ -42,8 +42,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def signed_in(page: Page, url: str) -> Page:
-    """The Control Room's page, whose clock a test may move."""
-    page.clock.install()
+    """The Control Room's page."""
     enter(page, url)
     return page
 
@@ -158,6 +157,7 @@ def test_it_restarts_a_production_service_only_after_its_name_is_typed(
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
 
 
+@pytest.mark.clock
 def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, UNIT)
     switch = press(section, "Clients").get_by_role("switch", name=BEAM)
@@ -177,6 +177,7 @@ def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulat
         assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is is_on
 
 
+@pytest.mark.clock
 def test_it_reports_a_switch_that_dqm2_did_not_change_though_it_says_ok(
     signed_in: Page, simulator: Simulator
 ) -> None:
@@ -334,6 +335,7 @@ def test_it_shows_markup_of_dqm2_as_text(signed_in: Page, simulator: Simulator) 
         expect(output.locator("pre")).to_contain_text("<html")
 
 
+@pytest.mark.own_page
 def test_it_sends_machine_names_in_bodies_only(page: Page, url: str) -> None:
     asked: list[Request] = []
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
@@ -188,11 +189,11 @@ def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
     assert not elsewhere.is_signed_in()
 
 
+@pytest.mark.clock
 def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     page: Page, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
     console_errors.allowed = ["net::ERR_", "htmx:afterRequest", "htmx:sendError"]
-    page.clock.install()
     with served(settings) as url:
         enter(page, url)
         press(item(page, UNIT), "Clients")
