@@ -11,13 +11,42 @@ _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 # A line number is as high as its line, the exception "Inline" of WCAG 2.5.8. For a finger lines are higher
 # (test_appearance.py).
 _LINE_NUMBER = '<a href="#L'
-# Options of axe: themes differ only in colours.
-THEMES: dict[Literal["light", "dark"], dict[str, object]] = {
-    "light": {"runOnly": _RULES},
-    "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
-}
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+# The rules that depend on the theme. Contrast takes axe more time than all other rules together.
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]
+_COLOURS = {"runOnly": _COLOUR_RULES, "preload": False}
+_ALL_BUT_COLOURS = {"runOnly": _RULES, "rules": {rule: {"enabled": False} for rule in _COLOUR_RULES}}
 # Targets that are too small or too close for a finger, which axe does not look for by itself.
 TARGET_SIZE: dict[str, object] = {"runOnly": ["target-size"]}
+# Elements with text: the first of each look, that is of font, colours of text and background, and classes.
+_ONE_OF_EACH_LOOK = """(within) => {
+    const backgrounds = new Map();
+    const behind = (element) => {
+        if (!element) return "";
+        if (!backgrounds.has(element)) {
+            const { backgroundColor, backgroundImage, opacity, filter } = getComputedStyle(element);
+            const own = [backgroundColor, backgroundImage, opacity, filter].join();
+            backgrounds.set(element, `${behind(element.parentElement)}/${own}`);
+        }
+        return backgrounds.get(element);
+    };
+    const look = (element) => {
+        const { color, fontSize, fontWeight, textShadow, textDecorationLine } = getComputedStyle(element);
+        const text = [color, fontSize, fontWeight, textShadow, textDecorationLine];
+        const isDisabled = element.closest(":disabled, [aria-disabled=true]") !== null;
+        const kinds = [element, element.parentElement].map((at) => `${at?.tagName}.${at?.className}`);
+        return [...text, behind(element), ...kinds, isDisabled].join("|");
+    };
+    const hasText = ({ childNodes }) =>
+        [...childNodes].some(({ nodeType, data }) => nodeType === Node.TEXT_NODE && data.trim());
+    const root = within ? document.querySelector(within) : document.body;
+    const seen = new Set();
+    return [root, ...root.querySelectorAll("*")].filter((element) => {
+        if (!(hasText(element) || element.matches("input, select, textarea"))) return false;
+        if (!element.checkVisibility({ visibilityProperty: true })) return false;
+        return seen.size < seen.add(look(element)).size;
+    });
+}"""
 
 
 def violating_elements(
@@ -27,12 +56,36 @@ def violating_elements(
 
     Each is the rule and the element's HTML. `options` are those of `axe.run`.
     """
+    return _violations(page, "(within) => within ?? document", options or {}, within)
+
+
+def violations_by_theme(
+    page: Page, *, within: str | None = None, is_thorough: bool = False
+) -> dict[str, list[str]]:
+    """The violations of the current page by theme; those that do not depend on colours are in the light one.
+
+    Colours are checked of one of the elements that look alike, or of every element if `is_thorough`.
+    """
+    coloured = "(within) => within ?? document" if is_thorough else _ONE_OF_EACH_LOOK
+    found = {}
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+        # Colours change in a transition, which ends early where an update replaces its element.
+        page.evaluate("Promise.allSettled(document.getAnimations().map((fading) => fading.finished))")
+        found[theme] = _violations(page, coloured, _COLOURS, within)
+    found["light"] += violating_elements(page, _ALL_BUT_COLOURS, within=within)
+    return {theme: findings for theme, findings in found.items() if findings}
+
+
+def _violations(page: Page, select: str, options: Mapping[str, object], within: str | None) -> list[str]:
+    """The violations in what the JavaScript function `select` returns for `within`."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
     # Details of passed checks, which nobody reads, take more time than the checks.
-    all_options = {"resultTypes": ["violations"], **(options or {})}
+    all_options = {"resultTypes": ["violations"], **options}
     found = page.evaluate(
-        "([within, options]) => axe.run(within ?? document, options)", [within, all_options]
+        f"([within, options]) => axe.run(({select})(within), options)", [within, all_options]
     )
     return [
         f"{rule['id']}: {node['html']}"
@@ -40,15 +93,3 @@ def violating_elements(
         for node in rule["nodes"]
         if not (rule["id"] == "target-size" and node["html"].startswith(_LINE_NUMBER))
     ]
-
-
-def violations_by_theme(page: Page, *, within: str | None = None) -> dict[str, list[str]]:
-    """The violations of the current page: all in the light theme, those of colours in the dark one."""
-    found = {}
-    for theme, options in THEMES.items():
-        page.emulate_media(color_scheme=theme)
-        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        # Colours change in a transition, which ends early where an update replaces its element.
-        page.evaluate("Promise.allSettled(document.getAnimations().map((fading) => fading.finished))")
-        found[theme] = violating_elements(page, options, within=within)
-    return {theme: findings for theme, findings in found.items() if findings}
