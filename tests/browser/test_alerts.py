@@ -34,15 +34,12 @@ def after_updates(page: Page) -> None:
         refresh(page, "freshness")
 
 
-def test_it_raises_no_alert_for_earlier_problems(toasts: Page) -> None:
+def test_it_raises_no_alert_for_earlier_problems_or_a_run_that_the_reader_opens(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
     after_updates(toasts)
     expect(toasts.locator(".alert-toast")).to_have_count(0)
     expect(toasts).to_have_title(f"Run {RUN} · production · DQM² Mirror")
-
-
-def test_it_raises_no_alert_for_an_old_crash_or_a_run_that_the_reader_opens(
-    toasts: Page, mirrored: MirroredCluster
-) -> None:
     an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
     mirrored.write(
         mirrored.filter_units[0],

@@ -88,15 +88,13 @@ def test_the_longest_names_hide_nothing_else(page: Page, url: str, mirrored: Mir
     assert end <= page.locator(".figures").evaluate("at => at.getBoundingClientRect().left")
     page.goto(f"{url}/timeline/")
     expect(page.locator(".client-head", has_text="beam")).to_be_in_viewport()
-    for width in (1440, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        for path in ("", "timeline/", "statistics/", "report/shift", "report/efficiency"):
-            page.goto(f"{url}/{path}")
-            assert page.locator("h1").count() == 1
-            assert widths(page) == (width, width)
-        page.goto(f"{url}/job/{record.document.identity}")
+    paths = ("", "timeline/", "statistics/", "report/shift", "report/efficiency")
+    for path in (*paths, f"job/{record.document.identity}"):
+        page.goto(f"{url}/{path}")
         assert page.locator("h1").count() == 1
-        assert widths(page) == (width, width)
+        for width in (390, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert widths(page) == (width, width), path
 
 
 @pytest.mark.usefixtures("run_with_problems")

@@ -35,7 +35,9 @@ def in_view(page: Page, line: str) -> None:
     expect(page.locator(line)).to_be_in_viewport()
 
 
-def test_it_is_two_clicks_from_the_live_page_to_the_log(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_is_two_clicks_from_the_live_page_to_the_log_and_the_graphs(
+    page: Page, url: str, crashed: JobRecord
+) -> None:
     page.goto(url)
     page.click(f"#client-{crashed.client} .log")
     expect(page.locator("#L1")).to_contain_text("line 1")
@@ -44,6 +46,9 @@ def test_it_is_two_clicks_from_the_live_page_to_the_log(page: Page, url: str, cr
     expect(page.locator("#log")).to_contain_text("3 items redacted")
     expect(page.locator("h1")).to_contain_text("crashed")
     expect(page.locator("#job")).to_contain_text("CMSSW error 8020")
+    expect(page.locator(".job-graphs canvas")).to_have_count(2)
+    page.locator(".job-graphs .u-over").first.hover()
+    expect(page.locator(".job-graphs output").first).to_contain_text("GiB")
 
 
 def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, crashed: JobRecord) -> None:
@@ -81,31 +86,15 @@ def test_it_draws_graphs_once_if_the_job_reports_while_they_load(
     expect(page.locator(".job-graphs canvas")).to_have_count(2)
 
 
-def test_it_steps_to_errors_and_warnings(page: Page, url: str, crashed: JobRecord) -> None:
+def test_it_steps_to_errors_and_warnings_and_searches_and_downloads_the_log(
+    page: Page, url: str, crashed: JobRecord
+) -> None:
     page.goto(f"{url}/job/{crashed.document.identity}")
     page.click(NEXT_ERROR)
     in_view(page, "#log-lines .error:has-text('Begin Fatal')")
     page.click("[data-jump=warning] [data-jump-by='1']")
     in_view(page, "#log-lines .warning:has-text('Pixel:')")
     assert page.url.endswith("#L104")
-
-
-def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
-    page: Page, url: str, crashed: JobRecord
-) -> None:
-    page.set_viewport_size({"width": 700, "height": 700})
-    page.goto(f"{url}/job/{crashed.document.identity}")
-    wait_for_first_update(page)
-    page.click(NEXT_ERROR)
-    in_view(page, "#log-lines .error:has-text('Begin Fatal')")
-    header, toolbar = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
-    assert header is not None
-    assert toolbar is not None
-    assert toolbar["y"] >= header["y"] + header["height"]
-
-
-def test_it_searches_and_downloads_the_log(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.document.identity}")
     page.fill("#log-query", "QUIET 5")
     expect(page.locator("#log-matches")).to_have_text("11 found")
     page.press("#log-query", "Enter")
@@ -120,6 +109,20 @@ def test_it_searches_and_downloads_the_log(page: Page, url: str, crashed: JobRec
     text = download.value.path().read_text()
     assert text.startswith("line 1\n")
     assert text.endswith("----- End Fatal Exception -----\n")
+
+
+def test_it_keeps_the_toolbar_below_a_header_of_several_lines(
+    page: Page, url: str, crashed: JobRecord
+) -> None:
+    page.set_viewport_size({"width": 700, "height": 700})
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    wait_for_first_update(page)
+    page.click(NEXT_ERROR)
+    in_view(page, "#log-lines .error:has-text('Begin Fatal')")
+    header, toolbar = (page.locator(place).bounding_box() for place in (".page-header", ".log .toolbar"))
+    assert header is not None
+    assert toolbar is not None
+    assert toolbar["y"] >= header["y"] + header["height"]
 
 
 def test_it_updates_while_the_job_runs(page: Page, url: str, mirrored: MirroredCluster) -> None:
@@ -138,13 +141,6 @@ def test_it_updates_while_the_job_runs(page: Page, url: str, mirrored: MirroredC
     expect(page.locator("#L2")).to_contain_text("began")
     expect(page.locator("#log-matches")).to_have_text("2 found")
     expect(page.locator("#log-query")).to_be_focused()
-
-
-def test_it_draws_memory_and_events(page: Page, url: str, crashed: JobRecord) -> None:
-    page.goto(f"{url}/job/{crashed.document.identity}")
-    expect(page.locator(".job-graphs canvas")).to_have_count(2)
-    page.locator(".job-graphs .u-over").first.hover()
-    expect(page.locator(".job-graphs output").first).to_contain_text("GiB")
 
 
 def test_it_counts_the_errors_that_it_steps_to(page: Page, url: str, mirrored: MirroredCluster) -> None:

@@ -43,20 +43,15 @@ def live(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     return page
 
 
-def test_it_shows_at_once_whether_all_is_right_and_fresh_and_which_client_crashed(live: Page) -> None:
+def test_it_shows_at_once_whether_all_is_right_and_fresh_and_why_a_client_crashed(live: Page) -> None:
     expect(live.locator(".verdict")).to_contain_text("1 problem")
     expect(live.locator(".verdict")).to_be_in_viewport()
     expect(live.locator(".machine-freshness dd").first).to_be_in_viewport()
     first = live.locator("tbody.client").first
     expect(first).to_have_attribute("data-client", CLIENT)
     expect(first).to_contain_text("crashed")
+    expect(first).to_contain_text("ProductNotFound")
     expect(first).to_be_in_viewport()
-
-
-def test_it_shows_at_once_why_a_client_crashed(live: Page) -> None:
-    row = live.locator(f"[data-client={CLIENT}]")
-    expect(row).to_contain_text("ProductNotFound")
-    expect(row).to_be_in_viewport()
 
 
 def test_it_is_one_step_to_whom_to_call(live: Page) -> None:
@@ -67,20 +62,19 @@ def test_it_is_one_step_to_whom_to_call(live: Page) -> None:
     expect(live.get_by_role("heading", name="The clients")).to_be_in_viewport()
 
 
-def test_it_is_one_step_to_the_text_for_the_elog(live: Page) -> None:
+def test_it_is_one_step_to_the_text_for_the_elog_and_to_the_first_bad_release(
+    live: Page,
+) -> None:
     allow_copying(live)
     live.keyboard.press("c")
     expect(live.locator("#copy-summary")).to_contain_text("copied")
     copied = live.evaluate("navigator.clipboard.readText()")
     assert f"- {CLIENT} crashed on " in copied
     assert ": ProductNotFound in EcalMonitor:ecal: Found zero products (exit code 65)." in copied
-
-
-def test_it_is_one_step_to_the_release_since_which_a_client_crashes(live: Page) -> None:
-    live.locator(f"[data-client={CLIENT}] .job .ls-cell .number").last.click()
-    history = live.locator(f"[data-client={CLIENT}] .history")
-    expect(history).to_contain_text("New release: 12_4_8")
-    expect(history).to_contain_text(f"since run {RUN - 1}.")
+    row = live.locator(f"[data-client={CLIENT}]")
+    row.locator(".job .ls-cell .number").last.click()
+    expect(row.locator(".history")).to_contain_text("New release: 12_4_8")
+    expect(row.locator(".history")).to_contain_text(f"since run {RUN - 1}.")
 
 
 @pytest.mark.parametrize("text", ["COSMIC", pytest.param("cmssw_12_3", marks=pytest.mark.long)])

@@ -61,13 +61,29 @@ def test_the_details_of_a_cell_are_up_to_date(page: Page, url: str, mirrored: Mi
     expect(page.locator("#cell-details")).to_contain_text("42 events")
 
 
-def test_it_shows_the_worst_state_of_each_client(page: Page, url: str) -> None:
-    page.goto(f"{url}/timeline/")
+def test_it_shows_the_worst_state_of_each_client_and_its_jobs_on_hover_and_on_focus(
+    page: Page, url: str
+) -> None:
+    open_timeline(page, url)
     crashed, finished = page.locator(cell(358_790, "csc")), page.locator(cell(358_790, "beam"))
     expect(crashed).to_have_accessible_name("crashed 1/1")
     expect(finished).to_have_accessible_name("finished 12k")
     expect(finished).to_have_text("12k")
     expect(page.locator("tbody th").first).to_contain_text(str(RUN))
+    details = page.locator("#cell-details")
+    page.hover(cell(358_790, "csc"))
+    expect(details).to_contain_text("-9 SIGKILL")
+    expect(details.locator("li")).to_have_count(2)
+    page.mouse.move(0, 0)
+    expect(details).to_be_hidden()
+
+    page.focus(cell(358_791, "beam"))
+    expect(details).to_contain_text("beam, run 358791")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    expect(details).to_contain_text("csc, run 358790")
+    page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
 
 
 def test_it_loads_more_rows_on_scrolling_and_keeps_them_when_a_run_begins(
@@ -90,33 +106,12 @@ def test_it_loads_more_rows_on_scrolling_and_keeps_them_when_a_run_begins(
     expect(page.locator("#run-count")).to_have_text("201")
 
 
-def test_it_shows_the_jobs_of_a_cell_on_hover_and_on_focus(page: Page, url: str) -> None:
-    open_timeline(page, url)
-    details = page.locator("#cell-details")
-    page.hover(cell(358_790, "csc"))
-    expect(details).to_contain_text("-9 SIGKILL")
-    expect(details.locator("li")).to_have_count(2)
-    page.mouse.move(0, 0)
-    expect(details).to_be_hidden()
-
-    page.focus(cell(358_791, "beam"))
-    expect(details).to_contain_text("beam, run 358791")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    expect(details).to_contain_text("csc, run 358790")
-    page.keyboard.press("Escape")
-    expect(details).to_be_hidden()
-
-
-def test_it_leads_to_the_log_of_the_job_that_crashed(page: Page, url: str) -> None:
+def test_it_leads_to_the_log_of_a_job_that_crashed_or_to_the_client_in_its_run(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     page.click(cell(358_790, "csc"))
     expect(page.locator("h1")).to_contain_text("csc")
     expect(page.locator("#job")).to_have_attribute("data-state", "crashed")
     assert page.url.endswith("#fatal")
-
-
-def test_it_leads_to_the_client_in_its_run_if_no_job_crashed(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/")
     page.focus(cell(358_791, "beam"))
     page.keyboard.press("Enter")
