@@ -1,7 +1,7 @@
 """Regular expressions by RE2: the time of a search is linear in the length of any text."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from typing import Literal, cast
 
 import re2  # type: ignore[import-untyped]
 
@@ -9,23 +9,69 @@ import re2  # type: ignore[import-untyped]
 # of redaction grow by 3 MB; with a limit of 8 MB they make it grow by 5 MB, and are searched a fifth faster.
 # With 4 MB and the names of 60 hosts, RE2 falls back to an engine that is twenty times slower.
 _MAX_MEMORY_BYTES = 5 << 20
+_AT_START = re2._Anchor.ANCHOR_START  # noqa: SLF001
+_ANYWHERE = re2._Anchor.UNANCHORED  # noqa: SLF001
 
 
-class Match(Protocol):
+class Match:
     """Match of a linear-time pattern, as in `re`."""
 
-    def __getitem__(self, group: int, /) -> bytes: ...
-    def start(self) -> int: ...
-    def end(self) -> int: ...
-    def span(self) -> tuple[int, int]: ...
+    __slots__ = ("_end", "_start", "_text")
+
+    def __init__(self, text: bytes, start: int, end: int) -> None:
+        self._text = text
+        self._start = start
+        self._end = end
+
+    def __getitem__(self, group: Literal[0], /) -> bytes:
+        return self._text[self._start : self._end]
+
+    def start(self) -> int:
+        """Offset of the match."""
+        return self._start
+
+    def end(self) -> int:
+        """Offset behind the match."""
+        return self._end
+
+    def span(self) -> tuple[int, int]:
+        """Both offsets."""
+        return self._start, self._end
 
 
-class Pattern(Protocol):
-    """Linear-time pattern, as in `re`."""
+class Pattern:
+    """Linear-time pattern, as in `re`, without groups.
 
-    def match(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None: ...
-    def search(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None: ...
-    def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Iterator[Match]: ...
+    For each search, re2 makes a generator and a match in Python, which takes twice as long as the search
+    itself in most texts; its automaton is therefore called directly, as re2's own methods do.
+    """
+
+    __slots__ = ("_find",)
+
+    def __init__(self, pattern: bytes) -> None:
+        self._find = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
+
+    def match(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None:
+        """The match at `pos`, if there is one."""
+        return self._first(_AT_START, text, pos, endpos)
+
+    def search(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None:
+        """The first match from `pos` on."""
+        return self._first(_ANYWHERE, text, pos, endpos)
+
+    def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Iterator[Match]:
+        """All matches, which do not overlap; those of a pattern that matches no empty text."""
+        match = self.search(text, pos, endpos)
+        while match is not None:
+            yield match
+            match = self.search(text, match.end(), endpos)
+
+    def _first(self, anchor: object, text: bytes, pos: int, endpos: int | None) -> Match | None:
+        last = len(text) if endpos is None else min(endpos, len(text))
+        if pos > last:
+            return None
+        start, end = self._find(anchor, text, pos, last)[0]
+        return Match(text, start, end) if start >= 0 else None
 
 
 # (text, position) → start and end of the first match from there on, both -1 if there is none.
@@ -34,20 +80,15 @@ SearchSpan = Callable[[bytes, int], tuple[int, int]]
 
 def compile_linear(pattern: bytes) -> Pattern:
     """Compile a pattern with RE2, one byte per character. Groups are not captured, which is fastest."""
-    return cast(Pattern, re2.compile(pattern, _options()))
+    return Pattern(pattern)
 
 
 def compile_search(pattern: bytes) -> SearchSpan:
-    """Compile a pattern for frequent searches, of which only the offsets are needed.
-
-    For each search, re2 makes a generator and a `Match` in Python, which takes as long as the search itself;
-    its automaton is therefore called directly, as re2's own methods do.
-    """
-    match = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
-    unanchored = re2._Anchor.UNANCHORED  # noqa: SLF001
+    """Compile a pattern for frequent searches, of which only the offsets are needed."""
+    find = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
 
     def search(text: bytes, position: int) -> tuple[int, int]:
-        return cast(tuple[int, int], match(unanchored, text, position, len(text))[0])
+        return cast(tuple[int, int], find(_ANYWHERE, text, position, len(text))[0])
 
     return search
 
