@@ -49,6 +49,18 @@ _MAX_INTERRUPTIONS = 8
 _LITERALS = compile_linear(b"|".join(re.escape(literal.encode()) for literal in RULES))
 
 
+def _may_hide(literal: str, other: str) -> bool:
+    """Whether another literal may be in or begin in this one, so that a search finds this one instead."""
+    return other in literal or any(literal.endswith(other[:length]) for length in range(1, len(other)))
+
+
+# The literals that a search finds in a text with the line of a crash; any other text needs no closer look.
+_NEAR_INTERRUPTING = frozenset(
+    literal
+    for literal in RULES
+    if any(_may_hide(literal, interrupting.strip()) for interrupting in INTERRUPTING)
+)
+
 # Offsets of a literal or a header; the match of a header.
 _Candidate = tuple[int, int, re.Match[str] | None]
 
@@ -148,11 +160,12 @@ def error_groups(messages: Iterable[LogMessage]) -> tuple[ErrorGroup, ...]:
 
 def _find(part: LogPart) -> Iterator[LogMessage]:
     text, line = part
-    interruptions = _interruptions(text)
+    candidates = _candidates(text)
+    interruptions = _interruptions(text, candidates)
     counted = position = line_start = literals = 0
     line_end = -1
     block_end: int | None
-    for at, literal_end, header in _candidates(text):
+    for at, literal_end, header in candidates:
         if at < position:
             continue
         if at > line_end:
@@ -197,9 +210,11 @@ def _first_found(literal: str, place: Place) -> Found | None:
     return None
 
 
-def _interruptions(text: str) -> list[int]:
+def _interruptions(text: str, candidates: Iterable[_Candidate]) -> list[int]:
     """Offsets of the lines of a crash, which end an open message, and the end of the text."""
     found = [len(text)]
+    if not any(header is None and text[at:end] in _NEAR_INTERRUPTING for at, end, header in candidates):
+        return found
     for literal in INTERRUPTING:
         at = -1
         for _ in range(_MAX_INTERRUPTIONS):
