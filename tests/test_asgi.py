@@ -117,6 +117,7 @@ def test_it_refuses_requests_for_the_api_with_problem_details(serve: Callable[[T
         (GET + b"If-None-Match: " + b'"0123456789", ' * 100 + b"\r\n", 431),
         (GET + (b"Cookie: " + b"a=b; " * 1000 + b"\r\n") * 2, 431),
         (b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n" % (b"x" * 4100), 414),
+        (b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n" % (b"a=b&" * 101), 400),
         (b"GET /seen HTTP/2.0\r\nHost: x\r\n", 505),
         (b"GET /seen HTTP/1.1\r\n", 400),
         (GET + b"Host: y\r\n", 400),
@@ -147,8 +148,9 @@ def test_it_passes_on_what_is_within_the_bounds(serve: Callable[[Test], None]) -
         many = b"".join(b"X-%d: x\r\n" % number for number in range(199))
         for head in (many, b"X: " + b"x" * 64_000 + b"\r\n", b"Cookie: " + b"x" * 8_000 + b"\r\n"):
             assert (await (await asked(listener, GET + head + b"\r\n")).response())[0] == 200
-        url = b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 4000)
-        assert (await (await asked(listener, url)).response())[0] == 200
+        for query in (b"x" * 4000, b"&".join([b"x=y"] * 100)):
+            url = b"GET /seen?%s HTTP/1.1\r\nHost: x\r\n\r\n" % query
+            assert (await (await asked(listener, url)).response())[0] == 200
 
     serve(test)
 

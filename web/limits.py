@@ -35,6 +35,8 @@ MAX_FIELD_BYTES: Mapping[bytes, int] = {b"accept": 1024, b"if-none-match": 1024,
 MAX_HEADERS = 200
 # The longest URL of a live page fits.
 MAX_URL_BYTES = 4094
+# No page has a third of them. Parsing 500 that are percent-encoded takes as long as a page.
+MAX_PARAMETERS = 100
 # The largest form is a login: 1024 characters of a password have up to 12 kB.
 MAX_BODY_BYTES = 16 * 1024
 BODY_TIMEOUT_S = 10.0
@@ -102,6 +104,7 @@ FIELD_TOO_LONG = Refusal(
     431, "The headers Accept and If-None-Match may have 1 kB each, and cookies 8 kB in all."
 )
 URL_TOO_LONG = Refusal(414, f"A URL may have {MAX_URL_BYTES} bytes.")
+TOO_MANY_PARAMETERS = Refusal(400, f"A URL may have {MAX_PARAMETERS} parameters.")
 BODY_TOO_LARGE = Refusal(413, f"A request body may have {MAX_BODY_BYTES // 1024} kB.")
 BODY_TOO_SLOW = Refusal(408, f"A request body must arrive within {BODY_TIMEOUT_S:.0f} s.")
 

@@ -14,7 +14,9 @@ from web.limits import (
     MAX_FIELD_BYTES,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
+    MAX_PARAMETERS,
     MAX_URL_BYTES,
+    TOO_MANY_PARAMETERS,
     URL_TOO_LONG,
     Refusal,
     RequestRefused,
@@ -55,6 +57,8 @@ def parse(scope: Mapping[str, Any]) -> RequestHead:
         raise RequestRefused(FIELD_TOO_LONG)
     if len(scope["raw_path"]) + len(scope["query_string"]) >= MAX_URL_BYTES:
         raise RequestRefused(URL_TOO_LONG)
+    if scope["query_string"].count(b"&") >= MAX_PARAMETERS:
+        raise RequestRefused(TOO_MANY_PARAMETERS)
     content_length = int(fields.get(b"content-length", 0))
     has_body = content_length > 0 or b"transfer-encoding" in fields
     _check(fields, scope["http_version"])
