@@ -137,7 +137,7 @@ class Run:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return delivery_start(self.global_start, self.updated_at) or _first_start(self.jobs)
+        return delivery_start(self.global_start, self.updated_at) or first_start(self.jobs)
 
     @property
     def first_seen_at(self) -> datetime | None:
@@ -187,28 +187,22 @@ class JobSummary(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run and its jobs as summaries of many runs show them, ordered by client name and start."""
+    """A run and its jobs as summaries of many runs show them, ordered by client name and start.
+
+    `started_at` and `updated_at` are those of `Run`.
+    """
 
     run: int
     run_key: str | None
     cmssw_version: str | None
-    global_start: datetime | None
+    started_at: datetime | None
+    updated_at: datetime
     jobs: tuple[JobSummary, ...]
 
     @property
     def state_changes_at(self) -> datetime | None:
         """The time at which the state of a job changes without another report."""
         return _earliest_loss(self.jobs)
-
-    @property
-    def started_at(self) -> datetime | None:
-        """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return delivery_start(self.global_start, self.updated_at) or _first_start(self.jobs)
-
-    @property
-    def updated_at(self) -> datetime | None:
-        """The time of the newest report of any job."""
-        return max((job.updated_at for job in self.jobs), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +382,8 @@ def _known_start(first_seen_at: datetime, updated_at: datetime) -> datetime | No
     return first_seen_at if first_seen_at < updated_at else None
 
 
-def _first_start(jobs: Iterable[Job | JobSummary]) -> datetime | None:
+def first_start(jobs: Iterable[Job | JobSummary]) -> datetime | None:
+    """The time of the earliest first report that is known."""
     return min((start for job in jobs if (start := job.started_at) is not None), default=None)
 
 

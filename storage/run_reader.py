@@ -28,6 +28,8 @@ from storage.read_models import (
     Run,
     RunSpan,
     RunSummary,
+    delivery_start,
+    first_start,
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
 
@@ -147,10 +149,14 @@ _ADJACENT_RUNS = sa.select(
     sa.select(sa.func.min(_jobs.run)).where(_jobs.run > RUN).scalar_subquery(),
 )
 _HAS_RUN = sa.select(sa.exists().where(db.runs.c.run == RUN))
-# The start of a client is left out if it is unknown.
-_CLIENT_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
+# The earliest start; those that are unknown are left out.
+_FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
+# The times of runs, by all their jobs.
+_TIMES = sa.select(
+    _jobs.run, _FIRST_START.label("started_at"), sa.func.max(_jobs.updated_at).label("updated_at")
+).group_by(_jobs.run)
 _EXPECTED_CLIENTS = (
-    sa.select(_jobs.run, _jobs.client, _CLIENT_START.label("started_at"))
+    sa.select(_jobs.run, _jobs.client, _FIRST_START.label("started_at"))
     .where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
     .group_by(_jobs.run, _jobs.client)
     .order_by(_jobs.run.desc())
@@ -225,17 +231,26 @@ class RunReader:
         return FoundSpan(count, lowest, highest)
 
     def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
-        """The newest runs that match a filter, newest first, of those `below` a run; as summaries."""
+        """The newest runs that match a filter, newest first, of those `below` a run; as summaries.
+
+        If the filter has clients, with their jobs only.
+        """
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+        of_clients = tuple(run_queries.is_of_clients(run_filter.clients))
+        # States of the other jobs do not matter, except that of those that go on for the states of these.
+        is_needed = (sa.or_(*of_clients, _jobs.exit_code.is_(None)),) if of_clients else ()
         run = db.jobs.c.run
         with self._database.connect() as connection:
             found = connection.execute(newest.add_columns(*RUN_COLUMNS)).all()
             by_run = {row.run: row for row in found}
             # Ordered by identity as well, so that jobs with equal times keep their order.
-            jobs = self._select_job_summaries.where(run.in_(by_run)).order_by(run.desc(), db.jobs.c.identity)
-            rows = fetch_jobs(connection, jobs, _JobSummaryRow)
+            jobs = self._select_job_summaries.where(run.in_(by_run), *is_needed)
+            rows = fetch_jobs(connection, jobs.order_by(run.desc(), db.jobs.c.identity), _JobSummaryRow)
+            times = connection.execute(_TIMES.where(run.in_(by_run))).all() if of_clients else ()
+        times_by_run = {row.run: row for row in times}
         return [
-            self._summary(by_run[number], list(of_run)) for number, of_run in groupby(rows, attrgetter("run"))
+            self._summary(by_run[number], list(of_run), run_filter.clients, times_by_run.get(number))
+            for number, of_run in groupby(rows, attrgetter("run"))
         ]
 
     def clients(self, first: int, last: int) -> list[str]:
@@ -329,7 +344,10 @@ class RunReader:
             for run, of_run in groupby(rows, attrgetter("run"))
         ]
 
-    def _summary(self, metadata: Any, rows: Sequence[_JobSummaryRow]) -> RunSummary:
+    def _summary(
+        self, metadata: Any, rows: Sequence[_JobSummaryRow], clients: Collection[str] | None, times: Any
+    ) -> RunSummary:
+        """The summary of a run; `times` is its row of `_TIMES`, `None` if all its jobs are given."""
         states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
         jobs = [
             JobSummary(
@@ -337,13 +355,14 @@ class RunReader:
             )
             for row, state in zip(rows, states, strict=True)
         ]
-        in_order = sorted(jobs, key=attrgetter("name", "first_seen_at"))
+        updated_at = max(row.updated_at for row in rows) if times is None else times.updated_at
+        started_at = delivery_start(metadata.global_start, updated_at)
+        if started_at is None:
+            started_at = first_start(jobs) if times is None else times.started_at
+        shown = jobs if clients is None else [job for job in jobs if job.name in clients]
+        in_order = sorted(shown, key=attrgetter("name", "first_seen_at"))
         return RunSummary(
-            metadata.run,
-            metadata.run_key,
-            metadata.cmssw_version,
-            metadata.global_start,
-            tuple(in_order),
+            metadata.run, metadata.run_key, metadata.cmssw_version, started_at, updated_at, tuple(in_order)
         )
 
 

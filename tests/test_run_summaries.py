@@ -47,7 +47,8 @@ def summary_of(run: Run) -> RunSummary:
         JobSummary(str(job.id), job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
         for job in run.jobs
     ]
-    return RunSummary(run.run, run.run_key, run.cmssw_version, run.global_start, tuple(jobs))
+    assert run.updated_at is not None
+    return RunSummary(run.run, run.run_key, run.cmssw_version, run.started_at, run.updated_at, tuple(jobs))
 
 
 def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:
@@ -58,6 +59,17 @@ def test_it_summarizes_each_run(reader: MirrorReader) -> None:
     runs = [reader.run(RUN - back) for back in range(3)]
     assert summaries(reader) == [summary_of(run) for run in runs if run]
     assert {job.state for run in summaries(reader) for job in run.jobs} == set(JobState)
+
+
+@pytest.mark.parametrize("client", ["beam", "csc", "dt", "ecal", "hcal"])
+def test_it_summarizes_the_jobs_of_the_clients_asked_for(reader: MirrorReader, client: str) -> None:
+    run_filter = RunFilter(first=RUN - 2, last=RUN, clients=(client,))
+    in_full = [summary_of(run) for back in range(3) if (run := reader.run(RUN - back))]
+    assert reader.run_summaries(run_filter, below=None, limit=10) == [
+        replace(run, jobs=jobs)
+        for run in in_full
+        if (jobs := tuple(job for job in run.jobs if job.name == client))
+    ]
 
 
 def test_it_starts_below_a_run_and_stops_at_the_limit(reader: MirrorReader) -> None:
