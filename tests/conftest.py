@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import hypothesis
@@ -22,7 +23,8 @@ import requests
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2 import FileSystemBytecodeCache
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from playwright.sync_api import Browser, Page, sync_playwright
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.util import LRUCache
@@ -100,29 +102,49 @@ def _no_log_lines_in_progress(pytestconfig: pytest.Config) -> Iterator[None]:
         yield
 
 
+class _Bytecode(BytecodeCache):
+    """Compiled templates in memory, by file and content."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take the code of a template that is known."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _templates_compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _templates_compiled_once() -> Iterator[None]:
     """Keep compiled templates: each test has its own application, which would compile them again."""
     with pytest.MonkeyPatch.context() as patched:
-        compiled = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
-        patched.setattr(Flask, "jinja_options", {"bytecode_cache": compiled})
+        patched.setattr(Flask, "jinja_options", {"bytecode_cache": _Bytecode()})
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _routes_compiled_once() -> Iterator[None]:
-    """Keep the functions that build URLs: compiling them is most of the work of making an application."""
-    compile_builder = Rule._compile_builder
-    builders: dict[tuple[object, ...], Callable[..., tuple[str, str]]] = {}
+    """Keep what is compiled of routes, which is most of the work of making an application."""
+    compile_rule = Rule.compile
+    compiled: dict[tuple[object, ...], Rule] = {}
 
-    def compile_once(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:  # noqa: FBT001, FBT002
-        key = (rule.rule, rule.subdomain, repr(rule.defaults), append_unknown)
-        if key not in builders:
-            builders[key] = compile_builder(rule, append_unknown)
-        return builders[key]
+    def compile_once(rule: Rule) -> None:
+        key = (rule.rule, rule.subdomain, repr(rule.defaults), rule.merge_slashes)
+        known = compiled.get(key)
+        if known is None:
+            compile_rule(rule)
+            compiled[key] = rule
+            return
+        rule.arguments |= known.arguments
+        rule._parts, rule._trace, rule._converters = known._parts, known._trace, known._converters
+        rule._build = known._build.__func__.__get__(rule)  # type: ignore[attr-defined]
+        rule._build_unknown = known._build_unknown.__func__.__get__(rule)  # type: ignore[attr-defined]
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Rule, "_compile_builder", compile_once)
+        patched.setattr(Rule, "compile", compile_once)
         yield
 
 
