@@ -295,8 +295,9 @@ def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> N
     find_messages(JobLog(cut[: end % len(text)], cut))
 
 
+@pytest.mark.parametrize("size", [25_000, pytest.param(100_000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("unit", [*RULES, "ERROR ", "ERROR x\n", *(f"{line}\n" for line in ERROR_LINES)])
-def test_it_judges_a_bounded_part_of_a_text(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_judges_a_bounded_part_of_a_text(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = 0
 
     def counted(rule: Callable[[Place], Found | None]) -> Callable[[Place], Found | None]:
@@ -309,7 +310,7 @@ def test_it_judges_a_bounded_part_of_a_text(unit: str, monkeypatch: pytest.Monke
 
     rules = {literal: tuple(map(counted, of_literal)) for literal, of_literal in RULES.items()}
     monkeypatch.setattr(log_messages, "RULES", rules)
-    text = unit * (100_000 // len(unit))
+    text = unit * (size // len(unit))
     find_messages(JobLog(text))
     # Up to 8 literals of a line, with up to 6 rules each.
     assert judged <= 48 * len(text) + 400_000
