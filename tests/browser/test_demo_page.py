@@ -7,7 +7,8 @@ from playwright.sync_api import Page, expect
 
 from tests.demo_process import DemoProcess
 
-pytestmark = pytest.mark.long
+# All use the one demo, and so one origin.
+pytestmark = [pytest.mark.long, pytest.mark.own_page]
 
 
 def test_it_shows_a_job_change_its_state(page: Page, demo: DemoProcess) -> None:

@@ -9,6 +9,7 @@ import pytest
 from dqmsquare_cfg import Settings
 from server import create_app
 from tests import skips
+from tests.browser.conftest import LAPTOP
 from tests.browser.engines import firefox, webkit
 from tests.browser.engines.chromium import ChromiumTab
 from tests.browser.engines.error_recorder import record_errors
@@ -61,7 +62,7 @@ def tab(request: pytest.FixtureRequest, url: str) -> Iterator[Tab]:
     """A tab of each engine; an error of a page fails the test."""
     tab: Tab
     if request.param == "chromium":
-        tab = ChromiumTab(request.getfixturevalue("page"))
+        tab = ChromiumTab(request.getfixturevalue("open_page")(viewport=LAPTOP))
     else:
         tab = request.getfixturevalue("open_tab")(request.param)
     yield tab
