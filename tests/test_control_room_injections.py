@@ -73,9 +73,10 @@ def test_it_rejects_every_injection_in_every_parameter_of_every_command(
         for text in injections(parameter)[number % step :: step]:
             form = {"what": what, **good_parameters(what), parameter: text}
             response = client.post("/cr/exe", data=form, headers=headers)
-            assert response.status_code == 400, (what, parameter, text)
+            assert response.status_code in REFUSED, (what, parameter, text)
             assert response.text.endswith("."), response.text
-            sent[what] += 1
+            # The command is not read from a form that is too long.
+            sent[what if response.status_code == 400 else "unknown"] += 1
     assert commands_sent(simulator) == []
     assert refusals(simulated_settings) == sent
 
