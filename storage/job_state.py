@@ -76,7 +76,8 @@ class JobStateInputs(Protocol):
 def job_states(jobs: Sequence[JobStateInputs], stuck_after: timedelta, now: datetime) -> list[JobState]:
     """The states of the jobs of one run at the time `now`, in the given order.
 
-    All jobs of the run are needed: a job whose lumisection does not advance is stuck only if others advance.
+    All jobs of the run that have no exit code are needed: a job whose lumisection does not advance is stuck
+    only if others advance.
     """
     others_advance = any(_advances(job, stuck_after, now) for job in jobs)
     return [_job_state(job, stuck_after, now, others_advance=others_advance) for job in jobs]
