@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import psycopg2.errors
 import sqlalchemy as sa
-from flask import Flask, current_app, g
+from flask import Flask, current_app
 from psycopg2 import extensions
 
 import db
@@ -112,22 +112,11 @@ class ClusterDatabase:
 
     def cached_reader(self) -> MirrorReader:
         """Reader that serves unchanged data from memory. It, or its reads, raise DatabaseUnavailable."""
-        return self._cached or self._reader_of_request()
+        return self._cached or self.uncached_reader()
 
     def stale_ok_reader(self) -> MirrorReader:
         """Cached reader that serves the last known data during an outage. Raises like `cached_reader`."""
-        return self._stale_ok or self._reader_of_request()
-
-    def _reader_of_request(self) -> MirrorReader:
-        """Reader for one request, which reads each thing once; for an application without listeners."""
-        self.require_available()
-        readers: dict[Cluster, MirrorReader] = g.setdefault(_EXTENSION, {})
-        if self.cluster not in readers:
-            cache = ReadCache(ChangeTracker())
-            readers[self.cluster] = CachedReader(
-                self._reads, self._rules, cache, self.require_available, stale_ok=False
-            )
-        return readers[self.cluster]
+        return self._stale_ok or self.uncached_reader()
 
     def require_available(self) -> None:
         """Raise DatabaseUnavailable if the database is known to be unavailable, or turns out to be."""
