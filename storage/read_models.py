@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -21,8 +20,6 @@ from storage import job_state
 from storage.client_names import client_name
 from storage.job_state import JobState
 from storage.sync_status import LinkStatus
-
-# Suffix of most clients' tags.
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,8 +369,6 @@ def has_another_release(run: Run | RunSummary, other: Run | RunSummary) -> bool:
     return None not in versions and len(versions) > 1
 
 
-# A list of runs has thousands of jobs of the same clients.
-@lru_cache(maxsize=256)
 def _earliest_loss(jobs: Iterable[Job | JobSummary]) -> datetime | None:
     return min((lost_at for job in jobs if (lost_at := job.lost_at) is not None), default=None)
 

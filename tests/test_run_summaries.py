@@ -1,5 +1,6 @@
 """Summaries and figures of many runs agree with the full data of each."""
 
+import gc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -70,6 +71,17 @@ def test_it_summarizes_the_jobs_of_the_clients_asked_for(reader: MirrorReader, c
         for run in in_full
         if (jobs := tuple(job for job in run.jobs if job.name == client))
     ]
+
+
+def test_it_leaves_no_jobs_in_memory(reader: MirrorReader) -> None:
+    def jobs_in_memory() -> int:
+        gc.collect()
+        return sum(type(held) is JobSummary for held in gc.get_objects())
+
+    before = jobs_in_memory()
+    # The time is computed from all jobs.
+    assert any(run.state_changes_at for run in summaries(reader))
+    assert jobs_in_memory() == before
 
 
 def test_it_starts_below_a_run_and_stops_at_the_limit(reader: MirrorReader) -> None:
