@@ -263,8 +263,8 @@ def _range_run(run: ListedRun, jobs: Iterable[ListedJob]) -> dict[str, Any]:
     for _, client, _, machine, updated_at, exit_code, _, lumisection, events_total, fi_state in jobs:
         values = [
             machine,
-            -1 if events_total is None else events_total,
-            -1 if lumisection is None else lumisection,
+            _number(events_total),
+            _number(lumisection),
             # A text, since DQM² reports it as one.
             "" if fi_state is None else str(fi_state),
             exit_code,
