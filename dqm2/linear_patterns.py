@@ -1,7 +1,7 @@
 """Regular expressions by RE2: the time of a search is linear in the length of any text."""
 
 from collections.abc import Callable, Iterator
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import re2  # type: ignore[import-untyped]
 
@@ -49,7 +49,7 @@ class Pattern:
     __slots__ = ("_find",)
 
     def __init__(self, pattern: bytes) -> None:
-        self._find = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
+        self._find = _compile(pattern)
 
     def match(self, text: bytes, pos: int = 0, endpos: int | None = None, /) -> Match | None:
         """The match at `pos`, if there is one."""
@@ -85,12 +85,17 @@ def compile_linear(pattern: bytes) -> Pattern:
 
 def compile_search(pattern: bytes) -> SearchSpan:
     """Compile a pattern for frequent searches, of which only the offsets are needed."""
-    find = re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
+    find = _compile(pattern)
 
     def search(text: bytes, position: int) -> tuple[int, int]:
         return cast(tuple[int, int], find(_ANYWHERE, text, position, len(text))[0])
 
     return search
+
+
+def _compile(pattern: bytes) -> Any:
+    """The function of a pattern's automaton that finds a match; it returns the offsets of each group."""
+    return re2.compile(pattern, _options())._regexp.Match  # noqa: SLF001
 
 
 def _options() -> re2.Options:

@@ -139,7 +139,7 @@ _GLOBAL_START = (
 )
 _RUNS = sa.select(db.runs, _GLOBAL_START)
 _METADATA_OF_RUN = _RUNS.where(db.runs.c.run == RUN)
-# What summaries of runs have apart from the number of the run.
+# The columns of summaries of runs, without the number of the run.
 RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 _jobs = db.jobs.c

@@ -26,7 +26,7 @@ def redact_file_lines(text: str) -> tuple[str, int]:
     """The text with the hosts of these lines replaced, and their number."""
     parts = _FILE_LINE.split(text)
     hosts = len(parts) // 2
-    # What is between these lines, and each line up to its host.
+    # The text between these lines, and each line up to its host.
     pieces: list[str] = [Placeholder.HOST] * (3 * hosts + 1)
     pieces[::3] = parts[::2]
     pieces[1::3] = parts[1::2]

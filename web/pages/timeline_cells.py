@@ -27,7 +27,7 @@ class CellWriter:
 
     def __init__(self, clients: Sequence[str], job_url: Callable[[str], str]) -> None:
         self._job_url = job_url
-        # What a cell adds to the address of its run.
+        # The end of a cell's address, behind that of its run.
         self._of_client = {client: escape(f"&q={quote(client)}") for client in clients}
 
     def of_run(self, run: RunSummary, run_url: str) -> Markup:
