@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import sqlalchemy as sa
-
 from storage.change_listener import ChangeTracker, Topic
 from web.query_args import QueryCondition
 
@@ -147,8 +145,8 @@ def cached_read() -> Iterator[None]:
         _is_cached_read.reset(token)
 
 
-@sa.event.listens_for(sa.Engine, "before_cursor_execute")
-def _note_statement(*_: Any) -> None:
+def note_statement() -> None:
+    """Note that a statement is executed: unless it is part of a tracked read, its changes are unknown."""
     dependencies = _dependencies.get()
     if dependencies is not None and not _is_cached_read.get():
         dependencies.is_complete = False
