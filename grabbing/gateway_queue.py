@@ -80,11 +80,12 @@ class GatewayQueue:
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run_tasks, name="gateway-queue", daemon=True).start()
 
-    def headers(self, host: str, label: str, known_revision: int | None) -> Headers:
-        """The headers from `known_revision` on; `None` asks for all. Raises Dqm2Error and Stopped."""
-        return self.wait_for(
-            self._submit("headers", label, lambda: self._client.get_headers(host, known_revision))
-        )
+    def headers(
+        self, host: str, label: str, known_revision: int | None, *, is_responsive: bool = False
+    ) -> Headers:
+        """The headers as of `Dqm2Client.get_headers`. Raises Dqm2Error and Stopped."""
+        request = partial(self._client.get_headers, host, known_revision, is_responsive=is_responsive)
+        return self.wait_for(self._submit("headers", label, request))
 
     def request_documents(
         self, host: str, label: str, ids: Sequence[str], then: Callable[[ResponseBody], T]

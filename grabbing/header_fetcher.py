@@ -46,6 +46,7 @@ class HeaderFetcher:
 
     def __init__(self, gateway: GatewayQueue, host: str, label: str) -> None:
         self._fetch: _Fetch = partial(gateway.headers, host, label)
+        self._fetch_patiently: _Fetch = partial(gateway.headers, host, label, is_responsive=True)
         self._cluster = gateway.cluster.value
         self._label = label
         self._has_failed = False
@@ -54,18 +55,21 @@ class HeaderFetcher:
     def fetch(self, known_revision: int | None) -> FetchedHeaders:
         """The headers from `known_revision` on, all for `None`; or the newest, if those are too many.
 
-        After a failure the machine is probed first: a dead one then costs no more than 5 s, and if one that
-        answers the probe fails again, its response is too long. Raises Dqm2Error and Stopped.
+        After a failure the machine is probed first: a dead one then costs no more than 5 s. One that answers
+        the probe gets more time, and if it fails again, its response is too long. Raises Dqm2Error and
+        Stopped.
         """
         is_retry, self._has_failed = self._has_failed, True
+        fetch = self._fetch
         if is_retry:
-            probe(self._fetch)
+            probe(fetch)
+            fetch = self._fetch_patiently
         try:
-            found, first_available, reason = self._fetch(known_revision), None, ""
+            found, first_available, reason = fetch(known_revision), None, ""
         except _TOO_LONG as error:
             if not is_retry:
                 raise
-            first_available, found = find_newest_headers(self._fetch, known_revision or 0)
+            first_available, found = find_newest_headers(fetch, known_revision or 0)
             reason = str(error) if isinstance(error, Dqm2ResponseTooLarge) else _TOO_LONG_FOR_GATEWAY
         self._has_failed = False
         self._tolerate_invalid(found)

@@ -3,7 +3,8 @@
 import dataclasses
 import re
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -146,6 +147,27 @@ def test_it_recovers_after_the_gateway_hung(
         simulator.faults.clear()
         until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: not is_reported_failing(brisk_settings))
+
+
+def test_it_waits_longer_for_many_headers_of_a_machine_that_answers(
+    simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dqm2.client._READ_S", 1.0)
+    monkeypatch.setattr(simulator, "on_request", delay_of_all_headers(2.0))
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    with running_grabber(brisk_settings):
+        until(lambda: mirrored_runs(brisk_settings) == {1})
+        until(lambda: not is_reported_failing(brisk_settings))
+
+
+def delay_of_all_headers(seconds: float) -> Callable[[Request], None]:
+    """A delay of requests for all headers, as if the machine had a great many."""
+
+    def delay(request: Request) -> None:
+        if b'known_rev\\": null' in request.body:
+            time.sleep(seconds)
+
+    return delay
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
