@@ -17,7 +17,6 @@ import sqlalchemy as sa
 import db
 from dqm2.records import EventSeries, InputStatuses, MemorySeries
 from storage import codecs, run_queries
-from storage.client_names import client_name
 from storage.job_state import JobState
 from storage.read_models import Job, Run
 from storage.rows import MAX_POINTS
@@ -46,7 +45,7 @@ class ClientPerformance:
     `ls_duration_ms`: median time for a lumisection. `skipped`: lumisections that no job saw.
     """
 
-    client: str
+    name: str
     state: JobState
     jobs: int
     crashes: int
@@ -60,11 +59,6 @@ class ClientPerformance:
     growth_error_kb_per_ls: float | None
     ls_duration_ms: float | None
     skipped: int | None
-
-    @property
-    def name(self) -> str:
-        """The client's name as users know it."""
-        return client_name(self.client)
 
     @property
     def events_per_ls(self) -> float | None:
@@ -207,7 +201,7 @@ def _reached(run: Run) -> dict[str, int]:
     """The newest lumisection that each client reached."""
     reached: dict[str, int] = {}
     for job in run.jobs:
-        reached[job.client] = max(job.lumisection or 0, reached.get(job.client, 0))
+        reached[job.name] = max(job.lumisection or 0, reached.get(job.name, 0))
     return reached
 
 
@@ -215,10 +209,10 @@ def _performances(
     run: Run, details: Mapping[Any, Any], until: Mapping[str, int]
 ) -> Iterable[ClientPerformance]:
     reached = _reached(run)
-    for client, of_client in groupby(run.jobs, attrgetter("client")):
+    for name, of_client in groupby(run.jobs, attrgetter("name")):
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
         # A client without a lumisection in either run has nothing to be compared.
-        compared = min(reached[client], until.get(client) or reached[client])
+        compared = min(reached[name], until.get(name) or reached[name])
         series = [_unpack(job, details.get(job.id)).until(compared) for job in jobs]
         counted = [(each.event_count, each.seconds) for each in series]
         events = [count for count, _ in counted if count is not None]
@@ -226,13 +220,13 @@ def _performances(
         stored = [each for each in series if each.job.id in details]
         growth, error = _growth(series)
         yield ClientPerformance(
-            client=client,
+            name=name,
             state=jobs[-1].state,
             jobs=len(jobs),
             crashes=sum(job.state is JobState.CRASHED for job in jobs),
             crash_groups=tuple(dict.fromkeys(job.crash_group for job in jobs if job.crash_group is not None)),
-            lumisections=reached[client],
-            compared=compared if any(each.is_cut for each in series) else reached[client],
+            lumisections=reached[name],
+            compared=compared if any(each.is_cut for each in series) else reached[name],
             events=sum(events) if events else None,
             events_per_s=sum(count for count, _ in timed) / sum(seconds for _, seconds in timed)
             if timed

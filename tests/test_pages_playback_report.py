@@ -228,6 +228,19 @@ def test_it_judges_a_client(
     assert remark in copied(client, "text", path)
 
 
+def test_it_takes_two_tags_with_one_name_for_one_client(
+    client: FlaskClient, playback: MirroredCluster
+) -> None:
+    bare = replace(played(RUN), client="csc", started_at=START + timedelta(minutes=1))
+    write(playback, replace(played(RUN - 1), client="csc"))
+    # By their starts, jobs of the two tags alternate.
+    later = replace(played(RUN), started_at=START + timedelta(minutes=2))
+    write(playback, *(replace(each, cmssw_version=NEW) for each in (crashing(RUN, ONE), bare, later)))
+    [row] = rows_of(client, "clients", f"{REPORT}&reference={RUN - 1}")
+    assert (row["client"], row["verdict"], row["crashes"]) == ("csc", "bad", "1")
+    assert [row["clients"] for row in rows_of(client, "runs", REPORT)] == ["1", "1"]
+
+
 def test_it_judges_time_per_ls_and_skipped_ls(client: FlaskClient, playback: MirroredCluster) -> None:
     write(playback, played(RUN - 1), played(RUN - 1, "dt"))
     slow = played(RUN)
