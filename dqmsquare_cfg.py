@@ -17,11 +17,14 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 from config import env_file, parsers, receivers
 from config.parsers import InvalidValue
 from config.receivers import NotifyRule, Receiver
 
+# Time zone of the experiment: days, months, shifts and hours of the day are those of this zone.
+EXPERIMENT_ZONE = ZoneInfo("Europe/Zurich")
 ENVIRONMENTS = ("development", "testbed", "test4", "production")
 
 # Each request for the cluster status keeps the gateway busy: docs/dqm2-protocol.md, "get_cluster_status".

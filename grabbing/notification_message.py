@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
-from dqmsquare_cfg import Cluster
+from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.client_names import client_name
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
 
-_LOCAL = ZoneInfo("Europe/Zurich")
 _MAX_NAMES = 10
 _MAX_LINES = 15
 _MAX_DETAIL_CHARS = 160
@@ -179,7 +177,7 @@ def _plain(text: str) -> str:
 
 
 def _local(at: datetime) -> str:
-    return f"{at.astimezone(_LOCAL):%d %b %H:%M:%S}"
+    return f"{at.astimezone(EXPERIMENT_ZONE):%d %b %H:%M:%S}"
 
 
 def _link(cluster: Cluster, happened: Mapping[Thing, Sequence[NotedTransition]], base_url: str) -> str:

@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from config.receivers import ALL, NotifyRule
-from dqmsquare_cfg import Cluster
+from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.client_names import client_name
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
 
@@ -29,7 +28,6 @@ _FLAPPING = timedelta(hours=6)
 _MAX_BEGINNINGS = 5
 # Transitions of a thing in one message; those in the middle are left out.
 _MAX_PENDING = 20
-_LOCAL = ZoneInfo("Europe/Zurich")
 _KIND_WORDS = {TransitionKind.GATEWAY: "dqm2"}
 
 
@@ -210,7 +208,7 @@ class ReceiverQueue:
             return False
         if rule.groups and _group_word(transition) not in rule.groups:
             return False
-        return rule.accepts_hour(noted.noted_at.astimezone(_LOCAL).hour)
+        return rule.accepts_hour(noted.noted_at.astimezone(EXPERIMENT_ZONE).hour)
 
 
 def rules_for(name: str, rules: Iterable[NotifyRule]) -> list[NotifyRule]:

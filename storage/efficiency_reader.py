@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
+from dqmsquare_cfg import EXPERIMENT_ZONE
 from storage import run_queries
 from storage.client_names import client_name, client_tags
 from storage.job_state import LOST_AFTER
@@ -21,8 +22,6 @@ from storage.run_queries import RunFilter
 # About a year; more take longer than a page may.
 MAX_RUNS = 6000
 _TIMEOUT_S = 10
-# Months are those of the experiment.
-_ZONE = "Europe/Zurich"
 
 _jobs, _runs = db.jobs.c, db.runs.c
 
@@ -202,7 +201,8 @@ def _of_runs(run_filter: RunFilter) -> Collection[sa.ColumnElement[bool]]:
 def _period(grouping: Grouping, each: Any) -> sa.ColumnElement[str]:
     match grouping:
         case Grouping.MONTH:
-            return sa.func.to_char(sa.func.timezone(_ZONE, each.run_start), sa.literal_column("'YYYY-MM'"))
+            local = sa.func.timezone(EXPERIMENT_ZONE.key, each.run_start)
+            return sa.func.to_char(local, sa.literal_column("'YYYY-MM'"))
         case Grouping.RELEASE:
             return run_queries.of_run(_runs.cmssw_version, each.run)
         case Grouping.KEY:

@@ -17,14 +17,13 @@ from flask.testing import FlaskClient
 
 import db
 from dqm2.records import JobRecord
-from dqmsquare_cfg import Cluster, Settings
+from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster, Settings
 from storage import transitions
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from storage.mutes import MuteSubject, MuteWriter
 from storage.transitions import Thing, Transition, TransitionKind
 from tests.control_room import PASSWORD, USER, Visitor, served
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
-from web.pages.formatting import ZONE
 from web.pages.reports.shift_period import ShiftPeriod, shift_after, shift_at, shift_before
 
 RUN = 358_788
@@ -103,8 +102,8 @@ def runs(mirrored: MirroredCluster) -> MirroredCluster:
     ],
 )
 def test_it_knows_the_shift_of_a_time(time: str, begin: str, hours: int) -> None:
-    found = shift_at(datetime.fromisoformat(time).replace(tzinfo=ZONE).astimezone(UTC))
-    assert found.since == datetime.fromisoformat(begin).replace(tzinfo=ZONE).astimezone(UTC)
+    found = shift_at(datetime.fromisoformat(time).replace(tzinfo=EXPERIMENT_ZONE).astimezone(UTC))
+    assert found.since == datetime.fromisoformat(begin).replace(tzinfo=EXPERIMENT_ZONE).astimezone(UTC)
     assert found.until - found.since == timedelta(hours=hours)
     assert shift_after(shift_before(found)) == found == shift_before(shift_after(found))
     assert found.is_shift

@@ -12,13 +12,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dqm2.records import JobRecord
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import EXPERIMENT_ZONE, Settings
 from simulator.simulator import Simulator
 from tests.browser.conftest import pause_time, refresh, wait_for_first_update
 from tests.grabber_runner import mirror_once
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.waiting import until
-from web.pages.formatting import ZONE
 
 RUN = 358_791
 UPDATES = 20
@@ -132,7 +131,7 @@ def shifts_of_updates(
 
 
 def local_day(at: datetime) -> date:
-    return at.astimezone(ZONE).date()
+    return at.astimezone(EXPERIMENT_ZONE).date()
 
 
 @pytest.mark.long

@@ -9,17 +9,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import groupby
 from time import time as unix_time
-from zoneinfo import ZoneInfo
 
 from flask import Flask
 from markupsafe import Markup, escape
 
 from dqm2 import exit_codes
 from dqm2.records import InputStatuses, JobLog
+from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.cache import dependencies
 from web.pages import crash_text
 
-ZONE = ZoneInfo("Europe/Zurich")
 DASH = "–"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -143,18 +142,18 @@ def time_of_day(at: datetime) -> str:
 
     It has the zone in the hour that comes twice when winter time begins.
     """
-    local = at.astimezone(ZONE)
+    local = at.astimezone(EXPERIMENT_ZONE)
     return f"{_date(local)}{local:%H:%M:%S}{_zone_if_ambiguous(local)}"
 
 
 def datetime_tz(at: datetime) -> str:
     """Date and time with the zone, e.g. `15 Sep 2022 13:05:12 CEST`."""
-    return f"{at.astimezone(ZONE):%d %b %Y %H:%M:%S %Z}"
+    return f"{at.astimezone(EXPERIMENT_ZONE):%d %b %Y %H:%M:%S %Z}"
 
 
 def datetime_short(at: datetime) -> str:
     """Minute with the zone, and the date if that is not today, e.g. `15 Sep 13:05 CEST`."""
-    local = at.astimezone(ZONE)
+    local = at.astimezone(EXPERIMENT_ZONE)
     return f"{_date(local)}{local:%H:%M %Z}"
 
 
@@ -181,8 +180,8 @@ def _date(local: datetime) -> str:
 @lru_cache(maxsize=1)
 def _day(minute: int) -> tuple[date, datetime]:
     """Date of a minute since 1970 in the experiment's time zone, and the end of that day; pages ask often."""
-    today = datetime.fromtimestamp(minute * 60, ZONE).date()
-    return today, datetime.combine(today + timedelta(days=1), time(), ZONE).astimezone(UTC)
+    today = datetime.fromtimestamp(minute * 60, EXPERIMENT_ZONE).date()
+    return today, datetime.combine(today + timedelta(days=1), time(), EXPERIMENT_ZONE).astimezone(UTC)
 
 
 def is_ambiguous(local: datetime) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from web.pages.formatting import ZONE
+from dqmsquare_cfg import EXPERIMENT_ZONE
 
 RUN_OR_DAY = "a run, e.g. 358788, or a day or month, e.g. 2022-09-15 or 2022-09"
 
@@ -69,7 +69,7 @@ def newest_first(versions: Iterable[str]) -> list[str]:
 def _parse(text: str, formats: Sequence[str]) -> datetime | None:
     for form in formats:
         try:
-            parsed = datetime.strptime(text, form).replace(tzinfo=ZONE)
+            parsed = datetime.strptime(text, form).replace(tzinfo=EXPERIMENT_ZONE)
         except ValueError:
             continue
         return parsed if parsed.year in _YEARS else None

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from flask import url_for
 
-from dqmsquare_cfg import Cluster
+from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.audit_log import AuditEntry, CommandStage
 from storage.client_names import client_name
 from storage.client_rows import ClientState
@@ -18,7 +18,7 @@ from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
 from web.control_room.action_text import describe_done
 from web.pages import crash_text
-from web.pages.formatting import DASH, ZONE, counted
+from web.pages.formatting import DASH, counted
 from web.pages.reports.document import (
     NOTHING,
     Cell,
@@ -74,7 +74,7 @@ def build(cluster: Cluster, period: ShiftPeriod, data: ShiftData, url: str, *, w
 
 
 def _span(period: ShiftPeriod) -> str:
-    since, until = period.since.astimezone(ZONE), period.until.astimezone(ZONE)
+    since, until = period.since.astimezone(EXPERIMENT_ZONE), period.until.astimezone(EXPERIMENT_ZONE)
     end = f"{until:%H:%M %Z}" if since.date() == until.date() else f"{until:%d %b %Y %H:%M %Z}"
     # The clock may change within the period.
     zone = "" if since.tzname() == until.tzname() else f" {since:%Z}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
+from dqmsquare_cfg import EXPERIMENT_ZONE
 from web import query_args
 from web.pages import run_search
-from web.pages.formatting import ZONE, is_ambiguous
+from web.pages.formatting import is_ambiguous
 
 # Hours at which shifts begin. No change of the clock is near them.
 _SHIFT_HOURS = (7, 15, 23)
@@ -43,7 +44,7 @@ class ShiftPeriod:
 
 def shift_at(at: datetime) -> ShiftPeriod:
     """The shift during which a time is; one that a change of the clock is in has 7 or 9 hours."""
-    day = at.astimezone(ZONE).date()
+    day = at.astimezone(EXPERIMENT_ZONE).date()
     starts = list(_starts(day - _DAY, 3))
     current = max(index for index, start in enumerate(starts) if start <= at)
     return ShiftPeriod(starts[current], starts[current + 1])
@@ -77,7 +78,7 @@ def request_period(now: datetime) -> ShiftPeriod:
     if since[0] > now:
         raise BadRequest("from must not be in the future")
     # Arithmetic within a zone keeps the time of day.
-    if since[0].astimezone(ZONE) + MAX_PERIOD < until[1].astimezone(ZONE):
+    if since[0].astimezone(EXPERIMENT_ZONE) + MAX_PERIOD < until[1].astimezone(EXPERIMENT_ZONE):
         raise BadRequest(f"A report covers at most {MAX_PERIOD.days} days.")
     return ShiftPeriod(since[0], until[1])
 
@@ -93,7 +94,7 @@ def _bound(name: str) -> tuple[datetime, datetime] | None:
         except ValueError:
             raise BadRequest(_REFUSAL) from None
         if at.year in _YEARS:
-            in_utc = (at if at.tzinfo else at.replace(tzinfo=ZONE)).astimezone(UTC)
+            in_utc = (at if at.tzinfo else at.replace(tzinfo=EXPERIMENT_ZONE)).astimezone(UTC)
             return in_utc, in_utc
     day = run_search.parse_period(text)
     if day is None:
@@ -104,10 +105,10 @@ def _bound(name: str) -> tuple[datetime, datetime] | None:
 def _starts(first: date, days: int) -> Iterator[datetime]:
     for number in range(days):
         for hour in _SHIFT_HOURS:
-            yield datetime.combine(first + number * _DAY, time(hour), ZONE).astimezone(UTC)
+            yield datetime.combine(first + number * _DAY, time(hour), EXPERIMENT_ZONE).astimezone(UTC)
 
 
 def _to_text(at: datetime) -> str:
-    local = at.astimezone(ZONE)
+    local = at.astimezone(EXPERIMENT_ZONE)
     # An ambiguous time needs its offset from UTC.
     return local.isoformat(timespec="minutes") if is_ambiguous(local) else local.strftime(_TIME_FORMAT)

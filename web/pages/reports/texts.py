@@ -6,8 +6,9 @@ Links have paths only: the browser adds the origin by which it has reached the m
 
 from collections.abc import Iterator, Sequence
 
+from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.pages.crash_issue import escape, escape_in_link
-from web.pages.formatting import DASH, ZONE, iso
+from web.pages.formatting import DASH, iso
 from web.pages.reports.document import Cell, Report, Section
 
 
@@ -85,7 +86,7 @@ def _marked(cell: Cell, text: str) -> str:
 
 
 def _text_without_mark(cell: Cell) -> str:
-    return cell.text if cell.at is None else f"{cell.at.astimezone(ZONE):%d %b %Y %H:%M %Z}"
+    return cell.text if cell.at is None else f"{cell.at.astimezone(EXPERIMENT_ZONE):%d %b %Y %H:%M %Z}"
 
 
 def _csv_value(cell: Cell) -> object:
