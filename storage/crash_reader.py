@@ -146,25 +146,22 @@ class CrashReader:
 
     def crashed_jobs(self, signature: str, limit: int) -> list[CrashedJob]:
         """The newest jobs of a group, newest first."""
-        newest = (
-            sa.select(db.jobs)
-            .where(_jobs.crash_group == signature)
-            .order_by(_jobs.run.desc(), _jobs.updated_at.desc(), _jobs.identity)
-            .limit(limit)
-            .subquery()
-        )
-        of_job = ("run", "lumisection", "exit_code", "updated_at", "crash")
-        statement = sa.select(
-            newest.c.identity.label("id"),
-            *(newest.c[name] for name in of_job),
-            db.machines.c.label.label("machine"),
-            run_queries.of_run(_runs.run_key, newest.c.run),
-            run_queries.of_run(_runs.cmssw_version, newest.c.run),
-        ).join_from(newest, db.machines, db.machines.c.id == newest.c.machine_id)
-        in_order = statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc(), newest.c.identity)
         with self._database.connect() as connection:
-            rows = connection.execute(in_order).all()
-        return [CrashedJob(**{**row._asdict(), "crash": log_findings.read_crash(row.crash)}) for row in rows]
+            rows = connection.execute(_select_crashed_jobs(), {"crash_group": signature, "limit": limit})
+            return [
+                CrashedJob(
+                    id=row.identity,
+                    run=row.run,
+                    machine=row.label,
+                    lumisection=row.lumisection,
+                    exit_code=row.exit_code,
+                    updated_at=row.updated_at,
+                    crash=log_findings.read_crash(row.crash),
+                    run_key=row.run_key,
+                    cmssw_version=row.cmssw_version,
+                )
+                for row in rows
+            ]
 
     def client_run_count(self, client: str, first: int) -> int:
         """The number of runs from `first` on that have a job of a client (tag)."""
@@ -190,6 +187,26 @@ class CrashReader:
             row.crash_group: CrashOccurrences(row.title, row.since, row.cmssw_version, row.runs)
             for row in rows
         }
+
+
+@cache
+def _select_crashed_jobs() -> sa.Select[Any]:
+    """Select the newest jobs of a `crash_group`, at most `limit`, two parameters; newest first."""
+    newest = (
+        sa.select(db.jobs)
+        .where(_jobs.crash_group == sa.bindparam("crash_group"))
+        .order_by(_jobs.run.desc(), _jobs.updated_at.desc(), _jobs.identity)
+        .limit(sa.bindparam("limit"))
+        .subquery()
+    )
+    of_job = ("identity", "run", "lumisection", "exit_code", "updated_at", "crash")
+    statement = sa.select(
+        *(newest.c[name] for name in of_job),
+        db.machines.c.label,
+        run_queries.of_run(_runs.run_key, newest.c.run),
+        run_queries.of_run(_runs.cmssw_version, newest.c.run),
+    ).join_from(newest, db.machines, db.machines.c.id == newest.c.machine_id)
+    return statement.order_by(newest.c.run.desc(), newest.c.updated_at.desc(), newest.c.identity)
 
 
 @cache
@@ -336,7 +353,7 @@ def _marks(facts: Any) -> tuple[CrashMark, ...]:
 
 
 def _distinct(values: Iterable[str | None] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(value for value in values or () if value))
+    return tuple(filter(None, dict.fromkeys(values or ())))
 
 
 def _select_described(

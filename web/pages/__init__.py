@@ -5,7 +5,7 @@ pages       live, wall, job, cluster, timeline, statistics, crashes, crash_group
             find: redirects of searches
 live page   job_table, verdict, delivery_graph, elog; job_history and job_log: of expanded jobs and `job`
 every page  freshness: the bar at the top; incidents: alerts; missed: those while a page did not run
-crashes     crash_text, crash_issue; active_mutes
+crashes     crash_rows, crash_text, crash_issue; active_mutes
 runs        run_filter, run_search, source_run
 shared      blueprints: registration; formatting, markup, navigation, page_urls, contacts, external_links: for
             templates

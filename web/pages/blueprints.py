@@ -6,6 +6,7 @@ from dqmsquare_cfg import Settings
 from web.pages import (
     cluster,
     crash_group,
+    crash_rows,
     crashes,
     external_links,
     find,
@@ -45,6 +46,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     external_links.init_app(app, settings)
     source_run.init_app(app)
     markup.init_app(app, settings)
+    crash_rows.init_app(app)
     navigation.init_app(app)
     for module in _MODULES:
         prefix = f"{settings.server_url_prefix}{module.bp.url_prefix or ''}"

@@ -32,6 +32,11 @@ def kind(reason: CrashReason) -> str:
     return KINDS[reason.kind]
 
 
+def anchor(reason: CrashReason | None) -> str:
+    """The fragment of the line of a log that says why its job crashed."""
+    return f"L{reason.line}" if reason is not None and reason.line else "fatal"
+
+
 def headline(job: Job) -> str:
     """Reason for a crash: from the job's log, else its exit code in words."""
     return of_log(job.crash) or exit_codes.describe(job.exit_code or 0).meaning

@@ -27,7 +27,6 @@ _RELEASE_NOTES_URL = "https://github.com/cms-sw/cmssw/releases/tag/CMSSW_{}"
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Give the links to the templates."""
-    app.jinja_env.filters["release_notes_url"] = release_notes_url
     app.jinja_env.globals["run_links"] = _run_links(settings.run_links)
     app.jinja_env.globals["experts_url"] = settings.experts_url
 

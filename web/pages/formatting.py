@@ -50,6 +50,7 @@ def init_app(app: Flask) -> None:
         exit_code=exit_codes.describe,
         crash_headline=crash_text.headline,
         crash_kind=crash_text.kind,
+        crash_anchor=crash_text.anchor,
         skipped_lumisections=skipped_lumisections,
         log_tail=log_tail,
         oms_url=oms_url,

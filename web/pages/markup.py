@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from config.parsers import Contact
 from dqm2 import exit_codes
 from dqmsquare_cfg import Settings
-from web.pages import contacts, formatting, freshness
+from web.pages import contacts, external_links, formatting, freshness
 
 STATE_ICONS: Mapping[str, str] = {
     "crashed": "x-octagon-fill",
@@ -41,6 +41,7 @@ TERMS: Mapping[str, str] = {
 # More than there are icons.
 _MAX_ICONS = 128
 _MAX_EXIT_CODES = 64
+_MAX_RELEASES = 128
 # Of a list of values.
 _SHOWN_VALUES = 2
 # Of a chart of crashes.
@@ -64,6 +65,7 @@ def init_app(app: Flask, settings: Settings) -> None:
         in_parentheses=in_parentheses,
         duration_since=duration_since,
         cell=cell,
+        release=release,
         first_of=first_of,
         crash_bars=crash_bars,
     )
@@ -129,10 +131,25 @@ def duration_since(at: datetime) -> Markup:
 @pass_environment
 def cell(environment: Environment, value: object, column: object) -> Markup:
     """A cell of a column in a table whose rows become cards on a phone (templates/_responsive_table.html)."""
-    kind = environment.getattr(column, "kind")
+    start = cell_start(environment.getattr(column, "head"), environment.getattr(column, "kind") or "")
+    return _markup(f"{start}{str(escape(value)).strip()}</td>")
+
+
+def cell_start(head: str, kind: str) -> str:
+    """The start tag of a cell of a column with this head and kind."""
     kind_class = f' class="{escape(kind)}"' if kind else ""
-    head = escape(environment.getattr(column, "head"))
-    return _markup(f'<td data-head="{head}"{kind_class}>{str(escape(value)).strip()}</td>')
+    return f'<td data-head="{escape(head)}"{kind_class}>'
+
+
+@lru_cache(_MAX_RELEASES)
+def release(version: str | None) -> Markup:
+    """A CMSSW version, with a link to the release notes where there are some."""
+    url = external_links.release_notes_url(version) if version else None
+    if url is None:
+        return escape(version or formatting.DASH)
+    return Markup('<a href="{}" rel="noopener" target="_blank" title="Release notes">{}</a>').format(
+        url, version
+    )
 
 
 def first_of(values: Sequence[str]) -> Markup:
