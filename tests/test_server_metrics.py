@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import requests
+import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Cluster, Settings
@@ -21,6 +22,16 @@ from web.metrics import MirrorCollector
 from web.responses import SECURITY_HEADERS
 
 RUN = 358_791
+
+# Makes each read of mutes end as by a statement's time limit.
+TOO_SLOW_MUTES = (
+    "ALTER TABLE mutes RENAME TO mutes_as_they_were",
+    """
+    CREATE FUNCTION too_slow() RETURNS SETOF mutes_as_they_were LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'query_canceled'; END $$
+    """,
+    "CREATE VIEW mutes AS SELECT * FROM too_slow()",
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +150,21 @@ def test_it_counts_the_crashes_of_the_newest_runs_by_client(settings: Settings) 
         job(RUN - 20, "csc", exit_code=65),
     )
     assert crashes(settings) == {"beam": 3, "dt": 1}
+
+
+def test_a_database_that_takes_too_long_for_a_statistic_is_up(settings: Settings) -> None:
+    mirrored = MirroredCluster(settings)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        for statement in TOO_SLOW_MUTES:
+            connection.execute(sa.text(statement))
+    database.dispose()
+    databases = {Cluster.PRODUCTION: ClusterDatabase(settings, Cluster.PRODUCTION)}
+    samples = {family.name: family.samples for family in MirrorCollector(databases).collect()}
+    assert [sample.value for sample in samples["dqmsquare_database_up"]] == [1]
+    assert sum(sample.value for sample in samples["dqmsquare_jobs"]) == 1
+    assert samples["dqmsquare_mutes"] == []
 
 
 def test_it_bounds_the_number_of_clients_with_crashes(settings: Settings) -> None:
