@@ -35,7 +35,7 @@ class StateRules:
 
 
 class JobState(StrEnum):
-    """State of a job according to its reports."""
+    """State of a job according to its reports. Worst first."""
 
     CRASHED = "crashed"
     STUCK = "stuck"

@@ -1,6 +1,6 @@
 """Results of the readers: runs, jobs, machines and sync status."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -92,7 +92,7 @@ class Job:
     @property
     def started_at(self) -> datetime | None:
         """The time of the first report; `None` if only one is known, which need not be the first."""
-        return _known_start(self.first_seen_at, self.updated_at)
+        return self.first_seen_at if self.first_seen_at < self.updated_at else None
 
     @property
     def lost_at(self) -> datetime | None:
@@ -119,7 +119,7 @@ class Run:
     @property
     def state_changes_at(self) -> datetime | None:
         """The time at which the state of a job changes without another report."""
-        return _earliest_loss(self.jobs)
+        return min((at for job in self.jobs if (at := job.lost_at) is not None), default=None)
 
     @property
     def cmssw_run(self) -> int | None:
@@ -134,7 +134,8 @@ class Run:
     @property
     def started_at(self) -> datetime | None:
         """The start by the file delivery, else that of the earliest job; `None` if neither is known."""
-        return delivery_start(self.global_start, self.updated_at) or first_start(self.jobs)
+        first = min((start for job in self.jobs if (start := job.started_at) is not None), default=None)
+        return delivery_start(self.global_start, self.updated_at) or first
 
     @property
     def first_seen_at(self) -> datetime | None:
@@ -158,35 +159,26 @@ class ExpectedClients:
     startup: timedelta | None = None
 
 
-class JobSummary(NamedTuple):
-    """A job as summaries of many runs show it; `name` is that of its client.
+class ClientSummary(NamedTuple):
+    """The jobs of a client in a run: their worst state, their number, and how many of them crashed.
 
-    A page has thousands, and a tuple is made three times as fast as a dataclass.
+    `last_crash` is the id of the last job that crashed. `events_total` is that of the job if it is the only
+    one. A page has a thousand, and a tuple is made three times as fast as a dataclass.
     """
 
-    id: str
-    name: str
-    first_seen_at: datetime
-    updated_at: datetime
     state: JobState
+    jobs: int
+    crashed: int
+    last_crash: str | None
     events_total: int | None
-
-    @property
-    def started_at(self) -> datetime | None:
-        """The time of the first report; `None` if only one is known, which need not be the first."""
-        return _known_start(self.first_seen_at, self.updated_at)
-
-    @property
-    def lost_at(self) -> datetime | None:
-        """The time at which the job becomes lost unless it reports again."""
-        return job_state.lost_at(self.state, self.updated_at)
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run and its jobs as summaries of many runs show them, ordered by client name and start.
+    """A run and its clients, by name, as summaries of many runs show them.
 
-    `started_at` and `updated_at` are those of `Run`.
+    `started_at` and `updated_at` are those of `Run`. `state_changes_at`: the time at which the state of a job
+    changes without another report.
     """
 
     run: int
@@ -194,12 +186,8 @@ class RunSummary:
     cmssw_version: str | None
     started_at: datetime | None
     updated_at: datetime
-    jobs: tuple[JobSummary, ...]
-
-    @property
-    def state_changes_at(self) -> datetime | None:
-        """The time at which the state of a job changes without another report."""
-        return _earliest_loss(self.jobs)
+    clients: Mapping[str, ClientSummary]
+    state_changes_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,19 +355,6 @@ def has_another_release(run: Run | RunSummary, other: Run | RunSummary) -> bool:
     """Whether two runs are known to have different CMSSW versions."""
     versions = {run.cmssw_version, other.cmssw_version}
     return None not in versions and len(versions) > 1
-
-
-def _earliest_loss(jobs: Iterable[Job | JobSummary]) -> datetime | None:
-    return min((lost_at for job in jobs if (lost_at := job.lost_at) is not None), default=None)
-
-
-def _known_start(first_seen_at: datetime, updated_at: datetime) -> datetime | None:
-    return first_seen_at if first_seen_at < updated_at else None
-
-
-def first_start(jobs: Iterable[Job | JobSummary]) -> datetime | None:
-    """The time of the earliest first report that is known."""
-    return min((start for job in jobs if (start := job.started_at) is not None), default=None)
 
 
 def delivery_start(global_start: datetime | None, updated_at: datetime | None) -> datetime | None:

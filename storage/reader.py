@@ -15,6 +15,7 @@ from storage.mutes import MuteReader
 from storage.playback_comparison import PlaybackComparisonReader
 from storage.run_figures import RunFiguresReader
 from storage.run_listing import RunListingReader
+from storage.run_summaries import RunSummariesReader
 from storage.schema import Schema, read_schema
 from storage.shift_reader import ShiftReader
 from storage.transitions import TransitionReader
@@ -24,6 +25,7 @@ class MirrorReader(
     JobHistoryReader,
     ShiftReader,
     RunFiguresReader,
+    RunSummariesReader,
     PlaybackComparisonReader,
     EfficiencyReader,
     DeliveryReader,

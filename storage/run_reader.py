@@ -24,12 +24,8 @@ from storage.read_models import (
     FoundSpan,
     Job,
     JobDetails,
-    JobSummary,
     Run,
     RunSpan,
-    RunSummary,
-    delivery_start,
-    first_start,
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
 
@@ -67,23 +63,6 @@ class _JobRow(NamedTuple):
     crash: Mapping[str, Any] | None
     crash_group: str | None
     machine: str
-    machine_is_mirrored: bool
-    machine_clock_at: datetime | None
-    machine_newest_run: int | None
-
-
-class _JobSummaryRow(NamedTuple):
-    """A job as summaries of many runs show it, and the inputs of its state; `id` as a text is read faster."""
-
-    id: str
-    run: int
-    client: str
-    started_at: datetime
-    updated_at: datetime
-    exit_code: int | None
-    lumisection: int | None
-    lumisection_at: datetime | None
-    events_total: int | None
     machine_is_mirrored: bool
     machine_clock_at: datetime | None
     machine_newest_run: int | None
@@ -150,13 +129,9 @@ _ADJACENT_RUNS = sa.select(
 )
 _HAS_RUN = sa.select(sa.exists().where(db.runs.c.run == RUN))
 # The earliest start; those that are unknown are left out.
-_FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
-# The times of runs, by all their jobs.
-_TIMES = sa.select(
-    _jobs.run, _FIRST_START.label("started_at"), sa.func.max(_jobs.updated_at).label("updated_at")
-).group_by(_jobs.run)
+FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
 _EXPECTED_CLIENTS = (
-    sa.select(_jobs.run, _jobs.client, _FIRST_START.label("started_at"))
+    sa.select(_jobs.run, _jobs.client, FIRST_START.label("started_at"))
     .where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
     .group_by(_jobs.run, _jobs.client)
     .order_by(_jobs.run.desc())
@@ -174,7 +149,6 @@ class RunReader:
         self._dictionaries = DictionaryStore(database)
         self._rules = rules
         self._select_jobs = select_jobs(_JobRow, rules)
-        self._select_job_summaries = select_jobs(_JobSummaryRow, rules)
 
     def run_span(self) -> RunSpan:
         """The lowest and the highest run that has jobs."""
@@ -229,29 +203,6 @@ class RunReader:
                 sa.select(sa.func.count(), sa.func.min(number), sa.func.max(number))
             ).one()
         return FoundSpan(count, lowest, highest)
-
-    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
-        """The newest runs that match a filter, newest first, of those `below` a run; as summaries.
-
-        If the filter has clients, with their jobs only.
-        """
-        newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
-        of_clients = tuple(run_queries.is_of_clients(run_filter.clients))
-        # States of the other jobs do not matter, except that of those that go on for the states of these.
-        is_needed = (sa.or_(*of_clients, _jobs.exit_code.is_(None)),) if of_clients else ()
-        run = db.jobs.c.run
-        with self._database.connect() as connection:
-            found = connection.execute(newest.add_columns(*RUN_COLUMNS)).all()
-            by_run = {row.run: row for row in found}
-            # Ordered by identity as well, so that jobs with equal times keep their order.
-            jobs = self._select_job_summaries.where(run.in_(by_run), *is_needed)
-            rows = fetch_jobs(connection, jobs.order_by(run.desc(), db.jobs.c.identity), _JobSummaryRow)
-            times = connection.execute(_TIMES.where(run.in_(by_run))).all() if of_clients else ()
-        times_by_run = {row.run: row for row in times}
-        return [
-            self._summary(by_run[number], list(of_run), run_filter.clients, times_by_run.get(number))
-            for number, of_run in groupby(rows, attrgetter("run"))
-        ]
 
     def clients(self, first: int, last: int) -> list[str]:
         """The names of the clients of the runs from `first` to `last`, sorted."""
@@ -343,27 +294,6 @@ class RunReader:
             _run(run, by_run.get(run), list(of_run), self._rules)
             for run, of_run in groupby(rows, attrgetter("run"))
         ]
-
-    def _summary(
-        self, metadata: Any, rows: Sequence[_JobSummaryRow], clients: Collection[str] | None, times: Any
-    ) -> RunSummary:
-        """The summary of a run; `times` is its row of `_TIMES`, `None` if all its jobs are given."""
-        states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
-        jobs = [
-            JobSummary(
-                row.id, client_name(row.client), row.started_at, row.updated_at, state, row.events_total
-            )
-            for row, state in zip(rows, states, strict=True)
-        ]
-        updated_at = max(row.updated_at for row in rows) if times is None else times.updated_at
-        started_at = delivery_start(metadata.global_start, updated_at)
-        if started_at is None:
-            started_at = first_start(jobs) if times is None else times.started_at
-        shown = jobs if clients is None else [job for job in jobs if job.name in clients]
-        in_order = sorted(shown, key=attrgetter("name", "first_seen_at"))
-        return RunSummary(
-            metadata.run, metadata.run_key, metadata.cmssw_version, started_at, updated_at, tuple(in_order)
-        )
 
 
 def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:

@@ -65,9 +65,9 @@ READS: dict[str, Callable[[CachedReader, Any], list[JobState]]] = {
         job.state for run in reader.find_runs(RunFilter(RUN, RUN), below=None, limit=5) for job in run.jobs
     ],
     "run_summaries": lambda reader, _: [
-        job.state
+        client.state
         for run in reader.run_summaries(RunFilter(RUN, RUN), below=None, limit=5)
-        for job in run.jobs
+        for client in run.clients.values()
     ],
     # A run whose only job is lost is over.
     "run_figures": lambda reader, _: [

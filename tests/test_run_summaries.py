@@ -9,7 +9,7 @@ import pytest
 from dqmsquare_cfg import Settings
 from storage import run_figures
 from storage.job_state import JobState
-from storage.read_models import JobSummary, Run, RunSummary
+from storage.read_models import ClientSummary, Job, Run, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
 from storage.run_queries import RunFilter
@@ -36,6 +36,8 @@ def reader(settings: Settings) -> MirrorReader:
         *(job(RUN, "hcal", started_at=hour_ago, events_total=many) for many in range(8)),
         job(RUN - 1, "beam", at=hour_ago, run_key=None),
         job(RUN - 2, "csc", exit_code=65, run_key="cosmic_run"),
+        job(RUN - 2, "csc", exit_code=0, run_key="cosmic_run"),
+        job(RUN - 2, "csc", exit_code=134, run_key="cosmic_run"),
     )
     mirrored.write(
         other, job(RUN, "beam", exit_code=0, started_at=hour_ago), job(RUN - 2, "beam", exit_code=0)
@@ -43,13 +45,33 @@ def reader(settings: Settings) -> MirrorReader:
     return reader_of(settings)
 
 
-def summary_of(run: Run) -> RunSummary:
-    jobs = [
-        JobSummary(str(job.id), job.name, job.first_seen_at, job.updated_at, job.state, job.events_total)
-        for job in run.jobs
-    ]
+def summary_of(run: Run, *names: str) -> RunSummary:
+    """The summary by the full data; `names`: of these clients only."""
+    shown = [job for job in run.jobs if not names or job.name in names]
     assert run.updated_at is not None
-    return RunSummary(run.run, run.run_key, run.cmssw_version, run.started_at, run.updated_at, tuple(jobs))
+    return RunSummary(
+        run=run.run,
+        run_key=run.run_key,
+        cmssw_version=run.cmssw_version,
+        started_at=run.started_at,
+        updated_at=run.updated_at,
+        clients={
+            name: client_summary([job for job in shown if job.name == name])
+            for name in {job.name for job in shown}
+        },
+        state_changes_at=replace(run, jobs=tuple(shown)).state_changes_at,
+    )
+
+
+def client_summary(jobs: list[Job]) -> ClientSummary:
+    crashed = [str(job.id) for job in jobs if job.state is JobState.CRASHED]
+    return ClientSummary(
+        state=next(state for state in JobState if any(job.state is state for job in jobs)),
+        jobs=len(jobs),
+        crashed=len(crashed),
+        last_crash=crashed[-1] if crashed else None,
+        events_total=jobs[0].events_total if len(jobs) == 1 else None,
+    )
 
 
 def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:
@@ -59,28 +81,32 @@ def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10
 def test_it_summarizes_each_run(reader: MirrorReader) -> None:
     runs = [reader.run(RUN - back) for back in range(3)]
     assert summaries(reader) == [summary_of(run) for run in runs if run]
-    assert {job.state for run in summaries(reader) for job in run.jobs} == set(JobState)
+    clients = [client for run in summaries(reader) for client in run.clients.values()]
+    assert {client.state for client in clients} == set(JobState)
+    assert max(client.jobs for client in clients) > max(client.crashed for client in clients) > 1
 
 
 @pytest.mark.parametrize("client", ["beam", "csc", "dt", "ecal", "hcal"])
 def test_it_summarizes_the_jobs_of_the_clients_asked_for(reader: MirrorReader, client: str) -> None:
     run_filter = RunFilter(first=RUN - 2, last=RUN, clients=(client,))
-    in_full = [summary_of(run) for back in range(3) if (run := reader.run(RUN - back))]
+    runs = [run for back in range(3) if (run := reader.run(RUN - back))]
     assert reader.run_summaries(run_filter, below=None, limit=10) == [
-        replace(run, jobs=jobs)
-        for run in in_full
-        if (jobs := tuple(job for job in run.jobs if job.name == client))
+        summary_of(run, client) for run in runs if any(job.name == client for job in run.jobs)
     ]
 
 
 def test_it_leaves_no_jobs_in_memory(reader: MirrorReader) -> None:
     def jobs_in_memory() -> int:
         gc.collect()
-        return sum(type(held) is JobSummary for held in gc.get_objects())
+        return sum(type(held) is Job for held in gc.get_objects())
+
+    def state_changes_at() -> datetime | None:
+        run = reader.run(RUN)
+        return None if run is None else run.state_changes_at
 
     before = jobs_in_memory()
     # The time is computed from all jobs.
-    assert any(run.state_changes_at for run in summaries(reader))
+    assert state_changes_at() is not None
     assert jobs_in_memory() == before
 
 

@@ -170,7 +170,9 @@ def _crashes_by_client(reader: MirrorReader, newest: int | None) -> Mapping[str,
     if newest is None:
         return {}
     runs = reader.run_summaries(RunFilter(1, newest), below=None, limit=_CRASH_RUNS)
-    crashes = Tally(job.name for run in runs for job in run.jobs if job.state is JobState.CRASHED)
+    crashes = Tally[str]()
+    for run in runs:
+        crashes.update({name: client.crashed for name, client in run.clients.items() if client.crashed})
     shown = dict(crashes.most_common(_MAX_CRASHED_CLIENTS))
     others = crashes.total() - sum(shown.values())
     return {**shown, _OTHER_CLIENTS: others} if others else shown

@@ -7,18 +7,13 @@ them; the style sheet names the state, and the scripts know run and client by ro
 """
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import attrgetter
 from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from storage.client_rows import ClientState
-from storage.job_state import JobState
-from storage.read_models import JobSummary, RunSummary
+from storage.read_models import ClientSummary, RunSummary
 from web.pages.formatting import DASH, abbreviated
 
-_SEVERITY = {state: list(ClientState).index(ClientState(state)) for state in JobState}
 _NO_JOB = f"<td>{DASH}</td>"
 
 
@@ -32,21 +27,19 @@ class CellWriter:
 
     def of_run(self, run: RunSummary, run_url: str) -> Markup:
         """The cells of a run, whose page has the address `run_url`."""
-        by_client = {name: list(jobs) for name, jobs in groupby(run.jobs, attrgetter("name"))}
-        url = escape(run_url)
+        url, summaries = escape(run_url), run.clients
         cells = [
-            self._cell(by_client[client], f"{url}{of_client}") if client in by_client else _NO_JOB
+            self._cell(summaries[client], f"{url}{of_client}") if client in summaries else _NO_JOB
             for client, of_client in self._of_client.items()
         ]
         return Markup("".join(cells))  # noqa: S704 - addresses are escaped, and the rest has nothing to escape
 
-    def _cell(self, jobs: list[JobSummary], client_url: str) -> str:
+    def _cell(self, client: ClientSummary, client_url: str) -> str:
         """A cell; `client_url` is escaped."""
-        crashes = [job.id for job in jobs if job.state is JobState.CRASHED]
-        url = f"{escape(self._job_url(crashes[-1]))}#fatal" if crashes else client_url
-        if len(jobs) == 1:
-            state, text = jobs[0].state, abbreviated(jobs[0].events_total)
-        else:
-            state = min((job.state for job in jobs), key=_SEVERITY.__getitem__)
-            text = f"{len(jobs) - len(crashes)}/{len(crashes)}"
-        return f'<td><a class="cell state-{state}" href="{url}">{text}</a></td>'
+        url = client_url if client.last_crash is None else f"{escape(self._job_url(client.last_crash))}#fatal"
+        text = (
+            abbreviated(client.events_total)
+            if client.jobs == 1
+            else f"{client.jobs - client.crashed}/{client.crashed}"
+        )
+        return f'<td><a class="cell state-{client.state}" href="{url}">{text}</a></td>'

@@ -1,0 +1,130 @@
+"""Summaries of many runs, which PostgreSQL computes for the clients whose jobs have finished.
+
+Nearly all have. The jobs that are read themselves are the others: those that crashed, and those without an
+exit code, whose state depends on the rules.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+import db
+from storage import job_state, run_queries
+from storage.client_names import client_name
+from storage.job_state import JobState
+from storage.read_models import ClientSummary, RunSummary, delivery_start
+from storage.run_queries import RunFilter
+from storage.run_reader import FIRST_START, RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
+
+_SEVERITY = {state: number for number, state in enumerate(JobState)}
+
+_jobs = db.jobs.c
+
+
+class _JobRow(NamedTuple):
+    """A job that has not finished, and the inputs of its state; `id` as a text is read faster."""
+
+    id: str
+    run: int
+    client: str
+    updated_at: datetime
+    exit_code: int | None
+    lumisection: int | None
+    lumisection_at: datetime | None
+    events_total: int | None
+    machine_is_mirrored: bool
+    machine_clock_at: datetime | None
+    machine_newest_run: int | None
+
+
+class RunSummariesReader(RunReader):
+    """Reads the summaries of runs."""
+
+    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
+        """The newest runs that match a filter, newest first, of those `below` a run; as summaries.
+
+        If the filter has clients, with these only.
+        """
+        of_clients = tuple(run_queries.is_of_clients(run_filter.clients))
+        # A job that goes on may decide on the state of another client's.
+        is_needed = sa.or_(_jobs.exit_code.is_(None), sa.and_(_jobs.exit_code != 0, *of_clients))
+        others = select_jobs(_JobRow, self._rules).where(is_needed)
+        with self._database.connect() as connection:
+            runs = connection.execute(_select_runs(run_filter, of_clients, below=below, limit=limit)).all()
+            of_runs = others.where(_jobs.run.in_([run.run for run in runs]))
+            rows = fetch_jobs(
+                connection, of_runs.order_by(_jobs.run, _jobs.started_at, _jobs.identity), _JobRow
+            )
+        by_run = {run: list(of_run) for run, of_run in groupby(rows, attrgetter("run"))}
+        return [self._summary(run, by_run.get(run.run, ()), run_filter.clients) for run in runs]
+
+    def _summary(self, run: Any, rows: Sequence[_JobRow], clients: Collection[str] | None) -> RunSummary:
+        """The summary of a run; `rows` are its jobs that have not finished, in the order of their start."""
+        states = job_state.job_states(rows, self._rules.stuck_after, datetime.now(UTC))
+        others = [
+            (row, state)
+            for row, state in zip(rows, states, strict=True)
+            if clients is None or client_name(row.client) in clients
+        ]
+        losses = [job_state.lost_at(state, row.updated_at) for row, state in others]
+        summaries = _summaries(zip(run.finished or (), run.events_finished or (), strict=True), others)
+        return RunSummary(
+            run=run.run,
+            run_key=run.run_key,
+            cmssw_version=run.cmssw_version,
+            started_at=delivery_start(run.global_start, run.updated_at) or run.first_start,
+            updated_at=run.updated_at,
+            clients=summaries,
+            state_changes_at=min((at for at in losses if at is not None), default=None),
+        )
+
+
+def _select_runs(
+    run_filter: RunFilter, of_clients: Collection[sa.ColumnElement[bool]], *, below: int | None, limit: int
+) -> sa.Select[Any]:
+    """Select the runs with the times of all their jobs; `finished`: the tag of each that has finished."""
+    newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+    runs = newest.add_columns(*RUN_COLUMNS).subquery()
+    has_finished = sa.and_(_jobs.exit_code == 0, *of_clients)
+    of_run = (
+        sa.select(
+            FIRST_START.label("first_start"),
+            sa.func.max(_jobs.updated_at).label("updated_at"),
+            sa.func.array_agg(_jobs.client).filter(has_finished).label("finished"),
+            sa.func.array_agg(_jobs.events_total).filter(has_finished).label("events_finished"),
+        )
+        .where(_jobs.run == runs.c.run)
+        .lateral()
+    )
+    return sa.select(runs, of_run).join_from(runs, of_run, sa.true()).order_by(runs.c.run.desc())
+
+
+def _summaries(
+    finished: Iterable[tuple[str, int | None]], others: Iterable[tuple[_JobRow, JobState]]
+) -> Mapping[str, ClientSummary]:
+    """The clients by name; `finished`: tag and number of events of each job that has finished."""
+    summaries: dict[str, ClientSummary] = {}
+    for tag, events in finished:
+        name, job = client_name(tag), ClientSummary(JobState.FINISHED, 1, 0, None, events)
+        summaries[name] = _with_job(summaries[name], job) if name in summaries else job
+    for row, state in others:
+        crashed = state is JobState.CRASHED
+        name = client_name(row.client)
+        job = ClientSummary(state, 1, int(crashed), row.id if crashed else None, row.events_total)
+        summaries[name] = _with_job(summaries[name], job) if name in summaries else job
+    return summaries
+
+
+def _with_job(client: ClientSummary, job: ClientSummary) -> ClientSummary:
+    """A client with one more job, which is given as the summary of a client without others."""
+    return ClientSummary(
+        state=min(client.state, job.state, key=_SEVERITY.__getitem__),
+        jobs=client.jobs + 1,
+        crashed=client.crashed + job.crashed,
+        last_crash=job.last_crash or client.last_crash,
+        events_total=None,
+    )
