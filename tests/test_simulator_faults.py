@@ -2,6 +2,8 @@
 
 import json
 import math
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,7 @@ from tests.waiting import TIMEOUT_S
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 OTHER_FILTER_UNIT = "dqmfu-c2b04-45-01"
 HEADERS = {"event": "sync_request", "known_rev": None}
+NO_MESSAGES = b'{"messages": []}'
 DOCUMENTS = {"event": "request_documents", "ids": [job_document()["_id"]]}
 
 
@@ -150,9 +153,25 @@ def test_it_uses_cpu_time_for_documents(simulator: Simulator, session: requests.
     assert time.process_time() - before >= 0.05
 
 
-def test_it_sends_header_and_body_in_two_packets(simulator: Simulator, session: requests.Session) -> None:
-    simulator.faults.add(FaultKind.TWO_PACKETS)
-    assert all(is_valid(post(simulator, session, DOCUMENTS)) for _ in range(3))
+def test_it_sends_header_and_body_in_two_packets(simulator: Simulator) -> None:
+    tls = ssl.create_default_context(cafile=simulator.ca_path)
+    tls.load_cert_chain(simulator.client_cert_path, simulator.client_key_path)
+    head = f"POST /dqm/dqm-square-origin/sync_proxy HTTP/1.1\r\nContent-Length: {len(NO_MESSAGES)}\r\n\r\n"
+    plain = socket.create_connection(("127.0.0.1", simulator.port), timeout=TIMEOUT_S)
+    with tls.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+
+        def response(packets: int) -> list[bytes]:
+            """The parts of a response that were sent apart: one is received at a time."""
+            connection.sendall(head.encode() + NO_MESSAGES)
+            return [connection.recv(1 << 16) for _ in range(packets)]
+
+        [whole] = response(1)
+        assert whole.endswith(b"\r\n\r\n" + NO_MESSAGES)
+        simulator.faults.add(FaultKind.TWO_PACKETS)
+        for _ in range(3):
+            header, body = response(2)
+            assert (header + body).endswith(b"\r\n\r\n" + NO_MESSAGES)
+            assert body == NO_MESSAGES
 
 
 def test_it_delays_one_request_only(simulator: Simulator, session: requests.Session) -> None:
