@@ -120,9 +120,23 @@ def test_kubectl_commands_name_existing_objects() -> None:
 def test_kubectl_commands_apply_existing_files_in_one_namespace() -> None:
     files = {name for line in kubectl_commands() for name in re.findall(r"-f (\S+\.yaml)", line)}
     rendered = {f"build/manifests-{target}.yaml" for target in Target}
-    copies = {"my_secret.yaml", "earlier-secret.yaml"}
+    copies = {"my_secret.yaml", "earlier-secret.yaml", "earlier-deployment.yaml"}
     assert all((ROOT / name).is_file() for name in files - copies - rendered)
     assert {name for line in kubectl_commands() for name in re.findall(r"-n (\S+)", line)} == {"dqm"}
+
+
+def test_copies_replace_objects_that_have_changed_since() -> None:
+    lines = "\n".join(kubectl_commands())
+    filters = {name: words for words, name in re.findall(r" \| (.+) > (\S+\.yaml)", lines)}
+    replaced = re.findall(r"-f (\S+)", "\n".join(re.findall(r"^kubectl replace .+", lines, re.MULTILINE)))
+    assert "earlier-deployment.yaml" in replaced
+    earlier = manifests.read(ROOT, Target.TEST).of("Deployment")[0].body
+    saved = yaml.safe_dump({**earlier, "metadata": {**earlier["metadata"], "resourceVersion": "12"}})
+    for name in replaced:
+        copy = subprocess.run(
+            shlex.split(filters[name]), input=saved, capture_output=True, text=True, check=True
+        )
+        assert yaml.safe_load(copy.stdout) == earlier
 
 
 def test_the_pod_of_the_guide_matches_kubernetes_schemas() -> None:
