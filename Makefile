@@ -48,7 +48,7 @@ lint: install-dev ## check format, lint rules and types
 deploy-check: install-dev ## check manifests, Dockerfile, systemd units, scripts, alert rules and dashboard
 	@$(VENV)/python -m tools.deploy_check
 
-manifests: install-dev ## render a cluster's manifests into build/: CLUSTER=test4|preproduction|production TAG=…
+manifests: install-dev ## render a cluster's manifests into build/: CLUSTER=test4|preproduction|production POSTGRES_PORT=… TAG=…
 	@$(VENV)/python -m tools.render_manifests --cluster $(CLUSTER) $(if $(TAG),--tag $(TAG)) \
 		$(if $(POSTGRES_PORT),--postgres-port $(POSTGRES_PORT)) $(if $(LOG_CLAIM),--log-claim $(LOG_CLAIM)) \
 		$(if $(GRID_CAS),--grid-cas) $(NOTIFY_PORTS:%=--notify-port %)

@@ -338,7 +338,7 @@ def test_the_schemas_notice_a_misspelt_field() -> None:
 
 
 def rendered(**options: Any) -> list[Any]:
-    return list(yaml.safe_load_all(render(Options(**options))))
+    return list(yaml.safe_load_all(render(Options(**{"postgres_port": 5432, **options}))))
 
 
 def test_it_renders_one_tag_and_the_environment_of_the_cluster() -> None:
@@ -401,8 +401,14 @@ def test_it_needs_no_claim_unless_it_is_given_one() -> None:
 def test_it_refuses_a_tag_that_cmsweb_would_refuse(
     words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert render_manifests.main(words) == 2
+    assert render_manifests.main([*words, "--postgres-port", "5432"]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_it_requires_the_port_of_postgresql(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        render_manifests.main(["--cluster", "test4"])
+    assert "required: --postgres-port" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ _ENVIRONMENTS = {
 class Options:
     """Options of a rendering.
 
+    `postgres_port`: the only port of PostgreSQL that pods may reach.
     `log_claim`: the claim of a share for log files; empty: logs go to standard error alone.
     `notify_ports`: ports beside 443 on which grabbers may reach receivers of notifications.
     `grid_cas`: mounts the nodes' grid CAs and verifies the front end with them.
@@ -66,7 +67,7 @@ class Options:
 
     target: Target
     tag: str
-    postgres_port: int = 5432
+    postgres_port: int
     log_claim: str = ""
     grid_cas: bool = False
     notify_ports: tuple[int, ...] = ()
@@ -181,7 +182,9 @@ def _parse(arguments: Sequence[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tools.render_manifests", description=__doc__)
     parser.add_argument("--cluster", required=True, choices=[str(target) for target in Target])
     parser.add_argument("--tag", default=f"v{version.NUMBER}", help="tag of the image (default: %(default)s)")
-    parser.add_argument("--postgres-port", type=int, default=5432, help="default: %(default)s")
+    parser.add_argument(
+        "--postgres-port", type=int, required=True, metavar="PORT", help="port of the secret's POSTGRES_PORT"
+    )
     parser.add_argument("--log-claim", default="", metavar="CLAIM", help="claim for log files; default: none")
     parser.add_argument(
         "--notify-port",

@@ -127,8 +127,9 @@ def read(root: Path, target: Target) -> Manifests:
     """
     claims = [] if target is not Target.TEST else _parse(CLAIM, (root / CLAIM).read_text(encoding="utf-8"))
     claim = claims[0].name if claims else CMSWEB_CLAIM
-    options = Options(target, f"v{version.NUMBER}-stable", log_claim=claim, grid_cas=True)
     secret = _parse(SECRET, (root / SECRET).read_text(encoding="utf-8"))
+    port = int(Manifests(target, secret).settings()["POSTGRES_PORT"])
+    options = Options(target, f"v{version.NUMBER}-stable", port, log_claim=claim, grid_cas=True)
     return Manifests(target, [*claims, *secret, *_parse(CONFIG, render(options, root))])
 
 
