@@ -1,10 +1,12 @@
 """NOTIFY_URLS and NOTIFY_RULES: what is accepted, and errors that name the thing and never a secret."""
 
 import logging
+import re
 from pathlib import Path
 
 import apprise
 import pytest
+import yaml
 
 import dqmsquare_cfg
 from config import receivers
@@ -15,11 +17,12 @@ from grabbing import apprise_sender, sender_process
 TOKEN = "Zq81-not-for-anybody"
 
 
+SECRETS = {"DQM_FFF_SECRET": "0123456789", "PSEUDONYM_SECRET": "p" * 16, "SESSION_SECRET": "s" * 16}
+
+
 def load(urls: str, rules: str = "") -> Settings:
     """Settings of development with these receivers and rules."""
-    given = {"ENV_FILE": "", "DQM_FFF_SECRET": "0123456789", "NOTIFY_URLS": urls, "NOTIFY_RULES": rules}
-    secrets = {"PSEUDONYM_SECRET": "p" * 16, "SESSION_SECRET": "s" * 16}
-    return dqmsquare_cfg.load({**given, **secrets})
+    return dqmsquare_cfg.load({"ENV_FILE": "", "NOTIFY_URLS": urls, "NOTIFY_RULES": rules, **SECRETS})
 
 
 def test_it_takes_receivers_with_and_without_names() -> None:
@@ -145,10 +148,14 @@ def test_hours_may_go_over_midnight(hours: tuple[int, int], accepted: set[int]) 
     assert {hour for hour in range(24) if rule.accepts_hour(hour)} == accepted
 
 
-def test_the_examples_of_the_guide_are_accepted() -> None:
+def test_the_examples_of_the_guide_are_accepted_in_the_secret_and_in_a_file(tmp_path: Path) -> None:
     guide = (Path(__file__).resolve().parent.parent / "docs" / "operator.md").read_text()
-    example = guide.partition("NOTIFY_URLS='")[2]
-    urls, _, rest = example.partition("'\nNOTIFY_RULES='")
-    settings = load(urls, rest.partition("'")[0])
+    examples = re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    given = {name: value for example in examples for name, value in yaml.safe_load(example).items()}
+    settings = dqmsquare_cfg.load({"ENV_FILE": "", **SECRETS, **given})
     assert [receiver.name for receiver in settings.notify_urls] == ["shift", "oncall"]
     assert len(settings.notify_rules) == 3
+    assert [client for client, _ in settings.experts] == ["ecal*", "*"]
+    file = tmp_path / "env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+    assert dqmsquare_cfg.load({"ENV_FILE": str(file), **SECRETS}) == settings
