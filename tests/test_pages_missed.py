@@ -70,6 +70,20 @@ def test_it_is_empty_if_nothing_happened(client: FlaskClient, mirrored: Mirrored
     assert summary(client) == ""
 
 
+def test_it_has_the_last_seven_days_of_a_longer_time(client: FlaskClient, mirrored: MirroredCluster) -> None:
+    days_ago = [NOW - timedelta(days=days) for days in range(9)]
+    assert summary(client, days_ago[8]) == "nothing (in the last 7 days)"
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "beam", at=days_ago[8], exit_code=-6),
+        job(RUN, "csc", at=days_ago[6], started_at=days_ago[8], exit_code=-6),
+    )
+    for machine, at in zip(mirrored.filter_units, (days_ago[8], days_ago[6]), strict=True):
+        mirrored.set_machine_state(machine, at, down_reason="No route to host")
+    down = f"{mirrored.label(mirrored.filter_units[1])} was down"
+    assert summary(client, datetime.fromtimestamp(0, UTC)) == f"1 crash (csc); {down} (in the last 7 days)"
+
+
 @pytest.mark.parametrize("since", ["", "yesterday", "1e99", "9" * 30])
 def test_it_refuses_what_is_no_time(client: FlaskClient, mirrored: MirroredCluster, since: str) -> None:
     assert mirrored

@@ -1,7 +1,7 @@
 """A summary of what happened while a page did not run, such as on a computer that slept."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Blueprint, Response, jsonify
 from werkzeug.exceptions import BadRequest
@@ -16,6 +16,8 @@ from web.pages.formatting import counted
 
 bp = Blueprint("missed", __name__)
 
+# Of a longer time, all states of machines ever recorded might be read.
+_MAX_PERIOD = timedelta(days=7)
 # More than a night has; older runs are not summarized.
 _MAX_RUNS = 50
 # Crashed clients, or machines, that are named.
@@ -24,10 +26,17 @@ _MAX_NAMES = 5
 
 @bp.get("/live/missed")
 def summary() -> Response:
-    """The summary since the unix time `since` (ms) as JSON; its `text` is empty if nothing happened."""
-    cluster, since = query_args.page_cluster(), _parse_since()
+    """The summary since the unix time `since` (ms) as JSON; its `text` is empty if nothing happened.
+
+    That of a longer time is of the last days, and says so.
+    """
+    cluster, asked_since = query_args.page_cluster(), _parse_since()
+    since = max(asked_since, datetime.now(UTC) - _MAX_PERIOD)
     parts = (_runs_and_crashes(databases.stale_ok_reader(cluster), since), _machines(cluster, since))
-    return jsonify(text="; ".join(part for part in parts if part))
+    text = "; ".join(part for part in parts if part)
+    if since > asked_since:
+        text = f"{text or 'nothing'} (in the last {_MAX_PERIOD.days} days)"
+    return jsonify(text=text)
 
 
 def _parse_since() -> datetime:
