@@ -9,12 +9,12 @@ from dqm2.records import CrashReason, ErrorGroup
 from storage import crash_reader, job_state, outages, read_models
 from storage.client_names import client_name
 from storage.delivery_statistics import delays_s
+from storage.machine_rows import MachineRow
 from storage.read_models import AdjacentRuns, JobDetails, SyncStatus
 from storage.sync_status import LinkStatus
 from storage.transitions import NotedTransition, TransitionKind
 from web.api_v1 import resources
 from web.api_v1.queries import RunState
-from web.pages.cluster import MachineRow
 
 _UNREADABLE = -1
 _EPOCH = datetime.fromtimestamp(0, UTC)

@@ -13,6 +13,7 @@ from dqmsquare_cfg import Cluster
 from storage import job_state, outages, read_models
 from storage.crash_reader import CrashFilter
 from storage.job_state import JobState
+from storage.machine_rows import machine_rows
 from storage.reader import MirrorReader
 from storage.run_queries import RunFilter
 from storage.transitions import RETENTION
@@ -32,7 +33,6 @@ from web.api_v1.queries import (
 )
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
-from web.pages.cluster import machine_rows
 from web.pages.freshness import expire_at_next_change, stale_limit
 from web.query_args import INT_MAX
 
