@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from dqm2.records import InputStatus, InputStatuses
+from web import times
 from web.cache import dependencies
 from web.pages import formatting
 
@@ -14,7 +15,7 @@ def test_it_formats_times_with_the_time_zone() -> None:
     winter = datetime(2022, 12, 15, 11, 5, 12, tzinfo=UTC)
     assert formatting.datetime_tz(summer) == "15 Sep 2022 13:05:12 CEST"
     assert formatting.datetime_tz(winter) == "15 Dec 2022 12:05:12 CET"
-    assert formatting.iso(summer) == "2022-09-15T11:05:12Z"
+    assert times.iso(summer) == "2022-09-15T11:05:12Z"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 content    pages; api; api_v1; control_room; health; static_files; legacy_urls
 requests   query_args: query parameters; databases: readers of the clusters
-responses  responses; markdown; errors; problems: those of api_v1
+responses  responses; markdown; times; errors; problems: those of api_v1
 caches     cache: of reads and of responses
 serving    gunicorn_app: processes; asgi: application around Flask
            http_protocol, request_head, client_connection, limits, spool: limits for each client

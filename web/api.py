@@ -29,8 +29,8 @@ from web.cache.dependencies import cached_view_if, expire_at
 from web.errors import RunItemNotFound
 from web.legacy_urls import LegacyJobId
 from web.limits import RequestKind, limited_as
-from web.pages.formatting import unix_ms
 from web.responses import etag_response, streamed
+from web.times import unix_ms
 
 bp = Blueprint("api", __name__)
 

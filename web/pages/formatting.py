@@ -18,10 +18,9 @@ from dqm2.records import InputStatuses, JobLog
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.cache import dependencies
 from web.pages import crash_text
+from web.times import iso, unix_ms
 
 DASH = "–"
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 # Narrow no-break space: the SI separator of digit groups and of numbers from their units.
 _SPACE = "\u202f"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -126,16 +125,6 @@ def duration(span: timedelta) -> str:
     if minutes:
         return f"{minutes}{_SPACE}min {seconds}{_SPACE}s"
     return f"{seconds}{_SPACE}s"
-
-
-def iso(at: datetime) -> str:
-    """A time in UTC, in the format of `<time datetime>`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def unix_ms(at: datetime) -> int:
-    """A time in unix milliseconds, for scripts. It is never rounded up: the second must stay the same."""
-    return (at - _EPOCH) // _MILLISECOND
 
 
 def time_of_day(at: datetime) -> str:

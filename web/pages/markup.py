@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from config.parsers import Contact
 from dqm2 import exit_codes
 from dqmsquare_cfg import Settings
+from web import times
 from web.pages import contacts, external_links, formatting, freshness
 
 STATE_ICONS: Mapping[str, str] = {
@@ -115,7 +116,7 @@ def clock_time(at: datetime) -> Markup:
 
 def ago(at: datetime, fallback: str = "") -> Markup:
     """An age, filled in by a script from the server's clock; `fallback` is shown without scripts."""
-    return _markup(f'<span class="ago" data-ago="{formatting.unix_ms(at)}">{escape(fallback)}</span>')
+    return _markup(f'<span class="ago" data-ago="{times.unix_ms(at)}">{escape(fallback)}</span>')
 
 
 def in_parentheses(age: Markup) -> Markup:
@@ -125,7 +126,7 @@ def in_parentheses(age: Markup) -> Markup:
 
 def duration_since(at: datetime) -> Markup:
     """The time since then, filled in by a script."""
-    return _markup(f'<span class="duration" data-since="{formatting.unix_ms(at)}"></span>')
+    return _markup(f'<span class="duration" data-since="{times.unix_ms(at)}"></span>')
 
 
 @pass_environment
@@ -189,7 +190,7 @@ def _markup(html: str) -> Markup:
 def _time(at: datetime, form: str, text: str) -> Markup:
     # No format of a time has a character that must be escaped.
     return _markup(
-        f'<time datetime="{formatting.iso(at)}" data-at="{formatting.unix_ms(at)}" data-form="{form}"'
+        f'<time datetime="{times.iso(at)}" data-at="{times.unix_ms(at)}" data-form="{form}"'
         f' title="{formatting.both_zones(at)}">{text}</time>'
     )
 
@@ -217,7 +218,7 @@ def _update_ages(resolution_s: int) -> Callable[..., Markup]:
     def update_age(at: datetime, fallback: str = "") -> Markup:
         """The age of a machine's data; an age below what the page can resolve is shown as an upper limit."""
         return _markup(
-            f'<span class="ago" data-ago="{formatting.unix_ms(at)}" data-resolution-s="{resolution_s}">'
+            f'<span class="ago" data-ago="{times.unix_ms(at)}" data-resolution-s="{resolution_s}">'
             f"{escape(fallback)}</span>"
         )
 

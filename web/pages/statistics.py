@@ -18,9 +18,9 @@ from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, run_filter
-from web.pages.formatting import iso
 from web.pages.run_filter import RunFilterParams, other_cluster_with
 from web.responses import etag_response
+from web.times import iso
 
 bp = Blueprint("statistics", __name__, url_prefix="/statistics")
 

@@ -20,10 +20,10 @@ from web import databases, query_args, responses
 from web.cache import dependencies
 from web.limits import run_range
 from web.pages import freshness, page_urls, run_filter
-from web.pages.formatting import iso
 from web.pages.run_filter import RunFilterParams, other_cluster_with
 from web.pages.timeline_cells import CellWriter
 from web.responses import etag_response
+from web.times import iso
 
 bp = Blueprint("timeline", __name__, url_prefix="/timeline")
 

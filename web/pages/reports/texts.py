@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.pages.crash_issue import escape, escape_in_link
-from web.pages.formatting import DASH, iso
+from web.pages.formatting import DASH
 from web.pages.reports.document import Cell, Report, Section
+from web.times import iso
 
 
 def markdown(report: Report) -> str:
