@@ -1,5 +1,6 @@
 """docs/alerts.yaml: Prometheus can read it, and its metrics and labels are those that the mirror exports."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ def test_there_is_nothing_wrong_with_the_alerts() -> None:
 
 def test_they_warn_of_the_certificate_when_the_pages_do() -> None:
     assert f"{CERTIFICATE_WARNING_PERIOD.days} * 86400" in RULES["CertificateExpiring"]["expr"]
+
+
+def test_the_guide_says_what_to_do_about_each() -> None:
+    section = (ROOT / "docs" / "operator.md").read_text().partition("\n### Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(RULES)
 
 
 @skips.needs("prometheus")
