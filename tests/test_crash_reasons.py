@@ -3,15 +3,16 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
 from dqm2.crash_reasons import analyze
 from dqm2.log_messages import full_text
 from dqm2.records import CrashKind, CrashReason, JobLog
-from dqm2.stack_traces import crashed_frames, function_name
+from dqm2.stack_traces import MAX_FRAMES, crashed_frames, function_name
 from simulator.crash_log import Crash, last_lines
+from tests.examples import examples
 from tests.test_log_messages import TEXTS
 
 
@@ -223,16 +224,29 @@ def test_it_never_fails_and_stays_short(head: str, tail: str, exit_code: int) ->
         assert len(reason.frames) <= 5
 
 
-@given(st.sampled_from(CRASH_LOGS), st.integers(min_value=0), st.integers(min_value=0))
-def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> None:
+CUTS = st.lists(st.integers(0, 10_000), min_size=4, max_size=4).map(sorted)
+
+
+@given(st.sampled_from(CRASH_LOGS), CUTS)
+@settings(max_examples=examples(1000))
+def test_a_log_cut_anywhere_has_no_reason_of_another_kind(crash: CrashLog, cuts: list[int]) -> None:
     text = crash.variation(0)
-    analyze(JobLog(text[: end % len(text)], text[start % len(text) :]), crash.exit_code)
+    begin, end, tail_begin, tail_end = (len(text) * cut // 10_000 for cut in cuts)
+    reason = reason_of(JobLog(text[begin:end], text[tail_begin:tail_end]), crash.exit_code)
+    by_exit_code = reason_of(JobLog(), crash.exit_code)
+    assert reason.kind in (crash.kind, CrashKind.EXCEPTION, by_exit_code.kind)
 
 
-@given(st.text(alphabet="#<>(){} :\n0x12abf,-", max_size=300))
+PIECES_OF_TRACES = ("\n#", "1 ", "0x2b6e ", "in ", "f", "g", "::", " ", "(", ")", "<", ">", "{", "}", "\n")
+HANDLERS = ("<signal handler called>\n", "sig_pause_for_stacktrace ()\n", "Thread 2\n")
+
+
+@given(st.lists(st.sampled_from(PIECES_OF_TRACES + HANDLERS), max_size=300).map("".join))
 def test_it_takes_any_stack_trace(text: str) -> None:
-    crashed_frames(text, 0, len(text))
-    function_name(text)
+    frames = crashed_frames(text, 0, len(text))
+    assert len(frames) <= MAX_FRAMES
+    assert all(len(frame.function) <= 160 and "\n" not in frame.function for frame in frames)
+    assert len(function_name(text)) <= 160
 
 
 @pytest.mark.parametrize("exit_code", [-15, -11, -8, -7, -6, -4, 65, 66, 70, 84, 85, 90])

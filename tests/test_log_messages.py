@@ -279,7 +279,11 @@ TEXTS = st.lists(PIECES, max_size=40).map("".join)
 
 @given(TEXTS, TEXTS)
 def test_it_takes_any_text(head: str, tail: str) -> None:
-    log = JobLog(head, tail)
+    check_places(JobLog(head, tail))
+
+
+def check_places(log: JobLog) -> None:
+    """Check that the messages of a log are in order, without overlaps, and in lines that exist."""
     messages = find_messages(log)
     lines = log_lines(log, messages)
     numbers = [(message.line, message.last_line) for message in messages]
@@ -292,7 +296,7 @@ def test_it_takes_any_text(head: str, tail: str) -> None:
 def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> None:
     text = crash.variation(0)
     cut = text[start % len(text) :]
-    find_messages(JobLog(cut[: end % len(text)], cut))
+    check_places(JobLog(cut[: end % len(text)], cut))
 
 
 @pytest.mark.parametrize("size", [25_000, pytest.param(100_000, marks=pytest.mark.long)])
