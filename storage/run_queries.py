@@ -43,6 +43,11 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def matches_all(self) -> bool:
+        """Whether all runs of the range that have jobs match."""
+        return self == RunFilter(self.first, self.last)
+
 
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""

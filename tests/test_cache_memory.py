@@ -106,3 +106,19 @@ def test_it_reads_again_when_a_state_changes_by_the_clock(
     readers = (reader_of_job(2**attempt) for attempt in range(8))
     reader = next(reader for reader in readers if not is_lost(reader))
     until(lambda: is_lost(reader))
+
+
+def test_it_counts_all_runs_again_only_when_one_is_added(
+    database: sa.Engine, mirrored: MirroredCluster
+) -> None:
+    changes = ChangeTracker()
+    changes.is_listening = True
+    changes.record_batch([RUN])
+    reader = remembering(database, changes)
+    all_runs, crashed = RunFilter(1, RUN + 9), RunFilter(1, RUN + 9, crashed_only=True)
+    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [1, 0]
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", exit_code=1))
+    changes.record_batch([RUN])
+    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [1, 1]
+    changes.record_batch([RUN + 1])
+    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [2, 1]

@@ -22,6 +22,7 @@ from storage.read_models import JobDetails, Run, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
 from storage.run_listing import ListedRun
+from storage.run_queries import RunFilter
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
 from web.errors import DatabaseUnavailable
@@ -158,6 +159,11 @@ def _history_topics(runs: list[Run], *_: object, **__: object) -> Topics:
     # A run between them may be added late.
     are_final = all(run.is_final for run in runs)
     return (Topic.RUNS, *(run.run for run in runs), *(() if are_final else (Topic.BATCHES,)))
+
+
+def _span_topics(_value: object, run_filter: RunFilter) -> Topics:
+    # PostgreSQL looks up all runs of the range, which may be all there are.
+    return (Topic.RUNS,) if run_filter.matches_all else (Topic.BATCHES,)
 
 
 def _run_expires_at(run: Run | None) -> datetime | None:
@@ -302,7 +308,7 @@ class CachedReader(MirrorReader):
         max_entries=_MAX_LARGE,
         key=_first_page,
     )
-    found_span = _cached(MirrorReader.found_span, (Topic.BATCHES,))
+    found_span = _cached(MirrorReader.found_span, _span_topics)
     clients = _cached(MirrorReader.clients, lambda _value, first, last: range(first, last + 1))
     run_keys = _cached(MirrorReader.run_keys, (Topic.BATCHES,))
     cmssw_versions = _cached(MirrorReader.cmssw_versions, (Topic.BATCHES,))
