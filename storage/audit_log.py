@@ -8,7 +8,7 @@ rejected requests without a session.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -31,6 +31,10 @@ _locks = sa.table(
 _databases = sa.table("pg_database", sa.column("oid"), sa.column("datname"))
 # PostgreSQL's mark of an advisory lock with two keys: "pg_locks" in its manual.
 _TWO_KEYS = 2
+# Entries read at a time when many are wanted, as they are for a file.
+_ENTRIES_PER_PIECE = 2000
+# A filter, or the list of users, may have PostgreSQL read the whole log.
+_WIDE_QUERY_OPTIONS: Mapping[str, Any] = {"response_timeout_s": 10}
 # No command is sent later than this after it was received.
 _SENT_WITHIN = timedelta(hours=1)
 
@@ -170,9 +174,8 @@ class AuditLog:
 
     def in_progress(self) -> list[AuditEntry]:
         """The commands that are running or waiting in any server process, in the order of the queue."""
-        statement = _select().where(_is_in_progress()).order_by(_log.c.sent_at.nulls_last(), _log.c.id)
-        with self._database.connect() as connection:
-            return list(_read(connection, statement))
+        in_progress = _select().where(_is_in_progress())
+        return self._read_all(in_progress.order_by(_log.c.sent_at.nulls_last(), _log.c.id))
 
     def latest_repetition(self, action: AuditedAction, period: timedelta) -> AuditEntry | None:
         """The last change of the same target in a period, if it is the same and may have had an effect."""
@@ -196,11 +199,19 @@ class AuditLog:
         ]
         if wanted.before_id is not None:
             conditions.append(_log.c.id < wanted.before_id)
-        return self._newest(limit, *conditions)
+        return self._read_all(_select_newest(limit, *conditions).execution_options(**_WIDE_QUERY_OPTIONS))
+
+    def iter_found(self, wanted: AuditFilter, limit: int) -> Iterator[AuditEntry]:
+        """The same entries, read in pieces: a single response with all of them would take too long."""
+        while limit and (entries := self.find(wanted, min(limit, _ENTRIES_PER_PIECE))):
+            yield from entries
+            wanted = replace(wanted, before_id=entries[-1].id)
+            limit -= len(entries)
 
     def recent(self, period: timedelta, limit: int) -> list[AuditEntry]:
         """The newest actions with a session within a period, newest first."""
-        return self._newest(limit, _log.c.received_at > sa.func.now() - period, _log.c.group_key.is_(None))
+        is_recent = _log.c.received_at > sa.func.now() - period
+        return self._read_all(_select_newest(limit, is_recent, _log.c.group_key.is_(None)))
 
     def anonymous_refusals_within(self, period: timedelta) -> int:
         """The number of rejected requests without a session within a period."""
@@ -214,7 +225,7 @@ class AuditLog:
         """All users in the log, sorted."""
         statement = sa.select(_log.c.username).where(_log.c.username.is_not(None)).distinct()
         with self._database.connect() as connection:
-            return sorted(connection.scalars(statement))
+            return sorted(connection.scalars(statement, execution_options=_WIDE_QUERY_OPTIONS))
 
     def time_since_sent(self, command: str, cluster: str) -> timedelta | None:
         """Time since a command was last sent for a cluster; `None` if that is more than an hour."""
@@ -229,8 +240,7 @@ class AuditLog:
             )
         return since
 
-    def _newest(self, limit: int, *conditions: sa.ColumnElement[bool]) -> list[AuditEntry]:
-        statement = _select().where(*conditions).order_by(_log.c.id.desc()).limit(limit)
+    def _read_all(self, statement: sa.Select[Any]) -> list[AuditEntry]:
         with self._database.connect() as connection:
             return list(_read(connection, statement))
 
@@ -314,6 +324,10 @@ def _worker_is_alive() -> sa.ColumnElement[bool]:
 
 def _select() -> sa.Select[Any]:
     return sa.select(_log, _is_in_progress().label("is_in_progress"))
+
+
+def _select_newest(limit: int, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return _select().where(*conditions).order_by(_log.c.id.desc()).limit(limit)
 
 
 def _read(connection: sa.Connection, statement: sa.Select[Any]) -> Iterator[AuditEntry]:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
-from storage.audit_log import AuditedAction, AuditLog, Outcome
+from storage.audit_log import AuditedAction, AuditFilter, AuditLog, Outcome
 from tests.control_room import BEAM, RUN, UNIT, Visitor, control_room_database, execute_statement, served
 from tests.log_files import read_log
 from tests.mirrored_cluster import MirroredCluster
@@ -196,6 +197,29 @@ def test_it_is_paginated(shifter: Visitor, simulated_settings: Settings) -> None
     earlier = first[first.index("before=") :].partition('"')[0]
     assert shifter.get(f"/cr/audit/?{earlier}").text.count('<tr id="entry-') == 51
     assert len(shifter.audit()) == 151
+
+
+def test_it_is_read_in_pieces_for_a_file_with_time_for_each(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.audit_log._ENTRIES_PER_PIECE", 2)
+    engine = control_room_database(settings)
+    audit = AuditLog(engine, retention=None)
+    for command in ("a", "b", "c", "d", "e", "f"):
+        audit.record(AuditedAction(command, username=f"user of {command}"), Outcome.OK)
+    sizes, timeouts_s = [], []
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def note(_connection: Any, cursor: Any, _statement: Any, _values: Any, context: Any, _many: Any) -> None:
+        sizes.append(cursor.rowcount)
+        timeouts_s.append(context.execution_options.get("response_timeout_s"))
+
+    found = audit.iter_found(AuditFilter(outcome=Outcome.OK), 5)
+    assert [entry.action.command for entry in found] == ["f", "e", "d", "c", "b"]
+    assert sizes == [2, 2, 1]
+    assert len(audit.usernames()) == 6
+    assert timeouts_s == [10] * 4
+    engine.dispose()
 
 
 def test_it_escapes_spreadsheet_formulas(shifter: Visitor, simulated_settings: Settings) -> None:

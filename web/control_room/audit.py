@@ -56,7 +56,7 @@ def page() -> BaseResponse:
 def csv() -> BaseResponse:
     """The filtered entries as CSV, without pages."""
     guards.require_expert()
-    entries = services().audit.find(_filter(), _MAX_CSV_ROWS)
+    entries = services().audit.iter_found(_filter(), _MAX_CSV_ROWS)
     return responses.csv_download("control-room-audit.csv", _COLUMNS, map(_csv_row, entries))
 
 
