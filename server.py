@@ -29,6 +29,7 @@ from web import (
     limits,
     problems,
     responses,
+    staleness,
     static_files,
 )
 from web.api_v1 import blueprint as api_v1
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.init_app(app, settings)
     errors.init_app(app)
     responses.init_app(app)
+    staleness.init_app(app, settings)
     static_files.init_app(app, prefix)
 
     pages.init_app(app, settings)

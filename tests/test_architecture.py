@@ -156,6 +156,32 @@ def test_it_has_no_import_cycle() -> None:
     assert list(TopologicalSorter(graph).static_order())
 
 
+def web_imports() -> Mapping[str, set[str]]:
+    """The packages and single modules of `web/` by name, each with the others that it imports."""
+    found: dict[str, set[str]] = {}
+    for module, tree in modules().items():
+        if top_of(module) == "web":
+            own = part_of_web(module)
+            names = {part_of_web(name) for name in imported(ast.walk(tree)) if top_of(name) == "web"}
+            found.setdefault(own, set()).update(names - {own})
+    return found
+
+
+def part_of_web(module: str) -> str:
+    """The package or single module directly in `web/` that a module is part of."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_packages_of_the_server_have_no_import_cycle() -> None:
+    assert list(TopologicalSorter(web_imports()).static_order())
+
+
+def test_only_the_control_room_imports_pages() -> None:
+    imports = {(own, name) for own, names in web_imports().items() for name in names}
+    above = {(own, name) for own, name in imports if name in ("web.pages", "web.control_room")}
+    assert above == {("web.control_room", "web.pages")}
+
+
 def test_parser_processes_import_neither_the_database_nor_the_network() -> None:
     found = reached_from("grabbing.parser_process")
     assert "dqm2.document_parser" in found

@@ -33,8 +33,8 @@ from web.api_v1.queries import (
 )
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
-from web.pages.freshness import expire_at_next_change, stale_limit
 from web.query_args import INT_MAX
+from web.staleness import expire_at_next_change, stale_limit
 
 bp = Blueprint("api_v1", __name__)
 

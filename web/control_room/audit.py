@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from dqm2.commands import COMMANDS
 from storage.audit_log import AuditEntry, AuditFilter, Outcome
 from web import query_args, responses
+from web.action_text import OTHER_ACTIONS
 from web.control_room import guards, login
-from web.control_room.action_text import OTHER_ACTIONS
 from web.control_room.services import services
 
 bp = Blueprint("control_audit", __name__)

@@ -7,8 +7,8 @@ from flask import Flask, Response, request
 from dqm2 import credentials
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
+from web import action_text
 from web.control_room import (
-    action_text,
     audit,
     client_identity,
     cluster_state,

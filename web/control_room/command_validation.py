@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from config.parsers import short_name
 from dqm2.commands import COMMANDS, PARAMETER_PATTERNS, Command, Parameter
 from dqmsquare_cfg import Cluster, Settings
-from web.control_room.action_text import UNKNOWN_COMMAND
+from web.action_text import UNKNOWN_COMMAND
 
 _NAME = "what"
 # Scripts and buttons of earlier mirrors send it with reads; it makes no difference.

@@ -26,8 +26,8 @@ from dqm2.commands import COMMANDS
 from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
+from web.action_text import UNKNOWN_COMMAND
 from web.control_room import audit, cluster_state, command_validation, csrf, guards, login
-from web.control_room.action_text import UNKNOWN_COMMAND
 from web.control_room.command_execution import CommandResult, commands_by_outcome
 from web.control_room.command_validation import CommandRejected, ValidatedCommand
 from web.control_room.services import services

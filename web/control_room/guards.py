@@ -15,8 +15,8 @@ from dqm2.commands import COMMANDS
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, Outcome
 from web import errors
+from web.action_text import MUTE, PAGE, SIGN_IN, SIGN_OUT, UNMUTE
 from web.control_room import client_identity, command_validation
-from web.control_room.action_text import MUTE, PAGE, SIGN_IN, SIGN_OUT, UNMUTE
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 

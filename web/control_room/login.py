@@ -16,8 +16,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from storage.audit_log import AuditedAction, Outcome
 from storage.login_store import LoginAttempt
+from web.action_text import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_room import csrf, guards
-from web.control_room.action_text import SIGN_IN, SIGN_OUT, SIGN_OUT_EVERYWHERE
 from web.control_room.client_identity import client_address
 from web.control_room.services import services
 from web.limits import RequestKind, limited_as

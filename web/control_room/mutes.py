@@ -17,8 +17,8 @@ from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
 from storage.mutes import MuteSubject
 from web import databases, query_args
+from web.action_text import MUTE, UNMUTE
 from web.control_room import csrf, guards, login
-from web.control_room.action_text import MUTE, UNMUTE
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.pages import live

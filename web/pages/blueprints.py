@@ -36,7 +36,6 @@ _MODULES = (
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Register the pages."""
-    app.config["STALE_AFTER_S"] = settings.stale_after_s
     app.config["MISSING_AFTER_S"] = settings.missing_after_s
     app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
     app.jinja_env.globals["guides"] = guides.GUIDES

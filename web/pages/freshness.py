@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template, url_for
+from flask import Blueprint, Response, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
 from storage.outages import Outage, find_outages, is_stale, with_causes
@@ -20,11 +20,9 @@ from web import databases, query_args
 from web.cache import dependencies
 from web.pages.incidents import Incident, IncidentKind, find_incidents
 from web.responses import etag_response
+from web.staleness import expire_at_next_change, stale_limit
 
 bp = Blueprint("freshness", __name__)
-
-# A link is stale after the limit, not at it.
-_AFTER = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,30 +157,6 @@ def _without_shared_incidents(statuses: Sequence[ClusterFreshness]) -> list[Clus
         replace(status, incidents=[each for each in status.incidents if first[each.text] is each])
         for status in statuses
     ]
-
-
-def stale_limit() -> timedelta:
-    """The silence after which a part of the data path is stale, from the settings."""
-    return timedelta(seconds=current_app.config["STALE_AFTER_S"])
-
-
-def expire_at_next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> None:
-    """Limit the validity of the response: links become stale without another heartbeat."""
-    change = _next_change(sync, now, stale_after)
-    if change is not None:
-        dependencies.expire_at(change + _AFTER)
-
-
-def _next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta) -> datetime | None:
-    """Next time at which a link gets stale or the certificate's warning changes, if no heartbeat arrives."""
-    if sync is None:
-        return None
-    links = [link for _, link in sync.machines]
-    synced = [sync.heartbeat_at, *(link.last_success_at for link in (sync.gateway, sync.status, *links))]
-    changes = [at + stale_after for at in synced if at is not None]
-    if sync.certificate_expires_at is not None:
-        changes += [sync.certificate_expires_at - CERTIFICATE_WARNING_PERIOD, sync.certificate_expires_at]
-    return min((at for at in changes if at >= now), default=None)
 
 
 def certificate_ends_soon(sync: SyncStatus | None, now: datetime) -> datetime | None:

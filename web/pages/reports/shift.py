@@ -16,7 +16,7 @@ from storage.job_state import JobState
 from storage.read_models import Job, Run, StateChange
 from storage.shift_reader import ProblemInterval
 from storage.transitions import TransitionKind
-from web.control_room.action_text import describe_done
+from web.action_text import describe_done
 from web.pages import crash_text
 from web.pages.formatting import DASH, counted
 from web.pages.reports.document import (

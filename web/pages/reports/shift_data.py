@@ -13,8 +13,8 @@ from storage.mutes import Mute
 from storage.read_models import Job, Run, StateChange
 from storage.shift_reader import ProblemInterval
 from web import databases
+from web.action_text import MUTE, UNMUTE
 from web.cache import dependencies
-from web.control_room.action_text import MUTE, UNMUTE
 from web.errors import DatabaseUnavailable
 from web.pages import live
 from web.pages.reports.shift_period import ShiftPeriod
