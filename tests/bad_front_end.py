@@ -9,12 +9,15 @@ from dataclasses import replace
 
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
+from tests.waiting import TIMEOUT_S
 
 # Handler of the only connection, with a TLS context for the right certificate.
 Handler = Callable[[socket.socket, ssl.SSLContext], None]
 
 # Beginnings of responses that are continued byte by byte, in the headers and in the body.
 PARTIAL_RESPONSES = (b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+# Between bytes.
+_PAUSE_S = 0.05
 
 
 @contextmanager
@@ -38,14 +41,14 @@ def front_end(simulator: Simulator, settings: Settings, handle: Handler) -> Iter
 
 
 def dripping(beginning: bytes) -> Handler:
-    """Handler that sends the beginning of a response, then 20 bytes per second for at most 10 s."""
+    """Handler that sends the beginning of a response, then 20 bytes per second until the client leaves."""
 
     def drip(connection: socket.socket, context: ssl.SSLContext) -> None:
         with context.wrap_socket(connection, server_side=True) as encrypted:
             encrypted.recv(10_000)
             encrypted.sendall(beginning)
-            encrypted.settimeout(0.05)
-            for _ in range(200):
+            encrypted.settimeout(_PAUSE_S)
+            for _ in range(round(TIMEOUT_S / _PAUSE_S)):
                 encrypted.sendall(b"0")
                 with suppress(TimeoutError):
                     encrypted.recv(1)

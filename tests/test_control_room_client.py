@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -17,30 +17,23 @@ from dqm2.command_responses import DaemonLogs
 from dqm2.errors import Dqm2Error, Dqm2Failed, Dqm2InvalidResponse, Dqm2Refused
 from dqmsquare_cfg import Cluster, Settings, load
 from simulator.fault_injection import FaultKind, RequestKind
+from simulator.http_types import Request
 from simulator.simulator import Simulator
 from tests.bad_front_end import PARTIAL_RESPONSES, dripping, front_end
 from tests.control_room import UNIT, commands_sent
-from tests.waiting import until
+from tests.waiting import TIMEOUT_S, until
 
 MACHINES = [("what", "get_dqm_machines"), ("kind", "playback")]
 RESTART = [("what", "restart_hltd"), ("host", UNIT)]
 LOGS = [("what", "get_fff_logs"), ("host", UNIT)]
 PATIENT = ResponseLimits(20, 1_000_000)
-# Enough for a handshake on a loaded machine.
-IMPATIENT = replace(PATIENT, timeout_s=4)
+# Of responses that do not come in time: the first that is enough for a handshake counts.
+TIMEOUTS_S = (1, 2, 4, 8, 16, 32)
 
 
 @pytest.fixture
 def relay(simulated_settings: Settings) -> CommandClient:
     return CommandClient(simulated_settings)
-
-
-@pytest.fixture
-def hanging(simulator: Simulator) -> Iterator[Simulator]:
-    """A simulator that does not respond until it is stopped."""
-    simulator.faults.add(FaultKind.RESPONSE_DELAY, 60, request_kind=RequestKind.CONTROL)
-    yield simulator
-    simulator.stop()
 
 
 def refusal(relay: CommandClient, bounds: ResponseLimits = PATIENT) -> Dqm2Error:
@@ -137,16 +130,14 @@ def test_it_reports_an_unknown_outcome_if_the_front_end_got_no_response(
         FaultKind.CONNECTION_CLOSED,
         FaultKind.BODY_INTERRUPTED,
         FaultKind.BODY_TRUNCATED,
-        FaultKind.RESPONSE_DELAY,
     ],
 )
 def test_it_sends_once_whatever_happens(relay: CommandClient, simulator: Simulator, kind: FaultKind) -> None:
-    simulator.faults.add(kind, 5 if kind is FaultKind.RESPONSE_DELAY else 0, request_kind=RequestKind.CONTROL)
-    bounds = IMPATIENT if kind is FaultKind.RESPONSE_DELAY else PATIENT
+    simulator.faults.add(kind, request_kind=RequestKind.CONTROL)
     if kind is FaultKind.BODY_TRUNCATED:
-        assert relay.send(RESTART, bounds).body != b"Ok"
+        assert relay.send(RESTART, PATIENT).body != b"Ok"
     else:
-        assert isinstance(refusal(relay, bounds), OutcomeUnknown)
+        assert isinstance(refusal(relay), OutcomeUnknown)
     until(lambda: simulator.requests)
     assert len(commands_sent(simulator)) == 1
 
@@ -166,21 +157,35 @@ def test_it_sends_once_over_a_broken_connection(relay: CommandClient, simulator:
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_respects_the_timeout(relay: CommandClient, hanging: Simulator) -> None:
-    assert hanging.faults.active()
-    error = refusal(relay, IMPATIENT)
+def check_timeout(refusal_within: Callable[[ResponseLimits], Dqm2Error]) -> None:
+    """Check the error of a command without a complete response."""
+    for timeout_s in TIMEOUTS_S:
+        error = refusal_within(replace(PATIENT, timeout_s=timeout_s))
+        if not isinstance(error, NotSent):
+            break
     assert isinstance(error, OutcomeUnknown)
-    assert str(error) == "no complete response within 4 s"
+    assert str(error) == f"no complete response within {timeout_s} s"
+
+
+def test_it_sends_once_and_respects_the_timeout(relay: CommandClient, simulator: Simulator) -> None:
+    arrived: list[Request] = []
+    simulator.on_request = arrived.append
+    # Until the end of the test, which stops the simulator.
+    simulator.faults.add(FaultKind.RESPONSE_DELAY, 10 * TIMEOUT_S, request_kind=RequestKind.CONTROL)
+    check_timeout(lambda limits: refusal(relay, limits))
+    until(lambda: arrived)
+    assert len(arrived) == 1
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
 def test_it_respects_the_timeout_while_bytes_trickle_in(
     simulator: Simulator, simulated_settings: Settings, begun: bytes
 ) -> None:
-    with front_end(simulator, simulated_settings, dripping(begun)) as settings:
-        error = refusal(CommandClient(settings), IMPATIENT)
-    assert isinstance(error, OutcomeUnknown)
-    assert str(error) == "no complete response within 4 s"
+    def refusal_within(limits: ResponseLimits) -> Dqm2Error:
+        with front_end(simulator, simulated_settings, dripping(begun)) as settings:
+            return refusal(CommandClient(settings), limits)
+
+    check_timeout(refusal_within)
 
 
 def test_it_does_not_mistake_every_tls_alert_for_a_refusal(
