@@ -157,9 +157,10 @@ def test_the_guides_commands_render_manifests(command: str) -> None:
 
 def test_image_tags_have_the_current_version() -> None:
     tags = {
-        name for _, line in commands() for name in re.findall(r"(?:dqmsquare_mirror:|TAG=)(v[\d.]+)", line)
+        name for _, line in commands() for name in re.findall(r"(?:dqmsquare_mirror:|TAG=)([\w.-]+)", line)
     }
-    assert tags == {f"v{_version()}"}
+    version = f"v{_version()}"
+    assert tags == {version, f"{version}-stable"}
 
 
 def _version() -> str:
