@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ from tools.render_manifests import Target
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+# The owner of a database that is restored, who is no superuser.
+RESTORER = "restorer"
+
 # Commands that other tests run, and the files of those tests.
 TESTED = {
     r"git clone <this repository> \S+ && cd \S+": "test_demo.py",
@@ -44,7 +48,7 @@ TESTED = {
     r"\./dqmsquare_deploy\.sh build": "test_executable.py",
     r"\./dqmsquare_deploy\.sh (install|status|uninstall)": "test_deploy_systemd.py",
     r"cd /opt/dqmsquare_mirror|\./dqmsquare_mirror (--version|db status|healthcheck)": "test_executable.py",
-    r"pg_dump .*|pg_restore .*": "test_documentation.py",
+    r"(pg_dump|pg_restore|psql) .*": "test_documentation.py",
     r"python db\.py adopt --(dry-run|drop|undo)": "test_legacy_import_lifecycle.py",
     r"(url=|jar=|token=|curl -s |rm \"\$jar\").*": "test_control_room_docs.py",
 }
@@ -185,14 +189,22 @@ def test_a_backup_restores_what_was_mirrored(
     assert mirror_once(simulated_settings)
     before = mirrored_tables(simulated_settings)
     assert before["jobs"]
-    dump, restore = (
-        line for _, line in commands() if re.match(r"pg_(dump|restore) (?!.*legacy).*production", line)
-    )
     name = databases[Cluster.PRODUCTION]
-    _run_client(dump.replace("postgres_production", name), postgres, tmp_path)
-    postgres.drop_database(name)
-    postgres.create_database(name)
-    _run_client(restore.replace("postgres_production", name), postgres, tmp_path)
+    dump, *restore = (
+        line.replace("postgres_production", name)
+        for _, line in commands()
+        if re.match(r"(pg_dump|psql|pg_restore) (?!.*legacy).*production", line)
+    )
+    _run_client(dump, postgres, tmp_path)
+    with closing(postgres.connect(name)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE of_a_newer_release (id integer)")
+        cursor.execute(f"CREATE ROLE {RESTORER} LOGIN PASSWORD '{postgres.password}'")
+        cursor.execute(f"ALTER DATABASE {name} OWNER TO {RESTORER}")
+    for command in restore:
+        _run_client(command, postgres, tmp_path, username=RESTORER)
+    with closing(postgres.connect(name)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('of_a_newer_release')")
+        assert cursor.fetchone() == (None,)
     assert mirrored_tables(simulated_settings) == before
     assert mirror_once(simulated_settings)
     assert mirrored_tables(simulated_settings) == before
@@ -212,13 +224,15 @@ def test_a_backup_excludes_the_legacy_tables(
     assert "legacy_" not in restored
 
 
-def _run_client(command: str, postgres: EmbeddedPostgres, folder: Path) -> None:
+def _run_client(
+    command: str, postgres: EmbeddedPostgres, folder: Path, username: str = EmbeddedPostgres.username
+) -> None:
     """Run a client program of the embedded PostgreSQL."""
     environment = {
         "PATH": f"{bin_folder(None, folder)}:{os.environ['PATH']}",
         "PGHOST": postgres.host,
         "PGPORT": str(postgres.port),
-        "PGUSER": postgres.username,
+        "PGUSER": username,
         "PGPASSWORD": postgres.password,
     }
     subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True)
