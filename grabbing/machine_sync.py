@@ -348,8 +348,10 @@ class MachineSync:
         metrics.revision.labels(**self._labels).set(revision)
         metrics.revision_lag.labels(**self._labels).set(self._highest_revision - revision)
         metrics.documents_behind.labels(**self._labels).set(self.behind)
+        metrics.last_sync_timestamp.labels(**self._labels).set_to_current_time()
         seconds = time.monotonic() - self._started_at_s
-        if self._catch_up is not None:
+        if self.behind:
+            # A slice ends behind a batch, so that some are done.
             done = self._total - self.behind
             log.info(
                 "sync_progress host=%s headers=%d of=%d documents=%d headers_per_s=%.0f remaining_s=%.0f",
@@ -360,9 +362,7 @@ class MachineSync:
                 done / seconds,
                 seconds / done * self.behind,
             )
-            return
-        metrics.last_sync_timestamp.labels(**self._labels).set_to_current_time()
-        if self._written:
+        elif self._catch_up is None and self._written:
             log.info(
                 "machine_synced host=%s documents=%d revision=%s seconds=%.2f",
                 self.machine.label,

@@ -43,7 +43,7 @@ revisions_unavailable = Gauge(
     "dqmsquare_revisions_unavailable", "Revisions of a machine that cannot be fetched", _MACHINE
 )
 last_sync_timestamp = Gauge(
-    "dqmsquare_last_sync_timestamp_seconds", "Time at which a machine was last mirrored", _MACHINE
+    "dqmsquare_last_sync_timestamp_seconds", "Time at which documents of a machine were last mirrored, or it had no new ones", _MACHINE
 )
 newest_document_timestamp = Gauge(
     "dqmsquare_newest_document_timestamp_seconds", "Time of a machine's newest document", _MACHINE

@@ -163,6 +163,22 @@ def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settin
     assert rows(simulated_settings, db.quarantined_documents) == []
 
 
+def test_it_retries_quarantined_documents_for_longer_than_a_time_slice(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    machine.upload(job_document(run=2))
+    stored = machine.stored()[0]
+    stored.cached_json = "{half a document"
+    assert mirror_once(simulated_settings)
+    stored.cached_json = None
+    # Each batch ends a slice, although there is no new document.
+    monkeypatch.setattr("grabbing.machine_sync._SLICE_S", -1.0)
+    assert mirror_once(simulated_settings)
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
+
+
 def test_it_forgets_a_quarantined_document_that_dqm2_has_no_longer(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
