@@ -94,7 +94,9 @@ class Grabber:
         )
         self._pause_s = min(settings.grabber_sleep_time_info, _MAX_PAUSE_S)
         self._wait_s = min(settings.grabber_sleep_time_info, _MAX_WAIT_S)
-        self._is_database_down = self._is_waiting = False
+        # As reported; a state that lasts is logged once, not at each attempt.
+        self._database_fault: str | None = None
+        self._waiting_reason: str | None = None
 
     def run(self) -> None:
         """Mirror until the stop is requested. Raises SecretChanged and SchemaTooNew."""
@@ -147,14 +149,14 @@ class Grabber:
             raise SchemaTooNew(self._database_name)
         if schema.state in (SchemaState.LEGACY, SchemaState.FOREIGN):
             raise SchemaConflict(str(schema))
-        self._report_database_up()
         if not self._lock.acquire():
+            self._report_database_up()
             return False
         self._maintenance.start()
         self._scheduler.start(self._writer.take_over(self._pseudonyms.check_value()))
         self.liveness.set_leader(True)
         self._report_liveness()
-        self._is_waiting = False
+        self._waiting_reason = None
         log.info("lock_acquired cluster=%s", self._cluster)
         return True
 
@@ -163,6 +165,7 @@ class Grabber:
         while not self._stop.is_set:
             self._lock.ensure_held()
             has_more = self._scheduler.run_due()
+            self._report_database_up()
             self._report_liveness()
             self._maintenance.run_due(is_idle=not has_more)
             if not has_more:
@@ -174,21 +177,24 @@ class Grabber:
         self.liveness.tick()
 
     def _report_waiting(self, level: int, reason: str) -> None:
-        if not self._is_waiting:
-            self._is_waiting = True
+        if reason != self._waiting_reason:
+            self._waiting_reason = reason
             log.log(
                 level, "lock_waiting cluster=%s reason=%s", self._cluster, logging_setup.quote_value(reason)
             )
 
     def _on_database_failure(self, error: sa.exc.SQLAlchemyError) -> None:
-        self._is_database_down = True
         metrics.database_errors.labels(self._cluster.value).inc()
-        reason = logging_setup.quote_value(self._processor.redact(_database_reason(error)))
-        log.warning("database_unavailable cluster=%s reason=%s", self._cluster, reason)
+        reason = self._processor.redact(_database_reason(error))
+        if reason != self._database_fault:
+            self._database_fault = reason
+            log.warning(
+                "database_unavailable cluster=%s reason=%s", self._cluster, logging_setup.quote_value(reason)
+            )
 
     def _report_database_up(self) -> None:
-        if self._is_database_down:
-            self._is_database_down = False
+        if self._database_fault is not None:
+            self._database_fault = None
             log.info("database_recovered cluster=%s", self._cluster)
 
     def _release(self) -> None:

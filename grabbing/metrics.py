@@ -43,7 +43,9 @@ revisions_unavailable = Gauge(
     "dqmsquare_revisions_unavailable", "Revisions of a machine that cannot be fetched", _MACHINE
 )
 last_sync_timestamp = Gauge(
-    "dqmsquare_last_sync_timestamp_seconds", "Time at which documents of a machine were last mirrored, or it had no new ones", _MACHINE
+    "dqmsquare_last_sync_timestamp_seconds",
+    "Time at which documents of a machine were last mirrored, or it had no new ones",
+    _MACHINE,
 )
 newest_document_timestamp = Gauge(
     "dqmsquare_newest_document_timestamp_seconds", "Time of a machine's newest document", _MACHINE

@@ -1,10 +1,12 @@
 """Database failures: nothing is lost, and the grabber recovers by itself."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import pytest
 import requests
+from prometheus_client import REGISTRY
 
 import db
 from dqmsquare_cfg import Cluster, Settings
@@ -112,6 +114,18 @@ def test_it_waits_for_a_database_that_has_not_started(
         wait_for_log(grabber, "database_unavailable")
         postgres.start()
         until(lambda: mirrored_runs(brisk_settings) == {1})
+
+
+def test_it_reports_a_failure_of_the_database_once(
+    brisk_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def errors() -> float:
+        return REGISTRY.get_sample_value("dqmsquare_database_errors_total", {"cluster": "production"}) or 0
+
+    before = errors()
+    with running_grabber(dataclasses.replace(brisk_settings, postgres_port=free_port())):
+        until(lambda: errors() >= before + 3)
+    assert caplog.text.count("database_unavailable cluster=production") == 1
 
 
 def test_it_loses_and_duplicates_nothing_when_its_connections_are_terminated(
