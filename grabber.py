@@ -75,7 +75,8 @@ class Grabber:
             missing_after=timedelta(seconds=settings.missing_after_s),
             stale_after=timedelta(seconds=settings.stale_after_s),
         )
-        self._writer = MirrorWriter(self._database, self._lock.leader_id, watch)
+        on_watch_error = metrics.notifier_errors.labels(cluster.value).inc
+        self._writer = MirrorWriter(self._database, self._lock.leader_id, watch, on_watch_error)
         self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._pseudonyms = Pseudonymizer(settings.pseudonym_secret)
         self._heartbeat = Heartbeat(self._writer)

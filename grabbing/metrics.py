@@ -58,7 +58,9 @@ certificate_expiry_timestamp = Gauge(
 )
 is_leader = Gauge("dqmsquare_grabber_is_leader", "Whether this grabber mirrors the cluster", _CLUSTER)
 notifier_errors = Counter(
-    "dqmsquare_notifier_errors_total", "Unexpected errors after which the notifier continued", _CLUSTER
+    "dqmsquare_notifier_errors_total",
+    "Unexpected errors after which the notifier, or the watch for transitions, continued",
+    _CLUSTER,
 )
 _RECEIVER = ["cluster", "receiver"]
 notifications_sent = Counter("dqmsquare_notifications_sent_total", "Messages that were delivered", _RECEIVER)

@@ -3,7 +3,8 @@
 A batch is one transaction. Every write first checks that this grabber is still the cluster's leader.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from storage.rows import Batch, Checkpoint
 from storage.schema import verify_secret
 from storage.sync_status import ClusterLinks, LinkStatus
 from storage.transition_watch import MachineChange, TransitionWatch
+
+log = logging.getLogger(__name__)
 
 # SQLSTATE class "Program Limit Exceeded": "PostgreSQL Error Codes" in its manual.
 _LIMIT_EXCEEDED = "54"
@@ -41,13 +44,23 @@ class RegisteredMachine:
 class MirrorWriter:
     """Writer of a cluster's database; `leader_id` must be the leader's for a write to succeed.
 
-    `watch` notes transitions in the transactions that make them visible; without it, none are noted.
+    `watch` notes transitions in the transactions that make them visible; without it, none are noted. An
+    unexpected error of the watch is logged once and passed to `on_watch_error` each time: it delays
+    transitions, not the mirroring.
     """
 
-    def __init__(self, database: sa.Engine, leader_id: UUID, watch: TransitionWatch | None = None) -> None:
+    def __init__(
+        self,
+        database: sa.Engine,
+        leader_id: UUID,
+        watch: TransitionWatch | None = None,
+        on_watch_error: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._leader_id = leader_id
         self._watch = watch
+        self._on_watch_error = on_watch_error
+        self._is_watch_failing = False
 
     def take_over(self, check_value: UUID) -> ClusterLinks:
         """Record `leader_id` as the leader; returns the status of the links that its predecessor recorded.
@@ -68,8 +81,7 @@ class MirrorWriter:
                 .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=leader)
                 .returning(db.heartbeat.c.links)
             )
-            if self._watch is not None:
-                self._watch.take_over(connection, heartbeat_at)
+            self._note(connection, lambda watch: watch.take_over(connection, heartbeat_at))
         return sync_status.from_json(stored)
 
     def register_machines(
@@ -122,8 +134,7 @@ class MirrorWriter:
         try:
             with self._leader_transaction() as connection:
                 upserts.write_batch(connection, batch)
-                if self._watch is not None:
-                    self._watch.after_batch(connection, batch)
+                self._note(connection, lambda watch: watch.after_batch(connection, batch))
         except (sa.exc.DataError, sa.exc.IntegrityError) as error:
             raise RowRejected(type(error.orig).__name__) from error
         except sa.exc.OperationalError as error:
@@ -151,12 +162,11 @@ class MirrorWriter:
                 for machine, state in changed.items()
             ]
             connection.execute(insert(db.machine_states).on_conflict_do_nothing(), rows)
-            if self._watch is not None:
-                changes = [
-                    MachineChange(machine, known.get(machine, (None,))[0], state.is_up, state.reason)
-                    for machine, state in changed.items()
-                ]
-                self._watch.after_machine_states(connection, changes, checked_at)
+            changes = [
+                MachineChange(machine, known.get(machine, (None,))[0], state.is_up, state.reason)
+                for machine, state in changed.items()
+            ]
+            self._note(connection, lambda watch: watch.after_machine_states(connection, changes, checked_at))
 
     def write_heartbeat(self, links: ClusterLinks) -> None:
         """Write a heartbeat with the status of each link. Raises LeadershipLost."""
@@ -168,8 +178,24 @@ class MirrorWriter:
         with self._database.begin() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise LeadershipLost
-            if self._watch is not None:
-                self._watch.after_heartbeat(connection, links)
+            self._note(connection, lambda watch: watch.after_heartbeat(connection, links))
+
+    def _note(self, connection: sa.Connection, note: Callable[[TransitionWatch], None]) -> None:
+        """Note transitions behind a savepoint; what an error prevents is noted by a later comparison."""
+        if self._watch is None:
+            return
+        try:
+            with connection.begin_nested():
+                note(self._watch)
+        except Exception:
+            if connection.invalidated:
+                raise
+            self._on_watch_error()
+            if not self._is_watch_failing:
+                log.exception("transition_watch_failed")
+            self._is_watch_failing = True
+        else:
+            self._is_watch_failing = False
 
     @contextmanager
     def _leader_transaction(self) -> Iterator[sa.Connection]:

@@ -88,7 +88,7 @@ _CRASH_INTERVAL = timedelta(minutes=8)
 class MirroredCluster:
     """A cluster's database; machines are given by host name, and `watch` notes transitions.
 
-    `on_change` is called after each write.
+    `on_watch_error` is called when it fails, `on_change` is called after each write.
     """
 
     def __init__(
@@ -98,13 +98,14 @@ class MirroredCluster:
         on_change: Callable[[], None] = lambda: None,
         *,
         watch: TransitionWatch | None = None,
+        on_watch_error: Callable[[], None] = lambda: None,
     ) -> None:
         self.cluster = cluster
         self._on_change = on_change
         self.builder_unit, *self.filter_units = settings.machines(cluster)
         self._database = db.engine(settings, cluster, "tests")
         self._revisions = count(1)
-        self._writer = MirrorWriter(self._database, uuid4(), watch)
+        self._writer = MirrorWriter(self._database, uuid4(), watch, on_watch_error)
         identities = Pseudonymizer(settings.pseudonym_secret)
         self._writer.take_over(identities.check_value())
         by_host = {host: identities.for_machine(host) for host in settings.machines(cluster)}

@@ -123,7 +123,7 @@ def test_it_reports_a_failure_of_the_database_once(
         return REGISTRY.get_sample_value("dqmsquare_database_errors_total", {"cluster": "production"}) or 0
 
     before = errors()
-    with running_grabber(dataclasses.replace(brisk_settings, postgres_port=free_port())):
+    with running_grabber(dataclasses.replace(brisk_settings, postgres_port=int(free_port()))):
         until(lambda: errors() >= before + 3)
     assert caplog.text.count("database_unavailable cluster=production") == 1
 

@@ -13,11 +13,13 @@ import db
 from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import DocumentVersion, JobRecord
 from dqmsquare_cfg import Cluster, Settings
+from storage.client_transitions import ClientWatch
 from storage.job_state import StateRules
 from storage.rows import QuarantinedDocument
 from storage.sync_status import LinkStatus
 from storage.transition_watch import TransitionWatch
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind, TransitionReader
+from tests.grabber_runner import count_rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
 RUN = 381_594
@@ -208,6 +210,45 @@ def test_a_problem_ends_when_the_next_run_does_without_the_client(
     assert transitions.states() == ["client csc_dqm_sourceclient-live absent"]
 
 
+@pytest.mark.parametrize("fault", ["an error of the program", "an error of the database"])
+def test_an_unexpected_error_delays_transitions_but_not_the_mirror(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    rules = StateRules.for_cluster(settings, Cluster.PRODUCTION)
+    watch = TransitionWatch(rules, missing_after=timedelta(minutes=5), stale_after=STALE_AFTER)
+    errors: list[str] = []
+    cluster = MirroredCluster(settings, watch=watch, on_watch_error=lambda: errors.append(fault))
+    transitions = Transitions(settings)
+    host = cluster.filter_units[0]
+    cluster.write(host, job(RUN, "csc"))
+    cluster.beat()
+    transitions.noted()
+    with monkeypatch.context() as broken:
+        find = broken_in_python if fault == "an error of the program" else broken_in_sql
+        broken.setattr(ClientWatch, "find", find)
+        cluster.write(host, crashed_job(RUN, client="dt"))
+        cluster.write(host, crashed_job(RUN, client="ecal"))
+    assert len(errors) == 2
+    assert caplog.text.count("transition_watch_failed") == 1
+    assert transitions.states() == []
+    assert count_rows(settings, db.jobs) == 3
+    cluster.write(host, job(RUN, "csc"))
+    assert {"client dt_dqm_sourceclient-live crashed", "client ecal_dqm_sourceclient-live crashed"} <= {
+        *transitions.states()
+    }
+
+
+def broken_in_python(_watch: ClientWatch) -> list[Transition]:
+    """A comparison that ends in an error of the program, as for a value that nobody thought of."""
+    raise ValueError
+
+
+def broken_in_sql(watch: ClientWatch) -> list[Transition]:
+    """A comparison that ends in an error of the database, after which a transaction accepts nothing more."""
+    watch.connection.execute(sa.text("SELECT 1 / 0"))
+    return []
+
+
 def test_nothing_of_a_first_sync_is_news(settings: Settings, watched: Callable[[], MirroredCluster]) -> None:
     cluster = watched()
     transitions = Transitions(settings)
@@ -330,11 +371,18 @@ def test_quarantined_documents_are_noted_once(mirrored: MirroredCluster, transit
 def test_a_transition_is_visible_with_its_cause(
     mirrored: MirroredCluster, settings: Settings, transitions: Transitions
 ) -> None:
-    """Neither is written if the transaction fails."""
+    """Neither is written if the transaction fails, as here at its end."""
     host = mirrored.filter_units[0]
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE conditions ADD CHECK (state != 'crashed')"))
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'simulated failure'; END $$;"
+                " CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON transitions"
+                " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail()"
+            )
+        )
     with pytest.raises(sa.exc.SQLAlchemyError):
         mirrored.write(host, crashed_job(RUN, client="csc"))
     with database.connect() as connection:
