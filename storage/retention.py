@@ -4,13 +4,15 @@ Rows are deleted a few runs at a time. Old documents may arrive at any time, fro
 again from the start, so each pass begins at the first run; where nothing is left to delete it is almost free.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
 import db
-from storage import log_index
+from storage import log_index, upserts
 
 # About 700 jobs, deleted within some 10 ms.
 _RUNS_PER_BATCH = 20
@@ -24,8 +26,10 @@ def prune(database: sa.Engine, retention: timedelta) -> Iterator[int]:
     while first <= _MAX_RUN:
         with database.begin() as connection:
             last = _end_of_batch(connection, first)
-            pruned = connection.execute(_prune(first, last, before)).rowcount
-        yield pruned
+            pruned = connection.scalars(_prune(first, last, before)).all()
+            if pruned:
+                upserts.notify_jobs(connection, connection.scalars(_select_runs(pruned)).all())
+        yield len(pruned)
         first = last + 1
     for _ in log_index.prune(database):
         yield 0
@@ -39,8 +43,15 @@ def _end_of_batch(connection: sa.Connection, first: int) -> int:
     return _MAX_RUN if end is None else end
 
 
-def _prune(first: int, last: int, before: datetime) -> sa.Delete:
+def _prune(first: int, last: int, before: datetime) -> sa.Executable:
+    """Delete the details of old jobs of a range of runs; returns their identities."""
     jobs, details = db.jobs.c, db.job_details
     old = sa.select(jobs.identity).where(jobs.run.between(first, last), jobs.updated_at < before)
     # As an array: with a join, PostgreSQL may choose to scan all details.
-    return sa.delete(details).where(details.c.identity == sa.any_(sa.func.array(old.scalar_subquery())))
+    is_old = details.c.identity == sa.any_(sa.func.array(old.scalar_subquery()))
+    return sa.delete(details).where(is_old).returning(details.c.identity)
+
+
+def _select_runs(identities: Sequence[UUID]) -> sa.Select[Any]:
+    is_one = db.jobs.c.identity == sa.any_(sa.literal(list(identities), sa.ARRAY(sa.Uuid)))
+    return sa.select(db.jobs.c.run).where(is_one).distinct()

@@ -18,7 +18,8 @@ from dqm2.records import DocumentVersion, JobRecord, MemoryRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage.job_state import LOST_AFTER
 from storage.mutes import MuteSubject, MuteWriter
-from tests.mirrored_cluster import MirroredCluster, delivery, job
+from storage.retention import prune
+from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
@@ -407,6 +408,22 @@ def test_a_notification_is_enough_even_if_it_is_of_another_release(
         connection.execute(sa.select(sa.func.pg_notify(db.CHANNEL, payload)))
     engine.dispose()
     show_lumisection(server, run, 101)
+
+
+def test_a_log_that_was_deleted_is_not_served_any_more(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run, shared_settings: Settings
+) -> None:
+    ended = job(run.number, "beam", at=datetime.now(UTC) - timedelta(days=31), exit_code=0)
+    ended = replace(ended, log=log_of(ended))
+    mirrored.write(mirrored.filter_units[0], ended, clock_at=datetime.now(UTC))
+    identity = ended.document.identity
+    paths = (f"/job/{identity}?db=production", f"/api?what=get_logs&db=production&id={identity}")
+    settled_tags(server, mirrored, paths)
+    assert not any("longer" in server.get(path).text for path in paths)
+    engine = db.engine(shared_settings, Cluster.PRODUCTION, "tests")
+    assert sum(prune(engine, timedelta(days=30))) == 1
+    engine.dispose()
+    until(lambda: all("longer" in server.get(path).text for path in paths))
 
 
 def test_a_lost_notification_is_found_out(
