@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -364,22 +364,21 @@ def _renaming_warnings(texts: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _cross_checks(values: Mapping[str, Any]) -> list[str]:
+def _cross_checks(values: Mapping[str, Any]) -> Iterator[str]:
     """Errors in the combination of settings; one that failed to parse is missing from `values`."""
     if values.get("postgres_production_db_name", 0) == values.get("postgres_playback_db_name", 1):
-        return ["POSTGRES_PLAYBACK_DB_NAME is also the production cluster's database; each needs its own"]
+        yield "POSTGRES_PLAYBACK_DB_NAME is also the production cluster's database; each needs its own"
     if values.get("cr_allowed_logins") and values.get("cmsweb_hmac_path", 0) is None:
-        return ["CR_ALLOWED_LOGINS requires CMSWEB_HMAC_PATH, the key that authenticates logins"]
+        yield "CR_ALLOWED_LOGINS requires CMSWEB_HMAC_PATH, the key that authenticates logins"
     prefix, former = values.get("server_url_prefix", ""), values.get("server_former_url_prefix", "")
     if former and f"{prefix}/".startswith(f"{former}/"):
-        return ["SERVER_FORMER_URL_PREFIX contains SERVER_URL_PREFIX, so its addresses would not be free"]
+        yield "SERVER_FORMER_URL_PREFIX contains SERVER_URL_PREFIX, so its addresses would not be free"
     urls, rules = values.get("notify_urls"), values.get("notify_rules", ())
     if urls is not None and (unknown := [*receivers.unknown_receivers(rules, urls)]):
-        return [f"NOTIFY_RULES has a rule of {unknown[0]!r}, which is no receiver in NOTIFY_URLS"]
+        yield f"NOTIFY_RULES has a rule of {unknown[0]!r}, which is no receiver in NOTIFY_URLS"
     production, playback = values.get("fff_production_machines", ()), values.get("fff_playback_machines", ())
     if shared := set(production) & set(playback):
-        return [f"FFF_PLAYBACK_MACHINES contains {min(shared)!r}, which is in FFF_PRODUCTION_MACHINES too"]
-    return []
+        yield f"FFF_PLAYBACK_MACHINES contains {min(shared)!r}, which is in FFF_PRODUCTION_MACHINES too"
 
 
 def _generate_secrets(values: dict[str, Any]) -> list[str]:

@@ -272,6 +272,21 @@ def test_it_reports_all_invalid_settings_at_once() -> None:
     }
 
 
+def test_it_reports_all_conflicts_of_settings_at_once() -> None:
+    lines = errors_of(
+        DQM_FFF_SECRET="abc",
+        POSTGRES_PLAYBACK_DB_NAME="postgres_production",
+        CR_ALLOWED_LOGINS="shifter",
+        FFF_PRODUCTION_MACHINES="bu-c2f13-25-01",
+        FFF_PLAYBACK_MACHINES="bu-c2f13-25-01",
+    )
+    assert {line.split()[0] for line in lines} == {
+        "POSTGRES_PLAYBACK_DB_NAME",
+        "CR_ALLOWED_LOGINS",
+        "FFF_PLAYBACK_MACHINES",
+    }
+
+
 def test_it_requires_every_secret_outside_development() -> None:
     lines = errors_of(ENV="production")
     assert {line.split()[0] for line in lines} == {
