@@ -8,6 +8,7 @@ mirrored.
 
 import argparse
 import logging
+import multiprocessing
 import signal
 import socket
 import sys
@@ -25,7 +26,7 @@ from dqm2.client import Dqm2Client
 from dqm2.pseudonyms import Pseudonymizer
 from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Cluster, Settings
-from grabbing import health, metrics, parser_pool
+from grabbing import health, metrics
 from grabbing.certificate_monitor import CertificateMonitor
 from grabbing.document_pipeline import DocumentProcessor
 from grabbing.gateway_queue import GatewayQueue, StopEvent, Stopped, complete
@@ -238,8 +239,17 @@ def main(arguments: list[str] | None = None) -> int:
         _run_in_thread(partial(_run_to_exit_code, grabber, stop, once=options.once)) for grabber in grabbers
     ]
     _wait_for_exit(statuses, stop)
-    parser_pool.kill_all()
+    _kill_child_processes()
     return max(status.result() if status.done() else 0 for status in statuses)
+
+
+def _kill_child_processes() -> None:
+    """Kill the processes that parse and send; otherwise Python waits at exit until they end.
+
+    A message that is cut off is sent again by the next grabber.
+    """
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def _check_receivers(settings: Settings) -> None:

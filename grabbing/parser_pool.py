@@ -8,7 +8,6 @@ that nobody reads, as seen with Python 3.11.2 (gh-94777).
 """
 
 import logging
-import multiprocessing
 import os
 import queue
 import threading
@@ -118,9 +117,3 @@ class ParserPool:
 def _give_up(process: ParserProcess, error: Exception) -> None:
     process.is_dead = True
     log.warning("parser_process_died reason=%r", error)
-
-
-def kill_all() -> None:
-    """Kill all parser processes of this program; otherwise Python waits at exit until they have ended."""
-    for process in multiprocessing.active_children():
-        process.kill()
