@@ -12,6 +12,8 @@ from dqm2.errors import NO_RESPONSE
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
 
+NO_GRABBER = "No grabber has mirrored this cluster yet"
+
 
 class Part(Enum):
     """A part of the data path."""
@@ -54,7 +56,7 @@ def find_outages(
     if database_down_since is not None:
         return [Outage(Part.DATABASE, "The mirror's database does not respond", database_down_since)]
     if sync is None:
-        return [Outage(Part.GRABBER, "No grabber has mirrored this cluster yet", None)]
+        return [Outage(Part.GRABBER, NO_GRABBER, None)]
     if sync.heartbeat_at < now - stale_after:
         return [Outage(Part.GRABBER, "The grabber is not reporting", sync.heartbeat_at)]
     oldest = sync.heartbeat_at - stale_after

@@ -27,9 +27,9 @@ def test_it_is_alive_without_a_query(client: FlaskClient) -> None:
 def test_it_is_ready_before_the_first_heartbeat(client: FlaskClient) -> None:
     no_grabber = {
         "ready": True,
-        "reason": "No grabber has worked here yet.",
+        "reason": None,
         "grabber_silent_s": None,
-        "warning": None,
+        "warning": "No grabber has mirrored this cluster yet",
     }
     assert readiness(client) == {
         "ready": True,

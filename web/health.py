@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, current_app, jsonify
 
 from runtime import version
+from storage.outages import NO_GRABBER
 from web import databases
 from web.databases import ClusterDatabase
 from web.errors import DatabaseUnavailable
@@ -65,12 +66,17 @@ def readiness(database: ClusterDatabase) -> Readiness:
         import_progress = database.uncached_reader().import_progress()
     except DatabaseUnavailable as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)
-    warning = None if import_progress is None else str(import_progress)
-    if status is None:
-        reason = "No grabber has worked here yet."
-        return Readiness(ready=True, reason=reason, grabber_silent_s=None, warning=warning)
-    silent_s = round((datetime.now(UTC) - status.heartbeat_at).total_seconds(), 1)
-    return Readiness(ready=True, reason=None, grabber_silent_s=silent_s, warning=warning)
+    warnings = (NO_GRABBER if status is None else None, import_progress)
+    return Readiness(
+        ready=True,
+        reason=None,
+        grabber_silent_s=None if status is None else _seconds_since(status.heartbeat_at),
+        warning="; ".join(str(warning) for warning in warnings if warning is not None) or None,
+    )
+
+
+def _seconds_since(at: datetime) -> float:
+    return round((datetime.now(UTC) - at).total_seconds(), 1)
 
 
 def _not_stored(response: Response) -> Response:
