@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from threading import Lock
 
 import pytest
 import requests
@@ -14,6 +15,8 @@ from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import ServerProcess, free_port, frozen, server_process
 from tests.waiting import until
 from tools.demo.postgres import EmbeddedPostgres
+from web.databases import ClusterDatabase
+from web.errors import DatabaseUnavailable
 
 INFO = "/api?what=get_info&db=production"
 UNREACHABLE = "The database of the production cluster can't be reached."
@@ -108,6 +111,34 @@ def test_it_reports_a_database_that_hangs(server: ServerProcess, postgres: Embed
             assert_unreachable(server.get(INFO))
         assert server.get("/healthz").ok
     until(lambda: server.get(INFO).ok)
+
+
+def test_a_refusal_has_a_reason_though_the_outage_ends_meanwhile(
+    postgres: EmbeddedPostgres,
+    settings: Settings,
+    databases: Mapping[Cluster, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another request notices the end of the outage while this one finds that it is looking up the schema."""
+    monkeypatch.setattr("web.databases._RETRY_AFTER_S", 0)
+    database = ClusterDatabase(settings, Cluster.PRODUCTION)
+    set_schema(postgres, databases[Cluster.PRODUCTION], "none of ours", readable_from="none of ours")
+    with pytest.raises(DatabaseUnavailable) as outage:
+        database.check_schema()
+
+    class HeldUntilTheEnd:
+        def acquire(self, *, blocking: bool) -> bool:
+            assert not blocking
+            monkeypatch.setattr(database, "_checking", Lock())
+            set_schema(postgres, databases[Cluster.PRODUCTION], head_revision(), readable_from="0001")
+            database.check_schema()
+            return False
+
+    monkeypatch.setattr(database, "_checking", HeldUntilTheEnd())
+    with pytest.raises(DatabaseUnavailable, match=re.escape(str(outage.value))):
+        database.check_schema()
+    database.check_schema()
+    assert database.unavailable_since is None
 
 
 def test_it_waits_until_an_old_schema_is_migrated(

@@ -127,8 +127,9 @@ class ClusterDatabase:
     def check_schema(self) -> None:
         """Look up the schema, at most once per second during an outage. Raises DatabaseUnavailable."""
         # The first request to notice the outage makes the others wait, once; after that they are refused.
-        if not self._checking.acquire(blocking=self._refusal is None):
-            raise DatabaseUnavailable(self._refusal)
+        refusal = self._refusal
+        if not self._checking.acquire(blocking=refusal is None):
+            raise DatabaseUnavailable(refusal)
         try:
             if self._refusal is not None and time.monotonic() - self._refused_at < _RETRY_AFTER_S:
                 raise DatabaseUnavailable(self._refusal)
