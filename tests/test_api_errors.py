@@ -127,7 +127,7 @@ def test_it_says_what_is_wrong_to_browsers_in_plain_text_too(client: FlaskClient
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_it_stands_below_the_prefix_alone(settings: Settings) -> None:
+def test_it_is_only_below_the_prefix(settings: Settings) -> None:
     prefixed = replace(settings, server_url_prefix="/dqm/dqm-square")
     client = create_app(prefixed).test_client()
     assert client.get("/dqm/dqm-square/api?what=get_info&db=production").json == [None, None]

@@ -28,7 +28,7 @@ def ask(client: FlaskClient, what: str, **parameters: object) -> Any:
     return json.loads(answer.text, parse_constant=pytest.fail)
 
 
-def test_it_tells_the_lowest_and_the_highest_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_the_lowest_and_the_highest_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
     assert ask(client, "get_info") == [None, None]
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"), job(RUN + 7, "beam"), job(RUN - 3, "beam"))
     assert ask(client, "get_info") == [RUN - 3, RUN + 7]
@@ -39,7 +39,7 @@ def test_it_keeps_the_clusters_apart(client: FlaskClient, mirrored: MirroredClus
     assert ask(client, "get_info", db="playback") == [None, None]
 
 
-def test_it_tells_a_run_and_its_jobs(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_a_run_and_its_jobs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     reported_at = datetime.now(UTC).replace(microsecond=NOW.microsecond) - timedelta(seconds=90)
     shown = job(RUN, "beampixel", at=reported_at, exit_code=-9, events_rate=57.5)
@@ -111,7 +111,7 @@ def test_it_answers_an_unknown_run_with_its_neighbours(
     assert ask(client, "get_run", run=-5) == [[None, RUN], [[], []]]
 
 
-def test_it_tells_file_delivery(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_file_delivery(client: FlaskClient, mirrored: MirroredCluster) -> None:
     stream = Stream(
         "streamDQM", [1, 2], [1_663_242_342_450, 1_663_242_366_000], [1, 2], [7, -1], [8, -1], [9, -1]
     )
@@ -143,14 +143,14 @@ def test_it_tells_file_delivery(client: FlaskClient, mirrored: MirroredCluster) 
     ]
 
 
-def test_it_tells_file_delivery_that_has_not_begun(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_file_delivery_that_has_not_begun(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.builder_unit, replace(delivery(RUN, NOW, 0, ()), global_start=None))
     run, _revision, _id, _updated, global_start, streams, _machine = ask(client, "get_graph", run=RUN)
     assert (run, global_start, streams) == (RUN, -1, {})
     assert ask(client, "get_graph", run=RUN + 1) == []
 
 
-def test_it_tells_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_a_range_of_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     mirrored.write(
         unit, job(RUN, "beam", at=NOW, exit_code=0), job(RUN, "dt", at=NOW, fi_state=None, cmssw_run=0)
@@ -211,7 +211,7 @@ def test_it_answers_an_empty_range_with_an_empty_object(client: FlaskClient) -> 
     assert ask(client, "get_runs", **{"from": 1, "to": 2}) == {}
 
 
-def test_it_tells_a_long_range_in_full(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_reports_a_long_range_in_full(client: FlaskClient, mirrored: MirroredCluster) -> None:
     runs = range(RUN, RUN + 600)
     mirrored.write(
         mirrored.filter_units[0], *(job(run, client) for run in runs for client in ("beam", "dt", "ecal"))
@@ -227,7 +227,7 @@ def test_it_lists_clients_sorted(client: FlaskClient, mirrored: MirroredCluster)
     assert ask(client, "get_clients", **{"from": RUN, "to": RUN + 1}) == ["beam", "dt", "of_another_make"]
 
 
-def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Settings) -> None:
+def test_it_reports_whether_machines_are_up(client: FlaskClient, settings: Settings) -> None:
     playback = MirroredCluster(settings, Cluster.PLAYBACK)
     assert ask(client, "get_cluster_status") == []
     checked_at = NOW + timedelta(minutes=3)
@@ -250,7 +250,7 @@ def test_it_tells_whether_machines_are_up(client: FlaskClient, settings: Setting
     assert ask(client, "get_cluster_status", cluster="production") == []
 
 
-def test_it_tells_the_last_known_states_until_dqm2_has_answered(
+def test_it_reports_the_last_known_states_until_dqm2_has_answered(
     client: FlaskClient, settings: Settings
 ) -> None:
     playback = MirroredCluster(settings, Cluster.PLAYBACK)
@@ -284,7 +284,7 @@ def test_it_shows_a_short_log_once(client: FlaskClient, mirrored: MirroredCluste
     assert f"<pre>{''.join(lines)}</pre>" in answer.text
 
 
-def test_it_sends_nothing_again_to_who_has_it(client: FlaskClient, mirrored: MirroredCluster) -> None:
+def test_it_sends_no_body_to_a_client_that_has_it(client: FlaskClient, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], with_series(job(RUN, "beam")))
     address = f"/api?what=get_clients&db=production&from={RUN}&to={RUN}"
     first = client.get(address)
@@ -296,7 +296,7 @@ def test_it_sends_nothing_again_to_who_has_it(client: FlaskClient, mirrored: Mir
     assert changed.json == ["beam", "dt"]
 
 
-def test_it_compresses_a_long_answer_for_who_accepts_it(
+def test_it_compresses_a_long_response_for_clients_that_accept_it(
     client: FlaskClient, mirrored: MirroredCluster
 ) -> None:
     mirrored.write(mirrored.builder_unit, delivery(RUN, NOW, 200))

@@ -144,7 +144,7 @@ def report(record: JobRecord, lumisection: int) -> JobRecord:
     return replace(record, document=origin, lumisection=lumisection, lumisection_at=now)
 
 
-def test_what_has_not_changed_takes_no_query(
+def test_an_unchanged_response_takes_no_query(
     server: ServerProcess, mirrored: MirroredCluster, run: Run, postgres: EmbeddedPostgres
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
@@ -194,7 +194,7 @@ def test_a_304_has_the_headers_that_its_answer_has(
     assert unchanged.headers["X-Request-ID"] != whole.headers["X-Request-ID"]
 
 
-def test_who_asks_again_on_his_connection_is_told_the_same(
+def test_a_kept_connection_gets_the_same_response(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
@@ -220,7 +220,7 @@ def test_who_asks_again_on_his_connection_is_told_the_same(
     until(lambda: server.samples()[counted] == before + 6)
 
 
-def test_the_port_of_metrics_tells_of_nothing_else(
+def test_the_metrics_port_serves_only_metrics(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
@@ -231,7 +231,7 @@ def test_the_port_of_metrics_tells_of_nothing_else(
         assert visitor.get(address, headers=known, timeout=TIMEOUT_S).status_code == 404
 
 
-def test_it_knows_its_tag_in_every_form(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
+def test_it_accepts_its_tag_in_every_form(server: ServerProcess, mirrored: MirroredCluster, run: Run) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
     quoted = settled_tags(server, mirrored, [run.part])[run.part].removeprefix("W/")
     for known in ("*", quoted, f"W/{quoted}", f'"other", {quoted}', f'"other",W/{quoted}'):
@@ -239,7 +239,7 @@ def test_it_knows_its_tag_in_every_form(server: ServerProcess, mirrored: Mirrore
     assert status_if_changed(server, run.part, '"other"') == 200
 
 
-def test_each_gets_it_in_the_encoding_that_he_takes(
+def test_each_client_gets_an_encoding_that_it_accepts(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:
     mirrored.write(mirrored.filter_units[0], job(run.number, "beam"))
@@ -280,7 +280,7 @@ def test_many_viewers_cause_one_rendering_a_change(
     assert made(server) == before + 1
 
 
-def test_every_worker_hears_of_a_change(
+def test_every_worker_is_notified_of_a_change(
     shared_environment: dict[str, str], mirrored: MirroredCluster, run: Run
 ) -> None:
     record = job(run.number, "beam", lumisection=100)
@@ -361,7 +361,7 @@ def test_a_job_gets_stuck_and_lost_with_no_row_of_it_changing(
     until(lambda: 'data-state="lost"' in server.get(run.part).text)
 
 
-def test_what_is_silent_turns_old_with_nothing_changing(
+def test_a_silent_grabber_becomes_stale_without_a_change(
     shared_environment: dict[str, str], mirrored: MirroredCluster
 ) -> None:
     with server_process({**shared_environment, "STALE_AFTER_S": "5"}) as server:
@@ -464,7 +464,7 @@ def test_a_mute_is_seen_and_ends_in_time(
     engine.dispose()
 
 
-def test_it_hears_again_after_its_connection_was_cut(
+def test_it_listens_again_after_its_connection_was_cut(
     server: ServerProcess,
     mirrored: MirroredCluster,
     run: Run,

@@ -78,7 +78,7 @@ def test_pages_show_the_last_state_marked_as_old(
     until(lambda: not any(OLD in shown(server, page) for page in pages))
 
 
-def test_what_happened_to_machines_is_known_however_long_it_is_away(shared_settings: Settings) -> None:
+def test_the_history_of_machines_survives_any_outage(shared_settings: Settings) -> None:
     is_away = Event()
 
     def refuse_away() -> None:
@@ -107,9 +107,7 @@ def test_pages_of_a_database_that_hangs_say_so_in_time(
     until(lambda: OLD not in shown(server, "/"))
 
 
-def test_what_nobody_has_asked_for_can_not_be_shown(
-    server: ServerProcess, postgres: EmbeddedPostgres
-) -> None:
+def test_an_uncached_page_is_unavailable(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
     assert shown(server, "/")
     with stopped(postgres):
         refused = ask(server, "/?run=1")
@@ -118,7 +116,7 @@ def test_what_nobody_has_asked_for_can_not_be_shown(
         assert "can't be reached" in unescape(refused.text)
 
 
-def test_scripts_are_told_nothing_that_is_old(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
+def test_scripts_get_no_old_data(server: ServerProcess, postgres: EmbeddedPostgres) -> None:
     paths = (f"/api?what=get_run&db=production&run={RUN}", "/api?what=get_info&db=production")
     until(lambda: all(ask(server, path).ok for path in paths))
     with stopped(postgres):

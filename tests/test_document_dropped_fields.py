@@ -190,7 +190,7 @@ JSON = st.recursive(
 @settings(max_examples=examples(300))
 @given(document=st.sampled_from(ALL), path=st.sampled_from(sorted(PATHS | HOLDERS)), value=JSON)
 @example(document=JOB, path="cmdline", value=False)
-def test_it_takes_or_refuses_whatever_stands_in_a_field(
+def test_it_accepts_or_rejects_anything_in_a_field(
     document: dict[str, Any], path: str, value: object
 ) -> None:
     if _has(document, path.rpartition(".")[0]):
@@ -232,7 +232,7 @@ def _places(value: object, path: str = "") -> list[str]:
 
 @pytest.mark.parametrize("how", PLANT)
 @pytest.mark.parametrize("document", ALL, ids=lambda document: str(document["type"]))
-def test_it_lets_no_canary_through_wherever_it_stands(document: dict[str, Any], how: str) -> None:
+def test_it_lets_no_canary_through_wherever_it_is(document: dict[str, Any], how: str) -> None:
     for place in _places(document):
         value: Any = document
         for key in place.split("."):

@@ -72,7 +72,7 @@ def test_it_refuses_at_once_while_nothing_moves() -> None:
     run(test())
 
 
-def test_who_leaves_takes_no_slot_along() -> None:
+def test_a_client_that_leaves_frees_its_slot() -> None:
     async def test() -> None:
         queue = RequestQueue(RequestKind.PAGE, slots=1, max_wait_s=10)
         await queue.acquire()

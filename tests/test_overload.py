@@ -174,9 +174,7 @@ def test_a_head_request_for_a_range_keeps_no_slot(server: ServerProcess) -> None
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX-Half: "])
-def test_thousands_of_connections_that_ask_nothing_are_in_nobodys_way(
-    server: ServerProcess, sent: bytes
-) -> None:
+def test_thousands_of_connections_that_ask_nothing_delay_nobody(server: ServerProcess, sent: bytes) -> None:
     with ExitStack() as stack:
         for _ in range(5000):
             client = stack.enter_context(closing(connect(server)))

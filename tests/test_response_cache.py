@@ -107,7 +107,7 @@ def test_it_renders_a_view_that_is_not_marked_for_each(app: Flask, settings: Set
     assert run(test()) == ["response 0", "response 1"]
 
 
-def test_it_renders_once_for_all_who_wait(app: Flask, settings: Settings) -> None:
+def test_it_renders_once_for_all_waiting_clients(app: Flask, settings: Settings) -> None:
     async def test() -> None:
         counted = Counted(app)
         counted.may_go_on.clear()
@@ -126,9 +126,7 @@ def test_it_renders_once_for_all_who_wait(app: Flask, settings: Settings) -> Non
     run(test())
 
 
-def test_it_serves_nobody_what_is_another_s_who_asks_at_the_same_moment(
-    app: Flask, settings: Settings
-) -> None:
+def test_it_serves_each_client_its_own_response_at_the_same_moment(app: Flask, settings: Settings) -> None:
     async def test() -> None:
         counted = Counted(app, set_cookie)
         counted.may_go_on.clear()
@@ -160,7 +158,7 @@ def test_it_passes_no_condition_of_a_client_on(app: Flask, settings: Settings) -
     assert seen == [""]
 
 
-def test_it_compresses_for_those_alone_who_take_it(app: Flask, settings: Settings) -> None:
+def test_it_compresses_only_for_clients_that_accept_it(app: Flask, settings: Settings) -> None:
     async def test() -> None:
         Counted(app, lambda response: response.set_data("x" * 2000))
         async with listening(MirrorApplication(app, settings)) as listener:
@@ -185,7 +183,7 @@ def test_it_drops_what_was_used_longest_ago() -> None:
     assert [number for number, key in enumerate(keys) if cache.get(key) is not None] == [0, *range(4, 12)]
 
 
-def test_it_counts_what_a_response_takes_besides_its_body() -> None:
+def test_it_counts_the_memory_of_responses_without_a_body() -> None:
     cache = ResponseCache(max_bytes=1_000_000)
     keys = [("/", b"%d" % number, True) for number in range(1000)]
     for key in keys:
@@ -207,5 +205,7 @@ def test_it_counts_what_a_response_takes_besides_its_body() -> None:
         (b"x" * 1000 + b", gzip", False),
     ],
 )
-def test_it_knows_who_takes_compressed_responses(accept_encoding: bytes, *, accepted: bool) -> None:
+def test_it_recognizes_clients_that_accept_compressed_responses(
+    accept_encoding: bytes, *, accepted: bool
+) -> None:
     assert accepts_gzip(accept_encoding) is accepted

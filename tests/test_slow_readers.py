@@ -88,7 +88,7 @@ def test_slow_readers_of_ranges_leave_room_to_others(server: ServerProcess) -> N
             assert json.loads(unchunked(answer.read())) == whole
 
 
-def test_a_slow_reader_who_leaves_takes_nothing_with_him(server: ServerProcess) -> None:
+def test_a_slow_reader_that_leaves_frees_its_files(server: ServerProcess) -> None:
     before = temporary_files(server)
     with closing(ask(server, RANGE)) as reader:
         assert reader.recv(1) == b"H"
