@@ -35,8 +35,9 @@ class StateRules:
 
 
 class JobState(StrEnum):
-    """State of a job according to its reports. Worst first."""
+    """State of a job according to its reports."""
 
+    # Worst first.
     CRASHED = "crashed"
     STUCK = "stuck"
     LOST = "lost"
