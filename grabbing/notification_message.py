@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.client_names import client_name
-from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
+from storage.transitions import NotedTransition, Thing, Transition, TransitionKind, TransitionState
 
 _MAX_NAMES = 10
 _MAX_LINES = 15
@@ -22,24 +22,22 @@ _MAX_TITLE_CHARS = 120
 _PLAIN = str.maketrans(
     {"@": "@\u200b", "<": "‹", ">": "›", "`": "'", "|": "¦", "[": "(", "]": ")", "*": "∗", "\n": " "}
 )
-_ENDS = {
-    "running": "runs again",
-    "finished": "has finished",
-    "absent": "is not part of the newest run",
-    "up": "is up again",
-    "current": "is up to date again",
-    "valid": "is valid again",
-    "empty": "could all be stored",
-}
-_PROBLEMS = {
-    "crashed": "crashed",
-    "stuck": "is stuck",
-    "lost": "is lost",
-    "missing": "is missing",
-    "down": "is down",
-    "stale": "is not up to date",
-    "expiring": "expires soon",
-    "quarantined": "could not be stored",
+_PREDICATES: Mapping[str, str] = {
+    TransitionState.RUNNING: "runs again",
+    TransitionState.FINISHED: "has finished",
+    TransitionState.ABSENT: "is not part of the newest run",
+    TransitionState.UP: "is up again",
+    TransitionState.CURRENT: "is up to date again",
+    TransitionState.VALID: "is valid again",
+    TransitionState.EMPTY: "could all be stored",
+    TransitionState.CRASHED: "crashed",
+    TransitionState.STUCK: "is stuck",
+    TransitionState.LOST: "is lost",
+    TransitionState.MISSING: "is missing",
+    TransitionState.DOWN: "is down",
+    TransitionState.STALE: "is not up to date",
+    TransitionState.EXPIRING: "expires soon",
+    TransitionState.QUARANTINED: "could not be stored",
 }
 _PLURALS = {"is": "are", "runs": "run", "has": "have"}
 
@@ -119,14 +117,14 @@ def _event(thing: Thing, transitions: Sequence[Transition], *, was_muted: bool) 
     # Predicates with what follows each of them.
     if last.is_problem:
         times = f" ({len(problems)} times)" if len(problems) > 1 else ""
-        parts = [(_problem(last), f"{run}{times}" + (", muted until now" if was_muted else ""))]
+        parts = [(_predicate(last), f"{run}{times}" + (", muted until now" if was_muted else ""))]
     elif problems:
         first = problems[0]
         of_run = f" in run {first.run}" if first.run is not None else ""
         times = f" {len(problems)} times" if len(problems) > 1 else ""
-        parts = [(_problem(first), f"{times}{of_run}, and "), (_end(last), "")]
+        parts = [(_predicate(first), f"{times}{of_run}, and "), (_predicate(last), "")]
     else:
-        parts = [(_end(last), run + (", while it was muted" if was_muted else ""))]
+        parts = [(_predicate(last), run + (", while it was muted" if was_muted else ""))]
     return _Event(
         _name(thing),
         "".join(f"{predicate}{rest}" for predicate, rest in parts),
@@ -140,12 +138,8 @@ def _plural(predicate: str) -> str:
     return f"{_PLURALS.get(verb, verb)}{blank}{rest}"
 
 
-def _problem(transition: Transition) -> str:
-    return _PROBLEMS.get(transition.state) or f"is {_plain(transition.state)}"
-
-
-def _end(transition: Transition) -> str:
-    return _ENDS.get(transition.state) or f"is {_plain(transition.state)}"
+def _predicate(transition: Transition) -> str:
+    return _PREDICATES.get(transition.state) or f"is {_plain(transition.state)}"
 
 
 def _name(thing: Thing) -> str:

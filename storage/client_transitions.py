@@ -20,10 +20,8 @@ from storage.log_findings import FINDINGS_VERSION
 from storage.read_models import ExpectedClients, Job, Run
 from storage.run_queries import of_run, select_newest_runs_with_job
 from storage.run_reader import read_expected_clients, read_run
-from storage.transitions import WATCHED_RUNS, Condition, Thing, Transition, TransitionKind
+from storage.transitions import WATCHED_RUNS, Condition, Thing, Transition, TransitionKind, TransitionState
 
-# State of a client that the newest run does not have and does not need.
-ABSENT = "absent"
 # A crash that was reported longer ago, by its machine's clock, is history, unless it is the client's present
 # state in an ongoing run.
 _RECENT = timedelta(hours=1)
@@ -95,7 +93,7 @@ class ClientWatch:
             return set()
         table = db.transitions.c
         is_one = table.job == sa.any_(sa.literal(list(jobs), sa.ARRAY(sa.Uuid)))
-        statement = sa.select(table.job).where(is_one, table.state == ClientState.CRASHED.value)
+        statement = sa.select(table.job).where(is_one, table.state == TransitionState.CRASHED)
         return set(self.connection.scalars(statement))
 
     def _with_new_groups(
@@ -121,7 +119,9 @@ class ClientWatch:
             seen.add(group.signature)
             if is_first:
                 thing = Thing(TransitionKind.CRASH_GROUP, group.signature)
-                yield replace(described, thing=thing, state="new", previous_state=None, is_problem=False)
+                yield replace(
+                    described, thing=thing, state=TransitionState.NEW, previous_state=None, is_problem=False
+                )
 
     def _groups(self, crashes: Collection[Transition]) -> dict[str, Any]:
         """The groups of crashes by signature, each with its title, its first run, and whether it is known.
@@ -188,7 +188,7 @@ class ClientWatch:
             return _of_job(row.newest, row.state, present, is_initial=is_initial)
         return Transition(
             thing=Thing(TransitionKind.CLIENT, row.client),
-            state=row.state.value,
+            state=TransitionState(row.state),
             is_problem=row.state.is_problem,
             occurred_at=_last_report(run),
             previous_state=_previous(present, row.client),
@@ -204,7 +204,7 @@ def _absent(run: Run, clients: Collection[str], present: Mapping[Thing, Conditio
         if is_client and condition.is_problem and thing.subject not in clients:
             yield Transition(
                 thing=thing,
-                state=ABSENT,
+                state=TransitionState.ABSENT,
                 is_problem=False,
                 occurred_at=_last_report(run),
                 previous_state=condition.state,
@@ -217,7 +217,7 @@ def _of_job(
 ) -> Transition:
     return Transition(
         thing=Thing(TransitionKind.CLIENT, job.client),
-        state=state.value,
+        state=TransitionState(state),
         is_problem=state.is_problem,
         occurred_at=job.updated_at,
         previous_state=_previous(present, job.client),

@@ -21,7 +21,7 @@ from storage.outages import Outage, Part, find_outages
 from storage.read_models import SyncStatus
 from storage.rows import Batch
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, ClusterLinks, LinkStatus
-from storage.transitions import Condition, Thing, Transition, TransitionKind
+from storage.transitions import Condition, Thing, Transition, TransitionKind, TransitionState
 
 # Interval (s) in which clients are compared although no document arrives: time alone makes a job lost.
 _COMPARE_INTERVAL_S = 60.0
@@ -62,7 +62,11 @@ class TransitionWatch:
         if heartbeat_at is not None and self._started_at - heartbeat_at > self._stale_after:
             known = transitions.read_conditions(connection)
             found = _change(
-                known, Thing(TransitionKind.MIRROR), "stale", heartbeat_at, detail="no grabber was running"
+                known,
+                Thing(TransitionKind.MIRROR),
+                TransitionState.STALE,
+                heartbeat_at,
+                detail="no grabber was running",
             )
             transitions.write(connection, list(found))
 
@@ -87,7 +91,7 @@ class TransitionWatch:
             found = _change(
                 known,
                 thing,
-                "up" if change.is_up else "down",
+                TransitionState.UP if change.is_up else TransitionState.DOWN,
                 at,
                 is_problem=not change.is_up,
                 is_initial=change.was_up is None,
@@ -168,7 +172,8 @@ class TransitionWatch:
         down = known.get(Thing(TransitionKind.MACHINE, thing.subject))
         if thing.subject and down is not None and down.is_problem:
             return
-        state = "down" if thing.kind is TransitionKind.GATEWAY else "stale"
+        is_gateway = thing.kind is TransitionKind.GATEWAY
+        state = TransitionState.DOWN if is_gateway else TransitionState.STALE
         at = outage.since or now
         yield from _change(known, thing, state, at, machine=thing.subject or None, detail=outage.reason)
 
@@ -185,7 +190,7 @@ class TransitionWatch:
         return bool(self._caught_up) and set(links.machines) <= self._caught_up | failing
 
 
-_WORKING = {TransitionKind.GATEWAY: "up", TransitionKind.MIRROR: "current"}
+_WORKING = {TransitionKind.GATEWAY: TransitionState.UP, TransitionKind.MIRROR: TransitionState.CURRENT}
 
 
 def _thing_of(outage: Outage) -> Thing | None:
@@ -206,7 +211,7 @@ def _certificate(known: _Conditions, links: ClusterLinks, now: datetime) -> Iter
     is_near = expires_at - now <= CERTIFICATE_WARNING_PERIOD
     thing = Thing(TransitionKind.CERTIFICATE)
     if is_near or thing in known:
-        state = "expiring" if is_near else "valid"
+        state = TransitionState.EXPIRING if is_near else TransitionState.VALID
         detail = f"{expires_at:%Y-%m-%d %H:%M} UTC"
         yield from _change(known, thing, state, now, is_problem=is_near, detail=detail)
 
@@ -228,15 +233,15 @@ def _quarantine(
         yield from _change(
             known,
             thing,
-            "quarantined",
+            TransitionState.QUARANTINED,
             latest.updated_at,
             is_initial=is_initial,
             machine=machine.label,
             detail=f"{latest.document_type or 'unknown type'}: {latest.reason}",
         )
     elif thing in known:
-        now = datetime.now(UTC)
-        yield from _change(known, thing, "empty", now, is_problem=False, machine=machine.label)
+        state, now = TransitionState.EMPTY, datetime.now(UTC)
+        yield from _change(known, thing, state, now, is_problem=False, machine=machine.label)
 
 
 def _begin_to_watch(machines: Mapping[str, CaughtUpMachine]) -> Iterator[Transition]:
@@ -244,7 +249,7 @@ def _begin_to_watch(machines: Mapping[str, CaughtUpMachine]) -> Iterator[Transit
         if not machine.is_watched:
             yield Transition(
                 thing=Thing(TransitionKind.MIRROR, machine.label),
-                state="current",
+                state=TransitionState.CURRENT,
                 is_problem=False,
                 occurred_at=datetime.now(UTC),
                 is_initial=True,
@@ -255,7 +260,7 @@ def _begin_to_watch(machines: Mapping[str, CaughtUpMachine]) -> Iterator[Transit
 def _change(
     known: _Conditions,
     thing: Thing,
-    state: str,
+    state: TransitionState,
     at: datetime,
     *,
     is_problem: bool = True,

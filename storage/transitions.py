@@ -39,6 +39,43 @@ class TransitionKind(StrEnum):
     CRASH_GROUP = "crash_group"
 
 
+class TransitionState(StrEnum):
+    """A state of a thing that has transitions; `STATES` has those of each kind."""
+
+    CRASHED = "crashed"
+    STUCK = "stuck"
+    LOST = "lost"
+    MISSING = "missing"
+    RUNNING = "running"
+    FINISHED = "finished"
+    # The newest run neither has nor needs the client.
+    ABSENT = "absent"
+    DOWN = "down"
+    UP = "up"
+    STALE = "stale"
+    CURRENT = "current"
+    EXPIRING = "expiring"
+    VALID = "valid"
+    QUARANTINED = "quarantined"
+    EMPTY = "empty"
+    NEW = "new"
+
+
+_DOWN_OR_UP = (TransitionState.DOWN, TransitionState.UP)
+STATES: Mapping[TransitionKind, Sequence[TransitionState]] = {
+    TransitionKind.CLIENT: (
+        *(TransitionState.CRASHED, TransitionState.STUCK, TransitionState.LOST, TransitionState.MISSING),
+        *(TransitionState.RUNNING, TransitionState.FINISHED, TransitionState.ABSENT),
+    ),
+    TransitionKind.MACHINE: _DOWN_OR_UP,
+    TransitionKind.GATEWAY: _DOWN_OR_UP,
+    TransitionKind.MIRROR: (TransitionState.STALE, TransitionState.CURRENT),
+    TransitionKind.CERTIFICATE: (TransitionState.EXPIRING, TransitionState.VALID),
+    TransitionKind.QUARANTINE: (TransitionState.QUARANTINED, TransitionState.EMPTY),
+    TransitionKind.CRASH_GROUP: (TransitionState.NEW,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """A thing that has transitions.
@@ -55,9 +92,8 @@ class Thing:
 class Transition:
     """A change of a thing to `state`, at `occurred_at` by the clock of its cause.
 
-    States by kind: client `crashed`, `stuck`, `lost`, `missing`, `running`, `finished` or `absent`; machine
-    and gateway `down` or `up`; mirror `stale` or `current`; certificate `expiring` or `valid`; quarantine
-    `quarantined` or `empty`; crash group `new`. `is_problem`: the state is one that somebody should know of.
+    `state` is a `TransitionState`, or one that only a newer release knows and has stored.
+    `is_problem`: the state is one that somebody should know of.
     `is_initial`: the mirror found the thing like this when it began to watch it, or the change is history.
     `machine` is the label of the machine concerned. `is_new_group`: the crash was first seen in its run, or
     with its release.

@@ -14,11 +14,12 @@ from dqm2.records import CrashKind, InputStatus
 from dqmsquare_cfg import Cluster
 from storage.crash_marks import CrashMark
 from storage.job_state import JobState
-from storage.transitions import TransitionKind
+from storage.transitions import STATES, TransitionKind
 from web.api_v1.queries import RunState
 
 Time = Annotated[datetime, Meta(tz=True)]
 Bytes = Annotated[int, Meta(ge=0)]
+_STATES = "; ".join(f"`{kind}`: `{'`, `'.join(states)}`" for kind, states in STATES.items())
 Cursor = Annotated[str | None, Meta(description="`cursor` of the next page; `null` if this is the last one.")]
 
 
@@ -254,12 +255,7 @@ class Freshness(Resource):
 
 
 class Transition(Resource):
-    """A change of the state of a client, a machine or a part of the way from DQM² to this server.
-
-    States by kind: `client` is `crashed`, `stuck`, `lost`, `missing`, `running`, `finished` or `absent`;
-    `machine` and `gateway` are `down` or `up`; `mirror` is `stale` or `current`; `certificate` is `expiring`
-    or `valid`; `quarantine` is `quarantined` or `empty`; `crash_group` is `new`.
-    """
+    """A change of the state of a client, a machine or a part of the way from DQM² to this server."""
 
     id: int
     noted_at: Annotated[Time, Meta(description="Time at which the mirror noted it.")]
@@ -272,7 +268,7 @@ class Transition(Resource):
             " has one of."
         ),
     ]
-    state: str
+    state: Annotated[str, Meta(description=f"States by kind. {_STATES}.")]
     previous_state: str | None
     is_problem: Annotated[bool, Meta(description="Whether somebody should know of the state.")]
     is_initial: Annotated[
