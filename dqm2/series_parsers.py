@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from dqm2.field_parsers import (
@@ -37,6 +38,8 @@ _STATM_PAGES = 7
 # Values of a series are parsed together, which takes two thirds of the time; one by one if any is longer or
 # has another form than DQM² writes.
 _MAX_USUAL_DIGITS = 15
+_USUAL_TIMES = re.compile(r"[0-9]{1,15}\.[0-9]{1,15}(?: [0-9]{1,15}\.[0-9]{1,15})*")
+_EVENT_NUMBERS = ("n", "nevents", "nmillis")
 _LUMISECTION_KEY = re.compile(r"lumi([0-9]{1,10})")
 _STREAM_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MAX_STREAMS = 1000
@@ -119,13 +122,16 @@ def _events(value: object, context: ParseContext) -> ParseResult[EventReports]:
     )
     if not reports:
         return ParseResult(None, is_complete=not entries)
-    times, numbers, *counts = reports
+    times, numbers, events, durations_ms = reports
     # Several reports may name one lumisection, each counted from its start: the last one counts.
-    by_lumisection = dict(zip(numbers, zip(times, *counts, strict=True), strict=True))
-    lumisections = sorted(by_lumisection)
-    at_s, events, duration_ms = _columns(map(by_lumisection.__getitem__, lumisections))
+    last = {number: at for at, number in enumerate(numbers)}
+    lumisections = sorted(last)
+    kept = [last[lumisection] for lumisection in lumisections]
     series = EventSeries(
-        lumisections=lumisections, at_s=list(map(int, at_s)), events=events, duration_ms=duration_ms
+        lumisections=lumisections,
+        at_s=[int(times[at]) for at in kept],
+        events=[events[at] for at in kept],
+        duration_ms=[durations_ms[at] for at in kept],
     )
     newest_s = times[numbers.index(lumisections[-1])]
     return ParseResult(EventReports(series, times[0], newest_s), len(times) == len(entries))
@@ -149,35 +155,32 @@ def _usual_event_reports(entries: Mapping[object, object], max_unix_s: float) ->
     objects = [entry for entry in entries.values() if isinstance(entry, dict)]
     if times is None or len(objects) != len(times):
         return None
-    lumisections = _usual_numbers([entry.get("n") for entry in objects])
-    events = _usual_numbers([entry.get("nevents") for entry in objects])
-    durations_ms = _usual_numbers([entry.get("nmillis") for entry in objects])
-    if lumisections is None or events is None or durations_ms is None or max(lumisections) > INT4_MAX:
+    texts = _texts([entry.get(name) for name in _EVENT_NUMBERS for entry in objects])
+    if not _are_usual_numbers(texts):
         return None
-    return times, lumisections, events, durations_ms
+    numbers = list(map(int, texts))
+    lumisections, events, durations_ms = (
+        numbers[start : start + len(times)] for start in range(0, len(numbers), len(times))
+    )
+    return None if max(lumisections) > INT4_MAX else (times, lumisections, events, durations_ms)
 
 
 def _usual_times(values: Collection[object], max_unix_s: float) -> list[float] | None:
     """Times in ascending order."""
     texts = _texts(values)
-    parts = ".".join(texts).split(".")
-    if {text.count(".") for text in texts} != {1} or not _are_usual_numbers(parts):
+    line = " ".join(texts)
+    if not _USUAL_TIMES.fullmatch(line) or line.count(" ") >= len(texts):
         return None
     times = list(map(float, texts))
     is_ascending = sorted(set(times)) == times
     return times if is_ascending and times[0] >= MIN_UNIX_S and times[-1] <= max_unix_s else None
 
 
-def _usual_numbers(values: Collection[object]) -> list[int] | None:
-    texts = _texts(values)
-    return list(map(int, texts)) if _are_usual_numbers(texts) else None
-
-
 def _are_usual_numbers(texts: Collection[str]) -> bool:
     """Whether there are texts, and all of them are digits."""
     digits = "".join(texts)
-    is_number = digits.isascii() and digits.isdigit() and all(texts)
-    return is_number and len(max(texts, key=len)) <= _MAX_USUAL_DIGITS
+    is_number = digits.isascii() and digits.isdigit() and "" not in texts
+    return is_number and max(map(len, texts)) <= _MAX_USUAL_DIGITS
 
 
 def _texts(values: Collection[object]) -> list[str]:
@@ -283,8 +286,16 @@ def _log_text(value: object) -> ParseResult[str]:
     if not isinstance(value, list) or len(value) > _MAX_LOG_LINES:
         return _REJECTED
     texts = [line for line in value if isinstance(line, str)]
-    ended = [line if line.endswith("\n") else f"{line}\n" for line in texts[:-1]]
-    return _readable("".join((*ended, *texts[-1:])), is_complete=len(texts) == len(value))
+    return _readable(_joined(texts), is_complete=len(texts) == len(value))
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Lines as one text, in which all but the last one end."""
+    *others, last = lines or [""]
+    # As DQM² sends them.
+    if all(map(str.endswith, others, repeat("\n"))):
+        return "".join(lines)
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in others) + last
 
 
 def _readable(text: str, *, is_complete: bool) -> ParseResult[str]:
