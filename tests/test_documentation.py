@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -143,13 +144,34 @@ def test_copies_replace_objects_that_have_changed_since() -> None:
         assert yaml.safe_load(copy.stdout) == earlier
 
 
-def test_the_pod_of_the_guide_matches_kubernetes_schemas() -> None:
-    [overrides] = [found for line in kubectl_commands() for found in re.findall(r"--overrides='(.+)'", line)]
-    # kubectl fills in the kind and the name, but not the version.
-    pod = {"kind": "Pod", "metadata": {"name": "x"}, **yaml.safe_load(overrides)}
-    assert manifests.schema_problems([manifests.Manifest("operator.md", pod)]) == []
+def pods_of_the_guide() -> dict[str, Mapping[str, Any]]:
+    """The pods that the guide runs by themselves, by name."""
+    pods: dict[str, Mapping[str, Any]] = {}
+    for line in kubectl_commands():
+        for name, overrides in re.findall(r" run (\S+) .*--overrides='(.+)'", line):
+            # kubectl fills in the kind and the name, but not the version.
+            pods[name] = {"kind": "Pod", "metadata": {"name": name}, **yaml.safe_load(overrides)}
+    return pods
+
+
+def test_the_pods_of_the_guide_match_kubernetes_schemas() -> None:
+    pods = pods_of_the_guide()
+    found = [manifests.Manifest("operator.md", pod) for pod in pods.values()]
+    assert manifests.schema_problems(found) == []
     [claim] = manifests.read(ROOT, Target.TEST).of("PersistentVolumeClaim")
-    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim.name
+    [volume] = pods["open-logs"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim.name
+
+
+def test_the_pod_that_undoes_an_import_has_the_settings_and_may_reach_postgresql() -> None:
+    [container] = pods_of_the_guide()["adopt-undo"]["spec"]["containers"]
+    assert container["envFrom"] == manifests.read(ROOT, Target.TEST).pods()[0].main["envFrom"]
+    [policy] = [
+        one for one in manifests.read(ROOT, Target.TEST).of("NetworkPolicy") if "egress" in one.body["spec"]
+    ]
+    [(name, value)] = policy.body["spec"]["podSelector"]["matchLabels"].items()
+    [line] = [line for line in kubectl_commands() if " run adopt-undo " in line]
+    assert f" --labels={name}={value} " in line
 
 
 @pytest.mark.parametrize(
