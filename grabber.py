@@ -295,7 +295,7 @@ def _run_to_exit_code(grabber: Grabber, stop: StopEvent, *, once: bool) -> int:
     except SchemaTooNew as error:
         log.error(
             "schema_too_new database=%s "
-            'reason="created by a newer release; start that one, or use an empty database"',
+            'reason="created by a newer release; start that one, or restore the backup from before it"',
             error,
         )
     except SchemaConflict as error:

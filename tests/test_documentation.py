@@ -3,6 +3,7 @@
 A new command is added to one of the lists here: the test that runs it, or that it needs another program.
 """
 
+import ast
 import os
 import re
 import shlex
@@ -198,6 +199,51 @@ def _version() -> str:
 def test_links_between_documents_resolve(document: Path) -> None:
     for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+# Words in the operator's table of symptoms that Kubernetes, PostgreSQL, OpenSSL and others print.
+FOREIGN = {
+    "CrashLoopBackOff",
+    "ImagePullBackOff",
+    "Pending",
+    "kubectl apply -f k8_config_testbed.yaml",
+    "the Deployment",
+    "spec.selector",
+    "field is immutable",
+    "pg_dump",
+    "query would be affected by row-level security policy",
+    "could not extend file",
+    "No space left on device",
+    "cannot drop",
+    "because other objects depend on them",
+    "certificate verify failed",
+}
+
+
+def test_the_symptoms_of_the_operators_guide_are_words_of_the_programs() -> None:
+    section = (ROOT / "docs" / "operator.md").read_text().partition("\n## Troubleshooting\n")[2]
+    symptoms = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)[1:]
+    spans = [span for symptom in symptoms for span in re.findall(r"`([^`]+)`", symptom)]
+    parts = {part.strip(" ,") for span in spans for part in re.split(r"…|\{.*\}", span)} - {""}
+    assert len(parts) > len(FOREIGN)
+    printed = "\n".join([*_strings_of_the_programs(), (ROOT / "docs" / "alerts.yaml").read_text()])
+    assert {part for part in parts - FOREIGN if part not in printed} == set()
+    assert parts >= FOREIGN
+
+
+def _strings_of_the_programs() -> Iterator[str]:
+    """The strings in the source of the image's programs; those of an f-string are its constant parts."""
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")):
+        if path.relative_to(ROOT).parts[0] not in {"tests", "benchmarks", "simulator", "tools", ".venv"}:
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+            for node in nodes:
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    and id(node) not in docstrings
+                ):
+                    yield node.value
 
 
 def test_a_backup_restores_what_was_mirrored(
