@@ -14,7 +14,7 @@ _LINE_NUMBER = '<a href="#L'
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # The rules that depend on the theme. Contrast takes axe more time than all other rules together.
 _COLOUR_RULES = ["color-contrast", "link-in-text-block"]
-_COLOURS = {"runOnly": _COLOUR_RULES, "preload": False}
+_COLOURS = {"runOnly": _COLOUR_RULES}
 _ALL_BUT_COLOURS = {"runOnly": _RULES, "rules": {rule: {"enabled": False} for rule in _COLOUR_RULES}}
 # Targets that are too small or too close for a finger, which axe does not look for by itself.
 TARGET_SIZE: dict[str, object] = {"runOnly": ["target-size"]}
@@ -82,8 +82,9 @@ def _violations(page: Page, select: str, options: Mapping[str, object], within: 
     """The violations in what the JavaScript function `select` returns for `within`."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
-    # Details of passed checks, which nobody reads, take more time than the checks.
-    all_options = {"resultTypes": ["violations"], **options}
+    # Details of passed checks, which nobody reads, take more time than the checks. Styles and media are loaded
+    # again for rules on orientation, which is an experiment of axe, and on audio, which no page has.
+    all_options = {"resultTypes": ["violations"], "preload": False, **options}
     found = page.evaluate(
         f"([within, options]) => axe.run(({select})(within), options)", [within, all_options]
     )
