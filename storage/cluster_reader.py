@@ -27,9 +27,9 @@ from storage.sync_status import ClusterLinks
 # Quarantined documents are counted up to this number.
 _MAX_COUNTED = 1000
 
-_HEARTBEAT = sa.select(db.heartbeat)
 _LINKS = sa.select(db.heartbeat.c.links)
-_LABELS = sa.select(db.machines.c.id, db.machines.c.label)
+_LABELS = sa.select(sa.func.json_object_agg(db.machines.c.id, db.machines.c.label)).scalar_subquery()
+_HEARTBEAT = sa.select(db.heartbeat, _LABELS.label("labels"))
 _MACHINES = sa.select(db.machines)
 _MEMORY = sa.select(db.machine_memory)
 _DISKS = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
@@ -119,11 +119,10 @@ class ClusterReader:
         """The sync status; `None` if no grabber has ever run."""
         with self._database.connect() as connection:
             row = connection.execute(_HEARTBEAT).one_or_none()
-            labels = {row.id: row.label for row in connection.execute(_LABELS)}
         if row is None:
             return None
         links = sync_status.from_json(row.links)
-        machines = sorted((labels[machine], link) for machine, link in links.machines.items())
+        machines = sorted((row.labels[str(machine)], link) for machine, link in links.machines.items())
         return SyncStatus(
             row.heartbeat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
         )

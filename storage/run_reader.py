@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
@@ -74,22 +75,50 @@ _RowT = TypeVar("_RowT", bound=NamedTuple)
 @cache
 def select_jobs(row: type[NamedTuple], rules: StateRules) -> sa.Select[Any]:
     """Select the fields of a row, of all jobs."""
+    return sa.select(*_columns(row, rules)).join_from(db.jobs, db.machines)
+
+
+def _columns(row: type[NamedTuple], rules: StateRules) -> list[sa.ColumnElement[Any]]:
+    """The fields of a row of a job and its machine."""
     machines = db.machines.c
     derived: Mapping[str, sa.ColumnElement[Any]] = {
         "id": sa.cast(db.jobs.c.identity, sa.Text),
         "machine": machines.label,
-        "machine_is_mirrored": machines.identity.in_(rules.machines),
+        # One parameter: SQLAlchemy would write the list of `IN` into the statement at each execution.
+        "machine_is_mirrored": machines.identity == sa.any_(sa.literal([*rules.machines], ARRAY(sa.Uuid))),
         "machine_clock_at": machines.clock_at,
         "machine_newest_run": machines.newest_run,
     }
-    columns = [derived[field] if field in derived else db.jobs.c[field] for field in row._fields]
-    return sa.select(*columns).join_from(db.jobs, db.machines)
+    return [derived[field] if field in derived else db.jobs.c[field] for field in row._fields]
+
+
+def _global_start(run: sa.ColumnElement[int]) -> sa.Label[Any]:
+    """The start of a run by the newest report of its file delivery that has one."""
+    deliveries = db.deliveries.c
+    return (
+        sa.select(deliveries.global_start)
+        .where(deliveries.run == run, deliveries.global_start.is_not(None))
+        .order_by(*run_queries.newest_report_first(deliveries))
+        .limit(1)
+        .correlate(db.runs)
+        .scalar_subquery()
+        .label("global_start")
+    )
 
 
 @cache
-def _select_jobs_of_run(rules: StateRules) -> sa.Select[Any]:
-    """Select the jobs of `run`, a parameter."""
-    return select_jobs(_JobRow, rules).where(db.jobs.c.run == RUN)
+def _select_run(rules: StateRules) -> sa.Select[Any]:
+    """Select a row for each job of `run`, a parameter, with the columns of the run behind those of the job.
+
+    A run without jobs has one row, and so has one that is not mirrored.
+    """
+    asked = sa.select(RUN.label("run")).subquery()
+    found = asked.outerjoin(db.runs, db.runs.c.run == asked.c.run).outerjoin(
+        sa.join(db.jobs, db.machines), db.jobs.c.run == asked.c.run
+    )
+    runs = db.runs.c
+    of_run = (runs.run.label("described_run"), runs.run_key, runs.cmssw_version, _global_start(RUN))
+    return sa.select(*_columns(_JobRow, rules), *of_run).select_from(found)
 
 
 def fetch_jobs(
@@ -106,18 +135,8 @@ def fetch_jobs(
     return [row._make(found) for found in connection.execute(statement, parameters).all()]
 
 
-# The start of a run by the newest report of its file delivery that has one.
-_GLOBAL_START = (
-    sa.select(db.deliveries.c.global_start)
-    .where(db.deliveries.c.run == db.runs.c.run, db.deliveries.c.global_start.is_not(None))
-    .order_by(*run_queries.newest_report_first(db.deliveries.c))
-    .limit(1)
-    .correlate(db.runs)
-    .scalar_subquery()
-    .label("global_start")
-)
+_GLOBAL_START = _global_start(db.runs.c.run)
 _RUNS = sa.select(db.runs, _GLOBAL_START)
-_METADATA_OF_RUN = _RUNS.where(db.runs.c.run == RUN)
 # The columns of summaries of runs, without the number of the run.
 RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
@@ -298,11 +317,13 @@ class RunReader:
 
 def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:
     """A run with its jobs; `None` if nothing of it is mirrored."""
-    metadata = connection.execute(_METADATA_OF_RUN, {"run": run}).one_or_none()
-    rows = fetch_jobs(connection, _select_jobs_of_run(rules), _JobRow, {"run": run})
-    if metadata is None and not rows:
+    found = connection.execute(_select_run(rules), {"run": run}).all()
+    fields = len(_JobRow._fields)
+    rows = [_JobRow._make(row[:fields]) for row in found if row.identity is not None]
+    [of_run, *_] = found
+    if of_run.described_run is None and not rows:
         return None
-    return _run(run, metadata, rows, rules)
+    return _run(run, of_run, rows, rules)
 
 
 def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> ExpectedClients:
