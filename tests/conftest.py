@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import CodeType
@@ -314,6 +315,12 @@ def brisk_settings(brisk_environment: Mapping[str, str]) -> dqmsquare_cfg.Settin
 def simulated_settings(simulated_environment: Mapping[str, str]) -> dqmsquare_cfg.Settings:
     """The settings in `simulated_environment`."""
     return dqmsquare_cfg.load(simulated_environment)
+
+
+@pytest.fixture
+def two_user_settings(simulated_settings: dqmsquare_cfg.Settings) -> dqmsquare_cfg.Settings:
+    """`simulated_settings` with the users shifter and expert."""
+    return replace(simulated_settings, dqm_cr_usernames={"shifter": "first", "expert": "second"})
 
 
 @pytest.fixture

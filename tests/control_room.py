@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import pbkdf2_hmac
+from ipaddress import ip_network
 from typing import Any
 
 import requests
@@ -24,6 +25,8 @@ GATEWAY, UNIT, OTHER_UNIT = "dqmrubu-c2a06-03-01", "dqmfu-c2b01-45-01", "dqmfu-c
 PRODUCTION_UNIT = "dqmfu-c2b03-45-01"
 BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
+# Of a proxy at the tests' own address.
+TRUSTED_PROXIES = (ip_network("127.0.0.0/8"),)
 
 
 def with_fast_passwords(settings: Settings) -> Settings:
@@ -114,6 +117,11 @@ class Visitor:
         response = self.get("/cr/audit.csv", params=filters)
         assert response.status_code == 200, response.text
         return list(csv.DictReader(io.StringIO(response.content.decode("utf-8-sig"))))
+
+
+def visitor_at(url: str, address: str = "192.0.2.1", **headers: str) -> Visitor:
+    """A visitor whose address a trusted proxy forwards."""
+    return Visitor(url, X_Forwarded_For=address, **headers)
 
 
 def token_in(page: str) -> str:

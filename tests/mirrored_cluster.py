@@ -183,6 +183,13 @@ class MirroredCluster:
         self._on_change()
 
 
+def beating_cluster(settings: Settings) -> MirroredCluster:
+    """The production cluster, empty, with a current heartbeat."""
+    cluster = MirroredCluster(settings)
+    cluster.beat()
+    return cluster
+
+
 def crashed_job(
     run: int, crash: CrashLog = CRASH_LOGS[0], *, client: str = "csc", variation: int = 0, **fields: Any
 ) -> JobRecord:

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import requests
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from config import parsers
+from dqmsquare_cfg import Settings
 from runtime import supervisor
 from tests import fork_server
 from tests.fork_server import ForkedProgram
@@ -86,6 +88,11 @@ class ServerProcess:
 class _SilentHandler(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: the application has an access log, and Werkzeug's contains queries."""
+
+
+def with_contacts(settings: Settings) -> Settings:
+    """Settings with a contact for the client `ecal`, and one for all others."""
+    return replace(settings, experts=parsers.contacts("ecal*=ECAL on call, 16 1234; *=DQM on call, 16 0000"))
 
 
 @contextmanager

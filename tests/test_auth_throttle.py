@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from ipaddress import ip_network
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +10,16 @@ from itsdangerous import URLSafeTimedSerializer
 
 import db
 from dqmsquare_cfg import Settings
-from tests.control_room import PASSWORD, USER, Visitor, control_room_database, execute_statement, served
+from tests.control_room import (
+    PASSWORD,
+    TRUSTED_PROXIES,
+    USER,
+    Visitor,
+    control_room_database,
+    execute_statement,
+    served,
+    visitor_at,
+)
 
 OTHER_USER = "expert"
 DEVICE_COOKIE = "control_room_browser"
@@ -20,20 +28,10 @@ THROTTLED = 429
 
 
 @pytest.fixture
-def behind_proxy(settings: Settings) -> Settings:
-    """Settings that trust the tests' own address as a proxy."""
+def settings(settings: Settings) -> Settings:
+    """Settings with two users, behind a trusted proxy."""
     users = {USER: PASSWORD, OTHER_USER: PASSWORD}
-    return replace(settings, dqm_cr_usernames=users, trusted_proxies=(ip_network("127.0.0.0/8"),))
-
-
-@pytest.fixture
-def url(behind_proxy: Settings) -> Iterator[str]:
-    with served(behind_proxy) as url:
-        yield url
-
-
-def visitor_at(url: str, address: str = "192.0.2.1") -> Visitor:
-    return Visitor(url, X_Forwarded_For=address)
+    return replace(settings, dqm_cr_usernames=users, trusted_proxies=TRUSTED_PROXIES)
 
 
 def guess(visitor: Visitor, times: int, user: str = USER) -> list[int]:
@@ -82,30 +80,26 @@ def has_delay(settings: Settings, visitor: Visitor, seconds: int) -> bool:
     return response.headers["Retry-After"] == str(seconds) and f"Try again in {seconds} s." in response.text
 
 
-def test_it_delays_attempts_after_a_few_failures_and_says_for_how_long(
-    url: str, behind_proxy: Settings
-) -> None:
+def test_it_delays_attempts_after_a_few_failures_and_says_for_how_long(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     assert guess(visitor, 3) == [401, 401, 401]
-    assert has_delay(behind_proxy, visitor, 1)
+    assert has_delay(settings, visitor, 1)
 
 
-def test_it_doubles_the_delay_with_each_failure_up_to_30_s(url: str, behind_proxy: Settings) -> None:
+def test_it_doubles_the_delay_with_each_failure_up_to_30_s(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
     for seconds in (1, 2, 4, 8, 16, 30, 30, 30):
-        assert has_delay(behind_proxy, visitor, seconds)
-        let_pass(behind_proxy, 31)
+        assert has_delay(settings, visitor, seconds)
+        let_pass(settings, 31)
         assert guess(visitor, 1) == [401]
 
 
-def test_it_does_not_exceed_the_maximum_delay_after_a_thousand_failures(
-    url: str, behind_proxy: Settings
-) -> None:
+def test_it_does_not_exceed_the_maximum_delay_after_a_thousand_failures(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 1)
-    execute_statement(behind_proxy, sa.update(db.login_attempts).values(failures=1000))
-    assert has_delay(behind_proxy, visitor, 30)
+    execute_statement(settings, sa.update(db.login_attempts).values(failures=1000))
+    assert has_delay(settings, visitor, 30)
 
 
 def test_it_does_not_delay_right_passwords(url: str) -> None:
@@ -114,150 +108,150 @@ def test_it_does_not_delay_right_passwords(url: str) -> None:
     assert visitor_at(url).submit_password(OTHER_USER, "wrong").status_code == 401
 
 
-def test_it_does_not_count_early_attempts(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_count_early_attempts(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
     for _ in range(20):
-        assert is_throttled(behind_proxy, visitor)
-    let_pass(behind_proxy, 1)
+        assert is_throttled(settings, visitor)
+    let_pass(settings, 1)
     assert visitor.submit_password().status_code == 302
 
 
-def test_it_does_not_check_the_password_of_an_early_attempt(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_check_the_password_of_an_early_attempt(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
-    with just_failed(behind_proxy):
+    with just_failed(settings):
         assert visitor.submit_password().status_code == THROTTLED
     assert not visitor.is_signed_in()
 
 
-def test_it_resets_a_user_s_failures_after_the_right_password(url: str, behind_proxy: Settings) -> None:
+def test_it_resets_a_user_s_failures_after_the_right_password(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
-    let_pass(behind_proxy, 1)
+    let_pass(settings, 1)
     visitor.sign_in()
     # From the same address, in a browser without a device cookie.
     assert guess(visitor_at(url), 3) == [401, 401, 401]
-    assert is_throttled(behind_proxy, visitor_at(url))
+    assert is_throttled(settings, visitor_at(url))
 
 
-def test_it_does_not_extend_delays_when_the_clock_is_set_back(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_extend_delays_when_the_clock_is_set_back(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
-    let_pass(behind_proxy, -DAY_S)
+    let_pass(settings, -DAY_S)
     assert visitor.submit_password().status_code == THROTTLED
-    let_pass(behind_proxy, 1)
+    let_pass(settings, 1)
     assert visitor.submit_password().status_code == 302
 
 
-def test_it_forgets_failures_after_15_minutes(url: str, behind_proxy: Settings) -> None:
+def test_it_forgets_failures_after_15_minutes(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     guess(visitor, 3)
-    let_pass(behind_proxy, 15 * 60)
+    let_pass(settings, 15 * 60)
     assert guess(visitor, 3) == [401, 401, 401]
 
 
-def test_it_counts_across_servers(url: str, behind_proxy: Settings) -> None:
-    with served(behind_proxy) as other:
+def test_it_counts_across_servers(url: str, settings: Settings) -> None:
+    with served(settings) as other:
         assert guess(visitor_at(url), 2) == [401, 401]
         assert guess(visitor_at(other), 1) == [401]
-        assert is_throttled(behind_proxy, visitor_at(url))
-        assert is_throttled(behind_proxy, visitor_at(other))
+        assert is_throttled(settings, visitor_at(url))
+        assert is_throttled(settings, visitor_at(other))
 
 
-def test_it_does_not_delay_users_at_other_addresses(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_delay_users_at_other_addresses(url: str, settings: Settings) -> None:
     for number in range(15):
         guess(visitor_at(url, f"198.51.100.{number}"), 1)
-    assert is_throttled(behind_proxy, visitor_at(url, "198.51.100.0"))
-    with just_failed(behind_proxy):
+    assert is_throttled(settings, visitor_at(url, "198.51.100.0"))
+    with just_failed(settings):
         assert visitor_at(url, "192.0.2.7").submit_password().status_code == 302
 
 
-def test_it_does_not_delay_browsers_with_a_device_cookie(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_delay_browsers_with_a_device_cookie(url: str, settings: Settings) -> None:
     known, guesser = visitor_at(url).sign_in(), visitor_at(url)
     for number in range(12):
         guess(guesser, 1, f"name{number}")
         guess(guesser, 1)
-    with just_failed(behind_proxy):
+    with just_failed(settings):
         assert visitor_at(url).submit_password().status_code == THROTTLED
         assert known.submit_password(password="mistyped").status_code == 401
         assert known.submit_password().status_code == 302
 
 
-def test_it_delays_known_browsers_after_their_own_failures(url: str, behind_proxy: Settings) -> None:
+def test_it_delays_known_browsers_after_their_own_failures(url: str, settings: Settings) -> None:
     known = visitor_at(url).sign_in()
     assert guess(known, 3) == [401, 401, 401]
-    assert is_throttled(behind_proxy, known)
+    assert is_throttled(settings, known)
     assert guess(visitor_at(url), 3, OTHER_USER) == [401, 401, 401]
-    assert is_throttled(behind_proxy, known, OTHER_USER)
+    assert is_throttled(settings, known, OTHER_USER)
 
 
 @pytest.mark.parametrize("value", ["", "x", "....", '["shifter","a"]'])
-def test_it_ignores_forged_device_cookies(url: str, behind_proxy: Settings, value: str) -> None:
+def test_it_ignores_forged_device_cookies(url: str, settings: Settings, value: str) -> None:
     guess(visitor_at(url), 3)
     forged = visitor_at(url)
     forged.http.cookies.set(DEVICE_COOKIE, value)
     another_s = URLSafeTimedSerializer("a-guessed-secret", salt="control room browser")
     signed = visitor_at(url)
     signed.http.cookies.set(DEVICE_COOKIE, str(another_s.dumps([USER, value])))
-    assert is_throttled(behind_proxy, forged)
-    assert is_throttled(behind_proxy, signed)
+    assert is_throttled(settings, forged)
+    assert is_throttled(settings, signed)
 
 
-def test_it_delays_new_addresses_longer_while_many_guess(url: str, behind_proxy: Settings) -> None:
+def test_it_delays_new_addresses_longer_while_many_guess(url: str, settings: Settings) -> None:
     for number in range(15):
         guess(visitor_at(url, f"198.51.100.{number}"), 1)
     newcomer = visitor_at(url, "192.0.2.9")
     assert guess(newcomer, 1) == [401]
-    assert has_delay(behind_proxy, newcomer, 30)
+    assert has_delay(settings, newcomer, 30)
 
 
-def test_it_delays_an_address_that_tries_many_names(url: str, behind_proxy: Settings) -> None:
+def test_it_delays_an_address_that_tries_many_names(url: str, settings: Settings) -> None:
     visitor = visitor_at(url)
     for number in range(10):
         assert guess(visitor, 1, f"name{number}") == [401]
-    assert is_throttled(behind_proxy, visitor, "name10")
-    assert is_throttled(behind_proxy, visitor, OTHER_USER)
+    assert is_throttled(settings, visitor, "name10")
+    assert is_throttled(settings, visitor, OTHER_USER)
 
 
 def test_it_does_not_delay_other_users_at_the_address_for_the_failures_of_one(
-    url: str, behind_proxy: Settings
+    url: str, settings: Settings
 ) -> None:
     """Behind a front end, all visitors may have its address."""
     for _ in range(12):
         guess(visitor_at(url), 1)
-        let_pass(behind_proxy, 31)
-    with just_failed(behind_proxy):
+        let_pass(settings, 31)
+    with just_failed(settings):
         assert visitor_at(url).submit_password().status_code == THROTTLED
         assert visitor_at(url).submit_password(OTHER_USER).status_code == 302
 
 
-def test_it_does_not_reveal_which_users_exist(url: str, behind_proxy: Settings) -> None:
+def test_it_does_not_reveal_which_users_exist(url: str, settings: Settings) -> None:
     for user in (USER, "nobody-of-this-name"):
         visitor = visitor_at(url, f"192.0.2.{len(user)}")
         assert guess(visitor, 3, user) == [401, 401, 401]
-        assert is_throttled(behind_proxy, visitor, user)
+        assert is_throttled(settings, visitor, user)
 
 
-def test_it_counts_ipv6_clients_by_network(url: str, behind_proxy: Settings) -> None:
+def test_it_counts_ipv6_clients_by_network(url: str, settings: Settings) -> None:
     for number in range(3):
         guess(visitor_at(url, f"2001:db8:1:2::{number}"), 1)
-    assert is_throttled(behind_proxy, visitor_at(url, "2001:db8:1:2:ffff::1"))
-    assert not is_throttled(behind_proxy, visitor_at(url, "2001:db8:1:3::1"))
+    assert is_throttled(settings, visitor_at(url, "2001:db8:1:2:ffff::1"))
+    assert not is_throttled(settings, visitor_at(url, "2001:db8:1:3::1"))
 
 
-def test_it_counts_ipv4_clients_by_address_however_it_is_written(url: str, behind_proxy: Settings) -> None:
+def test_it_counts_ipv4_clients_by_address_however_it_is_written(url: str, settings: Settings) -> None:
     guess(visitor_at(url, "::ffff:192.0.2.1"), 3)
-    assert is_throttled(behind_proxy, visitor_at(url, "192.0.2.1"))
-    assert not is_throttled(behind_proxy, visitor_at(url, "::ffff:192.0.2.2"))
+    assert is_throttled(settings, visitor_at(url, "192.0.2.1"))
+    assert not is_throttled(settings, visitor_at(url, "::ffff:192.0.2.2"))
 
 
-def test_it_believes_only_the_last_address_of_a_trusted_proxy(url: str, behind_proxy: Settings) -> None:
+def test_it_believes_only_the_last_address_of_a_trusted_proxy(url: str, settings: Settings) -> None:
     for number in range(3):
         guess(visitor_at(url, f"203.0.113.{number}, 192.0.2.1"), 1)
-    assert is_throttled(behind_proxy, visitor_at(url, "192.0.2.1"))
-    assert is_throttled(behind_proxy, visitor_at(url, "192.0.2.1, 127.0.0.2"))
-    assert not is_throttled(behind_proxy, visitor_at(url, "192.0.2.1, no address"))
+    assert is_throttled(settings, visitor_at(url, "192.0.2.1"))
+    assert is_throttled(settings, visitor_at(url, "192.0.2.1, 127.0.0.2"))
+    assert not is_throttled(settings, visitor_at(url, "192.0.2.1, no address"))
 
 
 @pytest.mark.parametrize(
@@ -270,24 +264,24 @@ def test_it_believes_only_the_last_address_of_a_trusted_proxy(url: str, behind_p
     ],
 )
 def test_it_accepts_forwarded_addresses_with_ports(
-    url: str, behind_proxy: Settings, forwarded: str, same_client: str
+    url: str, settings: Settings, forwarded: str, same_client: str
 ) -> None:
     guess(visitor_at(url, forwarded), 3)
-    assert is_throttled(behind_proxy, visitor_at(url, same_client))
-    assert not is_throttled(behind_proxy, visitor_at(url, "192.0.2.2:51234, 192.0.2.2"))
-    assert not is_throttled(behind_proxy, visitor_at(url, "[2001:db8:1:3::1]:51234"))
+    assert is_throttled(settings, visitor_at(url, same_client))
+    assert not is_throttled(settings, visitor_at(url, "192.0.2.2:51234, 192.0.2.2"))
+    assert not is_throttled(settings, visitor_at(url, "[2001:db8:1:3::1]:51234"))
 
 
 def test_it_ignores_forwarded_addresses_without_a_trusted_proxy(settings: Settings) -> None:
-    with served(settings) as url:
+    with served(replace(settings, trusted_proxies=())) as url:
         for number in range(3):
             guess(visitor_at(url, f"192.0.2.{number}"), 1)
         assert is_throttled(settings, visitor_at(url, "192.0.2.99"))
 
 
-def test_it_stores_addresses_and_names_hashed(url: str, behind_proxy: Settings) -> None:
+def test_it_stores_addresses_and_names_hashed(url: str, settings: Settings) -> None:
     guess(visitor_at(url, "192.0.2.200"), 2)
-    engine = control_room_database(behind_proxy)
+    engine = control_room_database(settings)
     with engine.connect() as connection:
         kept = [bytes(key) for key in connection.scalars(sa.select(db.login_attempts.c.id))]
     engine.dispose()

@@ -19,7 +19,7 @@ from dqmsquare_cfg import Cluster, Settings
 from storage.job_state import LOST_AFTER
 from storage.mutes import MuteSubject, MuteWriter
 from storage.retention import prune
-from tests.mirrored_cluster import MirroredCluster, delivery, job, log_of
+from tests.mirrored_cluster import MirroredCluster, beating_cluster, delivery, job, log_of
 from tests.served import ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
@@ -69,9 +69,8 @@ def run() -> Run:
 
 @pytest.fixture(scope="module")
 def mirrored(shared_settings: Settings) -> MirroredCluster:
-    cluster = MirroredCluster(shared_settings)
-    cluster.beat()
-    return cluster
+    """The production cluster of all tests, with a current heartbeat."""
+    return beating_cluster(shared_settings)
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,8 @@ from tests.mirrored_cluster import MirroredCluster
 
 
 @pytest.fixture
-def simulated_settings(simulated_settings: Settings) -> Settings:
-    return replace(simulated_settings, dqm_cr_usernames={"shifter": "first", "expert": "second"})
-
-
-@pytest.fixture
-def url(simulated_settings: Settings) -> Iterator[str]:
-    with served(simulated_settings) as url:
+def url(two_user_settings: Settings) -> Iterator[str]:
+    with served(two_user_settings) as url:
         yield url
 
 
@@ -64,11 +59,11 @@ def test_it_records_all_details_of_a_command(shifter: Visitor) -> None:
     }
 
 
-def test_it_names_a_machine_by_its_label(shifter: Visitor, simulated_settings: Settings) -> None:
+def test_it_names_a_machine_by_its_label(shifter: Visitor, two_user_settings: Settings) -> None:
     # Labels of machines with similar names have a suffix.
-    mirrored = MirroredCluster(simulated_settings, Cluster.PLAYBACK)
+    mirrored = MirroredCluster(two_user_settings, Cluster.PLAYBACK)
     execute_statement(
-        simulated_settings,
+        two_user_settings,
         sa.update(db.machines)
         .where(db.machines.c.label == mirrored.label(UNIT))
         .values(label="dqmfu-c2b01-..·2"),
@@ -78,7 +73,7 @@ def test_it_names_a_machine_by_its_label(shifter: Visitor, simulated_settings: S
 
 
 def test_it_stores_no_full_machine_name(
-    shifter: Visitor, simulator: Simulator, simulated_settings: Settings
+    shifter: Visitor, simulator: Simulator, two_user_settings: Settings
 ) -> None:
     simulator.machine(UNIT).is_ssh_broken = True
     shifter.post_command("restart_hltd", host=UNIT)
@@ -86,7 +81,7 @@ def test_it_stores_no_full_machine_name(
     shifter.get_command("get_hltd_logs", host=UNIT)
     shifter.get_command("get_hltd_logs", host="dqmfu-c2b99-45-01")
     shifter.get_command("get_hltd_logs", host=f"{UNIT};reboot")
-    engine = control_room_database(simulated_settings)
+    engine = control_room_database(two_user_settings)
     with engine.connect() as connection:
         kept = str([tuple(row) for row in connection.execute(sa.select(db.audit_log))])
     engine.dispose()
@@ -94,7 +89,7 @@ def test_it_stores_no_full_machine_name(
     assert "reboot" not in kept
     for path in ("/cr/audit/", "/cr/audit.csv", "/cr/queue"):
         assert "45-01" not in shifter.get(path).text
-    logged = read_log(simulated_settings, "server")
+    logged = read_log(two_user_settings, "server")
     assert "45-01" not in logged
     assert "reboot" not in logged
 
@@ -127,12 +122,12 @@ def test_it_records_the_user_of_a_request_that_is_too_large(shifter: Visitor) ->
     assert (entry["username"], entry["command"]) == ("shifter", "unknown")
 
 
-def test_it_deletes_entries_after_their_retention(simulated_settings: Settings) -> None:
+def test_it_deletes_entries_after_their_retention(two_user_settings: Settings) -> None:
     def age(days: int) -> None:
         earlier = db.audit_log.c.received_at - sa.func.make_interval(0, 0, 0, days)
-        execute_statement(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
+        execute_statement(two_user_settings, sa.update(db.audit_log).values(received_at=earlier))
 
-    with served(replace(simulated_settings, cr_audit_retention_days=30)) as url:
+    with served(replace(two_user_settings, cr_audit_retention_days=30)) as url:
         shifter = Visitor(url).sign_in("shifter", "first")
         age(20)
         shifter.get_command("get_dqm_machines")
@@ -184,8 +179,8 @@ def test_it_rejects_invalid_filters(shifter: Visitor, query: str) -> None:
     assert shifter.get(f"/cr/audit/?{query}").status_code == 400
 
 
-def test_it_is_paginated(shifter: Visitor, simulated_settings: Settings) -> None:
-    engine = control_room_database(simulated_settings)
+def test_it_is_paginated(shifter: Visitor, two_user_settings: Settings) -> None:
+    engine = control_room_database(two_user_settings)
     with engine.begin() as connection:
         connection.execute(
             sa.insert(db.audit_log),
@@ -222,18 +217,18 @@ def test_it_is_read_in_pieces_for_a_file_with_time_for_each(
     engine.dispose()
 
 
-def test_it_escapes_spreadsheet_formulas(shifter: Visitor, simulated_settings: Settings) -> None:
+def test_it_escapes_spreadsheet_formulas(shifter: Visitor, two_user_settings: Settings) -> None:
     shifter.get_command("get_dqm_machines")
     for formula in ("=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\n=1", "＝1", "－1"):
-        execute_statement(simulated_settings, sa.update(db.audit_log).values(message=formula))
+        execute_statement(two_user_settings, sa.update(db.audit_log).values(message=formula))
         response = shifter.get("/cr/audit.csv")
         [row, *_] = csv.DictReader(io.StringIO(response.text))
         assert row["message"] == f"'{formula}"
     assert response.headers["Content-Disposition"].startswith("attachment")
 
 
-def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings) -> None:
-    execute_statement(simulated_settings, sa.update(db.audit_log).values(message="<b>", username="<i>"))
+def test_it_shows_markup_as_text(shifter: Visitor, two_user_settings: Settings) -> None:
+    execute_statement(two_user_settings, sa.update(db.audit_log).values(message="<b>", username="<i>"))
     for path in ("/cr/audit/", "/cr/queue"):
         text = shifter.get(path).text
         assert "<b>" not in text
@@ -241,13 +236,13 @@ def test_it_shows_markup_as_text(shifter: Visitor, simulated_settings: Settings)
 
 
 def test_it_shows_the_actions_of_the_last_hour_on_the_page(
-    shifter: Visitor, expert: Visitor, simulated_settings: Settings
+    shifter: Visitor, expert: Visitor, two_user_settings: Settings
 ) -> None:
     shifter.post_command("start_playback_run", run_number=RUN, run_key="pp_run", number_of_ls=12)
     page = expert.get("/cr/").text
     done = page[page.index('class="history"') :]
     assert all(word in done for word in ("shifter", "start_playback_run", RUN, "pp_run", "12"))
     earlier = db.audit_log.c.received_at - sa.text("'61 min'::interval")
-    execute_statement(simulated_settings, sa.update(db.audit_log).values(received_at=earlier))
+    execute_statement(two_user_settings, sa.update(db.audit_log).values(received_at=earlier))
     assert "start_playback_run" not in expert.get("/cr/queue").text
     assert "start_playback_run" in expert.get("/cr/audit/").text

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,11 +24,6 @@ from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, c
 from tests.served import ServerProcess, frozen, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
-
-
-@pytest.fixture
-def simulated_settings(simulated_settings: Settings) -> Settings:
-    return replace(simulated_settings, dqm_cr_usernames={"shifter": "first", "expert": "second"})
 
 
 @contextmanager
@@ -82,21 +76,21 @@ def submit_in_order(
 
 
 def test_it_executes_one_command_at_a_time_across_servers(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
     with ExitStack() as stack:
-        one, other = (stack.enter_context(served(simulated_settings)) for _ in range(2))
+        one, other = (stack.enter_context(served(two_user_settings)) for _ in range(2))
         shifter, expert = Visitor(one).sign_in("shifter", "first"), Visitor(other).sign_in("expert", "second")
         release = stack.enter_context(blocked_gateway(simulator))
         responses = submit_in_order(
             pool,
-            simulated_settings,
+            two_user_settings,
             lambda: shifter.get_command("get_dqm_machines"),
             lambda: expert.get_command("get_cmssw_info"),
             lambda: shifter.post_command("restart_hltd", host=UNIT),
             lambda: expert.post_command("restart_fff", host=UNIT),
         )
-        assert in_progress(simulated_settings) == [
+        assert in_progress(two_user_settings) == [
             ("shifter", True),
             ("expert", False),
             ("shifter", False),
@@ -110,16 +104,16 @@ def test_it_executes_one_command_at_a_time_across_servers(
 
 
 def test_it_shows_the_queue_on_every_page(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
     with ExitStack() as stack:
-        one, other = (stack.enter_context(served(simulated_settings)) for _ in range(2))
+        one, other = (stack.enter_context(served(two_user_settings)) for _ in range(2))
         shifter, expert = Visitor(one).sign_in("shifter", "first"), Visitor(other).sign_in("expert", "second")
         assert "No command is queued or running." in expert.get("/cr/queue").text
         release = stack.enter_context(blocked_gateway(simulator))
         responses = submit_in_order(
             pool,
-            simulated_settings,
+            two_user_settings,
             lambda: shifter.post_command("restart_hltd", host=UNIT),
             lambda: expert.get_command("get_hltd_logs", host=OTHER_UNIT),
         )
@@ -136,14 +130,14 @@ def test_it_shows_the_queue_on_every_page(
 
 
 def test_it_refuses_the_same_change_while_one_is_in_progress(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
-    with served(simulated_settings) as url, blocked_gateway(simulator) as release:
+    with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         shifter, expert = Visitor(url).sign_in("shifter", "first"), Visitor(url).sign_in("expert", "second")
         panel = {"host": UNIT, "playback": 1, "state": 0}
         responses = submit_in_order(
             pool,
-            simulated_settings,
+            two_user_settings,
             lambda: shifter.post_command("restart_hltd", host=UNIT),
             lambda: shifter.post_command("change_dqm_client", client=BEAM, **panel),
         )
@@ -162,15 +156,15 @@ def test_it_refuses_the_same_change_while_one_is_in_progress(
             pool.submit(expert.post_command, "restart_hltd", host=OTHER_UNIT),
             pool.submit(expert.post_command, "restart_fff", host=UNIT),
         ]
-        until(lambda: len(in_progress(simulated_settings)) == 4)
+        until(lambda: len(in_progress(two_user_settings)) == 4)
         release.set()
         assert [response.result(TIMEOUT_S).status_code for response in (*responses, *more)] == [200] * 4
         assert expert.post_command("restart_hltd", host=UNIT).status_code == 200
 
 
-def test_it_executes_an_idempotency_key_once(simulated_settings: Settings, simulator: Simulator) -> None:
+def test_it_executes_an_idempotency_key_once(two_user_settings: Settings, simulator: Simulator) -> None:
     key = {"Idempotency-Key": "0123456789abcdef0123456789abcdef"}
-    with served(simulated_settings) as url:
+    with served(two_user_settings) as url:
         visitor = Visitor(url).sign_in("shifter", "first")
         assert visitor.post_command_with(key, "restart_hltd", host=UNIT).status_code == 200
         again = visitor.post_command_with(key, "restart_hltd", host=UNIT)
@@ -183,13 +177,13 @@ def test_it_executes_an_idempotency_key_once(simulated_settings: Settings, simul
 
 
 def test_it_sends_nothing_for_a_session_that_ended_in_the_queue(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
-    with served(simulated_settings) as url, blocked_gateway(simulator) as release:
+    with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         shifter, expert = Visitor(url).sign_in("shifter", "first"), Visitor(url).sign_in("expert", "second")
         waiting = submit_in_order(
             pool,
-            simulated_settings,
+            two_user_settings,
             lambda: expert.get_command("get_dqm_machines"),
             lambda: shifter.post_command("restart_hltd", host=UNIT),
         )
@@ -205,7 +199,7 @@ def test_it_sends_nothing_for_a_session_that_ended_in_the_queue(
 
 def test_it_sends_nothing_for_a_sender_that_left_the_queue(
     simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    two_user_settings: Settings,
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
@@ -213,13 +207,13 @@ def test_it_sends_nothing_for_a_sender_that_left_the_queue(
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         visitor = Visitor(server.url).sign_in("shifter", "first")
         first = pool.submit(visitor.get_command, "get_dqm_machines")
-        until(lambda: in_progress(simulated_settings) == [("shifter", True)])
+        until(lambda: in_progress(two_user_settings) == [("shifter", True)])
         with closing(send_command(server, visitor, f"what=restart_hltd&host={UNIT}")):
-            until(lambda: len(in_progress(simulated_settings)) == 2)
+            until(lambda: len(in_progress(two_user_settings)) == 2)
         until(lambda: connections_to(server) == 1)
         release.set()
         assert first.result(TIMEOUT_S).status_code == 200
-        until(lambda: in_progress(simulated_settings) == [])
+        until(lambda: in_progress(two_user_settings) == [])
         [entry] = visitor.audit(command="restart_hltd")
     assert (entry["outcome"], entry["sent_at"]) == (Outcome.NOT_SENT, "")
     assert [command["what"] for command in commands_sent(simulator)] == ["get_dqm_machines"]
@@ -246,7 +240,7 @@ def connections_to(server: ServerProcess) -> int:
 
 def test_it_serves_pages_with_20_commands_in_the_queue(
     simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    two_user_settings: Settings,
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
@@ -254,7 +248,7 @@ def test_it_serves_pages_with_20_commands_in_the_queue(
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         visitor = Visitor(server.url).sign_in("shifter", "first")
         responses = [pool.submit(visitor.get_command, "get_dqm_machines") for _ in range(20)]
-        until(lambda: len(in_progress(simulated_settings)) == 20)
+        until(lambda: len(in_progress(two_user_settings)) == 20)
         # Each of these would time out if commands used the threads of pages.
         pages = [pool.submit(server.get, path) for path in ("/", "/cr/login/", "/readyz") * 4]
         assert [page.result(TIMEOUT_S).status_code for page in pages] == [200] * 12
@@ -272,17 +266,17 @@ def test_it_serves_pages_with_20_commands_in_the_queue(
 
 def test_it_does_not_wait_for_a_server_that_was_killed(
     simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    two_user_settings: Settings,
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
     environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first,expert:second"}
-    with served(simulated_settings) as url, blocked_gateway(simulator) as release:
+    with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         expert = Visitor(url).sign_in("expert", "second")
         with server_process(environment) as doomed:
             shifter = Visitor(doomed.url).sign_in("shifter", "first")
             lost = pool.submit(shifter.post_command, "restart_hltd", host=UNIT)
-            until(lambda: in_progress(simulated_settings) == [("shifter", True)])
+            until(lambda: in_progress(two_user_settings) == [("shifter", True)])
             for worker in workers_of(doomed):
                 os.kill(worker, signal.SIGKILL)
             with pytest.raises(requests.ConnectionError):
@@ -291,7 +285,7 @@ def test_it_does_not_wait_for_a_server_that_was_killed(
         assert expert.post_command("restart_hltd", host=UNIT).status_code == 200
         fragment = expert.get("/cr/queue").text
     assert "No command is queued or running." in fragment
-    [done, left] = restarts(simulated_settings)
+    [done, left] = restarts(two_user_settings)
     assert done == ("expert", Outcome.OK)
     assert left == ("shifter", None)
     assert "The server ended while the command was running: its effect is unknown" in fragment
@@ -336,9 +330,9 @@ def terminate_connections(postgres: EmbeddedPostgres, database: str) -> None:
 
 
 def test_it_sends_nothing_while_the_audit_is_unavailable(
-    simulated_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
+    two_user_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
 ) -> None:
-    with served(simulated_settings) as url:
+    with served(two_user_settings) as url:
         visitor = Visitor(url).sign_in("shifter", "first")
         postgres.stop()
         try:
@@ -362,20 +356,20 @@ def alter(settings: Settings, statement: str) -> None:
 
 
 def test_it_sends_nothing_that_can_t_be_marked_as_sent(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
-    with served(simulated_settings) as url, blocked_gateway(simulator) as release:
+    with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         shifter = Visitor(url).sign_in("shifter", "first")
         waiting = submit_in_order(
             pool,
-            simulated_settings,
+            two_user_settings,
             lambda: shifter.get_command("get_dqm_machines"),
             lambda: shifter.post_command("restart_hltd", host=UNIT),
         )
-        alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN sent_at TO elsewhere")
+        alter(two_user_settings, "ALTER TABLE audit_log RENAME COLUMN sent_at TO elsewhere")
         release.set()
         responses = [response.result(TIMEOUT_S) for response in waiting]
-        alter(simulated_settings, "ALTER TABLE audit_log RENAME COLUMN elsewhere TO sent_at")
+        alter(two_user_settings, "ALTER TABLE audit_log RENAME COLUMN elsewhere TO sent_at")
         assert [response.status_code for response in responses] == [200, 503]
         assert responses[1].text == "The audit can't be written: nothing was sent."
         [entry] = shifter.audit(command="restart_hltd")
@@ -384,9 +378,9 @@ def test_it_sends_nothing_that_can_t_be_marked_as_sent(
 
 
 def test_it_reports_the_outcome_even_if_it_can_t_be_recorded(
-    simulated_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
+    two_user_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
 ) -> None:
-    with served(simulated_settings) as url:
+    with served(two_user_settings) as url:
         visitor = Visitor(url).sign_in("shifter", "first")
 
         def stop_once(_request: object) -> None:
@@ -405,13 +399,13 @@ def test_it_reports_the_outcome_even_if_it_can_t_be_recorded(
 
 
 def test_it_reports_the_outcome_whatever_prevents_its_recording(
-    simulated_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
+    two_user_settings: Settings, simulator: Simulator, pool: ThreadPoolExecutor
 ) -> None:
-    with served(simulated_settings) as url, blocked_gateway(simulator) as release:
+    with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         visitor = Visitor(url).sign_in("shifter", "first")
         pending = pool.submit(visitor.post_command_with, {"HX-Request": "true"}, "restart_hltd", host=UNIT)
-        until(lambda: in_progress(simulated_settings) == [("shifter", True)])
-        alter(simulated_settings, "ALTER TABLE audit_log ADD CHECK (outcome <> 'ok') NOT VALID")
+        until(lambda: in_progress(two_user_settings) == [("shifter", True)])
+        alter(two_user_settings, "ALTER TABLE audit_log ADD CHECK (outcome <> 'ok') NOT VALID")
         release.set()
         response = pending.result(TIMEOUT_S)
     assert "DQM² says Ok." in response.text
@@ -419,10 +413,10 @@ def test_it_reports_the_outcome_whatever_prevents_its_recording(
 
 
 def test_it_continues_after_a_response_that_broke_off(
-    simulated_settings: Settings, simulator: Simulator
+    two_user_settings: Settings, simulator: Simulator
 ) -> None:
     simulator.faults.add(FaultKind.CONNECTION_CLOSED, request_kind=RequestKind.CONTROL, times=1)
-    with served(simulated_settings) as url:
+    with served(two_user_settings) as url:
         visitor = Visitor(url).sign_in("shifter", "first")
         assert visitor.get_command("get_dqm_machines").status_code == 504
         assert visitor.get_command("get_dqm_machines").status_code == 200
@@ -440,7 +434,7 @@ def lock_wait_s(connection: sa.Connection) -> float:
 
 def test_it_waits_long_for_its_turn_but_not_for_a_hanging_database(
     simulated_environment: dict[str, str],
-    simulated_settings: Settings,
+    two_user_settings: Settings,
     simulator: Simulator,
     postgres: EmbeddedPostgres,
     pool: ThreadPoolExecutor,
@@ -448,14 +442,14 @@ def test_it_waits_long_for_its_turn_but_not_for_a_hanging_database(
     environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first"}
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         visitor = Visitor(server.url).sign_in("shifter", "first")
-        with control_room_database(simulated_settings).connect() as connection:
+        with control_room_database(two_user_settings).connect() as connection:
             elsewhere = connection.execution_options(isolation_level="AUTOCOMMIT")
             elsewhere.execute(sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK)))
             pending = pool.submit(visitor.post_command, "restart_hltd", host=UNIT)
             # Longer than the time limit of other statements.
             until(lambda: lock_wait_s(elsewhere) > 2)
             elsewhere.execute(sa.select(sa.func.pg_advisory_unlock(db.COMMAND_LOCK)))
-        until(lambda: in_progress(simulated_settings) == [("shifter", True)])
+        until(lambda: in_progress(two_user_settings) == [("shifter", True)])
         with frozen(postgres):
             release.set()
             assert pending.result(TIMEOUT_S).text == "Ok"

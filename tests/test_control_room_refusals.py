@@ -1,11 +1,9 @@
 """Refusals of requests without a session are recorded, and bounded in number."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import db
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
-from tests.control_room import UNIT, USER, Visitor, control_room_database, served
+from tests.control_room import TRUSTED_PROXIES, UNIT, USER, Visitor, control_room_database, served, visitor_at
 from tests.log_files import read_log
 from tests.waiting import until
 
@@ -26,21 +24,11 @@ WRONG = "Wrong name or password."
 
 
 @pytest.fixture
-def behind_proxy(settings: Settings, tmp_path: Path) -> Settings:
-    """Settings behind CMSWEB and behind a trusted proxy."""
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings behind CMSWEB and a trusted proxy."""
     key = tmp_path / "header-auth-key"
     key.write_bytes(b"a key of the front end")
-    return replace(settings, cmsweb_hmac_path=key, trusted_proxies=(ip_network("127.0.0.0/8"),))
-
-
-@pytest.fixture
-def url(behind_proxy: Settings) -> Iterator[str]:
-    with served(behind_proxy) as url:
-        yield url
-
-
-def visitor_at(url: str, address: str = "192.0.2.1", **headers: str) -> Visitor:
-    return Visitor(url, X_Forwarded_For=address, **headers)
+    return replace(settings, cmsweb_hmac_path=key, trusted_proxies=TRUSTED_PROXIES)
 
 
 def refusals(url: str) -> list[dict[str, str]]:
@@ -126,7 +114,7 @@ def test_it_is_bounded_for_many_addresses(url: str) -> None:
 
 
 def test_it_records_a_failed_login_of_a_user_however_many_requests_were_refused(
-    url: str, behind_proxy: Settings
+    url: str, settings: Settings
 ) -> None:
     for number in range(25):
         visitor_at(url, f"198.51.100.{number}").get_command("get_dqm_machines")
@@ -138,7 +126,7 @@ def test_it_records_a_failed_login_of_a_user_however_many_requests_were_refused(
     failed = [entry for entry in refusals(url) if entry["username"] == USER]
     assert [entry["message"] for entry in failed] == [WRONG, WRONG]
     assert len({entry["address"] for entry in failed} - {""}) == 2
-    insert_anonymous_refusals(behind_proxy, 10_050)
+    insert_anonymous_refusals(settings, 10_050)
     visitor_at(url).get_command("get_dqm_machines")
     assert len([entry for entry in refusals(url) if entry["username"] == USER]) == 2
 
@@ -155,11 +143,11 @@ def test_it_counts_the_refusals_of_each_address(url: str) -> None:
     assert by_address[""] == len(COMMANDS) - 10
 
 
-def test_it_keeps_the_newest_refusals_and_all_actions_of_experts(url: str, behind_proxy: Settings) -> None:
+def test_it_keeps_the_newest_refusals_and_all_actions_of_experts(url: str, settings: Settings) -> None:
     expert = visitor_at(url).sign_in()
-    insert_anonymous_refusals(behind_proxy, 10_050)
+    insert_anonymous_refusals(settings, 10_050)
     visitor_at(url).get_command("get_dqm_machines")
-    assert count_refusals(behind_proxy) == 10_000
+    assert count_refusals(settings) == 10_000
     assert len(expert.audit(outcome="refused", command="get_dqm_machines")) == 1
     assert [entry["command"] for entry in expert.audit(outcome="ok")] == ["sign_in"]
 
@@ -182,11 +170,11 @@ def test_it_shows_counts_and_marks_of_addresses(url: str) -> None:
     assert "192.0.2.1" not in page
 
 
-def test_it_logs_refusals_while_the_audit_is_unavailable(behind_proxy: Settings) -> None:
-    with served(replace(behind_proxy, postgres_port=1)) as url:
+def test_it_logs_refusals_while_the_audit_is_unavailable(settings: Settings) -> None:
+    with served(replace(settings, postgres_port=1)) as url:
         assert visitor_at(url).get_command("get_dqm_machines").status_code == 401
         assert visitor_at(url).get("/cr/", headers={"cms-authn-login": "admin"}).status_code == 403
         # Attempts are counted in the same database, so none is accepted.
         assert visitor_at(url).submit_password().status_code == 503
-    logged = read_log(behind_proxy, "server")
+    logged = read_log(settings, "server")
     assert 'audit_write_failed command=get_dqm_machines outcome=refused reason="Sign in first."' in logged

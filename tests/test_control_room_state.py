@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from config import parsers
 from dqmsquare_cfg import Cluster, Settings
 from tests.control_room import Visitor, served
 from tests.mirrored_cluster import MirroredCluster, job
+from tests.served import with_contacts
 from tests.waiting import until
 
 RUN, PLAYBACK_RUN = 358_791, 500_012
@@ -18,8 +17,8 @@ RUN, PLAYBACK_RUN = 358_791, 500_012
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    contacts = parsers.contacts("*=DQM on call, 16 0000; ecal*=ECAL on call, 16 1234")
-    return replace(settings, experts=contacts)
+    """Settings with contacts for clients."""
+    return with_contacts(settings)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Years of data of an earlier mirror: a retired cluster, jobs without clocks, and starts that are unknown."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -100,13 +99,8 @@ def adopted(
 
 @pytest.fixture
 def app(adopted: Settings) -> Flask:
+    """The application that shows what was imported."""
     return create_app(adopted)
-
-
-@pytest.fixture
-def client(app: Flask) -> Iterator[FlaskClient]:
-    with app.test_client() as client:
-        yield client
 
 
 class _Text(HTMLParser):

@@ -14,7 +14,7 @@ from dqm2 import crash_reasons
 from dqm2.records import EventSeries, JobLog, JobRecord, MemorySeries
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteSubject, MuteWriter
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, beating_cluster, job
 
 RUN = 358_791
 TOO_MANY_ERRORS = (
@@ -36,9 +36,8 @@ NOW = datetime(2022, 9, 15, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
-    cluster = MirroredCluster(settings)
-    cluster.beat()
-    return cluster
+    """The production cluster, empty, with a current heartbeat."""
+    return beating_cluster(settings)
 
 
 def write(mirrored: MirroredCluster, *records: JobRecord) -> None:

@@ -16,7 +16,7 @@ from dqmsquare_cfg import EXPERIMENT_ZONE, Settings
 from simulator.simulator import Simulator
 from tests.browser.conftest import pause_time, refresh, wait_for_first_update
 from tests.grabber_runner import mirror_once
-from tests.mirrored_cluster import MirroredCluster, job, write_run
+from tests.mirrored_cluster import MirroredCluster, beating_cluster, job, write_run
 from tests.waiting import until
 
 RUN = 358_791
@@ -55,9 +55,7 @@ TWO_FRAMES = "async () => { for (let n = 0; n < 2; n++) await new Promise(reques
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
     """The production cluster with a current heartbeat; tests themselves let the page request what is new."""
-    cluster = MirroredCluster(settings)
-    cluster.beat()
-    return cluster
+    return beating_cluster(settings)
 
 
 @pytest.fixture

@@ -1,16 +1,15 @@
 """Tasks of a shifter, each in the fewest steps; those of an expert are in `test_job_tasks.py`."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from config import parsers
 from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
 from tests.browser.conftest import allow_copying
 from tests.mirrored_cluster import MirroredCluster, job
+from tests.served import with_contacts
 
 RUN = 358_791
 CLIENT = "ecal"
@@ -21,7 +20,7 @@ REASON = CrashReason(CrashKind.EXCEPTION, "ProductNotFound", "Found zero product
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Settings with a contact for the client."""
-    return replace(settings, experts=parsers.contacts("ecal*=ECAL on call, 16 1234; *=DQM on call, 16 0000"))
+    return with_contacts(settings)
 
 
 @pytest.fixture

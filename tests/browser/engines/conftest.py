@@ -14,7 +14,7 @@ from tests.browser.engines import firefox, webkit
 from tests.browser.engines.chromium import ChromiumTab
 from tests.browser.engines.error_recorder import record_errors
 from tests.browser.engines.tab import Tab
-from tests.mirrored_cluster import MirroredCluster
+from tests.mirrored_cluster import MirroredCluster, beating_cluster
 from tests.served import server_thread
 
 # The other browser tests use Chromium anyway.
@@ -24,9 +24,7 @@ ENGINES = (pytest.param("chromium", marks=pytest.mark.long), "firefox", "webkit"
 @pytest.fixture
 def mirrored(settings: Settings) -> MirroredCluster:
     """The production cluster, empty, with a current heartbeat."""
-    cluster = MirroredCluster(settings)
-    cluster.beat()
-    return cluster
+    return beating_cluster(settings)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from config import parsers
 from dqm2.records import CrashKind, CrashReason, JobLog, JobRecord
 from dqmsquare_cfg import Settings
 from tests.browser.engines.tab import Tab
 from tests.mirrored_cluster import MirroredCluster, job, with_series, write_run
+from tests.served import with_contacts
 from tests.waiting import until
 
 pytestmark = pytest.mark.long
@@ -33,7 +33,7 @@ REASON = CrashReason(CrashKind.EXCEPTION, "FileReadError", "Input file", "DQMStr
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Settings with a contact for the client."""
-    return replace(settings, experts=parsers.contacts("ecal*=ECAL on call, 16 1234; *=DQM on call, 16 0000"))
+    return with_contacts(settings)
 
 
 @pytest.fixture
