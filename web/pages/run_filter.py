@@ -137,7 +137,7 @@ def other_cluster_with(cluster: Cluster, run: int | None) -> Cluster | None:
         return None
     [other] = set(Cluster) - {cluster}
     try:
-        return other if databases.stale_ok_reader(other).run(run) is not None else None
+        return other if databases.stale_ok_reader(other).has_run(run) else None
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return None
