@@ -1,7 +1,7 @@
 """Headers of every response of the server, and what a visitor sends that must have no effect."""
 
 import re
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask, request
@@ -14,6 +14,7 @@ NAMES = (  # noqa: SIM905 - shorter than a list
     "until username version wall what"
 ).split()
 PATHS = ("/", "/healthz", "/readyz", "/api?what=get_info&db=production", "/api?what=x", "/nowhere", "/fails")
+NO_JOB = UUID(int=0)
 
 
 def fail() -> str:
@@ -70,6 +71,19 @@ def test_an_error_is_plain_text_for_scripts_and_a_page_for_browsers(client: Flas
     assert client.get("/nowhere", headers={"Accept": "text/html,*/*;q=0.8"}).mimetype == "text/html"
     fragment = client.get("/live/run?db=nowhere", headers={"HX-Request": "true"})
     assert (fragment.status_code, fragment.mimetype) == (400, "text/plain")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", f"/job/{NO_JOB}", "/cluster/", "/timeline/", "/statistics/", "/crashes/", "/crashes/search"),
+        *("/find", "/report/shift", "/report/playback", "/report/efficiency"),
+    ],
+)
+def test_an_error_of_a_page_is_a_page_unless_text_is_asked_for(client: FlaskClient, path: str) -> None:
+    for accepted, mimetype in (("*/*", "text/html"), ("text/plain", "text/plain")):
+        response = client.get(f"{path}?db=nowhere", headers={"Accept": accepted})
+        assert (response.status_code >= 400, response.mimetype) == (True, mimetype)
 
 
 @pytest.mark.parametrize("accepted", ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8"])

@@ -8,32 +8,22 @@ import logging
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, ServiceUnavailable
 
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
 from web import problems
 from web.limits import OVERLOADED, RETRY_AFTER_S
+from web.responses import FRAGMENT_HEADER
 
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
 
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
-_PAGE_BLUEPRINTS = (
-    "live",
-    "job",
-    "cluster",
-    "timeline",
-    "statistics",
-    "crashes",
-    "crash_group",
-    "log_search",
-    "guides",
-)
-# Of the requests that scripts of the pages send for fragments.
-_FRAGMENT_HEADER = "HX-Request"
+# Setting of an application: the names of the blueprints that are pages.
+PAGE_BLUEPRINTS = "PAGE_BLUEPRINTS"
 
 
 class DatabaseUnavailable(sa.exc.SQLAlchemyError):
@@ -124,7 +114,7 @@ def _requested_cluster() -> Cluster | None:
 
 def _wants_html() -> bool:
     blueprint = request.blueprint or ""
-    if blueprint in _PAGE_BLUEPRINTS and _FRAGMENT_HEADER not in request.headers:
+    if blueprint in current_app.config[PAGE_BLUEPRINTS] and FRAGMENT_HEADER not in request.headers:
         return request.accept_mimetypes.best_match(("text/html", "text/plain")) != "text/plain"
     return not blueprint.startswith(_PLAIN_TEXT_BLUEPRINTS) and _prefers_html()
 

@@ -12,6 +12,8 @@ from flask import Flask, Response, request
 
 # Unix time of the response in ms, on a 304 too: browsers compute ages from it.
 SERVER_TIME_HEADER = "Server-Time"
+# Of a request of a page's script for an HTML fragment.
+FRAGMENT_HEADER = "HX-Request"
 
 # Nothing inline, nothing from another host. Bootstrap's style sheet embeds images as data: URLs.
 _CONTENT_SECURITY_POLICY = "; ".join(

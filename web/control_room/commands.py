@@ -33,15 +33,13 @@ from web.control_room.command_validation import CommandRejected, ValidatedComman
 from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.limits import RequestKind, limited_as
-from web.responses import etag_response
+from web.responses import FRAGMENT_HEADER, etag_response
 
 bp = Blueprint("control_room", __name__)
 guards.protect(bp)
 
 # Order on the page: the cluster that is used more, and with less risk, comes first.
 _CLUSTERS = (Cluster.PLAYBACK, Cluster.PRODUCTION)
-# The page's script requests an HTML fragment with this header.
-_FRAGMENT_HEADER = "HX-Request"
 _IDEMPOTENCY_HEADER = "Idempotency-Key"
 # The page asks before it repeats a change within this time; its second request has this header.
 _REPEAT_HEADER = "Repeat-Command"
@@ -211,4 +209,4 @@ def _script_response(result: CommandResult) -> Response:
 
 
 def _wants_fragment() -> bool:
-    return _FRAGMENT_HEADER in request.headers
+    return FRAGMENT_HEADER in request.headers

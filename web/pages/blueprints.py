@@ -3,6 +3,7 @@
 from flask import Flask
 
 from dqmsquare_cfg import Settings
+from web.errors import PAGE_BLUEPRINTS
 from web.pages import (
     cluster,
     crash_group,
@@ -27,11 +28,12 @@ from web.pages import (
 )
 from web.pages.reports import efficiency_page, playback_page, shift_page
 
-_MODULES = (
-    *(live, freshness, missed, wall, job, cluster, timeline, statistics),
-    *(crashes, log_search, crash_group, find, guides),
+_PAGES = (
+    *(live, job, cluster, timeline, statistics, crashes, log_search, crash_group, find, guides),
     *(shift_page, playback_page, efficiency_page),
 )
+# Requested by scripts of the pages.
+_FRAGMENTS = (freshness, missed, wall)
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -47,6 +49,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     markup.init_app(app, settings)
     crash_rows.init_app(app)
     navigation.init_app(app)
-    for module in _MODULES:
+    app.config[PAGE_BLUEPRINTS] = frozenset(page.bp.name for page in _PAGES)
+    for module in (*_PAGES, *_FRAGMENTS):
         prefix = f"{settings.server_url_prefix}{module.bp.url_prefix or ''}"
         app.register_blueprint(module.bp, url_prefix=prefix)
