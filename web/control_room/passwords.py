@@ -24,7 +24,6 @@ class Passwords:
     def __init__(self, users: Mapping[str, str]) -> None:
         self._hashes = {user: value for user, value in users.items() if value.startswith(_HASH_PREFIXES)}
         self._plain = {user: value for user, value in users.items() if not value.startswith(_HASH_PREFIXES)}
-        self._hash_lock = threading.Lock()
 
     def verify(self, user: str, password: str) -> bool:
         """Whether this is the user's password."""
@@ -39,9 +38,8 @@ class Passwords:
         return own in matching and len(password) <= _MAX_LENGTH
 
     def _all_hashes(self) -> Mapping[str, str]:
-        with self._hash_lock:
-            self._hashes.update({user: _hash(plain) for user, plain in self._plain.items()})
-            self._plain = {}
+        self._hashes.update({user: _hash(plain) for user, plain in self._plain.items()})
+        self._plain = {}
         return self._hashes
 
 
