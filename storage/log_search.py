@@ -61,15 +61,15 @@ class FoundLogs:
 
 
 class LogSearchReader:
-    """Searches the logs of a cluster."""
+    """Searches the logs of a cluster, which are unpacked by `dictionaries`."""
 
-    def __init__(self, database: sa.Engine) -> None:
+    def __init__(self, database: sa.Engine, dictionaries: DictionaryStore) -> None:
         self._database = database
         # Pages read without transactions, in which the limit of a statement would have no effect.
         self._searches = database.execution_options(
             isolation_level="READ COMMITTED", response_timeout_s=_RESPONSE_TIMEOUT_S
         )
-        self._log_dictionaries = DictionaryStore(database)
+        self._dictionaries = dictionaries
 
     def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
         """The logs with a line that matches, without those of the first `skip` jobs that may have it.
@@ -93,7 +93,7 @@ class LogSearchReader:
 
     def _matches(self, rows: Sequence[Any], query: LineQuery) -> Iterator[FoundLog]:
         for row in rows:
-            log = codecs.unpack_log(row.log, 0, self._log_dictionaries.for_log(row.log))
+            log = codecs.unpack_log(row.log, 0, self._dictionaries.for_log(row.log))
             lines = [
                 (number, line)
                 for number, line in enumerate(log_messages.full_text(log).split("\n"), start=1)

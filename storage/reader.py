@@ -10,6 +10,7 @@ from storage.efficiency_reader import EfficiencyReader
 from storage.import_progress import ImportProgress
 from storage.job_history import JobHistoryReader
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from storage.log_search import LogSearchReader
 from storage.mutes import MuteReader
 from storage.playback_comparison import PlaybackComparisonReader
@@ -36,15 +37,18 @@ class MirrorReader(
     RunListingReader,
     TransitionReader,
 ):
-    """All queries of pages and API; the states of jobs are computed by `rules`."""
+    """All queries of pages and API.
 
-    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
-        JobHistoryReader.__init__(self, database, rules)
+    The states of jobs are computed by `rules`, logs are unpacked by `dictionaries`.
+    """
+
+    def __init__(self, database: sa.Engine, rules: StateRules, dictionaries: DictionaryStore) -> None:
+        JobHistoryReader.__init__(self, database, rules, dictionaries)
         DeliveryReader.__init__(self, database)
         EfficiencyReader.__init__(self, database)
         ClusterReader.__init__(self, database)
         CrashReader.__init__(self, database)
-        LogSearchReader.__init__(self, database)
+        LogSearchReader.__init__(self, database, dictionaries)
         MuteReader.__init__(self, database)
         RunListingReader.__init__(self, database)
 

@@ -161,11 +161,11 @@ _STORED_DETAILS = sa.select(db.job_details).where(db.job_details.c.identity == _
 
 
 class RunReader:
-    """Reads a cluster's runs; the states of jobs are computed by `rules`."""
+    """Reads a cluster's runs; the states of jobs are computed by `rules`, logs are unpacked by `dictionaries`."""
 
-    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
+    def __init__(self, database: sa.Engine, rules: StateRules, dictionaries: DictionaryStore) -> None:
         self._database = database
-        self._dictionaries = DictionaryStore(database)
+        self._dictionaries = dictionaries
         self._rules = rules
         self._select_jobs = select_jobs(_JobRow, rules)
 

@@ -60,7 +60,8 @@ def _database(settings: Settings, cluster: Cluster) -> sa.Engine:
 
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
     """The reader that the pages use."""
-    return MirrorReader(_database(settings, cluster), StateRules.for_cluster(settings, cluster))
+    database, rules = _database(settings, cluster), StateRules.for_cluster(settings, cluster)
+    return MirrorReader(database, rules, DictionaryStore(database))
 
 
 def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from tests.api_v1_data import RUN, paths, write_sample
 from web import databases, limits
 from web.api_v1.operations import operations
@@ -24,9 +25,11 @@ def changes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> ChangeTracke
     cluster = write_sample(settings, datetime.now(UTC)).cluster
     tracker = ChangeTracker()
     tracker.is_listening = True
+    database = db.engine(settings, cluster, "tests")
     reader = CachedReader(
-        db.engine(settings, cluster, "tests"),
+        database,
         StateRules.for_cluster(settings, cluster),
+        DictionaryStore(database),
         ReadCache(tracker),
         lambda: None,
         stale_ok=False,

@@ -13,6 +13,7 @@ from dqm2.records import JobRecord
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import LOST_AFTER, JobState, StateRules
+from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
@@ -32,7 +33,9 @@ def remembering(database: sa.Engine, changes: ChangeTracker) -> CachedReader:
     with database.connect() as connection:
         machines = frozenset(connection.scalars(sa.select(db.machines.c.identity)))
     rules = StateRules(timedelta(minutes=15), machines)
-    return CachedReader(database, rules, ReadCache(changes), lambda: None, stale_ok=False)
+    return CachedReader(
+        database, rules, DictionaryStore(database), ReadCache(changes), lambda: None, stale_ok=False
+    )
 
 
 def test_it_looks_itself_while_changes_can_not_be_heard(

@@ -13,6 +13,7 @@ import db
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.served import ServerProcess, frozen, server_process
 from tests.waiting import TIMEOUT_S, until
@@ -89,7 +90,9 @@ def test_the_history_of_machines_survives_any_outage(shared_settings: Settings) 
     mirrored.set_machine_state(mirrored.filter_units[0], datetime.now(UTC))
     engine = db.engine(shared_settings, mirrored.cluster, "tests")
     rules = StateRules.for_cluster(shared_settings, mirrored.cluster)
-    reader = CachedReader(engine, rules, ReadCache(ChangeTracker()), refuse_away, stale_ok=True)
+    reader = CachedReader(
+        engine, rules, DictionaryStore(engine), ReadCache(ChangeTracker()), refuse_away, stale_ok=True
+    )
     yesterday = datetime.now(UTC) - timedelta(days=1)
     found = reader.state_changes(yesterday)
     is_away.set()

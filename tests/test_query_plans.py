@@ -236,9 +236,8 @@ def test_it_reads_no_growing_table_sequentially(settings: Settings) -> None:
     span = fill(settings, SOME_YEARS)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     _add_log_templates(database, 20_000)
-    filled = Filled(
-        database, MirrorReader(database, StateRules.for_cluster(settings, Cluster.PRODUCTION)), span
-    )
+    rules = StateRules.for_cluster(settings, Cluster.PRODUCTION)
+    filled = Filled(database, MirrorReader(database, rules, DictionaryStore(database)), span)
     scanned = {name: _scanned_tables(filled, query) for name, query in QUERIES.items()}
     database.dispose()
     assert {name: tables for name, tables in scanned.items() if tables} == {}

@@ -28,6 +28,7 @@ from dqmsquare_cfg import Cluster, Settings
 from runtime import logging_setup
 from storage.change_listener import ChangeListener, ChangeTracker
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
 from web.cache import dependencies
@@ -80,7 +81,8 @@ class ClusterDatabase:
         self.transactions = self.engine.execution_options(**{_TRANSLATE_OPTION: True})
         self._reads = pool.execution_options(**{_TRANSLATE_OPTION: True})
         self._rules = StateRules.for_cluster(settings, cluster)
-        self._uncached = MirrorReader(self._reads, self._rules)
+        self._dictionaries = DictionaryStore(self._reads)
+        self._uncached = MirrorReader(self._reads, self._rules, self._dictionaries)
         self._cached: MirrorReader | None = None
         self._stale_ok: MirrorReader | None = None
         self._on_schema_too_new: Callable[[str], None] | None = None
@@ -98,7 +100,9 @@ class ClusterDatabase:
         """Listen for changes from now on, so that reads can be cached until they change."""
         cache = ReadCache(ChangeTracker())
         ChangeListener(self.engine, cache.changes).start()
-        reader = partial(CachedReader, self._reads, self._rules, cache, self.require_available)
+        reader = partial(
+            CachedReader, self._reads, self._rules, self._dictionaries, cache, self.require_available
+        )
         self._cached, self._stale_ok = reader(stale_ok=False), reader(stale_ok=True)
 
     @property

@@ -29,6 +29,7 @@ from runtime.supervisor import (
 )
 from simulator.runs import StoppedRun
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
 from storage.schema import migrate
 from tools import frontend_libs
@@ -110,7 +111,8 @@ def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[C
         postgres.create_database(settings.database(cluster))
         database = db.engine(settings, cluster, "demo")
         migrate(database)
-        reader = MirrorReader(database, StateRules.for_cluster(settings, cluster))
+        rules = StateRules.for_cluster(settings, cluster)
+        reader = MirrorReader(database, rules, DictionaryStore(database))
         if (last := last_run(reader)) is not None:
             last_runs[cluster] = last
         database.dispose()

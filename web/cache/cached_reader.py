@@ -18,6 +18,7 @@ from cachetools import LRUCache
 
 from storage.change_listener import ChangeTracker, Topic
 from storage.job_state import StateRules
+from storage.log_dictionaries import DictionaryStore
 from storage.read_models import JobDetails, Run, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
@@ -214,12 +215,13 @@ class CachedReader(MirrorReader):
         self,
         database: sa.Engine,
         rules: StateRules,
+        dictionaries: DictionaryStore,
         cache: ReadCache,
         require_available: Callable[[], None],
         *,
         stale_ok: bool,
     ) -> None:
-        super().__init__(database, rules)
+        super().__init__(database, rules, dictionaries)
         self._cache = cache
         self._require_available = require_available
         self._stale_ok = stale_ok
