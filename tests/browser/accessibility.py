@@ -82,8 +82,8 @@ def _violations(page: Page, select: str, options: Mapping[str, object], within: 
     """The violations in what the JavaScript function `select` returns for `within`."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE_SCRIPT)
-    # Details of passed checks, which nobody reads, take more time than the checks. Styles and media are loaded
-    # again for rules on orientation, which is an experiment of axe, and on audio, which no page has.
+    # Nobody reads details of passed checks, which take more time than the checks. Styles and media are loaded
+    # again only for rules on orientation, which is an experiment of axe, and on audio, which no page has.
     all_options = {"resultTypes": ["violations"], "preload": False, **options}
     found = page.evaluate(
         f"([within, options]) => axe.run(({select})(within), options)", [within, all_options]
