@@ -175,6 +175,27 @@ crash_groups = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
 )
 
+# Number of jobs of each group of crashes by run, with the run key and release of the run. Triggers on `jobs`
+# and `runs` keep it (`migrations/versions/0012_runs_of_crash_groups.py`); no program writes to it.
+crash_group_runs = sa.Table(
+    "crash_group_runs",
+    metadata,
+    sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("crash_group", sa.Text, primary_key=True),
+    sa.Column("jobs", sa.Integer, nullable=False),
+    sa.Column("run_key", sa.Text),
+    sa.Column("cmssw_version", sa.Text),
+    # Pages need no more than the index.
+    sa.Index(None, "crash_group", "run", postgresql_include=["jobs", "run_key", "cmssw_version"]),
+)
+
+
+@sa.event.listens_for(metadata, "after_drop")
+def _drop_functions(_metadata: sa.MetaData, connection: sa.Connection, **_options: object) -> None:
+    """Drop the functions of these triggers, which outlast their tables."""
+    connection.execute(sa.text("DROP FUNCTION IF EXISTS count_crash(), describe_crashes()"))
+
+
 # Series and log of a job, packed (`storage/codecs.py`); a table of its own keeps lists of jobs narrow.
 job_details = sa.Table(
     "job_details",

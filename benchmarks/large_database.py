@@ -110,6 +110,8 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         _copy(connection, db.quarantined_documents, _quarantined_rows(runs, machines[0]))
         jobs = _copy_jobs(connection, runs, size, machines[1:])
         crash_group_writer.write(connection, _groups())
+        # As the triggers would have done.
+        connection.execute(_count_crashes())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         _copy(connection, db.transitions, _transition_rows(runs))
         _copy(connection, db.mutes, _mute_rows(runs))
@@ -117,6 +119,14 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         connection.execute(sa.text("VACUUM ANALYZE"))
     engine.dispose()
     return Span(runs[0].number, runs[-1].number, jobs)
+
+
+def _count_crashes() -> sa.Insert:
+    jobs, runs = db.jobs.c, db.runs.c
+    counted = (jobs.run, jobs.crash_group, sa.func.count(), runs.run_key, runs.cmssw_version)
+    of_crashes = sa.select(*counted).join_from(db.jobs, db.runs, runs.run == jobs.run)
+    by_run = of_crashes.where(jobs.crash_group.is_not(None)).group_by(jobs.run, jobs.crash_group, runs.run)
+    return sa.insert(db.crash_group_runs).from_select(list(db.crash_group_runs.c), by_run)
 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:

@@ -15,7 +15,7 @@ _ALWAYS, _ALWAYS_OF = 9, 10
 # Newest runs of a group that are searched for a lumisection.
 _EXPECTED_RUNS = 10
 
-_jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
+_jobs, _runs, _groups, _crashes = db.jobs.c, db.runs.c, db.crash_groups.c, db.crash_group_runs.c
 
 
 class CrashMark(StrEnum):
@@ -59,10 +59,17 @@ def select_facts() -> sa.Select[Any]:
     """
     group = _groups_with_releases()
     was_in_release_before = (
-        sa.select(1)
-        .join_from(db.jobs, db.runs, _runs.run == _jobs.run)
-        .where(_jobs.crash_group == group.c.signature, _runs.cmssw_version == group.c.release_before)
-        .exists()
+        sa.exists()
+        .where(
+            _crashes.crash_group == group.c.signature,
+            _crashes.cmssw_version == group.c.release_before,
+            # Follows from the release. PostgreSQL then reads no other runs of the group.
+            _crashes.run.between(
+                _end_of_release(sa.func.min, group.c.release_before),
+                _end_of_release(sa.func.max, group.c.release_before),
+            ),
+        )
+        .correlate(group)
     )
     newest_run = sa.select(sa.func.max(_runs.run))
     newest_release = (
@@ -98,8 +105,8 @@ def _groups_with_releases() -> sa.CTE:
             of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
         )
     )
-    began = sa.select(sa.func.min(_runs.run)).where(_runs.cmssw_version == with_releases.c.last_release)
-    with_beginning = _computed_once(sa.select(with_releases, began.scalar_subquery().label("release_began")))
+    began = _end_of_release(sa.func.min, with_releases.c.last_release)
+    with_beginning = _computed_once(sa.select(with_releases, began.label("release_began")))
     return _computed_once(sa.select(with_beginning, _release_before(with_beginning).label("release_before")))
 
 
@@ -129,23 +136,29 @@ def _computed_once(statement: sa.Select[Any]) -> sa.CTE:
 def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
     """The first or the last run of a group."""
     return (
-        sa.select(function(_jobs.run))
-        .where(_jobs.crash_group == _groups.signature)
+        sa.select(function(_crashes.run))
+        .where(_crashes.crash_group == _groups.signature)
         .correlate(db.crash_groups)
         .scalar_subquery()
     )
+
+
+def _end_of_release(function: Any, release: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
+    """The first or the last run of a release."""
+    runs = db.runs.alias()
+    of_release = sa.select(function(runs.c.run)).where(runs.c.cmssw_version == release)
+    return of_release.correlate_except(runs).scalar_subquery()
 
 
 def _crashed_of_last(group: sa.CTE) -> sa.ScalarSelect[Any]:
     """The number of the client's last runs in which it crashed like this."""
     is_of_client = _jobs.client == group.c.client
     last = select_newest_runs_with_job(is_of_client, limit=_ALWAYS_OF).correlate(group).subquery()
-    crashed = db.jobs.alias()
     return (
-        sa.select(sa.func.count(crashed.c.run.distinct()))
+        sa.select(sa.func.count())
         .where(
-            crashed.c.crash_group == group.c.signature,
-            crashed.c.run >= sa.select(sa.func.min(last.c.run)).scalar_subquery(),
+            _crashes.crash_group == group.c.signature,
+            _crashes.run >= sa.select(sa.func.min(last.c.run)).scalar_subquery(),
         )
         .scalar_subquery()
     )
@@ -153,8 +166,13 @@ def _crashed_of_last(group: sa.CTE) -> sa.ScalarSelect[Any]:
 
 def _had_lumisections(group: sa.CTE) -> sa.Exists:
     """Whether a job reached a lumisection in one of the newest runs of a group."""
-    is_of_group = _jobs.crash_group == group.c.signature
-    newest = select_newest_runs_with_job(is_of_group, limit=_EXPECTED_RUNS).correlate(group).subquery()
-    other = db.jobs.alias()
-    reached = sa.exists().where(other.c.run == newest.c.run, other.c.lumisection > 0)
+    newest = (
+        sa.select(_crashes.run)
+        .where(_crashes.crash_group == group.c.signature)
+        .order_by(_crashes.run.desc())
+        .limit(_EXPECTED_RUNS)
+        .correlate(group)
+        .subquery()
+    )
+    reached = sa.exists().where(_jobs.run == newest.c.run, _jobs.lumisection > 0)
     return sa.select(1).select_from(newest).where(reached).exists()

@@ -1,11 +1,12 @@
 """Queries about groups of crashes: their runs, releases, run keys and marks.
 
-The last run of each group is looked up in the index of crashed jobs. All crashes are read of those groups
-only that a page shows; releases, run keys and other jobs only of the newest runs of these.
+The number of jobs of each group by run is stored (`db.crash_group_runs`). The last run of each group is
+looked up there. All runs are read of those groups only that a page shows; releases, run keys and other jobs
+only of the newest of these.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -27,7 +28,7 @@ _RECENT_RUNS = 50
 # Newest runs of a group of which the releases and run keys are read.
 _DESCRIBED_RUNS = 100
 
-_jobs, _runs, _groups = db.jobs.c, db.runs.c, db.crash_groups.c
+_jobs, _runs, _groups, _crashes = db.jobs.c, db.runs.c, db.crash_groups.c, db.crash_group_runs.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +118,27 @@ class CrashReader:
 
     def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
         """The groups with a crash that matches a filter, without the first `skip` of them."""
-        conditions, of_groups = tuple(_conditions(crash_filter.runs)), tuple(_of_groups(crash_filter))
+        statement = _select_page(_of_groups(crash_filter), crash_filter.runs, skip=skip, limit=limit)
         with self._database.connect() as connection:
             recent_runs = _recent_runs(connection, crash_filter.runs.last)
-            found = connection.execute(_select_totals(conditions, of_groups, skip, limit)).all()
-            groups = tuple(_summaries(connection, found, conditions, recent_runs))
+            found = connection.execute(statement).all()
+            groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, found[0].group_count if found else 0, recent_runs)
 
     def crash_group(self, signature: str) -> FoundCrashGroups:
         """A group with all its crashes; empty if no job has this signature."""
         with self._database.connect() as connection:
             recent_runs = _recent_runs(connection, None)
-            found = connection.execute(_select_totals((), (_groups.signature == signature,), 0, 1)).all()
-            groups = tuple(_summaries(connection, found, (), recent_runs))
+            found = connection.execute(_select_group(), {"signature": signature}).all()
+            groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
 
     def crash_groups_of_client(self, client: str, limit: int) -> list[CrashGroupOutline]:
         """The groups of a client (by name), the last to occur first."""
-        of_client = tuple(run_queries.is_of_clients((client,), _groups.client))
+        of_client = run_queries.is_of_clients((client,), _groups.client)
+        statement = _select_page(of_client, None, skip=0, limit=limit)
         with self._database.connect() as connection:
-            found = connection.execute(_select_totals((), of_client, 0, limit)).all()
+            found = connection.execute(statement).all()
             facts = _facts(connection, [row.signature for row in found])
         return [
             CrashGroupOutline(_group(row), row.last_run, row.runs, _marks(facts[row.signature]))
@@ -212,17 +214,15 @@ def _select_crashed_jobs() -> sa.Select[Any]:
 @cache
 def _select_occurrences_in_run() -> sa.Select[Any]:
     """As `_select_occurrences`, of the groups of `run`, a parameter."""
-    of_run = sa.select(_jobs.crash_group).where(_jobs.run == run_queries.RUN, _jobs.crash_group.is_not(None))
-    return _select_occurrences(of_run.distinct())
+    return _select_occurrences(sa.select(_crashes.crash_group).where(_crashes.run == run_queries.RUN))
 
 
 def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
     """Select the occurrences of groups up to the run `last`, a parameter."""
     wanted = groups.subquery()
     earlier = (
-        sa.select(_jobs.run)
-        .where(_jobs.crash_group == wanted.c.crash_group, _jobs.run <= sa.bindparam("last"))
-        .distinct()
+        sa.select(_crashes.run)
+        .where(_crashes.crash_group == wanted.c.crash_group, _crashes.run <= sa.bindparam("last"))
         .subquery()
         .lateral()
     )
@@ -242,14 +242,32 @@ def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
 
 
 def _conditions(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """The conditions on a crashed job, apart from its client, which is that of its group."""
-    yield _jobs.run.between(run_filter.first, run_filter.last)
+    """The conditions on a run of a group, apart from the client, which is that of the group."""
+    yield _crashes.run.between(run_filter.first, run_filter.last)
     if run_filter.cmssw_versions is not None:
         # Follows from the release, whose runs are a small part of all. PostgreSQL then reads no others.
         is_of_release = _runs.cmssw_version.in_(run_filter.cmssw_versions)
         first, last = (sa.select(end(_runs.run)).where(is_of_release) for end in (sa.func.min, sa.func.max))
-        yield _jobs.run.between(first.scalar_subquery(), last.scalar_subquery())
-    yield from run_queries.is_of_job(replace(run_filter, clients=None))
+        yield _crashes.run.between(first.scalar_subquery(), last.scalar_subquery())
+        yield _crashes.cmssw_version.in_(run_filter.cmssw_versions)
+    if run_filter.run_keys is not None:
+        yield _crashes.run_key.in_(run_filter.run_keys)
+    if run_filter.since is not None or run_filter.until is not None:
+        yield sa.exists(_select_jobs_between(run_filter))
+
+
+def _job_count(run_filter: RunFilter) -> sa.ColumnElement[int]:
+    """The number of jobs of a group in a run that match."""
+    if run_filter.since is None and run_filter.until is None:
+        return _crashes.jobs
+    return _select_jobs_between(run_filter).with_only_columns(sa.func.count()).scalar_subquery()
+
+
+def _select_jobs_between(run_filter: RunFilter) -> sa.Select[Any]:
+    """Select the jobs of a group in a run that ran between the times of a filter."""
+    in_time = run_queries.ran_between(run_filter.since, run_filter.until)
+    is_of_group = (_jobs.crash_group == _crashes.crash_group, _jobs.run == _crashes.run)
+    return sa.select(_jobs.run).where(*is_of_group, *in_time).correlate(db.crash_group_runs)
 
 
 def _of_groups(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
@@ -267,62 +285,79 @@ def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]
     return tuple(reversed(connection.scalars(statement).all()))
 
 
-def _select_totals(
-    conditions: Sequence[sa.ColumnElement[bool]],
-    of_groups: Sequence[sa.ColumnElement[bool]],
-    skip: int,
-    limit: int,
+@cache
+def _select_group() -> sa.Select[Any]:
+    """As `_select_page`, of the group `signature`, a parameter."""
+    return _select_page((_groups.signature == sa.bindparam("signature"),), None, skip=0, limit=1)
+
+
+def _select_page(
+    of_groups: Iterable[sa.ColumnElement[bool]], run_filter: RunFilter | None, *, skip: int, limit: int
 ) -> sa.Select[Any]:
-    """Select the groups with their numbers of runs and jobs, and the number of groups."""
-    last = (
-        sa.select(_jobs.run.label("last_run"))
-        .where(_jobs.crash_group == _groups.signature, *conditions)
-        .order_by(_jobs.run.desc())
-        .limit(1)
-        .lateral()
-    )
+    """Select a page of the groups that meet conditions in runs that match, and the number of all that do.
+
+    Of each, the numbers of runs and jobs, and the releases and run keys of its newest runs, newest first.
+    """
+    conditions = () if run_filter is None else tuple(_conditions(run_filter))
+    job_count = _crashes.jobs if run_filter is None else _job_count(run_filter)
+    last = _runs_of_group(_groups.signature, conditions).with_only_columns(_crashes.run.label("last_run"))
+    last_run = last.limit(1).lateral()
     page = (
-        sa.select(db.crash_groups, last.c.last_run, sa.func.count().over().label("group_count"))
-        .join_from(db.crash_groups, last, sa.true())
+        sa.select(db.crash_groups, last_run.c.last_run, sa.func.count().over().label("group_count"))
+        .join_from(db.crash_groups, last_run, sa.true())
         .where(*of_groups)
-        .order_by(last.c.last_run.desc(), _groups.signature)
+        .order_by(last_run.c.last_run.desc(), _groups.signature)
         .offset(skip)
         .limit(limit)
         .subquery()
     )
+    of_group = _runs_of_group(page.c.signature, conditions)
     totals = (
-        sa.select(
-            sa.func.min(_jobs.run).label("first_run"),
-            sa.func.count(_jobs.run.distinct()).label("runs"),
-            sa.func.count().label("jobs"),
+        of_group.order_by(None)
+        .with_only_columns(
+            sa.func.min(_crashes.run).label("first_run"),
+            sa.func.count().label("runs"),
+            sa.func.sum(job_count).label("jobs"),
         )
-        .where(_jobs.crash_group == page.c.signature, *conditions)
         .lateral()
     )
+    newest = of_group.limit(_DESCRIBED_RUNS).correlate(page).subquery()
+    described = sa.select(
+        *(
+            sa.func.array_agg(aggregate_order_by(column, newest.c.run.desc())).label(name)
+            for name, column in (("releases", newest.c.cmssw_version), ("run_keys", newest.c.run_key))
+        )
+    ).lateral()
     return (
-        sa.select(page, totals)
+        sa.select(page, totals, described)
         .join_from(page, totals, sa.true())
+        .join(described, sa.true())
         .order_by(page.c.last_run.desc(), page.c.signature)
     )
 
 
+def _runs_of_group(
+    signature: sa.ColumnElement[str], conditions: Sequence[sa.ColumnElement[bool]]
+) -> sa.Select[Any]:
+    """Select the runs of a group that meet conditions, newest first."""
+    columns = (_crashes.run, _crashes.run_key, _crashes.cmssw_version)
+    is_of_group = _crashes.crash_group == signature
+    return sa.select(*columns).where(is_of_group, *conditions).order_by(_crashes.run.desc())
+
+
 def _summaries(
-    connection: sa.Connection,
-    found: Collection[Any],
-    conditions: Sequence[sa.ColumnElement[bool]],
-    recent_runs: Sequence[int],
+    connection: sa.Connection, found: Collection[Any], recent_runs: Sequence[int]
 ) -> Iterator[CrashGroupSummary]:
-    """The groups of the rows of `_select_totals` that still exist."""
+    """The groups of the rows of `_select_page` that still exist."""
     signatures = [row.signature for row in found]
     if not signatures:
         return
-    described = {row.signature: row for row in connection.execute(_select_described(signatures, conditions))}
     facts = _facts(connection, signatures)
     recent: dict[str, dict[int, int]] = {}
     for row in connection.execute(_select_recent(signatures, recent_runs)):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
     for row in found:
-        if row.signature not in facts or row.signature not in described:
+        if row.signature not in facts:
             continue  # The rules have changed meanwhile, and it was left without jobs and deleted.
         yield CrashGroupSummary(
             group=_group(row),
@@ -331,8 +366,8 @@ def _summaries(
             last_run=row.last_run,
             runs=row.runs,
             jobs=row.jobs,
-            releases=_distinct(described[row.signature].releases),
-            run_keys=_distinct(described[row.signature].run_keys),
+            releases=_distinct(row.releases),
+            run_keys=_distinct(row.run_keys),
             marks=_marks(facts[row.signature]),
             recent=recent.get(row.signature, {}),
         )
@@ -356,39 +391,11 @@ def _distinct(values: Iterable[str | None] | None) -> tuple[str, ...]:
     return tuple(filter(None, dict.fromkeys(values or ())))
 
 
-def _select_described(
-    signatures: Collection[str], conditions: Sequence[sa.ColumnElement[bool]]
-) -> sa.Select[Any]:
-    """Select the releases and run keys of the newest runs of groups, newest first."""
-    is_of_group = _jobs.crash_group == _groups.signature
-    newest = (
-        run_queries.select_newest_runs_with_job(is_of_group, *conditions, limit=_DESCRIBED_RUNS)
-        .correlate(db.crash_groups)
-        .subquery()
-    )
-    # With a limit, each run is found by its index, and not by a scan of all runs.
-    run = sa.select(_runs.cmssw_version, _runs.run_key).where(_runs.run == newest.c.run).limit(1).lateral()
-    described = (
-        sa.select(
-            sa.func.array_agg(aggregate_order_by(run.c.cmssw_version, newest.c.run.desc())).label("releases"),
-            sa.func.array_agg(aggregate_order_by(run.c.run_key, newest.c.run.desc())).label("run_keys"),
-        )
-        .join_from(newest, run, sa.true())
-        .lateral()
-    )
-    return (
-        sa.select(_groups.signature, described)
-        .join_from(db.crash_groups, described, sa.true())
-        .where(_groups.signature.in_(signatures))
-    )
-
-
 def _select_recent(signatures: Collection[str], runs: Sequence[int]) -> sa.Select[Any]:
     """Select the numbers of jobs of groups by run; `runs` are consecutive ones of the cluster, ascending."""
     first, last = (runs[0], runs[-1]) if runs else (0, 0)
-    return (
-        sa.select(_jobs.crash_group, _jobs.run, sa.func.count().label("jobs"))
+    return sa.select(_crashes.crash_group, _crashes.run, _crashes.jobs).where(
         # PostgreSQL would look for each run of a list.
-        .where(_jobs.crash_group.in_(signatures), _jobs.run.between(first, last))
-        .group_by(_jobs.crash_group, _jobs.run)
+        _crashes.crash_group.in_(signatures),
+        _crashes.run.between(first, last),
     )

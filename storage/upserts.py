@@ -56,13 +56,14 @@ def write_documents(
         }
         by_table.setdefault(_TABLES[row.type], []).append({**version, **row.columns})
     crash_group_writer.write(connection, [row.crash_group for row in rows if row.crash_group is not None])
+    # First, since crashes are stored with the metadata of their run.
+    _write_run_metadata(connection, rows)
     written: set[UUID] = set()
     for table, of_table in by_table.items():
         written |= _upsert(connection, table, of_table)
     newest = {row.document.identity: row for row in sorted(rows, key=lambda row: row.document.revision)}
     by_job = {identity: row for identity, row in newest.items() if identity in written}
     _write_details(connection, by_job)
-    _write_run_metadata(connection, rows)
 
 
 def write_quarantined(

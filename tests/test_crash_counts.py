@@ -1,0 +1,208 @@
+"""The numbers of jobs of groups of crashes by run, which triggers keep up to date, whatever is written."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+import db
+from benchmarks.crash_corpus import CRASH_LOGS
+from dqm2.records import JobRecord
+from dqmsquare_cfg import Cluster, Settings
+from storage.log_backfill import analyze_outdated
+from storage.rows import to_row
+from storage.schema import migrate
+from storage.upserts import write_documents
+from tests.grabber_runner import execute, rows
+from tests.mirrored_cluster import MirroredCluster, crashed_job
+from tests.waiting import until
+
+RUN = 358_788
+RUNS = range(RUN, RUN + 4)
+NOW = datetime(2022, 9, 15, 12, tzinfo=UTC)
+
+
+class CrashHistory:
+    """A database in which jobs are written, written again, regrouped and deleted at random."""
+
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+        self._settings = settings
+        self._set_version = partial(monkeypatch.setattr, "dqm2.crash_signatures.SIGNATURE_VERSION")
+        self._rng = random.Random(seed)
+        self._machine = 1
+        self._written: list[JobRecord] = []
+        MirroredCluster(settings)
+        self._write()
+
+    def step(self) -> None:
+        """Do one thing."""
+        actions: list[Callable[[], None]] = [self._write] * 6 + [
+            self._write_again,
+            self._regroup,
+            self._delete,
+        ]
+        self._rng.choice(actions)()
+
+    def _write(self) -> None:
+        """Write new jobs, and newer or older versions of those known, which may be other jobs' by now."""
+        self._store([self._job() for _ in range(self._rng.randrange(1, 5))])
+
+    def _write_again(self) -> None:
+        self._store(self._rng.sample(self._written, min(3, len(self._written))))
+
+    def _regroup(self) -> None:
+        """Analyze some jobs by other rules."""
+        self._set_version(self._rng.randrange(1000, 1003))
+        run = self._rng.choice(RUNS)
+        execute(self._settings, sa.update(db.jobs).where(db.jobs.c.run == run).values(log_rules=1))
+        database = db.engine(self._settings, Cluster.PRODUCTION, "tests")
+        list(analyze_outdated(database))
+        database.dispose()
+
+    def _delete(self) -> None:
+        identities = {record.document.identity for record in self._rng.sample(self._written, 1)}
+        execute(self._settings, sa.delete(db.jobs).where(db.jobs.c.identity.in_(identities)))
+
+    def _job(self) -> JobRecord:
+        crash = self._rng.choice(CRASH_LOGS[:2])
+        record = crashed_job(self._rng.choice(RUNS), crash)
+        exit_code = self._rng.choice((record.exit_code, record.exit_code, None, 0))
+        known = [written.document.identity for written in self._written]
+        version = replace(
+            record.document,
+            identity=self._rng.choice([*known, *[UUID(int=self._rng.getrandbits(128))] * (3 + len(known))]),
+            revision=self._rng.randrange(1000),
+            updated_at=NOW + timedelta(minutes=self._rng.randrange(1000)),
+        )
+        return replace(
+            record,
+            document=version,
+            exit_code=exit_code,
+            crash=record.crash if exit_code else None,
+            run_key=self._rng.choice((None, "pp_run", "hi_run")),
+            cmssw_version=self._rng.choice((None, "14_0_9", "15_0_0")),
+        )
+
+    def _store(self, records: list[JobRecord]) -> None:
+        self._written += records
+        database = db.engine(self._settings, Cluster.PRODUCTION, "tests")
+        with database.begin() as connection:
+            write_documents(connection, self._machine, 0, [to_row(record) for record in records])
+        database.dispose()
+
+
+def counted(settings: Settings) -> set[tuple[object, ...]]:
+    """What is stored of each group in each run."""
+    return {tuple(row.values()) for row in rows(settings, db.crash_group_runs)}
+
+
+def of_jobs(settings: Settings) -> set[tuple[object, ...]]:
+    """What the jobs and their runs say."""
+    jobs, runs = db.jobs.c, db.runs.c
+    statement = (
+        sa.select(jobs.run, jobs.crash_group, sa.func.count(), runs.run_key, runs.cmssw_version)
+        .join_from(db.jobs, db.runs, runs.run == jobs.run, isouter=True)
+        .where(jobs.crash_group.is_not(None))
+        .group_by(jobs.run, jobs.crash_group, runs.run_key, runs.cmssw_version)
+    )
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.connect() as connection:
+        found = {tuple(row) for row in connection.execute(statement)}
+    database.dispose()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_they_are_those_of_the_jobs_whatever_is_written_and_deleted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    history = CrashHistory(settings, monkeypatch, seed)
+    sizes = []
+    for _ in range(40):
+        history.step()
+        assert counted(settings) == of_jobs(settings)
+        sizes.append(len(counted(settings)))
+    assert max(sizes) > 3
+
+
+def is_row_waited_for(settings: Settings) -> bool:
+    """Whether a transaction waits for another's row."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')")
+    with database.connect() as connection:
+        found = bool(connection.scalar(waiting))
+    database.dispose()
+    return found
+
+
+def crash_of(run: int) -> JobRecord:
+    """A crash with an id of its own."""
+    record = crashed_job(run)
+    return replace(record, document=replace(record.document, identity=UUID(int=run)))
+
+
+@pytest.mark.parametrize("is_described_first", [True, False])
+def test_they_have_the_metadata_of_a_run_that_changes_meanwhile(
+    settings: Settings, *, is_described_first: bool
+) -> None:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], crash_of(RUN))
+    crash = sa.update(db.jobs).values(crash_group="another")
+    described = sa.update(db.runs).values(run_key="hi_run")
+    first, second = (described, crash) if is_described_first else (crash, described)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        connection.execute(first)
+        other = pool.submit(execute, settings, second)
+        until(lambda: other.done() or is_row_waited_for(settings))
+        connection.commit()
+        other.result()
+    database.dispose()
+    assert counted(settings) == of_jobs(settings)
+    assert [(row["crash_group"], row["run_key"]) for row in rows(settings, db.crash_group_runs)] == [
+        ("another", "hi_run")
+    ]
+
+
+def test_they_are_of_both_transactions_that_write_at_the_same_time(settings: Settings) -> None:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], *(replace(crash_of(RUN + 1), run=RUN), crash_of(RUN)))
+    moved = [
+        sa.update(db.jobs).where(db.jobs.c.identity == UUID(int=id_)).values(crash_group="another")
+        for id_ in (RUN, RUN + 1)
+    ]
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        connection.execute(moved[0])
+        other = pool.submit(execute, settings, moved[1])
+        until(lambda: other.done() or is_row_waited_for(settings))
+        connection.commit()
+        other.result()
+    database.dispose()
+    assert counted(settings) == of_jobs(settings)
+    assert [row["jobs"] for row in rows(settings, db.crash_group_runs)] == [2]
+
+
+def test_a_migration_counts_the_crashes_of_a_program_without_counts(settings: Settings) -> None:
+    cluster = MirroredCluster(settings)
+    jobs = [crashed_job(run, run_key=f"{run}_run") for run in (RUN, RUN, RUN + 1)]
+    cluster.write(cluster.filter_units[0], *jobs)
+    before = counted(settings)
+    of_program_before = (
+        "DROP TABLE crash_group_runs",
+        "DROP FUNCTION count_crash, describe_crashes CASCADE",
+        "UPDATE alembic_version SET version_num = '0011'",
+    )
+    execute(settings, *map(sa.text, of_program_before))
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    migrate(database)
+    database.dispose()
+    assert counted(settings) == before != set()
+    cluster.write(cluster.filter_units[0], crashed_job(RUN))
+    assert counted(settings) == of_jobs(settings)
