@@ -231,19 +231,42 @@ def test_the_symptoms_of_the_operators_guide_are_words_of_the_programs() -> None
     assert parts >= FOREIGN
 
 
+def test_the_operators_guide_explains_each_event_of_a_warning_or_an_error() -> None:
+    section = (ROOT / "docs" / "operator.md").read_text().partition("\n## Logs\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
+    explained = [event for row in rows for event in re.findall(r"`(\w+)`", row)]
+    # Logged with a level that depends on the reason.
+    events = {event for path in _programs() for event in _events(path)} | {"lock_waiting"}
+    assert sorted(explained) == sorted(events)
+
+
+def _events(path: Path) -> Iterator[str]:
+    """The events that a module logs as warnings or errors."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="warning" | "error" | "exception" | "critical"),
+                args=[ast.Constant(str(text)), *_],
+            ):
+                yield from re.findall(r"^[a-z]+(?:_[a-z]+)+(?= |$)", text)
+
+
 def _strings_of_the_programs() -> Iterator[str]:
     """The strings in the source of the image's programs; those of an f-string are its constant parts."""
+    for path in _programs():
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+                yield node.value
+
+
+def _programs() -> Iterator[Path]:
+    """The modules of the image's programs."""
+    others = {"tests", "benchmarks", "simulator", "tools", ".venv", "build"}
     for path in (*ROOT.glob("*.py"), *ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")):
-        if path.relative_to(ROOT).parts[0] not in {"tests", "benchmarks", "simulator", "tools", ".venv"}:
-            nodes = list(ast.walk(ast.parse(path.read_text())))
-            docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-            for node in nodes:
-                if (
-                    isinstance(node, ast.Constant)
-                    and isinstance(node.value, str)
-                    and id(node) not in docstrings
-                ):
-                    yield node.value
+        if path.relative_to(ROOT).parts[0] not in others:
+            yield path
 
 
 def test_a_backup_restores_what_was_mirrored(
