@@ -161,7 +161,7 @@ _STORED_DETAILS = sa.select(db.job_details).where(db.job_details.c.identity == _
 
 
 class RunReader:
-    """Reads a cluster's runs; the states of jobs are computed by `rules`, logs are unpacked by `dictionaries`."""
+    """Reads a cluster's runs; `rules` compute the states of jobs, and `dictionaries` unpack logs."""
 
     def __init__(self, database: sa.Engine, rules: StateRules, dictionaries: DictionaryStore) -> None:
         self._database = database

@@ -140,8 +140,8 @@ def _cached(
     return cached
 
 
-def _is_valid_since(count: int, read: ReadDependency) -> bool:
-    return read.count >= count and read.is_valid(time.monotonic())
+def _is_valid_since(version: int, read: ReadDependency) -> bool:
+    return read.version >= version and read.is_valid(time.monotonic())
 
 
 def _run_topics(run: Run | None, number: int) -> Topics:
@@ -356,12 +356,12 @@ class CachedReader(MirrorReader):
         """Read, or wait for the thread that is reading; a read that started before this call is too old."""
         if key is None:
             return self._read(read, validity)
-        count = self._cache.changes.version
+        version = self._cache.changes.version
 
         def read_once() -> CachedRead:
             # Another thread may have read it since this one has looked.
             found = self._cache.get(method, key)
-            if found is not None and _is_valid_since(count, found.dependency):
+            if found is not None and _is_valid_since(version, found.dependency):
                 return found
             result = self._read(read, validity)
             self._cache.put(method, key, result, max_entries)
@@ -369,16 +369,16 @@ class CachedReader(MirrorReader):
 
         while True:
             result = self._cache.flights.call((method, key), read_once)
-            if result.dependency.count >= count:
+            if result.dependency.version >= version:
                 return result
 
     def _read(self, read: Callable[[], T], validity: Callable[[T], Validity]) -> CachedRead:
         self._require_available()
         changes, read_at_s = self._cache.changes, time.monotonic()
-        # Counted before: the result may lack what changes meanwhile.
-        count = changes.version
+        # Read first: the result may lack changes made meanwhile.
+        version = changes.version
         with dependencies.cached_read():
             value = read()
         topics, expires_at = validity(value)
         expires_at_s = math.inf if expires_at is None else dependencies.monotonic_s(expires_at)
-        return CachedRead(value, ReadDependency(changes, count, read_at_s, topics, expires_at_s))
+        return CachedRead(value, ReadDependency(changes, version, read_at_s, topics, expires_at_s))

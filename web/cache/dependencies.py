@@ -26,13 +26,13 @@ _CACHED_IF = "cached_if"
 
 @dataclass(frozen=True, slots=True)
 class ReadDependency:
-    """A read of a cluster: the change count and the monotonic time before it, and the topics it covers.
+    """A read of a cluster: the version and the monotonic time before it, and the topics it covers.
 
     `expires_at_s`: the monotonic time at which its result changes by the clock alone.
     """
 
     changes: ChangeTracker
-    count: int
+    version: int
     read_at_s: float
     topics: Collection[Topic | int]
     expires_at_s: float = math.inf
@@ -40,7 +40,7 @@ class ReadDependency:
     def is_valid(self, now_s: float) -> bool:
         """Whether reading again would give the same."""
         is_fresh = self.changes.is_listening or now_s - self.read_at_s < _UNNOTIFIED_LIFETIME_S
-        return is_fresh and now_s < self.expires_at_s and self.changes.is_current(self.topics, self.count)
+        return is_fresh and now_s < self.expires_at_s and self.changes.is_current(self.topics, self.version)
 
 
 @dataclass(slots=True)
