@@ -25,12 +25,14 @@ EXISTING = {"cluster": "production", "run": RUN, "job": str(CRASHED_JOB), "signa
 
 @pytest.fixture(scope="module")
 def app(shared_settings: Settings) -> Flask:
+    """The application with the sample data of the API."""
     write_sample(shared_settings, datetime.now(UTC))
     return create_app(shared_settings)
 
 
 @pytest.fixture(scope="module")
 def schema(app: Flask) -> OpenApiSchema:
+    """The schema of the API."""
     return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
 
 

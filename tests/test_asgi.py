@@ -44,12 +44,14 @@ def seen() -> Response:
 
 @pytest.fixture
 def app(app: Flask) -> Flask:
+    """The application with a view that returns its request."""
     app.add_url_rule("/seen", view_func=seen, methods=["GET", "POST"])
     return app
 
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
+    """Settings with two threads for pages."""
     return replace(settings, server_threads=2)
 
 

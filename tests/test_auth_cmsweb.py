@@ -34,6 +34,7 @@ def coming_with(url: str, headers: Mapping[str, str]) -> Visitor:
 
 @pytest.fixture
 def behind_cmsweb(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings behind CMSWEB, with one allowed login."""
     path = tmp_path / "header-auth-key"
     path.write_bytes(KEY)
     return replace(settings, cmsweb_hmac_path=path, cr_allowed_logins=(LOGIN,))
@@ -41,6 +42,7 @@ def behind_cmsweb(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def url(behind_cmsweb: Settings) -> Iterator[str]:
+    """The URL of a server with `behind_cmsweb`."""
     with served(behind_cmsweb) as url:
         yield url
 

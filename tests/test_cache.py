@@ -64,6 +64,7 @@ class Run:
 
 @pytest.fixture
 def run() -> Run:
+    """A run of the test's own."""
     return Run(next(_RUNS))
 
 
@@ -75,6 +76,7 @@ def mirrored(shared_settings: Settings) -> MirroredCluster:
 
 @pytest.fixture(scope="module")
 def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Iterator[ServerProcess]:
+    """A server on which no heartbeat becomes old."""
     del mirrored
     # No page changes because the heartbeat of the module has become old.
     settings = {"SERVER_METRICS_PORT": free_port(), "STALE_AFTER_S": "3600"}

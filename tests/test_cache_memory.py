@@ -24,6 +24,7 @@ RUN = 358_791
 
 @pytest.fixture
 def database(settings: Settings, mirrored: MirroredCluster) -> sa.Engine:
+    """The database of the production cluster with a run."""
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     return db.engine(settings, mirrored.cluster, "tests")
 

@@ -28,6 +28,7 @@ BROWSER = {"Accept": "text/html"}
 
 @pytest.fixture(scope="module")
 def mirrored(shared_settings: Settings) -> MirroredCluster:
+    """The production cluster with an ongoing run and a machine that is up."""
     cluster = MirroredCluster(shared_settings)
     write_run(cluster, RUN)
     cluster.set_machine_state(cluster.filter_units[0], datetime.now(UTC))
@@ -37,6 +38,7 @@ def mirrored(shared_settings: Settings) -> MirroredCluster:
 
 @pytest.fixture(scope="module")
 def server(shared_environment: dict[str, str], mirrored: MirroredCluster) -> Iterator[ServerProcess]:
+    """A server whose databases are up, except while a test stops PostgreSQL."""
     del mirrored
     with server_process(shared_environment) as server:
         yield server

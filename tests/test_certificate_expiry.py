@@ -38,6 +38,7 @@ def write_certificate(path: Path, expires_at: datetime) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Path of the certificate, which is not written yet."""
     return tmp_path / "robotcert.pem"
 
 

@@ -21,17 +21,20 @@ from tests.mirrored_cluster import MirroredCluster
 
 @pytest.fixture
 def url(two_user_settings: Settings) -> Iterator[str]:
+    """The URL of a server with `two_user_settings`."""
     with served(two_user_settings) as url:
         yield url
 
 
 @pytest.fixture
 def shifter(url: str) -> Visitor:
+    """The first user, signed in."""
     return Visitor(url).sign_in("shifter", "first")
 
 
 @pytest.fixture
 def expert(url: str) -> Visitor:
+    """The second user, signed in."""
     return Visitor(url).sign_in("expert", "second")
 
 

@@ -33,6 +33,7 @@ TIMEOUTS_S = (1, 2, 4, 8, 16, 32)
 
 @pytest.fixture
 def relay(simulated_settings: Settings) -> CommandClient:
+    """A client of `simulator`."""
     return CommandClient(simulated_settings)
 
 

@@ -44,6 +44,7 @@ def blocked_gateway(simulator: Simulator) -> Iterator[threading.Event]:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for visitors who wait."""
     with ThreadPoolExecutor(max_workers=40) as pool:
         yield pool
 

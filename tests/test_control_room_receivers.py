@@ -9,25 +9,21 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from tests.control_room import Visitor, served
+from tests.control_room import Visitor
 from tests.mirrored_cluster import MirroredCluster
 
 PATH = "/cr/receivers"
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[sa.Engine]:
+    """The database of the production cluster, with a current heartbeat."""
     MirroredCluster(settings).beat()
     engine = db.engine(settings, Cluster.PRODUCTION, "tests")
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def url(settings: Settings, database: sa.Engine) -> Iterator[str]:
-    assert database
-    with served(settings) as url:
-        yield url
 
 
 def add_receiver(database: sa.Engine, name: str, **values: object) -> None:

@@ -1,16 +1,17 @@
 """Runs and machines beside the buttons of the Control Room, and the freshness of both clusters."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dqmsquare_cfg import Cluster, Settings
-from tests.control_room import Visitor, served
+from tests.control_room import Visitor
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import with_contacts
 from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("mirrored", "playback")
 
 RUN, PLAYBACK_RUN = 358_791, 500_012
 
@@ -32,17 +33,11 @@ def mirrored(settings: Settings) -> MirroredCluster:
 
 @pytest.fixture
 def playback(settings: Settings) -> MirroredCluster:
+    """The playback cluster with an ongoing run."""
     cluster = MirroredCluster(settings, Cluster.PLAYBACK)
     cluster.write(cluster.filter_units[0], job(PLAYBACK_RUN, "csc"))
     cluster.beat()
     return cluster
-
-
-@pytest.fixture
-def url(settings: Settings, mirrored: MirroredCluster, playback: MirroredCluster) -> Iterator[str]:
-    assert mirrored, playback
-    with served(settings) as url:
-        yield url
 
 
 def words(page: str, element: str) -> str:

@@ -55,6 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def bare(built: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> BareRoot:
+    """A root directory with the executable and nothing of Python."""
     return BareRoot(tmp_path_factory.mktemp("bare") / "root", built[0])
 
 

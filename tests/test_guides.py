@@ -19,6 +19,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def texts() -> dict[str, str]:
+    """The texts of the guides, by name."""
     return {name: (DOCS / f"{name}.md").read_text() for name in guides.GUIDES}
 
 

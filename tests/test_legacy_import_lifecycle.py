@@ -134,10 +134,10 @@ def test_it_waits_only_briefly_for_a_transaction_that_uses_the_tables(
     assert run_adopt(environment)[0] == 0
 
 
+@pytest.mark.usefixtures("legacy")
 def test_grabbers_and_pages_wait_for_the_start_of_the_import(
-    legacy: LegacyMirror, environment: dict[str, str], settings: Settings
+    environment: dict[str, str], settings: Settings
 ) -> None:
-    del legacy
     client = create_app(settings).test_client()
     has = "the tables of an earlier mirror, which `db adopt` imports"
     waiting = readiness(client)

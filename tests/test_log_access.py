@@ -15,6 +15,7 @@ from tests.waiting import TIMEOUT_S, until
 
 @pytest.fixture
 def app(app: Flask) -> Flask:
+    """The application with views that respond without a database."""
     for path in ("/cr/exe", "/dqm/dqm-square/cr/exe", "/streamed"):
         app.add_url_rule(path, view_func=lambda: iter(["one", "two"]), endpoint=path.replace("/", "-"))
     return app

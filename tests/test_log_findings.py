@@ -12,7 +12,6 @@ import dqmsquare_cfg
 from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import CrashKind, CrashReason, ErrorGroup, JobRecord
 from dqmsquare_cfg import Cluster, Settings
-from simulator.simulator import Simulator
 from storage import log_findings
 from storage.log_backfill import analyze_outdated
 from tests.grabber_runner import reader, rows, running_grabber
@@ -111,8 +110,7 @@ def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
     assert stored_crash(settings, records[0]) == records[0].crash
 
 
-def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
-    del simulator
+def test_it_is_run_by_an_idle_grabber(simulated_environment: dict[str, str]) -> None:
     settings = dqmsquare_cfg.load(simulated_environment)
     record = crashed_job(RUN, CRASH_LOGS[0])
     write(settings, record)

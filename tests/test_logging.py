@@ -27,6 +27,7 @@ Logged = Callable[[], list[str]]
 
 @pytest.fixture(autouse=True)
 def _outside_of_requests() -> None:
+    """Remove the id of a request that an earlier test has left."""
     logging_setup.request_id.set("")
 
 
@@ -49,6 +50,7 @@ def configure(settings: Settings, *, redact: Callable[[str], str] = str) -> None
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
+    """Settings without a database."""
     return load_settings(tmp_path)
 
 

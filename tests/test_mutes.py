@@ -21,6 +21,8 @@ from tests.control_room import USER, Visitor, served
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("mirrored")
+
 RUN = 358_791
 CRASHED = "ecalgpu_dqm_sourceclient-live"
 REASON = "its database is being moved"
@@ -50,14 +52,8 @@ def mirrored(settings: Settings) -> MirroredCluster:
 
 
 @pytest.fixture
-def url(settings: Settings, mirrored: MirroredCluster) -> Iterator[str]:
-    assert mirrored
-    with served(settings) as url:
-        yield url
-
-
-@pytest.fixture
 def expert(url: str) -> Visitor:
+    """An expert who is signed in."""
     return Visitor(url).sign_in()
 
 
@@ -249,6 +245,7 @@ def test_it_escapes_markup(url: str, expert: Visitor) -> None:
 
 @pytest.fixture
 def without_control_room(settings: Settings) -> Iterator[Callable[[str], requests.Response]]:
+    """A GET request to a server without a Control Room."""
     with served(replace(settings, cr_enabled=False)) as url:
         yield Visitor(url).get
 

@@ -54,6 +54,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def http() -> Iterator[HttpReceiver]:
+    """A receiver of notifications over HTTP."""
     with HttpReceiver().running() as receiver:
         yield receiver
 
@@ -73,6 +74,7 @@ def _apprise_imported_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the intervals of the notifier."""
     monkeypatch.setattr(receiver_queue, "WINDOW", timedelta(seconds=0.1))
     monkeypatch.setattr(notifier, "_POLL_S", 0.05)
     monkeypatch.setattr(notifier, "_MUTES_S", 0.1)

@@ -38,6 +38,7 @@ def new_range() -> str:
 
 @pytest.fixture(scope="module")
 def settings(shared_settings: Settings) -> Settings:
+    """The settings of a module with a run in the production cluster."""
     cluster = MirroredCluster(shared_settings)
     cluster.write(cluster.filter_units[0], job(RUN, "beam"))
     cluster.beat()

@@ -85,7 +85,7 @@ def test_it_has_the_last_seven_days_of_a_longer_time(client: FlaskClient, mirror
 
 
 @pytest.mark.parametrize("since", ["", "yesterday", "1e99", "9" * 30])
-def test_it_refuses_what_is_no_time(client: FlaskClient, mirrored: MirroredCluster, since: str) -> None:
-    assert mirrored
+@pytest.mark.usefixtures("mirrored")
+def test_it_refuses_what_is_no_time(client: FlaskClient, since: str) -> None:
     response = client.get("/live/missed", query_string={"since": since})
     assert (response.status_code, response.text) == (400, "since must be a unix time in milliseconds")

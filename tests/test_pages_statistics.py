@@ -55,8 +55,8 @@ def lines(client: FlaskClient, query: str = "") -> list[dict[str, str]]:
     return list(csv.DictReader(answer.data.decode("utf-8-sig").splitlines()))
 
 
-def test_it_summarizes_a_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    assert mirrored
+@pytest.mark.usefixtures("mirrored")
+def test_it_summarizes_a_run(client: FlaskClient) -> None:
     [line] = lines(client)
     assert float(line.pop("delay_mean_s")) == pytest.approx(5, abs=0.01)
     assert float(line.pop("delay_deviation_s")) == pytest.approx(5**0.5, abs=0.01)

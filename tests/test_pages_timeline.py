@@ -47,8 +47,8 @@ def test_it_shows_a_single_client(client: FlaskClient, mirrored: MirroredCluster
     assert [line.split(",")[3] for line in table] == ["dt", "dt"]
 
 
-def test_it_continues_after_the_last_row_of_the_page(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    assert mirrored
+@pytest.mark.usefixtures("mirrored")
+def test_it_continues_after_the_last_row_of_the_page(client: FlaskClient) -> None:
     page = client.get("/timeline/").text
     assert shown_runs(page) == list(range(RUN, RUN - 40, -1))
     rest = client.get(next_rows(page)).text
@@ -102,8 +102,8 @@ def test_it_reloads_the_page_after_a_client_was_added(client: FlaskClient, mirro
         assert not response.data
 
 
-def test_it_accepts_from_and_to_in_either_order(client: FlaskClient, mirrored: MirroredCluster) -> None:
-    assert mirrored
+@pytest.mark.usefixtures("mirrored")
+def test_it_accepts_from_and_to_in_either_order(client: FlaskClient) -> None:
     for query in (f"from={RUN - 2}&to={RUN}", f"from={RUN}&to={RUN - 2}"):
         assert shown_runs(client.get(f"/timeline/?{query}").text) == [RUN, RUN - 1, RUN - 2]
 

@@ -12,7 +12,6 @@ import dqmsquare_cfg
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
-from simulator.simulator import Simulator
 from storage import transitions
 from storage.retention import prune
 from storage.transitions import Thing, Transition, TransitionKind
@@ -100,8 +99,7 @@ def test_it_shows_a_job_without_its_log(settings: Settings) -> None:
     assert "no longer kept" in response.text
 
 
-def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environment: dict[str, str]) -> None:
-    del simulator
+def test_it_is_run_by_an_idle_grabber(simulated_environment: dict[str, str]) -> None:
     settings = dqmsquare_cfg.load({**simulated_environment, "JOB_LOG_RETENTION_DAYS": str(RETENTION.days)})
     old, young = ended(FIRST_RUN, OLD), ended(FIRST_RUN + 1, YOUNG)
     write(settings, old, young)
@@ -109,8 +107,7 @@ def test_it_is_run_by_an_idle_grabber(simulator: Simulator, simulated_environmen
         until(lambda: with_details(settings) == {young.document.identity})
 
 
-def test_it_deletes_nothing_by_default(simulated_settings: Settings, simulator: Simulator) -> None:
-    del simulator
+def test_it_deletes_nothing_by_default(simulated_settings: Settings) -> None:
     assert simulated_settings.job_log_retention is None
     old = ended(FIRST_RUN, timedelta(days=3650))
     write(simulated_settings, old)
@@ -179,10 +176,7 @@ def test_it_keeps_the_beginning_of_a_problem_that_goes_on(settings: Settings) ->
     database.dispose()
 
 
-def test_old_transitions_are_deleted_by_an_idle_grabber(
-    simulator: Simulator, simulated_settings: Settings
-) -> None:
-    del simulator
+def test_old_transitions_are_deleted_by_an_idle_grabber(simulated_settings: Settings) -> None:
     note(simulated_settings, transitions.RETENTION, deleted=None, last=None)
     with running_grabber(simulated_settings):
         until(lambda: "deleted" not in noted(simulated_settings))

@@ -23,6 +23,7 @@ def fail() -> str:
 
 @pytest.fixture
 def app(app: Flask) -> Flask:
+    """The application with a view that fails and one with a trailing slash."""
     app.add_url_rule("/fails", view_func=fail)
     app.add_url_rule("/folder/", view_func=lambda: "in it", endpoint="folder")
     return app

@@ -15,6 +15,7 @@ from web.static_files import StaticFiles
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """A folder with a script and a sound."""
     folder = tmp_path / "static"
     (folder / "js").mkdir(parents=True)
     (folder / "js" / "live.js").write_text("export const live = true;\n" * 100)
@@ -24,6 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[FlaskClient]:
+    """A client of an application that serves `folder`."""
     app = Flask(__name__, static_folder=None)
     app.add_url_rule("/static/<tree>/<path:name>", view_func=StaticFiles(folder).view, endpoint="file")
     with app.test_client() as client:

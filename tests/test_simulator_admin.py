@@ -20,6 +20,7 @@ FILTER_UNIT = "dqmfu-c2b03-45-01"
 
 @pytest.fixture
 def admin(simulator: Simulator, tmp_path: Path) -> Iterator[AdminClient]:
+    """A client of the administration of `simulator`."""
     with AdminClient(simulator.base_url, tmp_path / "simulator") as admin:
         yield admin
 

@@ -25,6 +25,7 @@ CSC = "csc_dqm_sourceclient-live_cfg.py"
 
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
+    """A simulator with a few clients, whose timeouts are short."""
     with Simulator(tmp_path, clients=CLIENTS, run_length=(20, 20)) as simulator:
         simulator.control.dead_machine_timeout_s = 0.05
         simulator.control.self_call_timeout_s = 0.05

@@ -25,6 +25,7 @@ DOCUMENTS = {"event": "request_documents", "ids": [job_document()["_id"]]}
 
 @pytest.fixture
 def session(simulator: Simulator) -> Iterator[requests.Session]:
+    """An HTTP session with `simulator`, two machines of which have a job each."""
     for host in (FILTER_UNIT, OTHER_FILTER_UNIT):
         simulator.machine(host).upload(job_document(host=host))
     with simulator.session() as session:

@@ -30,6 +30,7 @@ INFO = "/api?what=get_info&db=production"
 
 @pytest.fixture(scope="module")
 def server(shared_settings: Settings, shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
+    """A server with many runs and a long file delivery."""
     cluster = MirroredCluster(shared_settings)
     cluster.write(cluster.filter_units[0], *(job(FIRST_RUN, client) for client in ALL_CLIENTS))
     copy_run(shared_settings, RUNS - 1)

@@ -35,6 +35,7 @@ Shell = Callable[..., ProcessSpec]
 
 @pytest.fixture
 def signals() -> Iterator[StopSignals]:
+    """Stop signals, blocked while the test runs."""
     with StopSignals() as blocked:
         yield blocked
 

@@ -227,7 +227,7 @@ def page(
 
     It depends on `url` so that the page is left before the database is dropped.
     """
-    assert url
+    del url
     has_clock = request.node.get_closest_marker("clock")
     if not has_clock and not request.node.get_closest_marker("own_page"):
         with laptop.lend() as page, console_errors.of(page):
@@ -242,7 +242,7 @@ def page(
 @pytest.fixture
 def phone(smartphone: ReusedPage, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     """A page on a phone, like `page`."""
-    assert url
+    del url
     with smartphone.lend() as page, console_errors.of(page):
         yield page
 
@@ -253,7 +253,7 @@ def open_page(browser: Browser, url: str, console_errors: ConsoleErrors) -> Iter
 
     It depends on `url` like `page`.
     """
-    assert url
+    del url
     with ExitStack() as contexts:
 
         def open_(**options: Any) -> Page:

@@ -20,8 +20,9 @@ def run(mirrored: MirroredCluster) -> None:
 
 
 @pytest.fixture
-def live(page: Page, url: str, run: None) -> Page:  # noqa: ARG001 - written before the page is opened
+def live(page: Page, url: str, run: None) -> Page:
     """The live page of the run."""
+    del run
     page.goto(url)
     return page
 

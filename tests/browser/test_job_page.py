@@ -26,6 +26,7 @@ TAIL = (
 
 @pytest.fixture
 def crashed(mirrored: MirroredCluster) -> JobRecord:
+    """A job that crashed, with series and a log."""
     crashed = replace(with_series(job(RUN, "beam", exit_code=84)), log=JobLog(HEAD, TAIL, redactions=3))
     mirrored.write(mirrored.filter_units[0], crashed)
     return crashed

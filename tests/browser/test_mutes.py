@@ -17,6 +17,7 @@ RUN = 358_791
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
+    """Settings whose passwords are hashed at no cost."""
     return with_fast_passwords(settings)
 
 

@@ -37,6 +37,7 @@ FAILED = "What it did before that is unknown. Check its effect before you try ag
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
+    """Settings with the release of the daemons that was tested."""
     return replace(settings, tested_fff_release=FFF_RELEASE)
 
 
