@@ -55,7 +55,7 @@ class WorkItem:
 class ProcessedBatch:
     """Rows and quarantined documents of a response; a document that is gone from the machine is in neither.
 
-    `dropped_fields` has a field once for each value that failed validation.
+    `dropped_fields` names a field once for each document in which all or part of its value was rejected.
     """
 
     rows: Sequence[DocumentRow] = ()

@@ -14,7 +14,9 @@ documents_quarantined = Counter(
     "dqmsquare_documents_quarantined_total", "Documents that could not be parsed or stored", _MACHINE
 )
 fields_dropped = Counter(
-    "dqmsquare_fields_dropped_total", "Values that failed validation", [*_CLUSTER, "field"]
+    "dqmsquare_fields_dropped_total",
+    "Documents in which all or part of a field was rejected, and invalid headers and status entries",
+    [*_CLUSTER, "field"],
 )
 upstream_received_bytes = Counter(
     "dqmsquare_upstream_received_bytes_total", "Bytes received from DQM²", _CLUSTER

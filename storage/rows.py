@@ -95,8 +95,8 @@ class Batch:
     """Documents of one machine and the machine's checkpoint once they are written.
 
     `clock_at` is the machine's own clock, i.e. the time of its newest document; `None` if the batch does not
-    contain it. `dropped_fields` has a field once for each document of which a value of it was left out.
-    `is_caught_up`: no further document of the machine is known.
+    contain it. `dropped_fields` names a field once for each document in which all or part of its value was
+    rejected. `is_caught_up`: no further document of the machine is known.
     """
 
     machine_id: int
