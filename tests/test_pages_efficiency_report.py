@@ -20,6 +20,10 @@ RUN = 358_788
 OLD, NEW = "14_0_1", "14_0_2"
 START = datetime(2026, 4, 30, 20, tzinfo=UTC)
 REPORT = "/report/efficiency?db=production&from=1"
+LIMITS = (
+    "runs finished by 5 percentage points, availability by 1 percentage point, crashes per run by 0.05, "
+    "peak memory by 10% or events/s by 20%, in at least 3 runs of both releases"
+)
 
 
 def ended(run: int, client: str = "csc", *, exit_code: int | None = 0, **fields: Any) -> JobRecord:
@@ -178,6 +182,7 @@ def test_it_lists_what_is_worse_since_the_last_release(
     text = shown(client, REPORT)
     assert f"Worse in {NEW} than in {OLD}" in text
     assert "4 figures worse since CMSSW_14_0_1" in text
+    assert f"Listed are changes of {LIMITS}." in text
     assert text.index("Worse in") < text.index("Runs finished by month")
     [trend] = [row for row in rows_of(client, "peak_rss_kb", REPORT) if row["client"] == "dt"]
     assert (trend[OLD], trend[NEW]) == ("1000000.0", "1300000.0")
@@ -192,7 +197,7 @@ def test_a_release_that_is_back_is_the_newest(client: FlaskClient, mirrored: Mir
 def test_it_judges_no_release_with_few_runs(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN), ended(RUN + 1, cmssw_version=NEW, exit_code=-11))
     assert rows_of(client, "worse", REPORT) == []
-    assert "Nothing is worse" in shown(client, REPORT)
+    assert f"Nothing is worse by these limits: {LIMITS}." in shown(client, REPORT)
 
 
 def test_it_shows_shares_as_a_heat_map(client: FlaskClient, mirrored: MirroredCluster) -> None:

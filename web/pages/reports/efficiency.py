@@ -34,7 +34,8 @@ _PERIOD_HEADS = {Grouping.MONTH: "month", Grouping.RELEASE: "release", Grouping.
 class _Figure:
     """A figure that is compared between two releases, and the change from which it is worse.
 
-    `is_relative`: the change is a share of the earlier figure. `sign`: -1 if a lower figure is worse.
+    `sign`: -1 if a lower figure is worse. `is_relative`: the change is a share of the earlier figure.
+    `is_share`: the figure itself is a share.
     """
 
     name: str
@@ -43,6 +44,14 @@ class _Figure:
     worse_from: float
     sign: int = -1
     is_relative: bool = False
+    is_share: bool = False
+
+    @property
+    def limit(self) -> str:
+        """The change from which it is worse, for the reader."""
+        if self.is_share:
+            return counted(round(100 * self.worse_from), "percentage point")
+        return f"{self.worse_from:.0%}" if self.is_relative else f"{self.worse_from:g}"
 
     def worsening(self, before: ClientEfficiency, now: ClientEfficiency) -> float | None:
         """By how much it is worse, in units of the change from which it counts; `None` if it is not."""
@@ -63,20 +72,19 @@ def _crashes_per_run(each: ClientEfficiency) -> float | None:
     return each.crashes / each.runs if each.runs else None
 
 
-_FIGURES = (
-    _Figure("runs finished", lambda each: each.finished_share, percent, 0.05),
-    _Figure("availability", lambda each: each.availability, percent, 0.01),
-    _Figure("crashes per run", _crashes_per_run, "{:.2f}".format, 0.05, sign=1),
-    _Figure(
-        "peak memory",
-        lambda each: each.peak_rss_kb,
-        lambda kb: gibibytes(round(kb)),
-        0.10,
-        1,
-        is_relative=True,
-    ),
-    _Figure("events/s", lambda each: each.events_per_s, rate, 0.20, is_relative=True),
+_FINISHED = _Figure("runs finished", lambda each: each.finished_share, percent, 0.05, is_share=True)
+_AVAILABILITY = _Figure("availability", lambda each: each.availability, percent, 0.01, is_share=True)
+_CRASHES = _Figure("crashes per run", _crashes_per_run, "{:.2f}".format, 0.05, sign=1)
+_PEAK_MEMORY = _Figure(
+    "peak memory",
+    lambda each: each.peak_rss_kb,
+    lambda kb: gibibytes(round(kb)),
+    0.10,
+    sign=1,
+    is_relative=True,
 )
+_RATE = _Figure("events/s", lambda each: each.events_per_s, rate, 0.20, is_relative=True)
+_FIGURES = (_FINISHED, _AVAILABILITY, _CRASHES, _PEAK_MEMORY, _RATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +110,8 @@ def build(cluster: Cluster, data: EfficiencyData, url: str) -> Report:
             _worse_section(cluster, worse, releases),
             _heat_map(cluster, data),
             _totals(cluster, data.by_period),
-            _trend(cluster, data.by_release, releases, _FIGURES[3], "peak_rss_kb", "Peak memory by release"),
-            _trend(cluster, data.by_release, releases, _FIGURES[4], "events_per_s", "Events/s by release"),
+            _trend(cluster, data.by_release, releases, _PEAK_MEMORY, "peak_rss_kb", "Peak memory by release"),
+            _trend(cluster, data.by_release, releases, _RATE, "events_per_s", "Events/s by release"),
         ),
         level=Level.WARNING if worse else None,
     )
@@ -178,17 +186,15 @@ def _worse_section(
     ]
     if len(releases) < 2:
         return Section("worse", "Worse since the last release", columns, (), "There is one release at most.")
-    limits = (
-        "runs finished by 5 percentage points, availability by 1, crashes by 0.05 per run, memory by 10% or "
-        f"rate by 20%, in at least {_MIN_RUNS} runs of both releases"
-    )
+    *limits, last_limit = (f"{figure.name} by {figure.limit}" for figure in _FIGURES)
+    changes = f"{', '.join(limits)} or {last_limit}, in at least {_MIN_RUNS} runs of both releases"
     return Section(
         "worse",
         f"Worse in {releases[-1]} than in {releases[-2]}",
         columns,
         rows,
-        f"Nothing is worse: {limits}.",
-        f"Listed are changes of {limits}." if rows else None,
+        f"Nothing is worse by these limits: {changes}.",
+        f"Listed are changes of {changes}." if rows else None,
     )
 
 
