@@ -1,13 +1,20 @@
 """Queues of requests: first come, first served, a bounded wait, and one's own slots for each kind."""
 
 import asyncio
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from dqmsquare_cfg import Cluster, Settings
 from tests.driven_loop import run, settled, skip
 from web import limits
+from web.databases import ClusterDatabase
 from web.limits import Overloaded, RequestKind, RequestQueue
+
+ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 
 async def refusal(queue: RequestQueue) -> Overloaded:
@@ -99,3 +106,15 @@ def test_a_view_has_the_queue_that_it_is_marked_with() -> None:
     marked = limits.limited_as(RequestKind.RUN_RANGE, is_range)(view)
     assert limits.kind_of(marked, {"what": "get_runs"}) is RequestKind.RUN_RANGE
     assert limits.kind_of(marked, {"what": "get_run"}) is RequestKind.PAGE
+
+
+def test_a_worker_has_a_thread_for_each_slot_and_a_connection_for_each_but_those_of_commands(
+    settings: Settings,
+) -> None:
+    others = [number for kind, number in limits.slots(settings).items() if kind is not RequestKind.COMMAND]
+    assert limits.threads(settings) == sum(others) + limits.MAX_QUEUED_COMMANDS + 2
+    pool = ClusterDatabase(settings, Cluster.PRODUCTION).engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    assert pool.size() == sum(others) + 3
+    [documented] = re.findall(r"`SERVER_THREADS` \+ (\d+) to each", ARCHITECTURE.read_text())
+    assert pool.size() == settings.server_threads + int(documented)

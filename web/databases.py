@@ -3,9 +3,8 @@
 A database that did not answer is tried again by one request per second. All others are refused meanwhile, so
 that they do not wait, and do not overload it when it recovers. Nothing needs a restart.
 
-A worker process has one SQLAlchemy engine per cluster. It opens connections as they are needed, at most
-`SERVER_THREADS` + 7 per cluster (pages and API; two run ranges, a search over logs, a sign-in, the command
-queue, two for records of the Control Room), and one more per cluster that listens for changes.
+A worker process has one SQLAlchemy engine per cluster. It opens connections as they are needed, at most one
+for each request that it processes at a time, and one more per cluster that listens for changes.
 """
 
 import logging
@@ -31,14 +30,17 @@ from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
+from web import limits
 from web.cache import dependencies
 from web.cache.cached_reader import CachedReader, ReadCache
 from web.errors import DatabaseTooSlow, DatabaseUnavailable
+from web.limits import RequestKind
 
 log = logging.getLogger(__name__)
 
 _EXTENSION = "mirror_databases"
-_EXTRA_CONNECTIONS = 7
+# Commands wait for each other on one connection, that of their queue, and have two for their records.
+_COMMAND_CONNECTIONS = 3
 _RETRY_AFTER_S = 1.0
 # Idle time after which a connection is checked before it is used.
 _PING_AFTER_S = 1.0
@@ -71,7 +73,7 @@ class ClusterDatabase:
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.cluster = cluster
-        pool_size = settings.server_threads + _EXTRA_CONNECTIONS
+        pool_size = _pool_size(settings)
         # Most are single statements, without the round trips of a transaction.
         pool = db.engine(settings, cluster, "server", pool_size=pool_size, isolation_level="AUTOCOMMIT")
         _limit_response_time(pool)
@@ -213,6 +215,11 @@ def enforce_response_timeouts() -> None:
     wait as before.
     """
     extensions.set_wait_callback(_wait)
+
+
+def _pool_size(settings: Settings) -> int:
+    connections = {**limits.slots(settings), RequestKind.COMMAND: _COMMAND_CONNECTIONS}
+    return sum(connections.values())
 
 
 def _limit_response_time(engine: sa.Engine) -> None:

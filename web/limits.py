@@ -43,13 +43,9 @@ BODY_TIMEOUT_S = 10.0
 
 # Commands of the Control Room per worker; they wait for each other, up to minutes.
 MAX_QUEUED_COMMANDS = 24
-RUN_RANGE_SLOTS = 2
-LOG_SEARCH_SLOTS = 1
 
 _KIND = "request_kind"
 _REPORT_EVERY_S = 10.0
-_RANGES_BUSY = "Too many requests for ranges of runs. Try again in a moment, or request one run at a time."
-_SEARCHES_BUSY = "Too many searches of logs. Try again in a moment."
 
 
 class RequestKind(StrEnum):
@@ -61,6 +57,14 @@ class RequestKind(StrEnum):
     LOGIN = "login"
     COMMAND = "command"
     METRICS = "metrics"
+
+
+_BUSY = {
+    RequestKind.RUN_RANGE: (
+        "Too many requests for ranges of runs. Try again in a moment, or request one run at a time."
+    ),
+    RequestKind.LOG_SEARCH: "Too many searches of logs. Try again in a moment.",
+}
 
 
 @dataclass(frozen=True)
@@ -153,27 +157,37 @@ class RequestQueue:
         self._slots.release()
 
 
+def slots(settings: Settings) -> Mapping[RequestKind, int]:
+    """The number of requests of each kind that a worker processes at a time, each in a thread."""
+    return {
+        RequestKind.PAGE: settings.server_threads,
+        RequestKind.RUN_RANGE: 2,
+        # A search may take seconds of the database.
+        RequestKind.LOG_SEARCH: 1,
+        # Hashing a password takes a tenth of a second and 32 MB.
+        RequestKind.LOGIN: 1,
+        # Two more: the Control Room refuses and records those beyond the limit, for which they wait here.
+        RequestKind.COMMAND: MAX_QUEUED_COMMANDS + 2,
+        RequestKind.METRICS: 1,
+    }
+
+
 def queues(settings: Settings) -> Mapping[RequestKind, RequestQueue]:
     """Queues of a worker."""
     return {
-        queue.kind: queue
-        for queue in (
-            RequestQueue(RequestKind.PAGE, settings.server_threads, max_wait_s=1),
-            RequestQueue(RequestKind.RUN_RANGE, RUN_RANGE_SLOTS, max_wait_s=5, sentence=_RANGES_BUSY),
-            # A search may take seconds of the database.
-            RequestQueue(RequestKind.LOG_SEARCH, LOG_SEARCH_SLOTS, max_wait_s=5, sentence=_SEARCHES_BUSY),
-            # Hashing a password takes a tenth of a second and 32 MB.
-            RequestQueue(RequestKind.LOGIN, 1, max_wait_s=5),
-            # Two more: the Control Room refuses and records those beyond the limit, for which they wait here.
-            RequestQueue(RequestKind.COMMAND, MAX_QUEUED_COMMANDS + 2, max_wait_s=5),
-            RequestQueue(RequestKind.METRICS, 1, max_wait_s=5),
+        kind: RequestQueue(
+            kind,
+            number,
+            max_wait_s=1 if kind is RequestKind.PAGE else 5,
+            sentence=_BUSY.get(kind, OVERLOADED),
         )
+        for kind, number in slots(settings).items()
     }
 
 
 def threads(settings: Settings) -> int:
     """Threads of a worker, as many as all slots of its queues."""
-    return settings.server_threads + RUN_RANGE_SLOTS + LOG_SEARCH_SLOTS + 1 + MAX_QUEUED_COMMANDS + 2 + 1
+    return sum(slots(settings).values())
 
 
 def limited_as(kind: RequestKind, condition: QueryCondition = lambda _query: True) -> Callable[[View], View]:
