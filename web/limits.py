@@ -31,7 +31,12 @@ RETRY_AFTER_S = 5
 # A header of CMSWEB's may hold a whole certificate.
 MAX_HEAD_BYTES = 64 * 1024
 # Headers that take long to parse: 60 kB of `Accept` take 76 ms. A cookie may be as long as Apache lets it be.
-MAX_FIELD_BYTES: Mapping[bytes, int] = {b"accept": 1024, b"if-none-match": 1024, b"cookie": 8192}
+_MAX_NEGOTIATION_BYTES, _MAX_COOKIES_BYTES = 1024, 8192
+MAX_FIELD_BYTES: Mapping[bytes, int] = {
+    b"accept": _MAX_NEGOTIATION_BYTES,
+    b"if-none-match": _MAX_NEGOTIATION_BYTES,
+    b"cookie": _MAX_COOKIES_BYTES,
+}
 MAX_HEADERS = 200
 # The longest URL of a live page fits.
 MAX_URL_BYTES = 4094
@@ -102,14 +107,16 @@ class Refusal:
 
 
 HEAD_TOO_LARGE = Refusal(
-    431, f"A request may have {MAX_HEADERS} headers of {MAX_HEAD_BYTES // 1024} kB in all."
+    431, f"Request headers are limited to {MAX_HEADERS} fields and {MAX_HEAD_BYTES // 1024} kB in total."
 )
 FIELD_TOO_LONG = Refusal(
-    431, "The headers Accept and If-None-Match may have 1 kB each, and cookies 8 kB in all."
+    431,
+    f"Accept and If-None-Match are limited to {_MAX_NEGOTIATION_BYTES // 1024} kB each, cookies to "
+    f"{_MAX_COOKIES_BYTES // 1024} kB in total.",
 )
-URL_TOO_LONG = Refusal(414, f"A URL may have {MAX_URL_BYTES} bytes.")
-TOO_MANY_PARAMETERS = Refusal(400, f"A URL may have {MAX_PARAMETERS} parameters.")
-BODY_TOO_LARGE = Refusal(413, f"A request body may have {MAX_BODY_BYTES // 1024} kB.")
+URL_TOO_LONG = Refusal(414, f"URLs are limited to {MAX_URL_BYTES} bytes.")
+TOO_MANY_PARAMETERS = Refusal(400, f"URLs are limited to {MAX_PARAMETERS} parameters.")
+BODY_TOO_LARGE = Refusal(413, f"Request bodies are limited to {MAX_BODY_BYTES // 1024} kB.")
 BODY_TOO_SLOW = Refusal(408, f"A request body must arrive within {BODY_TIMEOUT_S:.0f} s.")
 
 
