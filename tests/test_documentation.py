@@ -263,10 +263,38 @@ def _strings_of_the_programs() -> Iterator[str]:
 
 def _programs() -> Iterator[Path]:
     """The modules of the image's programs."""
-    others = {"tests", "benchmarks", "simulator", "tools", ".venv", "build"}
-    for path in (*ROOT.glob("*.py"), *ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")):
+    others = {"tests", "benchmarks", "simulator", "tools", "node_modules", "build", "dist"}
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]:
         if path.relative_to(ROOT).parts[0] not in others:
             yield path
+
+
+# Words in italics that are those of another program, or an example.
+OTHER_ITALICS = {
+    "Dashboards → New → Import",
+    "Scrape interval",
+    "csc switched off on dqmfu-c2b01-..",
+}
+
+
+@pytest.mark.parametrize("name", ["shifter", "expert", "control-room", "operator"])
+def test_words_of_pages_in_a_guide_are_on_the_pages(name: str, words_of_pages: str) -> None:
+    guide = re.sub(r"```.*?```|`[^`]*`", "", (ROOT / "docs" / f"{name}.md").read_text(), flags=re.DOTALL)
+    italics = re.findall(r"(?<![\w*])\*([^\s*|][^*|]*)\*(?![\w*])", guide)
+    named = {" ".join(text.split()) for text in italics} - OTHER_ITALICS
+    assert named
+    # Numbers, and what is left out, stand for values.
+    parts = {text: [part.strip(" ,.") for part in re.split(r"…|\d+", text.lower())] for text in named}
+    assert {text for text in named if not all(part in words_of_pages for part in parts[text])} == set()
+
+
+@pytest.fixture(scope="module")
+def words_of_pages() -> str:
+    """The words of templates, scripts and programs in lower case, as styles capitalize some."""
+    templates = [path.read_text() for path in (ROOT / "templates").rglob("*.html")]
+    shown = [re.sub(r"\{[{%#].*?[}%#]\}|<[^>]*>", " ", text, flags=re.DOTALL) for text in templates]
+    scripts = [path.read_text() for path in (ROOT / "static" / "js").glob("*.js")]
+    return " ".join("\n".join([*shown, *templates, *scripts, *_strings_of_the_programs()]).split()).lower()
 
 
 def test_a_backup_restores_what_was_mirrored(
