@@ -24,7 +24,6 @@ def go_headers(
     name: str = "Jane Doe",
     roles: Mapping[str, str] = ROLES,
     sent: Mapping[str, str] | None = None,
-    key: bytes = KEY,
 ) -> dict[str, str]:
     """The headers that reach a back end of the Go front end.
 
@@ -46,7 +45,7 @@ def go_headers(
         added |= {"cms-authn-login": login, "cms-authn-dn": DN, "cms-auth-cert": DN}
         added |= {f"cms-authz-{role}": scopes for role, scopes in roles.items()}
     headers = {name.title(): value for name, value in {**(sent or {}), **added}.items()}
-    headers["Cms-Authn-Hmac"] = sign(headers, key)
+    headers["Cms-Authn-Hmac"] = sign(headers)
     # It repeats the identity without the prefix, and replaces what says where the request came from.
     unprefixed = {
         name.lower().removeprefix("cms-authn-"): value
@@ -67,9 +66,6 @@ def perl_headers(
     login: str | None = LOGIN,
     *,
     method: str = "X509Cert",
-    name: str = "Jane Doe",
-    roles: Mapping[str, str] = ROLES,
-    key: bytes = KEY,
 ) -> dict[str, str]:
     """The headers that the Perl front end adds; without a login those of an anonymous visitor."""
     if login is None:
@@ -81,10 +77,10 @@ def perl_headers(
             "cms-authn-dn": DN,
             "cms-authn-login": login,
             "cms-authn-method": method,
-            "cms-authn-name": name,
-            **{f"cms-authz-{role}": scopes for role, scopes in roles.items()},
+            "cms-authn-name": "Jane Doe",
+            **{f"cms-authz-{role}": scopes for role, scopes in ROLES.items()},
         }
-    return {**headers, "cms-authn-hmac": sign(headers, key)}
+    return {**headers, "cms-authn-hmac": sign(headers)}
 
 
 def sign(headers: Mapping[str, str], key: bytes = KEY) -> str:

@@ -71,9 +71,9 @@ def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> lis
     return [dict(row) for row in found]
 
 
-def count_rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> int:
+def count_rows(settings: Settings, table: sa.Table) -> int:
     """The number of rows of a table."""
-    with _database(settings, cluster).connect() as connection:
+    with _database(settings, CLUSTER).connect() as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
@@ -93,17 +93,17 @@ def is_waited_for(settings: Settings, table: sa.Table) -> bool:
         return bool(connection.scalar(waiting.bindparams(table=table.name)))
 
 
-def mirrored_tables(settings: Settings, cluster: Cluster = CLUSTER) -> dict[str, list[dict[str, Any]]]:
+def mirrored_tables(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """The rows of all mirrored documents, by table."""
     tables = (*db.DOCUMENT_TABLES, db.job_details, db.runs)
-    return {table.name: rows(settings, table, cluster) for table in tables}
+    return {table.name: rows(settings, table) for table in tables}
 
 
 @contextmanager
-def running_grabber(settings: Settings, cluster: Cluster = CLUSTER) -> Iterator[Grabber]:
+def running_grabber(settings: Settings) -> Iterator[Grabber]:
     """A grabber that runs on a thread of this process."""
     stop = StopEvent()
-    grabber = Grabber(settings, cluster, stop)
+    grabber = Grabber(settings, CLUSTER, stop)
     thread = threading.Thread(target=grabber.run)
     thread.start()
     try:

@@ -286,16 +286,15 @@ def write_run(
     mirrored: MirroredCluster,
     run: int,
     *,
-    at: datetime | None = None,
     lumisections: int = 300,
     clients: Sequence[str] = CLIENTS,
     is_ended: bool = False,
 ) -> list[JobRecord]:
-    """Write a run on all filter units, ongoing at `at` (now) or just ended; most jobs are healthy.
+    """Write a run on all filter units, ongoing or just ended; most jobs are healthy.
 
     `ecalgpu` crashed three times, `hcalreco` is silent, `beamhlt` finished and `dt` is behind.
     """
-    now = at or datetime.now(UTC)
+    now = datetime.now(UTC)
     start = now - timedelta(seconds=lumisections * LUMISECTION_S)
     rng = random.Random(run)
     jobs = [

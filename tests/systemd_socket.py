@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.waiting import TIMEOUT_S
 
+_WATCHDOG_S = 2
+
 
 class NotifySocket:
     """Notifications of a program, in order of arrival."""
@@ -30,11 +32,11 @@ class NotifySocket:
 
 @contextmanager
 def systemd_socket(
-    environment: Mapping[str, str], folder: Path, *, watchdog_s: float = 2
+    environment: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[NotifySocket, dict[str, str]]]:
     """A notification socket, and `environment` as systemd would extend it."""
     address = str(folder / "notify")
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as channel:
         channel.bind(address)
-        variables = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(watchdog_s * 1e6))}
+        variables = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(_WATCHDOG_S * 1_000_000)}
         yield NotifySocket(channel), {**environment, **variables}

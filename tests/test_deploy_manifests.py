@@ -112,6 +112,9 @@ def main(body: Any) -> Any:
     return pod(body)["containers"][0]
 
 
+# Changes of one object. `test_a_rule_notices` has the problem that each makes.
+
+
 def forget_setting(body: Any) -> None:
     del body["stringData"]["STUCK_AFTER_S"]
 

@@ -17,8 +17,8 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORMER, TODAY = "/dqm/dqm-square-k8", "/dqm/dqm-square"
 
 
-def id_of_job(host: str, run: int = RUN, pid: int = 725_238) -> str:
-    return f"dqm-source-state-run{run:06d}-host{host}-pid{pid:06d}"
+def id_of_job(host: str, pid: int = 725_238) -> str:
+    return f"dqm-source-state-run{RUN:06d}-host{host}-pid{pid:06d}"
 
 
 def write_job(mirrored: MirroredCluster, settings: Settings, host: str) -> str:

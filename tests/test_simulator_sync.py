@@ -39,10 +39,10 @@ def headers_above(
     return [header for message in messages for header in message["headers"]]
 
 
-def upload_jobs(simulator: Simulator, count: int, host: str = FILTER_UNIT) -> list[str]:
-    documents = [job_document(host=host, pid=pid) for pid in range(1000, 1000 + count)]
+def upload_jobs(simulator: Simulator, count: int) -> list[str]:
+    documents = [job_document(host=FILTER_UNIT, pid=pid) for pid in range(1000, 1000 + count)]
     for document in documents:
-        simulator.machine(host).upload(document)
+        simulator.machine(FILTER_UNIT).upload(document)
     return [document["_id"] for document in documents]
 
 

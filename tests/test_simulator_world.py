@@ -25,7 +25,6 @@ CLIENTS = (
 )
 FILTER_UNIT = "dqmfu-c2b03-45-01"
 BUILDER_UNIT = "dqmrubu-c2a06-01-01"
-PLAYBACK_BUILDER_UNIT = "dqmrubu-c2a06-03-01"
 
 
 @pytest.fixture

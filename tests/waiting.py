@@ -11,13 +11,13 @@ _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.05
 
 
-def until(is_fulfilled: Callable[[], object], *, within_s: float = TIMEOUT_S) -> None:
+def until(is_fulfilled: Callable[[], object]) -> None:
     """Wait until a condition is fulfilled. Raises AssertionError if it is not in time."""
-    deadline_s = time.monotonic() + within_s
+    deadline_s = time.monotonic() + TIMEOUT_S
     pause = threading.Event()
     pause_s = _FIRST_PAUSE_S
     while not is_fulfilled():
         if time.monotonic() > deadline_s:
-            raise AssertionError(f"the condition was not fulfilled within {within_s:.0f} s")
+            raise AssertionError(f"the condition was not fulfilled within {TIMEOUT_S:.0f} s")
         pause.wait(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
