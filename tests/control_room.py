@@ -63,7 +63,14 @@ class Visitor:
         self.http = requests.Session()
         self.http.trust_env = False
         self.http.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-        self.token = ""
+        self._token = ""
+
+    @property
+    def token(self) -> str:
+        """The session's CSRF token, which a page shows to visitors who are signed in; loaded once."""
+        if not self._token:
+            self.load_token()
+        return self._token
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """Send a GET request. Redirects are not followed."""
@@ -81,16 +88,17 @@ class Visitor:
         return self.post("/cr/login/", {"username": user, "password": password}, **options)
 
     def sign_in(self, user: str = USER, password: str = PASSWORD) -> "Visitor":
-        """Sign in and load the page's CSRF token."""
+        """Sign in."""
         response = self.submit_password(user, password)
         assert response.status_code == 302, response.text
-        return self.load_token()
+        self._token = ""
+        return self
 
     def load_token(self) -> "Visitor":
         """Load the CSRF token from the page, as a script does."""
         page = self.get("/cr/")
         assert page.status_code == 200, page.text
-        self.token = token_in(page.text)
+        self._token = token_in(page.text)
         return self
 
     def is_signed_in(self) -> bool:

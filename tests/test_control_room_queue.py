@@ -334,7 +334,7 @@ def test_it_sends_nothing_while_the_audit_is_unavailable(
     two_user_settings: Settings, simulator: Simulator, postgres: EmbeddedPostgres
 ) -> None:
     with served(two_user_settings) as url:
-        visitor = Visitor(url).sign_in("shifter", "first")
+        visitor = Visitor(url).sign_in("shifter", "first").load_token()
         postgres.stop()
         try:
             responses = [
