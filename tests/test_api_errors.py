@@ -108,7 +108,7 @@ def test_it_does_not_know_any_other_job(client: FlaskClient) -> None:
     spellings = ("{}", "urn:uuid:{}", "{{{}}}", "{0}{0}")
     for job in (*junk, str(uuid4()), *(spelling.format(uuid4().hex) for spelling in spellings)):
         query = f"what=get_logs&db=production&id={job}"
-        assert refusal(client, query, 404) == "there is no job of this id"
+        assert refusal(client, query, 404) == "there is no job with this id"
 
 
 def test_it_is_read_only(client: FlaskClient) -> None:

@@ -83,7 +83,7 @@ def test_a_pasted_log_of_an_unknown_job_leads_to_its_run(
     assert f'href="/?db=production&amp;run={RUN}"' in page.text
     script = client.get("/api", query_string=query)
     assert (script.status_code, script.mimetype) == (404, "text/plain")
-    assert script.text == "there is no job of this id"
+    assert script.text == "there is no job with this id"
 
 
 def test_hosts_can_not_be_found_out_by_ids(
@@ -116,7 +116,7 @@ def test_hosts_can_not_be_found_out_by_ids(
 )
 def test_no_job_has_another_id(client: FlaskClient, text: str) -> None:
     response = client.get("/api", query_string={"what": "get_logs", "db": "production", "id": text})
-    assert (response.status_code, response.text) == (404, "there is no job of this id")
+    assert (response.status_code, response.text) == (404, "there is no job with this id")
 
 
 def test_the_log_of_a_job_is_not_looked_for_in_the_other_cluster(

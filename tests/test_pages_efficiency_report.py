@@ -230,7 +230,7 @@ def test_it_bounds_what_it_counts(
 def test_it_is_complete_without_anything(client: FlaskClient) -> None:
     text = shown(client, REPORT)
     assert "0 runs; no client has ended in any of them." in text
-    assert "There is one release at most." in text
+    assert "Nothing to compare: there are fewer than two releases." in text
 
 
 @pytest.mark.parametrize("query", ["group=week", "group=month&group=key", "from=x", "db=x"])

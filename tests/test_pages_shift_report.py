@@ -441,7 +441,7 @@ def test_it_does_not_claim_what_was_not_noted_or_is_no_longer_stored(
     client: FlaskClient, settings: Settings, mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = copied(client, "text")
-    assert "Old data\nNone is known.\nTimes with old data are not known for all of this period" in text
+    assert "Old data\nNone is known.\nTimes with old data are not known for the whole period" in text
     assert "No job is stuck or lost.\nJobs that were stuck for a while are not known" in text
     assert "Machines down\nNot known." in text
     write_transitions(settings, problem(Thing(TransitionKind.GATEWAY), "down", BEGIN - timedelta(days=9)))
@@ -450,7 +450,7 @@ def test_it_does_not_claim_what_was_not_noted_or_is_no_longer_stored(
         connection.execute(sa.update(db.transitions).values(noted_at=BEGIN - timedelta(days=9)))
     engine.dispose()
     mirrored.set_machine_state(mirrored.filter_units[0], BEGIN - timedelta(days=9))
-    assert "Times with old data are not known for all of this period" in shown(client)
+    assert "Times with old data are not known for the whole period" in shown(client)
     monkeypatch.setattr("storage.transitions.RETENTION", datetime.now(UTC) - BEGIN + timedelta(days=1))
     mirrored.beat()
     text = shown(client)

@@ -213,5 +213,5 @@ def test_its_search_field_leads_there(client: FlaskClient, text: str, target: st
 def test_its_search_field_says_that_nothing_matches(client: FlaskClient, text: str) -> None:
     response = client.get(f"/find?{urlencode({'q': text})}", headers={"Accept": "text/html"})
     assert response.status_code == HTTPStatus.NOT_FOUND
-    assert "Nothing of the production cluster matches" in response.text
+    assert "Nothing in the production cluster matches" in response.text
     assert "<script>" not in response.text.partition("<h1>")[2]

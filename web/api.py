@@ -39,7 +39,7 @@ _RANGE_REFUSAL = "to, from must be integers"
 _RUNS_REFUSAL = "to, from, bad_only and ls must be integers"
 _CHUNK_BYTES = 64 * 1024
 
-_NO_JOB = "there is no job of this id"
+_NO_JOB = "there is no job with this id"
 # Names that earlier mirrors left out of their lists: no clients of a run.
 _NO_CLIENTS = ("__init__", UNKNOWN_CLIENT)
 _PSEUDONYMIZER = "job_pseudonymizer"

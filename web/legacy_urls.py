@@ -89,11 +89,11 @@ def parser_file(name: str) -> Response:
     """Redirect a file that an earlier mirror made of a run to the run's page. Raises NotFound."""
     match = _FILE.search(name)
     if match is None or int(match[2]) > INT_MAX:
-        raise NotFound("Files of the mirror are not public any more.")
+        raise NotFound("The mirror's files are no longer public.")
     return redirect(url_for("live.page", db=Cluster(match[1]), run=int(match[2])))
 
 
 @bp.get("/log/<path:name>")
 def log_file(name: str) -> Response:  # noqa: ARG001 - all are gone
     """Refuse what were the earlier mirror's own logs. Raises NotFound."""
-    raise NotFound("Files of the mirror are not public any more.")
+    raise NotFound("The mirror's files are no longer public.")

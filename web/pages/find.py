@@ -58,6 +58,6 @@ def _params(reader: MirrorReader, words: Sequence[str]) -> Mapping[str, str] | N
 
 def _nothing_found(cluster: Cluster, text: str) -> str:
     return (
-        f"Nothing of the {cluster} cluster matches “{text}”. "
+        f"Nothing in the {cluster} cluster matches “{text}”. "
         "Search for a run, a date, or parts of a run key, a release or a client."
     )

@@ -28,9 +28,9 @@ class Verdict:
     detail: str
 
 
-_NO_RUN = Verdict(VerdictLevel.IDLE, "hourglass-split", "No run yet", "no data of this cluster so far")
+_NO_RUN = Verdict(VerdictLevel.IDLE, "hourglass-split", "No run yet", "no data from this cluster yet")
 _UNKNOWN_RUN = Verdict(
-    VerdictLevel.IDLE, "question-circle-fill", "Unknown run", "no data of it in this cluster"
+    VerdictLevel.IDLE, "question-circle-fill", "Unknown run", "this cluster has no data for it"
 )
 _NO_JOB = Verdict(VerdictLevel.IDLE, "hourglass-split", "No job yet", "no client of this run has reported")
 

@@ -185,7 +185,13 @@ def _worse_section(
         for severity, figure, before, now in worse
     ]
     if len(releases) < 2:
-        return Section("worse", "Worse since the last release", columns, (), "There is one release at most.")
+        return Section(
+            "worse",
+            "Worse since the last release",
+            columns,
+            (),
+            "Nothing to compare: there are fewer than two releases.",
+        )
     *limits, last_limit = (f"{figure.name} by {figure.limit}" for figure in _FIGURES)
     changes = f"{', '.join(limits)} or {last_limit}, in at least {_MIN_RUNS} runs of both releases"
     return Section(

@@ -73,7 +73,7 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
     reference = None if preset is None else reader.run(preset)
     if reference is None:
         if wanted is not None:
-            raise NotFound("The playback cluster has no such run as a reference.")
+            raise NotFound("The reference run is not in the playback cluster.")
         return _read(reader, tested, None), None
     return _read(reader, tested, reference), _read(reader, reference, tested)
 

@@ -35,7 +35,9 @@ from web.pages.reports.shift_period import ShiftPeriod
 _TOO_MANY = "Only the newest {} runs of the period are reported."
 # Runs that are named in one cell.
 _MAX_NAMED = 5
-_NOT_NOTED = "{} not known for all of this period: the mirror did not note them yet, or not any more."
+_NOT_NOTED = (
+    "{} not known for the whole period: the mirror was not yet recording them, or no longer keeps them."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,11 @@ def _summary(data: ShiftData, crashes: Sequence[_Crashes], sections: Sequence[Se
     words = {
         "unfinished": "stuck or lost job",
         "missing": "missing client",
-        "machines": "time with a machine down",
-        "stale": "time with old data",
+        "machines": "machine outage",
+        "stale": "period of old data",
         "commands": "command",
     }
-    plurals = {"machines": "times with a machine down", "stale": "times with old data"}
+    plurals = {"stale": "periods of old data"}
     parts += [
         counted(len(section.rows), words[section.key], plurals.get(section.key))
         for section in sections
@@ -170,11 +172,11 @@ def _crashes(cluster: Cluster, data: ShiftData, crashes: Sequence[_Crashes]) -> 
         Column("since_run", "Since run", title="First of all runs with this crash", phrase="since run {}"),
         Column(
             "runs_in_all",
-            "Runs in all",
+            "Total runs",
             "numeric",
             "Up to the end of the period",
-            phrase="{} runs in all",
-            singular="1 run in all",
+            phrase="{} runs in total",
+            singular="1 run in total",
         ),
     )
     rows = [_crash_row(cluster, data, each) for each in crashes]
@@ -214,7 +216,7 @@ def _unfinished(cluster: Cluster, data: ShiftData, period: ShiftPeriod) -> Secti
         Column("run", "Run", phrase="in run {}"),
         Column("machine", "Machine", phrase="on {}"),
         Column("lumisection", "LS", "numeric", phrase="at LS {}"),
-        Column("from", "From", title="Of a job that reports no more, its last report", phrase="from {}"),
+        Column("from", "From", title="For a job that no longer reports: its last report", phrase="from {}"),
         Column("to", "To", phrase="to {}"),
     )
     jobs = list(_unfinished_jobs(data.runs, period))
