@@ -17,7 +17,7 @@ import db
 from storage import job_state, run_queries
 from storage.read_models import delivery_start
 from storage.run_queries import RunFilter
-from storage.run_reader import RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
+from storage.run_reader import FIRST_START, RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
 
 # Runs read at a time when all are wanted.
 _RUNS_PER_PIECE = 100
@@ -68,7 +68,7 @@ _FIGURES = (
     sa.select(
         _jobs.run,
         sa.func.max(_jobs.updated_at).label("updated_at"),
-        sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at).label("first_start"),
+        FIRST_START.label("first_start"),
         sa.func.max(_jobs.lumisection).label("lumisection"),
         sa.func.count().label("jobs"),
         sa.func.count().filter(_HAS_CRASHED).label("crashed"),
