@@ -22,12 +22,11 @@ from grabbing.gateway_queue import GatewayQueue
 from grabbing.heartbeat import Heartbeat
 from grabbing.machine_sync import MachineSync
 from runtime import logging_setup
-from storage.sync_status import ClusterLinks
+from storage.sync_status import MAX_REASON_CHARS, ClusterLinks
 from storage.writer import MirrorWriter
 
 log = logging.getLogger(__name__)
 
-MAX_REASON_CHARS = 500
 _MAX_MACHINE_PAUSE_S = 60.0
 _MAX_GATEWAY_PAUSE_S = 15.0
 # A cluster gets a few new machines a year. Statuses that name others each time add no more than this.

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 import db
 from dqm2.document_parser import InvalidDocument
 from dqm2.pseudonyms import Pseudonymizer
-from dqm2.redaction.redactor import get_redactor
 from dqmsquare_cfg import Settings
 from grabbing.document_pipeline import DocumentProcessor
 from legacy_import import legacy_tables, machine_states
@@ -112,7 +111,6 @@ class Importer:
         self._database = database
         self._pseudonymizer = Pseudonymizer(settings.pseudonym_secret)
         self._processor = DocumentProcessor(settings.known_hosts, settings.redaction_allowed_hosts)
-        self._redact = get_redactor(settings.known_hosts, settings.redaction_allowed_hosts)
         self._log_retention = settings.job_log_retention
         self._dictionaries = DictionaryStore(database)
         self._machine_ids: dict[UUID, int] = {}
@@ -168,7 +166,7 @@ class Importer:
             count = sa.select(sa.func.count()).select_from(table).where(has_no_run)
             skipped.add(_NO_RUN, None, connection.scalar(count) or 0)
         if legacy_tables.has_machine_states(connection, legacy_tables.RENAMED):
-            machine_states.import_states(connection, self._machine_id, self._redact)
+            machine_states.import_states(connection, self._machine_id, self._processor.redact)
             invalid = machine_states.count_invalid(connection, legacy_tables.RENAMED)
             skipped.add(_INVALID_STATE, None, invalid)
 

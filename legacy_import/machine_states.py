@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 import db
-from grabbing.scheduler import MAX_REASON_CHARS
 from legacy_import import legacy_tables
 from legacy_import.legacy_tables import RENAMED, LegacyTables
+from storage.sync_status import MAX_REASON_CHARS
 
 _ROWS_PER_STATEMENT = 1000
 _CACHED_REASONS = 10_000

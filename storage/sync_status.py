@@ -9,6 +9,8 @@ from typing import Any
 HEARTBEAT_INTERVAL_S = 5.0
 # Time before the grid certificate's expiry at which log, pages and docs/alerts.yaml begin to warn.
 CERTIFICATE_WARNING_PERIOD = timedelta(days=14)
+# Longest reason of a failure that is stored.
+MAX_REASON_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
