@@ -7,7 +7,7 @@ import pytest
 from dqm2.records import InputStatus, InputStatuses
 from web import times
 from web.cache import dependencies
-from web.pages import formatting
+from web.pages import formatting, job_log
 
 
 def test_it_formats_times_with_the_time_zone() -> None:
@@ -94,8 +94,8 @@ def test_it_joins_consecutive_skipped_lumisections() -> None:
     numbers = range(1, 9)
     timed_out = {2, 4, 5, 6, 8}
     fates = [InputStatus.TIMEOUT if number in timed_out else InputStatus.OK for number in numbers]
-    assert formatting.skipped_lumisections(InputStatuses(numbers, fates)) == "2, 4–6, 8"
-    assert formatting.skipped_lumisections(InputStatuses()) == ""
+    assert job_log.skipped_lumisections(InputStatuses(numbers, fates)) == "2, 4–6, 8"
+    assert job_log.skipped_lumisections(InputStatuses()) == ""
 
 
 def test_it_lets_long_names_break_behind_their_underscores() -> None:

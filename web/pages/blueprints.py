@@ -15,6 +15,7 @@ from web.pages import (
     freshness,
     guides,
     job,
+    job_log,
     live,
     log_search,
     markup,
@@ -45,6 +46,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     formatting.init_app(app)
     page_urls.init_app(app)
     external_links.init_app(app, settings)
+    job_log.init_app(app)
     source_run.init_app(app)
     markup.init_app(app, settings)
     crash_rows.init_app(app)

@@ -22,6 +22,7 @@ _BASE = re.compile(r"[0-9]+_[0-9]+_(?:X(?:_[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{4})?
 _PULL_REQUEST = re.compile(r"[0-9]{5,6}")
 _SEPARATORS = re.compile(r"[_-]")
 _PULL_REQUEST_URL = "https://github.com/cms-sw/cmssw/pull/{}"
+_OMS_RUN_URL = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
 _RELEASE_NOTES_URL = "https://github.com/cms-sw/cmssw/releases/tag/CMSSW_{}"
 
 
@@ -29,6 +30,12 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Give the links to the templates."""
     app.jinja_env.globals["run_links"] = _run_links(settings.run_links)
     app.jinja_env.globals["experts_url"] = settings.experts_url
+    app.jinja_env.filters["oms_url"] = oms_url
+
+
+def oms_url(run: int | str) -> str:
+    """The page of a run in OMS, the experiment's run database; `run` is a number or e.g. `run358788`."""
+    return _OMS_RUN_URL.format(str(run).removeprefix("run"))
 
 
 def release_notes_url(version: str) -> str | None:

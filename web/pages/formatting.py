@@ -7,14 +7,12 @@ same rules, in UTC if the reader prefers that (`static/js/time_format.js`).
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from itertools import groupby
 from time import time as unix_time
 
 from flask import Flask
 from markupsafe import Markup, escape
 
 from dqm2 import exit_codes
-from dqm2.records import InputStatuses, JobLog
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.cache import dependencies
 from web.pages import crash_text
@@ -25,8 +23,6 @@ DASH = "–"
 _SPACE = "\u202f"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI = 1024
-_LOG_TAIL_LINES = 12
-_OMS_RUN_URL = "https://cmsoms.cern.ch/cms/runs/report?cms_run={}&cms_run_sequence=GLOBAL-RUN"
 
 
 def init_app(app: Flask) -> None:
@@ -50,9 +46,6 @@ def init_app(app: Flask) -> None:
         crash_headline=crash_text.headline,
         crash_kind=crash_text.kind,
         crash_anchor=crash_text.anchor,
-        skipped_lumisections=skipped_lumisections,
-        log_tail=log_tail,
-        oms_url=oms_url,
         breakable=breakable,
     )
 
@@ -181,26 +174,6 @@ def is_ambiguous(local: datetime) -> bool:
 
 def _zone_if_ambiguous(local: datetime) -> str:
     return f"{local: %Z}" if is_ambiguous(local) else ""
-
-
-def skipped_lumisections(inputs: InputStatuses) -> str:
-    """The lumisections whose input was skipped, as ranges: `12, 40–52`."""
-    by_lumisection = zip(inputs.lumisections, inputs.statuses, strict=True)
-    numbers = [ls for ls, status in by_lumisection if status.is_skipped]
-    # Consecutive numbers have the same difference from their index.
-    groups = groupby(enumerate(numbers), key=lambda indexed: indexed[1] - indexed[0])
-    ranges = [[ls for _, ls in group] for _, group in groups]
-    return ", ".join(str(ls[0]) if len(ls) == 1 else f"{ls[0]}–{ls[-1]}" for ls in ranges)
-
-
-def log_tail(log: JobLog) -> str:
-    """The last lines of a log."""
-    return "\n".join(log.tail.rstrip("\n").split("\n")[-_LOG_TAIL_LINES:])
-
-
-def oms_url(run: int | str) -> str:
-    """The page of a run in OMS, the experiment's run database; `run` is a number or e.g. `run358788`."""
-    return _OMS_RUN_URL.format(str(run).removeprefix("run"))
 
 
 def breakable(name: str) -> Markup:

@@ -6,13 +6,17 @@ one error to the next skip them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+
+from flask import Flask
 
 from dqm2.crash_reasons import find_reason
 from dqm2.log_formats import MessageKind, Severity
 from dqm2.log_messages import LogLine, LogMessage, error_groups, find_messages, log_lines
-from dqm2.records import CrashReason, ErrorGroup
+from dqm2.records import CrashReason, ErrorGroup, InputStatuses, JobLog
 from storage.read_models import JobDetails
 
+_LOG_TAIL_LINES = 12
 # Category and module: errors that agree in them are the same problem.
 _Key = tuple[str, str]
 
@@ -56,6 +60,11 @@ class JobLogView:
         return min(lines, key=lambda line: (line in self.known, line), default=None)
 
 
+def init_app(app: Flask) -> None:
+    """Register the template filters."""
+    app.jinja_env.filters.update(skipped_lumisections=skipped_lumisections, log_tail=log_tail)
+
+
 def view(details: JobDetails, usual: Iterable[ErrorGroup]) -> JobLogView:
     """The log of a job; `usual` are the errors of the client's last good run."""
     messages = find_messages(details.log)
@@ -73,6 +82,21 @@ def view(details: JobDetails, usual: Iterable[ErrorGroup]) -> JobLogView:
         reason=reason,
         fatal_line=_fatal_line(messages, lines, reason) if exit_code else None,
     )
+
+
+def skipped_lumisections(inputs: InputStatuses) -> str:
+    """The lumisections whose input was skipped, as ranges: `12, 40–52`."""
+    by_lumisection = zip(inputs.lumisections, inputs.statuses, strict=True)
+    numbers = [ls for ls, status in by_lumisection if status.is_skipped]
+    # Consecutive numbers have the same difference from their index.
+    groups = groupby(enumerate(numbers), key=lambda indexed: indexed[1] - indexed[0])
+    ranges = [[ls for _, ls in group] for _, group in groups]
+    return ", ".join(str(ls[0]) if len(ls) == 1 else f"{ls[0]}–{ls[-1]}" for ls in ranges)
+
+
+def log_tail(log: JobLog) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.tail.rstrip("\n").split("\n")[-_LOG_TAIL_LINES:])
 
 
 def _reason(details: JobDetails, messages: Sequence[LogMessage]) -> CrashReason | None:
