@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 import db
 
-# Appended to a default label that is taken already: docs/data-policy.md, "machine".
+# Appended to a default label that is taken already: docs/data-policy.md, "Allowlist".
 _LABEL_NUMBER = "·{}"
 
 

@@ -195,10 +195,44 @@ def _version() -> str:
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_every_section_that_is_cited_exists() -> None:
+    """A section is a heading, or a name in a table."""
+    cited = {
+        citation
+        for path in [*_modules(), ROOT / "docs" / "alerts.yaml"]
+        for citation in re.findall(r'docs/([\w-]+\.md), "([^"]+)"', " ".join(path.read_text().split()))
+    }
+    assert cited
+    texts = {name: (ROOT / "docs" / name).read_text() for name, _ in cited}
+    missing = [
+        f"{name}, {section}"
+        for name, section in cited
+        if not re.search(
+            rf"^(#+ {re.escape(section)}$|\|.*`{re.escape(section)}`)", texts[name], re.MULTILINE
+        )
+    ]
+    assert missing == []
+
+
+def _modules() -> Iterator[Path]:
+    """Every module of the project."""
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]:
+        if path.relative_to(ROOT).parts[0] not in {"node_modules", "build", "dist"}:
+            yield path
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_links_between_documents_resolve(document: Path) -> None:
-    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
-        assert (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\[[^\]]*\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+        linked = document.parent / target if target else document
+        assert linked.exists(), target
+        assert not anchor or anchor in _anchors(linked), f"{target}#{anchor}"
+
+
+def _anchors(document: Path) -> set[str]:
+    """The anchors that GitHub and GitLab make of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 # Words in the operator's table of symptoms that Kubernetes, PostgreSQL, OpenSSL and others print.
@@ -263,9 +297,8 @@ def _strings_of_the_programs() -> Iterator[str]:
 
 def _programs() -> Iterator[Path]:
     """The modules of the image's programs."""
-    others = {"tests", "benchmarks", "simulator", "tools", "node_modules", "build", "dist"}
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]:
-        if path.relative_to(ROOT).parts[0] not in others:
+    for path in _modules():
+        if path.relative_to(ROOT).parts[0] not in {"tests", "benchmarks", "simulator", "tools"}:
             yield path
 
 

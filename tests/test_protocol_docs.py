@@ -43,16 +43,3 @@ def test_it_states_the_limits_that_the_code_has() -> None:
     assert f"the mirror sends at most {client.MAX_IDS}" in DOCUMENT
     assert f"messages of at most {sync_endpoint.HEADERS_PER_MESSAGE} headers" in DOCUMENT.replace("\n", " ")
     assert f"{LUMISECTION_S} s of data taking" in DOCUMENT
-
-
-def test_every_section_that_is_cited_exists() -> None:
-    cited = {
-        section
-        for path in (*ROOT.glob("*.py"), *ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py"))
-        if ".venv" not in path.parts
-        for section in re.findall(r'dqm2-protocol\.md, "([^"]+)"', path.read_text())
-    }
-    headings = re.findall(r"^##+ (.+)$", DOCUMENT, re.MULTILINE)
-    assert {
-        section for section in cited if section not in headings and f"`{section}`" not in DOCUMENT
-    } == set()

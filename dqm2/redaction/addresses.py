@@ -1,4 +1,4 @@
-"""IPv4 and IPv6 addresses (docs/data-policy.md, "Redaction of text", rule 2)."""
+"""IPv4 and IPv6 addresses (docs/data-policy.md, "Redaction of text")."""
 
 import re
 

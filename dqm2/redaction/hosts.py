@@ -1,4 +1,4 @@
-"""Host names of P5 and CERN, and the users at them (docs/data-policy.md, rules 1, 3 and 4)."""
+"""Host names of P5 and CERN, and the users at them (docs/data-policy.md, "Redaction of text")."""
 
 import re
 from collections.abc import Iterable

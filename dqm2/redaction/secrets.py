@@ -1,4 +1,4 @@
-"""Passwords, tokens and keys (docs/data-policy.md, "Redaction of text", rule 5)."""
+"""Passwords, tokens and keys (docs/data-policy.md, "Redaction of text")."""
 
 import base64
 import binascii

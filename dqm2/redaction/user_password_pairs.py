@@ -1,4 +1,7 @@
-"""Users with passwords: in URLs, Oracle accounts, curl's options, .netrc (docs/data-policy.md, rule 5)."""
+"""Users with passwords: in URLs, Oracle accounts, curl's options, .netrc.
+
+docs/data-policy.md, "Redaction of text", has what they look like.
+"""
 
 import re
 

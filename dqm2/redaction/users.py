@@ -1,4 +1,7 @@
-"""Users: by their directory, or by a name behind `user=` and the like (docs/data-policy.md, rule 3)."""
+"""Users: by their directory, or by a name behind `user=` and the like.
+
+docs/data-policy.md, "Redaction of text", has what they look like.
+"""
 
 import re
 
