@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 import db
 from dqm2.records import CrashKind, CrashReason
 from storage import crash_groups, crash_marks, log_findings, run_queries
+from storage.client_names import client_tags
 from storage.crash_groups import CrashGroup
 from storage.crash_marks import CrashMark
 from storage.read_models import Run
@@ -27,6 +28,8 @@ from storage.run_queries import RunFilter
 _RECENT_RUNS = 50
 # Newest runs of a group of which the releases and run keys are read.
 _DESCRIBED_RUNS = 100
+_MAX_RUN = 2**31 - 1
+_TIMES = frozenset({"since", "until"})
 
 _jobs, _runs, _groups, _crashes = db.jobs.c, db.runs.c, db.crash_groups.c, db.crash_group_runs.c
 
@@ -118,27 +121,27 @@ class CrashReader:
 
     def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
         """The groups with a crash that matches a filter, without the first `skip` of them."""
-        statement = _select_page(_of_groups(crash_filter), crash_filter.runs, skip=skip, limit=limit)
+        parameters = _parameters(crash_filter) | {"skip": skip, "limit": limit}
         with self._database.connect() as connection:
             recent_runs = _recent_runs(connection, crash_filter.runs.last)
-            found = connection.execute(statement).all()
+            found = connection.execute(_select_described(frozenset(parameters)), parameters).all()
             groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, found[0].group_count if found else 0, recent_runs)
 
     def crash_group(self, signature: str) -> FoundCrashGroups:
         """A group with all its crashes; empty if no job has this signature."""
+        parameters = {"signature": signature, "skip": 0, "limit": 1}
         with self._database.connect() as connection:
-            recent_runs = _recent_runs(connection, None)
-            found = connection.execute(_select_group(), {"signature": signature}).all()
+            recent_runs = _recent_runs(connection, _MAX_RUN)
+            found = connection.execute(_select_described(frozenset(parameters)), parameters).all()
             groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
 
     def crash_groups_of_client(self, client: str, limit: int) -> list[CrashGroupOutline]:
         """The groups of a client (by name), the last to occur first."""
-        of_client = run_queries.is_of_clients((client,), _groups.client)
-        statement = _select_page(of_client, None, skip=0, limit=limit)
+        parameters = {"tags": client_tags(client), "skip": 0, "limit": limit}
         with self._database.connect() as connection:
-            found = connection.execute(statement).all()
+            found = connection.execute(_select_totals(frozenset(parameters)), parameters).all()
             facts = _facts(connection, [row.signature for row in found])
         return [
             CrashGroupOutline(_group(row), row.last_run, row.runs, _marks(facts[row.signature]))
@@ -241,87 +244,40 @@ def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
     return sa.select(found, run_queries.of_run(_runs.cmssw_version, found.c.since))
 
 
-def _conditions(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """The conditions on a run of a group, apart from the client, which is that of the group."""
-    yield _crashes.run.between(run_filter.first, run_filter.last)
-    if run_filter.cmssw_versions is not None:
-        # Follows from the release, whose runs are a small part of all. PostgreSQL then reads no others.
-        is_of_release = _runs.cmssw_version.in_(run_filter.cmssw_versions)
-        first, last = (sa.select(end(_runs.run)).where(is_of_release) for end in (sa.func.min, sa.func.max))
-        yield _crashes.run.between(first.scalar_subquery(), last.scalar_subquery())
-        yield _crashes.cmssw_version.in_(run_filter.cmssw_versions)
-    if run_filter.run_keys is not None:
-        yield _crashes.run_key.in_(run_filter.run_keys)
-    if run_filter.since is not None or run_filter.until is not None:
-        yield sa.exists(_select_jobs_between(run_filter))
+def _parameters(crash_filter: CrashFilter) -> dict[str, Any]:
+    """The parameters of statements for a filter; those of conditions that it does not have are left out."""
+    runs = crash_filter.runs
+    tags = None if runs.clients is None else [tag for name in runs.clients for tag in client_tags(name)]
+    values = {
+        "first": runs.first,
+        "last": runs.last,
+        "run_keys": runs.run_keys,
+        "cmssw_versions": runs.cmssw_versions,
+        "since": runs.since,
+        "until": runs.until,
+        "tags": tags,
+        "kinds": crash_filter.kinds,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _job_count(run_filter: RunFilter) -> sa.ColumnElement[int]:
-    """The number of jobs of a group in a run that match."""
-    if run_filter.since is None and run_filter.until is None:
-        return _crashes.jobs
-    return _select_jobs_between(run_filter).with_only_columns(sa.func.count()).scalar_subquery()
-
-
-def _select_jobs_between(run_filter: RunFilter) -> sa.Select[Any]:
-    """Select the jobs of a group in a run that ran between the times of a filter."""
-    in_time = run_queries.ran_between(run_filter.since, run_filter.until)
-    is_of_group = (_jobs.crash_group == _crashes.crash_group, _jobs.run == _crashes.run)
-    return sa.select(_jobs.run).where(*is_of_group, *in_time).correlate(db.crash_group_runs)
-
-
-def _of_groups(crash_filter: CrashFilter) -> Iterator[sa.ColumnElement[bool]]:
-    """The conditions on a group."""
-    yield from run_queries.is_of_clients(crash_filter.runs.clients, _groups.client)
-    if crash_filter.kinds is not None:
-        yield _groups.kind.in_(crash_filter.kinds)
-
-
-def _recent_runs(connection: sa.Connection, last: int | None) -> tuple[int, ...]:
+def _recent_runs(connection: sa.Connection, last: int) -> tuple[int, ...]:
     """The newest runs up to `last`, ascending."""
-    statement = sa.select(_runs.run).order_by(_runs.run.desc()).limit(_RECENT_RUNS)
-    if last is not None:
-        statement = statement.where(_runs.run <= last)
-    return tuple(reversed(connection.scalars(statement).all()))
+    return tuple(reversed(connection.scalars(_select_recent_runs(), {"last": last}).all()))
 
 
 @cache
-def _select_group() -> sa.Select[Any]:
-    """As `_select_page`, of the group `signature`, a parameter."""
-    return _select_page((_groups.signature == sa.bindparam("signature"),), None, skip=0, limit=1)
+def _select_recent_runs() -> sa.Select[Any]:
+    is_in_range = _runs.run <= sa.bindparam("last")
+    return sa.select(_runs.run).where(is_in_range).order_by(_runs.run.desc()).limit(_RECENT_RUNS)
 
 
-def _select_page(
-    of_groups: Iterable[sa.ColumnElement[bool]], run_filter: RunFilter | None, *, skip: int, limit: int
-) -> sa.Select[Any]:
-    """Select a page of the groups that meet conditions in runs that match, and the number of all that do.
-
-    Of each, the numbers of runs and jobs, and the releases and run keys of its newest runs, newest first.
-    """
-    conditions = () if run_filter is None else tuple(_conditions(run_filter))
-    job_count = _crashes.jobs if run_filter is None else _job_count(run_filter)
-    last = _runs_of_group(_groups.signature, conditions).with_only_columns(_crashes.run.label("last_run"))
-    last_run = last.limit(1).lateral()
-    page = (
-        sa.select(db.crash_groups, last_run.c.last_run, sa.func.count().over().label("group_count"))
-        .join_from(db.crash_groups, last_run, sa.true())
-        .where(*of_groups)
-        .order_by(last_run.c.last_run.desc(), _groups.signature)
-        .offset(skip)
-        .limit(limit)
-        .subquery()
-    )
-    of_group = _runs_of_group(page.c.signature, conditions)
-    totals = (
-        of_group.order_by(None)
-        .with_only_columns(
-            sa.func.min(_crashes.run).label("first_run"),
-            sa.func.count().label("runs"),
-            sa.func.sum(job_count).label("jobs"),
-        )
-        .lateral()
-    )
-    newest = of_group.limit(_DESCRIBED_RUNS).correlate(page).subquery()
+# Building these takes longer than many a query. There are as many as combinations of conditions.
+@cache
+def _select_described(given: frozenset[str]) -> sa.Select[Any]:
+    """As `_select_totals`, with the releases and run keys of the newest runs of a group, newest first."""
+    group = _select_totals(given).subquery()
+    newest = _runs_of_group(group.c.signature, given).limit(_DESCRIBED_RUNS).correlate(group).subquery()
     described = sa.select(
         *(
             sa.func.array_agg(aggregate_order_by(column, newest.c.run.desc())).label(name)
@@ -329,32 +285,109 @@ def _select_page(
         )
     ).lateral()
     return (
-        sa.select(page, totals, described)
+        sa.select(group, described)
+        .join_from(group, described, sa.true())
+        .order_by(group.c.last_run.desc(), group.c.signature)
+    )
+
+
+@cache
+def _select_totals(given: frozenset[str]) -> sa.Select[Any]:
+    """Select `limit` groups, after the first `skip`, with their numbers of runs and jobs.
+
+    They meet the conditions for which parameters are `given` (`_parameters`, `signature`), as do the runs
+    and jobs that count. `group_count` is the number of all groups that do.
+    """
+    last = _runs_of_group(_groups.signature, given).with_only_columns(_crashes.run.label("last_run"))
+    last_run = last.limit(1).lateral()
+    page = (
+        sa.select(db.crash_groups, last_run.c.last_run, sa.func.count().over().label("group_count"))
+        .join_from(db.crash_groups, last_run, sa.true())
+        .where(*_conditions_on_group(given))
+        .order_by(last_run.c.last_run.desc(), _groups.signature)
+        .offset(sa.bindparam("skip"))
+        .limit(sa.bindparam("limit"))
+        .subquery()
+    )
+    totals = (
+        _runs_of_group(page.c.signature, given)
+        .order_by(None)
+        .with_only_columns(
+            sa.func.min(_crashes.run).label("first_run"),
+            sa.func.count().label("runs"),
+            sa.func.sum(_job_count(given)).label("jobs"),
+        )
+        .lateral()
+    )
+    return (
+        sa.select(page, totals)
         .join_from(page, totals, sa.true())
-        .join(described, sa.true())
         .order_by(page.c.last_run.desc(), page.c.signature)
     )
 
 
-def _runs_of_group(
-    signature: sa.ColumnElement[str], conditions: Sequence[sa.ColumnElement[bool]]
-) -> sa.Select[Any]:
-    """Select the runs of a group that meet conditions, newest first."""
+def _runs_of_group(signature: sa.ColumnElement[str], given: frozenset[str]) -> sa.Select[Any]:
+    """Select the runs of a group that meet the conditions, newest first."""
     columns = (_crashes.run, _crashes.run_key, _crashes.cmssw_version)
     is_of_group = _crashes.crash_group == signature
-    return sa.select(*columns).where(is_of_group, *conditions).order_by(_crashes.run.desc())
+    return sa.select(*columns).where(is_of_group, *_conditions_on_run(given)).order_by(_crashes.run.desc())
+
+
+def _conditions_on_group(given: frozenset[str]) -> Iterator[sa.ColumnElement[bool]]:
+    if "signature" in given:
+        yield _groups.signature == sa.bindparam("signature")
+    if "tags" in given:
+        yield _groups.client.in_(sa.bindparam("tags", expanding=True))
+    if "kinds" in given:
+        yield _groups.kind.in_(sa.bindparam("kinds", expanding=True))
+
+
+def _conditions_on_run(given: frozenset[str]) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions on a run of a group."""
+    if "first" in given:
+        yield _crashes.run.between(sa.bindparam("first"), sa.bindparam("last"))
+    if "cmssw_versions" in given:
+        versions: sa.BindParameter[Any] = sa.bindparam("cmssw_versions", expanding=True)
+        # Follows from the release, whose runs are a small part of all. PostgreSQL then reads no others.
+        is_of_release = _runs.cmssw_version.in_(versions)
+        first, last = (sa.select(end(_runs.run)).where(is_of_release) for end in (sa.func.min, sa.func.max))
+        yield _crashes.run.between(first.scalar_subquery(), last.scalar_subquery())
+        yield _crashes.cmssw_version.in_(versions)
+    if "run_keys" in given:
+        yield _crashes.run_key.in_(sa.bindparam("run_keys", expanding=True))
+    if given & _TIMES:
+        yield sa.exists(_select_jobs_between(given))
+
+
+def _job_count(given: frozenset[str]) -> sa.ColumnElement[int]:
+    """The number of jobs of a group in a run that meet the conditions."""
+    if not given & _TIMES:
+        return _crashes.jobs
+    return _select_jobs_between(given).with_only_columns(sa.func.count()).scalar_subquery()
+
+
+def _select_jobs_between(given: frozenset[str]) -> sa.Select[Any]:
+    """Select the jobs of a group in a run that ran between two times."""
+    since, until = (sa.bindparam(name, type_=_jobs.updated_at.type) for name in ("since", "until"))
+    in_time = run_queries.ran_between(
+        since if "since" in given else None, until if "until" in given else None
+    )
+    is_of_group = (_jobs.crash_group == _crashes.crash_group, _jobs.run == _crashes.run)
+    return sa.select(_jobs.run).where(*is_of_group, *in_time).correlate(db.crash_group_runs)
 
 
 def _summaries(
     connection: sa.Connection, found: Collection[Any], recent_runs: Sequence[int]
 ) -> Iterator[CrashGroupSummary]:
-    """The groups of the rows of `_select_page` that still exist."""
+    """The groups of the rows of `_select_described` that still exist."""
     signatures = [row.signature for row in found]
     if not signatures:
         return
     facts = _facts(connection, signatures)
     recent: dict[str, dict[int, int]] = {}
-    for row in connection.execute(_select_recent(signatures, recent_runs)):
+    first, last = (recent_runs[0], recent_runs[-1]) if recent_runs else (0, 0)
+    in_recent = {"signatures": signatures, "first": first, "last": last}
+    for row in connection.execute(_select_recent(), in_recent):
         recent.setdefault(row.crash_group, {})[row.run] = row.jobs
     for row in found:
         if row.signature not in facts:
@@ -391,11 +424,11 @@ def _distinct(values: Iterable[str | None] | None) -> tuple[str, ...]:
     return tuple(filter(None, dict.fromkeys(values or ())))
 
 
-def _select_recent(signatures: Collection[str], runs: Sequence[int]) -> sa.Select[Any]:
-    """Select the numbers of jobs of groups by run; `runs` are consecutive ones of the cluster, ascending."""
-    first, last = (runs[0], runs[-1]) if runs else (0, 0)
+@cache
+def _select_recent() -> sa.Select[Any]:
+    """Select the numbers of jobs of groups (`signatures`) in the runs from `first` to `last`, parameters."""
     return sa.select(_crashes.crash_group, _crashes.run, _crashes.jobs).where(
+        _crashes.crash_group.in_(sa.bindparam("signatures", expanding=True)),
         # PostgreSQL would look for each run of a list.
-        _crashes.crash_group.in_(signatures),
-        _crashes.run.between(first, last),
+        _crashes.run.between(sa.bindparam("first"), sa.bindparam("last")),
     )

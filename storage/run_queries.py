@@ -142,15 +142,15 @@ def is_of_job(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
         yield of_run(db.runs.c.cmssw_version, db.jobs.c.run).in_(run_filter.cmssw_versions)
 
 
-def is_of_clients(
-    names: tuple[str, ...] | None, client: sa.Column[str] = db.jobs.c.client
-) -> Iterator[sa.ColumnElement[bool]]:
+def is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
     """The condition that a client's tag is that of one of these names; none if no names are given."""
     if names is not None:
-        yield client.in_([tag for name in names for tag in client_tags(name)])
+        yield db.jobs.c.client.in_([tag for name in names for tag in client_tags(name)])
 
 
-def ran_between(since: datetime | None, until: datetime | None) -> Iterator[sa.ColumnElement[bool]]:
+def ran_between(
+    since: datetime | sa.BindParameter[datetime] | None, until: datetime | sa.BindParameter[datetime] | None
+) -> Iterator[sa.ColumnElement[bool]]:
     """The conditions that a job ran between two times; none for a time that is not given."""
     if since is not None:
         yield db.jobs.c.updated_at >= since
