@@ -40,12 +40,13 @@ from server import create_app
 from simulator.simulator import Simulator
 from storage.schema import migrate
 from tests import skips
-from tests.control_room import Visitor, served
+from tests.control_room import Visitor
 from tests.databases import Databases
 from tests.demo_process import DemoProcess, demo_ports
 from tests.examples import ALL_EXAMPLES
 from tests.mirrored_cluster import MirroredCluster
 from tests.processes import is_alive
+from tests.served import served
 from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres

@@ -1,12 +1,8 @@
-"""The Control Room under test: a server in a thread, and its visitors over real HTTP."""
+"""The Control Room under test: its visitors over real HTTP, its records, and the commands that it sent."""
 
 import csv
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from hashlib import pbkdf2_hmac
 from ipaddress import ip_network
 from typing import Any
 
@@ -15,9 +11,7 @@ import sqlalchemy as sa
 
 import db
 from dqmsquare_cfg import Cluster, Settings
-from server import create_app
 from simulator.simulator import Simulator
-from tests.served import server_thread
 from tests.waiting import TIMEOUT_S
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"
@@ -27,32 +21,6 @@ BEAM = "beam_dqm_sourceclient-live_cfg.py"
 RUN = "run256936"
 # Of a proxy at the tests' own address.
 TRUSTED_PROXIES = (ip_network("127.0.0.0/8"),)
-
-
-def with_fast_passwords(settings: Settings) -> Settings:
-    """Settings with the same users, whose passwords are hashed at no cost."""
-    users = {
-        user: password if password.startswith(("scrypt:", "pbkdf2:")) else _cheap_hash(password)
-        for user, password in settings.dqm_cr_usernames.items()
-    }
-    return replace(settings, dqm_cr_usernames=users)
-
-
-def _cheap_hash(password: str) -> str:
-    # Sessions are bound to the hash, so it must not change.
-    salt = "salt"
-    return f"pbkdf2:sha256:1${salt}${pbkdf2_hmac('sha256', password.encode(), salt.encode(), 1).hex()}"
-
-
-@contextmanager
-def served(settings: Settings, *, real_passwords: bool = False) -> Iterator[str]:
-    """Serve the application and yield its URL with the prefix, without a trailing slash.
-
-    `real_passwords`: hash passwords as in production, which is slow.
-    """
-    app = create_app(settings if real_passwords else with_fast_passwords(settings))
-    with server_thread(app) as url:
-        yield f"{url}{settings.server_url_prefix}"
 
 
 class Visitor:

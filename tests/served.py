@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from hashlib import pbkdf2_hmac
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from config import parsers
 from dqmsquare_cfg import Settings
 from runtime import supervisor
+from server import create_app
 from tests import fork_server
 from tests.fork_server import ForkedProgram
 from tests.processes import children_of
@@ -110,6 +112,32 @@ def server_thread(application: "WSGIApplication", port: int = 0) -> Iterator[str
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def with_fast_passwords(settings: Settings) -> Settings:
+    """Settings with the same users, whose passwords are hashed at no cost."""
+    users = {
+        user: password if password.startswith(("scrypt:", "pbkdf2:")) else _cheap_hash(password)
+        for user, password in settings.dqm_cr_usernames.items()
+    }
+    return replace(settings, dqm_cr_usernames=users)
+
+
+def _cheap_hash(password: str) -> str:
+    # Sessions are bound to the hash, so it must not change.
+    salt = "salt"
+    return f"pbkdf2:sha256:1${salt}${pbkdf2_hmac('sha256', password.encode(), salt.encode(), 1).hex()}"
+
+
+@contextmanager
+def served(settings: Settings, *, real_passwords: bool = False) -> Iterator[str]:
+    """Serve the application and yield its URL with the prefix, without a trailing slash.
+
+    `real_passwords`: hash passwords as in production, which is slow.
+    """
+    app = create_app(settings if real_passwords else with_fast_passwords(settings))
+    with server_thread(app) as url:
+        yield f"{url}{settings.server_url_prefix}"
 
 
 def free_port() -> str:

@@ -14,8 +14,8 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Settings
 from tests import fork_server
 from tests.cmsweb import KEY, LOGIN, go_headers, perl_headers, sign
-from tests.control_room import PASSWORD, USER, Visitor, served
-from tests.served import server_process
+from tests.control_room import PASSWORD, USER, Visitor
+from tests.served import served, server_process
 from tests.waiting import TIMEOUT_S
 
 # The signed headers of the Perl front end, before they are signed.

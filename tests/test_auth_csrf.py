@@ -5,7 +5,8 @@ from dataclasses import replace
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
-from tests.control_room import UNIT, USER, Visitor, commands_sent, served
+from tests.control_room import UNIT, USER, Visitor, commands_sent
+from tests.served import served
 from tests.waiting import TIMEOUT_S
 
 CROSS_SITE_HEADERS = (

@@ -18,8 +18,9 @@ import dqmsquare_cfg
 import server
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
-from tests.control_room import PASSWORD, USER, Visitor, execute_statement, served
+from tests.control_room import PASSWORD, USER, Visitor, execute_statement
 from tests.log_files import read_log
+from tests.served import served
 from web.control_room.passwords import Passwords
 
 COOKIE = "control_room"

@@ -17,9 +17,9 @@ from tests.control_room import (
     Visitor,
     control_room_database,
     execute_statement,
-    served,
     visitor_at,
 )
+from tests.served import served
 
 OTHER_USER = "expert"
 DEVICE_COOKIE = "control_room_browser"

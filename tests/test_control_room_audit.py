@@ -14,9 +14,10 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
 from storage.audit_log import AuditedAction, AuditFilter, AuditLog, Outcome
-from tests.control_room import BEAM, RUN, UNIT, Visitor, control_room_database, execute_statement, served
+from tests.control_room import BEAM, RUN, UNIT, Visitor, control_room_database, execute_statement
 from tests.log_files import read_log
 from tests.mirrored_cluster import MirroredCluster
+from tests.served import served
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from tests.control_room import (
     Visitor,
     commands_sent,
     execute_statement,
-    served,
 )
+from tests.served import served
 
 CHANGES = {
     "start_playback_run": {"run_number": RUN, "run_key": "hi_run", "number_of_ls": "33"},

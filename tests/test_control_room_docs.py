@@ -12,7 +12,8 @@ from simulator.daemons import DaemonKind
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from tests import skips
-from tests.control_room import PASSWORD, UNIT, served
+from tests.control_room import PASSWORD, UNIT
+from tests.served import served
 from tests.waiting import TIMEOUT_S
 
 GUIDE = (Path(dqmsquare_cfg.__file__).parent / "docs" / "control-room.md").read_text()

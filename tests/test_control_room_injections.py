@@ -20,10 +20,10 @@ from tests.control_room import (
     commands_sent,
     control_room_database,
     token_in,
-    with_fast_passwords,
 )
 from tests.injections import GOOD, injections
 from tests.mirrored_cluster import MirroredCluster
+from tests.served import with_fast_passwords
 
 # Of a parameter that is invalid, and of a form that is too long.
 REFUSED = (400, 413)

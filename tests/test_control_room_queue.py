@@ -20,8 +20,8 @@ from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from storage.command_queue import CommandQueue, QueueUnavailable
-from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database, served
-from tests.served import ServerProcess, frozen, server_process, workers_of
+from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database
+from tests.served import ServerProcess, frozen, served, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 

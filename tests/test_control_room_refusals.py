@@ -14,8 +14,9 @@ import db
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
-from tests.control_room import TRUSTED_PROXIES, UNIT, USER, Visitor, control_room_database, served, visitor_at
+from tests.control_room import TRUSTED_PROXIES, UNIT, USER, Visitor, control_room_database, visitor_at
 from tests.log_files import read_log
+from tests.served import served
 from tests.waiting import until
 
 CROSS_SITE = "This request was started by a page of another site."

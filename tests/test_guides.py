@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from storage.client_rows import ClientState
-from tests.control_room import Visitor, served
+from tests.control_room import Visitor
+from tests.served import served
 from web.pages import guides
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,8 +17,9 @@ import db
 from dqmsquare_cfg import Cluster, Settings
 from storage.audit_log import Outcome
 from storage.mutes import MuteReader, MuteSubject, MuteWriter
-from tests.control_room import USER, Visitor, served
+from tests.control_room import USER, Visitor
 from tests.mirrored_cluster import MirroredCluster, job
+from tests.served import served
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("mirrored")

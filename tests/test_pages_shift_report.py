@@ -22,8 +22,9 @@ from storage import transitions
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from storage.mutes import MuteSubject, MuteWriter
 from storage.transitions import Thing, Transition, TransitionKind
-from tests.control_room import PASSWORD, USER, Visitor, served
+from tests.control_room import PASSWORD, USER, Visitor
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.served import served
 from web.pages.reports.shift_period import ShiftPeriod, shift_after, shift_at, shift_before
 
 RUN = 358_788

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, FloatRect, Locat
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from tests.browser.reused_page import CurrentApplication, ReusedPage, current_application
-from tests.control_room import with_fast_passwords
 from tests.mirrored_cluster import MirroredCluster
+from tests.served import with_fast_passwords
 from tests.waiting import TIMEOUT_S, until
 
 # Nothing writes heartbeats while a test runs; on a loaded machine it may take minutes.

@@ -9,8 +9,9 @@ from dqmsquare_cfg import Settings
 from tests.browser.accessibility import violations_by_theme
 from tests.browser.conftest import PHONE, OpenPage, refresh
 from tests.browser.control_room import enter
-from tests.control_room import USER, with_fast_passwords
+from tests.control_room import USER
 from tests.mirrored_cluster import MirroredCluster, job, write_run
+from tests.served import with_fast_passwords
 
 RUN = 358_791
 

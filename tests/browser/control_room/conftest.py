@@ -7,7 +7,7 @@ import pytest
 
 from dqmsquare_cfg import Settings
 from simulator.simulator import Simulator
-from tests.control_room import with_fast_passwords
+from tests.served import with_fast_passwords
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from tests.control_room import (
     commands_sent,
     control_room_database,
     execute_statement,
-    served,
 )
 from tests.grabber_runner import mirror_once
+from tests.served import served
 from tests.waiting import TIMEOUT_S
 
 PRODUCTION = "Production cluster"
