@@ -29,13 +29,14 @@ from dqmsquare_cfg import Cluster, Settings
 from grabbing import health, metrics
 from grabbing.certificate_monitor import CertificateMonitor
 from grabbing.document_pipeline import DocumentProcessor
-from grabbing.gateway_queue import GatewayQueue, StopEvent, Stopped, complete
+from grabbing.gateway_queue import GatewayQueue
 from grabbing.health import Liveness
 from grabbing.heartbeat import Heartbeat
 from grabbing.maintenance import Maintenance
 from grabbing.notifier import Notifier
 from grabbing.scheduler import ClusterScheduler
 from grabbing.sender_process import refused_receivers
+from grabbing.stop_event import StopEvent, Stopped, complete
 from runtime import logging_setup, systemd_notify
 from storage.job_state import StateRules
 from storage.leader_lock import LeaderLock, LeadershipLost

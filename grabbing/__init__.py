@@ -3,7 +3,7 @@
 scheduler            which machine is mirrored when; backoff: the pauses
 machine_sync         one machine, quarantined documents included
                      header_fetcher, document_fetcher: its headers and documents
-gateway_queue        DQM² requests, one at a time
+gateway_queue        DQM² requests, one at a time; stop_event: the stop of the program
 document_pipeline    responses parsed into rows; parser_pool, parser_process: in processes of their own
 heartbeat, health    status for the pages; liveness and readiness for supervisors; metrics
 maintenance          work on stored data while the grabber is idle; certificate_monitor

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
-from grabbing.gateway_queue import GatewayQueue, complete
+from grabbing.gateway_queue import GatewayQueue
 from grabbing.parser_process import CONNECTION_LOST, ParserProcess
+from grabbing.stop_event import complete
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
 from grabber import Grabber
 from grabbing.document_pipeline import DocumentProcessor, KeyedHeader, WorkItem
-from grabbing.gateway_queue import StopEvent
+from grabbing.stop_event import StopEvent
 from simulator.http_types import RecordedRequest
 from simulator.simulator import Simulator
 from storage import codecs
