@@ -267,8 +267,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("STALE_AFTER_S", "silence of a machine, the gateway or a grabber after which pages show a warning (s)", partial(parsers.integer, minimum=5, maximum=3600), _everywhere("30"), former_name="FRESHNESS_WARN_S"),
     Setting("LATE_FILE_AFTER_S", "delay after the end of a lumisection beyond which a delivered file counts as late, a line in the delivery graph (s)", partial(parsers.integer, minimum=1, maximum=86400), _everywhere("120"), former_name="DELIVERY_LATE_S"),
     Setting("REDACTION_ALLOWED_HOSTS", "host names below cern.ch that redaction keeps, separated by commas", parsers.hosts, _everywhere("cmsweb.cern.ch,cmsoms.cern.ch"), former_name="PUBLIC_SITES"),
-    Setting("NOTIFY_URLS", "receivers of notifications, `NAME=URL` separated by blanks or semicolons, where URL is one of [apprise](https://appriseit.com/), e.g. `shift=mmosts://mattermost.web.cern.ch/TOKEN`; empty: none", receivers.receivers, _everywhere(""), is_secret=True),
-    Setting("NOTIFY_RULES", "what receivers are notified of, `NAME: KEY=VALUE,VALUE …` separated by semicolons, with the keys cluster, kind, client, group and hours ([docs/operator.md](docs/operator.md#notifications)); a receiver without a rule is notified of everything", receivers.rules, _everywhere("")),
+    Setting("NOTIFY_URLS", "receivers of notifications, `NAME=URL` separated by blanks or semicolons, where URL is one that apprise knows (https://appriseit.com/services/), e.g. `shift=mmosts://mattermost.web.cern.ch/TOKEN`; empty: none", receivers.receivers, _everywhere(""), is_secret=True),
+    Setting("NOTIFY_RULES", "what receivers are notified of, `NAME: KEY=VALUE,VALUE …` separated by semicolons, with the keys cluster, kind, client, group and hours (docs/operator.md, \"Notifications\"); a receiver without a rule is notified of everything", receivers.rules, _everywhere("")),
 )  # fmt: skip
 
 
