@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -367,3 +368,11 @@ def test_the_sample_is_rejected_until_its_placeholders_are_replaced() -> None:
 def test_the_readme_describes_all_settings_and_no_others() -> None:
     rows = re.findall(r"^\| *`([A-Z][A-Z_]+)` \| (.*?) \|", README.read_text(), flags=re.MULTILINE)
     assert rows == [(setting.name, setting.description) for setting in SETTINGS]
+
+
+def test_the_readme_has_the_bounds_of_numbers() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|.* \((\S+) to (\S+)\) \|$", README.read_text(), flags=re.MULTILINE)
+    numbers = [(setting.name, setting.parse) for setting in SETTINGS if isinstance(setting.parse, partial)]
+    assert rows == [
+        (name, str(parse.keywords["minimum"]), str(parse.keywords["maximum"])) for name, parse in numbers
+    ]
