@@ -27,14 +27,14 @@ from storage.sync_status import ClusterLinks
 # Quarantined documents are counted up to this number.
 _MAX_COUNTED = 1000
 
-_LINKS = sa.select(db.heartbeat.c.links)
+_LINKS = db.prepared(sa.select(db.heartbeat.c.links))
 _LABELS = sa.select(sa.func.json_object_agg(db.machines.c.id, db.machines.c.label)).scalar_subquery()
-_HEARTBEAT = sa.select(db.heartbeat, _LABELS.label("labels"))
-_MACHINES = sa.select(db.machines)
-_MEMORY = sa.select(db.machine_memory)
-_DISKS = sa.select(db.machine_disks).order_by(db.machine_disks.c.identity)
-_DROPPED_FIELDS = sa.select(db.dropped_fields).order_by(
-    db.dropped_fields.c.documents.desc(), db.dropped_fields.c.field
+_HEARTBEAT = db.prepared(sa.select(db.heartbeat, _LABELS.label("labels")))
+_MACHINES = db.prepared(sa.select(db.machines))
+_MEMORY = db.prepared(sa.select(db.machine_memory))
+_DISKS = db.prepared(sa.select(db.machine_disks).order_by(db.machine_disks.c.identity))
+_DROPPED_FIELDS = db.prepared(
+    sa.select(db.dropped_fields).order_by(db.dropped_fields.c.documents.desc(), db.dropped_fields.c.field)
 )
 
 
@@ -190,7 +190,7 @@ def _select_quarantine() -> sa.Select[Any]:
         .lateral()
     )
     count = sa.func.count().over(partition_by=of_machine.c.machine_id)
-    return (
+    return db.prepared(
         sa.select(of_machine, count.label("documents"))
         .select_from(machines.join(of_machine, sa.true()))
         .ext(distinct_on(of_machine.c.machine_id))

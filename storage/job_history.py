@@ -19,7 +19,7 @@ _SEARCHED_RUNS = 60
 _COMPARABLE_RUNS, _RUNS_SEARCHED_FOR_GOOD = 30, 100
 
 _jobs = db.jobs.c
-_PREVIOUS_JOB = (
+_PREVIOUS_JOB = db.prepared(
     sa.select(_jobs.identity)
     .join(db.job_details)
     .where(
@@ -29,7 +29,7 @@ _PREVIOUS_JOB = (
     .order_by(_jobs.run.desc(), _jobs.started_at.desc(), _jobs.identity)
     .limit(1)
 )
-_USUAL_ERRORS = (
+_USUAL_ERRORS = db.prepared(
     sa.select(_jobs.log_errors)
     .where(
         _jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_RUNS_SEARCHED_FOR_GOOD)),
@@ -84,4 +84,4 @@ def _select_runs_of_client(limit: int) -> sa.Select[Any]:
         sa.select(runs.run).where(runs.run < RUN).order_by(runs.run.desc()).limit(_SEARCHED_RUNS)
     ).subquery()
     of_client = sa.exists().where(_jobs.run == recent.c.run, _jobs.client == CLIENT)
-    return sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit)
+    return db.prepared(sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit))

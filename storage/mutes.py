@@ -132,7 +132,7 @@ class MuteWriter:
 @cache
 def _select_in_force() -> sa.Select[Any]:
     """Select the mutes in force, newest first; every page does."""
-    return _select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc())
+    return db.prepared(_select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc()))
 
 
 def _select() -> sa.Select[Any]:

@@ -105,7 +105,7 @@ def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
     found = sa.select(sa.func.min(column).label("value")).cte(recursive=True)
     following = sa.select(sa.func.min(column)).where(column > found.c.value).scalar_subquery()
     found = found.union_all(sa.select(following).where(found.c.value.is_not(None)))
-    return sa.select(found.c.value).where(found.c.value.is_not(None))
+    return db.prepared(sa.select(found.c.value).where(found.c.value.is_not(None)))
 
 
 @cache

@@ -112,13 +112,13 @@ def _select_run(rules: StateRules) -> sa.Select[Any]:
 
     A run without jobs has one row, and so has one that is not mirrored.
     """
-    asked = sa.select(RUN.label("run")).subquery()
+    asked = sa.select(sa.cast(RUN, sa.Integer).label("run")).subquery()
     found = asked.outerjoin(db.runs, db.runs.c.run == asked.c.run).outerjoin(
         sa.join(db.jobs, db.machines), db.jobs.c.run == asked.c.run
     )
     runs = db.runs.c
     of_run = (runs.run.label("described_run"), runs.run_key, runs.cmssw_version, _global_start(RUN))
-    return sa.select(*_columns(_JobRow, rules), *of_run).select_from(found)
+    return db.prepared(sa.select(*_columns(_JobRow, rules), *of_run).select_from(found))
 
 
 def fetch_jobs(
@@ -141,23 +141,25 @@ _RUNS = sa.select(db.runs, _GLOBAL_START)
 RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 _jobs = db.jobs.c
-_RUN_SPAN = sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN)
-_ADJACENT_RUNS = sa.select(
-    sa.select(sa.func.max(_jobs.run)).where(_jobs.run < RUN, _jobs.run > _NO_RUN).scalar_subquery(),
-    sa.select(sa.func.min(_jobs.run)).where(_jobs.run > RUN).scalar_subquery(),
+_RUN_SPAN = db.prepared(sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN))
+_ADJACENT_RUNS = db.prepared(
+    sa.select(
+        sa.select(sa.func.max(_jobs.run)).where(_jobs.run < RUN, _jobs.run > _NO_RUN).scalar_subquery(),
+        sa.select(sa.func.min(_jobs.run)).where(_jobs.run > RUN).scalar_subquery(),
+    )
 )
-_HAS_RUN = sa.select(sa.exists().where(db.runs.c.run == RUN))
+_HAS_RUN = db.prepared(sa.select(sa.exists().where(db.runs.c.run == RUN)))
 # The earliest start; those that are unknown are left out.
 FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
-_EXPECTED_CLIENTS = (
+_EXPECTED_CLIENTS = db.prepared(
     sa.select(_jobs.run, _jobs.client, FIRST_START.label("started_at"))
     .where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
     .group_by(_jobs.run, _jobs.client)
     .order_by(_jobs.run.desc())
 )
 _JOB = sa.bindparam("job", type_=sa.Uuid)
-_FOUND_JOB = sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB)
-_STORED_DETAILS = sa.select(db.job_details).where(db.job_details.c.identity == _JOB)
+_FOUND_JOB = db.prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
+_STORED_DETAILS = db.prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
 
 
 class RunReader:

@@ -22,6 +22,7 @@ from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
 from storage.log_dictionaries import DictionaryStore
 from storage.log_search import FoundLogs
+from storage.prepared_statements import prepare
 from storage.reader import MirrorReader
 from storage.retention import prune
 from storage.run_queries import RunFilter
@@ -262,10 +263,18 @@ def _scanned_tables(filled: Filled, query: Callable[[Filled], object]) -> set[st
     with _recorded_statements(filled.database) as statements:
         query(filled)
     assert statements
-    plans = []
+    plans: list[Mapping[str, Any]] = []
     with filled.database.connect() as connection:
-        for statement, parameters in statements:
-            if statement.startswith("SELECT set_config("):
+        # A prepared statement has one plan for all values of its parameters, at the latest when it has been
+        # executed some times.
+        connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        connection.exec_driver_sql("DEALLOCATE ALL")
+        for statement, parameters, is_prepared in statements:
+            if is_prepared:
+                cursor: Any = connection.connection.cursor()
+                execution = prepare(cursor, statement, f"statement_{len(plans)}")
+                plans.append(_plan(connection, execution, parameters))
+            elif statement.startswith("SELECT set_config("):
                 connection.exec_driver_sql(statement, parameters)
             # A lock has no plan.
             elif not statement.startswith("LOCK"):
@@ -275,12 +284,13 @@ def _scanned_tables(filled: Filled, query: Callable[[Filled], object]) -> set[st
 
 
 @contextmanager
-def _recorded_statements(database: sa.Engine) -> Iterator[list[tuple[str, Any]]]:
-    """The statements that are executed within the context, with their parameters."""
-    statements: list[tuple[str, Any]] = []
+def _recorded_statements(database: sa.Engine) -> Iterator[list[tuple[str, Any, bool]]]:
+    """The statements that are executed within, with their parameters, and whether they are prepared."""
+    statements: list[tuple[str, Any, bool]] = []
 
-    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        statements.append((statement, parameters))
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _: Any) -> None:
+        is_prepared = db.PREPARED_OPTION in context.execution_options
+        statements.append((statement, parameters, is_prepared))
 
     sa.event.listen(database, "before_cursor_execute", record)
     try:

@@ -28,6 +28,7 @@ from runtime import logging_setup
 from storage.change_listener import ChangeListener, ChangeTracker
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
+from storage.prepared_statements import PreparedStatements
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
 from web import limits
@@ -63,6 +64,10 @@ class _DeadlineConnection(extensions.connection):
     response_timeout_s: float = _RESPONSE_TIMEOUT_S
     responded_at_s: float = -math.inf
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepared = PreparedStatements()
+
 
 class ClusterDatabase:
     """A cluster's database: its engines and readers, and whether it is available.
@@ -76,7 +81,7 @@ class ClusterDatabase:
         pool_size = _pool_size(settings)
         # Most are single statements, without the round trips of a transaction.
         pool = db.engine(settings, cluster, "server", pool_size=pool_size, isolation_level="AUTOCOMMIT")
-        _limit_response_time(pool)
+        _execute_in_time(pool)
         _ping_idle_connections(pool)
         sa.event.listen(pool, "handle_error", self._translate)
         self.engine = pool.execution_options(isolation_level="READ COMMITTED")
@@ -222,7 +227,9 @@ def _pool_size(settings: Settings) -> int:
     return sum(connections.values())
 
 
-def _limit_response_time(engine: sa.Engine) -> None:
+def _execute_in_time(engine: sa.Engine) -> None:
+    """Execute statements with a time limit, and those that every page executes as prepared ones."""
+
     def use_deadline_connection(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
         parameters["connection_factory"] = _DeadlineConnection
 
@@ -230,7 +237,10 @@ def _limit_response_time(engine: sa.Engine) -> None:
         connection = cursor.connection
         connection.response_timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
         dependencies.note_statement()
-        cursor.execute(statement, parameters)
+        if db.PREPARED_OPTION in context.execution_options:
+            connection.prepared.execute(cursor, statement, parameters)
+        else:
+            cursor.execute(statement, parameters)
         connection.responded_at_s = time.monotonic()
         return True
 
