@@ -65,7 +65,8 @@ class Command:
     """A control command.
 
     `is_change`: it changes something at P5. `targets_simulator`: it runs on the machine with the playback
-    simulator. `is_slow`: it blocks the gateway for long. `is_local`: the mirror answers it without DQM².
+    simulator. `is_slow`: it blocks the gateway for a long time. `is_local`: the mirror answers it without
+    DQM².
     """
 
     what: str

@@ -1,8 +1,8 @@
 """Responses of DQM² to reads, parsed from JSON within JSON: documents and cluster status.
 
 A response that does not match its request raises Dqm2InvalidResponse. Headers are parsed by
-`dqm2/headers.py`. Of a document only its `_id` is checked
-here; `dqm2/document_parser.py` does the rest. Shapes: docs/dqm2-protocol.md, "Reading documents".
+`dqm2/headers.py`. Of a document only its `_id` is checked here; `dqm2/document_parser.py` does the rest.
+Shapes: docs/dqm2-protocol.md, "Reading documents".
 """
 
 import json

@@ -289,7 +289,7 @@ class MachineSync:
         return known is not None and self._has_checkpoint(headers, known)
 
     def _forget_gone(self, quarantined: Mapping[UUID, object], headers: Sequence[Header]) -> None:
-        """Forget the quarantined documents that a whole response lacks: the machine has them no more.
+        """Forget quarantined documents that a complete response lacks: the machine no longer has them.
 
         The response begins at or below their revisions; a document that was updated since has a higher one.
         """

@@ -76,7 +76,7 @@ class Maintenance:
 
     def _train(self) -> None:
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
-        # Of a catch-up and its training, 3 MB would stay between objects that are still used.
+        # A catch-up and its training leave 3 MB of freed memory between objects that are still in use.
         malloc.return_freed_memory()
         is_trained = self._processor.dictionary is not None
         self._train_at_s = time.monotonic() + (_TRAIN_INTERVAL_S if is_trained else _FIRST_TRAIN_INTERVAL_S)

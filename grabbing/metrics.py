@@ -73,7 +73,7 @@ notifications_dropped = Counter(
     "dqmsquare_notifications_dropped_total", "Things that could not be reported for a day", _RECEIVER
 )
 notifications_pending = Gauge(
-    "dqmsquare_notifications_pending", "Things of which a receiver is still to be sent something", _RECEIVER
+    "dqmsquare_notifications_pending", "Things with notifications still to be sent to a receiver", _RECEIVER
 )
 
 

@@ -1,4 +1,4 @@
-"""Parser back ends: documents are parsed in the grabber or, during a long catch-up, in processes beside it.
+"""Parser back ends: documents are parsed in the grabber or, during a long catch-up, in separate processes.
 
 Parsing costs more than fetching and writing together, and the GIL confines it to one core per process. Only
 speed depends on the processes: if one dies, its share of the work is done in the grabber.
@@ -93,7 +93,7 @@ class ParserPool:
         return partial(self._gateway.wait_for, future)
 
     def _run_tasks(self, process: ParserProcess) -> None:
-        # While the first documents are fetched: a start takes as long as fetching some hundred of them.
+        # While the first documents are fetched: a start takes as long as fetching a few hundred of them.
         try:
             process.start()
         except CONNECTION_LOST as error:

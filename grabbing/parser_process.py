@@ -1,7 +1,7 @@
-"""Process that parses documents beside the grabber.
+"""Parsing of documents in separate processes.
 
-It imports this module and what that imports, and no library of the database or of the network: with them, its
-start takes four times as long, and 30 MB more.
+They import this module and what it imports, and no library of the database or of the network: with those,
+their start takes four times as long, and 30 MB more.
 """
 
 import gc
@@ -18,7 +18,7 @@ from runtime import malloc
 from runtime.main_module import hidden_main_module
 from runtime.signal_mask import unchanged_signal_mask
 
-# Objects made between two searches for cycles: those of some hundred documents.
+# Objects made between two searches for cycles: those of a few hundred documents.
 _GC_THRESHOLD = 50_000
 # A catch-up leaves the processors to the grabber itself, PostgreSQL and the web server.
 _NICENESS = 10

@@ -1,8 +1,8 @@
 """Queue of a receiver of notifications: which transitions of each thing it is to be sent, and when.
 
-Transitions within `WINDOW` are one message. A problem that begins again and again is reported ever more
-rarely, with all that happened meanwhile in one message. The end of a problem is reported once, to receivers
-of its beginning, and also if it was muted.
+Transitions within `WINDOW` are one message. A recurring problem is reported less and less often, with all
+that happened meanwhile in one message. The end of a problem is reported once, to receivers of its beginning,
+and also if it was muted.
 The queue is plain data, stored with each change, so that another leader continues where this one ended.
 """
 
@@ -183,7 +183,7 @@ class ReceiverQueue:
         return len(old)
 
     def forget(self, now: datetime) -> None:
-        """Forget things of which nothing was reported for long."""
+        """Forget things that have not been reported for a long time."""
         old_s = (now - _FLAPPING).timestamp()
         for queued in self._things.values():
             queued.beginnings = [at_s for at_s in queued.beginnings if at_s > old_s]
@@ -217,7 +217,7 @@ def rules_for(name: str, rules: Iterable[NotifyRule]) -> list[NotifyRule]:
 
 
 def _words_of(transition: Transition) -> list[str]:
-    """The words of `kind` in rules that a transition is of."""
+    """Values of a rule's `kind` that match a transition."""
     kind = transition.thing.kind
     if kind is TransitionKind.CLIENT:
         return [transition.state, *(["new_group"] if transition.is_new_group else [])]

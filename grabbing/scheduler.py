@@ -1,8 +1,8 @@
 """Schedule of one cluster's requests: its machines in turn, then the cluster status.
 
-A machine that fails is requested ever more rarely, so that it costs the others little. A gateway that fails,
-which affects every machine, holds all of them back; another machine is then tried next, in case one machine's
-responses only look like a failing gateway.
+A machine that fails is polled less and less often, so that it does not hold up the others. A gateway that
+fails, which affects every machine, holds all of them back; another machine is then tried next, in case one
+machine's responses only look like a failing gateway.
 """
 
 import logging
@@ -83,7 +83,7 @@ class ClusterScheduler:
         }
 
     def abandon(self) -> None:
-        """Drop unfinished work: another grabber may mirror the cluster for long."""
+        """Drop unfinished work: another grabber may mirror the cluster for a long time."""
         for sync in self._machines.values():
             sync.abandon()
         self._machines = {}

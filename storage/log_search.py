@@ -17,7 +17,7 @@ from storage.client_names import client_name
 from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
 
-# Different lines that a search considers; words of more are too common to lead anywhere.
+# Templates considered per search; words with more matches are too common to narrow it down.
 _MAX_TEMPLATES = 500
 # Lines that are shown of a log.
 _MAX_LINES = 3

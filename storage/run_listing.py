@@ -1,6 +1,6 @@
 """Listing of runs for scripts: the reported values of all jobs of a range of runs, without computed states.
 
-A range may have hundred thousands of jobs. They are read as tuples, with the columns that are listed alone.
+A range may have hundreds of thousands of jobs. They are read as tuples with only the listed columns.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ import db
 from storage import read_models
 from storage.client_names import client_name
 
-# Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
+# Runs read at a time when many are wanted; larger pieces grow the process's memory permanently.
 _RUNS_PER_PIECE = 50
 
 

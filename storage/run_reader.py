@@ -30,7 +30,7 @@ from storage.read_models import (
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
 
-# Runs read at a time when many are wanted; larger pieces grow the process's memory for good.
+# Runs read at a time when many are wanted; larger pieces grow the process's memory permanently.
 _RUNS_PER_PIECE = 25
 # Number of previous runs whose median is the usual startup time: an outlier among them does not matter.
 _STARTUP_RUNS = 3

@@ -1,4 +1,4 @@
-// A term on the page (the macro `term` of templates/_macros.html) opens the help panel, here at its meaning.
+// A term on the page (the filter `term` of web/pages/markup.py) opens the help panel at its meaning.
 
 const help = document.getElementById("help");
 let wanted = null;

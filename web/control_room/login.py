@@ -134,7 +134,7 @@ def redirect_to_login(wanted_page: str = "") -> BaseResponse:
 
 
 def _start_session(username: str, target: RedirectTarget, *, by_password: bool) -> BaseResponse:
-    # Recorded first: nobody is signed in whom the audit does not name.
+    # Recorded first, so that every session is in the audit log.
     _record(SIGN_IN, username)
     response = redirect(target.url)
     services().sessions.start(
