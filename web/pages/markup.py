@@ -73,7 +73,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.jinja_env.globals.update(
         STATE_ICONS=STATE_ICONS,
         TERMS=TERMS,
-        whom_to_call=_whom_to_call(contacts.lookup(settings.experts), settings.experts_url),
+        contact_link=_contact_link(contacts.lookup(settings.experts), settings.experts_url),
     )
 
 
@@ -225,8 +225,8 @@ def _update_ages(resolution_s: int) -> Callable[..., Markup]:
     return update_age
 
 
-def _whom_to_call(contact_of: Callable[[str], Contact | None], experts_url: str) -> Callable[..., Markup]:
-    def whom_to_call(client: str = "") -> Markup:
+def _contact_link(contact_of: Callable[[str], Contact | None], experts_url: str) -> Callable[..., Markup]:
+    def contact_link(client: str = "") -> Markup:
         """Contact for a client, or for everything else if none is given; without one, the contact list."""
         contact = contact_of(client)
         if contact is not None:
@@ -238,7 +238,7 @@ def _whom_to_call(contact_of: Callable[[str], Contact | None], experts_url: str)
             ' title="Contacts of the experts">contacts</a>'
         ).format(experts_url)
 
-    return whom_to_call
+    return contact_link
 
 
 def _contact(contact: Contact) -> Markup:
