@@ -61,7 +61,7 @@ def group_rows(found: FoundCrashGroups, columns: _Columns, cluster: Cluster, mut
 
     def title(summary: CrashGroupSummary) -> str:
         group = summary.group
-        link = f'<a href="{escape(group_url(group.signature))}">{escape(group.title)}</a>'
+        link = f'<a href="{group_url(group.signature)}">{escape(group.title)}</a>'
         return f'<th scope="row" class="crash-title">{marks(summary.marks)}{_mute(group, mutes)}{link}</th>'
 
     return _markup("".join(_row(title(group), starts, cells(group)) for group in found.groups))
@@ -79,7 +79,7 @@ def job_rows(jobs: Sequence[CrashedJob], columns: _Columns, cluster: Cluster) ->
         yield number(job.lumisection)
         yield job.exit_code
         yield markup.full_time(job.updated_at)
-        url, name = escape(job_url(job.id)), f" of run {job.run}, job {index}"
+        url, name = job_url(job.id), f" of run {job.run}, job {index}"
         anchor = crash_text.anchor(job.crash)
         yield f'<a href="{url}#{anchor}">log<span class="visually-hidden">{name}</span></a>'
 
@@ -102,8 +102,8 @@ def _row(head: str, starts: Sequence[str], contents: Iterable[object]) -> str:
     return f"<tr>{head}{''.join(cells)}</tr>"
 
 
-def _run(run: int, run_url: Callable[[int], str]) -> str:
-    return f'<a href="{escape(run_url(run))}">{run}</a>'
+def _run(run: int, run_url: Callable[[int], Markup]) -> str:
+    return f'<a href="{run_url(run)}">{run}</a>'
 
 
 def _mute(group: CrashGroup, mutes: _Mutes) -> str:

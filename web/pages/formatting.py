@@ -19,6 +19,7 @@ from web.pages import crash_text
 from web.times import iso, unix_ms
 
 DASH = "–"
+BETWEEN_ZONES = " · "
 # Narrow no-break space: the SI separator of digit groups and of numbers from their units.
 _SPACE = "\u202f"
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -144,7 +145,7 @@ def datetime_short(at: datetime) -> str:
 @lru_cache(maxsize=1024)
 def both_zones(at: datetime) -> str:
     """Date and time in the experiment's time zone and in UTC, as a tooltip."""
-    return f"{datetime_tz(at)} · {at.astimezone(UTC):%d %b %Y %H:%M:%S} UTC"
+    return f"{datetime_tz(at)}{BETWEEN_ZONES}{at.astimezone(UTC):%d %b %Y %H:%M:%S} UTC"
 
 
 def date_prefix(day: date, today: date) -> str:

@@ -101,7 +101,8 @@ def term_id(name: str) -> str:
 
 def full_time(at: datetime) -> Markup:
     """A time with its date and zone."""
-    return _time(at, "full", formatting.datetime_tz(at))
+    local, _, _ = formatting.both_zones(at).partition(formatting.BETWEEN_ZONES)
+    return _time(at, "full", local)
 
 
 def short_time(at: datetime) -> Markup:
