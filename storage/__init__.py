@@ -1,8 +1,8 @@
 """Persistent state of the mirror. Only this package, `legacy_import/` and `db.py` contain SQL.
 
 schema          schema: revision, migration
-writing         rows, codecs, log_compression, log_dictionaries, upserts, writer, leader_lock, machines,
-                retention
+writing         rows, codecs, log_compression, log_dictionaries, bulk_insert, upserts, writer,
+                leader_lock, machines, retention
 crashes         log_findings, log_backfill, log_index, log_search, crash_groups, crash_group_writer,
                 crash_marks, crash_reader
 reading         run_queries, run_reader, run_summaries, run_figures, run_listing, job_history,

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 import db
 from dqm2.records import DocumentType
 from storage import crash_group_writer, log_index
+from storage.bulk_insert import by_column, insert_arrays
 from storage.notifications import ChangeNotification, MachineProgress
 from storage.rows import Batch, DocumentRow, QuarantinedDocument
 
@@ -122,7 +123,7 @@ def _notify(connection: sa.Connection, change: ChangeNotification) -> None:
 def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> set[UUID]:
     """Write rows in place of those of an older (epoch, revision); returns the identities written."""
     by_identity = {row["identity"]: row for row in sorted(rows, key=lambda row: int(row["revision"]))}
-    statement = insert(table)
+    statement = insert_arrays(table, rows[0])
     excluded = statement.excluded
     changed = _all_but_identity(table, excluded)
     if table is db.jobs:
@@ -131,7 +132,7 @@ def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
     upsert = statement.on_conflict_do_update(
         index_elements=[table.c.identity], set_=changed, where=is_older
     ).returning(table.c.identity)
-    return set(connection.scalars(upsert, list(by_identity.values())))
+    return set(connection.scalars(upsert, by_column(list(by_identity.values()))))
 
 
 def _all_but_identity(table: sa.Table, excluded: Any) -> dict[str, Any]:
@@ -168,12 +169,11 @@ def _write_details(connection: sa.Connection, by_job: Mapping[UUID, DocumentRow]
     if not details:
         return
     table = db.job_details
-    statement = insert(table)
+    statement = insert_arrays(table, details[0])
     upsert = statement.on_conflict_do_update(
         index_elements=[table.c.identity], set_=_all_but_identity(table, statement.excluded)
     )
-    # With RETURNING, SQLAlchemy sends many rows per statement; without, each row is a round trip.
-    connection.execute(upsert.returning(table.c.identity), details)
+    connection.execute(upsert, by_column(details))
     log_index.write(
         connection,
         {
