@@ -5,7 +5,7 @@ for the words of each log (`tsvector`), and trigrams need the text itself beside
 template is a hash, so that no id is looked up for writing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -33,16 +33,22 @@ def write(connection: sa.Connection, logs: Mapping[UUID, tuple[int, Templates]])
         # sends many rows per statement, and compiles it once rather than for each number of rows.
         new = insert(db.log_templates).on_conflict_do_nothing().returning(db.log_templates.c.id)
         connection.execute(new, [{"id": id_, "words": list(words[id_])} for id_ in sorted(words)])
-    statement = insert(db.log_index)
+    # As one literal: PostgreSQL and its driver take half a microsecond for each element of an `ARRAY[…]`.
+    literal = sa.cast(sa.bindparam("templates", type_=sa.Text), db.log_index.c.templates.type)
+    statement = insert(db.log_index).values(templates=literal)
     changed = {"run": statement.excluded.run, "templates": statement.excluded.templates}
     upsert = statement.on_conflict_do_update(index_elements=[db.log_index.c.identity], set_=changed)
     connection.execute(
         upsert.returning(db.log_index.c.identity),
         [
-            {"identity": job, "run": run, "templates": sorted(templates)}
+            {"identity": job, "run": run, "templates": _array_literal(sorted(templates))}
             for job, (run, templates) in sorted(logs.items())
         ],
     )
+
+
+def _array_literal(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def prune(database: sa.Engine) -> Iterator[int]:
