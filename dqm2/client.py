@@ -151,10 +151,7 @@ class Dqm2Client:
         return response
 
     def _read(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
-        body = bytearray()
-        for chunk in self._chunks(response, timeout_s, max_bytes):
-            body += chunk
-        return body
+        return b"".join(self._chunks(response, timeout_s, max_bytes))
 
     def _chunks(
         self, response: requests.Response, timeout_s: float, max_bytes: int

@@ -18,6 +18,7 @@ from dqm2.records import (
     DocumentType,
     DocumentVersion,
     EventSeries,
+    InputStatus,
     JobRecord,
     MemoryRecord,
     MemorySeries,
@@ -31,6 +32,8 @@ from storage.log_compression import ZstdDictionary
 
 # Points kept of each series of a finished job: as many as its graph can show.
 MAX_POINTS = 240
+
+_SKIPPED = [status for status in InputStatus if status.is_skipped]
 
 _Columns = Mapping[str, Any]
 Series = TypeVar("Series", MemorySeries, EventSeries)
@@ -144,7 +147,7 @@ def _job(record: JobRecord, dictionary: ZstdDictionary | None) -> DocumentRow:
         "cmssw_run": record.cmssw_run,
         "lumisection": record.lumisection,
         "lumisection_at": record.lumisection_at or record.document.updated_at,
-        "lumisections_skipped": sum(status.is_skipped for status in record.input_statuses.statuses),
+        "lumisections_skipped": sum(map(record.input_statuses.statuses.count, _SKIPPED)),
         "events_total": record.events_total,
         "events_rate": record.events_rate,
         "fi_state": record.fi_state,

@@ -184,7 +184,7 @@ def _is_ssh(text: bytes, at: int, last: int) -> bool:
     if _REMOTE_PATH.match(text, last):
         return True
     line = text[max(0, at - _SSH_WINDOW) : at].rpartition(b"\n")[2]
-    return any(word in line for word in _SSH_WORDS) and _SSH.search(line) is not None
+    return any(map(line.__contains__, _SSH_WORDS)) and _SSH.search(line) is not None
 
 
 def _host(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
