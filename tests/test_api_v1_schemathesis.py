@@ -41,9 +41,7 @@ def check_requests(
 ) -> None:
     operation = schema.find_operation_by_id(operation_id)
 
-    @hypothesis_settings(
-        max_examples=examples, suppress_health_check=list(HealthCheck), database=None, derandomize=True
-    )
+    @hypothesis_settings(max_examples=examples, suppress_health_check=list(HealthCheck), database=None)
     @given(case=operation.as_strategy(mode, **overrides))
     def check(case: Any) -> None:
         # The client for WSGI neither escapes a question mark, with which a query begins, nor decompresses.
