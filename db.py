@@ -319,7 +319,7 @@ dropped_fields = sa.Table(
     sa.Column("newest_at", _Time, nullable=False),
 )
 
-# Clients known to be bad, which raise no alarm until `ends_at`; unmuting sets that to the present. With
+# Clients known to be bad, which raise no alert until `ends_at`; unmuting sets that to the present. With
 # `crash_group`, only crashes of the client in this group raise none.
 mutes = sa.Table(
     "mutes",

@@ -92,7 +92,7 @@ class ClientRow:
 
     @property
     def is_muted(self) -> bool:
-        """Whether the state of the client raises no alarm."""
+        """Whether the state of the client raises no alert."""
         if self.newest is None:
             return mute_of_client(self.client, self.mutes) is not None
         return self.mute_of(self.newest) is not None

@@ -1,6 +1,6 @@
-"""Mutes: an expert marks a client as known to be bad, and it raises no alarm on any page for a while.
+"""Mutes: an expert marks a client as known to be bad, and it raises no alert on any page for a while.
 
-A mute is of a client, or of one group of its crashes only, so that another crash of it still raises an alarm.
+A mute is of a client, or of one group of its crashes only, so that another crash of it still raises an alert.
 It is stored in the database of the client's cluster. A client and a group have at most one each: a new one
 replaces it. If the rules of signatures change, crashes have other groups, so the mutes of groups end.
 Muting and unmuting notify all pages at once, as a batch of documents does.

@@ -219,7 +219,7 @@ def test_it_shows_the_last_known_state_of_each_machine(client: FlaskClient) -> N
     cluster = text_of(client, "/cluster/?db=production")
     assert "last known state" in cluster
     assert "15 Sep 2022 16:00:00 CEST" in cluster
-    # Years ago: no alarm of today.
+    # Years ago: no alert of today.
     assert "data-down" not in client.get("/live/freshness?db=production").text
 
 

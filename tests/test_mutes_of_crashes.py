@@ -1,4 +1,4 @@
-"""Mutes of one crash of a client: that crash raises no alarm, any other problem of the client does."""
+"""Mutes of one crash of a client: that crash raises no alert, any other problem of the client does."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -72,7 +72,7 @@ def summary(client: FlaskClient) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", html.partition('<pre id="elog"')[0]).split())
 
 
-def test_the_known_crash_raises_no_alarm(client: FlaskClient, mirrored: MirroredCluster, unit: str) -> None:
+def test_the_known_crash_raises_no_alert(client: FlaskClient, mirrored: MirroredCluster, unit: str) -> None:
     mirrored.write(unit, job(RUN, "beam"), crashed())
     assert "No new problems 1 muted problem in 2 clients" in summary(client)
     assert "this crash is muted by alice until" in live(client)
@@ -80,7 +80,7 @@ def test_the_known_crash_raises_no_alarm(client: FlaskClient, mirrored: Mirrored
     assert silent_incidents(client) == [True]
 
 
-def test_another_crash_of_the_client_raises_an_alarm(
+def test_another_crash_of_the_client_raises_an_alert(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:
     mirrored.write(unit, job(RUN, "beam"), crashed(OTHER))
@@ -120,7 +120,7 @@ def test_a_muted_crash_hides_no_earlier_one(
     assert "An earlier, different crash is new in this run" in elog(client)
 
 
-def test_a_restart_after_the_known_crash_raises_no_alarm(
+def test_a_restart_after_the_known_crash_raises_no_alert(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:
     earlier: dict[str, Any] = {"at": NOW - timedelta(minutes=30), "started_at": NOW - timedelta(hours=1)}

@@ -132,7 +132,7 @@ def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
 
 
 @pytest.mark.clock
-def test_a_machine_that_is_down_for_a_moment_alarms_nobody(toasts: Page, mirrored: MirroredCluster) -> None:
+def test_a_machine_that_is_down_for_a_moment_raises_no_alert(toasts: Page, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[0]
     pause_time(toasts)
     mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
