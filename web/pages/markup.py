@@ -41,6 +41,7 @@ TERMS: Mapping[str, str] = {
 
 # More than there are icons.
 _MAX_ICONS = 128
+_MAX_COLUMNS = 128
 _MAX_EXIT_CODES = 64
 _MAX_RELEASES = 128
 # Of a list of values.
@@ -133,10 +134,12 @@ def duration_since(at: datetime) -> Markup:
 @pass_environment
 def cell(environment: Environment, value: object, column: object) -> Markup:
     """A cell of a column in a table whose rows become cards on a phone (templates/_responsive_table.html)."""
-    start = cell_start(environment.getattr(column, "head"), environment.getattr(column, "kind") or "")
+    # As items first: most columns are mappings.
+    start = cell_start(environment.getitem(column, "head"), environment.getitem(column, "kind") or "")
     return _markup(f"{start}{str(escape(value)).strip()}</td>")
 
 
+@lru_cache(_MAX_COLUMNS)
 def cell_start(head: str, kind: str) -> str:
     """The start tag of a cell of a column with this head and kind."""
     kind_class = f' class="{escape(kind)}"' if kind else ""
