@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
-from storage.run_queries import of_run, select_newest_runs_with_job
+from storage.run_queries import select_newest_runs_with_job
 
 # A client always crashes if it did in so many of so many of its newest runs.
 _ALWAYS, _ALWAYS_OF = 9, 10
@@ -90,20 +90,19 @@ def select_facts() -> sa.Select[Any]:
 
 def _groups_with_releases() -> sa.CTE:
     """The groups with their first and last runs, the releases of these, and the release before the last."""
-    of_group = _computed_once(
+    first, last = (_run_of_group(_crashes.run.asc()), _run_of_group(_crashes.run.desc()))
+    with_releases = _computed_once(
         sa.select(
             _groups.signature,
             _groups.client,
-            _run_of_group(sa.func.min).label("first_run"),
-            _run_of_group(sa.func.max).label("last_run"),
-        ).where(_groups.signature.in_(sa.bindparam("signatures", expanding=True)))
-    )
-    with_releases = _computed_once(
-        sa.select(
-            of_group,
-            of_run(_runs.cmssw_version, of_group.c.first_run).label("first_release"),
-            of_run(_runs.cmssw_version, of_group.c.last_run).label("last_release"),
+            first.c.run.label("first_run"),
+            first.c.cmssw_version.label("first_release"),
+            last.c.run.label("last_run"),
+            last.c.cmssw_version.label("last_release"),
         )
+        .join_from(db.crash_groups, first, sa.true())
+        .join(last, sa.true())
+        .where(_groups.signature.in_(sa.bindparam("signatures", expanding=True)))
     )
     began = _end_of_release(sa.func.min, with_releases.c.last_release)
     with_beginning = _computed_once(sa.select(with_releases, began.label("release_began")))
@@ -133,14 +132,12 @@ def _computed_once(statement: sa.Select[Any]) -> sa.CTE:
     return statement.cte().prefix_with("MATERIALIZED")
 
 
-def _run_of_group(function: Any) -> sa.ScalarSelect[Any]:
-    """The first or the last run of a group."""
-    return (
-        sa.select(function(_crashes.run))
-        .where(_crashes.crash_group == _groups.signature)
-        .correlate(db.crash_groups)
-        .scalar_subquery()
+def _run_of_group(order: sa.ColumnElement[int]) -> sa.FromClause:
+    """The first run of a group in an order, with its release."""
+    of_group = sa.select(_crashes.run, _crashes.cmssw_version).where(
+        _crashes.crash_group == _groups.signature
     )
+    return of_group.order_by(order).limit(1).lateral()
 
 
 def _end_of_release(function: Any, release: sa.ColumnElement[str]) -> sa.ScalarSelect[Any]:
