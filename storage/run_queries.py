@@ -82,7 +82,7 @@ def select_newest_runs_with_job(*conditions: sa.ColumnElement[bool], limit: int)
 
 
 def select_runs_with_key(
-    run_key: str | sa.BindParameter[str], *, before: int | sa.BindParameter[int], limit: int
+    run_key: str | sa.ColumnElement[str], *, before: int | sa.ColumnElement[int], limit: int
 ) -> sa.Select[Any]:
     """Select the numbers of the newest runs before a run with a run key, newest first."""
     runs = db.runs.c

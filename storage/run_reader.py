@@ -151,11 +151,13 @@ _ADJACENT_RUNS = db.prepared(
 _HAS_RUN = db.prepared(sa.select(sa.exists().where(db.runs.c.run == RUN)))
 # The earliest start; those that are unknown are left out.
 FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
-_EXPECTED_CLIENTS = db.prepared(
+_STARTS = (
     sa.select(_jobs.run, _jobs.client, FIRST_START.label("started_at"))
-    .where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
     .group_by(_jobs.run, _jobs.client)
     .order_by(_jobs.run.desc())
+)
+_EXPECTED_CLIENTS = db.prepared(
+    _STARTS.where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
 )
 _JOB = sa.bindparam("job", type_=sa.Uuid)
 _FOUND_JOB = db.prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
@@ -246,6 +248,25 @@ class RunReader:
         with self._database.connect() as connection:
             return read_expected_clients(connection, run, run_key)
 
+    def expected_clients_of(self, runs: Sequence[Run]) -> dict[int, ExpectedClients]:
+        """As `expected_clients` of each of the runs that has a run key, by run; by two queries for all."""
+        run_keys = [(run.run, run.run_key) for run in runs if run.run_key is not None]
+        if not run_keys:
+            return {}
+        columns = sa.column("run", sa.Integer), sa.column("run_key", sa.Text)
+        wanted = sa.values(*columns, name="wanted").data(run_keys)
+        run, run_key = wanted.c
+        earlier = run_queries.select_runs_with_key(run_key, before=run, limit=_STARTUP_RUNS).lateral()
+        pairs = sa.select(run, earlier.c.run).join_from(wanted, earlier, sa.true())
+        with self._database.connect() as connection:
+            found = set(map(tuple, connection.execute(pairs)))
+            starts = connection.execute(_STARTS.where(_jobs.run.in_({number for _, number in found}))).all()
+        by_run = [(number, list(of_run)) for number, of_run in groupby(starts, attrgetter("run"))]
+        return {
+            later: _expected([of_run for number, of_run in by_run if (later, number) in found])
+            for later, _ in run_keys
+        }
+
     def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
         """The number of lumisections of a run that no job of a client saw, by the client's tag.
 
@@ -334,7 +355,11 @@ def read_expected_clients(connection: sa.Connection, run: int, run_key: str) -> 
     Clients whose start is unknown do not count for the startup time.
     """
     rows = connection.execute(_EXPECTED_CLIENTS, {"run": run, "run_key": run_key}).all()
-    by_run = [list(of_run) for _, of_run in groupby(rows, attrgetter("run"))]
+    return _expected([list(of_run) for _, of_run in groupby(rows, attrgetter("run"))])
+
+
+def _expected(by_run: Sequence[Sequence[Any]]) -> ExpectedClients:
+    """The expected clients of a run by the starts of clients in earlier ones, newest first."""
     if not by_run:
         return ExpectedClients()
     starts = [[row.started_at for row in of_run if row.started_at is not None] for of_run in by_run]

@@ -21,8 +21,10 @@ from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster, Settings
 from storage import transitions
 from storage.audit_log import AuditedAction, AuditLog, Outcome
 from storage.mutes import MuteSubject, MuteWriter
+from storage.run_queries import RunFilter
 from storage.transitions import Thing, Transition, TransitionKind
 from tests.control_room import PASSWORD, USER, Visitor
+from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.served import served
 from web.pages.reports.shift_period import ShiftPeriod, shift_after, shift_at, shift_before
@@ -458,6 +460,39 @@ def test_it_does_not_claim_what_was_not_noted_or_is_no_longer_stored(
     for sentence in ("The mirror was up to date.", "No job was stuck or lost.", "No machine was down."):
         assert sentence in text
     assert "not known" not in text
+
+
+@pytest.mark.usefixtures("runs")
+def test_it_has_as_many_queries_for_many_runs_as_for_few(client: FlaskClient) -> None:
+    counts: list[int] = []
+
+    def count(*_: object) -> None:
+        counts[-1] += 1
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    # The first request looks up the schema, too.
+    for since in ("2022-09-15T08:00", "2022-09-15T07:00", "2022-09-14T07:00"):
+        counts.append(0)
+        shown(client, f"/report/shift?from={since}&to=2022-09-15T15:00")
+    sa.event.remove(sa.Engine, "before_cursor_execute", count)
+    assert counts[1] == counts[2] > 0
+
+
+def test_it_expects_the_clients_of_the_last_run_before_each_run_with_its_run_key(
+    settings: Settings, mirrored: MirroredCluster
+) -> None:
+    keys = ("pp_run", "hi_run", "pp_run", "pp_run", "hi_run", None)
+    names = ("beam", "csc", "dt", "ecal")
+    for number, run_key in enumerate(keys):
+        jobs = [job(RUN + number, name, run_key=run_key) for name in names[number % 3 :]]
+        mirrored.write(mirrored.filter_units[0], *jobs)
+    found = reader(settings).find_runs(RunFilter(1, RUN + 9), below=None, limit=9)
+    assert reader(settings).expected_clients_of(found) == {
+        run.run: reader(settings).expected_clients(run.run, run.run_key)
+        for run in found
+        if run.run_key is not None
+    }
+    assert reader(settings).expected_clients_of(()) == {}
 
 
 @pytest.mark.usefixtures("runs")

@@ -155,6 +155,9 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
     "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
     "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
+    "expected_clients_of": lambda filled: filled.reader.expected_clients_of(
+        filled.reader.find_runs(RunFilter(1, filled.span.last_run), below=None, limit=150)
+    ),
     "skipped_lumisections": lambda filled: filled.reader.skipped_lumisections(filled.run, ("beam",)),
     "usual_errors": lambda filled: filled.reader.usual_errors(
         filled.run, "pp_run", "csc_dqm_sourceclient-live"

@@ -232,6 +232,7 @@ class CachedReader(MirrorReader):
     has_run = _cached(MirrorReader.has_run, _run_alone)
     run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
     expected_clients = _cached(MirrorReader.expected_clients, (Topic.BATCHES,))
+    expected_clients_of = _cached(MirrorReader.expected_clients_of, (Topic.BATCHES,), key=_not_kept)
     skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
     job_details = _cached(
         MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS

@@ -11,7 +11,6 @@ from flask import url_for
 from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.audit_log import AuditEntry, CommandStage
 from storage.client_names import client_name
-from storage.client_rows import ClientState
 from storage.job_state import JobState
 from storage.read_models import Job, Run, StateChange
 from storage.shift_reader import ProblemInterval
@@ -284,10 +283,9 @@ def _missing(cluster: Cluster, data: ShiftData) -> Section:
         Column("first_run", "First of them", phrase="first in run {}"),
     )
     runs_of: dict[str, list[int]] = {}
-    for run in data.runs:
-        for row in data.rows[run.run]:
-            if row.state is ClientState.MISSING:
-                runs_of.setdefault(row.name, []).append(run.run)
+    for run, clients in data.missing.items():
+        for client in clients:
+            runs_of.setdefault(client, []).append(run)
     rows = [
         (Cell(client), Cell(_abridged(map(str, runs))), _run_cell(cluster, runs[0]))
         for client, runs in sorted(runs_of.items())

@@ -2,32 +2,36 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from flask import current_app
 
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditEntry
-from storage.client_rows import ClientRow
+from storage.client_names import client_name
+from storage.client_rows import is_starting
 from storage.crash_reader import CrashOccurrences
 from storage.job_state import JobState
 from storage.mutes import Mute
 from storage.read_models import Job, Run, StateChange
+from storage.reader import MirrorReader
 from storage.shift_reader import ProblemInterval
 from web import databases
 from web.action_text import MUTE, UNMUTE
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
-from web.pages import live
 from web.pages.reports.shift_period import ShiftPeriod
 
-# More than in a week of many short runs; each needs a query for its missing clients.
+# More than in a week of many short runs.
 MAX_RUNS = 150
 _MAX_MUTES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ShiftData:
-    """Everything that is reported of a period; runs and the clients of each are in ascending order.
+    """Everything that is reported of a period; runs are in ascending order.
 
+    `missing`: the names of the clients that a run lacks, without runs of which that is not known.
     `until`: the end of what is reported, which is the present time unless the period `is_over`.
     `has_transitions`: the mirror noted transitions in all of it. `commands` is `None` if they can't be read.
     """
@@ -37,7 +41,7 @@ class ShiftData:
     has_transitions: bool
     runs: Sequence[Run]
     has_older_runs: bool
-    rows: Mapping[int, Sequence[ClientRow]]
+    missing: Mapping[int, Sequence[str]]
     crash_groups: Mapping[str, CrashOccurrences]
     stuck: Sequence[ProblemInterval]
     mutes: Sequence[Mute]
@@ -65,7 +69,7 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
         has_transitions=known_since is not None and known_since <= since,
         runs=runs,
         has_older_runs=len(found) > MAX_RUNS,
-        rows={run.run: live.rows_of_run(reader, run) for run in runs},
+        missing=_missing_clients(reader, runs),
         crash_groups=reader.crash_occurrences_of(tuple(sorted(signatures)), last) if signatures else {},
         stuck=reader.stuck_clients(since, period.until),
         mutes=mutes,
@@ -73,6 +77,17 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
         stale=reader.data_path_problems(since, period.until),
         commands=_read_commands(cluster, period),
     )
+
+
+def _missing_clients(reader: MirrorReader, runs: Sequence[Run]) -> Mapping[int, Sequence[str]]:
+    """The names of the clients that each run lacks, sorted; without runs whose clients may be starting."""
+    expected = reader.expected_clients_of(runs)
+    missing_after = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
+    return {
+        run.run: sorted(map(client_name, expected[run.run].clients - {job.client for job in run.jobs}))
+        for run in runs
+        if run.run in expected and not is_starting(run, expected[run.run].startup, missing_after)
+    }
 
 
 def _read_commands(cluster: Cluster, period: ShiftPeriod) -> Sequence[AuditEntry] | None:
