@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 import db
-from storage import job_state, run_queries
+from storage import job_state
 from storage.read_models import delivery_start
 from storage.run_queries import RunFilter
-from storage.run_reader import FIRST_START, RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
+from storage.run_reader import FIRST_START, RunReader, fetch_jobs, select_jobs, select_newest_with_jobs
 
 # Runs read at a time when all are wanted.
 _RUNS_PER_PIECE = 100
@@ -65,19 +65,14 @@ class _OpenJobRow(NamedTuple):
 
 _HAS_CRASHED = _jobs.exit_code != 0
 _FIGURES = (
-    sa.select(
-        _jobs.run,
-        sa.func.max(_jobs.updated_at).label("updated_at"),
-        FIRST_START.label("first_start"),
-        sa.func.max(_jobs.lumisection).label("lumisection"),
-        sa.func.count().label("jobs"),
-        sa.func.count().filter(_HAS_CRASHED).label("crashed"),
-        sa.func.count(_jobs.client.distinct()).filter(_HAS_CRASHED).label("crashed_clients"),
-        sa.func.max(_jobs.events_total).label("most_events"),
-        sa.func.max(_jobs.events_rate).label("highest_rate"),
-    )
-    .group_by(_jobs.run)
-    .order_by(_jobs.run.desc())
+    sa.func.max(_jobs.updated_at).label("updated_at"),
+    FIRST_START.label("first_start"),
+    sa.func.max(_jobs.lumisection).label("lumisection"),
+    sa.func.count().label("jobs"),
+    sa.func.count().filter(_HAS_CRASHED).label("crashed"),
+    sa.func.count(_jobs.client.distinct()).filter(_HAS_CRASHED).label("crashed_clients"),
+    sa.func.max(_jobs.events_total).label("most_events"),
+    sa.func.max(_jobs.events_rate).label("highest_rate"),
 )
 
 
@@ -86,15 +81,15 @@ class RunFiguresReader(RunReader):
 
     def run_figures(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunFigures]:
         """The figures of the newest runs that match a filter, newest first, of those `below` a run."""
-        newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+        newest = select_newest_with_jobs(run_filter, *_FIGURES, below=below, limit=limit)
         open_jobs = select_jobs(_OpenJobRow, self._rules).where(_jobs.exit_code.is_(None)).order_by(_jobs.run)
         with self._database.connect() as connection:
-            runs = {row.run: row for row in connection.execute(newest.add_columns(*RUN_COLUMNS))}
-            is_of_run = _jobs.run.in_(runs)
-            figures = connection.execute(_FIGURES.where(is_of_run)).all()
-            rows = fetch_jobs(connection, open_jobs.where(is_of_run), _OpenJobRow)
+            runs = connection.execute(newest).all()
+            rows = fetch_jobs(
+                connection, open_jobs.where(_jobs.run.in_([run.run for run in runs])), _OpenJobRow
+            )
         by_run = {run: list(of_run) for run, of_run in groupby(rows, attrgetter("run"))}
-        return [self._figures(runs[row.run], row, by_run.get(row.run, [])) for row in figures]
+        return [self._figures(run, by_run.get(run.run, [])) for run in runs]
 
     def iter_run_figures(self, run_filter: RunFilter) -> Iterator[RunFigures]:
         """The figures of all runs that match a filter, newest first, read in pieces."""
@@ -103,7 +98,7 @@ class RunFiguresReader(RunReader):
             yield from runs
             below = runs[-1].run
 
-    def _figures(self, run: Any, figures: Any, open_jobs: list[_OpenJobRow]) -> RunFigures:
+    def _figures(self, run: Any, open_jobs: list[_OpenJobRow]) -> RunFigures:
         now, stuck_after = datetime.now(UTC), self._rules.stuck_after
         states = job_state.job_states(open_jobs, stuck_after, now)
         losses = [
@@ -113,14 +108,14 @@ class RunFiguresReader(RunReader):
             run=run.run,
             run_key=run.run_key,
             cmssw_version=run.cmssw_version,
-            started_at=delivery_start(run.global_start, figures.updated_at) or figures.first_start,
-            updated_at=figures.updated_at,
+            started_at=delivery_start(run.global_start, run.updated_at) or run.first_start,
+            updated_at=run.updated_at,
             is_ongoing=job_state.is_ongoing(open_jobs, stuck_after, now),
-            lumisection=figures.lumisection,
-            jobs=figures.jobs,
-            crashed=figures.crashed,
-            crashed_clients=figures.crashed_clients,
-            most_events=figures.most_events,
-            highest_rate=figures.highest_rate,
+            lumisection=run.lumisection,
+            jobs=run.jobs,
+            crashed=run.crashed,
+            crashed_clients=run.crashed_clients,
+            most_events=run.most_events,
+            highest_rate=run.highest_rate,
             state_changes_at=min((at for at in losses if at is not None), default=None),
         )

@@ -138,7 +138,7 @@ def fetch_jobs(
 _GLOBAL_START = _global_start(db.runs.c.run)
 _RUNS = sa.select(db.runs, _GLOBAL_START)
 # The columns of summaries of runs, without the number of the run.
-RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
+_RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 _jobs = db.jobs.c
 _RUN_SPAN = db.prepared(sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN))
@@ -162,6 +162,19 @@ _EXPECTED_CLIENTS = db.prepared(
 _JOB = sa.bindparam("job", type_=sa.Uuid)
 _FOUND_JOB = db.prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
 _STORED_DETAILS = db.prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
+
+
+def select_newest_with_jobs(
+    run_filter: RunFilter, *of_jobs: sa.ColumnElement[Any], below: int | None, limit: int
+) -> sa.Select[Any]:
+    """Select the newest runs that match a filter, newest first, of those `below` a run.
+
+    With what describes each run, and with aggregates of all its jobs.
+    """
+    newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
+    runs = newest.add_columns(*_RUN_COLUMNS).subquery()
+    aggregated = sa.select(*of_jobs).where(_jobs.run == runs.c.run).lateral()
+    return sa.select(runs, aggregated).join_from(runs, aggregated, sa.true()).order_by(runs.c.run.desc())
 
 
 class RunReader:

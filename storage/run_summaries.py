@@ -18,7 +18,7 @@ from storage.client_names import client_name
 from storage.job_state import JobState
 from storage.read_models import ClientSummary, RunSummary, delivery_start
 from storage.run_queries import RunFilter
-from storage.run_reader import FIRST_START, RUN_COLUMNS, RunReader, fetch_jobs, select_jobs
+from storage.run_reader import FIRST_START, RunReader, fetch_jobs, select_jobs, select_newest_with_jobs
 
 _SEVERITY = {state: number for number, state in enumerate(JobState)}
 
@@ -52,9 +52,10 @@ class RunSummariesReader(RunReader):
         of_clients = tuple(run_queries.is_of_clients(run_filter.clients))
         # A job that goes on may decide on the state of another client's.
         is_needed = sa.or_(_jobs.exit_code.is_(None), sa.and_(_jobs.exit_code != 0, *of_clients))
+        newest = select_newest_with_jobs(run_filter, *_of_run(of_clients), below=below, limit=limit)
         others = select_jobs(_JobRow, self._rules).where(is_needed)
         with self._database.connect() as connection:
-            runs = connection.execute(_select_runs(run_filter, of_clients, below=below, limit=limit)).all()
+            runs = connection.execute(newest).all()
             of_runs = others.where(_jobs.run.in_([run.run for run in runs]))
             rows = fetch_jobs(
                 connection, of_runs.order_by(_jobs.run, _jobs.started_at, _jobs.identity), _JobRow
@@ -83,24 +84,15 @@ class RunSummariesReader(RunReader):
         )
 
 
-def _select_runs(
-    run_filter: RunFilter, of_clients: Collection[sa.ColumnElement[bool]], *, below: int | None, limit: int
-) -> sa.Select[Any]:
-    """Select the runs with the times of all their jobs; `finished`: the tag of each that has finished."""
-    newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
-    runs = newest.add_columns(*RUN_COLUMNS).subquery()
+def _of_run(of_clients: Collection[sa.ColumnElement[bool]]) -> tuple[sa.ColumnElement[Any], ...]:
+    """The times of all jobs of a run, and the tag and the events of each that has finished."""
     has_finished = sa.and_(_jobs.exit_code == 0, *of_clients)
-    of_run = (
-        sa.select(
-            FIRST_START.label("first_start"),
-            sa.func.max(_jobs.updated_at).label("updated_at"),
-            sa.func.array_agg(_jobs.client).filter(has_finished).label("finished"),
-            sa.func.array_agg(_jobs.events_total).filter(has_finished).label("events_finished"),
-        )
-        .where(_jobs.run == runs.c.run)
-        .lateral()
+    return (
+        FIRST_START.label("first_start"),
+        sa.func.max(_jobs.updated_at).label("updated_at"),
+        sa.func.array_agg(_jobs.client).filter(has_finished).label("finished"),
+        sa.func.array_agg(_jobs.events_total).filter(has_finished).label("events_finished"),
     )
-    return sa.select(runs, of_run).join_from(runs, of_run, sa.true()).order_by(runs.c.run.desc())
 
 
 def _summaries(
