@@ -321,7 +321,8 @@ def _select_totals(given: frozenset[str]) -> sa.Select[Any]:
         .with_only_columns(
             sa.func.min(_crashes.run).label("first_run"),
             sa.func.count().label("runs"),
-            sa.func.sum(_job_count(given)).label("jobs"),
+            # PostgreSQL counts in bigint, whose sum is numeric.
+            sa.cast(sa.func.sum(_job_count(given)), sa.BigInteger).label("jobs"),
         )
         .lateral()
     )

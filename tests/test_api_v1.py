@@ -293,6 +293,8 @@ def test_it_has_the_jobs_of_a_group_of_crashes(client: FlaskClient, settings: Se
     assert [shown["id"] for shown in found["newest_jobs"]] == [str(CRASHED_JOB)]
     assert found["newest_jobs"][0]["crash"]["category"] == "ProductNotFound"
     assert get(client, "/crash-groups", kind="cuda")["items"] == []
+    in_time = get(client, "/crash-groups", kind="exception", run_key="pp_run", since="2000-01-01T00:00:00Z")
+    assert in_time["items"] == [group]
 
 
 def test_it_follows_transitions(client: FlaskClient, settings: Settings) -> None:
