@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from runtime import version
+from tests import fork_server
 from tests.processes import is_alive
 from tests.served import COMMAND, ROOT, ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -150,8 +151,9 @@ def test_it_exits_on_a_signal_with_connections_open(
 
 
 def test_it_prints_its_version(environment: dict[str, str]) -> None:
-    status, output = run_server(environment, *COMMAND, "--version")
-    assert status == 0
+    process = fork_server.start("server", ["--version"], environment)
+    output, _ = process.communicate(TIMEOUT_S)
+    assert process.returncode == 0
     commit = r"unknown|[0-9a-f]{12}(-dirty)?"
     assert re.fullmatch(rf"DQM² Mirror {re.escape(version.NUMBER)} \(({commit})\)\n", output)
 
