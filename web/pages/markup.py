@@ -39,7 +39,7 @@ TERMS: Mapping[str, str] = {
     "CMSSW": "the software of the experiment, of which each run uses one release",
 }
 
-# More than there are icons.
+# More than there are icons, and columns of tables.
 _MAX_ICONS = 128
 _MAX_COLUMNS = 128
 _MAX_EXIT_CODES = 64
