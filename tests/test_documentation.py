@@ -9,8 +9,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -270,13 +271,13 @@ def test_the_operators_guide_explains_each_event_of_a_warning_or_an_error() -> N
     rows = re.findall(r"^\| (`.+?) \|", section, re.MULTILINE)
     explained = [event for row in rows for event in re.findall(r"`(\w+)`", row)]
     # Logged with a level that depends on the reason.
-    events = {event for path in _programs() for event in _events(path)} | {"lock_waiting"}
+    events = {event for tree in _programs() for event in _events(tree)} | {"lock_waiting"}
     assert sorted(explained) == sorted(events)
 
 
-def _events(path: Path) -> Iterator[str]:
+def _events(tree: ast.Module) -> Iterator[str]:
     """The events that a module logs as warnings or errors."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         match node:
             case ast.Call(
                 func=ast.Attribute(attr="warning" | "error" | "exception" | "critical"),
@@ -285,21 +286,24 @@ def _events(path: Path) -> Iterator[str]:
                 yield from re.findall(r"^[a-z]+(?:_[a-z]+)+(?= |$)", text)
 
 
-def _strings_of_the_programs() -> Iterator[str]:
+@cache
+def _strings_of_the_programs() -> frozenset[str]:
     """The strings in the source of the image's programs; those of an f-string are its constant parts."""
-    for path in _programs():
-        nodes = list(ast.walk(ast.parse(path.read_text())))
-        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-        for node in nodes:
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-                yield node.value
+    nodes = [node for tree in _programs() for node in ast.walk(tree)]
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    return frozenset(
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    )
 
 
-def _programs() -> Iterator[Path]:
+@cache
+def _programs() -> Sequence[ast.Module]:
     """The modules of the image's programs."""
-    for path in _modules():
-        if path.relative_to(ROOT).parts[0] not in {"tests", "benchmarks", "simulator", "tools"}:
-            yield path
+    others = {"tests", "benchmarks", "simulator", "tools"}
+    paths = [path for path in _modules() if path.relative_to(ROOT).parts[0] not in others]
+    return [ast.parse(path.read_text()) for path in paths]
 
 
 # Words in italics that are those of another program, or an example.
