@@ -42,7 +42,7 @@ SMALL = {
     "dropped_fields",
     "pg_database",
 }
-SOME_YEARS = Size(runs=1200, runs_with_details=120, states=15_000, samples=100)
+SOME_YEARS = Size(runs=1200, runs_with_details=120, states=15_000, samples=30)
 
 
 @dataclass(frozen=True)
