@@ -98,12 +98,12 @@ class CrashHistory:
 
 
 def counted(settings: Settings) -> set[tuple[object, ...]]:
-    """What is stored of each group in each run."""
+    """The stored row of each group in each run."""
     return {tuple(row.values()) for row in rows(settings, db.crash_group_runs)}
 
 
 def of_jobs(settings: Settings) -> set[tuple[object, ...]]:
-    """What the jobs and their runs say."""
+    """The same, counted from the jobs and their runs."""
     jobs, runs = db.jobs.c, db.runs.c
     statement = (
         sa.select(jobs.run, jobs.crash_group, sa.func.count(), runs.run_key, runs.cmssw_version)
