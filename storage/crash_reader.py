@@ -220,7 +220,8 @@ def _select_crashed_jobs() -> sa.Select[Any]:
 @cache
 def _select_occurrences_in_run() -> sa.Select[Any]:
     """As `_select_occurrences`, of the groups of `run`, a parameter."""
-    return _select_occurrences(sa.select(_crashes.crash_group).where(_crashes.run == run_queries.RUN))
+    of_run = sa.select(_crashes.crash_group).where(_crashes.run == run_queries.RUN)
+    return db.prepared(_select_occurrences(of_run))
 
 
 def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
