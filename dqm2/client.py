@@ -79,7 +79,7 @@ class Dqm2Client:
         known = None if known_revision is None else str(known_revision)
         message = {"event": "sync_request", "known_rev": known}
         read_s = _HEADERS_S if is_responsive else _READ_S
-        response = self._sync(machine, message, _HEADERS_S, read_s)
+        response = self._sync(machine, message, timeout_s=_HEADERS_S, read_s=read_s)
         with closing(self._chunks(response, _HEADERS_S, _HEADERS_BYTES)) as chunks:
             return parse_headers(chunks)
 
@@ -88,7 +88,8 @@ class Dqm2Client:
         if len(ids) > MAX_IDS:
             raise ValueError(f"{len(ids)} ids requested at once, more than {MAX_IDS}")
         message = {"event": "request_documents", "ids": list(ids)}
-        return self._read(self._sync(machine, message, _DOCUMENTS_S), _DOCUMENTS_S, _DOCUMENTS_BYTES)
+        response = self._sync(machine, message, timeout_s=_DOCUMENTS_S, read_s=_READ_S)
+        return self._read(response, _DOCUMENTS_S, _DOCUMENTS_BYTES)
 
     def get_cluster_status(self, cluster: Cluster) -> ClusterStatus:
         """Reachability of a cluster's machines, as the gateway finds it."""
@@ -97,6 +98,7 @@ class Dqm2Client:
             f"{self._base}/cr/exe",
             params={"what": "get_cluster_status", "cluster": cluster.value},
             timeout_s=_STATUS_S,
+            read_s=_READ_S,
         )
         return parse_cluster_status(self._read(response, _STATUS_S, _STATUS_BYTES))
 
@@ -107,7 +109,7 @@ class Dqm2Client:
             self._session = None
 
     def _sync(
-        self, machine: str, message: Mapping[str, Any], timeout_s: float, read_s: float | None = None
+        self, machine: str, message: Mapping[str, Any], *, timeout_s: float, read_s: float
     ) -> requests.Response:
         # The standard library's JSON, as in DQM²: an id may hold a lone surrogate, which orjson rejects.
         data = json.dumps({"messages": [json.dumps(message)]}).encode("ascii")
@@ -125,7 +127,7 @@ class Dqm2Client:
         params: Mapping[str, str] | None = None,
         data: bytes | None = None,
         timeout_s: float,
-        read_s: float | None = None,
+        read_s: float,
     ) -> requests.Response:
         session = self._open_session()
         self._tls.deadline = time.monotonic() + timeout_s
@@ -135,7 +137,7 @@ class Dqm2Client:
                 url,
                 params=params,
                 data=data,
-                timeout=(_CONNECT_S, min(read_s or _READ_S, timeout_s)),
+                timeout=(_CONNECT_S, min(read_s, timeout_s)),
                 allow_redirects=False,
                 stream=True,
             )

@@ -3,8 +3,7 @@
 import dataclasses
 import re
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -153,21 +152,18 @@ def test_it_waits_longer_for_many_headers_of_a_machine_that_answers(
     simulator: Simulator, brisk_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dqm2.client._READ_S", 1.0)
-    monkeypatch.setattr(simulator, "on_request", delay_of_all_headers(2.0))
+
+    # Of a request for all headers, the response begins later than that.
+    def delay_all_headers(request: Request) -> None:
+        simulator.faults.clear()
+        if b'known_rev\\": null' in request.body:
+            simulator.faults.add(FaultKind.LATENCY, 2.0)
+
+    monkeypatch.setattr(simulator, "on_request", delay_all_headers)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     with running_grabber(brisk_settings):
         until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: not is_reported_failing(brisk_settings))
-
-
-def delay_of_all_headers(seconds: float) -> Callable[[Request], None]:
-    """A delay of requests for all headers, as if the machine had a great many."""
-
-    def delay(request: Request) -> None:
-        if b'known_rev\\": null' in request.body:
-            time.sleep(seconds)
-
-    return delay
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
