@@ -187,6 +187,7 @@ class MirrorWriter:
         try:
             with connection.begin_nested():
                 note(self._watch)
+        # Whatever it is: documents are stored all the same. Without a connection they cannot be.
         except Exception:
             if connection.invalidated:
                 raise

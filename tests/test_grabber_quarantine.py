@@ -148,16 +148,20 @@ def test_it_quarantines_nothing_when_all_responses_with_documents_are_bad(
     assert count_rows(simulated_settings, db.jobs) == 10
 
 
-def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settings: Settings) -> None:
+def quarantine_and_recover(simulator: Simulator, settings: Settings) -> None:
+    """Mirror a machine that sends half a document, and recovers without an update of it."""
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload(job_document(run=2))
     stored = machine.stored()[0]
     stored.cached_json = "{half a document"
-    assert mirror_once(simulated_settings)
-    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {2}
-    # The machine recovers without an update of the document.
+    assert mirror_once(settings)
+    assert {job["run"] for job in rows(settings, db.jobs)} == {2}
     stored.cached_json = None
+
+
+def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settings: Settings) -> None:
+    quarantine_and_recover(simulator, simulated_settings)
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 2}
     assert rows(simulated_settings, db.quarantined_documents) == []
@@ -166,13 +170,7 @@ def test_it_retries_quarantined_documents(simulator: Simulator, simulated_settin
 def test_it_retries_quarantined_documents_for_longer_than_a_time_slice(
     simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = simulator.machine(FILTER_UNIT)
-    machine.upload(job_document(run=1))
-    machine.upload(job_document(run=2))
-    stored = machine.stored()[0]
-    stored.cached_json = "{half a document"
-    assert mirror_once(simulated_settings)
-    stored.cached_json = None
+    quarantine_and_recover(simulator, simulated_settings)
     # Each batch ends a slice, although there is no new document.
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", -1.0)
     assert mirror_once(simulated_settings)
