@@ -8,7 +8,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from dqm2.records import JobLog, JobRecord
 from tests.browser.accessibility import THEMES, violations_by_theme
-from tests.browser.conftest import LAPTOP, OpenPage, box_of
+from tests.browser.conftest import box_of
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 
 RUN = 358_791
@@ -52,12 +52,6 @@ def previous(mirrored: MirroredCluster) -> JobRecord:
     return ended
 
 
-@pytest.fixture
-def paper(open_page: OpenPage) -> Page:
-    """A page in the dark theme, as wide as portrait paper when it is printed."""
-    return open_page(viewport=PAPER, color_scheme="dark")
-
-
 @pytest.mark.usefixtures("previous")
 @pytest.mark.parametrize(
     "state",
@@ -79,7 +73,9 @@ def test_it_follows_the_rules_and_best_practices_of_accessibility(
 
 
 @pytest.mark.usefixtures("previous")
-def test_its_lines_have_the_colours_of_the_theme(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_its_graphs_and_marks_have_colours_of_the_theme_or_of_the_reader(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
     crashed = job_in("crashed")
     mirrored.write(mirrored.filter_units[0], crashed)
     page.emulate_media(color_scheme="light")
@@ -94,49 +90,45 @@ def test_its_lines_have_the_colours_of_the_theme(page: Page, url: str, mirrored:
             assert memory.evaluate(COUNT_PIXELS, line) > 0, (theme, line)
             seen.add(memory.evaluate("(at, name) => getComputedStyle(at).getPropertyValue(name)", line))
     assert len(seen) == 4
-
-
-def test_it_prints_the_whole_graphs_and_log(paper: Page, url: str, mirrored: MirroredCluster) -> None:
-    crashed = job_in("crashed")
-    mirrored.write(mirrored.filter_units[0], crashed)
-    paper.set_viewport_size(LAPTOP)
-    paper.goto(f"{url}/job/{crashed.document.identity}")
-    expect(paper.locator(".job-graphs .plot canvas")).to_have_count(2)
-    paper.evaluate("dispatchEvent(new Event('beforeprint'))")
-    expect(paper.locator("html")).to_have_attribute("data-bs-theme", "light")
-    paper.emulate_media(media="print")
-    paper.set_viewport_size(PAPER)
-    for canvas in paper.locator(".job-graphs .plot canvas").all():
-        box = box_of(canvas)
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 720
-        assert box["height"] > 50
-    assert paper.evaluate("document.documentElement.scrollWidth") <= 720
-    expect(paper.locator("#L5")).to_be_visible()
-    for control in ("#log-search", ".jump", ".job-links"):
-        expect(paper.locator(control).first).to_be_hidden()
-    paper.evaluate("dispatchEvent(new Event('afterprint'))")
-    expect(paper.locator("html")).to_have_attribute("data-bs-theme", "dark")
-
-
-def test_it_prints_all_columns_of_the_job_table(paper: Page, url: str, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job_in("crashed"))
-    paper.goto(url)
-    row = paper.locator("[data-client=ecal] .job")
-    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_hidden()
-    paper.emulate_media(media="print")
-    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_visible()
-    expect(row.locator("td > time, td .wide-only time").first).to_be_visible()
-    assert paper.locator(".jobs-table").evaluate("at => at.scrollWidth") <= 720
-
-
-def test_its_errors_are_marked_in_forced_colours(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    crashed = job_in("crashed")
-    mirrored.write(mirrored.filter_units[0], crashed)
+    # Without colours of the page, errors and warnings differ in the style of their border.
     page.emulate_media(forced_colors="active")
-    page.goto(f"{url}/job/{crashed.document.identity}")
     styles = {
         line: page.locator(f"{line} a").evaluate("at => getComputedStyle(at).borderLeftStyle")
         for line in ("#L1", "#L4", "#L5")
     }
     assert len(set(styles.values())) == 3, styles
+
+
+def test_it_prints_the_whole_graphs_and_log(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    crashed = job_in("crashed")
+    mirrored.write(mirrored.filter_units[0], crashed)
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{url}/job/{crashed.document.identity}")
+    expect(page.locator(".job-graphs .plot canvas")).to_have_count(2)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "light")
+    page.emulate_media(media="print")
+    page.set_viewport_size(PAPER)
+    for canvas in page.locator(".job-graphs .plot canvas").all():
+        box = box_of(canvas)
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 720
+        assert box["height"] > 50
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    expect(page.locator("#L5")).to_be_visible()
+    for control in ("#log-search", ".jump", ".job-links"):
+        expect(page.locator(control).first).to_be_hidden()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_it_prints_all_columns_of_the_job_table(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    mirrored.write(mirrored.filter_units[0], job_in("crashed"))
+    page.set_viewport_size(PAPER)
+    page.goto(url)
+    row = page.locator("[data-client=ecal] .job")
+    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(row.get_by_text(mirrored.label(mirrored.filter_units[0]))).to_be_visible()
+    expect(row.locator("td > time, td .wide-only time").first).to_be_visible()
+    assert page.locator(".jobs-table").evaluate("at => at.scrollWidth") <= 720
