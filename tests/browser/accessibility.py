@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import pytest
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
@@ -11,7 +12,10 @@ _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice
 # A line number is as high as its line, the exception "Inline" of WCAG 2.5.8. For a finger lines are higher
 # (test_appearance.py).
 _LINE_NUMBER = '<a href="#L'
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+# For pages that have the colours of the live page, which is checked in both themes each time.
+in_each_theme = pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 # The rules that depend on the theme. Contrast takes axe more time than all other rules together.
 _COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 _COLOURS = {"runOnly": _COLOUR_RULES}
@@ -59,23 +63,29 @@ def violating_elements(
     return _violations(page, "(within) => within ?? document", options or {}, within)
 
 
-def violations_by_theme(
-    page: Page, *, within: str | None = None, is_thorough: bool = False
-) -> dict[str, list[str]]:
+def violations(page: Page, theme: Theme, *, within: str | None = None) -> list[str]:
+    """The violations of the current page in a theme; colours of one of the elements that look alike."""
+    coloured = _colour_violations(page, theme, _ONE_OF_EACH_LOOK, within)
+    return coloured + violating_elements(page, _ALL_BUT_COLOURS, within=within)
+
+
+def violations_by_theme(page: Page, *, is_thorough: bool = False) -> dict[str, list[str]]:
     """The violations of the current page by theme; those that do not depend on colours are in the light one.
 
     Colours are checked of one of the elements that look alike, or of every element if `is_thorough`.
     """
     coloured = "(within) => within ?? document" if is_thorough else _ONE_OF_EACH_LOOK
-    found = {}
-    for theme in THEMES:
-        page.emulate_media(color_scheme=theme)
-        expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
-        # Colours change in a transition, which ends early where an update replaces its element.
-        page.evaluate("Promise.allSettled(document.getAnimations().map((fading) => fading.finished))")
-        found[theme] = _violations(page, coloured, _COLOURS, within)
-    found["light"] += violating_elements(page, _ALL_BUT_COLOURS, within=within)
+    found = {theme: _colour_violations(page, theme, coloured, None) for theme in THEMES}
+    found["light"] += violating_elements(page, _ALL_BUT_COLOURS)
     return {theme: findings for theme, findings in found.items() if findings}
+
+
+def _colour_violations(page: Page, theme: Theme, select: str, within: str | None) -> list[str]:
+    page.emulate_media(color_scheme=theme)
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", theme)
+    # Colours change in a transition, which ends early where an update replaces its element.
+    page.evaluate("Promise.allSettled(document.getAnimations().map((fading) => fading.finished))")
+    return _violations(page, select, _COLOURS, within)
 
 
 def _violations(page: Page, select: str, options: Mapping[str, object], within: str | None) -> list[str]:

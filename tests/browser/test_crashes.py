@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from benchmarks.crash_corpus import CRASH_LOGS
-from tests.browser.accessibility import TARGET_SIZE, violating_elements, violations_by_theme
-from tests.browser.conftest import allow_copying, wait_for_scripts
+from tests.browser.accessibility import Theme, in_each_theme, violations
+from tests.browser.conftest import PHONE, allow_copying, wait_for_scripts
 from tests.browser.test_appearance import overflowing_tables, widths
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -41,53 +41,42 @@ def open_always(page: Page, url: str) -> None:
     wait_for_scripts(page)
 
 
+@in_each_theme
 @pytest.mark.usefixtures("crashes")
-def test_it_is_accessible(page: Page, url: str) -> None:
-    for path, part in (("/crashes/?kind=exception&client=csc", None), ("/crashes/?from=1&to=2", "#main")):
-        page.goto(f"{url}{path}")
-        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
-        assert violations_by_theme(page, within=part) == {}, path
+def test_it_is_accessible(page: Page, url: str, theme: Theme) -> None:
+    page.goto(f"{url}/crashes/?kind=exception&client=csc")
+    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
+    assert violations(page, theme, within="#main") == []
     open_always(page, url)
     page.get_by_text("Text for an issue").click()
-    assert violations_by_theme(page) == {}
+    assert violations(page, theme, within="#main") == []
 
 
 @pytest.mark.usefixtures("crashes")
-def test_it_fits_a_phone(phone: Page, url: str) -> None:
-    phone.goto(f"{url}/crashes/")
-    assert overflowing_tables(phone) == []
-    assert violating_elements(phone, TARGET_SIZE) == []
-    width, within = widths(phone)
-    assert width <= within
-    open_always(phone, url)
-    assert overflowing_tables(phone) == []
-    width, within = widths(phone)
-    assert width <= within
-
-
-@pytest.mark.usefixtures("crashes")
-def test_it_fits_a_laptop(page: Page, url: str) -> None:
+def test_it_fits_a_phone_and_a_laptop(page: Page, url: str) -> None:
     page.goto(f"{url}/crashes/")
     assert overflowing_tables(page) == []
+    page.set_viewport_size(PHONE)
+    assert overflowing_tables(page) == []
+    assert widths(page) == (PHONE["width"], PHONE["width"])
+    open_always(page, url)
+    assert overflowing_tables(page) == []
+    assert widths(page) == (PHONE["width"], PHONE["width"])
 
 
 @pytest.mark.usefixtures("crashes")
-def test_it_copies_a_text_for_an_issue(page: Page, url: str) -> None:
+def test_it_copies_a_text_for_an_issue_or_offers_it_without_a_clipboard(page: Page, url: str) -> None:
     open_always(page, url)
     allow_copying(page)
-    page.get_by_role("button", name="Copy for an issue").click()
+    button = page.get_by_role("button", name="Copy for an issue")
+    button.click()
     expect(page.locator("#copy-issue")).to_contain_text("copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("### csc: ProductNotFound")
     assert f"]({url}/?db=production&run={RUN})" in copied
     assert copied.endswith(f"]({page.url})")
-
-
-@pytest.mark.usefixtures("crashes")
-def test_it_offers_the_text_without_a_clipboard(page: Page, url: str) -> None:
-    open_always(page, url)
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
-    page.get_by_role("button", name="Copy for an issue").click()
+    button.click()
     expect(page.locator("#issue-text")).to_be_focused()
 
 
@@ -114,24 +103,35 @@ def press_tab_until(page: Page, begin: str) -> None:
     raise AssertionError(f"no stop at {begin!r}")
 
 
-@pytest.mark.usefixtures("crashes")
-def test_it_leads_from_a_crash_to_a_report_by_the_keyboard_alone(page: Page, url: str) -> None:
-    """At 200 % of a laptop's size, at which no page scrolls sideways."""
+def follow(page: Page, link: str, heading: str) -> None:
+    """Follow a link by the keyboard to a page with a heading that does not scroll sideways."""
+    press_tab_until(page, link)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
+    # Before its end is there, the last stop is not the last one.
+    wait_for_scripts(page)
+    width, within = widths(page)
+    assert width <= within, page.url
+
+
+@pytest.fixture
+def zoomed(page: Page, url: str, crashes: None) -> Page:
+    """The groups of a client at 200 % of a laptop's size."""
+    del crashes
     page.set_viewport_size({"width": 640, "height": 400})
     page.goto(f"{url}/crashes/?client=csc")
-    for stop, heading in (
-        ("csc: ProductNotFound", "csc: ProductNotFound"),
-        ("this line in other logs", "Search logs"),
-        ("Shift report", "DQM shift report"),
-        ("Earlier shift", "DQM shift report"),
-    ):
-        press_tab_until(page, stop)
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
-        # Before its end is there, the last stop is not the last one.
-        wait_for_scripts(page)
-        width, within = widths(page)
-        assert width <= within, page.url
-    press_tab_until(page, "Markdown")
-    page.keyboard.press("Enter")
-    expect(page.locator("#report-markdown")).to_be_visible()
+    return page
+
+
+def test_it_leads_from_a_crash_to_its_line_in_other_logs_by_the_keyboard_alone(zoomed: Page) -> None:
+    follow(zoomed, "csc: ProductNotFound", "csc: ProductNotFound")
+    follow(zoomed, "this line in other logs", "Search logs")
+
+
+@pytest.mark.long
+def test_it_leads_from_crashes_to_a_report_by_the_keyboard_alone(zoomed: Page) -> None:
+    follow(zoomed, "Shift report", "DQM shift report")
+    follow(zoomed, "Earlier shift", "DQM shift report")
+    press_tab_until(zoomed, "Markdown")
+    zoomed.keyboard.press("Enter")
+    expect(zoomed.locator("#report-markdown")).to_be_visible()

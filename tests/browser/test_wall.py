@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.accessibility import violations_by_theme
+from tests.browser.accessibility import Theme, in_each_theme, violations
 from tests.browser.conftest import ConsoleErrors, pass_time, update, wait_for_scripts
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
@@ -68,7 +68,7 @@ ANSWER_FROM_MEMORY = """(parts) => {
 @pytest.fixture
 def wall(page: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster) -> Page:
     """The wall view of a run with problems and a healthy one."""
-    write_run(mirrored, RUN)
+    write_run(mirrored, RUN, clients=("beam", "beamhlt", "csc", "dt", "ecalgpu", "hcalreco"))
     playback.write(playback.filter_units[0], job(500_015, "pixel"))
     page.set_viewport_size({"width": 1920, "height": 1080})
     page.goto(f"{url}/?wall=1")
@@ -76,7 +76,10 @@ def wall(page: Page, url: str, mirrored: MirroredCluster, playback: MirroredClus
     return page
 
 
-def test_it_shows_both_clusters_without_a_pointer(wall: Page) -> None:
+@in_each_theme
+def test_it_shows_both_clusters_without_a_pointer_and_is_left_and_entered_by_a_key(
+    wall: Page, theme: Theme
+) -> None:
     production, playback = wall.locator("#wall-production"), wall.locator("#wall-playback")
     expect(production).to_contain_text("2 problems")
     expect(production.locator(".wall-problems")).to_contain_text("ecalgpu")
@@ -89,10 +92,7 @@ def test_it_shows_both_clusters_without_a_pointer(wall: Page) -> None:
     assert height <= within
     expect(wall.locator("#wall")).to_have_css("cursor", "none")
     expect(wall.locator(".header-nav")).to_be_hidden()
-    assert violations_by_theme(wall) == {}
-
-
-def test_it_is_entered_and_left_by_a_key(wall: Page) -> None:
+    assert violations(wall, theme, within="#main") == []
     wall.keyboard.press("w")
     expect(wall.locator("#jobs")).to_be_visible()
     wait_for_scripts(wall)

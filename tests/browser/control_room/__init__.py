@@ -5,13 +5,18 @@ from playwright.sync_api import Locator, Page, expect
 from tests.control_room import Visitor
 
 
-def enter(page: Page, url: str) -> None:
-    """Open the page with a session of its own."""
+def sign_in(page: Page, url: str) -> None:
+    """Give a page's browser a session of its own."""
     visitor = Visitor(url)
     assert visitor.submit_password().ok
     page.context.add_cookies(
         [{"name": cookie.name, "value": cookie.value or "", "url": url} for cookie in visitor.http.cookies]
     )
+
+
+def enter(page: Page, url: str) -> None:
+    """Open the page of commands with a session of its own."""
+    sign_in(page, url)
     page.goto(f"{url}/cr/")
     expect(page.get_by_role("heading", name="Playback cluster")).to_be_visible()
 
