@@ -228,10 +228,10 @@ def main(arguments: list[str] | None = None) -> int:
     stop = stop_on_signals()
     settings = dqmsquare_cfg.load_or_exit()
     _set_up_logging(settings, clusters)
-    if not options.once:
-        _check_receivers(settings)
     grabbers = [Grabber(settings, cluster, stop) for cluster in clusters]
     _serve_health(settings, [grabber.liveness for grabber in grabbers])
+    if not options.once:
+        _check_receivers(settings)
     systemd_notify.start(
         dqmsquare_cfg.read_sd_notify(),
         lambda: all(grabber.liveness.liveness_problem() is None for grabber in grabbers),
@@ -322,7 +322,7 @@ def stop_on_signals() -> StopEvent:
     """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted.
 
     The other threads block them. The wake-up descriptor also receives a signal that another thread takes:
-    one that starts a process unblocks both for a moment (`runtime/signal_mask.py`).
+    one that starts a process unblocks both for a moment (`runtime/spawn.py`).
     """
     signals = (signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -14,9 +14,7 @@ from multiprocessing.connection import Connection
 
 from dqm2.errors import Dqm2InvalidResponse
 from grabbing.document_pipeline import DocumentProcessor, ProcessedBatch, WorkItem
-from runtime import malloc
-from runtime.main_module import hidden_main_module
-from runtime.signal_mask import unchanged_signal_mask
+from runtime import malloc, spawn
 
 # Objects made between two searches for cycles: those of a few hundred documents.
 _GC_THRESHOLD = 50_000
@@ -41,8 +39,7 @@ class ParserProcess:
         with self._lock, self._remote_connection:
             if self.is_killed:
                 raise EOFError
-            with unchanged_signal_mask(), hidden_main_module():
-                self._process.start()
+            spawn.start(self._process)
 
     def parse(self, item: WorkItem) -> ProcessedBatch:
         """Parse an item in the process.

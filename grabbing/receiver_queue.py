@@ -61,6 +61,11 @@ class QueuedThing:
         if len(self.pending) > _MAX_PENDING:
             del self.pending[1]
 
+    def correct_times(self, now_s: float) -> None:
+        """Move times of a clock that was ahead to the present, so that they delay nothing for longer."""
+        self.first_at = min(self.first_at, now_s)
+        self.beginnings = [min(at_s, now_s) for at_s in self.beginnings]
+
     def held_until_s(self) -> float:
         """Time until which the thing is held back because it began again and again."""
         if not (self.pending and self.is_beginning and self.beginnings):
@@ -115,6 +120,8 @@ class ReceiverQueue:
     def due(self, now: datetime) -> dict[Thing, list[int]]:
         """The transitions to report now, by thing; empty as long as more may happen within the window."""
         now_s = now.timestamp()
+        for queued in self._things.values():
+            queued.correct_times(now_s)
         ready = {
             thing: queued
             for thing, queued in self._things.items()
@@ -161,12 +168,16 @@ class ReceiverQueue:
         return muted is not None and (not problems or muted in problems)
 
     def record_delivery(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
-        """Record that these transitions were delivered in a message."""
+        """Record that these transitions were delivered in a message.
+
+        Things are left out of which nothing is pending: another notifier has reported them meanwhile.
+        """
         for thing, transitions in delivered.items():
-            queued = self._things[thing]
-            self._remove(queued, [each.id for each in transitions])
-            if not transitions:
+            ids = {each.id for each in transitions}
+            queued = self._things.get(thing)
+            if queued is None or ids.isdisjoint(queued.pending):
                 continue
+            self._remove(queued, ids)
             last = transitions[-1].transition
             if any(each.transition.is_problem for each in transitions):
                 queued.beginnings = [*queued.beginnings, now.timestamp()][-_MAX_BEGINNINGS:]
@@ -180,6 +191,7 @@ class ReceiverQueue:
         old = [queued for queued in self._things.values() if queued.pending and queued.first_at < old_s]
         for queued in old:
             queued.pending.clear()
+        self.forget(now)
         return len(old)
 
     def forget(self, now: datetime) -> None:

@@ -1,6 +1,6 @@
-"""Process that hands one message to apprise; it lives no longer than `TIMEOUT_S`.
+"""Processes that hand a message to apprise or check URLs with it; none lives longer than `TIMEOUT_S`.
 
-A hanging receiver thus delays nobody. The process imports this module, which therefore imports little, and
+A hanging receiver thus delays nobody. The processes import this module, which therefore imports little, and
 apprise, which the grabber does not.
 """
 
@@ -9,30 +9,31 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from multiprocessing.connection import Connection
+from typing import Any
 
 from config.receivers import Receiver
-from runtime.signal_mask import unchanged_signal_mask
+from runtime import spawn
 
 TIMEOUT_S = 30.0
 TIMED_OUT = f"no answer within {TIMEOUT_S:.0f} s"
 DIED = "the sending process ended"
-# Imported by the process alone; dqmsquare_deploy.sh lists it for PyInstaller.
+# Imported by the processes alone; dqmsquare_deploy.sh lists it for PyInstaller.
 MODULE = "grabbing.apprise_sender"
 _NICENESS = 5
 
 
-class SenderProcess:
-    """A message, title and body, on its way to a receiver; without a message, its URL is checked."""
+class _AppriseProcess:
+    """Process that runs a function of this module, which sends results back."""
 
-    def __init__(self, receiver: Receiver, message: tuple[str, str] | None) -> None:
+    def __init__(self, run: Callable[..., None], *arguments: object) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, remote = context.Pipe(duplex=False)
-        arguments = (remote, receiver.url, message)
-        self._process = context.Process(target=_run, args=arguments, daemon=True)
-        with remote, unchanged_signal_mask():
-            self._process.start()
+        self._process = context.Process(target=run, args=(remote, *arguments), daemon=True)
+        with remote:
+            spawn.start(self._process)
         self._deadline_s = time.monotonic() + TIMEOUT_S
 
     @property
@@ -40,20 +41,17 @@ class SenderProcess:
         """Whether there is a result."""
         return self._connection.poll() or time.monotonic() >= self._deadline_s
 
-    def result(self) -> str | None:
-        """Wait for the result: `None` if the message was delivered, else the reason why not."""
+    def receive(self) -> str | None:
+        """Wait for the next result; `TIMED_OUT` or `DIED` if there is none."""
         try:
             if not self._connection.poll(max(0.0, self._deadline_s - time.monotonic())):
                 return TIMED_OUT
             reason: str | None = self._connection.recv()
         except (EOFError, OSError):
             return DIED
-        else:
-            return reason
-        finally:
-            self.kill()
+        return reason
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End the process, whatever it is doing."""
         if self._process.is_alive():
             self._process.kill()
@@ -61,19 +59,63 @@ class SenderProcess:
         self._connection.close()
 
 
-def refused_receivers(receivers: Iterable[Receiver]) -> Iterator[tuple[Receiver, str]]:
+class SenderProcess:
+    """A message, title and body, on its way to a receiver."""
+
+    def __init__(self, receiver: Receiver, message: tuple[str, str]) -> None:
+        self._process = _AppriseProcess(_deliver, receiver.url, message)
+        self._has_result = False
+        self._reason: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result."""
+        return self._has_result or self._process.is_done
+
+    def result(self) -> str | None:
+        """Wait for the result: `None` if the message was delivered, else the reason why not.
+
+        It is the same at each call: recording it may take several attempts.
+        """
+        if not self._has_result:
+            with closing(self._process):
+                self._reason = self._process.receive()
+            self._has_result = True
+        return self._reason
+
+
+def refused_receivers(receivers: Sequence[Receiver]) -> Iterator[tuple[Receiver, str]]:
     """Receivers whose URL apprise refuses, with its reason; a check that can't be made refuses none."""
-    for receiver in receivers:
-        reason = SenderProcess(receiver, None).result()
-        if reason not in (None, TIMED_OUT, DIED):
-            yield receiver, reason
+    if not receivers:
+        return
+    with closing(_AppriseProcess(_check, [receiver.url for receiver in receivers])) as process:
+        for receiver in receivers:
+            reason = process.receive()
+            if reason in (TIMED_OUT, DIED):
+                return
+            if reason is not None:
+                yield receiver, reason
 
 
-def _run(connection: Connection, url: str, message: tuple[str, str] | None) -> None:
-    """Deliver a message, or check the URL without one, and send the reason for a failure back."""
+def _deliver(connection: Connection, url: str, message: tuple[str, str]) -> None:
+    """Deliver a message, and send the reason for a failure back."""
+    sender = _load_sender()
+    with connection:
+        connection.send(sender.deliver(url, *message))
+
+
+def _check(connection: Connection, urls: Iterable[str]) -> None:
+    """Check URLs, and send the reason for the refusal of each back."""
+    sender = _load_sender()
+    with connection:
+        for url in urls:
+            connection.send(sender.check(url))
+
+
+def _load_sender() -> Any:
+    """The module that imports apprise, in a process prepared for it."""
     os.nice(_NICENESS)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     sender = importlib.import_module(MODULE)
     sender.silence()
-    with connection:
-        connection.send(sender.check(url) if message is None else sender.deliver(url, *message))
+    return sender

@@ -35,12 +35,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Starts a process as parser processes are started; both report the module that they run.
 STARTS_PROCESS = """
 import multiprocessing
-from runtime.main_module import hidden_main_module
+from runtime import spawn
 print(__name__)
 if __name__ == "__main__":
     process = multiprocessing.get_context("spawn").Process(target=print, args=("started",))
-    with hidden_main_module():
-        process.start()
+    spawn.start(process)
     process.join()
 """
 

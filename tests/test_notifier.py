@@ -24,7 +24,7 @@ from dqmsquare_cfg import Cluster, Settings
 from grabbing import notifier, receiver_queue, sender_process
 from grabbing.notification_message import compose
 from grabbing.notifier import Notifier
-from storage import transitions
+from storage import receiver_store, transitions
 from storage.mutes import MuteSubject, MuteWriter
 from storage.receiver_store import ReceiverReader
 from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
@@ -373,6 +373,48 @@ def test_it_continues_after_an_unexpected_error_at_its_start(
         until(notes.all_delivered)
         notes.note(client("csc", "crashed"))
         until(lambda: notes.sent() == 1)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_it_continues_after_the_database_failed_while_a_delivery_was_recorded(
+    configured: Callable[..., Settings],
+    http: HttpReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_stored: bool,
+) -> None:
+    """`is_stored`: the delivery was stored all the same, as it is if only the response was lost."""
+    save = receiver_store.save
+    failures = [sa.exc.OperationalError("UPDATE", {}, Exception("the connection was lost"))]
+
+    def fail(connection: sa.Connection, name: str, values: dict[str, Any]) -> None:
+        is_failing = bool(failures) and "last_success_at" in values
+        if is_stored or not is_failing:
+            save(connection, name, values)
+        if is_failing:
+            raise failures.pop()
+
+    monkeypatch.setattr(receiver_store, "save", fail)
+    monkeypatch.setattr(notifier, "_RECONNECT_S", 0.1)
+    with notifying(configured(http.url)) as notes:
+        notes.note(client("csc", "crashed"))
+        until(lambda: not failures)
+        until(notes.all_delivered)
+        notes.note(client("dt", "crashed"))
+        until(lambda: len(http.bodies) == 2)
+    assert "dt" in http.bodies[1]
+    assert "csc" not in http.bodies[1]
+
+
+@pytest.mark.parametrize("field", ["beginnings", "first_at"])
+def test_a_clock_that_was_ahead_delays_no_message(field: str) -> None:
+    now = datetime.now(UTC)
+    ahead = (now + timedelta(days=30)).timestamp()
+    thing = {"reported": None, "muted": None, "pending": [1], "first_at": 0, "is_beginning": True}
+    stored = {"client csc": {**thing, "beginnings": [], field: [ahead] if field == "beginnings" else ahead}}
+    queue = receiver_queue.ReceiverQueue(Cluster.PRODUCTION, [], stored)
+    assert queue.due(now) == {}
+    assert len(queue.due(now + timedelta(minutes=2))) == 1
 
 
 def errors() -> float:
