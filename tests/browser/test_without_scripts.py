@@ -10,6 +10,9 @@ from tests.browser.conftest import OpenPage
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 
 RUN = 358_791
+_HEADER_HEIGHTS = """header => [
+    `${header.offsetHeight}px`, getComputedStyle(header).getPropertyValue("--header-height"),
+]"""
 
 
 @pytest.fixture
@@ -32,6 +35,8 @@ def test_it_shows_the_newest_run_and_goes_from_run_to_run(page: Page, url: str) 
     expect(page.locator("tbody")).to_have_count(28)
     expect(page.locator("tbody").first).to_contain_text("crashed")
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
+    actual, assumed = page.locator(".page-header").evaluate(_HEADER_HEIGHTS)
+    assert actual == assumed
     page.click("#previous-run")
     expect(page.locator(".run-number")).to_contain_text(str(RUN - 1))
     page.fill("#go-to-run", str(RUN))
