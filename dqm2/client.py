@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,8 @@ class Dqm2Client:
             self._session = requests.Session()
             # Ignore proxies of the environment and .netrc: only the settings configure the client.
             self._session.trust_env = False
+            # No cookie of a response is kept: with a new name in each, they would grow without end.
+            self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
             self._tls = deadline_tls.client_context(verify=self._verify is not False)
             self._session.mount("https://", _SingleConnectionAdapter(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from dqmsquare_cfg import SdNotify
+from runtime import logging_setup
 
 log = logging.getLogger(__name__)
 
@@ -45,4 +46,5 @@ def _send(target: SdNotify, message: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.sendto(message.encode(), address)
     except OSError as error:
-        log.warning("systemd_notify_failed message=%s reason=%s", message, error.strerror)
+        reason = logging_setup.quote_value(error.strerror)
+        log.warning("systemd_notify_failed message=%s reason=%s", message, reason)

@@ -179,9 +179,15 @@ class AuditLog:
 
     def latest_repetition(self, action: AuditedAction, period: timedelta) -> AuditEntry | None:
         """The last change of the same target in a period, if it is the same and may have had an effect."""
-        statement = _select().where(*_same_target(action), _log.c.sent_at > sa.func.now() - period)
+        since = sa.func.now() - period
+        # The index is that of the time of receipt, in its order.
+        statement = (
+            _select()
+            .where(_log.c.received_at > since - _SENT_WITHIN, _log.c.sent_at > since, *_same_target(action))
+            .order_by(_log.c.received_at.desc(), _log.c.id.desc())
+        )
         with self._database.connect() as connection:
-            for entry in _read(connection, statement.order_by(_log.c.id.desc()).limit(1)):
+            for entry in _read(connection, statement.limit(1)):
                 is_same = entry.action.parameters == dict(action.parameters or {})
                 return entry if is_same and entry.outcome in _MAY_HAVE_EFFECT else None
         return None

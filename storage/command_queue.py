@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from psycopg2.errors import QueryCanceled
+from psycopg2.errors import LockNotAvailable
 
 import db
 
@@ -97,6 +97,8 @@ class CommandQueue:
         try:
             self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._connection.execute(_set("application_name", _APPLICATION_NAME))
+            # Waits have a limit of their own.
+            self._connection.execute(_set("statement_timeout", "0"))
             self._connection.execute(_check_connection_while_waiting())
             self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, worker_id)))
         except sa.exc.SQLAlchemyError as error:
@@ -108,10 +110,10 @@ class CommandQueue:
         milliseconds = max(1, round(timeout_s * 1000))
         lock = sa.select(sa.func.pg_advisory_lock(db.COMMAND_LOCK))
         try:
-            connection.execute(_set("statement_timeout", str(milliseconds)))
+            connection.execute(_set("lock_timeout", str(milliseconds)))
             connection.execute(lock.execution_options(response_timeout_s=timeout_s + _OVERDUE_S))
         except sa.exc.DBAPIError as error:
-            if isinstance(error.orig, QueryCanceled):
+            if isinstance(error.orig, LockNotAvailable):
                 raise QueueTimeout from error
             self._discard(connection)
             raise QueueUnavailable from error

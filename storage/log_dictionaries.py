@@ -9,6 +9,7 @@ import zstandard
 from sqlalchemy.dialects.postgresql import insert
 
 import db
+from runtime import logging_setup
 from storage.log_compression import ZstdDictionary, compress, decompress, required_version, train_dictionary
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class DictionaryStore:
         try:
             trained = ZstdDictionary(version, train_dictionary(training, version), datetime.now(UTC))
         except zstandard.ZstdError as error:
-            log.warning("log_dictionary_failed reason=%s", error)
+            log.warning("log_dictionary_failed reason=%s", logging_setup.quote_value(error))
             return None
         ratio = _compressed_size(held_back, trained) / _compressed_size(held_back, current)
         log.info("log_dictionary_trained version=%d size_ratio=%.2f", version, ratio)

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -219,6 +219,41 @@ def test_it_is_read_in_pieces_for_a_file_with_time_for_each(
     assert len(audit.usernames()) == 6
     assert timeouts_s == [10] * 4
     engine.dispose()
+
+
+def test_it_looks_for_a_repetition_among_recent_entries_only(settings: Settings) -> None:
+    engine = control_room_database(settings)
+    action = AuditedAction("restart_hltd", is_change=True, machine="dqmfu")
+    AuditLog(engine, retention=None).record(action, Outcome.OK)
+    with engine.begin() as connection:
+        copies = sa.text(
+            "INSERT INTO audit_log (received_at, sent_at, command, is_change, machine, parameters) "
+            "SELECT at, at, command, is_change, machine, parameters FROM audit_log, "
+            "LATERAL (SELECT received_at - make_interval(days => number) AS at "
+            "FROM generate_series(1, 5000) AS number) AS earlier"
+        )
+        connection.execute(copies)
+        connection.execute(sa.text("ANALYZE audit_log"))
+    plans: list[dict[str, Any]] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute", retval=True)
+    def explain(_connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> tuple[str, Any]:
+        if statement.startswith("SELECT audit_log"):
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", values)
+            plans.append(cursor.fetchone()[0][0]["Plan"])
+        return statement, values
+
+    assert AuditLog(engine, retention=None).latest_repetition(action, timedelta(minutes=1)) is None
+    assert sum(map(_rows_read, plans)) < 10
+    engine.dispose()
+
+
+def _rows_read(plan: dict[str, Any]) -> int:
+    """Rows of the log that a plan read."""
+    own = plan.get("Rows Removed by Filter", 0) + plan["Actual Rows"]
+    return int(own if plan.get("Relation Name") == "audit_log" else 0) + sum(
+        map(_rows_read, plan.get("Plans", []))
+    )
 
 
 def test_it_escapes_spreadsheet_formulas(shifter: Visitor, two_user_settings: Settings) -> None:

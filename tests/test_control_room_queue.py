@@ -6,9 +6,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -19,7 +20,7 @@ from dqmsquare_cfg import Cluster, Settings
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
 from storage.audit_log import Outcome
-from storage.command_queue import CommandQueue, QueueUnavailable
+from storage.command_queue import CommandQueue, QueueTimeout, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database
 from tests.served import ServerProcess, frozen, served, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -320,6 +321,25 @@ def test_it_sends_nothing_if_the_queue_s_connection_was_lost(
         assert later.worker_id != waits.worker_id
         with pytest.raises(QueueUnavailable), queue.hold(waits, 5):
             pytest.fail("it was sent")
+    engine.dispose()
+
+
+def test_a_wait_that_ends_at_once_shortens_nothing_else(settings: Settings) -> None:
+    engine = db.engine(settings, Cluster.PLAYBACK, "queue", pool_size=1)
+
+    @sa.event.listens_for(engine, "before_cursor_execute", retval=True)
+    def take_longer(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> tuple[str, Any]:
+        """As on a database that is busy."""
+        is_unlock = "pg_advisory_unlock" in statement
+        return (f"{statement}, pg_sleep(0.1)" if is_unlock else statement), values
+
+    queue = CommandQueue(engine)
+    with queue.join() as first, queue.join() as second:
+        with suppress(QueueTimeout), queue.hold(first, 0.005):
+            pass
+        worker_id = second.worker_id
+        with queue.join() as later:
+            assert later.worker_id == worker_id
     engine.dispose()
 
 

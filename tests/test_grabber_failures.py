@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import shutil
+import socket
+import ssl
 from collections.abc import Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -164,6 +166,22 @@ def test_it_waits_longer_for_many_headers_of_a_machine_that_answers(
     with running_grabber(brisk_settings):
         until(lambda: mirrored_runs(brisk_settings) == {1})
         until(lambda: not is_reported_failing(brisk_settings))
+
+
+def test_it_keeps_no_cookies_of_responses(simulator: Simulator, simulated_settings: Settings) -> None:
+    """With new names in each response, they would grow without end."""
+
+    def set_cookies(connection: socket.socket, context: ssl.SSLContext) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.recv(10_000)
+            encrypted.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: one=1\r\nSet-Cookie: two=2\r\n\r\n[]")
+
+    with front_end(simulator, simulated_settings, set_cookies) as settings:
+        client = Dqm2Client(settings)
+        assert client.get_documents(FILTER_UNIT, ["a document"]) == b"[]"
+        assert client._session is not None
+        assert list(client._session.cookies) == []
+        client.close()
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
