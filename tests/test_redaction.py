@@ -233,7 +233,7 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
         ("HTTPBasicAuth('jdoe','hunter2')", "HTTPBasicAuth('[user]','[secret]')"),
         ("jdbc:oracle:thin:CMS_DQM/hunter2@//h:1/x", "jdbc:oracle:thin:[user]/[secret]@//h:1/x"),
         ("sshpass -p hunter2 ssh root@fu-c2f11-11-01", "sshpass -p [secret] ssh [user]@[host]"),
-        ("mysql -u jdoe -phunter2 dqm", "mysql -u jdoe -p[secret] dqm"),
+        ("mysql -u jdoe -phunter2 dqm", "mysql -u [user] -p[secret] dqm"),
         ("mysqldump -p'hunter2' dqm", "mysqldump -p'[secret]' dqm"),
         ("sent Basic amRvZTpodW50ZXIy", "sent Basic [secret]"),
         ("wrong password 'hunter2' of the account", "wrong password '[secret]' of the account"),
@@ -245,6 +245,80 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redac
     ],
 )
 def test_it_replaces_secrets(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (
+            "Accepted publickey for jdoe from 10.1.2.3 port 5",
+            "Accepted publickey for [user] from [ip] port 5",
+        ),
+        ("Failed password for invalid user jdoe from x", "Failed password for invalid user [user] from x"),
+        ("Invalid user jdoe from 10.1.2.3", "Invalid user [user] from [ip]"),
+        ("by authenticating user jdoe 10.1.2.3 port 22", "by authenticating user [user] [ip] port 22"),
+        ("session opened for user jdoe(uid=51234)", "session opened for user [user](uid=[user])"),
+        ("Started Session 12 of user jdoe.", "Started Session 12 of user [user]."),
+        ("Started User Manager for UID 51234.", "Started User Manager for UID [user]."),
+        ("user-51234.slice: Consumed 1.2s", "user-[user].slice: Consumed 1.2s"),
+        ("user@51234.service: Succeeded.", "user@[user].service: Succeeded."),
+        ("Running job as user jdoe", "Running job as user [user]"),
+        ("for user: jdoe (uid 51234), x", "for user: [user] (uid [user]), x"),
+        ("IPv4 login as jdoe", "IPv4 login as [user]"),
+        ("Authenticating to [host]:22 as 'jdoe'", "Authenticating to [host]:22 as '[user]'"),
+        ("sudo:   jdoe : TTY=pts/0 ; USER=root", "sudo:   [user] : TTY=pts/0 ; USER=[user]"),
+        ("jdoe is not in the sudoers file.", "[user] is not in the sudoers file."),
+        ("Sorry, user jdoe is not allowed to", "Sorry, user [user] is not allowed to"),
+        ("[sudo] password for jdoe: ", "[sudo] password for [user]: "),
+        ("su: user jdoe does not exist", "su: user [user] does not exist"),
+        ("id: ‘jdoe’: no such user", "id: ‘[user]’: no such user"),
+        ("user jdoe logged in from x", "user [user] logged in from x"),
+        ("10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]", "[ip] - [user] [15/Sep/2022:10:11:12 +0200]"),
+        ("User's (AFS ID 51234) tokens", "User's (AFS ID [user]) tokens"),
+        ('AccountingGroup = "group_u_CMS.u_zh.jdoe"', 'AccountingGroup = "group_u_CMS.u_zh.[user]"'),
+        ("<user>jdoe</user>", "<user>[user]</user>"),
+        ("-rw-------   1 51234 1399 123 Sep 15 x", "-rw-------   1 [user] 1399 123 Sep 15 x"),
+        ("kinit -k -t /etc/dqm.keytab jdoe", "kinit -k -t /etc/dqm.keytab [user]"),
+        ("klog.krb5 -principal jdoe -cell x", "klog.krb5 -principal [user] -cell x"),
+        ("psql -h localhost -U jdoe dqm", "psql -h localhost -U [user] dqm"),
+    ],
+)
+def test_it_replaces_users_in_messages_of_programs(redact: Redactor, text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+KEY_DATA = "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSUlFb3dJQkFBS0NBUUVB"
+BASIC = "amRvZTpodW50ZXIy"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("docker login -u jdoe -p hunter2 x", "docker login -u [user] -p [secret] x"),
+        ("podman login -u 'jdoe' -p 'hun ter2' x", "podman login -u '[user]' -p '[secret]' x"),
+        ("ldapsearch -x -D dc=x -w hunter2 uid", "ldapsearch -x -D dc=x -w [secret] uid"),
+        ("ipmitool -H x -U ADMIN -P hunter2 power", "ipmitool -H x -U [user] -P [secret] power"),
+        ("smbclient //x/y -U jdoe%hunter2", "smbclient //x/y -U [user]%[secret]"),
+        ("curl -ujdoe:hunter2 x", "curl -u[user]:[secret] x"),
+        ("curl -sSu jdoe:hunter2 x", "curl -sSu [user]:[secret] x"),
+        ("{'auth': ('jdoe', 'hunter2')}", "{'auth': ('[user]', '[secret]')}"),
+        (f'{{"auths":{{"x":{{"auth":"{BASIC}"}}}}}}', '{"auths":{"x":{"auth":"[secret]"}}}'),
+        ('[{"name":"DB_PASSWORD","value":"hunter2"}]', '[{"name":"DB_PASSWORD","value":"[secret]"}]'),
+        ("- name: DB_PASSWORD\n  value: hunter2\n", "- name: DB_PASSWORD\n  value: [secret]\n"),
+        (f"client-key-data: {KEY_DATA}\nx", "client-key-data: [secret]\nx"),
+        (f"{KEY_DATA}\n{KEY_DATA[::-1]}\nQUJD=\nend", "[secret]\nend"),
+        ("$6$abcdEFGH$" + "0aB./" * 9 + ":19000", "[secret]:19000"),
+        ("pbkdf2:sha256:260000$abcdefgh$" + "0a" * 16, "[secret]"),
+        ("https://x/k?E=1&Signature=vjbyPxybdZaNmGa%2B&n=1", "https://x/k?E=1&Signature=[secret]&n=1"),
+        ("MIT-MAGIC-COOKIE-1  " + "0a" * 16, "MIT-MAGIC-COOKIE-1  [secret]"),
+        ("https://x/bot123456789:" + "AAHdqTcvCH1vG-Jx_eSofSAs0K5PALDsaw/send", "https://x/[secret]/send"),
+        ("MDAxY2xvY2F0aW9uIGNtcwowMDM0aWRlbnRpZmllciA", "[secret]"),
+        ("Password is hunter2, using password hunter2.", "Password is [secret], using password [secret]."),
+        ("setenv x; set PASSWORD hunter2", "setenv x; set PASSWORD [secret]"),
+    ],
+)
+def test_it_replaces_secrets_of_commands_and_dumps(redact: Redactor, text: str, redacted: str) -> None:
     assert redact(text) == redacted
 
 

@@ -98,6 +98,12 @@ session_id=3, magic cookie = 0x5f, bad cookie: 0xdead, passwordCallback=0x1
 HTTP/1.1 401 Unauthorized, WWW-Authenticate: Bearer realm="https://x.example.org/token"
 password=[secret]: refused, [secret] = x, [token]: y, setenv TOKEN_COUNT 5, indexOf[token] = 3, a-0c2f11-19-01a ls_c2f11_001, setenv PATH /x
 Pass: 3/5, pass = 98.5%, HOST=localhost HOSTNAME=localhost
+Killed by user, exception in user code. Stopped by user request. As set for user modules, see the guide.
+Caught signal sent by user process, time spent in user space: 12, login as follows, UserWarning: user provided 3 inputs
+as user input from the command line, invalid user configuration
+Enter password twice: password version 2 of 3, password policy: pass-phrase; passwords are encrypted with AES256
+$1 $2 $5$6 cost $15, sort -u x, date -u, curl -sSf -o out https://x.example.org, psql -c 'select 1', docker run -p 80:80 x
+name: DB_HOST, "name": "beam", "value": 5, Signature=ok, sig=3, uid 12, user-defined
     def connect(user: str = None, password: str | None = None, token: str) -> None:
 numpy>=1.22.4.1, root 6.26.11.1, cudnn: 8.9.2.26, CUDA 12.4.1.2
 SHA1 Fingerprint=AA:BB:01:02:03:04:05:06:07:08 and 50:06:01:60:08:60:22:33

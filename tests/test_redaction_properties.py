@@ -262,6 +262,10 @@ KINDS: dict[str, Callable[[str, int], tuple[str, str]]] = {
     "Kerberos principal": lambda word, _: (f"{word}@CERN.CH", word),
     "IPv6 prefix": lambda _, n: (f"2001:14{n}:2{n}::", f"14{n}:2{n}"),
     "IPv4 in IPv6": lambda _, n: (f"64:ff9b::10.1.{n}.{n}", f"10.1.{n}.{n}"),
+    "user in a sentence": lambda word, _: (f"Started Session 1 of user {word}.", word),
+    "option of a command": lambda word, n: (f"docker login -p {word}{n}", word),
+    "password in a sentence": lambda word, n: (f"Password is {word}{n}", word),
+    "variable in JSON": lambda word, n: (f'"name": "DB_PASSWORD", "value": "{word}{n}"', word),
     "key block": lambda word, _: (
         f"-----BEGIN RSA PRIVATE KEY-----\n{word}\n-----END RSA PRIVATE KEY-----",
         word,
@@ -354,6 +358,14 @@ WORST = {
     "joined domains": "abc.cms",
     "commands of MySQL": "mysql -",
     "quoted passwords": "password 'x",
+    "passwords in sentences": "password is x",
+    "commands": "curl -s ",
+    "users in sentences": "for user a ",
+    "names of variables": '"password",\n',
+    "signatures": "&sig=x",
+    "hashes": "$6$x",
+    "keys in base64": "LS0tLS1CRUdJTiB",
+    "names behind login": "login as ",
     "credentials in base64": "Basic AAAA",
     "tokens within words": "aeyJhbGciOiJIUzI1N",
     "names of tokens": "Token: ",
@@ -363,7 +375,7 @@ WORST = {
 
 # The others resemble something sensitive.
 REPLACED = {
-    *("joined domains", "names of tokens"),
+    *("joined domains", "names of tokens", "hashes", "keys in base64"),
     *("addresses", "mail", "hosts", "domains", "unterminated quotes", "escaped quotes", "nested values"),
     *("values in a list", "joined values", "beginnings of keys", "ends of keys", "tokens"),
 }

@@ -10,12 +10,14 @@ from functools import lru_cache
 
 from dqm2.linear_patterns import compile_linear, compile_search
 from dqm2.redaction.addresses import ADDRESS_RULES
+from dqm2.redaction.command_options import COMMAND_OPTION_RULES
 from dqm2.redaction.file_lines import redact_file_lines
 from dqm2.redaction.hosts import host_rules
 from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.normalization import NormalizedText, normalize, strip_controls
 from dqm2.redaction.rules_base import PLACEHOLDERS, Placeholder, Rule, Span, line_end
 from dqm2.redaction.secrets import SECRET_RULES
+from dqm2.redaction.user_messages import USER_MESSAGE_RULES
 from dqm2.redaction.user_password_pairs import USER_PASSWORD_RULES
 from dqm2.redaction.users import USER_RULES
 
@@ -50,9 +52,11 @@ class Redactor:
         rules = (
             *host_rules(hosts, allowed_hosts),
             *ADDRESS_RULES,
+            *COMMAND_OPTION_RULES,
             *USER_PASSWORD_RULES,
             *SECRET_RULES,
             *USER_RULES,
+            *USER_MESSAGE_RULES,
             *KEY_BLOCK_RULES,
         )
         self._trigger = compile_search(b"|".join(rule.trigger for rule in rules))

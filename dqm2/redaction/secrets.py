@@ -29,12 +29,19 @@ from dqm2.redaction.value_spans import (
 
 _NAME = ALPHANUMERIC + b"_.-"
 _SECRET_WORD = compile_linear(rb"(?i:" + NAMES + rb")")
+# What leads to the value of a variable that is written with its name, in JSON, YAML and Python:
+# `"name": "X", "value": `, `name: X`, and in the next line `value: `.
+_VALUE_BEHIND_NAME = (
+    rb"(?:\\*[\"'][ \t]*,\s*\\*[\"']?|[\"']?[ \t]*\n[ \t]*[\"']?)(?i:value)(?:\\*[\"'])?[ \t]*[:=][ \t]*"
+)
 # A key and what leads to its value: `x = `, `"x": `, `['x'] = `, `x">`, `"x" value=`, `"x", `.
 _NAMED_VALUE = (
     rb"(?i:"
     + NAMES
     + rb")[A-Za-z0-9_.-]{0,40}(?:"
     + SEPARATOR
+    + rb"|"
+    + _VALUE_BEHIND_NAME
     + rb"|"
     + KEY_QUOTE
     + rb">[ \t]{0,8}|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}|\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8})"
@@ -77,14 +84,23 @@ _BEARER_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]{6,}+")
 # Words of a sentence, and parameters of a challenge (`WWW-Authenticate: Bearer realm="x"`).
 _BEARER_PROSE = (b"authentication", b"authorization", b"tokens", b"realm=", b"scope=", b"error=")
 
-# `Basic dXNlcjpwYXNzd29yZA==`: user and password in base64, without the header's name.
-_BASIC = rb"(?i:basic[ \t]{1,8})"
+# `Basic dXNlcjpwYXNzd29yZA==`: user and password in base64, without the header's name, also in Docker's
+# `"auth": "…"`.
+_BASIC = rb"(?i:basic[ \t]{1,8}|[\"']auth\\{0,16}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,16}[\"'])"
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{6,512}={0,2}")
 _CREDENTIALS = re.compile(rb"[!-~]{0,256}:[ -~]{0,256}")
 
 # A password that a sentence quotes: `wrong password 'x'`.
 _QUOTED_PASSWORD = rb"(?i:passw(?:or)?d|passphrase)[ \t]{1,4}[\"'`]"
 _QUOTED_WORD = re.compile(rb"[^\s\"'`]{1,128}[\"'`]")
+
+# A password that a sentence gives without quotes, `password is x1y2z3`: a word with letters and digits.
+_PLAIN_PASSWORD = (
+    rb"(?i:(?:passw(?:or)?d|passphrase)[ \t]{1,4}(?:(?:is|was|to)[ \t]{1,4})?[a-z0-9!@#$%^&*+~])"
+)
+_PLAIN_WORD = re.compile(
+    rb"(?=[^\s\"'`]*[0-9])(?=[^\s\"'`]*[A-Za-z])[^\s\"'`\[\]()<>/=]{6,128}(?![\[\]()<>/=])"
+)
 
 # JSON web tokens, and the formats of AWS, GitHub, GitLab, Slack, EOS, Google and some registries.
 _WELL_KNOWN = (
@@ -94,6 +110,26 @@ _WELL_KNOWN = (
     rb"|npm_[a-z0-9]{30}|pypi-[a-z0-9_-]{20}|dckr_pat_[a-z0-9_-]{20}|hvs\.[a-z0-9_-]{20})"
 )
 _WELL_KNOWN_REST = re.compile(rb"[A-Za-z0-9_.=-]*+")
+
+# A PEM block in base64 (`client-key-data` of Kubernetes), in one line or wrapped; macaroons, by the name of
+# their first field.
+_ENCODED = rb"(?:LS0tLS1CRUdJTi[A-Za-z0-9+/]{2}|MDA[A-Za-z0-9][A-Za-z0-9]{2}xvY2F0aW9u)"
+_ENCODED_REST = re.compile(
+    rb"[A-Za-z0-9+/_-]*+={0,2}(?:\n[ \t]{0,64}[A-Za-z0-9+/]{60,80}(?=\n))*"
+    rb"(?:(?<=[A-Za-z0-9+/]{60})\n[ \t]{0,64}[A-Za-z0-9+/]{2,80}={0,2}(?=\n|\Z))?"
+)
+
+# Hashes of passwords: `$6$salt$…` of crypt, `pbkdf2:sha256:260000$salt$…` of Werkzeug;
+# tokens of Telegram's bots.
+_LONG = (
+    rb"(?:\$(?:1|2[abxy]|5|6|7|y|gy|apr1|argon2(?:id?|d))\$|(?:scrypt|pbkdf2):[a-z0-9:]+\$"
+    rb"|bot[0-9]{8,10}:)"
+)
+_LONG_REST = re.compile(rb"(?<=:)[A-Za-z0-9_-]{20,}+|[A-Za-z0-9./$=,+_-]{20,}+")
+
+# The signature of a signed URL, and the cookie of an X server.
+_SIGNATURE = rb"(?i:[?&;](?:signature|sig)=|MIT-MAGIC-COOKIE-1[ \t]+)"
+_SIGNATURE_VALUE = re.compile(rb"[A-Za-z0-9%+/_.~=-]{16,}+")
 
 # Incoming web hooks: the address alone permits posting.
 _WEB_HOOK = (
@@ -221,6 +257,28 @@ def _quoted_password(text: bytes, _min_start: int, _start: int, end: int) -> tup
     return span(end, password.end() - 1, Placeholder.SECRET)
 
 
+def _plain_password(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    word = _PLAIN_WORD.match(text, end - 1)
+    return span(*value_span(text, end - 1), Placeholder.SECRET) if word else ()
+
+
+def _encoded(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    rest = _ENCODED_REST.match(text, end)
+    if follows_word(text, min_start, start) or not rest:
+        return ()
+    return span(start, rest.end(), Placeholder.SECRET)
+
+
+def _long(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    rest = _LONG_REST.match(text, end)
+    return span(start, rest.end(), Placeholder.SECRET) if rest else ()
+
+
+def _signature(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    value = _SIGNATURE_VALUE.match(text, end)
+    return span(*value.span(), Placeholder.SECRET) if value else ()
+
+
 def _well_known(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     if follows_word(text, min_start, start):
         return ()
@@ -246,7 +304,11 @@ SECRET_RULES = (
     Rule(_BEARER, _bearer),
     Rule(_BASIC, _basic),
     Rule(_QUOTED_PASSWORD, _quoted_password, resume_within),
+    Rule(_PLAIN_PASSWORD, _plain_password, resume_within),
     Rule(_WELL_KNOWN, _well_known, resume_within),
+    Rule(_ENCODED, _encoded, resume_within),
+    Rule(_LONG, _long, resume_within),
+    Rule(_SIGNATURE, _signature),
     Rule(_WEB_HOOK, _web_hook, resume_within),
     Rule(_TICKET, _ticket),
 )

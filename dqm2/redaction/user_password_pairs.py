@@ -44,7 +44,7 @@ _ORACLE_ACCOUNT_WINDOW = 96
 # `curl -u NAME:PASSWORD`, also as a list of arguments.
 _CURL_OPTION = (
     rb"-(?i:u|-?user|-?proxy-user)(?:[\"'][ \t]{0,8},[ \t]{0,8}[\"']|[ \t]{1,8}[\"']?|=[\"']?)"
-    rb"[A-Za-z0-9_.@\\-]{1,64}:"
+    rb"[A-Za-z0-9_.@\\-]+:"
 )
 _CURL_USER = ALPHANUMERIC + b"_.@\\-"
 _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
@@ -53,21 +53,20 @@ _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
 # `sshpass -p PASSWORD`.
 _SSHPASS = rb"sshpass[ \t]{1,4}-p[ \t]{0,4}"
-# `mysql -u NAME -pPASSWORD`, `mysqldump …`; with a blank behind it, -p asks for the password.
-_MYSQL = rb"(?:mysql|mariadb)[a-z-]{0,8}[ \t]{1,8}"
-_MYSQL_PASSWORD = re.compile(rb"(?:[^\n]{0,256}?[ \t])?-p([^\s\"']{1,128}|[\"'][^\"'\n]{1,128}[\"'])")
 
-# `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `HTTPBasicAuth(…)`.
+# `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `'auth': (…)`,
+# `HTTPBasicAuth(…)`.
 _CALL = (
-    rb"(?i:(?:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)|HTTP[a-z]{0,8}Auth|auth[ \t]{0,4}=)"
-    rb"[ \t]{0,4}\([ \t]{0,4}[\"'][a-z0-9_.@$#\[\]-]{1,64}[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
+    rb"(?i:(?:(?:cx_Oracle|oracledb)\.(?:connect|Connection|SessionPool)|HTTP[a-z]{0,8}Auth"
+    rb"|auth[\"']?[ \t]*[=:])[ \t]{0,4}"
+    rb"\([ \t]{0,4}[\"'][a-z0-9_.@$#\[\]-]+[\"'][ \t]{0,4},[ \t]{0,4}[\"'])"
 )
 _CALL_USER = re.compile(rb"[\"']([^\"']+)")
 _CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
 
 # `login NAME password PASSWORD` of .netrc, `user NAME identified by PASSWORD` of SQL.
 _LOGIN = (
-    rb"(?i:(?:login|user|account)\s{1,8}[^\s\"'<>:=]{1,64}\s{1,16}"
+    rb"(?i:(?:login|user|account)\s{1,8}[^\s\"'<>:=]+\s{1,16}"
     rb"(?:password|passwd|identified\s{1,8}by)\s{1,8})"
 )
 _LOGIN_USER = re.compile(rb"(?i)(?:login|user|account)\s+(\S+)\s")
@@ -126,15 +125,8 @@ def _sshpass(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span,
     return span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _mysql(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    password = _MYSQL_PASSWORD.match(text, end)
-    if not password or follows_word(text, min_start, start):
-        return ()
-    return span(*value_span(text, password.start(1)), Placeholder.SECRET)
-
-
 def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    user = _CALL_USER.search(text, start, end)
+    user = _CALL_USER.search(text, text.index(b"(", start), end)
     password = _CALL_PASSWORD.match(text, end)
     if not user or not password:
         return ()
@@ -170,7 +162,6 @@ USER_PASSWORD_RULES = (
     Rule(_LOGIN, _login, resume_within),
     Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
     Rule(_SSHPASS, _sshpass),
-    Rule(_MYSQL, _mysql),
     Rule(_CALL, _call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
     Rule(_IDENTIFIED_BY, _identified_by),

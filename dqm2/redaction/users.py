@@ -38,19 +38,23 @@ _VALUE = (
 )
 # The value is empty, and the next key follows.
 _NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
-_OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
+_OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login|principal)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
+# `<user>jdoe</user>`.
+_ELEMENT = rb"(?i:<(?:user(?:[_-]?name)?|login|owner)>)"
 # `for user "dqm"`, as PostgreSQL writes it.
 _QUOTED = rb"(?i:(?:user|role|login|principal)[ \t]{1,4}[\"'])"
 _QUOTED_NAME = re.compile(rb"[A-Za-z0-9_.@-]{1,64}[\"']")
-# `sudo -u dqmpro`, `su - dqmpro`, `ssh -l dqmpro`.
+# `sudo -u dqmpro`, `su - dqmpro`, `ssh -l dqmpro`, `kinit -kt x.keytab dqmpro`.
 _COMMAND = (
     rb"(?:sudo[ \t]{1,4}(?:-[A-Za-z]{1,2}[ \t]{1,4}){0,2}-u|runuser[ \t]{1,4}-[lu]?|su[ \t]{1,4}-l?"
-    rb"|ssh[ \t]{1,4}(?:-[A-Za-z0-9]{1,4}[ \t]{1,4}){0,2}-l)[ \t]{1,4}"
+    rb"|ssh[ \t]{1,4}(?:-[A-Za-z0-9]{1,4}[ \t]{1,4}){0,2}-l|kinit[ \t]+-[^\n]*\.keytab)[ \t]{1,4}"
 )
 _ACCOUNT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-# The owner of a file as `ls -l` writes it: `-rw-r--r--. 1 dqmpro dqmpro 4096`.
-_FILE_MODE = rb"[bcdlps-](?:[r-][w-][SsTtx-]){3}[.+@]?[ \t]{1,4}[0-9]{1,7}[ \t]{1,8}[A-Za-z_]"
-_FILE_OWNER = re.compile(rb"([A-Za-z_][A-Za-z0-9_.-]{0,31})[ \t]+([A-Za-z0-9_.-]{1,32})[ \t]+[0-9]")
+# The owner of a file as `ls -l` and `ls -n` write it: `-rw-r--r--. 1 dqmpro dqmpro 4096`.
+_FILE_MODE = rb"[bcdlps-](?:[r-][w-][SsTtx-]){3}[.+@]?[ \t]{1,4}[0-9]{1,7}[ \t]{1,8}(?:[A-Za-z_]|[0-9]{3})"
+_FILE_OWNER = re.compile(
+    rb"[ \t]([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{3,10})[ \t]+([A-Za-z0-9_.-]{1,32})[ \t]+[0-9]"
+)
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 
@@ -62,6 +66,8 @@ _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 _MEASURE = re.compile(
     rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]]|\Z)"
 )
+# `user: jdoe (uid 51234)`.
+_UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64} \(uid\b")
 # `NAME:PASSWORD` as one value.
 _PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
 # Login of a client of XRootD in front of its host, `dqmpro.12345:67@…`: user, process and connection.
@@ -119,13 +125,17 @@ def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
                 return True
             if text[end : end + 1] in DIGITS and not key.endswith(b"id"):
                 return True
-        if is_sentence(text, end):
+        if is_sentence(text, end) and not _UID_BEHIND.match(text, end):
             return True
     if text[end - 1 : end] in (b" ", b"\t") and _NEXT_KEY.match(text, end):  # `logname= uid=0`
         return True
     if not key.endswith(b"id") and _MEASURE.match(text, end):
         return True
     return is_state(text, end) or is_code(text, end)
+
+
+def _element(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    return _name(text, end)
 
 
 def _option(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -139,8 +149,8 @@ def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, .
     return span(*account.span(), Placeholder.USER)
 
 
-def _file_owner(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    owner = _FILE_OWNER.match(text, end - 1)
+def _file_owner(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    owner = _FILE_OWNER.match(text, max(text.rfind(b" ", start, end), text.rfind(b"\t", start, end)))
     if not owner:
         return ()
     # Many users have a group of their own name.
@@ -180,6 +190,7 @@ def _common_name(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
 USER_RULES = (
     Rule(_DIRECTORY, _directory),
     Rule(_VALUE, _value, resume_within),
+    Rule(_ELEMENT, _element),
     Rule(_OPTION, _option, resume_within),
     Rule(_QUOTED, _quoted),
     Rule(_COMMON_NAME, _common_name),

@@ -1,0 +1,143 @@
+"""Users as messages of programs name them, without a key: sshd, sudo, systemd, HTCondor, XRootD.
+
+docs/data-policy.md, "Redaction of text", has what they look like.
+"""
+
+import re
+
+from dqm2.redaction.rules_base import (
+    ALPHANUMERIC,
+    Placeholder,
+    Rule,
+    Span,
+    follows_word,
+    resume_within,
+    run_end,
+    run_start,
+    span,
+)
+from dqm2.redaction.value_spans import is_state
+
+_ACCOUNT_CHARACTERS = ALPHANUMERIC + b"_.-"
+_MAX_ACCOUNT = 32
+
+# `for user jdoe`, `Invalid user jdoe from`, `user jdoe is not allowed`.
+_USER = rb"(?i:user[ \t]{1,4}[a-z_])"
+_INTRODUCTION = re.compile(
+    rb"(?i)(?:\b(?:for|of|as|by|new|invalid|illegal|unknown|authenticating)[ \t]+|^|[^a-z \t][ \t]*)$"
+)
+_INTRODUCTION_WINDOW = 20
+# What follows a name: the end of the sentence, its uid, an address, or what the sentence says about the user.
+_AFTER_NAME = re.compile(
+    rb"(?i)[.,;:!]?(?:[ \t]*(?:\n|\Z)|[\"'`)\]}>]|\\+[\"'nrt])|\.,|[ \t]?\((?:uid|id)\b|[ \t]+from\b"
+    rb"|[ \t]+(?:\[ip\]|[0-9]{1,3}\.[0-9]|port\b)"
+    rb"|[ \t]+(?:is[ \t]+not|does[ \t]+not|not[ \t]+(?:found|known|in|allowed)|logged[ \t]+(?:in|out)"
+    rb"|authenticated|has[ \t]+no)\b"
+)
+# Words behind `user` that name no user.
+_NO_NAMES = frozenset(
+    (
+        b"a account accounts action actions agent an analysis and area code codes config configuration "
+        b"cut cuts data defined error errors exception exceptions file files follows function functions "
+        b"guide has id ids input interface interrupt intervention is job jobs level libraries library "
+        b"list manager manual mode module modules name names not options or output parameter parameters "
+        b"plugin plugins process processes profile provided record request requests root script session "
+        b"sessions settings slice space supplied that the this thread threads time times type types user "
+        b"was"
+    ).split()
+)
+# `login as jdoe`, `logged in as 'jdoe'`, `Authenticating to [host]:22 as 'jdoe'`.
+_LOGIN_AS = (
+    rb"(?i:(?:log(?:in|on|ged[ ]in|ging[ ]in)|signed[ ]in|authenticating[ ]to[ ][^\s]+)[ ]as[ ](?:user[ ])?"
+    rb"[\"']?[a-z_])"
+)
+# `Accepted publickey for jdoe from`, `Failed password for invalid user jdoe from`.
+_SSHD = (
+    rb"(?:Accepted|Failed|Postponed|Partial)[ ][a-z0-9/-]+[ ]for[ ](?:(?:invalid|illegal)[ ]user[ ])?"
+    rb"[A-Za-z0-9_]"
+)
+_FROM = b" from "
+# `sudo: jdoe : TTY=pts/0`, `'jdoe': no such user`, `jdoe is not in the sudoers file`.
+_BEHIND_NAME = rb"(?:[ ]:[ ]TTY=|[\"']?:[ ]no[ ]such[ ]user|[ ]is[ ]not[ ]in[ ]the[ ]sudoers[ ]file)"
+_SUDO_PROMPT = rb"\[sudo\][ ]password[ ]for[ ]"
+# The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
+_WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
+_WEB_LOG_BEFORE = b" - "
+# Numbers of users: `uid 51234`, `AFS ID 51234`, `user-51234.slice`, `user@51234.service`.
+_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{3,10})"
+_UNIT = re.compile(rb"\.(?:slice|service)")
+# The last part of HTCondor's accounting group: `AccountingGroup = "group_u_CMS.u_zh.jdoe"`.
+_ACCOUNTING_GROUP = rb"(?i:accounting_?group[ \t]*=[ \t]*[\"']?)"
+
+
+def _user(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    last = _account_end(text, end - 1)
+    before = text[max(min_start, start - _INTRODUCTION_WINDOW) : start].rpartition(b"\n")[2]
+    name = text[end - 1 : last]
+    if (
+        name.lower() in _NO_NAMES
+        or is_state(text, end - 1)
+        or not _INTRODUCTION.search(before)
+        or not _AFTER_NAME.match(text, last)
+    ):
+        return ()
+    return span(end - 1, last, Placeholder.USER)
+
+
+def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    last = _account_end(text, end - 1)
+    if follows_word(text, min_start, start) or text[end - 1 : last].lower() in _NO_NAMES:
+        return ()
+    return span(end - 1, last, Placeholder.USER)
+
+
+def _sshd(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    last = _account_end(text, end - 1)
+    return span(end - 1, last, Placeholder.USER) if text.startswith(_FROM, last) else ()
+
+
+def _behind_name(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    first = run_start(text, min_start, start, _ACCOUNT_CHARACTERS, _MAX_ACCOUNT)
+    is_name = not is_state(text, first) and text[first:start].lower() not in _NO_NAMES
+    return span(first, start, Placeholder.USER) if is_name else ()
+
+
+def _web_log(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    first = run_start(text, min_start, start, _ACCOUNT_CHARACTERS + b"@", 2 * _MAX_ACCOUNT)
+    is_account = text.endswith(_WEB_LOG_BEFORE, min_start, first) and text[first:start] != b"-"
+    return span(first, start, Placeholder.USER) if is_account else ()
+
+
+def _sudo_prompt(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    return span(end, _account_end(text, end), Placeholder.USER)
+
+
+def _number(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    first = end - len(text[start:end]) + len(text[start:end].rstrip(b"0123456789"))
+    is_unit = text[first - 1] in b"@-"
+    if follows_word(text, min_start, start) or (is_unit and not _UNIT.match(text, end)):
+        return ()
+    return span(first, end, Placeholder.USER)
+
+
+def _accounting_group(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    last = run_end(text, end, _ACCOUNT_CHARACTERS)
+    dot = text.rfind(b".", end, last)
+    return span(dot + 1, last, Placeholder.USER) if dot >= 0 else ()
+
+
+def _account_end(text: bytes, at: int) -> int:
+    name = text[at : run_end(text, at, _ACCOUNT_CHARACTERS, _MAX_ACCOUNT)]
+    return at + len(name.rstrip(b".-"))
+
+
+USER_MESSAGE_RULES = (
+    Rule(_SSHD, _sshd, resume_within),
+    Rule(_LOGIN_AS, _login_as, resume_within),
+    Rule(_USER, _user, resume_within),
+    Rule(_BEHIND_NAME, _behind_name, resume_within),
+    Rule(_SUDO_PROMPT, _sudo_prompt),
+    Rule(_WEB_LOG, _web_log),
+    Rule(_NUMBER, _number, resume_within),
+    Rule(_ACCOUNTING_GROUP, _accounting_group),
+)
