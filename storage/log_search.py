@@ -21,6 +21,9 @@ from storage.run_queries import RunFilter
 _MAX_TEMPLATES = 500
 # Lines that are shown of a log.
 _MAX_LINES = 3
+# Up to so many jobs of the clients asked for, looking for the log of each is faster than comparing the
+# templates of all jobs. A client has about one job in a run.
+_FEW_JOBS = 2000
 # Limit of each statement in the database, and of the wait for its response: a search that takes too long is
 # cancelled, and not taken for a database that hangs.
 _TIMEOUT_MS, _RESPONSE_TIMEOUT_S = 1500, 4.0
@@ -122,19 +125,8 @@ def _select_templates(query: LineQuery) -> sa.Select[Any]:
 
 def _select_logs(templates: Sequence[int], run_filter: RunFilter, skip: int, limit: int) -> sa.Select[Any]:
     """Select the newest logs that have one of the templates, newest first."""
-    newest = (
-        sa.select(_index.identity, _index.run)
-        .join_from(db.log_index, db.jobs, _jobs.identity == _index.identity)
-        .where(
-            _index.templates.overlap(sa.literal(templates, ARRAY(sa.Integer))),
-            _index.run.between(run_filter.first, run_filter.last),
-            *run_queries.is_of_job(run_filter),
-        )
-        .order_by(_index.run.desc(), _index.identity)
-        .offset(skip)
-        .limit(limit)
-        .subquery()
-    )
+    found = _select_found(_index.templates.overlap(sa.literal(templates, ARRAY(sa.Integer))), run_filter)
+    newest = found.offset(skip).limit(limit).subquery()
     columns = (_jobs.client, _jobs.exit_code, _jobs.updated_at, db.machines.c.label, db.job_details.c.log)
     return (
         sa.select(newest, *columns)
@@ -143,3 +135,27 @@ def _select_logs(templates: Sequence[int], run_filter: RunFilter, skip: int, lim
         .join(db.machines, db.machines.c.id == _jobs.machine_id)
         .order_by(newest.c.run.desc(), newest.c.identity)
     )
+
+
+def _select_found(is_match: sa.ColumnElement[bool], run_filter: RunFilter) -> sa.Select[Any]:
+    """Select identity and run of the jobs that match a filter and have a matching log, newest first."""
+    is_in_range = _index.run.between(run_filter.first, run_filter.last)
+    is_of_job = run_queries.is_of_job(run_filter)
+    if not _has_few_jobs(run_filter):
+        logs = sa.select(_index.identity, _index.run).where(is_match, is_in_range, *is_of_job)
+        return logs.join(db.jobs, _jobs.identity == _index.identity).order_by(
+            _index.run.desc(), _index.identity
+        )
+    # PostgreSQL does not merge a query with an offset into another one, so it reads the jobs first.
+    log = sa.select(_index.identity).where(_index.identity == _jobs.identity, is_match).offset(0).lateral()
+    first = sa.select(sa.func.min(_index.run)).where(is_in_range).scalar_subquery()
+    jobs = sa.select(_jobs.identity, _jobs.run).join(log, sa.true())
+    return jobs.where(_jobs.run.between(first, run_filter.last), *is_of_job).order_by(
+        _jobs.run.desc(), _jobs.identity
+    )
+
+
+def _has_few_jobs(run_filter: RunFilter) -> bool:
+    if run_filter.clients is None:
+        return False
+    return len(run_filter.clients) * (run_filter.last - run_filter.first + 1) <= _FEW_JOBS

@@ -76,11 +76,13 @@ class Filled:
         run_filter = RunFilter(0, self.span.last_run, **given)
         return self.reader.find_crash_groups(CrashFilter(run_filter, kinds), skip=0, limit=50)
 
-    def search(self, text: str, **given: Any) -> FoundLogs:
-        """The newest logs that have a line, of all runs that match a filter."""
+    def search(self, text: str, *, first: int = 0, **given: Any) -> FoundLogs:
+        """The newest logs that have a line, of all runs from the first on that match a filter."""
         query = log_templates.parse_query(text, with_numbers=True)
         assert query is not None
-        found = self.reader.search_logs(query, RunFilter(0, self.span.last_run, **given), skip=0, limit=20)
+        found = self.reader.search_logs(
+            query, RunFilter(first, self.span.last_run, **given), skip=0, limit=20
+        )
         assert found.logs
         return found
 
@@ -193,6 +195,9 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "search_logs of a common line": lambda filled: filled.search("opened file"),
     "search_logs of a client in a day": lambda filled: filled.search(
         "file", clients=("csc",), since=datetime.now(UTC) - timedelta(days=60)
+    ),
+    "search_logs of a client in few runs": lambda filled: filled.search(
+        "exception", clients=("csc",), first=filled.span.last_run - 500
     ),
     "crash_occurrences": lambda filled: filled.reader.crash_occurrences(filled.run),
     "crash_occurrences_of": lambda filled: filled.reader.crash_occurrences_of(
