@@ -1,19 +1,17 @@
 """Database of an earlier mirror: its tables, and rows as it wrote them."""
 
-import os
 from collections.abc import Mapping
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 import db_commands
 from benchmarks.legacy_database import SCHEMA
+from tests import commands
 from tools.demo.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,19 +79,8 @@ def run_adopt(environment: Mapping[str, str], *arguments: str, stdin: str = "") 
 
 
 def run_db(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> tuple[int, str]:
-    """Run a command of `db.py` in this process, with some standard input; returns its status and output."""
-    output = StringIO()
-    with (
-        patch.dict(os.environ, environment, clear=True),
-        patch("sys.stdin", StringIO(stdin)),
-        redirect_stdout(output),
-        redirect_stderr(output),
-    ):
-        try:
-            status = db_commands.main([*arguments])
-        except SystemExit as exited:
-            status = int(exited.code or 0)
-    return status, output.getvalue()
+    """Run a command of `db.py`, with some standard input; returns its exit status and output."""
+    return commands.run(db_commands.main, environment, *arguments, stdin=stdin)
 
 
 class LegacyMirror:

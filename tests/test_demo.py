@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from dqmsquare_cfg import Cluster, Settings
+from tests import commands
 from tests.demo_process import PORTS, ROOT, DemoProcess, demo_ports
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, job
@@ -111,10 +113,10 @@ def test_it_continues_with_its_data(start_demo: Callable[..., DemoProcess]) -> N
     "step",
     [
         pytest.param("data directory", marks=pytest.mark.long),
-        pytest.param("PostgreSQL", marks=pytest.mark.long),
+        "PostgreSQL",
         pytest.param("simulated", marks=pytest.mark.long),
         pytest.param("the grabber of the playback", marks=pytest.mark.long),
-        "the web server",
+        pytest.param("the web server", marks=pytest.mark.long),
     ],
 )
 def test_it_leaves_no_process_when_it_is_stopped_during_startup(
@@ -128,26 +130,32 @@ def test_it_leaves_no_process_when_it_is_stopped_during_startup(
     assert demo.processes() == {}
 
 
-def test_it_reports_all_taken_ports_before_it_starts_anything(
-    start_demo: Callable[..., DemoProcess],
-) -> None:
+def run_here(folder: Path, *arguments: str, **ports: str) -> tuple[int, str]:
+    """Exit status and output of a demo that ends before it starts anything."""
+    with patch("sys.argv", ["demo", *arguments]):
+        environment = {**demo_ports(), **ports, "DEMO_FOLDER": str(folder)}
+        found = commands.run(lambda _: main(), environment)
+    assert not (folder / "postgres").exists()
+    return found
+
+
+def test_it_reports_all_taken_ports_before_it_starts_anything(tmp_path: Path) -> None:
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as one,
         closing(socket.create_server(("", 0))) as other,
     ):
         taken = [str(listening.getsockname()[1]) for listening in (one, other)]
-        demo = start_demo(SERVER_PORT=taken[0], POSTGRES_PORT=taken[1])
-        assert demo.wait() != 0
-    assert f"port {taken[0]} is taken; choose another: make demo SERVER_PORT=…" in demo.lines
-    assert f"port {taken[1]} is taken; choose another: make demo POSTGRES_PORT=…" in demo.lines
-    assert not (demo.folder / "postgres").exists()
+        status, output = run_here(tmp_path / "demo", SERVER_PORT=taken[0], POSTGRES_PORT=taken[1])
+    assert status != 0
+    assert f"port {taken[0]} is taken; choose another: make demo SERVER_PORT=…" in output.splitlines()
+    assert f"port {taken[1]} is taken; choose another: make demo POSTGRES_PORT=…" in output.splitlines()
 
 
-def test_it_rejects_one_port_for_two_programs(start_demo: Callable[..., DemoProcess]) -> None:
+def test_it_rejects_one_port_for_two_programs(tmp_path: Path) -> None:
     port = demo_ports()["SERVER_PORT"]
-    demo = start_demo(SERVER_PORT=port, SIMULATOR_PORT=port)
-    assert demo.wait() != 0
-    assert any("each needs a port of its own" in line for line in demo.lines)
+    status, output = run_here(tmp_path / "demo", SERVER_PORT=port, SIMULATOR_PORT=port)
+    assert status != 0
+    assert "each needs a port of its own" in output
 
 
 def test_it_goes_on_after_a_run_that_had_just_begun(settings: Settings, mirrored: MirroredCluster) -> None:
@@ -159,23 +167,16 @@ def test_it_goes_on_after_a_run_that_had_just_begun(settings: Settings, mirrored
     assert found.started_at == pytest.approx(now.timestamp())
 
 
-def test_its_help_names_each_variable(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["demo", "--help"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    text = capsys.readouterr().out
+def test_its_help_names_each_variable(tmp_path: Path) -> None:
+    status, output = run_here(tmp_path, "--help")
+    assert status == 0
     for name in ("DEMO_SPEED", "DEMO_RUNS", "DEMO_FOLDER", *PORTS):
-        assert f"  {name} " in text
+        assert f"  {name} " in output
 
 
-def test_it_refuses_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["demo", "--speed=1"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
+def test_it_refuses_arguments(tmp_path: Path) -> None:
+    status, _ = run_here(tmp_path, "--speed=1")
+    assert status == 2
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ import pytest
 
 import dqmsquare_mirror
 from runtime import version
+from tests import commands
 from tests.grabber_runner import grabber_process
 from tests.served import free_port, server_process
 from tests.waiting import until
@@ -18,16 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(environment: Mapping[str, str], *arguments: str) -> tuple[int, str]:
     """Exit status and output of dqmsquare_mirror.py."""
-    done = subprocess.run(
-        [sys.executable, "dqmsquare_mirror.py", *arguments],
-        cwd=ROOT,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    return commands.run(dqmsquare_mirror.main, environment, *arguments)
 
 
 @pytest.fixture
@@ -42,24 +34,32 @@ def test_it_prints_its_version(given: dict[str, str]) -> None:
 
 
 def test_it_exits_with_status_2_for_an_unknown_command(given: dict[str, str]) -> None:
-    commands = "server, grabber, all, migrate, db, notify-test, healthcheck, simulator"
-    assert run(given, "robber") == (2, f"the first argument must be one of: {commands}\n")
+    done = subprocess.run(
+        [sys.executable, "dqmsquare_mirror.py", "robber"],
+        cwd=ROOT,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    names = "server, grabber, all, migrate, db, notify-test, healthcheck, simulator"
+    assert (done.returncode, done.stderr) == (2, f"the first argument must be one of: {names}\n")
 
 
 @pytest.mark.parametrize("arguments", [[], ["robber"], ["--verbose"]])
-def test_it_rejects_an_unknown_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert dqmsquare_mirror.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("the first argument must be one of: server, grabber, ")
+def test_it_rejects_an_unknown_command(arguments: list[str]) -> None:
+    status, output = run({}, *arguments)
+    assert status == 2
+    assert output.startswith("the first argument must be one of: server, grabber, ")
 
 
 @pytest.mark.parametrize(
     "command", ["server", "grabber", "migrate", "db", "notify-test", "healthcheck", "simulator"]
 )
-def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exited:
-        dqmsquare_mirror.main([command, "--help"])
-    assert exited.value.code == 0
-    assert capsys.readouterr().out.startswith("usage: ")
+def test_each_command_has_help(command: str) -> None:
+    status, output = run({}, command, "--help")
+    assert status == 0
+    assert output.startswith("usage: ")
 
 
 def test_it_migrates(given: dict[str, str]) -> None:

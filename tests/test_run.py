@@ -24,7 +24,7 @@ def port() -> str:
 
 
 MAKE_RUN = pytest.param(["make", "--silent", "--old-file=install", "run"], id="make run")
-ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all")
+ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all", marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -61,8 +61,17 @@ def processes_of(folder: Path) -> dict[str, int]:
     return {command_line(pid): pid for pid in with_environment(str(folder))}
 
 
-@pytest.mark.parametrize("running", [MAKE_RUN], indirect=True)
-def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
+@pytest.mark.long
+@pytest.mark.parametrize("running", [MAKE_RUN, ALL], indirect=True)
+def test_it_runs_until_it_is_stopped(running: "subprocess.Popen[str]", port: str, tmp_path: Path) -> None:
+    until(lambda: is_ready(port))
+    running.terminate()
+    running.communicate()
+    assert processes_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize("running", [MAKE_RUN, ALL], indirect=True)
+def test_it_runs_both_grabbers_and_the_server_until_one_of_them_exits(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:
     until(lambda: is_ready(port))
@@ -70,16 +79,6 @@ def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
     assert all(
         program in commands for program in ("grabber.py production", "grabber.py playback", "server.py")
     )
-    running.terminate()
-    running.communicate()
-    assert processes_of(tmp_path) == {}
-
-
-@pytest.mark.parametrize("running", [ALL], indirect=True)
-def test_it_stops_all_programs_when_one_of_them_exits(
-    running: "subprocess.Popen[str]", port: str, tmp_path: Path
-) -> None:
-    until(lambda: is_ready(port))
     [grabber] = [
         number for command, number in processes_of(tmp_path).items() if "grabber.py playback" in command
     ]
