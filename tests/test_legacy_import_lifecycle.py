@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,9 +21,16 @@ import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from server import create_app
 from storage import import_progress
-from tests.grabber_runner import count_rows, grabber_process, mirrored_tables, rows, wait_for_log
+from tests.grabber_runner import (
+    count_rows,
+    grabber_process,
+    is_waited_for,
+    mirrored_tables,
+    rows,
+    wait_for_log,
+)
 from tests.legacy_mirror import AT, FILTER_UNIT, ROOT, RUN, LegacyMirror, graph, job, run_adopt, run_db
-from tests.waiting import TIMEOUT_S
+from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
 JOBS_A_RUN = 30
@@ -49,40 +57,34 @@ def contents(settings: Settings) -> dict[str, Any]:
     return {**found, "machine_states": rows(settings, db.machine_states)}
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(("runs", "times"), [(20, 2), pytest.param(50, 6, marks=pytest.mark.long)])
-def test_it_continues_after_being_killed_at_random_moments(
-    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings, runs: int, times: int
-) -> None:
+def filled(postgres: EmbeddedPostgres, settings: Settings, runs: int) -> LegacyMirror:
+    """A legacy database with many jobs and a file delivery of each run."""
     dice = random.Random(8)
+    mirror = LegacyMirror(postgres, settings.database(Cluster.PRODUCTION))
     jobs = [
         job(number, run=RUN - number // JOBS_A_RUN, exit_code=dice.choice((0, 0, -1, None)))
-        for number in range(1, runs * JOBS_A_RUN)
+        for number in range(runs * JOBS_A_RUN)
     ]
-    graphs = [graph(RUN - number, rev=10_000 + number) for number in range(runs)]
-    name = settings.database(Cluster.PRODUCTION)
-    found = []
-    for kills in (0, times):
-        mirror = LegacyMirror(postgres, name)
-        mirror.write("runs", *jobs)
-        mirror.write("graphs", *graphs)
-        for number in range(kills):
-            kill_after(dice.uniform(0.5, 3), environment, with_workers=number % 2 == 0)
-        status, output = run_adopt(environment, *PROCESSES)
-        assert status == 0, output
-        if not kills:
-            total = len(jobs) + len(graphs)
-            assert re.search(
-                rf"import_progress database=\S+ documents=\d+ total={total} per_s=\d+ remaining_s=\d+", output
-            )
-        found.append(contents(settings))
-    assert len(found[0]["jobs"]) == len(jobs)
-    assert len(found[0]["deliveries"]) == runs
-    assert found[0] == found[1]
+    mirror.write("runs", *jobs)
+    mirror.write("graphs", *(graph(RUN - number, rev=10_000 + number) for number in range(runs)))
+    return mirror
 
 
-def kill_after(seconds: float, environment: Mapping[str, str], *, with_workers: bool) -> None:
-    """Start an import and kill it, with or without its workers."""
+def imported_at_once(
+    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings, runs: int
+) -> dict[str, Any]:
+    """What an import that is not interrupted makes of the database."""
+    filled(postgres, settings, runs)
+    status, output = run_adopt(environment, *PROCESSES)
+    assert status == 0, output
+    found = contents(settings)
+    assert (len(found["jobs"]), len(found["deliveries"])) == (runs * JOBS_A_RUN, runs)
+    return found
+
+
+@contextmanager
+def importing(environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """An import as a process of a group of its own; killed at the end, its workers are not."""
     process = subprocess.Popen(
         [sys.executable, "db.py", "adopt", *PROCESSES],
         cwd=ROOT,
@@ -91,13 +93,57 @@ def kill_after(seconds: float, environment: Mapping[str, str], *, with_workers: 
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    threading.Event().wait(seconds)
-    if with_workers:
-        # Workers are in its process group, unless the import is complete.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    yield process
     process.kill()
     process.wait(timeout=TIMEOUT_S)
+
+
+def test_it_continues_after_being_killed_while_it_writes(
+    postgres: EmbeddedPostgres,
+    environment: dict[str, str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before, it is interrupted when it has imported nothing."""
+    runs = 6
+    expected = imported_at_once(postgres, environment, settings, runs)
+    monkeypatch.setattr("legacy_import.importer._DOCUMENTS_PER_BATCH", 2 * JOBS_A_RUN)
+    mirror = filled(postgres, settings, runs)
+    with (
+        patch("legacy_import.workers.import_newest", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        run_adopt(environment)
+    with closing(postgres.connect(mirror.name)) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE job_details IN SHARE MODE")
+        with importing(environment):
+            until(lambda: is_waited_for(settings, db.job_details))
+    status, output = run_adopt(environment, "--processes", "1")
+    assert status == 0, output
+    progress = rf"documents=\d+ total={runs * (JOBS_A_RUN + 1)} per_s=\d+ remaining_s=\d+"
+    assert re.search(rf"import_progress database=\S+ {progress}", output)
+    assert contents(settings) == expected
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("runs", "times"), [(20, 2), (50, 6)])
+def test_it_continues_after_being_killed_at_random_moments(
+    postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings, runs: int, times: int
+) -> None:
+    dice = random.Random(8)
+    expected = imported_at_once(postgres, environment, settings, runs)
+    filled(postgres, settings, runs)
+    for number in range(times):
+        with importing(environment) as process:
+            threading.Event().wait(dice.uniform(0.5, 3))
+            if number % 2 == 0:
+                # Workers are in its process group, unless the import is complete.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    status, output = run_adopt(environment, *PROCESSES)
+    assert status == 0, output
+    assert contents(settings) == expected
 
 
 def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(
