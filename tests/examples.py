@@ -1,11 +1,23 @@
-"""Number of random examples: `make test` tries the same few each time, `make test-all` many new ones."""
+"""Number of examples: `make test` tries the same few each time, `make test-all` all and many new ones."""
 
+from collections.abc import Iterable
+from typing import TypeVar
+
+import pytest
+from _pytest.mark import ParameterSet
 from hypothesis import settings
 
 ALL_EXAMPLES = "new-examples"
 _SHARE = 4
 
+T = TypeVar("T")
+
 
 def examples(number: int) -> int:
     """`number` in `make test-all`, else a quarter."""
     return number if settings.get_current_profile_name() == ALL_EXAMPLES else number // _SHARE
+
+
+def core_of(values: Iterable[T], *core: T) -> list[T | ParameterSet]:
+    """Parameters of a test: `make test` takes those of `core`, `make test-all` all values."""
+    return [value if value in core else pytest.param(value, marks=pytest.mark.long) for value in values]

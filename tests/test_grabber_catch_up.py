@@ -15,6 +15,7 @@ from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
@@ -50,9 +51,11 @@ def parser_processes(grabber: int) -> list[int]:
 
 
 def test_it_mirrors_many_documents_exactly_as_it_mirrors_few(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulator.fill(FILTER_UNIT, 1000, small=True)
+    # As many as parser processes are used for; each takes the documents of some responses.
+    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 200)
+    simulator.fill(FILTER_UNIT, 280, small=True)
     simulator.fill(FILTER_UNIT, 20)
     simulator.fill(OTHER_FILTER_UNIT, 20)
     assert mirror_once(simulated_settings)
@@ -95,7 +98,7 @@ def test_it_spawns_processes_that_do_not_import_the_main_module(tmp_path: Path) 
     assert sorted(started.stdout.split()) == ["__main__", "started"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", core_of([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_it_stops_on_a_signal_while_it_has_parser_processes(
     simulator: Simulator, simulated_environment: dict[str, str], number: signal.Signals
 ) -> None:
@@ -133,7 +136,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
-    simulator.fill(FILTER_UNIT, 3000, small=True)
+    simulator.fill(FILTER_UNIT, 1500, small=True)
     simulator.faults.add(FaultKind.LATENCY, 1.0)
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
@@ -148,7 +151,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
             (db.GRABBER_LOCK, db.GRABBER_LOCK),
         )
         until(lambda: not parser_processes(os.getpid()))
-        assert count_rows(brisk_settings, db.jobs) < 3000
+        assert count_rows(brisk_settings, db.jobs) < 1500
 
 
 def test_it_mirrors_other_machines_during_a_catch_up_and_reports_its_progress(

@@ -23,6 +23,7 @@ from simulator.http_types import Request
 from simulator.machines import DocumentHeader
 from simulator.simulator import Simulator
 from tests.bad_front_end import PARTIAL_RESPONSES, dripping, front_end
+from tests.examples import core_of
 from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
@@ -56,6 +57,10 @@ BAD_RESPONSES = [
     FaultKind.LOGIN_PAGE,
     FaultKind.WRONG_RESPONSE,
 ]
+# Places of wrong types that are tried.
+ONE_IN = pytest.mark.parametrize(
+    "one_in", [pytest.param(3, id="one in three"), pytest.param(1, id="all", marks=pytest.mark.long)]
+)
 
 
 def test_it_mirrors_other_machines_while_one_is_dead(
@@ -96,7 +101,11 @@ def is_reported_failing(settings: Settings) -> bool:
     return any(link.failing_since is not None and link.reason for link in all_links)
 
 
-@pytest.mark.parametrize("kind", BAD_RESPONSES)
+# One that the client, one that the connection and one that the parser finds out.
+@pytest.mark.parametrize(
+    "kind",
+    core_of(BAD_RESPONSES, FaultKind.ERROR_PAGE, FaultKind.CONNECTION_REFUSED, FaultKind.BODY_INTERRUPTED),
+)
 def test_it_recovers_from_bad_responses_at_the_next_attempt_and_loses_nothing(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:
@@ -225,7 +234,11 @@ def test_it_logs_and_counts_failures(
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.CONNECTION_CLOSED, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE]
+    "kind",
+    core_of(
+        [FaultKind.CONNECTION_CLOSED, FaultKind.LOGIN_REDIRECT, FaultKind.ERROR_PAGE],
+        FaultKind.CONNECTION_CLOSED,
+    ),
 )
 def test_it_mirrors_other_machines_while_the_responses_of_two_are_bad(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
@@ -260,10 +273,11 @@ def mirror_wrong_types(simulator: Simulator, settings: Settings, places: Sequenc
     return hosts
 
 
+@ONE_IN
 def test_it_survives_wrong_types_in_responses_and_loses_nothing(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, one_in: int
 ) -> None:
-    of_answers = [place for place in WRONG_TYPES if not place.startswith("a document's")]
+    of_answers = [place for place in WRONG_TYPES if not place.startswith("a document's")][::one_in]
     uploaded = mirror_wrong_types(simulator, simulated_settings, of_answers)
     assert mirror_once(simulated_settings)
     assert mirrored_runs(simulated_settings) >= set(uploaded)
@@ -332,10 +346,11 @@ def test_it_does_not_take_a_missing_header_for_a_reset(
     assert {machine["epoch"] for machine in rows(simulated_settings, db.machines)} == {0}
 
 
+@ONE_IN
 def test_it_survives_wrong_types_in_documents_and_mirrors_their_next_versions(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, one_in: int
 ) -> None:
-    of_documents = [place for place in WRONG_TYPES if place.startswith("a document's")]
+    of_documents = [place for place in WRONG_TYPES if place.startswith("a document's")][::one_in]
     for run, host in mirror_wrong_types(simulator, simulated_settings, of_documents).items():
         simulator.machine(host).upload(job_document(run=run, host=host, lumisections=2))
     assert mirror_once(simulated_settings)
@@ -377,6 +392,7 @@ def test_it_requests_a_failing_gateway_at_most_once_per_interval(
     assert min(pauses) >= brisk_settings.grabber_sleep_time_info
 
 
+@pytest.mark.long
 def test_it_mirrors_a_document_of_50_mb(simulator: Simulator, simulated_settings: Settings) -> None:
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))

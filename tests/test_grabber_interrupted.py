@@ -95,6 +95,7 @@ def test_it_loses_and_duplicates_nothing_when_killed_during_a_catch_up(
     assert differences(simulated_settings, simulator) == []
 
 
+@pytest.mark.long
 def test_it_loses_and_duplicates_nothing_when_terminated_at_random_moments(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:

@@ -1,5 +1,7 @@
 """Memory of a grabber: little of what a catch-up needs stays with the process."""
 
+import pytest
+
 import db
 from benchmarks import proc_usage
 from dqmsquare_cfg import Settings
@@ -13,6 +15,7 @@ DOCUMENTS = 420
 MAX_GROWTH_MB = 18.0
 
 
+@pytest.mark.long
 def test_it_releases_the_memory_of_a_catch_up_and_of_training(
     simulator: Simulator, brisk_environment: dict[str, str], brisk_settings: Settings
 ) -> None:

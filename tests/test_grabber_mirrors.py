@@ -155,9 +155,13 @@ def test_it_sends_one_request_per_machine_and_writes_only_its_heartbeat_when_idl
     assert mirrored_tables(brisk_settings) | {"machines": rows(brisk_settings, db.machines)} == before
 
 
-def test_it_sends_one_request_at_a_time(simulator: Simulator, simulated_settings: Settings) -> None:
-    # Enough for requests to be queued ahead, with a latency that makes any two overlap.
-    simulator.fill(FILTER_UNIT, 1000, small=True)
+def test_it_sends_one_request_at_a_time(
+    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Parser processes let requests be queued ahead; the latency would make any two overlap.
+    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 250)
+    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 40)
+    simulator.fill(FILTER_UNIT, 250, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.02)
     assert mirror_once(simulated_settings)
     spans = sorted((request.started_s, request.ended_s) for request in simulator.requests)

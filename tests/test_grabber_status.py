@@ -13,6 +13,7 @@ from simulator.fault_injection import FaultKind, RequestKind
 from simulator.http_types import Response
 from simulator.simulator import Simulator
 from storage.sync_status import LinkStatus
+from tests.examples import core_of
 from tests.grabber_runner import (
     BUILDER_UNIT,
     FILTER_UNIT,
@@ -122,13 +123,17 @@ def test_it_limits_the_machines_that_status_responses_can_add(
 
 @pytest.mark.parametrize(
     "kind",
-    [
-        FaultKind.ERROR_PAGE,
+    core_of(
+        [
+            FaultKind.ERROR_PAGE,
+            FaultKind.GARBAGE,
+            FaultKind.EMPTY_BODY,
+            FaultKind.LOGIN_PAGE,
+            FaultKind.CONNECTION_CLOSED,
+        ],
         FaultKind.GARBAGE,
-        FaultKind.EMPTY_BODY,
-        FaultKind.LOGIN_PAGE,
         FaultKind.CONNECTION_CLOSED,
-    ],
+    ),
 )
 def test_it_reports_a_failed_status_request_and_continues_mirroring(
     simulator: Simulator, simulated_settings: Settings, kind: FaultKind
