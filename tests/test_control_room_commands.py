@@ -1,5 +1,6 @@
 """Every command as scripts send it: its response, and its effect on the simulated clusters."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -223,6 +224,27 @@ def test_it_does_not_mistake_html_for_a_response(visitor: Visitor, simulator: Si
         assert response.headers["Content-Type"].startswith("text/plain")
     for what in ("get_cmssw_info", "get_dqm_machines", "get_simulator_config", "get_simulator_runs"):
         assert outcome(visitor.get_command(what)) == Outcome.UNEXPECTED_RESPONSE, what
+
+
+def test_it_explains_each_kind_of_response(visitor: Visitor, simulator: Simulator) -> None:
+    page = {"HX-Request": "true", "Repeat-Command": "true"}
+    for kind, words in (
+        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the response was interrupted"),
+        (
+            FaultKind.ERROR_PAGE,
+            "DQM² failed: it answered with status 500. What it did before that is unknown.",
+        ),
+        (FaultKind.LOGIN_REDIRECT, "DQM² denied access to the mirror. Nothing was done."),
+        (FaultKind.LOGIN_PAGE, "DQM² did not say Ok. What it did is unknown."),
+        (FaultKind.CONNECTION_REFUSED, "DQM² can't be reached: nothing was sent."),
+    ):
+        simulator.faults.add(kind, times=1)
+        assert words in html.unescape(visitor.post_command_with(page, "restart_hltd", host=UNIT).text)
+        simulator.faults.clear()
+    simulator.machine(UNIT).is_ssh_broken = True
+    text = visitor.post_command_with(page, "restart_hltd", host=UNIT).text
+    assert "DQM² did not say Ok." in text
+    assert re.search("<pre[^>]*>[^<]*No route to host", text)
 
 
 def test_it_limits_status_requests_to_one_in_30_s(

@@ -86,7 +86,9 @@ def test_it_shows_the_state_to_experts_only_and_lets_nobody_store_it(
 def test_it_shows_the_freshness_of_both_clusters(
     url: str, mirrored: MirroredCluster, playback: MirroredCluster
 ) -> None:
-    assert 'hx-get="/live/freshness/both"' in Visitor(url).sign_in().get("/cr/").text
+    visitor = Visitor(url).sign_in()
+    for path in ("/cr/", "/cr/audit/", "/cr/mutes/"):
+        assert 'hx-get="/live/freshness/both"' in visitor.get(path).text, path
     page = Visitor(url).get("/live/freshness/both").text
     for cluster in (mirrored, playback):
         assert f'class="incidents" data-cluster="{cluster.cluster}"' in page

@@ -1,14 +1,14 @@
 """Every command on the Control Room's page: its effect on the simulated clusters, and its messages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from playwright.sync_api import Page, Request, expect
 
-import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.control_commands import FFF_RELEASE, CommandMode
 from simulator.daemons import DaemonKind
@@ -24,7 +24,6 @@ from tests.control_room import (
     PRODUCTION_UNIT,
     UNIT,
     commands_sent,
-    execute_statement,
 )
 from tests.mirrored_cluster import MirroredCluster, job
 
@@ -39,6 +38,19 @@ FAILED = "What it did before that is unknown. Check its effect before you try ag
 def settings(settings: Settings) -> Settings:
     """Settings with the release of the daemons that was tested."""
     return replace(settings, tested_fff_release=FFF_RELEASE)
+
+
+@contextmanager
+def requests_of(page: Page) -> Iterator[list[Request]]:
+    """Record the requests of a page."""
+    requests: list[Request] = []
+
+    def record(request: Request) -> None:
+        requests.append(request)
+
+    page.on("request", record)
+    yield requests
+    page.remove_listener("request", record)
 
 
 @pytest.fixture
@@ -97,13 +109,21 @@ def test_it_starts_a_playback_run(signed_in: Page, simulator: Simulator) -> None
     expect(section.locator("dl")).to_contain_text("run355443")
 
 
-def test_it_names_the_run_that_a_command_may_end_in_its_question(
-    signed_in: Page, playback: MirroredCluster
+def test_it_alerts_and_names_the_run_that_a_command_may_end_in_its_question(
+    signed_in: Page, playback: MirroredCluster, mirrored: MirroredCluster
 ) -> None:
+    expect(signed_in.locator(".freshness-bar")).to_have_count(2)
+    expect(signed_in.locator(".machine-freshness .ago").first).to_contain_text("ago")
+    mirrored.write(PRODUCTION_UNIT, job(358_791, "dt", exit_code=-11))
+    expect(signed_in.locator("#toasts")).to_contain_text("dt crashed in run 358791 (production)")
+    playback.write(UNIT, job(500_012, "beam"), job(500_012, "csc", exit_code=-11))
+    expect(signed_in.locator("#toasts")).to_contain_text("csc crashed in run 500012 (playback)")
+    for cluster in ("production", "playback"):
+        expect(signed_in.locator(f".incidents[data-cluster={cluster}]")).to_have_count(1)
+
     machine, section = item(signed_in, UNIT), item(signed_in, "Simulator")
     dialog = signed_in.get_by_role("dialog")
-    playback.write(UNIT, job(500_012, "csc"))
-    expect(machine).to_contain_text("run 500012: 1 running")
+    expect(machine).to_contain_text("run 500012: 1 crashed, 1 running")
     machine.get_by_role("button", name="Restart HLTD").click()
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Restart HLTD on {UNIT} (playback) during run 500012?"
@@ -115,25 +135,29 @@ def test_it_names_the_run_that_a_command_may_end_in_its_question(
     dialog.get_by_role("button", name="Cancel").click()
 
 
-def test_it_alerts_and_shows_the_freshness_of_both_clusters(
-    signed_in: Page, playback: MirroredCluster, mirrored: MirroredCluster
+def test_it_restarts_services_offers_their_logs_and_asks_before_it_repeats_a_change(
+    signed_in: Page, simulator: Simulator
 ) -> None:
-    expect(signed_in.locator(".freshness-bar")).to_have_count(2)
-    expect(signed_in.locator(".machine-freshness .ago").first).to_contain_text("ago")
-    playback.write(UNIT, job(500_012, "csc", exit_code=-11))
-    expect(signed_in.locator("#toasts")).to_contain_text("csc crashed in run 500012 (playback)")
-    mirrored.write(PRODUCTION_UNIT, job(358_791, "dt", exit_code=-11))
-    expect(signed_in.locator("#toasts")).to_contain_text("dt crashed in run 358791 (production)")
-
-
-def test_it_restarts_services_and_offers_their_logs(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, UNIT)
-    for name, service in (("HLTD", DaemonKind.HLTD), ("DQM²", DaemonKind.FFF)):
+    question = f"Restart HLTD on {UNIT} (playback)?"
+    for name, service in (("DQM²", DaemonKind.FFF), ("HLTD", DaemonKind.HLTD)):
         output = confirm(signed_in, section, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
         expect(output).to_contain_text(OK)
         assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
-        output.get_by_role("button", name=f"Show {name} logs").click()
-        expect(output.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
+    output.get_by_role("button", name="Show HLTD logs").click()
+    expect(output.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
+    simulator.recorder.clear()
+
+    output = confirm(signed_in, section, "Restart HLTD", question)
+    expect(output).to_contain_text("shifter requested this")
+    expect(output).to_contain_text("Send it again?")
+    assert commands_sent(simulator) == []
+    output.get_by_role("button", name="Send again").click()
+    expect(output).to_contain_text(OK)
+    assert [command["what"] for command in commands_sent(simulator)] == ["restart_hltd"]
+    last_hour = signed_in.get_by_role("region", name="Last hour")
+    expect(last_hour.get_by_text("HLTD restarted on dqmfu-c2b01-.., by shifter")).to_have_count(2)
+    expect(last_hour.get_by_text("shifter: restart HLTD on dqmfu-c2b01-..")).to_have_count(1)
 
 
 def test_it_restarts_a_production_service_only_after_its_name_is_typed(
@@ -158,56 +182,6 @@ def test_it_restarts_a_production_service_only_after_its_name_is_typed(
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
 
 
-@pytest.mark.clock
-def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulator: Simulator) -> None:
-    section = item(signed_in, UNIT)
-    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
-    # So that it is pending until the test has seen it.
-    signed_in.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
-    for state, is_on in (("off", False), ("on", True)):
-        expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
-        switch.click()
-        # The switch does not claim a state that was not read, and can't be pressed meanwhile.
-        expect(section.locator("form[data-pending]")).to_be_visible()
-        signed_in.clock.run_for(100)
-        expect(switch).to_be_disabled()
-        expect(switch).to_have_attribute("aria-checked", str(not is_on).lower())
-        pass_time(signed_in, section.get_by_text(f"DQM² reports {BEAM} as {state}.").is_visible)
-        expect(switch).to_have_attribute("aria-checked", str(is_on).lower())
-        expect(switch).to_be_enabled()
-        assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is is_on
-
-
-@pytest.mark.clock
-def test_it_reports_a_switch_that_dqm2_did_not_change_though_it_says_ok(
-    signed_in: Page, simulator: Simulator
-) -> None:
-    section = item(signed_in, UNIT)
-    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
-    simulator.control.handlers["change_dqm_client"] = lambda _request: Response(200, b"Ok")
-    switch.click()
-    expect(section.locator(".switches")).to_contain_text(OK)
-    pass_time(signed_in, section.get_by_text(f"DQM² still reports {BEAM} as on.").is_visible)
-    expect(switch).to_have_attribute("aria-checked", "true")
-    assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
-
-
-def test_it_asks_before_it_repeats_a_change(signed_in: Page, simulator: Simulator) -> None:
-    section = item(signed_in, UNIT)
-    question = f"Restart HLTD on {UNIT} (playback)?"
-    expect(confirm(signed_in, section, "Restart HLTD", question)).to_contain_text(OK)
-    output = confirm(signed_in, section, "Restart HLTD", question)
-    expect(output).to_contain_text("shifter requested this")
-    expect(output).to_contain_text("Send it again?")
-    assert len(commands_sent(simulator)) == 1
-    output.get_by_role("button", name="Send again").click()
-    expect(output).to_contain_text(OK)
-    assert len(commands_sent(simulator)) == 2
-    last_hour = signed_in.get_by_role("region", name="Last hour")
-    expect(last_hour.get_by_text("HLTD restarted on dqmfu-c2b01-.., by shifter")).to_have_count(2)
-    expect(last_hour.get_by_text("shifter: restart HLTD on dqmfu-c2b01-..")).to_have_count(1)
-
-
 def test_it_requires_the_machine_s_name_to_switch_a_production_client(
     signed_in: Page, simulator: Simulator
 ) -> None:
@@ -223,6 +197,33 @@ def test_it_requires_the_machine_s_name_to_switch_a_production_client(
     yes.click()
     expect(section.locator(".switches")).to_contain_text(OK)
     assert simulator.world.switches.is_on(PRODUCTION_UNIT, BEAM, is_playback=False) is False
+
+
+@pytest.mark.clock
+def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulator: Simulator) -> None:
+    section = item(signed_in, UNIT)
+    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
+    # So that it is pending until the test has seen it.
+    signed_in.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
+    expect(switch).to_have_attribute("aria-checked", "true")
+    switch.click()
+    # The switch does not claim a state that was not read, and can't be pressed meanwhile.
+    expect(section.locator("form[data-pending]")).to_be_visible()
+    signed_in.clock.run_for(100)
+    expect(switch).to_be_disabled()
+    expect(switch).to_have_attribute("aria-checked", "true")
+    pass_time(signed_in, section.get_by_text(f"DQM² reports {BEAM} as off.").is_visible)
+    expect(switch).to_have_attribute("aria-checked", "false")
+    expect(switch).to_be_enabled()
+    assert simulator.world.switches.is_on(UNIT, BEAM, is_playback=True) is False
+
+    # DQM² says Ok, and changes nothing.
+    simulator.control.handlers["change_dqm_client"] = lambda _request: Response(200, b"Ok")
+    switch.click()
+    expect(section.locator(".switches")).to_contain_text(OK)
+    pass_time(signed_in, section.get_by_text(f"DQM² still reports {BEAM} as off.").is_visible)
+    expect(switch).to_have_attribute("aria-checked", "false")
+    assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
 
 
 def test_it_searches_and_downloads_logs(signed_in: Page, simulator: Simulator) -> None:
@@ -290,31 +291,6 @@ def test_it_claims_nothing_if_the_released_dqm2_fails(signed_in: Page, simulator
         expect(press(item(signed_in, heading, cluster=cluster), button)).to_contain_text("DQM² responded.")
 
 
-def test_it_explains_each_kind_of_response(signed_in: Page, simulator: Simulator, settings: Settings) -> None:
-    section = item(signed_in, UNIT)
-    question = f"Restart HLTD on {UNIT} (playback)?"
-    for kind, words in (
-        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the response was interrupted"),
-        (
-            FaultKind.ERROR_PAGE,
-            "DQM² failed: it answered with status 500. What it did before that is unknown.",
-        ),
-        (FaultKind.LOGIN_REDIRECT, "DQM² denied access to the mirror. Nothing was done."),
-        (FaultKind.LOGIN_PAGE, "DQM² did not say Ok. What it did is unknown."),
-        (FaultKind.CONNECTION_REFUSED, "DQM² can't be reached: nothing was sent."),
-    ):
-        simulator.faults.add(kind, times=1)
-        expect(confirm(signed_in, section, "Restart HLTD", question)).to_contain_text(words)
-        simulator.faults.clear()
-        # So long ago that the page does not ask whether to repeat it.
-        earlier = db.audit_log.c.sent_at - sa.text("'1 min'::interval")
-        execute_statement(settings, sa.update(db.audit_log).values(sent_at=earlier))
-    simulator.machine(UNIT).is_ssh_broken = True
-    output = confirm(signed_in, section, "Restart HLTD", question)
-    expect(output).to_contain_text("DQM² did not say Ok.")
-    expect(output.locator("pre")).to_contain_text("No route to host")
-
-
 @pytest.mark.long
 def test_it_explains_errors_while_dqm2_is_down(signed_in: Page, simulator: Simulator) -> None:
     simulator.stop()
@@ -329,26 +305,16 @@ def test_it_explains_errors_while_dqm2_is_down(signed_in: Page, simulator: Simul
     expect(press(item(signed_in, UNIT), "Clients").get_by_role("switch", name=BEAM)).to_be_visible()
 
 
-def test_it_shows_markup_of_dqm2_as_text(signed_in: Page, simulator: Simulator) -> None:
+def test_it_shows_markup_of_dqm2_as_text_and_has_machine_names_in_bodies_only(
+    page: Page, url: str, simulator: Simulator
+) -> None:
     simulator.faults.add(FaultKind.LOGIN_PAGE, request_kind=RequestKind.CONTROL)
-    for heading, button in ((UNIT, "Clients"), (UNIT, "HLTD logs"), ("Simulator", "Configuration")):
-        output = press(item(signed_in, heading), button)
-        expect(output.locator("pre")).to_contain_text("<html")
-
-
-@pytest.mark.own_page
-def test_it_sends_machine_names_in_bodies_only(page: Page, url: str) -> None:
-    asked: list[Request] = []
-
-    def note(request: Request) -> None:
-        asked.append(request)
-
-    page.on("request", note)
-    enter(page, url)
-    press(item(page, UNIT), "Clients")
-    press(item(page, UNIT), "DQM² logs")
-    press(item(page, "Simulator"), "Configuration")
-    commands = [request for request in asked if request.url.endswith("/cr/exe")]
+    with requests_of(page) as requests:
+        enter(page, url)
+        for heading, button in ((UNIT, "Clients"), (UNIT, "HLTD logs"), ("Simulator", "Configuration")):
+            output = press(item(page, heading), button)
+            expect(output.locator("pre")).to_contain_text("<html")
+    commands = [request for request in requests if request.url.endswith("/cr/exe")]
     assert [request.method for request in commands] == ["POST"] * 3
     assert all(UNIT in (request.post_data or "") for request in commands[:2])
-    assert not [request.url for request in asked if "45-01" in request.url or "c2a06" in request.url]
+    assert not [request.url for request in requests if "45-01" in request.url or "c2a06" in request.url]
