@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from storage.sync_status import LinkStatus
 from tests.browser.conftest import pause_time, refresh, wait_for_first_update
-from tests.mirrored_cluster import MirroredCluster, job, write_run
+from tests.mirrored_cluster import MirroredCluster, job
 from tests.waiting import until
 
 RUN = 358_791
@@ -18,7 +18,15 @@ RUN = 358_791
 @pytest.fixture
 def toasts(page: Page, url: str, mirrored: MirroredCluster) -> Page:
     """The page of a run with a crashed and a stuck job."""
-    write_run(mirrored, RUN, clients=("beam", "csc", "ecalgpu", "hcalreco"))
+    now = datetime.now(UTC)
+    mirrored.write(
+        mirrored.filter_units[0],
+        job(RUN, "beam"),
+        job(RUN, "csc"),
+        job(RUN, "ecalgpu", exit_code=-11),
+        job(RUN, "hcalreco", at=now - timedelta(minutes=23)),
+        clock_at=now,
+    )
     page.goto(url)
     expect(page.locator(".verdict")).to_contain_text("2 problems")
     wait_for_first_update(page)
@@ -72,86 +80,99 @@ def test_it_raises_one_alert_for_a_crash(toasts: Page, mirrored: MirroredCluster
     toasts.reload()
     after_updates(toasts)
     expect(toast).to_have_count(1)
+
+    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
+    expect(toast).to_have_count(0)
+    expect(toasts.locator("#alert-count")).to_have_text("1")
+    mirrored.write(mirrored.filter_units[0], job(RUN + 2, "newcomer", exit_code=-6))
+    expect(toast).to_contain_text(f"newcomer crashed in run {RUN + 2}")
     toasts.click(".bell")
-    expect(toasts.locator("#alert-list li")).to_contain_text(["newcomer crashed"])
+    expect(toasts.locator("#alert-list li", has_text="newcomer crashed")).to_have_count(2)
     expect(toast).to_have_count(0)
 
 
-def test_it_raises_an_alert_for_a_crash_that_was_restarted(toasts: Page, mirrored: MirroredCluster) -> None:
-    now = datetime.now(UTC)
+def test_it_raises_alerts_for_a_crash_that_was_restarted_a_job_that_gets_stuck_and_old_data(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    unit, now = mirrored.filter_units[0], datetime.now(UTC)
     mirrored.write(
-        mirrored.filter_units[0],
+        unit,
         job(RUN, "newcomer", at=now - timedelta(seconds=20), exit_code=-6),
         job(RUN, "newcomer", at=now, started_at=now - timedelta(seconds=10)),
     )
     expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN}")
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed ×1, restarted")
     after_updates(toasts)
-    expect(toasts.locator(".alert-toast")).to_have_count(1)
+    alerts = toasts.locator("#alert-list li")
+    expect(alerts).to_have_count(1)
 
-
-def test_it_raises_an_alert_for_a_job_that_gets_stuck(toasts: Page, mirrored: MirroredCluster) -> None:
-    unit = mirrored.filter_units[0]
-    silent = job(RUN, "silent", at=datetime.now(UTC) - timedelta(minutes=14))
-    mirrored.write(unit, silent, clock_at=datetime.now(UTC))
+    mirrored.write(unit, job(RUN, "silent", at=now - timedelta(minutes=14)), clock_at=now)
     expect(toasts.locator("[data-client=silent]")).to_contain_text("running")
-    mirrored.write(unit, job(RUN, "another"), clock_at=datetime.now(UTC) + timedelta(minutes=2))
-    expect(toasts.locator("#toasts")).to_contain_text(f"silent is stuck in run {RUN}")
+    mirrored.write(unit, job(RUN, "another"), clock_at=now + timedelta(minutes=2))
+    expect(alerts.filter(has_text=f"silent is stuck in run {RUN}")).to_have_count(1)
+
+    long_ago = now - timedelta(minutes=5)
+    mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
+    expect(alerts.filter(has_text="The DQM² gateway does not respond")).to_have_count(1)
+    expect(alerts).to_have_count(3)
 
 
 @pytest.mark.clock
-def test_a_machine_that_is_down_and_not_mirrored_is_one_incident(
+def test_a_machine_that_is_down_for_more_than_a_moment_and_not_mirrored_is_one_incident(
     toasts: Page, mirrored: MirroredCluster
 ) -> None:
     unit = mirrored.filter_units[0]
-    down = f"{mirrored.label(unit)} is down"
+    incident = toasts.locator(".incidents li", has_text=f"{mirrored.label(unit)} is down")
+    toast = toasts.locator(".alert-toast")
     pause_time(toasts)
-    mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
-    mirrored.beat()
-    expect(toasts.locator(".incidents li", has_text=down)).to_have_count(1)
+
+    def set_down(*, is_down: bool) -> None:
+        reason = "connection refused" if is_down else None
+        mirrored.set_machine_state(unit, datetime.now(UTC), down_reason=reason)
+        mirrored.beat()
+        expect(incident).to_have_count(int(is_down))
+        after_updates(toasts)
+
+    set_down(is_down=True)
+    set_down(is_down=False)
+    toasts.clock.fast_forward("01:00")
     after_updates(toasts)
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
+    expect(toasts.locator("#alert-list li")).to_have_count(0)
+
+    set_down(is_down=True)
+    expect(toast).to_have_count(0)
     toasts.clock.run_for("00:11")
-    expect(toasts.locator(".alert-toast", has_text=down)).to_be_visible()
+    expect(toast.filter(has_text=f"{mirrored.label(unit)} is down")).to_be_visible()
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     mirrored.beat(machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="timed out")})
     expect(toasts.locator("[data-outage]")).to_contain_text("is down and not mirrored")
     after_updates(toasts)
     expect(toasts.locator("#alert-count")).to_have_text("1")
 
-    mirrored.set_machine_state(unit, datetime.now(UTC))
-    mirrored.beat()
-    expect(toasts.locator(".incidents li", has_text=down)).to_have_count(0)
-    after_updates(toasts)
-    expect(toasts.locator(".alert-toast")).not_to_contain_text("over")
+    set_down(is_down=False)
+    expect(toast).not_to_contain_text("over")
     toasts.clock.run_for("00:11")
-    expect(toasts.locator(".alert-toast", has_text="over after")).to_be_visible()
+    expect(toast.filter(has_text="over after")).to_be_visible()
     expect(toasts.locator("#alert-count")).to_have_text("1")
     toasts.clock.run_for("00:30")
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
+    expect(toast).to_have_count(0)
 
 
 @pytest.mark.clock
-def test_a_machine_that_is_down_for_a_moment_raises_no_alert(toasts: Page, mirrored: MirroredCluster) -> None:
-    unit = mirrored.filter_units[0]
-    pause_time(toasts)
-    mirrored.set_machine_state(unit, datetime.now(UTC), down_reason="connection refused")
-    mirrored.beat()
-    expect(toasts.locator(".incidents li", has_text="is down")).to_have_count(1)
-    after_updates(toasts)
-    mirrored.set_machine_state(unit, datetime.now(UTC))
-    mirrored.beat()
-    expect(toasts.locator(".incidents li", has_text="is down")).to_have_count(0)
-    after_updates(toasts)
-    toasts.clock.fast_forward("01:00")
-    after_updates(toasts)
-    expect(toasts.locator("#alert-list li")).to_have_count(0)
+def test_a_toast_goes_by_itself_and_the_page_is_updated_as_soon_as_it_is_seen_again(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
+    toasts.clock.run_for("01:05")
+    expect(toasts.locator(".alert-toast")).to_have_count(0)
 
-
-def test_it_raises_an_alert_when_data_become_old(toasts: Page, mirrored: MirroredCluster) -> None:
-    long_ago = datetime.now(UTC) - timedelta(minutes=5)
-    mirrored.beat(gateway=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
-    expect(toasts.locator(".alert-toast")).to_contain_text("The DQM² gateway does not respond")
+    toasts.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
+    for event in ("new PageTransitionEvent('pageshow', {persisted: true})", "new Event('online')"):
+        with toasts.expect_response(lambda response: "/live/run" in response.url):
+            toasts.evaluate(f"dispatchEvent({event})")
+    with toasts.expect_response(lambda response: "/live/freshness" in response.url):
+        toasts.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_it_raises_alerts_once_the_mirror_has_caught_up(toasts: Page, mirrored: MirroredCluster) -> None:
@@ -184,27 +205,6 @@ def test_it_shows_one_toast_and_how_many_more_there_are(toasts: Page, mirrored: 
     expect(toasts.locator("#no-alerts")).to_be_visible()
 
 
-def test_a_toast_goes_with_its_cause_and_a_new_run_raises_another(
-    toasts: Page, mirrored: MirroredCluster
-) -> None:
-    unit = mirrored.filter_units[0]
-    mirrored.write(unit, job(RUN, "newcomer", exit_code=-6))
-    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
-    mirrored.write(unit, job(RUN + 1, "beam"))
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
-    expect(toasts.locator("#alert-count")).to_have_text("1")
-    mirrored.write(unit, job(RUN + 2, "newcomer", exit_code=-6))
-    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN + 2}")
-
-
-@pytest.mark.clock
-def test_a_toast_goes_by_itself(toasts: Page, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
-    expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
-    toasts.clock.run_for("01:05")
-    expect(toasts.locator(".alert-toast")).to_have_count(0)
-
-
 def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     count = toasts.locator("#alert-count")
@@ -215,7 +215,7 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
     expect(toasts.locator(".alert-toast")).to_contain_text("another crashed")
     # The timeline reloads itself to show another client.
     expect(toasts.locator(".client-head", has_text="another")).to_be_visible()
-    for path in ("/statistics/", "/cluster/", "/help/shifter", "/cr/login"):
+    for path in ("/help/shifter", "/cr/login"):
         toasts.goto(f"{url}{path}")
         expect(count).to_have_text("2")
     toasts.click(".bell")
@@ -224,22 +224,24 @@ def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: Mirrore
     expect(count).to_be_hidden()
 
 
-@pytest.mark.own_page
 def test_it_summarizes_what_happened_while_it_slept(
     toasts: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     after_updates(toasts)
     long_ago = datetime.now(UTC) - timedelta(hours=1)
-    toasts.goto("about:blank")
+    # An address of the same origin without scripts.
+    toasts.goto(f"{url}/healthz")
     unit = mirrored.filter_units[0]
     for number, client in enumerate(("beam", "csc", "csc")):
         at = long_ago + timedelta(minutes=number)
         mirrored.write(unit, job(RUN + 1 + number, client, at=at, started_at=at, exit_code=-6))
-    toasts.add_init_script(
-        """for (const name of Object.keys(sessionStorage).filter((name) => name.startsWith("incidents"))) {
-            const state = JSON.parse(sessionStorage[name]);
-            state.updatedAt -= 70 * 60 * 1000;
-            sessionStorage[name] = JSON.stringify(state);
+    toasts.evaluate(
+        """() => {
+            for (const name of Object.keys(sessionStorage).filter((name) => name.startsWith("incidents"))) {
+                const state = JSON.parse(sessionStorage[name]);
+                state.updatedAt -= 70 * 60 * 1000;
+                sessionStorage[name] = JSON.stringify(state);
+            }
         }"""
     )
     toasts.goto(url)
@@ -247,16 +249,6 @@ def test_it_summarizes_what_happened_while_it_slept(
     alert = toasts.locator(".alert-toast")
     expect(alert).to_contain_text(re.compile(r"slept for 1 h 1\d min: .*4 crashes \(csc ×2, beam, ecalgpu\)"))
     expect(toasts).to_have_title(re.compile(r"^\(1\)"))
-
-
-@pytest.mark.clock
-def test_it_is_updated_as_soon_as_it_is_seen_again(toasts: Page) -> None:
-    toasts.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
-    for event in ("new PageTransitionEvent('pageshow', {persisted: true})", "new Event('online')"):
-        with toasts.expect_response(lambda response: "/live/run" in response.url):
-            toasts.evaluate(f"dispatchEvent({event})")
-    with toasts.expect_response(lambda response: "/live/freshness" in response.url):
-        toasts.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 # A browser notification, as on a laptop, or on Android, where the constructor always throws.
@@ -279,24 +271,31 @@ NOTIFICATION = """(isAndroid) => {
 }"""
 
 
-@pytest.mark.parametrize("is_android", [False, True])
-def test_it_shows_notifications_if_enabled(
-    toasts: Page, mirrored: MirroredCluster, *, is_android: bool
+def test_it_shows_notifications_if_enabled_on_a_laptop_and_on_android(
+    toasts: Page, mirrored: MirroredCluster
 ) -> None:
-    toasts.evaluate(NOTIFICATION, is_android)
+    toasts.evaluate(NOTIFICATION, arg=False)
     toasts.click(".bell")
     toasts.check("[data-channel=notification]")
     toasts.check("[data-channel=sound]")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
-    notified = f"{'worker: ' if is_android else ''}newcomer crashed in run {RUN}"
     expect(toasts.locator(".alert-toast")).to_be_visible()
-    until(lambda: toasts.evaluate("window.notified") == [notified])
+    until(lambda: toasts.evaluate("window.notified") == [f"newcomer crashed in run {RUN}"])
     toasts.click("[data-test=notification]")
     until(lambda: len(toasts.evaluate("window.notified")) == 2)
     expect(toasts.locator("#notification-problem")).to_be_empty()
+
     toasts.reload()
     assert toasts.locator("[data-channel=notification]").is_checked()
     assert toasts.locator("[data-channel=sound]").is_checked()
+    toasts.evaluate(NOTIFICATION, arg=True)
+    wait_for_first_update(toasts)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "another", exit_code=-6))
+    until(lambda: toasts.evaluate("window.notified") == [f"worker: another crashed in run {RUN}"])
+    toasts.click(".bell")
+    toasts.click("[data-test=notification]")
+    until(lambda: len(toasts.evaluate("window.notified")) == 2)
+    expect(toasts.locator("#notification-problem")).to_be_empty()
 
 
 def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
