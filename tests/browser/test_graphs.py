@@ -51,12 +51,21 @@ def drag(page: Page, graph: str, start: float, end: float) -> None:
     page.mouse.up()
 
 
-def test_it_shows_the_values_at_the_cursor(graphs: Page) -> None:
-    for graph in ("delay-graph", "events-graph"):
+def test_it_shows_the_values_at_the_cursor_by_the_selected_timestamp(graphs: Page) -> None:
+    output = graphs.locator(".stream output").first
+    for graph in ("events-graph", "delay-graph"):
         expect_cursor_at(graphs, graph, 0.5, range(45, 56))
         delay, events = graphs.locator(".stream").first.locator("output").all_inner_texts()
         assert delay.endswith(" s")
         assert int(events) > 1000
+    by_mtime = output.inner_text()
+    graphs.click("[data-time=ctime]")
+    expect(graphs.locator("[data-time=ctime]")).to_have_attribute("aria-pressed", "true")
+    move_cursor(graphs, "delay-graph", 0.5)
+    expect(output).to_have_text(re.compile(rf"^(?!{re.escape(by_mtime)}$).* s$"))
+    later_s = float(output.inner_text().removesuffix(" s")) - float(by_mtime.removesuffix(" s"))
+    assert later_s == pytest.approx(1.5, abs=0.11)
+    assert "time=ctime" in graphs.url
 
 
 @pytest.mark.parametrize("graph", ["delay-graph", pytest.param("events-graph", marks=pytest.mark.long)])
@@ -83,20 +92,6 @@ def test_it_keeps_hidden_streams_in_the_url(graphs: Page) -> None:
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_count(0)
 
 
-def test_it_computes_delays_from_the_selected_timestamp(graphs: Page) -> None:
-    output = graphs.locator(".stream output").first
-    move_cursor(graphs, "delay-graph", 0.5)
-    expect(output).to_have_text(re.compile(r" s$"))
-    by_mtime = output.inner_text()
-    graphs.click("[data-time=ctime]")
-    expect(graphs.locator("[data-time=ctime]")).to_have_attribute("aria-pressed", "true")
-    move_cursor(graphs, "delay-graph", 0.5)
-    expect(output).to_have_text(re.compile(rf"^(?!{re.escape(by_mtime)}$).* s$"))
-    later_s = float(output.inner_text().removesuffix(" s")) - float(by_mtime.removesuffix(" s"))
-    assert later_s == pytest.approx(1.5, abs=0.11)
-    assert "time=ctime" in graphs.url
-
-
 def test_it_downsamples_a_long_run_until_the_reader_looks_closer(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -117,6 +112,7 @@ def test_it_downsamples_a_long_run_until_the_reader_looks_closer(
     expect(page.locator("#graph-note")).to_have_text(note)
 
 
+@pytest.mark.long
 @pytest.mark.own_page
 def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN)

@@ -38,27 +38,23 @@ def open_timeline(page: Page, url: str) -> None:
     wait_for_first_update(page)
 
 
-def test_a_cell_leads_to_the_run_that_its_job_read(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", cmssw_run=RUN - 2))
-    open_timeline(page, url)
-    page.locator(cell(RUN + 1, "beam")).hover()
-    link = page.locator("#cell-details a")
-    expect(link).to_have_text(str(RUN - 2))
-    link.click()
-    expect(page).to_have_url(f"{url}/?db=production&run={RUN - 2}")
-
-
-def test_the_details_of_a_cell_are_up_to_date(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    running = job(RUN + 1, "beam", events_total=41)
+def test_the_details_of_a_cell_are_up_to_date_and_lead_to_the_run_that_its_job_read(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    running = job(RUN + 1, "beam", events_total=41, cmssw_run=RUN - 2)
     mirrored.write(mirrored.filter_units[0], running)
     open_timeline(page, url)
+    details = page.locator("#cell-details")
     page.locator(cell(RUN + 1, "beam")).hover()
-    expect(page.locator("#cell-details")).to_contain_text("41 events")
+    expect(details).to_contain_text("41 events")
     page.locator("h1").hover()
-    expect(page.locator("#cell-details")).to_be_hidden()
+    expect(details).to_be_hidden()
     mirrored.write(mirrored.filter_units[0], replace(running, events_total=42))
     page.locator(cell(RUN + 1, "beam")).hover()
-    expect(page.locator("#cell-details")).to_contain_text("42 events")
+    expect(details).to_contain_text("42 events")
+    expect(details.locator("a")).to_have_text(str(RUN - 2))
+    details.locator("a").click()
+    expect(page).to_have_url(f"{url}/?db=production&run={RUN - 2}")
 
 
 def test_it_shows_the_worst_state_of_each_client_and_its_jobs_on_hover_and_on_focus(
@@ -121,15 +117,13 @@ def test_it_leads_to_the_log_of_a_job_that_crashed_or_to_the_client_in_its_run(p
 
 
 def test_it_filters_runs(page: Page, url: str) -> None:
-    page.goto(f"{url}/timeline/")
-    page.fill("[name=from]", str(RUN - 50))
+    page.goto(f"{url}/timeline/?from={RUN - 50}&run_key=hi_run")
+    expect(page.locator(".empty-state")).to_contain_text("No run")
+    page.fill("[name=run_key]", "")
     page.check("[name=bad_only]")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(5)
     assert "bad_only=1" in page.url
-    page.fill("[name=run_key]", "hi_run")
-    page.get_by_role("button", name="Show").click()
-    expect(page.locator(".empty-state")).to_contain_text("No run")
 
 
 def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
