@@ -22,42 +22,34 @@ LONG_AGO = timedelta(minutes=7)
 LAST_KNOWN = re.compile(r"Unknown\s+last known at (\d\d \w{3} (\d{4} )?)?\d\d:\d\d:\d\d( CES?T)?: All OK")
 
 
-def test_it_shows_the_age_of_the_data_of_each_machine(
+def test_it_shows_the_age_of_the_data_of_each_machine_or_since_when_it_is_down(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     mirrored.beat(datetime.now(UTC) - timedelta(seconds=12))
     page.goto(url)
     links = page.locator(".machine-freshness")
     expect(links).to_have_count(3)
-    expect(links.first).to_contain_text(mirrored.label(mirrored.filter_units[0]))
+    unit = mirrored.filter_units[0]
+    expect(links.first).to_contain_text(mirrored.label(unit))
     age = links.first.locator("dd")
     expect(age).to_have_text(re.compile(r"\d\d s ago"))
     expect(age).not_to_have_text(age.inner_text())
     expect(page.locator("[data-outage]")).to_have_count(0)
-
-
-def test_it_shows_a_machine_that_is_down_once(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    unit = mirrored.filter_units[0]
-    mirrored.set_machine_state(unit, datetime.now(UTC) - timedelta(hours=1), down_reason="connection refused")
-    mirrored.beat()
-    page.goto(url)
-    expect(page.locator(".machine-freshness")).to_have_count(3)
-    down = page.locator(".machine-freshness.is-down")
-    expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+down 1 h \d min\s*$"))
-    expect(down).to_have_attribute("title", re.compile("^connection refused; last mirrored "))
-
-
-def test_it_shows_no_age_below_its_resolution(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    """Heartbeats every 5 s, polls of the grabber every 2 s and of the page every 3 s."""
-    page.goto(url)
-    age = page.locator(".machine-freshness dd").first
 
     def is_fresh() -> bool:
         # On a loaded machine a heartbeat may be old before it is shown.
         mirrored.beat()
         return age.inner_text() == "< 10 s ago"
 
+    # Heartbeats come every 5 s, polls of the grabber every 2 s and of the page every 3 s.
     until(is_fresh)
+
+    mirrored.set_machine_state(unit, datetime.now(UTC) - timedelta(hours=1), down_reason="connection refused")
+    mirrored.beat()
+    down = page.locator(".machine-freshness.is-down")
+    expect(down).to_have_text(re.compile(rf"{re.escape(mirrored.label(unit))}\s+down 1 h \d min\s*$"))
+    expect(down).to_have_attribute("title", re.compile("^connection refused; last mirrored "))
+    expect(links).to_have_count(3)
 
 
 @pytest.mark.own_page
@@ -69,12 +61,12 @@ def test_it_computes_ages_from_the_servers_clock(page: Page, url: str, mirrored:
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"^([1-3] min )?\d+ s ago"))
 
 
-def test_it_says_that_the_grabber_is_not_reporting_or_the_gateway_does_not_respond(
-    page: Page, url: str, mirrored: MirroredCluster
-) -> None:
+def test_it_says_which_part_is_at_fault(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    unit = mirrored.filter_units[1]
+    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     page.goto(url)
-    expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
-    banner = page.locator("[data-outage]")
+    wait_for_first_update(page)
+    banner, verdict = page.locator("[data-outage]"), page.locator(".verdict")
     expect(banner).to_have_count(0)
     mirrored.set_heartbeat_age(LONG_AGO)
     update(page)
@@ -91,19 +83,19 @@ def test_it_says_that_the_grabber_is_not_reporting_or_the_gateway_does_not_respo
     expect(banner).to_contain_text("gateway does not respond, since")
     expect(banner).to_contain_text("a certificate has expired")
 
+    mirrored.beat(machines={unit: replace(broken, reason="it did not answer in time")})
 
-def test_it_names_the_machine_that_is_not_mirrored(page: Page, url: str, mirrored: MirroredCluster) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
-    page.goto(url)
-    long_ago = datetime.now(UTC) - LONG_AGO
-    unit = mirrored.filter_units[1]
-    mirrored.beat(
-        machines={unit: LinkStatus(long_ago, failing_since=long_ago, reason="it did not answer in time")}
-    )
-    expect(page.locator("[data-outage]")).to_contain_text(f"{mirrored.label(unit)} is not mirrored, since")
+    expect(banner).to_contain_text(f"{mirrored.label(unit)} is not mirrored, since")
     expect(page.locator(".machine-freshness.is-stale")).to_have_count(1)
-    verdict = page.locator(".verdict")
     expect(verdict).to_have_text(re.compile(r"Unknown\s+last known: All OK"), use_inner_text=True)
+
+    # The jobs are up to date.
+    mirrored.beat(status=replace(broken, reason="timed out"))
+
+    expect(banner).to_contain_text("The status of the machines is unknown")
+    expect(banner).not_to_contain_text("data shown are old")
+    expect(verdict).to_contain_text("All OK", use_inner_text=True)
+    expect(page.locator("#jobs")).to_have_css("filter", "none")
 
 
 def test_it_says_that_nothing_was_mirrored_yet(page: Page, url: str) -> None:
@@ -135,10 +127,14 @@ def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
     finished, open_ended = job(RUN - 1, "beam", exit_code=0), job(RUN - 2, "beam")
     mirrored.write(unit, finished, open_ended, job(RUN, "beam", exit_code=0))
     mirrored.beat(datetime.now(UTC) - LONG_AGO)
-    for run, verdict in ((RUN - 1, "All finished"), (RUN - 2, "Unknown"), (RUN, "Unknown")):
-        page.goto(f"{url}/?run={run}")
-        expect(page.locator("[data-outage]")).to_be_visible()
-        expect(page.locator(".verdict strong").filter(visible=True)).to_have_text(verdict)
+    page.goto(url)
+    expect(page.locator("[data-outage]")).to_be_visible()
+    verdict = page.locator(".verdict strong").filter(visible=True)
+    expect(verdict).to_have_text("Unknown")
+    for run, text in ((RUN - 1, "All finished"), (RUN - 2, "Unknown")):
+        page.click("#previous-run")
+        expect(page.locator(".run-number")).to_contain_text(str(run))
+        expect(verdict).to_have_text(text)
     page.goto(f"{url}/job/{finished.document.identity}")
     expect(page.locator("[data-outage]")).to_be_visible()
     expect(page.locator("main")).to_have_css("background-image", "none")
@@ -146,66 +142,37 @@ def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
     expect(page.locator("main")).not_to_have_css("background-image", "none")
 
 
-def test_the_jobs_are_up_to_date_while_the_status_of_the_machines_is_unknown(
-    page: Page, url: str, mirrored: MirroredCluster
-) -> None:
-    mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
-    long_ago = datetime.now(UTC) - LONG_AGO
-    mirrored.beat(status=LinkStatus(long_ago, failing_since=long_ago, reason="timed out"))
-    page.goto(url)
-    expect(page.locator("[data-outage]")).to_contain_text("The status of the machines is unknown")
-    expect(page.locator("[data-outage]")).not_to_contain_text("data shown are old")
-    expect(page.locator(".verdict")).to_contain_text("All OK", use_inner_text=True)
-    expect(page.locator("#jobs")).to_have_css("filter", "none")
-
-
 @pytest.mark.clock
-def test_it_claims_nothing_while_the_server_is_unreachable(
+def test_it_claims_nothing_while_the_server_is_unreachable_and_recovers(
     page: Page, settings: Settings, mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:
     console_errors.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
-    mirrored.write(mirrored.filter_units[0], job(RUN - 1, "beam", exit_code=0), job(RUN, "beam"))
+    unit, beam = mirrored.filter_units[0], job(RUN, "beam")
+    mirrored.write(unit, job(RUN - 1, "beam", exit_code=0), beam)
     mirrored.beat()
-    verdict = page.locator(".verdict")
+    verdict, connection = page.locator(".verdict"), page.locator("#connection")
     app, port = create_app(settings), int(free_port())
     with server_thread(app, port) as url:
         page.goto(url)
         wait_for_first_update(page)
         expect(verdict).to_contain_text("All OK", use_inner_text=True)
     pass_time(page, lambda: page.locator(".machine-freshness.is-stale").count() == 3)
+    expect(connection).to_contain_text("This browser can’t reach the mirror, since")
     expect(verdict).to_have_text(LAST_KNOWN, use_inner_text=True)
+    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
     page.click("#previous-run")
-    expect(page.locator("#connection")).to_contain_text("Your last click takes effect when it responds again")
+    expect(connection).to_contain_text("Your last click takes effect when it responds again")
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
 
+    mirrored.write(unit, replace(beam, exit_code=84))
     with server_thread(app, port):
         update(page)
         expect(page.locator(".run-number")).to_contain_text(str(RUN - 1))
-        expect(page.locator("#connection")).to_be_hidden()
-        page.goto("about:blank")
-
-
-@pytest.mark.clock
-def test_it_recovers_from_an_outage_of_the_server(
-    page: Page, settings: Settings, mirrored: MirroredCluster, console_errors: ConsoleErrors
-) -> None:
-    console_errors.allowed += ["net::ERR_CONNECTION_REFUSED", "htmx:afterRequest", "htmx:sendError"]
-    unit, beam = mirrored.filter_units[0], job(RUN, "beam")
-    mirrored.write(unit, beam)
-    app, port = create_app(settings), int(free_port())
-    with server_thread(app, port) as url:
-        page.goto(url)
-        wait_for_first_update(page)
-    connection = page.locator("#connection")
-    pass_time(page, connection.is_visible)
-    expect(connection).to_contain_text("This browser can’t reach the mirror, since")
-    expect(page.locator("#jobs")).to_have_css("filter", "grayscale(1)")
-
-    mirrored.write(unit, replace(beam, exit_code=0))
-    with server_thread(app, port):
-        update(page)
         expect(connection).to_be_hidden()
         expect(page.locator("tbody")).to_contain_text("finished")
+        page.click("#follow")
+        expect(page.locator("tbody")).to_contain_text("crashed")
+        expect(page.locator("#jobs")).to_have_css("filter", "none")
         page.goto("about:blank")
 
 

@@ -66,7 +66,7 @@ def tab(request: pytest.FixtureRequest, url: str) -> Iterator[Tab]:
     yield tab
     # A page that is left while it loads reports its scripts as errors.
     tab.wait_until_loaded()
-    tab.goto(f"{url}/help/shifter")
+    tab.goto(f"{url}/healthz")
     # WebKit cancels the requests of a page that is left, which htmx logs.
     assert [error for error in tab.errors() if not error.startswith("console: htmx:")] == []
     tab.goto("about:blank")

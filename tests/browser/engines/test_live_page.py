@@ -16,10 +16,10 @@ ROW = "[data-client=ecalgpu]"
 @pytest.fixture
 def jobs(mirrored: MirroredCluster) -> list[JobRecord]:
     """The jobs of a run with a crashed and a stuck one."""
-    return write_run(mirrored, RUN, clients=("beam", "csc", "dt", "ecalgpu", "hcalreco", "sistrip"))
+    return write_run(mirrored, RUN, clients=("beam", "ecalgpu", "hcalreco", "sistrip"))
 
 
-def test_it_is_live_and_searches_copies_and_expands(
+def test_it_is_live_and_leads_to_the_log_of_a_crash(
     tab: Tab, url: str, mirrored: MirroredCluster, jobs: list[JobRecord]
 ) -> None:
     tab.goto(url)
@@ -34,6 +34,15 @@ def test_it_is_live_and_searches_copies_and_expands(
     tab.click(f"{ROW} .expander")
     tab.expect(f"{ROW} .expanded", "SIGSEGV")
     tab.expect(f"{ROW} .expanded canvas", count=2)
+    tab.click(f"{ROW} .log")
+    tab.expect_in_view("#log-lines li", "-- process exit: -11 --")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("jobs")
+def test_it_switches_copies_and_searches(tab: Tab, url: str) -> None:
+    tab.goto(url)
+    tab.expect(".machine-freshness dd", "ago")
     _switches_theme_and_zone(tab)
     _offers_the_summary_without_a_clipboard(tab)
     _switches_alerts_on_or_says_why_not(tab)
