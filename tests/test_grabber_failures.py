@@ -182,7 +182,10 @@ def test_it_keeps_no_cookies_of_responses(simulator: Simulator, simulated_settin
 
     def set_cookies(connection: socket.socket, context: ssl.SSLContext) -> None:
         with context.wrap_socket(connection, server_side=True) as encrypted:
-            encrypted.recv(10_000)
+            received = b""
+            # The headers, then the body.
+            while b"request_documents" not in received:
+                received += encrypted.recv(10_000)
             encrypted.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: one=1\r\nSet-Cookie: two=2\r\n\r\n[]")
 
     with front_end(simulator, simulated_settings, set_cookies) as settings:
