@@ -182,7 +182,7 @@ def _applies(selector: list[Node]) -> bool:
 
 
 def _sprite(icons: dict[str, str]) -> str:
-    """SVG with a symbol per icon, for `<svg><use href="…/icons.svg#check-circle-fill"/></svg>`."""
+    """SVG with a symbol per icon, whose content web/pages/markup.py makes part of pages."""
     symbols = (
         f'<symbol id="{name}" viewBox="0 0 16 16" fill="currentColor">{_content(icon)}</symbol>\n'
         for name, icon in icons.items()

@@ -55,6 +55,10 @@ class StaticFiles:
         }
         self.hash = _hash(self._files)
 
+    def content(self, name: str) -> bytes:
+        """The content of a file. Raises KeyError."""
+        return self._files[name].content
+
     def view(self, tree: str, name: str) -> Response:
         """Response with a file; cached if `tree` is the hash. Raises NotFound."""
         file = self._files.get(name)
@@ -82,6 +86,11 @@ def init_app(app: Flask, prefix: str) -> None:
         return f"{prefix}/static/{files.hash}/{name}"
 
     app.jinja_env.filters["static_url"] = static_url
+
+
+def read(name: str) -> bytes:
+    """The content of a file of this release. Raises KeyError."""
+    return _own_files().content(name)
 
 
 @cache

@@ -13,13 +13,6 @@ const TOASTS_KEY = "toasts";
 const TOAST_MS = 60_000;
 const OVER_TOAST_MS = 10_000;
 const TICK_MS = 1000;
-const ICONS = {
-  crashed: "x-octagon-fill",
-  stuck: "hourglass-split",
-  down: "x-octagon-fill",
-  outage: "exclamation-triangle-fill",
-  meanwhile: "bell-fill",
-};
 
 const panel = document.getElementById("alerts");
 const list = document.getElementById("alert-list");
@@ -92,8 +85,8 @@ function render() {
 
 function createEntry({ kind, text, href, at, over, isOver, isUnread }) {
   const entry = document.getElementById("alert").content.firstElementChild.cloneNode(true);
-  const use = entry.querySelector("use");
-  use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${isOver && over ? "check-circle-fill" : ICONS[kind]}`);
+  const shownKind = isOver && over ? "over" : kind;
+  for (const icon of entry.querySelectorAll("[data-icon-of]")) if (icon.dataset.iconOf !== shownKind) icon.remove();
   entry.classList.add(`alert-${kind}`);
   // Formatted by time_zone.js.
   entry.querySelector("time").dataset.at = at;

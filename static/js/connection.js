@@ -102,10 +102,7 @@ function markStaleMachines() {
   const limit = Number(document.getElementById("freshness")?.dataset.staleAfterMs);
   for (const machine of document.querySelectorAll(".machine-freshness:not(.is-stale)")) {
     const age = machine.querySelector(".ago");
-    if (!age || at - Number(age.dataset.ago) <= limit) continue;
-    machine.classList.add("is-stale");
-    const icon = machine.querySelector("use");
-    icon.setAttribute("href", icon.getAttribute("href").replace("check-circle-fill", "exclamation-triangle-fill"));
+    if (age && at - Number(age.dataset.ago) > limit) machine.classList.add("is-stale");
   }
 }
 
