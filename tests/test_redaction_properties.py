@@ -375,7 +375,7 @@ WORST = {
 
 # The others resemble something sensitive.
 REPLACED = {
-    *("joined domains", "names of tokens", "hashes", "keys in base64"),
+    *("joined domains", "names of tokens", "hashes", "keys in base64", "names behind login"),
     *("addresses", "mail", "hosts", "domains", "unterminated quotes", "escaped quotes", "nested values"),
     *("values in a list", "joined values", "beginnings of keys", "ends of keys", "tokens"),
 }
