@@ -1,7 +1,9 @@
 """Pages and their fragments over HTTP: parameters, errors, ETags, content."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -10,6 +12,7 @@ from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.waiting import until
 
 RUN = 358_791
+TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @pytest.mark.parametrize("path", ["/", "/live/run", "/live/freshness", "/live/delivery?run=1", "/cluster/"])
@@ -128,3 +131,13 @@ def test_it_shows_which_machines_are_up_and_down(client: FlaskClient, mirrored: 
     assert shown.count('class="state state-crashed"') == 1
     assert "connection refused" in shown
     assert "up since" in shown
+
+
+def test_scripts_can_request_each_part_of_a_page_again() -> None:
+    """After a failure, and when a hidden page is seen again."""
+    triggers = {
+        path.name: re.findall(r'hx-trigger="([^"]*)"', path.read_text()) for path in TEMPLATES.rglob("*.html")
+    }
+    found = [(name, trigger) for name, each in triggers.items() for trigger in each]
+    assert len(found) > 10
+    assert [(name, trigger) for name, trigger in found if "refresh" not in trigger.split(", ")] == []

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from dqmsquare_cfg import Settings
 from server import create_app
 from storage.sync_status import LinkStatus
-from tests.browser.conftest import ConsoleErrors, pass_time, update, wait_for_first_update
+from tests.browser.conftest import ConsoleErrors, pass_time, pause_time, update, wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job
 from tests.served import free_port, server_thread
 from tests.waiting import until
@@ -208,3 +208,19 @@ def test_an_error_page_reloads_by_itself(
     finally:
         postgres.start()
     expect(page.locator("tbody th a")).to_have_text(str(RUN))
+
+
+@pytest.mark.clock
+def test_it_recovers_from_a_failure_of_a_part_that_loads_once(
+    page: Page, url: str, mirrored: MirroredCluster, console_errors: ConsoleErrors
+) -> None:
+    console_errors.allowed += ["503", "htmx"]
+    mirrored.beat()
+    page.route("**/cr/receivers*", lambda route: route.fulfill(status=503, body="overloaded"))
+    page.goto(f"{url}/cluster/")
+    wait_for_first_update(page)
+    pause_time(page)
+    banner = page.locator("#connection")
+    pass_time(page, banner.is_visible)
+    page.unroute_all()
+    pass_time(page, banner.is_hidden)
