@@ -26,12 +26,16 @@ const normalTitle = document.title;
 
 let alerts = load(); // newest first
 // Of this tab, newest first: the key of an alert, and how long it will still be shown.
-let toasts = JSON.parse(sessionStorage.getItem(TOASTS_KEY) ?? "[]");
+let toasts = loadToasts();
 let unseen = 0; // alerts since this page was last looked at
 
 function load() {
   const stored = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
   return stored.filter(({ at }) => Date.now() - at < MAX_AGE_MS);
+}
+
+function loadToasts() {
+  return JSON.parse(sessionStorage.getItem(TOASTS_KEY) ?? "[]");
 }
 
 function save() {
@@ -166,6 +170,11 @@ document.getElementById("clear-alerts").addEventListener("click", () => {
 });
 addEventListener("pagehide", () => sessionStorage.setItem(TOASTS_KEY, JSON.stringify(toasts)));
 addEventListener("storage", ({ key }) => key === STORAGE_KEY && reload());
-addEventListener("pageshow", ({ persisted }) => persisted && reload());
+// A page from the back and forward cache shows what the pages after it have left.
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  toasts = loadToasts();
+  reload();
+});
 setInterval(expireToasts, TICK_MS);
 render();

@@ -177,5 +177,7 @@ function update(isContact) {
 document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (detail.elt.id === "freshness") update(detail.xhr.status >= 200 && detail.xhr.status < 400);
 });
+// A page from the back and forward cache does not know what the pages after it have raised.
+addEventListener("pageshow", ({ persisted }) => persisted && watches.clear());
 // Incidents begin and end by the clock, too.
 setInterval(() => update(false), TICK_MS);

@@ -39,6 +39,8 @@
   applyAll();
   system.addEventListener("change", applyTheme);
   addEventListener("storage", applyAll);
+  // A page from the back and forward cache has missed the choices on the pages after it.
+  addEventListener("pageshow", ({ persisted }) => persisted && applyAll());
   // The style sheet can't change what is drawn on a canvas.
   addEventListener("beforeprint", () => showTheme("light"));
   addEventListener("afterprint", applyTheme);

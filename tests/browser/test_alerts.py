@@ -251,6 +251,36 @@ def test_it_summarizes_what_happened_while_it_slept(
     expect(toasts).to_have_title(re.compile(r"^\(1\)"))
 
 
+# As pages leave it that the reader has seen since this one.
+BACK_FROM_OTHER_PAGES = """(crash) => {
+    const state = JSON.parse(sessionStorage["incidents production"]);
+    state.incidents[crash] = { kind: "crashed", text: "", beganAt: 0, seenAt: 0, isRaised: true };
+    sessionStorage["incidents production"] = JSON.stringify(state);
+    sessionStorage.toasts = "[]";
+    dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+}"""
+
+
+@pytest.mark.clock
+def test_it_raises_no_alert_again_that_another_page_of_the_tab_has_raised(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    pause_time(toasts)
+    first, second = (job(RUN, client, exit_code=-6) for client in ("newcomer", "another"))
+    mirrored.write(mirrored.filter_units[0], first)
+    expect(toasts.locator(".alert-toast")).to_have_count(1)
+    # Held until the route is removed.
+    toasts.route("**/live/freshness*", lambda _route: None)
+    with toasts.expect_request("**/live/freshness*"):
+        mirrored.write(mirrored.filter_units[0], second)
+    toasts.evaluate(BACK_FROM_OTHER_PAGES, f"crashed {second.document.identity}")
+    assert toasts.locator(".alert-toast").count() == 0
+    toasts.unroute_all()
+    after_updates(toasts)
+    expect(toasts.locator(".incidents")).to_contain_text("another crashed")
+    assert toasts.locator(".alert-toast").count() == 0
+
+
 # A browser notification, as on a laptop, or on Android, where the constructor always throws.
 NOTIFICATION = """(isAndroid) => {
     window.notified = [];

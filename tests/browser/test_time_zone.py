@@ -58,6 +58,21 @@ def test_it_shows_utc_on_every_page_once_the_reader_has_chosen_it(page: Page, ur
     expect(toggle).to_have_attribute("aria-checked", "false")
 
 
+def test_it_takes_the_readers_choice_on_the_page_that_a_reader_returns_from(
+    page: Page, url: str, old_run: int
+) -> None:
+    page.goto(f"{url}/?run={old_run}&sort=client")
+    expect(page.locator(LAST_REPORT).first).to_have_text("30 Oct 2022 02:30:05 CEST")
+    page.evaluate(
+        """() => {
+            localStorage.zone = "UTC";
+            dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+        }"""
+    )
+    expect(page.locator(LAST_REPORT).first).to_have_text("30 Oct 2022 00:30:05")
+    expect(page.locator("#zone-toggle")).to_have_attribute("aria-checked", "true")
+
+
 def test_it_keeps_utc_when_the_page_is_updated(page: Page, url: str, mirrored: MirroredCluster) -> None:
     reported_at = datetime.now(UTC) - timedelta(seconds=5)
     first = job(RUN, "beam", at=reported_at)
