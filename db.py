@@ -39,11 +39,10 @@ WORKER_LOCKS = 0x64716D06
 CHANNEL = "mirror_changes"
 
 _CONNECT_TIMEOUT_S = 2
-_STATEMENT_TIMEOUT_MS = 30_000
+_STATEMENT_TIMEOUT_S = 30.0
 # PostgreSQL's settings for each connection. With these keepalives it notices within 8 s that the client's
 # machine is gone and releases its locks, so that another grabber takes over in seconds rather than hours.
 _SESSION_SETTINGS = {
-    "statement_timeout": _STATEMENT_TIMEOUT_MS,
     "timezone": "UTC",
     "tcp_keepalives_idle": 4,
     "tcp_keepalives_interval": 2,
@@ -488,13 +487,17 @@ def engine(
     *,
     pool_size: int = 2,
     isolation_level: IsolationLevel | None = None,
+    statement_timeout_s: float = _STATEMENT_TIMEOUT_S,
 ) -> sa.Engine:
     """Connections to a cluster's database, at most `pool_size`; `role` is part of their application name.
+
+    PostgreSQL cancels a statement that takes longer than `statement_timeout_s`.
 
     A process needs one engine per cluster: `execution_options` returns variants of it with the same pool,
     e.g. with `isolation_level="AUTOCOMMIT"`, which saves the round trips of BEGIN and COMMIT. The engine's
     own level is set once per connection, that of a variant each time that one is taken from the pool.
     """
+    session_settings = {**_SESSION_SETTINGS, "statement_timeout": round(statement_timeout_s * 1000)}
     return sa.create_engine(
         sa.URL.create(
             "postgresql+psycopg2",
@@ -518,7 +521,7 @@ def engine(
             "gssencmode": "disable",
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": f"dqmsquare-mirror {role} {cluster}",
-            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
+            "options": " ".join(f"-c {name}={value}" for name, value in session_settings.items()),
             # A server whose machine is gone is noticed within half a minute.
             "keepalives_idle": 10,
             "keepalives_interval": 5,

@@ -97,8 +97,6 @@ class CommandQueue:
         try:
             self._connection = self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._connection.execute(_set("application_name", _APPLICATION_NAME))
-            # Waits have a limit of their own.
-            self._connection.execute(_set("statement_timeout", "0"))
             self._connection.execute(_check_connection_while_waiting())
             self._connection.execute(sa.select(sa.func.pg_advisory_lock(db.WORKER_LOCKS, worker_id)))
         except sa.exc.SQLAlchemyError as error:

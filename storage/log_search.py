@@ -24,10 +24,6 @@ _MAX_LINES = 3
 # Up to so many jobs of the clients asked for, looking for the log of each is faster than comparing the
 # templates of all jobs. A client has about one job in a run.
 _FEW_JOBS = 2000
-# Limit of each statement in the database, and of the wait for its response: a search that takes too long is
-# cancelled, and not taken for a database that hangs.
-_TIMEOUT_MS, _RESPONSE_TIMEOUT_S = 1500, 4.0
-
 _index, _jobs = db.log_index.c, db.jobs.c
 
 
@@ -68,10 +64,8 @@ class LogSearchReader:
 
     def __init__(self, database: sa.Engine, dictionaries: DictionaryStore) -> None:
         self._database = database
-        # Pages read without transactions, in which the limit of a statement would have no effect.
-        self._searches = database.execution_options(
-            isolation_level="READ COMMITTED", response_timeout_s=_RESPONSE_TIMEOUT_S
-        )
+        # Pages read without transactions, to which a setting can be limited.
+        self._searches = database.execution_options(isolation_level="READ COMMITTED")
         self._dictionaries = dictionaries
 
     def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
@@ -82,10 +76,7 @@ class LogSearchReader:
         with self._searches.begin() as connection:
             # Until the end of this transaction. The planner overestimates the matches of a prefix and would
             # read all templates.
-            settings = {"statement_timeout": str(_TIMEOUT_MS), "enable_seqscan": "off"}
-            connection.execute(
-                sa.select(*(sa.func.set_config(name, value, True) for name, value in settings.items()))  # noqa: FBT003
-            )
+            connection.execute(sa.select(sa.func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003
             templates = connection.scalars(_select_templates(query)).all()
             if not templates:
                 return FoundLogs((), has_more=False, is_partial=False)

@@ -148,6 +148,18 @@ def test_it_refuses_what_would_wait(
     until(lambda: "requests_shed count=" in server.logged())
 
 
+def test_a_query_that_takes_too_long_fails_alone(
+    server: ServerProcess, settings: Settings, postgres: EmbeddedPostgres
+) -> None:
+    until(lambda: server.get(new_page()).ok)
+    with locked_jobs(postgres, settings):
+        slow = server.get(new_page())
+        assert slow.status_code == 503
+        assert slow.text.startswith("The database of the production cluster took too long.")
+        assert server.get("/readyz").json()["clusters"]["production"]["ready"]
+    assert server.get(new_page()).ok
+
+
 def test_ranges_leave_the_rest_free(
     server: ServerProcess, settings: Settings, postgres: EmbeddedPostgres
 ) -> None:

@@ -31,6 +31,7 @@ from storage.log_dictionaries import DictionaryStore
 from storage.prepared_statements import PreparedStatements
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
+from storage.statement_timeout import longer_timeout
 from web import limits
 from web.cache import dependencies
 from web.cache.cached_reader import CachedReader, ReadCache
@@ -47,6 +48,9 @@ _RETRY_AFTER_S = 1.0
 _PING_AFTER_S = 1.0
 # A page has to say within 2 s that the database is unavailable, and needs some of that for itself.
 _RESPONSE_TIMEOUT_S = 1.5
+# PostgreSQL cancels a statement so long before its response is given up: a slow one fails alone, and only a
+# database that does not respond is taken for one that is down.
+_CANCELLED_EARLIER_S = 0.2
 # Execution option of a statement that may take longer (run ranges, waiting for a lock) or must be faster.
 _TIMEOUT_OPTION = "response_timeout_s"
 # Execution option of an engine whose errors become DatabaseUnavailable.
@@ -80,7 +84,14 @@ class ClusterDatabase:
         self.cluster = cluster
         pool_size = _pool_size(settings)
         # Most are single statements, without the round trips of a transaction.
-        pool = db.engine(settings, cluster, "server", pool_size=pool_size, isolation_level="AUTOCOMMIT")
+        pool = db.engine(
+            settings,
+            cluster,
+            "server",
+            pool_size=pool_size,
+            isolation_level="AUTOCOMMIT",
+            statement_timeout_s=_RESPONSE_TIMEOUT_S - _CANCELLED_EARLIER_S,
+        )
         _execute_in_time(pool)
         _ping_idle_connections(pool)
         sa.event.listen(pool, "handle_error", self._translate)
@@ -165,7 +176,11 @@ class ClusterDatabase:
         if not _is_final(context) or not isinstance(error, psycopg2.Error):
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
-            raise DatabaseTooSlow(f"The database of the {self.cluster} cluster took too long.") from error
+            log.warning("query_too_slow cluster=%s", self.cluster)
+            raise DatabaseTooSlow(
+                f"The database of the {self.cluster} cluster took too long. "
+                "Try again, or choose a smaller range of runs."
+            ) from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
@@ -235,10 +250,14 @@ def _execute_in_time(engine: sa.Engine) -> None:
 
     def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> Literal[True]:
         connection = cursor.connection
-        connection.response_timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
+        timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
+        connection.response_timeout_s = timeout_s
         dependencies.note_statement()
         if db.PREPARED_OPTION in context.execution_options:
             connection.prepared.execute(cursor, statement, parameters)
+        elif timeout_s > _RESPONSE_TIMEOUT_S:
+            with longer_timeout(connection, timeout_s - _CANCELLED_EARLIER_S):
+                cursor.execute(statement, parameters)
         else:
             cursor.execute(statement, parameters)
         connection.responded_at_s = time.monotonic()
