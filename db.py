@@ -11,7 +11,7 @@ Queries are in `storage/` and `legacy_import/`.
 
 import sys
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from psycopg2 import extensions
@@ -50,13 +50,8 @@ _SESSION_SETTINGS = {
     "tcp_user_timeout": 8000,
 }
 
-# Execution option of statements that the server's connections prepare.
-PREPARED_OPTION = "is_prepared"
-
 # OID of PostgreSQL's `timestamptz`.
 _TIMESTAMPTZ = 1184
-
-_Statement = TypeVar("_Statement", bound=sa.Executable)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -470,14 +465,6 @@ def _parse_time(text: Any, cursor: extensions.cursor) -> datetime | None:
 
 
 extensions.register_type(extensions.new_type((_TIMESTAMPTZ,), "TIMESTAMPTZ", _parse_time))
-
-
-def prepared(statement: _Statement) -> _Statement:
-    """A statement that the server's connections prepare, since every page executes it (`web/databases.py`).
-
-    It is built once, and its plan must not depend on the values of its parameters.
-    """
-    return statement.execution_options(**{PREPARED_OPTION: True})
 
 
 def engine(

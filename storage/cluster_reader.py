@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 import db
 from storage import sync_status
 from storage.machines import select_latest_states, select_states_at
+from storage.prepared_statements import prepared
 from storage.read_models import (
     Disk,
     DroppedField,
@@ -27,13 +28,13 @@ from storage.sync_status import ClusterLinks
 # Quarantined documents are counted up to this number.
 _MAX_COUNTED = 1000
 
-_LINKS = db.prepared(sa.select(db.heartbeat.c.links))
+_LINKS = prepared(sa.select(db.heartbeat.c.links))
 _LABELS = sa.select(sa.func.json_object_agg(db.machines.c.id, db.machines.c.label)).scalar_subquery()
-_HEARTBEAT = db.prepared(sa.select(db.heartbeat, _LABELS.label("labels")))
-_MACHINES = db.prepared(sa.select(db.machines))
-_MEMORY = db.prepared(sa.select(db.machine_memory))
-_DISKS = db.prepared(sa.select(db.machine_disks).order_by(db.machine_disks.c.identity))
-_DROPPED_FIELDS = db.prepared(
+_HEARTBEAT = prepared(sa.select(db.heartbeat, _LABELS.label("labels")))
+_MACHINES = prepared(sa.select(db.machines))
+_MEMORY = prepared(sa.select(db.machine_memory))
+_DISKS = prepared(sa.select(db.machine_disks).order_by(db.machine_disks.c.identity))
+_DROPPED_FIELDS = prepared(
     sa.select(db.dropped_fields).order_by(db.dropped_fields.c.documents.desc(), db.dropped_fields.c.field)
 )
 
@@ -190,7 +191,7 @@ def _select_quarantine() -> sa.Select[Any]:
         .lateral()
     )
     count = sa.func.count().over(partition_by=of_machine.c.machine_id)
-    return db.prepared(
+    return prepared(
         sa.select(of_machine, count.label("documents"))
         .select_from(machines.join(of_machine, sa.true()))
         .ext(distinct_on(of_machine.c.machine_id))

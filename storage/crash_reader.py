@@ -21,6 +21,7 @@ from storage import crash_groups, crash_marks, log_findings, run_queries
 from storage.client_names import client_tags
 from storage.crash_groups import CrashGroup
 from storage.crash_marks import CrashMark
+from storage.prepared_statements import prepared
 from storage.read_models import Run
 from storage.run_queries import RunFilter
 
@@ -221,7 +222,7 @@ def _select_crashed_jobs() -> sa.Select[Any]:
 def _select_occurrences_in_run() -> sa.Select[Any]:
     """As `_select_occurrences`, of the groups of `run`, a parameter."""
     of_run = sa.select(_crashes.crash_group).where(_crashes.run == run_queries.RUN)
-    return db.prepared(_select_occurrences(of_run))
+    return prepared(_select_occurrences(of_run))
 
 
 def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:

@@ -13,12 +13,11 @@ import db
 from dqm2.records import SimulatorState
 from storage import codecs
 from storage.delivery_statistics import DeliveryStatistics, summarize
+from storage.prepared_statements import prepared
 from storage.read_models import Delivery, Playback
 from storage.run_queries import RUN, newest_report_first
 
-_UPDATED_AT = db.prepared(
-    sa.select(sa.func.max(db.deliveries.c.updated_at)).where(db.deliveries.c.run == RUN)
-)
+_UPDATED_AT = prepared(sa.select(sa.func.max(db.deliveries.c.updated_at)).where(db.deliveries.c.run == RUN))
 
 
 class DeliveryReader:
@@ -83,7 +82,7 @@ class DeliveryReader:
 @cache
 def _select_newest(table: sa.Table) -> sa.Select[Any]:
     """Select the newest row of `run`, a parameter, with the label of the machine that reported it."""
-    return db.prepared(
+    return prepared(
         sa.select(table, db.machines.c.label)
         .join(db.machines)
         .where(table.c.run == RUN)

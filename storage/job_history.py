@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import db
 from dqm2.records import ErrorGroup
 from storage import log_findings, run_queries
+from storage.prepared_statements import prepared
 from storage.read_models import Run
 from storage.run_queries import CLIENT, RUN, RUN_KEY
 from storage.run_reader import RunReader
@@ -19,7 +20,7 @@ _SEARCHED_RUNS = 60
 _COMPARABLE_RUNS, _RUNS_SEARCHED_FOR_GOOD = 30, 100
 
 _jobs = db.jobs.c
-_PREVIOUS_JOB = db.prepared(
+_PREVIOUS_JOB = prepared(
     sa.select(_jobs.identity)
     .join(db.job_details)
     .where(
@@ -29,7 +30,7 @@ _PREVIOUS_JOB = db.prepared(
     .order_by(_jobs.run.desc(), _jobs.started_at.desc(), _jobs.identity)
     .limit(1)
 )
-_USUAL_ERRORS = db.prepared(
+_USUAL_ERRORS = prepared(
     sa.select(_jobs.log_errors)
     .where(
         _jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_RUNS_SEARCHED_FOR_GOOD)),
@@ -84,4 +85,4 @@ def _select_runs_of_client(limit: int) -> sa.Select[Any]:
         sa.select(runs.run).where(runs.run < RUN).order_by(runs.run.desc()).limit(_SEARCHED_RUNS)
     ).subquery()
     of_client = sa.exists().where(_jobs.run == recent.c.run, _jobs.client == CLIENT)
-    return db.prepared(sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit))
+    return prepared(sa.select(recent.c.run).where(of_client).order_by(recent.c.run.desc()).limit(limit))

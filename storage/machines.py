@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 import db
+from storage.prepared_statements import prepared
 
 # Appended to a default label that is taken already: docs/data-policy.md, "Allowlist".
 _LABEL_NUMBER = "·{}"
@@ -56,7 +57,7 @@ def _select_states(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     of_machine = sa.select(table).where(table.c.machine_id == db.machines.c.id, *conditions)
     latest = of_machine.order_by(table.c.since.desc()).limit(1).lateral()
     columns = (db.machines.c.label, db.machines.c.state_checked_at)
-    return db.prepared(sa.select(latest, *columns).join_from(db.machines, latest, sa.true()))
+    return prepared(sa.select(latest, *columns).join_from(db.machines, latest, sa.true()))
 
 
 def _unique_labels(new: Mapping[UUID, str], taken: set[str]) -> dict[UUID, str]:

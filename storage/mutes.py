@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
+from storage.prepared_statements import prepared
 from storage.read_models import Job
 
 _mutes = db.mutes
@@ -132,7 +133,7 @@ class MuteWriter:
 @cache
 def _select_in_force() -> sa.Select[Any]:
     """Select the mutes in force, newest first; every page does."""
-    return db.prepared(_select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc()))
+    return prepared(_select().where(_mutes.c.ends_at > sa.func.now()).order_by(_mutes.c.id.desc()))
 
 
 def _select() -> sa.Select[Any]:

@@ -19,6 +19,7 @@ from storage import codecs, job_state, log_findings, run_queries
 from storage.client_names import client_name
 from storage.job_state import JobState, StateRules
 from storage.log_dictionaries import DictionaryStore
+from storage.prepared_statements import prepared
 from storage.read_models import (
     AdjacentRuns,
     ExpectedClients,
@@ -118,7 +119,7 @@ def _select_run(rules: StateRules) -> sa.Select[Any]:
     )
     runs = db.runs.c
     of_run = (runs.run.label("described_run"), runs.run_key, runs.cmssw_version, _global_start(RUN))
-    return db.prepared(sa.select(*_columns(_JobRow, rules), *of_run).select_from(found))
+    return prepared(sa.select(*_columns(_JobRow, rules), *of_run).select_from(found))
 
 
 def fetch_jobs(
@@ -141,14 +142,14 @@ _RUNS = sa.select(db.runs, _GLOBAL_START)
 _RUN_COLUMNS = (db.runs.c.run_key, db.runs.c.cmssw_version, _GLOBAL_START)
 
 _jobs = db.jobs.c
-_RUN_SPAN = db.prepared(sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN))
-_ADJACENT_RUNS = db.prepared(
+_RUN_SPAN = prepared(sa.select(sa.func.min(_jobs.run), sa.func.max(_jobs.run)).where(_jobs.run > _NO_RUN))
+_ADJACENT_RUNS = prepared(
     sa.select(
         sa.select(sa.func.max(_jobs.run)).where(_jobs.run < RUN, _jobs.run > _NO_RUN).scalar_subquery(),
         sa.select(sa.func.min(_jobs.run)).where(_jobs.run > RUN).scalar_subquery(),
     )
 )
-_HAS_RUN = db.prepared(sa.select(sa.exists().where(db.runs.c.run == RUN)))
+_HAS_RUN = prepared(sa.select(sa.exists().where(db.runs.c.run == RUN)))
 # The earliest start; those that are unknown are left out.
 FIRST_START = sa.func.min(_jobs.started_at).filter(_jobs.started_at < _jobs.updated_at)
 _STARTS = (
@@ -156,12 +157,12 @@ _STARTS = (
     .group_by(_jobs.run, _jobs.client)
     .order_by(_jobs.run.desc())
 )
-_EXPECTED_CLIENTS = db.prepared(
+_EXPECTED_CLIENTS = prepared(
     _STARTS.where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
 )
 _JOB = sa.bindparam("job", type_=sa.Uuid)
-_FOUND_JOB = db.prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
-_STORED_DETAILS = db.prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
+_FOUND_JOB = prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
+_STORED_DETAILS = prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
 
 
 def select_newest_with_jobs(

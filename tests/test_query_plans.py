@@ -22,7 +22,7 @@ from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
 from storage.log_dictionaries import DictionaryStore
 from storage.log_search import FoundLogs
-from storage.prepared_statements import prepare
+from storage.prepared_statements import is_prepared, prepare
 from storage.reader import MirrorReader
 from storage.retention import prune
 from storage.run_queries import RunFilter
@@ -277,8 +277,8 @@ def _scanned_tables(filled: Filled, query: Callable[[Filled], object]) -> set[st
         # executed some times.
         connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
         connection.exec_driver_sql("DEALLOCATE ALL")
-        for statement, parameters, is_prepared in statements:
-            if is_prepared:
+        for statement, parameters, has_one_plan in statements:
+            if has_one_plan:
                 cursor: Any = connection.connection.cursor()
                 execution = prepare(cursor, statement, f"statement_{len(plans)}")
                 plans.append(_plan(connection, execution, parameters))
@@ -297,8 +297,7 @@ def _recorded_statements(database: sa.Engine) -> Iterator[list[tuple[str, Any, b
     statements: list[tuple[str, Any, bool]] = []
 
     def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _: Any) -> None:
-        is_prepared = db.PREPARED_OPTION in context.execution_options
-        statements.append((statement, parameters, is_prepared))
+        statements.append((statement, parameters, is_prepared(context)))
 
     sa.event.listen(database, "before_cursor_execute", record)
     try:

@@ -28,7 +28,7 @@ from runtime import logging_setup
 from storage.change_listener import ChangeListener, ChangeTracker
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
-from storage.prepared_statements import PreparedStatements
+from storage.prepared_statements import PreparedStatements, is_prepared
 from storage.reader import MirrorReader
 from storage.schema import Schema, SchemaState
 from storage.statement_timeout import longer_timeout
@@ -253,7 +253,7 @@ def _execute_in_time(engine: sa.Engine) -> None:
         timeout_s = context.execution_options.get(_TIMEOUT_OPTION, _RESPONSE_TIMEOUT_S)
         connection.response_timeout_s = timeout_s
         dependencies.note_statement()
-        if db.PREPARED_OPTION in context.execution_options:
+        if is_prepared(context):
             connection.prepared.execute(cursor, statement, parameters)
         elif timeout_s > _RESPONSE_TIMEOUT_S:
             with longer_timeout(connection, timeout_s - _CANCELLED_EARLIER_S):
