@@ -33,8 +33,6 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = 381_594
-# One at each moment of the test.
-KILLS = 3
 # Preloaded, not imported here: only processes that send need it.
 PLUGINS = "tests.apprise_plugins"
 # Runs a notifier as a grabber does, with a window short enough for a test.
@@ -449,8 +447,12 @@ def test_a_second_notifier_waits(configured: Callable[..., Settings], http: Http
     assert len(http.bodies) == 3
 
 
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(1, id="while it delivers"), pytest.param(3, id="any time", marks=pytest.mark.long)],
+)
 def test_nothing_is_lost_and_repeated_only_across_a_kill(
-    environment: dict[str, str], configured: Callable[..., Settings], http: HttpReceiver
+    environment: dict[str, str], configured: Callable[..., Settings], http: HttpReceiver, kills: int
 ) -> None:
     """Each message is delivered once, and again after each kill that came before its delivery was stored."""
     settings = configured(http.url)
@@ -459,7 +461,7 @@ def test_nothing_is_lost_and_repeated_only_across_a_kill(
     notes = Notes(settings)
     undelivered: set[str] = set()
     repeats: Counter[str] = Counter()
-    for number in range(KILLS):
+    for number in range(kills):
         process = subprocess.Popen(program, cwd=ROOT, env={**environment, "NOTIFY_URLS": http.url})
         with notes.database.connect() as connection:
             until(lambda c=connection: _is_locked(c))  # type: ignore[misc]
@@ -480,7 +482,7 @@ def test_nothing_is_lost_and_repeated_only_across_a_kill(
             undelivered.clear()
         repeats.update(undelivered)
     with notifying(settings):
-        until(lambda: _names(http) == {f"client{number}" for number in range(KILLS)})
+        until(lambda: _names(http) == {f"client{number}" for number in range(kills)})
         until(notes.all_delivered)
     counts = Counter(name for body in http.bodies for name in set(re.findall(r"client\d", body)))
     assert {name: times for name, times in counts.items() if times > 1 + repeats[name]} == {}
