@@ -33,24 +33,20 @@ def rows_of(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]
         return cursor.fetchall() if cursor.description else []
 
 
-def test_it_keeps_committed_data_through_a_stop_and_a_crash(folder: Path) -> None:
+def test_it_keeps_committed_data_through_a_stop_a_crash_and_its_end(folder: Path) -> None:
     with EmbeddedPostgres(folder, durable=False) as server:
         port = server.port
         rows_of(server, "CREATE TABLE kept AS SELECT 1 AS number")
+        server.create_database("kept")
+        server.create_database("kept")
         server.stop()
         server.start()
         rows_of(server, "INSERT INTO kept VALUES (2)")
         server.kill()
         server.start()
-        assert rows_of(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
         assert server.port == port
-
-
-def test_it_reuses_the_data_of_an_earlier_start(folder: Path) -> None:
     with EmbeddedPostgres(folder, durable=False) as server:
-        server.create_database("kept")
-        server.create_database("kept")
-    with EmbeddedPostgres(folder, durable=False) as server:
+        assert rows_of(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
         server.connect("kept").close()
 
 
