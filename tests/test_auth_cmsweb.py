@@ -15,6 +15,7 @@ from dqmsquare_cfg import Settings
 from tests import fork_server
 from tests.cmsweb import KEY, LOGIN, go_headers, perl_headers, sign
 from tests.control_room import PASSWORD, USER, Visitor
+from tests.examples import core_of
 from tests.served import served, server_process
 from tests.waiting import TIMEOUT_S
 
@@ -184,7 +185,10 @@ def test_it_shows_the_login_page_to_anonymous_visitors_of_the_perl_front_end(url
     assert visitor.sign_in().audit()[0]["cmsweb_login"] == ""
 
 
-@pytest.mark.parametrize("method", ["oauth", "X509LimitedProxy", "HostIP", "AUCookie", "None", ""])
+@pytest.mark.parametrize(
+    "method",
+    core_of(["oauth", "X509LimitedProxy", "HostIP", "AUCookie", "None", ""], "oauth", "X509LimitedProxy", ""),
+)
 def test_it_requires_a_password_without_a_verified_certificate(url: str, method: str) -> None:
     for headers in (perl_headers(method=method), go_headers(method=method)):
         visitor = coming_with(url, headers)

@@ -28,6 +28,7 @@ from tests.control_room import (
     commands_sent,
     execute_statement,
 )
+from tests.examples import core_of
 from tests.served import served
 
 CHANGES = {
@@ -344,7 +345,9 @@ def test_it_returns_the_end_of_a_log_as_json(visitor: Visitor, simulator: Simula
     assert 2000 < len(text) <= 3000
 
 
-@pytest.mark.parametrize("what", ["get_dqm_machines", "get_hltd_versions", "get_fff_versions"])
+@pytest.mark.parametrize(
+    "what", core_of(["get_dqm_machines", "get_hltd_versions", "get_fff_versions"], "get_hltd_versions")
+)
 def test_it_ignores_the_format_that_earlier_pages_sent_with_reads(
     visitor: Visitor, simulator: Simulator, what: str
 ) -> None:

@@ -159,6 +159,7 @@ def _settings_of_memory(path: str) -> dict[str, str]:
     )
 
 
+@pytest.mark.long
 def test_it_runs_from_a_read_only_directory(image: Path, environment: dict[str, str]) -> None:
     command = (sys.executable, str(image / "dqmsquare_mirror.py"), "server")
     with server_process({**environment, "PYTHONDONTWRITEBYTECODE": "1"}, *command) as server:

@@ -371,7 +371,7 @@ def test_it_mirrors_json_that_strict_parsers_reject(
     assert mirrored_runs(simulated_settings) == {1}
 
 
-@pytest.mark.parametrize("kind", [FaultKind.ERROR_PAGE, FaultKind.GARBAGE])
+@pytest.mark.parametrize("kind", core_of([FaultKind.ERROR_PAGE, FaultKind.GARBAGE], FaultKind.GARBAGE))
 def test_it_backs_off_from_a_failing_machine(
     simulator: Simulator, brisk_settings: Settings, kind: FaultKind
 ) -> None:

@@ -85,9 +85,8 @@ def test_it_finishes_the_current_batch_on_a_signal(
     simulated_settings: Settings,
     end: signal.Signals,
 ) -> None:
-    for pid in range(DOCUMENTS):
-        simulator.machine(FILTER_UNIT).upload(job_document(pid=pid, lumisections=1))
-    with grabber_process(simulated_environment, "production", forked=False) as grabber:
+    simulator.fill(FILTER_UNIT, DOCUMENTS, small=True)
+    with grabber_process(simulated_environment, "production") as grabber:
 
         def end_once_stored(_request: Request) -> None:
             if count_rows(simulated_settings, db.jobs):

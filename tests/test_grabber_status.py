@@ -83,7 +83,7 @@ def test_it_skips_invalid_entries_and_stores_the_others(
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ({}, "the cluster status lists no machine"),
+        pytest.param({}, "the cluster status lists no machine", marks=pytest.mark.long),
         ({f"{FILTER_UNIT}.cms": {}, f"{OTHER_FILTER_UNIT}.cms": None}, "the cluster status lists no machine"),
         ([], "the cluster status is not an object"),
         (

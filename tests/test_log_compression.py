@@ -132,6 +132,7 @@ def test_it_reads_logs_of_every_version(settings: Settings, jobs: list[JobRecord
     assert_readable(settings, [*jobs[:5], *later[:5], *latest])
 
 
+@pytest.mark.long
 def test_it_stores_a_job_in_at_most_3000_bytes(settings: Settings, jobs: list[JobRecord]) -> None:
     mirrored = MirroredCluster(settings)
     unit = mirrored.filter_units[0]

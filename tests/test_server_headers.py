@@ -7,6 +7,8 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
+from tests.examples import core_of
+
 # Parameters of all addresses.
 NAMES = (  # noqa: SIM905 - shorter than a list
     "bad_only before below client cluster columns command crash cursor endpoint first_run from group hide "
@@ -135,7 +137,7 @@ def read_form() -> dict[str, str]:
     return dict(request.form)
 
 
-@pytest.mark.parametrize("value", ["1", "shift", "%00%ff"])
+@pytest.mark.parametrize("value", core_of(["1", "shift", "%00%ff"], "1", "%00%ff"))
 def test_no_address_fails_at_the_parameters_of_others(app: Flask, client: FlaskClient, value: str) -> None:
     """Each gets all parameters at once, without a session."""
     app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -15,6 +15,7 @@ import requests
 
 from runtime import version
 from tests import fork_server
+from tests.examples import core_of
 from tests.processes import is_alive
 from tests.served import COMMAND, ROOT, ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
@@ -129,7 +130,7 @@ def test_it_has_a_url_prefix_and_warns_of_doubtful_settings_once(
         assert "SERVER_GRID_KEY_PATH" not in server.logged()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", core_of([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_it_exits_on_a_signal_with_connections_open(
     environment: dict[str, str], number: signal.Signals
 ) -> None:
@@ -202,6 +203,7 @@ def test_it_can_be_started_by_the_command_gunicorn(environment: dict[str, str]) 
         assert server.get("/readyz").ok
 
 
+@pytest.mark.long
 def test_it_reports_invalid_settings_if_started_by_the_command_gunicorn(environment: dict[str, str]) -> None:
     command = (*GUNICORN, f"127.0.0.1:{free_port()}", "server:create_app()")
     with server_process({**environment, "STUCK_AFTER_S": "never"}, *command, is_up=False) as server:

@@ -14,6 +14,7 @@ from config.parsers import Contact
 from dqmsquare_cfg import SETTINGS, Setting, Settings, SettingsError
 from runtime.supervisor import MEMORY_ENVIRONMENT
 from tests import fork_server
+from tests.examples import core_of
 from tests.waiting import TIMEOUT_S
 
 ROOT = Path(dqmsquare_cfg.__file__).parent
@@ -204,7 +205,11 @@ def test_it_warns_of_an_unknown_name_in_the_file_without_its_value(
 
 
 @pytest.mark.parametrize(
-    "words", [("grabber", "production", "--once"), ("db", "status"), ("db", "adopt", "--dry-run")]
+    "words",
+    core_of(
+        [("grabber", "production", "--once"), ("db", "status"), ("db", "adopt", "--dry-run")],
+        ("grabber", "production", "--once"),
+    ),
 )
 def test_programs_print_the_warning_once(tmp_path: Path, words: tuple[str, ...]) -> None:
     file = tmp_path / "env"
@@ -337,7 +342,12 @@ def test_it_has_no_secrets_in_its_repr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("grabber", "production"), ("server",), ("db", "status"), ("dqmsquare_mirror", "all")]
+    "words",
+    core_of(
+        [("grabber", "production"), ("server",), ("db", "status"), ("dqmsquare_mirror", "all")],
+        ("grabber", "production"),
+        ("server",),
+    ),
 )
 def test_programs_exit_with_status_2_and_a_line_per_error(words: tuple[str, ...]) -> None:
     status, output = run_program(*words, ENV_FILE="", SERVER_PORT="none")

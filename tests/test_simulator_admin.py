@@ -13,6 +13,7 @@ import pytest
 from simulator.admin import AdminClient, AdminError
 from simulator.documents import job_document
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.waiting import TIMEOUT_S
 
 FILTER_UNIT = "dqmfu-c2b03-45-01"
@@ -132,7 +133,7 @@ def test_it_rejects_invalid_commands(
         admin.call(command, **parameters)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", core_of([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_it_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     process, base_url = start(tmp_path, "--clients", "beam,csc", "--mode", "released")
     with process, AdminClient(base_url, tmp_path) as admin:

@@ -12,6 +12,7 @@ from dqmsquare_cfg import Cluster
 from simulator.machines import Document
 from simulator.runs import PlaybackConfig, StoppedRun
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.waiting import until
 
 NOW = 1_800_000_000.0
@@ -59,7 +60,7 @@ def test_it_is_empty_and_paused_by_default(simulator: Simulator) -> None:
     assert [machine.highest_revision for machine in simulator.topology.machines] == [0] * 6
 
 
-@pytest.mark.parametrize("cluster", list(Cluster))
+@pytest.mark.parametrize("cluster", core_of(Cluster, Cluster.PLAYBACK))
 def test_it_has_a_history(tmp_path: Path, cluster: Cluster) -> None:
     simulator = Simulator(tmp_path, history=25, now=NOW, clients=CLIENTS)
     jobs = documents(simulator, cluster=cluster)
