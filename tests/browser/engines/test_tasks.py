@@ -121,3 +121,21 @@ def test_it_lets_an_expert_do_the_tasks(tab: Tab, url: str, crashed: JobRecord) 
     tab.goto(f"{url}/help/shifter")
     tab.goto(f"{url}/job/{crashed.document.identity}{line}")
     tab.expect_in_view("#log-lines li", FATAL)
+
+
+def test_it_copies_the_report_that_is_shown_after_a_reload(
+    tab: Tab, url: str, mirrored: MirroredCluster
+) -> None:
+    """Firefox fills fields in again with what they had before."""
+    value = "return document.querySelector('#report-text').value;"
+    write_run(mirrored, RUN, clients=("beam", "csc", "dt", "ecalgpu"))
+    tab.goto(f"{url}/report/shift")
+    tab.wait_until_loaded()
+    assert tab.run(value).count(url) == 1
+    write_run(mirrored, RUN + 1, clients=("beam", "csc", "dt", "ecalgpu"))
+    tab.run("location.reload();")
+    tab.expect("main", str(RUN + 1))
+    tab.wait_until_loaded()
+    text = tab.run(value)
+    assert f"run {RUN + 1}" in text
+    assert text.count(url) == 1
