@@ -6,6 +6,7 @@
 import { end, raise, reword } from "./alert_center.js";
 import { connectionFailure } from "./connection.js";
 import { duration } from "./relative_time.js";
+import { fetchJson } from "./requests.js";
 import { now } from "./server_clock.js";
 
 // Time that a state must last before it counts as begun or ended. Outages have lasted STALE_AFTER_S already.
@@ -150,10 +151,10 @@ class Watch {
   async wakeUp(at) {
     this.isWaking = true;
     const { missedSince } = this.state;
-    const response = await fetch(`${this.list.dataset.missedUrl}&since=${missedSince}`).catch(() => null);
+    const missed = await fetchJson(`${this.list.dataset.missedUrl}&since=${missedSince}`);
     this.isWaking = false;
-    if (!response?.ok) return; // the next update tries again
-    const { text } = await response.json();
+    if (missed === null) return; // the next update tries again
+    const { text } = missed;
     for (const { key, kind, text: described, beganAt } of this.readIncidents()) {
       this.state.incidents[key] ??= { kind, text: described, beganAt: beganAt ?? at, seenAt: at, isSilent: true };
     }

@@ -1,6 +1,7 @@
 // The graphs of file delivery: delay and accepted events by lumisection, a line per stream.
 
 import { abbreviated, axis, cursorIndex, draw, fromZero, lineColour, lineStyle, lumisectionAxis, pageColour, updateData } from "./graph.js";
+import { fetchJson } from "./requests.js";
 import { params, refresh, setParam } from "./url_state.js";
 
 const HEIGHT = 190;
@@ -25,9 +26,10 @@ async function update() {
   if (key === requested) return;
   requested = key;
   const query = new URLSearchParams({ db: cluster, run, time, ...(isWhole && { whole: 1 }) });
-  const response = await fetch(`${section.dataset.url}?${query}`).catch(() => null);
-  if (!response?.ok) requested = null;
-  else if (key === requested) show(await response.json());
+  const delivery = await fetchJson(`${section.dataset.url}?${query}`);
+  if (key !== requested) return; // another delivery is loading or drawn
+  if (delivery === null) requested = null;
+  else show(delivery);
 }
 
 function show(delivery) {

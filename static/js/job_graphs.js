@@ -12,16 +12,18 @@ import {
   timeAxis,
   updateData,
 } from "./graph.js";
+import { fetchJson } from "./requests.js";
 import { shortTime } from "./time_format.js";
 
 const HEIGHT = 150;
 const KIB_PER_GIB = 1024 * 1024;
 
 // By container: the graphs in it, and the version of the series that they show.
-const drawn = new WeakMap();
+const drawn = new Map();
 
 /** Draws the graphs of newly expanded jobs, and updates those whose series are out of date. */
 function update() {
+  for (const container of drawn.keys()) if (!container.isConnected) remove(container);
   for (const container of document.querySelectorAll("[data-series]")) {
     const { version } = container.dataset;
     if (drawn.get(container)?.version !== version) show(container, version);
@@ -30,9 +32,9 @@ function update() {
 
 async function show(container, version) {
   drawn.set(container, { ...drawn.get(container), version });
-  const series = await load(container.dataset.series);
-  const { version: requested, graphs } = drawn.get(container);
-  if (requested !== version) return; // newer series are loading
+  const series = await fetchJson(container.dataset.series);
+  const { version: requested, graphs } = drawn.get(container) ?? {};
+  if (requested !== version) return; // newer series are loading, or the job was collapsed
   if (series === null) {
     drawn.set(container, { graphs });
     return;
@@ -50,9 +52,10 @@ async function show(container, version) {
   }
 }
 
-async function load(url) {
-  const response = await fetch(url).catch(() => null);
-  return response?.ok ? response.json() : null;
+// A graph that is not destroyed stays in memory with its data: it listens to changes of theme and zone.
+function remove(container) {
+  for (const graph of drawn.get(container).graphs ?? []) graph.destroy();
+  drawn.delete(container);
 }
 
 const toGib = (kib) => kib && kib / KIB_PER_GIB;

@@ -1,5 +1,7 @@
 // The cells of the timeline: pointing at one, or focusing it, shows its jobs; arrow keys move from cell to cell.
 
+import { request } from "./requests.js";
+
 const DELAY_MS = 120;
 const MARGIN_PX = 8;
 const details = document.getElementById("cell-details");
@@ -7,6 +9,7 @@ const table = document.getElementById("timeline-table");
 const url = new URL("cell", location.href);
 
 let timer = 0;
+let wanted = null; // the cell whose details were requested last; null once they are hidden
 
 async function load(cell) {
   const place = cell.closest("td");
@@ -14,17 +17,23 @@ async function load(cell) {
   const db = new URL(run.href).searchParams.get("db");
   const client = table.tHead.rows[0].cells[place.cellIndex].title;
   const query = new URLSearchParams({ db, run: run.textContent, client }).toString();
-  const response = await fetch(`${url.pathname}?${query}`).catch(() => null);
-  return response?.ok ? response.text() : null;
+  const response = await request(`${url.pathname}?${query}`);
+  return response && response.text().catch(() => null);
 }
 
 async function show(cell) {
+  wanted = cell;
   const html = await load(cell);
-  if (html === null || !cell.matches(":hover, :focus")) return;
+  if (html === null || cell !== wanted || !cell.matches(":hover, :focus")) return;
   details.innerHTML = html;
   details.hidden = false;
-  cell.setAttribute("aria-describedby", details.id);
+  describe(cell);
   place(cell);
+}
+
+function describe(cell) {
+  table.querySelector("[aria-describedby]")?.removeAttribute("aria-describedby");
+  cell?.setAttribute("aria-describedby", details.id);
 }
 
 // Below the cell, or above it if it would leave the window.
@@ -38,6 +47,8 @@ function place(cell) {
 
 function hide() {
   clearTimeout(timer);
+  wanted = null;
+  describe(null);
   details.hidden = true;
 }
 

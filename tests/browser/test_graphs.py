@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Response, expect
 
 from dqm2.records import LUMISECTION_S
 from tests.browser.conftest import box_of, wait_for_first_update
-from tests.mirrored_cluster import MirroredCluster, delivery, job, write_run
+from tests.mirrored_cluster import MirroredCluster, delivery, job, with_series, write_run
 from tests.waiting import until
 
 RUN = 358_791
@@ -131,3 +131,87 @@ def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster
     loaded = {response.url: response for response in reversed(responses) if "/live/run" not in response.url}
     sizes = {url: response.request.sizes()["responseBodySize"] for url, response in loaded.items()}
     assert sum(sizes.values()) < FIRST_LOAD_BYTES, sizes
+
+
+# A body that is read only when the test lets it; the responses before and after it are not held.
+HOLD_NEXT_BODY = """() => {
+    const { json } = Response.prototype;
+    Response.prototype.json = function () {
+        Response.prototype.json = json;
+        return new Promise((resolve) => { window.release = () => json.call(this).then(resolve); });
+    };
+}"""
+
+
+def test_it_shows_the_run_that_the_reader_has_opened_whatever_arrives_last(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    start = datetime.now(UTC) - timedelta(seconds=LUMISECTIONS * LUMISECTION_S)
+    for run, lumisections in ((RUN - 1, 20), (RUN, LUMISECTIONS)):
+        mirrored.write(mirrored.filter_units[0], job(run, "beam"))
+        mirrored.write(mirrored.builder_unit, delivery(run, start, lumisections))
+    page.goto(url)
+    note = page.locator("#graph-note")
+    expect(note).to_contain_text(f"LS 1–{LUMISECTIONS}: ")
+    page.evaluate(HOLD_NEXT_BODY)
+    page.click("#previous-run")
+    until(lambda: page.evaluate("'release' in window"))
+    page.click("#next-run")
+    expect(page.locator(".run-number")).to_contain_text(str(RUN))
+    expect(note).to_contain_text(f"LS 1–{LUMISECTIONS}: ")
+    page.evaluate("release().then(() => 0)")
+    page.evaluate("0")
+    assert f"LS 1–{LUMISECTIONS}: " in note.inner_text()
+
+
+# A request that is never answered, and its time limit, which passes when the test says so.
+HANG_NEXT_REQUEST = """() => {
+    const { fetch } = window;
+    const { timeout } = AbortSignal;
+    const controller = new AbortController();
+    AbortSignal.timeout = () => controller.signal;
+    window.fetch = (_url, { signal } = {}) => {
+        window.fetch = fetch;
+        AbortSignal.timeout = timeout;
+        window.passTimeLimit = () => controller.abort();
+        return new Promise((_, reject) => signal?.addEventListener("abort", reject));
+    };
+}"""
+
+
+def test_it_requests_a_delivery_again_that_does_not_arrive(graphs: Page, mirrored: MirroredCluster) -> None:
+    graphs.evaluate(HANG_NEXT_REQUEST)
+    start = datetime.now(UTC) - timedelta(seconds=2 * LUMISECTIONS * LUMISECTION_S)
+    mirrored.write(mirrored.builder_unit, delivery(RUN, start, 2 * LUMISECTIONS))
+    until(lambda: graphs.evaluate("'passTimeLimit' in window"))
+    graphs.evaluate("passTimeLimit()")
+    mirrored.beat()
+    expect(graphs.locator("#graph-note")).to_contain_text(f"LS 1–{2 * LUMISECTIONS}: ")
+
+
+COUNT_LISTENERS = """
+    window.listening = 0;
+    for (const [name, change] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+        const original = window[name];
+        window[name] = (type, ...rest) => {
+            if (type === "theme") window.listening += change;
+            return original.call(window, type, ...rest);
+        };
+    }
+"""
+
+
+@pytest.mark.own_page
+def test_it_forgets_the_graphs_of_a_job_that_is_collapsed(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    mirrored.write(mirrored.filter_units[0], with_series(job(RUN, "beam")))
+    page.add_init_script(COUNT_LISTENERS)
+    page.goto(url)
+    before = page.evaluate("listening")
+    page.click(".expander")
+    expect(page.locator(".job-graphs canvas")).to_have_count(2)
+    assert page.evaluate("listening") == before + 2
+    page.click(".expander")
+    expect(page.locator(".job-graphs")).to_have_count(0)
+    until(lambda: page.evaluate("listening") == before)

@@ -141,3 +141,17 @@ def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
         ("358790", "csc", "finished", "0"),
         ("358790", "dt", "finished", "0"),
     ]
+
+
+def test_details_that_arrive_after_escape_stay_hidden(page: Page, url: str) -> None:
+    open_timeline(page, url)
+    # Held until the route is removed.
+    page.route("**/timeline/cell*", lambda _route: None)
+    with page.expect_request("**/timeline/cell*"):
+        page.focus(cell(358_791, "beam"))
+    page.keyboard.press("Escape")
+    with page.expect_response("**/timeline/cell*"):
+        page.unroute_all()
+    page.evaluate("new Promise((resolve) => setTimeout(resolve))")
+    expect(page.locator("#cell-details")).to_be_hidden()
+    assert page.locator("#cell-details").inner_html() == ""
