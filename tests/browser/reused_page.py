@@ -12,11 +12,13 @@ from werkzeug.wrappers import Response
 
 from tests.served import server_thread
 from tests.waiting import TIMEOUT_S
+from web.responses import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# An empty page of the same origin, on which a reused page waits for the next test.
+# An empty page of the same origin, on which a reused page waits for the next test. It has the headers of all
+# pages: for one with another opener policy, Chromium makes a new view, and computes styles twice before.
 _BLANK_PATH = "/blank-page-of-the-tests"
 _CLEAR_STORAGE = """async () => {
     localStorage.clear();
@@ -36,7 +38,7 @@ class CurrentApplication:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] == _BLANK_PATH:
-            return Response(mimetype="text/html")(environ, start_response)
+            return Response(mimetype="text/html", headers=SECURITY_HEADERS)(environ, start_response)
         return self.application(environ, start_response)
 
 
