@@ -26,7 +26,7 @@ class Backoff:
         return time.monotonic() >= self._due_at_s
 
     def start(self) -> None:
-        """Note the time of an attempt."""
+        """Record the time of an attempt."""
         self.started_at_s = time.monotonic()
 
     def succeeded(self) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.client_names import client_name
-from storage.transitions import NotedTransition, Thing, Transition, TransitionKind, TransitionState
+from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind, TransitionState
 
 _MAX_NAMES = 10
 _MAX_LINES = 15
@@ -65,7 +65,7 @@ class _Event:
 
 def compose(
     cluster: Cluster,
-    happened: Mapping[Thing, Sequence[NotedTransition]],
+    happened: Mapping[Thing, Sequence[RecordedTransition]],
     *,
     muted: Iterable[Thing] = (),
     base_url: str,
@@ -174,7 +174,7 @@ def _local(at: datetime) -> str:
     return f"{at.astimezone(EXPERIMENT_ZONE):%d %b %H:%M:%S}"
 
 
-def _link(cluster: Cluster, happened: Mapping[Thing, Sequence[NotedTransition]], base_url: str) -> str:
+def _link(cluster: Cluster, happened: Mapping[Thing, Sequence[RecordedTransition]], base_url: str) -> str:
     """The page that shows what happened: the run of clients, else the cluster; empty without a base."""
     if not base_url:
         return ""

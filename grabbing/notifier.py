@@ -25,7 +25,7 @@ from runtime import logging_setup
 from storage import receiver_store, transitions
 from storage.mutes import Mute, read_mutes
 from storage.receiver_store import StoredReceiver
-from storage.transitions import NotedTransition, Thing, TransitionKind
+from storage.transitions import RecordedTransition, Thing, TransitionKind
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class _Delivery:
     """A message on its way, and the transitions in it by thing."""
 
     process: SenderProcess
-    happened: Mapping[Thing, Sequence[NotedTransition]]
+    happened: Mapping[Thing, Sequence[RecordedTransition]]
 
 
 @dataclass(slots=True)
@@ -235,9 +235,9 @@ class Notifier:
         return self._connection
 
     def _take_in(self, connection: sa.Connection, state: _State) -> None:
-        while noted := transitions.read_after(connection, state.last_queued, _BATCH):
-            state.queue.take_in(noted)
-            state.last_queued = noted[-1].id
+        while recorded := transitions.read_after(connection, state.last_queued, _BATCH):
+            state.queue.take_in(recorded)
+            state.last_queued = recorded[-1].id
             self._save(state)
 
     def _report_unmuted(self, connection: sa.Connection, state: _State) -> None:
@@ -267,26 +267,28 @@ class Notifier:
 
     def _happened(
         self, connection: sa.Connection, state: _State, due: Mapping[Thing, Sequence[int]]
-    ) -> tuple[dict[Thing, list[NotedTransition]], list[Thing]]:
+    ) -> tuple[dict[Thing, list[RecordedTransition]], list[Thing]]:
         """The transitions that are due and not muted, by thing, and the things that were muted until now."""
         found = transitions.read_by_id(connection, [id_ for ids in due.values() for id_ in ids])
-        by_thing: dict[Thing, list[NotedTransition]] = {thing: [] for thing in due}
+        by_thing: dict[Thing, list[RecordedTransition]] = {thing: [] for thing in due}
         for each in found:
             by_thing[each.transition.thing].append(each)
         mutes = read_mutes(connection)
-        happened: dict[Thing, list[NotedTransition]] = {}
-        for thing, noted in by_thing.items():
-            stored = {each.id for each in noted}
+        happened: dict[Thing, list[RecordedTransition]] = {}
+        for thing, recorded in by_thing.items():
+            stored = {each.id for each in recorded}
             state.queue.discard(thing, set(due[thing]) - stored)
-            if not _is_muted(noted, mutes):
-                happened[thing] = noted
+            if not _is_muted(recorded, mutes):
+                happened[thing] = recorded
                 continue
-            state.queue.mute(thing, noted)
-            if not noted[-1].transition.is_problem:
-                happened[thing] = noted[-1:]
+            state.queue.mute(thing, recorded)
+            if not recorded[-1].transition.is_problem:
+                happened[thing] = recorded[-1:]
         self._save(state)
-        happened = {thing: noted for thing, noted in happened.items() if noted}
-        return happened, [thing for thing, noted in happened.items() if state.queue.was_muted(thing, noted)]
+        happened = {thing: recorded for thing, recorded in happened.items() if recorded}
+        return happened, [
+            thing for thing, recorded in happened.items() if state.queue.was_muted(thing, recorded)
+        ]
 
     def _record(self, state: _State, delivery: _Delivery) -> None:
         """Record the result of a delivery."""
@@ -345,9 +347,9 @@ class Notifier:
         pending.set(state.queue.pending)
 
 
-def _is_muted(noted: Sequence[NotedTransition], mutes: Iterable[Mute]) -> bool:
+def _is_muted(recorded: Sequence[RecordedTransition], mutes: Iterable[Mute]) -> bool:
     """Whether mutes cover all problems of a thing; its end alone is never muted."""
-    problems = [each.transition for each in noted if each.transition.is_problem]
+    problems = [each.transition for each in recorded if each.transition.is_problem]
     subjects = [mute.subject for mute in mutes]
     return bool(problems) and all(
         problem.thing.kind is TransitionKind.CLIENT

@@ -14,7 +14,7 @@ from typing import Any
 from config.receivers import ALL, NotifyRule
 from dqmsquare_cfg import EXPERIMENT_ZONE, Cluster
 from storage.client_names import client_name
-from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
+from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind
 
 WINDOW = timedelta(seconds=30)
 # A message that could not be delivered for so long is dropped.
@@ -37,8 +37,8 @@ class QueuedThing:
 
     `reported` is the problem that was reported to the receiver, `None` if it is over or there was none.
     `muted` is the id of a problem that was not reported because of a mute. `pending` are the ids of
-    transitions to report, the first noted at `first_at` (Unix seconds); `is_beginning`: the first of them is
-    a problem. `beginnings` are the recent times at which a problem was reported.
+    transitions to report, the first recorded at `first_at` (Unix seconds); `is_beginning`: the first is a
+    problem. `beginnings` are the recent times at which a problem was reported.
     """
 
     reported: str | None = None
@@ -102,9 +102,9 @@ class ReceiverQueue:
         """Number of things with transitions to report."""
         return sum(bool(queued.pending) for queued in self._things.values())
 
-    def take_in(self, noted: Iterable[NotedTransition]) -> None:
+    def take_in(self, recorded: Iterable[RecordedTransition]) -> None:
         """Add the transitions that the receiver is to be notified of."""
-        for each in noted:
+        for each in recorded:
             transition = each.transition
             if transition.is_initial or transition.thing.kind is TransitionKind.CRASH_GROUP:
                 continue
@@ -132,7 +132,7 @@ class ReceiverQueue:
             return {}
         return {thing: list(queued.pending) for thing, queued in ready.items()}
 
-    def mute(self, thing: Thing, transitions: Sequence[NotedTransition]) -> None:
+    def mute(self, thing: Thing, transitions: Sequence[RecordedTransition]) -> None:
         """Drop the problems of a muted thing, which is remembered so that its end is reported."""
         queued = self._things[thing]
         problems = [each.id for each in transitions if each.transition.is_problem]
@@ -158,7 +158,7 @@ class ReceiverQueue:
             if queued.muted is not None and not queued.pending
         }
 
-    def was_muted(self, thing: Thing, transitions: Sequence[NotedTransition]) -> bool:
+    def was_muted(self, thing: Thing, transitions: Sequence[RecordedTransition]) -> bool:
         """Whether transitions of a thing begin or end a problem that was not reported because of a mute.
 
         Another problem may follow that the mute does not cover.
@@ -167,7 +167,7 @@ class ReceiverQueue:
         problems = [each.id for each in transitions if each.transition.is_problem]
         return muted is not None and (not problems or muted in problems)
 
-    def record_delivery(self, delivered: Mapping[Thing, Sequence[NotedTransition]], now: datetime) -> None:
+    def record_delivery(self, delivered: Mapping[Thing, Sequence[RecordedTransition]], now: datetime) -> None:
         """Record that these transitions were delivered in a message.
 
         Things are left out of which nothing is pending: another notifier has reported them meanwhile.
@@ -206,11 +206,11 @@ class ReceiverQueue:
         # The beginning was in what is removed; transitions that were added since then only continue it.
         queued.is_beginning = False
 
-    def _is_wanted(self, noted: NotedTransition) -> bool:
-        return not self._rules or any(self._accepts(rule, noted) for rule in self._rules)
+    def _is_wanted(self, recorded: RecordedTransition) -> bool:
+        return not self._rules or any(self._accepts(rule, recorded) for rule in self._rules)
 
-    def _accepts(self, rule: NotifyRule, noted: NotedTransition) -> bool:
-        transition = noted.transition
+    def _accepts(self, rule: NotifyRule, recorded: RecordedTransition) -> bool:
+        transition = recorded.transition
         is_client = transition.thing.kind is TransitionKind.CLIENT
         if rule.clusters and self._cluster.value not in rule.clusters:
             return False
@@ -220,7 +220,7 @@ class ReceiverQueue:
             return False
         if rule.groups and _group_word(transition) not in rule.groups:
             return False
-        return rule.accepts_hour(noted.noted_at.astimezone(EXPERIMENT_ZONE).hour)
+        return rule.accepts_hour(recorded.noted_at.astimezone(EXPERIMENT_ZONE).hour)
 
 
 def rules_for(name: str, rules: Iterable[NotifyRule]) -> list[NotifyRule]:

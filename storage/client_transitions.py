@@ -1,7 +1,7 @@
-"""Transitions of clients: what has changed in the two newest runs since conditions were last noted.
+"""Transitions of clients: what has changed in the two newest runs since conditions were last recorded.
 
-A client's state is that of its newest job, as on the live page. Crashes are noted job by job, so that none is
-missed that was restarted at once, and the jobs of the run before the newest may still crash at their end.
+A client's state is that of its newest job, as on the live page. Crashes are recorded job by job: a client may
+be restarted at once, and the jobs of the run before the newest may still crash at their end.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -29,7 +29,7 @@ _RECENT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class CaughtUpMachine:
-    """A machine whose documents are all mirrored; `is_watched`: its conditions were noted before."""
+    """A machine whose documents are all mirrored; `is_watched`: its conditions were recorded before."""
 
     label: str
     clock_at: datetime | None
@@ -52,7 +52,7 @@ class ClientWatch:
     is_complete: bool
 
     def find(self) -> list[Transition]:
-        """The transitions since conditions were noted, in order as far as that is known."""
+        """The transitions since conditions were recorded, in order as far as that is known."""
         newest_runs = select_newest_runs_with_job(db.jobs.c.run > 0, limit=WATCHED_RUNS)
         numbers = self.connection.scalars(newest_runs).all()
         runs = [run for number in numbers if (run := read_run(self.connection, number, self.rules))]
@@ -67,7 +67,7 @@ class ClientWatch:
         return [*self._with_new_groups(crashes, releases), *self._states(newest, present)]
 
     def _new_crashes(self, runs: Collection[Run]) -> Iterator[Transition]:
-        """The crashes that were not noted yet, the earliest first."""
+        """The crashes that were not recorded yet, the earliest first."""
         newest = next(iter(runs))
         found = [
             (job, run is newest and run.is_ongoing and job is row.newest)
@@ -76,9 +76,9 @@ class ClientWatch:
             for job in row.crashes
             if job.machine in self.machines
         ]
-        noted = self._noted([job.id for job, _ in found])
+        recorded = self._recorded([job.id for job, _ in found])
         for job, is_present in sorted(found, key=lambda each: (each[0].updated_at, each[0].id)):
-            if job.id not in noted:
+            if job.id not in recorded:
                 is_news = self.machines[job.machine].is_watched and (is_present or self._is_recent(job))
                 crash = _of_job(job, ClientState.CRASHED, self.conditions, is_initial=not is_news)
                 yield replace(crash, crash_group=job.crash_group)
@@ -87,8 +87,8 @@ class ClientWatch:
         clock_at = self.machines[job.machine].clock_at
         return clock_at is None or clock_at - job.updated_at < _RECENT
 
-    def _noted(self, jobs: Collection[UUID]) -> set[UUID]:
-        """Those of the jobs whose crash was noted."""
+    def _recorded(self, jobs: Collection[UUID]) -> set[UUID]:
+        """Those of the jobs whose crash was recorded."""
         if not jobs:
             return set()
         table = db.transitions.c
@@ -174,7 +174,7 @@ class ClientWatch:
             yield from _absent(run, {row.client for row in rows}, present)
 
     def _is_certain(self, row: ClientRow) -> bool:
-        """Whether the state of a client is known; crashes are noted by `_new_crashes`."""
+        """Whether the state of a client is known; crashes are recorded by `_new_crashes`."""
         match row.state:
             case ClientState.STARTING | ClientState.CRASHED:
                 return False

@@ -94,6 +94,12 @@ def lost_at(state: JobState, updated_at: datetime) -> datetime | None:
     return None if state.is_terminal else updated_at + LOST_AFTER
 
 
+def earliest_loss(jobs: Iterable[tuple[JobState, datetime]]) -> datetime | None:
+    """The earliest time at which one of some jobs becomes lost, by the state and last report of each."""
+    losses = (lost_at(state, updated_at) for state, updated_at in jobs)
+    return min((at for at in losses if at is not None), default=None)
+
+
 def count_by_state(states: Iterable[JobState]) -> dict[JobState, int]:
     """The number of jobs in each state, including zeros."""
     counts = dict.fromkeys(JobState, 0)

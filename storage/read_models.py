@@ -119,7 +119,7 @@ class Run:
     @property
     def state_changes_at(self) -> datetime | None:
         """The time at which the state of a job changes without another report."""
-        return min((at for job in self.jobs if (at := job.lost_at) is not None), default=None)
+        return job_state.earliest_loss((job.state, job.updated_at) for job in self.jobs)
 
     @property
     def cmssw_run(self) -> int | None:

@@ -101,9 +101,7 @@ class RunFiguresReader(RunReader):
     def _figures(self, run: Any, open_jobs: list[_OpenJobRow]) -> RunFigures:
         now, stuck_after = datetime.now(UTC), self._rules.stuck_after
         states = job_state.job_states(open_jobs, stuck_after, now)
-        losses = [
-            job_state.lost_at(state, job.updated_at) for job, state in zip(open_jobs, states, strict=True)
-        ]
+        updates = [job.updated_at for job in open_jobs]
         return RunFigures(
             run=run.run,
             run_key=run.run_key,
@@ -117,5 +115,5 @@ class RunFiguresReader(RunReader):
             crashed_clients=run.crashed_clients,
             most_events=run.most_events,
             highest_rate=run.highest_rate,
-            state_changes_at=min((at for at in losses if at is not None), default=None),
+            state_changes_at=job_state.earliest_loss(zip(states, updates, strict=True)),
         )

@@ -71,7 +71,6 @@ class RunSummariesReader(RunReader):
             for row, state in zip(rows, states, strict=True)
             if clients is None or client_name(row.client) in clients
         ]
-        losses = [job_state.lost_at(state, row.updated_at) for row, state in others]
         summaries = _summaries(zip(run.finished or (), run.events_finished or (), strict=True), others)
         return RunSummary(
             run=run.run,
@@ -80,7 +79,7 @@ class RunSummariesReader(RunReader):
             started_at=delivery_start(run.global_start, run.updated_at) or run.first_start,
             updated_at=run.updated_at,
             clients=summaries,
-            state_changes_at=min((at for at in losses if at is not None), default=None),
+            state_changes_at=job_state.earliest_loss((state, row.updated_at) for row, state in others),
         )
 
 

@@ -91,7 +91,7 @@ class ShiftReader(RunReader):
         )
         with self._database.connect() as connection:
             found = transitions.read(connection, newest)
-        in_order = (noted.transition for noted in reversed(found))
+        in_order = (recorded.transition for recorded in reversed(found))
         intervals = (each for each in _intervals(in_order) if each.ended_at is None or each.ended_at > since)
         return sorted(intervals, key=lambda each: each.began_at)
 

@@ -1,8 +1,8 @@
 """Detection of transitions, within the transactions of the cluster's leader.
 
-Nothing is noted from history or while a machine is catching up: a machine's jobs are compared with the
-conditions noted so far once all its documents are mirrored. The first comparison, which follows the first
-sync, an import or an upgrade, notes everything as initial.
+Nothing is recorded from history or while a machine is catching up: a machine's jobs are compared with the
+conditions recorded so far once all its documents are mirrored. The first comparison, which follows the first
+sync, an import or an upgrade, records everything as initial.
 """
 
 import time
@@ -40,7 +40,7 @@ class MachineChange:
 
 
 class TransitionWatch:
-    """Notes the transitions of a cluster; `stale_after` is the silence that makes a link stale.
+    """Records the transitions of a cluster; `stale_after` is the silence that makes a link stale.
 
     Between transactions it remembers only which machines are caught up, so that a transaction may fail at any
     point.
@@ -71,7 +71,7 @@ class TransitionWatch:
             transitions.write(connection, list(found))
 
     def after_batch(self, connection: sa.Connection, batch: Batch) -> None:
-        """Note what a batch changed, if it is the last one of its machine for now."""
+        """Record what a batch changed, if it is the last one of its machine for now."""
         if batch.is_caught_up:
             self._caught_up.add(batch.machine_id)
             self._compare(connection)
@@ -81,7 +81,7 @@ class TransitionWatch:
     def after_machine_states(
         self, connection: sa.Connection, changes: Sequence[MachineChange], at: datetime
     ) -> None:
-        """Note the machines that went up or down."""
+        """Record the machines that went up or down."""
         labels = {row.id: row.label for row in _select_machines(connection)}
         known = transitions.read_conditions(connection)
         for change in changes:
@@ -101,7 +101,7 @@ class TransitionWatch:
             transitions.write(connection, list(found))
 
     def after_heartbeat(self, connection: sa.Connection, links: ClusterLinks) -> None:
-        """Note changes of the data path, and of clients if that is due."""
+        """Record changes of the data path, and of clients if that is due."""
         caught_up = {id_ for id_, link in links.machines.items() if self._is_caught_up(link)}
         has_more = not caught_up <= self._caught_up
         self._caught_up, self._mirrored = caught_up, frozenset(links.machines)
@@ -121,7 +121,7 @@ class TransitionWatch:
         return has_succeeded and link.failing_since is None and not link.documents_behind
 
     def _compare(self, connection: sa.Connection) -> None:
-        """Compare clients and quarantine with the conditions noted so far."""
+        """Compare clients and quarantine with the conditions recorded so far."""
         self._compared_at_s = time.monotonic()
         known = transitions.read_conditions(connection)
         rows = [row for row in _select_machines(connection) if row.id in self._caught_up]

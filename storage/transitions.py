@@ -114,7 +114,7 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
-class NotedTransition:
+class RecordedTransition:
     """A transition in the database: its id, which grows, and the time at which it was written."""
 
     id: int
@@ -140,7 +140,7 @@ class TransitionReader:
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def transitions(self, after: int, limit: int) -> list[NotedTransition]:
+    def transitions(self, after: int, limit: int) -> list[RecordedTransition]:
         """The first transitions after the one with the id `after`, in their order."""
         with self._database.connect() as connection:
             return read_after(connection, after, limit)
@@ -151,18 +151,18 @@ class TransitionReader:
             return newest_id(connection)
 
 
-def read_after(connection: sa.Connection, after: int, limit: int) -> list[NotedTransition]:
+def read_after(connection: sa.Connection, after: int, limit: int) -> list[RecordedTransition]:
     """The first transitions after an id, in their order."""
     following = sa.select(_transitions).where(_transitions.c.id > after, _is_known(_transitions))
-    return [_noted(row) for row in connection.execute(following.order_by(_transitions.c.id).limit(limit))]
+    return [_recorded(row) for row in connection.execute(following.order_by(_transitions.c.id).limit(limit))]
 
 
-def read(connection: sa.Connection, statement: sa.Select[Any]) -> list[NotedTransition]:
+def read(connection: sa.Connection, statement: sa.Select[Any]) -> list[RecordedTransition]:
     """The transitions that a statement on their table selects, in its order."""
-    return [_noted(row) for row in connection.execute(statement.where(_is_known(_transitions)))]
+    return [_recorded(row) for row in connection.execute(statement.where(_is_known(_transitions)))]
 
 
-def read_by_id(connection: sa.Connection, ids: Iterable[int]) -> list[NotedTransition]:
+def read_by_id(connection: sa.Connection, ids: Iterable[int]) -> list[RecordedTransition]:
     """The transitions with these ids, in their order; those that were deleted are left out."""
     wanted = sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger)))
     statement = (
@@ -170,7 +170,7 @@ def read_by_id(connection: sa.Connection, ids: Iterable[int]) -> list[NotedTrans
         .where(_transitions.c.id == wanted, _is_known(_transitions))
         .order_by(_transitions.c.id)
     )
-    return [_noted(row) for row in connection.execute(statement)]
+    return [_recorded(row) for row in connection.execute(statement)]
 
 
 def newest_id(connection: sa.Connection) -> int:
@@ -213,11 +213,11 @@ def write(connection: sa.Connection, transitions: Sequence[Transition]) -> None:
 
 
 def delete_old(database: sa.Engine) -> Iterator[int]:
-    """Delete transitions noted longer ago than `RETENTION`; yields the number of each batch.
+    """Delete transitions recorded longer ago than `RETENTION`; yields the number of each batch.
 
     The newest of them is kept, so that a reader finds out that others before it may be missing. Those of the
-    watched runs are kept as well: without them, their crashes would be noted again. So is the beginning of a
-    problem that goes on, which is reported when its mute ends.
+    watched runs are kept as well: without them, their crashes would be recorded again. So is the beginning of
+    a problem that goes on, which is reported when its mute ends.
     """
     before = datetime.now(UTC) - RETENTION
     old: list[int] = []
@@ -259,7 +259,7 @@ def _to_row(transition: Transition) -> Mapping[str, Any]:
     return {**row, "kind": thing["kind"].value, "subject": thing["subject"]}
 
 
-def _noted(row: Any) -> NotedTransition:
+def _recorded(row: Any) -> RecordedTransition:
     values = {name: getattr(row, name) for name in _FIELDS}
     thing = Thing(TransitionKind(row.kind), row.subject)
-    return NotedTransition(row.id, row.noted_at, Transition(thing=thing, **values))
+    return RecordedTransition(row.id, row.noted_at, Transition(thing=thing, **values))

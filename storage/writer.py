@@ -44,7 +44,7 @@ class RegisteredMachine:
 class MirrorWriter:
     """Writer of a cluster's database; `leader_id` must be the leader's for a write to succeed.
 
-    `watch` notes transitions in the transactions that make them visible; without it, none are noted. An
+    `watch` records transitions in the transactions that make them visible; without it, none are recorded. An
     unexpected error of the watch is logged once and passed to `on_watch_error` each time: it delays
     transitions, not the mirroring.
     """
@@ -81,7 +81,7 @@ class MirrorWriter:
                 .on_conflict_do_update(index_elements=[db.heartbeat.c.id], set_=leader)
                 .returning(db.heartbeat.c.links)
             )
-            self._note(connection, lambda watch: watch.take_over(connection, heartbeat_at))
+            self._record_transitions(connection, lambda watch: watch.take_over(connection, heartbeat_at))
         return sync_status.from_json(stored)
 
     def register_machines(
@@ -134,7 +134,7 @@ class MirrorWriter:
         try:
             with self._leader_transaction() as connection:
                 upserts.write_batch(connection, batch)
-                self._note(connection, lambda watch: watch.after_batch(connection, batch))
+                self._record_transitions(connection, lambda watch: watch.after_batch(connection, batch))
         except (sa.exc.DataError, sa.exc.IntegrityError) as error:
             raise RowRejected(type(error.orig).__name__) from error
         except sa.exc.OperationalError as error:
@@ -166,7 +166,9 @@ class MirrorWriter:
                 MachineChange(machine, known.get(machine, (None,))[0], state.is_up, state.reason)
                 for machine, state in changed.items()
             ]
-            self._note(connection, lambda watch: watch.after_machine_states(connection, changes, checked_at))
+            self._record_transitions(
+                connection, lambda watch: watch.after_machine_states(connection, changes, checked_at)
+            )
 
     def write_heartbeat(self, links: ClusterLinks) -> None:
         """Write a heartbeat with the status of each link. Raises LeadershipLost."""
@@ -178,15 +180,17 @@ class MirrorWriter:
         with self._database.begin() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise LeadershipLost
-            self._note(connection, lambda watch: watch.after_heartbeat(connection, links))
+            self._record_transitions(connection, lambda watch: watch.after_heartbeat(connection, links))
 
-    def _note(self, connection: sa.Connection, note: Callable[[TransitionWatch], None]) -> None:
-        """Note transitions behind a savepoint; what an error prevents is noted by a later comparison."""
+    def _record_transitions(
+        self, connection: sa.Connection, record: Callable[[TransitionWatch], None]
+    ) -> None:
+        """Record transitions behind a savepoint; what an error prevents, a later comparison finds."""
         if self._watch is None:
             return
         try:
             with connection.begin_nested():
-                note(self._watch)
+                record(self._watch)
         # Whatever it is: documents are stored all the same. Without a connection they cannot be.
         except Exception:
             if connection.invalidated:

@@ -27,7 +27,7 @@ from grabbing.notifier import Notifier
 from storage import receiver_store, transitions
 from storage.mutes import MuteSubject, MuteWriter
 from storage.receiver_store import ReceiverReader
-from storage.transitions import NotedTransition, Thing, Transition, TransitionKind
+from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind
 from tests.receivers import TOKEN, HttpReceiver, SmtpReceiver
 from tests.waiting import until
 
@@ -85,10 +85,10 @@ class Notes:
     def __init__(self, settings: Settings) -> None:
         self.database = db.engine(settings, Cluster.PRODUCTION, "tests")
 
-    def note(self, *noted: Transition) -> None:
+    def note(self, *recorded: Transition) -> None:
         """Write transitions in one transaction."""
         with self.database.begin() as connection:
-            transitions.write(connection, noted)
+            transitions.write(connection, recorded)
 
     def sent(self) -> int:
         """Number of messages that were delivered, as stored."""
@@ -236,11 +236,11 @@ def test_another_crash_of_a_client_with_a_muted_one_is_sent(
 
 def test_it_says_in_the_plural_what_several_clients_did() -> None:
     began, ended = (client("csc", state) for state in ("stuck", "running"))
-    both = [NotedTransition(number, began.occurred_at, each) for number, each in enumerate((began, ended))]
+    both = [RecordedTransition(number, began.occurred_at, each) for number, each in enumerate((began, ended))]
     things = [began.thing, replace(began.thing, subject="dt_dqm_sourceclient-live")]
 
-    def first_line(noted: list[NotedTransition], muted: list[Thing]) -> str:
-        message = compose(Cluster.PRODUCTION, dict.fromkeys(things, noted), muted=muted, base_url="")
+    def first_line(recorded: list[RecordedTransition], muted: list[Thing]) -> str:
+        message = compose(Cluster.PRODUCTION, dict.fromkeys(things, recorded), muted=muted, base_url="")
         return message.body.partition("\n")[0]
 
     assert first_line(both, []) == f"csc, dt are stuck in run {RUN}, and run again"

@@ -117,7 +117,7 @@ def test_it_deletes_nothing_by_default(simulated_settings: Settings) -> None:
 
 
 def note(settings: Settings, ago: timedelta, *, is_problem: bool = False, **runs: int | None) -> None:
-    """Write transitions that were noted some time ago, each named, of a run or of none."""
+    """Write transitions that were recorded some time ago, each named, of a run or of none."""
     at = datetime.now(UTC) - ago
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
@@ -140,7 +140,7 @@ def note(settings: Settings, ago: timedelta, *, is_problem: bool = False, **runs
     database.dispose()
 
 
-def noted(settings: Settings) -> list[str]:
+def recorded(settings: Settings) -> list[str]:
     """The names of the transitions that are stored, oldest first."""
     return [row["subject"] for row in rows(settings, db.transitions)]
 
@@ -157,7 +157,7 @@ def test_it_keeps_transitions_of_the_newest_runs_and_the_newest_old_one(
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     deleted = list(transitions.delete_old(database))
     assert (sum(deleted), max(deleted) <= per_batch) == (2, True)
-    assert noted(settings) == ["second", "third", "last", "young"]
+    assert recorded(settings) == ["second", "third", "last", "young"]
     assert sum(transitions.delete_old(database)) == 0
     known_since = reader(settings).transitions_known_since()
     database.dispose()
@@ -172,15 +172,15 @@ def test_it_keeps_the_beginning_of_a_problem_that_goes_on(settings: Settings) ->
     note(settings, transitions.RETENTION, last=None)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     list(transitions.delete_old(database))
-    assert noted(settings) == ["muted", "last"]
+    assert recorded(settings) == ["muted", "last"]
     database.dispose()
 
 
 def test_old_transitions_are_deleted_by_an_idle_grabber(simulated_settings: Settings) -> None:
     note(simulated_settings, transitions.RETENTION, deleted=None, last=None)
     with running_grabber(simulated_settings):
-        until(lambda: "deleted" not in noted(simulated_settings))
-    assert "last" in noted(simulated_settings)
+        until(lambda: "deleted" not in recorded(simulated_settings))
+    assert "last" in recorded(simulated_settings)
 
 
 def test_it_can_be_run_by_a_command(environment: dict[str, str], settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Transitions: changes of clients, machines and the data path are noted when they become visible."""
+"""Transitions: changes of clients, machines and the data path are recorded when they become visible."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from storage.job_state import StateRules
 from storage.rows import QuarantinedDocument
 from storage.sync_status import LinkStatus
 from storage.transition_watch import TransitionWatch
-from storage.transitions import NotedTransition, Thing, Transition, TransitionKind, TransitionReader
+from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind, TransitionReader
 from tests.grabber_runner import count_rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -28,13 +28,13 @@ FAILING = LinkStatus(failing_since=datetime.now(UTC) - timedelta(minutes=5), rea
 
 
 class Transitions:
-    """Reader of the transitions that were noted, in the order of their ids."""
+    """Reader of the transitions that were recorded, in the order of their ids."""
 
     def __init__(self, settings: Settings) -> None:
         self._reader = TransitionReader(db.engine(settings, Cluster.PRODUCTION, "tests"))
         self._cursor = 0
 
-    def noted(self) -> list[NotedTransition]:
+    def recorded(self) -> list[RecordedTransition]:
         """Everything since the last call."""
         found = self._reader.transitions(self._cursor, 1000)
         self._cursor = found[-1].id if found else self._cursor
@@ -42,7 +42,7 @@ class Transitions:
 
     def news(self) -> list[Transition]:
         """The transitions since the last call that are no history."""
-        return [each.transition for each in self.noted() if not each.transition.is_initial]
+        return [each.transition for each in self.recorded() if not each.transition.is_initial]
 
     def states(self) -> list[str]:
         """The news in short."""
@@ -75,10 +75,10 @@ def mirrored(watched: Callable[[], MirroredCluster]) -> MirroredCluster:
 
 @pytest.fixture
 def transitions(settings: Settings, mirrored: MirroredCluster) -> Transitions:
-    """The transitions that were noted, without those of the healthy run."""
+    """The transitions that were recorded, without those of the healthy run."""
     del mirrored
     found = Transitions(settings)
-    found.noted()
+    found.recorded()
     return found
 
 
@@ -105,12 +105,12 @@ def test_a_crash_is_noted_once_with_its_group_and_its_end(
     host = mirrored.filter_units[0]
     crash = crashed_job(RUN, client="csc")
     mirrored.write(host, crash)
-    noted = transitions.news()
-    assert [(each.thing.kind, each.state) for each in noted] == [
+    recorded = transitions.news()
+    assert [(each.thing.kind, each.state) for each in recorded] == [
         (TransitionKind.CLIENT, "crashed"),
         (TransitionKind.CRASH_GROUP, "new"),
     ]
-    found = noted[0]
+    found = recorded[0]
     assert found.thing.subject == "csc_dqm_sourceclient-live"
     assert (found.run, found.job, found.machine) == (RUN, crash.document.identity, mirrored.label(host))
     assert found.is_problem
@@ -204,7 +204,7 @@ def test_a_problem_ends_when_the_next_run_does_without_the_client(
 ) -> None:
     host = mirrored.filter_units[0]
     mirrored.write(host, crashed_job(RUN, client="csc", run_key="pp_run"))
-    transitions.noted()
+    transitions.recorded()
     began = datetime.now(UTC) - timedelta(hours=1)
     mirrored.write(host, job(RUN + 1, "dt", started_at=began, run_key="cosmic_run"))
     mirrored.beat()
@@ -223,7 +223,7 @@ def test_an_unexpected_error_delays_transitions_but_not_the_mirror(
     host = cluster.filter_units[0]
     cluster.write(host, job(RUN, "csc"))
     cluster.beat()
-    transitions.noted()
+    transitions.recorded()
     with monkeypatch.context() as broken:
         find = broken_in_python if fault == "an error of the program" else broken_in_sql
         broken.setattr(ClientWatch, "find", find)
@@ -255,7 +255,7 @@ def test_nothing_of_a_first_sync_is_news(settings: Settings, watched: Callable[[
     transitions = Transitions(settings)
     first, second = cluster.filter_units
     cluster.write(first, crashed_job(RUN, client="csc"), is_caught_up=False)
-    assert transitions.noted() == []
+    assert transitions.recorded() == []
     cluster.write(first, crashed_job(RUN, client="dt"))
     cluster.write(second, crashed_job(RUN, client="ecal"))
     cluster.beat()
@@ -273,7 +273,7 @@ def test_nothing_is_noted_while_catching_up_and_then_only_what_is_recent(
     old = crashed_job(RUN, client="csc", document=document, started_at=now - timedelta(hours=5))
     mirrored.write(host, old, restarted(old), is_caught_up=False)
     mirrored.write(host, crashed_job(RUN, CRASH_LOGS[1], client="dt"), is_caught_up=False)
-    assert transitions.noted() == []
+    assert transitions.recorded() == []
     mirrored.write(host, job(RUN, "gem"))
     assert "client dt_dqm_sourceclient-live crashed" in (states := transitions.states())
     assert "client csc_dqm_sourceclient-live crashed" not in states
@@ -362,8 +362,8 @@ def test_quarantined_documents_are_noted_once(mirrored: MirroredCluster, transit
     host = mirrored.filter_units[0]
     for _ in range(2):
         mirrored.quarantine(host, [QuarantinedDocument(uuid4(), 7, "cmssw", "run is missing")])
-    (noted,) = transitions.news()
-    assert (noted.thing, noted.detail) == (
+    (recorded,) = transitions.news()
+    assert (recorded.thing, recorded.detail) == (
         Thing(TransitionKind.QUARANTINE, mirrored.label(host)),
         "cmssw: run is missing",
     )
@@ -388,7 +388,7 @@ def test_a_transition_is_visible_with_its_cause(
         mirrored.write(host, crashed_job(RUN, client="csc"))
     with database.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).where(db.jobs.c.exit_code != 0)) == 0
-    assert transitions.noted() == []
+    assert transitions.recorded() == []
     database.dispose()
 
 

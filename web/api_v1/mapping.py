@@ -12,7 +12,7 @@ from storage.delivery_statistics import delays_s
 from storage.machine_rows import MachineRow
 from storage.read_models import AdjacentRuns, JobDetails, SyncStatus
 from storage.sync_status import LinkStatus
-from storage.transitions import NotedTransition, TransitionKind
+from storage.transitions import RecordedTransition, TransitionKind
 from web.api_v1 import resources
 from web.api_v1.queries import RunState
 
@@ -201,15 +201,15 @@ def crash_group_with_jobs(
     )
 
 
-def transition(noted: NotedTransition) -> resources.Transition:
+def transition(recorded: RecordedTransition) -> resources.Transition:
     """A transition."""
-    found = noted.transition
+    found = recorded.transition
     subject = found.thing.subject or None
     if subject is not None and found.thing.kind is TransitionKind.CLIENT:
         subject = client_name(subject)
     return resources.Transition(
-        id=noted.id,
-        noted_at=noted.noted_at,
+        id=recorded.id,
+        noted_at=recorded.noted_at,
         occurred_at=found.occurred_at,
         kind=found.thing.kind,
         subject=subject,

@@ -258,7 +258,7 @@ class Transition(Resource):
     """A change of the state of a client, a machine or a part of the way from DQM² to this server."""
 
     id: int
-    noted_at: Annotated[Time, Meta(description="Time at which the mirror noted it.")]
+    noted_at: Annotated[Time, Meta(description="Time at which the mirror recorded it.")]
     occurred_at: Annotated[Time, Meta(description="Time of it by the clock of its cause.")]
     kind: TransitionKind
     subject: Annotated[
@@ -285,7 +285,7 @@ class Transition(Resource):
 
 
 class TransitionPage(Resource):
-    """Transitions in the order in which they were noted; none is listed twice."""
+    """Transitions in the order in which they were recorded; none is listed twice."""
 
     items: list[Transition]
     next_cursor: Annotated[
@@ -331,7 +331,7 @@ class UptimeInterval(Resource):
 class Machine(Resource):
     """A machine of a cluster. Its state is that which DQM² reports."""
 
-    machine: Annotated[str, Meta(description="Label, which names the machine for good.")]
+    machine: Annotated[str, Meta(description="Label of the machine, which never changes.")]
     is_up: bool | None
     state_since: Time | None
     state_checked_at: Annotated[Time | None, Meta(description="Time at which DQM² reported the state.")]

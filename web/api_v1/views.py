@@ -190,7 +190,7 @@ def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJob
 
 @operation(bp, "/clusters/<cluster>/transitions")
 def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.TransitionPage:
-    """Changes of states, in the order in which the mirror noted them, for scripts that follow a cluster.
+    """Changes of states, in the order in which the mirror recorded them, for scripts that follow a cluster.
 
     Without `cursor` there are none: `next_cursor` is that of what happens from now on. They are kept for 90
     days; `is_complete` of the page after an earlier `cursor` is false.
@@ -209,7 +209,7 @@ def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.Transiti
     if complete_until is not None:
         dependencies.expire_at(complete_until)
     return resources.TransitionPage(
-        items=[mapping.transition(noted) for noted in found],
+        items=[mapping.transition(recorded) for recorded in found],
         next_cursor=str(found[-1].id) if found else cursor,
         is_complete=complete_until is None or datetime.now(UTC) < complete_until,
     )

@@ -47,7 +47,7 @@ class Services:
 
 
 class MachineLabels:
-    """Labels of the configured machines, cached for good because a label never changes."""
+    """Labels of the configured machines, cached without expiry, because a label never changes."""
 
     def __init__(self, settings: Settings, databases: Mapping[Cluster, sa.Engine]) -> None:
         self._playback_machines = settings.fff_playback_machines

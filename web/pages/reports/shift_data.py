@@ -33,7 +33,7 @@ class ShiftData:
 
     `missing`: the names of the clients that a run lacks, without runs of which that is not known.
     `until`: the end of what is reported, which is the present time unless the period `is_over`.
-    `has_transitions`: the mirror noted transitions in all of it. `commands` is `None` if they can't be read.
+    `has_transitions`: transitions were recorded in all of it. `commands` is `None` if they can't be read.
     """
 
     until: datetime
