@@ -5,13 +5,13 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from dqm2.redaction.rules_base import (
     Placeholder,
     Rule,
     Span,
     follows_word,
-    line_end,
     resume_within,
     span,
 )
@@ -52,8 +52,9 @@ _PROGRAMS = (
     _Program(rb"curl", user=b"uU"),
 )
 _COMMAND = rb"(?i:" + b"|".join(program.name for program in _PROGRAMS) + rb")[ \t]"
+# The hyphen comes first, since `re` looks for a literal at the beginning much faster.
 _OPTION = re.compile(
-    rb"(?<![^ \t])-(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))"
+    rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))"
     rb"(?:\"(?P<double>[^\"\n]{1,128})\"|'(?P<single>[^'\n]{1,128})'|(?P<word>[^\s\"'\[-][^\s\"']{0,127}))"
 )
 _PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%]([^\n]{1,128})")
@@ -63,13 +64,15 @@ _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     if follows_word(text, min_start, start):
         return ()
-    command = text[start : end - 1]
-    program = next(program for program in _PROGRAMS if re.fullmatch(program.name, command, re.IGNORECASE))
-    return tuple(
-        part
-        for option in _OPTION.finditer(text, end, min(line_end(text, end), end + _WINDOW))
-        for part in _option(program, option)
-    )
+    program = _program(text[start : end - 1])
+    newline = text.find(b"\n", end, end + _WINDOW)
+    options = _OPTION.finditer(text, end, newline if newline >= 0 else end + _WINDOW)
+    return tuple(part for option in options for part in _option(program, option))
+
+
+@lru_cache(maxsize=256)
+def _program(command: bytes) -> _Program:
+    return next(program for program in _PROGRAMS if re.fullmatch(program.name, command, re.IGNORECASE))
 
 
 def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:

@@ -2,8 +2,9 @@
 
 A rule is a trigger, which finds a place, and a function that expands it to the spans to replace. The
 triggers of all rules form one expression that runs over the text once. For linear time, a trigger has no
-unbounded part that may still fail, blanks aside, and no look-behind; an expand function looks at a bounded
-window around the trigger, or replaces all that it looked at.
+look-behind, and no unbounded part that may still fail, unless the trigger can't begin again within that part:
+blanks, and words if the trigger begins with a word and a blank. An expand function looks at a bounded window
+around the trigger, or replaces all that it looked at.
 """
 
 import re

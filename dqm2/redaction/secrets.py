@@ -122,7 +122,7 @@ _ENCODED_REST = re.compile(
 # Hashes of passwords: `$6$salt$…` of crypt, `pbkdf2:sha256:260000$salt$…` of Werkzeug;
 # tokens of Telegram's bots.
 _LONG = (
-    rb"(?:\$(?:1|2[abxy]|5|6|7|y|gy|apr1|argon2(?:id?|d))\$|(?:scrypt|pbkdf2):[a-z0-9:]+\$"
+    rb"(?:\$(?:1|2[abxy]|5|6|7|y|gy|apr1|argon2(?:id?|d))\$|(?:scrypt|pbkdf2)(?::[a-z0-9]+){1,3}\$"
     rb"|bot[0-9]{8,10}:)"
 )
 _LONG_REST = re.compile(rb"(?<=:)[A-Za-z0-9_-]{20,}+|[A-Za-z0-9./$=,+_-]{20,}+")
@@ -263,10 +263,10 @@ def _plain_password(text: bytes, _min_start: int, _start: int, end: int) -> tupl
 
 
 def _encoded(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    rest = _ENCODED_REST.match(text, end)
-    if follows_word(text, min_start, start) or not rest:
+    if follows_word(text, min_start, start):
         return ()
-    return span(start, rest.end(), Placeholder.SECRET)
+    rest = _ENCODED_REST.match(text, end)
+    return span(start, rest.end() if rest else end, Placeholder.SECRET)
 
 
 def _long(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:

@@ -47,7 +47,8 @@ _QUOTED_NAME = re.compile(rb"[A-Za-z0-9_.@-]{1,64}[\"']")
 # `sudo -u dqmpro`, `su - dqmpro`, `ssh -l dqmpro`, `kinit -kt x.keytab dqmpro`.
 _COMMAND = (
     rb"(?:sudo[ \t]{1,4}(?:-[A-Za-z]{1,2}[ \t]{1,4}){0,2}-u|runuser[ \t]{1,4}-[lu]?|su[ \t]{1,4}-l?"
-    rb"|ssh[ \t]{1,4}(?:-[A-Za-z0-9]{1,4}[ \t]{1,4}){0,2}-l|kinit[ \t]+-[^\n]*\.keytab)[ \t]{1,4}"
+    rb"|ssh[ \t]{1,4}(?:-[A-Za-z0-9]{1,4}[ \t]{1,4}){0,2}-l"
+    rb"|kinit[ \t]+(?:-[^\s]+[ \t]+){1,4}[^\s]+\.keytab)[ \t]{1,4}"
 )
 _ACCOUNT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 # The owner of a file as `ls -l` and `ls -n` write it: `-rw-r--r--. 1 dqmpro dqmpro 4096`.
