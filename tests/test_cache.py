@@ -335,6 +335,22 @@ def test_a_range_changes_with_a_run_in_it(server: ServerProcess, mirrored: Mirro
             settled_tags(server, mirrored, [path])
 
 
+def test_a_job_that_an_earlier_run_gets_late_is_in_the_history_of_its_client(
+    server: ServerProcess, mirrored: MirroredCluster, run: Run
+) -> None:
+    unit, earlier = mirrored.filter_units[0], run.number - 1
+    own = job(run.number, "beam", exit_code=0)
+    mirrored.write(unit, job(earlier, "csc", exit_code=0))
+    mirrored.write(unit, own)
+    shown, graphs = (f"/job/{own.document.identity}/{part}?db=production" for part in ("fragment", "series"))
+    settled_tags(server, mirrored, [shown, graphs])
+    assert str(earlier) not in server.get(shown).text
+    mirrored.write(unit, job(earlier, "beam", exit_code=0))
+    let_hear(server, mirrored)
+    assert str(earlier) in server.get(shown).text
+    assert server.get(graphs).json()["previous_run"] == earlier
+
+
 def test_a_heartbeat_outdates_nothing_but_freshness(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:

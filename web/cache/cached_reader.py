@@ -156,10 +156,13 @@ def _job_topics(details: JobDetails | None, *_: object) -> Topics:
     return (run,) if details.job.state.is_terminal else (run, Topic.BATCHES)
 
 
-def _history_topics(runs: list[Run], *_: object, **__: object) -> Topics:
-    # A run between them may be added late.
-    are_final = all(run.is_final for run in runs)
-    return (Topic.RUNS, *(run.run for run in runs), *(() if are_final else (Topic.BATCHES,)))
+def _runs_before(_value: object, run: int, *_: object) -> Topics:
+    # Any of them may get a job late.
+    return range(run)
+
+
+def _history_topics(runs: list[Run], run: int, *_: object) -> Topics:
+    return _runs_before(runs, run) if all(each.is_final for each in runs) else (Topic.BATCHES,)
 
 
 def _span_topics(_value: object, run_filter: RunFilter) -> Topics:
@@ -231,18 +234,18 @@ class CachedReader(MirrorReader):
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
     has_run = _cached(MirrorReader.has_run, _run_alone)
     run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
-    expected_clients = _cached(MirrorReader.expected_clients, (Topic.BATCHES,))
+    expected_clients = _cached(MirrorReader.expected_clients, _runs_before)
     expected_clients_of = _cached(MirrorReader.expected_clients_of, (Topic.BATCHES,), key=_not_kept)
     skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
     job_details = _cached(
         MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
     )
     job_log = _cached(MirrorReader.job_log, (Topic.BATCHES,), max_entries=_MAX_LARGE)
-    usual_errors = _cached(MirrorReader.usual_errors, (Topic.BATCHES,))
+    usual_errors = _cached(MirrorReader.usual_errors, _runs_before)
     client_history = _cached(
         MirrorReader.client_history, _history_topics, expires_at=_runs_expire_at, max_entries=_MAX_JOBS
     )
-    previous_job = _cached(MirrorReader.previous_job, (Topic.RUNS,))
+    previous_job = _cached(MirrorReader.previous_job, _runs_before)
     delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
     delivery_statistics = _cached(
         MirrorReader.delivery_statistics, lambda _value, runs: tuple(runs), key=tuple
