@@ -33,6 +33,7 @@ from werkzeug.routing import Rule
 
 import db
 import dqmsquare_cfg
+from dqm2 import command_client
 from dqmsquare_cfg import Cluster
 from runtime import logging_setup
 from runtime.supervisor import MEMORY_ENVIRONMENT
@@ -48,6 +49,7 @@ from tests.mirrored_cluster import MirroredCluster
 from tests.processes import is_alive
 from tests.served import served
 from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
+from tests.waiting import TIMEOUT_S
 from tools.demo.data_dir import BASE
 from tools.demo.postgres import EmbeddedPostgres
 from tools.screenshots import chromium
@@ -160,6 +162,14 @@ def _statements_compiled_once() -> Iterator[None]:
         patched.setattr(PGDialect_psycopg2, "__hash__", lambda dialect: hash(type(dialect)))
         options = {"compiled_cache": compiled}
         patched.setattr(sa, "create_engine", partial(sa.create_engine, execution_options=options))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_handshakes() -> Iterator[None]:
+    """Give a loaded machine time to connect to DQM² for a command; other processes have their 5 seconds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command_client, "_CONNECT_S", TIMEOUT_S)
         yield
 
 
