@@ -19,9 +19,12 @@ in_each_theme = pytest.mark.parametrize("theme", ["light", pytest.param("dark", 
 # The rules that depend on the theme. Contrast takes axe more time than all other rules together.
 _COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 _COLOURS = {"runOnly": _COLOUR_RULES}
-_ALL_BUT_COLOURS = {"runOnly": _RULES, "rules": {rule: {"enabled": False} for rule in _COLOUR_RULES}}
-# Targets that are too small or too close for a finger, which axe does not look for by itself.
+# Targets that are too small or too close for a finger. It takes axe as much time as all rules that remain.
 TARGET_SIZE: dict[str, object] = {"runOnly": ["target-size"]}
+_OTHER_RULES = {
+    "runOnly": _RULES,
+    "rules": {rule: {"enabled": False} for rule in [*_COLOUR_RULES, "target-size"]},
+}
 # Elements with text: the first of each look, that is of font, colours of text and background, and classes.
 _ONE_OF_EACH_LOOK = """(within) => {
     const backgrounds = new Map();
@@ -64,19 +67,25 @@ def violating_elements(
 
 
 def violations(page: Page, theme: Theme, *, within: str | None = None) -> list[str]:
-    """The violations of the current page in a theme; colours of one of the elements that look alike."""
+    """The violations of the current page in a theme, but for the size of targets.
+
+    Colours are checked of one of the elements that look alike.
+    """
     coloured = _colour_violations(page, theme, _ONE_OF_EACH_LOOK, within)
-    return coloured + violating_elements(page, _ALL_BUT_COLOURS, within=within)
+    return coloured + violating_elements(page, _OTHER_RULES, within=within)
 
 
 def violations_by_theme(page: Page, *, is_thorough: bool = False) -> dict[str, list[str]]:
     """The violations of the current page by theme; those that do not depend on colours are in the light one.
 
-    Colours are checked of one of the elements that look alike, or of every element if `is_thorough`.
+    Of elements that look alike, the colours of one are checked. If `is_thorough`, those of all are, and
+    the sizes of targets.
     """
     coloured = "(within) => within ?? document" if is_thorough else _ONE_OF_EACH_LOOK
     found = {theme: _colour_violations(page, theme, coloured, None) for theme in THEMES}
-    found["light"] += violating_elements(page, _ALL_BUT_COLOURS)
+    found["light"] += violating_elements(page, _OTHER_RULES)
+    if is_thorough:
+        found["light"] += violating_elements(page, TARGET_SIZE)
     return {theme: findings for theme, findings in found.items() if findings}
 
 

@@ -52,11 +52,11 @@ def test_pages_of_machines_and_runs_are_accessible(page: Page, url: str, theme: 
 
 
 @in_each_theme
-def test_guides_an_error_and_a_mirror_without_data_are_accessible(
+def test_guides_and_an_error_are_accessible(
     page: Page, url: str, console_errors: ConsoleErrors, theme: Theme
 ) -> None:
     console_errors.allowed = ["404"]
-    for path in ("/help/control-room", "/nowhere", "/api/v1/", "/"):
+    for path in ("/help/control-room", "/nowhere", "/api/v1/"):
         page.goto(f"{url}{path}")
         # Those of the page of the API are alike, and axe takes as long as a page has elements.
         page.locator(".api-guide section ~ section").evaluate_all("all => all.forEach((at) => at.remove())")
@@ -73,13 +73,23 @@ def test_its_panels_are_accessible(page: Page, url: str, theme: Theme) -> None:
 
 
 @pytest.mark.long
+def test_it_is_accessible_before_anything_is_mirrored(page: Page, url: str) -> None:
+    page.goto(url)
+    expect(page.locator(".verdict")).to_contain_text("No run yet")
+    assert violations_by_theme(page) == {}
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("job_id")
 def test_other_pages_have_targets_large_enough_for_a_finger(page: Page, url: str) -> None:
     page.set_viewport_size(PHONE)
     reports = ("/report/shift", "/report/playback", "/report/efficiency")
-    for path in ("/cluster/", "/timeline/", "/statistics/", "/crashes/", *reports, "/cr/"):
+    for path in ("/cluster/", "/timeline/", "/statistics/", "/crashes/", *reports):
         page.goto(f"{url}{path}")
+        expect(page.locator(".machine-freshness dd").first).to_contain_text("ago")
         assert violating_elements(page, TARGET_SIZE) == [], path
+    page.goto(f"{url}/cr/")
+    assert violating_elements(page, TARGET_SIZE) == []
 
 
 @pytest.mark.long

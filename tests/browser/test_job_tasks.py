@@ -34,12 +34,7 @@ def crashes(mirrored: MirroredCluster) -> list[JobRecord]:
     now = datetime.now(UTC)
     ends = {RUN - 3: 0, RUN - 2: 0, RUN - 1: 85, RUN: 85}
     jobs = [
-        replace(
-            with_series(
-                job(run, CLIENT, at=now - (RUN - run) * timedelta(hours=3), exit_code=code), seed=run
-            ),
-            log=LOG,
-        )
+        job(run, CLIENT, at=now - (RUN - run) * timedelta(hours=3), exit_code=code, log=LOG)
         for run, code in ends.items()
     ]
     mirrored.write(mirrored.filter_units[0], *jobs, job(RUN, "csc"))
@@ -55,7 +50,7 @@ def live(page: Page, url: str, crashes: list[JobRecord]) -> Page:
     return page
 
 
-def test_it_is_one_step_to_the_fatal_line_and_from_there_to_a_link_to_a_line(live: Page) -> None:
+def test_it_is_one_step_to_the_fatal_line_and_from_there_to_a_link_to_a_line(live: Page, url: str) -> None:
     live.context.grant_permissions(["clipboard-read", "clipboard-write"])
     live.click(f"{LIVE_ROW} .log")
     fatal = live.locator("#log-lines li", has_text="Begin Fatal Exception")
@@ -75,12 +70,16 @@ def test_it_is_one_step_to_the_fatal_line_and_from_there_to_a_link_to_a_line(liv
     expect(live.locator("#line-link")).to_have_text(re.compile(r"^Link to line \d+ copied$"))
     link = live.evaluate("navigator.clipboard.readText()")
     assert link == live.url
-    live.goto("about:blank")
+    live.goto(f"{url}/healthz")
     live.goto(link)
     expect(line).to_be_in_viewport()
 
 
-def test_it_is_one_step_to_the_memory_of_the_previous_run_and_since_when_it_crashes(live: Page) -> None:
+def test_it_is_one_step_to_the_memory_of_the_previous_run_and_since_when_it_crashes(
+    live: Page, mirrored: MirroredCluster, crashes: list[JobRecord]
+) -> None:
+    with_memory = [replace(with_series(record, seed=record.run), log=LOG) for record in crashes]
+    mirrored.write(mirrored.filter_units[0], *with_memory)
     live.locator(f"{LIVE_ROW} .job .ls-cell .number").last.click()
     memory = live.locator("[data-graph=memory]")
     expect(memory.locator(".graph-previous")).to_be_visible()

@@ -104,7 +104,7 @@ def test_it_restores_the_view_from_the_url(page: Page, url: str, mirrored: Mirro
     page.click(".count.state-stuck")
     expect(page.locator("tbody:visible")).to_have_count(1)
     address = page.url
-    page.goto("about:blank")
+    page.goto(f"{url}/healthz")
     page.goto(address)
     expect(page.locator("tbody:visible")).to_have_count(1)
     page.click("#show-all")

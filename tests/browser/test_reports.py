@@ -1,9 +1,10 @@
 """Reports in a browser: accessible, on a phone and on paper, and copied."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.accessibility import Theme, in_each_theme, violations
-from tests.browser.conftest import LAPTOP, PHONE, allow_copying
+from tests.browser.conftest import PHONE, allow_copying
 from tests.browser.test_appearance import overflowing_tables, widths
 from tests.mirrored_cluster import MirroredCluster, write_run
 
@@ -13,25 +14,32 @@ CLIENTS = ("beamhlt", "dt", "ecalgpu", "hcalreco")
 
 
 @in_each_theme
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/report/shift",
+        # They have the same parts.
+        pytest.param("/report/playback", marks=pytest.mark.long),
+        pytest.param("/report/efficiency?group=release", marks=pytest.mark.long),
+    ],
+)
 def test_they_are_accessible_and_fit_a_phone_and_paper(
-    page: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster, theme: Theme
+    page: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster, path: str, theme: Theme
 ) -> None:
     for cluster in (mirrored, playback):
         for run in (RUN - 1, RUN):
             write_run(cluster, run, clients=CLIENTS, lumisections=40, is_ended=True)
         cluster.beat()
-    for path in ("/report/shift", "/report/playback", "/report/efficiency?group=release"):
-        page.set_viewport_size(LAPTOP)
-        page.goto(f"{url}{path}")
-        assert violations(page, theme, within="#main") == [], path
-        page.emulate_media(media="print")
-        expect(page.get_by_role("button", name="Copy as Markdown")).to_be_hidden()
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        page.emulate_media(media="screen")
-        page.set_viewport_size(PHONE)
-        assert overflowing_tables(page) == [], path
-        width, within = widths(page)
-        assert width <= within, path
+    page.goto(f"{url}{path}")
+    assert violations(page, theme, within="#main") == []
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button", name="Copy as Markdown")).to_be_hidden()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.emulate_media(media="screen")
+    page.set_viewport_size(PHONE)
+    assert overflowing_tables(page) == []
+    width, within = widths(page)
+    assert width <= within
 
 
 def test_they_are_copied(page: Page, url: str, mirrored: MirroredCluster) -> None:

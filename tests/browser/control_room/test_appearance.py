@@ -1,10 +1,11 @@
 """Accessibility of the Control Room's pages, checked by axe in both themes, and layout on a phone."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from simulator.fault_injection import FaultKind, RequestKind
 from simulator.simulator import Simulator
-from tests.browser.accessibility import Theme, in_each_theme, violations
+from tests.browser.accessibility import Theme, in_each_theme, violations, violations_by_theme
 from tests.browser.conftest import PHONE, OpenPage
 from tests.browser.control_room import enter, item, press, sign_in
 from tests.browser.test_appearance import widths
@@ -41,11 +42,16 @@ def test_it_is_accessible_with_results_of_every_kind_and_fits_a_phone(
     assert len(tops) == len(ORDER_ON_PHONE)
     assert tops == sorted(tops)
     assert widths(page) == (PHONE["width"], PHONE["width"])
-    # The dialog of production has everything that the other has, and asks for a name.
+
+
+@pytest.mark.long
+def test_its_dialog_is_accessible_in_both_themes(page: Page, url: str) -> None:
+    """That of production has everything that the other has, and asks for a name."""
+    enter(page, url)
     machine = item(page, PRODUCTION_UNIT, cluster="Production cluster")
     machine.get_by_role("button", name="Restart HLTD").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert violations(page, theme, within="dialog[open]") == []
+    assert violations_by_theme(page) == {}
 
 
 @in_each_theme

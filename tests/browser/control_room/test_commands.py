@@ -135,15 +135,14 @@ def test_it_alerts_and_names_the_run_that_a_command_may_end_in_its_question(
     dialog.get_by_role("button", name="Cancel").click()
 
 
-def test_it_restarts_services_offers_their_logs_and_asks_before_it_repeats_a_change(
+def test_it_restarts_a_service_offers_its_logs_and_asks_before_it_repeats_a_change(
     signed_in: Page, simulator: Simulator
 ) -> None:
     section = item(signed_in, UNIT)
     question = f"Restart HLTD on {UNIT} (playback)?"
-    for name, service in (("DQM²", DaemonKind.FFF), ("HLTD", DaemonKind.HLTD)):
-        output = confirm(signed_in, section, f"Restart {name}", f"Restart {name} on {UNIT} (playback)?")
-        expect(output).to_contain_text(OK)
-        assert len(simulator.world.daemons.get(service, UNIT).starts) == 2
+    output = confirm(signed_in, section, "Restart HLTD", question)
+    expect(output).to_contain_text(OK)
+    assert len(simulator.world.daemons.get(DaemonKind.HLTD, UNIT).starts) == 2
     output.get_by_role("button", name="Show HLTD logs").click()
     expect(output.get_by_label("Log 1 of").locator("pre")).to_contain_text("Service started")
     simulator.recorder.clear()
@@ -160,11 +159,11 @@ def test_it_restarts_services_offers_their_logs_and_asks_before_it_repeats_a_cha
     expect(last_hour.get_by_text("shifter: restart HLTD on dqmfu-c2b01-..")).to_have_count(1)
 
 
-def test_it_restarts_a_production_service_only_after_its_name_is_typed(
+def test_it_changes_production_only_after_the_machine_s_name_is_typed(
     signed_in: Page, simulator: Simulator
 ) -> None:
     section = item(signed_in, PRODUCTION_UNIT, cluster=PRODUCTION)
-    section.get_by_role("button", name="Restart HLTD").click()
+    section.get_by_role("button", name="Restart DQM²").click()
     dialog = signed_in.get_by_role("dialog")
     yes = dialog.get_by_role("button", name="Restart", exact=True)
     expect(dialog).to_contain_text("This is production.")
@@ -176,18 +175,12 @@ def test_it_restarts_a_production_service_only_after_its_name_is_typed(
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
     assert commands_sent(simulator) == []
-    question = f"Restart HLTD on {PRODUCTION_UNIT} (production)?"
-    output = confirm(signed_in, section, "Restart HLTD", question, typed=PRODUCTION_UNIT)
+    question = f"Restart DQM² on {PRODUCTION_UNIT} (production)?"
+    output = confirm(signed_in, section, "Restart DQM²", question, typed=PRODUCTION_UNIT)
     expect(output).to_contain_text(OK)
-    assert len(simulator.world.daemons.get(DaemonKind.HLTD, PRODUCTION_UNIT).starts) == 2
+    assert len(simulator.world.daemons.get(DaemonKind.FFF, PRODUCTION_UNIT).starts) == 2
 
-
-def test_it_requires_the_machine_s_name_to_switch_a_production_client(
-    signed_in: Page, simulator: Simulator
-) -> None:
-    section = item(signed_in, PRODUCTION_UNIT, cluster=PRODUCTION)
     press(section, "Clients").get_by_role("switch", name=BEAM).click()
-    dialog = signed_in.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_have_text(
         f"Switch {BEAM} off on {PRODUCTION_UNIT} (production)?"
     )
