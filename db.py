@@ -504,6 +504,8 @@ def engine(
         use_native_hstore=False,
         connect_args={
             "sslmode": settings.postgres_sslmode,
+            # That of the database, or of the user, may lack characters of logs.
+            "client_encoding": "utf8",
             # Connections authenticate by password; libpq would use 1 MB for Kerberos, looking for a ticket.
             "gssencmode": "disable",
             "connect_timeout": _CONNECT_TIMEOUT_S,

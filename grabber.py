@@ -59,7 +59,7 @@ class SchemaTooNew(Exception):
 
 
 class SchemaConflict(Exception):
-    """Raised when the database holds tables of an earlier mirror, to be imported, or of another program."""
+    """Raised when the database has tables of an earlier mirror or of another program, or another encoding."""
 
 
 class Grabber:
@@ -150,7 +150,7 @@ class Grabber:
         schema = migrate(self._database)
         if schema.state is SchemaState.TOO_NEW:
             raise SchemaTooNew(self._database_name)
-        if schema.state in (SchemaState.LEGACY, SchemaState.FOREIGN):
+        if schema.state in (SchemaState.LEGACY, SchemaState.FOREIGN, SchemaState.ENCODING):
             raise SchemaConflict(str(schema))
         if not self._lock.acquire():
             self._report_database_up()

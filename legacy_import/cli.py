@@ -173,7 +173,7 @@ def _is_incomplete(progress: ImportProgress | None) -> bool:
 def _outcome(schema: Schema, progress: ImportProgress | None) -> tuple[str, bool]:
     """Message if there is nothing to do, or no more."""
     match schema.state:
-        case SchemaState.TOO_NEW | SchemaState.LEGACY | SchemaState.FOREIGN:
+        case SchemaState.TOO_NEW | SchemaState.LEGACY | SchemaState.FOREIGN | SchemaState.ENCODING:
             return str(schema), False
         case SchemaState.TOO_OLD | SchemaState.READY:
             return _NOTHING if progress is None else str(progress), True

@@ -17,6 +17,8 @@ _EXPECTED_ERRORS = (
     psycopg2.OperationalError,
     psycopg2.errors.InsufficientPrivilege,
     psycopg2.errors.DependentObjectsStillExist,
+    psycopg2.errors.InvalidSchemaName,
+    psycopg2.errors.ReadOnlySqlTransaction,
 )
 
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _MIGRATION_TIMEOUT_MS = 600_000
+# Any other lacks characters of logs, so documents with them would be quarantined.
+_ENCODING = "UTF8"
 
 
 class SchemaState(Enum):
@@ -32,24 +34,29 @@ class SchemaState(Enum):
     TOO_NEW = "too new"
     LEGACY = "an earlier mirror's"
     FOREIGN = "another program's"
+    ENCODING = "of another encoding"
 
 
 @dataclass(frozen=True)
 class Schema:
     """A database's schema revision, `None` before the first migration, and whether this program can use it.
 
-    `foreign_tables`: tables of another program that have names of the mirror's.
+    `foreign_tables`: tables of another program that have names of the mirror's. `encoding`: that of a
+    database which can't store all characters.
     """
 
     revision: str | None
     state: SchemaState
     foreign_tables: tuple[str, ...] = ()
+    encoding: str | None = None
 
     def __str__(self) -> str:
         if self.state is SchemaState.LEGACY:
             return "the tables of an earlier mirror, which `db adopt` imports"
         if self.state is SchemaState.FOREIGN:
             return f"tables of another program under the mirror's names: {', '.join(self.foreign_tables)}"
+        if self.state is SchemaState.ENCODING:
+            return f"the encoding {self.encoding}; the mirror needs UTF8"
         return f"schema {self.revision or 'none'}, {self.state.value} for this program ({head_revision()})"
 
 
@@ -82,7 +89,7 @@ def migrate(database: sa.Engine) -> Schema:
     """Migrate a database to the latest schema; concurrent calls wait for the one that migrates.
 
     A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
-    other programs.
+    other programs, and a database of another encoding than UTF-8.
     """
     with migration_lock(database) as connection:
         before = read_schema(connection)
@@ -140,6 +147,9 @@ def _unmigrated_schema(connection: sa.Connection) -> Schema:
     inspector = sa.inspect(connection)
     if _is_legacy(inspector):
         return Schema(None, SchemaState.LEGACY)
+    encoding: str = connection.scalars(sa.text("SHOW server_encoding")).one()
+    if encoding != _ENCODING:
+        return Schema(None, SchemaState.ENCODING, encoding=encoding)
     found = {*inspector.get_table_names(), *inspector.get_view_names()}
     foreign = tuple(sorted(db.metadata.tables.keys() & found))
     return Schema(None, SchemaState.FOREIGN if foreign else SchemaState.TOO_OLD, foreign)

@@ -249,6 +249,7 @@ FOREIGN = {
     "query would be affected by row-level security policy",
     "could not extend file",
     "No space left on device",
+    "read-only transaction",
     "cannot drop",
     "because other objects depend on them",
     "certificate verify failed",

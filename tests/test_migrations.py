@@ -1,7 +1,10 @@
 """Migrations: their numbering, the schema that they create, and the databases that they leave alone."""
 
+from collections.abc import Iterator
 from contextlib import closing
 
+import psycopg2
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -9,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import db
+import db_commands
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from storage.schema import MIGRATIONS, Schema, SchemaState, head_revision, migrate, read_schema
@@ -46,3 +50,65 @@ def test_they_leave_the_tables_of_another_program_alone(
     assert sa.inspect(database).get_table_names() == ["runs"]
     database.dispose()
     postgres.drop_database("of_another_program")
+
+
+@pytest.fixture
+def odd_database(
+    postgres: EmbeddedPostgres, environment: dict[str, str]
+) -> Iterator[tuple["psycopg2.extensions.connection", Settings]]:
+    """A connection that may make the database `odd`, and the settings of a mirror in it."""
+    settings = dqmsquare_cfg.load({**environment, "POSTGRES_PRODUCTION_DB_NAME": "odd"})
+    with closing(postgres.connect("postgres")) as connection:
+        yield connection, settings
+    postgres.drop_database("odd")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_they_refuse_an_encoding_without_all_characters(
+    odd_database: tuple["psycopg2.extensions.connection", Settings], encoding: str
+) -> None:
+    connection, settings = odd_database
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE odd TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    assert str(migrate(database)) == f"the encoding {encoding}; the mirror needs UTF8"
+    assert sa.inspect(database).get_table_names() == []
+    database.dispose()
+
+
+def test_a_database_may_have_another_encoding_for_clients(
+    odd_database: tuple["psycopg2.extensions.connection", Settings],
+) -> None:
+    connection, settings = odd_database
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE odd TEMPLATE template0")
+        cursor.execute("ALTER DATABASE odd SET client_encoding = LATIN1")
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.connect() as of_mirror:
+        assert of_mirror.scalar(sa.select(sa.literal("\u2018\u0436\u2019"))) == "\u2018\u0436\u2019"
+    database.dispose()
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("default_transaction_read_only = on", "cannot execute CREATE TABLE in a read-only transaction"),
+        ("search_path = nowhere", "no schema has been selected to create in"),
+    ],
+)
+def test_a_refusal_of_postgresql_is_one_line(
+    odd_database: tuple["psycopg2.extensions.connection", Settings],
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    reason: str,
+) -> None:
+    connection, _ = odd_database
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE odd TEMPLATE template0")
+        cursor.execute(f"ALTER DATABASE odd SET {setting}")
+    for name, value in {**environment, "POSTGRES_PRODUCTION_DB_NAME": "odd"}.items():
+        monkeypatch.setenv(name, value)
+    assert db_commands.main(["migrate"]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == f"odd: PostgreSQL refuses: {reason}"
