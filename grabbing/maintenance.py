@@ -1,6 +1,7 @@
 """Maintenance of a cluster's database: log dictionaries, analysis of stored data, deletion of old data.
 
-It also reminds the operator, once a day, of an earlier mirror's tables that are still in the database.
+It also reminds the operator, once a day, of an earlier mirror's tables that are still in the database. An
+error of a task is logged and postpones it, and does not stop the mirroring.
 """
 
 import logging
@@ -27,8 +28,11 @@ log = logging.getLogger(__name__)
 _DAY_S = 86_400.0
 # Logs change with the releases of CMSSW.
 _TRAIN_INTERVAL_S = 7 * _DAY_S
-# Until there are enough logs for the first dictionary.
+# Until there are enough logs for the first dictionary. Logs that no dictionary makes smaller are trained on
+# again and again, which is to take a hundredth of the time.
 _FIRST_TRAIN_INTERVAL_S = 10.0
+_PAUSE_PER_TRAINING = 100.0
+_ERROR_PAUSE_S = 3600.0
 
 
 class Maintenance:
@@ -41,22 +45,22 @@ class Maintenance:
         self._processor = processor
         self._dictionaries = DictionaryStore(database)
         self._train_at_s = self._remind_at_s = 0.0
-        self._sweeps = [
-            _Sweep(partial(analyze_outdated, database), _log_analyzed),
-            _Sweep(partial(summarize_outdated, database), _log_summarized),
-            _Sweep(partial(transitions.delete_old, database), _log_deleted, interval_s=_DAY_S),
-        ]
+        self._sweeps = {
+            "analyze_logs": _Sweep(partial(analyze_outdated, database), _log_analyzed),
+            "summarize_deliveries": _Sweep(partial(summarize_outdated, database), _log_summarized),
+            "delete_transitions": _Sweep(
+                partial(transitions.delete_old, database), _log_deleted, interval_s=_DAY_S
+            ),
+        }
         if retention is not None:
-            self._sweeps.append(
-                _Sweep(
-                    partial(prune, database, retention), partial(_log_pruned, retention), interval_s=_DAY_S
-                )
+            self._sweeps["prune_logs"] = _Sweep(
+                partial(prune, database, retention), partial(_log_pruned, retention), interval_s=_DAY_S
             )
 
     def start(self) -> None:
         """Start over with the newest dictionary of the database."""
         dictionary = self._processor.dictionary = self._dictionaries.latest()
-        for sweep in self._sweeps:
+        for sweep in self._sweeps.values():
             sweep.reset()
         age_s = _age_s(dictionary)
         self._train_at_s = time.monotonic() + (0.0 if age_s is None else _TRAIN_INTERVAL_S - age_s)
@@ -64,25 +68,30 @@ class Maintenance:
     def run_due(self, *, is_idle: bool) -> None:
         """Run a step of what is due; work on old documents waits until the grabber is idle.
 
-        Raises SQLAlchemyError; `start` has to be called again then.
+        Raises DBAPIError if the database is unavailable; `start` has to be called again then.
         """
         if time.monotonic() >= self._train_at_s:
-            self._train()
+            self._train_at_s = time.monotonic() + _ERROR_PAUSE_S
+            _attempt("train_dictionary", self._train)
         if time.monotonic() >= self._remind_at_s:
-            self._remind()
+            self._remind_at_s = time.monotonic() + _DAY_S
+            _attempt("remind", self._remind)
         if is_idle:
-            for sweep in self._sweeps:
-                sweep.run_step()
+            for name, sweep in self._sweeps.items():
+                if not _attempt(name, sweep.run_step):
+                    sweep.postpone(_ERROR_PAUSE_S)
 
     def _train(self) -> None:
+        began_s = time.monotonic()
         self._processor.dictionary = self._dictionaries.train() or self._processor.dictionary
         # A catch-up and its training leave 3 MB of freed memory between objects that are still in use.
         malloc.return_freed_memory()
         is_trained = self._processor.dictionary is not None
-        self._train_at_s = time.monotonic() + (_TRAIN_INTERVAL_S if is_trained else _FIRST_TRAIN_INTERVAL_S)
+        now_s = time.monotonic()
+        pause_s = max(_FIRST_TRAIN_INTERVAL_S, _PAUSE_PER_TRAINING * (now_s - began_s))
+        self._train_at_s = now_s + (_TRAIN_INTERVAL_S if is_trained else pause_s)
 
     def _remind(self) -> None:
-        self._remind_at_s = time.monotonic() + _DAY_S
         with self._database.connect() as connection:
             progress = import_progress.read(connection)
         if progress is not None:
@@ -114,6 +123,11 @@ class _Sweep:
         self._count = 0
         self._due_at_s = -math.inf
 
+    def postpone(self, pause_s: float) -> None:
+        """Abandon the present pass; another one is due after a pause."""
+        self.reset()
+        self._due_at_s = time.monotonic() + pause_s
+
     def run_step(self) -> None:
         """Run the next step of the present pass, or the first one of a pass that is due."""
         if self._steps is None:
@@ -127,6 +141,26 @@ class _Sweep:
             self._report(self._count)
         else:
             self._count += changed
+
+
+def _attempt(name: str, step: Callable[[], None]) -> bool:
+    """Run a step; returns whether it succeeded. Raises DBAPIError if the database is unavailable."""
+    try:
+        step()
+    # Any error, such as that of a rule at one log.
+    except Exception as error:
+        if _is_database_down(error):
+            raise
+        log.exception("maintenance_failed task=%s pause_s=%.0f", name, _ERROR_PAUSE_S)
+        return False
+    return True
+
+
+def _is_database_down(error: Exception) -> bool:
+    """Whether an error is not PostgreSQL's response to a statement, such as that it took too long."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "pgcode", None) is None
 
 
 def _log_analyzed(jobs: int) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 import requests
+import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 import db
@@ -256,3 +257,31 @@ def test_it_exits_while_the_database_hangs(
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
+
+
+def _find_a_bug(_database: sa.Engine) -> Iterator[int]:
+    yield 1 // 0
+
+
+def _take_too_long(database: sa.Engine) -> Iterator[int]:
+    with database.connect() as connection:
+        connection.execute(sa.text("SET LOCAL statement_timeout = 1"))
+        connection.execute(sa.select(sa.func.pg_sleep(60)))
+    yield 0
+
+
+@pytest.mark.parametrize("step", [_find_a_bug, _take_too_long])
+def test_it_mirrors_on_after_an_error_of_its_maintenance(
+    simulator: Simulator,
+    simulated_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: Callable[[sa.Engine], Iterator[int]],
+) -> None:
+    monkeypatch.setattr("grabbing.maintenance.analyze_outdated", step)
+    with running_grabber(simulated_settings):
+        until(lambda: "maintenance_failed task=analyze_logs" in caplog.text)
+        simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+        until(lambda: mirrored_runs(simulated_settings) == {1})
+    assert caplog.text.count("maintenance_failed") == 1
+    assert "database_unavailable" not in caplog.text
