@@ -153,8 +153,8 @@ def release(version: str | None) -> Markup:
     url = external_links.release_notes_url(version) if version else None
     if url is None:
         return escape(version or formatting.DASH)
-    return Markup('<a href="{}" rel="noopener" target="_blank" title="Release notes">{}</a>').format(
-        url, version
+    return _markup(
+        f'<a href="{escape(url)}" rel="noopener" target="_blank" title="Release notes">{escape(version)}</a>'
     )
 
 
