@@ -3,6 +3,7 @@
 
 import { announce } from "./alert_channels.js";
 import { now } from "./server_clock.js";
+import { readJson, writeJson } from "./storage.js";
 
 // Times in the list have no date.
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
@@ -30,17 +31,22 @@ let toasts = loadToasts();
 let unseen = 0; // alerts since this page was last looked at
 
 function load() {
-  const stored = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
-  return stored.filter(({ at }) => Date.now() - at < MAX_AGE_MS);
+  const at = now() ?? Date.now();
+  return storedList("localStorage", STORAGE_KEY).filter((alert) => at - alert.at < MAX_AGE_MS);
 }
 
 function loadToasts() {
-  return JSON.parse(sessionStorage.getItem(TOASTS_KEY) ?? "[]");
+  return storedList("sessionStorage", TOASTS_KEY);
+}
+
+function storedList(area, key) {
+  const stored = readJson(area, key);
+  return Array.isArray(stored) ? stored : [];
 }
 
 function save() {
   alerts.length = Math.min(alerts.length, MAX_ALERTS);
-  localStorage.setItem(STORAGE_KEY, JSON.stringify(alerts));
+  writeJson("localStorage", STORAGE_KEY, alerts);
   render();
 }
 
@@ -168,7 +174,7 @@ document.getElementById("clear-alerts").addEventListener("click", () => {
   alerts = [];
   save();
 });
-addEventListener("pagehide", () => sessionStorage.setItem(TOASTS_KEY, JSON.stringify(toasts)));
+addEventListener("pagehide", () => writeJson("sessionStorage", TOASTS_KEY, toasts));
 addEventListener("storage", ({ key }) => key === STORAGE_KEY && reload());
 // A page from the back and forward cache shows what the pages after it have left.
 addEventListener("pageshow", ({ persisted }) => {

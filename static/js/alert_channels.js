@@ -1,6 +1,8 @@
 // Sound and browser notifications for alerts: off by default, the choice is stored in the browser. Each is tried by
 // itself; one that does not work is reported next to its switch.
 
+import { readText, writeText } from "./storage.js";
+
 const TONE_S = 0.35;
 const TONES_HZ = [880, 660];
 const CLICK_ONCE = "Click once to allow sound.";
@@ -13,7 +15,7 @@ const enable = { sound: unlockSound, notification: requestPermission };
 
 let audio = null;
 
-const isEnabled = (channel) => localStorage.getItem(channel) === "on";
+const isEnabled = (channel) => readText("localStorage", channel) === "on";
 
 /** Announces an alert through the enabled channels. The same `key` in several open pages makes one notification. */
 export function announce(text, key) {
@@ -127,13 +129,13 @@ async function toggle({ target: checkbox }) {
   const { channel } = checkbox.dataset;
   report(channel, "");
   if (!checkbox.checked) {
-    localStorage.removeItem(channel);
+    writeText("localStorage", channel, null);
     if (channel === "sound") hint.hidden = true;
     return;
   }
   try {
     await enable[channel]();
-    localStorage.setItem(channel, "on");
+    writeText("localStorage", channel, "on");
   } catch ({ message }) {
     checkbox.checked = false;
     report(channel, message);

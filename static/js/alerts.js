@@ -8,6 +8,7 @@ import { connectionFailure } from "./connection.js";
 import { duration } from "./relative_time.js";
 import { fetchJson } from "./requests.js";
 import { now } from "./server_clock.js";
+import { readJson, writeJson } from "./storage.js";
 
 // Time that a state must last before it counts as begun or ended. Outages have lasted STALE_AFTER_S already.
 const SETTLE_MS = 10_000;
@@ -28,7 +29,7 @@ class Watch {
   constructor(cluster) {
     this.cluster = cluster;
     // { updatedAt, trustedAt, incidents by key }, kept while the tab is open
-    this.state = JSON.parse(sessionStorage.getItem(this.storageKey) ?? "null");
+    this.state = readJson("sessionStorage", this.storageKey);
     this.isWaking = false;
   }
 
@@ -96,7 +97,7 @@ class Watch {
   }
 
   save() {
-    sessionStorage.setItem(this.storageKey, JSON.stringify(this.state));
+    writeJson("sessionStorage", this.storageKey, this.state);
   }
 
   alertKey(key) {

@@ -4,30 +4,51 @@
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
 
+  // As in storage.js, of which a script that runs before the first paint can't be part.
+  const unstored = new Map();
+  const stored = (key) => {
+    if (unstored.has(key)) return unstored.get(key);
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  };
+  const store = (key, text) => {
+    try {
+      if (text === null) localStorage.removeItem(key);
+      else localStorage.setItem(key, text);
+      unstored.delete(key);
+    } catch {
+      unstored.set(key, text);
+    }
+  };
+
   const showTheme = (theme) => {
     root.dataset.bsTheme = theme;
     dispatchEvent(new Event("theme"));
   };
-  const applyTheme = () => showTheme(localStorage.getItem("theme") ?? (system.matches ? "dark" : "light"));
+  const applyTheme = () => {
+    const chosen = stored("theme");
+    showTheme(["dark", "light"].includes(chosen) ? chosen : system.matches ? "dark" : "light");
+  };
 
   const toggleTheme = () => {
     const theme = root.dataset.bsTheme === "dark" ? "light" : "dark";
     const isSystemTheme = (theme === "dark") === system.matches;
-    if (isSystemTheme) localStorage.removeItem("theme");
-    else localStorage.setItem("theme", theme);
+    store("theme", isSystemTheme ? null : theme);
     applyTheme();
   };
 
   const applyZone = () => {
-    const isUtc = localStorage.getItem("zone") === "UTC";
+    const isUtc = stored("zone") === "UTC";
     root.dataset.zone = isUtc ? "UTC" : "Europe/Zurich";
     document.getElementById("zone-toggle")?.setAttribute("aria-checked", isUtc);
     dispatchEvent(new Event("zone"));
   };
 
   const toggleZone = () => {
-    if (root.dataset.zone === "UTC") localStorage.removeItem("zone");
-    else localStorage.setItem("zone", "UTC");
+    store("zone", root.dataset.zone === "UTC" ? null : "UTC");
     applyZone();
   };
 

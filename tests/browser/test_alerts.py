@@ -355,3 +355,37 @@ def test_it_asks_for_a_click_before_it_can_play_sounds(toasts: Page) -> None:
     toasts.click("h1")
     expect(hint).to_be_hidden()
     expect(toasts.locator("#sound-problem")).to_be_empty()
+
+
+DENY_STORAGE = """for (const area of ["localStorage", "sessionStorage"]) {
+    Object.defineProperty(window, area, { get() { throw new DOMException("denied", "SecurityError"); } });
+}"""
+
+
+@pytest.mark.own_page
+def test_it_alerts_and_takes_choices_where_the_browser_denies_storage(
+    toasts: Page, mirrored: MirroredCluster
+) -> None:
+    toasts.add_init_script(DENY_STORAGE)
+    toasts.reload()
+    after_updates(toasts)
+    for client in ("newcomer", "another"):
+        mirrored.write(mirrored.filter_units[0], job(RUN, client, exit_code=-6))
+        expect(toasts.locator(".alert-toast")).to_contain_text(f"{client} crashed in run {RUN}")
+    expect(toasts.locator("#alert-list li")).to_have_count(2)
+    toasts.click("#theme-toggle")
+    expect(toasts.locator("html[data-bs-theme=dark]")).to_have_count(1)
+    toasts.click("#zone-toggle")
+    expect(toasts.locator("html[data-zone=UTC]")).to_have_count(1)
+
+
+def test_values_of_other_sites_of_the_host_do_no_harm(toasts: Page, mirrored: MirroredCluster) -> None:
+    toasts.evaluate(
+        """localStorage.alerts = sessionStorage.toasts = "{}";
+        localStorage.theme = localStorage.zone = "theirs";"""
+    )
+    toasts.reload()
+    after_updates(toasts)
+    expect(toasts.locator("html[data-bs-theme=light][data-zone='Europe/Zurich']")).to_have_count(1)
+    mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
+    expect(toasts.locator(".alert-toast")).to_contain_text(f"newcomer crashed in run {RUN}")
