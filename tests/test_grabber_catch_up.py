@@ -45,16 +45,22 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture
+def _early_parser_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a grabber of this process use parser processes from 200 headers on, for 50 documents at a time."""
+    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 200)
+    monkeypatch.setattr("grabbing.parser_pool.ParserPool.batch_size", 50)
+
+
 def parser_processes(grabber: int) -> list[int]:
     """The parser processes of a grabber, without multiprocessing's resource tracker."""
     return [pid for pid in children_of(grabber) if "spawn_main" in command_line(pid)]
 
 
+@pytest.mark.usefixtures("_early_parser_processes")
 def test_it_mirrors_many_documents_exactly_as_it_mirrors_few(
-    simulator: Simulator, simulated_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator, simulated_settings: Settings
 ) -> None:
-    # As many as parser processes are used for; each takes the documents of some responses.
-    monkeypatch.setattr("grabbing.machine_sync._MIN_POOL_HEADERS", 200)
     simulator.fill(FILTER_UNIT, 280, small=True)
     simulator.fill(FILTER_UNIT, 20)
     simulator.fill(OTHER_FILTER_UNIT, 20)
@@ -129,6 +135,7 @@ def test_its_parser_processes_end_when_it_is_killed(
         until(lambda: not any(map(is_alive, workers)))
 
 
+@pytest.mark.usefixtures("_early_parser_processes")
 def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     simulator: Simulator,
     brisk_settings: Settings,
@@ -136,7 +143,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("grabbing.machine_sync._SLICE_S", 0.5)
-    simulator.fill(FILTER_UNIT, 1500, small=True)
+    simulator.fill(FILTER_UNIT, 600, small=True)
     simulator.faults.add(FaultKind.LATENCY, 1.0)
     with (
         closing(postgres.connect(brisk_settings.postgres_production_db_name)) as other,
@@ -151,7 +158,7 @@ def test_it_keeps_no_parser_process_while_another_grabber_is_the_leader(
             (db.GRABBER_LOCK, db.GRABBER_LOCK),
         )
         until(lambda: not parser_processes(os.getpid()))
-        assert count_rows(brisk_settings, db.jobs) < 1500
+        assert count_rows(brisk_settings, db.jobs) < 600
 
 
 def test_it_mirrors_other_machines_during_a_catch_up_and_reports_its_progress(
