@@ -152,11 +152,16 @@ def test_a_query_that_takes_too_long_fails_alone(
     server: ServerProcess, settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
     until(lambda: server.get(new_page()).ok)
+    assert server.get(NEWEST).ok
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], job(RUN, "beam"))
     with locked_jobs(postgres, settings):
         slow = server.get(new_page())
         assert slow.status_code == 503
         assert slow.text.startswith("The database of the production cluster took too long.")
         assert server.get("/readyz").json()["clusters"]["production"]["ready"]
+        # Nothing would say that what was read before is old.
+        until(lambda: server.get(NEWEST).status_code == 503)
     assert server.get(new_page()).ok
 
 

@@ -26,7 +26,7 @@ from storage.run_listing import ListedRun
 from storage.run_queries import RunFilter
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
-from web.errors import DatabaseUnavailable
+from web.errors import DatabaseTooSlow, DatabaseUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -341,8 +341,9 @@ class CachedReader(MirrorReader):
         if result is None or not result.dependency.is_valid(time.monotonic()):
             try:
                 result = self._refresh(method, key, max_entries, read, validity)
-            except DatabaseUnavailable:
-                if result is None or not self._stale_ok:
+            except DatabaseUnavailable as error:
+                # Pages say that the database is unavailable, not that one of their queries was too slow.
+                if result is None or not self._stale_ok or isinstance(error, DatabaseTooSlow):
                     raise
                 dependencies.expire_soon()
         dependencies.depend_on(result.dependency)
