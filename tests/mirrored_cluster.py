@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,7 @@ _WARNED = (
     "no psColumnVSlumi ME is available in HLT/PSMonitoring\n%MSG\n"
 )
 _LOG_LINES = 200
+_REPORT_INTERVAL_S = 30
 _CRASH_INTERVAL = timedelta(minutes=8)
 
 
@@ -230,22 +232,17 @@ def job(run: int, client: str, *, at: datetime | None = None, **fields: Any) -> 
 
 def with_series(record: JobRecord, seed: int = 0) -> JobRecord:
     """The job with the series, input statuses and log that it would have by now."""
-    rng = random.Random(seed)
     start_s, end_s = int(record.started_at.timestamp()), int(record.document.updated_at.timestamp())
-    reports = range(start_s, end_s + 1, 30)
-    rss = [
-        300_000 + int(1_500_000 * (1 - math.exp((start_s - at) / 900))) + rng.randrange(20_000)
-        for at in reports
-    ]
+    reports = range(start_s, end_s + 1, _REPORT_INTERVAL_S)
     sections = range(1, (record.lumisection or 0) + 1)
-    fates = [InputStatus.FAST_FORWARD if rng.random() < 0.001 else InputStatus.OK for _ in sections]
+    rss_kb, fates, events = _random_columns(seed, len(reports), len(sections))
     return replace(
         record,
-        memory=MemorySeries(reports, [kb + 800_000 for kb in rss], rss),
+        memory=MemorySeries(reports, [kb + 800_000 for kb in rss_kb], rss_kb),
         events=EventSeries(
             sections,
             [start_s + int(ls * LUMISECTION_S) for ls in sections],
-            [rng.randrange(1200, 1500) for _ in sections],
+            events,
             [23_310] * len(sections),
         ),
         input_statuses=InputStatuses(sections, fates),
@@ -253,17 +250,45 @@ def with_series(record: JobRecord, seed: int = 0) -> JobRecord:
     )
 
 
+# The run of most tests has the same columns in each.
+@lru_cache(256)
+def _random_columns(
+    seed: int, reports: int, lumisections: int
+) -> tuple[Sequence[int], Sequence[InputStatus], Sequence[int]]:
+    """Resident memory (kB) by report; fate of the input, and number of events, by lumisection."""
+    rng = random.Random(seed)
+    rss_kb = tuple(
+        300_000 + int(1_500_000 * (1 - math.exp(-report * _REPORT_INTERVAL_S / 900))) + rng.randrange(20_000)
+        for report in range(reports)
+    )
+    fates = tuple(
+        InputStatus.FAST_FORWARD if rng.random() < 0.001 else InputStatus.OK for _ in range(lumisections)
+    )
+    return rss_kb, fates, tuple(rng.randrange(1200, 1500) for _ in range(lumisections))
+
+
 def log_of(record: JobRecord) -> JobLog:
     """A redacted log like CMSSW's, with a host replaced in most lines."""
-    lines = [f"-- starting process: ['cmsRun', 'runNumber={record.run}', 'runkey={record.run_key}'] --\n"]
-    for ls in range(1, (record.lumisection or 0) + 1):
-        at = record.started_at + timedelta(seconds=ls * LUMISECTION_S)
-        line = _WARNED if ls % 20 == 0 else _OPENED
-        lines.append(line.format(at=at, run=record.run, ls=ls))
+    lines = [
+        f"-- starting process: ['cmsRun', 'runNumber={record.run}', 'runkey={record.run_key}'] --\n",
+        *_lumisection_lines(record.run, record.started_at, record.lumisection or 0),
+    ]
     if record.exit_code is not None:
         lines.append(f"\n-- process exit: {record.exit_code} --\n")
     head, tail = lines[:_LOG_LINES], lines[-_LOG_LINES:]
     return JobLog("".join(head), "".join(tail), redactions=sum("[host]" in line for line in head + tail))
+
+
+# Most jobs of a run have begun together, and reached one of few lumisections.
+@lru_cache(16)
+def _lumisection_lines(run: int, started_at: datetime, lumisections: int) -> Sequence[str]:
+    """Lines of a log, one or more for each lumisection."""
+    return [
+        (_OPENED if ls % 20 else _WARNED).format(
+            at=started_at + timedelta(seconds=ls * LUMISECTION_S), run=run, ls=ls
+        )
+        for ls in range(1, lumisections + 1)
+    ]
 
 
 def delivery(
