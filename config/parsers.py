@@ -16,6 +16,9 @@ _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+# Of passwords that are hashed by Werkzeug, and a whole one.
+HASH_PREFIXES = ("scrypt:", "pbkdf2:")
+_PASSWORD_HASH = re.compile(r"(scrypt(:[0-9]+){3}|pbkdf2:sha[0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]+")
 # Stands for the rest of a client's name.
 WILDCARD = "*"
 _CLIENT_PATTERN = re.compile(r"\*|[A-Za-z0-9_-]{1,64}\*?")
@@ -287,6 +290,10 @@ def users(text: str) -> Mapping[str, str]:
             )
         if is_placeholder(password):
             raise InvalidValue(f"still has a placeholder as a password (entry {number})")
+        if password.startswith(HASH_PREFIXES) and not _PASSWORD_HASH.fullmatch(password):
+            raise InvalidValue(
+                f"has an incomplete password hash (entry {number}); a shell may have replaced parts of it"
+            )
         if user in users:
             raise InvalidValue(f"has a duplicate user name (entry {number})")
         users[user] = password

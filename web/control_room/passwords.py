@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-_HASH_PREFIXES = ("scrypt:", "pbkdf2:")
+from config.parsers import HASH_PREFIXES
+
 # A hash takes 32 MB and 0.1 s, so a process computes one at a time.
 _HASHING = threading.Lock()
 _MAX_LENGTH = 1024
@@ -22,8 +23,8 @@ class Passwords:
     """Users and their passwords, in plain text or hashed by Werkzeug."""
 
     def __init__(self, users: Mapping[str, str]) -> None:
-        self._hashes = {user: value for user, value in users.items() if value.startswith(_HASH_PREFIXES)}
-        self._plain = {user: value for user, value in users.items() if not value.startswith(_HASH_PREFIXES)}
+        self._hashes = {user: value for user, value in users.items() if value.startswith(HASH_PREFIXES)}
+        self._plain = {user: value for user, value in users.items() if not value.startswith(HASH_PREFIXES)}
 
     def verify(self, user: str, password: str) -> bool:
         """Whether this is the user's password."""
