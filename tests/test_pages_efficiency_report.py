@@ -248,6 +248,14 @@ def test_it_has_texts_to_copy(client: FlaskClient, mirrored: MirroredCluster) ->
     ) in copied(client, "text", REPORT)
 
 
+def test_its_address_is_one_in_markdown_whatever_the_filter(
+    client: FlaskClient, mirrored: MirroredCluster
+) -> None:
+    write(mirrored, ended(RUN))
+    report = copied(client, "markdown", f"{REPORT}&run_key=a)(b")
+    assert report.partition("\n")[0].endswith("run_key=a%29%28b&group=month)")
+
+
 def test_it_is_linked_from_the_runs_with_their_filter(client: FlaskClient, mirrored: MirroredCluster) -> None:
     write(mirrored, ended(RUN))
     for path in ("/statistics/", "/timeline/"):

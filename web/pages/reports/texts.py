@@ -16,7 +16,7 @@ from web.times import iso
 def markdown(report: Report) -> str:
     """The report in Markdown, with a table for each section that has rows."""
     parts = [
-        f"### [{escape_in_link(report.title)}]({report.url})",
+        f"### {_link(report.title, report.url)}",
         escape(report.summary),
         "\n".join(
             f"- {escape(name)}: {', '.join(map(_markdown_value, cells))}" for name, cells in report.facts
@@ -59,8 +59,14 @@ def _markdown_row(values: Sequence[str]) -> str:
 
 def _markdown_value(cell: Cell) -> str:
     text = _text_without_mark(cell)
-    linked = escape(text) if cell.url is None else f"[{escape_in_link(text)}]({cell.url})"
+    linked = escape(text) if cell.url is None else _link(text, cell.url)
     return linked if cell.mark is None else f"**{escape(cell.mark)}** {linked}"
+
+
+def _link(text: str, url: str) -> str:
+    # A parenthesis of the filter would end the address.
+    address = url.replace("(", "%28").replace(")", "%29")
+    return f"[{escape_in_link(text)}]({address})"
 
 
 def _text_section(section: Section) -> Iterator[str]:
