@@ -501,6 +501,7 @@ def test_it_says_that_it_leaves_out_runs(client: FlaskClient, monkeypatch: pytes
     path = f"/report/shift?from={quote('2022-09-14T07:00')}&to=2022-09-16T07:00"
     assert [row["run"] for row in rows_of(client, "runs", path)] == [str(RUN + 1)]
     assert "Only the newest 1 runs of the period are reported." in shown(client, path)
+    assert "more than 1 run;" in shown(client, path)
 
 
 def test_it_is_linked_from_every_page(client: FlaskClient) -> None:

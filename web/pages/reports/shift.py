@@ -85,7 +85,7 @@ def _span(period: ShiftPeriod) -> str:
 def _summary(data: ShiftData, crashes: Sequence[_Crashes], sections: Sequence[Section]) -> str:
     jobs = sum(len(each.jobs) for each in crashes)
     new = sum(_is_new(each, data) for each in crashes)
-    parts = [counted(len(data.runs), "run")]
+    parts = [f"{'more than ' if data.has_older_runs else ''}{counted(len(data.runs), 'run')}"]
     if jobs:
         news = f", {new} of them new" if new else ", none of them new"
         parts.append(f"{counted(jobs, 'crash', 'crashes')} of {counted(len(crashes), 'kind')}{news}")
