@@ -217,6 +217,7 @@ def test_it_says_why_a_job_crashed_whose_log_is_no_longer_stored(
     assert "ProductNotFound</a> <strong>fatal</strong>" in error_groups(text)[0]
     assert "no longer stored" in text
     assert 'href="#L' not in text
+    assert "Download as text" not in text
 
 
 def test_it_opens_the_log_at_its_end_if_it_does_not_say_why(
