@@ -185,17 +185,19 @@ class Dqm2Client:
     def _open_session(self) -> requests.Session:
         """The kept session; a new one if its credential files have changed."""
         try:
-            fingerprints = credentials.fingerprints(self._files)
+            return self._session_of(credentials.fingerprints(self._files))
         except UnreadableFile as error:
             raise Dqm2Refused(str(error)) from error
+
+    def _session_of(self, fingerprints: tuple[Fingerprint, ...]) -> requests.Session:
         if self._session is None or fingerprints != self._session_fingerprints:
             self.close()
+            self._tls = self._tls_context()
             self._session = requests.Session()
             # Ignore proxies of the environment and .netrc: only the settings configure the client.
             self._session.trust_env = False
             # No cookie of a response is kept: with a new name in each, they would grow without end.
             self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-            self._tls = deadline_tls.client_context(verify=self._verify is not False)
             self._session.mount("https://", _SingleConnectionAdapter(self._tls))
             self._session.cert = (str(self._certificate[0]), str(self._certificate[1]))
             self._session.verify = self._verify
@@ -203,6 +205,14 @@ class Dqm2Client:
             self._session.headers["Accept-Encoding"] = "identity"
             self._session_fingerprints = fingerprints
         return self._session
+
+    def _tls_context(self) -> DeadlineSSLContext:
+        """A context with the files of the settings; `requests` loads them again, and does not name them."""
+        context = deadline_tls.client_context(verify=self._verify is not False)
+        credentials.load_certificate(context, *self._certificate)
+        if isinstance(self._verify, str):
+            credentials.load_authorities(context, Path(self._verify))
+        return context
 
 
 class _SingleConnectionAdapter(HTTPAdapter):

@@ -110,11 +110,9 @@ class CommandClient:
         try:
             credentials.fingerprints(self._files)
             context = _verifying_context(self._ca_path)
-            context.load_cert_chain(*self._certificate)
+            credentials.load_certificate(context, *self._certificate)
         except UnreadableFile as error:
             raise NotSent(str(error)) from error
-        except OSError as error:
-            raise NotSent(f"certificate, key or CA certificates can't be used: {error.strerror}") from error
         return context
 
     def _exchange(
@@ -177,10 +175,7 @@ def _verifying_context(ca_path: _CaPath) -> DeadlineSSLContext:
     context = deadline_tls.client_context(verify=ca_path is not False)
     if ca_path is not False:
         # By default the bundle that `requests` uses, as the grabbers do.
-        path = ca_path if isinstance(ca_path, Path) else Path(certifi.where())
-        context.load_verify_locations(
-            cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
-        )
+        credentials.load_authorities(context, ca_path if isinstance(ca_path, Path) else Path(certifi.where()))
     return context
 
 

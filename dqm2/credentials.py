@@ -4,6 +4,7 @@ They may be created or renewed while a program runs, so a missing file does not 
 """
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ Fingerprint = tuple[int, int, int]
 
 
 class UnreadableFile(Exception):
-    """Raised when a file is missing or not readable; the message names its setting, not its path."""
+    """Raised when a file is missing or can't be used; the message names its setting, not its path."""
 
 
 def tls_files(settings: Settings) -> Mapping[str, Path]:
@@ -41,6 +42,29 @@ def fingerprints(files: Mapping[str, Path]) -> tuple[Fingerprint, ...]:
     return tuple(_fingerprint(setting, path) for setting, path in files.items())
 
 
+def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Load the grid certificate and its key. Raises UnreadableFile."""
+    try:
+        # With a passphrase, though it is none, OpenSSL fails where it would ask the terminal for one.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(
+            "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH "
+            f"must be a certificate and its key without a passphrase: {_reason(error)}"
+        ) from error
+
+
+def load_authorities(context: ssl.SSLContext, ca_path: Path) -> None:
+    """Load the certificate authorities of a file or a directory. Raises UnreadableFile."""
+    is_directory = ca_path.is_dir()
+    try:
+        context.load_verify_locations(
+            cafile=None if is_directory else ca_path, capath=ca_path if is_directory else None
+        )
+    except OSError as error:
+        raise UnreadableFile(f"CMSWEB_CA_PATH has no certificate: {_reason(error)}") from error
+
+
 def unreadable_files(files: Mapping[str, Path]) -> Iterator[str]:
     """A message for each file that can't be read."""
     for setting, path in files.items():
@@ -61,3 +85,10 @@ def _fingerprint(setting: str, path: Path) -> Fingerprint:
     finally:
         os.close(descriptor)
     return state.st_ino, state.st_mtime_ns, state.st_size
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """OpenSSL's reason in its words, else the system's."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
 
 import db
 from dqm2.client import Dqm2Client
@@ -461,6 +462,48 @@ def test_it_reports_the_setting_whose_file_is_missing(
     freshness = reader(settings).sync_status()
     assert freshness is not None
     assert freshness.gateway.reason == f"{setting} can't be read: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        (
+            "SERVER_GRID_CERT_PATH",
+            "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH must be a certificate and its",
+        ),
+        (
+            "SERVER_GRID_KEY_PATH",
+            "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH must be a certificate and its",
+        ),
+        ("CMSWEB_CA_PATH", "CMSWEB_CA_PATH has no certificate: no certificate or crl found"),
+    ],
+)
+def test_it_reports_the_setting_whose_file_holds_something_else(
+    simulated_environment: dict[str, str], tmp_path: Path, setting: str, reason: str
+) -> None:
+    (tmp_path / "notes.pem").write_text("ask Jane for the certificate\n")
+    settings = load({**simulated_environment, setting: str(tmp_path / "notes.pem")})
+    assert not mirror_once(settings)
+    freshness = reader(settings).sync_status()
+    assert freshness is not None
+    assert (freshness.gateway.reason or "").startswith(reason)
+
+
+def test_it_asks_no_terminal_for_the_passphrase_of_a_key(
+    simulator: Simulator, simulated_environment: dict[str, str], tmp_path: Path
+) -> None:
+    key = serialization.load_pem_private_key(simulator.client_key_path.read_bytes(), None)
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"hunter2"),
+    )
+    (tmp_path / "userkey.pem").write_bytes(encrypted)
+    settings = load({**simulated_environment, "SERVER_GRID_KEY_PATH": str(tmp_path / "userkey.pem")})
+    assert not mirror_once(settings)
+    freshness = reader(settings).sync_status()
+    assert freshness is not None
+    assert "without a passphrase" in (freshness.gateway.reason or "")
 
 
 def test_it_uses_a_renewed_certificate_without_a_restart(
