@@ -4,6 +4,7 @@ The ports are opened here and handed over, so that the message about one that is
 lead to the same workers; the port that a request came in by decides what answers it.
 """
 
+import errno
 import gc
 import logging
 import os
@@ -216,6 +217,8 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         return socket.create_server(address, family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno == errno.EADDRNOTAVAIL:
+            dqmsquare_cfg.exit_with_errors([f"SERVER_HOST is {host!r}, which is no address here: {reason}"])
         dqmsquare_cfg.exit_with_errors([f"{setting} is {port}, which can't be listened on: {reason}"])
 
 
