@@ -1,4 +1,4 @@
-"""The `.env` file: its values, lines that cannot be parsed, and names that are not settings.
+"""The `.env` file: its values, lines that cannot be parsed, names that are not settings or set twice.
 
 The file holds secrets, and a typo can turn part of one into a name. Messages therefore identify a line by its
 number, quote a name only if it looks like one of a setting, and never quote a value.
@@ -27,7 +27,7 @@ logging.getLogger("dotenv").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True)
 class EnvFile:
-    """Values by name, errors for lines that cannot be parsed, warnings for unknown names."""
+    """Values by name, errors for lines that cannot be parsed, warnings for unknown and repeated names."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     errors: tuple[str, ...] = ()
@@ -60,6 +60,10 @@ def read(path: str | None, known_names: Collection[str]) -> EnvFile:
             errors.append(f"ENV_FILE {name!r}, line {number} cannot be parsed; accepted: NAME=value")
             continue
         variable, value = assignment
+        if variable in values and variable in known_names:
+            warnings.append(
+                f"ENV_FILE {name!r}, line {number} sets {variable} again; the earlier value is not used"
+            )
         values[variable] = value
         if variable not in known_names:
             warnings.append(f"ENV_FILE {name!r}, line {number} sets {_describe(variable, known_names)}")

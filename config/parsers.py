@@ -14,7 +14,9 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9-]{1,63})*")
 _DATABASE = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 # DQM² pastes it into a shell command, where a leading hyphen would begin an option.
 RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
-_PREFIX = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
+# Clients resolve the segments `.` and `..`, so no page would be below them.
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+"
+_PREFIX = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 # Of passwords that are hashed by Werkzeug, and a whole one.
 HASH_PREFIXES = ("scrypt:", "pbkdf2:")

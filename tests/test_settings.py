@@ -177,6 +177,27 @@ def test_it_reads_dotenv_syntax_without_interpolation(tmp_path: Path, line: str,
     assert env_file.read(str(path), NAMES).values == {"DQM_FFF_SECRET": secret}
 
 
+@pytest.mark.parametrize("prefix", ["..", "../x", "dqm/./x", "dqm/.."])
+def test_it_rejects_a_prefix_that_clients_resolve(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(SettingsError, match="SERVER_URL_PREFIX"):
+        load_from_file(tmp_path, f"SERVER_URL_PREFIX={prefix}\n")
+
+
+def test_it_takes_a_prefix_with_dots_in_it(tmp_path: Path) -> None:
+    settings = load_from_file(tmp_path, "SERVER_URL_PREFIX=dqm/..x/v1.0\n")
+    assert settings.server_url_prefix == "/dqm/..x/v1.0"
+
+
+def test_it_warns_of_a_setting_that_the_file_has_twice(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("SERVER_PORT=1234\nDQM_FFF_SECRET=abc\nSERVER_PORT=hunter2\n")
+    read = env_file.read(str(file), NAMES)
+    assert read.values["SERVER_PORT"] == "hunter2"
+    assert read.warnings == (
+        f"ENV_FILE {str(file)!r}, line 3 sets SERVER_PORT again; the earlier value is not used",
+    )
+
+
 @pytest.mark.parametrize("line", ['CR_PRODUCTION="false', "CR_PRODUCTION false", "CR_PRODUCTION"])
 def test_it_rejects_a_line_of_the_file_that_cannot_be_parsed(tmp_path: Path, line: str) -> None:
     file = tmp_path / "env"
