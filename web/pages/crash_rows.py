@@ -6,7 +6,7 @@ The columns are those of the template, which has their heads (`templates/_respon
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from flask import Flask
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from dqmsquare_cfg import Cluster
 from storage.crash_groups import CrashGroup
@@ -15,6 +15,7 @@ from storage.crash_reader import CrashedJob, CrashGroupSummary, FoundCrashGroups
 from storage.mutes import Mute
 from web.pages import crash_text, markup, page_urls
 from web.pages.formatting import DASH, datetime_tz, number
+from web.pages.template_code import escape
 
 _MEANINGS: Mapping[CrashMark, str] = {
     CrashMark.NEW: "First seen in the newest run, or with its release",
@@ -98,7 +99,7 @@ def _cell_starts(columns: _Columns) -> list[str]:
 
 
 def _row(head: str, starts: Sequence[str], contents: Iterable[object]) -> str:
-    cells = [f"{start}{content}</td>" for start, content in zip(starts, contents, strict=True)]
+    cells = [f"{start}{content!s}</td>" for start, content in zip(starts, contents, strict=True)]
     return f"<tr>{head}{''.join(cells)}</tr>"
 
 

@@ -29,7 +29,7 @@ def use_in(environment: Environment) -> None:
 
 
 def escape(value: object) -> str:
-    """A value as HTML, for output."""
+    """A value as HTML, to be put out or into a longer text: it would be escaped again."""
     if isinstance(value, str):
         # A subclass, such as the name of a state, may have a text of its own.
         if type(value) is Markup or (type(value) is str and _find_special(value) is None):

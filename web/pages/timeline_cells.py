@@ -23,11 +23,12 @@ class CellWriter:
     def __init__(self, clients: Sequence[str], job_url: Callable[[str], str]) -> None:
         self._job_url = job_url
         # The end of a cell's address, behind that of its run.
-        self._of_client = {client: escape(f"&q={quote(client)}") for client in clients}
+        self._of_client = {client: str(escape(f"&q={quote(client)}")) for client in clients}
 
     def of_run(self, run: RunSummary, run_url: str) -> Markup:
         """The cells of a run, whose page has the address `run_url`."""
-        url, summaries = escape(run_url), run.clients
+        # As plain texts, which are put together twice as fast as markup.
+        url, summaries = str(escape(run_url)), run.clients
         cells = [
             self._cell(summaries[client], f"{url}{of_client}") if client in summaries else _NO_JOB
             for client, of_client in self._of_client.items()
