@@ -23,8 +23,11 @@ function step(viewer, by) {
   showStatus(viewer);
 }
 
+// A text that is set again would be spoken again.
 function showStatus(viewer) {
-  viewer.querySelector("[data-log-matches]").textContent = searchOf(viewer).status;
+  const output = viewer.querySelector("[data-log-matches]");
+  const { status } = searchOf(viewer);
+  if (output.textContent !== status) output.textContent = status;
 }
 
 function scrollTo(range) {
@@ -129,7 +132,8 @@ document.addEventListener("htmx:afterSwap", ({ detail }) => {
   for (const log of detail.target.querySelectorAll("pre[data-log-text]")) log.scrollTop = log.scrollHeight;
 });
 // An update replaces the lines of a job's log, and with them the matches.
-document.addEventListener("fragment", () => {
+document.addEventListener("fragment", ({ detail: id }) => {
+  if (id !== "job") return;
   const lines = document.getElementById("log-lines");
   if (lines) search(viewerOf(lines), { keepCurrent: true });
   showPositions();

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from dqm2.records import JobLog, JobRecord
-from tests.browser.conftest import box_of, wait_for_first_update, wait_for_scripts
+from tests.browser.conftest import box_of, refresh, wait_for_first_update, wait_for_scripts
 from tests.mirrored_cluster import MirroredCluster, job, with_series
 from tests.waiting import until
 
@@ -200,3 +200,25 @@ def test_it_leaves_the_link_to_a_line_in_the_address_bar_without_a_clipboard(
     page.click("#L90 a")
     expect(page.locator("#line-link")).to_have_text("The address bar has the link to line 90")
     assert page.url.endswith("#L90")
+
+
+def test_it_speaks_the_number_of_matches_once(page: Page, url: str, mirrored: MirroredCluster) -> None:
+    running = replace(job(RUN, "beam"), log=JobLog(HEAD, TAIL, redactions=0))
+    mirrored.write(mirrored.filter_units[0], running)
+    page.goto(f"{url}/job/{running.document.identity}")
+    wait_for_first_update(page)
+    page.fill("#log-query", "hot module")
+    expect(page.locator("#log-matches")).to_have_text("1 found")
+    page.evaluate(
+        """() => {
+            window.spoken = 0;
+            const output = document.getElementById("log-matches");
+            new MutationObserver(() => { window.spoken += 1; }).observe(output, { childList: true });
+        }"""
+    )
+    newer = replace(running.document, updated_at=datetime.now(UTC))
+    mirrored.write(mirrored.filter_units[0], replace(running, document=newer, lumisection=4711))
+    expect(page.locator("#job")).to_contain_text("4\u202f711")
+    mirrored.beat()
+    refresh(page, "freshness", "job")
+    assert page.evaluate("spoken") == 0
