@@ -16,7 +16,7 @@ from dqm2 import exit_codes
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from web.cache import dependencies
 from web.pages import crash_text
-from web.times import iso, unix_ms
+from web.times import unix_ms
 
 DASH = "–"
 BETWEEN_ZONES = " · "
@@ -31,18 +31,15 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals["current_minute"] = current_minute
     app.jinja_env.filters.update(
         number=number,
-        abbreviated=abbreviated,
         rate=rate,
         seconds=seconds,
         size=size,
         gibibytes=gibibytes,
         duration=duration,
-        iso=iso,
         unix_ms=unix_ms,
         time_of_day=time_of_day,
         datetime_short=datetime_short,
         datetime_tz=datetime_tz,
-        both_zones=both_zones,
         exit_code=exit_codes.describe,
         crash_headline=crash_text.headline,
         crash_kind=crash_text.kind,

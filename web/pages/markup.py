@@ -70,7 +70,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         duration_since=duration_since,
         cell=cell,
         release=release,
-        first_of=first_of,
         crash_bars=crash_bars,
     )
     app.jinja_env.globals.update(

@@ -17,7 +17,7 @@ _ANY_RUN, _ANY_JOB, _ANY_SIGNATURE = 999_999_999, UUID(int=0), "0" * 16
 
 def init_app(app: Flask) -> None:
     """Register the functions of this module as globals of templates."""
-    app.jinja_env.globals.update(run_urls=run_urls, job_urls=job_urls, crash_group_urls=crash_group_urls)
+    app.jinja_env.globals.update(run_urls=run_urls, job_urls=job_urls)
 
 
 def run_urls(cluster: Cluster) -> Callable[[int], Markup]:
