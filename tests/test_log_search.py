@@ -176,7 +176,7 @@ def test_it_limits_its_statements_in_the_database_of_a_server(
     assert query is not None
     database.uncached_reader().search_logs(query, RunFilter(0, RUN), skip=0, limit=9)
     database.engine.dispose()
-    assert limits == ["1500ms"]
+    assert limits == ["1300ms"]
 
 
 def test_it_says_when_words_are_too_common(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
