@@ -52,6 +52,8 @@ _MAX_PAUSE_S = 5.0
 _MAX_WAIT_S = 3.0
 # Time for the current batch on shutdown: supervisors wait at least 5 s before they kill.
 _SHUTDOWN_TIMEOUT_S = 3.0
+# Time for messages on their way; less, so that a receiver that hangs is not taken for the database.
+_DELIVERY_TIMEOUT_S = 2.0
 
 
 class SchemaTooNew(Exception):
@@ -121,8 +123,9 @@ class Grabber:
                 self._release()
             self.liveness.tick()
             self._stop.wait(self._wait_s)
-        self._notifier.stop(_SHUTDOWN_TIMEOUT_S)
+        # First, so that another grabber takes over while messages are on their way.
         self._release()
+        self._notifier.stop(_DELIVERY_TIMEOUT_S)
 
     def run_once(self) -> bool:
         """Make one pass over all machines; return whether every machine was mirrored.

@@ -58,7 +58,7 @@ def check(url: str) -> str | None:
 
 
 def silence() -> None:
-    """Close the output of this process, to which libraries might write."""
+    """Discard the output of this process, to which libraries might write."""
     # Kept open until the process ends.
     sink = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115
     sys.stdout = sys.stderr = sink

@@ -243,38 +243,16 @@ class MachineSync:
 
     def _retry_quarantined(self) -> _Slices:
         """Retry quarantined documents: the network may have been at fault, or this release may parse them."""
-        revisions = {
-            identity: revision
-            for identity, (epoch, revision) in self._writer.quarantined_versions(self.machine.id).items()
-            if epoch == self._checkpoint.epoch
-        }
+        revisions = self._quarantined_revisions()
         if not revisions:
             self._retry.succeeded()
             return
         self._retry.failed()
         try:
-            found = self._header_fetcher.fetch_once(min(revisions.values()))
-            if found.is_complete and self._was_checkpoint_found(found.headers):
-                self._forget_gone(revisions, found.headers)
-            unchanged = [
-                header
-                for header in found.headers
-                if revisions.get(self._document_fetcher.keyed(header).identity) == header.revision
-            ]
+            headers = self._unchanged_headers(revisions)[-_MAX_RETRIED:]
             backend = InlineParser(self._processor)
-            for batch in self._document_fetcher.batches(
-                unchanged[-_MAX_RETRIED:], lambda all_: all_, backend
-            ):
-                processed = batch.processed
-                self._write(
-                    Batch(
-                        machine_id=self.machine.id,
-                        checkpoint=self._checkpoint,
-                        clock_at=None,
-                        rows=processed.rows,
-                        dropped_fields=processed.dropped_fields,
-                    )
-                )
+            for batch in self._document_fetcher.batches(headers, lambda all_: all_, backend):
+                self._store_retried(batch)
                 yield
         except (Dqm2Failed, Dqm2InvalidResponse) as error:
             log.info(
@@ -282,6 +260,35 @@ class MachineSync:
                 self.machine.label,
                 logging_setup.quote_value(self._processor.redact(str(error))),
             )
+
+    def _quarantined_revisions(self) -> Mapping[UUID, int]:
+        """The revisions of quarantined documents; those of an earlier epoch no longer exist."""
+        versions = self._writer.quarantined_versions(self.machine.id)
+        return {
+            identity: revision
+            for identity, (epoch, revision) in versions.items()
+            if epoch == self._checkpoint.epoch
+        }
+
+    def _unchanged_headers(self, quarantined: Mapping[UUID, int]) -> Sequence[Header]:
+        """The headers of quarantined documents that the machine still has in the same version."""
+        found = self._header_fetcher.fetch_once(min(quarantined.values()))
+        if found.is_complete and self._was_checkpoint_found(found.headers):
+            self._forget_gone(quarantined, found.headers)
+        keyed = map(self._document_fetcher.keyed, found.headers)
+        return [one.header for one in keyed if quarantined.get(one.identity) == one.header.revision]
+
+    def _store_retried(self, batch: FetchedBatch) -> None:
+        """Write the documents that can be stored now; the checkpoint stays, and the others in quarantine."""
+        self._write(
+            Batch(
+                machine_id=self.machine.id,
+                checkpoint=self._checkpoint,
+                clock_at=None,
+                rows=batch.processed.rows,
+                dropped_fields=batch.processed.dropped_fields,
+            )
+        )
 
     def _was_checkpoint_found(self, headers: Sequence[Header]) -> bool:
         """Whether the machine was not reset, so that its headers have every document that it still has."""

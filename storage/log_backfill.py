@@ -4,9 +4,8 @@ The findings of a log that is no longer stored are kept; only the group of the c
 logs of jobs that have ended get into the index that is searched.
 """
 
-from collections.abc import Iterator
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 import zstandard
@@ -14,13 +13,22 @@ import zstandard
 import db
 from dqm2 import log_templates
 from dqm2.crash_reasons import LogFindings, analyze
-from dqm2.log_templates import Templates
 from dqm2.records import JobLog
 from storage import codecs, crash_group_writer, crash_groups, log_findings, log_index, upserts
+from storage.crash_groups import CrashGroup
 from storage.log_dictionaries import DictionaryStore
 
 # About 20 ms of work.
 _JOBS_PER_BATCH = 50
+
+
+class _Analyzed(NamedTuple):
+    """The row of a job, its log, and what follows from that by the present rules."""
+
+    row: Any
+    log: JobLog
+    findings: LogFindings
+    group: CrashGroup | None
 
 
 def analyze_outdated(database: sa.Engine) -> Iterator[int]:
@@ -33,35 +41,43 @@ def analyze_outdated(database: sa.Engine) -> Iterator[int]:
     while True:
         with database.begin() as connection:
             rows = connection.execute(_select_outdated()).all()
-            logs = [_log(row, dictionaries) for row in rows]
-            found = [_findings(row, log) for row, log in zip(rows, logs, strict=True)]
-            groups = [
-                crash_groups.group_of(row.client, row.exit_code, findings.crash)
-                for row, findings in zip(rows, found, strict=True)
-            ]
-            crash_group_writer.write(connection, filter(None, groups))
-            indexed: dict[UUID, tuple[int, Templates]] = {}
-            for row, log, findings, group in zip(rows, logs, found, groups, strict=True):
-                updated = connection.execute(
-                    sa.update(db.jobs)
-                    .where(
-                        db.jobs.c.identity == row.identity,
-                        db.jobs.c.epoch == row.epoch,
-                        db.jobs.c.revision == row.revision,
-                    )
-                    .values(log_findings.columns(findings.crash, findings.errors, group))
-                )
-                if updated.rowcount and row.log is not None and row.exit_code is not None:
-                    templates = log_templates.templates(log, findings.errors, findings.crash)
-                    indexed[row.identity] = row.run, templates
-            log_index.write(connection, indexed)
             if rows:
-                upserts.notify_jobs(connection, {row.run for row in rows})
+                _write(connection, [_analyze(row, dictionaries) for row in rows])
             else:
                 crash_group_writer.delete_empty(connection)
         if not rows:
             return
         yield len(rows)
+
+
+def _analyze(row: Any, dictionaries: DictionaryStore) -> _Analyzed:
+    log = _log(row, dictionaries)
+    findings = _findings(row, log)
+    return _Analyzed(row, log, findings, crash_groups.group_of(row.client, row.exit_code, findings.crash))
+
+
+def _write(connection: sa.Connection, jobs: Sequence[_Analyzed]) -> None:
+    """Write the findings of jobs, their groups and the index of their logs, and notify listeners."""
+    crash_group_writer.write(connection, [job.group for job in jobs if job.group is not None])
+    updated = [job for job in jobs if _update(connection, job)]
+    indexed = {
+        job.row.identity: (
+            job.row.run,
+            log_templates.templates(job.log, job.findings.errors, job.findings.crash),
+        )
+        for job in updated
+        if job.row.log is not None and job.row.exit_code is not None
+    }
+    log_index.write(connection, indexed)
+    upserts.notify_jobs(connection, {job.row.run for job in jobs})
+
+
+def _update(connection: sa.Connection, job: _Analyzed) -> bool:
+    """Write the findings of a job; returns whether it is still the one that was read."""
+    table, row = db.jobs.c, job.row
+    is_unchanged = (table.identity == row.identity, table.epoch == row.epoch, table.revision == row.revision)
+    columns = log_findings.columns(job.findings.crash, job.findings.errors, job.group)
+    return connection.execute(sa.update(db.jobs).where(*is_unchanged).values(columns)).rowcount > 0
 
 
 def _select_outdated() -> sa.Select[Any]:

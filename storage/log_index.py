@@ -1,8 +1,8 @@
 """Index of the lines of logs: the templates in the log of each job, and the words of each template.
 
 Many jobs write the same lines, so this takes some 0.4 kB per job. The text search of PostgreSQL takes 6 kB
-for the words of each log (`tsvector`), and trigrams need the text itself besides their index. The id of a
-template is a hash, so that no id is looked up for writing.
+for the words of each log (`tsvector`), and trigrams need the text itself in addition to their index. The id
+of a template is a hash, so that no id is looked up for writing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -87,7 +87,7 @@ def _unit_problems(analyze: str, units: Path, part: str) -> list[str]:
     security = _run([analyze, "security", "--offline=true", "--no-pager", str(instance)])
     exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", security.stdout)
     if exposure is None:
-        return [*found, f"{instance.name}: systemd-analyze security said nothing of it: {security.stdout}"]
+        return [*found, f"{instance.name}: systemd-analyze security does not rate it: {security.stdout}"]
     if float(exposure[1]) >= _MOST_EXPOSED:
         found.append(f"{instance.name}: its exposure is {exposure[1]}, below {_MOST_EXPOSED} is asked for")
     return found

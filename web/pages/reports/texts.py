@@ -1,4 +1,4 @@
-"""Forms of a report besides its page: Markdown, plain text, and the rows of CSV files.
+"""Forms of a report other than its page: Markdown, plain text, and the rows of CSV files.
 
 Links have paths only: the browser adds the origin by which it has reached the mirror
 (`static/js/copy_report.js`).
