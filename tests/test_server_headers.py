@@ -89,6 +89,19 @@ def test_an_error_of_a_page_is_a_page_unless_text_is_asked_for(client: FlaskClie
         assert (response.status_code >= 400, response.mimetype) == (True, mimetype)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/statistics/runs.csv", "/timeline/jobs.csv", f"/job/{NO_JOB}/log.txt", "/report/shift.csv"),
+        *("/report/efficiency.csv", "/report/playback.csv"),
+    ],
+)
+def test_an_error_of_a_file_is_a_page_for_browsers_only(client: FlaskClient, path: str) -> None:
+    for accepted, mimetype in (("*/*", "text/plain"), ("text/html,*/*;q=0.8", "text/html")):
+        response = client.get(f"{path}?db=nowhere", headers={"Accept": accepted})
+        assert (response.status_code >= 400, response.mimetype) == (True, mimetype)
+
+
 @pytest.mark.parametrize("accepted", ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8"])
 @pytest.mark.parametrize(
     "query", ["run=undefined", "run=null", "run=abc", "run=-", "run=99999999999", "run=1.5"]

@@ -1,7 +1,7 @@
 """Error responses: one sentence, never a traceback, a path or an SQL statement.
 
-Scripts get it as plain text, or as problem details from the API v1. Browsers, and whoever requests a page,
-get an HTML page with links to go on.
+Scripts get it as plain text, or as problem details from the API v1. Browsers, and whoever requests a page
+that is not a file, get an HTML page with links to go on.
 """
 
 import logging
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
 
+# Files among the pages, which scripts download as well.
+_FILES = (".csv", ".txt")
 _PLAIN_TEXT_BLUEPRINTS = ("api", "health", "static_files")
 # Setting of an application: the names of the blueprints that are pages.
 PAGE_BLUEPRINTS = "PAGE_BLUEPRINTS"
@@ -113,6 +115,8 @@ def _requested_cluster() -> Cluster | None:
 
 
 def _wants_html() -> bool:
+    if request.path.endswith(_FILES):
+        return _prefers_html()
     blueprint = request.blueprint or ""
     if blueprint in current_app.config[PAGE_BLUEPRINTS] and FRAGMENT_HEADER not in request.headers:
         return request.accept_mimetypes.best_match(("text/html", "text/plain")) != "text/plain"
