@@ -109,6 +109,9 @@ def parse(query_type: type[QueryT]) -> QueryT:
     for name, texts in request.args.lists():
         if len(texts) > 1:
             raise BadRequest(f"{name} must be given once")
+        if texts[0] != texts[0].strip():
+            # Patterns do not see a line break at the end, and a number may have blanks around it elsewhere.
+            raise BadRequest(f"{name} must have no blank or line break around it")
         number = parse_integer(texts[0]) if name in integers else None
         values[name] = texts[0] if number is None else number
     try:
