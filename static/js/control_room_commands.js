@@ -20,6 +20,7 @@ document.addEventListener("htmx:beforeRequest", ({ detail }) => {
   if (!detail.elt.matches(".command")) return;
   startTimes.set(detail.elt, Date.now());
   detail.elt.setAttribute("aria-busy", "true");
+  detail.elt.toggleAttribute("data-had-focus", detail.elt.contains(document.activeElement));
   showElapsed();
   htmx.trigger("#activity", "refresh");
 });
@@ -28,8 +29,16 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   if (!startTimes.delete(detail.elt)) return;
   detail.elt.removeAttribute("aria-busy");
   detail.elt.querySelector(".elapsed").textContent = "";
+  setTimeout(() => returnFocus(detail.elt));
   htmx.trigger("#activity", "refresh");
 });
+
+// A button loses the focus when it is disabled. Later than htmx, which enables that of a finished command.
+function returnFocus(form) {
+  if ("hadFocus" in form.dataset && document.activeElement === document.body) {
+    form.querySelector("button").focus({ preventScroll: true });
+  }
+}
 
 // A result below the end of the window is brought into view.
 document.addEventListener("htmx:afterSwap", ({ detail }) => {

@@ -27,9 +27,9 @@ async function confirmState(form, wanted, output) {
   if (form.isConnected) show(form, current, wanted, output);
 }
 
-// The button is disabled later than htmx, which enables that of a finished command, and loses the focus by it.
+// The button is disabled later than htmx, which enables that of a finished command.
 function setPending(form) {
-  form.dataset.pending = form.contains(document.activeElement) ? "focused" : "";
+  form.dataset.pending = "";
   setTimeout(() => {
     form.querySelector(SWITCH).disabled = true;
   });
@@ -62,7 +62,7 @@ function show(form, current, wanted, output) {
 }
 
 function replace(form, current) {
-  const hadFocus = form.dataset.pending === "focused" && document.activeElement === document.body;
+  const hadFocus = "hadFocus" in form.dataset && document.activeElement === document.body;
   form.replaceWith(current);
   htmx.process(current);
   if (hadFocus) current.querySelector(SWITCH).focus({ preventScroll: true });

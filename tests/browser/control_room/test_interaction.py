@@ -121,6 +121,19 @@ def test_it_works_by_keyboard_only_also_after_a_wrong_password(
     assert len(simulator.world.daemons.get(DaemonKind.HLTD, UNIT).starts) == 2
 
 
+def test_a_command_keeps_the_focus(page: Page, url: str, simulator: Simulator) -> None:
+    enter(page, url)
+    button = item(page, UNIT).get_by_role("button", name="Clients")
+    with blocked_gateway(simulator):
+        button.press("Enter")
+        expect(page.locator("body")).to_be_focused()
+    expect(button).to_be_focused()
+    switch = item(page, UNIT).get_by_role("switch", name=BEAM)
+    switch.press("Space")
+    expect(switch).to_have_attribute("aria-checked", "false")
+    expect(switch).to_be_focused()
+
+
 def _tab_to(page: Page, target: object) -> None:
     for _ in range(100):
         page.keyboard.press("Tab")
