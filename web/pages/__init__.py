@@ -8,5 +8,5 @@ every page  freshness: the bar at the top; incidents: alerts; missed: those whil
 crashes     crash_rows, crash_text, crash_issue; active_mutes
 runs        run_filter, run_search, source_run
 shared      blueprints: registration; formatting, markup, navigation, page_urls, contacts, external_links: for
-            templates; template_code: their compilation
+            templates
 """

@@ -24,7 +24,6 @@ from web.pages import (
     page_urls,
     source_run,
     statistics,
-    template_code,
     timeline,
     wall,
 )
@@ -44,7 +43,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config["LATE_FILE_AFTER_S"] = app.jinja_env.globals["late_file_after_s"] = settings.late_file_after_s
     app.jinja_env.globals["guides"] = guides.GUIDES
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    template_code.use_in(app.jinja_env)
     formatting.init_app(app)
     page_urls.init_app(app)
     external_links.init_app(app, settings)

@@ -6,7 +6,7 @@ The columns are those of the template, which has their heads (`templates/_respon
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from flask import Flask
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dqmsquare_cfg import Cluster
 from storage.crash_groups import CrashGroup
@@ -15,7 +15,6 @@ from storage.crash_reader import CrashedJob, CrashGroupSummary, FoundCrashGroups
 from storage.mutes import Mute
 from web.pages import crash_text, markup, page_urls
 from web.pages.formatting import DASH, datetime_tz, number
-from web.pages.template_code import escape
 
 _MEANINGS: Mapping[CrashMark, str] = {
     CrashMark.NEW: "First seen in the newest run, or with its release",

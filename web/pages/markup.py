@@ -12,14 +12,13 @@ from functools import cache, lru_cache
 
 from flask import Flask
 from jinja2 import Environment, pass_environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from config.parsers import Contact
 from dqm2 import exit_codes
 from dqmsquare_cfg import Settings
 from web import static_files, times
 from web.pages import contacts, external_links, formatting, freshness
-from web.pages.template_code import escape
 
 STATE_ICONS: Mapping[str, str] = {
     "crashed": "x-octagon-fill",
@@ -152,7 +151,7 @@ def release(version: str | None) -> Markup:
     """A CMSSW version, with a link to the release notes where there are some."""
     url = external_links.release_notes_url(version) if version else None
     if url is None:
-        return _markup(escape(version or formatting.DASH))
+        return escape(version or formatting.DASH)
     return _markup(
         f'<a href="{escape(url)}" rel="noopener" target="_blank" title="Release notes">{escape(version)}</a>'
     )
@@ -162,7 +161,7 @@ def first_of(values: Sequence[str]) -> Markup:
     """The first of some values, the others as a tooltip."""
     shown = escape(", ".join(values[:_SHOWN_VALUES]) or formatting.DASH)
     if len(values) <= _SHOWN_VALUES:
-        return _markup(shown)
+        return shown
     title, more = escape(", ".join(values)), len(values) - _SHOWN_VALUES
     return _markup(f'{shown} <span class="secondary-text" title="{title}">and {more} more</span>')
 
