@@ -3,8 +3,8 @@
 A command's entry is inserted when the command is received, updated before it is sent, and completed
 afterwards, each in a transaction of its own: any crash leaves a trace, and a command that can't be recorded
 is not sent. Machines are named by their labels, and only validated parameters are recorded. Entries older
-than the retention are deleted whenever an entry is added. `storage/anonymous_refusals.py` adds entries of
-rejected requests without a session.
+than the retention are deleted, some at a time, whenever an entry is added. `storage/anonymous_refusals.py`
+adds entries of rejected requests without a session.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +35,8 @@ _TWO_KEYS = 2
 _ENTRIES_PER_PIECE = 2000
 # A filter, or the list of users, may have PostgreSQL read the whole log.
 _WIDE_QUERY_OPTIONS: Mapping[str, Any] = {"response_timeout_s": 10}
+# Entries deleted with each that is added: with a new retention, years of entries may have expired.
+_MAX_DELETED = 1000
 # No command is sent later than this after it was received.
 _SENT_WITHIN = timedelta(hours=1)
 
@@ -252,8 +254,11 @@ class AuditLog:
 
     def _delete_expired(self, connection: sa.Connection) -> None:
         if self._retention is not None:
-            expired = _log.c.received_at < sa.func.now() - self._retention
-            connection.execute(sa.delete(_log).where(expired))
+            is_expired = _log.c.received_at < sa.func.now() - self._retention
+            oldest = sa.select(_log.c.id).where(is_expired).order_by(_log.c.received_at).limit(_MAX_DELETED)
+            # Those that another transaction is deleting are not waited for.
+            ids = oldest.with_for_update(skip_locked=True)
+            connection.execute(sa.delete(_log).where(_log.c.id.in_(ids)))
 
     def _update(self, entry_id: int, **values: Any) -> None:
         with self._database.begin() as connection:

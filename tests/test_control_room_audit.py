@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -143,6 +143,23 @@ def test_it_deletes_entries_after_their_retention(two_user_settings: Settings) -
         # Recording a refusal deletes old entries, too.
         shifter.get_command("no_such_command")
         assert [entry["command"] for entry in shifter.audit()] == ["unknown", "get_cmssw_info"]
+
+
+def test_it_deletes_years_of_entries_some_at_a_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.audit_log._MAX_DELETED", 2)
+    engine = control_room_database(settings)
+    audit = AuditLog(engine, timedelta(days=1))
+    with engine.begin() as connection:
+        rows = [{"command": "old", "is_change": False, "parameters": {}} for _ in range(5)]
+        connection.execute(sa.insert(db.audit_log).values(received_at=datetime(2020, 1, 1, tzinfo=UTC)), rows)
+    remaining = []
+    for _ in range(3):
+        audit.record(AuditedAction("new"), Outcome.OK)
+        remaining.append(sum(entry.action.command == "old" for entry in audit.find(AuditFilter(), 10)))
+    assert remaining == [3, 1, 0]
+    engine.dispose()
 
 
 def test_it_identifies_live_workers_by_their_lock_in_this_database(settings: Settings) -> None:
