@@ -135,6 +135,9 @@ class ChangeListener:
                 self._listen()
             except (sa.exc.SQLAlchemyError, psycopg2.Error) as error:
                 log.debug("listen_lost reason=%s", type(error).__name__)
+            # An error in the program must not end all caching until the server is started again.
+            except Exception:
+                log.exception("listener_failed")
             finally:
                 # Whatever the error: changes go unnoticed now, so nothing is known to be current.
                 self._changes.is_listening = False
