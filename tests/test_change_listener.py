@@ -11,6 +11,7 @@ from storage.change_listener import ChangeListener, ChangeTracker
 from tests.waiting import until
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_it_listens_again_after_an_unexpected_error(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
