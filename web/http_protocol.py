@@ -15,9 +15,11 @@ It overrides only callbacks of `asyncio.Protocol` and of httptools' parser, and 
 import asyncio
 import fcntl
 import struct
+import sys
 import termios
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from web.limits import HEAD_TOO_LARGE, MAX_HEAD_BYTES, Refusal
@@ -32,6 +34,8 @@ _MAX_DRAIN_S = 300.0
 # Time for a refused client to read the response; closing with unread input would reset the connection.
 _LINGER_S = 2.0
 _MALFORMED = Refusal(400, "This is not a valid HTTP request.")
+# curl sends the characters of a URL as they were typed.
+_INVALID_URL = Refusal(400, "The URL has a character that must be percent-encoded, such as %C3%A9 for é.")
 
 
 class _Discarded(list[tuple[bytes, bytes]]):
@@ -107,9 +111,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._send_refusal(self._refusal)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request."""
+        """Refuse a malformed request; uvicorn calls this where it handles the parser's exception."""
         del msg
-        self._refuse(_MALFORMED)
+        is_url = isinstance(sys.exception(), httptools.HttpParserInvalidURLError)
+        self._refuse(_INVALID_URL if is_url else _MALFORMED)
 
     def pause_writing(self) -> None:
         """Called when the client does not read all that was written."""
