@@ -1,7 +1,7 @@
 // The rows of the job table: a click anywhere on a row expands its job, arrow keys move from row to row, and Enter in the
 // filter expands the first one.
 
-import { RUN, isPlainClick, refresh } from "./url_state.js";
+import { RUN, isExpanded, isPlainClick, refresh } from "./url_state.js";
 
 const EXPANDERS = ".client:not([hidden]) > .job a.expander";
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
@@ -49,7 +49,7 @@ function openFirst() {
   const expander = document.querySelector(EXPANDERS);
   if (!expander) return;
   expander.focus();
-  if (expander.getAttribute("aria-expanded") === "false") expander.click();
+  if (!isExpanded(expander)) expander.click();
 }
 
 // The filter by which the rows on the page were selected.

@@ -3,6 +3,9 @@
 /** The id of the run fragment. */
 export const RUN = "run";
 
+// As many as the server shows (web/pages/live.py).
+const MAX_EXPANDED = 8;
+
 /** The parameters of the page's URL. */
 export function params() {
   return new URLSearchParams(location.search);
@@ -38,6 +41,25 @@ function linkedParams(link) {
   return query;
 }
 
+const jobOf = (expander) => expander.closest("[data-job]").dataset.job;
+const expandedJobs = () => params().get("job")?.split(",").filter(Boolean) ?? [];
+
+/** Whether the row of an expander is expanded, or will be by a click whose response is still to come. */
+export function isExpanded(expander) {
+  return expandedJobs().includes(jobOf(expander));
+}
+
+// An expander's link would undo a click on another row whose response is still to come.
+function toggledParams(expander) {
+  const query = params();
+  const job = jobOf(expander);
+  const others = expandedJobs().filter((other) => other !== job);
+  const jobs = isExpanded(expander) ? others : [...others, job].slice(-MAX_EXPANDED);
+  if (jobs.length) query.set("job", jobs.join());
+  else query.delete("job");
+  return query;
+}
+
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   if (detail.elt.id === RUN) detail.path = detail.path.split("?")[0] + location.search;
 });
@@ -59,7 +81,7 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-params]");
   if (!link || !isPlainClick(event)) return;
   event.preventDefault();
-  navigate(linkedParams(link));
+  navigate(link.matches(".expander") ? toggledParams(link) : linkedParams(link));
 });
 
 const RUN_NUMBER = /^\s*(?:run)?\s*(\d{1,9})\s*$/i;

@@ -67,6 +67,25 @@ def test_it_filters_and_expands_a_job(live: Page) -> None:
     expect(live.locator(".expanded")).to_have_count(1)
 
 
+def test_it_expands_and_collapses_rows_before_the_server_responds(live: Page) -> None:
+    first, second, third = (live.locator("tbody").nth(number) for number in range(3))
+    first.locator(".expander").press("Enter")
+    expect(first.locator(".expanded")).to_be_visible()
+    # Held until the route is removed.
+    live.route("**/live/run*", lambda _route: None)
+    first.locator(".expander").press("Enter")
+    # From the filter the first client is expanded, although it is about to be collapsed.
+    live.keyboard.press("/")
+    live.keyboard.press("Enter")
+    second.locator(".expander").press("Enter")
+    third.locator(".expander").press("Enter")
+    second.locator(".expander").press("Enter")
+    live.unroute_all()
+    expect(third.locator(".expanded")).to_be_visible()
+    expect(first.locator(".expanded")).to_be_visible()
+    expect(live.locator(".expanded")).to_have_count(2)
+
+
 def test_it_moves_from_row_to_row(live: Page) -> None:
     rows = live.locator("tbody .expander")
     live.keyboard.press("ArrowDown")
