@@ -6,6 +6,7 @@ Shapes: docs/dqm2-protocol.md, "Reading documents".
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from sys import getsizeof
 
 from ijson import JSONError, sendable_list  # type: ignore[import-untyped]
 from ijson.backends import yajl2_c  # type: ignore[import-untyped]
@@ -18,6 +19,10 @@ from dqm2.sync_messages import NO_MESSAGES, message_entries, parse_message
 MAX_HEADERS = 1_200_000
 # Of up to 1000 headers, which take 0.25 MB.
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Memory of an id: 250 ASCII characters, or 55 if one is an emoji. Those of DQM² have some 60. MAX_HEADERS of
+# the longest take 0.5 GB.
+_MAX_ID_BYTES = 300
+_MAX_TYPE_LENGTH = 32
 INVALID_TYPE = ""
 # One string object per type, shared by its many headers.
 _TYPES = {document_type.value: document_type.value for document_type in DocumentType}
@@ -25,7 +30,7 @@ _TYPES = {document_type.value: document_type.value for document_type in Document
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Header of a document. `type` is INVALID_TYPE if it is not a text; the document may have a valid one."""
+    """Header of a document. `type` is INVALID_TYPE if it is no short text; the document's may be valid."""
 
     id: str
     revision: int
@@ -117,9 +122,9 @@ def _header(entry: object) -> Header | None:
     if not isinstance(entry, dict):
         return None
     document_id, revision, document_type = entry.get("_id"), _revision(entry.get("_rev")), entry.get("type")
-    if not isinstance(document_id, str) or revision is None:
+    if not isinstance(document_id, str) or getsizeof(document_id) > _MAX_ID_BYTES or revision is None:
         return None
-    if not isinstance(document_type, str | None):
+    if not isinstance(document_type, str | None) or len(document_type or "") > _MAX_TYPE_LENGTH:
         document_type = INVALID_TYPE
     return Header(
         id=document_id,

@@ -1,17 +1,22 @@
 """Responses with headers are read in order; invalid entries are counted."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from dqm2.errors import Dqm2InvalidResponse, Dqm2ResponseTooLarge
-from dqm2.headers import parse_headers
+from dqm2.headers import INVALID_TYPE, parse_headers
 
 
 def answer(*revisions: Any) -> bytes:
     """An answer with headers of these revisions, a message each."""
-    headers = [{"_id": str(number), "_rev": revision} for number, revision in enumerate(revisions)]
+    return answer_of({"_id": str(number), "_rev": revision} for number, revision in enumerate(revisions))
+
+
+def answer_of(headers: Iterable[dict[str, Any]]) -> bytes:
+    """An answer with headers, a message each."""
     messages = [json.dumps({"event": "update_headers", "headers": [header]}) for header in headers]
     return json.dumps({"messages": messages}).encode()
 
@@ -65,6 +70,14 @@ def test_it_reads_no_more_headers_than_fit_into_memory(monkeypatch: pytest.Monke
     with pytest.raises(Dqm2ResponseTooLarge, match="more than 3 headers"):
         parse_headers(pieces)
     assert next(pieces)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\U0001f600"])
+def test_it_keeps_no_long_id_or_type_in_memory(character: str) -> None:
+    long, short = character * 1000, character * 50
+    found = parse_headers([answer_of({"_id": id_, "_rev": 1, "type": long} for id_ in (long, short))])
+    assert [(header.id, header.type) for header in found.headers] == [(short, INVALID_TYPE)]
+    assert found.missing_or_invalid == 1
 
 
 def test_it_waits_for_no_end_of_a_message_that_is_too_long() -> None:
