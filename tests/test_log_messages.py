@@ -198,19 +198,19 @@ def test_it_marks_all_lines_of_a_message() -> None:
     assert marked("Traceback (most recent call last):\n  x\nValueError: y\nwell\n") == errors(1, 2, 3)
 
 
-@pytest.mark.parametrize("line", ERROR_LINES)
-def test_it_marks_errors_of_all_writers(line: str) -> None:
-    assert marked(f"well\n{line}\n\nwell\n")[:1] == errors(2)
+def test_it_marks_errors_of_all_writers() -> None:
+    first = {line: marked(f"well\n{line}\n\nwell\n")[:1] for line in ERROR_LINES}
+    assert first == {line: errors(2) for line in ERROR_LINES}
 
 
-@pytest.mark.parametrize("line", WARNING_LINES)
-def test_it_marks_warnings_of_all_writers(line: str) -> None:
-    assert marked(f"well\n{line}\nwell\n") == [(2, Severity.WARNING)]
+def test_it_marks_warnings_of_all_writers() -> None:
+    all_marked = {line: marked(f"well\n{line}\nwell\n") for line in WARNING_LINES}
+    assert all_marked == {line: [(2, Severity.WARNING)] for line in WARNING_LINES}
 
 
-@pytest.mark.parametrize("line", NORMAL_LINES)
-def test_it_marks_no_normal_line(line: str) -> None:
-    assert marked(f"well\n{line}\nwell\n") == []
+def test_it_marks_no_normal_line() -> None:
+    all_marked = {line: marked(f"well\n{line}\nwell\n") for line in NORMAL_LINES}
+    assert all_marked == {line: [] for line in NORMAL_LINES}
 
 
 def test_it_ends_a_message_at_the_gap() -> None:
@@ -300,8 +300,7 @@ def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> N
 
 
 @pytest.mark.parametrize("size", [25_000, pytest.param(100_000, marks=pytest.mark.long)])
-@pytest.mark.parametrize("unit", [*RULES, "ERROR ", "ERROR x\n", *(f"{line}\n" for line in ERROR_LINES)])
-def test_it_judges_a_bounded_part_of_a_text(unit: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_judges_a_bounded_part_of_a_text(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = 0
 
     def counted(rule: Callable[[Place], Found | None]) -> Callable[[Place], Found | None]:
@@ -314,7 +313,9 @@ def test_it_judges_a_bounded_part_of_a_text(unit: str, size: int, monkeypatch: p
 
     rules = {literal: tuple(map(counted, of_literal)) for literal, of_literal in RULES.items()}
     monkeypatch.setattr(log_messages, "RULES", rules)
-    text = unit * (size // len(unit))
-    find_messages(JobLog(text))
-    # Up to 8 literals of a line, with up to 6 rules each.
-    assert judged <= 48 * len(text) + 400_000
+    for unit in (*RULES, "ERROR ", "ERROR x\n", *(f"{line}\n" for line in ERROR_LINES)):
+        judged = 0
+        text = unit * (size // len(unit))
+        find_messages(JobLog(text))
+        # Up to 8 literals of a line, with up to 6 rules each.
+        assert judged <= 48 * len(text) + 400_000, unit

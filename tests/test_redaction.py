@@ -17,309 +17,290 @@ def redact() -> Redactor:
     return Redactor(HOSTS, PUBLIC_SITES)
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("dqmfu-c2b03-45-01", "[host]"),
-        ("DQMRUBU-C2A06-01-01.CMS is down", "[host] is down"),
-        ("from fu-c2f11-11-01.cms:5100, rubu-c2a06-01-01", "from [host]:5100, [host]"),
-        ("run358788_ls0093_streamDQM_sm-c2a11-43-01.jsn", "run358788_ls0093_streamDQM_[host].jsn"),
-        ("DT_R000358788.root.ls00000090_hostfu-c2f11-11-04_pid00041548", None),
-        ("srv-c2d05-15 kvm-s3562-1-ip151-85 ctrl-c2f11-21-01", "[host] [host] [host]"),
-        ("cmsvm-b1b07-16-01 mrg-c2f12-27-01.cms.cern.ch", "[host] [host]"),
-        ("a kind of machine unheard of: gem-c2e12-19-01", "a kind of machine unheard of: [host]"),
-        ("cms.string('dqm-prod-local.cms'),", "cms.string('[host]'),"),
-        ("http://cmsfrontier-proxy.cms:3128/x", "http://[host]:3128/x"),
-        ("dqm-prod-local.cms.log", "[host].log"),
-        ("x@adm-fu-c2f11-11-01.cms, adm.fu-c2f11-11-01.cms", "[user]@[host], [host]"),
-        ("2022-09-15-fu-c2f11-11-01.log", "2022-09-15-[host].log"),
-        ("cmsdimns1.cern.ch and vocms0123.CERN.CH.", "[host] and [host]."),
-        ("x.cmsweb.cern.ch is not cmsweb.cern.ch", "[host] is not cmsweb.cern.ch"),
-        ("gateway7 GATEWAY7.cms _hostgateway7_pid1", "[host] [host] _host[host]_pid1"),
-        ("mirror and mirror.example.org", "[host] and [host]"),
-        ("cut off: fu-c2f11-1", "cut off: [host]"),
-        ("line\\nfu-c2f11-11-01\\nfoo.cms\\n", "line\\n[host]\\n[host]\\n"),
-        ("devfu-c2b03-45-01", "[host]"),
-        ("fff_deleter_fu_c2f11_11_01.py, place c2f11-19-01.", "fff_deleter_[host].py, place [host]."),
-        ("lxplus8s16 or lxplus8s16.cern.ch", "[host] or [host]"),
-        ("lxplus801, lxplus (vocms0731)", "[host], lxplus ([host])"),
-        ("slot1@b9p22p1234 lxplus801.cern.ch", "[user]@[host] [host]"),
-        ("HOST=mynode REMOTEHOST=mypc", "HOST=[host] REMOTEHOST=[host]"),
-        ("xrd.info=&xrd.hostname=36abad7e30b5&xrd.rn=v5.9.1", "xrd.info=&xrd.hostname=[host]&xrd.rn=v5.9.1"),
-        ("dim_dns_node=cmsdimns1", "dim_dns_node=[host]"),
-        ("HOSTNAME=mynode DIM_DNS_NODE=dipns1,dipns2", "HOSTNAME=[host] DIM_DNS_NODE=[host]"),
-        ("https://cmsweb.cern.ch:8443 eoscms.cern.ch", "https://cmsweb.cern.ch:8443 [host]"),
-        ("abc.cms" * 400, "[host]"),
-    ],
-)
-def test_it_replaces_host_names(redact: Redactor, text: str, redacted: str | None) -> None:
-    assert redact(text) == (redacted or "DT_R000358788.root.ls00000090_host[host]_pid00041548")
+HOST_NAMES = {
+    "dqmfu-c2b03-45-01": "[host]",
+    "DQMRUBU-C2A06-01-01.CMS is down": "[host] is down",
+    "from fu-c2f11-11-01.cms:5100, rubu-c2a06-01-01": "from [host]:5100, [host]",
+    "run358788_ls0093_streamDQM_sm-c2a11-43-01.jsn": "run358788_ls0093_streamDQM_[host].jsn",
+    "DT_R000358788.root.ls00000090_hostfu-c2f11-11-04_pid00041548": (
+        "DT_R000358788.root.ls00000090_host[host]_pid00041548"
+    ),
+    "srv-c2d05-15 kvm-s3562-1-ip151-85 ctrl-c2f11-21-01": "[host] [host] [host]",
+    "cmsvm-b1b07-16-01 mrg-c2f12-27-01.cms.cern.ch": "[host] [host]",
+    "a kind of machine unheard of: gem-c2e12-19-01": "a kind of machine unheard of: [host]",
+    "cms.string('dqm-prod-local.cms'),": "cms.string('[host]'),",
+    "http://cmsfrontier-proxy.cms:3128/x": "http://[host]:3128/x",
+    "dqm-prod-local.cms.log": "[host].log",
+    "x@adm-fu-c2f11-11-01.cms, adm.fu-c2f11-11-01.cms": "[user]@[host], [host]",
+    "2022-09-15-fu-c2f11-11-01.log": "2022-09-15-[host].log",
+    "cmsdimns1.cern.ch and vocms0123.CERN.CH.": "[host] and [host].",
+    "x.cmsweb.cern.ch is not cmsweb.cern.ch": "[host] is not cmsweb.cern.ch",
+    "gateway7 GATEWAY7.cms _hostgateway7_pid1": "[host] [host] _host[host]_pid1",
+    "mirror and mirror.example.org": "[host] and [host]",
+    "cut off: fu-c2f11-1": "cut off: [host]",
+    "line\\nfu-c2f11-11-01\\nfoo.cms\\n": "line\\n[host]\\n[host]\\n",
+    "devfu-c2b03-45-01": "[host]",
+    "fff_deleter_fu_c2f11_11_01.py, place c2f11-19-01.": "fff_deleter_[host].py, place [host].",
+    "lxplus8s16 or lxplus8s16.cern.ch": "[host] or [host]",
+    "lxplus801, lxplus (vocms0731)": "[host], lxplus ([host])",
+    "slot1@b9p22p1234 lxplus801.cern.ch": "[user]@[host] [host]",
+    "HOST=mynode REMOTEHOST=mypc": "HOST=[host] REMOTEHOST=[host]",
+    "xrd.info=&xrd.hostname=36abad7e30b5&xrd.rn=v5.9.1": "xrd.info=&xrd.hostname=[host]&xrd.rn=v5.9.1",
+    "dim_dns_node=cmsdimns1": "dim_dns_node=[host]",
+    "HOSTNAME=mynode DIM_DNS_NODE=dipns1,dipns2": "HOSTNAME=[host] DIM_DNS_NODE=[host]",
+    "https://cmsweb.cern.ch:8443 eoscms.cern.ch": "https://cmsweb.cern.ch:8443 [host]",
+    "abc.cms" * 400: "[host]",
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("10.176.60.12:53312", "[ip]:53312"),
-        ("IP 10.176.60.12.53312 > 10.176.60.13.22.", "IP [ip].53312 > [ip].22."),
-        ("\x1b[31m10.176.60.12\x1b[0m", "[ip]"),
-        ("file_10.0.0.1.log", "file_[ip].log"),
-        ("2001:1458:d00:b::100:5a/64", "[ip]/64"),
-        ("peer 2001:1458:47d2::9f5:53312 attached", "peer [ip]:53312 attached"),
-        ("[2001:DB8::1]:9215", "[[ip]]:9215"),
-        ("2001:1458:0d00:000b:0000:0000:0100:005a: refused", "[ip]: refused"),
-        ("fe80::1%eth0", "[ip]%eth0"),
-        ("::ffff:10.176.60.12 64:ff9b::10.1.2.3", "[ip] [ip]"),
-        ("::ffff:0a01:0203", "[ip]"),
-        ("2001:1458:201:: and 2001:1458:201::/48", "[ip] and [ip]/48"),
-        ("inet6 addr:2001:db8::1", "inet6 addr:[ip]"),
-        (
-            "<10.1.2.3:9618?addrs=10.1.2.3-9618+[2001-1458-d00-b--100-5a]-9618>",
-            "<[ip]:9618?addrs=[ip]-9618+[[ip]]-9618>",
-        ),
-        ("node-10.176.60.12 http://137.138.1.2/x", "node-[ip] http://[ip]/x"),
-    ],
-)
-def test_it_replaces_addresses(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+def test_it_replaces_host_names(redact: Redactor) -> None:
+    assert {text: redact(text) for text in HOST_NAMES} == HOST_NAMES
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("/nfshome0/dqmpro/pixel_lumi.txt", "/nfshome0/[user]/pixel_lumi.txt"),
-        ("/home/dqmdev", "/home/[user]"),
-        ("/afs/cern.ch/user/d/dqmpro/.dqmrc", "/afs/cern.ch/user/d/[user]/.dqmrc"),
-        ("/eos/user/j/jdoe/x /eos/home-j/jdoe/x", "/eos/user/j/[user]/x /eos/home-j/[user]/x"),
-        ('"path": "\\/nfshome0\\/dqmpro\\/x"', '"path": "\\/nfshome0\\/[user]\\/x"'),
-        ("ssh dqmpro@fu-c2f11-11-01 ls", "ssh [user]@[host] ls"),
-        ("dqmpro@gateway7:/x", "[user]@[host]:/x"),
-        ("DIM_DNS@cmsdimns1.cern.ch: refused", "[user]@[host]: refused"),
-        ("CmsBeamSpotServer(42714)@fu-c2f11-15-04.cms:5100", "CmsBeamSpotServer(42714)@[host]:5100"),
-        ("user=dqmpro, uid=51234(dqmpro) gid=1399(zh)", "user=[user], uid=[user] gid=1399(zh)"),
-        ("LOGNAME=dqmpro USER='dqm pro' login=x", "LOGNAME=[user] USER='[user]' login=[user]"),
-        ('{"user": "dqmpro", "n": 1}', '{"user": "[user]", "n": 1}'),
-        ("--user dqmpro -- '--user', 'dqmpro'", "--user [user] -- '--user', '[user]'"),
-        ("john.doe@cern.ch, dqm-oncall@mail.example.org.", "[email], [email]."),
-        ("dqmpro@CERN.CH", "[email]"),
-        ("dqmpro@10.176.60.12", "[user]@[ip]"),
-        ("dqmpro@lxplus801 DIM_DNS@dipns1", "[user]@[host] [user]@[host]"),
-        ("ssh dqmpro@laptop uptime", "ssh [user]@[host] uptime"),
-        ("scp x.root dqmpro@laptop:/tmp", "scp x.root [user]@[host]:/tmp"),
-        ("dqmpro@laptop:~/x", "[user]@[host]:~/x"),
-        ("ssh-rsa AAAAB3NzaC1yc2E= dqmpro@laptop", "ssh-rsa AAAAB3NzaC1yc2E= [user]@[host]"),
-        ("kinit: dqmpro@REALM", "kinit: [user]@REALM"),
-        ("root://x//eos/cms/store/user/dqmpro/x.root", "root://x//eos/cms/store/user/[user]/x.root"),
-        (
-            "/store/user/rucio/dqmpro/x /afs/.cern.ch/user/d/dqmpro/x",
-            "/store/user/rucio/[user]/x /afs/.cern.ch/user/d/[user]/x",
-        ),
-        (
-            "/DC=ch/DC=cern/OU=Users/CN=jdoe/CN=512345/CN=John Doe",
-            "/DC=ch/DC=cern/OU=Users/CN=[user]/CN=[user]/CN=[user]",
-        ),
-        (
-            "DC = cern, CN = 512345, CN = John Doe, OU = Users",
-            "DC = cern, CN = [user], CN = [user], OU = Users",
-        ),
-        ("user CN=John Doe is not mapped", "user CN=[user] is not mapped"),
-        ('authentication failed for user "cms_dqm"', 'authentication failed for user "[user]"'),
-        ('Owner = "jdoe" REMOTE_USER=jdoe', 'Owner = "[user]" REMOTE_USER=[user]'),
-        ('<parameter name="user" value="CMS_COND"/>', '<parameter name="user" value="[user]"/>'),
-        ("XDG_RUNTIME_DIR=/run/user/51234", "XDG_RUNTIME_DIR=/run/user/[user]"),
-        ("MAIL=/var/spool/mail/dqmpro /var/mail/jdoe", "MAIL=/var/spool/mail/[user] /var/mail/[user]"),
-        ("srm://x//store/temp/user/jdoe.1ab2/x.root", "srm://x//store/temp/user/[user]/x.root"),
-        ("logname= uid=1000 euid=0 user= gid=2", "logname= uid=[user] euid=[user] user= gid=2"),
-        ("*       common name: John Doe", "*       common name: [user]"),
-        ("> cms-authn-login: jdoe", "> cms-authn-login: [user]"),
-        ("cms-authn-name: John Doe", "cms-authn-name: [user]"),
-        ("jdoe@laptop's password:", "[user]@[host]'s password:"),
-        ("[jdoe@laptop src]$ cmsRun x.py", "[[user]@[host] src]$ cmsRun x.py"),
-        ("as user jdoe.1234:56@fu-c2f11-11-04", "as user [user]@[host]"),
-        ("jdoe.12345:67@laptop1.example.org", "[email]"),
-        ("sudo -n -u dqmpro ls; su - jdoe", "sudo -n -u [user] ls; su - [user]"),
-        ("ssh -x -l jdoe lxplus801", "ssh -x -l [user] [host]"),
-        ("-rw-r--r--. 1 dqmpro zh 4096 Sep 15", "-rw-r--r--. 1 [user] zh 4096 Sep 15"),
-        ("drwxr-sr-x 12 jdoe jdoe   96 Sep 15", "drwxr-sr-x 12 [user] [user]   96 Sep 15"),
-        ("* subject: OU=Users; CN=jdoe; CN=512345", "* subject: OU=Users; CN=[user]; CN=[user]"),
-        ("cd /home/j/jdoe/x", "cd /home/j/[user]/x"),
-    ],
-)
-def test_it_replaces_users_and_mail_addresses(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+ADDRESSES = {
+    "10.176.60.12:53312": "[ip]:53312",
+    "IP 10.176.60.12.53312 > 10.176.60.13.22.": "IP [ip].53312 > [ip].22.",
+    "\x1b[31m10.176.60.12\x1b[0m": "[ip]",
+    "file_10.0.0.1.log": "file_[ip].log",
+    "2001:1458:d00:b::100:5a/64": "[ip]/64",
+    "peer 2001:1458:47d2::9f5:53312 attached": "peer [ip]:53312 attached",
+    "[2001:DB8::1]:9215": "[[ip]]:9215",
+    "2001:1458:0d00:000b:0000:0000:0100:005a: refused": "[ip]: refused",
+    "fe80::1%eth0": "[ip]%eth0",
+    "::ffff:10.176.60.12 64:ff9b::10.1.2.3": "[ip] [ip]",
+    "::ffff:0a01:0203": "[ip]",
+    "2001:1458:201:: and 2001:1458:201::/48": "[ip] and [ip]/48",
+    "inet6 addr:2001:db8::1": "inet6 addr:[ip]",
+    "<10.1.2.3:9618?addrs=10.1.2.3-9618+[2001-1458-d00-b--100-5a]-9618>": (
+        "<[ip]:9618?addrs=[ip]-9618+[[ip]]-9618>"
+    ),
+    "node-10.176.60.12 http://137.138.1.2/x": "node-[ip] http://[ip]/x",
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("password=hunter2", "password=[secret]"),
-        ("PASSWORD : hunter2, retry", "PASSWORD : [secret], retry"),
-        ("(passwd=hunter2) [token=abc].", "(passwd=[secret]) [token=[secret]]."),
-        ("DQM_FFF_SECRET=a,b;c", "DQM_FFF_SECRET=[secret]"),
-        ("password=abc,user=bob;n=1", "password=[secret],user=[user];n=1"),
-        ("https://x/?token=abc&run=358788", "https://x/?token=[secret]&run=358788"),
-        ("password = 'with blanks in it' # why", "password = '[secret]' # why"),
-        ('api_key: "a\\"b c"', 'api_key: "[secret]"'),
-        ("access-key => `x y`", "access-key => `[secret]`"),
-        ("password = cms.untracked.string('hunter 2'),", "password = cms.untracked.string('[secret]'),"),
-        ("token=b'a b', n=1", "token=b'[secret]', n=1"),
-        ("--password hunter2 --run 1", "--password [secret] --run 1"),
-        ("['cmsRun', '--token', 'a b', 'runkey=x']", "['cmsRun', '--token', '[secret]', 'runkey=x']"),
-        ("'runUniqueKey=a32007f9-223a']", "'runUniqueKey=[secret]']"),
-        ("Configured frontierKey a32007f9-223a", "Configured frontierKey [secret]"),
-        ("Authorization: Bearer a.b.c", "Authorization: [secret]"),
-        ("authorization=Basic dXNlcjpw n=1", "authorization=[secret] n=1"),
-        ("Cookie: selenium-secret-secret=a; b=c", "Cookie: [secret]"),
-        ('Cookie: a="x"; b=y', "Cookie: [secret]"),
-        ('Authorization: Digest username="jdoe", realm="dqm", response="6629"', "Authorization: [secret]"),
-        (
-            "b'GET /\\r\\nAuthorization: Basic aHVu\\r\\nAccept: */*'",
-            "b'GET /\\r\\nAuthorization: [secret]\\r\\nAccept: */*'",
-        ),
-        ('curl -H "Cookie: a=b; c=d" https://x', 'curl -H "Cookie: [secret]" https://x'),
-        ('{"cookie": {"a": "b"}, "n": 1}', '{"cookie": [secret], "n": 1}'),
-        ("<password>hunter2</password>", "<password>[secret]</password>"),
-        ("sent bearer abcdef123 along", "sent bearer [secret] along"),
-        ("https://jdoe:p@ss@x.org/", "https://[user]:[secret]@x.org/"),
-        ("https://:p@x.org/ ftp://jdoe@x.org", "https://:[secret]@x.org/ ftp://[user]@x.org"),
-        ("https://jdoe:p/w@x.org/", "https://[user]:[secret]@x.org/"),
-        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "[secret]"),
-        ("eyJhbGciOiJIUzI1NiJ9." + "abcDEF123-_" * 100 + ".x, done", "[secret], done"),
-        ("AKIAIOSFODNN7EXAMPLE, ghp_" + "a1" * 18, "[secret], [secret]"),
-        ("KRB5CCNAME=FILE:/tmp/krb5cc_51234_x", "KRB5CCNAME=[secret]"),
-        ("ticket /tmp/krb5cc_51234_x is old", "ticket [secret] is old"),
-        ("X509_USER_PROXY=/tmp/x509up_u51234", "X509_USER_PROXY=[secret]"),
-        ("PWD=hunter2 but PWD=/opt/dqm", "PWD=[secret] but PWD=/opt/dqm"),
-        ('password="cut off', 'password="[secret]'),
-        ("cms-authn-hmac: 0a1b2c3d4e5f", "cms-authn-hmac: [secret]"),
-        ('h["Authorization"] = "Bearer " + "a1b2"', 'h["Authorization"] = "[secret]" + "[secret]"'),
-        ('send("Bearer " + "abcdef123")', 'send("Bearer " + "[secret]")'),
-        ('ClaimId = "<10.1.2.3:9>#14#2#[Integrity="YES";]a1b2"', 'ClaimId = "[secret]"'),
-        ("cx_Oracle.connect('CMS_DQM', 'hunter2', 'x')", "cx_Oracle.connect('[user]', '[secret]', 'x')"),
-        ("password            = hunter2", "password            = [secret]"),
-        (
-            "DB_PASSWORD_01=a PASSWORD_CMS_COND_ONLINE=b",
-            "DB_PASSWORD_01=[secret] PASSWORD_CMS_COND_ONLINE=[secret]",
-        ),
-        (
-            "dbpass: a1, DB_PW = b, trustStorePass=c",
-            "dbpass: [secret], DB_PW = [secret], trustStorePass=[secret]",
-        ),
-        ("    os.environ['X_PASSWORD'] = 'hunter2'", "    os.environ['X_PASSWORD'] = '[secret]'"),
-        ('    cfg["token"] = "hunter2"', '    cfg["token"] = "[secret]"'),
-        ("    x = config.get('password', 'hunter2')", "    x = config.get('password', '[secret]')"),
-        ('<parameter name="password" value="hunter2"/>', '<parameter name="password" value="[secret]"/>'),
-        (
-            "authToken=a1 'idToken': 'b' \"accessToken\":\"c\"",
-            "authToken=[secret] 'idToken': '[secret]' \"accessToken\":\"[secret]\"",
-        ),
-        ("password: hunter2 for the database", "password: [secret] for the database"),
-        ("postgresql:\\/\\/jdoe:hunter2@h\\/x", "postgresql:\\/\\/[user]:[secret]@h\\/x"),
-        ("sqlplus -S CMS_DQM/hunter2@cms_omds_lb", "sqlplus -S [user]/[secret]@cms_omds_lb"),
-        ("as CMS_DQM/hunter2@cms_orcon_adg", "as [user]/[secret]@cms_orcon_adg"),
-        ("as CMS_DQM/hun#ter2@int9r", "as [user]/[secret]@int9r"),
-        ("oracle://CMS_DQM/hunter2@cms_omds_lb", "oracle://[user]/[secret]@cms_omds_lb"),
-        ("user/password: CMS_DQM/hunter2", "user/password: [user]/[secret]"),
-        ("ALTER USER cms_dqm IDENTIFIED BY hunter2", "ALTER USER [user] IDENTIFIED BY [secret]"),
-        ("curl -u jdoe:hunter2 --user jdoe:hunter2", "curl -u [user]:[secret] --user [user]:[secret]"),
-        ("['curl', '-u', 'jdoe:hunter2']", "['curl', '-u', '[user]:[secret]']"),
-        ("machine h login jdoe password hunter2", "machine h login [user] password [secret]"),
-        ("Ticket cache: KEYRING:persistent:51234:x", "Ticket cache: [secret]"),
-        ("?authz=zteos64:MDAwMDAw&x=1", "?authz=[secret]&x=1"),
-        ('ClaimId = "<10.1.2.3:9618>#1662#abc"', 'ClaimId = "[secret]"'),
-        ("setenv CORAL_AUTH_PASSWORD hunter2", "setenv CORAL_AUTH_PASSWORD [secret]"),
-        ("POST /x?db[password]=hunter2&n=1", "POST /x?db[password]=[secret]&n=1"),
-        ("DQM_CR_USERNAMES=admin:hunter2", "DQM_CR_USERNAMES=[user]:[secret]"),
-        ("get(url, auth=('jdoe', 'hunter2'))", "get(url, auth=('[user]', '[secret]'))"),
-        ("HTTPBasicAuth('jdoe','hunter2')", "HTTPBasicAuth('[user]','[secret]')"),
-        ("jdbc:oracle:thin:CMS_DQM/hunter2@//h:1/x", "jdbc:oracle:thin:[user]/[secret]@//h:1/x"),
-        ("sshpass -p hunter2 ssh root@fu-c2f11-11-01", "sshpass -p [secret] ssh [user]@[host]"),
-        ("mysql -u jdoe -phunter2 dqm", "mysql -u [user] -p[secret] dqm"),
-        ("mysqldump -p'hunter2' dqm", "mysqldump -p'[secret]' dqm"),
-        ("sent Basic amRvZTpodW50ZXIy", "sent Basic [secret]"),
-        ("wrong password 'hunter2' of the account", "wrong password '[secret]' of the account"),
-        ('passphrase "hunter2".', 'passphrase "[secret]".'),
-        ("?X-Amz-Signature=0a1b2c&x=1", "?X-Amz-Signature=[secret]&x=1"),
-        ("csrfmiddlewaretoken=a1b2c3", "csrfmiddlewaretoken=[secret]"),
-        ('secret = "two\nlines", n=1', 'secret = "[secret]", n=1'),
-        ('password="cut off\nls = "streamDQM"', 'password="[secret]\nls = "streamDQM"'),
-    ],
-)
-def test_it_replaces_secrets(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+def test_it_replaces_addresses(redact: Redactor) -> None:
+    assert {text: redact(text) for text in ADDRESSES} == ADDRESSES
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        (
-            "Accepted publickey for jdoe from 10.1.2.3 port 5",
-            "Accepted publickey for [user] from [ip] port 5",
-        ),
-        ("Failed password for invalid user jdoe from x", "Failed password for invalid user [user] from x"),
-        ("Invalid user jdoe from 10.1.2.3", "Invalid user [user] from [ip]"),
-        ("by authenticating user jdoe 10.1.2.3 port 22", "by authenticating user [user] [ip] port 22"),
-        ("session opened for user jdoe(uid=51234)", "session opened for user [user](uid=[user])"),
-        ("Started Session 12 of user jdoe.", "Started Session 12 of user [user]."),
-        ("Started User Manager for UID 51234.", "Started User Manager for UID [user]."),
-        ("user-51234.slice: Consumed 1.2s", "user-[user].slice: Consumed 1.2s"),
-        ("user@51234.service: Succeeded.", "user@[user].service: Succeeded."),
-        ("Running job as user jdoe", "Running job as user [user]"),
-        ("for user: jdoe (uid 51234), x", "for user: [user] (uid [user]), x"),
-        ("IPv4 login as jdoe", "IPv4 login as [user]"),
-        ("Authenticating to [host]:22 as 'jdoe'", "Authenticating to [host]:22 as '[user]'"),
-        ("sudo:   jdoe : TTY=pts/0 ; USER=root", "sudo:   [user] : TTY=pts/0 ; USER=[user]"),
-        ("jdoe is not in the sudoers file.", "[user] is not in the sudoers file."),
-        ("Sorry, user jdoe is not allowed to", "Sorry, user [user] is not allowed to"),
-        ("[sudo] password for jdoe: ", "[sudo] password for [user]: "),
-        ("su: user jdoe does not exist", "su: user [user] does not exist"),
-        ("id: ‘jdoe’: no such user", "id: ‘[user]’: no such user"),
-        ("user jdoe logged in from x", "user [user] logged in from x"),
-        ("10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]", "[ip] - [user] [15/Sep/2022:10:11:12 +0200]"),
-        ("User's (AFS ID 51234) tokens", "User's (AFS ID [user]) tokens"),
-        ('AccountingGroup = "group_u_CMS.u_zh.jdoe"', 'AccountingGroup = "group_u_CMS.u_zh.[user]"'),
-        ("<user>jdoe</user>", "<user>[user]</user>"),
-        ("-rw-------   1 51234 1399 123 Sep 15 x", "-rw-------   1 [user] 1399 123 Sep 15 x"),
-        ("kinit -k -t /etc/dqm.keytab jdoe", "kinit -k -t /etc/dqm.keytab [user]"),
-        ("klog.krb5 -principal jdoe -cell x", "klog.krb5 -principal [user] -cell x"),
-        ("psql -h localhost -U jdoe dqm", "psql -h localhost -U [user] dqm"),
-    ],
-)
-def test_it_replaces_users_in_messages_of_programs(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+USERS = {
+    "/nfshome0/dqmpro/pixel_lumi.txt": "/nfshome0/[user]/pixel_lumi.txt",
+    "/home/dqmdev": "/home/[user]",
+    "/afs/cern.ch/user/d/dqmpro/.dqmrc": "/afs/cern.ch/user/d/[user]/.dqmrc",
+    "/eos/user/j/jdoe/x /eos/home-j/jdoe/x": "/eos/user/j/[user]/x /eos/home-j/[user]/x",
+    '"path": "\\/nfshome0\\/dqmpro\\/x"': '"path": "\\/nfshome0\\/[user]\\/x"',
+    "ssh dqmpro@fu-c2f11-11-01 ls": "ssh [user]@[host] ls",
+    "dqmpro@gateway7:/x": "[user]@[host]:/x",
+    "DIM_DNS@cmsdimns1.cern.ch: refused": "[user]@[host]: refused",
+    "CmsBeamSpotServer(42714)@fu-c2f11-15-04.cms:5100": "CmsBeamSpotServer(42714)@[host]:5100",
+    "user=dqmpro, uid=51234(dqmpro) gid=1399(zh)": "user=[user], uid=[user] gid=1399(zh)",
+    "LOGNAME=dqmpro USER='dqm pro' login=x": "LOGNAME=[user] USER='[user]' login=[user]",
+    '{"user": "dqmpro", "n": 1}': '{"user": "[user]", "n": 1}',
+    "--user dqmpro -- '--user', 'dqmpro'": "--user [user] -- '--user', '[user]'",
+    "john.doe@cern.ch, dqm-oncall@mail.example.org.": "[email], [email].",
+    "dqmpro@CERN.CH": "[email]",
+    "dqmpro@10.176.60.12": "[user]@[ip]",
+    "dqmpro@lxplus801 DIM_DNS@dipns1": "[user]@[host] [user]@[host]",
+    "ssh dqmpro@laptop uptime": "ssh [user]@[host] uptime",
+    "scp x.root dqmpro@laptop:/tmp": "scp x.root [user]@[host]:/tmp",
+    "dqmpro@laptop:~/x": "[user]@[host]:~/x",
+    "ssh-rsa AAAAB3NzaC1yc2E= dqmpro@laptop": "ssh-rsa AAAAB3NzaC1yc2E= [user]@[host]",
+    "kinit: dqmpro@REALM": "kinit: [user]@REALM",
+    "root://x//eos/cms/store/user/dqmpro/x.root": "root://x//eos/cms/store/user/[user]/x.root",
+    "/store/user/rucio/dqmpro/x /afs/.cern.ch/user/d/dqmpro/x": (
+        "/store/user/rucio/[user]/x /afs/.cern.ch/user/d/[user]/x"
+    ),
+    "/DC=ch/DC=cern/OU=Users/CN=jdoe/CN=512345/CN=John Doe": (
+        "/DC=ch/DC=cern/OU=Users/CN=[user]/CN=[user]/CN=[user]"
+    ),
+    "DC = cern, CN = 512345, CN = John Doe, OU = Users": "DC = cern, CN = [user], CN = [user], OU = Users",
+    "user CN=John Doe is not mapped": "user CN=[user] is not mapped",
+    'authentication failed for user "cms_dqm"': 'authentication failed for user "[user]"',
+    'Owner = "jdoe" REMOTE_USER=jdoe': 'Owner = "[user]" REMOTE_USER=[user]',
+    '<parameter name="user" value="CMS_COND"/>': '<parameter name="user" value="[user]"/>',
+    "XDG_RUNTIME_DIR=/run/user/51234": "XDG_RUNTIME_DIR=/run/user/[user]",
+    "MAIL=/var/spool/mail/dqmpro /var/mail/jdoe": "MAIL=/var/spool/mail/[user] /var/mail/[user]",
+    "srm://x//store/temp/user/jdoe.1ab2/x.root": "srm://x//store/temp/user/[user]/x.root",
+    "logname= uid=1000 euid=0 user= gid=2": "logname= uid=[user] euid=[user] user= gid=2",
+    "*       common name: John Doe": "*       common name: [user]",
+    "> cms-authn-login: jdoe": "> cms-authn-login: [user]",
+    "cms-authn-name: John Doe": "cms-authn-name: [user]",
+    "jdoe@laptop's password:": "[user]@[host]'s password:",
+    "[jdoe@laptop src]$ cmsRun x.py": "[[user]@[host] src]$ cmsRun x.py",
+    "as user jdoe.1234:56@fu-c2f11-11-04": "as user [user]@[host]",
+    "jdoe.12345:67@laptop1.example.org": "[email]",
+    "sudo -n -u dqmpro ls; su - jdoe": "sudo -n -u [user] ls; su - [user]",
+    "ssh -x -l jdoe lxplus801": "ssh -x -l [user] [host]",
+    "-rw-r--r--. 1 dqmpro zh 4096 Sep 15": "-rw-r--r--. 1 [user] zh 4096 Sep 15",
+    "drwxr-sr-x 12 jdoe jdoe   96 Sep 15": "drwxr-sr-x 12 [user] [user]   96 Sep 15",
+    "* subject: OU=Users; CN=jdoe; CN=512345": "* subject: OU=Users; CN=[user]; CN=[user]",
+    "cd /home/j/jdoe/x": "cd /home/j/[user]/x",
+}
+
+
+def test_it_replaces_users_and_mail_addresses(redact: Redactor) -> None:
+    assert {text: redact(text) for text in USERS} == USERS
+
+
+SECRETS = {
+    "password=hunter2": "password=[secret]",
+    "PASSWORD : hunter2, retry": "PASSWORD : [secret], retry",
+    "(passwd=hunter2) [token=abc].": "(passwd=[secret]) [token=[secret]].",
+    "DQM_FFF_SECRET=a,b;c": "DQM_FFF_SECRET=[secret]",
+    "password=abc,user=bob;n=1": "password=[secret],user=[user];n=1",
+    "https://x/?token=abc&run=358788": "https://x/?token=[secret]&run=358788",
+    "password = 'with blanks in it' # why": "password = '[secret]' # why",
+    'api_key: "a\\"b c"': 'api_key: "[secret]"',
+    "access-key => `x y`": "access-key => `[secret]`",
+    "password = cms.untracked.string('hunter 2'),": "password = cms.untracked.string('[secret]'),",
+    "token=b'a b', n=1": "token=b'[secret]', n=1",
+    "--password hunter2 --run 1": "--password [secret] --run 1",
+    "['cmsRun', '--token', 'a b', 'runkey=x']": "['cmsRun', '--token', '[secret]', 'runkey=x']",
+    "'runUniqueKey=a32007f9-223a']": "'runUniqueKey=[secret]']",
+    "Configured frontierKey a32007f9-223a": "Configured frontierKey [secret]",
+    "Authorization: Bearer a.b.c": "Authorization: [secret]",
+    "authorization=Basic dXNlcjpw n=1": "authorization=[secret] n=1",
+    "Cookie: selenium-secret-secret=a; b=c": "Cookie: [secret]",
+    'Cookie: a="x"; b=y': "Cookie: [secret]",
+    'Authorization: Digest username="jdoe", realm="dqm", response="6629"': "Authorization: [secret]",
+    "b'GET /\\r\\nAuthorization: Basic aHVu\\r\\nAccept: */*'": (
+        "b'GET /\\r\\nAuthorization: [secret]\\r\\nAccept: */*'"
+    ),
+    'curl -H "Cookie: a=b; c=d" https://x': 'curl -H "Cookie: [secret]" https://x',
+    '{"cookie": {"a": "b"}, "n": 1}': '{"cookie": [secret], "n": 1}',
+    "<password>hunter2</password>": "<password>[secret]</password>",
+    "sent bearer abcdef123 along": "sent bearer [secret] along",
+    "https://jdoe:p@ss@x.org/": "https://[user]:[secret]@x.org/",
+    "https://:p@x.org/ ftp://jdoe@x.org": "https://:[secret]@x.org/ ftp://[user]@x.org",
+    "https://jdoe:p/w@x.org/": "https://[user]:[secret]@x.org/",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl": "[secret]",
+    "eyJhbGciOiJIUzI1NiJ9." + "abcDEF123-_" * 100 + ".x, done": "[secret], done",
+    "AKIAIOSFODNN7EXAMPLE, ghp_" + "a1" * 18: "[secret], [secret]",
+    "KRB5CCNAME=FILE:/tmp/krb5cc_51234_x": "KRB5CCNAME=[secret]",
+    "ticket /tmp/krb5cc_51234_x is old": "ticket [secret] is old",
+    "X509_USER_PROXY=/tmp/x509up_u51234": "X509_USER_PROXY=[secret]",
+    "PWD=hunter2 but PWD=/opt/dqm": "PWD=[secret] but PWD=/opt/dqm",
+    'password="cut off': 'password="[secret]',
+    "cms-authn-hmac: 0a1b2c3d4e5f": "cms-authn-hmac: [secret]",
+    'h["Authorization"] = "Bearer " + "a1b2"': 'h["Authorization"] = "[secret]" + "[secret]"',
+    'send("Bearer " + "abcdef123")': 'send("Bearer " + "[secret]")',
+    'ClaimId = "<10.1.2.3:9>#14#2#[Integrity="YES";]a1b2"': 'ClaimId = "[secret]"',
+    "cx_Oracle.connect('CMS_DQM', 'hunter2', 'x')": "cx_Oracle.connect('[user]', '[secret]', 'x')",
+    "password            = hunter2": "password            = [secret]",
+    "DB_PASSWORD_01=a PASSWORD_CMS_COND_ONLINE=b": (
+        "DB_PASSWORD_01=[secret] PASSWORD_CMS_COND_ONLINE=[secret]"
+    ),
+    "dbpass: a1, DB_PW = b, trustStorePass=c": "dbpass: [secret], DB_PW = [secret], trustStorePass=[secret]",
+    "    os.environ['X_PASSWORD'] = 'hunter2'": "    os.environ['X_PASSWORD'] = '[secret]'",
+    '    cfg["token"] = "hunter2"': '    cfg["token"] = "[secret]"',
+    "    x = config.get('password', 'hunter2')": "    x = config.get('password', '[secret]')",
+    '<parameter name="password" value="hunter2"/>': '<parameter name="password" value="[secret]"/>',
+    "authToken=a1 'idToken': 'b' \"accessToken\":\"c\"": (
+        "authToken=[secret] 'idToken': '[secret]' \"accessToken\":\"[secret]\""
+    ),
+    "password: hunter2 for the database": "password: [secret] for the database",
+    "postgresql:\\/\\/jdoe:hunter2@h\\/x": "postgresql:\\/\\/[user]:[secret]@h\\/x",
+    "sqlplus -S CMS_DQM/hunter2@cms_omds_lb": "sqlplus -S [user]/[secret]@cms_omds_lb",
+    "as CMS_DQM/hunter2@cms_orcon_adg": "as [user]/[secret]@cms_orcon_adg",
+    "as CMS_DQM/hun#ter2@int9r": "as [user]/[secret]@int9r",
+    "oracle://CMS_DQM/hunter2@cms_omds_lb": "oracle://[user]/[secret]@cms_omds_lb",
+    "user/password: CMS_DQM/hunter2": "user/password: [user]/[secret]",
+    "ALTER USER cms_dqm IDENTIFIED BY hunter2": "ALTER USER [user] IDENTIFIED BY [secret]",
+    "curl -u jdoe:hunter2 --user jdoe:hunter2": "curl -u [user]:[secret] --user [user]:[secret]",
+    "['curl', '-u', 'jdoe:hunter2']": "['curl', '-u', '[user]:[secret]']",
+    "machine h login jdoe password hunter2": "machine h login [user] password [secret]",
+    "Ticket cache: KEYRING:persistent:51234:x": "Ticket cache: [secret]",
+    "?authz=zteos64:MDAwMDAw&x=1": "?authz=[secret]&x=1",
+    'ClaimId = "<10.1.2.3:9618>#1662#abc"': 'ClaimId = "[secret]"',
+    "setenv CORAL_AUTH_PASSWORD hunter2": "setenv CORAL_AUTH_PASSWORD [secret]",
+    "POST /x?db[password]=hunter2&n=1": "POST /x?db[password]=[secret]&n=1",
+    "DQM_CR_USERNAMES=admin:hunter2": "DQM_CR_USERNAMES=[user]:[secret]",
+    "get(url, auth=('jdoe', 'hunter2'))": "get(url, auth=('[user]', '[secret]'))",
+    "HTTPBasicAuth('jdoe','hunter2')": "HTTPBasicAuth('[user]','[secret]')",
+    "jdbc:oracle:thin:CMS_DQM/hunter2@//h:1/x": "jdbc:oracle:thin:[user]/[secret]@//h:1/x",
+    "sshpass -p hunter2 ssh root@fu-c2f11-11-01": "sshpass -p [secret] ssh [user]@[host]",
+    "mysql -u jdoe -phunter2 dqm": "mysql -u [user] -p[secret] dqm",
+    "mysqldump -p'hunter2' dqm": "mysqldump -p'[secret]' dqm",
+    "sent Basic amRvZTpodW50ZXIy": "sent Basic [secret]",
+    "wrong password 'hunter2' of the account": "wrong password '[secret]' of the account",
+    'passphrase "hunter2".': 'passphrase "[secret]".',
+    "?X-Amz-Signature=0a1b2c&x=1": "?X-Amz-Signature=[secret]&x=1",
+    "csrfmiddlewaretoken=a1b2c3": "csrfmiddlewaretoken=[secret]",
+    'secret = "two\nlines", n=1': 'secret = "[secret]", n=1',
+    'password="cut off\nls = "streamDQM"': 'password="[secret]\nls = "streamDQM"',
+}
+
+
+def test_it_replaces_secrets(redact: Redactor) -> None:
+    assert {text: redact(text) for text in SECRETS} == SECRETS
+
+
+USERS_IN_MESSAGES = {
+    "Accepted publickey for jdoe from 10.1.2.3 port 5": "Accepted publickey for [user] from [ip] port 5",
+    "Failed password for invalid user jdoe from x": "Failed password for invalid user [user] from x",
+    "Invalid user jdoe from 10.1.2.3": "Invalid user [user] from [ip]",
+    "by authenticating user jdoe 10.1.2.3 port 22": "by authenticating user [user] [ip] port 22",
+    "session opened for user jdoe(uid=51234)": "session opened for user [user](uid=[user])",
+    "Started Session 12 of user jdoe.": "Started Session 12 of user [user].",
+    "Started User Manager for UID 51234.": "Started User Manager for UID [user].",
+    "user-51234.slice: Consumed 1.2s": "user-[user].slice: Consumed 1.2s",
+    "user@51234.service: Succeeded.": "user@[user].service: Succeeded.",
+    "Running job as user jdoe": "Running job as user [user]",
+    "for user: jdoe (uid 51234), x": "for user: [user] (uid [user]), x",
+    "IPv4 login as jdoe": "IPv4 login as [user]",
+    "Authenticating to [host]:22 as 'jdoe'": "Authenticating to [host]:22 as '[user]'",
+    "sudo:   jdoe : TTY=pts/0 ; USER=root": "sudo:   [user] : TTY=pts/0 ; USER=[user]",
+    "jdoe is not in the sudoers file.": "[user] is not in the sudoers file.",
+    "Sorry, user jdoe is not allowed to": "Sorry, user [user] is not allowed to",
+    "[sudo] password for jdoe: ": "[sudo] password for [user]: ",
+    "su: user jdoe does not exist": "su: user [user] does not exist",
+    "id: ‘jdoe’: no such user": "id: ‘[user]’: no such user",
+    "user jdoe logged in from x": "user [user] logged in from x",
+    "10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]": "[ip] - [user] [15/Sep/2022:10:11:12 +0200]",
+    "User's (AFS ID 51234) tokens": "User's (AFS ID [user]) tokens",
+    'AccountingGroup = "group_u_CMS.u_zh.jdoe"': 'AccountingGroup = "group_u_CMS.u_zh.[user]"',
+    "<user>jdoe</user>": "<user>[user]</user>",
+    "-rw-------   1 51234 1399 123 Sep 15 x": "-rw-------   1 [user] 1399 123 Sep 15 x",
+    "kinit -k -t /etc/dqm.keytab jdoe": "kinit -k -t /etc/dqm.keytab [user]",
+    "klog.krb5 -principal jdoe -cell x": "klog.krb5 -principal [user] -cell x",
+    "psql -h localhost -U jdoe dqm": "psql -h localhost -U [user] dqm",
+}
+
+
+def test_it_replaces_users_in_messages_of_programs(redact: Redactor) -> None:
+    assert {text: redact(text) for text in USERS_IN_MESSAGES} == USERS_IN_MESSAGES
 
 
 KEY_DATA = "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSUlFb3dJQkFBS0NBUUVB"
 BASIC = "amRvZTpodW50ZXIy"
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("docker login -u jdoe -p hunter2 x", "docker login -u [user] -p [secret] x"),
-        ("podman login -u 'jdoe' -p 'hun ter2' x", "podman login -u '[user]' -p '[secret]' x"),
-        ("ldapsearch -x -D dc=x -w hunter2 uid", "ldapsearch -x -D dc=x -w [secret] uid"),
-        ("ipmitool -H x -U ADMIN -P hunter2 power", "ipmitool -H x -U [user] -P [secret] power"),
-        ("smbclient //x/y -U jdoe%hunter2", "smbclient //x/y -U [user]%[secret]"),
-        ("curl -ujdoe:hunter2 x", "curl -u[user]:[secret] x"),
-        ("curl -sSu jdoe:hunter2 x", "curl -sSu [user]:[secret] x"),
-        ("{'auth': ('jdoe', 'hunter2')}", "{'auth': ('[user]', '[secret]')}"),
-        (f'{{"auths":{{"x":{{"auth":"{BASIC}"}}}}}}', '{"auths":{"x":{"auth":"[secret]"}}}'),
-        ('[{"name":"DB_PASSWORD","value":"hunter2"}]', '[{"name":"DB_PASSWORD","value":"[secret]"}]'),
-        ("- name: DB_PASSWORD\n  value: hunter2\n", "- name: DB_PASSWORD\n  value: [secret]\n"),
-        (f"client-key-data: {KEY_DATA}\nx", "client-key-data: [secret]\nx"),
-        (f"{KEY_DATA}\n{KEY_DATA[::-1]}\nQUJD=\nend", "[secret]\nend"),
-        ("$6$abcdEFGH$" + "0aB./" * 9 + ":19000", "[secret]:19000"),
-        ("pbkdf2:sha256:260000$abcdefgh$" + "0a" * 16, "[secret]"),
-        ("https://x/k?E=1&Signature=vjbyPxybdZaNmGa%2B&n=1", "https://x/k?E=1&Signature=[secret]&n=1"),
-        ("MIT-MAGIC-COOKIE-1  " + "0a" * 16, "MIT-MAGIC-COOKIE-1  [secret]"),
-        ("https://x/bot123456789:" + "AAHdqTcvCH1vG-Jx_eSofSAs0K5PALDsaw/send", "https://x/[secret]/send"),
-        ("MDAxY2xvY2F0aW9uIGNtcwowMDM0aWRlbnRpZmllciA", "[secret]"),
-        ("Password is hunter2, using password hunter2.", "Password is [secret], using password [secret]."),
-        ("setenv x; set PASSWORD hunter2", "setenv x; set PASSWORD [secret]"),
-    ],
-)
-def test_it_replaces_secrets_of_commands_and_dumps(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+SECRETS_OF_COMMANDS = {
+    "docker login -u jdoe -p hunter2 x": "docker login -u [user] -p [secret] x",
+    "podman login -u 'jdoe' -p 'hun ter2' x": "podman login -u '[user]' -p '[secret]' x",
+    "ldapsearch -x -D dc=x -w hunter2 uid": "ldapsearch -x -D dc=x -w [secret] uid",
+    "ipmitool -H x -U ADMIN -P hunter2 power": "ipmitool -H x -U [user] -P [secret] power",
+    "smbclient //x/y -U jdoe%hunter2": "smbclient //x/y -U [user]%[secret]",
+    "curl -ujdoe:hunter2 x": "curl -u[user]:[secret] x",
+    "curl -sSu jdoe:hunter2 x": "curl -sSu [user]:[secret] x",
+    "{'auth': ('jdoe', 'hunter2')}": "{'auth': ('[user]', '[secret]')}",
+    f'{{"auths":{{"x":{{"auth":"{BASIC}"}}}}}}': '{"auths":{"x":{"auth":"[secret]"}}}',
+    '[{"name":"DB_PASSWORD","value":"hunter2"}]': '[{"name":"DB_PASSWORD","value":"[secret]"}]',
+    "- name: DB_PASSWORD\n  value: hunter2\n": "- name: DB_PASSWORD\n  value: [secret]\n",
+    f"client-key-data: {KEY_DATA}\nx": "client-key-data: [secret]\nx",
+    f"{KEY_DATA}\n{KEY_DATA[::-1]}\nQUJD=\nend": "[secret]\nend",
+    "$6$abcdEFGH$" + "0aB./" * 9 + ":19000": "[secret]:19000",
+    "pbkdf2:sha256:260000$abcdefgh$" + "0a" * 16: "[secret]",
+    "https://x/k?E=1&Signature=vjbyPxybdZaNmGa%2B&n=1": "https://x/k?E=1&Signature=[secret]&n=1",
+    "MIT-MAGIC-COOKIE-1  " + "0a" * 16: "MIT-MAGIC-COOKIE-1  [secret]",
+    "https://x/bot123456789:" + "AAHdqTcvCH1vG-Jx_eSofSAs0K5PALDsaw/send": "https://x/[secret]/send",
+    "MDAxY2xvY2F0aW9uIGNtcwowMDM0aWRlbnRpZmllciA": "[secret]",
+    "Password is hunter2, using password hunter2.": "Password is [secret], using password [secret].",
+    "setenv x; set PASSWORD hunter2": "setenv x; set PASSWORD [secret]",
+}
+
+
+def test_it_replaces_secrets_of_commands_and_dumps(redact: Redactor) -> None:
+    assert {text: redact(text) for text in SECRETS_OF_COMMANDS} == SECRETS_OF_COMMANDS
 
 
 WORDS_OF_SECRETS = (
@@ -330,10 +311,10 @@ WORDS_OF_SECRETS = (
 )
 
 
-@pytest.mark.parametrize("word", WORDS_OF_SECRETS)
-def test_it_knows_the_words_of_secrets(redact: Redactor, word: str) -> None:
-    for text in (f"{word}=", f"DQM_{word.upper()} := ", f'"{word}": "', f"--{word} "):
-        assert redact(f"{text}hunter2") == f"{text}[secret]"
+def test_it_knows_the_words_of_secrets(redact: Redactor) -> None:
+    for word in WORDS_OF_SECRETS:
+        for text in (f"{word}=", f"DQM_{word.upper()} := ", f'"{word}": "', f"--{word} "):
+            assert redact(f"{text}hunter2") == f"{text}[secret]"
 
 
 @pytest.mark.parametrize("word", ["user", "username", "user_name", "userid", "user-id", "login", "logname"])
@@ -358,19 +339,19 @@ def test_it_knows_the_folders_of_users(redact: Redactor, folder: str) -> None:
     assert redact(f"cp {folder}jdoe/x .") == f"cp {folder}[user]/x ."
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        *("AKIA" + "X7" * 8, "ASIA" + "X7" * 8, "AKIA".lower() + "x7" * 8),
-        *(f"gl{kind}-" + "a1" * 10 for kind in ("pat", "rt", "dt", "ptt", "cbt", "soat")),
-        *(f"gh{kind}_" + "a1" * 18 for kind in "pousr"),
-        "github_pat_" + "a1" * 20,
-        *(f"xox{kind}-" + "12" * 8 for kind in "abeoprs"),
-        *("xapp-1-" + "A1" * 8, "npm_" + "a1" * 18, "hvs." + "a1" * 12, "dckr_pat_" + "a1" * 14),
-    ],
+KEYS = (
+    *("AKIA" + "X7" * 8, "ASIA" + "X7" * 8, "AKIA".lower() + "x7" * 8),
+    *(f"gl{kind}-" + "a1" * 10 for kind in ("pat", "rt", "dt", "ptt", "cbt", "soat")),
+    *(f"gh{kind}_" + "a1" * 18 for kind in "pousr"),
+    "github_pat_" + "a1" * 20,
+    *(f"xox{kind}-" + "12" * 8 for kind in "abeoprs"),
+    *("xapp-1-" + "A1" * 8, "npm_" + "a1" * 18, "hvs." + "a1" * 12, "dckr_pat_" + "a1" * 14),
 )
-def test_it_knows_keys_by_their_form(redact: Redactor, key: str) -> None:
-    assert redact(f"with {key}, and {key}") == "with [secret], and [secret]"
+
+
+def test_it_knows_keys_by_their_form(redact: Redactor) -> None:
+    redacted = {key: redact(f"with {key}, and {key}") for key in KEYS}
+    assert redacted == dict.fromkeys(KEYS, "with [secret], and [secret]")
 
 
 @pytest.mark.parametrize(
@@ -418,71 +399,69 @@ END = "-----END RSA PRIVATE KEY-----"
 LINE = "A" * 64
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        (f"before\n{BLOCK}{END}\nafter", "before\n[key]\nafter"),
-        (f"a {BLOCK}{END} b {BLOCK}{END} c", "a [key] b [key] c"),
-        (f"before\n{BLOCK}and all that follows", "before\n[key]"),
-        (quote_plus(f"x {BLOCK}{END} y"), "x+[key]+y"),
-        (json.dumps({"pem": BLOCK + END}), '{"pem": "[key]"}'),
-        (f"private_key: '{BLOCK}{END}'", "private_key: '[key]'"),
-        (f"{LINE[:10]}\n{LINE}\nQUJD\n{END}\nafter", "[key]\nafter"),
-        (f"Run: 358788 Lumi: 3\n{LINE}\n{LINE}\nQUJD\n{END}\n", "Run: 358788 Lumi: 3\n[key]\n"),
-        (f"before\r\n{BLOCK}{END}\r\nafter".replace("\n", "\r\n"), "before\n[key]\nafter"),
-        (f"x {LINE}\\n{LINE}\\nQUJD\\n{END}\\n", "x [key]\\n"),
-    ],
-)
-def test_it_replaces_key_blocks(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+KEY_BLOCKS = {
+    f"before\n{BLOCK}{END}\nafter": "before\n[key]\nafter",
+    f"a {BLOCK}{END} b {BLOCK}{END} c": "a [key] b [key] c",
+    f"before\n{BLOCK}and all that follows": "before\n[key]",
+    quote_plus(f"x {BLOCK}{END} y"): "x+[key]+y",
+    json.dumps({"pem": BLOCK + END}): '{"pem": "[key]"}',
+    f"private_key: '{BLOCK}{END}'": "private_key: '[key]'",
+    f"{LINE[:10]}\n{LINE}\nQUJD\n{END}\nafter": "[key]\nafter",
+    f"Run: 358788 Lumi: 3\n{LINE}\n{LINE}\nQUJD\n{END}\n": "Run: 358788 Lumi: 3\n[key]\n",
+    f"before\r\n{BLOCK}{END}\r\nafter".replace("\n", "\r\n"): "before\n[key]\nafter",
+    f"x {LINE}\\n{LINE}\\nQUJD\\n{END}\\n": "x [key]\\n",
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("fu%2Dc2f11%2D11%2D01 at 10%2E176%2E60%2E12", "[host] at [ip]"),
-        ("password%3Dhunter2 user%3Dbob", "password%3D[secret] user%3D[user]"),
-        ("https%3A%2F%2Fjdoe%3Apw%40x.org%2F", "https%3A%2F%2F[user]%3A[secret]%40x.org%2F"),
-        ("fu%252Dc2f11%252D11%252D01", "[host]"),
-        ("\\u0066u\\u002dc2f11-11-01 \\x31\\x30.0.0.1", "[host] [ip]"),
-        ("ｆｕ－ｃ２ｆ１１－１１－０１", "[host]"),
-        ("10.١٧٦.60.12 and １０．１．２．３", "[ip] and [ip]"),
-        ("fu-с2f11-11-01.сms", "[host]"),  # with Cyrillic с
-        ("fu‑c2f11–11—01", "[host]"),
-        ("p\u00e1ssword: “hun ter”, done", "p\u00e1ssword: “[secret]”, done"),
-        ("fu-\x00c2f11\x07-11-01", "[host]"),
-        ("fu-c2f\u200b11-11\u00ad-01", "[host]"),
-        ("pass\ufe0fword=hunter2", "password=[secret]"),
-        ('password="cut off\u2028of the next line', 'password="[secret]\u2028of the next line'),
-        ("\\u000710.176.60.12\\ud800AKIAIOSFODNN7EXAMPLE", "\\u0007[ip]\\ud800[secret]"),
-        (
-            "password=&quot;hun ter&quot; user=&#39;jdoe&#39;",
-            "password=&quot;[secret]&quot; user=&#39;[user]&#39;",
-        ),
-        ("&lt;password&gt;hunter2&lt;/password&gt;", "&lt;password&gt;[secret]&lt;/password&gt;"),
-        ("pa\u0301ssword=hunter2 1\u03360.1.2.3", "pa\u0301ssword=[secret] [ip]"),
-        ("pass\u2800word=hunter2", "password=[secret]"),
-        ("password\\u001b[0m: hunter2", "password\\u001b[0m: [secret]"),
-    ],
-)
-def test_it_sees_through_spellings(redact: Redactor, text: str, redacted: str) -> None:
-    assert redact(text) == redacted
+def test_it_replaces_key_blocks(redact: Redactor) -> None:
+    assert {text: redact(text) for text in KEY_BLOCKS} == KEY_BLOCKS
+
+
+SPELLINGS = {
+    "fu%2Dc2f11%2D11%2D01 at 10%2E176%2E60%2E12": "[host] at [ip]",
+    "password%3Dhunter2 user%3Dbob": "password%3D[secret] user%3D[user]",
+    "https%3A%2F%2Fjdoe%3Apw%40x.org%2F": "https%3A%2F%2F[user]%3A[secret]%40x.org%2F",
+    "fu%252Dc2f11%252D11%252D01": "[host]",
+    "\\u0066u\\u002dc2f11-11-01 \\x31\\x30.0.0.1": "[host] [ip]",
+    "ｆｕ－ｃ２ｆ１１－１１－０１": "[host]",
+    "10.١٧٦.60.12 and １０．１．２．３": "[ip] and [ip]",
+    "fu-с2f11-11-01.сms": "[host]",  # with Cyrillic с
+    "fu‑c2f11–11—01": "[host]",
+    "p\u00e1ssword: “hun ter”, done": "p\u00e1ssword: “[secret]”, done",
+    "fu-\x00c2f11\x07-11-01": "[host]",
+    "fu-c2f\u200b11-11\u00ad-01": "[host]",
+    "pass\ufe0fword=hunter2": "password=[secret]",
+    'password="cut off\u2028of the next line': 'password="[secret]\u2028of the next line',
+    "\\u000710.176.60.12\\ud800AKIAIOSFODNN7EXAMPLE": "\\u0007[ip]\\ud800[secret]",
+    "password=&quot;hun ter&quot; user=&#39;jdoe&#39;": "password=&quot;[secret]&quot; user=&#39;[user]&#39;",
+    "&lt;password&gt;hunter2&lt;/password&gt;": "&lt;password&gt;[secret]&lt;/password&gt;",
+    "pa\u0301ssword=hunter2 1\u03360.1.2.3": "pa\u0301ssword=[secret] [ip]",
+    "pass\u2800word=hunter2": "password=[secret]",
+    "password\\u001b[0m: hunter2": "password\\u001b[0m: [secret]",
+}
+
+
+def test_it_sees_through_spellings(redact: Redactor) -> None:
+    assert {text: redact(text) for text in SPELLINGS} == SPELLINGS
 
 
 def test_it_drops_control_characters_but_tab_and_newline(redact: Redactor) -> None:
     assert redact("a\tb\r\nc\x00\x1b[1;31md\x1b[0m\x7f\x9b") == "a\tb\ncd"
 
 
-@pytest.mark.parametrize(
-    "sequence",
-    [
-        *("\x1b[31m", "\x1b[38;5;196m", "\x1b[?25l", "\x1b[2K", "\x9b0m"),
-        *("\x1b]0;jdoe@lxplus801\x07", "\x1b]8;;http://x/\x1b\\", "\x9d0;t\x9c", "\x1bP1$r0m\x1b\\"),
-        *("\x1b(B", "\x1b)0", "\x1b#8", "\x1b%G", "\x1b=", "\x1b7"),
-    ],
+TERMINAL_SEQUENCES = (
+    *("\x1b[31m", "\x1b[38;5;196m", "\x1b[?25l", "\x1b[2K", "\x9b0m"),
+    *("\x1b]0;jdoe@lxplus801\x07", "\x1b]8;;http://x/\x1b\\", "\x9d0;t\x9c", "\x1bP1$r0m\x1b\\"),
+    *("\x1b(B", "\x1b)0", "\x1b#8", "\x1b%G", "\x1b=", "\x1b7"),
 )
-def test_it_drops_terminal_sequences(redact: Redactor, sequence: str) -> None:
-    assert redact(f"pass{sequence}word{sequence}: hunter2{sequence} ok") == "password: [secret] ok"
+
+
+def test_it_drops_terminal_sequences(redact: Redactor) -> None:
+    redacted = {
+        sequence: redact(f"pass{sequence}word{sequence}: hunter2{sequence} ok")
+        for sequence in TERMINAL_SEQUENCES
+    }
+    assert redacted == dict.fromkeys(TERMINAL_SEQUENCES, "password: [secret] ok")
 
 
 def test_it_replaces_lone_surrogates(redact: Redactor) -> None:

@@ -111,10 +111,10 @@ Error in <TFile::Init>: file /fff/BU0/ramdisk/x.root has an incorrect header len
 """  # noqa: E501 - lines as they are
 
 
-@pytest.mark.parametrize("line", [*LINES.splitlines(), *REASONS.splitlines()])
-def test_it_leaves_a_line_of_a_log(line: str) -> None:
+def test_it_leaves_each_line_of_a_log() -> None:
+    lines = [*LINES.splitlines(), *REASONS.splitlines()]
     redact = Redactor(("dqmfu-c2b03-45-01",), ("cmsweb.cern.ch", "cmsoms.cern.ch"))
-    assert redact(line) == line
+    assert {line: redact(line) for line in lines} == {line: line for line in lines}
 
 
 @pytest.mark.parametrize("host", ["dqmfu-c2b03-45-01", "fu-c2f11-11-04", "srv-c2d05-15", "gateway"])
