@@ -44,17 +44,17 @@ def test_it_finds_the_reason_for_crashes_of_all_kinds(crash: CrashLog) -> None:
             assert not any("0x" in frame.function for frame in reason.frames)
 
 
-@pytest.mark.parametrize("crash", CRASH_LOGS, ids=lambda crash: crash.name)
-def test_it_names_the_line_of_the_reason(crash: CrashLog) -> None:
-    log = JobLog("began\n", crash.variation(1))
-    reason = reason_of(log, crash.exit_code)
-    if reason.line is not None:
-        line = full_text(log).split("\n")[reason.line - 1]
-        words = (
-            *("xception", "atal", "rror", "ERROR", "ssertion", "terminate", "illed", "Check failed"),
-            *("Traceback", "fault", "ree", "oom", "timeout", "not found", "No such file"),
-        )
-        assert any(word in line for word in words)
+def test_it_names_the_line_of_the_reason() -> None:
+    words = (
+        *("xception", "atal", "rror", "ERROR", "ssertion", "terminate", "illed", "Check failed"),
+        *("Traceback", "fault", "ree", "oom", "timeout", "not found", "No such file"),
+    )
+    for crash in CRASH_LOGS:
+        log = JobLog("began\n", crash.variation(1))
+        reason = reason_of(log, crash.exit_code)
+        if reason.line is not None:
+            line = full_text(log).split("\n")[reason.line - 1]
+            assert any(word in line for word in words), crash.name
 
 
 def test_it_reads_a_log_whose_beginning_is_cut_off() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -38,40 +39,44 @@ def _outcome(document: object) -> ParsedDocument | str:
         return str(refused)
 
 
-@pytest.mark.parametrize(
-    ("document", "path", "value"),
-    [
-        *((JOB, "exit_code", value) for value in (True, "", "0x1", "1_0", "١", 1.5, 2**31, "9" * 5000)),
-        *((JOB, "exit_code", value) for value in ([0], {"0": 0})),
-        *((JOB, "run", value) for value in (-1, 2**31, "358788 ", "３５８７８８")),
-        *((JOB, "events_total", value) for value in (2**63, -1, "1e400", "NaN", float("nan"), float("inf"))),
-        *((JOB, "events_rate", value) for value in (-1, float("nan"), "Infinity", "fast")),
-        *((JOB, "fi_state", value) for value in (3, "open", False)),
-        *((JOB, "cmssw_lumi", value) for value in (-1, "97.5", 2**31)),
-        *((JOB, "tag", value) for value in ("", "a b", "a" * 129, "fu-c2f11-11-01", "été", 7, "x\n")),
-        *((JOB, "tag", value) for value in ("ghp_" + "a1" * 18, "AKIAIOSFODNN7EXAMPLE", "kvm-s3562-1-85")),
-        *((JOB, "extra.ps_info.VmRSS", value) for value in ("362744 MB", "-1 kB", -1)),
-        *((JOB, "extra.ps_info.VmRSS", value) for value in ("2147483648 kB", 2**31)),
-        *((JOB, f"extra.{name}", "x") for name in ("mem_info", "lumi_stats", "lumi_seen")),
-        *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
-        *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, [1])),
-        *((DELIVERY, "extra.global_start", value) for value in (0, FAR, "soon", True)),
-        *((DELIVERY, "extra.global_start_source", value) for value in ("a guess of fu-c2f11-11-01", 1)),
-        *((DELIVERY, "extra.lumi", value) for value in (0, -1, 1e9, "x")),
-        *((DELIVERY, "extra.streams", value) for value in ("x", ["x"])),
-        *((DELIVERY, "extra.streams", {name: {}}) for name in ("fu-c2f11-11-01", "a b_x")),
-        (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", []),
-        (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", {"lumis": [1]}),
-        *((PLAYBACK, "state", value) for value in ("exploded", 1, "running\n")),
-        *((PLAYBACK, "config.source", value) for value in ("fu-c2f11-11-01", "run12x", 5, "run9999999999")),
-        *((PLAYBACK, "config.run_key", value) for value in ("P P", "10.1.2.3", "x" * 41, "pp_run\n")),
-        *((MEMORY, "memory_total", value) for value in (-1, 2**63, "lots")),
-        *((DISK, "disk_free", value) for value in (-2, "?", 1.5)),
-    ],
-)  # fmt: skip
-def test_it_leaves_out_a_value_of_another_shape(document: dict[str, Any], path: str, value: object) -> None:
-    known = path if path in PATHS else path.rpartition(".")[0]
-    assert parsed(changed(document, path, value)).dropped_fields == (known,)
+VALUES_OF_ANOTHER_SHAPE: list[tuple[dict[str, Any], str, object]] = [
+    *((JOB, "exit_code", value) for value in (True, "", "0x1", "1_0", "١", 1.5, 2**31, "9" * 5000)),
+    *((JOB, "exit_code", value) for value in ([0], {"0": 0})),
+    *((JOB, "run", value) for value in (-1, 2**31, "358788 ", "３５８７８８")),
+    *((JOB, "events_total", value) for value in (2**63, -1, "1e400", "NaN", float("nan"), float("inf"))),
+    *((JOB, "events_rate", value) for value in (-1, float("nan"), "Infinity", "fast")),
+    *((JOB, "fi_state", value) for value in (3, "open", False)),
+    *((JOB, "cmssw_lumi", value) for value in (-1, "97.5", 2**31)),
+    *((JOB, "tag", value) for value in ("", "a b", "a" * 129, "fu-c2f11-11-01", "été", 7, "x\n")),
+    *((JOB, "tag", value) for value in ("ghp_" + "a1" * 18, "AKIAIOSFODNN7EXAMPLE", "kvm-s3562-1-85")),
+    *((JOB, "extra.ps_info.VmRSS", value) for value in ("362744 MB", "-1 kB", -1)),
+    *((JOB, "extra.ps_info.VmRSS", value) for value in ("2147483648 kB", 2**31)),
+    *((JOB, f"extra.{name}", "x") for name in ("mem_info", "lumi_stats", "lumi_seen")),
+    *((JOB, f"extra.{name}", [1]) for name in ("mem_info", "lumi_stats", "lumi_seen")),
+    *((JOB, f"extra.{name}", value) for name in ("stdlog_start", "stdlog_end") for value in (1, [1])),
+    *((DELIVERY, "extra.global_start", value) for value in (0, FAR, "soon", True)),
+    *((DELIVERY, "extra.global_start_source", value) for value in ("a guess of fu-c2f11-11-01", 1)),
+    *((DELIVERY, "extra.lumi", value) for value in (0, -1, 1e9, "x")),
+    *((DELIVERY, "extra.streams", value) for value in ("x", ["x"])),
+    *((DELIVERY, "extra.streams", {name: {}}) for name in ("fu-c2f11-11-01", "a b_x")),
+    (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", []),
+    (DELIVERY, "extra.streams.streamDQM_sm-c2a11-43-01", {"lumis": [1]}),
+    *((PLAYBACK, "state", value) for value in ("exploded", 1, "running\n")),
+    *((PLAYBACK, "config.source", value) for value in ("fu-c2f11-11-01", "run12x", 5, "run9999999999")),
+    *((PLAYBACK, "config.run_key", value) for value in ("P P", "10.1.2.3", "x" * 41, "pp_run\n")),
+    *((MEMORY, "memory_total", value) for value in (-1, 2**63, "lots")),
+    *((DISK, "disk_free", value) for value in (-2, "?", 1.5)),
+]  # fmt: skip
+
+
+def test_it_leaves_out_a_value_of_another_shape() -> None:
+    not_left_out = []
+    for document, path, value in VALUES_OF_ANOTHER_SHAPE:
+        known = path if path in PATHS else path.rpartition(".")[0]
+        dropped_fields = parsed(changed(document, path, value)).dropped_fields
+        if dropped_fields != (known,):
+            not_left_out.append((path, value, dropped_fields))
+    assert not_left_out == []
 
 
 @pytest.mark.parametrize(
@@ -97,16 +102,13 @@ def test_it_leaves_out_run_key_and_version_of_another_shape_apart(
 
 
 @pytest.mark.parametrize("holder", sorted(HOLDERS))
-@pytest.mark.parametrize("value", ["text", 1, [], [{}], True])
-def test_it_leaves_out_what_is_no_object(holder: str, value: object) -> None:
-    documents = [document for document in ALL if holder.partition(".")[0] in document]
-    dropped_fields = [
-        parsed(changed(document, holder, value)).dropped_fields
-        for document in documents
-        if _has(document, holder)
-    ]
-    assert (holder,) in dropped_fields
-    assert set(dropped_fields) <= {(holder,), ()}
+def test_it_leaves_out_what_is_no_object(holder: str) -> None:
+    documents = [document for document in ALL if _has(document, holder)]
+    no_objects: list[object] = ["text", 1, [], [{}], True]
+    for value in no_objects:
+        dropped_fields = [parsed(changed(document, holder, value)).dropped_fields for document in documents]
+        assert (holder,) in dropped_fields
+        assert set(dropped_fields) <= {(holder,), ()}
 
 
 def test_it_leaves_out_single_entries_of_a_series() -> None:
@@ -230,16 +232,15 @@ def _places(value: object, path: str = "") -> list[str]:
     return [place for step, held in steps for place in (step, *_places(held, step))]
 
 
-@pytest.mark.parametrize("how", PLANT)
 @pytest.mark.parametrize("document", ALL, ids=lambda document: str(document["type"]))
-def test_it_lets_no_canary_through_wherever_it_is(document: dict[str, Any], how: str) -> None:
-    for place in _places(document):
+def test_it_lets_no_canary_through_wherever_it_is(document: dict[str, Any]) -> None:
+    for place, how in product(_places(document), PLANT):
         value: Any = document
         for key in place.split("."):
             value = value[key]
         outcome = repr(_outcome(changed(document, place, PLANT[how](value))))
-        assert "canary" not in outcome
-        assert "c7z77" not in outcome
+        assert "canary" not in outcome, (place, how)
+        assert "c7z77" not in outcome, (place, how)
 
 
 def test_it_drops_a_stream_that_is_named_like_a_machine() -> None:

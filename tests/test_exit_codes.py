@@ -41,11 +41,11 @@ def test_it_explains_exit_codes(code: int, meaning: str) -> None:
     assert exit_codes.describe(code).meaning == meaning
 
 
-@pytest.mark.parametrize("code", [7000, 7001, 7002, *range(8001, 8037), 8501, 8901, 9000])
-def test_it_knows_all_codes_of_cmssw_and_their_8_bits(code: int) -> None:
-    words = f"{code}: "
-    assert words in exit_codes.describe(code).meaning
-    assert words in exit_codes.describe(code % 256).meaning
+def test_it_knows_all_codes_of_cmssw_and_their_8_bits() -> None:
+    for code in (7000, 7001, 7002, *range(8001, 8037), 8501, 8901, 9000):
+        words = f"{code}: "
+        assert words in exit_codes.describe(code).meaning
+        assert words in exit_codes.describe(code % 256).meaning
 
 
 def test_it_takes_any_code() -> None:
