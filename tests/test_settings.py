@@ -391,15 +391,16 @@ def test_the_sample_has_all_settings_and_no_others() -> None:
     assert list(sample_entries()) == NAMES
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=NAMES)
-def test_the_sample_describes_each_setting(setting: Setting) -> None:
-    comment, value = sample_entries()[setting.name]
-    elsewhere = setting.default("production")
-    assert comment.startswith(setting.description)
-    if value != "CHANGEME":
-        assert value == (setting.default("development") or "")
-    if elsewhere not in {setting.default("development"), None}:
-        assert comment.endswith(f"Default outside development: {elsewhere}")
+def test_the_sample_describes_each_setting() -> None:
+    entries = sample_entries()
+    for setting in SETTINGS:
+        comment, value = entries[setting.name]
+        elsewhere = setting.default("production")
+        assert comment.startswith(setting.description), setting.name
+        if value != "CHANGEME":
+            assert value == (setting.default("development") or ""), setting.name
+        if elsewhere not in {setting.default("development"), None}:
+            assert comment.endswith(f"Default outside development: {elsewhere}"), setting.name
 
 
 def test_the_sample_is_rejected_until_its_placeholders_are_replaced() -> None:
