@@ -3,9 +3,6 @@
 /** The id of the run fragment. */
 export const RUN = "run";
 
-// As many as the server shows (web/pages/live.py).
-const MAX_EXPANDED = 8;
-
 /** The parameters of the page's URL. */
 export function params() {
   return new URLSearchParams(location.search);
@@ -54,7 +51,8 @@ function toggledParams(expander) {
   const query = params();
   const job = jobOf(expander);
   const others = expandedJobs().filter((other) => other !== job);
-  const jobs = isExpanded(expander) ? others : [...others, job].slice(-MAX_EXPANDED);
+  const { maxExpanded } = document.getElementById(RUN).dataset;
+  const jobs = isExpanded(expander) ? others : [...others, job].slice(-maxExpanded);
   if (jobs.length) query.set("job", jobs.join());
   else query.delete("job");
   return query;

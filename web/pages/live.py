@@ -268,6 +268,7 @@ def _template_context(params: LiveViewParams) -> dict[str, Any]:
     return {
         "live": live,
         "params": params,
+        "max_expanded": MAX_EXPANDED,
         "other_cluster": run_filter.other_cluster_with(params.cluster, params.run)
         if live.run is None
         else None,
