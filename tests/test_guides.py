@@ -39,6 +39,12 @@ def test_it_shows_each_guide_completely(visitor: Visitor, texts: dict[str, str])
         assert page.count("<tr>") == len(re.findall(r"^\|(?!---)", text, flags=re.MULTILINE))
 
 
+def test_it_has_each_id_once(visitor: Visitor) -> None:
+    for name in guides.GUIDES:
+        ids = re.findall(r' id="([^"]+)"', visitor.get(f"/help/{name}").text)
+        assert len(ids) == len(set(ids)), name
+
+
 def test_its_links_resolve(visitor: Visitor) -> None:
     for name in guides.GUIDES:
         page = visitor.get(f"/help/{name}").text

@@ -15,10 +15,10 @@ const TOAST_MS = 60_000;
 const OVER_TOAST_MS = 10_000;
 const TICK_MS = 1000;
 
-const panel = document.getElementById("alerts");
+const panel = document.getElementById("alert-panel");
 const list = document.getElementById("alert-list");
 const count = document.getElementById("alert-count");
-const bell = document.querySelector("[popovertarget=alerts]");
+const bell = document.querySelector("[popovertarget=alert-panel]");
 const toastPlace = document.getElementById("toasts");
 const announcer = document.getElementById("announcer");
 const favicon = document.getElementById("favicon");

@@ -8,7 +8,7 @@ const TONES_HZ = [880, 660];
 const CLICK_ONCE = "Click once to allow sound.";
 const GESTURES = ["pointerdown", "keydown"];
 
-const panel = document.getElementById("alerts");
+const panel = document.getElementById("alert-panel");
 const hint = document.getElementById("sound-hint");
 const channels = { sound: playSound, notification: notify };
 const enable = { sound: unlockSound, notification: requestPermission };

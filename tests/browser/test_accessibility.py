@@ -66,7 +66,7 @@ def test_guides_and_an_error_are_accessible(
 @in_each_theme
 def test_its_panels_are_accessible(page: Page, url: str, theme: Theme) -> None:
     page.goto(f"{url}/cluster/")
-    for panel in ("alerts", "help"):
+    for panel in ("alert-panel", "help"):
         page.click(f"[popovertarget={panel}]")
         expect(page.locator(f"#{panel}")).to_be_visible()
         assert violations(page, theme, within=f"#{panel}") == [], panel

@@ -336,7 +336,7 @@ def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
     expect(toasts.locator("#notification-problem")).to_contain_text("does not allow notifications")
     assert not toasts.locator("[data-channel=notification]").is_checked()
     toasts.keyboard.press("Escape")
-    expect(toasts.locator("#alerts")).to_be_hidden()
+    expect(toasts.locator("#alert-panel")).to_be_hidden()
     toasts.evaluate("localStorage.notification = localStorage.sound = 'on'")
     toasts.evaluate("delete window.Notification; delete window.AudioContext")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))

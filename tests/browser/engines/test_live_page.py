@@ -80,9 +80,9 @@ def _offers_the_summary_without_a_clipboard(tab: Tab) -> None:
 
 
 def _switches_alerts_on_or_says_why_not(tab: Tab) -> None:
-    tab.click("[popovertarget=alerts]")
+    tab.click("[popovertarget=alert-panel]")
     for channel in ("sound", "notification"):
         tab.click(f"[data-channel={channel}]")
         tab.expect(f".alert-channel:has(:checked), #{channel}-problem:not(:empty)")
     tab.press("Escape")
-    tab.expect("#alerts", count=0)
+    tab.expect("#alert-panel", count=0)
