@@ -20,4 +20,7 @@ def examples(number: int) -> int:
 
 def core_of(values: Iterable[T], *core: T) -> list[T | ParameterSet]:
     """Parameters of a test: `make test` takes those of `core`, `make test-all` all values."""
-    return [value if value in core else pytest.param(value, marks=pytest.mark.long) for value in values]
+    every = list(values)
+    assert core, "make test needs a value"
+    assert all(value in every for value in core), f"{core} are not all among the values"
+    return [value if value in core else pytest.param(value, marks=pytest.mark.long) for value in every]

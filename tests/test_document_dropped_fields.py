@@ -107,8 +107,8 @@ def test_it_leaves_out_what_is_no_object(holder: str) -> None:
     no_objects: list[object] = ["text", 1, [], [{}], True]
     for value in no_objects:
         dropped_fields = [parsed(changed(document, holder, value)).dropped_fields for document in documents]
-        assert (holder,) in dropped_fields
-        assert set(dropped_fields) <= {(holder,), ()}
+        assert (holder,) in dropped_fields, value
+        assert set(dropped_fields) <= {(holder,), ()}, value
 
 
 def test_it_leaves_out_single_entries_of_a_series() -> None:

@@ -58,7 +58,7 @@ BAD_RESPONSES = [
     FaultKind.LOGIN_PAGE,
     FaultKind.WRONG_RESPONSE,
 ]
-# Places of wrong types that are tried.
+# Of the places with wrong types, `make test` tries each third.
 ONE_IN = pytest.mark.parametrize(
     "one_in", [pytest.param(3, id="one in three"), pytest.param(1, id="all", marks=pytest.mark.long)]
 )

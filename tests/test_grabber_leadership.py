@@ -86,7 +86,7 @@ def test_it_makes_the_database_detect_a_dead_machine_in_time(settings: Settings)
     assert 0 < keepalive["tcp_user_timeout"] < 10_000
 
 
-# Of batches that are stored before.
+# The number of batches that are stored before the other one takes over.
 @pytest.mark.parametrize("number", core_of(range(3), 1))
 def test_it_writes_nothing_once_another_grabber_is_the_leader(
     simulator: Simulator,

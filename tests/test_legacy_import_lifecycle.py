@@ -93,9 +93,11 @@ def importing(environment: Mapping[str, str]) -> Iterator["subprocess.Popen[byte
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    yield process
-    process.kill()
-    process.wait(timeout=TIMEOUT_S)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=TIMEOUT_S)
 
 
 def test_it_continues_after_being_killed_while_it_writes(
@@ -104,7 +106,7 @@ def test_it_continues_after_being_killed_while_it_writes(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before, it is interrupted when it has imported nothing."""
+    """An import that was interrupted before its first batch precedes it."""
     runs = 6
     expected = imported_at_once(postgres, environment, settings, runs)
     monkeypatch.setattr("legacy_import.importer._DOCUMENTS_PER_BATCH", 2 * JOBS_A_RUN)

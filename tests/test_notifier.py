@@ -449,7 +449,10 @@ def test_a_second_notifier_waits(configured: Callable[..., Settings], http: Http
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(1, id="while it delivers"), pytest.param(3, id="any time", marks=pytest.mark.long)],
+    [
+        pytest.param(2, id="while and after it delivers"),
+        pytest.param(3, id="any time", marks=pytest.mark.long),
+    ],
 )
 def test_nothing_is_lost_and_repeated_only_across_a_kill(
     environment: dict[str, str], configured: Callable[..., Settings], http: HttpReceiver, kills: int

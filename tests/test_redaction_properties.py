@@ -385,7 +385,7 @@ REPLACED = {
 }
 
 
-# What makes something sensitive of all that is before it.
+# Ends of texts: without them, nothing before would be sensitive.
 ENDINGS = {"functions of hashes": "$", "commands of Kerberos": "x.keytab 1"}
 
 

@@ -67,12 +67,14 @@ def violating_elements(
 
 
 def violations(page: Page, theme: Theme, *, within: str | None = None) -> list[str]:
-    """The violations of the current page in a theme, but for the size of targets.
+    """The violations of the current page in a theme.
 
-    Colours are checked of one of the elements that look alike.
+    Of elements that look alike, the colours of one are checked. The sizes of targets are checked in the dark
+    theme only, whose tests are long.
     """
     coloured = _colour_violations(page, theme, _ONE_OF_EACH_LOOK, within)
-    return coloured + violating_elements(page, _OTHER_RULES, within=within)
+    sizes = violating_elements(page, TARGET_SIZE, within=within) if theme == "dark" else []
+    return coloured + violating_elements(page, _OTHER_RULES, within=within) + sizes
 
 
 def violations_by_theme(page: Page, *, is_thorough: bool = False) -> dict[str, list[str]]:

@@ -205,7 +205,7 @@ def test_it_shows_one_toast_and_how_many_more_there_are(toasts: Page, mirrored: 
     expect(toasts.locator("#no-alerts")).to_be_visible()
 
 
-def test_the_bell_counts_on_every_page(toasts: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_the_bell_counts_on_other_pages_as_well(toasts: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     count = toasts.locator("#alert-count")
     expect(count).to_have_text("1")

@@ -161,7 +161,7 @@ def test_it_uses_the_system_theme_and_remembers_a_choice(page: Page, url: str) -
 
 
 @pytest.mark.usefixtures("run_with_problems")
-def test_it_prints_in_light_colours_without_controls_whose_page_it_is_and_when_it_was_true(
+def test_on_paper_it_is_light_without_controls_and_says_whose_page_it_is_and_of_when(
     page: Page, url: str
 ) -> None:
     """A page of portrait paper is as narrow as a phone, but laid out as on a screen."""

@@ -133,7 +133,7 @@ def test_it_explains_a_term_to_a_finger_and_to_the_keyboard(phone: Page, url: st
     expect(phone.get_by_role("button", name="clients")).to_be_focused()
 
 
-def test_it_has_help_and_theme_on_every_page(page: Page, url: str, mirrored: MirroredCluster) -> None:
+def test_it_has_help_and_theme_on_each_kind_of_page(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     for path in ("/", "/timeline/", "/help/shifter"):
         page.goto(f"{url}{path}")

@@ -150,8 +150,9 @@ def test_details_that_arrive_after_escape_stay_hidden(page: Page, url: str) -> N
     with page.expect_request("**/timeline/cell*"):
         page.focus(cell(358_791, "beam"))
     page.keyboard.press("Escape")
-    with page.expect_response("**/timeline/cell*"):
+    with page.expect_response("**/timeline/cell*") as late:
         page.unroute_all()
+    late.value.finished()
     page.evaluate("new Promise((resolve) => setTimeout(resolve))")
     expect(page.locator("#cell-details")).to_be_hidden()
     assert page.locator("#cell-details").inner_html() == ""

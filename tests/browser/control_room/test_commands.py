@@ -49,8 +49,10 @@ def requests_of(page: Page) -> Iterator[list[Request]]:
         requests.append(request)
 
     page.on("request", record)
-    yield requests
-    page.remove_listener("request", record)
+    try:
+        yield requests
+    finally:
+        page.remove_listener("request", record)
 
 
 @pytest.fixture
@@ -179,6 +181,7 @@ def test_it_changes_production_only_after_the_machine_s_name_is_typed(
     output = confirm(signed_in, section, "Restart DQM²", question, typed=PRODUCTION_UNIT)
     expect(output).to_contain_text(OK)
     assert len(simulator.world.daemons.get(DaemonKind.FFF, PRODUCTION_UNIT).starts) == 2
+    expect(output.get_by_role("button", name="Show DQM² logs")).to_be_visible()
 
     press(section, "Clients").get_by_role("switch", name=BEAM).click()
     expect(dialog.get_by_role("heading")).to_have_text(

@@ -67,7 +67,7 @@ def test_it_disables_the_button_shows_the_elapsed_time_and_brings_the_result_int
     assert len(commands_sent(simulator)) == 1
 
 
-def test_it_shows_the_queue_to_everybody(page: Page, url: str, simulator: Simulator) -> None:
+def test_it_shows_commands_of_others_in_the_queue(page: Page, url: str, simulator: Simulator) -> None:
     enter(page, url)
     other = Visitor(url).sign_in()
     queue = page.get_by_role("region", name="Queue")
