@@ -44,6 +44,7 @@ _WORST = {
     "joined host names": "abc.cms",
     "names of tokens": "Token: ",
     "users at names": "a@",
+    "options of commands": "curl -",
     "escapes": "%2D",
     "combining marks": "e\u0301",
     "look-alikes": "\uff11",

@@ -296,6 +296,12 @@ SECRETS_OF_COMMANDS = {
     "MDAxY2xvY2F0aW9uIGNtcwowMDM0aWRlbnRpZmllciA": "[secret]",
     "Password is hunter2, using password hunter2.": "Password is [secret], using password [secret].",
     "setenv x; set PASSWORD hunter2": "setenv x; set PASSWORD [secret]",
+    "mysql -u jdoe -phunter dqm": "mysql -u [user] -p[secret] dqm",
+    "mysqldump -h x -pSuperPw dqm > x": "mysqldump -h x -p[secret] dqm > x",
+    'mysql -e "SELECT 1; SELECT 2" -pabcd x': 'mysql -e "SELECT 1; SELECT 2" -p[secret] x',
+    "docker login -u AWS -p " + "Ab1-" * 60 + " r": "docker login -u [user] -p [secret] r",
+    "ldapsearch " + "a=bcd " * 40 + "-w hunter2word": "ldapsearch " + "a=bcd " * 40 + "-w [secret]",
+    'ldapsearch -w hunter"2 x': "ldapsearch -w [secret] x",
 }
 
 

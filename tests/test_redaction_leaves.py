@@ -105,6 +105,12 @@ Enter password twice: password version 2 of 3, password policy: pass-phrase; pas
 $1 $2 $5$6 cost $15, sort -u x, date -u, curl -sSf -o out https://x.example.org, psql -c 'select 1', docker run -p 80:80 x
 name: DB_HOST, "name": "beam", "value": 5, Signature=ok, sig=3, uid 12, user-defined
     def connect(user: str = None, password: str | None = None, token: str) -> None:
+curl -s https://x.example.org | sort -u runs.txt; docker login r && docker run -p 8080:80 img
+mysql db < d.sql; mkdir -p/data/x; lsof -p1234
+Time: user CPU, 5.2 user seconds. - user selection, reason: user quota, (user abort), "user comment"
+user cpu: 5, XrdSec: x; user authenticated, Please wait for user confirmation. Interrupted by user signal
+Failed lookup for EcalPedestals from tag, Failed query for run355555 from OMDS
+UID 123e4567-e89b-12d3, uid 123456789012345, fed uid 512, Login as required, login as usual
 numpy>=1.22.4.1, root 6.26.11.1, cudnn: 8.9.2.26, CUDA 12.4.1.2
 SHA1 Fingerprint=AA:BB:01:02:03:04:05:06:07:08 and 50:06:01:60:08:60:22:33
 Error in <TFile::Init>: file /fff/BU0/ramdisk/x.root has an incorrect header length
@@ -115,6 +121,11 @@ def test_it_leaves_each_line_of_a_log() -> None:
     lines = [*LINES.splitlines(), *REASONS.splitlines()]
     redact = Redactor(("dqmfu-c2b03-45-01",), ("cmsweb.cern.ch", "cmsoms.cern.ch"))
     assert {line: redact(line) for line in lines} == {line: line for line in lines}
+
+
+def test_it_leaves_a_value_in_the_line_behind_a_word() -> None:
+    text = "Missing token\nvalue: EcalRecHitsEB\nNo cookie\nvalue = abc"
+    assert Redactor()(text) == text
 
 
 @pytest.mark.parametrize("host", ["dqmfu-c2b03-45-01", "fu-c2f11-11-04", "srv-c2d05-15", "gateway"])

@@ -360,6 +360,7 @@ WORST = {
     "quoted passwords": "password 'x",
     "passwords in sentences": "password is x",
     "commands": "curl -s ",
+    "options of commands": "curl -",
     "users in sentences": "for user a ",
     "names of variables": '"password",\n',
     "signatures": "&sig=x",

@@ -6,6 +6,7 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from dqm2.redaction.rules_base import (
     Placeholder,
@@ -15,9 +16,11 @@ from dqm2.redaction.rules_base import (
     resume_within,
     span,
 )
+from dqm2.redaction.value_spans import value_span
 
 # How far the options of a command are looked for.
 _WINDOW = 256
+_MAX_OPTIONS = 8
 _BLANKS = rb"[ \t]{1,4}"
 
 
@@ -52,10 +55,12 @@ _PROGRAMS = (
     _Program(rb"curl", user=b"uU"),
 )
 _COMMAND = rb"(?i:" + b"|".join(program.name for program in _PROGRAMS) + rb")[ \t]"
-# The hyphen comes first, since `re` looks for a literal at the beginning much faster.
+# The rest of a command: up to the end of the line, or to where a shell begins another one.
+_REST = re.compile(rb"(?:[^\n \t;\"']++|\"[^\"\n]*\"|'[^'\n]*'|(?![ \t](?:\||&&)|;[ \t])[^\n])*+")
+# Up to the first character of the value. The hyphen comes first, since `re` looks for a literal at the
+# beginning much faster.
 _OPTION = re.compile(
-    rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))"
-    rb"(?:\"(?P<double>[^\"\n]{1,128})\"|'(?P<single>[^'\n]{1,128})'|(?P<word>[^\s\"'\[-][^\s\"']{0,127}))"
+    rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))(?P<value>[^\s\[-])"
 )
 _PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%]([^\n]{1,128})")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
@@ -65,9 +70,15 @@ def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, .
     if follows_word(text, min_start, start):
         return ()
     program = _program(text[start : end - 1])
-    newline = text.find(b"\n", end, end + _WINDOW)
-    options = _OPTION.finditer(text, end, newline if newline >= 0 else end + _WINDOW)
-    return tuple(part for option in options for part in _option(program, option))
+    if not _OPTION.search(text, end, end + _WINDOW):
+        return ()
+    rest = _REST.match(text, end, end + _WINDOW)
+    options = _OPTION.finditer(text, end, rest.end() if rest else end)
+    spans: list[Span] = []
+    for option in islice(options, _MAX_OPTIONS):
+        if not spans or option.start() >= spans[-1].end:
+            spans += _option(program, option)
+    return tuple(spans)
 
 
 @lru_cache(maxsize=256)
@@ -76,17 +87,17 @@ def _program(command: bytes) -> _Program:
 
 
 def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:
-    value = (
-        option.span("double") if option["double"] else option.span("single" if option["single"] else "word")
-    )
-    if option["only"] and option["only"] in program.joined_password:
-        return span(*value, Placeholder.SECRET)
+    text, joined = option.string, option.start() + 2
+    # The letters behind `-p` are the password, whatever follows them.
+    if text[joined - 1 : joined] in program.joined_password and text[joined : joined + 1] not in b" \t":
+        return span(*value_span(text, joined), Placeholder.SECRET)
     letter = option["last"] or option["only"]
+    if letter not in program.password + program.user:
+        return ()
+    value = value_span(text, option.start("value"))
     if letter in program.password:
         return span(*value, Placeholder.SECRET)
-    if letter not in program.user:
-        return ()
-    name = option.string[value[0] : value[1]]
+    name = text[slice(*value)]
     if pair := _PAIR.fullmatch(name):
         user, password = pair.span(1), pair.span(2)
         return (

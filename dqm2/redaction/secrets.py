@@ -29,6 +29,9 @@ from dqm2.redaction.value_spans import (
 
 _NAME = ALPHANUMERIC + b"_.-"
 _SECRET_WORD = compile_linear(rb"(?i:" + NAMES + rb")")
+# `name: X`, whose value may be in the next line.
+_NAME_KEY = re.compile(rb"(?i)name[\"']?[ \t]*[:=][ \t]*[\"']?$")
+_NAME_KEY_WINDOW = 16
 # What leads to the value of a variable that is written with its name, in JSON, YAML and Python:
 # `"name": "X", "value": `, `name: X`, and in the next line `value: `.
 _VALUE_BEHIND_NAME = (
@@ -150,6 +153,9 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     name_end = run_end(text, start, _NAME, end - start)
     if pair := _pair(text, min_start, name_start, end):
         return pair
+    before = text[max(min_start, name_start - _NAME_KEY_WINDOW) : name_start]
+    if b"\n" in text[name_end:end] and not _NAME_KEY.search(before):
+        return ()
     name, offset = text[name_start:name_end], start - name_start
     separator = text[name_end:end].rstrip()
     if not is_secret_name(name, offset) or not _is_key(text, min_start, name_start, separator, end):

@@ -7,10 +7,12 @@ import re
 
 from dqm2.redaction.rules_base import (
     ALPHANUMERIC,
+    DIGITS,
     Placeholder,
     Rule,
     Span,
     follows_word,
+    precedes_word,
     resume_within,
     run_end,
     run_start,
@@ -24,12 +26,15 @@ _MAX_ACCOUNT = 32
 # `for user jdoe`, `Invalid user jdoe from`, `user jdoe is not allowed`.
 _USER = rb"(?i:user[ \t]{1,4}[a-z_])"
 _INTRODUCTION = re.compile(
-    rb"(?i)(?:\b(?:for|of|as|by|new|invalid|illegal|unknown|authenticating)[ \t]+|^|[^a-z \t][ \t]*)$"
+    rb"(?i)(?:\b(?:for|of|as|by|new|invalid|illegal|unknown|authenticating)[ \t]+"
+    rb"|(?P<other>^|[^a-z \t][ \t]*))$"
 )
 _INTRODUCTION_WINDOW = 20
-# What follows a name: the end of the sentence, its uid, an address, or what the sentence says about the user.
+# The end of a sentence. Without an introduction it may follow any word, as in `user cpu`.
+_END = re.compile(rb"[.,;:!]?(?:[ \t]*(?:\n|\Z)|[\"'`)\]}>]|\\+[\"'nrt])|\.,")
+# What follows a name elsewhere: its uid, an address, or what the sentence says about the user.
 _AFTER_NAME = re.compile(
-    rb"(?i)[.,;:!]?(?:[ \t]*(?:\n|\Z)|[\"'`)\]}>]|\\+[\"'nrt])|\.,|[ \t]?\((?:uid|id)\b|[ \t]+from\b"
+    rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+from\b"
     rb"|[ \t]+(?:\[ip\]|[0-9]{1,3}\.[0-9]|port\b)"
     rb"|[ \t]+(?:is[ \t]+not|does[ \t]+not|not[ \t]+(?:found|known|in|allowed)|logged[ \t]+(?:in|out)"
     rb"|authenticated|has[ \t]+no)\b"
@@ -37,13 +42,15 @@ _AFTER_NAME = re.compile(
 # Words behind `user` that name no user.
 _NO_NAMES = frozenset(
     (
-        b"a account accounts action actions agent an analysis and area code codes config configuration "
-        b"cut cuts data defined error errors exception exceptions file files follows function functions "
-        b"guide has id ids input interface interrupt intervention is job jobs level libraries library "
-        b"list manager manual mode module modules name names not options or output parameter parameters "
-        b"plugin plugins process processes profile provided record request requests root script session "
-        b"sessions settings slice space supplied that the this thread threads time times type types user "
-        b"was"
+        b"a abort account accounts action actions agent allocator an analysis analyzer analyzers and area "
+        b"branches callback categories code codes config configuration confirmation convenience cpu cut "
+        b"cuts data defined described error errors events exception exceptions expected extensions file "
+        b"files flags follows function functions guide has hook hooks id ids input interface interrupt "
+        b"intervention is job jobs level libraries library list manager manual mode module modules name "
+        b"names needed not of options or output parameter parameters plugin plugins process processes "
+        b"profile provided record request requests required root script selection session sessions "
+        b"settings signal slice space steering supplied that the this thread threads time times type "
+        b"types user usual was"
     ).split()
 )
 # `login as jdoe`, `logged in as 'jdoe'`, `Authenticating to [host]:22 as 'jdoe'`.
@@ -53,7 +60,8 @@ _LOGIN_AS = (
 )
 # `Accepted publickey for jdoe from`, `Failed password for invalid user jdoe from`.
 _SSHD = (
-    rb"(?:Accepted|Failed|Postponed|Partial)[ ][a-z0-9/-]+[ ]for[ ](?:(?:invalid|illegal)[ ]user[ ])?"
+    rb"(?:Accepted|Failed|Postponed|Partial)[ ](?:none|password|publickey|hostbased"
+    rb"|keyboard-interactive(?:/pam)?|gssapi-(?:with-mic|keyex))[ ]for[ ](?:(?:invalid|illegal)[ ]user[ ])?"
     rb"[A-Za-z0-9_]"
 )
 _FROM = b" from "
@@ -64,7 +72,7 @@ _SUDO_PROMPT = rb"\[sudo\][ ]password[ ]for[ ]"
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
 # Numbers of users: `uid 51234`, `AFS ID 51234`, `user-51234.slice`, `user@51234.service`.
-_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{3,10})"
+_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{4,10})"
 _UNIT = re.compile(rb"\.(?:slice|service)")
 # The last part of HTCondor's accounting group: `AccountingGroup = "group_u_CMS.u_zh.jdoe"`.
 _ACCOUNTING_GROUP = rb"(?i:accounting_?group[ \t]*=[ \t]*[\"']?)"
@@ -74,19 +82,19 @@ def _user(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
     last = _account_end(text, end - 1)
     before = text[max(min_start, start - _INTRODUCTION_WINDOW) : start].rpartition(b"\n")[2]
     name = text[end - 1 : last]
-    if (
-        name.lower() in _NO_NAMES
-        or is_state(text, end - 1)
-        or not _INTRODUCTION.search(before)
-        or not _AFTER_NAME.match(text, last)
-    ):
+    introduction = _INTRODUCTION.search(before)
+    if name.lower() in _NO_NAMES or is_state(text, end - 1) or not introduction:
+        return ()
+    is_end = introduction["other"] is None and _END.match(text, last)
+    if not is_end and not _AFTER_NAME.match(text, last):
         return ()
     return span(end - 1, last, Placeholder.USER)
 
 
 def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     last = _account_end(text, end - 1)
-    if follows_word(text, min_start, start) or text[end - 1 : last].lower() in _NO_NAMES:
+    name = text[end - 1 : last].lower()
+    if follows_word(text, min_start, start) or name in _NO_NAMES or is_state(text, end - 1):
         return ()
     return span(end - 1, last, Placeholder.USER)
 
@@ -113,9 +121,10 @@ def _sudo_prompt(text: bytes, _min_start: int, _start: int, end: int) -> tuple[S
 
 
 def _number(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    first = end - len(text[start:end]) + len(text[start:end].rstrip(b"0123456789"))
+    first = start + len(text[start:end].rstrip(DIGITS))
     is_unit = text[first - 1] in b"@-"
-    if follows_word(text, min_start, start) or (is_unit and not _UNIT.match(text, end)):
+    is_part = follows_word(text, min_start, start) or precedes_word(text, end)
+    if is_part or (is_unit and not _UNIT.match(text, end)):
         return ()
     return span(first, end, Placeholder.USER)
 
