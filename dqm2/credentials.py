@@ -45,7 +45,7 @@ def fingerprints(files: Mapping[str, Path]) -> tuple[Fingerprint, ...]:
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     """Load the grid certificate and its key. Raises UnreadableFile."""
     try:
-        # With a passphrase, though it is none, OpenSSL fails where it would ask the terminal for one.
+        # With an empty passphrase OpenSSL fails for an encrypted key, rather than asking the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         raise UnreadableFile(

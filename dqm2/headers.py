@@ -19,7 +19,7 @@ from dqm2.sync_messages import NO_MESSAGES, message_entries, parse_message
 MAX_HEADERS = 1_200_000
 # Of up to 1000 headers, which take 0.25 MB.
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# Memory of an id: 250 ASCII characters, or 55 if one is an emoji. Those of DQM² have some 60. MAX_HEADERS of
+# Memory of an id: 251 ASCII characters, or 56 if one is an emoji. Those of DQM² have some 60. MAX_HEADERS of
 # the longest take 0.5 GB.
 _MAX_ID_BYTES = 300
 _MAX_TYPE_LENGTH = 32

@@ -74,7 +74,7 @@ class Maintenance:
             self._train_at_s = time.monotonic() + _ERROR_PAUSE_S
             _attempt("train_dictionary", self._train)
         if time.monotonic() >= self._remind_at_s:
-            self._remind_at_s = time.monotonic() + _DAY_S
+            self._remind_at_s = time.monotonic() + _ERROR_PAUSE_S
             _attempt("remind", self._remind)
         if is_idle:
             for name, sweep in self._sweeps.items():
@@ -96,6 +96,7 @@ class Maintenance:
             progress = import_progress.read(connection)
         if progress is not None:
             log.warning("%s", progress)
+        self._remind_at_s = time.monotonic() + _DAY_S
 
 
 class _Sweep:

@@ -41,7 +41,7 @@ function loadToasts() {
 
 function storedList(area, key) {
   const stored = readJson(area, key);
-  return Array.isArray(stored) ? stored : [];
+  return Array.isArray(stored) ? stored.filter((entry) => entry?.key) : [];
 }
 
 function save() {

@@ -29,7 +29,8 @@ class Watch {
   constructor(cluster) {
     this.cluster = cluster;
     // { updatedAt, trustedAt, incidents by key }, kept while the tab is open
-    this.state = readJson("sessionStorage", this.storageKey);
+    const stored = readJson("sessionStorage", this.storageKey);
+    this.state = stored?.incidents ? stored : null;
     this.isWaking = false;
   }
 
