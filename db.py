@@ -504,7 +504,7 @@ def engine(
         use_native_hstore=False,
         connect_args={
             "sslmode": settings.postgres_sslmode,
-            # That of the database, or of the user, may lack characters of logs.
+            # The default, of the database or of the user, may lack characters that logs contain.
             "client_encoding": "utf8",
             # Connections authenticate by password; libpq would use 1 MB for Kerberos, looking for a ticket.
             "gssencmode": "disable",

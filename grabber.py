@@ -52,7 +52,7 @@ _MAX_PAUSE_S = 5.0
 _MAX_WAIT_S = 3.0
 # Time for the current batch on shutdown: supervisors wait at least 5 s before they kill.
 _SHUTDOWN_TIMEOUT_S = 3.0
-# Time for messages on their way. It is shorter, so that no receiver that hangs is logged as such a database.
+# Time for messages on their way. It is shorter, since a grabber that exceeds the other blames the database.
 _DELIVERY_TIMEOUT_S = 2.0
 
 

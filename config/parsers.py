@@ -18,7 +18,7 @@ RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+"
 _PREFIX = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
-# Of passwords that are hashed by Werkzeug, and a whole one.
+# Prefixes of passwords that Werkzeug has hashed, and the form of a complete hash.
 HASH_PREFIXES = ("scrypt:", "pbkdf2:")
 _PASSWORD_HASH = re.compile(r"(scrypt(:[0-9]+){3}|pbkdf2:sha[0-9]+(:[0-9]+)?)\$[^$]+\$[0-9a-f]+")
 # Stands for the rest of a client's name.

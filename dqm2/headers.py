@@ -30,7 +30,10 @@ _TYPES = {document_type.value: document_type.value for document_type in Document
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Header of a document. `type` is INVALID_TYPE if it is no short text; the document's may be valid."""
+    """Header of a document.
+
+    `type` is INVALID_TYPE if it is not a text, or too long; the document itself may have a valid one.
+    """
 
     id: str
     revision: int

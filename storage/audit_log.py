@@ -182,7 +182,7 @@ class AuditLog:
     def latest_repetition(self, action: AuditedAction, period: timedelta) -> AuditEntry | None:
         """The last change of the same target in a period, if it is the same and may have had an effect."""
         since = sa.func.now() - period
-        # The index is that of the time of receipt, in its order.
+        # In the order of the index, which is by time of receipt.
         statement = (
             _select()
             .where(_log.c.received_at > since - _SENT_WITHIN, _log.c.sent_at > since, *_same_target(action))

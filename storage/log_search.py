@@ -21,7 +21,7 @@ from storage.run_queries import RunFilter
 _MAX_TEMPLATES = 500
 # Lines that are shown of a log.
 _MAX_LINES = 3
-# Up to so many jobs of the clients asked for, looking for the log of each is faster than comparing the
+# Jobs of the requested clients up to which a look at the log of each is faster than a comparison with the
 # templates of all jobs. A client has about one job in a run.
 _FEW_JOBS = 2000
 _index, _jobs = db.log_index.c, db.jobs.c

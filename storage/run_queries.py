@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 import db
 from storage.client_names import client_tags
-from storage.prepared_statements import prepared
 
 # Parameters of statements that are built once.
 RUN: sa.BindParameter[int] = sa.bindparam("run", type_=sa.Integer)
@@ -106,7 +105,7 @@ def select_distinct_values(column: sa.Column[Any]) -> sa.Select[Any]:
     found = sa.select(sa.func.min(column).label("value")).cte(recursive=True)
     following = sa.select(sa.func.min(column)).where(column > found.c.value).scalar_subquery()
     found = found.union_all(sa.select(following).where(found.c.value.is_not(None)))
-    return prepared(sa.select(found.c.value).where(found.c.value.is_not(None)))
+    return sa.select(found.c.value).where(found.c.value.is_not(None))
 
 
 @cache

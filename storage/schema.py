@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _MIGRATION_TIMEOUT_MS = 600_000
-# Any other lacks characters of logs, so documents with them would be quarantined.
+# Other encodings lack characters that logs contain; documents with them would be quarantined.
 _ENCODING = "UTF8"
 
 
@@ -41,8 +41,8 @@ class SchemaState(Enum):
 class Schema:
     """A database's schema revision, `None` before the first migration, and whether this program can use it.
 
-    `foreign_tables`: tables of another program that have names of the mirror's. `encoding`: that of a
-    database which can't store all characters.
+    `foreign_tables`: tables of another program that have names of the mirror's. `encoding`: the encoding
+    of a database that can't store all characters.
     """
 
     revision: str | None

@@ -191,7 +191,7 @@ class MirrorWriter:
         try:
             with connection.begin_nested():
                 record(self._watch)
-        # Whatever it is: documents are stored all the same. Without a connection they cannot be.
+        # After any error but a lost connection, the documents can still be stored.
         except Exception:
             if connection.invalidated:
                 raise

@@ -73,7 +73,7 @@ def filled(postgres: EmbeddedPostgres, settings: Settings, runs: int) -> LegacyM
 def imported_at_once(
     postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings, runs: int
 ) -> dict[str, Any]:
-    """What an import that is not interrupted makes of the database."""
+    """Contents of the database after an import that is not interrupted."""
     filled(postgres, settings, runs)
     status, output = run_adopt(environment, *PROCESSES)
     assert status == 0, output

@@ -168,7 +168,7 @@ def test_a_query_that_takes_too_long_fails_alone(
 def test_ranges_leave_the_rest_free(
     server: ServerProcess, settings: Settings, postgres: EmbeddedPostgres
 ) -> None:
-    # What was read once is served without the jobs, which are locked meanwhile.
+    # Read before, these are served from memory while the jobs are locked.
     assert server.get("/live/freshness").ok
     assert server.get(INFO).ok
     with busy_with_ranges(server, postgres, settings):

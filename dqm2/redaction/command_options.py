@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from dqm2.redaction.rules_base import (
-    Placeholder,
-    Rule,
-    Span,
-    follows_word,
-    resume_within,
-    span,
-)
+from dqm2.redaction.rules_base import Placeholder, Rule, Span, follows_word, resume_within, span
 from dqm2.redaction.value_spans import value_span
 
-# How far the options of a command are looked for.
+# Bytes behind the name of a command in which its options are read, and the number of them.
 _WINDOW = 256
 _MAX_OPTIONS = 8
 _BLANKS = rb"[ \t]{1,4}"

@@ -32,7 +32,7 @@ _SECRET_WORD = compile_linear(rb"(?i:" + NAMES + rb")")
 # `name: X`, whose value may be in the next line.
 _NAME_KEY = re.compile(rb"(?i)name[\"']?[ \t]*[:=][ \t]*[\"']?$")
 _NAME_KEY_WINDOW = 16
-# What leads to the value of a variable that is written with its name, in JSON, YAML and Python:
+# Separator between the name of a variable and its value where each has a key, in JSON, YAML and Python:
 # `"name": "X", "value": `, `name: X`, and in the next line `value: `.
 _VALUE_BEHIND_NAME = (
     rb"(?:\\*[\"'][ \t]*,\s*\\*[\"']?|[\"']?[ \t]*\n[ \t]*[\"']?)(?i:value)(?:\\*[\"'])?[ \t]*[:=][ \t]*"

@@ -32,7 +32,7 @@ _INTRODUCTION = re.compile(
 _INTRODUCTION_WINDOW = 20
 # The end of a sentence. Without an introduction it may follow any word, as in `user cpu`.
 _END = re.compile(rb"[.,;:!]?(?:[ \t]*(?:\n|\Z)|[\"'`)\]}>]|\\+[\"'nrt])|\.,")
-# What follows a name elsewhere: its uid, an address, or what the sentence says about the user.
+# Text behind a name elsewhere: its uid, an address, or the rest of a sentence about the user.
 _AFTER_NAME = re.compile(
     rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+from\b"
     rb"|[ \t]+(?:\[ip\]|[0-9]{1,3}\.[0-9]|port\b)"

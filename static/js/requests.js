@@ -1,4 +1,4 @@
-// Requests of scripts. What a page shows must not wait for a server or a network that does not respond.
+// Requests of scripts, with a time limit: a page must not wait for a server or a network that does not respond.
 
 const TIMEOUT_MS = 10_000;
 

@@ -211,7 +211,7 @@ def _in_a_minute(_value: object) -> datetime:
 class CachedReader(MirrorReader):
     """Reader of a cluster by way of a cache; `require_available` raises DatabaseUnavailable.
 
-    `stale_ok`: during an outage, of which pages tell, the last known data are better than none.
+    `stale_ok`: during an outage, which pages report, the last known data are better than none.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def test_it_is_accessible_with_results_of_every_kind_and_fits_a_phone(
 
 @pytest.mark.long
 def test_its_dialog_is_accessible_in_both_themes(page: Page, url: str) -> None:
-    """That of production has everything that the other has, and asks for a name."""
+    """The dialog for production has all that the one for playback has, and asks for a name."""
     enter(page, url)
     machine = item(page, PRODUCTION_UNIT, cluster="Production cluster")
     machine.get_by_role("button", name="Restart HLTD").click()
