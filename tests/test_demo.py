@@ -19,7 +19,10 @@ from tests import commands
 from tests.demo_process import PORTS, ROOT, DemoProcess, demo_ports
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import MirroredCluster, job
+from tools.demo import process_specs
 from tools.demo.__main__ import last_run, main
+from tools.demo.postgres import EmbeddedPostgres
+from tools.demo.process_specs import DemoProcesses
 
 STOPPED = "all processes have stopped"
 
@@ -177,6 +180,17 @@ def test_its_help_names_each_variable(tmp_path: Path) -> None:
 def test_it_refuses_arguments(tmp_path: Path) -> None:
     status, _ = run_here(tmp_path, "--speed=1")
     assert status == 2
+
+
+def test_it_leaves_no_bytecode_in_a_clone_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = EmbeddedPostgres(tmp_path)
+    chosen = process_specs.parse({"DEMO_FOLDER": str(tmp_path)}, ROOT)
+    in_own_clone = DemoProcesses(ROOT, chosen, postgres, {}).environment
+    monkeypatch.setattr(os, "getuid", lambda: ROOT.stat().st_uid + 1)
+    elsewhere = DemoProcesses(ROOT, chosen, postgres, {}).environment
+    assert elsewhere == {**in_own_clone, "PYTHONPYCACHEPREFIX": str(tmp_path / "tmp" / "pycache")}
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """Processes of the demo: started as in production, with an environment built from scratch."""
 
+import os
 import re
 import socket
 import sys
@@ -210,13 +211,12 @@ class DemoProcesses:
         )
 
     def _python(self) -> dict[str, str]:
-        return {
-            "PYTHONUNBUFFERED": "1",
-            **MEMORY_ENVIRONMENT,
-            # The clone may belong to another user.
-            "PYTHONPYCACHEPREFIX": str(self._folder / "tmp" / "pycache"),
-            "TMPDIR": str(self._folder / "tmp"),
-        }
+        temporary = self._folder / "tmp"
+        variables = {"PYTHONUNBUFFERED": "1", **MEMORY_ENVIRONMENT, "TMPDIR": str(temporary)}
+        # Bytecode that its owner could not remove does not belong in another user's clone.
+        if self._root.stat().st_uid != os.getuid():
+            variables["PYTHONPYCACHEPREFIX"] = str(temporary / "pycache")
+        return variables
 
     def _settings(self, postgres: EmbeddedPostgres) -> dict[str, str]:
         ports = {name: str(self._options.ports[name]) for name in (SERVER_PORT, *METRICS_PORTS)}
