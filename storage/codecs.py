@@ -19,7 +19,7 @@ import zstandard
 
 from dqm2.records import EventSeries, InputStatus, InputStatuses, JobLog, MemorySeries, Stream
 from storage import log_compression
-from storage.log_compression import ZstdDictionary
+from storage.log_compression import DamagedLog, ZstdDictionary
 
 _LEVEL = 6
 _INTEGER_BYTES = 8
@@ -73,10 +73,18 @@ def log_text(log: JobLog) -> bytes:
 
 
 def unpack_log(packed: bytes, redactions: int, dictionary: ZstdDictionary | None = None) -> JobLog:
-    """Inverse of `pack_log` with the same dictionary; the number of redactions is stored separately."""
+    """Inverse of `pack_log` with the same dictionary; the number of redactions is stored separately.
+
+    Raises DamagedLog.
+    """
     raw = log_compression.decompress(packed, dictionary)
     end = 4 + int.from_bytes(raw[:4], "little")
-    return JobLog(head=raw[4:end].decode(), tail=raw[end:].decode(), redactions=redactions)
+    if end > len(raw):
+        raise DamagedLog("its head is incomplete")
+    try:
+        return JobLog(head=raw[4:end].decode(), tail=raw[end:].decode(), redactions=redactions)
+    except UnicodeDecodeError as error:
+        raise DamagedLog(error) from error
 
 
 def pack_streams(streams: Sequence[Stream]) -> bytes:

@@ -1,21 +1,21 @@
 """Analysis of the logs of jobs that were stored by other rules, or by a program that did not analyze them.
 
-The findings of a log that is no longer stored are kept; only the group of the crash is determined again. The
-logs of jobs that have ended get into the index that is searched.
+The findings of a log that is damaged or no longer stored are kept; only the group of the crash is determined
+again. The logs of jobs that have ended get into the index that is searched.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-import zstandard
 
 import db
 from dqm2 import log_templates
 from dqm2.crash_reasons import LogFindings, analyze
 from dqm2.records import JobLog
-from storage import codecs, crash_group_writer, crash_groups, log_findings, log_index, upserts
+from storage import crash_group_writer, crash_groups, log_findings, log_index, upserts
 from storage.crash_groups import CrashGroup
+from storage.log_compression import DamagedLog
 from storage.log_dictionaries import DictionaryStore
 
 # About 20 ms of work.
@@ -26,7 +26,7 @@ class _Analyzed(NamedTuple):
     """The row of a job, its log, and what follows from that by the present rules."""
 
     row: Any
-    log: JobLog
+    log: JobLog | None
     findings: LogFindings
     group: CrashGroup | None
 
@@ -66,7 +66,7 @@ def _write(connection: sa.Connection, jobs: Sequence[_Analyzed]) -> None:
             log_templates.templates(job.log, job.findings.errors, job.findings.crash),
         )
         for job in updated
-        if job.row.log is not None and job.row.exit_code is not None
+        if job.log is not None and job.row.exit_code is not None
     }
     log_index.write(connection, indexed)
     upserts.notify_jobs(connection, {job.row.run for job in jobs})
@@ -100,19 +100,18 @@ def _select_outdated() -> sa.Select[Any]:
     )
 
 
-def _findings(row: Any, log: JobLog) -> LogFindings:
-    """The findings of a job's log; those that are stored if the log no longer is."""
-    if row.log is None and row.log_rules:
+def _findings(row: Any, log: JobLog | None) -> LogFindings:
+    """The findings of a job's log; those that are stored if the log can't be read any more."""
+    if log is None and row.log_rules:
         return LogFindings(log_findings.read_crash(row.crash), log_findings.read_errors(row.log_errors))
-    return analyze(log, row.exit_code)
+    return analyze(log or JobLog(), row.exit_code)
 
 
-def _log(row: Any, dictionaries: DictionaryStore) -> JobLog:
-    """The log of a job, empty if it is no longer stored."""
+def _log(row: Any, dictionaries: DictionaryStore) -> JobLog | None:
+    """The log of a job; `None` if it is no longer stored, or damaged."""
     if row.log is None:
-        return JobLog()
+        return None
     try:
-        return codecs.unpack_log(row.log, 0, dictionaries.for_log(row.log))
-    except (zstandard.ZstdError, sa.exc.NoResultFound, UnicodeDecodeError):
-        # A damaged log must not stop the others.
-        return JobLog()
+        return dictionaries.unpack(row.identity, row.log)
+    except DamagedLog:
+        return None

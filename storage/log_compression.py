@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import zstandard
 
+from dqm2.series_parsers import MAX_LOG_CHARACTERS
+
 # The ids below are reserved: "Dictionary_ID" in RFC 8878.
 _FIRST_ID = 32768
 # At half this size a log takes 9 % more; a third on top saves 1 %.
@@ -27,8 +29,14 @@ _LEVEL = 9
 _LEVEL_WITHOUT_DICTIONARY = 3
 # Digested dictionaries kept per process; old versions are rarely read.
 _MAX_DIGESTED = 4
+# Head and tail of a log, of up to four bytes a character, and the length of the head.
+_MAX_RAW_BYTES = 2 * 4 * MAX_LOG_CHARACTERS + 4
 
 _thread_local = threading.local()
+
+
+class DamagedLog(Exception):
+    """Raised for a stored log that can't be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +57,11 @@ def train_dictionary(logs: Sequence[bytes], version: int) -> bytes:
 
 
 def required_version(packed: bytes) -> int | None:
-    """Version of the dictionary that a compressed log was made with; `None` if it was made without one."""
-    dictionary_id = zstandard.get_frame_parameters(packed).dict_id
+    """Version of the dictionary that a compressed log was made with; `None` if it was made without one.
+
+    Raises DamagedLog.
+    """
+    dictionary_id = _frame_parameters(packed).dict_id
     return dictionary_id - _FIRST_ID if dictionary_id else None
 
 
@@ -60,9 +71,25 @@ def compress(raw: bytes, dictionary: ZstdDictionary | None) -> bytes:
 
 
 def decompress(packed: bytes, dictionary: ZstdDictionary | None) -> bytes:
-    """Inverse of `compress`; the dictionary must be of the version that `required_version` returns."""
+    """Inverse of `compress`; the dictionary must be of the version that `required_version` returns.
+
+    Raises DamagedLog.
+    """
+    # zstd reserves as much memory as the frame says that it needs.
+    if _frame_parameters(packed).content_size > _MAX_RAW_BYTES:
+        raise DamagedLog("it would be larger than a log can be")
     data = None if dictionary is None else _digested(dictionary)
-    return zstandard.ZstdDecompressor(dict_data=data).decompress(packed)
+    try:
+        return zstandard.ZstdDecompressor(dict_data=data).decompress(packed)
+    except zstandard.ZstdError as error:
+        raise DamagedLog(error) from error
+
+
+def _frame_parameters(packed: bytes) -> zstandard.FrameParameters:
+    try:
+        return zstandard.get_frame_parameters(packed)
+    except zstandard.ZstdError as error:
+        raise DamagedLog(error) from error
 
 
 def _compressor(dictionary: ZstdDictionary | None) -> zstandard.ZstdCompressor:

@@ -3,14 +3,26 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 import zstandard
 from sqlalchemy.dialects.postgresql import insert
 
 import db
+from dqm2.records import JobLog
 from runtime import logging_setup
-from storage.log_compression import ZstdDictionary, compress, decompress, required_version, train_dictionary
+from storage import codecs
+from storage.log_compression import (
+    DamagedLog,
+    ZstdDictionary,
+    compress,
+    decompress,
+    required_version,
+    train_dictionary,
+)
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +31,8 @@ _TRAINING_LOGS = 300
 _MIN_TRAINING_BYTES = 1_000_000
 # A new dictionary is stored only if it makes logs at least 5 % smaller.
 _MAX_SIZE_RATIO = 0.95
+# Damaged logs that are remembered, so that each is reported once.
+_MAX_REPORTED = 1000
 
 
 class DictionaryStore:
@@ -36,8 +50,16 @@ class DictionaryStore:
             row = connection.execute(statement).one_or_none()
         return None if row is None else self._cache(row)
 
+    def unpack(self, job: UUID, packed: bytes, redactions: int = 0) -> JobLog:
+        """Unpack the stored log of a job. Raises DamagedLog, which is logged once."""
+        try:
+            return codecs.unpack_log(packed, redactions, self.for_log(packed))
+        except DamagedLog as error:
+            _report(job, str(error))
+            raise
+
     def for_log(self, packed: bytes) -> ZstdDictionary | None:
-        """The dictionary that a compressed log needs; `None` if it needs none."""
+        """The dictionary that a compressed log needs; `None` if it needs none. Raises DamagedLog."""
         version = required_version(packed)
         return None if version is None else self._cached.get(version) or self._read(version)
 
@@ -65,20 +87,30 @@ class DictionaryStore:
     def _read(self, version: int) -> ZstdDictionary:
         table = db.log_dictionaries
         with self._database.connect() as connection:
-            return self._cache(connection.execute(sa.select(table).where(table.c.version == version)).one())
+            row = connection.execute(sa.select(table).where(table.c.version == version)).one_or_none()
+        if row is None:
+            raise DamagedLog(f"there is no dictionary {version}")
+        return self._cache(row)
 
     def _newest_logs(self) -> list[bytes]:
         jobs = db.jobs.c
         newest = (
-            sa.select(db.job_details.c.log)
+            sa.select(db.job_details.c.identity, db.job_details.c.log)
             .join(db.jobs)
             .where(jobs.exit_code.is_not(None))
             .order_by(jobs.run.desc())
             .limit(_TRAINING_LOGS)
         )
         with self._database.connect() as connection:
-            packed = connection.scalars(newest).all()
-        return [decompress(one, self.for_log(one)) for one in packed]
+            rows = connection.execute(newest).all()
+        return [log for row in rows if (log := self._decompressed(row)) is not None]
+
+    def _decompressed(self, row: Any) -> bytes | None:
+        try:
+            return decompress(row.log, self.for_log(row.log))
+        except DamagedLog as error:
+            _report(row.identity, str(error))
+            return None
 
     def _add(self, trained: ZstdDictionary) -> ZstdDictionary | None:
         row = {"version": trained.version, "content": trained.content, "trained_at": trained.trained_at}
@@ -91,6 +123,11 @@ class DictionaryStore:
         dictionary = ZstdDictionary(row.version, bytes(row.content), row.trained_at)
         self._cached[dictionary.version] = dictionary
         return dictionary
+
+
+@lru_cache(_MAX_REPORTED)
+def _report(job: UUID, reason: str) -> None:
+    log.warning("log_damaged job=%s reason=%s", job, logging_setup.quote_value(reason))
 
 
 def _compressed_size(logs: Sequence[bytes], dictionary: ZstdDictionary | None) -> int:

@@ -1,6 +1,6 @@
 """Search for lines in the logs of a range of runs: in the index of templates, then in the logs themselves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, TSQUERY
 import db
 from dqm2 import log_messages
 from dqm2.log_templates import LineQuery
-from storage import codecs, run_queries
+from storage import run_queries
 from storage.client_names import client_name
+from storage.log_compression import DamagedLog
 from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
 
@@ -51,12 +52,13 @@ class FoundLogs:
     """A page of the logs that have a line, the newest first.
 
     `has_more`: older logs may have it as well. `is_partial`: so many different lines have the words of the
-    query that only some of them were looked for.
+    query that only some of them were looked for. `damaged`: the number of logs that could not be read.
     """
 
     logs: tuple[FoundLog, ...]
     has_more: bool
     is_partial: bool
+    damaged: int = 0
 
 
 class LogSearchReader:
@@ -82,28 +84,32 @@ class LogSearchReader:
                 return FoundLogs((), has_more=False, is_partial=False)
             statement = _select_logs(templates[:_MAX_TEMPLATES], run_filter, skip, limit + 1)
             rows = connection.execute(statement).all()
-        found = tuple(self._matches(rows[:limit], query))
-        return FoundLogs(found, has_more=len(rows) > limit, is_partial=len(templates) > _MAX_TEMPLATES)
+        matches = [self._match(row, query) for row in rows[:limit]]
+        return FoundLogs(
+            tuple(log for log in matches if log is not None and log.lines),
+            has_more=len(rows) > limit,
+            is_partial=len(templates) > _MAX_TEMPLATES,
+            damaged=matches.count(None),
+        )
 
-    def _matches(self, rows: Sequence[Any], query: LineQuery) -> Iterator[FoundLog]:
-        for row in rows:
-            log = codecs.unpack_log(row.log, 0, self._dictionaries.for_log(row.log))
-            lines = [
-                (number, line)
-                for number, line in enumerate(log_messages.full_text(log).split("\n"), start=1)
-                if query.matches(line)
-            ]
-            if lines:
-                yield FoundLog(
-                    id=row.identity,
-                    run=row.run,
-                    client=row.client,
-                    machine=row.label,
-                    exit_code=row.exit_code,
-                    updated_at=row.updated_at,
-                    lines=tuple(lines[:_MAX_LINES]),
-                    line_count=len(lines),
-                )
+    def _match(self, row: Any, query: LineQuery) -> FoundLog | None:
+        """The lines of a log that match, which may be none; `None` if the log is damaged."""
+        try:
+            log = self._dictionaries.unpack(row.identity, row.log)
+        except DamagedLog:
+            return None
+        numbered = enumerate(log_messages.full_text(log).split("\n"), start=1)
+        lines = [(number, line) for number, line in numbered if query.matches(line)]
+        return FoundLog(
+            id=row.identity,
+            run=row.run,
+            client=row.client,
+            machine=row.label,
+            exit_code=row.exit_code,
+            updated_at=row.updated_at,
+            lines=tuple(lines[:_MAX_LINES]),
+            line_count=len(lines),
+        )
 
 
 def _select_templates(query: LineQuery) -> sa.Select[Any]:

@@ -223,7 +223,7 @@ class Delivery:
 class JobDetails:
     """Series and log of a job; empty, with `is_retained` false, after their retention has passed.
 
-    `errors` are those of the log, which are kept.
+    `errors` are those of the log, which are kept. A log that is damaged is empty.
     """
 
     job: Job
@@ -233,6 +233,12 @@ class JobDetails:
     log: JobLog
     errors: tuple[ErrorGroup, ...] = ()
     is_retained: bool = True
+    is_log_damaged: bool = False
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the log is known, though it may be empty."""
+        return self.is_retained and not self.is_log_damaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
 from storage import codecs, job_state, log_findings, run_queries
 from storage.client_names import client_name
 from storage.job_state import JobState, StateRules
+from storage.log_compression import DamagedLog
 from storage.log_dictionaries import DictionaryStore
 from storage.prepared_statements import prepared
 from storage.read_models import (
@@ -324,25 +325,30 @@ class RunReader:
             return JobDetails(
                 job, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), errors, is_retained=False
             )
+        log = self._log(job_id, stored)
         return JobDetails(
             job=job,
             memory=codecs.unpack_memory(stored.memory),
             events=codecs.unpack_events(stored.events),
             input_statuses=codecs.unpack_input_statuses(stored.input_statuses),
-            log=self._log(stored),
+            log=log or JobLog(),
             errors=errors,
+            is_log_damaged=log is None,
         )
 
     def job_log(self, job_id: UUID) -> JobLog | None:
-        """The log of a job; `None` if none is stored."""
+        """The log of a job; `None` if none is stored, or it is damaged."""
         table = db.job_details.c
         statement = sa.select(table.log, table.log_redactions).where(table.identity == job_id)
         with self._database.connect() as connection:
             stored = connection.execute(statement).one_or_none()
-        return None if stored is None else self._log(stored)
+        return None if stored is None else self._log(job_id, stored)
 
-    def _log(self, stored: Any) -> JobLog:
-        return codecs.unpack_log(stored.log, stored.log_redactions, self._dictionaries.for_log(stored.log))
+    def _log(self, job_id: UUID, stored: Any) -> JobLog | None:
+        try:
+            return self._dictionaries.unpack(job_id, stored.log, stored.log_redactions)
+        except DamagedLog:
+            return None
 
     def _distinct_values(self, column: sa.Column[Any]) -> list[str]:
         with self._database.connect() as connection:

@@ -21,12 +21,12 @@ from dqm2.pseudonyms import Pseudonymizer
 from dqm2.records import Stream
 from dqmsquare_cfg import Cluster, Settings
 from storage.client_names import client_name
-from storage.read_models import Delivery, Job, MachineStatus, Run
+from storage.read_models import Delivery, Job, JobDetails, MachineStatus, Run
 from storage.reader import MirrorReader
 from storage.run_listing import ListedJob, ListedRun
 from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if, expire_at
-from web.errors import RunItemNotFound
+from web.errors import LOG_DAMAGED, RunItemNotFound
 from web.legacy_urls import LegacyJobId
 from web.limits import RequestKind, limited_as
 from web.responses import etag_response, streamed
@@ -143,9 +143,14 @@ def _get_logs() -> BaseResponse:
     details = None if job is None else reader.job_details(job)
     if details is None:
         raise NotFound(_NO_JOB)
-    text = full_text(details.log) if details.is_retained else _LOG_DELETED
-    page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=text)
+    page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=_log_text(details))
     return etag_response(page)
+
+
+def _log_text(details: JobDetails) -> str:
+    if not details.is_retained:
+        return _LOG_DELETED
+    return f"[{LOG_DAMAGED}]" if details.is_log_damaged else full_text(details.log)
 
 
 def _redirect_to_job(reader: MirrorReader, legacy_id: LegacyJobId) -> BaseResponse:

@@ -20,6 +20,7 @@ from web.responses import FRAGMENT_HEADER
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
+LOG_DAMAGED = "The stored log of this job is damaged and can't be read."
 
 # Files among the pages, which scripts download as well.
 _FILES = (".csv", ".txt")

@@ -32,7 +32,7 @@ from web.api_v1.queries import (
     optional_time,
 )
 from web.cache import dependencies
-from web.errors import DatabaseUnavailable
+from web.errors import LOG_DAMAGED, DatabaseUnavailable
 from web.query_args import INT_MAX
 from web.staleness import expire_at_next_change, stale_limit
 
@@ -139,6 +139,8 @@ def log(cluster: Cluster, job: UUID) -> str:
         raise NotFound(_NO_JOB)
     if not details.is_retained:
         raise NotFound(_NO_LOG)
+    if details.is_log_damaged:
+        raise NotFound(LOG_DAMAGED)
     return full_text(details.log)
 
 

@@ -13,6 +13,7 @@ from storage.mutes import mute_of_job
 from storage.read_models import JobDetails
 from web import databases, query_args
 from web.cache import dependencies
+from web.errors import LOG_DAMAGED
 from web.pages import active_mutes, freshness, job_history, job_log, log_search
 from web.responses import etag_response
 
@@ -68,6 +69,8 @@ def series(job: UUID) -> Response:
 def log_text(job: UUID) -> Response:
     """The log as a text file to download."""
     details = _details(query_args.page_cluster(), job)
+    if details.is_log_damaged:
+        raise NotFound(LOG_DAMAGED)
     response = etag_response(log_messages.full_text(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)

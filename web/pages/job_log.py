@@ -73,7 +73,7 @@ def view(details: JobDetails, usual: Iterable[ErrorGroup]) -> JobLogView:
     usual_keys = frozenset((group.category, group.module) for group in usual)
     known = [message for message in messages if _is_known(message, reason, usual_keys)]
     lines = log_lines(details.log, messages)
-    errors = error_groups(messages) if details.is_retained else details.errors
+    errors = error_groups(messages) if details.has_log else details.errors
     return JobLogView(
         lines=lines,
         starts={each.line: each.severity for each in messages if each.kind is not MessageKind.EXIT},
@@ -104,7 +104,7 @@ def _reason(details: JobDetails, messages: Sequence[LogMessage]) -> CrashReason 
     exit_code = details.job.exit_code
     if not exit_code:
         return None
-    return find_reason(messages, exit_code) if details.is_retained else details.job.crash
+    return find_reason(messages, exit_code) if details.has_log else details.job.crash
 
 
 def _shown_groups(
