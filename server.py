@@ -28,6 +28,7 @@ from web import (
     legacy_urls,
     limits,
     problems,
+    query_args,
     responses,
     staleness,
     static_files,
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         version=version.current(), query_interval_ms=settings.frontend_api_query_interval
     )
 
+    query_args.init_app(app)
     databases.init_app(app, settings)
     access_log.init_app(app, settings)
     problems.init_app(app, settings)

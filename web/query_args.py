@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from flask import request
+from flask import Flask, request
 from werkzeug.exceptions import BadRequest
+from werkzeug.routing import IntegerConverter, Map
 
 from dqmsquare_cfg import Cluster
 
@@ -21,7 +22,8 @@ INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 # Behind an address in prose: the end of the sentence, a bracket around it, a quote.
 AFTER_ADDRESS = ".,;:!?)]}>'\"*`"
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+# Digits are ASCII: `\d`, `int` and `str.isdigit` take those of other scripts as well.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -75,12 +77,26 @@ def integer(name: str, refusal: str) -> int | None:
     return number
 
 
-def parse_integer(value: str) -> int | None:
-    """Integer within PostgreSQL's range, with or without blanks around it; `None` for any other text."""
+def parse_integer(value: str, minimum: int = INT_MIN, maximum: int = INT_MAX) -> int | None:
+    """Integer within bounds, with or without blanks around it; `None` for any other text."""
     value = value.strip()
-    if not _INTEGER.fullmatch(value) or not INT_MIN <= int(value) <= INT_MAX:
+    if not _INTEGER.fullmatch(value) or not minimum <= int(value) <= maximum:
         return None
     return int(value)
+
+
+class RunConverter(IntegerConverter):
+    """Run in the path of a URL."""
+
+    regex = "[0-9]{1,10}"
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=INT_MAX)
+
+
+def init_app(app: Flask) -> None:
+    """Let the rules of URLs have runs: `<run:name>`."""
+    app.url_map.converters["run"] = RunConverter
 
 
 def job_id(name: str) -> UUID | None:

@@ -89,14 +89,14 @@ def runs(cluster: Cluster, query: RunsQuery) -> resources.RunPage:
     )
 
 
-@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>")
+@operation(bp, "/clusters/<cluster>/runs/<run:run>")
 def run(cluster: Cluster, run: int) -> resources.Run:
     """A run and its neighbours."""
     reader = databases.cached_reader(cluster)
     return mapping.run_with_neighbours(_run(reader, run), reader.adjacent_runs(run))
 
 
-@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>/jobs")
+@operation(bp, "/clusters/<cluster>/runs/<run:run>/jobs")
 def jobs(cluster: Cluster, run: int, query: JobsQuery) -> resources.Jobs:
     """Jobs of a run, by client, then by start."""
     found = _run(databases.cached_reader(cluster), run).jobs
@@ -106,7 +106,7 @@ def jobs(cluster: Cluster, run: int, query: JobsQuery) -> resources.Jobs:
     )
 
 
-@operation(bp, "/clusters/<cluster>/runs/<int(max=2147483647):run>/delivery")
+@operation(bp, "/clusters/<cluster>/runs/<run:run>/delivery")
 def delivery(cluster: Cluster, run: int) -> resources.Delivery:
     """File delivery of a run, stream by stream.
 

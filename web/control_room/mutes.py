@@ -4,7 +4,6 @@ The live page shows every visitor who muted what, why and until when, so the rea
 that leaves P5. Every mute, and every mute that is ended early, is in the audit.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,7 +27,6 @@ bp = Blueprint("mutes", __name__)
 guards.protect(bp)
 
 _MAX_REASON_LENGTH = 200
-_RUN = re.compile(r"[0-9]{1,10}")
 # Durations that the form offers, by their number of hours.
 _DURATIONS: Mapping[str, str] = {
     "1": "1 hour",
@@ -116,9 +114,10 @@ def _cluster() -> Cluster:
 
 def _run() -> int | None:
     given = _field("run") if "run" in request.form else ""
-    if given and (not _RUN.fullmatch(given) or int(given) > query_args.INT_MAX):
+    run = query_args.parse_integer(given, minimum=0)
+    if given and run is None:
         raise BadRequest("run must be an integer.")
-    return int(given) if given else None
+    return run
 
 
 def _reason() -> str:

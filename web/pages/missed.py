@@ -16,6 +16,8 @@ from web.pages.formatting import counted
 
 bp = Blueprint("missed", __name__)
 
+# The end of the year 9999.
+_MAX_UNIX_MS = 253_402_300_799_999
 # Of a longer time, all states of machines ever recorded might be read.
 _MAX_PERIOD = timedelta(days=7)
 # More than a night has; older runs are not summarized.
@@ -40,11 +42,10 @@ def summary() -> Response:
 
 
 def _parse_since() -> datetime:
-    text = query_args.text("since") or ""
-    try:
-        return datetime.fromtimestamp(int(text) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        raise BadRequest("since must be a unix time in milliseconds") from None
+    unix_ms = query_args.parse_integer(query_args.text("since") or "", 0, _MAX_UNIX_MS)
+    if unix_ms is None:
+        raise BadRequest("since must be a unix time in milliseconds")
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:

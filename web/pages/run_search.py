@@ -36,6 +36,9 @@ def parse_run(text: str) -> int | None:
 def parse_period(text: str) -> Period | None:
     """The day or month of a text such as `2022-09-15`, `15.9.2022`, `15 Sep 2022` or `2022-09`."""
     words = " ".join(text.split())
+    if not words.isascii():
+        # `strptime` takes the digits of all scripts.
+        return None
     if (day := _parse(words, _DAY_FORMATS)) is not None:
         return Period(day, _midnight(day + timedelta(days=1)))
     if (first := _parse(words, _MONTH_FORMATS)) is not None:
