@@ -143,7 +143,15 @@ class MachineSync:
         known = self._checkpoint.revision
         if known is None and found.is_complete and found.first_available is None:
             self._forget_gone(self._writer.quarantined_versions(self.machine.id), found.headers)
-        return [header for header in found.headers if known is None or header.revision > known]
+        if known is None:
+            return found.headers
+        return self._missed_at(found.headers, known) + [one for one in found.headers if one.revision > known]
+
+    def _missed_at(self, headers: Sequence[Header], known: int) -> list[Header]:
+        """The headers of documents that got the checkpoint's revision as well, and are not stored yet."""
+        keyed = [self._document_fetcher.keyed(header) for header in headers if header.revision == known]
+        others = [one for one in keyed if one.identity != self._checkpoint.last_document]
+        return [one.header for one in self._select_newer(others)]
 
     def _fetch_headers(self) -> FetchedHeaders:
         found = self._header_fetcher.fetch(self._checkpoint.revision)
@@ -179,10 +187,13 @@ class MachineSync:
         return True
 
     def _has_checkpoint(self, headers: Sequence[Header], known: int) -> bool:
-        """Whether the checkpoint's document is unchanged at the known revision, or is at a higher one."""
+        """Whether the checkpoint's document is unchanged at the known revision, or is at a higher one.
+
+        Another document at the known revision has replaced it, unless both have that revision.
+        """
         at_known = [header for header in headers if header.revision == known]
         if at_known:
-            return all(self._is_checkpoint(header) and self._is_same_version(header) for header in at_known)
+            return any(self._is_checkpoint(header) and self._is_same_version(header) for header in at_known)
         return any(self._is_checkpoint(header) for header in headers if header.revision > known)
 
     def _is_checkpoint(self, header: Header) -> bool:

@@ -108,6 +108,28 @@ def test_it_starts_over_when_the_checkpoints_revision_is_assigned_to_the_same_do
     assert lumisections(simulated_settings) == {1: 5, 2: 6, 3: 6}
 
 
+def test_it_takes_a_second_document_of_the_checkpoints_revision_for_no_reset(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+
+    def give_revision_of_the_one_before() -> None:
+        before, newest = machine.stored()[-2:]
+        newest.header = dataclasses.replace(newest.header, revision=before.header.revision)
+
+    machine.upload(job_document(run=1))
+    machine.upload(job_document(run=2))
+    give_revision_of_the_one_before()
+    assert mirror_once(simulated_settings)
+    # This one comes when the others are mirrored.
+    machine.upload(job_document(run=3))
+    give_revision_of_the_one_before()
+    assert mirror_once(simulated_settings)
+    assert mirror_once(simulated_settings)
+    assert set(lumisections(simulated_settings)) == {1, 2, 3}
+    assert {one["epoch"] for one in rows(simulated_settings, db.machines)} == {0}
+
+
 def test_it_starts_over_while_documents_keep_changing(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
