@@ -40,11 +40,16 @@ class Dqm2ResponseTooLarge(Dqm2InvalidResponse):
 
 
 def status_error(status: int) -> Dqm2Error:
-    """Error for a status other than 200; `Dqm2Unreachable` if the front end had no response to pass on."""
+    """Error for a status other than 200; `Dqm2Unreachable` if the front end passed on no response."""
     if 300 <= status < 400:
-        return Dqm2Refused(f"redirected with status {status}: DQM_FFF_SECRET differs from DQM²'s")
+        return Dqm2Refused(
+            f"redirected with status {status}, as to sign in: "
+            "DQM_FFF_SECRET differs from DQM²'s, or the grid certificate is not accepted"
+        )
     if status in _CERTIFICATE_REFUSED:
         return Dqm2Refused(f"refused with status {status}: the grid certificate is not accepted")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Dqm2Unreachable(f"the front end answered with status {status}: too many requests")
     if status in _GATEWAY_UNREACHABLE:
         return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
     return Dqm2Failed(f"answered with status {status}")

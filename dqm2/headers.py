@@ -13,7 +13,7 @@ from ijson.backends import yajl2_c  # type: ignore[import-untyped]
 
 from dqm2.errors import Dqm2InvalidResponse, Dqm2ResponseTooLarge
 from dqm2.records import DocumentType
-from dqm2.sync_messages import NO_MESSAGES, message_entries, parse_message
+from dqm2.sync_messages import NO_MESSAGES, message_entries, not_json, parse_message
 
 # They take a grabber 0.3 GB, of the 0.75 GB that it has in Kubernetes.
 MAX_HEADERS = 1_200_000
@@ -77,6 +77,7 @@ def _message_texts(chunks: Iterable[bytes]) -> Iterator[str]:
     parser = yajl2_c.basic_parse_coro(events)
     envelope = _Envelope()
     message_bytes = 0
+    chunk = b""
     try:
         for chunk in chunks:
             parser.send(chunk)
@@ -89,7 +90,7 @@ def _message_texts(chunks: Iterable[bytes]) -> Iterator[str]:
             events.clear()
         parser.close()
     except JSONError as error:
-        raise Dqm2InvalidResponse("the response is not JSON") from error
+        raise not_json(chunk) from error
     if not envelope.has_messages:
         raise Dqm2InvalidResponse(NO_MESSAGES)
 

@@ -22,6 +22,8 @@ Document = Mapping[str, object]
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 # Ten times the size of any cluster of the online DQM.
 _MAX_MACHINES = 200
+# White space may precede a page.
+_HTML_BEGINS_WITHIN = 100
 NO_MESSAGES = "the response has no list of messages"
 
 
@@ -104,7 +106,14 @@ def parse_json(text: ResponseBody | str) -> Any:
     try:
         return json.loads(text if isinstance(text, str) else text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        raise Dqm2InvalidResponse("the response is not JSON") from error
+        raise not_json(text) from error
+
+
+def not_json(text: ResponseBody | str) -> Dqm2InvalidResponse:
+    """Error for a response, or its beginning, that is not JSON."""
+    if text[:_HTML_BEGINS_WITHIN].lstrip()[:1] in ("<", b"<"):
+        return Dqm2InvalidResponse("the response is an HTML page, perhaps to sign in, and not JSON")
+    return Dqm2InvalidResponse("the response is not JSON")
 
 
 def as_text(value: object) -> str:

@@ -39,7 +39,8 @@ _FILE_MODE = 0o640
 _LEVELS = {
     "asyncio": logging.INFO,
     "PIL": logging.INFO,
-    "urllib3": logging.INFO,
+    # Warns of headers that DQM² or the front end gets wrong at each response, partly with a traceback.
+    "urllib3": logging.ERROR,
     "werkzeug": logging.INFO,
     # Reports at INFO every plugin that it sets up.
     "alembic.runtime.plugins": logging.WARNING,

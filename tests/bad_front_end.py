@@ -40,6 +40,20 @@ def front_end(simulator: Simulator, settings: Settings, handle: Handler) -> Iter
         server.join()
 
 
+def answering(response: bytes) -> Handler:
+    """Handler that sends a response to a request for headers or documents."""
+
+    def answer(connection: socket.socket, context: ssl.SSLContext) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            received = b""
+            # The headers, then the body.
+            while b'"messages"' not in received and (part := encrypted.recv(10_000)):
+                received += part
+            encrypted.sendall(response)
+
+    return answer
+
+
 def dripping(beginning: bytes) -> Handler:
     """Handler that sends the beginning of a response, then 20 bytes per second until the client leaves."""
 

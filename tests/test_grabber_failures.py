@@ -3,8 +3,6 @@
 import dataclasses
 import re
 import shutil
-import socket
-import ssl
 from collections.abc import Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -17,13 +15,14 @@ import db
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
+from runtime import logging_setup
 from simulator import sync_endpoint
 from simulator.documents import job_document
-from simulator.fault_injection import WRONG_TYPES, FaultKind
+from simulator.fault_injection import WRONG_TYPES, FaultKind, RequestKind
 from simulator.http_types import Request
 from simulator.machines import DocumentHeader
 from simulator.simulator import Simulator
-from tests.bad_front_end import PARTIAL_RESPONSES, dripping, front_end
+from tests.bad_front_end import PARTIAL_RESPONSES, answering, dripping, front_end
 from tests.examples import core_of
 from tests.grabber_runner import (
     BUILDER_UNIT,
@@ -180,20 +179,47 @@ def test_it_waits_longer_for_many_headers_of_a_machine_that_answers(
 
 def test_it_keeps_no_cookies_of_responses(simulator: Simulator, simulated_settings: Settings) -> None:
     """With new names in each response, they would grow without end."""
-
-    def set_cookies(connection: socket.socket, context: ssl.SSLContext) -> None:
-        with context.wrap_socket(connection, server_side=True) as encrypted:
-            received = b""
-            # The headers, then the body.
-            while b"request_documents" not in received:
-                received += encrypted.recv(10_000)
-            encrypted.sendall(b"HTTP/1.1 200 OK\r\nSet-Cookie: one=1\r\nSet-Cookie: two=2\r\n\r\n[]")
-
+    set_cookies = answering(b"HTTP/1.1 200 OK\r\nSet-Cookie: one=1\r\nSet-Cookie: two=2\r\n\r\n[]")
     with front_end(simulator, simulated_settings, set_cookies) as settings:
         client = Dqm2Client(settings)
         assert client.get_documents(FILTER_UNIT, ["a document"]) == b"[]"
         assert client._session is not None
         assert list(client._session.cookies) == []
+        client.close()
+
+
+def test_it_logs_no_malformed_header_at_each_response(
+    simulator: Simulator, simulated_settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    malformed = answering(b"HTTP/1.1 200 OK\r\nThis is no header\r\n\r\n[]")
+    logging_setup.configure(simulated_settings, "tests", debug=False, redact=str)
+    with front_end(simulator, simulated_settings, malformed) as settings:
+        client = Dqm2Client(settings)
+        assert client.get_documents(FILTER_UNIT, ["a document"])
+        client.close()
+    assert "urllib3" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [RequestKind.HEADERS, RequestKind.DOCUMENTS])
+def test_it_names_a_page_to_sign_in(
+    simulator: Simulator, simulated_settings: Settings, kind: RequestKind
+) -> None:
+    simulator.machine(FILTER_UNIT).upload(job_document(run=1))
+    simulator.faults.add(FaultKind.LOGIN_PAGE, machine=FILTER_UNIT, request_kind=kind)
+    assert not mirror_once(simulated_settings)
+    link = machine_links(simulated_settings)["dqmfu-c2b03-.."]
+    assert link.reason == "the response is an HTML page, perhaps to sign in, and not JSON"
+
+
+def test_it_takes_too_many_requests_for_a_failure_of_the_gateway(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    """The front end counts the requests to all machines."""
+    refusal = answering(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n")
+    with front_end(simulator, simulated_settings, refusal) as settings:
+        client = Dqm2Client(settings)
+        with pytest.raises(Dqm2Unreachable, match="too many requests"):
+            client.get_headers(FILTER_UNIT, None)
         client.close()
 
 
