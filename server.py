@@ -27,6 +27,7 @@ from web import (
     health,
     legacy_urls,
     limits,
+    outdated,
     problems,
     query_args,
     responses,
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.init_app(app, settings)
     errors.init_app(app)
     responses.init_app(app)
+    outdated.init_app(app)
     staleness.init_app(app, settings)
     static_files.init_app(app, prefix)
 

@@ -20,6 +20,7 @@ RUN = 358_791
 NEWEST = "/live/run?db=production"
 INFO = "/api?what=get_info&db=production"
 OVERLOADED = "The server is overloaded. Try again in a few seconds."
+IS_OLD = "The database took too long, so data on this page are as of"
 RANGES_BUSY = "Too many requests for ranges of runs. Try again in a moment, or request one run at a time."
 
 
@@ -153,6 +154,7 @@ def test_a_query_that_takes_too_long_fails_alone(
 ) -> None:
     until(lambda: server.get(new_page()).ok)
     assert server.get(NEWEST).ok
+    assert IS_OLD not in server.get("/").text
     cluster = MirroredCluster(settings)
     cluster.write(cluster.filter_units[0], job(RUN, "beam"))
     with locked_jobs(postgres, settings):
@@ -160,8 +162,9 @@ def test_a_query_that_takes_too_long_fails_alone(
         assert slow.status_code == 503
         assert slow.text.startswith("The database of the production cluster took too long.")
         assert server.get("/readyz").json()["clusters"]["production"]["ready"]
-        # Nothing would say that what was read before is old.
-        until(lambda: server.get(NEWEST).status_code == 503)
+        # A page says that what was read before is old. A part of a page can't.
+        until(lambda: IS_OLD in server.get("/").text)
+        assert server.get(NEWEST).status_code == 503
     assert server.get(new_page()).ok
 
 

@@ -177,10 +177,7 @@ class ClusterDatabase:
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
             log.warning("query_too_slow cluster=%s", self.cluster)
-            raise DatabaseTooSlow(
-                f"The database of the {self.cluster} cluster took too long. "
-                "Try again, or choose a smaller range of runs."
-            ) from error
+            raise DatabaseTooSlow(f"The database of the {self.cluster} cluster took too long.") from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):

@@ -20,6 +20,7 @@ from web.responses import FRAGMENT_HEADER
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
+_TOO_SLOW_HINT = "Try again, or choose a smaller range of runs."
 LOG_DAMAGED = "The stored log of this job is damaged and can't be read."
 
 # Files among the pages, which scripts download as well.
@@ -49,7 +50,7 @@ class RunItemNotFound(NotFound):
 def init_app(app: Flask) -> None:
     """Register the application's error handlers."""
     app.register_error_handler(HTTPException, http_error_response)
-    app.register_error_handler(DatabaseUnavailable, _database_unavailable)
+    app.register_error_handler(DatabaseUnavailable, database_unavailable)
     app.register_error_handler(sa.exc.TimeoutError, _pool_exhausted)
     app.register_error_handler(InternalServerError, _internal_error)
 
@@ -71,8 +72,11 @@ def http_error_response(error: HTTPException) -> Response:
     return response
 
 
-def _database_unavailable(error: DatabaseUnavailable) -> Response:
-    return _try_again(str(error))
+def database_unavailable(error: DatabaseUnavailable) -> Response:
+    """Response for a request that needs a database which is unavailable, or too slow."""
+    # A part of a page repeats its request.
+    has_hint = isinstance(error, DatabaseTooSlow) and FRAGMENT_HEADER not in request.headers
+    return _try_again(f"{error} {_TOO_SLOW_HINT}" if has_hint else str(error))
 
 
 def _pool_exhausted(_error: sa.exc.TimeoutError) -> Response:

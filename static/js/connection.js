@@ -40,6 +40,8 @@ const isPart = (element) => element.matches("[hx-get][hx-trigger]");
 function succeeded(element) {
   if (isPart(element)) lastSuccessAt = now();
   failing.delete(element);
+  // What the page began with has been replaced.
+  if (isPart(element) && element.id !== "freshness") document.getElementById("outdated")?.remove();
   showFailure();
 }
 

@@ -24,6 +24,7 @@ from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
 from storage.run_listing import ListedRun
 from storage.run_queries import RunFilter
+from web import outdated
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
 from web.errors import DatabaseTooSlow, DatabaseUnavailable
@@ -211,7 +212,8 @@ def _in_a_minute(_value: object) -> datetime:
 class CachedReader(MirrorReader):
     """Reader of a cluster by way of a cache; `require_available` raises DatabaseUnavailable.
 
-    `stale_ok`: during an outage, which pages report, the last known data are better than none.
+    `stale_ok`: during an outage, and if a query takes too long, the last known data are better than none.
+    Pages report both.
     """
 
     def __init__(
@@ -339,16 +341,28 @@ class CachedReader(MirrorReader):
         """Cached result of a method if it is valid, else a new one."""
         result = None if key is None else self._cache.get(method, key)
         if result is None or not result.dependency.is_valid(time.monotonic()):
-            try:
-                result = self._refresh(method, key, max_entries, read, validity)
-            except DatabaseUnavailable as error:
-                # Pages say that the database is unavailable, not that one of their queries was too slow.
-                if result is None or not self._stale_ok or isinstance(error, DatabaseTooSlow):
-                    raise
-                dependencies.expire_soon()
+            result = self._renew(result, method, key, max_entries, read, validity)
         dependencies.depend_on(result.dependency)
         value: T = result.value
         return value
+
+    def _renew(self, kept: CachedRead | None, *read: Any) -> CachedRead:
+        """Read again, or use what is kept if the database is unavailable or too slow."""
+        if kept is None or not self._stale_ok:
+            return self._refresh(*read)
+        # The page takes the time of one slow query, not of several.
+        too_slow = outdated.reason()
+        if too_slow is None:
+            try:
+                return self._refresh(*read)
+            except DatabaseTooSlow as error:
+                too_slow = error
+            except DatabaseUnavailable:
+                pass
+        if too_slow is not None:
+            outdated.use(too_slow, time.monotonic() - kept.dependency.read_at_s)
+        dependencies.expire_soon()
+        return kept
 
     def _refresh(
         self,
