@@ -107,6 +107,28 @@ def test_it_says_that_a_url_must_be_percent_encoded() -> None:
     assert b"must be percent-encoded, such as %C3%A9" in answered
 
 
+@pytest.mark.parametrize(
+    ("request_", "is_problem"),
+    [
+        (b"GET /api/v1/clusters HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", True),
+        (b"GET /dqm/api/v1?a=b HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", True),
+        (b"GET /%61pi/v1/ HTTP/9.9\r\nHost: x\r\n\r\n", True),
+        (b"POST /api/v1/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", True),
+        (b"GET /?next=/api/v1/ HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", False),
+        (b"GET /api/v11 HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", False),
+        # The parser keeps an invalid URL to itself, and nothing is known of a request that has none.
+        ("GET /api/v1/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(), False),
+        (b"GET /api/v1/ HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n", False),
+    ],
+)
+def test_it_refuses_in_the_format_of_the_api(request_: bytes, *, is_problem: bool) -> None:
+    refused = ask(request_).rpartition(b"HTTP/1.1 ")[2]
+    assert refused.startswith(b"400 Bad Request\r\n")
+    assert (b"\r\ncontent-type: application/problem+json\r\n" in refused) is is_problem
+    body = refused.partition(b"\r\n\r\n")[2]
+    assert (body.startswith(b'{"type":"about:blank","title":"Bad Request","status":400,')) is is_problem
+
+
 def test_it_answers_what_came_before_a_malformed_request_first() -> None:
     assert heads(ask(GET + b"\r\n" + b"nonsense\r\n\r\n")) == [b"200 OK", b"400 Bad Request"]
 

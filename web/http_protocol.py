@@ -17,11 +17,14 @@ import fcntl
 import struct
 import sys
 import termios
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from web import problems
 from web.limits import HEAD_TOO_LARGE, MAX_HEAD_BYTES, Refusal
 
 # Key of the connection's `asyncio.Transport` among an ASGI scope's extensions.
@@ -53,6 +56,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._is_in_request = False
         self._is_head_incomplete = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -87,7 +91,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Called at a request's first byte."""
         super().on_message_begin()
-        self._is_head_incomplete, self._head_bytes = True, 0
+        self._is_in_request = self._is_head_incomplete = True
+        self._head_bytes = 0
         self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
@@ -100,6 +105,11 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers = _NO_TRAILERS
         if len(self.pipeline) > _MAX_PIPELINED:
             self.transport.abort()
+
+    def on_message_complete(self) -> None:
+        """Called at the end of a request."""
+        self._is_in_request = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Send a refusal that had to wait for this response."""
@@ -172,7 +182,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Respond in place of the application, after the responses to earlier requests."""
-        self._refusal = refusal
+        self._refusal = refusal = replace(refusal, is_problem=self._is_for_api())
         if not self._is_busy():
             self._send_refusal(refusal)
         elif self.cycle.more_body and not self.pipeline:
@@ -180,6 +190,11 @@ class HttpProtocol(HttpToolsProtocol):
             if not self.cycle.response_started:
                 self.transport.write(refusal.raw)
             self.transport.close()
+
+    def _is_for_api(self) -> bool:
+        """Whether the request that is being read is for the API, as far as its URL was read."""
+        path, _, _ = self.url.partition(b"?")
+        return self._is_in_request and problems.is_in_any(unquote(path.decode("latin-1")))
 
     def _send_refusal(self, refusal: Refusal) -> None:
         if not self.transport.is_closing():

@@ -49,6 +49,11 @@ def is_below(api: str, path: str) -> bool:
     return path == api or path.startswith(f"{api}/")
 
 
+def is_in_any(path: str) -> bool:
+    """Whether a path is of the API below any prefix, for errors that are found before the prefix is known."""
+    return f"{API_PATH}/" in f"{path}/"
+
+
 def response(status: int, detail: str) -> Response:
     """Response with problem details."""
     return Response(body(status, detail), status, content_type=MEDIA_TYPE)
