@@ -77,6 +77,21 @@ def live_page(url: str) -> str:
     return Visitor(url).get("/").text
 
 
+def test_it_shows_the_mutes_of_one_cluster_while_the_database_of_the_other_is_down(
+    settings: Settings,
+) -> None:
+    playback = MirroredCluster(settings, Cluster.PLAYBACK)
+    playback.write(playback.filter_units[0], job(RUN, "ecalgpu", exit_code=-11))
+    with served(replace(settings, postgres_production_db_name="missing")) as url:
+        expert = Visitor(url).sign_in()
+        assert mute(expert, db="playback").status_code == 303
+        page = expert.get("/cr/mutes/")
+    assert page.status_code == 200
+    assert REASON in page.text
+    assert page.text.count("<select") == 2
+    assert "Not known: the database of the production cluster" in page.text
+
+
 def test_it_shows_all_visitors_who_muted_a_client_why_and_until_when(url: str, expert: Visitor) -> None:
     assert "2 problems" in live_page(url)
     assert mute(expert).status_code == 303

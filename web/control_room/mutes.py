@@ -4,8 +4,9 @@ The live page shows every visitor who muted what, why and until when, so the rea
 that leaves P5. Every mute, and every mute that is ended early, is in the audit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -14,12 +15,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
 from storage.audit_log import AuditedAction, Outcome
-from storage.mutes import MuteSubject
+from storage.mutes import Mute, MuteSubject
 from web import databases, query_args
 from web.action_text import MUTE, UNMUTE
 from web.control_room import csrf, guards, login
 from web.control_room.services import services
 from web.control_room.sessions import Expert
+from web.errors import DatabaseUnavailable
 from web.pages import live
 from web.pages.live import LiveViewParams
 
@@ -36,6 +38,14 @@ _DURATIONS: Mapping[str, str] = {
     "168": "1 week",
     "720": "30 days",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMutes:
+    """A cluster's mutes in force, and the subjects that can be muted in a run, each with a label."""
+
+    in_force: Sequence[Mute]
+    subjects: Mapping[MuteSubject, str]
 
 
 @bp.get("/mutes/")
@@ -56,8 +66,7 @@ def page() -> BaseResponse:
             cluster=None,
             expert=expert,
             runs=runs,
-            subjects={cluster: _subjects(cluster, run) for cluster, run in runs.items()},
-            mutes={cluster: databases.uncached_reader(cluster).mutes() for cluster in Cluster},
+            clusters={cluster: _read(cluster, run) for cluster, run in runs.items()},
             selected_cluster=selected,
             selected_subject=MuteSubject(query_args.text("client") or "", query_args.text("crash")),
             durations=_DURATIONS,
@@ -103,6 +112,14 @@ def unmute() -> BaseResponse:
     with _recorded(expert, UNMUTE, cluster, _audited(mute.subject, mute.crash_title)):
         services().mutes[cluster].unmute(mute.subject)
     return redirect(url_for("mutes.page", db=cluster), 303)
+
+
+def _read(cluster: Cluster, run: int | None) -> ClusterMutes | None:
+    """The mutes of a cluster; `None` while its database is unavailable."""
+    try:
+        return ClusterMutes(databases.uncached_reader(cluster).mutes(), _subjects(cluster, run))
+    except DatabaseUnavailable:
+        return None
 
 
 def _cluster() -> Cluster:
