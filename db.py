@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from psycopg2 import extensions
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, BIT, JSONB
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 import dqmsquare_cfg
@@ -26,6 +26,7 @@ MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 MUTE_LOCK = 0x64716D07
 NOTIFIER_LOCK = 0x64716D08
+CLIENT_RUNS_LOCK = 0x64716D09
 # Used in the playback cluster's database only: sending a control command, joining the queue of commands,
 # counting a login attempt.
 COMMAND_LOCK = 0x64716D03
@@ -33,6 +34,9 @@ QUEUE_LOCK = 0x64716D04
 LOGIN_LOCK = 0x64716D05
 # First of two keys; the second is the id of a server process that executes control commands.
 WORKER_LOCKS = 0x64716D06
+
+# Width of `client_runs.runs`.
+RUNS_PER_BLOCK = 1024
 
 # Channel of `NOTIFY`. The payload is a change (`storage/notifications.py`), or a word if anything may have
 # changed.
@@ -188,11 +192,22 @@ crash_group_runs = sa.Table(
     sa.Index(None, "crash_group", "run", postgresql_include=["jobs", "run_key", "cmssw_version"]),
 )
 
+# Runs in which a client (tag) has a job: the bit n of block b is that of run 1024 b + n. Triggers on `jobs`
+# keep it (`migrations/versions/0013_runs_of_clients.py`); no program writes to it.
+client_runs = sa.Table(
+    "client_runs",
+    metadata,
+    sa.Column("client", sa.Text, primary_key=True),
+    sa.Column("block", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("runs", BIT(RUNS_PER_BLOCK), nullable=False),
+)
+
 
 @sa.event.listens_for(metadata, "after_drop")
 def _drop_functions(_metadata: sa.MetaData, connection: sa.Connection, **_options: object) -> None:
     """Drop the functions of these triggers, which outlast their tables."""
-    connection.execute(sa.text("DROP FUNCTION IF EXISTS count_crash(), describe_crashes()"))
+    functions = "count_crash(), describe_crashes(), mark_client_run()"
+    connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {functions}"))
 
 
 # Series and log of a job, packed (`storage/codecs.py`); a table of its own keeps lists of jobs narrow.

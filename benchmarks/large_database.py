@@ -112,6 +112,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         crash_group_writer.write(connection, _groups())
         # As the triggers would have done.
         connection.execute(_count_crashes())
+        connection.execute(_mark_client_runs())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         _copy(connection, db.transitions, _transition_rows(runs))
         _copy(connection, db.mutes, _mute_rows(runs))
@@ -127,6 +128,15 @@ def _count_crashes() -> sa.Insert:
     of_crashes = sa.select(*counted).join_from(db.jobs, db.runs, runs.run == jobs.run)
     by_run = of_crashes.where(jobs.crash_group.is_not(None)).group_by(jobs.run, jobs.crash_group, runs.run)
     return sa.insert(db.crash_group_runs).from_select(list(db.crash_group_runs.c), by_run)
+
+
+def _mark_client_runs() -> sa.Insert:
+    jobs = db.jobs.c
+    block, bit = jobs.run // db.RUNS_PER_BLOCK, jobs.run % db.RUNS_PER_BLOCK
+    none = sa.cast(0, db.client_runs.c.runs.type)
+    runs = sa.func.bit_or(sa.func.set_bit(none, bit, 1))
+    marked = sa.select(jobs.client, block, runs).group_by(jobs.client, block)
+    return sa.insert(db.client_runs).from_select(list(db.client_runs.c), marked)
 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:

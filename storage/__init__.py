@@ -7,7 +7,7 @@ crashes         log_findings, log_backfill, log_index, log_search, crash_groups,
                 crash_marks, crash_reader
 reading         run_queries, run_reader, run_summaries, run_figures, run_listing, job_history,
                 delivery_reader, cluster_reader, reader, read_models, job_state, client_names, client_rows,
-                machine_rows, prepared_statements, statement_timeout
+                client_runs, machine_rows, prepared_statements, statement_timeout
 deliveries      delivery_statistics, delivery_backfill
 reports         shift_reader, playback_comparison, efficiency_reader
 data path       sync_status, outages

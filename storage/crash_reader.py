@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 import db
 from dqm2.records import CrashKind, CrashReason
-from storage import crash_groups, crash_marks, log_findings, run_queries
+from storage import client_runs, crash_groups, crash_marks, log_findings, run_queries
 from storage.client_names import client_tags
 from storage.crash_groups import CrashGroup
 from storage.crash_marks import CrashMark
@@ -174,9 +174,8 @@ class CrashReader:
 
     def client_run_count(self, client: str, first: int) -> int:
         """The number of runs from `first` on that have a job of a client (tag)."""
-        runs = sa.select(sa.func.count(_jobs.run.distinct()))
         with self._database.connect() as connection:
-            return connection.scalar(runs.where(_jobs.client == client, _jobs.run >= first)) or 0
+            return client_runs.find_span(connection, (client,), first=first, last=_MAX_RUN).count
 
     def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""
@@ -252,7 +251,6 @@ def _select_occurrences(groups: sa.Select[Any]) -> sa.Select[Any]:
 def _parameters(crash_filter: CrashFilter) -> dict[str, Any]:
     """The parameters of statements for a filter; those of conditions that it does not have are left out."""
     runs = crash_filter.runs
-    tags = None if runs.clients is None else [tag for name in runs.clients for tag in client_tags(name)]
     values = {
         "first": runs.first,
         "last": runs.last,
@@ -260,7 +258,7 @@ def _parameters(crash_filter: CrashFilter) -> dict[str, Any]:
         "cmssw_versions": runs.cmssw_versions,
         "since": runs.since,
         "until": runs.until,
-        "tags": tags,
+        "tags": runs.client_tags,
         "kinds": crash_filter.kinds,
     }
     return {name: value for name, value in values.items() if value is not None}

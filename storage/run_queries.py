@@ -48,6 +48,18 @@ class RunFilter:
         """Whether all runs of the range that have jobs match."""
         return self == RunFilter(self.first, self.last)
 
+    @property
+    def client_tags(self) -> tuple[str, ...] | None:
+        """The tags of its clients; `None` if no clients are given."""
+        if self.clients is None:
+            return None
+        return tuple(tag for name in self.clients for tag in client_tags(name))
+
+    @property
+    def has_clients_only(self) -> bool:
+        """Whether it has no other condition than the range and the clients."""
+        return self == RunFilter(self.first, self.last, clients=self.clients)
+
 
 def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""

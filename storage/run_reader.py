@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
-from storage import codecs, job_state, log_findings, run_queries
+from storage import client_runs, codecs, job_state, log_findings, run_queries
 from storage.client_names import client_name
 from storage.job_state import JobState, StateRules
 from storage.log_compression import DamagedLog
@@ -245,8 +245,13 @@ class RunReader:
 
     def found_span(self, run_filter: RunFilter) -> FoundSpan:
         """The number of runs that match a filter, and the lowest and the highest of them."""
-        number = run_queries.select_runs(run_filter).subquery().c.run
         with self._database.connect() as connection:
+            if run_filter.has_clients_only:
+                first = max(run_filter.first, _NO_RUN + 1)
+                return client_runs.find_span(
+                    connection, run_filter.client_tags, first=first, last=run_filter.last
+                )
+            number = run_queries.select_runs(run_filter).subquery().c.run
             count, lowest, highest = connection.execute(
                 sa.select(sa.func.count(), sa.func.min(number), sa.func.max(number))
             ).one()

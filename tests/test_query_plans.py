@@ -29,12 +29,14 @@ from storage.run_queries import RunFilter
 from storage.transitions import delete_old
 from storage.writer import MirrorWriter
 
-# At most a row per machine, client, field, kind of crash or database: a sequential scan is the cheapest plan.
+# At most a row per machine, client, field, kind of crash or database, or per client and thousand runs: a
+# sequential scan is the cheapest plan.
 SMALL = {
     "machines",
     "mutes",
     "heartbeat",
     "crash_groups",
+    "client_runs",
     "conditions",
     "machine_memory",
     "machine_disks",

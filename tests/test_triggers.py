@@ -1,4 +1,4 @@
-"""The numbers of jobs of groups of crashes by run, which triggers keep up to date, whatever is written."""
+"""Crashes by run, and the runs of clients, which triggers keep up to date, whatever is written."""
 
 import random
 from collections.abc import Callable
@@ -20,15 +20,16 @@ from storage.rows import to_row
 from storage.schema import migrate
 from storage.upserts import write_documents
 from tests.grabber_runner import execute, rows
-from tests.mirrored_cluster import MirroredCluster, crashed_job
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 from tests.waiting import until
 
-RUN = 358_788
+# The last run of a block.
+RUN = 350 * db.RUNS_PER_BLOCK - 1
 RUNS = range(RUN, RUN + 4)
 NOW = datetime(2022, 9, 15, 12, tzinfo=UTC)
 
 
-class CrashHistory:
+class JobHistory:
     """A database in which jobs are written, written again, regrouped and deleted at random."""
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
@@ -46,6 +47,7 @@ class CrashHistory:
             self._write_again,
             self._regroup,
             self._delete,
+            self._delete_run,
         ]
         self._rng.choice(actions)()
 
@@ -69,9 +71,12 @@ class CrashHistory:
         identities = {record.document.identity for record in self._rng.sample(self._written, 1)}
         execute(self._settings, sa.delete(db.jobs).where(db.jobs.c.identity.in_(identities)))
 
+    def _delete_run(self) -> None:
+        execute(self._settings, sa.delete(db.jobs).where(db.jobs.c.run == self._rng.choice(RUNS)))
+
     def _job(self) -> JobRecord:
         crash = self._rng.choice(CRASH_LOGS[:2])
-        record = crashed_job(self._rng.choice(RUNS), crash)
+        record = crashed_job(self._rng.choice(RUNS), crash, client=self._rng.choice(("csc", "beam")))
         exit_code = self._rng.choice((record.exit_code, record.exit_code, None, 0))
         known = [written.document.identity for written in self._written]
         version = replace(
@@ -118,25 +123,44 @@ def of_jobs(settings: Settings) -> set[tuple[object, ...]]:
     return found
 
 
+def marked(settings: Settings) -> set[tuple[str, int]]:
+    """Each client with each run that is marked."""
+    return {
+        (row["client"], row["block"] * db.RUNS_PER_BLOCK + bit)
+        for row in rows(settings, db.client_runs)
+        for bit, is_set in enumerate(row["runs"])
+        if is_set == "1"
+    }
+
+
+def ran(settings: Settings) -> set[tuple[str, int]]:
+    """Each client with each run that it has a job in."""
+    return {(row["client"], row["run"]) for row in rows(settings, db.jobs)}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_they_are_those_of_the_jobs_whatever_is_written_and_deleted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    history = CrashHistory(settings, monkeypatch, seed)
-    sizes = []
+    history = JobHistory(settings, monkeypatch, seed)
+    sizes, lost = [], 0
     for _ in range(40):
+        before = marked(settings)
         history.step()
         assert counted(settings) == of_jobs(settings)
+        assert marked(settings) == ran(settings)
         sizes.append(len(counted(settings)))
+        lost += len(before - marked(settings))
     assert max(sizes) > 3
+    assert lost > 3
 
 
-def is_row_waited_for(settings: Settings) -> bool:
-    """Whether a transaction waits for another's row."""
+def is_lock_waited_for(settings: Settings, lock: str) -> bool:
+    """Whether a transaction waits for a lock of a type of another's: its end, or an advisory lock."""
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')")
+    waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = :lock)")
     with database.connect() as connection:
-        found = bool(connection.scalar(waiting))
+        found = bool(connection.scalar(waiting.bindparams(lock=lock)))
     database.dispose()
     return found
 
@@ -160,7 +184,7 @@ def test_they_have_the_metadata_of_a_run_that_changes_meanwhile(
     with ThreadPoolExecutor(1) as pool, database.connect() as connection:
         connection.execute(first)
         other = pool.submit(execute, settings, second)
-        until(lambda: other.done() or is_row_waited_for(settings))
+        until(lambda: other.done() or is_lock_waited_for(settings, "transactionid"))
         connection.commit()
         other.result()
     database.dispose()
@@ -181,7 +205,7 @@ def test_they_are_of_both_transactions_that_write_at_the_same_time(settings: Set
     with ThreadPoolExecutor(1) as pool, database.connect() as connection:
         connection.execute(moved[0])
         other = pool.submit(execute, settings, moved[1])
-        until(lambda: other.done() or is_row_waited_for(settings))
+        until(lambda: other.done() or is_lock_waited_for(settings, "transactionid"))
         connection.commit()
         other.result()
     database.dispose()
@@ -189,20 +213,45 @@ def test_they_are_of_both_transactions_that_write_at_the_same_time(settings: Set
     assert [row["jobs"] for row in rows(settings, db.crash_group_runs)] == [2]
 
 
-def test_a_migration_counts_the_crashes_of_a_program_without_counts(settings: Settings) -> None:
+@pytest.mark.parametrize("is_written_first", [True, False])
+def test_they_have_the_run_of_a_job_that_replaces_another_meanwhile(
+    settings: Settings, *, is_written_first: bool
+) -> None:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], job(RUN, "csc"))
+    deletion = sa.delete(db.jobs).where(db.jobs.c.identity != UUID(int=1))
+    of_another = {column.name: column for column in db.jobs.c} | {"identity": sa.literal(UUID(int=1))}
+    copy = sa.insert(db.jobs).from_select(list(of_another), sa.select(*of_another.values()))
+    first, second = (copy, deletion) if is_written_first else (deletion, copy)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with ThreadPoolExecutor(1) as pool, database.connect() as connection:
+        connection.execute(first)
+        connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+        other = pool.submit(execute, settings, second)
+        until(lambda: other.done() or is_lock_waited_for(settings, "advisory"))
+        connection.commit()
+        other.result()
+    database.dispose()
+    assert [row["identity"] for row in rows(settings, db.jobs)] == [UUID(int=1)]
+    assert marked(settings) == ran(settings)
+
+
+def test_migrations_count_the_jobs_of_a_program_without_counts(settings: Settings) -> None:
     cluster = MirroredCluster(settings)
     jobs = [crashed_job(run, run_key=f"{run}_run") for run in (RUN, RUN, RUN + 1)]
     cluster.write(cluster.filter_units[0], *jobs)
-    before = counted(settings)
+    before = counted(settings), marked(settings)
     of_program_before = (
-        "DROP TABLE crash_group_runs",
-        "DROP FUNCTION count_crash, describe_crashes CASCADE",
+        "DROP TABLE crash_group_runs, client_runs",
+        "DROP FUNCTION count_crash, describe_crashes, mark_client_run CASCADE",
         "UPDATE alembic_version SET version_num = '0011'",
     )
     execute(settings, *map(sa.text, of_program_before))
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     migrate(database)
     database.dispose()
-    assert counted(settings) == before != set()
-    cluster.write(cluster.filter_units[0], crashed_job(RUN))
+    assert (counted(settings), marked(settings)) == before
+    assert len(marked(settings)) == len(counted(settings)) == 2
+    cluster.write(cluster.filter_units[0], crashed_job(RUN + 2))
     assert counted(settings) == of_jobs(settings)
+    assert marked(settings) == ran(settings)
