@@ -9,7 +9,7 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
@@ -43,6 +43,20 @@ class Topic(Enum):
     LINKS = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class RunsOutside:
+    """Topics: all runs but those from `first` to `last`."""
+
+    first: int
+    last: int
+
+    def __contains__(self, topic: Topic | int) -> bool:
+        return isinstance(topic, int) and not self.first <= topic <= self.last
+
+
+Topics = Collection[Topic | int] | RunsOutside
+
+
 class ChangeTracker:
     """Versions of what is mirrored of a cluster.
 
@@ -60,12 +74,12 @@ class ChangeTracker:
         self._known_runs: set[int] = set()
         self._lock = threading.Lock()
 
-    def is_current(self, topics: Iterable[Topic | int], version: int) -> bool:
+    def is_current(self, topics: Topics, version: int) -> bool:
         """Whether none of the topics has changed since a version; a range of runs may be of any length."""
         if self._all_changed_at > version:
             return False
         changed_at = self._changed_at
-        if isinstance(topics, range) and len(topics) > len(changed_at):
+        if isinstance(topics, RunsOutside) or (isinstance(topics, range) and len(topics) > len(changed_at)):
             # A copy, since other topics may be added meanwhile.
             return not any(
                 at > version and isinstance(topic, int) and topic in topics

@@ -6,7 +6,7 @@ During an outage of the database it can serve the last known data, for pages tha
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 import sqlalchemy as sa
 from cachetools import LRUCache
 
-from storage.change_listener import ChangeTracker, Topic
+from storage.change_listener import ChangeTracker, RunsOutside, Topic, Topics
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
-from storage.read_models import JobDetails, Run, RunSummary
+from storage.read_models import JobDetails, Run, RunSpan, RunSummary
 from storage.reader import MirrorReader
 from storage.run_figures import RunFigures
 from storage.run_listing import ListedRun
@@ -31,7 +31,6 @@ from web.errors import DatabaseTooSlow, DatabaseUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Topics = Collection[Topic | int]
 # The topics that a result depends on, and the time at which it changes by the clock.
 Validity = tuple[Topics, datetime | None]
 
@@ -166,6 +165,13 @@ def _history_topics(runs: list[Run], run: int, *_: object) -> Topics:
     return _runs_before(runs, run) if all(each.is_final for each in runs) else (Topic.BATCHES,)
 
 
+def _runs_outside(span: RunSpan, *_: object) -> Topics:
+    # A job that any of them gets, also late, may widen the span.
+    if span.lowest is None or span.highest is None:
+        return (Topic.BATCHES,)
+    return RunsOutside(span.lowest, span.highest)
+
+
 def _span_topics(_value: object, run_filter: RunFilter) -> Topics:
     # PostgreSQL looks up all runs of the range, which may be all there are.
     return (Topic.RUNS,) if run_filter.matches_all else (Topic.BATCHES,)
@@ -232,7 +238,7 @@ class CachedReader(MirrorReader):
         self._stale_ok = stale_ok
 
     run_span = _cached(MirrorReader.run_span, (Topic.RUNS,))
-    run_span_between = _cached(MirrorReader.run_span_between, (Topic.RUNS,))
+    run_span_between = _cached(MirrorReader.run_span_between, _runs_outside)
     adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
     has_run = _cached(MirrorReader.has_run, _run_alone)
     run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)

@@ -7,14 +7,14 @@ statement that bypasses `web/cache/cached_reader.py` has unknown changes, so its
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from storage.change_listener import ChangeTracker, Topic
+from storage.change_listener import ChangeTracker, Topics
 from web.query_args import QueryCondition
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ class ReadDependency:
     changes: ChangeTracker
     version: int
     read_at_s: float
-    topics: Collection[Topic | int]
+    topics: Topics
     expires_at_s: float = math.inf
 
     def is_valid(self, now_s: float) -> bool:
