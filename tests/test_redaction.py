@@ -43,6 +43,7 @@ HOST_NAMES = {
     "fff_deleter_fu_c2f11_11_01.py, place c2f11-19-01.": "fff_deleter_[host].py, place [host].",
     "lxplus8s16 or lxplus8s16.cern.ch": "[host] or [host]",
     "lxplus801, lxplus (vocms0731)": "[host], lxplus ([host])",
+    "vmepcS2B18-39 vmepcs2b18-39.cms cmsusr1 scx5scr21": "[host] [host] [host] [host]",
     "slot1@b9p22p1234 lxplus801.cern.ch": "[user]@[host] [host]",
     "HOST=mynode REMOTEHOST=mypc": "HOST=[host] REMOTEHOST=[host]",
     "xrd.info=&xrd.hostname=36abad7e30b5&xrd.rn=v5.9.1": "xrd.info=&xrd.hostname=[host]&xrd.rn=v5.9.1",
@@ -263,11 +264,97 @@ USERS_IN_MESSAGES = {
     "kinit -k -t /etc/dqm.keytab jdoe": "kinit -k -t /etc/dqm.keytab [user]",
     "klog.krb5 -principal jdoe -cell x": "klog.krb5 -principal [user] -cell x",
     "psql -h localhost -U jdoe dqm": "psql -h localhost -U [user] dqm",
+    "h CRON[123]: (jdoe) CMD (/opt/dqm/run.sh)": "h CRON[123]: ([user]) CMD (/opt/dqm/run.sh)",
+    "h crontab[1]: (root) REPLACE (jdoe)": "h crontab[1]: ([user]) REPLACE ([user])",
+    "h crond[1]: (CRON) INFO (running)": "h crond[1]: (CRON) INFO (running)",
+    "h su[12]: FAILED SU (to root) jdoe on pts/0": "h su[12]: FAILED SU (to [user]) [user] on pts/0",
+    "h su: + /dev/pts/0 jdoe:root": "h su: + /dev/pts/0 [user]:[user]",
+    "h su[12]: Successful su for root by jdoe": "h su[12]: Successful su for [user] by [user]",
+    "sudo: jdoe : command not allowed ; TTY=pts/0": "sudo: [user] : command not allowed ; TTY=pts/0",
+    "Disconnected from user jdoe 10.1.2.3 port 5": "Disconnected from user [user] [ip] port 5",
+    "Authorized to jdoe, krb5 principal x": "Authorized to [user], krb5 principal x",
+    "Starting session: shell on pts/0 for jdoe from x": "Starting session: shell on pts/0 for [user] from x",
+    'auid=51234 acct="jdoe" fsuid=51234': 'auid=[user] acct="[user]" fsuid=[user]',
+    "new user: name=jdoe, UID=51234": "new user: name=[user], UID=[user]",
+    "received for user jdoe: 17 (Failure)": "received for user [user]: 17 (Failure)",
+    "chown -R jdoe:zh /data/x; chown jdoe x": "chown -R [user]:zh /data/x; chown [user] x",
+    "kinit jdoe": "kinit [user]",
+    "getent passwd jdoe": "getent passwd [user]",
+    "pgrep -u jdoe cmsRun; ps -fu jdoe": "pgrep -u [user] cmsRun; ps -fu [user]",
+    "crontab -u jdoe -l": "crontab -u [user] -l",
+    "/afs/desy.de/user/j/jdoe/x /home/users/jdoe": "/afs/desy.de/user/j/[user]/x /home/users/[user]",
+    "cd ~jdoe/src, https://x.org/~jdoe/x": "cd ~[user]/src, https://x.org/~[user]/x",
+    "Author: John Doe <jdoe@example.org>": "Author: [user] <[email]>",
+    "Signed-off-by: John Doe <jdoe@example.org>": "Signed-off-by: [user] <[email]>",
+    "dn: cn=jdoe,ou=Users,dc=cern,dc=ch": "dn: cn=[user],ou=Users,dc=cern,dc=ch",
+    "memberUid: jdoe": "memberUid: [user]",
 }
 
 
 def test_it_replaces_users_in_messages_of_programs(redact: Redactor) -> None:
     assert {text: redact(text) for text in USERS_IN_MESSAGES} == USERS_IN_MESSAGES
+
+
+USERS_IN_TABLES = {
+    "jdoe    12345  0.3  1.2 1234 789 ?        Sl   Sep15 12:34 cmsRun": (
+        "[user]    12345  0.3  1.2 1234 789 ?        Sl   Sep15 12:34 cmsRun"
+    ),
+    "jdoe   12345   1  0 13:07 pts/0    00:00:12 x": "[user]   12345   1  0 13:07 pts/0    00:00:12 x",
+    "jd.long+ 12345 12340 99 Sep15 ?  01:00:12 x": "[user] 12345 12340 99 Sep15 ?  01:00:12 x",
+    "4 S 51234  1234 12  0  80   0 - 12345 do_wai 13:07 pts/0 0:00 x": (
+        "4 S [user]  1234 12  0  80   0 - 12345 do_wai 13:07 pts/0 0:00 x"
+    ),
+    "0 S jdoe  123 12  0  80   0 -  2 -   ?  0:00 x": "0 S [user]  123 12  0  80   0 -  2 -   ?  0:00 x",
+    "ps: 'jdoe 12345 0.3 1.2 1234 789 tty1 S'": "ps: '[user] 12345 0.3 1.2 1234 789 tty1 S'",
+    " 12345 jdoe  20   0  123456  78900 12345 S  99.7  1.2   1:23.45 cmsRun": (
+        " 12345 [user]  20   0  123456  78900 12345 S  99.7  1.2   1:23.45 cmsRun"
+    ),
+    "12345 jdoe rt -20 12.3g 1.2g  12m R 399.7 12.5 123:45.67 x": (
+        "12345 [user] rt -20 12.3g 1.2g  12m R 399.7 12.5 123:45.67 x"
+    ),
+    "cmsRun    12345     jdoe  cwd    DIR   0,40   4096   2 /tmp": (
+        "cmsRun    12345     [user]  cwd    DIR   0,40   4096   2 /tmp"
+    ),
+    "cmsRun 12345 12346 tbb jdoe   12u  IPv4 123  0t0 TCP *:9215": (
+        "cmsRun 12345 12346 tbb [user]   12u  IPv4 123  0t0 TCP *:9215"
+    ),
+    "jdoe     pts/0   10.1.2.3   Thu Sep 15 13:07   still logged in": (
+        "[user]     pts/0   [ip]   Thu Sep 15 13:07   still logged in"
+    ),
+    "jdoe  tty1       Thu Sep 15 13:07 - down": "[user]  tty1       Thu Sep 15 13:07 - down",
+    "jdoe     pts/0        2022-09-15 13:07 (:0)": "[user]     pts/0        2022-09-15 13:07 (:0)",
+    "jdoe  pts/1  :0  Thu13  2days 0.12s 0.05s vim x": "[user]  pts/1  :0  Thu13  2days 0.12s 0.05s vim x",
+    "jdoe  pts/1  laptop7.example.org  13:07  1:00m 0.12s x": (
+        "[user]  pts/1  laptop7.example.org  13:07  1:00m 0.12s x"
+    ),
+    "jdoe      --  1234  200000  250000  12   0   0": "[user]      --  1234  200000  250000  12   0   0",
+    "jdoe      +-  1234  2000  2500  6days  12  0  0": "[user]      +-  1234  2000  2500  6days  12  0  0",
+    "jdoe   ID: 1234   9/15 13:07   _   1  1  1 1.0": "[user]   ID: 1234   9/15 13:07   _   1  1  1 1.0",
+    "jdoe   cmsRun  9/15 13:07   _   1  1  1 1.0": "[user]   cmsRun  9/15 13:07   _   1  1  1 1.0",
+    "123.0   jdoe    9/15 13:07   0+00:12:34 R  0 x": "123.0   [user]    9/15 13:07   0+00:12:34 R  0 x",
+    "Total for jdoe: 12 jobs; 0 completed": "Total for [user]: 12 jobs; 0 completed",
+    "jdoe:x:51234:1399:John Doe,,,:/home/jdoe:/bin/sh": "[user]:x:[user]:1399:[user]:/home/[user]:/bin/sh",
+    "jdoe:*:51234:1399::/afs/cern.ch/user/j/jdoe:/bin/sh": (
+        "[user]:*:[user]:1399::/afs/cern.ch/user/j/[user]:/bin/sh"
+    ),
+    "zh:x:1399:jdoe,asmith": "zh:x:1399:[user]",
+    "jdoe:x:1400:": "[user]:x:1400:",
+    "jdoe:$6$abcdEFGH$" + "0aB./" * 9 + ":19000:0": "[user]:[secret]:19000:0",
+    "uid=51234(jdoe) gid=1399(zh) groups=1399(zh),1400(jdoe)": (
+        "uid=[user] gid=1399(zh) groups=1399(zh),1400([user])"
+    ),
+    "Access: (0644/-rw-r--r--)  Uid: (51234/    jdoe)": "Access: (0644/-rw-r--r--)  Uid: ([user]/    [user])",
+    "-rw-r--r-- jdoe/zh  4096 2022-09-15 13:07 x": "-rw-r--r-- [user]/zh  4096 2022-09-15 13:07 x",
+}
+
+
+def test_it_replaces_users_in_tables_of_programs(redact: Redactor) -> None:
+    assert {text: redact(text) for text in USERS_IN_TABLES} == USERS_IN_TABLES
+
+
+def test_it_replaces_users_in_every_line_of_a_table(redact: Redactor) -> None:
+    for line, expected in USERS_IN_TABLES.items():
+        assert redact(f"before\n{line}\n{line}\nafter") == f"before\n{expected}\n{expected}\nafter"
 
 
 KEY_DATA = "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSUlFb3dJQkFBS0NBUUVB"
@@ -302,6 +389,15 @@ SECRETS_OF_COMMANDS = {
     "docker login -u AWS -p " + "Ab1-" * 60 + " r": "docker login -u [user] -p [secret] r",
     "ldapsearch " + "a=bcd " * 40 + "-w hunter2word": "ldapsearch " + "a=bcd " * 40 + "-w [secret]",
     'ldapsearch -w hunter"2 x': "ldapsearch -w [secret] x",
+    "localhost:5432:dqm:jdoe:hunter2": "localhost:5432:dqm:[user]:[secret]",
+    "*:*:*:jdoe:hun\\:ter2": "*:*:*:[user]:[secret]",
+    "fu-c2f11-11-01.cms:6603:dqm:jdoe:hunter2": "[host]:6603:dqm:[user]:[secret]",
+    "snmpwalk -v2c -c hunter2 x": "snmpwalk -v2c -c [secret] x",
+    "snmpget -v3 -u jdoe -A hunter2 -X hunter2 x": "snmpget -v3 -u [user] -A [secret] -X [secret] x",
+    "curl -b 'session=hunter2; a=b' x": "curl -b '[secret]' x",
+    "curl -s -b a=hunter2 x; curl -b jar.txt x": "curl -s -b [secret] x; curl -b jar.txt x",
+    "redis-cli -h x -a hunter2 ping": "redis-cli -h x -a [secret] ping",
+    "mongosh -u jdoe -p hunter2": "mongosh -u [user] -p [secret]",
 }
 
 

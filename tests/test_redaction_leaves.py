@@ -113,6 +113,17 @@ Failed lookup for EcalPedestals from tag, Failed query for run355555 from OMDS
 UID 123e4567-e89b-12d3, uid 123456789012345, fed uid 512, Login as required, login as usual
 numpy>=1.22.4.1, root 6.26.11.1, cudnn: 8.9.2.26, CUDA 12.4.1.2
 SHA1 Fingerprint=AA:BB:01:02:03:04:05:06:07:08 and 50:06:01:60:08:60:22:33
+Virtual Identity: [authz:krb5] sss authz:unix, auth=gsi, authz=sss
+Is it done ? yes, x ? y : z, 12 34 ? 5, found 12 0.5 0.6 7 8 ? no
+on pts/0 10.1, tty1 is free, opened pts/0 for writing, a -- 1 2 3, x +- 1 2 3 y
+module 12 S 99.7 1.2 1:23.45 x, cluster ID: 12 at 9/15 13:07 done, 3.0 of 9/15 13:07
+file.cc:1234:foo: error, x.h:1234:std::vector, EcalDigi:1234:a:b c, siPixel:12:a:b:c
+label:x:12:3: and a:*:1: in foo:x:bar
+Total for EB: 12 jobs done, Total for run: 12, chown: not permitted, kinit: failed
+(to be) sure on demand, su: authentication failure, cron[1]: started
+the top -5 events, 5 ps -1, groups of maps -u, steps - u, zip -9 x, 7z x y.7z
+~edm::Event() and ~Foo/bar x~y/z ~/x.py, ~20/30
+Author: see <a href="x">, cn=5, cn=3,4, stat: Uid: none
 Error in <TFile::Init>: file /fff/BU0/ramdisk/x.root has an incorrect header length
 """  # noqa: E501 - lines as they are
 

@@ -263,6 +263,8 @@ KINDS: dict[str, Callable[[str, int], tuple[str, str]]] = {
     "IPv6 prefix": lambda _, n: (f"2001:14{n}:2{n}::", f"14{n}:2{n}"),
     "IPv4 in IPv6": lambda _, n: (f"64:ff9b::10.1.{n}.{n}", f"10.1.{n}.{n}"),
     "user in a sentence": lambda word, _: (f"Started Session 1 of user {word}.", word),
+    "user in a table": lambda word, n: (f"{word} 12345 {n}.3 1.2 123 789 ? S", word),
+    "password file": lambda word, n: (f"localhost:5432:dqm:jdoe:{word}{n}", word),
     "option of a command": lambda word, n: (f"docker login -p {word}{n}", word),
     "password in a sentence": lambda word, n: (f"Password is {word}{n}", word),
     "variable in JSON": lambda word, n: (f'"name": "DB_PASSWORD", "value": "{word}{n}"', word),
@@ -376,6 +378,18 @@ WORST = {
     "names of tokens": "Token: ",
     "blanks": "password" + " " * 1000,
     "terminal sequences": "\x1b]0;",
+    "columns of terminals": " ?",
+    "columns of processes": "a 1 1.0 1.0 1 1",
+    "columns of top": " S 1.0 1.0 1:23.45",
+    "columns of lsof": " 1u REG",
+    "columns of quotas": " -- 1 1 1",
+    "columns of queues": " 9/15 13:07",
+    "lines of accounts": "a:x:1",
+    "lines of passwords": ":1234:a",
+    "messages of cron": "cron[1]: (",
+    "messages of su": "su: (to a",
+    "addresses of authors": "From: a <",
+    "commands of processes": "ps -u",
 }
 
 # The others resemble something sensitive.

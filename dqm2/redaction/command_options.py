@@ -4,6 +4,7 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -19,15 +20,22 @@ _BLANKS = rb"[ \t]{1,4}"
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """Letters of the options that take a user (also `USER:PASSWORD` or `USER%PASSWORD`) and a password.
+    """Letters of the options that take a user, a password or cookies.
 
-    A password of `joined_password` has no blank before it; with one, the program asks for it.
+    A user may be `USER:PASSWORD` or `USER%PASSWORD`. A password of `joined_password` has no
+    blank before it; with one, the program asks for it. Cookies without `=` are the name of a file.
     """
 
     name: bytes
     user: bytes = b""
     password: bytes = b""
     joined_password: bytes = b""
+    cookies: bytes = b""
+
+    @property
+    def letters(self) -> bytes:
+        """Letters of options whose value may be behind a blank."""
+        return self.user + self.password + self.cookies
 
 
 _PROGRAMS = (
@@ -45,7 +53,13 @@ _PROGRAMS = (
     _Program(rb"(?:psql|pg_dump|pg_dumpall|pg_restore|pg_isready)", user=b"U"),
     _Program(rb"(?:mysql|mariadb)(?:dump|admin|import|show|check|-dump)?", user=b"u", joined_password=b"p"),
     _Program(rb"smbclient", user=b"U"),
-    _Program(rb"curl", user=b"uU"),
+    _Program(rb"curl", user=b"uU", cookies=b"b"),
+    _Program(
+        rb"snmp(?:bulk)?(?:get|getnext|walk|set|table|status|test|trap|inform)", user=b"u", password=b"cAX"
+    ),
+    _Program(rb"mongo(?:sh|dump|restore|export|import)?", user=b"u", password=b"p"),
+    _Program(rb"redis-cli", password=b"a"),
+    _Program(rb"(?:p(?:s|grep|kill)|top|lsof|crontab)", user=b"uU"),
 )
 _COMMAND = rb"(?i:" + b"|".join(program.name for program in _PROGRAMS) + rb")[ \t]"
 # The rest of a command: up to the end of the line, or to where a shell begins another one.
@@ -63,15 +77,26 @@ def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, .
     if follows_word(text, min_start, start):
         return ()
     program = _program(text[start : end - 1])
-    if not _OPTION.search(text, end, end + _WINDOW):
+    # Most commands have none of the options, which is found out faster than where a command ends.
+    if not any(_is_of(program, option) for option in _options(text, end, end + _WINDOW)):
         return ()
     rest = _REST.match(text, end, end + _WINDOW)
-    options = _OPTION.finditer(text, end, rest.end() if rest else end)
     spans: list[Span] = []
-    for option in islice(options, _MAX_OPTIONS):
+    for option in _options(text, end, rest.end() if rest else end):
         if not spans or option.start() >= spans[-1].end:
             spans += _option(program, option)
     return tuple(spans)
+
+
+def _options(text: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
+    return islice(_OPTION.finditer(text, start, end), _MAX_OPTIONS)
+
+
+def _is_of(program: _Program, option: re.Match[bytes]) -> bool:
+    """Whether the program takes a user or a secret behind the option's first or last letter."""
+    first = option.start() + 1
+    letter = option["last"] or option["only"]
+    return letter in program.letters or option.string[first : first + 1] in program.joined_password
 
 
 @lru_cache(maxsize=256)
@@ -85,10 +110,12 @@ def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:
     if text[joined - 1 : joined] in program.joined_password and text[joined : joined + 1] not in b" \t":
         return span(*value_span(text, joined), Placeholder.SECRET)
     letter = option["last"] or option["only"]
-    if letter not in program.password + program.user:
+    if letter not in program.letters:
         return ()
     value = value_span(text, option.start("value"))
-    if letter in program.password:
+    if letter in program.cookies and b"=" not in text[slice(*value)]:
+        return ()
+    if letter in program.password + program.cookies:
         return span(*value, Placeholder.SECRET)
     name = text[slice(*value)]
     if pair := _PAIR.fullmatch(name):

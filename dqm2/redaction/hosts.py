@@ -36,6 +36,8 @@ _P5_NAME = (
     + _P5_KINDS
     + rb"(?:-[a-z][0-9][a-z0-9][0-9]{2,3}(?:-(?:ip)?[0-9]{1,4}){1,4}"
     + _DOMAIN
+    + rb"|(?:[a-z][0-9][a-z][0-9]{2}-[0-9]{2})"
+    + _DOMAIN
     + rb"|_[a-z][0-9][a-z][0-9]{2}(?:_[0-9]{2}){2}))"
 )
 # Machines of other kinds are recognized by their rack.
@@ -44,7 +46,7 @@ _VIRTUAL = rb"(?i:cmsvm[a-z0-9-]{0,24}[0-9]" + _DOMAIN + rb")"
 # CERN's interactive and batch machines: lxplus801, lxplus8s16, vocms0731, b9p22p1234. And a machine at P5
 # without its kind, as in the place c2f11-11-01.
 _CERN_NAME = (
-    rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild)[0-9]{1,5}(?:s[0-9]{1,3})?"
+    rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild|cmsusr|scx5scr)[0-9]{1,5}(?:s[0-9]{1,3})?"
     rb"|b[0-9][a-z][0-9]{2}[a-z][0-9]{4}|[bcs][0-9][a-f][0-9]{2}(?:-[0-9]{2}){2})"
 )
 _OWN_DOMAINS = (b".cms", b".cern.ch")
@@ -62,6 +64,12 @@ _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
 # A path behind `user@host`, or the prompt for a password.
 _REMOTE_PATH = re.compile(rb":[/~.]|'s password:")
+# `Author: John Doe <`, `Signed-off-by: John Doe <`.
+_PERSON = re.compile(
+    rb"\b(?:Author|Committer|From|To|Cc|[A-Z][a-z]{2,12}(?:-[a-z]{2,6})?-by):[ \t]{1,8}"
+    rb"([^\s<>:][^\n<>:]{0,64}?)[ ]<\Z"
+)
+_PERSON_WINDOW = 96
 _PROMPT = re.compile(rb" [^\]\n]{1,64}\][$#%>]")
 _MIN_HOST = 3
 # Environment variables that name a host, and the same of the XRootD client.
@@ -138,7 +146,7 @@ class _HostNames:
         if self._is_host(domain):
             return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
         if _DOTTED.match(domain):
-            return (Span(local, last, Placeholder.EMAIL),)
+            return (*_person(text, min_start, local), Span(local, last, Placeholder.EMAIL))
         if text[last : last + 1] == b"_":
             return ()
         if _REALM.match(domain):
@@ -172,6 +180,15 @@ def _name_start(text: bytes, min_start: int, at: int) -> int:
             return start
         limit *= 4
     return run_start(text, min_start, at, _NAME, limit)
+
+
+def _person(text: bytes, min_start: int, at: int) -> tuple[Span, ...]:
+    """The person in front of an address at `at`, as git and mail write it."""
+    if text[at - 1 : at] != b"<":
+        return ()
+    first = max(min_start, at - _PERSON_WINDOW)
+    person = _PERSON.search(text[first:at])
+    return span(first + person.start(1), first + person.end(1), Placeholder.USER) if person else ()
 
 
 def _is_prompt(text: bytes, local: int, last: int) -> bool:

@@ -17,6 +17,7 @@ from dqm2.redaction.key_blocks import KEY_BLOCK_RULES
 from dqm2.redaction.normalization import NormalizedText, normalize, strip_controls
 from dqm2.redaction.rules_base import PLACEHOLDERS, Placeholder, Rule, Span, line_end
 from dqm2.redaction.secrets import SECRET_RULES
+from dqm2.redaction.table_lines import TABLE_LINE_RULES
 from dqm2.redaction.user_messages import USER_MESSAGE_RULES
 from dqm2.redaction.user_password_pairs import USER_PASSWORD_RULES
 from dqm2.redaction.users import USER_RULES
@@ -57,6 +58,7 @@ class Redactor:
             *SECRET_RULES,
             *USER_RULES,
             *USER_MESSAGE_RULES,
+            *TABLE_LINE_RULES,
             *KEY_BLOCK_RULES,
         )
         self._trigger = compile_search(b"|".join(rule.trigger for rule in rules))

@@ -64,6 +64,8 @@ _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
 _NUMBER = re.compile(rb"(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
 # Names that number things as well: a session of the database, the cookie in a header of raw data.
 _NUMBERED = (b"session", b"cookie")
+# Ways of XRootD to authenticate: `[authz:krb5]`.
+_WAY = re.compile(rb"(?:krb5|gsi|sss|unix|host|pwd|ztn|https?|grpc|oauth2)(?:[\s,;.)\]}\"']|\Z)")
 _FRAMEWORK_CALL = re.compile(
     rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
     rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
@@ -106,13 +108,18 @@ _PLAIN_WORD = re.compile(
 )
 
 # JSON web tokens, and the formats of AWS, GitHub, GitLab, Slack, EOS, Google and some registries.
+# The trigger has their beginnings only, since lengths would be a tenth of the automaton's program.
 _WELL_KNOWN = (
+    rb"(?i:eyJ[a-z0-9_-]|A[KS]IA[0-9A-Z]|gh[pousr]_|github_pat_|gl(?:pat|rt|dt|ptt|cbt|soat|ft|agent|imt|oas)-"
+    rb"|xox[abeoprs]-|xapp-[0-9]-|zteos64:|AIza|npm_|pypi-|dckr_pat_|hvs\.)"
+)
+_WELL_KNOWN_KEY = re.compile(
     rb"(?i:eyJ[a-z0-9_-]{13}|A[KS]IA[0-9A-Z]{16}|gh[pousr]_[a-z0-9]{20}|github_pat_[a-z0-9_]{20}"
     rb"|gl(?:pat|rt|dt|ptt|cbt|soat|ft|agent|imt|oas)-[a-z0-9_-]{16}"
     rb"|xox[abeoprs]-[a-z0-9-]{10}|xapp-[0-9]-[a-z0-9-]{10}|zteos64:[a-z0-9_=-]{8}|AIza[a-z0-9_-]{30}"
     rb"|npm_[a-z0-9]{30}|pypi-[a-z0-9_-]{20}|dckr_pat_[a-z0-9_-]{20}|hvs\.[a-z0-9_-]{20})"
+    rb"[A-Za-z0-9_.=-]*+"
 )
-_WELL_KNOWN_REST = re.compile(rb"[A-Za-z0-9_.=-]*+")
 
 # A PEM block in base64 (`client-key-data` of Kubernetes), in one line or wrapped; macaroons, by the name of
 # their first field.
@@ -128,6 +135,8 @@ _LONG = (
     rb"(?:\$(?:1|2[abxy]|5|6|7|y|gy|apr1|argon2(?:id?|d))\$|(?:scrypt|pbkdf2)(?::[a-z0-9]+){1,3}\$"
     rb"|bot[0-9]{8,10}:)"
 )
+_COLON = ord(":")
+_MAX_ACCOUNT = 32
 _LONG_REST = re.compile(rb"(?<=:)[A-Za-z0-9_-]{20,}+|[A-Za-z0-9./$=,+_-]{20,}+")
 
 # The signature of a signed URL, and the cookie of an X server.
@@ -164,6 +173,8 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     if word.startswith(b"claimid") and (claim := _CLAIM.match(text, end)):
         return span(*claim.span(1), Placeholder.SECRET)
     if word.startswith(_NUMBERED) and _NUMBER.match(text, end):
+        return ()
+    if word.startswith(b"authz") and _WAY.match(text, end):
         return ()
     is_colon = separator.endswith(b":")
     if is_colon and word.endswith(_HEADERS) and (word.endswith(b"authorization") or _COOKIE.match(text, end)):
@@ -275,9 +286,14 @@ def _encoded(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, .
     return span(start, rest.end() if rest else end, Placeholder.SECRET)
 
 
-def _long(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+def _long(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     rest = _LONG_REST.match(text, end)
-    return span(start, rest.end(), Placeholder.SECRET) if rest else ()
+    if not rest:
+        return ()
+    # `/etc/shadow` and .htpasswd have the user in front of the hash.
+    colon = start - 1 if start > min_start and text[start - 1] == _COLON else start
+    user = span(run_start(text, min_start, colon, _NAME, _MAX_ACCOUNT), colon, Placeholder.USER)
+    return (*(user if colon < start else ()), Span(start, rest.end(), Placeholder.SECRET))
 
 
 def _signature(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -285,11 +301,11 @@ def _signature(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Spa
     return span(*value.span(), Placeholder.SECRET) if value else ()
 
 
-def _well_known(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+def _well_known(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
     if follows_word(text, min_start, start):
         return ()
-    rest = _WELL_KNOWN_REST.match(text, end)
-    return span(start, rest.end() if rest else end, Placeholder.SECRET)
+    key = _WELL_KNOWN_KEY.match(text, start)
+    return span(start, key.end(), Placeholder.SECRET) if key else ()
 
 
 def _web_hook(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:

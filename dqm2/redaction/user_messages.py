@@ -26,7 +26,7 @@ _MAX_ACCOUNT = 32
 # `for user jdoe`, `Invalid user jdoe from`, `user jdoe is not allowed`.
 _USER = rb"(?i:user[ \t]{1,4}[a-z_])"
 _INTRODUCTION = re.compile(
-    rb"(?i)(?:\b(?:for|of|as|by|new|invalid|illegal|unknown|authenticating)[ \t]+"
+    rb"(?i)(?:\b(?:for|of|as|by|new|invalid|illegal|unknown|authenticating|disconnected from)[ \t]+"
     rb"|(?P<other>^|[^a-z \t][ \t]*))$"
 )
 _INTRODUCTION_WINDOW = 20
@@ -34,7 +34,7 @@ _INTRODUCTION_WINDOW = 20
 _END = re.compile(rb"[.,;:!]?(?:[ \t]*(?:\n|\Z)|[\"'`)\]}>]|\\+[\"'nrt])|\.,")
 # Text behind a name elsewhere: its uid, an address, or the rest of a sentence about the user.
 _AFTER_NAME = re.compile(
-    rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+from\b"
+    rb"(?i)[ \t]?\((?:uid|id)\b|[ \t]+from\b|:[ ][0-9]{1,3}[ ]\("
     rb"|[ \t]+(?:\[ip\]|[0-9]{1,3}\.[0-9]|port\b)"
     rb"|[ \t]+(?:is[ \t]+not|does[ \t]+not|not[ \t]+(?:found|known|in|allowed)|logged[ \t]+(?:in|out)"
     rb"|authenticated|has[ \t]+no)\b"
@@ -62,12 +62,37 @@ _LOGIN_AS = (
 _SSHD = (
     rb"(?:Accepted|Failed|Postponed|Partial)[ ](?:none|password|publickey|hostbased"
     rb"|keyboard-interactive(?:/pam)?|gssapi-(?:with-mic|keyex))[ ]for[ ](?:(?:invalid|illegal)[ ]user[ ])?"
-    rb"[A-Za-z0-9_]"
+    rb"[A-Za-z0-9_]|Authorized[ ]to[ ][A-Za-z0-9_]"
+    rb"|Starting[ ]session:[ ][a-z]+[ ](?:on[ ][a-z0-9/]+[ ])?for[ ][A-Za-z0-9_]"
 )
-_FROM = b" from "
-# `sudo: jdoe : TTY=pts/0`, `'jdoe': no such user`, `jdoe is not in the sudoers file`.
-_BEHIND_NAME = rb"(?:[ ]:[ ]TTY=|[\"']?:[ ]no[ ]such[ ]user|[ ]is[ ]not[ ]in[ ]the[ ]sudoers[ ]file)"
+_BEHIND_SSHD = (b" from ", b", krb5 ")
+# `sudo: jdoe : TTY=pts/0`, `jdoe : command not allowed ; TTY=`, `'jdoe': no such user`,
+# `jdoe is not in the sudoers file`.
+_BEHIND_NAME = (
+    rb"(?:[ ]:[ ](?:[a-zA-Z0-9 ]+;[ ])?TTY=|[\"']?:[ ]no[ ]such[ ]user"
+    rb"|[ ]is[ ]not[ ]in[ ]the[ ]sudoers[ ]file)"
+)
 _SUDO_PROMPT = rb"\[sudo\][ ]password[ ]for[ ]"
+# `CRON[123]: (jdoe) CMD (run.sh)`, `crontab[123]: (root) REPLACE (jdoe)`.
+_CRON = rb"(?i:cron(?:d|tab)?\[[0-9]{1,8}\]:[ ]\()"
+_CRON_USERS = re.compile(
+    rb"([A-Za-z_][A-Za-z0-9_.-]{0,31})\)"
+    rb"(?: (?:LIST|DELETE|REPLACE|RELOAD|BEGIN EDIT|END EDIT) \(([A-Za-z0-9_.-]{1,32})\))?"
+)
+_CRON_ITSELF = b"CRON"
+# `FAILED SU (to root) jdoe on pts/0`, `Successful su for root by jdoe`, `new user: name=jdoe`.
+_SU = (
+    rb"(?:\(to[ ][A-Za-z0-9_.-]+\)[ ][A-Za-z0-9_.-]+[ ]on[ ](?:pts/|tty|none|/dev/)"
+    rb"|su[ ]for[ ][A-Za-z0-9_.-]+[ ]by[ ][A-Za-z0-9_]|new[ ]user:[ ]name=[A-Za-z0-9_])"
+)
+_SU_USERS = re.compile(
+    rb"\(to (\S+)\) (\S+)|su for (\S+) by ([A-Za-z0-9_.-]+)|new user: name=([A-Za-z0-9_.-]+)"
+)
+# The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`.
+_ARGUMENT = rb"(?:chown|kinit|getent[ \t]passwd)(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
+_ARGUMENT_END = re.compile(
+    rb":|[ \t]+[/~.$*]|[ \t]+[A-Za-z0-9_-]+\b(?![ \t]+[a-z])|[ \t]*(?:\n|\Z|[;&|\"'`\\])"
+)
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
@@ -101,7 +126,7 @@ def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, 
 
 def _sshd(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
     last = _account_end(text, end - 1)
-    return span(end - 1, last, Placeholder.USER) if text.startswith(_FROM, last) else ()
+    return span(end - 1, last, Placeholder.USER) if text.startswith(_BEHIND_SSHD, last) else ()
 
 
 def _behind_name(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
@@ -140,12 +165,38 @@ def _account_end(text: bytes, at: int) -> int:
     return at + len(name.rstrip(b".-"))
 
 
+def _cron(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    users = _CRON_USERS.match(text, end)
+    return _groups(users) if users and users[1] != _CRON_ITSELF else ()
+
+
+def _su(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    users = _SU_USERS.match(text, start)
+    return () if not users or follows_word(text, min_start, start) else _groups(users)
+
+
+def _argument(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    last = _account_end(text, end - 1)
+    name = text[end - 1 : last].lower()
+    if name in _NO_NAMES or is_state(text, end - 1) or not _ARGUMENT_END.match(text, last):
+        return ()
+    return () if follows_word(text, min_start, start) else span(end - 1, last, Placeholder.USER)
+
+
+def _groups(users: re.Match[bytes]) -> tuple[Span, ...]:
+    groups = range(1, users.re.groups + 1)
+    return tuple(Span(*users.span(group), Placeholder.USER) for group in groups if users[group])
+
+
 USER_MESSAGE_RULES = (
     Rule(_SSHD, _sshd, resume_within),
     Rule(_LOGIN_AS, _login_as, resume_within),
     Rule(_USER, _user, resume_within),
     Rule(_BEHIND_NAME, _behind_name, resume_within),
     Rule(_SUDO_PROMPT, _sudo_prompt),
+    Rule(_CRON, _cron),
+    Rule(_SU, _su, resume_within),
+    Rule(_ARGUMENT, _argument, resume_within),
     Rule(_WEB_LOG, _web_log),
     Rule(_NUMBER, _number, resume_within),
     Rule(_ACCOUNTING_GROUP, _accounting_group),

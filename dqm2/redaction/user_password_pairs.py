@@ -51,6 +51,12 @@ _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 
 # `jdbc:oracle:thin:NAME/PASSWORD@//…`.
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
+# Lines of PostgreSQL's .pgpass, `HOST:PORT:DATABASE:NAME:PASSWORD`.
+_PGPASS = rb":(?:[0-9]{4,5}|\*):[A-Za-z_*]"
+_PGPASS_HOST = ALPHANUMERIC + b"_.*-]"
+_PGPASS_REST = re.compile(
+    rb"[^\s:/\"']{1,64}:([A-Za-z_*][A-Za-z0-9_.*-]{0,63}):((?:\\+[:\\]|[^\s:\\\"'])+)(?=[\s\"'\\]|\Z)"
+)
 # `sshpass -p PASSWORD`.
 _SSHPASS = rb"sshpass[ \t]{1,4}-p[ \t]{0,4}"
 
@@ -121,6 +127,12 @@ def _oracle_jdbc(text: bytes, _min_start: int, _start: int, end: int) -> tuple[S
     return _pair(end, text.index(b"/", end), account.end() - 1) if account else ()
 
 
+def _pgpass(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    pair = _PGPASS_REST.match(text, end - 1, end + _URL_WINDOW)
+    is_host = start == min_start > 0 or run_start(text, min_start, start, _PGPASS_HOST) < start
+    return _pair(*pair.span(1), pair.end()) if pair and is_host else ()
+
+
 def _sshpass(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
     return span(*value_span(text, end), Placeholder.SECRET)
 
@@ -161,6 +173,7 @@ USER_PASSWORD_RULES = (
     Rule(_CURL_OPTION, _curl_option, resume_within),
     Rule(_LOGIN, _login, resume_within),
     Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
+    Rule(_PGPASS, _pgpass, resume_within),
     Rule(_SSHPASS, _sshpass),
     Rule(_CALL, _call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),

@@ -4,6 +4,7 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 """
 
 import re
+from collections.abc import Iterator
 
 from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.rules_base import (
@@ -25,17 +26,20 @@ LOCAL_PART = WORD + b".%+-"
 
 AT = ord("@")
 _DIRECTORY = (
-    rb"(?i:\\?/(?:nfshome0|(?:home|users)(?:\\?/+[a-z])?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?|run\\?/+user"
-    rb"|var\\?/+(?:spool\\?/+)?mail)\\?/+"
-    rb"|/afs\\?/+\.?cern\.ch\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
+    rb"(?i:\\?/(?:nfshome0|(?:home|users)(?:\\?/+(?:[a-z]|users))?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?"
+    rb"|run\\?/+user|var\\?/+(?:spool\\?/+)?mail)\\?/+"
+    rb"|/afs\\?/+[a-z.]+\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
     rb"|/eos\\?/+(?:user\\?/+[a-z]|home-[a-z0-9]{1,4}(?:\\?/+[a-z])?)\\?/+)"
 )
 _DIRECTORY_NAME = WORD + b".-"
 _VALUE = (
-    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|owner|principal|[er]?uid)(?:"
+    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|owner|principal|acct|(?:[aeors]|fs|member)?uid)(?:"
     + SEPARATOR
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )
+# `~dqmpro/x`.
+_TILDE_STARTS = (b"", b" ", b"\t", b"\n", b'"', b"'", b"=", b":", b"/", b"(")
+_TILDE = rb"~[a-z_][a-z0-9_-]+/"
 # The value is empty, and the next key follows.
 _NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
 _OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login|principal)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
@@ -51,17 +55,25 @@ _COMMAND = (
     rb"|kinit[ \t]+(?:-[^\s]+[ \t]+){1,4}[^\s]+\.keytab)[ \t]{1,4}"
 )
 _ACCOUNT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
-# The owner of a file as `ls -l` and `ls -n` write it: `-rw-r--r--. 1 dqmpro dqmpro 4096`.
-_FILE_MODE = rb"[bcdlps-](?:[r-][w-][SsTtx-]){3}[.+@]?[ \t]{1,4}[0-9]{1,7}[ \t]{1,8}(?:[A-Za-z_]|[0-9]{3})"
-_FILE_OWNER = re.compile(
-    rb"[ \t]([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{3,10})[ \t]+([A-Za-z0-9_.-]{1,32})[ \t]+[0-9]"
+# The owner of a file as `ls -l` and `ls -n` write it: `-rw-r--r--. 1 dqmpro dqmpro 4096`; `tar -tv` writes
+# `-rw-r--r-- dqmpro/dqmpro 4096`.
+_FILE_MODE = (
+    rb"[bcdlps-](?:[r-][w-][SsTtx-]){3}[.+@]?[ \t]{1,4}"
+    rb"(?:[0-9]{1,7}[ \t]{1,8}(?:[A-Za-z_]|[0-9]{3})|[A-Za-z_][A-Za-z0-9_.-]+/)"
 )
+_FILE_OWNER = re.compile(
+    rb"[ \t]([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{3,10})(?:[ \t]+|/)([A-Za-z0-9_.-]{1,32})[ \t]+[0-9]"
+)
+# The same by `stat`: `Uid: (51234/  dqmpro)`.
+_STAT_OWNER = re.compile(rb"\([ ]{0,8}([0-9]{1,10})/[ ]{0,16}([A-Za-z0-9_.-]{1,32})\)")
 # `dqmpro`, and `51234(dqmpro)` as `id` writes it.
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
+# Groups in a line of `id`, in which a user may have one of the same name: `gid=1399(zh) groups=1399(zh),…`.
+_GROUPS = re.compile(rb" gid=[0-9]{1,10}\([^()\s]{1,64}\)(?: groups=[^\s]{1,1024})?")
 
 # Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users; curl writes it out. The
 # headers of CMS's web services name the person and the account.
-_COMMON_NAME = rb"(?:CN[ \t]?=|(?i:common name|cms-authn-(?:name|login)):)[ \t]?"
+_COMMON_NAME = rb"(?:CN[ \t]?=|dn:[ \t]cn=|(?i:common name|cms-authn-(?:name|login)):)[ \t]?"
 _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 # Counts, addresses and times, which no user is named by: `user=0.52`, `owner = 0x7f12`, `user=0m0.5s`.
 _MEASURE = re.compile(
@@ -102,14 +114,36 @@ def _directory(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Spa
     return span(end, run_end(text, end, _DIRECTORY_NAME), Placeholder.USER)
 
 
+def _tilde(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    is_path = text[max(min_start, start - 1) : start] in _TILDE_STARTS
+    return span(start + 1, end - 1, Placeholder.USER) if is_path else ()
+
+
 def _value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    # The placeholder of an earlier pass is no subscript, `db[user]=`.
+    before = text[max(min_start, start - 2) : start]
+    if before.endswith(b"[") and not before[:1].isalnum() and text[start:end].lower().startswith(b"user]"):
+        return ()
+    if owner := _STAT_OWNER.match(text, end):
+        return tuple(Span(*owner.span(group), Placeholder.USER) for group in (1, 2))
     if _is_no_user(text, min_start, start, end):
         return ()
     name = _name(text, end)
+    if name and (groups := _GROUPS.match(text, name[-1].end)):
+        return (*name, *_groups_of_user(text, name[-1], groups))
     if name and text.startswith(b"::", name[-1].end):  # a type of C++
         return ()
     password = _PASSWORD_BEHIND.match(text, name[-1].end) if name else None
     return (*name, *span(*password.span(1), Placeholder.SECRET)) if password else name
+
+
+def _groups_of_user(text: bytes, user: Span, groups: re.Match[bytes]) -> Iterator[Span]:
+    account = text[text.find(b"(", user.start, user.end) : user.end]
+    at = text.find(account, *groups.span()) if account.startswith(b"(") else -1
+    while at >= 0:
+        end = at + len(account)
+        yield Span(at + 1, end - 1, Placeholder.USER)
+        at = text.find(account, end, groups.end())
 
 
 def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
@@ -190,6 +224,7 @@ def _common_name(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
 
 USER_RULES = (
     Rule(_DIRECTORY, _directory),
+    Rule(_TILDE, _tilde, resume_within),
     Rule(_VALUE, _value, resume_within),
     Rule(_ELEMENT, _element),
     Rule(_OPTION, _option, resume_within),
