@@ -30,6 +30,8 @@ _PREFERENCES = {
     "browser.shell.checkDefaultBrowser": False,
     "browser.startup.page": 0,
     "datareporting.policy.dataSubmissionEnabled": False,
+    # An eighth of a start is the search for add-ons and the start of those that come with it.
+    "extensions.enabledScopes": 0,
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
     # Nobody answers its question whether a page may show notifications; 2 denies them.
