@@ -4,21 +4,23 @@ import { abbreviated, axis, cursorIndex, draw, fromZero, lineColour, lineStyle, 
 import { fetchJson } from "./requests.js";
 import { params, refresh, setParam } from "./url_state.js";
 
-const HEIGHT = 190;
+const HEIGHT = 190; // also in graphs.css
+const MARGIN = "200px"; // between the reader's view and graphs that are drawn
 const section = document.getElementById("graphs");
 const note = document.getElementById("graph-note");
 const legend = document.getElementById("streams");
 const lateS = Number(section.dataset.lateS);
 
-let requested = null; // what is drawn or loading: cluster, run, delivery version, file time, every lumisection or not
+let requested = null; // what is shown or loading: cluster, run, delivery version, file time, every lumisection or not
 let isWhole = false; // every lumisection of a long run is needed, since the reader looks closer
-let shown = null; // the delivery that is drawn
-let graphs = [];
+let shown = null; // the delivery that is shown
+let isNear = false; // the reader has come near, or prints
+let graphs = []; // empty until then: below the jobs of a run, most readers never see them
 
 const hiddenStreams = () => new Set((params().get("hide") ?? "").split(",").filter(Boolean));
 const fileTime = () => params().get("time") ?? "mtime";
 
-/** Loads and draws the delivery that the run fragment names, unless it is drawn. */
+/** Loads and shows the delivery that the run fragment names, unless it is shown. */
 async function update() {
   const { cluster, run, deliveryVersion } = document.getElementById("run").dataset;
   const time = fileTime();
@@ -27,32 +29,43 @@ async function update() {
   requested = key;
   const query = new URLSearchParams({ db: cluster, run, time, ...(isWhole && { whole: 1 }) });
   const delivery = await fetchJson(`${section.dataset.url}?${query}`);
-  if (key !== requested) return; // another delivery is loading or drawn
+  if (key !== requested) return; // another delivery is loading or shown
   if (delivery === null) requested = null;
   else show(delivery);
 }
 
 function show(delivery) {
   const names = ({ streams }) => streams.map(({ name }) => name).join();
-  const hasSameStreams = shown && names(shown) === names(delivery) && graphs.length;
+  const hasSameStreams = shown && names(shown) === names(delivery);
   shown = delivery;
-  if (hasSameStreams) columns().forEach((data, n) => updateData(graphs[n], data));
+  const data = columns();
+  if (hasSameStreams) graphs.forEach((graph, n) => updateData(graph, data[n]));
   else rebuild();
   note.textContent = summary();
 }
 
 function rebuild() {
-  for (const graph of graphs) graph.destroy();
   const { streams } = shown;
   section.classList.toggle("has-graphs", streams.length > 0);
-  const [delays, events] = columns();
-  graphs = streams.length
-    ? [
-        drawLines("delay-graph", delays, { draw: [drawLateLimit], setCursor: [showValues] }),
-        drawLines("events-graph", events, {}),
-      ]
-    : [];
   legend.replaceChildren(...streams.map(createLegendEntry));
+  for (const graph of graphs) graph.destroy();
+  graphs = [];
+  if (isNear) drawGraphs();
+}
+
+function drawGraphs() {
+  if (!shown?.streams.length) return;
+  const [delays, events] = columns();
+  graphs = [
+    drawLines("delay-graph", delays, { draw: [drawLateLimit], setCursor: [showValues] }),
+    drawLines("events-graph", events, {}),
+  ];
+}
+
+function drawFromNowOn() {
+  if (isNear) return;
+  isNear = true;
+  drawGraphs();
 }
 
 function columns() {
@@ -154,7 +167,7 @@ function applyUrl() {
   for (const button of section.querySelectorAll("[data-time]")) {
     button.setAttribute("aria-pressed", String(button.dataset.time === fileTime()));
   }
-  if (!graphs.length) return;
+  if (!shown?.streams.length) return;
   const hidden = hiddenStreams();
   shown.streams.forEach(({ name }, n) => {
     legend.children[n].setAttribute("aria-pressed", String(!hidden.has(name)));
@@ -175,4 +188,10 @@ section.addEventListener("click", ({ target }) => {
 });
 document.addEventListener("fragment", update);
 addEventListener("popstate", applyUrl);
+addEventListener("beforeprint", drawFromNowOn);
+new IntersectionObserver((entries, observer) => {
+  if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+  observer.disconnect();
+  drawFromNowOn();
+}, { rootMargin: MARGIN }).observe(section);
 update();

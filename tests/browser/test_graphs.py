@@ -92,6 +92,37 @@ def test_it_keeps_hidden_streams_in_the_url(graphs: Page) -> None:
     expect(graphs.locator(".stream[aria-pressed=false]")).to_have_count(0)
 
 
+# Observers report once a frame.
+AFTER_TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+DRAWN_FOR_PAPER = (
+    "dispatchEvent(new Event('beforeprint')), document.querySelectorAll('.graphs canvas').length"
+)
+
+
+def test_it_draws_graphs_that_come_near_or_are_printed_and_nothing_moves(
+    page: Page, url: str, mirrored: MirroredCluster
+) -> None:
+    write_run(mirrored, RUN)
+    drawn, note = page.locator(".graphs canvas"), page.locator("#graph-note")
+
+    def expect_none() -> None:
+        expect(note).to_contain_text("LS 1–")
+        page.evaluate(AFTER_TWO_FRAMES)
+        expect(drawn).to_have_count(0)
+
+    page.goto(url)
+    wait_for_first_update(page)
+    expect_none()
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.click("text=streamDQMCalibration")
+    expect(page.locator(".stream[aria-pressed=false]")).to_have_text("streamDQMCalibration")
+    expect(drawn).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    page.goto(url)
+    expect_none()
+    assert page.evaluate(DRAWN_FOR_PAPER) == 2
+
+
 def test_it_downsamples_a_long_run_until_the_reader_looks_closer(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
