@@ -354,12 +354,12 @@ def test_a_job_that_an_earlier_run_gets_late_is_in_the_history_of_its_client(
 def test_a_day_gets_an_earlier_run_whose_job_began_on_it_late(
     server: ServerProcess, mirrored: MirroredCluster, run: Run
 ) -> None:
-    unit, day = mirrored.filter_units[0], datetime(2021, 6, 1, 12, tzinfo=UTC)
-    mirrored.write(unit, job(run.number, "beam", at=day - timedelta(days=90), exit_code=0))
+    unit, day = mirrored.filter_units[0], datetime.now(UTC) - timedelta(days=5)
+    mirrored.write(unit, job(run.number, "beam", at=day - timedelta(days=20), exit_code=0))
     mirrored.write(unit, job(run.number + 1, "beam", at=day, exit_code=0))
-    since, end = (f"{day + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}" for days in (0, 1))
+    since, end = (f"{day + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (-12, 12))
     of_day = f"/api/v1/clusters/production/runs?since={since}&until={end}"
-    page = "/statistics/?from=2021-06-01&to=2021-06-01"
+    page = f"/statistics/?from={since[:10]}&to={end[:10]}"
     settled_tags(server, mirrored, [of_day, page])
     assert [each["run"] for each in server.get(of_day).json()["items"]] == [run.number + 1]
     mirrored.write(unit, job(run.number, "csc", at=day, exit_code=0))
