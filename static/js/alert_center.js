@@ -3,7 +3,7 @@
 
 import { announce } from "./alert_channels.js";
 import { now } from "./server_clock.js";
-import { readJson, writeJson } from "./storage.js";
+import { readJson, storedKey, writeJson } from "./storage.js";
 
 // Times in the list have no date.
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
@@ -175,7 +175,7 @@ document.getElementById("clear-alerts").addEventListener("click", () => {
   save();
 });
 addEventListener("pagehide", () => writeJson("sessionStorage", TOASTS_KEY, toasts));
-addEventListener("storage", ({ key }) => key === STORAGE_KEY && reload());
+addEventListener("storage", ({ key }) => key === storedKey(STORAGE_KEY) && reload());
 // A page from the back and forward cache shows what the pages after it have left.
 addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;

@@ -1,7 +1,10 @@
-// Web storage. A browser may deny it, and it may be full or have other sites' values, since a host has one for all its
-// sites. What can't be stored is remembered until the page is left.
+// Web storage. A browser may deny it, and it may be full. What can't be stored is remembered until the page is left. A
+// host has one storage for all its sites, so the page's prefix is part of each key.
 
 const unstored = new Map(); // by area and key
+
+/** The key under which the browser stores a key. */
+export const storedKey = (key) => document.documentElement.dataset.storagePrefix + key;
 
 const nameOf = (area, key) => `${area} ${key}`;
 
@@ -10,7 +13,7 @@ export function readText(area, key) {
   const name = nameOf(area, key);
   if (unstored.has(name)) return unstored.get(name);
   try {
-    return window[area].getItem(key);
+    return window[area].getItem(storedKey(key));
   } catch {
     return null;
   }
@@ -19,8 +22,8 @@ export function readText(area, key) {
 /** Stores a text, or removes the key for null. */
 export function writeText(area, key, text) {
   try {
-    if (text === null) window[area].removeItem(key);
-    else window[area].setItem(key, text);
+    if (text === null) window[area].removeItem(storedKey(key));
+    else window[area].setItem(storedKey(key), text);
     unstored.delete(nameOf(area, key));
   } catch {
     unstored.set(nameOf(area, key), text);

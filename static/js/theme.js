@@ -6,18 +6,19 @@
 
   // As in storage.js, of which a script that runs before the first paint can't be part.
   const unstored = new Map();
+  const storedKey = (key) => root.dataset.storagePrefix + key;
   const stored = (key) => {
     if (unstored.has(key)) return unstored.get(key);
     try {
-      return localStorage.getItem(key);
+      return localStorage.getItem(storedKey(key));
     } catch {
       return null;
     }
   };
   const store = (key, text) => {
     try {
-      if (text === null) localStorage.removeItem(key);
-      else localStorage.setItem(key, text);
+      if (text === null) localStorage.removeItem(storedKey(key));
+      else localStorage.setItem(storedKey(key), text);
       unstored.delete(key);
     } catch {
       unstored.set(key, text);

@@ -236,7 +236,8 @@ def test_it_summarizes_what_happened_while_it_slept(
         mirrored.write(unit, job(RUN + 1 + number, client, at=at, started_at=at, exit_code=-6))
     toasts.evaluate(
         """() => {
-            for (const name of Object.keys(sessionStorage).filter((name) => name.startsWith("incidents"))) {
+            const names = Object.keys(sessionStorage).filter((name) => name.includes(" incidents "));
+            for (const name of names) {
                 const state = JSON.parse(sessionStorage[name]);
                 state.updatedAt -= 70 * 60 * 1000;
                 sessionStorage[name] = JSON.stringify(state);
@@ -252,10 +253,10 @@ def test_it_summarizes_what_happened_while_it_slept(
 
 # As pages leave it that the reader has seen since this one.
 BACK_FROM_OTHER_PAGES = """(crash) => {
-    const state = JSON.parse(sessionStorage["incidents production"]);
+    const state = JSON.parse(sessionStorage["dqm2-mirror incidents production"]);
     state.incidents[crash] = { kind: "crashed", text: "", beganAt: 0, seenAt: 0, isRaised: true };
-    sessionStorage["incidents production"] = JSON.stringify(state);
-    sessionStorage.toasts = "[]";
+    sessionStorage["dqm2-mirror incidents production"] = JSON.stringify(state);
+    sessionStorage["dqm2-mirror toasts"] = "[]";
     dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
 }"""
 
@@ -337,7 +338,7 @@ def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
     assert not toasts.locator("[data-channel=notification]").is_checked()
     toasts.keyboard.press("Escape")
     expect(toasts.locator("#alert-panel")).to_be_hidden()
-    toasts.evaluate("localStorage.notification = localStorage.sound = 'on'")
+    toasts.evaluate("localStorage['dqm2-mirror notification'] = localStorage['dqm2-mirror sound'] = 'on'")
     toasts.evaluate("delete window.Notification; delete window.AudioContext")
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     expect(toasts.locator(".alert-toast")).to_contain_text("newcomer crashed")
@@ -347,7 +348,7 @@ def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
 
 
 def test_it_asks_for_a_click_before_it_can_play_sounds(toasts: Page) -> None:
-    toasts.evaluate("localStorage.sound = 'on'")
+    toasts.evaluate("localStorage['dqm2-mirror sound'] = 'on'")
     toasts.reload()
     hint = toasts.locator("#sound-hint")
     expect(hint).to_have_text(re.compile("Click once to allow sound"))
@@ -381,8 +382,9 @@ def test_it_alerts_and_takes_choices_where_the_browser_denies_storage(
 
 def test_values_of_other_sites_of_the_host_do_no_harm(toasts: Page, mirrored: MirroredCluster) -> None:
     toasts.evaluate(
-        """localStorage.alerts = sessionStorage.toasts = "{}";
-        localStorage.theme = localStorage.zone = "theirs";"""
+        """localStorage.theme = "dark";
+        localStorage.zone = "UTC";
+        localStorage["dqm2-mirror alerts"] = sessionStorage["dqm2-mirror toasts"] = "{}";"""
     )
     toasts.reload()
     after_updates(toasts)

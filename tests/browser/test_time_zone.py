@@ -65,7 +65,7 @@ def test_it_takes_the_readers_choice_on_the_page_that_a_reader_returns_from(
     expect(page.locator(LAST_REPORT).first).to_have_text("30 Oct 2022 02:30:05 CEST")
     page.evaluate(
         """() => {
-            localStorage.zone = "UTC";
+            localStorage["dqm2-mirror zone"] = "UTC";
             dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
         }"""
     )
