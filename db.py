@@ -26,7 +26,8 @@ MIGRATION_LOCK = 0x64716D01
 GRABBER_LOCK = 0x64716D02
 MUTE_LOCK = 0x64716D07
 NOTIFIER_LOCK = 0x64716D08
-CLIENT_RUNS_LOCK = 0x64716D09
+# Taken by triggers at the end of a transaction, for the rest of it.
+TRIGGER_LOCK = 0x64716D09
 # Used in the playback cluster's database only: sending a control command, joining the queue of commands,
 # counting a login attempt.
 COMMAND_LOCK = 0x64716D03
@@ -203,10 +204,15 @@ client_runs = sa.Table(
 )
 
 
+# The releases (CMSSW versions) of all runs. Triggers on `runs` keep it
+# (`migrations/versions/0014_releases.py`); no program writes to it.
+releases = sa.Table("releases", metadata, sa.Column("cmssw_version", sa.Text, primary_key=True))
+
+
 @sa.event.listens_for(metadata, "after_drop")
 def _drop_functions(_metadata: sa.MetaData, connection: sa.Connection, **_options: object) -> None:
     """Drop the functions of these triggers, which outlast their tables."""
-    functions = "count_crash(), describe_crashes(), mark_client_run()"
+    functions = "count_crash(), describe_crashes(), mark_client_run(), list_release()"
     connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {functions}"))
 
 

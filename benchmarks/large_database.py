@@ -113,6 +113,7 @@ def fill(settings: Settings, size: Size, cluster: Cluster = Cluster.PRODUCTION) 
         # As the triggers would have done.
         connection.execute(_count_crashes())
         connection.execute(_mark_client_runs())
+        connection.execute(_list_releases())
         _copy(connection, db.machine_states, _state_rows(size.states, machines + former))
         _copy(connection, db.transitions, _transition_rows(runs))
         _copy(connection, db.mutes, _mute_rows(runs))
@@ -137,6 +138,11 @@ def _mark_client_runs() -> sa.Insert:
     runs = sa.func.bit_or(sa.func.set_bit(none, bit, 1))
     marked = sa.select(jobs.client, block, runs).group_by(jobs.client, block)
     return sa.insert(db.client_runs).from_select(list(db.client_runs.c), marked)
+
+
+def _list_releases() -> sa.Insert:
+    listed = sa.select(db.runs.c.cmssw_version.distinct())
+    return sa.insert(db.releases).from_select(list(db.releases.c), listed)
 
 
 def _machines(engine: sa.Engine, settings: Settings, cluster: Cluster) -> tuple[list[int], list[int]]:

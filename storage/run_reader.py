@@ -74,13 +74,11 @@ class _JobRow(NamedTuple):
 _RowT = TypeVar("_RowT", bound=NamedTuple)
 
 
-@cache
-def _select_names(column: sa.Column[Any]) -> sa.Select[Any]:
-    """Select the distinct names in a column as one text; hundreds of rows take longer.
+def _select_names(names: sa.ColumnElement[str]) -> sa.Select[Any]:
+    """Select names as one text; hundreds of rows take longer.
 
     Names have no blanks (`dqm2/field_parsers.py`).
     """
-    names = run_queries.select_distinct_values(column).subquery().c.value
     return prepared(sa.select(sa.func.string_agg(names, sa.literal_column("' '"))))
 
 
@@ -171,6 +169,8 @@ _STARTS = (
 _EXPECTED_CLIENTS = prepared(
     _STARTS.where(_jobs.run.in_(run_queries.select_runs_with_key(RUN_KEY, before=RUN, limit=_STARTUP_RUNS)))
 )
+_RUN_KEYS = _select_names(run_queries.select_distinct_values(db.runs.c.run_key).subquery().c.value)
+_RELEASES = _select_names(db.releases.c.cmssw_version)
 _JOB = sa.bindparam("job", type_=sa.Uuid)
 _FOUND_JOB = prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
 _STORED_DETAILS = prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
@@ -267,11 +267,11 @@ class RunReader:
 
     def run_keys(self) -> list[str]:
         """All run keys, sorted."""
-        return self._distinct_values(db.runs.c.run_key)
+        return self._names(_RUN_KEYS)
 
     def cmssw_versions(self) -> list[str]:
         """All CMSSW versions, sorted."""
-        return self._distinct_values(db.runs.c.cmssw_version)
+        return self._names(_RELEASES)
 
     def expected_clients(self, run: int, run_key: str) -> ExpectedClients:
         """As `read_expected_clients`."""
@@ -355,9 +355,9 @@ class RunReader:
         except DamagedLog:
             return None
 
-    def _distinct_values(self, column: sa.Column[Any]) -> list[str]:
+    def _names(self, statement: sa.Select[Any]) -> list[str]:
         with self._database.connect() as connection:
-            names = connection.scalar(_select_names(column))
+            names = connection.scalar(statement)
         return sorted(names.split()) if names else []
 
     def _runs(self, condition: _RunCondition, *of_job: sa.ColumnElement[bool]) -> list[Run]:

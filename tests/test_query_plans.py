@@ -29,14 +29,15 @@ from storage.run_queries import RunFilter
 from storage.transitions import delete_old
 from storage.writer import MirrorWriter
 
-# At most a row per machine, client, field, kind of crash or database, or per client and thousand runs: a
-# sequential scan is the cheapest plan.
+# At most a row per machine, client, field, kind of crash, release or database, or per client and thousand
+# runs: a sequential scan is the cheapest plan.
 SMALL = {
     "machines",
     "mutes",
     "heartbeat",
     "crash_groups",
     "client_runs",
+    "releases",
     "conditions",
     "machine_memory",
     "machine_disks",

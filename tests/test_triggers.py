@@ -1,4 +1,4 @@
-"""Crashes by run, and the runs of clients, which triggers keep up to date, whatever is written."""
+"""Crashes by run, runs of clients, and releases, which triggers keep up to date, whatever is written."""
 
 import random
 from collections.abc import Callable
@@ -73,7 +73,8 @@ class JobHistory:
         execute(self._settings, sa.delete(db.jobs).where(db.jobs.c.identity.in_(identities)))
 
     def _delete_run(self) -> None:
-        execute(self._settings, sa.delete(db.jobs).where(db.jobs.c.run == self._rng.choice(RUNS)))
+        run = self._rng.choice(RUNS)
+        execute(self._settings, *(sa.delete(table).where(table.c.run == run) for table in (db.jobs, db.runs)))
 
     def _job(self) -> JobRecord:
         crash = self._rng.choice(CRASH_LOGS[:2])
@@ -92,7 +93,7 @@ class JobHistory:
             exit_code=exit_code,
             crash=record.crash if exit_code else None,
             run_key=self._rng.choice((None, "pp_run", "hi_run")),
-            cmssw_version=self._rng.choice((None, "14_0_9", "15_0_0")),
+            cmssw_version=self._rng.choice((None, *(f"15_0_{patch}" for patch in range(6)))),
         )
 
     def _store(self, records: list[JobRecord]) -> None:
@@ -139,21 +140,34 @@ def ran(settings: Settings) -> set[tuple[str, int]]:
     return {(row["client"], row["run"]) for row in rows(settings, db.jobs)}
 
 
+def listed(settings: Settings) -> list[str]:
+    """The releases that are listed."""
+    return [row["cmssw_version"] for row in rows(settings, db.releases)]
+
+
+def described(settings: Settings) -> list[str]:
+    """The releases that runs have."""
+    return sorted({row["cmssw_version"] for row in rows(settings, db.runs)} - {None})
+
+
 @pytest.mark.parametrize("seed", core_of(range(3), 0))
 def test_they_are_those_of_the_jobs_whatever_is_written_and_deleted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     history = JobHistory(settings, monkeypatch, seed)
-    sizes, lost = [], 0
+    sizes, lost, lost_releases = [], 0, 0
     for _ in range(40):
-        before = marked(settings)
+        before, releases = marked(settings), listed(settings)
         history.step()
         assert counted(settings) == of_jobs(settings)
         assert marked(settings) == ran(settings)
+        assert listed(settings) == described(settings)
         sizes.append(len(counted(settings)))
         lost += len(before - marked(settings))
+        lost_releases += len(set(releases) - set(listed(settings)))
     assert max(sizes) > 3
     assert lost > 3
+    assert lost_releases > 0
 
 
 def is_lock_waited_for(settings: Settings, lock: str) -> bool:
@@ -214,16 +228,8 @@ def test_they_are_of_both_transactions_that_write_at_the_same_time(settings: Set
     assert [row["jobs"] for row in rows(settings, db.crash_group_runs)] == [2]
 
 
-@pytest.mark.parametrize("is_written_first", [True, False])
-def test_they_have_the_run_of_a_job_that_replaces_another_meanwhile(
-    settings: Settings, *, is_written_first: bool
-) -> None:
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], job(RUN, "csc"))
-    deletion = sa.delete(db.jobs).where(db.jobs.c.identity != UUID(int=1))
-    of_another = {column.name: column for column in db.jobs.c} | {"identity": sa.literal(UUID(int=1))}
-    copy = sa.insert(db.jobs).from_select(list(of_another), sa.select(*of_another.values()))
-    first, second = (copy, deletion) if is_written_first else (deletion, copy)
+def commit_together(settings: Settings, first: sa.Executable, second: sa.Executable) -> None:
+    """Execute two statements, the second in a transaction that ends while the triggers of the first ran."""
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with ThreadPoolExecutor(1) as pool, database.connect() as connection:
         connection.execute(first)
@@ -233,26 +239,53 @@ def test_they_have_the_run_of_a_job_that_replaces_another_meanwhile(
         connection.commit()
         other.result()
     database.dispose()
+
+
+@pytest.mark.parametrize("is_written_first", [True, False])
+def test_they_have_the_run_of_a_job_that_replaces_another_meanwhile(
+    settings: Settings, *, is_written_first: bool
+) -> None:
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], job(RUN, "csc"))
+    deletion = sa.delete(db.jobs).where(db.jobs.c.identity != UUID(int=1))
+    of_another = {column.name: column for column in db.jobs.c} | {"identity": sa.literal(UUID(int=1))}
+    copy = sa.insert(db.jobs).from_select(list(of_another), sa.select(*of_another.values()))
+    commit_together(settings, *((copy, deletion) if is_written_first else (deletion, copy)))
     assert [row["identity"] for row in rows(settings, db.jobs)] == [UUID(int=1)]
     assert marked(settings) == ran(settings)
+
+
+@pytest.mark.parametrize("is_written_first", [True, False])
+def test_they_have_the_release_of_a_run_that_replaces_another_meanwhile(
+    settings: Settings, *, is_written_first: bool
+) -> None:
+    MirroredCluster(settings)
+    run = {"run_key": None, "cmssw_version": "15_0_0"}
+    execute(settings, sa.insert(db.runs).values(run=RUN, **run))
+    deletion = sa.delete(db.runs).where(db.runs.c.run == RUN)
+    other = sa.insert(db.runs).values(run=RUN + 1, **run)
+    commit_together(settings, *((other, deletion) if is_written_first else (deletion, other)))
+    assert [row["run"] for row in rows(settings, db.runs)] == [RUN + 1]
+    assert listed(settings) == ["15_0_0"]
 
 
 def test_migrations_count_the_jobs_of_a_program_without_counts(settings: Settings) -> None:
     cluster = MirroredCluster(settings)
     jobs = [crashed_job(run, run_key=f"{run}_run") for run in (RUN, RUN, RUN + 1)]
     cluster.write(cluster.filter_units[0], *jobs)
-    before = counted(settings), marked(settings)
+    before = counted(settings), marked(settings), listed(settings)
     of_program_before = (
-        "DROP TABLE crash_group_runs, client_runs",
-        "DROP FUNCTION count_crash, describe_crashes, mark_client_run CASCADE",
+        "DROP TABLE crash_group_runs, client_runs, releases",
+        "DROP FUNCTION count_crash, describe_crashes, mark_client_run, list_release CASCADE",
         "UPDATE alembic_version SET version_num = '0011'",
     )
     execute(settings, *map(sa.text, of_program_before))
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     migrate(database)
     database.dispose()
-    assert (counted(settings), marked(settings)) == before
-    assert len(marked(settings)) == len(counted(settings)) == 2
-    cluster.write(cluster.filter_units[0], crashed_job(RUN + 2))
+    assert (counted(settings), marked(settings), listed(settings)) == before
+    assert [len(each) for each in before] == [2, 2, 1]
+    cluster.write(cluster.filter_units[0], crashed_job(RUN + 2, cmssw_version="15_0_0"))
     assert counted(settings) == of_jobs(settings)
     assert marked(settings) == ran(settings)
+    assert listed(settings) == described(settings)
