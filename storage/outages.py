@@ -13,6 +13,7 @@ from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import LinkStatus
 
 NO_GRABBER = "No grabber has mirrored this cluster yet"
+CLOCK_AHEAD = "The grabber's clock is ahead of the server's"
 
 
 class Part(Enum):
@@ -51,7 +52,8 @@ def find_outages(
     """The parts of the data path that have not worked for `stale_after`; the nearest hides the others.
 
     Links are judged at the time of the heartbeat, which is all that the grabber has reported: if it dies,
-    they are not at fault. A gateway that has just begun to fail is why its machines are out of date.
+    they are not at fault. A gateway that has just begun to fail is why its machines are out of date. A
+    heartbeat from the future would be new for a long time after its grabber's end.
     """
     if database_down_since is not None:
         return [Outage(Part.DATABASE, "The mirror's database does not respond", database_down_since)]
@@ -59,6 +61,8 @@ def find_outages(
         return [Outage(Part.GRABBER, NO_GRABBER, None)]
     if sync.heartbeat_at < now - stale_after:
         return [Outage(Part.GRABBER, "The grabber is not reporting", sync.heartbeat_at)]
+    if sync.heartbeat_at > now + stale_after:
+        return [Outage(Part.GRABBER, CLOCK_AHEAD, None, "the age of the data is not known")]
     oldest = sync.heartbeat_at - stale_after
     stale = [(machine, link) for machine, link in sync.machines if is_stale(link, oldest)]
     if is_stale(sync.gateway, oldest) or (stale and sync.gateway.failing_since is not None):

@@ -32,8 +32,14 @@ class LinkStatus:
         return replace(self, last_success_at=at, failing_since=None, reason=None)
 
     def failed(self, at: datetime, reason: str) -> "LinkStatus":
-        """The status after a failure; `failing_since` is the time of the first one in a row."""
-        return replace(self, failing_since=self.failing_since or at, reason=reason)
+        """The status after a failure; `failing_since` is the time of the first one in a row.
+
+        A last success that is later than the failure is from a clock that was set back since.
+        """
+        last_success_at = None if self.last_success_at is None else min(self.last_success_at, at)
+        return replace(
+            self, last_success_at=last_success_at, failing_since=self.failing_since or at, reason=reason
+        )
 
 
 @dataclass(frozen=True, slots=True)

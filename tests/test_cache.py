@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 import pytest
@@ -413,6 +414,32 @@ def test_a_silent_grabber_becomes_stale_without_a_change(
         until(lambda: "The grabber is not reporting" in server.get(FRESHNESS).text)
         # The page has it without any script.
         assert "The grabber is not reporting" in server.get("/").text
+
+
+class AheadClock(datetime):
+    """The clock of a grabber that is 33 s ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        """The time that it has."""
+        return super().now(tz) + timedelta(seconds=33)
+
+
+def test_a_heartbeat_from_the_future_counts_once_its_time_has_come(
+    shared_environment: dict[str, str], mirrored: MirroredCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.writer.datetime", AheadClock)
+    settings = {"SERVER_METRICS_PORT": free_port(), "STALE_AFTER_S": "30"}
+    with server_process({**shared_environment, **settings}) as server:
+
+        def is_ahead() -> bool:
+            # On a loaded machine its time may have come before it is shown and cached.
+            mirrored.beat(AheadClock.now(UTC))
+            settled_tags(server, mirrored, [FRESHNESS])
+            return "clock is ahead" in server.get(FRESHNESS).text
+
+        until(is_ahead)
+        until(lambda: "data-outage" not in server.get(FRESHNESS).text)
 
 
 def test_seconds_since_are_counted_for_each_answer(

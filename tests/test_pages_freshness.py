@@ -49,6 +49,18 @@ def test_it_blames_the_grabber_for_links_that_grow_old_with_its_heartbeat() -> N
     assert messages(heartbeat_at=heartbeat_at, gateway=last_seen) == ["The grabber is not reporting"]
 
 
+def test_it_does_not_take_a_heartbeat_from_the_future_for_a_sign_of_life() -> None:
+    fresh = LinkStatus(NOW + timedelta(seconds=29))
+    a_little_ahead = {
+        "heartbeat_at": NOW + timedelta(seconds=29),
+        "gateway": fresh,
+        "machines": {"fu": fresh},
+    }
+    assert messages(**a_little_ahead) == []
+    ahead = NOW + timedelta(seconds=31)
+    assert messages(heartbeat_at=ahead) == ["The grabber's clock is ahead of the server's"]
+
+
 def test_it_says_once_that_a_gateway_does_not_respond() -> None:
     failing = replace(FAILING, reason="no response: timed out")
     (outage,) = find_outages(SyncStatus(NOW, failing, WORKING, ()), NOW, STALE_AFTER)

@@ -23,6 +23,12 @@ def test_it_forgets_failures_after_a_success() -> None:
     assert link.failed(NOON + 2 * MINUTE, "timed out").failing_since == NOON + 2 * MINUTE
 
 
+def test_a_success_before_the_clock_was_set_back_does_not_hide_a_failure() -> None:
+    link = LinkStatus(last_success_at=NOON + timedelta(hours=1)).failed(NOON, "timed out")
+    assert link.last_success_at == NOON
+    assert link.failed(NOON + MINUTE, "timed out").last_success_at == NOON
+
+
 def test_it_survives_the_conversion_to_json() -> None:
     links = ClusterLinks(
         gateway=LinkStatus(NOON),

@@ -37,6 +37,8 @@ def _next_change(sync: SyncStatus | None, now: datetime, stale_after: timedelta)
     links = [link for _, link in sync.machines]
     synced = [sync.heartbeat_at, *(link.last_success_at for link in (sync.gateway, sync.status, *links))]
     changes = [at + stale_after for at in synced if at is not None]
+    # Until then its clock is too far ahead.
+    changes.append(sync.heartbeat_at - stale_after)
     if sync.certificate_expires_at is not None:
         changes += [sync.certificate_expires_at - CERTIFICATE_WARNING_PERIOD, sync.certificate_expires_at]
     return min((at for at in changes if at >= now), default=None)
