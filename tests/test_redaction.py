@@ -277,7 +277,7 @@ USERS_IN_MESSAGES = {
     'auid=51234 acct="jdoe" fsuid=51234': 'auid=[user] acct="[user]" fsuid=[user]',
     "new user: name=jdoe, UID=51234": "new user: name=[user], UID=[user]",
     "received for user jdoe: 17 (Failure)": "received for user [user]: 17 (Failure)",
-    "chown -R jdoe:zh /data/x; chown jdoe x": "chown -R [user]:zh /data/x; chown [user] x",
+    "chown -R jdoe:zh /data/x; chown jdoe /x": "chown -R [user]:zh /data/x; chown [user] /x",
     "kinit jdoe": "kinit [user]",
     "getent passwd jdoe": "getent passwd [user]",
     "pgrep -u jdoe cmsRun; ps -fu jdoe": "pgrep -u [user] cmsRun; ps -fu [user]",
@@ -286,6 +286,8 @@ USERS_IN_MESSAGES = {
     "cd ~jdoe/src, https://x.org/~jdoe/x": "cd ~[user]/src, https://x.org/~[user]/x",
     "Author: John Doe <jdoe@example.org>": "Author: [user] <[email]>",
     "Signed-off-by: John Doe <jdoe@example.org>": "Signed-off-by: [user] <[email]>",
+    "Co-authored-by: John Doe <jdoe@example.org>": "Co-authored-by: [user] <[email]>",
+    "/var/spool/cron/jdoe /data/user/jdoe/x.py": "/var/spool/cron/[user] /data/user/[user]/x.py",
     "dn: cn=jdoe,ou=Users,dc=cern,dc=ch": "dn: cn=[user],ou=Users,dc=cern,dc=ch",
     "memberUid: jdoe": "memberUid: [user]",
 }
@@ -339,6 +341,7 @@ USERS_IN_TABLES = {
     ),
     "zh:x:1399:jdoe,asmith": "zh:x:1399:[user]",
     "jdoe:x:1400:": "[user]:x:1400:",
+    "audio:x:29:": "audio:x:29:",
     "jdoe:$6$abcdEFGH$" + "0aB./" * 9 + ":19000:0": "[user]:[secret]:19000:0",
     "uid=51234(jdoe) gid=1399(zh) groups=1399(zh),1400(jdoe)": (
         "uid=[user] gid=1399(zh) groups=1399(zh),1400([user])"

@@ -120,6 +120,9 @@ module 12 S 99.7 1.2 1:23.45 x, cluster ID: 12 at 9/15 13:07 done, 3.0 of 9/15 1
 file.cc:1234:foo: error, x.h:1234:std::vector, EcalDigi:1234:a:b c, siPixel:12:a:b:c
 label:x:12:3: and a:*:1: in foo:x:bar
 Total for EB: 12 jobs done, Total for run: 12, chown: not permitted, kinit: failed
+the 3.0 nb at 9/15 13:07 ok, 1234567.0 hits 9/15 13:07 end, $field =~tr/-/_/; std::~string/x.cc
+hltL1:5000:foo:bar:baz and x.cc:1234:a:b:c, qw(chown utime kill), the chown giveaway
+real/user/sys 5.2, %MSG-w fileAction: file_open -s 1 1, #5 0x0 in ?? (), x ? 1 : 0
 (to be) sure on demand, su: authentication failure, cron[1]: started
 the top -5 events, 5 ps -1, groups of maps -u, steps - u, zip -9 x, 7z x y.7z
 ~edm::Event() and ~Foo/bar x~y/z ~/x.py, ~20/30

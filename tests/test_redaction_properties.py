@@ -94,6 +94,8 @@ PIECES = (
         "glpat-" + "a" * 20,
     ),
     *("hooks.slack.com/services/", "HOSTNAME=", "KCM:1", "[2001-1458-d00-b--1]", "abc.cms", "identified by "),
+    *("a 1 2 3 13:07", " ? 0:01", " pts/0 ", "cron[1]: (a)", ":5432:x:y:z", "a:x:1234:", " gid=1(a)", "~a/"),
+    *("1(a)", "su: + ", "a:b", " 9/15 13:07 ", " 1 REG ", "curl -b a=b", "chown a:b", "From: A <"),
 )
 TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=14).map("".join),

@@ -4,7 +4,6 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -78,30 +77,27 @@ def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, .
         return ()
     program = _program(text[start : end - 1])
     # Most commands have none of the options, which is found out faster than where a command ends.
-    if not any(_is_of(program, option) for option in _options(text, end, end + _WINDOW)):
+    if not _options_of(program).search(text, end, end + _WINDOW):
         return ()
     rest = _REST.match(text, end, end + _WINDOW)
     spans: list[Span] = []
-    for option in _options(text, end, rest.end() if rest else end):
+    options = _OPTION.finditer(text, end, rest.end() if rest else end)
+    for option in islice(options, _MAX_OPTIONS):
         if not spans or option.start() >= spans[-1].end:
             spans += _option(program, option)
     return tuple(spans)
 
 
-def _options(text: bytes, start: int, end: int) -> Iterator[re.Match[bytes]]:
-    return islice(_OPTION.finditer(text, start, end), _MAX_OPTIONS)
-
-
-def _is_of(program: _Program, option: re.Match[bytes]) -> bool:
-    """Whether the program takes a user or a secret behind the option's first or last letter."""
-    first = option.start() + 1
-    letter = option["last"] or option["only"]
-    return letter in program.letters or option.string[first : first + 1] in program.joined_password
-
-
 @lru_cache(maxsize=256)
 def _program(command: bytes) -> _Program:
     return next(program for program in _PROGRAMS if re.fullmatch(program.name, command, re.IGNORECASE))
+
+
+@lru_cache
+def _options_of(program: _Program) -> re.Pattern[bytes]:
+    """Pattern that finds every option of the program that takes a user or a secret, and perhaps others."""
+    letters = rb"[" + program.letters + program.joined_password + rb"]"
+    return re.compile(rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}" + letters + rb"[ \t]{1,4}|" + letters + rb")[^\s\[-]")
 
 
 def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:

@@ -66,7 +66,7 @@ _DIGIT = re.compile(rb"[0-9]")
 _REMOTE_PATH = re.compile(rb":[/~.]|'s password:")
 # `Author: John Doe <`, `Signed-off-by: John Doe <`.
 _PERSON = re.compile(
-    rb"\b(?:Author|Committer|From|To|Cc|[A-Z][a-z]{2,12}(?:-[a-z]{2,6})?-by):[ \t]{1,8}"
+    rb"\b(?:Author|Committer|From|To|Cc|[A-Z][a-z]{1,12}(?:-[a-z]{2,12})?-by):[ \t]{1,8}"
     rb"([^\s<>:][^\n<>:]{0,64}?)[ ]<\Z"
 )
 _PERSON_WINDOW = 96

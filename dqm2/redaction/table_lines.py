@@ -55,9 +55,10 @@ _OPEN_FILE_USER = re.compile(
 _QUOTA = rb"[ ][+-][+-][ ]+[0-9]+[ ]+[0-9]+[ ]+[0-9]+[ ]"
 _QUOTA_REST = re.compile(rb"[ ]*+(?:(?:[0-9]+days|[0-9]{2}:[0-9]{2}|none)[ ]++)?(?:[0-9]++[ ]++){2}[0-9]")
 # Column SUBMITTED of condor_q, `9/15 13:07`. In front of it: the user and the name of the jobs, whose counts
-# follow; or the number of a job and its user.
+# follow; or the number of a job and its user, and behind it the time that the job ran, `0+00:12:34`.
 _SUBMITTED = rb"/[0-9]{1,2}[ ]+[0-9]{1,2}:[0-9]{2}[ ]"
 _COUNTS = re.compile(rb"(?:[ ]*+(?:_|[0-9]++)[ ]){3}")
+_RUN_TIME = re.compile(rb"[ ]*+[0-9]++\+[0-9]{2}:")
 _OWNER_OF_JOBS = re.compile(rb"(?<![^\n\"'])" + _USER + rb"[ ]+(?:ID:[ ]+)?[^\s]{1,64}[ ]+[0-9]{1,2}\Z")
 _OWNER_OF_JOB = re.compile(rb"(?<![^\s\"'])[0-9]{1,9}\.[0-9]{1,6}[ ]+" + _USER + rb"[ ]+[0-9]{1,2}\Z")
 _TOTAL = rb"Total[ ]for[ ][A-Za-z0-9_.-]+:[ ][0-9]+[ ]jobs;"
@@ -67,6 +68,7 @@ _TOTAL_USER = re.compile(rb"Total for (?!query:)([^:]+)")
 _ENTRY = rb":(?:x|\*|!!?):[0-9]+:"
 _NUMBER_OF_ENTRY = re.compile(rb":([0-9]+):\Z")
 _ACCOUNT = re.compile(rb"[0-9]{1,10}:([^:\n]{0,64}):\\?/")
+_MIN_PRIVATE = 4
 _MEMBERS = re.compile(rb"([A-Za-z0-9_.,-]{0,512}+)(?=\n|\Z|[\"'\\])")
 
 
@@ -92,8 +94,10 @@ def _quota(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
 
 
 def _submitted(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    owner = _OWNER_OF_JOBS if _COUNTS.match(text, end, end + _WINDOW) else _OWNER_OF_JOB
-    return _user_before(owner, text, min_start, start)
+    if _COUNTS.match(text, end, end + _WINDOW):
+        return _user_before(_OWNER_OF_JOBS, text, min_start, start)
+    is_job = _RUN_TIME.match(text, end, end + _WINDOW)
+    return _user_before(_OWNER_OF_JOB, text, min_start, start) if is_job else ()
 
 
 def _total(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -113,8 +117,9 @@ def _entry(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
     members = _MEMBERS.match(text, end)
     if not members or not name:
         return ()
-    # A group without members is that of one user, of the same name.
-    return span(*members.span(1), Placeholder.USER) or name
+    # A group without members is that of one user, of the same name, unless it is the system's own.
+    is_private = number.end(1) - number.start(1) >= _MIN_PRIVATE
+    return span(*members.span(1), Placeholder.USER) or (name if is_private else ())
 
 
 def _user_before(pattern: re.Pattern[bytes], text: bytes, min_start: int, at: int) -> tuple[Span, ...]:

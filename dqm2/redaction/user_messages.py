@@ -90,9 +90,8 @@ _SU_USERS = re.compile(
 )
 # The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`.
 _ARGUMENT = rb"(?:chown|kinit|getent[ \t]passwd)(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
-_ARGUMENT_END = re.compile(
-    rb":|[ \t]+[/~.$*]|[ \t]+[A-Za-z0-9_-]+\b(?![ \t]+[a-z])|[ \t]*(?:\n|\Z|[;&|\"'`\\])"
-)
+_OWNER_END = re.compile(rb":|[ \t]+[/~.$*]")
+_ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|\"'`\\])")
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
@@ -178,7 +177,8 @@ def _su(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
 def _argument(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     last = _account_end(text, end - 1)
     name = text[end - 1 : last].lower()
-    if name in _NO_NAMES or is_state(text, end - 1) or not _ARGUMENT_END.match(text, last):
+    behind = _OWNER_END if text.startswith(b"chown", start) else _ARGUMENT_END
+    if name in _NO_NAMES or is_state(text, end - 1) or not behind.match(text, last):
         return ()
     return () if follows_word(text, min_start, start) else span(end - 1, last, Placeholder.USER)
 

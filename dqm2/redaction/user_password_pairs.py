@@ -51,8 +51,9 @@ _CURL_PASSWORD = re.compile(rb"[^\s\"']{1,256}")
 
 # `jdbc:oracle:thin:NAME/PASSWORD@//…`.
 _ORACLE_JDBC = rb"(?i:jdbc:oracle:[a-z0-9]{1,8}:)"
-# Lines of PostgreSQL's .pgpass, `HOST:PORT:DATABASE:NAME:PASSWORD`.
-_PGPASS = rb":(?:[0-9]{4,5}|\*):[A-Za-z_*]"
+# Lines of PostgreSQL's .pgpass, `HOST:PORT:DATABASE:NAME:PASSWORD`, with the ports of PostgreSQL and of
+# CERN's databases on demand.
+_PGPASS = rb":(?:54[0-9]{2,3}|6[0-9]{3}|\*):[A-Za-z_*]"
 _PGPASS_HOST = ALPHANUMERIC + b"_.*-]"
 _PGPASS_REST = re.compile(
     rb"[^\s:/\"']{1,64}:([A-Za-z_*][A-Za-z0-9_.*-]{0,63}):((?:\\+[:\\]|[^\s:\\\"'])+)(?=[\s\"'\\]|\Z)"

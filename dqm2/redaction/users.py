@@ -26,8 +26,8 @@ LOCAL_PART = WORD + b".%+-"
 
 AT = ord("@")
 _DIRECTORY = (
-    rb"(?i:\\?/(?:nfshome0|(?:home|users)(?:\\?/+(?:[a-z]|users))?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?"
-    rb"|run\\?/+user|var\\?/+(?:spool\\?/+)?mail)\\?/+"
+    rb"(?i:\\?/(?:nfshome0|(?:home|users|data\\?/+user)(?:\\?/+(?:[a-z]|users))?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?"
+    rb"|run\\?/+user|var\\?/+(?:(?:spool\\?/+)?mail|spool\\?/+cron(?:\\?/+crontabs)?))\\?/+"
     rb"|/afs\\?/+[a-z.]+\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
     rb"|/eos\\?/+(?:user\\?/+[a-z]|home-[a-z0-9]{1,4}(?:\\?/+[a-z])?)\\?/+)"
 )
@@ -38,7 +38,7 @@ _VALUE = (
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )
 # `~dqmpro/x`.
-_TILDE_STARTS = (b"", b" ", b"\t", b"\n", b'"', b"'", b"=", b":", b"/", b"(")
+_TILDE_STARTS = (b"", b" ", b"\t", b"\n", b'"', b"'", b"/", b"(")
 _TILDE = rb"~[a-z_][a-z0-9_-]+/"
 # The value is empty, and the next key follows.
 _NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
