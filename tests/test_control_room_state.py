@@ -1,6 +1,7 @@
 """Runs and machines beside the buttons of the Control Room, and the freshness of both clusters."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dqmsquare_cfg import Cluster, Settings
 from tests.control_room import Visitor
 from tests.mirrored_cluster import MirroredCluster, job
-from tests.served import with_contacts
+from tests.served import served, with_contacts
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("mirrored", "playback")
@@ -95,6 +96,18 @@ def test_it_shows_the_freshness_of_both_clusters(
         assert all(cluster.label(host) in page for host in cluster.filter_units)
         assert all(host not in page for host in cluster.filter_units)
     assert f"ecal crashed in run {RUN} (production)" in page
+
+
+def test_it_shows_the_freshness_of_one_cluster_while_the_database_of_the_other_is_down(
+    settings: Settings, playback: MirroredCluster
+) -> None:
+    with served(replace(settings, postgres_production_db_name="missing")) as url:
+        response = Visitor(url).get("/live/freshness/both")
+    assert response.status_code == 200
+    assert all(playback.label(host) in response.text for host in playback.filter_units)
+    assert "Production: <span data-message>The mirror&#39;s database does not respond" in response.text
+    # Otherwise a browser would take what it knows of the cluster's machines for over.
+    assert response.text.count('data-key="data path"') == 1
 
 
 def test_it_reports_a_shared_outage_once_and_names_the_cluster_of_another(

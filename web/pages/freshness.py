@@ -18,11 +18,15 @@ from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
 from web.cache import dependencies
-from web.pages.incidents import Incident, IncidentKind, find_incidents
+from web.errors import DatabaseUnavailable
+from web.pages.incidents import Incident, IncidentKind, find_incidents, incidents_of_data_path
 from web.responses import etag_response
 from web.staleness import expire_at_next_change, stale_limit
 
 bp = Blueprint("freshness", __name__)
+
+# A response without a cluster is kept no longer than a database is left alone that was down.
+_RETRY_AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,10 @@ def age_resolution_s(settings: Settings) -> int:
 
 def template_context(*clusters: Cluster) -> dict[str, Any]:
     """The variables of `live/_freshness.html` for one cluster or several."""
-    found = [read(cluster) for cluster in clusters]
-    if len(found) > 1:
+    if len(clusters) == 1:
+        found = [read(*clusters)]
+    else:
+        found = [_read_or_outage(cluster) for cluster in clusters]
         found = _without_shared_incidents([_name_cluster(status) for status in found])
     certificates = [status.certificate_ends_at for status in found if status.certificate_ends_at is not None]
     certificate_ends_at = min(certificates, default=None)
@@ -114,6 +120,20 @@ def read(cluster: Cluster) -> ClusterFreshness:
         incidents=find_incidents(reader, outages, down),
         certificate_ends_at=certificate_ends_soon(sync, now),
     )
+
+
+def _read_or_outage(cluster: Cluster) -> ClusterFreshness:
+    """The same; if nothing was ever read, no more than the outage of the database."""
+    try:
+        return read(cluster)
+    except DatabaseUnavailable:
+        since = databases.unavailable_since(cluster)
+        if since is None:
+            raise
+        now = datetime.now(UTC)
+        dependencies.expire_at(now + _RETRY_AFTER)
+        outages = find_outages(None, now, stale_limit(), since)
+        return ClusterFreshness(cluster, (), outages, [*incidents_of_data_path(outages, {})], None)
 
 
 def outage_banners(statuses: Iterable[ClusterFreshness]) -> list[OutageBanner]:

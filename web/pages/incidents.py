@@ -54,7 +54,7 @@ def find_incidents(
     newest = reader.run_span().highest
     run = None if newest is None else reader.run(newest)
     in_run = [] if run is None else _incidents_of_run(run, active_mutes.read(reader))
-    return [*in_run, *_incidents_of_data_path(outages, {status.machine: status for status in down})]
+    return [*in_run, *incidents_of_data_path(outages, {status.machine: status for status in down})]
 
 
 def _incidents_of_run(run: Run, mutes: Iterable[Mute]) -> list[Incident]:
@@ -84,9 +84,7 @@ def _incident_of_job(kind: IncidentKind, text: str, job: Job, *, is_over: bool, 
     return Incident(f"{kind} {job.id}", kind, text, job.updated_at, job.id, is_over, is_muted)
 
 
-def _incidents_of_data_path(
-    outages: Collection[Outage], down: dict[str, MachineStatus]
-) -> Iterator[Incident]:
+def incidents_of_data_path(outages: Collection[Outage], down: dict[str, MachineStatus]) -> Iterator[Incident]:
     """At most one incident per machine, be it down or not mirrored, and one for the rest of the path."""
     of_machines = {outage.machine: outage for outage in outages if outage.machine is not None}
     for machine in sorted({*of_machines, *down}):
