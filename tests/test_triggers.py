@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import combinations_with_replacement
 from uuid import UUID
 
 import pytest
@@ -15,8 +16,13 @@ import db
 from benchmarks.crash_corpus import CRASH_LOGS
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
+from storage.job_state import StateRules
 from storage.log_backfill import analyze_outdated
+from storage.log_dictionaries import DictionaryStore
+from storage.read_models import FoundSpan
+from storage.reader import MirrorReader
 from storage.rows import to_row
+from storage.run_queries import RunFilter
 from storage.schema import migrate
 from storage.upserts import write_documents
 from tests.examples import core_of
@@ -267,6 +273,26 @@ def test_they_have_the_release_of_a_run_that_replaces_another_meanwhile(
     commit_together(settings, *((other, deletion) if is_written_first else (deletion, other)))
     assert [row["run"] for row in rows(settings, db.runs)] == [RUN + 1]
     assert listed(settings) == ["15_0_0"]
+
+
+@pytest.mark.parametrize("clients", [None, ("csc",), ("beam", "csc"), ()])
+def test_runs_of_clients_are_found_within_any_range(
+    settings: Settings, clients: tuple[str, ...] | None
+) -> None:
+    cluster = MirroredCluster(settings)
+    runs = {"csc": (0, RUN - 1, RUN, RUN + 1, RUN + 2000), "beam": (RUN, RUN + 3)}
+    jobs = [job(run, client) for client, of_client in runs.items() for run in of_client]
+    cluster.write(cluster.filter_units[0], *jobs)
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    rules = StateRules.for_cluster(settings, Cluster.PRODUCTION)
+    reader = MirrorReader(database, rules, DictionaryStore(database))
+    # A job of run 0 does not know its run.
+    wanted = {run for client in (runs if clients is None else clients) for run in runs[client] if run}
+    for first, last in combinations_with_replacement((0, *RUNS, RUN + 2000, 2**31 - 1), 2):
+        found = [run for run in wanted if first <= run <= last]
+        span = FoundSpan(len(found), min(found, default=None), max(found, default=None))
+        assert reader.found_span(RunFilter(first, last, clients=clients)) == span
+    database.dispose()
 
 
 def test_migrations_count_the_jobs_of_a_program_without_counts(settings: Settings) -> None:
