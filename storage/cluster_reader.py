@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 
 import db
 from storage import sync_status
+from storage.database_reader import DatabaseReader
 from storage.machines import select_latest_states, select_states_at
 from storage.prepared_statements import prepared
 from storage.read_models import (
@@ -39,11 +40,8 @@ _DROPPED_FIELDS = prepared(
 )
 
 
-class ClusterReader:
+class ClusterReader(DatabaseReader):
     """Reads a cluster's machines and sync status."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def cluster_status(self) -> list[MachineStatus]:
         """The machines in the latest cluster status, by label.

@@ -21,6 +21,7 @@ from storage import client_runs, crash_groups, crash_marks, log_findings, run_qu
 from storage.client_names import client_tags
 from storage.crash_groups import CrashGroup
 from storage.crash_marks import CrashMark
+from storage.database_reader import DatabaseReader
 from storage.prepared_statements import prepared
 from storage.read_models import Run
 from storage.run_queries import RunFilter
@@ -117,11 +118,8 @@ class CrashOccurrences:
         return crash_marks.is_new(self.since, self.release, run.run, run.cmssw_version)
 
 
-class CrashReader:
+class CrashReader(DatabaseReader):
     """Reads the groups of crashes of a cluster."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
         """The groups with a crash that matches a filter, without the first `skip` of them."""

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 import db
 from dqm2.records import SimulatorState
 from storage import codecs
+from storage.database_reader import DatabaseReader
 from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.prepared_statements import prepared
 from storage.read_models import Delivery, Playback
@@ -20,11 +21,8 @@ from storage.run_queries import RUN, newest_report_first
 _UPDATED_AT = prepared(sa.select(sa.func.max(db.deliveries.c.updated_at)).where(db.deliveries.c.run == RUN))
 
 
-class DeliveryReader:
+class DeliveryReader(DatabaseReader):
     """Reads the file delivery and the simulator of runs; of several machines' reports the newest counts."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def delivery(self, run: int) -> Delivery | None:
         """The file delivery of a run; `None` if none is mirrored."""

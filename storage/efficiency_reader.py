@@ -16,6 +16,7 @@ import db
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from storage import run_queries
 from storage.client_names import client_name, client_tags
+from storage.database_reader import DatabaseReader
 from storage.job_state import LOST_AFTER
 from storage.run_queries import RunFilter
 
@@ -91,11 +92,8 @@ class EfficiencyRange:
     has_more: bool
 
 
-class EfficiencyReader:
+class EfficiencyReader(DatabaseReader):
     """Reads the efficiency of a cluster's clients."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def efficiency_range(self, run_filter: RunFilter) -> EfficiencyRange:
         """The newest runs that match a filter, as many as can be counted."""

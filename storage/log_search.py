@@ -15,8 +15,8 @@ from dqm2.log_templates import LineQuery
 from storage import run_queries
 from storage.client_names import client_name
 from storage.log_compression import DamagedLog
-from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
+from storage.run_reader import RunReader
 
 # Templates considered per search; words with more matches are too common to narrow it down.
 _MAX_TEMPLATES = 500
@@ -61,21 +61,17 @@ class FoundLogs:
     damaged: int = 0
 
 
-class LogSearchReader:
-    """Searches the logs of a cluster, which are unpacked by `dictionaries`."""
-
-    def __init__(self, database: sa.Engine, dictionaries: DictionaryStore) -> None:
-        self._database = database
-        # Pages read without transactions, to which a setting can be limited.
-        self._searches = database.execution_options(isolation_level="READ COMMITTED")
-        self._dictionaries = dictionaries
+class LogSearchReader(RunReader):
+    """Searches the logs of a cluster."""
 
     def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
         """The logs with a line that matches, without those of the first `skip` jobs that may have it.
 
         Of `limit` jobs, fewer may match: the index has no numbers.
         """
-        with self._searches.begin() as connection:
+        # Pages read without transactions, to which a setting can be limited.
+        options = {"isolation_level": "READ COMMITTED"}
+        with self._database.connect().execution_options(**options) as connection, connection.begin():
             # Until the end of this transaction. The planner overestimates the matches of a prefix and would
             # read all templates.
             connection.execute(sa.select(sa.func.set_config("enable_seqscan", "off", True)))  # noqa: FBT003

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 import db
+from storage.database_reader import DatabaseReader
 from storage.prepared_statements import prepared
 from storage.read_models import Job
 
@@ -64,11 +65,8 @@ def mute_of_job(job: Job, mutes: Iterable[Mute]) -> Mute | None:
     return mute_of_client(job.client, covering) or next(iter(covering), None)
 
 
-class MuteReader:
+class MuteReader(DatabaseReader):
     """Reads the mutes of a cluster."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def mutes(self) -> list[Mute]:
         """The mutes in force, newest first."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import db
 from storage import read_models
 from storage.client_names import client_name
+from storage.database_reader import DatabaseReader
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory permanently.
 _RUNS_PER_PIECE = 50
@@ -58,11 +59,8 @@ _IN_ORDER = (db.jobs.c.run, db.jobs.c.client, db.jobs.c.started_at, db.jobs.c.id
 _RUNS = sa.select(db.runs.c.run, db.runs.c.run_key, db.runs.c.cmssw_version)
 
 
-class RunListingReader:
+class RunListingReader(DatabaseReader):
     """Reads the runs of a range."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def list_runs(self, first: int, last: int) -> Iterator[ListedRun]:
         """The runs from `first` to `last` that have jobs, ascending.

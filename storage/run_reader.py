@@ -17,6 +17,7 @@ import db
 from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
 from storage import client_runs, codecs, job_state, log_findings, run_queries
 from storage.client_names import client_name
+from storage.database_reader import DatabaseReader
 from storage.job_state import JobState, StateRules
 from storage.log_compression import DamagedLog
 from storage.log_dictionaries import DictionaryStore
@@ -189,11 +190,11 @@ def select_newest_with_jobs(
     return sa.select(runs, aggregated).join_from(runs, aggregated, sa.true()).order_by(runs.c.run.desc())
 
 
-class RunReader:
+class RunReader(DatabaseReader):
     """Reads a cluster's runs; `rules` compute the states of jobs, and `dictionaries` unpack logs."""
 
     def __init__(self, database: sa.Engine, rules: StateRules, dictionaries: DictionaryStore) -> None:
-        self._database = database
+        super().__init__(database)
         self._dictionaries = dictionaries
         self._rules = rules
         self._select_jobs = select_jobs(_JobRow, rules)

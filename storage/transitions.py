@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from storage import run_queries
+from storage.database_reader import DatabaseReader
 
 # Time for which transitions are kept.
 RETENTION = timedelta(days=90)
@@ -134,11 +135,8 @@ class Condition:
 _FIELDS = tuple(field.name for field in fields(Transition) if field.name != "thing")
 
 
-class TransitionReader:
+class TransitionReader(DatabaseReader):
     """Reads a cluster's transitions."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def transitions(self, after: int, limit: int) -> list[RecordedTransition]:
         """The first transitions after the one with the id `after`, in their order."""
