@@ -50,7 +50,7 @@ def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> N
     except (OSError, ValueError) as error:
         raise UnreadableFile(
             "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH "
-            f"must be a certificate and its key without a passphrase: {_reason(error)}"
+            f"must be a certificate and its key without a passphrase (OpenSSL: {_reason(error)})"
         ) from error
 
 

@@ -515,6 +515,15 @@ def test_it_reports_the_setting_whose_file_holds_something_else(
     assert (freshness.gateway.reason or "").startswith(reason)
 
 
+def test_it_says_why_a_key_does_not_fit(simulated_environment: dict[str, str], simulator: Simulator) -> None:
+    """A colon behind `passphrase` would have the reason redacted."""
+    other = simulator.authority.server.key
+    settings = load({**simulated_environment, "SERVER_GRID_KEY_PATH": str(other)})
+    assert not mirror_once(settings)
+    reason = gateway_link(settings).reason or ""
+    assert reason.endswith("without a passphrase (OpenSSL: key values mismatch)")
+
+
 def test_it_asks_no_terminal_for_the_passphrase_of_a_key(
     simulator: Simulator, simulated_environment: dict[str, str], tmp_path: Path
 ) -> None:
