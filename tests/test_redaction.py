@@ -208,6 +208,8 @@ SECRETS = {
     "ALTER USER cms_dqm IDENTIFIED BY hunter2": "ALTER USER [user] IDENTIFIED BY [secret]",
     "curl -u jdoe:hunter2 --user jdoe:hunter2": "curl -u [user]:[secret] --user [user]:[secret]",
     "['curl', '-u', 'jdoe:hunter2']": "['curl', '-u', '[user]:[secret]']",
+    "CREATE USER jdoe WITH PASSWORD 'hunter2'": "CREATE USER [user] WITH PASSWORD '[secret]'",
+    "ALTER ROLE jdoe LOGIN PASSWORD 'hunter2'": "ALTER ROLE [user] LOGIN PASSWORD '[secret]'",
     "machine h login jdoe password hunter2": "machine h login [user] password [secret]",
     "Ticket cache: KEYRING:persistent:51234:x": "Ticket cache: [secret]",
     "?authz=zteos64:MDAwMDAw&x=1": "?authz=[secret]&x=1",
@@ -290,6 +292,8 @@ USERS_IN_MESSAGES = {
     "/var/spool/cron/jdoe /data/user/jdoe/x.py": "/var/spool/cron/[user] /data/user/[user]/x.py",
     "dn: cn=jdoe,ou=Users,dc=cern,dc=ch": "dn: cn=[user],ou=Users,dc=cern,dc=ch",
     "memberUid: jdoe": "memberUid: [user]",
+    "setenv LOGNAME jdoe": "setenv LOGNAME [user]",
+    "KeyError: getpwuid(): uid not found: 51234": "KeyError: getpwuid(): uid not found: [user]",
 }
 
 

@@ -95,8 +95,9 @@ _ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|\"'`\\])")
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
-# Numbers of users: `uid 51234`, `AFS ID 51234`, `user-51234.slice`, `user@51234.service`.
-_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{4,10})"
+# Numbers of users: `uid 51234`, `uid not found: 51234`, `AFS ID 51234`, `user-51234.slice`,
+# `user@51234.service`.
+_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|uid[ ]not[ ]found:[ ]|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{4,10})"
 _UNIT = re.compile(rb"\.(?:slice|service)")
 # The last part of HTCondor's accounting group: `AccountingGroup = "group_u_CMS.u_zh.jdoe"`.
 _ACCOUNTING_GROUP = rb"(?i:accounting_?group[ \t]*=[ \t]*[\"']?)"

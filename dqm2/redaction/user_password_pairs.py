@@ -73,10 +73,10 @@ _CALL_PASSWORD = re.compile(rb"[^\"'\n]{1,128}")
 
 # `login NAME password PASSWORD` of .netrc, `user NAME identified by PASSWORD` of SQL.
 _LOGIN = (
-    rb"(?i:(?:login|user|account)\s{1,8}[^\s\"'<>:=]+\s{1,16}"
+    rb"(?i:(?:login|user(?:name)?|role|account)\s{1,8}[^\s\"'<>:=]+\s{1,16}(?:with\s{1,8})?(?:login\s{1,8})?"
     rb"(?:password|passwd|identified\s{1,8}by)\s{1,8})"
 )
-_LOGIN_USER = re.compile(rb"(?i)(?:login|user|account)\s+(\S+)\s")
+_LOGIN_USER = re.compile(rb"(?i)(?:login|user(?:name)?|role|account)\s+(\S+)\s")
 _PROSE = frozenset((b"and", b"or", b"with", b"the", b"a", b"an", b"your", b"by", b"via", b"without", b"name"))
 _IDENTIFIED_BY = rb"(?i:identified[ \t]{1,8}by[ \t]{1,8})"
 

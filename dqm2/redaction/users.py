@@ -42,7 +42,11 @@ _TILDE_STARTS = (b"", b" ", b"\t", b"\n", b'"', b"'", b"/", b"(")
 _TILDE = rb"~[a-z_][a-z0-9_-]+/"
 # The value is empty, and the next key follows.
 _NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
-_OPTION = rb"(?i:-(?:user(?:[_-]?name)?|login|principal)(?:" + KEY_QUOTE + rb",[ \t]{0,8}|[ \t]{1,8}))"
+_OPTION = (
+    rb"(?i:(?:-|setenv[ \t])(?:user(?:[_-]?name)?|log(?:in|name)|principal)(?:"
+    + KEY_QUOTE
+    + rb",[ \t]{0,8}|[ \t]{1,8}))"
+)
 # `<user>jdoe</user>`.
 _ELEMENT = rb"(?i:<(?:user(?:[_-]?name)?|login|owner)>)"
 # `for user "dqm"`, as PostgreSQL writes it.
