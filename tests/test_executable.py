@@ -200,7 +200,7 @@ def test_its_commands_mirror_and_show_a_cluster(bare: BareRoot, given: dict[str,
             bare.running(
                 given,
                 *("simulator", "--folder", "/tmp/simulator", "--secret-file", "/tmp/secret"),
-                *("--history", str(RUNS), "--speed", "20"),
+                *("--history", str(RUNS), "--speed", "4"),
             )
         )
         settings = simulated(given, base_url_of(bare, simulator))

@@ -231,7 +231,7 @@ def test_it_shows_no_canary_in_any_position_or_spelling(
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @hypothesis_settings(
-    max_examples=50,
+    max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
@@ -242,8 +242,9 @@ def test_it_shows_no_random_canary_in_a_random_position(
     postgres: EmbeddedPostgres,
     data: st.DataObject,
 ) -> None:
+    """Many at once: most of the work is to ask for every page and to search it."""
     canaries, planted_documents = [], []
-    for _ in range(20):
+    for _ in range(100):
         document = data.draw(st.sampled_from(list(documents())))
         path = data.draw(st.sampled_from(list(positions(document))))
         kind, spelling = data.draw(st.sampled_from(list(KINDS))), data.draw(st.sampled_from(list(SPELLINGS)))
@@ -253,7 +254,7 @@ def test_it_shows_no_random_canary_in_a_random_position(
         canaries.append(canary)
         planted_documents.append(fresh(with_value(document, path, value)))
     mirror_planted(simulator, logged_settings, planted_documents)
-    assert_absent(canaries, app, logged_settings, postgres, shown_jobs=10)
+    assert_absent(canaries, app, logged_settings, postgres, shown_jobs=20)
 
 
 def test_it_ignores_unknown_fields(simulator: Simulator, simulated_settings: Settings) -> None:

@@ -39,6 +39,8 @@ class Shot:
 
 
 def _open_first_job(page: Page) -> None:
+    # A run that begins meanwhile would replace the row.
+    page.get_by_role("switch", name="follow newest run").click()
     page.locator("tbody:visible a.expander").first.click()
     expect(page.locator(".expanded canvas").first).to_be_visible()
 
