@@ -56,6 +56,10 @@ read_options() {
 build() {
     read_options "--dist" "$@"
     cd "$here"
+    # Builds of one directory take turns: each begins by emptying what it works in.
+    mkdir -p build
+    exec 9>build/lock
+    flock 9
     create_venv build/venv
     local python=build/venv/bin/python module
     $python -B tools/frontend_libs.py
