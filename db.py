@@ -212,7 +212,7 @@ releases = sa.Table("releases", metadata, sa.Column("cmssw_version", sa.Text, pr
 @sa.event.listens_for(metadata, "after_drop")
 def _drop_functions(_metadata: sa.MetaData, connection: sa.Connection, **_options: object) -> None:
     """Drop the functions of these triggers, which outlast their tables."""
-    functions = "count_crash(), describe_crashes(), mark_client_run(), list_release()"
+    functions = "count_crash, describe_crashes, mark_client_run, mark_client_block, list_release"
     connection.execute(sa.text(f"DROP FUNCTION IF EXISTS {functions}"))
 
 

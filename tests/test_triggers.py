@@ -275,6 +275,28 @@ def test_they_have_the_release_of_a_run_that_replaces_another_meanwhile(
     assert listed(settings) == ["15_0_0"]
 
 
+def test_many_jobs_of_a_transaction_write_the_row_of_their_runs_once(settings: Settings) -> None:
+    MirroredCluster(settings)
+    written = [to_row(job(run, "beam")) for run in range(RUN - 99, RUN + 1)]
+    writes = sa.text(
+        "SELECT n_tup_ins, n_tup_upd FROM pg_stat_xact_user_tables WHERE relname = 'client_runs'"
+    )
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    with database.begin() as connection:
+        write_documents(connection, 1, 0, written)
+        connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+        assert connection.execute(writes).one() == (1, 0)
+    assert marked(settings) == ran(settings) != set()
+    # The numbers of a connection are not always those of one transaction.
+    database.dispose()
+    with database.begin() as connection:
+        connection.execute(sa.delete(db.jobs))
+        connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
+        assert connection.execute(writes).one() == (0, 1)
+    database.dispose()
+    assert marked(settings) == set()
+
+
 @pytest.mark.parametrize("clients", [None, ("csc",), ("beam", "csc"), ()])
 def test_runs_of_clients_are_found_within_any_range(
     settings: Settings, clients: tuple[str, ...] | None
@@ -302,7 +324,8 @@ def test_migrations_count_the_jobs_of_a_program_without_counts(settings: Setting
     before = counted(settings), marked(settings), listed(settings)
     of_program_before = (
         "DROP TABLE crash_group_runs, client_runs, releases",
-        "DROP FUNCTION count_crash, describe_crashes, mark_client_run, list_release CASCADE",
+        "DROP FUNCTION count_crash, describe_crashes CASCADE",
+        "DROP FUNCTION mark_client_run, mark_client_block, list_release CASCADE",
         "UPDATE alembic_version SET version_num = '0011'",
     )
     execute(settings, *map(sa.text, of_program_before))

@@ -8,21 +8,33 @@ revision = "0013"
 down_revision = "0012"
 
 # Executed at the end of a transaction, by one at a time: a row is shared by a thousand runs, and an import
-# would wait for another's whole batch. Whoever comes later sees the jobs of all before.
+# would wait for another's whole batch. Whoever comes later sees the jobs of all before. The first job whose
+# bit is wrong corrects the whole row: a version of the row for each job would take quadratic time.
+_MARK_BLOCK = """
+CREATE FUNCTION mark_client_block(job_client text, job_run integer) RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+DECLARE
+    job_block integer := job_run / 1024;
+    is_marked boolean := EXISTS (SELECT FROM client_runs WHERE client = job_client AND block = job_block
+        AND get_bit(runs, job_run % 1024) = 1);
+BEGIN
+    IF is_marked <> EXISTS (SELECT FROM jobs WHERE client = job_client AND run = job_run) THEN
+        INSERT INTO client_runs (client, block, runs)
+        SELECT job_client, job_block, coalesce(bit_or(set_bit(0::bit(1024), run % 1024, 1)), 0::bit(1024))
+        FROM jobs WHERE client = job_client AND run BETWEEN job_block * 1024 AND job_block * 1024 + 1023
+        ON CONFLICT (client, block) DO UPDATE SET runs = excluded.runs;
+    END IF;
+END $$
+"""
 _MARK_RUN = """
 CREATE FUNCTION mark_client_run() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(x'64716D09'::int);
     IF TG_OP <> 'INSERT' THEN
-        UPDATE client_runs SET runs = set_bit(runs, OLD.run % 1024, 0)
-        WHERE client = OLD.client AND block = OLD.run / 1024
-        AND NOT EXISTS (SELECT FROM jobs WHERE client = OLD.client AND run = OLD.run);
+        PERFORM mark_client_block(OLD.client, OLD.run);
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        INSERT INTO client_runs AS known (client, block, runs)
-        VALUES (NEW.client, NEW.run / 1024, set_bit(0::bit(1024), NEW.run % 1024, 1))
-        ON CONFLICT (client, block) DO UPDATE SET runs = known.runs | excluded.runs
-        WHERE known.runs <> known.runs | excluded.runs;
+        PERFORM mark_client_block(NEW.client, NEW.run);
     END IF;
     RETURN NULL;
 END $$
@@ -49,6 +61,7 @@ def upgrade() -> None:
         sa.Column("runs", BIT(1024), nullable=False),
         sa.PrimaryKeyConstraint("client", "block", name="client_runs_pkey"),
     )
+    op.execute(_MARK_BLOCK)
     op.execute(_MARK_RUN)
     for events, condition in _TRIGGERS.items():
         name = f"jobs_{events.lower().replace(' ', '_')}_mark_client_run"
