@@ -157,6 +157,7 @@ def test_its_first_load_is_small(page: Page, url: str, mirrored: MirroredCluster
 
     page.on("response", record)
     page.goto(url)
+    page.locator("#graphs").scroll_into_view_if_needed()
     expect(page.locator(".graphs canvas")).to_have_count(2)
     # The first response of each URL; on a slow machine the run is polled before the graphs are drawn.
     loaded = {response.url: response for response in reversed(responses) if "/live/run" not in response.url}
