@@ -15,7 +15,7 @@ _KEY = "outdated"
 
 @dataclass(slots=True)
 class _Outdated:
-    """What a response is made from: `read_at` is that of the oldest kept data."""
+    """Kept data that a response uses: the error that led to it, and when the oldest of them were read."""
 
     error: DatabaseTooSlow
     read_at: datetime
