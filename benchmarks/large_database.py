@@ -141,7 +141,7 @@ def _mark_client_runs() -> sa.Insert:
 
 
 def _list_releases() -> sa.Insert:
-    listed = sa.select(db.runs.c.cmssw_version.distinct())
+    listed = sa.select(db.runs.c.cmssw_version).distinct()
     return sa.insert(db.releases).from_select(list(db.releases.c), listed)
 
 
