@@ -23,11 +23,15 @@ from storage.log_compression import DamagedLog, ZstdDictionary
 
 _LEVEL = 6
 _INTEGER_BYTES = 8
-_INPUT_STATUSES = tuple(InputStatus)
-_CODES = {status: code for code, status in enumerate(_INPUT_STATUSES)}
+_STATUSES = dict(enumerate(InputStatus))
+_CODES = {status: code for code, status in _STATUSES.items()}
 
 _Columns = Sequence[Sequence[int]]
 _thread_local = threading.local()
+
+
+class DamagedSeries(Exception):
+    """Raised for a stored series that can't be read; the message says why."""
 
 
 def pack_memory(series: MemorySeries) -> bytes:
@@ -36,7 +40,7 @@ def pack_memory(series: MemorySeries) -> bytes:
 
 
 def unpack_memory(packed: bytes) -> MemorySeries:
-    """Inverse of `pack_memory`."""
+    """Inverse of `pack_memory`. Raises DamagedSeries."""
     return MemorySeries(*_unpack_columns(packed, 3))
 
 
@@ -46,7 +50,7 @@ def pack_events(series: EventSeries) -> bytes:
 
 
 def unpack_events(packed: bytes) -> EventSeries:
-    """Inverse of `pack_events`."""
+    """Inverse of `pack_events`. Raises DamagedSeries."""
     return EventSeries(*_unpack_columns(packed, 4))
 
 
@@ -56,9 +60,12 @@ def pack_input_statuses(statuses: InputStatuses) -> bytes:
 
 
 def unpack_input_statuses(packed: bytes) -> InputStatuses:
-    """Inverse of `pack_input_statuses`."""
+    """Inverse of `pack_input_statuses`. Raises DamagedSeries."""
     lumisections, codes = _unpack_columns(packed, 2)
-    return InputStatuses(lumisections, [_INPUT_STATUSES[code] for code in codes])
+    try:
+        return InputStatuses(lumisections, [_STATUSES[code] for code in codes])
+    except KeyError as error:
+        raise DamagedSeries(f"there is no input status {error}") from error
 
 
 def pack_log(log: JobLog, dictionary: ZstdDictionary | None = None) -> bytes:
@@ -95,11 +102,17 @@ def pack_streams(streams: Sequence[Stream]) -> bytes:
 
 
 def unpack_streams(packed: bytes) -> tuple[Stream, ...]:
-    """Inverse of `pack_streams`; a column is decoded when it is first used."""
+    """Inverse of `pack_streams`; a column is decoded when it is first used. Raises DamagedSeries."""
     raw = _decompress(packed)
     start = 4 + int.from_bytes(raw[:4], "little")
+    try:
+        lengths: list[tuple[str, int]] = orjson.loads(raw[4:start])
+    except orjson.JSONDecodeError as error:
+        raise DamagedSeries(error) from error
+    if start + sum(6 * length * _INTEGER_BYTES for _, length in lengths) != len(raw):
+        raise DamagedSeries("its columns are incomplete")
     streams = []
-    for name, length in orjson.loads(raw[4:start]):
+    for name, length in lengths:
         size = length * _INTEGER_BYTES
         ends = range(start, start + 6 * size + 1, size) if size else [start] * 7
         columns = [_LazyColumn(raw[a:b]) for a, b in pairwise(ends)]
@@ -125,6 +138,8 @@ def _pack_columns(columns: _Columns) -> bytes:
 
 def _unpack_columns(packed: bytes, count: int) -> list[list[int]]:
     raw = _decompress(packed)
+    if len(raw) % (count * _INTEGER_BYTES):
+        raise DamagedSeries("its columns are incomplete")
     size = len(raw) // count
     return [_decode_column(raw[at * size : (at + 1) * size]).tolist() for at in range(count)]
 
@@ -145,8 +160,11 @@ def _decode_column(raw: bytes) -> "array[int]":
         interleaved[plane::_INTEGER_BYTES] = raw[plane * length : (plane + 1) * length]
     numbers = array("Q")
     numbers.frombytes(interleaved)
-    # A list comprehension is a third faster than a generator.
-    return array("q", accumulate([(number >> 1) ^ -(number & 1) for number in numbers]))
+    try:
+        # A list comprehension is a third faster than a generator.
+        return array("q", accumulate([(number >> 1) ^ -(number & 1) for number in numbers]))
+    except OverflowError as error:
+        raise DamagedSeries("it has a number of more than 64 bits") from error
 
 
 class _LazyColumn(Sequence[int]):
@@ -183,4 +201,8 @@ def _compress(raw: bytes) -> bytes:
 
 
 def _decompress(packed: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(packed)
+    try:
+        return zstandard.ZstdDecompressor().decompress(packed)
+    # zstd reserves as much memory as the frame says that it needs.
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise DamagedSeries(str(error) or "it would be larger than the memory") from error

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-import zstandard
 
 import db
 from storage import codecs
+from storage.codecs import DamagedSeries
 from storage.delivery_statistics import summarize
 from storage.read_models import Delivery
 
@@ -59,6 +59,6 @@ def _statistics(row: Any) -> dict[str, Any]:
                 )
             )
         )
-    except (zstandard.ZstdError, UnicodeDecodeError, ValueError):
-        # A damaged delivery must not stop the others.
+    except DamagedSeries:
+        # It must not stop the others.
         return {}

@@ -17,6 +17,7 @@ from storage.delivery_statistics import DeliveryStatistics, summarize
 from storage.prepared_statements import prepared
 from storage.read_models import Delivery, Playback
 from storage.run_queries import RUN, newest_report_first
+from storage.stored_series import unpack
 
 _UPDATED_AT = prepared(sa.select(sa.func.max(db.deliveries.c.updated_at)).where(db.deliveries.c.run == RUN))
 
@@ -30,7 +31,10 @@ class DeliveryReader(DatabaseReader):
         return None if row is None else _delivery(row)
 
     def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
-        """Statistics of what `delivery` returns, by run; runs without a delivery are left out."""
+        """Statistics of what `delivery` returns, by run.
+
+        Runs without a delivery are left out, and those with a damaged one unless its statistics are stored.
+        """
         table = db.deliveries.c
         # The streams are large, and read only if nothing has computed their statistics yet.
         is_current = table.statistics_revision == table.revision
@@ -47,7 +51,9 @@ class DeliveryReader(DatabaseReader):
             .ext(distinct_on(table.run))
         )
         with self._database.connect() as connection:
-            return {row.run: _statistics(row) for row in connection.execute(statement)}
+            rows = connection.execute(statement).all()
+        found = {row.run: _statistics(row) for row in rows}
+        return {run: statistics for run, statistics in found.items() if statistics is not None}
 
     def delivery_updated_at(self, run: int) -> datetime | None:
         """The time of the report that `delivery` returns; `None` if there is none."""
@@ -89,16 +95,18 @@ def _select_newest(table: sa.Table) -> sa.Select[Any]:
     )
 
 
-def _statistics(row: Any) -> DeliveryStatistics:
-    """The stored statistics, or those of the streams if the row has these."""
-    if row.streams is not None:
-        return summarize(_delivery(row))
-    return DeliveryStatistics(
-        **{field.name: getattr(row, field.name) for field in fields(DeliveryStatistics)}
-    )
+def _statistics(row: Any) -> DeliveryStatistics | None:
+    """The stored statistics, or those of the streams if the row has these; `None` if they are damaged."""
+    if row.streams is None:
+        return DeliveryStatistics(
+            **{field.name: getattr(row, field.name) for field in fields(DeliveryStatistics)}
+        )
+    delivery = _delivery(row)
+    return None if delivery.is_damaged else summarize(delivery)
 
 
 def _delivery(row: Any) -> Delivery:
+    streams = unpack(row.identity, codecs.unpack_streams, row.streams)
     return Delivery(
         id=row.identity,
         run=row.run,
@@ -108,5 +116,6 @@ def _delivery(row: Any) -> Delivery:
         global_start=row.global_start,
         global_start_is_guess=row.global_start_is_guess,
         lumisection_s=row.lumisection_s,
-        streams=codecs.unpack_streams(row.streams),
+        streams=streams or (),
+        is_damaged=streams is None,
     )

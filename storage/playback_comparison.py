@@ -11,16 +11,18 @@ from math import fsum, sqrt
 from operator import attrgetter
 from statistics import fmean, linear_regression, median
 from typing import Any, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 
 import db
 from dqm2.records import EventSeries, InputStatuses, MemorySeries
-from storage import codecs, run_queries
+from storage import run_queries
 from storage.job_state import JobState
 from storage.read_models import Job, Run
 from storage.rows import MAX_POINTS
 from storage.run_reader import RunReader, count_skipped
+from storage.stored_series import JobSeries, unpack_job
 
 # Earlier runs that are searched for a reference.
 _MAX_CANDIDATES = 200
@@ -104,7 +106,7 @@ class PlaybackComparisonReader(RunReader):
             .where(_jobs.run == run)
         )
         with self._database.connect() as connection:
-            details = {row.identity: row for row in connection.execute(statement)}
+            details = {row.identity: unpack_job(row) for row in connection.execute(statement)}
         return tuple(_performances(found, details, until))
 
     def _same_source(self, run: int, described: Any) -> sa.Select[Any]:
@@ -143,7 +145,10 @@ def _last_good(run: int, described: Any) -> sa.Select[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _JobSeries:
-    """A job and its series, empty if they are not stored. `is_cut`: only what came up to a lumisection."""
+    """A job and its series, empty if they are not stored or damaged.
+
+    `is_cut`: only what came up to a lumisection.
+    """
 
     job: Job
     memory: MemorySeries
@@ -206,18 +211,19 @@ def _reached(run: Run) -> dict[str, int]:
 
 
 def _performances(
-    run: Run, details: Mapping[Any, Any], until: Mapping[str, int]
+    run: Run, details: Mapping[UUID, JobSeries], until: Mapping[str, int]
 ) -> Iterable[ClientPerformance]:
     reached = _reached(run)
     for name, of_client in groupby(run.jobs, attrgetter("name")):
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
         # A client without a lumisection in either run has nothing to be compared.
         compared = min(reached[name], until.get(name) or reached[name])
-        series = [_unpack(job, details.get(job.id)).until(compared) for job in jobs]
+        series = [_job_series(job, details.get(job.id)).until(compared) for job in jobs]
         counted = [(each.event_count, each.seconds) for each in series]
         events = [count for count, _ in counted if count is not None]
         timed = [(count, seconds) for count, seconds in counted if count is not None and seconds]
         stored = [each for each in series if each.job.id in details]
+        has_inputs = bool(stored) and not any("input" in details[each.job.id].damaged for each in stored)
         growth, error = _growth(series)
         yield ClientPerformance(
             name=name,
@@ -235,20 +241,18 @@ def _performances(
             growth_kb_per_ls=growth,
             growth_error_kb_per_ls=error,
             ls_duration_ms=_duration([each.events for each in series]),
-            skipped=count_skipped([each.inputs for each in stored]) if stored else None,
+            skipped=count_skipped(each.inputs for each in stored) if has_inputs else None,
         )
 
 
-def _unpack(job: Job, row: Any) -> _JobSeries:
-    if row is None:
-        return _JobSeries(job, MemorySeries(), EventSeries(), InputStatuses(), is_downsampled=False)
-    events = codecs.unpack_events(row.events)
+def _job_series(job: Job, series: JobSeries | None) -> _JobSeries:
+    series = series or JobSeries()
     return _JobSeries(
         job,
-        codecs.unpack_memory(row.memory),
-        events,
-        codecs.unpack_input_statuses(row.input_statuses),
-        is_downsampled=job.exit_code is not None and len(events.lumisections) >= MAX_POINTS,
+        series.memory,
+        series.events,
+        series.input_statuses,
+        is_downsampled=job.exit_code is not None and len(series.events.lumisections) >= MAX_POINTS,
     )
 
 

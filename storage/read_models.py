@@ -9,16 +9,14 @@ from uuid import UUID
 from dqm2.records import (
     CrashReason,
     ErrorGroup,
-    EventSeries,
-    InputStatuses,
     JobLog,
-    MemorySeries,
     SimulatorState,
     Stream,
 )
 from storage import job_state
 from storage.client_names import client_name
 from storage.job_state import JobState
+from storage.stored_series import JobSeries
 from storage.sync_status import LinkStatus
 
 
@@ -206,7 +204,7 @@ class Playback:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The file delivery of a run."""
+    """The file delivery of a run; one that is damaged has no streams."""
 
     id: UUID
     run: int
@@ -217,6 +215,7 @@ class Delivery:
     global_start_is_guess: bool
     lumisection_s: float
     streams: tuple[Stream, ...]
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +226,7 @@ class JobDetails:
     """
 
     job: Job
-    memory: MemorySeries
-    events: EventSeries
-    input_statuses: InputStatuses
+    series: JobSeries
     log: JobLog
     errors: tuple[ErrorGroup, ...] = ()
     is_retained: bool = True

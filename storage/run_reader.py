@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 import db
-from dqm2.records import EventSeries, InputStatuses, JobLog, MemorySeries
-from storage import client_runs, codecs, job_state, log_findings, run_queries
+from dqm2.records import InputStatuses, JobLog
+from storage import client_runs, job_state, log_findings, run_queries
 from storage.client_names import client_name
 from storage.database_reader import DatabaseReader
 from storage.job_state import JobState, StateRules
@@ -32,6 +32,7 @@ from storage.read_models import (
     RunSpan,
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
+from storage.stored_series import JobSeries, unpack_input_statuses, unpack_job
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory permanently.
 _RUNS_PER_PIECE = 25
@@ -301,20 +302,26 @@ class RunReader(DatabaseReader):
     def skipped_lumisections(self, run: int, clients: Collection[str]) -> dict[str, int]:
         """The number of lumisections of a run that no job of a client saw, by the client's tag.
 
-        A restarted job skips what its predecessor has seen. Clients without stored job details are left out.
+        A restarted job skips what its predecessor has seen. Clients without stored job details, and with
+        damaged ones, are left out.
         """
         jobs = db.jobs.c
         statement = (
-            sa.select(jobs.client, db.job_details.c.input_statuses)
+            sa.select(jobs.client, db.job_details.c.identity, db.job_details.c.input_statuses)
             .join(db.job_details, db.job_details.c.identity == jobs.identity)
             .where(jobs.run == run, jobs.client.in_(clients))
             .order_by(jobs.client)
         )
         with self._database.connect() as connection:
             rows = connection.execute(statement).all()
-        return {
-            client: count_skipped([codecs.unpack_input_statuses(row.input_statuses) for row in of_client])
+        statuses = {
+            client: [unpack_input_statuses(row) for row in of_client]
             for client, of_client in groupby(rows, attrgetter("client"))
+        }
+        return {
+            client: count_skipped(read for read in of_client if read is not None)
+            for client, of_client in statuses.items()
+            if None not in of_client
         }
 
     def job_details(self, job_id: UUID) -> JobDetails | None:
@@ -328,15 +335,11 @@ class RunReader(DatabaseReader):
             return None
         errors = log_findings.read_errors(found.log_errors)
         if stored is None:
-            return JobDetails(
-                job, MemorySeries(), EventSeries(), InputStatuses(), JobLog(), errors, is_retained=False
-            )
+            return JobDetails(job, JobSeries(), JobLog(), errors, is_retained=False)
         log = self._log(job_id, stored)
         return JobDetails(
             job=job,
-            memory=codecs.unpack_memory(stored.memory),
-            events=codecs.unpack_events(stored.events),
-            input_statuses=codecs.unpack_input_statuses(stored.input_statuses),
+            series=unpack_job(stored),
             log=log or JobLog(),
             errors=errors,
             is_log_damaged=log is None,

@@ -100,8 +100,8 @@ def test_it_downsamples_the_series_of_a_finished_job_only(settings: Settings) ->
     kept = reader(settings).job_details(finished.document.identity)
     assert whole is not None
     assert kept is not None
-    assert len(whole.events.lumisections) == LUMISECTIONS_PER_DAY
-    assert len(kept.events.lumisections) == len(kept.memory.at_s) == MAX_POINTS
+    assert len(whole.series.events.lumisections) == LUMISECTIONS_PER_DAY
+    assert len(kept.series.events.lumisections) == len(kept.series.memory.at_s) == MAX_POINTS
     # Input statuses are kept for every lumisection.
-    assert len(kept.input_statuses.lumisections) == LUMISECTIONS_PER_DAY
+    assert len(kept.series.input_statuses.lumisections) == LUMISECTIONS_PER_DAY
     assert kept.log == log_of(finished)

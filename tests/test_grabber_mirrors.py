@@ -44,9 +44,9 @@ def test_it_mirrors_a_job_with_series_and_log(simulator: Simulator, simulated_se
     details = reader(simulated_settings).job_details(job.id)
     assert details is not None
     assert (details.log.head, details.log.tail) == ("one\ntwo\n", "three\n")
-    assert list(details.events.lumisections) == list(range(1, 11))
-    assert set(details.memory.rss_kb) == {362_744}
-    assert len(details.input_statuses.statuses) == 10
+    assert list(details.series.events.lumisections) == list(range(1, 11))
+    assert set(details.series.memory.rss_kb) == {362_744}
+    assert len(details.series.input_statuses.statuses) == 10
 
 
 def test_it_mirrors_every_document_type(simulator: Simulator, simulated_settings: Settings) -> None:

@@ -26,7 +26,7 @@ from storage.reader import MirrorReader
 from storage.run_listing import ListedJob, ListedRun
 from web import access_log, databases, query_args
 from web.cache.dependencies import cached_view_if, expire_at
-from web.errors import LOG_DAMAGED, RunItemNotFound
+from web.errors import DELIVERY_DAMAGED, LOG_DAMAGED, RunItemNotFound
 from web.legacy_urls import LegacyJobId
 from web.limits import RequestKind, limited_as
 from web.responses import etag_response, streamed
@@ -110,6 +110,8 @@ def _get_run() -> Response:
 def _get_graph() -> Response:
     reader = _reader()
     delivery = reader.delivery(_required("run", _RUN_REFUSAL))
+    if delivery is not None and delivery.is_damaged:
+        raise NotFound(DELIVERY_DAMAGED)
     return _json([] if delivery is None else _graph(delivery))
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
 _TOO_SLOW_HINT = "Try again, or choose a smaller range of runs."
 LOG_DAMAGED = "The stored log of this job is damaged and can't be read."
+DELIVERY_DAMAGED = "The stored file delivery of this run is damaged and can't be read."
 
 # Files among the pages, which scripts download as well.
 _FILES = (".csv", ".txt")

@@ -113,7 +113,8 @@ function drawLateLimit(graph) {
 }
 
 function summary() {
-  const { lumisections, last, streams, files, late, start_is_guess: isGuess } = shown;
+  const { lumisections, last, streams, files, late, start_is_guess: isGuess, is_damaged: isDamaged } = shown;
+  if (isDamaged) return "The stored file delivery of this run is damaged and can't be read.";
   if (!streams.length) return "No file delivery data of this run.";
   if (!files) return "The start time of this run is unknown, so no delays can be computed.";
   const lateFiles = late ? `${late} of ${files} files` : "no file";

@@ -74,10 +74,12 @@ def job(found: read_models.Job) -> resources.Job:
 def job_with_series(details: JobDetails) -> resources.JobWithSeries:
     """A job with its series."""
     summary = job(details.job)
-    memory, events, statuses = details.memory, details.events, details.input_statuses
+    series = details.series
+    memory, events, statuses = series.memory, series.events, series.input_statuses
     return resources.JobWithSeries(
         **{field: getattr(summary, field) for field in summary.__struct_fields__},
         has_details=details.is_retained,
+        damaged_series=list(series.damaged),
         memory=resources.MemorySeries(
             times=_times(memory.at_s),
             size_bytes=[kb * BYTES_PER_KB for kb in memory.size_kb],

@@ -14,6 +14,7 @@ from dqm2.records import CrashKind, InputStatus
 from dqmsquare_cfg import Cluster
 from storage.crash_marks import CrashMark
 from storage.job_state import JobState
+from storage.stored_series import SeriesName
 from storage.transitions import STATES, TransitionKind
 from web.api_v1.queries import RunState
 
@@ -164,6 +165,9 @@ class JobWithSeries(Job):
 
     has_details: Annotated[
         bool, Meta(description="False once log and series are deleted; the series are empty then.")
+    ]
+    damaged_series: Annotated[
+        list[SeriesName], Meta(description="Series that can't be read from the database; they are empty.")
     ]
     memory: MemorySeries
     events: EventSeries

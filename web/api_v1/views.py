@@ -32,7 +32,7 @@ from web.api_v1.queries import (
     optional_time,
 )
 from web.cache import dependencies
-from web.errors import LOG_DAMAGED, DatabaseUnavailable
+from web.errors import DELIVERY_DAMAGED, LOG_DAMAGED, DatabaseUnavailable
 from web.query_args import INT_MAX
 from web.staleness import expire_at_next_change, stale_limit
 
@@ -115,6 +115,8 @@ def delivery(cluster: Cluster, run: int) -> resources.Delivery:
     found = databases.cached_reader(cluster).delivery(run)
     if found is None:
         raise NotFound(_NO_DELIVERY)
+    if found.is_damaged:
+        raise NotFound(DELIVERY_DAMAGED)
     return mapping.delivery(found)
 
 

@@ -30,9 +30,9 @@ def to_json(delivery: Delivery | None, time: FileTime, late_s: float, *, is_whol
     """Columns over a common axis of lumisections, `null` where a stream has no file.
 
     `{"lumisections": […], "last", "streams": [{"name", "delay_s": […], "events": […]}], "files", "late",
-    "start_is_guess", "is_whole"}`; all delays are `null` if the start of the run is unknown. `late` of the
-    `files` have a delay above `late_s`. If `is_whole` is false, a point covers several lumisections from the
-    one it is at: the largest of their delays, and the mean of their events.
+    "start_is_guess", "is_damaged", "is_whole"}`; all delays are `null` if the start of the run is unknown.
+    `late` of the `files` have a delay above `late_s`. If `is_whole` is false, a point covers several
+    lumisections from the one it is at: the largest of their delays, and the mean of their events.
     """
     # A stream has the same place, and with it the same colour, in the graphs of all runs.
     streams: Sequence[Stream] = () if delivery is None else sorted(delivery.streams, key=attrgetter("name"))
@@ -57,6 +57,7 @@ def to_json(delivery: Delivery | None, time: FileTime, late_s: float, *, is_whol
             "start_is_guess": delivery is not None
             and delivery.global_start is not None
             and delivery.global_start_is_guess,
+            "is_damaged": delivery is not None and delivery.is_damaged,
             "is_whole": step == 1,
         }
     )

@@ -47,7 +47,7 @@ def series(job: UUID) -> Response:
     cluster = query_args.page_cluster()
     details = _details(cluster, job)
     previous = _previous(cluster, details)
-    memory, events = details.memory, details.events
+    memory, events = details.series.memory, details.series.events
     columns = {
         "memory": {
             "at_s": memory.at_s,

@@ -57,18 +57,20 @@ def client_history(reader: MirrorReader, run: Run, client: str) -> ClientHistory
 def previous_memory(details: JobDetails, previous: JobDetails | None) -> list[int | None]:
     """Resident memory (kB) of the previous job as long after its start, at each report of the job."""
     if previous is None:
-        return [None] * len(details.memory.at_s)
+        return [None] * len(details.series.memory.at_s)
     later_s = (details.job.first_seen_at - previous.job.first_seen_at).total_seconds()
-    at_s = [at + later_s for at in previous.memory.at_s]
-    return [_interpolate(at_s, previous.memory.rss_kb, at) for at in details.memory.at_s]
+    at_s = [at + later_s for at in previous.series.memory.at_s]
+    return [_interpolate(at_s, previous.series.memory.rss_kb, at) for at in details.series.memory.at_s]
 
 
 def previous_events(details: JobDetails, previous: JobDetails | None) -> list[int | None]:
     """Events of the previous job in each lumisection of the job."""
     if previous is None:
-        return [None] * len(details.events.lumisections)
-    by_lumisection = dict(zip(previous.events.lumisections, previous.events.events, strict=True))
-    return [by_lumisection.get(lumisection) for lumisection in details.events.lumisections]
+        return [None] * len(details.series.events.lumisections)
+    by_lumisection = dict(
+        zip(previous.series.events.lumisections, previous.series.events.events, strict=True)
+    )
+    return [by_lumisection.get(lumisection) for lumisection in details.series.events.lumisections]
 
 
 def _representative(run: Run, client: str) -> Job:
