@@ -90,7 +90,17 @@ def quote_value(value: object) -> str:
     text = str(value)
     if _PLAIN_WORD.fullmatch(text):
         return text
+    if '"' in text or "\\" in text:
+        # They mark names, as in `role "dqm" does not exist`, which are not recognized once they are escaped.
+        text = _redacted(text)
     return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def _redacted(text: str) -> str:
+    """Text as it is redacted in lines; as it is before the log is configured."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    formatter = next((each for each in formatters if isinstance(each, _LineFormatter)), None)
+    return text if formatter is None else formatter.redact(text)
 
 
 class _StderrHandler(logging.Handler):
@@ -142,7 +152,7 @@ class _LineFormatter(logging.Formatter):
 
     def __init__(self, redact: Redact) -> None:
         super().__init__()
-        self._redact = redact
+        self.redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
         line: str | None = getattr(record, "formatted_line", None)
@@ -165,7 +175,7 @@ class _LineFormatter(logging.Formatter):
             text = f"{text}\n{self.formatException(record.exc_info)}"
         if record.stack_info:
             text = f"{text}\n{record.stack_info}"
-        redacted = text if getattr(record, "is_redacted", False) else self._redact(text)
+        redacted = text if getattr(record, "is_redacted", False) else self.redact(text)
         line = _CONTROL.sub(_escape, redacted)
         return line if len(line) <= _MAX_LINE else f"{line[:_MAX_LINE]}…"
 

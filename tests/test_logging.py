@@ -100,6 +100,12 @@ def test_it_writes_debug_lines_if_asked(settings: Settings, log_file: Path) -> N
     assert line.endswith(" DEBUG grabbing.machine_sync seen")
 
 
+def test_it_redacts_names_in_quotes(logged: Logged) -> None:
+    reason = logging_setup.quote_value('FATAL:  role "dqm_mirror" does not exist')
+    logging.getLogger("web.databases").warning("database_unavailable reason=%s", reason)
+    assert logged()[0].endswith(r'reason="FATAL:  role \"[user]\" does not exist"')
+
+
 def test_it_redacts_the_whole_text(logged: Logged) -> None:
     log = logging.getLogger("grabber")
     log.warning("failed reason=%s", "dqmfu-c2b03-45-01.cms: password=sesame from 10.176.62.222")
