@@ -322,12 +322,15 @@ def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
 
 
 def stop_on_signals() -> StopEvent:
-    """Stop event that SIGTERM and SIGINT set; a thread waits for them, so that no code is interrupted.
+    """Stop event that SIGTERM, SIGINT and SIGHUP set; a thread waits for them: no code is interrupted.
 
     The other threads block them. The wake-up descriptor also receives a signal that another thread takes:
     one that starts a process unblocks both for a moment (`runtime/spawn.py`).
     """
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    # The terminal has ended. Under nohup it is ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     received, wake_up = socket.socketpair()
     # As set_wakeup_fd requires.

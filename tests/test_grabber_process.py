@@ -23,11 +23,20 @@ from tools.demo.postgres import EmbeddedPostgres
 DOCUMENTS = 1100
 # Both have one handler; Kubernetes and systemd send the first.
 SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+# Prints what becomes of SIGHUP, which is ignored under nohup.
+IGNORES = """
+import signal
+import grabber
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+grabber.stop_on_signals()
+print(signal.getsignal(signal.SIGHUP).name)
+"""
 # Lets a thread take a signal, as one that starts a process does for a moment.
 TAKEN_BY_A_THREAD = """
 import signal, sys, threading
 import grabber
 number = signal.Signals[sys.argv[1]]
+signal.signal(number, signal.SIG_DFL)
 def take():
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     signal.pthread_kill(threading.get_ident(), number)
@@ -99,10 +108,16 @@ def test_it_finishes_the_current_batch_on_a_signal(
     assert count_rows(simulated_settings, db.jobs) == machine["revision"] < DOCUMENTS
 
 
-@pytest.mark.parametrize("end", SIGNALS)
+@pytest.mark.parametrize("end", [*SIGNALS, signal.SIGHUP])
 def test_it_stops_on_a_signal_that_any_thread_takes(end: signal.Signals) -> None:
     command = [sys.executable, "-c", TAKEN_BY_A_THREAD, end.name]
     assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
+
+
+def test_it_goes_on_under_nohup_when_the_terminal_ends() -> None:
+    command = [sys.executable, "-c", IGNORES]
+    output = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=True, capture_output=True, text=True)
+    assert output.stdout == "SIG_IGN\n"
 
 
 def test_it_exits_while_the_gateway_hangs(
