@@ -114,10 +114,11 @@ def test_it_says_that_a_url_must_be_percent_encoded() -> None:
         (b"GET /dqm/api/v1?a=b HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", True),
         (b"GET /%61pi/v1/ HTTP/9.9\r\nHost: x\r\n\r\n", True),
         (b"POST /api/v1/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", True),
+        ("GET /api/v1/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(), True),
+        ("GET /ü?/api/v1/ HTTP/1.1\r\nHost: x\r\n\r\n".encode(), False),
         (b"GET /?next=/api/v1/ HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", False),
         (b"GET /api/v11 HTTP/1.1\r\nHost: x\r\nX Y: a\r\n\r\n", False),
-        # The parser keeps an invalid URL to itself, and nothing is known of a request that has none.
-        ("GET /api/v1/ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(), False),
+        # Nothing is known of a request that has no URL.
         (b"GET /api/v1/ HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n", False),
     ],
 )

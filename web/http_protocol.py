@@ -14,6 +14,7 @@ It overrides only callbacks of `asyncio.Protocol` and of httptools' parser, and 
 
 import asyncio
 import fcntl
+import re
 import struct
 import sys
 import termios
@@ -37,6 +38,7 @@ _MAX_DRAIN_S = 300.0
 # Time for a refused client to read the response; closing with unread input would reset the connection.
 _LINGER_S = 2.0
 _MALFORMED = Refusal(400, "This is not a valid HTTP request.")
+_TARGET = re.compile(rb"^[A-Z]+ ([^ \r\n]*)", re.MULTILINE)
 # curl sends the characters of a URL as they were typed.
 _INVALID_URL = Refusal(400, "The URL has a character that must be percent-encoded, such as %C3%A9 for é.")
 
@@ -62,6 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._refusal: Refusal | None = None
+        self._received = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request."""
@@ -80,6 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             return
         was_incomplete = self._is_head_incomplete
+        self._received = data
         super().data_received(data)
         if self._is_head_incomplete and was_incomplete:
             self._head_bytes += len(data)
@@ -124,6 +128,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Refuse a malformed request; uvicorn calls this where it handles the parser's exception."""
         del msg
         is_url = isinstance(sys.exception(), httptools.HttpParserInvalidURLError)
+        if is_url:
+            # The parser passes on nothing of it.
+            self.url = next(reversed(_TARGET.findall(self._received)), b"")
         self._refuse(_INVALID_URL if is_url else _MALFORMED)
 
     def pause_writing(self) -> None:
