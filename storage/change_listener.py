@@ -92,7 +92,10 @@ class ChangeTracker:
 
         `None`: of too many runs to name.
         """
-        if runs is None or other_runs is None or len(self._known_runs) + len(runs) > _MAX_RUNS:
+        if runs is None or other_runs is None:
+            self.invalidate_all()
+            return
+        if len(self._changed_at) + len(runs) + len(other_runs) > _MAX_RUNS:
             self.invalidate_all()
             return
         with self._lock:

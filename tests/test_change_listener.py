@@ -7,7 +7,7 @@ import pytest
 import db
 from dqmsquare_cfg import Cluster, Settings
 from storage import change_listener
-from storage.change_listener import ChangeListener, ChangeTracker
+from storage.change_listener import ChangeListener, ChangeTracker, Topic
 from tests.waiting import until
 
 
@@ -35,3 +35,10 @@ def test_it_listens_again_after_an_unexpected_error(
     until(lambda: len(is_listening) == 3)
     assert is_listening == [False, False, True]
     assert "listener_failed" in caplog.text
+
+
+def test_it_remembers_a_bounded_number_of_runs_of_which_only_deliveries_change() -> None:
+    changes = ChangeTracker()
+    for first in range(0, 3 * change_listener._MAX_RUNS, 100):
+        changes.record_batch((), range(first, first + 100))
+    assert len(changes._changed_at) <= change_listener._MAX_RUNS + len(Topic)
