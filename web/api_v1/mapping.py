@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import asdict
+
 from dqm2 import records
 from dqm2.field_parsers import BYTES_PER_KB
 from dqm2.records import CrashReason, ErrorGroup
@@ -42,9 +44,7 @@ def run_state(run: read_models.Run) -> RunState:
 
 def run_with_neighbours(run: read_models.Run, adjacent: AdjacentRuns) -> resources.Run:
     """A run with the runs before and after it."""
-    summary = run_summary(run)
-    values = {field: getattr(summary, field) for field in summary.__struct_fields__}
-    return resources.Run(**values, previous_run=adjacent.previous, next_run=adjacent.next)
+    return resources.Run(**asdict(run_summary(run)), previous_run=adjacent.previous, next_run=adjacent.next)
 
 
 def job(found: read_models.Job) -> resources.Job:
@@ -73,11 +73,10 @@ def job(found: read_models.Job) -> resources.Job:
 
 def job_with_series(details: JobDetails) -> resources.JobWithSeries:
     """A job with its series."""
-    summary = job(details.job)
     series = details.series
     memory, events, statuses = series.memory, series.events, series.input_statuses
     return resources.JobWithSeries(
-        **{field: getattr(summary, field) for field in summary.__struct_fields__},
+        **asdict(job(details.job)),
         has_details=details.is_retained,
         damaged_series=list(series.damaged),
         memory=resources.MemorySeries(
@@ -183,9 +182,8 @@ def crash_group_with_jobs(
     summary: crash_reader.CrashGroupSummary, jobs: Iterable[crash_reader.CrashedJob]
 ) -> resources.CrashGroupWithJobs:
     """A group of crashes with its newest jobs."""
-    group = crash_group(summary)
     return resources.CrashGroupWithJobs(
-        **{field: getattr(group, field) for field in group.__struct_fields__},
+        **asdict(crash_group(summary)),
         newest_jobs=[
             resources.CrashedJob(
                 id=one.id,
@@ -289,9 +287,7 @@ def _machine_link(link: LinkStatus, oldest: datetime) -> resources.MachineLink:
 
 
 def _named_link(label: str, link: LinkStatus, oldest: datetime) -> resources.NamedMachineLink:
-    shown = _machine_link(link, oldest)
-    values = {field: getattr(shown, field) for field in shown.__struct_fields__}
-    return resources.NamedMachineLink(**values, machine=label)
+    return resources.NamedMachineLink(**asdict(_machine_link(link, oldest)), machine=label)
 
 
 def _memory(memory: read_models.Memory | None) -> resources.Memory | None:
