@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import db
 from dqmsquare_cfg import EXPERIMENT_ZONE
 from storage import run_queries
-from storage.client_names import client_name, client_tags
+from storage.client_names import client_name
 from storage.database_reader import DatabaseReader
 from storage.job_state import LOST_AFTER
 from storage.run_queries import RunFilter
@@ -132,8 +132,8 @@ def _select_efficiency(run_filter: RunFilter, grouping: Grouping, now: datetime)
     lost = sa.func.least(each.run_ls, each.skipped + not_reached)
     seconds = sa.func.sum(each.seconds).filter(each.events.is_not(None))
     # Not a condition on jobs: the lumisections of a run are those of all its clients.
-    tags = [tag for name in run_filter.clients or () for tag in client_tags(name)]
-    is_wanted = [] if run_filter.clients is None else [each.client.in_(tags)]
+    tags = run_filter.client_tags
+    is_wanted = [] if tags is None else [each.client.in_(tags)]
     return (
         sa.select(
             each.client,

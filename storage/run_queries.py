@@ -65,7 +65,7 @@ def select_runs(run_filter: RunFilter) -> sa.Select[Any]:
     """Select the numbers of the runs that match."""
     runs, jobs = db.runs.c, db.jobs.c
     first, last = run_filter.first, run_filter.last
-    of_jobs = [*is_of_clients(run_filter.clients), *ran_between(run_filter.since, run_filter.until)]
+    of_jobs = [*is_of_clients(run_filter), *ran_between(run_filter.since, run_filter.until)]
     if run_filter.clients is not None:
         # Follows from the range of runs. PostgreSQL then reads no other jobs of these clients.
         of_jobs.append(jobs.run.between(first, last))
@@ -146,7 +146,7 @@ def newest_report_first(columns: Any) -> tuple[sa.ColumnElement[Any], ...]:
 
 def is_of_job(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
     """The conditions of a filter on a job and its run, apart from the range of runs."""
-    yield from is_of_clients(run_filter.clients)
+    yield from is_of_clients(run_filter)
     yield from ran_between(run_filter.since, run_filter.until)
     if run_filter.run_keys is not None:
         yield of_run(db.runs.c.run_key, db.jobs.c.run).in_(run_filter.run_keys)
@@ -154,10 +154,10 @@ def is_of_job(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
         yield of_run(db.runs.c.cmssw_version, db.jobs.c.run).in_(run_filter.cmssw_versions)
 
 
-def is_of_clients(names: tuple[str, ...] | None) -> Iterator[sa.ColumnElement[bool]]:
-    """The condition that a client's tag is that of one of these names; none if no names are given."""
-    if names is not None:
-        yield db.jobs.c.client.in_([tag for name in names for tag in client_tags(name)])
+def is_of_clients(run_filter: RunFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """The condition that a job is of one of the clients of a filter; none if no clients are given."""
+    if run_filter.client_tags is not None:
+        yield db.jobs.c.client.in_(run_filter.client_tags)
 
 
 def ran_between(

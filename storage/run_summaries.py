@@ -49,7 +49,7 @@ class RunSummariesReader(RunReader):
 
         If the filter has clients, with these only.
         """
-        of_clients = tuple(run_queries.is_of_clients(run_filter.clients))
+        of_clients = tuple(run_queries.is_of_clients(run_filter))
         # A job that goes on may decide on the state of another client's.
         is_needed = sa.or_(_jobs.exit_code.is_(None), sa.and_(_jobs.exit_code != 0, *of_clients))
         newest = select_newest_with_jobs(run_filter, *_of_run(of_clients), below=below, limit=limit)
