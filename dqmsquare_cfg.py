@@ -243,7 +243,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SERVER_HOST", "address that the server listens on", parsers.listen_address, _per_environment("127.0.0.1", "0.0.0.0")),  # noqa: S104 - the only address of a pod
     Setting("SERVER_PORT", "port that the server listens on", _PORT, _per_environment("8887", "8084")),
     Setting("SERVER_WORKERS", "worker processes of the server", partial(parsers.integer, minimum=1, maximum=64), _everywhere("1")),
-    Setting("SERVER_THREADS", "requests handled concurrently per worker; up to 24 Control Room commands wait in addition", partial(parsers.integer, minimum=1, maximum=256), _everywhere("8")),
+    Setting("SERVER_THREADS", "pages and API calls that a worker handles at a time; ranges of runs, searches, sign-ins and commands come in addition", partial(parsers.integer, minimum=1, maximum=256), _everywhere("8")),
     Setting("SERVER_DEBUG", "debug logging in the server", parsers.boolean, _everywhere("false")),
     Setting("SERVER_METRICS_PORT", "port of the server's `/metrics`; 0 disables it", _PORT_OR_ZERO, _everywhere("18084")),
     Setting("GRABBER_PRODUCTION_METRICS_PORT", "port of the production grabber's `/metrics`; 0 disables it", _PORT_OR_ZERO, _everywhere("18085")),
