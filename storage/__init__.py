@@ -1,4 +1,4 @@
-"""Persistent state of the mirror. Only this package, `legacy_import/` and `db.py` contain SQL.
+"""Persistent state of the mirror. SQL is in this package, `legacy_import/`, `migrations/` and `db.py` only.
 
 schema          schema: revision, migration
 writing         rows, codecs, log_compression, log_dictionaries, bulk_insert, upserts, writer,
