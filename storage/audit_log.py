@@ -188,10 +188,9 @@ class AuditLog:
             .where(_log.c.received_at > since - _SENT_WITHIN, _log.c.sent_at > since, *_same_target(action))
             .order_by(_log.c.received_at.desc(), _log.c.id.desc())
         )
-        with self._database.connect() as connection:
-            for entry in _read(connection, statement.limit(1)):
-                is_same = entry.action.parameters == dict(action.parameters or {})
-                return entry if is_same and entry.outcome in _MAY_HAVE_EFFECT else None
+        for entry in self._read_all(statement.limit(1)):
+            if entry.action.parameters == dict(action.parameters or {}) and entry.outcome in _MAY_HAVE_EFFECT:
+                return entry
         return None
 
     def find(self, wanted: AuditFilter, limit: int) -> list[AuditEntry]:

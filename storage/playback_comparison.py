@@ -83,8 +83,7 @@ class PlaybackComparisonReader(RunReader):
             ).one_or_none()
             if described is None or described.run_key is None:
                 return None
-            same_source = self._same_source(run, described)
-            found: int | None = connection.scalar(same_source) or connection.scalar(
+            found: int | None = connection.scalar(_same_source(run, described)) or connection.scalar(
                 _last_good(run, described)
             )
         return found
@@ -109,22 +108,23 @@ class PlaybackComparisonReader(RunReader):
             details = {row.identity: unpack_job(row) for row in connection.execute(statement)}
         return tuple(_performances(found, details, until))
 
-    def _same_source(self, run: int, described: Any) -> sa.Select[Any]:
-        source = sa.select(sa.func.max(_playbacks.source_run)).where(_playbacks.run == run).scalar_subquery()
-        return (
-            sa.select(_playbacks.run)
-            .join_from(db.playbacks, db.runs, _runs.run == _playbacks.run)
-            .where(
-                _playbacks.source_run == source,
-                _playbacks.run < run,
-                _runs.run_key == described.run_key,
-                _runs.cmssw_version.is_not(None),
-                _runs.cmssw_version.is_distinct_from(described.cmssw_version),
-                sa.exists().where(_jobs.run == _playbacks.run, _jobs.lumisection > 0),
-            )
-            .order_by(_playbacks.run.desc())
-            .limit(1)
+
+def _same_source(run: int, described: Any) -> sa.Select[Any]:
+    source = sa.select(sa.func.max(_playbacks.source_run)).where(_playbacks.run == run).scalar_subquery()
+    return (
+        sa.select(_playbacks.run)
+        .join_from(db.playbacks, db.runs, _runs.run == _playbacks.run)
+        .where(
+            _playbacks.source_run == source,
+            _playbacks.run < run,
+            _runs.run_key == described.run_key,
+            _runs.cmssw_version.is_not(None),
+            _runs.cmssw_version.is_distinct_from(described.cmssw_version),
+            sa.exists().where(_jobs.run == _playbacks.run, _jobs.lumisection > 0),
         )
+        .order_by(_playbacks.run.desc())
+        .limit(1)
+    )
 
 
 def _last_good(run: int, described: Any) -> sa.Select[Any]:

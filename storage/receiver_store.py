@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 import db
 from storage import transitions
+from storage.database_reader import DatabaseReader
 
 _receivers = db.notification_receivers
 
@@ -48,11 +49,8 @@ class StoredReceiver:
     failing_since: datetime | None
 
 
-class ReceiverReader:
+class ReceiverReader(DatabaseReader):
     """Reads the receivers of a cluster's notifications."""
-
-    def __init__(self, database: sa.Engine) -> None:
-        self._database = database
 
     def notification_receivers(self) -> list[ReceiverStatus]:
         """The receivers, by name."""
