@@ -52,7 +52,8 @@ _MAX_PAUSE_S = 5.0
 _MAX_WAIT_S = 3.0
 # Time for the current batch on shutdown: supervisors wait at least 5 s before they kill.
 _SHUTDOWN_TIMEOUT_S = 3.0
-# Time for messages on their way. It is shorter, since a grabber that exceeds the other blames the database.
+# Time for messages on their way. It is shorter: a shutdown beyond the time above is logged as the database's
+# fault.
 _DELIVERY_TIMEOUT_S = 2.0
 
 

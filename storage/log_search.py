@@ -69,7 +69,7 @@ class LogSearchReader(RunReader):
 
         Of `limit` jobs, fewer may match: the index has no numbers.
         """
-        # Pages read without transactions, to which a setting can be limited.
+        # Pages read in autocommit mode, but the setting below must end with a transaction.
         options = {"isolation_level": "READ COMMITTED"}
         with self._database.connect().execution_options(**options) as connection, connection.begin():
             # Until the end of this transaction. The planner overestimates the matches of a prefix and would
