@@ -223,8 +223,8 @@ def _logged(pattern: str, category: str = "") -> _Rule:
     return _line(pattern, MessageKind.LOGGED, category)
 
 
-def _warning(pattern: str, category: str = "") -> _Rule:
-    return _line(pattern, MessageKind.LOGGED, category, Severity.WARNING)
+def _warning(pattern: str) -> _Rule:
+    return _line(pattern, MessageKind.LOGGED, severity=Severity.WARNING)
 
 
 def _crashed_module(place: Place) -> Found | None:

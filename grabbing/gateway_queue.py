@@ -23,12 +23,14 @@ from grabbing.stop_event import StopEvent, Stopped, complete
 T = TypeVar("T")
 
 _GATEWAY_LABEL = "gateway"
+# Interval of the check-ins while a result is awaited; a heartbeat is due every 5 s.
+_CHECK_IN_S = 1.0
 
 
 class GatewayQueue:
     """Runs the DQM² requests of one cluster one at a time, and times and counts each.
 
-    `on_check_in` is called every `check_in_s` seconds while a result is awaited. Machines are requested by
+    `on_check_in` is called every second while a result is awaited. Machines are requested by
     host name; metrics carry their label.
     """
 
@@ -38,14 +40,11 @@ class GatewayQueue:
         client: Dqm2Client,
         stop: StopEvent,
         on_check_in: Callable[[], None],
-        *,
-        check_in_s: float = 1.0,
     ) -> None:
         self.cluster = cluster
         self._client = client
         self._stop = stop
         self._on_check_in = on_check_in
-        self._check_in_s = check_in_s
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._run_tasks, name="gateway-queue", daemon=True).start()
 
@@ -73,7 +72,7 @@ class GatewayQueue:
     def wait_for(self, future: "Future[T]") -> T:
         """The future's result, checking in while it is pending. Raises its error, or Stopped."""
         while not future.done():
-            self._stop.wait_or_done(future, self._check_in_s)
+            self._stop.wait_or_done(future, _CHECK_IN_S)
             if not future.done():
                 self.check_in()
         return future.result()

@@ -254,20 +254,18 @@ def stats_document(
 def diskspace_document(
     *,
     host: str = BUILDER_UNIT,
-    tag: str = "fff_deleter",
     timestamp: float | None = None,
     total_bytes: int = 240 * _GIB,
     free_bytes: int = 155 * _GIB,
     file_count: int | None = 8123,
-    extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
     """Disk usage of a machine; `total_bytes=-1` if it is unknown."""
     is_known = total_bytes >= 0
     return {
-        "_id": f"dqm-diskspace-{host}-{tag}",
+        "_id": f"dqm-diskspace-{host}-fff_deleter",
         "type": "dqm-diskspace",
-        "tag": tag,
+        "tag": "fff_deleter",
         "hostname": host,
         "sequence": 7,
         "pid": 3122,
@@ -275,7 +273,7 @@ def diskspace_document(
         "disk_used": total_bytes - free_bytes if is_known else -1,
         "disk_free": free_bytes if is_known else -1,
         "disk_total": total_bytes,
-        "extra": {"file_count": file_count, "thresholds": {"rename": 60, "delete": 80}, **(extra or {})},
+        "extra": {"file_count": file_count, "thresholds": {"rename": 60, "delete": 80}},
         **fields,
     }
 
@@ -290,7 +288,6 @@ def playback_document(
     source: str = "/fff/output/playback_files/run256936/",
     run_key: str = "pp_run",
     number_of_ls: int = 1500,
-    extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Document:
     """The playback cluster's simulator at a lumisection, `None` before the first one."""
@@ -316,7 +313,6 @@ def playback_document(
         "extra": {
             "ls_map": {"DQM": _played_file(source, lumisection or 0)},
             "streams_found": {"DQM": {"lumi_files": [0]}},
-            **(extra or {}),
         },
     }
     if lumisection is not None:

@@ -133,18 +133,13 @@ def _select_run(rules: StateRules) -> sa.Select[Any]:
     return prepared(sa.select(*_columns(_JobRow, rules), *of_run).select_from(found))
 
 
-def fetch_jobs(
-    connection: sa.Connection,
-    statement: sa.Select[Any],
-    row: type[_RowT],
-    parameters: Mapping[str, Any] | None = None,
-) -> list[_RowT]:
+def fetch_jobs(connection: sa.Connection, statement: sa.Select[Any], row: type[_RowT]) -> list[_RowT]:
     """Fetch the rows of a statement of `select_jobs`.
 
     Named tuples are accessed by position. Access to SQLAlchemy's rows by name would take as long as all other
     work on the thousands of fields of a page.
     """
-    return [row._make(found) for found in connection.execute(statement, parameters).all()]
+    return [row._make(found) for found in connection.execute(statement).all()]
 
 
 _GLOBAL_START = _global_start(db.runs.c.run)

@@ -109,13 +109,11 @@ def test_it_knows_the_shift_of_a_time(time: str, begin: str, hours: int) -> None
     assert found.since == datetime.fromisoformat(begin).replace(tzinfo=EXPERIMENT_ZONE).astimezone(UTC)
     assert found.until - found.since == timedelta(hours=hours)
     assert shift_after(shift_before(found)) == found == shift_before(shift_after(found))
-    assert found.is_shift
 
 
 def test_it_finds_the_last_complete_shift_before_another_period() -> None:
     period = ShiftPeriod(BEGIN + timedelta(hours=1), END)
     assert shift_before(period) == ShiftPeriod(BEGIN, END)
-    assert not period.is_shift
 
 
 @pytest.mark.parametrize("time", [BEGIN + timedelta(microseconds=1), END - timedelta(microseconds=1)])

@@ -99,11 +99,9 @@ class Report:
 NOTHING = Cell(DASH)
 
 
-def number_cell(value: int | None, text: str | None = None) -> Cell:
-    """A cell of a number; `text` is its form on the page."""
-    if value is None:
-        return NOTHING
-    return Cell(str(value) if text is None else text, value=value)
+def number_cell(value: int | None) -> Cell:
+    """A cell of a number."""
+    return NOTHING if value is None else Cell(str(value), value=value)
 
 
 def time_cell(at: datetime | None, without: str = DASH) -> Cell:

@@ -36,11 +36,6 @@ class ShiftPeriod:
         """The parameters of its URL, in the time zone of the experiment."""
         return {"from": _to_text(self.since), "to": _to_text(self.until)}
 
-    @property
-    def is_shift(self) -> bool:
-        """Whether it is exactly one shift."""
-        return self == shift_at(self.since)
-
 
 def shift_at(at: datetime) -> ShiftPeriod:
     """The shift during which a time is; one that a change of the clock is in has 7 or 9 hours."""
