@@ -97,6 +97,8 @@ def test_it_shows_a_job_without_its_log(settings: Settings) -> None:
     )
     assert response.status_code == 200
     assert "no longer kept" in response.text
+    download = client.get(f"/job/{old.document.identity}/log.txt")
+    assert (download.status_code, download.text) == (404, "The log of this job is no longer kept.")
 
 
 def test_it_is_run_by_an_idle_grabber(simulated_environment: dict[str, str]) -> None:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
 _TOO_SLOW_HINT = "Try again, or choose a smaller range of runs."
+LOG_DELETED = "The log of this job is no longer kept."
 LOG_DAMAGED = "The stored log of this job is damaged and can't be read."
 DELIVERY_DAMAGED = "The stored file delivery of this run is damaged and can't be read."
 

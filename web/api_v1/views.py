@@ -32,7 +32,7 @@ from web.api_v1.queries import (
     optional_time,
 )
 from web.cache import dependencies
-from web.errors import DELIVERY_DAMAGED, LOG_DAMAGED, DatabaseUnavailable
+from web.errors import DELIVERY_DAMAGED, LOG_DAMAGED, LOG_DELETED, DatabaseUnavailable
 from web.query_args import INT_MAX
 from web.staleness import expire_at_next_change, stale_limit
 
@@ -40,7 +40,6 @@ bp = Blueprint("api_v1", __name__)
 
 _NO_RUN = "The mirror does not have this run."
 _NO_JOB = "The mirror does not have this job."
-_NO_LOG = "The log of this job is no longer kept."
 _NO_DELIVERY = "The mirror has no file delivery of this run."
 _NO_CRASH_GROUP = "The cluster has no crash with this signature."
 _RELEASE_PREFIX = "CMSSW_"
@@ -139,10 +138,8 @@ def log(cluster: Cluster, job: UUID) -> str:
     details = databases.cached_reader(cluster).job_details(job)
     if details is None:
         raise NotFound(_NO_JOB)
-    if not details.is_retained:
-        raise NotFound(_NO_LOG)
-    if details.is_log_damaged:
-        raise NotFound(LOG_DAMAGED)
+    if not details.has_log:
+        raise NotFound(LOG_DAMAGED if details.is_log_damaged else LOG_DELETED)
     return full_text(details.log)
 
 

@@ -13,7 +13,7 @@ from storage.mutes import mute_of_job
 from storage.read_models import JobDetails
 from web import databases, query_args
 from web.cache import dependencies
-from web.errors import LOG_DAMAGED
+from web.errors import LOG_DAMAGED, LOG_DELETED
 from web.pages import active_mutes, freshness, job_history, job_log, log_search
 from web.responses import etag_response
 
@@ -67,10 +67,10 @@ def series(job: UUID) -> Response:
 
 @bp.get("/<uuid:job>/log.txt")
 def log_text(job: UUID) -> Response:
-    """The log as a text file to download."""
+    """The log as a text file to download. Raises NotFound."""
     details = _details(query_args.page_cluster(), job)
-    if details.is_log_damaged:
-        raise NotFound(LOG_DAMAGED)
+    if not details.has_log:
+        raise NotFound(LOG_DAMAGED if details.is_log_damaged else LOG_DELETED)
     response = etag_response(log_messages.full_text(details.log), "text/plain")
     name = f"run{details.job.run}_{details.job.name}.log"
     response.headers.set("Content-Disposition", "attachment", filename=name)
