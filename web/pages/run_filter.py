@@ -91,19 +91,11 @@ def request_params(*, default_range: int | None = _DEFAULT_RANGE) -> RunFilterPa
     reader = databases.stale_ok_reader(cluster)
     texts = {name: text for name in _PARAMS if (text := query_args.text(name)) is not None}
     bounds = _bounds(texts)
-    first, last = bounds.first, bounds.last
-    if bounds.has_time:
-        span = reader.run_span_between(bounds.since, bounds.until)
-        first = span.lowest or 0 if first is None else first
-        last = span.highest if last is None else last
-    if last is None:
-        last = reader.run_span().highest or 0
-    if first is None:
-        is_search = default_range is None or any(name in texts for name in _SEARCHES)
-        first = 0 if is_search else max(0, last - (default_range or 0))
+    is_search = any(name in texts for name in _SEARCHES)
+    first, last = _range(reader, bounds, None if is_search else default_range)
     run_filter = RunFilter(
-        first=min(first, last),
-        last=max(first, last),
+        first=first,
+        last=last,
         crashed_only=bool(query_args.integer("bad_only", INTEGER_ERROR)),
         with_lumisections=bool(query_args.integer("ls", INTEGER_ERROR)),
         run_keys=_parsed(texts.get("run_key"), lambda text: run_search.matching(reader.run_keys(), text)),
@@ -167,6 +159,20 @@ def _bounds(texts: Mapping[str, str]) -> _Bounds:
         since=start.since if isinstance(start, Period) else None,
         until=end.until if isinstance(end, Period) else None,
     )
+
+
+def _range(reader: MirrorReader, bounds: _Bounds, width: int | None) -> tuple[int, int]:
+    """The ends of the range, the lower one first; if it is not given, `width` below the other, or run 0."""
+    first, last = bounds.first, bounds.last
+    if bounds.has_time:
+        span = reader.run_span_between(bounds.since, bounds.until)
+        first = span.lowest or 0 if first is None else first
+        last = span.highest if last is None else last
+    if last is None:
+        last = reader.run_span().highest or 0
+    if first is None:
+        first = 0 if width is None else max(0, last - width)
+    return min(first, last), max(first, last)
 
 
 def _bound(text: str | None) -> int | Period | None:
