@@ -242,22 +242,15 @@ def url_prefix(text: str) -> str:
 
 def run_keys(text: str) -> tuple[str, ...]:
     """Run keys separated by commas, without duplicates."""
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    if bad := [key for key in keys if not RUN_KEY.fullmatch(key)]:
-        raise InvalidValue(
-            f"contains {bad[0]!r}; accepted: run keys of A-Z, a-z, 0-9, _, . and - separated by commas"
-        )
+    keys = _listed(text, RUN_KEY, "run keys of A-Z, a-z, 0-9, _, . and -")
     if not keys:
         raise InvalidValue("is empty; accepted: run keys separated by commas")
-    return tuple(dict.fromkeys(keys))
+    return keys
 
 
 def hosts(text: str) -> tuple[str, ...]:
     """Host names separated by commas, in lower case, without duplicates."""
-    hosts = [host.strip().lower() for host in text.split(",") if host.strip()]
-    if bad := [host for host in hosts if not _HOST.fullmatch(host)]:
-        raise InvalidValue(f"contains {bad[0]!r}; accepted: host names separated by commas")
-    return tuple(dict.fromkeys(hosts))
+    return _listed(text.lower(), _HOST, "host names")
 
 
 def cookie_secret(text: str) -> str:
@@ -279,9 +272,9 @@ def secret(text: str) -> str:
 
 def users(text: str) -> Mapping[str, str]:
     """Passwords or password hashes by user name."""
-    users: dict[str, str] = {}
-    for number, entry in enumerate((part for part in text.split(",") if part.strip()), start=1):
-        user, colon, password = entry.strip().partition(":")
+    passwords: dict[str, str] = {}
+    for number, entry in enumerate(_split(text), start=1):
+        user, colon, password = entry.partition(":")
         if not colon or not user or not password:
             raise InvalidValue(
                 f"has an entry without user or password (entry {number}); accepted: user:password"
@@ -296,10 +289,10 @@ def users(text: str) -> Mapping[str, str]:
             raise InvalidValue(
                 f"has an incomplete password hash (entry {number}); a shell may have replaced parts of it"
             )
-        if user in users:
+        if user in passwords:
             raise InvalidValue(f"has a duplicate user name (entry {number})")
-        users[user] = password
-    return users
+        passwords[user] = password
+    return passwords
 
 
 def optional_path(text: str) -> Path | None:
@@ -309,22 +302,29 @@ def optional_path(text: str) -> Path | None:
 
 def logins(text: str) -> tuple[str, ...]:
     """Login names separated by commas, without duplicates."""
-    logins = [login.strip() for login in text.split(",") if login.strip()]
-    if bad := [login for login in logins if not _USER.fullmatch(login)]:
-        raise InvalidValue(
-            f"contains {bad[0]!r}; accepted: logins of A-Z a-z 0-9 . _ @ - separated by commas"
-        )
-    return tuple(dict.fromkeys(logins))
+    return _listed(text, _USER, "logins of A-Z a-z 0-9 . _ @ -")
 
 
 def networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """IP networks separated by commas, without duplicates; an address is a network of one."""
-    networks: list[IPv4Network | IPv6Network] = []
-    for part in (part.strip() for part in text.split(",") if part.strip()):
+    found: list[IPv4Network | IPv6Network] = []
+    for part in _split(text):
         try:
-            networks.append(ip_network(part))
+            found.append(ip_network(part))
         except ValueError:
             raise InvalidValue(
                 f"contains {part!r}; accepted: addresses or networks (10.0.0.0/8) separated by commas"
             ) from None
-    return tuple(dict.fromkeys(networks))
+    return tuple(dict.fromkeys(found))
+
+
+def _listed(text: str, pattern: re.Pattern[str], accepted: str) -> tuple[str, ...]:
+    """Parts that match a pattern, separated by commas, without duplicates."""
+    parts = _split(text)
+    if bad := [part for part in parts if not pattern.fullmatch(part)]:
+        raise InvalidValue(f"contains {bad[0]!r}; accepted: {accepted} separated by commas")
+    return tuple(dict.fromkeys(parts))
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -106,11 +106,11 @@ def unmute() -> BaseResponse:
     with _invalid_form_recorded(expert, UNMUTE):
         cluster = _cluster()
         in_force = {str(mute.subject): mute for mute in databases.uncached_reader(cluster).mutes()}
-        mute = in_force.get(_field("client"))
-        if mute is None:
+        ended = in_force.get(_field("client"))
+        if ended is None:
             raise NotFound("This client or crash is not muted, or no longer.")
-    with _recorded(expert, UNMUTE, cluster, _audited(mute.subject, mute.crash_title)):
-        services().mutes[cluster].unmute(mute.subject)
+    with _recorded(expert, UNMUTE, cluster, _audited(ended.subject, ended.crash_title)):
+        services().mutes[cluster].unmute(ended.subject)
     return redirect(url_for("mutes.page", db=cluster), 303)
 
 
