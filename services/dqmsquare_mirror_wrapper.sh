@@ -34,7 +34,8 @@ esac
 delay_restart() {
     local failures=0 started=0 delay=0 now
     if [[ -r $state/restarts ]]; then
-        read -r failures started <"$state/restarts"
+        # It is empty if there was no space for it.
+        read -r failures started <"$state/restarts" || failures=0 started=0
         now=$(date +%s)
         failures=$((now - started < stable_after ? failures + 1 : 0))
     fi
@@ -44,7 +45,8 @@ delay_restart() {
     elif ((failures >= 2)); then
         delay=$((5 << (failures - 2)))
     fi
-    echo "$failures $(($(date +%s) + delay))" >"$state/restarts"
+    # Without a record the next restart is not delayed, which is better than no restart.
+    echo "$failures $(($(date +%s) + delay))" >"$state/restarts" || true
     if ((delay > 0)); then
         echo "restart $failures in a row, delayed by $delay s" >&2
         sleep "$delay"

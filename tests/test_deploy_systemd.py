@@ -200,6 +200,20 @@ def test_the_restart_of_a_stable_service_is_not_delayed(prefix: Path, delays: tu
     assert records.read_text() == ""
 
 
+def test_a_service_starts_whose_record_of_restarts_was_not_written_in_full(prefix: Path) -> None:
+    state = prefix.parent / "state"
+    state.mkdir()
+    (state / "restarts").touch()
+    assert run_wrapper(prefix, "server", str(state)).returncode == 0
+
+
+def test_a_service_starts_whose_record_of_restarts_can_not_be_written(prefix: Path) -> None:
+    state = prefix.parent / "state"
+    state.mkdir()
+    (state / "restarts").symlink_to(state / "missing" / "restarts")
+    assert run_wrapper(prefix, "server", str(state)).returncode == 0
+
+
 @pytest.mark.parametrize(("result", "delay"), [("success", []), ("exit-code", [80]), ("watchdog", [80])])
 def test_the_start_after_a_requested_stop_is_not_delayed(
     prefix: Path, delays: tuple[str, Path], result: str, delay: list[int]
