@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with benchmark_environment() as environment:
         dqm2 = environment.start_dqm2()
-        dqm2.call("fill", machine=FILTER_UNIT, count=options.documents, cache_json=True)
+        dqm2.admin.call("fill", machine=FILTER_UNIT, count=options.documents, cache_json=True)
         rows = [
             *_measure_slow(environment, dqm2),
             *_measure_distant(environment, dqm2, options.one_by_one),
@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure_slow(environment: BenchmarkEnvironment, dqm2: SimulatedDqm2) -> list[dict[str, Figure]]:
-    dqm2.call("add-fault", kind="document-cost", amount=_DQM2_MS_PER_DOCUMENT)
+    dqm2.admin.call("add-fault", kind="document-cost", amount=_DQM2_MS_PER_DOCUMENT)
     rows = _compare_with_fetching(
         environment, dqm2, f"DQM² as slow as the real one ({_DQM2_MS_PER_DOCUMENT} ms per document)"
     )
-    dqm2.call("clear-faults")
+    dqm2.admin.call("clear-faults")
     return rows
 
 

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         environment.start("grabber", ["grabber.py", "production"], environment.variables(dqm2))
         url = f"{environment.mirror_server().url}/api?what=get_run&db=production&run={_RUN}"
         all_up = _measure(dqm2, url, seconds, hosts=(FILTER_UNIT, OTHER_FILTER_UNIT))
-        dqm2.call("set-machine", machine=OTHER_FILTER_UNIT, is_dead=True)
+        dqm2.admin.call("set-machine", machine=OTHER_FILTER_UNIT, is_dead=True)
         one_down = _measure(dqm2, url, seconds, hosts=(FILTER_UNIT,))
         interval_s = environment.settings(dqm2).grabber_sleep_time_info
     cli.report(
@@ -93,7 +93,7 @@ def _measure(dqm2: SimulatedDqm2, url: str, seconds: float, hosts: tuple[str, ..
                 _upload_report(dqm2, reports, uploaded, hosts)
                 uploaded += 1
             if elapsed_s >= files_due_s:
-                dqm2.call("upload", machine=BUILDER_UNIT, documents=[files_document(run=_RUN)])
+                dqm2.admin.call("upload", machine=BUILDER_UNIT, documents=[files_document(run=_RUN)])
                 files_due_s += _FILES_INTERVAL_S
             _poll(session, url, reports)
             time.sleep(_POLL_INTERVAL_S)
@@ -114,7 +114,7 @@ def _upload_report(dqm2: SimulatedDqm2, reports: Reports, number: int, hosts: tu
         lumisections=60,
         extra={"stdlog_start": _LOG, "stdlog_end": _LOG},
     )
-    dqm2.call("upload", machine=host, documents=[document])
+    dqm2.admin.call("upload", machine=host, documents=[document])
     reports.awaited[client.name] = (lumisection, time.monotonic())
 
 

@@ -8,17 +8,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-import requests
 
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
 from runtime.supervisor import MEMORY_ENVIRONMENT, Process, ProcessGroup, ProcessSpec, free_port
+from simulator.admin import AdminClient
 from simulator.certificates import CertificateAuthority
 from simulator.simulator import DEFAULT_SECRET, PLAYBACK_MACHINES, PRODUCTION_MACHINES
 from storage.schema import migrate
@@ -39,27 +37,14 @@ _GTHREAD_OPTIONS = (
 _SYNC_OPTIONS = ("--worker-class", "sync", "--workers", "4")
 
 
+@dataclass(frozen=True, slots=True)
 class SimulatedDqm2:
-    """A running simulator, controlled over its administration interface."""
+    """A running simulator, the certificates for it, and the client by which benchmarks control it."""
 
-    def __init__(self, process: Process, base_url: str, authority: CertificateAuthority) -> None:
-        self.process = process
-        self.base_url = base_url
-        self.authority = authority
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.verify = str(authority.ca_path)
-        self._session.cert = (str(authority.client.certificate), str(authority.client.key))
-
-    def call(self, verb: str, **parameters: Any) -> Any:
-        """Call a verb of the administration interface; return its JSON response."""
-        url = urlsplit(self.base_url)
-        response = self._session.post(
-            f"{url.scheme}://{url.netloc}/simulator/{verb}", json=parameters, timeout=600
-        )
-        if response.status_code != requests.codes.ok:
-            raise RuntimeError(f"{verb}: {response.text}")
-        return response.json()
+    process: Process
+    base_url: str
+    authority: CertificateAuthority
+    admin: AdminClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +69,8 @@ class BenchmarkEnvironment:
         authority = CertificateAuthority(folder)
         arguments = ["-m", "simulator", "--folder", str(folder)]
         process = self.start("dqm2", arguments if is_live else [*arguments, "--paused", "--history", "0"])
-        return SimulatedDqm2(process, self._first_line(process, "https://"), authority)
+        base_url = self._first_line(process, "https://")
+        return SimulatedDqm2(process, base_url, authority, AdminClient(base_url, folder))
 
     def delayed(self, dqm2: SimulatedDqm2, round_trip_s: float) -> SimulatedDqm2:
         """The same simulator, reached through a proxy that adds latency."""
@@ -93,8 +79,7 @@ class BenchmarkEnvironment:
             "latency-proxy", ["-m", "benchmarks.latency_proxy", str(port), str(round_trip_s)]
         )
         proxy_port = self._first_line(process, "listening on ").rpartition(" ")[2]
-        base_url = dqm2.base_url.replace(f":{port}/", f":{proxy_port}/")
-        return SimulatedDqm2(dqm2.process, base_url, dqm2.authority)
+        return replace(dqm2, base_url=dqm2.base_url.replace(f":{port}/", f":{proxy_port}/"))
 
     def mirror_server(self) -> Server:
         """The mirror's web server as in production."""

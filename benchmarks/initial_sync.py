@@ -66,14 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seconds, headers = options.seconds, options.headers
     with benchmark_environment() as environment:
         dqm2 = environment.start_dqm2()
-        dqm2.call("fill", machine=FILTER_UNIT, count=headers, small=True)
+        dqm2.admin.call("fill", machine=FILTER_UNIT, count=headers, small=True)
         syncs = [
             _sync(environment, dqm2, "from nothing, then SIGTERM", seconds, end=signal.SIGTERM),
             _sync(environment, dqm2, "continued, then SIGKILL", seconds, end=signal.SIGKILL),
             _sync(environment, dqm2, "continued", seconds, until_rows=headers if options.complete else None),
         ]
         environment.recreate_databases()
-        dqm2.call("add-fault", kind="header-cost", amount=_SLOW_HEADER_MS)
+        dqm2.admin.call("add-fault", kind="header-cost", amount=_SLOW_HEADER_MS)
         syncs.append(_sync(environment, dqm2, "from nothing, headers too slow", 2 * seconds))
     cli.report("initial_sync", [sync.row() for sync in syncs], notes=[f"{headers:,} headers."])
 
