@@ -6,5 +6,5 @@ documents   document_parser: from JSON to `records`; allowlist, field_parsers, s
             redaction: text; pseudonyms: machines and documents
 logs        log_messages: errors and warnings, by log_formats; log_templates: lines for searching
 crashes     crash_reasons: from the messages, stack_traces and exit_codes; crash_signatures: groups
-shared      errors, linear_patterns
+shared      errors, network_errors, linear_patterns
 """

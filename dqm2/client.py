@@ -30,6 +30,7 @@ from dqm2.errors import (
     status_error,
 )
 from dqm2.headers import Headers, parse_headers
+from dqm2.network_errors import cause
 from dqm2.sync_messages import ClusterStatus, ResponseBody, parse_cluster_status
 from dqmsquare_cfg import Cluster, Settings
 
@@ -144,10 +145,10 @@ class Dqm2Client:
             )
         except requests.exceptions.SSLError as error:
             self.close()
-            raise Dqm2Refused(_tls_failure(_cause(error))) from error
+            raise Dqm2Refused(_tls_failure(cause(error))) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(f"{NO_RESPONSE}{_cause(error)}") from error
+            raise Dqm2Unreachable(f"{NO_RESPONSE}{cause(error)}") from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)
@@ -179,7 +180,7 @@ class Dqm2Client:
             self.close()
             if time.monotonic() >= self._tls.deadline:
                 raise Dqm2Unreachable(f"the response took longer than {timeout_s:.0f} s") from error
-            raise Dqm2InvalidResponse(f"the response was interrupted: {_cause(error)}") from error
+            raise Dqm2InvalidResponse(f"the response was interrupted: {cause(error)}") from error
         return chunk
 
     def _open_session(self) -> requests.Session:
@@ -227,24 +228,8 @@ class _SingleConnectionAdapter(HTTPAdapter):
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
 
 
-def _tls_failure(cause: str) -> str:
+def _tls_failure(reason: str) -> str:
     """Message about a failed TLS handshake; one that can be helped by a setting names it."""
-    if "certificate verify failed" in cause:
-        return f"TLS failed: {cause}; set CMSWEB_CA_PATH to the front end's certificate authorities"
-    return f"TLS failed: {cause}"
-
-
-def _cause(error: BaseException) -> str:
-    """Innermost cause of a network error, in few words and without the URL."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
-        if inner is None or inner is error:
-            break
-        error = inner
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    return type(error).__name__
+    if "certificate verify failed" in reason:
+        return f"TLS failed: {reason}; set CMSWEB_CA_PATH to the front end's certificate authorities"
+    return f"TLS failed: {reason}"

@@ -20,6 +20,7 @@ from dqm2 import credentials, deadline_tls
 from dqm2.credentials import COOKIE_NAME, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable, status_error
+from dqm2.network_errors import cause
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
@@ -90,7 +91,7 @@ class CommandClient:
         except TimeoutError as error:
             raise OutcomeUnknown(f"no complete response within {limits.timeout_s:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
-            raise OutcomeUnknown(f"the response was interrupted: {type(error).__name__}") from error
+            raise OutcomeUnknown(f"the response was interrupted: {cause(error)}") from error
         finally:
             connection.close()
 

@@ -230,7 +230,10 @@ def test_it_does_not_mistake_html_for_a_response(visitor: Visitor, simulator: Si
 def test_it_explains_each_kind_of_response(visitor: Visitor, simulator: Simulator) -> None:
     page = {"HX-Request": "true", "Repeat-Command": "true"}
     for kind, words in (
-        (FaultKind.CONNECTION_CLOSED, "Outcome unknown: the response was interrupted"),
+        (
+            FaultKind.CONNECTION_CLOSED,
+            "Outcome unknown: the response was interrupted: the connection was closed",
+        ),
         (
             FaultKind.ERROR_PAGE,
             "DQM² failed: it answered with status 500. What it did before that is unknown.",

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 import db
 from dqm2.client import Dqm2Client
-from dqm2.errors import Dqm2Unreachable
+from dqm2.errors import Dqm2Error, Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
 from runtime import logging_setup
 from simulator import sync_endpoint
@@ -57,6 +57,7 @@ BAD_RESPONSES = [
     FaultKind.LOGIN_PAGE,
     FaultKind.WRONG_RESPONSE,
 ]
+_OK = b"HTTP/1.1 200 OK\r\n"
 # Of the places with wrong types, `make test` tries each third.
 ONE_IN = pytest.mark.parametrize(
     "one_in", [pytest.param(3, id="one in three"), pytest.param(1, id="all", marks=pytest.mark.long)]
@@ -221,6 +222,30 @@ def test_it_takes_too_many_requests_for_a_failure_of_the_gateway(
         with pytest.raises(Dqm2Unreachable, match="too many requests"):
             client.get_headers(FILTER_UNIT, None)
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (b"", "no response: the connection was closed"),
+        (b"<html>\r\n\r\n", "no response: not valid HTTP"),
+        (b"HTTP/1.1 abc OK\r\n\r\n", "no response: not valid HTTP"),
+        (_OK + b"Content-Length: 1, 2\r\n\r\n", "no response: not valid HTTP"),
+        (_OK + b"X: a\r\n" * 200 + b"\r\n", "no response: not valid HTTP"),
+        (_OK + b"X: " + b"a" * 70_000 + b"\r\n\r\n", "no response: a line is too long"),
+        (_OK + b"Transfer-Encoding: chunked\r\n\r\nz\r\n", "the response was interrupted: not valid HTTP"),
+        (_OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", "the response was interrupted: incomplete"),
+    ],
+)
+def test_it_says_in_words_what_is_wrong_with_a_response(
+    simulator: Simulator, simulated_settings: Settings, response: bytes, reason: str
+) -> None:
+    with front_end(simulator, simulated_settings, answering(response)) as settings:
+        client = Dqm2Client(settings)
+        with pytest.raises(Dqm2Error) as raised:
+            client.get_headers(FILTER_UNIT, None)
+        client.close()
+    assert str(raised.value) == reason
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)

@@ -1,0 +1,33 @@
+"""Causes of network errors in words."""
+
+import http.client
+from collections.abc import Mapping
+
+import urllib3
+
+# The first that fits counts. Messages of these errors are for programmers, and may quote what was received.
+_IN_WORDS: Mapping[type[BaseException], str] = {
+    TimeoutError: "timed out",
+    http.client.RemoteDisconnected: "the connection was closed",
+    http.client.IncompleteRead: "incomplete",
+    http.client.LineTooLong: "a line is too long",
+    http.client.HTTPException: "not valid HTTP",
+    # Such as of a length or a status that is no number.
+    ValueError: "not valid HTTP",
+    urllib3.exceptions.HTTPError: "not valid HTTP",
+}
+
+
+def cause(error: BaseException) -> str:
+    """Innermost cause of a network error, in few words and without the URL."""
+    while True:
+        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+        if inner is None or inner is error:
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = (words for kind, words in _IN_WORDS.items() if isinstance(error, kind))
+    return next(words, type(error).__name__)
