@@ -194,7 +194,7 @@ class Dqm2Client:
         if self._session is None or fingerprints != self._session_fingerprints:
             self.close()
             self._tls = self._tls_context()
-            self._session = requests.Session()
+            self._session = _Session()
             # Ignore proxies of the environment and .netrc: only the settings configure the client.
             self._session.trust_env = False
             # No cookie of a response is kept: with a new name in each, they would grow without end.
@@ -214,6 +214,16 @@ class Dqm2Client:
         if isinstance(self._verify, str):
             credentials.load_authorities(context, Path(self._verify))
         return context
+
+
+class _Session(requests.Session):
+    """Session that follows no redirect, and does not look where one leads.
+
+    `requests` parses the address even then, and raises ValueError for `http://[`.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No target."""
 
 
 class _SingleConnectionAdapter(HTTPAdapter):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 import db
 from dqm2.client import Dqm2Client
-from dqm2.errors import Dqm2Error, Dqm2Unreachable
+from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
 from runtime import logging_setup
 from simulator import sync_endpoint
@@ -220,6 +220,15 @@ def test_it_takes_too_many_requests_for_a_failure_of_the_gateway(
     with front_end(simulator, simulated_settings, refusal) as settings:
         client = Dqm2Client(settings)
         with pytest.raises(Dqm2Unreachable, match="too many requests"):
+            client.get_headers(FILTER_UNIT, None)
+        client.close()
+
+
+def test_it_does_not_look_where_a_redirect_leads(simulator: Simulator, simulated_settings: Settings) -> None:
+    redirect = answering(b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n")
+    with front_end(simulator, simulated_settings, redirect) as settings:
+        client = Dqm2Client(settings)
+        with pytest.raises(Dqm2Refused, match="redirected with status 302"):
             client.get_headers(FILTER_UNIT, None)
         client.close()
 
