@@ -541,6 +541,11 @@ def engine(
     )
 
 
+def error_message(error: BaseException | None) -> str:
+    """First line of the driver's message about an error; libpq has none if it gets no file descriptor."""
+    return str(error).strip().partition("\n")[0] or "no reason is given, as when too many files are open"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command of `python db.py` on both databases; the exit status is 1 if it failed for one."""
     # `db_commands` imports this module's tables, so it can't be imported at the top.

@@ -214,7 +214,7 @@ class Grabber:
 
 def _database_reason(error: sa.exc.SQLAlchemyError) -> str:
     origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return f"{type(error).__name__}: {str(origin).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {db.error_message(origin)}"
 
 
 def main(arguments: list[str] | None = None) -> int:

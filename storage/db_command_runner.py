@@ -39,7 +39,7 @@ def exit_status(succeeded: Iterable[Cluster]) -> int:
 
 def error_reason(error: sa.exc.DBAPIError) -> str:
     """The reason of a database error in PostgreSQL's words, on one line."""
-    message = str(error.orig).strip().partition("\n")[0]
+    message = db.error_message(error.orig)
     if not isinstance(error.orig, psycopg2.Error) or error.orig.pgcode is None:
         return f"can't be reached: {message}"
     detail = error.orig.diag.message_detail

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
+import psycopg2
 import pytest
 import requests
 import sqlalchemy as sa
@@ -285,3 +286,8 @@ def test_it_mirrors_on_after_an_error_of_its_maintenance(
         until(lambda: mirrored_runs(simulated_settings) == {1})
     assert caplog.text.count("maintenance_failed") == 1
     assert "database_unavailable" not in caplog.text
+
+
+def test_it_has_words_for_an_error_without_a_message() -> None:
+    """As libpq reports that it got no file descriptor for a connection."""
+    assert db.error_message(psycopg2.OperationalError()).endswith("too many files are open")

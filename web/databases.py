@@ -179,14 +179,18 @@ class ClusterDatabase:
             log.warning("query_too_slow cluster=%s", self.cluster)
             raise DatabaseTooSlow(f"The database of the {self.cluster} cluster took too long.") from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-            self._refuse(f"The database of the {self.cluster} cluster can't be reached.", str(error))
+            self._refuse(
+                f"The database of the {self.cluster} cluster can't be reached.", db.error_message(error)
+            )
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.UndefinedColumn):
             # The schema is not what it was; the next request looks it up.
-            self._refuse(f"The database of the {self.cluster} cluster is being changed.", str(error))
+            self._refuse(
+                f"The database of the {self.cluster} cluster is being changed.", db.error_message(error)
+            )
 
     def _refuse(self, sentence: str, reason: str) -> NoReturn:
         if sentence != self._refusal:
-            quoted = logging_setup.quote_value(reason.strip())
+            quoted = logging_setup.quote_value(reason)
             log.warning("database_unavailable cluster=%s reason=%s", self.cluster, quoted)
         self._is_available, self._refusal, self._refused_at = False, sentence, time.monotonic()
         self._unavailable_since = self._unavailable_since or datetime.now(UTC)
