@@ -34,9 +34,9 @@ class Backoff:
         self.failures = 0
         self._due_at_s = time.monotonic() + self.interval_s
 
-    def failed(self) -> None:
+    def failed(self, max_pause_s: float = NEVER_S) -> None:
         """Schedule the next attempt after a pause that doubles with each failure, up to a maximum."""
-        pause_s = min(self.max_pause_s, self.first_pause_s * 2 ** min(self.failures, 16))
+        pause_s = min(self.max_pause_s, max_pause_s, self.first_pause_s * 2 ** min(self.failures, 16))
         self.failures += 1
         self._due_at_s = time.monotonic() + pause_s * random.uniform(1, 1 + _JITTER)  # noqa: S311
 

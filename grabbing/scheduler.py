@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _MAX_MACHINE_PAUSE_S = 60.0
 _MAX_GATEWAY_PAUSE_S = 15.0
+_MAX_DATABASE_PAUSE_S = 15.0
 # A cluster gets a few new machines a year. Statuses that name others each time add no more than this.
 _MAX_MACHINES = 1000
 
@@ -147,8 +148,9 @@ class ClusterScheduler:
             self._on_machine_failure(sync, backoff, error)
             return False
         except sa.exc.SQLAlchemyError:
-            # The database may fail at this machine's documents only: the others go first.
-            backoff.failed()
+            # The database may fail at this machine's documents only: the others go first. If it was full, all
+            # are to be mirrored soon after.
+            backoff.failed(_MAX_DATABASE_PAUSE_S)
             raise
         if not has_more:
             backoff.succeeded()
