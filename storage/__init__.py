@@ -6,7 +6,7 @@ writing         rows, codecs, log_compression, log_dictionaries, bulk_insert, up
 crashes         log_findings, log_backfill, log_index, log_search, crash_groups, crash_group_writer,
                 crash_marks, crash_reader
 reading         database_reader, stored_series, run_queries, run_reader, run_summaries, run_figures,
-                run_listing, job_history, delivery_reader, cluster_reader, reader, read_models, job_state,
+                run_listing, job_reader, delivery_reader, cluster_reader, reader, read_models, job_state,
                 client_names, client_rows, client_runs, machine_rows, prepared_statements, statement_timeout
 deliveries      delivery_statistics, delivery_backfill
 reports         shift_reader, playback_comparison, efficiency_reader

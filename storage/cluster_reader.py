@@ -43,7 +43,7 @@ _DROPPED_FIELDS = prepared(
 class ClusterReader(DatabaseReader):
     """Reads a cluster's machines and sync status."""
 
-    def cluster_status(self) -> list[MachineStatus]:
+    def machine_statuses(self) -> list[MachineStatus]:
         """The machines in the latest cluster status, by label.
 
         As long as DQM² has not reported any, all machines in their last known state, i.e. that of an import.

@@ -121,7 +121,7 @@ class CrashOccurrences:
 class CrashReader(DatabaseReader):
     """Reads the groups of crashes of a cluster."""
 
-    def find_crash_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
+    def find_groups(self, crash_filter: CrashFilter, *, skip: int, limit: int) -> FoundCrashGroups:
         """The groups with a crash that matches a filter, without the first `skip` of them."""
         parameters = _parameters(crash_filter) | {"skip": skip, "limit": limit}
         with self._database.connect() as connection:
@@ -130,7 +130,7 @@ class CrashReader(DatabaseReader):
             groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, found[0].group_count if found else 0, recent_runs)
 
-    def crash_group(self, signature: str) -> FoundCrashGroups:
+    def group(self, signature: str) -> FoundCrashGroups:
         """A group with all its crashes; empty if no job has this signature."""
         parameters = {"signature": signature, "skip": 0, "limit": 1}
         with self._database.connect() as connection:
@@ -139,7 +139,7 @@ class CrashReader(DatabaseReader):
             groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
 
-    def crash_groups_of_client(self, client: str, limit: int) -> list[CrashGroupOutline]:
+    def groups_of_client(self, client: str, limit: int) -> list[CrashGroupOutline]:
         """The groups of a client (by name), the last to occur first."""
         parameters = {"tags": client_tags(client), "skip": 0, "limit": limit}
         with self._database.connect() as connection:
@@ -151,7 +151,7 @@ class CrashReader(DatabaseReader):
             if row.signature in facts
         ]
 
-    def crashed_jobs(self, signature: str, limit: int) -> list[CrashedJob]:
+    def jobs(self, signature: str, limit: int) -> list[CrashedJob]:
         """The newest jobs of a group, newest first."""
         with self._database.connect() as connection:
             rows = connection.execute(_select_crashed_jobs(), {"crash_group": signature, "limit": limit})
@@ -175,11 +175,11 @@ class CrashReader(DatabaseReader):
         with self._database.connect() as connection:
             return client_runs.find_span(connection, (client,), first=first, last=_MAX_RUN).count
 
-    def crash_occurrences(self, run: int) -> dict[str, CrashOccurrences]:
+    def occurrences_in(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""
         return self._occurrences(_select_occurrences_in_run(), {"run": run, "last": run})
 
-    def crash_occurrences_of(self, signatures: tuple[str, ...], last: int) -> dict[str, CrashOccurrences]:
+    def occurrences(self, signatures: tuple[str, ...], last: int) -> dict[str, CrashOccurrences]:
         """Occurrences of groups up to a run, by signature."""
         groups = sa.select(_groups.signature.label("crash_group")).where(_groups.signature.in_(signatures))
         return self._occurrences(_select_occurrences(groups), {"last": last})

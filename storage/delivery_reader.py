@@ -25,13 +25,13 @@ _UPDATED_AT = prepared(sa.select(sa.func.max(db.deliveries.c.updated_at)).where(
 class DeliveryReader(DatabaseReader):
     """Reads the file delivery and the simulator of runs; of several machines' reports the newest counts."""
 
-    def delivery(self, run: int) -> Delivery | None:
+    def get(self, run: int) -> Delivery | None:
         """The file delivery of a run; `None` if none is mirrored."""
         row = self._newest(db.deliveries, run)
         return None if row is None else _delivery(row)
 
-    def delivery_statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
-        """Statistics of what `delivery` returns, by run.
+    def statistics(self, runs: Sequence[int]) -> dict[int, DeliveryStatistics]:
+        """Statistics of what `get` returns, by run.
 
         Runs without a delivery are left out, and those with a damaged one unless its statistics are stored.
         """
@@ -55,8 +55,8 @@ class DeliveryReader(DatabaseReader):
         found = {row.run: _statistics(row) for row in rows}
         return {run: statistics for run, statistics in found.items() if statistics is not None}
 
-    def delivery_updated_at(self, run: int) -> datetime | None:
-        """The time of the report that `delivery` returns; `None` if there is none."""
+    def updated_at(self, run: int) -> datetime | None:
+        """The time of the report that `get` returns; `None` if there is none."""
         with self._database.connect() as connection:
             updated_at: datetime | None = connection.scalar(_UPDATED_AT, {"run": run})
         return updated_at

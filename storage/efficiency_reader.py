@@ -95,7 +95,7 @@ class EfficiencyRange:
 class EfficiencyReader(DatabaseReader):
     """Reads the efficiency of a cluster's clients."""
 
-    def efficiency_range(self, run_filter: RunFilter) -> EfficiencyRange:
+    def counted_runs(self, run_filter: RunFilter) -> EfficiencyRange:
         """The newest runs that match a filter, as many as can be counted."""
         newest = run_queries.select_newest_runs(run_filter, below=None, limit=MAX_RUNS + 1)
         numbers = newest.subquery().c.run
@@ -107,7 +107,7 @@ class EfficiencyReader(DatabaseReader):
             found, first = connection.execute(sa.select(count, lowest), execution_options=options).one()
         return EfficiencyRange(min(found, MAX_RUNS), first or max(1, run_filter.first), found > MAX_RUNS)
 
-    def efficiency(self, run_filter: RunFilter, grouping: Grouping) -> list[ClientEfficiency]:
+    def of_clients(self, run_filter: RunFilter, grouping: Grouping) -> list[ClientEfficiency]:
         """The efficiency of each client in each period, by client and by the first run of the period.
 
         The filter must not have more than `MAX_RUNS` runs. Ongoing runs are left out.

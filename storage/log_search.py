@@ -14,9 +14,10 @@ from dqm2 import log_messages
 from dqm2.log_templates import LineQuery
 from storage import run_queries
 from storage.client_names import client_name
+from storage.database_reader import DatabaseReader
 from storage.log_compression import DamagedLog
+from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
-from storage.run_reader import RunReader
 
 # Templates considered per search; words with more matches are too common to narrow it down.
 _MAX_TEMPLATES = 500
@@ -61,10 +62,14 @@ class FoundLogs:
     damaged: int = 0
 
 
-class LogSearchReader(RunReader):
-    """Searches the logs of a cluster."""
+class LogSearchReader(DatabaseReader):
+    """Searches the logs of a cluster, which `dictionaries` unpack."""
 
-    def search_logs(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
+    def __init__(self, database: sa.Engine, dictionaries: DictionaryStore) -> None:
+        super().__init__(database)
+        self._dictionaries = dictionaries
+
+    def search(self, query: LineQuery, run_filter: RunFilter, *, skip: int, limit: int) -> FoundLogs:
         """The logs with a line that matches, without those of the first `skip` jobs that may have it.
 
         Of `limit` jobs, fewer may match: the index has no numbers.

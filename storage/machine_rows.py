@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from storage.cluster_reader import ClusterReader
 from storage.read_models import Machine, MachineStatus, StateChange
-from storage.reader import MirrorReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class MachineRow:
 
 
 def machine_rows(
-    reader: MirrorReader, changes: Sequence[StateChange], start: datetime, end: datetime
+    reader: ClusterReader, changes: Sequence[StateChange], start: datetime, end: datetime
 ) -> list[MachineRow]:
     """The machines by label; their uptime between two times follows from `changes` of their states."""
     mirrored = {machine.label: machine for machine in reader.machines()}
-    statuses = {status.machine: status for status in reader.cluster_status()}
+    statuses = {status.machine: status for status in reader.machine_statuses()}
     rows = []
     for label in sorted({*mirrored, *statuses}):
         status = statuses.get(label)

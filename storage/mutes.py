@@ -68,12 +68,12 @@ def mute_of_job(job: Job, mutes: Iterable[Mute]) -> Mute | None:
 class MuteReader(DatabaseReader):
     """Reads the mutes of a cluster."""
 
-    def mutes(self) -> list[Mute]:
+    def in_force(self) -> list[Mute]:
         """The mutes in force, newest first."""
         with self._database.connect() as connection:
             return read_mutes(connection)
 
-    def mutes_between(self, since: datetime, until: datetime, limit: int) -> list[Mute]:
+    def between(self, since: datetime, until: datetime, limit: int) -> list[Mute]:
         """The mutes that were set, or ended, in a period, in the order in which they were set."""
         statement = (
             _select()

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import db
 from dqm2.records import EventSeries, InputStatuses, MemorySeries
 from storage import run_queries
+from storage.database_reader import DatabaseReader
 from storage.job_state import JobState
 from storage.read_models import Job, Run
 from storage.rows import MAX_POINTS
@@ -68,8 +69,12 @@ class ClientPerformance:
         return None if self.events is None or not self.compared else self.events / self.compared
 
 
-class PlaybackComparisonReader(RunReader):
-    """Reads runs of the playback cluster for a comparison."""
+class PlaybackComparisonReader(DatabaseReader):
+    """Reads what runs of the playback cluster are compared by; `runs` reads the runs themselves."""
+
+    def __init__(self, database: sa.Engine, runs: RunReader) -> None:
+        super().__init__(database)
+        self._runs = runs
 
     def reference_run(self, run: int) -> int | None:
         """The run with which a run is compared by default; `None` if there is none.
@@ -94,10 +99,10 @@ class PlaybackComparisonReader(RunReader):
         `other`: a run that it is compared with. Figures are then of the lumisections that the client reached
         in both: the same data are played, whose lumisections differ, and memory grows ever more slowly.
         """
-        found = self.run(run)
+        found = self._runs.get(run)
         if found is None:
             return ()
-        compared = None if other is None else self.run(other)
+        compared = None if other is None else self._runs.get(other)
         until = {} if compared is None else _reached(compared)
         statement = (
             sa.select(_details.identity, _details.memory, _details.events, _details.input_statuses)

@@ -15,9 +15,11 @@ import sqlalchemy as sa
 
 import db
 from storage import job_state
+from storage.database_reader import DatabaseReader
+from storage.job_state import StateRules
 from storage.read_models import delivery_start
 from storage.run_queries import RunFilter
-from storage.run_reader import FIRST_START, RunReader, fetch_jobs, select_jobs, select_newest_with_jobs
+from storage.run_reader import FIRST_START, fetch_jobs, select_jobs, select_newest_with_jobs
 
 # Runs read at a time when all are wanted.
 _RUNS_PER_PIECE = 100
@@ -76,10 +78,14 @@ _FIGURES = (
 )
 
 
-class RunFiguresReader(RunReader):
-    """Reads the figures of runs."""
+class RunFiguresReader(DatabaseReader):
+    """Reads the figures of runs; whether one is ongoing follows from `rules`."""
 
-    def run_figures(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunFigures]:
+    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
+        super().__init__(database)
+        self._rules = rules
+
+    def find(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunFigures]:
         """The figures of the newest runs that match a filter, newest first, of those `below` a run."""
         newest = select_newest_with_jobs(run_filter, *_FIGURES, below=below, limit=limit)
         open_jobs = select_jobs(_OpenJobRow, self._rules).where(_jobs.exit_code.is_(None)).order_by(_jobs.run)
@@ -91,10 +97,10 @@ class RunFiguresReader(RunReader):
         by_run = {run: list(of_run) for run, of_run in groupby(rows, attrgetter("run"))}
         return [self._figures(run, by_run.get(run.run, [])) for run in runs]
 
-    def iter_run_figures(self, run_filter: RunFilter) -> Iterator[RunFigures]:
+    def iter_found(self, run_filter: RunFilter) -> Iterator[RunFigures]:
         """The figures of all runs that match a filter, newest first, read in pieces."""
         below = run_filter.last + 1
-        while runs := self.run_figures(run_filter, below=below, limit=_RUNS_PER_PIECE):
+        while runs := self.find(run_filter, below=below, limit=_RUNS_PER_PIECE):
             yield from runs
             below = runs[-1].run
 

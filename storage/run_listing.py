@@ -62,7 +62,7 @@ _RUNS = sa.select(db.runs.c.run, db.runs.c.run_key, db.runs.c.cmssw_version)
 class RunListingReader(DatabaseReader):
     """Reads the runs of a range."""
 
-    def list_runs(self, first: int, last: int) -> Iterator[ListedRun]:
+    def iter_range(self, first: int, last: int) -> Iterator[ListedRun]:
         """The runs from `first` to `last` that have jobs, ascending.
 
         They are read in pieces, each by statements of its own: memory is bounded however many runs there are,
@@ -73,7 +73,7 @@ class RunListingReader(DatabaseReader):
             yield from runs
             first = end + 1
 
-    def list_runs_between(self, first: int, last: int) -> list[ListedRun]:
+    def read_range(self, first: int, last: int) -> list[ListedRun]:
         """The runs from `first` to `last` that have jobs, ascending; for small ranges, read at once."""
         return self._list_piece(first, last, limit=None)[1]
 

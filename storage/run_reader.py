@@ -1,6 +1,6 @@
-"""Reader of runs: which exist, their jobs with computed states, logs and series."""
+"""Reader of runs: which exist, and their jobs with computed states."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import groupby
@@ -14,25 +14,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 import db
-from dqm2.records import InputStatuses, JobLog
+from dqm2.records import InputStatuses
 from storage import client_runs, job_state, log_findings, run_queries
 from storage.client_names import client_name
 from storage.database_reader import DatabaseReader
 from storage.job_state import JobState, StateRules
-from storage.log_compression import DamagedLog
-from storage.log_dictionaries import DictionaryStore
 from storage.prepared_statements import prepared
 from storage.read_models import (
     AdjacentRuns,
     ExpectedClients,
     FoundSpan,
     Job,
-    JobDetails,
     Run,
     RunSpan,
 )
 from storage.run_queries import RUN, RUN_KEY, RunFilter
-from storage.stored_series import JobSeries, unpack_input_statuses, unpack_job
+from storage.stored_series import unpack_input_statuses
 
 # Runs read at a time when many are wanted; larger pieces grow the process's memory permanently.
 _RUNS_PER_PIECE = 25
@@ -43,9 +40,6 @@ _NO_RUN = 0
 _WIDE_QUERY_TIMEOUT_S = 10
 # A script may ask for all runs while the database is busy; others wait in the queue of ranges meanwhile.
 _RANGE_QUERY_TIMEOUT_S = 30
-
-# A condition on the column of a run's number.
-_RunCondition = Callable[[sa.Column[int]], sa.ColumnElement[bool]]
 
 
 class _JobRow(NamedTuple):
@@ -168,9 +162,6 @@ _EXPECTED_CLIENTS = prepared(
 )
 _RUN_KEYS = _select_names(run_queries.select_distinct_values(db.runs.c.run_key).subquery().c.value)
 _RELEASES = _select_names(db.releases.c.cmssw_version)
-_JOB = sa.bindparam("job", type_=sa.Uuid)
-_FOUND_JOB = prepared(sa.select(_jobs.run, _jobs.log_errors).where(_jobs.identity == _JOB))
-_STORED_DETAILS = prepared(sa.select(db.job_details).where(db.job_details.c.identity == _JOB))
 
 
 def select_newest_with_jobs(
@@ -187,21 +178,19 @@ def select_newest_with_jobs(
 
 
 class RunReader(DatabaseReader):
-    """Reads a cluster's runs; `rules` compute the states of jobs, and `dictionaries` unpack logs."""
+    """Reads a cluster's runs; the states of their jobs follow from `rules`."""
 
-    def __init__(self, database: sa.Engine, rules: StateRules, dictionaries: DictionaryStore) -> None:
+    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
         super().__init__(database)
-        self._dictionaries = dictionaries
         self._rules = rules
-        self._select_jobs = select_jobs(_JobRow, rules)
 
-    def run_span(self) -> RunSpan:
+    def span(self) -> RunSpan:
         """The lowest and the highest run that has jobs."""
         with self._database.connect() as connection:
             lowest, highest = connection.execute(_RUN_SPAN).one()
         return RunSpan(lowest, highest)
 
-    def run_span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
+    def span_between(self, since: datetime | None, until: datetime | None) -> RunSpan:
         """The lowest and the highest run that may have a job which ran between two times."""
         # The index has all jobs of the time between, which may be years.
         options = {"response_timeout_s": _WIDE_QUERY_TIMEOUT_S}
@@ -210,33 +199,33 @@ class RunReader(DatabaseReader):
             lowest, highest = connection.execute(statement, execution_options=options).one()
         return RunSpan(lowest, highest)
 
-    def adjacent_runs(self, run: int) -> AdjacentRuns:
+    def adjacent(self, run: int) -> AdjacentRuns:
         """The runs with jobs before and after `run`, which itself need not exist."""
         with self._database.connect() as connection:
             previous, following = connection.execute(_ADJACENT_RUNS, {"run": run}).one()
         return AdjacentRuns(previous, following)
 
-    def has_run(self, run: int) -> bool:
+    def has(self, run: int) -> bool:
         """Whether anything of a run is mirrored."""
         with self._database.connect() as connection:
             return bool(connection.scalar(_HAS_RUN, {"run": run}))
 
-    def run(self, run: int) -> Run | None:
+    def get(self, run: int) -> Run | None:
         """A run with its jobs; `None` if nothing of it is mirrored."""
         with self._database.connect() as connection:
             return read_run(connection, run, self._rules)
 
-    def find_runs(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
+    def find(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[Run]:
         """The newest runs that match a filter, newest first, of those `below` a run."""
         newest = run_queries.select_newest_runs(run_filter, below=below, limit=limit)
         with self._database.connect() as connection:
             numbers = connection.scalars(newest).all()
-        return self._runs(lambda run: run.in_(numbers))[::-1]
+        return self.read_all(numbers)[::-1]
 
-    def iter_found_runs(self, run_filter: RunFilter) -> Iterator[Run]:
+    def iter_found(self, run_filter: RunFilter) -> Iterator[Run]:
         """All runs that match a filter, newest first, read in pieces."""
         below = run_filter.last + 1
-        while runs := self.find_runs(run_filter, below=below, limit=_RUNS_PER_PIECE):
+        while runs := self.find(run_filter, below=below, limit=_RUNS_PER_PIECE):
             yield from runs
             below = runs[-1].run
 
@@ -319,58 +308,22 @@ class RunReader(DatabaseReader):
             if None not in of_client
         }
 
-    def job_details(self, job_id: UUID) -> JobDetails | None:
-        """A job with its series and its log; `None` if no job has this id."""
+    def read_all(self, numbers: Collection[int], *of_job: sa.ColumnElement[bool]) -> list[Run]:
+        """The runs with these numbers that have jobs, ascending; `of_job`: conditions on their jobs."""
+        selected = select_jobs(_JobRow, self._rules).where(_jobs.run.in_(numbers), *of_job)
         with self._database.connect() as connection:
-            found = connection.execute(_FOUND_JOB, {"job": job_id}).one_or_none()
-            stored = connection.execute(_STORED_DETAILS, {"job": job_id}).one_or_none()
-        run = None if found is None else self.run(found.run)
-        job = next((job for job in run.jobs if job.id == job_id), None) if run else None
-        if found is None or job is None:
-            return None
-        errors = log_findings.read_errors(found.log_errors)
-        if stored is None:
-            return JobDetails(job, JobSeries(), JobLog(), errors, is_retained=False)
-        log = self._log(job_id, stored)
-        return JobDetails(
-            job=job,
-            series=unpack_job(stored),
-            log=log or JobLog(),
-            errors=errors,
-            is_log_damaged=log is None,
-        )
-
-    def job_log(self, job_id: UUID) -> JobLog | None:
-        """The log of a job; `None` if none is stored, or it is damaged."""
-        table = db.job_details.c
-        statement = sa.select(table.log, table.log_redactions).where(table.identity == job_id)
-        with self._database.connect() as connection:
-            stored = connection.execute(statement).one_or_none()
-        return None if stored is None else self._log(job_id, stored)
-
-    def _log(self, job_id: UUID, stored: Any) -> JobLog | None:
-        try:
-            return self._dictionaries.unpack(job_id, stored.log, stored.log_redactions)
-        except DamagedLog:
-            return None
-
-    def _names(self, statement: sa.Select[Any]) -> list[str]:
-        with self._database.connect() as connection:
-            names = connection.scalar(statement)
-        return sorted(names.split()) if names else []
-
-    def _runs(self, condition: _RunCondition, *of_job: sa.ColumnElement[bool]) -> list[Run]:
-        """The runs that have jobs and fulfil a condition, ascending; `of_job`: conditions on their jobs."""
-        runs, jobs = db.runs.c.run, db.jobs.c.run
-        selected = self._select_jobs.where(condition(jobs), *of_job).order_by(jobs)
-        with self._database.connect() as connection:
-            metadata = connection.execute(_RUNS.where(condition(runs))).all()
-            rows = fetch_jobs(connection, selected, _JobRow)
+            metadata = connection.execute(_RUNS.where(db.runs.c.run.in_(numbers))).all()
+            rows = fetch_jobs(connection, selected.order_by(_jobs.run), _JobRow)
         by_run = {row.run: row for row in metadata}
         return [
             _run(run, by_run.get(run), list(of_run), self._rules)
             for run, of_run in groupby(rows, attrgetter("run"))
         ]
+
+    def _names(self, statement: sa.Select[Any]) -> list[str]:
+        with self._database.connect() as connection:
+            names = connection.scalar(statement)
+        return sorted(names.split()) if names else []
 
 
 def read_run(connection: sa.Connection, run: int, rules: StateRules) -> Run | None:

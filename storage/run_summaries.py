@@ -15,10 +15,11 @@ import sqlalchemy as sa
 import db
 from storage import job_state, run_queries
 from storage.client_names import client_name
-from storage.job_state import JobState
+from storage.database_reader import DatabaseReader
+from storage.job_state import JobState, StateRules
 from storage.read_models import ClientSummary, RunSummary, delivery_start
 from storage.run_queries import RunFilter
-from storage.run_reader import FIRST_START, RunReader, fetch_jobs, select_jobs, select_newest_with_jobs
+from storage.run_reader import FIRST_START, fetch_jobs, select_jobs, select_newest_with_jobs
 
 _SEVERITY = {state: number for number, state in enumerate(JobState)}
 
@@ -41,10 +42,14 @@ class _JobRow(NamedTuple):
     machine_newest_run: int | None
 
 
-class RunSummariesReader(RunReader):
-    """Reads the summaries of runs."""
+class RunSummariesReader(DatabaseReader):
+    """Reads the summaries of runs; the states in them follow from `rules`."""
 
-    def run_summaries(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
+    def __init__(self, database: sa.Engine, rules: StateRules) -> None:
+        super().__init__(database)
+        self._rules = rules
+
+    def find(self, run_filter: RunFilter, *, below: int | None, limit: int) -> list[RunSummary]:
         """The newest runs that match a filter, newest first, of those `below` a run; as summaries.
 
         If the filter has clients, with these only.

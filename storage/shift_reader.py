@@ -10,6 +10,7 @@ import db
 from dqmsquare_cfg import Cluster
 from storage import audit_log, run_queries, transitions
 from storage.audit_log import AuditEntry
+from storage.database_reader import DatabaseReader
 from storage.job_state import JobState
 from storage.read_models import Run
 from storage.run_queries import RunFilter
@@ -39,19 +40,23 @@ class ProblemInterval:
     beginning: Transition
 
 
-class ShiftReader(RunReader):
-    """Reads what happened in a period."""
+class ShiftReader(DatabaseReader):
+    """Reads what happened in a period; `runs` reads its runs."""
 
-    def runs_in_period(self, since: datetime, until: datetime, limit: int) -> list[Run]:
+    def __init__(self, database: sa.Engine, runs: RunReader) -> None:
+        super().__init__(database)
+        self._runs = runs
+
+    def runs(self, since: datetime, until: datetime, limit: int) -> list[Run]:
         """The newest runs of which a job ran in a period, newest first, with all their jobs."""
-        span = self.run_span_between(since, until)
+        span = self._runs.span_between(since, until)
         if span.lowest is None or span.highest is None:
             return []
         run_filter = RunFilter(max(1, span.lowest), span.highest, since=since, until=until)
         newest = run_queries.select_newest_runs(run_filter, below=None, limit=limit)
         with self._database.connect() as connection:
             numbers = connection.scalars(newest).all()
-        return self._runs(lambda run: run.in_(numbers))[::-1]
+        return self._runs.read_all(numbers)[::-1]
 
     def data_path_problems(self, since: datetime, until: datetime) -> list[ProblemInterval]:
         """The times in a period in which data were not up to date, or the gateway did not respond."""

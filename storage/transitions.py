@@ -138,12 +138,12 @@ _FIELDS = tuple(field.name for field in fields(Transition) if field.name != "thi
 class TransitionReader(DatabaseReader):
     """Reads a cluster's transitions."""
 
-    def transitions(self, after: int, limit: int) -> list[RecordedTransition]:
-        """The first transitions after the one with the id `after`, in their order."""
+    def after(self, id_: int, limit: int) -> list[RecordedTransition]:
+        """The first transitions after the one with this id, in their order."""
         with self._database.connect() as connection:
-            return read_after(connection, after, limit)
+            return read_after(connection, id_, limit)
 
-    def newest_transition(self) -> int:
+    def newest_id(self) -> int:
         """The id of the newest transition; 0 if there is none."""
         with self._database.connect() as connection:
             return newest_id(connection)

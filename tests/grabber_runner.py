@@ -168,13 +168,13 @@ def poll_pauses_s(simulator: Simulator, host: str) -> list[float]:
 
 def machine_links(settings: Settings) -> dict[str, LinkStatus]:
     """The status of the machines' links as the pages see it, by label."""
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     return dict(freshness.machines) if freshness else {}
 
 
 def gateway_link(settings: Settings) -> LinkStatus:
     """The status of the gateway as the pages see it."""
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     return freshness.gateway if freshness else LinkStatus()
 
 

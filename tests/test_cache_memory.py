@@ -43,9 +43,9 @@ def test_it_looks_itself_while_changes_can_not_be_heard(
     database: sa.Engine, mirrored: MirroredCluster
 ) -> None:
     reader = remembering(database, ChangeTracker())
-    assert reader.run_span().highest == RUN
+    assert reader.runs.span().highest == RUN
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
-    until(lambda: reader.run_span().highest == RUN + 1)
+    until(lambda: reader.runs.span().highest == RUN + 1)
 
 
 def test_it_reads_again_what_changed_while_it_was_read(
@@ -60,25 +60,25 @@ def test_it_reads_again_what_changed_while_it_was_read(
         changes.record_batch([RUN + 1])
 
     sa.event.listen(database, "after_cursor_execute", change, once=True)
-    assert reader.run_span().highest == RUN
-    assert reader.run_span().highest == RUN + 1
+    assert reader.runs.span().highest == RUN
+    assert reader.runs.span().highest == RUN + 1
 
 
 READS: dict[str, Callable[[CachedReader, Any], list[JobState]]] = {
-    "run": lambda reader, _: [job.state for job in reader.run(RUN).jobs],  # type: ignore[union-attr]
-    "job_details": lambda reader, job_id: [reader.job_details(job_id).job.state],  # type: ignore[union-attr]
+    "run": lambda reader, _: [job.state for job in reader.runs.get(RUN).jobs],  # type: ignore[union-attr]
+    "job_details": lambda reader, job_id: [reader.jobs.details(job_id).job.state],  # type: ignore[union-attr]
     "find_runs": lambda reader, _: [
-        job.state for run in reader.find_runs(RunFilter(RUN, RUN), below=None, limit=5) for job in run.jobs
+        job.state for run in reader.runs.find(RunFilter(RUN, RUN), below=None, limit=5) for job in run.jobs
     ],
     "run_summaries": lambda reader, _: [
         client.state
-        for run in reader.run_summaries(RunFilter(RUN, RUN), below=None, limit=5)
+        for run in reader.run_summaries.find(RunFilter(RUN, RUN), below=None, limit=5)
         for client in run.clients.values()
     ],
     # A run whose only job is lost is over.
     "run_figures": lambda reader, _: [
         JobState.RUNNING if run.is_ongoing else JobState.LOST
-        for run in reader.run_figures(RunFilter(RUN, RUN), below=None, limit=5)
+        for run in reader.run_figures.find(RunFilter(RUN, RUN), below=None, limit=5)
     ],
 }
 
@@ -120,9 +120,9 @@ def test_it_counts_all_runs_again_only_when_one_is_added(
     changes.record_batch([RUN])
     reader = remembering(database, changes)
     all_runs, crashed = RunFilter(1, RUN + 9), RunFilter(1, RUN + 9, crashed_only=True)
-    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [1, 0]
+    assert [reader.runs.found_span(each).count for each in (all_runs, crashed)] == [1, 0]
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam", exit_code=1))
     changes.record_batch([RUN])
-    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [1, 1]
+    assert [reader.runs.found_span(each).count for each in (all_runs, crashed)] == [1, 1]
     changes.record_batch([RUN + 1])
-    assert [reader.found_span(each).count for each in (all_runs, crashed)] == [2, 1]
+    assert [reader.runs.found_span(each).count for each in (all_runs, crashed)] == [2, 1]

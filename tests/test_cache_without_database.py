@@ -96,10 +96,10 @@ def test_the_history_of_machines_survives_any_outage(shared_settings: Settings) 
         engine, rules, DictionaryStore(engine), ReadCache(ChangeTracker()), refuse_away, stale_ok=True
     )
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    found = reader.state_changes(yesterday)
+    found = reader.cluster.state_changes(yesterday)
     is_away.set()
     for later in (timedelta(minutes=1), timedelta(hours=1)):
-        assert reader.state_changes(yesterday + later) == found
+        assert reader.cluster.state_changes(yesterday + later) == found
 
 
 def test_pages_of_a_database_that_hangs_say_so_in_time(

@@ -88,7 +88,7 @@ def test_it_knows_no_expiry_of_a_file_without_a_certificate(path: Path, content:
 
 def test_the_grabber_passes_it_to_the_pages(simulated_settings: Settings) -> None:
     assert mirror_once(simulated_settings)
-    freshness = reader(simulated_settings).sync_status()
+    freshness = reader(simulated_settings).cluster.sync_status()
     assert freshness is not None
     assert freshness.certificate_expires_at is not None
     assert freshness.certificate_expires_at > datetime.now(UTC)

@@ -96,8 +96,8 @@ def test_it_downsamples_the_series_of_a_finished_job_only(settings: Settings) ->
     mirrored = MirroredCluster(settings)
     running, finished = long_job(None), long_job(0)
     mirrored.write(mirrored.filter_units[0], running, finished)
-    whole = reader(settings).job_details(running.document.identity)
-    kept = reader(settings).job_details(finished.document.identity)
+    whole = reader(settings).jobs.details(running.document.identity)
+    kept = reader(settings).jobs.details(finished.document.identity)
     assert whole is not None
     assert kept is not None
     assert len(whole.series.events.lumisections) == LUMISECTIONS_PER_DAY

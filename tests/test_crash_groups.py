@@ -57,7 +57,7 @@ def test_its_jobs_have_one_order_though_they_ended_at_the_same_time(settings: Se
     jobs = [replace(crash, document=replace(crash.document, identity=id_)) for id_ in ids]
     signature = write(settings, *jobs)[0]
     assert signature is not None
-    assert [found.id for found in reader(settings).crashed_jobs(signature, 2)] == sorted(ids)[:2]
+    assert [found.id for found in reader(settings).crashes.jobs(signature, 2)] == sorted(ids)[:2]
 
 
 def test_its_title_has_nothing_of_one_run(settings: Settings) -> None:
@@ -146,9 +146,9 @@ def test_it_leaves_out_a_group_that_is_deleted_while_it_is_read(settings: Settin
             execute(settings, sa.update(db.jobs).values(crash_group=None), sa.delete(db.crash_groups))
 
     reader = CrashReader(database)
-    assert [found.group.signature for found in reader.crash_group(signature).groups] == [signature]
+    assert [found.group.signature for found in reader.group(signature).groups] == [signature]
     sa.event.listen(database, "after_cursor_execute", delete_groups)
-    assert reader.crash_group(signature).groups == ()
+    assert reader.group(signature).groups == ()
     assert rows(settings, db.crash_groups) == []
     database.dispose()
 

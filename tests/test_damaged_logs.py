@@ -58,7 +58,7 @@ def crash_of(record: JobRecord) -> CrashReason:
 )
 def test_its_damage_is_noticed(settings: Settings, damaged: JobRecord, content: bytes) -> None:
     damage(settings, damaged, content)
-    details = reader(settings).job_details(damaged.document.identity)
+    details = reader(settings).jobs.details(damaged.document.identity)
     assert details is not None
     assert (details.is_log_damaged, details.log.tail, details.job.crash) == (True, "", crash_of(damaged))
 
@@ -122,7 +122,7 @@ def test_its_findings_are_kept_by_an_analysis(settings: Settings, damaged: JobRe
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     assert list(analyze_outdated(database)) == [2]
     database.dispose()
-    details = reader(settings).job_details(damaged.document.identity)
+    details = reader(settings).jobs.details(damaged.document.identity)
     assert details is not None
     assert (details.job.crash, details.errors) == (crash_of(damaged), damaged.errors)
 

@@ -55,7 +55,7 @@ def record(cluster: MirroredCluster) -> JobRecord:
 @pytest.mark.parametrize("content", [b"", _GARBAGE, _INCOMPLETE, _CUT, _EXABYTE, _TOO_LARGE])
 def test_its_damage_is_noticed(settings: Settings, record: JobRecord, content: bytes) -> None:
     damage(settings, record, "memory", "input_statuses", content=content)
-    details = reader(settings).job_details(record.document.identity)
+    details = reader(settings).jobs.details(record.document.identity)
     assert details is not None
     assert details.series.damaged == ("memory", "input")
     assert (details.series.memory.at_s, details.series.input_statuses.statuses) == ((), ())
@@ -104,7 +104,7 @@ def test_the_live_page_shows_its_client(
     cluster.notify(RUN)
     page = client.get("/", query_string={"run": RUN, "job": str(records[1].document.identity)})
     assert page.status_code == 200
-    assert reader(settings).skipped_lumisections(RUN, [records[0].client]) == {}
+    assert reader(settings).runs.skipped_lumisections(RUN, [records[0].client]) == {}
 
 
 def test_a_playback_report_has_all_other_figures(client: FlaskClient, settings: Settings) -> None:
@@ -115,7 +115,7 @@ def test_a_playback_report_has_all_other_figures(client: FlaskClient, settings: 
     damaged = sa.update(db.job_details).where(of_job).values(memory=_GARBAGE, input_statuses=_GARBAGE)
     execute(settings, damaged, cluster=Cluster.PLAYBACK)
     assert client.get(REPORT).status_code == 200
-    [performance] = reader(settings, Cluster.PLAYBACK).client_performance(PLAYED_RUN)
+    [performance] = reader(settings, Cluster.PLAYBACK).playback_comparison.client_performance(PLAYED_RUN)
     assert (performance.skipped, performance.growth_kb_per_ls) == (None, None)
     assert (performance.events, performance.peak_rss_kb) == (record.events_total, record.rss_kb)
 

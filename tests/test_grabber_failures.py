@@ -472,11 +472,15 @@ def test_it_recovers_after_the_gateway_was_down(simulator: Simulator, brisk_sett
     with running_grabber(brisk_settings):
         until(lambda: simulator.requests)
         simulator.stop()
-        until(lambda: (fresh := reader(brisk_settings).sync_status()) and fresh.gateway.failing_since)
+        until(lambda: (fresh := reader(brisk_settings).cluster.sync_status()) and fresh.gateway.failing_since)
         simulator.machine(FILTER_UNIT).upload(job_document(run=1))
         simulator.start()
         until(lambda: mirrored_runs(brisk_settings) == {1})
-        until(lambda: (fresh := reader(brisk_settings).sync_status()) and not fresh.gateway.failing_since)
+        until(
+            lambda: (
+                (fresh := reader(brisk_settings).cluster.sync_status()) and not fresh.gateway.failing_since
+            )
+        )
 
 
 def test_it_reports_an_untrusted_server_certificate(
@@ -484,7 +488,7 @@ def test_it_reports_an_untrusted_server_certificate(
 ) -> None:
     simulator.use_certificate(expired=True)
     assert not mirror_once(simulated_settings)
-    freshness = reader(simulated_settings).sync_status()
+    freshness = reader(simulated_settings).cluster.sync_status()
     assert freshness is not None
     assert "certificate verify failed" in (freshness.gateway.reason or "")
     assert "set CMSWEB_CA_PATH" in (freshness.gateway.reason or "")
@@ -507,7 +511,7 @@ def test_it_mirrors_with_a_wrong_secret_and_reports_it_for_the_status(
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     assert mirror_once(settings)
     assert mirrored_runs(settings) == {1}
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     assert freshness is not None
     assert "DQM_FFF_SECRET" in (freshness.status.reason or "")
     assert "not-that-one" not in str(freshness)
@@ -519,7 +523,7 @@ def test_it_reports_the_setting_whose_file_is_missing(
 ) -> None:
     settings = load({**simulated_environment, setting: str(tmp_path / "none.pem")})
     assert not mirror_once(settings)
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     assert freshness is not None
     assert freshness.gateway.reason == f"{setting} can't be read: No such file or directory"
 
@@ -544,7 +548,7 @@ def test_it_reports_the_setting_whose_file_holds_something_else(
     (tmp_path / "notes.pem").write_text("ask Jane for the certificate\n")
     settings = load({**simulated_environment, setting: str(tmp_path / "notes.pem")})
     assert not mirror_once(settings)
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     assert freshness is not None
     assert (freshness.gateway.reason or "").startswith(reason)
 
@@ -570,7 +574,7 @@ def test_it_asks_no_terminal_for_the_passphrase_of_a_key(
     (tmp_path / "userkey.pem").write_bytes(encrypted)
     settings = load({**simulated_environment, "SERVER_GRID_KEY_PATH": str(tmp_path / "userkey.pem")})
     assert not mirror_once(settings)
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     assert freshness is not None
     assert "without a passphrase" in (freshness.gateway.reason or "")
 
@@ -591,7 +595,7 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
     shutil.copy(simulator.client_key_path, key)
     simulator.machine(FILTER_UNIT).upload(job_document(run=1))
     with running_grabber(settings):
-        until(lambda: (fresh := reader(settings).sync_status()) and fresh.gateway.failing_since)
+        until(lambda: (fresh := reader(settings).cluster.sync_status()) and fresh.gateway.failing_since)
         renewed = tmp_path / "renewed.pem"
         shutil.copy(simulator.client_cert_path, renewed)
         renewed.replace(certificate)

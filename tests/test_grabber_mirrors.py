@@ -35,13 +35,13 @@ def test_it_mirrors_a_job_with_series_and_log(simulator: Simulator, simulated_se
     log = {"stdlog_start": ["one\n", "two\n"], "stdlog_end": ["three\n"]}
     simulator.machine(FILTER_UNIT).upload(job_document(run=358788, lumisections=10, extra=log))
     assert mirror_once(simulated_settings)
-    run = reader(simulated_settings).run(358788)
+    run = reader(simulated_settings).runs.get(358788)
     assert run is not None
     assert (run.run_key, run.cmssw_version) == ("cosmic_run", "12_4_8_39145_39162_39341_39326_39353")
     (job,) = run.jobs
     assert (job.name, job.machine, job.state) == ("beampixel", "dqmfu-c2b03-..", JobState.RUNNING)
     assert (job.lumisection, job.events_total, job.rss_kb) == (10, 12000, 362_744)
-    details = reader(simulated_settings).job_details(job.id)
+    details = reader(simulated_settings).jobs.details(job.id)
     assert details is not None
     assert (details.log.head, details.log.tail) == ("one\ntwo\n", "three\n")
     assert list(details.series.events.lumisections) == list(range(1, 11))
@@ -58,12 +58,12 @@ def test_it_mirrors_every_document_type(simulator: Simulator, simulated_settings
     machine.upload(diskspace_document(host=gateway))
     assert mirror_once(simulated_settings, Cluster.PLAYBACK)
     mirror = reader(simulated_settings, Cluster.PLAYBACK)
-    delivery, playback = mirror.delivery(500015), mirror.playback(500015)
+    delivery, playback = mirror.deliveries.get(500015), mirror.deliveries.playback(500015)
     assert delivery is not None
     assert [len(stream.lumisections) for stream in delivery.streams] == [10] * len(delivery.streams)
     assert playback is not None
     assert (playback.source_run, playback.number_of_ls, playback.run_key) == (256936, 1500, "pp_run")
-    (shown,) = (found for found in mirror.machines() if found.memory is not None)
+    (shown,) = (found for found in mirror.cluster.machines() if found.memory is not None)
     assert shown.memory is not None
     assert shown.memory.available_bytes == 40 * 2**30
     assert [disk.files for disk in shown.disks] == [8123]
@@ -131,7 +131,7 @@ def test_it_changes_nothing_when_repeated(simulator: Simulator, simulated_settin
 def test_it_mirrors_the_cluster_status_by_machine(simulator: Simulator, simulated_settings: Settings) -> None:
     simulator.machine(OTHER_FILTER_UNIT).is_dead = True
     assert not mirror_once(simulated_settings)
-    status = {machine.machine: machine for machine in reader(simulated_settings).cluster_status()}
+    status = {machine.machine: machine for machine in reader(simulated_settings).cluster.machine_statuses()}
     assert {label: machine.is_up for label, machine in status.items()} == {
         "dqmrubu-c2a06-..": True,
         "dqmfu-c2b03-..": True,

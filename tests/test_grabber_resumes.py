@@ -253,7 +253,7 @@ def test_it_tolerates_a_clock_that_is_off_by_an_hour(
         job_document(run=1, timestamp=now, host=OTHER_FILTER_UNIT, pid=7)
     )
     assert mirror_once(simulated_settings)
-    run = reader(simulated_settings).run(1)
+    run = reader(simulated_settings).runs.get(1)
     assert run is not None
     assert [job.state for job in run.jobs] == [JobState.RUNNING] * 2
 

@@ -57,12 +57,12 @@ def answers(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 def status_link(settings: Settings) -> LinkStatus:
     """The status of the cluster status link as the pages see it."""
-    freshness = reader(settings).sync_status()
+    freshness = reader(settings).cluster.sync_status()
     return freshness.status if freshness else LinkStatus()
 
 
 def machines_with_status(settings: Settings) -> list[str]:
-    return [machine.machine for machine in reader(settings).cluster_status()]
+    return [machine.machine for machine in reader(settings).cluster.machine_statuses()]
 
 
 def test_it_skips_invalid_entries_and_stores_the_others(

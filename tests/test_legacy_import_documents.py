@@ -123,12 +123,12 @@ def jobs(settings: Settings) -> dict[int, Job]:
         pseudonymizer.for_document(row["hostname"] or FILTER_UNIT, row["id"]): number
         for number, row in JOBS.items()
     }
-    found = [reader(settings).run(run) for run in (RUN - 100, RUN, NEWER)]
+    found = [reader(settings).runs.get(run) for run in (RUN - 100, RUN, NEWER)]
     return {numbers[job.id]: job for run in found if run is not None for job in run.jobs}
 
 
 def log_of(settings: Settings, number: int) -> tuple[str, str]:
-    details = reader(settings).job_details(jobs(settings)[number].id)
+    details = reader(settings).jobs.details(jobs(settings)[number].id)
     assert details is not None
     return details.log.head, details.log.tail
 
@@ -143,7 +143,7 @@ def test_it_imports_the_fields_of_a_job(imported: Settings) -> None:
     assert (found.events_total, found.events_rate, found.lumisection) == (1165, 3.25, 97)
     assert (found.cmssw_run, found.fi_state, found.rss_kb) == (RUN, 2, 362_744)
     assert log_of(imported, 1) == ("-- starting process --\nit's a log\n", "the end\n")
-    run = reader(imported).run(RUN)
+    run = reader(imported).runs.get(RUN)
     assert run is not None
     assert (run.run_key, run.cmssw_version) == ("pp_run", "12_4_8_39145")
 
@@ -215,7 +215,7 @@ def test_it_ends_by_reporting_what_was_not_taken_over(
 
 
 def test_it_counts_fields_that_it_leaves_out(imported: Settings) -> None:
-    counted = {field.name: field.documents for field in reader(imported).dropped_fields()}
+    counted = {field.name: field.documents for field in reader(imported).cluster.dropped_fields()}
     assert counted == dict.fromkeys(counted, 1)
     assert {"tag", "cmdline (run key)", "fi_state", "extra.streams"} == set(counted)
 
@@ -226,10 +226,10 @@ def test_it_takes_missing_fields_as_missing(imported: Settings) -> None:
     assert values == (None,) * 5
     assert (found.client, found.fi_state, found.rss_kb) == ("unknown", None, None)
     assert log_of(imported, 19) == ("", "")
-    delivery = reader(imported).delivery(RUN + 100)
+    delivery = reader(imported).deliveries.get(RUN + 100)
     assert delivery is not None
     assert delivery.streams == ()
-    assert reader(imported).run(0) is None
+    assert reader(imported).runs.get(0) is None
 
 
 def test_it_drops_invalid_fields_of_a_job(imported: Settings) -> None:
@@ -238,7 +238,7 @@ def test_it_drops_invalid_fields_of_a_job(imported: Settings) -> None:
 
 
 def test_it_imports_file_delivery(imported: Settings) -> None:
-    found = reader(imported).delivery(RUN)
+    found = reader(imported).deliveries.get(RUN)
     assert found is not None
     assert (found.revision, found.updated_at, found.global_start) == (901, AT, AT - timedelta(hours=1))
     [stream] = found.streams
@@ -251,7 +251,7 @@ def test_it_imports_file_delivery(imported: Settings) -> None:
 
 
 def test_it_imports_file_delivery_without_times_or_streams(imported: Settings) -> None:
-    found = reader(imported).delivery(NEWER)
+    found = reader(imported).deliveries.get(NEWER)
     assert found is not None
     assert (found.global_start, found.streams) == (None, ())
     assert found.updated_at == LATER

@@ -56,7 +56,7 @@ def versions(settings: Settings) -> list[int | None]:
 
 def assert_readable(settings: Settings, jobs: Sequence[JobRecord]) -> None:
     for job in jobs:
-        details = reader(settings).job_details(job.document.identity)
+        details = reader(settings).jobs.details(job.document.identity)
         assert details is not None
         assert details.log == job.log
 

@@ -28,7 +28,7 @@ def write(settings: Settings, *jobs: JobRecord) -> None:
 
 
 def stored_crash(settings: Settings, record: JobRecord) -> CrashReason | None:
-    details = reader(settings).job_details(record.document.identity)
+    details = reader(settings).jobs.details(record.document.identity)
     assert details is not None
     return details.job.crash
 
@@ -59,7 +59,7 @@ def test_it_keeps_crashes_of_all_kinds(settings: Settings) -> None:
 def test_it_keeps_the_errors_of_a_job(settings: Settings) -> None:
     good = job(RUN, "csc", exit_code=0, errors=ERRORS)
     write(settings, good)
-    details = reader(settings).job_details(good.document.identity)
+    details = reader(settings).jobs.details(good.document.identity)
     assert details is not None
     assert (details.errors, details.job.crash) == (ERRORS, None)
 
@@ -155,4 +155,4 @@ def test_it_knows_the_errors_of_the_last_good_run(
 ) -> None:
     now = job(RUN, "csc", exit_code=-11)
     write(settings, now, *(make() for make in earlier))
-    assert reader(settings).usual_errors(RUN, "pp_run", now.client) == usual
+    assert reader(settings).jobs.usual_errors(RUN, "pp_run", now.client) == usual

@@ -42,7 +42,7 @@ def search(settings: Settings, text: str, *, with_numbers: bool = True, **given:
     assert query is not None
     paging = {"skip": given.pop("skip", 0), "limit": given.pop("limit", 25)}
     run_filter = RunFilter(**{"first": 0, "last": RUN + 999, **given})
-    return reader(settings).search_logs(query, run_filter, **paging)
+    return reader(settings).logs.search(query, run_filter, **paging)
 
 
 def runs(found: FoundLogs) -> list[int]:
@@ -174,7 +174,7 @@ def test_it_limits_its_statements_in_the_database_of_a_server(
     database = ClusterDatabase(settings, Cluster.PRODUCTION)
     query = log_templates.parse_query(LINE, with_numbers=False)
     assert query is not None
-    database.uncached_reader().search_logs(query, RunFilter(0, RUN), skip=0, limit=9)
+    database.uncached_reader().logs.search(query, RunFilter(0, RUN), skip=0, limit=9)
     database.engine.dispose()
     assert limits == ["1300ms"]
 

@@ -147,7 +147,7 @@ def test_it_exists_once_per_client_under_concurrency(settings: Settings) -> None
 
     with ThreadPoolExecutor(experts) as pool:
         list(pool.map(mute_all, range(experts)))
-    assert sorted(mute.subject.client for mute in MuteReader(database).mutes()) == clients
+    assert sorted(mute.subject.client for mute in MuteReader(database).in_force()) == clients
     database.dispose()
 
 

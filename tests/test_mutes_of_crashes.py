@@ -156,9 +156,9 @@ def test_client_and_crash_are_muted_each_for_itself(settings: Settings, muted: M
     writer = MuteWriter(database)
     for subject in (MuteSubject(CSC), muted, MuteSubject(CSC)):
         writer.mute(subject, "again", "bob", timedelta(hours=1))
-    assert [mute.subject for mute in MuteReader(database).mutes()] == [MuteSubject(CSC), muted]
+    assert [mute.subject for mute in MuteReader(database).in_force()] == [MuteSubject(CSC), muted]
     writer.unmute(MuteSubject(CSC))
-    [left] = reader(settings).mutes()
+    [left] = reader(settings).mutes.in_force()
     assert (left.subject, left.username) == (muted, "bob")
     assert left.crash_title is not None
     database.dispose()

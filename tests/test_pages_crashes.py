@@ -53,7 +53,7 @@ def group_url(client: FlaskClient) -> str:
 
 
 def marks(settings: Settings) -> list[tuple[CrashMark, ...]]:
-    found = reader(settings).find_crash_groups(CrashFilter(RunFilter(0, RUN + 999)), skip=0, limit=50)
+    found = reader(settings).crashes.find_groups(CrashFilter(RunFilter(0, RUN + 999)), skip=0, limit=50)
     return [group.marks for group in found.groups]
 
 
@@ -72,7 +72,7 @@ def test_it_counts_runs_and_jobs(settings: Settings) -> None:
         crashed_job(RUN),
         crashed_job(RUN + 1, cmssw_version="15_0_0", run_key="hi_run"),
     )
-    [group] = reader(settings).find_crash_groups(CrashFilter(RunFilter(0, RUN + 9)), skip=0, limit=9).groups
+    [group] = reader(settings).crashes.find_groups(CrashFilter(RunFilter(0, RUN + 9)), skip=0, limit=9).groups
     assert (group.since, group.last_run, group.runs, group.jobs) == (RUN, RUN + 1, 2, 3)
     assert group.releases == ("15_0_0", "12_4_8_39145_39162")
     assert group.run_keys == ("hi_run", "pp_run")

@@ -40,7 +40,7 @@ def write(mirrored: MirroredCluster, *jobs: JobRecord) -> None:
 
 
 def efficiency(settings: Settings, grouping: Grouping = Grouping.KEY, **given: Any) -> list[ClientEfficiency]:
-    return reader(settings).efficiency(RunFilter(1, RUN + 999, **given), grouping)
+    return reader(settings).efficiency.of_clients(RunFilter(1, RUN + 999, **given), grouping)
 
 
 def test_it_counts_runs_jobs_and_crashes(settings: Settings, mirrored: MirroredCluster) -> None:

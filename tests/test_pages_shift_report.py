@@ -484,13 +484,13 @@ def test_it_expects_the_clients_of_the_last_run_before_each_run_with_its_run_key
     for number, run_key in enumerate(keys):
         jobs = [job(RUN + number, name, run_key=run_key) for name in names[number % 3 :]]
         mirrored.write(mirrored.filter_units[0], *jobs)
-    found = reader(settings).find_runs(RunFilter(1, RUN + 9), below=None, limit=9)
-    assert reader(settings).expected_clients_of(found) == {
-        run.run: reader(settings).expected_clients(run.run, run.run_key)
+    found = reader(settings).runs.find(RunFilter(1, RUN + 9), below=None, limit=9)
+    assert reader(settings).runs.expected_clients_of(found) == {
+        run.run: reader(settings).runs.expected_clients(run.run, run.run_key)
         for run in found
         if run.run_key is not None
     }
-    assert reader(settings).expected_clients_of(()) == {}
+    assert reader(settings).runs.expected_clients_of(()) == {}
 
 
 @pytest.mark.usefixtures("runs")

@@ -19,12 +19,12 @@ RUN = 358_791
 EXECUTIONS = 7
 
 READS: Mapping[str, Callable[[MirrorReader], Any]] = {
-    "no parameter": lambda reader: reader.run_keys(),
-    "a run": lambda reader: [reader.run(RUN - 1), reader.run(RUN), reader.run(1)],
-    "a text": lambda reader: reader.expected_clients(RUN, "pp_run"),
-    "a time": lambda reader: reader.state_changes(datetime(2022, 1, 1, tzinfo=UTC)),
-    "an id": lambda reader: reader.job_details(reader.run(RUN).jobs[0].id),  # type: ignore[union-attr]
-    "a text with a quotation mark": lambda reader: reader.expected_clients(RUN, "%'s"),
+    "no parameter": lambda reader: reader.runs.run_keys(),
+    "a run": lambda reader: [reader.runs.get(RUN - 1), reader.runs.get(RUN), reader.runs.get(1)],
+    "a text": lambda reader: reader.runs.expected_clients(RUN, "pp_run"),
+    "a time": lambda reader: reader.cluster.state_changes(datetime(2022, 1, 1, tzinfo=UTC)),
+    "an id": lambda reader: reader.jobs.details(reader.runs.get(RUN).jobs[0].id),  # type: ignore[union-attr]
+    "a text with a quotation mark": lambda reader: reader.runs.expected_clients(RUN, "%'s"),
 }
 
 
@@ -46,7 +46,7 @@ def test_it_reads_the_same(settings_with_runs: Settings, read: Callable[[MirrorR
 def test_a_connection_prepares_a_statement_once(settings_with_runs: Settings) -> None:
     database = ClusterDatabase(settings_with_runs, Cluster.PRODUCTION)
     for run in range(RUN, RUN + EXECUTIONS):
-        database.uncached_reader().adjacent_runs(run)
+        database.uncached_reader().runs.adjacent(run)
     executions = sa.text("SELECT generic_plans + custom_plans FROM pg_prepared_statements")
     with database.engine.connect() as connection:
         assert connection.scalars(executions).all() == [EXECUTIONS]
@@ -54,9 +54,9 @@ def test_a_connection_prepares_a_statement_once(settings_with_runs: Settings) ->
 
 def test_a_new_connection_prepares_it_again(settings_with_runs: Settings) -> None:
     database = ClusterDatabase(settings_with_runs, Cluster.PRODUCTION)
-    expected = database.uncached_reader().run_span()
+    expected = database.uncached_reader().runs.span()
     database.engine.dispose()
-    assert database.uncached_reader().run_span() == expected
+    assert database.uncached_reader().runs.span() == expected
 
 
 def test_other_statements_are_not_prepared(settings_with_runs: Settings) -> None:

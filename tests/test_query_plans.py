@@ -77,13 +77,13 @@ class Filled:
     def crash_groups(self, *, kinds: tuple[CrashKind, ...] | None = None, **given: Any) -> FoundCrashGroups:
         """The groups of crashes in all runs that match a filter."""
         run_filter = RunFilter(0, self.span.last_run, **given)
-        return self.reader.find_crash_groups(CrashFilter(run_filter, kinds), skip=0, limit=50)
+        return self.reader.crashes.find_groups(CrashFilter(run_filter, kinds), skip=0, limit=50)
 
     def search(self, text: str, *, first: int = 0, **given: Any) -> FoundLogs:
         """The newest logs that have a line, of all runs from the first on that match a filter."""
         query = log_templates.parse_query(text, with_numbers=True)
         assert query is not None
-        found = self.reader.search_logs(
+        found = self.reader.logs.search(
             query, RunFilter(first, self.span.last_run, **given), skip=0, limit=20
         )
         assert found.logs
@@ -106,79 +106,85 @@ class Filled:
     def days(self, ago: int) -> RunFilter:
         """A filter of the runs of a day."""
         since, until = self.day(ago)
-        span = self.reader.run_span_between(since, until)
+        span = self.reader.runs.span_between(since, until)
         return RunFilter(span.lowest or 0, span.highest or 0, since=since, until=until)
 
 
 QUERIES: Mapping[str, Callable[[Filled], object]] = {
-    "run_span": lambda filled: filled.reader.run_span(),
-    "adjacent_runs": lambda filled: filled.reader.adjacent_runs(filled.run),
-    "has_run": lambda filled: filled.reader.has_run(filled.run),
-    "run": lambda filled: filled.reader.run(filled.run),
+    "run_span": lambda filled: filled.reader.runs.span(),
+    "adjacent_runs": lambda filled: filled.reader.runs.adjacent(filled.run),
+    "has_run": lambda filled: filled.reader.runs.has(filled.run),
+    "run": lambda filled: filled.reader.runs.get(filled.run),
     "a piece of runs": lambda filled: next(
-        filled.reader.list_runs(filled.span.first_run, filled.span.last_run)
+        filled.reader.run_listing.iter_range(filled.span.first_run, filled.span.last_run)
     ),
-    "runs of a range": lambda filled: filled.reader.list_runs_between(
+    "runs of a range": lambda filled: filled.reader.run_listing.read_range(
         filled.span.last_run - 20, filled.span.last_run
     ),
-    "find_runs": lambda filled: filled.reader.find_runs(filled.run_filter(), below=None, limit=40),
-    "find_runs further": lambda filled: filled.reader.find_runs(
+    "find_runs": lambda filled: filled.reader.runs.find(filled.run_filter(), below=None, limit=40),
+    "find_runs further": lambda filled: filled.reader.runs.find(
         filled.run_filter(), below=filled.run, limit=150
     ),
-    "run_summaries": lambda filled: filled.reader.run_summaries(filled.run_filter(), below=None, limit=40),
-    "run_summaries further": lambda filled: filled.reader.run_summaries(
+    "run_summaries": lambda filled: filled.reader.run_summaries.find(
+        filled.run_filter(), below=None, limit=40
+    ),
+    "run_summaries further": lambda filled: filled.reader.run_summaries.find(
         filled.run_filter(), below=filled.run, limit=150
     ),
-    "run_figures": lambda filled: filled.reader.run_figures(filled.run_filter(), below=None, limit=25),
-    "find_runs crashed": lambda filled: filled.reader.find_runs(
+    "run_figures": lambda filled: filled.reader.run_figures.find(filled.run_filter(), below=None, limit=25),
+    "find_runs crashed": lambda filled: filled.reader.runs.find(
         filled.run_filter(crashed_only=True, with_lumisections=True), below=None, limit=40
     ),
-    "find_runs of a client": lambda filled: filled.reader.find_runs(
+    "find_runs of a client": lambda filled: filled.reader.runs.find(
         filled.run_filter(clients=("beam",), crashed_only=True), below=None, limit=40
     ),
-    "found_span of a client": lambda filled: filled.reader.found_span(filled.run_filter(clients=("beam",))),
-    "found_span": lambda filled: filled.reader.found_span(filled.run_filter()),
-    "found_span of a run key and a release": lambda filled: filled.reader.found_span(
+    "found_span of a client": lambda filled: filled.reader.runs.found_span(
+        filled.run_filter(clients=("beam",))
+    ),
+    "found_span": lambda filled: filled.reader.runs.found_span(filled.run_filter()),
+    "found_span of a run key and a release": lambda filled: filled.reader.runs.found_span(
         RunFilter(0, filled.span.last_run, run_keys=("hi_run",), cmssw_versions=("14_0_3_39001",))
     ),
-    "run_summaries of all runs": lambda filled: filled.reader.run_summaries(
+    "run_summaries of all runs": lambda filled: filled.reader.run_summaries.find(
         RunFilter(1, filled.span.last_run), below=None, limit=20
     ),
-    "run_summaries of a release": lambda filled: filled.reader.run_summaries(
+    "run_summaries of a release": lambda filled: filled.reader.run_summaries.find(
         RunFilter(0, filled.span.last_run, cmssw_versions=("14_0_3_39001",)), below=None, limit=40
     ),
-    "run_summaries of a day": lambda filled: filled.reader.run_summaries(
+    "run_summaries of a day": lambda filled: filled.reader.run_summaries.find(
         filled.days(1000), below=None, limit=40
     ),
-    "found_span of a day": lambda filled: filled.reader.found_span(filled.days(1000)),
-    "run_span_between": lambda filled: filled.reader.run_span_between(
+    "found_span of a day": lambda filled: filled.reader.runs.found_span(filled.days(1000)),
+    "run_span_between": lambda filled: filled.reader.runs.span_between(
         datetime.now(UTC) - timedelta(days=900), datetime.now(UTC) - timedelta(days=800)
     ),
-    "run_keys": lambda filled: filled.reader.run_keys(),
-    "cmssw_versions": lambda filled: filled.reader.cmssw_versions(),
-    "clients of all runs": lambda filled: filled.reader.clients(0, filled.span.last_run),
-    "clients": lambda filled: filled.reader.clients(filled.span.last_run - 100, filled.span.last_run),
-    "expected_clients": lambda filled: filled.reader.expected_clients(filled.run, "pp_run"),
-    "expected_clients of a rare run key": lambda filled: filled.reader.expected_clients(filled.run, "no_run"),
-    "expected_clients_of": lambda filled: filled.reader.expected_clients_of(
-        filled.reader.find_runs(RunFilter(1, filled.span.last_run), below=None, limit=150)
+    "run_keys": lambda filled: filled.reader.runs.run_keys(),
+    "cmssw_versions": lambda filled: filled.reader.runs.cmssw_versions(),
+    "clients of all runs": lambda filled: filled.reader.runs.clients(0, filled.span.last_run),
+    "clients": lambda filled: filled.reader.runs.clients(filled.span.last_run - 100, filled.span.last_run),
+    "expected_clients": lambda filled: filled.reader.runs.expected_clients(filled.run, "pp_run"),
+    "expected_clients of a rare run key": lambda filled: filled.reader.runs.expected_clients(
+        filled.run, "no_run"
     ),
-    "skipped_lumisections": lambda filled: filled.reader.skipped_lumisections(filled.run, ("beam",)),
-    "usual_errors": lambda filled: filled.reader.usual_errors(
+    "expected_clients_of": lambda filled: filled.reader.runs.expected_clients_of(
+        filled.reader.runs.find(RunFilter(1, filled.span.last_run), below=None, limit=150)
+    ),
+    "skipped_lumisections": lambda filled: filled.reader.runs.skipped_lumisections(filled.run, ("beam",)),
+    "usual_errors": lambda filled: filled.reader.jobs.usual_errors(
         filled.run, "pp_run", "csc_dqm_sourceclient-live"
     ),
-    "usual_errors of an unknown client": lambda filled: filled.reader.usual_errors(
+    "usual_errors of an unknown client": lambda filled: filled.reader.jobs.usual_errors(
         filled.run, "pp_run", "no_client"
     ),
-    "job_details": lambda filled: filled.reader.job_details(filled.job),
-    "job_log": lambda filled: filled.reader.job_log(filled.job),
-    "client_history": lambda filled: filled.reader.client_history(
+    "job_details": lambda filled: filled.reader.jobs.details(filled.job),
+    "job_log": lambda filled: filled.reader.jobs.log(filled.job),
+    "client_history": lambda filled: filled.reader.jobs.client_history(
         filled.run, "beam_dqm_sourceclient-live", 12
     ),
-    "client_history of an unknown client": lambda filled: filled.reader.client_history(
+    "client_history of an unknown client": lambda filled: filled.reader.jobs.client_history(
         filled.run, "no_client", 12
     ),
-    "previous_job": lambda filled: filled.reader.previous_job(
+    "previous_job": lambda filled: filled.reader.jobs.previous(
         filled.span.last_run, "pp_run", "beam_dqm_sourceclient-live"
     ),
     "find_crash_groups": lambda filled: filled.crash_groups(),
@@ -188,10 +194,10 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "find_crash_groups of a period": lambda filled: filled.crash_groups(
         since=datetime.now(UTC) - timedelta(days=900), until=datetime.now(UTC) - timedelta(days=800)
     ),
-    "crash_group": lambda filled: filled.reader.crash_group(filled.crash_group),
-    "crash_groups_of_client": lambda filled: filled.reader.crash_groups_of_client("csc", 11),
-    "crashed_jobs": lambda filled: filled.reader.crashed_jobs(filled.crash_group, 200),
-    "client_run_count": lambda filled: filled.reader.client_run_count(
+    "crash_group": lambda filled: filled.reader.crashes.group(filled.crash_group),
+    "crash_groups_of_client": lambda filled: filled.reader.crashes.groups_of_client("csc", 11),
+    "crashed_jobs": lambda filled: filled.reader.crashes.jobs(filled.crash_group, 200),
+    "client_run_count": lambda filled: filled.reader.crashes.client_run_count(
         "csc_dqm_sourceclient-live", filled.run
     ),
     "search_logs of a rare line": lambda filled: filled.search("ProductNotFound"),
@@ -202,37 +208,43 @@ QUERIES: Mapping[str, Callable[[Filled], object]] = {
     "search_logs of a client in few runs": lambda filled: filled.search(
         "exception", clients=("csc",), first=filled.span.last_run - 500
     ),
-    "crash_occurrences": lambda filled: filled.reader.crash_occurrences(filled.run),
-    "crash_occurrences_of": lambda filled: filled.reader.crash_occurrences_of(
+    "crash_occurrences": lambda filled: filled.reader.crashes.occurrences_in(filled.run),
+    "crash_occurrences_of": lambda filled: filled.reader.crashes.occurrences(
         (filled.crash_group,), filled.run
     ),
-    "runs_in_period": lambda filled: filled.reader.runs_in_period(*filled.day(1000), 100),
-    "data_path_problems": lambda filled: filled.reader.data_path_problems(*filled.day(1)),
-    "transitions_known_since": lambda filled: filled.reader.transitions_known_since(),
-    "stuck_clients": lambda filled: filled.reader.stuck_clients(*filled.day(1)),
-    "efficiency_range": lambda filled: filled.reader.efficiency_range(filled.run_filter()),
-    "efficiency_range of a day": lambda filled: filled.reader.efficiency_range(filled.days(1000)),
-    "efficiency by month": lambda filled: filled.reader.efficiency(filled.run_filter(), Grouping.MONTH),
-    "efficiency by release": lambda filled: filled.reader.efficiency(filled.run_filter(), Grouping.RELEASE),
-    "efficiency of a run key": lambda filled: filled.reader.efficiency(
+    "runs_in_period": lambda filled: filled.reader.shifts.runs(*filled.day(1000), 100),
+    "data_path_problems": lambda filled: filled.reader.shifts.data_path_problems(*filled.day(1)),
+    "transitions_known_since": lambda filled: filled.reader.shifts.transitions_known_since(),
+    "stuck_clients": lambda filled: filled.reader.shifts.stuck_clients(*filled.day(1)),
+    "efficiency_range": lambda filled: filled.reader.efficiency.counted_runs(filled.run_filter()),
+    "efficiency_range of a day": lambda filled: filled.reader.efficiency.counted_runs(filled.days(1000)),
+    "efficiency by month": lambda filled: filled.reader.efficiency.of_clients(
+        filled.run_filter(), Grouping.MONTH
+    ),
+    "efficiency by release": lambda filled: filled.reader.efficiency.of_clients(
+        filled.run_filter(), Grouping.RELEASE
+    ),
+    "efficiency of a run key": lambda filled: filled.reader.efficiency.of_clients(
         filled.run_filter(run_keys=("pp_run",), clients=("csc",)), Grouping.KEY
     ),
-    "reference_run": lambda filled: filled.reader.reference_run(filled.run),
-    "client_performance": lambda filled: filled.reader.client_performance(filled.run),
-    "mutes_between": lambda filled: filled.reader.mutes_between(*filled.day(1), 200),
-    "control_changes": lambda filled: filled.reader.control_changes(Cluster.PLAYBACK, *filled.day(1)),
-    "state_changes_between": lambda filled: filled.reader.state_changes_between(*filled.day(1000)),
-    "delivery": lambda filled: filled.reader.delivery(filled.run),
-    "delivery_statistics": lambda filled: filled.reader.delivery_statistics(
+    "reference_run": lambda filled: filled.reader.playback_comparison.reference_run(filled.run),
+    "client_performance": lambda filled: filled.reader.playback_comparison.client_performance(filled.run),
+    "mutes_between": lambda filled: filled.reader.mutes.between(*filled.day(1), 200),
+    "control_changes": lambda filled: filled.reader.shifts.control_changes(Cluster.PLAYBACK, *filled.day(1)),
+    "state_changes_between": lambda filled: filled.reader.cluster.state_changes_between(*filled.day(1000)),
+    "delivery": lambda filled: filled.reader.deliveries.get(filled.run),
+    "delivery_statistics": lambda filled: filled.reader.deliveries.statistics(
         range(filled.run - 25, filled.run)
     ),
-    "delivery_updated_at": lambda filled: filled.reader.delivery_updated_at(filled.run),
-    "playback": lambda filled: filled.reader.playback(filled.run),
-    "cluster_status": lambda filled: filled.reader.cluster_status(),
-    "state_changes": lambda filled: filled.reader.state_changes(datetime.now(UTC) - timedelta(days=1)),
-    "machines": lambda filled: filled.reader.machines(),
-    "dropped_fields": lambda filled: filled.reader.dropped_fields(),
-    "sync_status": lambda filled: filled.reader.sync_status(),
+    "delivery_updated_at": lambda filled: filled.reader.deliveries.updated_at(filled.run),
+    "playback": lambda filled: filled.reader.deliveries.playback(filled.run),
+    "cluster_status": lambda filled: filled.reader.cluster.machine_statuses(),
+    "state_changes": lambda filled: filled.reader.cluster.state_changes(
+        datetime.now(UTC) - timedelta(days=1)
+    ),
+    "machines": lambda filled: filled.reader.cluster.machines(),
+    "dropped_fields": lambda filled: filled.reader.cluster.dropped_fields(),
+    "sync_status": lambda filled: filled.reader.cluster.sync_status(),
     # Queries of a grabber.
     "stored_versions": lambda filled: MirrorWriter(filled.database, uuid4()).stored_versions([filled.job]),
     "machines.select_latest_states": lambda filled: filled.newest_states(),

@@ -77,7 +77,7 @@ def fail(response: Response) -> None:
 
 
 def read_past_the_cache(_response: Response) -> None:
-    databases.uncached_reader(Cluster.PRODUCTION).run_span()
+    databases.uncached_reader(Cluster.PRODUCTION).runs.span()
 
 
 def test_it_serves_what_is_for_everyone_to_the_next(app: Flask, settings: Settings) -> None:

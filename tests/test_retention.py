@@ -85,7 +85,7 @@ def test_it_shows_a_job_without_its_log(settings: Settings) -> None:
     old = ended(FIRST_RUN, OLD)
     write(settings, old).beat()
     prune_all(settings)
-    details = reader(settings).job_details(old.document.identity)
+    details = reader(settings).jobs.details(old.document.identity)
     assert details is not None
     assert (details.is_retained, details.job.exit_code, details.log.head) == (False, 0, "")
     client = create_app(settings).test_client()
@@ -114,7 +114,7 @@ def test_it_deletes_nothing_by_default(simulated_settings: Settings) -> None:
     old = ended(FIRST_RUN, timedelta(days=3650))
     write(simulated_settings, old)
     with running_grabber(simulated_settings):
-        until(lambda: reader(simulated_settings).sync_status())
+        until(reader(simulated_settings).cluster.sync_status)
     assert with_details(simulated_settings) == {old.document.identity}
 
 
@@ -161,7 +161,7 @@ def test_it_keeps_transitions_of_the_newest_runs_and_the_newest_old_one(
     assert (sum(deleted), max(deleted) <= per_batch) == (2, True)
     assert recorded(settings) == ["second", "third", "last", "young"]
     assert sum(transitions.delete_old(database)) == 0
-    known_since = reader(settings).transitions_known_since()
+    known_since = reader(settings).shifts.transitions_known_since()
     database.dispose()
     assert known_since is not None
     assert known_since > datetime.now(UTC) - old

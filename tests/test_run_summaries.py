@@ -75,11 +75,11 @@ def client_summary(jobs: list[Job]) -> ClientSummary:
 
 
 def summaries(reader: MirrorReader, *, below: int | None = None, limit: int = 10) -> list[RunSummary]:
-    return reader.run_summaries(RunFilter(first=RUN - 2, last=RUN), below=below, limit=limit)
+    return reader.run_summaries.find(RunFilter(first=RUN - 2, last=RUN), below=below, limit=limit)
 
 
 def test_it_summarizes_each_run(reader: MirrorReader) -> None:
-    runs = [reader.run(RUN - back) for back in range(3)]
+    runs = [reader.runs.get(RUN - back) for back in range(3)]
     assert summaries(reader) == [summary_of(run) for run in runs if run]
     clients = [client for run in summaries(reader) for client in run.clients.values()]
     assert {client.state for client in clients} == set(JobState)
@@ -89,8 +89,8 @@ def test_it_summarizes_each_run(reader: MirrorReader) -> None:
 @pytest.mark.parametrize("client", ["beam", "csc", "dt", "ecal", "hcal"])
 def test_it_summarizes_the_jobs_of_the_clients_asked_for(reader: MirrorReader, client: str) -> None:
     run_filter = RunFilter(first=RUN - 2, last=RUN, clients=(client,))
-    runs = [run for back in range(3) if (run := reader.run(RUN - back))]
-    assert reader.run_summaries(run_filter, below=None, limit=10) == [
+    runs = [run for back in range(3) if (run := reader.runs.get(RUN - back))]
+    assert reader.run_summaries.find(run_filter, below=None, limit=10) == [
         summary_of(run, client) for run in runs if any(job.name == client for job in run.jobs)
     ]
 
@@ -104,7 +104,7 @@ def test_it_leaves_no_jobs_in_memory(reader: MirrorReader) -> None:
     gc.freeze()
 
     def state_changes_at() -> datetime | None:
-        run = reader.run(RUN)
+        run = reader.runs.get(RUN)
         return None if run is None else run.state_changes_at
 
     # The time is computed from all jobs.
@@ -139,9 +139,9 @@ def figures_of(run: Run) -> RunFigures:
 
 
 def test_it_computes_the_figures_of_each_run(reader: MirrorReader) -> None:
-    runs = [run for back in range(3) if (run := reader.run(RUN - back))]
+    runs = [run for back in range(3) if (run := reader.runs.get(RUN - back))]
     assert {run.is_ongoing for run in runs} == {True, False}
-    assert reader.run_figures(RunFilter(first=RUN - 2, last=RUN), below=None, limit=10) == [
+    assert reader.run_figures.find(RunFilter(first=RUN - 2, last=RUN), below=None, limit=10) == [
         figures_of(run) for run in runs
     ]
 
@@ -150,5 +150,5 @@ def test_it_finds_the_figures_of_all_runs_in_pieces(
     reader: MirrorReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_figures, "_RUNS_PER_PIECE", 2)
-    found = reader.iter_run_figures(RunFilter(first=RUN - 2, last=RUN))
+    found = reader.run_figures.iter_found(RunFilter(first=RUN - 2, last=RUN))
     assert [figures.run for figures in found] == [RUN, RUN - 1, RUN - 2]

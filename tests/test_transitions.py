@@ -36,7 +36,7 @@ class Transitions:
 
     def recorded(self) -> list[RecordedTransition]:
         """Everything since the last call."""
-        found = self._reader.transitions(self._cursor, 1000)
+        found = self._reader.after(self._cursor, 1000)
         self._cursor = found[-1].id if found else self._cursor
         return found
 

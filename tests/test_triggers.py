@@ -313,7 +313,7 @@ def test_runs_of_clients_are_found_within_any_range(
     for first, last in combinations_with_replacement((0, *RUNS, RUN + 2000, 2**31 - 1), 2):
         found = [run for run in wanted if first <= run <= last]
         span = FoundSpan(len(found), min(found, default=None), max(found, default=None))
-        assert reader.found_span(RunFilter(first, last, clients=clients)) == span
+        assert reader.runs.found_span(RunFilter(first, last, clients=clients)) == span
     database.dispose()
 
 

@@ -90,14 +90,14 @@ def api() -> BaseResponse:
 
 
 def _get_info() -> Response:
-    span = _reader().run_span()
+    span = _reader().runs.span()
     return _json([span.lowest, span.highest])
 
 
 def _get_run() -> Response:
     reader = _reader()
     number = _required("run", _RUN_REFUSAL)
-    adjacent, run = reader.adjacent_runs(number), reader.run(number)
+    adjacent, run = reader.runs.adjacent(number), reader.runs.get(number)
     if run is None:
         return _json([[adjacent.previous, adjacent.next], [[], []]])
     now = datetime.now(UTC)
@@ -109,7 +109,7 @@ def _get_run() -> Response:
 
 def _get_graph() -> Response:
     reader = _reader()
-    delivery = reader.delivery(_required("run", _RUN_REFUSAL))
+    delivery = reader.deliveries.get(_required("run", _RUN_REFUSAL))
     if delivery is not None and delivery.is_damaged:
         raise NotFound(DELIVERY_DAMAGED)
     return _json([] if delivery is None else _graph(delivery))
@@ -125,14 +125,16 @@ def _get_runs() -> Response:
         return not (bad_only and job.exit_code == 0) and not (with_ls and (job.lumisection or 0) <= 0)
 
     if last - first < _MAX_CACHED_RUNS:
-        content = b"".join(_runs(reader.list_runs_between(first, last), is_included))
+        content = b"".join(_runs(reader.run_listing.read_range(first, last), is_included))
         return etag_response(content, "application/json")
-    return streamed(_chunks(_runs(reader.list_runs(first, last), is_included)), "application/json")
+    return streamed(
+        _chunks(_runs(reader.run_listing.iter_range(first, last), is_included)), "application/json"
+    )
 
 
 def _get_clients() -> Response:
     reader = _reader()
-    clients = reader.clients(*_range(_RANGE_REFUSAL))
+    clients = reader.runs.clients(*_range(_RANGE_REFUSAL))
     return _json([client for client in clients if client not in _NO_CLIENTS])
 
 
@@ -142,7 +144,7 @@ def _get_logs() -> BaseResponse:
     if legacy_id is not None:
         return _redirect_to_job(reader, legacy_id)
     job = query_args.job_id("id")
-    details = None if job is None else reader.job_details(job)
+    details = None if job is None else reader.jobs.details(job)
     if details is None:
         raise NotFound(_NO_JOB)
     page = _LOG_PAGE.format(client=details.job.name, run=details.job.run, text=_log_text(details))
@@ -163,14 +165,14 @@ def _redirect_to_job(reader: MirrorReader, legacy_id: LegacyJobId) -> BaseRespon
     cluster = query_args.cluster("db")
     pseudonymizer: Pseudonymizer = current_app.extensions[_PSEUDONYMIZER]
     job = pseudonymizer.for_document(legacy_id.host, legacy_id.text)
-    if reader.job_details(job) is None:
+    if reader.jobs.details(job) is None:
         raise RunItemNotFound(_NO_JOB, cluster, legacy_id.run)
     return redirect(url_for("job.page", job=job, db=cluster, _anchor="log"))
 
 
 def _get_cluster_status() -> Response:
     cluster = query_args.cluster("cluster", default=Cluster.PLAYBACK)
-    return _json([_status(status) for status in databases.cached_reader(cluster).cluster_status()])
+    return _json([_status(status) for status in databases.cached_reader(cluster).cluster.machine_statuses()])
 
 
 _RESPONSES: dict[str, Callable[[], BaseResponse]] = {

@@ -62,7 +62,7 @@ def readiness(database: ClusterDatabase) -> Readiness:
     """Look up whether a cluster can be shown now."""
     try:
         database.check_schema()
-        status = database.uncached_reader().sync_status()
+        status = database.uncached_reader().cluster.sync_status()
         import_progress = database.uncached_reader().import_progress()
     except DatabaseUnavailable as error:
         return Readiness(ready=False, reason=str(error), grabber_silent_s=None)

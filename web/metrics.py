@@ -148,7 +148,7 @@ class MirrorCollector(Collector):
         families = ((jobs, _jobs_by_state), (crashed, _crashes_by_client), (muted, _mutes_by_subject))
         for cluster, database in self._databases.items():
             try:
-                newest = database.uncached_reader().run_span().highest
+                newest = database.uncached_reader().runs.span().highest
             except DatabaseUnavailable:
                 up.add_metric([cluster], 0)
                 continue
@@ -162,14 +162,14 @@ class MirrorCollector(Collector):
 
 
 def _jobs_by_state(reader: MirrorReader, newest: int | None) -> Mapping[JobState, int]:
-    run = None if newest is None else reader.run(newest)
+    run = None if newest is None else reader.runs.get(newest)
     return job_state.count_by_state(() if run is None else (job.state for job in run.jobs))
 
 
 def _crashes_by_client(reader: MirrorReader, newest: int | None) -> Mapping[str, int]:
     if newest is None:
         return {}
-    runs = reader.run_summaries(RunFilter(1, newest), below=None, limit=_CRASH_RUNS)
+    runs = reader.run_summaries.find(RunFilter(1, newest), below=None, limit=_CRASH_RUNS)
     crashes = Tally[str]()
     for run in runs:
         crashes.update({name: client.crashed for name, client in run.clients.items() if client.crashed})
@@ -179,7 +179,7 @@ def _crashes_by_client(reader: MirrorReader, newest: int | None) -> Mapping[str,
 
 
 def _mutes_by_subject(reader: MirrorReader, _newest: int | None) -> Mapping[str, int]:
-    mutes = reader.mutes()
+    mutes = reader.mutes.in_force()
     of_crashes = sum(mute.subject.crash_group is not None for mute in mutes)
     return {"client": len(mutes) - of_crashes, "crash": of_crashes}
 

@@ -121,8 +121,8 @@ def prepare_databases(postgres: EmbeddedPostgres, demo: DemoProcesses) -> dict[C
 
 def last_run(reader: MirrorReader) -> StoppedRun | None:
     """The newest run of a database, which stopped with its last report; `None` if there is none."""
-    number = reader.run_span().highest
-    run = None if number is None else reader.run(number)
+    number = reader.runs.span().highest
+    run = None if number is None else reader.runs.get(number)
     # The start of a run that had just begun is not known.
     if run is None or run.first_seen_at is None or run.updated_at is None:
         return None

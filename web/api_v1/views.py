@@ -65,10 +65,10 @@ def freshness(cluster: Cluster) -> resources.Freshness:
     A machine that has nothing new to report is fresh as long as the grabber reaches it.
     """
     reader = databases.cached_reader(cluster)
-    sync = reader.sync_status()
+    sync = reader.cluster.sync_status()
     now, stale_after = datetime.now(UTC), stale_limit()
     expire_at_next_change(sync, now, stale_after)
-    down = [status for status in reader.cluster_status() if status.is_down]
+    down = [status for status in reader.cluster.machine_statuses() if status.is_down]
     found = outages.with_causes(outages.find_outages(sync, now, stale_after), down)
     return mapping.freshness(sync, found, now - stale_after, stale_after.total_seconds())
 
@@ -92,7 +92,7 @@ def runs(cluster: Cluster, query: RunsQuery) -> resources.RunPage:
 def run(cluster: Cluster, run: int) -> resources.Run:
     """A run and its neighbours."""
     reader = databases.cached_reader(cluster)
-    return mapping.run_with_neighbours(_run(reader, run), reader.adjacent_runs(run))
+    return mapping.run_with_neighbours(_run(reader, run), reader.runs.adjacent(run))
 
 
 @operation(bp, "/clusters/<cluster>/runs/<run:run>/jobs")
@@ -111,7 +111,7 @@ def delivery(cluster: Cluster, run: int) -> resources.Delivery:
 
     If several machines report it, it is that of the newest report.
     """
-    found = databases.cached_reader(cluster).delivery(run)
+    found = databases.cached_reader(cluster).deliveries.get(run)
     if found is None:
         raise NotFound(_NO_DELIVERY)
     if found.is_damaged:
@@ -122,7 +122,7 @@ def delivery(cluster: Cluster, run: int) -> resources.Delivery:
 @operation(bp, "/clusters/<cluster>/jobs/<uuid:job>")
 def job(cluster: Cluster, job: UUID) -> resources.JobWithSeries:
     """A job with its series and the errors in its log."""
-    details = databases.cached_reader(cluster).job_details(job)
+    details = databases.cached_reader(cluster).jobs.details(job)
     if details is None:
         raise NotFound(_NO_JOB)
     return mapping.job_with_series(details)
@@ -135,7 +135,7 @@ def log(cluster: Cluster, job: UUID) -> str:
     DQM² keeps the beginning and the end of a log; a line in brackets marks where others are left out. Lines
     count from 1, as in `log_line`.
     """
-    details = databases.cached_reader(cluster).job_details(job)
+    details = databases.cached_reader(cluster).jobs.details(job)
     if details is None:
         raise NotFound(_NO_JOB)
     if not details.has_log:
@@ -151,9 +151,9 @@ def machines(cluster: Cluster, query: MachinesQuery) -> resources.Machines:
     """
     reader = databases.cached_reader(cluster)
     now, stale_after = datetime.now(UTC), stale_limit()
-    expire_at_next_change(reader.sync_status(), now, stale_after)
+    expire_at_next_change(reader.cluster.sync_status(), now, stale_after)
     since, until = _uptime_span(query, now)
-    rows = machine_rows(reader, reader.state_changes(since, until), since, until)
+    rows = machine_rows(reader.cluster, reader.cluster.state_changes(since, until), since, until)
     return resources.Machines(
         uptime_since=since,
         uptime_until=until,
@@ -170,7 +170,7 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
     reader = databases.cached_reader(cluster)
     kind, skip = optional(query.kind), int(optional(query.position) or 0)
     crash_filter = CrashFilter(_run_filter(reader, query), None if kind is None else (kind,))
-    found = reader.find_crash_groups(crash_filter, skip=skip, limit=query.limit)
+    found = reader.crashes.find_groups(crash_filter, skip=skip, limit=query.limit)
     end = skip + len(found.groups)
     return resources.CrashGroupPage(
         items=[mapping.crash_group(group) for group in found.groups],
@@ -183,10 +183,10 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
 def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJobs:
     """A group of crashes with its newest jobs."""
     reader = databases.cached_reader(cluster)
-    found = reader.crash_group(signature) if "\0" not in signature else None
+    found = reader.crashes.group(signature) if "\0" not in signature else None
     if found is None or not found.groups:
         raise NotFound(_NO_CRASH_GROUP)
-    return mapping.crash_group_with_jobs(found.groups[0], reader.crashed_jobs(signature, _MAX_CRASHED_JOBS))
+    return mapping.crash_group_with_jobs(found.groups[0], reader.crashes.jobs(signature, _MAX_CRASHED_JOBS))
 
 
 @operation(bp, "/clusters/<cluster>/transitions")
@@ -199,10 +199,10 @@ def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.Transiti
     reader = databases.cached_reader(cluster)
     cursor = optional(query.position)
     if cursor is None:
-        newest = reader.newest_transition()
+        newest = reader.transitions.newest_id()
         return resources.TransitionPage(items=[], next_cursor=str(newest), is_complete=True)
-    found = reader.transitions(int(cursor), query.limit)
-    if not found and (newest := databases.uncached_reader(cluster).newest_transition()) < int(cursor):
+    found = reader.transitions.after(int(cursor), query.limit)
+    if not found and (newest := databases.uncached_reader(cluster).transitions.newest_id()) < int(cursor):
         # The database was replaced by another: its transitions are counted from 1.
         return resources.TransitionPage(items=[], next_cursor=str(newest), is_complete=False)
     # Of the old transitions, the newest is kept: it follows the cursor if others that did may be missing.
@@ -218,7 +218,7 @@ def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.Transiti
 
 def _cluster(cluster: Cluster) -> resources.ClusterSummary:
     try:
-        span = databases.cached_reader(cluster).run_span()
+        span = databases.cached_reader(cluster).runs.span()
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return resources.ClusterSummary(name=cluster, is_available=False, oldest_run=None, newest_run=None)
@@ -229,7 +229,7 @@ def _cluster(cluster: Cluster) -> resources.ClusterSummary:
 
 def _run(reader: MirrorReader, number: int) -> read_models.Run:
     """A run. Raises NotFound."""
-    found = reader.run(number)
+    found = reader.runs.get(number)
     if found is None:
         raise NotFound(_NO_RUN)
     return found
@@ -251,7 +251,7 @@ def _run_filter(
     # Times narrow the range of runs, so that fewer are searched.
     for span_since, span_until in ((since, until), (reported_since, None)):
         if span_since is not None or span_until is not None:
-            span = reader.run_span_between(span_since, span_until)
+            span = reader.runs.span_between(span_since, span_until)
             first, last = max(first, span.lowest or 0), min(last, span.highest or 0)
     release = optional(query.cmssw_version)
     return RunFilter(
@@ -296,7 +296,7 @@ def _find_runs(
     for _ in range(_MAX_PIECES):
         missing = query.limit + 1 - len(found)
         size = _RUNS_PER_PIECE if _is_searched(query) else min(missing, _RUNS_PER_PIECE)
-        piece = reader.find_runs(run_filter, below=below, limit=size)
+        piece = reader.runs.find(run_filter, below=below, limit=size)
         found += [run for run in piece if _matches(run, query)]
         if len(found) > query.limit:
             return found[: query.limit], found[query.limit - 1].run

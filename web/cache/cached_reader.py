@@ -6,34 +6,42 @@ During an outage of the database it can serve the last known data, for pages tha
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from cachetools import LRUCache
 
 from storage.change_listener import ChangeTracker, RunsOutside, Topic, Topics
+from storage.cluster_reader import ClusterReader
+from storage.crash_reader import CrashReader
+from storage.delivery_reader import DeliveryReader
+from storage.efficiency_reader import EfficiencyReader
+from storage.job_reader import JobReader
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
+from storage.log_search import LogSearchReader
+from storage.mutes import MuteReader
+from storage.playback_comparison import PlaybackComparisonReader
 from storage.read_models import JobDetails, Run, RunSpan, RunSummary
 from storage.reader import MirrorReader
-from storage.run_figures import RunFigures
-from storage.run_listing import ListedRun
+from storage.run_figures import RunFigures, RunFiguresReader
+from storage.run_listing import RunListingReader
 from storage.run_queries import RunFilter
+from storage.run_reader import RunReader
+from storage.run_summaries import RunSummariesReader
+from storage.shift_reader import ShiftReader
+from storage.transitions import TransitionReader
 from web import outdated
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
 from web.errors import DatabaseTooSlow, DatabaseUnavailable
 
-P = ParamSpec("P")
 T = TypeVar("T")
-# The topics that a result depends on, and the time at which it changes by the clock.
-Validity = tuple[Topics, datetime | None]
-
 # Results kept per method; fewer of those that are large.
 _MAX_ENTRIES = 64
 _MAX_RUNS, _MAX_JOBS, _MAX_LARGE = 8, 3, 1
@@ -104,40 +112,8 @@ def _all_arguments(*args: Any, **kwargs: Any) -> Hashable:
     return args, tuple(kwargs.items())
 
 
-def _never(_value: object) -> None:
+def _none(*_: object, **__: object) -> None:
     return None
-
-
-def _cached(
-    read: Callable[Concatenate[MirrorReader, P], T],
-    topics: Topics | Callable[..., Topics],
-    *,
-    expires_at: Callable[[T], datetime | None] = _never,
-    max_entries: int = _MAX_ENTRIES,
-    key: Callable[..., Hashable | None] = _all_arguments,
-) -> Callable[Concatenate["CachedReader", P], T]:
-    """Cached form of a reader's method.
-
-    `topics`: those that its result depends on, or a function of the result and the arguments. `expires_at`:
-    the time at which it changes by the clock, a function of the result. `key`: identifies a result, a
-    function of the arguments; `None` for a result that is not kept.
-    """
-
-    def validity(value: T, *args: P.args, **kwargs: P.kwargs) -> Validity:
-        return topics(value, *args, **kwargs) if callable(topics) else topics, expires_at(value)
-
-    @wraps(read)
-    def cached(reader: "CachedReader", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        value: T = reader.look_up(
-            read.__name__,
-            key(*args, **kwargs),
-            max_entries,
-            lambda: read(reader, *args, **kwargs),
-            lambda value: validity(value, *args, **kwargs),
-        )
-        return value
-
-    return cached
 
 
 def _is_valid_since(version: int, read: ReadDependency) -> bool:
@@ -189,12 +165,12 @@ def _runs_expire_at(runs: Sequence[Run] | Sequence[RunSummary] | Sequence[RunFig
     return min((at for run in runs if (at := run.state_changes_at) is not None), default=None)
 
 
-def _not_kept(*_: object, **__: object) -> None:
-    return None
-
-
 def _run_alone(_value: object, number: int) -> Topics:
     return (number,)
+
+
+def _range_of_runs(_value: object, first: int, last: int) -> Topics:
+    return range(first, last + 1)
 
 
 def _span_of_changes(since: datetime, until: datetime | None = None) -> Hashable:
@@ -213,6 +189,118 @@ def _shortly(_value: object) -> datetime:
 
 def _in_a_minute(_value: object) -> datetime:
     return datetime.now(UTC) + _SUMMARY_LIFETIME
+
+
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """The way in which the results of a method are cached.
+
+    `topics`: those that a result depends on, or a function of the result and the arguments. `expires_at`: the
+    time at which it changes by the clock, a function of the result. `key`: identifies a result, a function of
+    the arguments; `None` for a result that is not kept.
+    """
+
+    topics: Topics | Callable[..., Topics]
+    expires_at: Callable[[Any], datetime | None] = _none
+    max_entries: int = _MAX_ENTRIES
+    key: Callable[..., Hashable | None] = _all_arguments
+
+
+# `None`: the result is too large to be cached.
+_POLICIES: Mapping[Callable[..., Any], _Policy | None] = {
+    RunReader.span: _Policy((Topic.RUNS,)),
+    RunReader.span_between: _Policy(_runs_outside),
+    RunReader.adjacent: _Policy((Topic.RUNS,)),
+    RunReader.has: _Policy(_run_alone),
+    RunReader.get: _Policy(_run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS),
+    RunReader.expected_clients: _Policy(_runs_before),
+    RunReader.expected_clients_of: _Policy((Topic.BATCHES,), key=_none),
+    RunReader.skipped_lumisections: _Policy(lambda _value, run, _clients: (run,)),
+    RunReader.find: _Policy(
+        (Topic.BATCHES,), expires_at=_runs_expire_at, max_entries=_MAX_LARGE, key=_first_page
+    ),
+    RunReader.found_span: _Policy(_span_topics),
+    RunReader.clients: _Policy(_range_of_runs),
+    RunReader.run_keys: _Policy((Topic.BATCHES,)),
+    RunReader.cmssw_versions: _Policy((Topic.BATCHES,)),
+    RunSummariesReader.find: _Policy(
+        (Topic.BATCHES,), expires_at=_runs_expire_at, max_entries=_MAX_LARGE, key=_first_page
+    ),
+    RunFiguresReader.find: _Policy(
+        (Topic.BATCHES,), expires_at=_runs_expire_at, max_entries=_MAX_LARGE, key=_first_page
+    ),
+    RunListingReader.iter_range: None,
+    # Large, and contained in the response that is made from it.
+    RunListingReader.read_range: _Policy(_range_of_runs, key=_none),
+    JobReader.details: _Policy(_job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS),
+    JobReader.log: _Policy((Topic.BATCHES,), max_entries=_MAX_LARGE),
+    JobReader.usual_errors: _Policy(_runs_before),
+    JobReader.client_history: _Policy(_history_topics, expires_at=_runs_expire_at, max_entries=_MAX_JOBS),
+    JobReader.previous: _Policy(_runs_before),
+    LogSearchReader.search: _Policy((Topic.BATCHES,), max_entries=_MAX_LARGE),
+    DeliveryReader.get: _Policy(_run_alone, max_entries=_MAX_LARGE),
+    DeliveryReader.statistics: _Policy(lambda _value, runs: tuple(runs), key=tuple),
+    DeliveryReader.updated_at: _Policy(_run_alone),
+    DeliveryReader.playback: _Policy(_run_alone),
+    ClusterReader.machine_statuses: _Policy((Topic.LINKS,)),
+    ClusterReader.state_changes: _Policy((Topic.LINKS,), key=_span_of_changes),
+    ClusterReader.state_changes_between: _Policy((Topic.LINKS,)),
+    ClusterReader.machines: _Policy((Topic.LINKS, Topic.BATCHES)),
+    ClusterReader.dropped_fields: _Policy((Topic.BATCHES,)),
+    ClusterReader.sync_status: _Policy((Topic.LINKS,)),
+    CrashReader.find_groups: _Policy((Topic.BATCHES,), max_entries=_MAX_JOBS),
+    CrashReader.group: _Policy((Topic.BATCHES,), max_entries=_MAX_JOBS),
+    CrashReader.groups_of_client: _Policy((Topic.BATCHES,)),
+    CrashReader.jobs: _Policy((Topic.BATCHES,), max_entries=_MAX_LARGE),
+    CrashReader.client_run_count: _Policy((Topic.BATCHES,)),
+    # A crash of an earlier run may be reported late.
+    CrashReader.occurrences_in: _Policy((Topic.BATCHES,)),
+    CrashReader.occurrences: _Policy((Topic.BATCHES,)),
+    # A new mute is announced as if anything had changed.
+    MuteReader.in_force: _Policy(()),
+    MuteReader.between: _Policy(()),
+    # Transitions are written with batches, machine states and heartbeats.
+    TransitionReader.after: _Policy((Topic.BATCHES, Topic.LINKS), max_entries=_MAX_JOBS),
+    TransitionReader.newest_id: _Policy((Topic.BATCHES, Topic.LINKS)),
+    ShiftReader.data_path_problems: _Policy((Topic.BATCHES, Topic.LINKS)),
+    ShiftReader.transitions_known_since: _Policy((Topic.BATCHES, Topic.LINKS)),
+    ShiftReader.stuck_clients: _Policy((Topic.BATCHES, Topic.LINKS)),
+    ShiftReader.runs: _Policy((Topic.BATCHES,), expires_at=_runs_expire_at, key=_none),
+    # Commands are not announced.
+    ShiftReader.control_changes: _Policy((), expires_at=_shortly),
+    PlaybackComparisonReader.reference_run: _Policy((Topic.BATCHES,)),
+    PlaybackComparisonReader.client_performance: _Policy(
+        lambda _value, run, *others: (run, *others, Topic.BATCHES), max_entries=_MAX_JOBS
+    ),
+    EfficiencyReader.counted_runs: _Policy((Topic.BATCHES,)),
+    # Runs that are over change rarely, and are many.
+    EfficiencyReader.of_clients: _Policy((Topic.RUNS,), expires_at=_in_a_minute, max_entries=_MAX_RUNS),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of a reader's method; `key` identifies its result among those of the method, if it is kept."""
+
+    method: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+    policy: _Policy
+    key: Hashable | None
+
+    @property
+    def name(self) -> str:
+        """The name of the method and of its class."""
+        return self.method.__qualname__
+
+    def read(self) -> Any:
+        """Read the result."""
+        return self.method(*self.arguments, **self.options)
+
+    def topics(self, value: Any) -> Topics:
+        """The topics that the result depends on."""
+        topics = self.policy.topics
+        return topics(value, *self.arguments, **self.options) if callable(topics) else topics
 
 
 class CachedReader(MirrorReader):
@@ -236,131 +324,42 @@ class CachedReader(MirrorReader):
         self._cache = cache
         self._require_available = require_available
         self._stale_ok = stale_ok
+        readers = {type(reader).__name__: reader for reader in vars(self).values()}
+        for method, policy in _POLICIES.items():
+            class_name, name = method.__qualname__.split(".")
+            reader = readers[class_name]
+            setattr(reader, name, self._cached(getattr(reader, name), policy))
 
-    run_span = _cached(MirrorReader.run_span, (Topic.RUNS,))
-    run_span_between = _cached(MirrorReader.run_span_between, _runs_outside)
-    adjacent_runs = _cached(MirrorReader.adjacent_runs, (Topic.RUNS,))
-    has_run = _cached(MirrorReader.has_run, _run_alone)
-    run = _cached(MirrorReader.run, _run_topics, expires_at=_run_expires_at, max_entries=_MAX_RUNS)
-    expected_clients = _cached(MirrorReader.expected_clients, _runs_before)
-    expected_clients_of = _cached(MirrorReader.expected_clients_of, (Topic.BATCHES,), key=_not_kept)
-    skipped_lumisections = _cached(MirrorReader.skipped_lumisections, lambda _value, run, _clients: (run,))
-    job_details = _cached(
-        MirrorReader.job_details, _job_topics, expires_at=_job_expires_at, max_entries=_MAX_JOBS
-    )
-    job_log = _cached(MirrorReader.job_log, (Topic.BATCHES,), max_entries=_MAX_LARGE)
-    usual_errors = _cached(MirrorReader.usual_errors, _runs_before)
-    client_history = _cached(
-        MirrorReader.client_history, _history_topics, expires_at=_runs_expire_at, max_entries=_MAX_JOBS
-    )
-    previous_job = _cached(MirrorReader.previous_job, _runs_before)
-    delivery = _cached(MirrorReader.delivery, _run_alone, max_entries=_MAX_LARGE)
-    delivery_statistics = _cached(
-        MirrorReader.delivery_statistics, lambda _value, runs: tuple(runs), key=tuple
-    )
-    delivery_updated_at = _cached(MirrorReader.delivery_updated_at, _run_alone)
-    playback = _cached(MirrorReader.playback, _run_alone)
-    cluster_status = _cached(MirrorReader.cluster_status, (Topic.LINKS,))
-    state_changes = _cached(MirrorReader.state_changes, (Topic.LINKS,), key=_span_of_changes)
-    machines = _cached(MirrorReader.machines, (Topic.LINKS, Topic.BATCHES))
-    dropped_fields = _cached(MirrorReader.dropped_fields, (Topic.BATCHES,))
-    sync_status = _cached(MirrorReader.sync_status, (Topic.LINKS,))
-    find_crash_groups = _cached(MirrorReader.find_crash_groups, (Topic.BATCHES,), max_entries=_MAX_JOBS)
-    crash_group = _cached(MirrorReader.crash_group, (Topic.BATCHES,), max_entries=_MAX_JOBS)
-    crash_groups_of_client = _cached(MirrorReader.crash_groups_of_client, (Topic.BATCHES,))
-    crashed_jobs = _cached(MirrorReader.crashed_jobs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
-    client_run_count = _cached(MirrorReader.client_run_count, (Topic.BATCHES,))
-    search_logs = _cached(MirrorReader.search_logs, (Topic.BATCHES,), max_entries=_MAX_LARGE)
-    # A crash of an earlier run may be reported late.
-    crash_occurrences = _cached(MirrorReader.crash_occurrences, (Topic.BATCHES,))
-    # Transitions are written with batches, machine states and heartbeats.
-    transitions = _cached(MirrorReader.transitions, (Topic.BATCHES, Topic.LINKS), max_entries=_MAX_JOBS)
-    newest_transition = _cached(MirrorReader.newest_transition, (Topic.BATCHES, Topic.LINKS))
-    # A new mute is announced as if anything had changed.
-    mutes = _cached(MirrorReader.mutes, ())
-    mutes_between = _cached(MirrorReader.mutes_between, ())
-    crash_occurrences_of = _cached(MirrorReader.crash_occurrences_of, (Topic.BATCHES,))
-    runs_in_period = _cached(
-        MirrorReader.runs_in_period, (Topic.BATCHES,), expires_at=_runs_expire_at, key=_not_kept
-    )
-    efficiency_range = _cached(MirrorReader.efficiency_range, (Topic.BATCHES,))
-    # Runs that are over change rarely, and are many.
-    efficiency = _cached(
-        MirrorReader.efficiency, (Topic.RUNS,), expires_at=_in_a_minute, max_entries=_MAX_RUNS
-    )
-    reference_run = _cached(MirrorReader.reference_run, (Topic.BATCHES,))
-    client_performance = _cached(
-        MirrorReader.client_performance,
-        lambda _value, run, *others: (run, *others, Topic.BATCHES),
-        max_entries=_MAX_JOBS,
-    )
-    state_changes_between = _cached(MirrorReader.state_changes_between, (Topic.LINKS,))
-    # Transitions are written with batches and heartbeats.
-    data_path_problems = _cached(MirrorReader.data_path_problems, (Topic.BATCHES, Topic.LINKS))
-    transitions_known_since = _cached(MirrorReader.transitions_known_since, (Topic.BATCHES, Topic.LINKS))
-    stuck_clients = _cached(MirrorReader.stuck_clients, (Topic.BATCHES, Topic.LINKS))
-    # Commands are not announced.
-    control_changes = _cached(MirrorReader.control_changes, (), expires_at=_shortly)
-    find_runs = _cached(
-        MirrorReader.find_runs,
-        (Topic.BATCHES,),
-        expires_at=_runs_expire_at,
-        max_entries=_MAX_LARGE,
-        key=_first_page,
-    )
-    run_summaries = _cached(
-        MirrorReader.run_summaries,
-        (Topic.BATCHES,),
-        expires_at=_runs_expire_at,
-        max_entries=_MAX_LARGE,
-        key=_first_page,
-    )
-    run_figures = _cached(
-        MirrorReader.run_figures,
-        (Topic.BATCHES,),
-        expires_at=_runs_expire_at,
-        max_entries=_MAX_LARGE,
-        key=_first_page,
-    )
-    found_span = _cached(MirrorReader.found_span, _span_topics)
-    clients = _cached(MirrorReader.clients, lambda _value, first, last: range(first, last + 1))
-    run_keys = _cached(MirrorReader.run_keys, (Topic.BATCHES,))
-    cmssw_versions = _cached(MirrorReader.cmssw_versions, (Topic.BATCHES,))
-    # Large, and contained in the response that is made from it.
-    list_runs_between = _cached(
-        MirrorReader.list_runs_between, lambda _value, first, last: range(first, last + 1), key=_not_kept
-    )
+    def _cached(self, method: Callable[..., Any], policy: _Policy | None) -> Callable[..., Any]:
+        """A method of a reader by way of the cache."""
 
-    def list_runs(self, first: int, last: int) -> Iterator[ListedRun]:
-        """Runs from `first` to `last`, ascending; too many to be cached."""
-        self._require_available()
-        return super().list_runs(first, last)
+        @wraps(method)
+        def cached(*arguments: Any, **options: Any) -> Any:
+            if policy is None:
+                self._require_available()
+                return method(*arguments, **options)
+            key = policy.key(*arguments, **options)
+            return self._look_up(_Call(method, arguments, options, policy, key))
 
-    def look_up(
-        self,
-        method: str,
-        key: Hashable | None,
-        max_entries: int,
-        read: Callable[[], T],
-        validity: Callable[[T], Validity],
-    ) -> T:
-        """Cached result of a method if it is valid, else a new one."""
-        result = None if key is None else self._cache.get(method, key)
+        return cached
+
+    def _look_up(self, call: _Call) -> Any:
+        """Cached result of a call if it is valid, else a new one."""
+        result = None if call.key is None else self._cache.get(call.name, call.key)
         if result is None or not result.dependency.is_valid(time.monotonic()):
-            result = self._renew(result, method, key, max_entries, read, validity)
+            result = self._renew(result, call)
         dependencies.depend_on(result.dependency)
-        value: T = result.value
-        return value
+        return result.value
 
-    def _renew(self, kept: CachedRead | None, *read: Any) -> CachedRead:
+    def _renew(self, kept: CachedRead | None, call: _Call) -> CachedRead:
         """Read again, or use what is kept if the database is unavailable or too slow."""
         if kept is None or not self._stale_ok:
-            return self._refresh(*read)
+            return self._refresh(call)
         # The page takes the time of one slow query, not of several.
         too_slow = outdated.reason()
         if too_slow is None:
             try:
-                return self._refresh(*read)
+                return self._refresh(call)
             except DatabaseTooSlow as error:
                 too_slow = error
             except DatabaseUnavailable:
@@ -370,40 +369,36 @@ class CachedReader(MirrorReader):
         dependencies.expire_soon()
         return kept
 
-    def _refresh(
-        self,
-        method: str,
-        key: Hashable | None,
-        max_entries: int,
-        read: Callable[[], T],
-        validity: Callable[[T], Validity],
-    ) -> CachedRead:
+    def _refresh(self, call: _Call) -> CachedRead:
         """Read, or wait for the thread that is reading; a read that started before this call is too old."""
+        key = call.key
         if key is None:
-            return self._read(read, validity)
+            return self._read(call)
         version = self._cache.changes.version
 
         def read_once() -> CachedRead:
             # Another thread may have read it since this one has looked.
-            found = self._cache.get(method, key)
+            found = self._cache.get(call.name, key)
             if found is not None and _is_valid_since(version, found.dependency):
                 return found
-            result = self._read(read, validity)
-            self._cache.put(method, key, result, max_entries)
+            result = self._read(call)
+            self._cache.put(call.name, key, result, call.policy.max_entries)
             return result
 
         while True:
-            result = self._cache.flights.call((method, key), read_once)
+            result = self._cache.flights.call((call.name, key), read_once)
             if result.dependency.version >= version:
                 return result
 
-    def _read(self, read: Callable[[], T], validity: Callable[[T], Validity]) -> CachedRead:
+    def _read(self, call: _Call) -> CachedRead:
         self._require_available()
         changes, read_at_s = self._cache.changes, time.monotonic()
         # Read first: the result may lack changes made meanwhile.
         version = changes.version
         with dependencies.cached_read():
-            value = read()
-        topics, expires_at = validity(value)
+            value = call.read()
+        expires_at = call.policy.expires_at(value)
         expires_at_s = math.inf if expires_at is None else dependencies.monotonic_s(expires_at)
-        return CachedRead(value, ReadDependency(changes, version, read_at_s, topics, expires_at_s))
+        return CachedRead(
+            value, ReadDependency(changes, version, read_at_s, call.topics(value), expires_at_s)
+        )

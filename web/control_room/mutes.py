@@ -105,7 +105,7 @@ def unmute() -> BaseResponse:
     csrf.require_token(expert)
     with _invalid_form_recorded(expert, UNMUTE):
         cluster = _cluster()
-        in_force = {str(mute.subject): mute for mute in databases.uncached_reader(cluster).mutes()}
+        in_force = {str(mute.subject): mute for mute in databases.uncached_reader(cluster).mutes.in_force()}
         ended = in_force.get(_field("client"))
         if ended is None:
             raise NotFound("This client or crash is not muted, or no longer.")
@@ -117,7 +117,7 @@ def unmute() -> BaseResponse:
 def _read(cluster: Cluster, run: int | None) -> ClusterMutes | None:
     """The mutes of a cluster; `None` while its database is unavailable."""
     try:
-        return ClusterMutes(databases.uncached_reader(cluster).mutes(), _subjects(cluster, run))
+        return ClusterMutes(databases.uncached_reader(cluster).mutes.in_force(), _subjects(cluster, run))
     except DatabaseUnavailable:
         return None
 

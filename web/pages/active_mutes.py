@@ -11,7 +11,7 @@ from web.cache import dependencies
 def read(reader: MirrorReader) -> list[Mute]:
     """The mutes in force, newest first."""
     now = datetime.now(UTC)
-    mutes = [mute for mute in reader.mutes() if mute.ends_at > now]
+    mutes = [mute for mute in reader.mutes.in_force() if mute.ends_at > now]
     for mute in mutes:
         dependencies.expire_at(mute.ends_at)
     return mutes

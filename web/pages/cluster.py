@@ -72,8 +72,8 @@ def _template_context(cluster: Cluster) -> dict[str, Any]:
     start = end - AVAILABILITY_SPAN
     reader = databases.stale_ok_reader(cluster)
     return {
-        "rows": machine_rows(reader, reader.state_changes(start), start, end),
-        "dropped_fields": reader.dropped_fields(),
+        "rows": machine_rows(reader.cluster, reader.cluster.state_changes(start), start, end),
+        "dropped_fields": reader.cluster.dropped_fields(),
         "span_start": start,
         "span_end": end,
         "span_min": AVAILABILITY_SPAN / _MINUTE,

@@ -50,12 +50,12 @@ def page(signature: str) -> Response:
     """The complete page."""
     cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
-    found = reader.crash_group(signature) if _SIGNATURE.fullmatch(signature) else None
+    found = reader.crashes.group(signature) if _SIGNATURE.fullmatch(signature) else None
     if found is None or not found.groups:
         raise NotFound(f"The {cluster} cluster has no crash with this id.")
     [summary] = found.groups
-    jobs = reader.crashed_jobs(signature, _MAX_JOBS)
-    client_runs = reader.client_run_count(summary.group.client, summary.since)
+    jobs = reader.crashes.jobs(signature, _MAX_JOBS)
+    client_runs = reader.crashes.client_run_count(summary.group.client, summary.since)
     in_common = _in_common(jobs)
     excerpt = _excerpt(reader, jobs)
     return etag_response(
@@ -101,7 +101,7 @@ def _excerpt(reader: MirrorReader, jobs: Sequence[CrashedJob]) -> Excerpt | None
     """The part of a log that says why the newest job crashed whose log is stored."""
     explained = [job for job in jobs if job.crash is not None and job.crash.line is not None]
     for job in explained[:_MAX_LOGS]:
-        log = reader.job_log(job.id)
+        log = reader.jobs.log(job.id)
         if log is None or job.crash is None or job.crash.line is None:
             continue
         lines = log_messages.full_text(log).split("\n")
@@ -115,5 +115,5 @@ def _excerpt(reader: MirrorReader, jobs: Sequence[CrashedJob]) -> Excerpt | None
 
 def _others(reader: MirrorReader, group: CrashGroup) -> list[CrashGroupOutline]:
     """Other groups of the client, the last to occur first."""
-    found = reader.crash_groups_of_client(client_name(group.client), _MAX_OTHERS)
+    found = reader.crashes.groups_of_client(client_name(group.client), _MAX_OTHERS)
     return [other for other in found if other.group.signature != group.signature]

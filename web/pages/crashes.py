@@ -90,7 +90,7 @@ def _request_params() -> CrashFilterParams:
 
 def _template_context(params: CrashFilterParams) -> dict[str, Any]:
     reader = databases.stale_ok_reader(params.cluster)
-    found = reader.find_crash_groups(params.filter, skip=params.skip, limit=_GROUPS_PER_PAGE)
+    found = reader.crashes.find_groups(params.filter, skip=params.skip, limit=_GROUPS_PER_PAGE)
     end = params.skip + len(found.groups)
     return {
         "cluster": params.cluster,

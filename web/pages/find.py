@@ -39,15 +39,15 @@ def _to_timeline(cluster: Cluster, params: Mapping[str, str]) -> Response:
 
 def _params(reader: MirrorReader, words: Sequence[str]) -> Mapping[str, str] | None:
     """Parameters of the run filter that take one word each, or several; `None` if a word matches nothing."""
-    newest = reader.run_span().highest or 0
-    clients = reader.clients(0, newest)
+    newest = reader.runs.span().highest or 0
+    clients = reader.runs.clients(0, newest)
     found: dict[str, list[str]] = {}
     for word in words:
         if run_search.parse_period(word) is not None:
             found["from"] = found["to"] = [word]
-        elif run_search.matching(reader.run_keys(), word):
+        elif run_search.matching(reader.runs.run_keys(), word):
             found.setdefault("run_key", []).append(word)
-        elif run_search.matching_releases(reader.cmssw_versions(), word):
+        elif run_search.matching_releases(reader.runs.cmssw_versions(), word):
             found.setdefault("version", []).append(word)
         elif run_search.matching_clients(clients, word):
             found.setdefault("client", []).append(word)

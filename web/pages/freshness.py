@@ -108,10 +108,10 @@ def template_context(*clusters: Cluster) -> dict[str, Any]:
 def read(cluster: Cluster) -> ClusterFreshness:
     """The freshness of a cluster's data. Raises DatabaseUnavailable if nothing of it was ever read."""
     reader = databases.stale_ok_reader(cluster)
-    sync = reader.sync_status()
+    sync = reader.cluster.sync_status()
     now, stale_after = datetime.now(UTC), stale_limit()
     expire_at_next_change(sync, now, stale_after)
-    down = [status for status in reader.cluster_status() if status.is_down]
+    down = [status for status in reader.cluster.machine_statuses() if status.is_down]
     outages = with_causes(find_outages(sync, now, stale_after, databases.unavailable_since(cluster)), down)
     return ClusterFreshness(
         cluster=cluster,

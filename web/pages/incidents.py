@@ -51,8 +51,8 @@ def find_incidents(
     reader: MirrorReader, outages: Collection[Outage], down: Iterable[MachineStatus]
 ) -> list[Incident]:
     """The incidents in the newest run, in its machines, and in the data path to this server."""
-    newest = reader.run_span().highest
-    run = None if newest is None else reader.run(newest)
+    newest = reader.runs.span().highest
+    run = None if newest is None else reader.runs.get(newest)
     in_run = [] if run is None else _incidents_of_run(run, active_mutes.read(reader))
     return [*in_run, *incidents_of_data_path(outages, {status.machine: status for status in down})]
 

@@ -78,7 +78,7 @@ def log_text(job: UUID) -> Response:
 
 
 def _details(cluster: Cluster, job: UUID) -> JobDetails:
-    details = databases.stale_ok_reader(cluster).job_details(job)
+    details = databases.stale_ok_reader(cluster).jobs.details(job)
     if details is None:
         raise NotFound(f"The {cluster} cluster has no job with this id.")
     return details
@@ -87,19 +87,19 @@ def _details(cluster: Cluster, job: UUID) -> JobDetails:
 def _previous(cluster: Cluster, details: JobDetails) -> JobDetails | None:
     """The newest job of the client in an earlier run with the same run key."""
     reader, job = databases.stale_ok_reader(cluster), details.job
-    run = reader.run(job.run)
+    run = reader.runs.get(job.run)
     if run is None or run.run_key is None:
         return None
-    previous = reader.previous_job(run.run, run.run_key, job.client)
-    return None if previous is None else reader.job_details(previous)
+    previous = reader.jobs.previous(run.run, run.run_key, job.client)
+    return None if previous is None else reader.jobs.details(previous)
 
 
 def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any) -> str:
     job, reader = details.job, databases.stale_ok_reader(cluster)
-    run = reader.run(job.run)
+    run = reader.runs.get(job.run)
     if run is None:
         raise NotFound(f"The {cluster} cluster has no run {job.run} any more.")
-    usual = reader.usual_errors(run.run, run.run_key, job.client) if run.run_key else None
+    usual = reader.jobs.usual_errors(run.run, run.run_key, job.client) if run.run_key else None
     log = job_log.view(details, usual or ())
     return render_template(
         template,
@@ -110,7 +110,7 @@ def _render(template: str, cluster: Cluster, details: JobDetails, **context: Any
         others=[other for other in reversed(run.jobs) if other.client == job.client and other.id != job.id],
         history=job_history.client_history(reader, run, job.client),
         mute=mute_of_job(job, active_mutes.of_run(reader, run)),
-        crash_group=reader.crash_occurrences(job.run).get(job.crash_group) if job.crash_group else None,
+        crash_group=reader.crashes.occurrences_in(job.run).get(job.crash_group) if job.crash_group else None,
         log=log,
         same_line=log_search.line_of_reason([line.text for line in log.lines], log.reason),
         **context,

@@ -49,7 +49,7 @@ class ClientHistory:
 
 def client_history(reader: MirrorReader, run: Run, client: str) -> ClientHistory:
     """Read the history of a client (tag) up to a run in which it has a job."""
-    earlier = reader.client_history(run.run, client, _SHOWN_RUNS)
+    earlier = reader.jobs.client_history(run.run, client, _SHOWN_RUNS)
     runs = [ClientRun(each, _representative(each, client)) for each in (*reversed(earlier), run)]
     return ClientHistory(tuple(_with_releases(runs)))
 

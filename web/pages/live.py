@@ -215,7 +215,9 @@ def run_fragment() -> Response:
 def delivery() -> Response:
     """The file delivery of a run for its graphs, as JSON; `whole` gives every lumisection of a long run."""
     params = request_params()
-    found = None if params.run is None else databases.stale_ok_reader(params.cluster).delivery(params.run)
+    found = (
+        None if params.run is None else databases.stale_ok_reader(params.cluster).deliveries.get(params.run)
+    )
     columns = delivery_graph.to_json(
         found,
         params.file_time,
@@ -241,19 +243,19 @@ def request_params() -> LiveViewParams:
 
 def read_run(reader: MirrorReader, params: LiveViewParams) -> LiveRun:
     """Read the requested run, or the newest, with everything that the page shows of it."""
-    newest = reader.run_span().highest
+    newest = reader.runs.span().highest
     number = newest if params.run is None else params.run
-    run = None if number is None else reader.run(number)
+    run = None if number is None else reader.runs.get(number)
     rows = () if run is None else tuple(sort_rows(rows_of_run(reader, run), params.order))
     expanded = () if run is None else _details(reader, params, run)
-    delivered_at = None if number is None else reader.delivery_updated_at(number)
+    delivered_at = None if number is None else reader.deliveries.updated_at(number)
     return LiveRun(
         params=params,
         number=number,
         newest=newest,
-        adjacent=AdjacentRuns(None, None) if number is None else reader.adjacent_runs(number),
+        adjacent=AdjacentRuns(None, None) if number is None else reader.runs.adjacent(number),
         run=run,
-        playback=None if number is None else reader.playback(number),
+        playback=None if number is None else reader.deliveries.playback(number),
         rows=rows,
         counts=count_by_state(rows),
         crash_groups={} if run is None else _crash_groups(reader, run),
@@ -282,7 +284,7 @@ def rows_of_run(reader: MirrorReader, run: Run) -> list[ClientRow]:
     mutes = active_mutes.of_run(reader, run)
     if run.run_key is None or not run.jobs:
         return _with_skipped(reader, run, client_rows(run, (), mutes))
-    expected = reader.expected_clients(run.run, run.run_key)
+    expected = reader.runs.expected_clients(run.run, run.run_key)
     missing_after = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
     may_start = is_starting(run, expected.startup, missing_after)
     return _with_skipped(reader, run, client_rows(run, expected.clients, mutes, is_starting=may_start))
@@ -295,19 +297,19 @@ def _with_skipped(reader: MirrorReader, run: Run, rows: list[ClientRow]) -> list
     )
     if not restarted:
         return rows
-    skipped = reader.skipped_lumisections(run.run, restarted)
+    skipped = reader.runs.skipped_lumisections(run.run, restarted)
     return [
         replace(row, lumisections_skipped=skipped.get(row.client, row.lumisections_skipped)) for row in rows
     ]
 
 
 def _crash_groups(reader: MirrorReader, run: Run) -> dict[str, CrashOccurrences]:
-    return reader.crash_occurrences(run.run) if any(job.crash_group for job in run.jobs) else {}
+    return reader.crashes.occurrences_in(run.run) if any(job.crash_group for job in run.jobs) else {}
 
 
 def _details(reader: MirrorReader, params: LiveViewParams, run: Run) -> list[JobDetails]:
     expanded = [job.id for job in run.jobs if job.id in params.expanded]
-    return [details for job in expanded if (details := reader.job_details(job)) is not None]
+    return [details for job in expanded if (details := reader.jobs.details(job)) is not None]
 
 
 def _histories(reader: MirrorReader, run: Run, expanded: Iterable[JobDetails]) -> dict[UUID, ClientHistory]:

@@ -114,7 +114,7 @@ def _search(params: LogSearchParams) -> tuple[FoundLogs | None, bool]:
         return None, False
     reader = databases.stale_ok_reader(params.runs.cluster)
     try:
-        return reader.search_logs(query, params.runs.filter, skip=params.skip, limit=_LOGS_PER_PAGE), False
+        return reader.logs.search(query, params.runs.filter, skip=params.skip, limit=_LOGS_PER_PAGE), False
     except DatabaseTooSlow:
         dependencies.expire_soon()
         return None, True

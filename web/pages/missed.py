@@ -49,11 +49,11 @@ def _parse_since() -> datetime:
 
 
 def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
-    newest = reader.run_span().highest
+    newest = reader.runs.span().highest
     if newest is None:
         return ""
-    runs = reader.find_runs(RunFilter(query_args.INT_MIN, newest), below=None, limit=_MAX_RUNS)
-    mutes = reader.mutes()
+    runs = reader.runs.find(RunFilter(query_args.INT_MIN, newest), below=None, limit=_MAX_RUNS)
+    mutes = reader.mutes.in_force()
     crashed = Counter(
         job.name
         for run in runs
@@ -71,7 +71,7 @@ def _runs_and_crashes(reader: MirrorReader, since: datetime) -> str:
 
 def _machines(cluster: Cluster, since: datetime) -> str:
     # The cache has the changes since one time only, that of the cluster page.
-    changes = databases.uncached_reader(cluster).state_changes(since)
+    changes = databases.uncached_reader(cluster).cluster.state_changes(since)
     down = {change.machine for change in changes if not change.is_up and change.at > since}
     return f"{_names(sorted(down))} {'was' if len(down) == 1 else 'were'} down" if down else ""
 

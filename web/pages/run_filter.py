@@ -98,9 +98,12 @@ def request_params(*, default_range: int | None = _DEFAULT_RANGE) -> RunFilterPa
         last=last,
         crashed_only=bool(query_args.integer("bad_only", INTEGER_ERROR)),
         with_lumisections=bool(query_args.integer("ls", INTEGER_ERROR)),
-        run_keys=_parsed(texts.get("run_key"), lambda text: run_search.matching(reader.run_keys(), text)),
+        run_keys=_parsed(
+            texts.get("run_key"), lambda text: run_search.matching(reader.runs.run_keys(), text)
+        ),
         cmssw_versions=_parsed(
-            texts.get("version"), lambda text: run_search.matching_releases(reader.cmssw_versions(), text)
+            texts.get("version"),
+            lambda text: run_search.matching_releases(reader.runs.cmssw_versions(), text),
         ),
         clients=_parsed(
             texts.get("client"), lambda text: run_search.matching_clients(_clients(reader), text)
@@ -114,13 +117,13 @@ def request_params(*, default_range: int | None = _DEFAULT_RANGE) -> RunFilterPa
 def suggestions(cluster: Cluster) -> Suggestions:
     """The run keys, the newest releases and the clients of a cluster."""
     reader = databases.stale_ok_reader(cluster)
-    return Suggestions(reader.run_keys(), _newest_releases(reader), _clients(reader))
+    return Suggestions(reader.runs.run_keys(), _newest_releases(reader), _clients(reader))
 
 
 def findable(cluster: Cluster) -> list[str]:
     """Suggestions of the field that finds a run: the run keys and the newest releases of a cluster."""
     reader = databases.stale_ok_reader(cluster)
-    return reader.run_keys() + _newest_releases(reader)
+    return reader.runs.run_keys() + _newest_releases(reader)
 
 
 def other_cluster_with(cluster: Cluster, run: int | None) -> Cluster | None:
@@ -129,19 +132,19 @@ def other_cluster_with(cluster: Cluster, run: int | None) -> Cluster | None:
         return None
     [other] = set(Cluster) - {cluster}
     try:
-        return other if databases.stale_ok_reader(other).has_run(run) else None
+        return other if databases.stale_ok_reader(other).runs.has(run) else None
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return None
 
 
 def _newest_releases(reader: MirrorReader) -> list[str]:
-    versions = run_search.newest_first(reader.cmssw_versions())[:_MAX_SUGGESTIONS]
+    versions = run_search.newest_first(reader.runs.cmssw_versions())[:_MAX_SUGGESTIONS]
     return [f"CMSSW_{version}" for version in versions]
 
 
 def _clients(reader: MirrorReader) -> list[str]:
-    return reader.clients(0, reader.run_span().highest or 0)
+    return reader.runs.clients(0, reader.runs.span().highest or 0)
 
 
 def _parsed(text: str | None, parse: Callable[[str], T]) -> T | None:
@@ -165,11 +168,11 @@ def _range(reader: MirrorReader, bounds: _Bounds, width: int | None) -> tuple[in
     """The ends of the range, the lower one first; if it is not given, `width` below the other, or run 0."""
     first, last = bounds.first, bounds.last
     if bounds.has_time:
-        span = reader.run_span_between(bounds.since, bounds.until)
+        span = reader.runs.span_between(bounds.since, bounds.until)
         first = span.lowest or 0 if first is None else first
         last = span.highest if last is None else last
     if last is None:
-        last = reader.run_span().highest or 0
+        last = reader.runs.span().highest or 0
     if first is None:
         first = 0 if width is None else max(0, last - width)
     return min(first, last), max(first, last)

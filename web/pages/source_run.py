@@ -16,7 +16,7 @@ def init_app(app: Flask) -> None:
 def source_run_url(run: int) -> str | None:
     """URL of a run in the production cluster; `None` if it is not mirrored there, or can't be looked up."""
     try:
-        is_mirrored = databases.stale_ok_reader(Cluster.PRODUCTION).has_run(run)
+        is_mirrored = databases.stale_ok_reader(Cluster.PRODUCTION).runs.has(run)
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return None

@@ -80,7 +80,7 @@ def csv_file() -> Response:
     """All runs that match the filter, a line each; times in UTC."""
     params = run_filter.request_params()
     reader = databases.stale_ok_reader(params.cluster)
-    runs = reader.iter_run_figures(params.filter)
+    runs = reader.run_figures.iter_found(params.filter)
     chunks = iter(lambda: list(islice(runs, _ROWS_PER_PAGE)), [])
     lines = (_csv_line(row) for chunk in chunks for row in _statistics(reader, chunk))
     header = [field.name for field in fields(RunStatistics)]
@@ -113,20 +113,20 @@ def run_statistics(figures: RunFigures, delivery: DeliveryStatistics | None) -> 
 def _template_context(params: RunFilterParams) -> dict[str, Any]:
     reader = databases.stale_ok_reader(params.cluster)
     below = query_args.integer("below", run_filter.INTEGER_ERROR)
-    runs = reader.run_figures(params.filter, below=below, limit=_ROWS_PER_PAGE)
+    runs = reader.run_figures.find(params.filter, below=below, limit=_ROWS_PER_PAGE)
     return {
         "cluster": params.cluster,
         "params": params,
         "below": below,
         "rows": _statistics(reader, runs),
-        "run_count": reader.found_span(params.filter).count,
+        "run_count": reader.runs.found_span(params.filter).count,
         "other_cluster": None if runs else other_cluster_with(params.cluster, params.single_run),
         "next_below": runs[-1].run if len(runs) == _ROWS_PER_PAGE else None,
     }
 
 
 def _statistics(reader: MirrorReader, runs: Sequence[RunFigures]) -> list[RunStatistics]:
-    delivery = reader.delivery_statistics([run.run for run in runs])
+    delivery = reader.deliveries.statistics([run.run for run in runs])
     return [run_statistics(run, delivery.get(run.run)) for run in runs]
 
 

@@ -122,7 +122,7 @@ def cell_fragment() -> Response:
     number, client = query_args.page_run(), query_args.text("client")
     if number is None or client is None:
         raise BadRequest("run and client must be given")
-    run = databases.stale_ok_reader(cluster).run(number)
+    run = databases.stale_ok_reader(cluster).runs.get(number)
     jobs = [] if run is None else [job for job in run.jobs if job.name == client]
     if not jobs:
         raise NotFound(f"{client} has no job in run {number}.")
@@ -135,7 +135,7 @@ def cell_fragment() -> Response:
 def csv_file() -> Response:
     """The jobs of all runs that match the filter, a line each."""
     params = run_filter.request_params()
-    runs = databases.stale_ok_reader(params.cluster).iter_found_runs(params.filter)
+    runs = databases.stale_ok_reader(params.cluster).runs.iter_found(params.filter)
     clients = params.filter.clients
     lines = (
         _csv_line(run, job) for run in runs for job in run.jobs if clients is None or job.name in clients
@@ -168,7 +168,7 @@ def _rows(params: RunFilterParams, limit: int, *, above: int | None = None) -> T
     wanted = params.filter
     below = query_args.integer("below", run_filter.INTEGER_ERROR)
     # One more than is shown, to compare its release with that of the last row.
-    runs = reader.run_summaries(
+    runs = reader.run_summaries.find(
         wanted if above is None else replace(wanted, first=max(wanted.first, above)),
         below=below,
         limit=limit + 1,
@@ -177,7 +177,7 @@ def _rows(params: RunFilterParams, limit: int, *, above: int | None = None) -> T
     next_below = shown[-1].run if len(runs) > limit else None
     if above is None:
         above = wanted.first - 1 if next_below is None else runs[-1].run
-    found = reader.found_span(wanted)
+    found = reader.runs.found_span(wanted)
     clients = _columns(reader, wanted, found)
     return TimelineRows(
         params=params,
@@ -196,7 +196,7 @@ def _columns(reader: MirrorReader, wanted: RunFilter, found: FoundSpan) -> tuple
         return wanted.clients
     if found.lowest is None or found.highest is None:
         return ()
-    return tuple(reader.clients(found.lowest, found.highest))
+    return tuple(reader.runs.clients(found.lowest, found.highest))
 
 
 def _run_rows(

@@ -70,8 +70,10 @@ def _report(params: RunFilterParams, grouping: Grouping, data: EfficiencyData) -
 
 def _read(params: RunFilterParams, grouping: Grouping) -> EfficiencyData:
     reader = databases.stale_ok_reader(params.cluster)
-    found = reader.efficiency_range(params.filter)
+    found = reader.efficiency.counted_runs(params.filter)
     counted = replace(params.filter, first=found.first)
-    by_release = reader.efficiency(counted, Grouping.RELEASE)
-    by_period = by_release if grouping is Grouping.RELEASE else reader.efficiency(counted, grouping)
+    by_release = reader.efficiency.of_clients(counted, Grouping.RELEASE)
+    by_period = (
+        by_release if grouping is Grouping.RELEASE else reader.efficiency.of_clients(counted, grouping)
+    )
     return EfficiencyData(found, grouping, by_period, by_release)

@@ -63,14 +63,14 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
     run = query_args.page_run()
     wanted = query_args.integer("reference", "reference must be a run")
     if run is None:
-        run = reader.run_span().highest
-    tested = None if run is None else reader.run(run)
+        run = reader.runs.span().highest
+    tested = None if run is None else reader.runs.get(run)
     if tested is None:
         raise NotFound("The playback cluster has no such run.")
     if wanted == tested.run:
         raise BadRequest("reference must be another run")
-    preset = reader.reference_run(tested.run) if wanted is None else wanted
-    reference = None if preset is None else reader.run(preset)
+    preset = reader.playback_comparison.reference_run(tested.run) if wanted is None else wanted
+    reference = None if preset is None else reader.runs.get(preset)
     if reference is None:
         if wanted is not None:
             raise NotFound("The reference run is not in the playback cluster.")
@@ -80,6 +80,8 @@ def _request_runs() -> tuple[TestedRun, TestedRun | None]:
 
 def _read(reader: MirrorReader, run: Run, other: Run | None) -> TestedRun:
     clients = (
-        reader.client_performance(run.run) if other is None else reader.client_performance(run.run, other.run)
+        reader.playback_comparison.client_performance(run.run)
+        if other is None
+        else reader.playback_comparison.client_performance(run.run, other.run)
     )
-    return TestedRun(run, reader.playback(run.run), clients)
+    return TestedRun(run, reader.deliveries.playback(run.run), clients)

@@ -54,12 +54,12 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
     """Read a period of a cluster. Raises DatabaseUnavailable."""
     reader = databases.stale_ok_reader(cluster)
     since, until = period.since, min(period.until, now)
-    found = reader.runs_in_period(since, until, MAX_RUNS + 1)
+    found = reader.shifts.runs(since, until, MAX_RUNS + 1)
     runs = found[:MAX_RUNS][::-1]
     signatures = {job.crash_group for job in crashed_jobs(runs, period) if job.crash_group is not None}
     last = runs[-1].run if runs else 0
-    known_since = reader.transitions_known_since()
-    mutes = reader.mutes_between(since, period.until, _MAX_MUTES)
+    known_since = reader.shifts.transitions_known_since()
+    mutes = reader.mutes.between(since, period.until, _MAX_MUTES)
     for mute in mutes:
         if mute.ends_at > now:
             dependencies.expire_at(mute.ends_at)
@@ -70,18 +70,18 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
         runs=runs,
         has_older_runs=len(found) > MAX_RUNS,
         missing=_missing_clients(reader, runs),
-        crash_groups=reader.crash_occurrences_of(tuple(sorted(signatures)), last) if signatures else {},
-        stuck=reader.stuck_clients(since, period.until),
+        crash_groups=reader.crashes.occurrences(tuple(sorted(signatures)), last) if signatures else {},
+        stuck=reader.shifts.stuck_clients(since, period.until),
         mutes=mutes,
-        state_changes=reader.state_changes_between(since, period.until),
-        stale=reader.data_path_problems(since, period.until),
+        state_changes=reader.cluster.state_changes_between(since, period.until),
+        stale=reader.shifts.data_path_problems(since, period.until),
         commands=_read_commands(cluster, period),
     )
 
 
 def _missing_clients(reader: MirrorReader, runs: Sequence[Run]) -> Mapping[int, Sequence[str]]:
     """The names of the clients that each run lacks, sorted; without runs whose clients may be starting."""
-    expected = reader.expected_clients_of(runs)
+    expected = reader.runs.expected_clients_of(runs)
     missing_after = timedelta(seconds=current_app.config["MISSING_AFTER_S"])
     return {
         run.run: sorted(map(client_name, expected[run.run].clients - {job.client for job in run.jobs}))
@@ -95,7 +95,7 @@ def _read_commands(cluster: Cluster, period: ShiftPeriod) -> Sequence[AuditEntry
     try:
         # Those of both clusters are there.
         reader = databases.stale_ok_reader(Cluster.PLAYBACK)
-        found = reader.control_changes(cluster, period.since, period.until)
+        found = reader.shifts.control_changes(cluster, period.since, period.until)
     except DatabaseUnavailable:
         dependencies.expire_soon()
         return None
