@@ -109,7 +109,9 @@ def execute() -> BaseResponse:
     except CommandRejected as rejected:
         _record_rejection(expert, rejected)
         return _rejection_response(rejected)
-    return _result_fragment(result, expert) if _wants_fragment() else _script_response(result)
+    if not _wants_fragment():
+        return _script_response(result)
+    return _result_fragment(result, _simulator_configuration(result, expert))
 
 
 @bp.get("/queue")
@@ -168,6 +170,8 @@ def _rejection_response(rejected: CommandRejected) -> Response:
 
 def _simulator_configuration(result: CommandResult, expert: Expert) -> SimulatorConfiguration | None:
     """Configuration of the simulator whose runs were read, from which the form for a run is filled in."""
+    if not isinstance(result.response, SimulatorRuns) or not result.response.runs:
+        return None
     command = ValidatedCommand(
         COMMANDS["get_simulator_config"], result.command.parameters, result.command.cluster
     )
@@ -175,11 +179,10 @@ def _simulator_configuration(result: CommandResult, expert: Expert) -> Simulator
     return response if isinstance(response, SimulatorConfiguration) else None
 
 
-def _result_fragment(result: CommandResult, expert: Expert) -> Response:
+def _result_fragment(result: CommandResult, configuration: SimulatorConfiguration | None) -> Response:
     """A result as HTML. Its status is always 200, because proxies may replace error pages."""
     response = result.response
     name = None if response is None else _TEMPLATES.get(type(response))
-    is_for_simulator_run = isinstance(response, SimulatorRuns) and response.runs
     return Response(
         render_template(
             "control_room/_result.html",
@@ -189,7 +192,7 @@ def _result_fragment(result: CommandResult, expert: Expert) -> Response:
             response=response,
             text=result.text[:_MAX_RAW_CHARACTERS],
             is_truncated=len(result.text) > _MAX_RAW_CHARACTERS,
-            configuration=_simulator_configuration(result, expert) if is_for_simulator_run else None,
+            configuration=configuration,
             table=VersionTable.of_response(response) if isinstance(response, PackageVersions) else None,
             release=services().settings.tested_fff_release,
         )
