@@ -9,9 +9,9 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-import db
 from dqmsquare_cfg import Cluster, Settings
 from simulator.simulator import Simulator
+from tests.databases import kept_engine
 from tests.waiting import TIMEOUT_S
 
 USER, PASSWORD = "shifter", "a-password-of-the-tests"
@@ -113,13 +113,11 @@ def commands_sent(simulator: Simulator) -> list[dict[str, str]]:
 
 
 def control_room_database(settings: Settings) -> sa.Engine:
-    """An engine for the database of the Control Room's records."""
-    return db.engine(settings, Cluster.PLAYBACK, "tests")
+    """The engine, which stays, for the database of the Control Room's records."""
+    return kept_engine(settings, Cluster.PLAYBACK)
 
 
-def execute_statement(settings: Settings, statement: sa.Update | sa.Delete) -> None:
+def execute_statement(settings: Settings, statement: sa.Insert | sa.Update | sa.Delete) -> None:
     """Execute a statement in the database of the Control Room's records."""
-    database = control_room_database(settings)
-    with database.begin() as connection:
+    with control_room_database(settings).begin() as connection:
         connection.execute(statement)
-    database.dispose()

@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from typing import Self
 
 import psycopg2
+import sqlalchemy as sa
 from psycopg2 import sql
 
+import db
+from dqmsquare_cfg import Cluster, Settings
 from tests.waiting import until
 from tools.demo.postgres import COPY_DATABASE, DROP_DATABASE, EmbeddedPostgres
 
@@ -22,7 +25,21 @@ _HISTORIES = """
 # A database is not copied while it has a connection; this one is no template.
 _MAINTENANCE = "postgres"
 
+# By port and name of the database; the newest are kept.
+_ENGINES: dict[tuple[int, str], sa.Engine] = {}
+_MAX_ENGINES = 4
+
 _History = list[object]
+
+
+def kept_engine(settings: Settings, cluster: Cluster) -> sa.Engine:
+    """Engine that stays for further looks at a database: tests look until they find what they wait for."""
+    key = settings.postgres_port, settings.database(cluster)
+    if key not in _ENGINES:
+        if len(_ENGINES) == _MAX_ENGINES:
+            _ENGINES.pop(next(iter(_ENGINES))).dispose()
+        _ENGINES[key] = db.engine(settings, cluster, "tests")
+    return _ENGINES[key]
 
 
 class Databases:

@@ -31,15 +31,13 @@ from storage.reader import MirrorReader
 from storage.rows import DocumentRow
 from storage.sync_status import LinkStatus
 from tests import fork_server
+from tests.databases import kept_engine
 from tests.waiting import TIMEOUT_S
 
 ROOT = Path(__file__).resolve().parent.parent
 CLUSTER = Cluster.PRODUCTION
 GrabberProcess = fork_server.ForkedProgram | subprocess.Popen[str]
 _MAX_DIFFERENCES = 5
-# By port and name of the database; the newest are kept.
-_ENGINES: dict[tuple[int, str], sa.Engine] = {}
-_MAX_ENGINES = 4
 BUILDER_UNIT, FILTER_UNIT, OTHER_FILTER_UNIT = "dqmrubu-c2a06-01-01", "dqmfu-c2b03-45-01", "dqmfu-c2b04-45-01"
 
 
@@ -48,38 +46,28 @@ def mirror_once(settings: Settings, cluster: Cluster = CLUSTER) -> bool:
     return Grabber(settings, cluster, StopEvent()).run_once()
 
 
-def _database(settings: Settings, cluster: Cluster) -> sa.Engine:
-    """Engine that stays for further looks at a database: tests look until they find what they wait for."""
-    key = settings.postgres_port, settings.database(cluster)
-    if key not in _ENGINES:
-        if len(_ENGINES) == _MAX_ENGINES:
-            _ENGINES.pop(next(iter(_ENGINES))).dispose()
-        _ENGINES[key] = db.engine(settings, cluster, "tests")
-    return _ENGINES[key]
-
-
 def reader(settings: Settings, cluster: Cluster = CLUSTER) -> MirrorReader:
     """The reader that the pages use."""
-    database, rules = _database(settings, cluster), StateRules.for_cluster(settings, cluster)
+    database, rules = kept_engine(settings, cluster), StateRules.for_cluster(settings, cluster)
     return MirrorReader(database, rules, DictionaryStore(database))
 
 
 def rows(settings: Settings, table: sa.Table, cluster: Cluster = CLUSTER) -> list[dict[str, Any]]:
     """All rows of a table, ordered by its first column."""
-    with _database(settings, cluster).connect() as connection:
+    with kept_engine(settings, cluster).connect() as connection:
         found = connection.execute(sa.select(table).order_by(table.c[0])).mappings().all()
     return [dict(row) for row in found]
 
 
 def count_rows(settings: Settings, table: sa.Table) -> int:
     """The number of rows of a table."""
-    with _database(settings, CLUSTER).connect() as connection:
+    with kept_engine(settings, CLUSTER).connect() as connection:
         return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
 
 def execute(settings: Settings, *statements: sa.Executable, cluster: Cluster = CLUSTER) -> None:
     """Execute statements in one transaction."""
-    with _database(settings, cluster).begin() as connection:
+    with kept_engine(settings, cluster).begin() as connection:
         for statement in statements:
             connection.execute(statement)
 
@@ -89,7 +77,7 @@ def is_waited_for(settings: Settings, table: sa.Table) -> bool:
     waiting = sa.text(
         "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = :table ::regclass)"
     )
-    with _database(settings, CLUSTER).connect() as connection:
+    with kept_engine(settings, CLUSTER).connect() as connection:
         return bool(connection.scalar(waiting.bindparams(table=table.name)))
 
 
@@ -186,7 +174,7 @@ def metric(name: str, machine: str) -> float:
 
 def mirrored_runs(settings: Settings) -> set[int]:
     """The runs of all jobs in the database."""
-    with _database(settings, CLUSTER).connect() as connection:
+    with kept_engine(settings, CLUSTER).connect() as connection:
         return set(connection.scalars(sa.select(db.jobs.c.run).distinct()))
 
 
@@ -235,7 +223,7 @@ def _stored_rows(settings: Settings, cluster: Cluster) -> dict[UUID, dict[str, A
         if table is not db.quarantined_documents
         for row in rows(settings, table, cluster)
     }
-    dictionaries = DictionaryStore(_database(settings, cluster))
+    dictionaries = DictionaryStore(kept_engine(settings, cluster))
     for details in rows(settings, db.job_details, cluster):
         packed, replaced = details["log"], details["log_redactions"]
         details["log"] = codecs.unpack_log(packed, replaced, dictionaries.for_log(packed))

@@ -65,7 +65,6 @@ def just_failed(settings: Settings) -> Iterator[None]:
             connection.execute(
                 sa.update(tries).where(tries.c.id == row.id).values(last_failed_at=row.last_failed_at)
             )
-    database.dispose()
 
 
 def is_throttled(settings: Settings, visitor: Visitor, user: str = USER) -> bool:
@@ -282,9 +281,7 @@ def test_it_ignores_forwarded_addresses_without_a_trusted_proxy(settings: Settin
 
 def test_it_stores_addresses_and_names_hashed(url: str, settings: Settings) -> None:
     guess(visitor_at(url, "192.0.2.200"), 2)
-    engine = control_room_database(settings)
-    with engine.connect() as connection:
+    with control_room_database(settings).connect() as connection:
         kept = [bytes(key) for key in connection.scalars(sa.select(db.login_attempts.c.id))]
-    engine.dispose()
     assert len(kept) == 3
     assert all(len(key) == 32 and USER.encode() not in key and b"192.0" not in key for key in kept)

@@ -85,10 +85,8 @@ def test_it_stores_no_full_machine_name(
     shifter.get_command("get_hltd_logs", host=UNIT)
     shifter.get_command("get_hltd_logs", host="dqmfu-c2b99-45-01")
     shifter.get_command("get_hltd_logs", host=f"{UNIT};reboot")
-    engine = control_room_database(two_user_settings)
-    with engine.connect() as connection:
+    with control_room_database(two_user_settings).connect() as connection:
         kept = str([tuple(row) for row in connection.execute(sa.select(db.audit_log))])
-    engine.dispose()
     assert "45-01" not in kept
     assert "reboot" not in kept
     for path in ("/cr/audit/", "/cr/audit.csv", "/cr/queue"):
@@ -159,7 +157,6 @@ def test_it_deletes_years_of_entries_some_at_a_time(
         audit.record(AuditedAction("new"), Outcome.OK)
         remaining.append(sum(entry.action.command == "old" for entry in audit.find(AuditFilter(), 10)))
     assert remaining == [3, 1, 0]
-    engine.dispose()
 
 
 def test_it_identifies_live_workers_by_their_lock_in_this_database(settings: Settings) -> None:
@@ -201,13 +198,11 @@ def test_it_rejects_invalid_filters(shifter: Visitor, query: str) -> None:
 
 
 def test_it_is_paginated(shifter: Visitor, two_user_settings: Settings) -> None:
-    engine = control_room_database(two_user_settings)
-    with engine.begin() as connection:
+    with control_room_database(two_user_settings).begin() as connection:
         connection.execute(
             sa.insert(db.audit_log),
             [{"command": "sign_in", "is_change": False, "parameters": {}, "outcome": "ok"}] * 150,
         )
-    engine.dispose()
     first = shifter.get("/cr/audit/").text
     assert first.count('<tr id="entry-') == 100
     earlier = first[first.index("before=") :].partition('"')[0]
@@ -219,7 +214,7 @@ def test_it_is_read_in_pieces_for_a_file_with_time_for_each(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage.audit_log._ENTRIES_PER_PIECE", 2)
-    engine = control_room_database(settings)
+    engine = db.engine(settings, Cluster.PLAYBACK, "tests")
     audit = AuditLog(engine, retention=None)
     for command in ("a", "b", "c", "d", "e", "f"):
         audit.record(AuditedAction(command, username=f"user of {command}"), Outcome.OK)
@@ -239,7 +234,7 @@ def test_it_is_read_in_pieces_for_a_file_with_time_for_each(
 
 
 def test_it_looks_for_a_repetition_among_recent_entries_only(settings: Settings) -> None:
-    engine = control_room_database(settings)
+    engine = db.engine(settings, Cluster.PLAYBACK, "tests")
     action = AuditedAction("restart_hltd", is_change=True, machine="dqmfu")
     AuditLog(engine, retention=None).record(action, Outcome.OK)
     with engine.begin() as connection:

@@ -46,11 +46,8 @@ def refusals(settings: Settings) -> dict[str, int]:
     """Return the number of audited refusals by command."""
     audit = db.audit_log
     refused = sa.select(audit.c.command, sa.func.count()).where(audit.c.outcome == Outcome.REFUSED)
-    engine = control_room_database(settings)
-    with engine.connect() as connection:
-        counted = {row.command: row[1] for row in connection.execute(refused.group_by(audit.c.command))}
-    engine.dispose()
-    return counted
+    with control_room_database(settings).connect() as connection:
+        return {row.command: row[1] for row in connection.execute(refused.group_by(audit.c.command))}
 
 
 def test_it_tries_200_injections_for_each_parameter() -> None:

@@ -52,12 +52,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def in_progress(settings: Settings) -> list[tuple[str, bool]]:
     """Return user, and whether it was sent, of each command without an outcome."""
-    engine = control_room_database(settings)
     audit = db.audit_log
     open_ = sa.select(audit.c.username, audit.c.sent_at).where(audit.c.outcome.is_(None)).order_by(audit.c.id)
-    with engine.connect() as connection:
+    with control_room_database(settings).connect() as connection:
         rows = connection.execute(open_).all()
-    engine.dispose()
     return [(row.username, row.sent_at is not None) for row in rows]
 
 
@@ -296,13 +294,11 @@ def test_it_does_not_wait_for_a_server_that_was_killed(
 
 def restarts(settings: Settings) -> list[tuple[str, str | None]]:
     """Return user and outcome of each restart, newest first."""
-    engine = control_room_database(settings)
     audit = db.audit_log
-    with engine.connect() as connection:
+    with control_room_database(settings).connect() as connection:
         rows = connection.execute(
             sa.select(audit).where(audit.c.command == "restart_hltd").order_by(audit.c.id.desc())
         ).all()
-    engine.dispose()
     return [(row.username, row.outcome) for row in rows]
 
 
@@ -371,10 +367,8 @@ def test_it_sends_nothing_while_the_audit_is_unavailable(
 
 
 def alter(settings: Settings, statement: str) -> None:
-    engine = control_room_database(settings)
-    with engine.begin() as connection:
+    with control_room_database(settings).begin() as connection:
         connection.execute(sa.text(statement))
-    engine.dispose()
 
 
 def test_it_sends_nothing_that_can_t_be_marked_as_sent(

@@ -14,7 +14,15 @@ import db
 from dqm2.commands import COMMANDS
 from dqmsquare_cfg import Settings
 from storage.audit_log import Outcome
-from tests.control_room import TRUSTED_PROXIES, UNIT, USER, Visitor, control_room_database, visitor_at
+from tests.control_room import (
+    TRUSTED_PROXIES,
+    UNIT,
+    USER,
+    Visitor,
+    control_room_database,
+    execute_statement,
+    visitor_at,
+)
 from tests.log_files import read_log
 from tests.served import served
 from tests.waiting import until
@@ -48,19 +56,13 @@ def insert_anonymous_refusals(settings: Settings, number: int) -> None:
         "group_key": sa.func.decode(sa.func.md5(sa.cast(one, sa.Text)), "hex"),
     }
     statement = sa.insert(db.audit_log).from_select(list(row), sa.select(*row.values()))
-    engine = control_room_database(settings)
-    with engine.begin() as connection:
-        connection.execute(statement)
-    engine.dispose()
+    execute_statement(settings, statement)
 
 
 def count_refusals(settings: Settings) -> int:
     refused = sa.select(sa.func.count()).where(db.audit_log.c.outcome == Outcome.REFUSED)
-    engine = control_room_database(settings)
-    with engine.connect() as connection:
-        number = connection.execute(refused).scalar_one()
-    engine.dispose()
-    return number
+    with control_room_database(settings).connect() as connection:
+        return connection.execute(refused).scalar_one()
 
 
 def test_it_records_every_anonymous_refusal(url: str) -> None:

@@ -218,10 +218,8 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
 ) -> None:
     console_errors.allowed = ["500"]
     enter(page, url)
-    database = control_room_database(settings)
-    with database.begin() as connection:
+    with control_room_database(settings).begin() as connection:
         connection.execute(sa.text("ALTER TABLE audit_log ADD CHECK (command = 'sign_in') NOT VALID"))
-    database.dispose()
     output = press(item(page, UNIT), "Clients")
     expect(output).to_contain_text("The mirror failed to process this request.")
     expect(output).to_contain_text("Whether the command was sent is unknown: check the audit first.")
