@@ -18,7 +18,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from config.parsers import short_name
-from dqm2 import credentials, deadline_tls
+from dqm2 import certificate, credentials, deadline_tls
 from dqm2.credentials import COOKIE_NAME, Fingerprint, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import (
@@ -145,10 +145,10 @@ class Dqm2Client:
             )
         except requests.exceptions.SSLError as error:
             self.close()
-            raise Dqm2Refused(_tls_failure(cause(error))) from error
+            raise Dqm2Refused(self._with_expiry(_tls_failure(cause(error)))) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(f"{NO_RESPONSE}{cause(error)}") from error
+            raise Dqm2Unreachable(self._with_expiry(f"{NO_RESPONSE}{cause(error)}")) from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)
@@ -206,6 +206,11 @@ class Dqm2Client:
             self._session.headers["Accept-Encoding"] = "identity"
             self._session_fingerprints = fingerprints
         return self._session
+
+    def _with_expiry(self, reason: str) -> str:
+        """A reason for a failed connection. A front end that closes it may have rejected the certificate."""
+        is_expired = certificate.has_expired(self._certificate[0])
+        return f"{reason}; the grid certificate has expired" if is_expired else reason
 
     def _tls_context(self) -> DeadlineSSLContext:
         """A context with the files of the settings; `requests` loads them again, and does not name them."""

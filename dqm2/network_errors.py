@@ -1,14 +1,16 @@
 """Causes of network errors in words."""
 
 import http.client
+import ssl
 from collections.abc import Mapping
 
 import urllib3
 
+_CLOSED = "the connection was closed"
 # The first that fits counts. Messages of these errors are for programmers, and may quote what was received.
 _IN_WORDS: Mapping[type[BaseException], str] = {
     TimeoutError: "timed out",
-    http.client.RemoteDisconnected: "the connection was closed",
+    http.client.RemoteDisconnected: _CLOSED,
     http.client.IncompleteRead: "incomplete",
     http.client.LineTooLong: "a line is too long",
     http.client.HTTPException: "not valid HTTP",
@@ -27,6 +29,12 @@ def cause(error: BaseException) -> str:
         if inner is None or inner is error:
             break
         error = inner
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return _CLOSED
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = (words for kind, words in _IN_WORDS.items() if isinstance(error, kind))

@@ -4,8 +4,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-
+from dqm2 import certificate
 from dqmsquare_cfg import Cluster
 from grabbing import metrics
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD
@@ -30,7 +29,7 @@ class CertificateMonitor:
         file_state = self._stat()
         if file_state != self._file_state:
             self._file_state, self._warned_at = file_state, None
-            self._expires_at = self._read()
+            self._expires_at = certificate.expires_at(self._path)
             if self._expires_at is not None:
                 metrics.certificate_expiry_timestamp.labels(self._cluster).set(self._expires_at.timestamp())
         self._warn_if_due(datetime.now(UTC))
@@ -43,12 +42,6 @@ class CertificateMonitor:
             return None
         return state.st_ino, state.st_mtime_ns
 
-    def _read(self) -> datetime | None:
-        try:
-            return _certificate_expiry(self._path)
-        except (OSError, ValueError):
-            return None
-
     def _warn_if_due(self, now: datetime) -> None:
         if self._expires_at is None or self._expires_at - now > CERTIFICATE_WARNING_PERIOD:
             return
@@ -60,11 +53,3 @@ class CertificateMonitor:
                 self._expires_at.isoformat(),
                 (self._expires_at - now).days,
             )
-
-
-def _certificate_expiry(path: Path) -> datetime:
-    """Expiry time of a certificate file; of a chain, that of its first certificate.
-
-    Raises OSError where the file can't be read, ValueError where it holds no certificate.
-    """
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import cycle, pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
 from runtime import logging_setup
 from simulator import sync_endpoint
+from simulator.certificates import CertificateAuthority
 from simulator.documents import job_document
 from simulator.fault_injection import WRONG_TYPES, FaultKind, RequestKind
 from simulator.http_types import Request
@@ -600,6 +602,24 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
         shutil.copy(simulator.client_cert_path, renewed)
         renewed.replace(certificate)
         until(lambda: mirrored_runs(settings) == {1})
+
+
+def test_it_says_that_its_certificate_has_expired(
+    simulator: Simulator, simulated_settings: Settings, tmp_path: Path
+) -> None:
+    """The front end's alert may be lost, in which case it only closes the connection."""
+    authority = CertificateAuthority(tmp_path)
+    authority.renew_client(valid_for=timedelta(seconds=-1))
+    expired = dataclasses.replace(
+        simulated_settings,
+        server_grid_cert_path=authority.client.certificate,
+        server_grid_key_path=authority.client.key,
+    )
+    with front_end(simulator, expired, lambda connection, _context: connection.close()) as settings:
+        client = Dqm2Client(settings)
+        with pytest.raises(Dqm2Error, match=r"; the grid certificate has expired$"):
+            client.get_headers(FILTER_UNIT, None)
+        client.close()
 
 
 def test_it_recovers_after_a_crash_of_the_database(
