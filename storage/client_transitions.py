@@ -105,7 +105,7 @@ class ClientWatch:
         """
         news = [crash for crash in crashes if not crash.is_initial]
         groups = self._groups(news)
-        seen = {thing.subject for thing in self.conditions if thing.kind is TransitionKind.CRASH_GROUP}
+        seen: set[str] = set()
         for crash in crashes:
             group = groups.get(crash.crash_group or "")
             if group is None or crash.is_initial:
@@ -126,8 +126,9 @@ class ClientWatch:
     def _groups(self, crashes: Collection[Transition]) -> dict[str, Any]:
         """The groups of crashes by signature, each with its title, its first run, and whether it is known.
 
-        While logs are analyzed again by newer rules, no group counts as new: it may have another signature
-        for the jobs that are still to come.
+        A group is known that has other crashes, or was recorded before. While logs are analyzed again by
+        newer rules, no group counts as new: it may have another signature for the jobs that are still to
+        come.
         """
         signatures = {crash.crash_group for crash in crashes if crash.crash_group is not None}
         if not signatures:
@@ -137,6 +138,10 @@ class ClientWatch:
             sa.literal([crash.job for crash in crashes], sa.ARRAY(sa.Uuid))
         )
         has_crash = sa.exists().where(other.c.crash_group == groups.signature, is_other)
+        recorded = db.conditions.c
+        is_recorded = sa.exists().where(
+            recorded.kind == TransitionKind.CRASH_GROUP, recorded.subject == groups.signature
+        )
         is_analyzing = sa.exists().where(db.jobs.c.log_rules < FINDINGS_VERSION)
         first_run = sa.select(sa.func.min(db.jobs.c.run)).where(db.jobs.c.crash_group == groups.signature)
         found = (
@@ -144,7 +149,7 @@ class ClientWatch:
                 groups.signature,
                 groups.title,
                 first_run.scalar_subquery().label("first_run"),
-                has_crash.label("is_known"),
+                sa.or_(has_crash, is_recorded).label("is_known"),
                 is_analyzing.label("is_analyzing"),
             )
             .where(groups.signature.in_(signatures))

@@ -178,8 +178,12 @@ def newest_id(connection: sa.Connection) -> int:
 
 
 def read_conditions(connection: sa.Connection) -> dict[Thing, Condition]:
-    """The present condition of each thing of a kind that this program knows."""
-    rows = connection.execute(sa.select(_conditions).where(_is_known(_conditions)))
+    """The present condition of each thing of a kind that this program knows, except of crash groups.
+
+    These are many, and stay as they are.
+    """
+    is_group = _conditions.c.kind == TransitionKind.CRASH_GROUP
+    rows = connection.execute(sa.select(_conditions).where(_is_known(_conditions), ~is_group))
     return {
         Thing(TransitionKind(row.kind), row.subject): Condition(row.state, row.is_problem, row.since)
         for row in rows

@@ -18,7 +18,14 @@ from storage.job_state import StateRules
 from storage.rows import QuarantinedDocument
 from storage.sync_status import LinkStatus
 from storage.transition_watch import TransitionWatch
-from storage.transitions import RecordedTransition, Thing, Transition, TransitionKind, TransitionReader
+from storage.transitions import (
+    RecordedTransition,
+    Thing,
+    Transition,
+    TransitionKind,
+    TransitionReader,
+    read_conditions,
+)
 from tests.grabber_runner import count_rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
@@ -149,6 +156,30 @@ def test_a_known_group_is_no_new_one(mirrored: MirroredCluster, transitions: Tra
         assert [each.is_new_group for each in crashes] == [is_new]
     mirrored.write(host, crashed_job(RUN + 2, CRASH_LOGS[1], client="csc"))
     assert [each.is_new_group for each in transitions.news()] == [True, True]
+
+
+def test_a_group_is_new_once_though_its_first_crash_is_corrected(
+    mirrored: MirroredCluster, transitions: Transitions
+) -> None:
+    host = mirrored.filter_units[0]
+    crash = crashed_job(RUN, client="csc")
+    mirrored.write(host, crash)
+    assert TransitionKind.CRASH_GROUP in [each.thing.kind for each in transitions.news()]
+    mirrored.write(host, later(crash, exit_code=0, crash=None))
+    transitions.recorded()
+    mirrored.write(host, restarted(crash, exit_code=crash.exit_code, crash=crash.crash))
+    assert [each.thing.kind for each in transitions.news()] == [TransitionKind.CLIENT]
+
+
+def test_the_conditions_of_all_crash_groups_are_not_read_each_time(
+    settings: Settings, mirrored: MirroredCluster, transitions: Transitions
+) -> None:
+    mirrored.write(mirrored.filter_units[0], crashed_job(RUN, client="csc"))
+    assert TransitionKind.CRASH_GROUP in [each.thing.kind for each in transitions.news()]
+    with db.engine(settings, Cluster.PRODUCTION, "tests").connect() as connection:
+        kinds = {thing.kind for thing in read_conditions(connection)}
+    assert TransitionKind.CLIENT in kinds
+    assert TransitionKind.CRASH_GROUP not in kinds
 
 
 def test_a_late_crash_of_the_run_before_is_noted(mirrored: MirroredCluster, transitions: Transitions) -> None:
