@@ -80,6 +80,7 @@ hypothesis.settings.load_profile("same-examples")
 _GC_THRESHOLD = 10_000
 _MAX_STATEMENTS = 1000
 _TESTS = Path(__file__).parent
+_FASTER_PLAYWRIGHT = _TESTS / "browser" / "faster_playwright.cjs"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -382,6 +383,7 @@ def browser() -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as patched:
         # Playwright's Node.js uses only /tmp, which may not be writable; Python finds another folder.
         patched.setenv("TMPDIR", tempfile.gettempdir())
+        patched.setenv("NODE_OPTIONS", f'--require="{_FASTER_PLAYWRIGHT}"')
         with sync_playwright() as playwright:
             running = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
             yield running
