@@ -22,9 +22,12 @@ def enter(page: Page, url: str) -> None:
 
 
 def item(page: Page, heading: str, *, cluster: str = "Playback cluster") -> Locator:
-    """The section of a cluster below a heading, such as a machine."""
-    section = page.get_by_role("region", name=cluster)
-    return section.locator(".control-item").filter(has=page.get_by_role("heading", name=heading))
+    """The section of a cluster below a heading, such as a machine.
+
+    By tags: Playwright finds a role by the roles and names of all elements, and tests look often.
+    """
+    panel = page.locator(".panel").filter(has=page.locator("h2", has_text=cluster))
+    return panel.locator(".control-item").filter(has=page.locator("h3", has_text=heading))
 
 
 def press(section: Locator, button: str) -> Locator:
