@@ -363,12 +363,11 @@ DENY_STORAGE = """for (const area of ["localStorage", "sessionStorage"]) {
 }"""
 
 
-@pytest.mark.own_page
 def test_it_alerts_and_takes_choices_where_the_browser_denies_storage(
     toasts: Page, mirrored: MirroredCluster
 ) -> None:
-    toasts.add_init_script(DENY_STORAGE)
-    toasts.reload()
+    with toasts.add_init_script(DENY_STORAGE):
+        toasts.reload()
     after_updates(toasts)
     for client in ("newcomer", "another"):
         mirrored.write(mirrored.filter_units[0], job(RUN, client, exit_code=-6))

@@ -233,13 +233,12 @@ COUNT_LISTENERS = """
 """
 
 
-@pytest.mark.own_page
 def test_it_forgets_the_graphs_of_a_job_that_is_collapsed(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
     mirrored.write(mirrored.filter_units[0], with_series(job(RUN, "beam")))
-    page.add_init_script(COUNT_LISTENERS)
-    page.goto(url)
+    with page.add_init_script(COUNT_LISTENERS):
+        page.goto(url)
     before = page.evaluate("listening")
     page.click(".expander")
     expect(page.locator(".job-graphs canvas")).to_have_count(2)

@@ -164,10 +164,9 @@ def test_it_counts_the_errors_that_it_steps_to_and_finds_text_of_any_letters(
     assert page.evaluate(found) == [[4, 9]]
 
 
-@pytest.mark.own_page
 def test_it_searches_without_highlights(page: Page, url: str, crashed: JobRecord) -> None:
-    page.add_init_script("delete CSS.highlights; delete window.Highlight")
-    page.goto(f"{url}/job/{crashed.document.identity}")
+    with page.add_init_script("delete CSS.highlights; delete window.Highlight"):
+        page.goto(f"{url}/job/{crashed.document.identity}")
     page.fill("#log-query", "QUIET 5")
     expect(page.locator("#log-matches")).to_have_text("11 found")
     page.press("#log-query", "Enter")

@@ -157,13 +157,12 @@ def test_it_keeps_what_was_read_when_the_session_was_ended_elsewhere(
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-@pytest.mark.own_page
 def test_it_says_that_it_needs_a_cookie(page: Page, url: str) -> None:
     page.goto(f"{url}/cr/login/")
     wait_for_scripts(page)
     expect(page.get_by_role("alert")).to_have_count(0)
-    page.add_init_script("Object.defineProperty(navigator, 'cookieEnabled', { value: false })")
-    page.reload()
+    with page.add_init_script("Object.defineProperty(navigator, 'cookieEnabled', { value: false })"):
+        page.reload()
     expect(page.get_by_role("alert")).to_contain_text("This browser refuses cookies")
 
 

@@ -10,7 +10,7 @@ from dqmsquare_cfg import Settings
 from server import create_app
 from tests import skips
 from tests.browser.conftest import LAPTOP
-from tests.browser.engines import firefox, webkit
+from tests.browser.engines import firefox
 from tests.browser.engines.chromium import ChromiumTab
 from tests.browser.engines.error_recorder import record_errors
 from tests.browser.engines.tab import Tab
@@ -49,6 +49,9 @@ def open_tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
             folder = tmp_path_factory.mktemp(engine)
             if engine == "firefox":
                 return stack.enter_context(firefox.firefox_tab(skips.require(firefox.PACKAGE), folder))
+            # Selenium takes half a second to import, in one of the workers only.
+            from tests.browser.engines import webkit
+
             executable, display = map(skips.require, (webkit.PACKAGE, webkit.DISPLAY_PACKAGE))
             return stack.enter_context(webkit.webkit_tab(executable, display, folder))
 
