@@ -164,8 +164,11 @@ def test_its_memory_is_bounded_whatever_it_searches(texts: int) -> None:
     assert proc_usage.rss_mb(os.getpid()) - before < MAX_GROWTH_MB
 
 
-def test_its_automaton_has_room_for_the_names_of_many_hosts(capfd: pytest.CaptureFixture[str]) -> None:
-    redact = Redactor(tuple(f"dqmfu-c2b{number:02d}-45-01.cms" for number in range(99)))
+@pytest.mark.parametrize("name", ["dqmfu-c2b{:02d}-{:02d}-01", "gateway{}{}", "{:02d}{:02d}" + "-site" * 11])
+def test_its_automaton_has_room_for_a_thousand_hosts(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    hosts = tuple(name.format(*divmod(number, 100)) for number in range(1000))
+    redact = Redactor(hosts)
+    assert redact(f"{hosts[0]} {hosts[-1]}.cms") == "[host] [host]"
     for piece in PIECES:
         redact(f"{piece} {''.join(PIECES)}")
     # Otherwise RE2 reports that it falls back to a slower engine.

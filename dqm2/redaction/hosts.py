@@ -49,6 +49,7 @@ _CERN_NAME = (
     rb"(?i:(?:lxplus|lxtunnel|lxbatch|lxvoadm|aiadm|vocms|cmsdev|cmsbuild|cmsusr|scx5scr)[0-9]{1,5}(?:s[0-9]{1,3})?"
     rb"|b[0-9][a-z][0-9]{2}[a-z][0-9]{4}|[bcs][0-9][a-f][0-9]{2}(?:-[0-9]{2}){2})"
 )
+_FORM = compile_linear(rb"|".join((_P5_NAME, _VIRTUAL, _CERN_NAME)))
 _OWN_DOMAINS = (b".cms", b".cern.ch")
 _OWN_DOMAIN = rb"(?i:\.cms|\.cern\.ch)"
 _AT_NAME = rb"@[A-Za-z][A-Za-z0-9-]{0,62}"
@@ -86,7 +87,8 @@ _MAX_NAME_RUN = 1 << 20
 def host_rules(hosts: Iterable[str], allowed_hosts: Iterable[str]) -> tuple[Rule, ...]:
     """Rules for host names and users at them: `hosts` are covered in short and long form."""
     names = _HostNames(hosts, allowed_hosts)
-    configured = (Rule(names.configured, _configured),) if names.configured else ()
+    literals = len(names.configured)
+    configured = (Rule(names.configured, _configured, literals=literals),) if literals else ()
     return (
         Rule(_P5_NAME, _host),
         Rule(_VIRTUAL, _host),
@@ -104,12 +106,14 @@ class _HostNames:
 
     def __init__(self, hosts: Iterable[str], allowed_hosts: Iterable[str]) -> None:
         self._allowed = frozenset(_plain(host) for host in allowed_hosts)
-        names = _names_to_cover(hosts)
-        self._configured = frozenset(names)
+        covered = _names_to_cover(hosts)
+        self._configured = frozenset(covered)
+        # The rules of these forms come first, so a name that begins with one needs no pattern of its own.
+        names = [name for name in covered if not _FORM.match(name)]
         alternatives = b"|".join(map(re.escape, names))
         self.configured = rb"(?i:(?:" + alternatives + rb")" + _DOMAIN + rb")" if names else b""
         forms = (_P5_NAME, _P5_RACK, _VIRTUAL, _CERN_NAME, *([self.configured] if names else ()))
-        self._host_form = compile_linear(b"|".join(forms))
+        self._host_form = compile_linear(b"|".join(forms), len(self.configured))
 
     def below_own_domain(self, text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
         if precedes_word(text, end):

@@ -61,8 +61,9 @@ class Redactor:
             *TABLE_LINE_RULES,
             *KEY_BLOCK_RULES,
         )
-        self._trigger = compile_search(b"|".join(rule.trigger for rule in rules))
-        self._rules = tuple((compile_linear(rule.trigger), rule) for rule in rules)
+        literals = sum(rule.literals for rule in rules)
+        self._trigger = compile_search(b"|".join(rule.trigger for rule in rules), literals)
+        self._rules = tuple((compile_linear(rule.trigger, rule.literals), rule) for rule in rules)
         self._rule_cache: dict[bytes, Rule] = {}
 
     def __call__(self, text: str) -> str:

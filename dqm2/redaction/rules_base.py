@@ -65,11 +65,15 @@ Resume = Callable[[bytes, int], int]
 
 
 class Rule(NamedTuple):
-    """Kind of sensitive text. `resume` is for triggers that can contain others."""
+    """Kind of sensitive text. `resume` is for triggers that can contain others.
+
+    `literals` are the bytes of the trigger that the configuration adds to it.
+    """
 
     trigger: bytes
     expand: Expand
     resume: Resume | None = None
+    literals: int = 0
 
 
 def run_start(text: bytes, min_start: int, at: int, characters: bytes, limit: int = _MAX_RUN) -> int:
