@@ -31,26 +31,24 @@ _PACKAGE = re.compile(
 )
 _MAX_OCTET = 255
 
-# All eight groups, fewer around a `::`, or an IPv4 address in place of the last two.
+# All eight groups, fewer around a `::`, or an IPv4 address in place of the last two. Each group is written as
+# few times as possible: they are counted repetitions, which take most of the automaton's memory.
 _GROUP = rb"[0-9a-f]{1,4}"
 _GROUPS = _GROUP + rb"(?::" + _GROUP + rb"){0,6}"
+_LAST = rb"(?:" + _GROUP + rb":){0,5}(?:" + _IPV4 + rb"|" + _GROUP + rb"(?::" + _GROUP + rb")?)"
 _IPV6 = (
-    rb"(?i:(?:(?:"
+    rb"(?i:(?:"
     + _GROUP
-    + rb":){6}|(?:"
-    + _GROUPS
-    + rb")?::(?:"
-    + _GROUP
-    + rb":){0,5})"
+    + rb":){6}(?:"
     + _IPV4
-    + rb"|(?:"
+    + rb"|"
     + _GROUP
-    + rb":){7}"
+    + rb":"
     + _GROUP
-    + rb"|(?:"
+    + rb")|(?:"
     + _GROUPS
     + rb")?::"
-    + _GROUPS
+    + _LAST
     + rb"|"
     + _GROUPS
     + rb"::)"
