@@ -142,6 +142,27 @@ def test_it_replaces_users_and_mail_addresses(redact: Redactor) -> None:
     assert {text: redact(text) for text in USERS} == USERS
 
 
+USERS_IN_PLACES = {
+    "open /tmp/jdoe/x.root '/var/tmp/jdoe2/x'": "open /tmp/[user]/x.root '/var/tmp/[user]/x'",
+    "at /build/jdoe/CMSSW_12_4_8/src/x.cc:12": "at /build/[user]/CMSSW_12_4_8/src/x.cc:12",
+    "file:///scratch/jdoe/x, x:/tmp/jdoe/x": "file:///scratch/[user]/x, x:/tmp/[user]/x",
+    'JSON: "\\n/tmp/jdoe/x", "\\/tmp\\/jdoe\\/x"': 'JSON: "\\n/tmp/[user]/x", "\\/tmp\\/[user]\\/x"',
+    "/tmp/pytest-of-jdoe/x /tmp/hsperfdata_jdoe/12": "/tmp/pytest-of-[user]/x /tmp/hsperfdata_[user]/12",
+    "\\/tmp\\/tmux-51234/x /uscms_data/d3/jdoe/x": "\\/tmp\\/tmux-[user]/x /uscms_data/d3/[user]/x",
+    "From https://github.com/jdoe/cmssw": "From https://github.com/[user]/cmssw",
+    "origin git@github.com:jdoe/cmssw.git (fetch)": "origin [email]:[user]/cmssw.git (fetch)",
+    "ssh://git@gitlab.cern.ch:7999/jdoe/dqmgui": "ssh://[user]@[host]:7999/[user]/dqmgui",
+    "https://gitlab.cern.ch/jdoe/cms-x": "https://[host]/[user]/cms-x",
+    "https://api.github.com/repos/jdoe/cmsdist": "https://api.github.com/repos/[user]/cmsdist",
+    "Merge pull request #39145 from jdoe/fix": "Merge pull request #39145 from [user]/fix",
+    "git cms-merge-topic -u jdoe:fix_12_4_X": "git cms-merge-topic -u [user]:fix_12_4_X",
+}
+
+
+def test_it_replaces_users_in_shared_places(redact: Redactor) -> None:
+    assert {text: redact(text) for text in USERS_IN_PLACES} == USERS_IN_PLACES
+
+
 SECRETS = {
     "password=hunter2": "password=[secret]",
     "PASSWORD : hunter2, retry": "PASSWORD : [secret], retry",

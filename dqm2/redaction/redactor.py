@@ -20,6 +20,7 @@ from dqm2.redaction.secrets import SECRET_RULES
 from dqm2.redaction.table_lines import TABLE_LINE_RULES
 from dqm2.redaction.user_messages import USER_MESSAGE_RULES
 from dqm2.redaction.user_password_pairs import USER_PASSWORD_RULES
+from dqm2.redaction.user_places import USER_PLACE_RULES
 from dqm2.redaction.users import USER_RULES
 
 # A replacement can turn the text before it into a name of its own, so passes repeat until nothing is found.
@@ -57,6 +58,7 @@ class Redactor:
             *USER_PASSWORD_RULES,
             *SECRET_RULES,
             *USER_RULES,
+            *USER_PLACE_RULES,
             *USER_MESSAGE_RULES,
             *TABLE_LINE_RULES,
             *KEY_BLOCK_RULES,

@@ -29,6 +29,7 @@ _DIRECTORY = (
     rb"(?i:\\?/(?:nfshome0|(?:home|users|data\\?/+user)(?:\\?/+(?:[a-z]|users))?|store\\?/+(?:temp\\?/+)?user(?:\\?/+rucio)?"
     rb"|run\\?/+user|var\\?/+(?:(?:spool\\?/+)?mail|spool\\?/+cron(?:\\?/+crontabs)?))\\?/+"
     rb"|/afs\\?/+[a-z.]+\\?/+(?:user|work|home)\\?/+[a-z]\\?/+"
+    rb"|/(?:pytest-of-|hsperfdata_|tmux-|uscms_data\\?/+d[0-9]\\?/+)"
     rb"|/eos\\?/+(?:user\\?/+[a-z]|home-[a-z0-9]{1,4}(?:\\?/+[a-z])?)\\?/+)"
 )
 _DIRECTORY_NAME = WORD + b".-"
