@@ -7,7 +7,7 @@ docs/data-policy.md, "Redaction of text", has what they look like.
 
 import re
 
-from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span, run_start, span
+from dqm2.redaction.rules_base import ALPHANUMERIC, Placeholder, Rule, Span, resume_within, run_start, span
 
 # Bytes in front of a column and behind it in which the others are looked for.
 _WINDOW = 128
@@ -63,6 +63,25 @@ _OWNER_OF_JOBS = re.compile(rb"(?<![^\n\"'])" + _USER + rb"[ ]+(?:ID:[ ]+)?[^\s]
 _OWNER_OF_JOB = re.compile(rb"(?<![^\s\"'])[0-9]{1,9}\.[0-9]{1,6}[ ]+" + _USER + rb"[ ]+[0-9]{1,2}\Z")
 _TOTAL = rb"Total[ ]for[ ][A-Za-z0-9_.-]+:[ ][0-9]+[ ]jobs;"
 _TOTAL_USER = re.compile(rb"Total for (?!query:)([^:]+)")
+# Columns ST and TIME of squeue, `PD 0:00`, `R 2-02:03:08`. In front of them: a number, partition, name, user.
+_QUEUED = (
+    rb"[ ](?:C[ADFG]|F|OOM|PD|R|RUNNING|S|TO|PENDING|COMPLETING|SUSPENDED|FAILED|TIMEOUT)[ ]+"
+    rb"(?:[0-9]{1,3}-)?[0-9]{1,2}:[0-9]{2}"
+)
+_QUEUED_JOB = re.compile(rb"[ \"']*+[0-9]++(?:[_+][^\s]*+)?[ ]++[^\s]++[ ]++[^\s]++[ ]")
+# Columns State and Foreign Address of netstat; behind them: the user, a number, perhaps a process.
+_SOCKET = (
+    rb"(?:ESTABLISHED|SYN_SENT|SYN_RECV|FIN_WAIT[12]|TIME_WAIT|CLOSE(?:_WAIT)?|CLOSING|LAST_ACK|LISTEN|:\*)"
+    rb"[ ]+[A-Za-z0-9_]"
+)
+_SOCKET_USER = re.compile(
+    rb"([A-Za-z_][A-Za-z0-9_.-]{0,31}|[0-9]{4,10})([ ]{1,16})[0-9]{1,10}[ ]*(?:[ ][0-9]{1,8}/|[ ]-|\n|\Z)"
+)
+_SOCKET_USER_WIDTH = 11
+# Column of the time in a log of Subversion, `r1234 | jdoe | 2022-09-15 13:07:01 +0200`; the time in a keyword
+# of CVS has the user behind it, `$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $`.
+_REVISION = rb"[ ](?:\|[ ][0-9]{4}-[0-9]{2}-[0-9]{2}|Exp)[ ]"
+_AUTHOR = re.compile(rb"(?:\br[0-9]{1,9} \||[0-9]{2}:[0-9]{2}:[0-9]{2}) ([A-Za-z0-9_.@-]{1,64})\Z")
 
 # `/etc/passwd` and `/etc/group` from the password on: `:x:51234:1399:John Doe:/home/jdoe:`.
 _ENTRY = rb":(?:x|\*|!!?):[0-9]+:"
@@ -105,6 +124,27 @@ def _total(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ..
     return span(*user.span(1), Placeholder.USER) if user else ()
 
 
+def _queued(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    earliest = max(0, start - _WINDOW)
+    line = text.rfind(b"\n", earliest, start) + 1
+    if (line == 0 < earliest) or not _QUEUED_JOB.match(text, line, start):
+        return ()
+    last = line + len(text[line:start].rstrip(b" "))
+    first = run_start(text, min_start, last, _ACCOUNT_CHARACTERS, _MAX_ACCOUNT)
+    return span(first, last, Placeholder.USER) if text[first - 1 : first] == b" " else ()
+
+
+def _socket(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    user = _SOCKET_USER.match(text, end - 1)
+    if not user or len(user[1]) + len(user[2]) != max(_SOCKET_USER_WIDTH, len(user[1]) + 1):
+        return ()
+    return span(*user.span(1), Placeholder.USER)
+
+
+def _revision(text: bytes, min_start: int, start: int, _end: int) -> tuple[Span, ...]:
+    return _user_before(_AUTHOR, text, min_start, start)
+
+
 def _entry(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     first = run_start(text, min_start, start, _ACCOUNT_CHARACTERS, _MAX_ACCOUNT)
     number = _NUMBER_OF_ENTRY.search(text, start, end)
@@ -145,5 +185,8 @@ TABLE_LINE_RULES = (
     Rule(_QUOTA, _quota),
     Rule(_SUBMITTED, _submitted),
     Rule(_TOTAL, _total),
+    Rule(_QUEUED, _queued, resume_within),
+    Rule(_SOCKET, _socket, resume_within),
+    Rule(_REVISION, _revision, resume_within),
     Rule(_ENTRY, _entry),
 )
