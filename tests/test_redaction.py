@@ -418,6 +418,26 @@ SECRETS_OF_COMMANDS = {
         "r1234 | [user] | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines"
     ),
     "$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $": "$Id: x.cc,v 1.12 2010/03/04 12:12:12 [user] Exp $",
+    "   32663081 gpu-share hello_cu     jdoe PD       0:00      1 (Resources)": (
+        "   32663081 gpu-share hello_cu     [user] PD       0:00      1 (Resources)"
+    ),
+    "  1785502_3     v3_64 my job     jdoe  R 2-02:03:08      1 c3703": (
+        "  1785502_3     v3_64 my job     [user]  R 2-02:03:08      1 c3703"
+    ),
+    "12 main cmsRun jdoe RUNNING 1:19:05 1-00:00:00 1": "12 main cmsRun [user] RUNNING 1:19:05 1-00:00:00 1",
+    "tcp   0  0 10.1.2.3:53312  10.1.2.4:9215  ESTABLISHED jdoe       1234567    12345/cmsRun": (
+        "tcp   0  0 [ip]:53312  [ip]:9215  ESTABLISHED [user]       1234567    12345/cmsRun"
+    ),
+    "tcp6  0  0 :::22   :::*   LISTEN      51234      23456      -": (
+        "tcp6  0  0 :::22   :::*   LISTEN      [user]      23456      -"
+    ),
+    "udp   0  0 0.0.0.0:68   0.0.0.0:*                           jdoe       23456": (
+        "udp   0  0 [ip]:68   [ip]:*                           [user]       23456"
+    ),
+    "r1234 | jdoe | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines": (
+        "r1234 | [user] | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines"
+    ),
+    "$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $": "$Id: x.cc,v 1.12 2010/03/04 12:12:12 [user] Exp $",
     f'{{"auths":{{"x":{{"auth":"{BASIC}"}}}}}}': '{"auths":{"x":{"auth":"[secret]"}}}',
     '[{"name":"DB_PASSWORD","value":"hunter2"}]': '[{"name":"DB_PASSWORD","value":"[secret]"}]',
     "- name: DB_PASSWORD\n  value: hunter2\n": "- name: DB_PASSWORD\n  value: [secret]\n",

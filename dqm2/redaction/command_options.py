@@ -21,8 +21,9 @@ _BLANKS = rb"[ \t]{1,4}"
 class _Program:
     """Letters of the options that take a user, a password or cookies.
 
-    A user may be `USER:PASSWORD` or `USER%PASSWORD`. A password of `joined_password` has no
-    blank before it; with one, the program asks for it. Cookies without `=` are the name of a file.
+    A user may be `USER:PASSWORD`, with one of the `separators` in place of the colon. A password of
+    `joined_password` has no blank before it; with one, the program asks for it. Cookies without `=` are the
+    name of a file.
     """
 
     name: bytes
@@ -30,6 +31,7 @@ class _Program:
     password: bytes = b""
     joined_password: bytes = b""
     cookies: bytes = b""
+    separators: bytes = b":%"
 
     @property
     def letters(self) -> bytes:
@@ -57,8 +59,12 @@ _PROGRAMS = (
         rb"snmp(?:bulk)?(?:get|getnext|walk|set|table|status|test|trap|inform)", user=b"u", password=b"cAX"
     ),
     _Program(rb"mongo(?:sh|dump|restore|export|import)?", user=b"u", password=b"p"),
+    _Program(rb"lftp", user=b"u", separators=b","),
     _Program(rb"redis-cli", password=b"a"),
-    _Program(rb"(?:p(?:s|grep|kill)|top|lsof|crontab)", user=b"uU"),
+    _Program(rb"(?:cqlsh|sqlcmd|tsql)", user=b"uU", password=b"pP"),
+    _Program(rb"(?:un)?zip", password=b"P", joined_password=b"P"),
+    _Program(rb"7z[ar]?", joined_password=b"p"),
+    _Program(rb"(?:p(?:s|grep|kill)|killall|top|lsof|crontab|squeue|scancel|sacct)", user=b"uU"),
 )
 _COMMAND = rb"(?i:" + b"|".join(program.name for program in _PROGRAMS) + rb")[ \t]"
 # The rest of a command: up to the end of the line, or to where a shell begins another one.
@@ -68,12 +74,12 @@ _REST = re.compile(rb"(?:[^\n \t;\"']++|\"[^\"\n]*\"|'[^'\n]*'|(?![ \t](?:\||&&)
 _OPTION = re.compile(
     rb"-(?<![^ \t]-)(?:[A-Za-z]{0,8}(?P<last>[A-Za-z])[ \t]{1,4}|(?P<only>[A-Za-z]))(?P<value>[^\s\[-])"
 )
-_PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%]([^\n]{1,128})")
+_PAIR = re.compile(rb"([A-Za-z0-9_.@\\-]{1,64})[:%,]([^\n]{1,128})")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_.@-]{0,63}")
 
 
 def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    if follows_word(text, min_start, start):
+    if follows_word(text, min_start, start) or text.endswith(b".", min_start, start):  # a file, `x.zip`
         return ()
     program = _program(text[start : end - 1])
     # Most commands have none of the options, which is found out faster than where a command ends.
@@ -114,7 +120,8 @@ def _option(program: _Program, option: re.Match[bytes]) -> tuple[Span, ...]:
     if letter in program.password + program.cookies:
         return span(*value, Placeholder.SECRET)
     name = text[slice(*value)]
-    if pair := _PAIR.fullmatch(name):
+    pair = _PAIR.fullmatch(name)
+    if pair and name[pair.end(1) : pair.start(2)] in program.separators:
         user, password = pair.span(1), pair.span(2)
         return (
             Span(value[0] + user[0], value[0] + user[1], Placeholder.USER),

@@ -58,8 +58,24 @@ _PGPASS_HOST = ALPHANUMERIC + b"_.*-]"
 _PGPASS_REST = re.compile(
     rb"[^\s:/\"']{1,64}:([A-Za-z_*][A-Za-z0-9_.*-]{0,63}):((?:\\+[:\\]|[^\s:\\\"'])+)(?=[\s\"'\\]|\Z)"
 )
-# `sshpass -p PASSWORD`.
-_SSHPASS = rb"sshpass[ \t]{1,4}-p[ \t]{0,4}"
+# `sshpass -p PASSWORD`, also as a list of arguments.
+_NEXT_ARGUMENT = rb"[\"'],[ ]?[\"']"
+_SSHPASS = rb"sshpass(?:[ \t]{1,4}|" + _NEXT_ARGUMENT + rb")-p(?:" + _NEXT_ARGUMENT + rb"|[ \t]{0,4})"
+# `htpasswd -b FILE NAME PASSWORD`, and without the file with `-n`.
+_HTPASSWD = rb"htpasswd[ \t]+-"
+_HTPASSWD_OPTIONS = re.compile(rb"((?:-[A-Za-z]{1,8}[ \t]{1,4}(?:[0-9]{1,2}[ \t]{1,4})?){1,6})")
+_SHELL_WORD = rb"(?:'([^'\n]{1,128})'|\"([^\"\n]{1,128})\"|([^\s'\"]{1,128}))"
+_HTPASSWD_PAIR = re.compile(_SHELL_WORD + rb"[ \t]{1,4}" + _SHELL_WORD)
+_HTPASSWD_FILE = re.compile(_SHELL_WORD + rb"[ \t]{1,4}")
+# A password that is written to a program: `echo PASSWORD | sudo -S ls`, `printf '%s\n' PASSWORD | kinit`.
+_ECHO = rb"(?:echo|printf)[ \t]+"
+_ECHOED = re.compile(
+    rb"(?:-[neE]{1,3}[ \t]{1,4}){0,2}(?:(?P<quote>[\"']?)%s(?:\\{1,2}n)?(?P=quote)[ \t]{1,4})?"
+    rb"(?P<word>" + _SHELL_WORD + rb")[ \t]{0,4}\|[ \t]{0,4}(?:[a-z/]{1,32}/)?"
+    rb"(?:sudo[ \t](?:[^\n|;&]{0,64}[ \t])?(?:-[A-Za-z]{0,4}S|--stdin)\b|kinit\b|su\b|chpasswd\b"
+    rb"|passwd[ \t]{1,4}--stdin|(?:docker|podman)[ \t]{1,4}login[ \t][^\n|;&]{0,128}--password-stdin)"
+)
+_ACCOUNT_AND_PASSWORD = re.compile(rb"([A-Za-z0-9_.-]{1,64}):(.+)")
 
 # `cx_Oracle.connect('NAME', 'PASSWORD', 'SERVICE')`, `auth=('NAME', 'PASSWORD')`, `'auth': (…)`,
 # `HTTPBasicAuth(…)`.
@@ -138,6 +154,35 @@ def _sshpass(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span,
     return span(*value_span(text, end), Placeholder.SECRET)
 
 
+def _htpasswd(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    options = _HTPASSWD_OPTIONS.match(text, end - 1)
+    if not options or b"b" not in options[1]:
+        return ()
+    at = options.end()
+    if b"n" not in options[1]:
+        file = _HTPASSWD_FILE.match(text, at)
+        at = file.end() if file else at
+    pair = _HTPASSWD_PAIR.match(text, at)
+    if not pair:
+        return ()
+    user, password = (next(group for group in groups if pair[group]) for groups in ((1, 2, 3), (4, 5, 6)))
+    return Span(*pair.span(user), Placeholder.USER), Span(*pair.span(password), Placeholder.SECRET)
+
+
+def _echo(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    echoed = _ECHOED.match(text, end)
+    if not echoed or follows_word(text, min_start, start):
+        return ()
+    first, last = echoed.span("word")
+    if text[first : first + 1] in (b"'", b'"'):
+        first, last = first + 1, last - 1
+    word = text[first:last]
+    if word.startswith((b"$", b"[")):  # a variable, or what an earlier pass replaced
+        return ()
+    pair = _ACCOUNT_AND_PASSWORD.fullmatch(word) if echoed[0].endswith(b"chpasswd") else None
+    return _pair(first, first + len(pair[1]), last) if pair else span(first, last, Placeholder.SECRET)
+
+
 def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
     user = _CALL_USER.search(text, text.index(b"(", start), end)
     password = _CALL_PASSWORD.match(text, end)
@@ -176,6 +221,8 @@ USER_PASSWORD_RULES = (
     Rule(_ORACLE_JDBC, _oracle_jdbc, resume_within),
     Rule(_PGPASS, _pgpass, resume_within),
     Rule(_SSHPASS, _sshpass),
+    Rule(_HTPASSWD, _htpasswd, resume_within),
+    Rule(_ECHO, _echo, resume_within),
     Rule(_CALL, _call, resume_within),
     Rule(_ORACLE_COMMAND, _oracle_command, resume_within),
     Rule(_IDENTIFIED_BY, _identified_by),
