@@ -315,6 +315,31 @@ USERS_IN_MESSAGES = {
     "memberUid: jdoe": "memberUid: [user]",
     "setenv LOGNAME jdoe": "setenv LOGNAME [user]",
     "KeyError: getpwuid(): uid not found: 51234": "KeyError: getpwuid(): uid not found: [user]",
+    "KeyError: \"getpwnam(): name not found: 'jdoe'\"": "KeyError: \"getpwnam(): name not found: '[user]'\"",
+    "Process 12 (cmsRun) of user 51234 dumped core": "Process 12 (cmsRun) of user [user] dumped core",
+    "main zh 1 CANCELLED by 51234 0:0": "main zh 1 CANCELLED by [user] 0:0",
+    "UserId=jdoe(51234) GroupId=zh(1399)": "UserId=[user] GroupId=zh(1399)",
+    "Job submitted by jdoe at 13:07": "Job submitted by [user] at 13:07",
+    "Submitted by: jdoe": "Submitted by: [user]",
+    "Requested by: John Doe, approved by John M. Doe.": "Requested by: [user], approved by [user].",
+    "Last modified by jdoe on 2022-09-15": "Last modified by [user] on 2022-09-15",
+    "Started by user John Doe": "Started by user [user]",
+    "    owned by: jdoe   dated: Thu Sep 15": "    owned by: [user]   dated: Thu Sep 15",
+    "    user name: jdoe   host name: x": "    user name: [user]   host name: x",
+    "// $Author: jdoe $": "// $Author: [user] $",
+    "attribute : nickname = jdoe (cms)": "attribute : nickname = [user] (cms)",
+    "ZKM: successful mapping to jdoe": "ZKM: successful mapping to [user]",
+    "X-Frontier-Id: cmsRun 12345 jdoe(51234) John Doe": "X-Frontier-Id: cmsRun 12345 [user] [user]",
+    "sshd: jdoe [priv], sshd: jdoe@pts/0": "sshd: [user] [priv], sshd: [user]@pts/0",
+    "XrootdXeq: jdoe.4066:39@data pvt": "XrootdXeq: [user]@[host] pvt",
+    "XrootdXeq: jdoe.4066:39@[::ffff:10.1.2.3] disc": "XrootdXeq: [user]@[[ip]] disc",
+    'sec=krb5 uid=51234 gid=1399 name=jdoe geo=""': 'sec=krb5 uid=[user] gid=1399 name=[user] geo=""',
+    "condor_q jdoe; condor_q -submitter jdoe": "condor_q [user]; condor_q -submitter [user]",
+    "squeue -u jdoe; killall -u jdoe cmsRun": "squeue -u [user]; killall -u [user] cmsRun",
+    'Good signature from "John Doe <jdoe@x.org>"': 'Good signature from "[user] <[email]>"',
+    "uid [ultimate] Jan van der Doe (x) <j@x.org>": "uid [ultimate] [user] (x) <[email]>",
+    "Commit:     John Doe <jdoe@x.org>": "Commit:     [user] <[email]>",
+    "?client_id=x&login_hint=jdoe": "?client_id=x&login_hint=[user]",
 }
 
 
@@ -373,6 +398,26 @@ USERS_IN_TABLES = {
     ),
     "Access: (0644/-rw-r--r--)  Uid: (51234/    jdoe)": "Access: (0644/-rw-r--r--)  Uid: ([user]/    [user])",
     "-rw-r--r-- jdoe/zh  4096 2022-09-15 13:07 x": "-rw-r--r-- [user]/zh  4096 2022-09-15 13:07 x",
+    "   32663081 gpu-share hello_cu     jdoe PD       0:00      1 (Resources)": (
+        "   32663081 gpu-share hello_cu     [user] PD       0:00      1 (Resources)"
+    ),
+    "  1785502_3     v3_64 my job     jdoe  R 2-02:03:08      1 c3703": (
+        "  1785502_3     v3_64 my job     [user]  R 2-02:03:08      1 c3703"
+    ),
+    "12 main cmsRun jdoe RUNNING 1:19:05 1-00:00:00 1": "12 main cmsRun [user] RUNNING 1:19:05 1-00:00:00 1",
+    "tcp   0  0 10.1.2.3:53312  10.1.2.4:9215  ESTABLISHED jdoe       1234567    12345/cmsRun": (
+        "tcp   0  0 [ip]:53312  [ip]:9215  ESTABLISHED [user]       1234567    12345/cmsRun"
+    ),
+    "tcp6  0  0 :::22   :::*   LISTEN      51234      23456      -": (
+        "tcp6  0  0 :::22   :::*   LISTEN      [user]      23456      -"
+    ),
+    "udp   0  0 0.0.0.0:68   0.0.0.0:*                           jdoe       23456": (
+        "udp   0  0 [ip]:68   [ip]:*                           [user]       23456"
+    ),
+    "r1234 | jdoe | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines": (
+        "r1234 | [user] | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines"
+    ),
+    "$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $": "$Id: x.cc,v 1.12 2010/03/04 12:12:12 [user] Exp $",
 }
 
 
@@ -398,46 +443,6 @@ SECRETS_OF_COMMANDS = {
     "curl -ujdoe:hunter2 x": "curl -u[user]:[secret] x",
     "curl -sSu jdoe:hunter2 x": "curl -sSu [user]:[secret] x",
     "{'auth': ('jdoe', 'hunter2')}": "{'auth': ('[user]', '[secret]')}",
-    "   32663081 gpu-share hello_cu     jdoe PD       0:00      1 (Resources)": (
-        "   32663081 gpu-share hello_cu     [user] PD       0:00      1 (Resources)"
-    ),
-    "  1785502_3     v3_64 my job     jdoe  R 2-02:03:08      1 c3703": (
-        "  1785502_3     v3_64 my job     [user]  R 2-02:03:08      1 c3703"
-    ),
-    "12 main cmsRun jdoe RUNNING 1:19:05 1-00:00:00 1": "12 main cmsRun [user] RUNNING 1:19:05 1-00:00:00 1",
-    "tcp   0  0 10.1.2.3:53312  10.1.2.4:9215  ESTABLISHED jdoe       1234567    12345/cmsRun": (
-        "tcp   0  0 [ip]:53312  [ip]:9215  ESTABLISHED [user]       1234567    12345/cmsRun"
-    ),
-    "tcp6  0  0 :::22   :::*   LISTEN      51234      23456      -": (
-        "tcp6  0  0 :::22   :::*   LISTEN      [user]      23456      -"
-    ),
-    "udp   0  0 0.0.0.0:68   0.0.0.0:*                           jdoe       23456": (
-        "udp   0  0 [ip]:68   [ip]:*                           [user]       23456"
-    ),
-    "r1234 | jdoe | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines": (
-        "r1234 | [user] | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines"
-    ),
-    "$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $": "$Id: x.cc,v 1.12 2010/03/04 12:12:12 [user] Exp $",
-    "   32663081 gpu-share hello_cu     jdoe PD       0:00      1 (Resources)": (
-        "   32663081 gpu-share hello_cu     [user] PD       0:00      1 (Resources)"
-    ),
-    "  1785502_3     v3_64 my job     jdoe  R 2-02:03:08      1 c3703": (
-        "  1785502_3     v3_64 my job     [user]  R 2-02:03:08      1 c3703"
-    ),
-    "12 main cmsRun jdoe RUNNING 1:19:05 1-00:00:00 1": "12 main cmsRun [user] RUNNING 1:19:05 1-00:00:00 1",
-    "tcp   0  0 10.1.2.3:53312  10.1.2.4:9215  ESTABLISHED jdoe       1234567    12345/cmsRun": (
-        "tcp   0  0 [ip]:53312  [ip]:9215  ESTABLISHED [user]       1234567    12345/cmsRun"
-    ),
-    "tcp6  0  0 :::22   :::*   LISTEN      51234      23456      -": (
-        "tcp6  0  0 :::22   :::*   LISTEN      [user]      23456      -"
-    ),
-    "udp   0  0 0.0.0.0:68   0.0.0.0:*                           jdoe       23456": (
-        "udp   0  0 [ip]:68   [ip]:*                           [user]       23456"
-    ),
-    "r1234 | jdoe | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines": (
-        "r1234 | [user] | 2022-09-15 13:07:01 +0200 (Thu, 15 Sep 2022) | 3 lines"
-    ),
-    "$Id: x.cc,v 1.12 2010/03/04 12:12:12 jdoe Exp $": "$Id: x.cc,v 1.12 2010/03/04 12:12:12 [user] Exp $",
     f'{{"auths":{{"x":{{"auth":"{BASIC}"}}}}}}': '{"auths":{"x":{"auth":"[secret]"}}}',
     '[{"name":"DB_PASSWORD","value":"hunter2"}]': '[{"name":"DB_PASSWORD","value":"[secret]"}]',
     "- name: DB_PASSWORD\n  value: hunter2\n": "- name: DB_PASSWORD\n  value: [secret]\n",
@@ -466,6 +471,24 @@ SECRETS_OF_COMMANDS = {
     "curl -s -b a=hunter2 x; curl -b jar.txt x": "curl -s -b [secret] x; curl -b jar.txt x",
     "redis-cli -h x -a hunter2 ping": "redis-cli -h x -a [secret] ping",
     "mongosh -u jdoe -p hunter2": "mongosh -u [user] -p [secret]",
+    "sqlcmd -U jdoe -P hunter2; cqlsh -u jdoe -p hunter2": (
+        "sqlcmd -U [user] -P [secret]; cqlsh -u [user] -p [secret]"
+    ),
+    "lftp -u jdoe,hunter2 x.org": "lftp -u [user],[secret] x.org",
+    "zip -r -P hunter2 x.zip y; unzip -Phunter x.zip": "zip -r -P [secret] x.zip y; unzip -P[secret] x.zip",
+    "7z x -phunter2 x.7z; 7za a -tzip -p'hun ter' x": "7z x -p[secret] x.7z; 7za a -tzip -p'[secret]' x",
+    "htpasswd -b /etc/x jdoe hunter2": "htpasswd -b /etc/x [user] [secret]",
+    "htpasswd -nbB jdoe 'hun ter2'": "htpasswd -nbB [user] '[secret]'",
+    "htpasswd -cb -C 10 x jdoe hunter2": "htpasswd -cb -C 10 x [user] [secret]",
+    "echo hunter2 | sudo -S ls": "echo [secret] | sudo -S ls",
+    "echo -n 'hun ter2' |sudo -k -S -p '' ls": "echo -n '[secret]' |sudo -k -S -p '' ls",
+    "printf '%s\\n' hunter2 | /usr/bin/kinit": "printf '%s\\n' [secret] | /usr/bin/kinit",
+    'echo "jdoe:hunter2" | chpasswd': 'echo "[user]:[secret]" | chpasswd',
+    "echo hunter2 | passwd --stdin jdoe": "echo [secret] | passwd --stdin [user]",
+    "echo hunter2 | docker login -u jdoe --password-stdin": (
+        "echo [secret] | docker login -u [user] --password-stdin"
+    ),
+    "['sshpass', '-p', 'hunter2', 'ssh']": "['sshpass', '-p', '[secret]', 'ssh']",
 }
 
 

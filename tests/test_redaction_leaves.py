@@ -128,6 +128,22 @@ the top -5 events, 5 ps -1, groups of maps -u, steps - u, zip -9 x, 7z x y.7z
 ~edm::Event() and ~Foo/bar x~y/z ~/x.py, ~20/30
 Author: see <a href="x">, cn=5, cn=3,4, stat: Uid: none
 Error in <TFile::Init>: file /fff/BU0/ramdisk/x.root has an incorrect header length
+\\/tmp\\/tmpab12\\/x \\/tmp\\/tmpabcde\\/x /tmp/run392642/x /tmp/root/x /tmp/dqm/x /var/tmp/cache/x /tmp/lock /tmp/foo.root /tmp/ccXy12.o
+/build/cmsbld/jenkins/workspace/x /build/source/src/x.c /build/CMSSW_12_4_8/x /build/glibc-abc123/x.c
+CMSSW_12_4_8/tmp/stuff/x ${BASE}/tmp/stuff/x ../build/stuff/x /usr/src/build/stuff/x {x}/scratch/stuff/x
+https://github.com/cms-sw/cmssw/pull/39145 https://github.com/nlohmann/json https://github.com/root-project/root
+https://github.com/dmwm/WMCore https://github.com/cms-data/DQM-Integration https://github.com/xrootd/xrootd/issues/1
+Merge pull request #39145 from cms-sw/fix, git cms-merge-topic 39145, git cms-checkout-topic -u CmsHI:forest
+submitted by the framework, submitted by crab at 13:07, requested by module, Requested by: module, approved by experts.
+Created by: ROOT 6.22, Created by ROOT Team, started by: systemd, Locked by: another process, reviewed by hand on 5
+committed by 3 clients, reported by EcalDQM at 5, authored by none, modified by: plugin, approved by x/y
+column name not found: x, user name: not set, owned by: none, sshd: no hostkeys available, frontier-id: CMSSW_12_4_8
+15-Sep-2022 13:07:36 CEST 13:07:36 x, [ERROR 0:02 ] TIMEOUT 12:34:56 after, a b 5 c OK 12:34:56 x
+tcp LISTEN 0 128 *:22 *:*, ESTABLISHED connection 5, CLOSE file 12 - done, LISTEN socket 12, CLOSE_WAIT x 5
+the Exp decay, INFO | main | 2022-09-15 13:07:01 | x, CANCELLED by 12, of user 12, cancelled by scheduler
+zip code 5, unzip -p x.zip y, 7z l x.7z, htpasswd -c file x, htpasswd -b
+x.zip -Px, echo hello | grep x, echo $PASSWORD | sudo -S ls, echo x | tee sudo, echo done | sudo tee x, echo a b | kinit
+condor_q 1234567.0, condor_rm 123, condor_q -better-analyze 1, squeue -l, sacct -j 123
 """  # noqa: E501 - lines as they are
 
 

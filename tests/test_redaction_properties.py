@@ -95,6 +95,17 @@ PIECES = (
     ),
     *("hooks.slack.com/services/", "HOSTNAME=", "KCM:1", "[2001-1458-d00-b--1]", "abc.cms", "identified by "),
     *("a 1 2 3 13:07", " ? 0:01", " pts/0 ", "cron[1]: (a)", ":5432:x:y:z", "a:x:1234:", " gid=1(a)", "~a/"),
+    *("/tmp/abcd/", "github.com/a/cms", " | 2022-09-15 ", "r1 | a", "LISTEN      ab         12 ", " by: abc"),
+    *(
+        " R 0:12 ",
+        "1 a b c",
+        "echo a | su",
+        "htpasswd -b a b c",
+        "zip -Pab",
+        ".1:2@[::1]",
+        " name=ab",
+        "Ab Cd <",
+    ),
     *("1(a)", "su: + ", "a:b", " 9/15 13:07 ", " 1 REG ", "curl -b a=b", "chown a:b", "From: A <"),
 )
 TEXTS = st.one_of(
@@ -395,6 +406,19 @@ WORST = {
     "messages of su": "su: (to a",
     "addresses of authors": "From: a <",
     "commands of processes": "ps -u",
+    "folders of one's own": "/tmp/abcd",
+    "forks": "github.com/a/",
+    "names of branches": "cms-merge-topic -u ",
+    "columns of Slurm": " R 0:12 ",
+    "jobs of Slurm": "1 a b c R 0:12 ",
+    "columns of sockets": "LISTEN      ab         12",
+    "columns of revisions": " | 2022-09-15 ",
+    "agents": "submitted by abc ",
+    "persons in front of addresses": "Ab Cd <a@",
+    "clients of FroNTier": "frontier-id: a",
+    "passwords that are written": "echo a | ",
+    "passwords of web servers": "htpasswd -b a ",
+    "options of archives": "zip -",
 }
 
 # The others resemble something sensitive.
@@ -402,6 +426,7 @@ REPLACED = {
     *("joined domains", "names of tokens", "hashes", "keys in base64", "names behind login"),
     *("addresses", "mail", "hosts", "domains", "unterminated quotes", "escaped quotes", "nested values"),
     *("values in a list", "joined values", "beginnings of keys", "ends of keys", "tokens"),
+    *("folders of one's own", "jobs of Slurm", "columns of sockets", "agents", "passwords of web servers"),
 }
 
 

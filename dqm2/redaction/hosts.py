@@ -19,7 +19,7 @@ from dqm2.redaction.rules_base import (
     span,
 )
 from dqm2.redaction.user_password_pairs import oracle_account
-from dqm2.redaction.users import AT, user_at, user_start
+from dqm2.redaction.users import AT, is_xrootd_login, user_at, user_start
 
 _NAME = ALPHANUMERIC + b"-."
 # A host with its domain includes what is joined to it: adm-fu-c2f11-11-01.cms.
@@ -65,10 +65,15 @@ _SSH_WINDOW = 1024
 _DIGIT = re.compile(rb"[0-9]")
 # A path behind `user@host`, or the prompt for a password.
 _REMOTE_PATH = re.compile(rb":[/~.]|'s password:")
-# `Author: John Doe <`, `Signed-off-by: John Doe <`.
+# `Author: John Doe <`, `Signed-off-by: John Doe <`, `Good signature from "John Doe <`, `Packager : J. Doe <`.
 _PERSON = re.compile(
-    rb"\b(?:Author|Committer|From|To|Cc|[A-Z][a-z]{1,12}(?:-[a-z]{2,12})?-by):[ \t]{1,8}"
+    rb"\b(?:Author|Commit(?:ter)?|From|To|Cc|[A-Z][a-z]{1,12}(?:-[a-z]{2,12})?-by):[ \t]{1,8}"
     rb"([^\s<>:][^\n<>:]{0,64}?)[ ]<\Z"
+)
+_FULL_NAME = re.compile(
+    rb"(?<![^\s\"'(>,;:])([A-Z][A-Za-z.'-]{0,24}"
+    rb"(?:[ ](?:(?:v[ao]n|de[nr]?|d[aiou]|l[ae]|te[nr]|al|el)[ ]){0,2}[A-Z][A-Za-z.'-]{0,24}){1,3})"
+    rb"(?:[ ]\([^()\n]{1,32}\))?[ ]<\Z"
 )
 _PERSON_WINDOW = 96
 _PROMPT = re.compile(rb" [^\]\n]{1,64}\][$#%>]")
@@ -156,7 +161,8 @@ class _HostNames:
         if _REALM.match(domain):
             return (Span(local, start, Placeholder.USER),)
         is_short_host = _SHORT_HOST.match(domain) is not None and not _VARIANT.match(domain)
-        if is_short_host or _is_prompt(text, local, last) or _is_ssh(text, start, last):
+        is_login = is_xrootd_login(text, local, start)
+        if is_short_host or is_login or _is_prompt(text, local, last) or _is_ssh(text, start, last):
             return Span(local, start, Placeholder.USER), Span(first, last, Placeholder.HOST)
         return ()
 
@@ -191,7 +197,8 @@ def _person(text: bytes, min_start: int, at: int) -> tuple[Span, ...]:
     if text[at - 1 : at] != b"<":
         return ()
     first = max(min_start, at - _PERSON_WINDOW)
-    person = _PERSON.search(text[first:at])
+    before = text[first:at]
+    person = _PERSON.search(before) or _FULL_NAME.search(before)
     return span(first + person.start(1), first + person.end(1), Placeholder.USER) if person else ()
 
 

@@ -58,14 +58,14 @@ _LOGIN_AS = (
     rb"(?i:(?:log(?:in|on|ged[ ]in|ging[ ]in)|signed[ ]in|authenticating[ ]to[ ][^\s]+)[ ]as[ ](?:user[ ])?"
     rb"[\"']?[a-z_])"
 )
-# `Accepted publickey for jdoe from`, `Failed password for invalid user jdoe from`.
+# `Accepted publickey for jdoe from`, `Failed password for invalid user jdoe from`, `sshd: jdoe [priv]`.
 _SSHD = (
     rb"(?:Accepted|Failed|Postponed|Partial)[ ](?:none|password|publickey|hostbased"
     rb"|keyboard-interactive(?:/pam)?|gssapi-(?:with-mic|keyex))[ ]for[ ](?:(?:invalid|illegal)[ ]user[ ])?"
     rb"[A-Za-z0-9_]|Authorized[ ]to[ ][A-Za-z0-9_]"
-    rb"|Starting[ ]session:[ ][a-z]+[ ](?:on[ ][a-z0-9/]+[ ])?for[ ][A-Za-z0-9_]"
+    rb"|sshd:[ ][A-Za-z0-9_]|Starting[ ]session:[ ][a-z]+[ ](?:on[ ][a-z0-9/]+[ ])?for[ ][A-Za-z0-9_]"
 )
-_BEHIND_SSHD = (b" from ", b", krb5 ")
+_BEHIND_SSHD = (b" from ", b", krb5 ", b" [pr", b" [net]", b"@pts/", b"@notty")
 # `sudo: jdoe : TTY=pts/0`, `jdoe : command not allowed ; TTY=`, `'jdoe': no such user`,
 # `jdoe is not in the sudoers file`.
 _BEHIND_NAME = (
@@ -88,25 +88,71 @@ _SU = (
 _SU_USERS = re.compile(
     rb"\(to (\S+)\) (\S+)|su for (\S+) by ([A-Za-z0-9_.-]+)|new user: name=([A-Za-z0-9_.-]+)"
 )
-# The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`.
-_ARGUMENT = rb"(?:chown|kinit|getent[ \t]passwd)(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
+# The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`, `condor_q jdoe`.
+_ARGUMENT = (
+    rb"(?:chown|kinit|getent[ \t]passwd|passwd[ \t]--stdin|condor_(?:q|rm|hold|release))"
+    rb"(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
+)
 _OWNER_END = re.compile(rb":|[ \t]+[/~.$*]")
 _ARGUMENT_END = re.compile(rb"[ \t]*(?:\n|\Z|[;&|\"'`\\])")
 # The account in a line of a web server's log: `10.1.2.3 - jdoe [15/Sep/2022:10:11:12 +0200]`.
 _WEB_LOG = rb"[ ]\[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9]{2}:"
 _WEB_LOG_BEFORE = b" - "
 # Numbers of users: `uid 51234`, `uid not found: 51234`, `AFS ID 51234`, `user-51234.slice`,
-# `user@51234.service`.
-_NUMBER = rb"(?:(?i:uid[ \t]{1,4}|uid[ ]not[ ]found:[ ]|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@)[0-9]{4,10})"
+# `user@51234.service`, `(cmsRun) of user 51234 dumped core`, `op=login id=51234`.
+_NUMBER = (
+    rb"(?:(?i:uid[ \t]{1,4}|uid[ ]not[ ]found:[ ]|AFS[ ]ID[ ]|user[@-]|user-runtime-dir@"
+    rb"|of[ ]user[ ]|op=login[ ]id=)[0-9]{4,10})"
+)
 _UNIT = re.compile(rb"\.(?:slice|service)")
 # The last part of HTCondor's accounting group: `AccountingGroup = "group_u_CMS.u_zh.jdoe"`.
 _ACCOUNTING_GROUP = rb"(?i:accounting_?group[ \t]*=[ \t]*[\"']?)"
+# `getpwnam(): name not found: 'jdoe'` of Python, the mapping of a certificate by HTCondor, CVS's
+# `$Author: jdoe $`, `attribute : nickname = jdoe (cms)` of a grid proxy, the owner of vim's swap file.
+_NAMED = (
+    rb"(?:getpwnam\(\):[ ]name[ ]not[ ]found:[ ]|successful[ ]mapping[ ]to[ ]|\$Author:[ ]"
+    rb"|attribute[ ]:[ ]nickname[ ]=[ ]|owned[ ]by:[ ]|user[ ]name:[ ])[\"']?[A-Za-z0-9_]"
+)
+# The client of FroNTier: `X-Frontier-Id: cmsRun 12345 jdoe(51234) John Doe`.
+_FRONTIER = rb"(?i:frontier-id:[ ])"
+_FRONTIER_USER = re.compile(
+    rb"[^\n\"'(]{0,96}?([A-Za-z0-9_.-]{1,32}\([0-9]{1,10}\))(?:[ ]([^\s\"'][^\n\"']{0,64}))?"
+)
+# `Job submitted by jdoe at 13:07`, `Requested by: John Doe`, Slurm's `CANCELLED by 51234`.
+_BY = rb"(?i:ed[ ]by(?::[ \t]+|[ ])[a-z0-9])"
+# What is done by persons; with a colon behind it, more than without.
+_DONE = re.compile(
+    rb"(?i)\b(?:(?P<by_persons>submitt|last modifi|committ|approv|review|author|cancell)"
+    rb"|request|report|modifi|lock|start|upload|creat)\Z"
+)
+_DONE_WINDOW = 16
+_AGENTS = _NO_NAMES | frozenset(
+    (
+        b"admin administrator admins all another any anyone automatic automatically batch bot both "
+        b"checksum client clients cmsbuild cmsrun command condor crab cron daemon dagman default design "
+        b"dqm each either every everyone expert experts external factory framework git github gitlab "
+        b"glidein grid group hand handler handlers hash host internal it itself jenkins kernel local "
+        b"machine mail many master most multiple nightly nobody none number one only operator operators "
+        b"other others our parent people pilot production queue release request root run runner scheduler "
+        b"script scripts server servers service services several shift shifter shifters signal slurm some "
+        b"someone source specifying submit system systemd task tasks team their them themselves two using "
+        b"via wmagent worker workers workflow you"
+    ).split()
+)
+_ACCOUNT_OF_AGENT = re.compile(rb"(?:[a-z][a-z0-9_]{2,31}|[0-9]{4,10})(?![A-Za-z0-9_:/-])")
+_BEHIND_AGENT = re.compile(rb"[ ](?:at|on|from|[0-9])|[ ]{2}")
+_FULL_NAME = re.compile(
+    rb"[A-Z][a-z][A-Za-z'-]{0,24}(?:[ ](?:[A-Z]\.[ ])?[A-Z][a-z][A-Za-z'-]{0,24}){1,3}(?![A-Za-z0-9_:/])"
+)
+_BY_JENKINS = b"Started by "
 
 
 def _user(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     last = _account_end(text, end - 1)
     before = text[max(min_start, start - _INTRODUCTION_WINDOW) : start].rpartition(b"\n")[2]
     name = text[end - 1 : last]
+    if before.endswith(_BY_JENKINS) and (person := _FULL_NAME.match(text, end - 1)):
+        return span(*person.span(), Placeholder.USER)
     introduction = _INTRODUCTION.search(before)
     if name.lower() in _NO_NAMES or is_state(text, end - 1) or not introduction:
         return ()
@@ -114,6 +160,32 @@ def _user(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
     if not is_end and not _AFTER_NAME.match(text, last):
         return ()
     return span(end - 1, last, Placeholder.USER)
+
+
+def _named(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    last = _account_end(text, end - 1)
+    if text[end - 1 : last].lower() in _NO_NAMES or is_state(text, end - 1):
+        return ()
+    return span(end - 1, last, Placeholder.USER)
+
+
+def _frontier(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+    user = _FRONTIER_USER.match(text, end)
+    return _groups(user) if user else ()
+
+
+def _by(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    is_key = b":" in text[start:end]
+    done = _DONE.search(text, max(min_start, start - _DONE_WINDOW), start)
+    if not done or not (is_key or done["by_persons"]):
+        return ()
+    if person := _FULL_NAME.match(text, end - 1):
+        return span(*person.span(), Placeholder.USER)
+    account = _ACCOUNT_OF_AGENT.match(text, end - 1)
+    if not account or account[0] in _AGENTS or is_state(text, end - 1):
+        return ()
+    is_end = _END.match(text, account.end()) or _BEHIND_AGENT.match(text, account.end())
+    return span(*account.span(), Placeholder.USER) if is_end else ()
 
 
 def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -192,7 +264,10 @@ def _groups(users: re.Match[bytes]) -> tuple[Span, ...]:
 USER_MESSAGE_RULES = (
     Rule(_SSHD, _sshd, resume_within),
     Rule(_LOGIN_AS, _login_as, resume_within),
+    Rule(_NAMED, _named, resume_within),
     Rule(_USER, _user, resume_within),
+    Rule(_FRONTIER, _frontier, resume_within),
+    Rule(_BY, _by, resume_within),
     Rule(_BEHIND_NAME, _behind_name, resume_within),
     Rule(_SUDO_PROMPT, _sudo_prompt),
     Rule(_CRON, _cron),

@@ -34,7 +34,7 @@ _DIRECTORY = (
 )
 _DIRECTORY_NAME = WORD + b".-"
 _VALUE = (
-    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in|name)|owner|principal|acct|(?:[aeors]|fs|member)?uid)(?:"
+    rb"(?i:(?:user(?:[_-]?(?:name|id))?s?|log(?:in(?:_hint)?|name)|owner|principal|acct|(?:[aeors]|fs|member)?uid)(?:"
     + SEPARATOR
     + rb"|[\"'][ \t]{1,8}value[ \t]{0,8}=[ \t]{0,8}))"
 )
@@ -44,7 +44,7 @@ _TILDE = rb"~[a-z_][a-z0-9_-]+/"
 # The value is empty, and the next key follows.
 _NEXT_KEY = re.compile(rb"[A-Za-z_]{1,32}=")
 _OPTION = (
-    rb"(?i:(?:-|setenv[ \t])(?:user(?:[_-]?name)?|log(?:in|name)|principal)(?:"
+    rb"(?i:(?:-|setenv[ \t])(?:user(?:[_-]?name)?|log(?:in|name)|principal|owner|submitter)(?:"
     + KEY_QUOTE
     + rb",[ \t]{0,8}|[ \t]{1,8}))"
 )
@@ -75,6 +75,8 @@ _STAT_OWNER = re.compile(rb"\([ ]{0,8}([0-9]{1,10})/[ ]{0,16}([A-Za-z0-9_.-]{1,3
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 # Groups in a line of `id`, in which a user may have one of the same name: `gid=1399(zh) groups=1399(zh),…`.
 _GROUPS = re.compile(rb" gid=[0-9]{1,10}\([^()\s]{1,64}\)(?: groups=[^\s]{1,1024})?")
+# As EOS goes on behind `uid=51234`.
+_NAME_BEHIND_UID = re.compile(rb"(?: gid=[0-9]{1,10})? name=([A-Za-z0-9_.-]{1,64})")
 
 # Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users; curl writes it out. The
 # headers of CMS's web services name the person and the account.
@@ -84,8 +86,8 @@ _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 _MEASURE = re.compile(
     rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]]|\Z)"
 )
-# `user: jdoe (uid 51234)`.
-_UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64} \(uid\b")
+# `user: jdoe (uid 51234)`, and `UserId=jdoe(51234)` as Slurm writes it.
+_UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: \(uid\b|\([0-9]{3,10}\))")
 # `NAME:PASSWORD` as one value.
 _PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
 # Login of a client of XRootD in front of its host, `dqmpro.12345:67@…`: user, process and connection.
@@ -97,10 +99,17 @@ _PERSON = re.compile(
 
 
 def user_at(text: bytes, min_start: int, at: int) -> tuple[Span, ...]:
-    """The user of `user@…`, of which the right side is at `at`."""
+    """The user of `user@…`, of which the right side is at `at`; an IPv6 address may be in brackets there."""
+    if text[at - 1 : at] == b"[":
+        at -= 1
     if at <= min_start or text[at - 1] != AT:
         return ()
     return span(user_start(text, min_start, at - 1), at - 1, Placeholder.USER)
+
+
+def is_xrootd_login(text: bytes, start: int, at: int) -> bool:
+    """Whether the user from `start` to the @ at `at` is a login of XRootD, with process and connection."""
+    return b":" in text[start:at]
 
 
 def user_start(text: bytes, min_start: int, at: int) -> int:
@@ -136,6 +145,8 @@ def _value(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
     name = _name(text, end)
     if name and (groups := _GROUPS.match(text, name[-1].end)):
         return (*name, *_groups_of_user(text, name[-1], groups))
+    if name and (account := _NAME_BEHIND_UID.match(text, name[-1].end)):
+        return (*name, *span(*account.span(1), Placeholder.USER))
     if name and text.startswith(b"::", name[-1].end):  # a type of C++
         return ()
     password = _PASSWORD_BEHIND.match(text, name[-1].end) if name else None
@@ -171,7 +182,7 @@ def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
         return True
     if not key.endswith(b"id") and _MEASURE.match(text, end):
         return True
-    return is_state(text, end) or is_code(text, end)
+    return is_state(text, end) or (is_code(text, end) and not _UID_BEHIND.match(text, end))
 
 
 def _element(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
