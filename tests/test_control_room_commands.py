@@ -314,12 +314,15 @@ def test_it_does_not_ask_for_an_opposite_change_or_one_that_was_not_sent(
         assert "nothing was sent" in text
 
 
-def test_it_counts_commands_by_outcome(visitor: Visitor) -> None:
+@pytest.mark.parametrize(
+    ("command", "parameters"), [("restart_fff", {"host": UNIT}), ("get_simulator_run_keys", {})]
+)
+def test_it_counts_commands_by_outcome(visitor: Visitor, command: str, parameters: dict[str, str]) -> None:
     from prometheus_client import REGISTRY
 
-    labels = {"command": "restart_fff", "outcome": "ok"}
+    labels = {"command": command, "outcome": "ok"}
     before = REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) or 0
-    visitor.post_command("restart_fff", host=UNIT)
+    visitor.post_command(command, **parameters)
     assert REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) == before + 1
 
 

@@ -98,11 +98,11 @@ class CommandExecutor:
         Raises DatabaseUnavailable if the command can't be recorded, and then sends nothing.
         """
         action = self.action(command, expert, idempotency_key)
-        if command.spec.is_local:
-            self._audit.record(replace(action, idempotency_key=None), Outcome.OK)
-            return self._run_key_list(command)
         started_at = time.monotonic()
-        result = self._execute_in_slot(command, action, expert)
+        if command.spec.is_local:
+            result = self._run_key_list(command, action)
+        else:
+            result = self._execute_in_slot(command, action, expert)
         commands_by_outcome.labels(action.command, result.outcome).inc()
         log.info(
             "command_finished command=%s machine=%s username=%s outcome=%s seconds=%.1f",
@@ -267,7 +267,8 @@ class CommandExecutor:
             return replace(result, is_recorded=False)
         return result
 
-    def _run_key_list(self, command: ValidatedCommand) -> CommandResult:
+    def _run_key_list(self, command: ValidatedCommand, action: AuditedAction) -> CommandResult:
+        self._audit.record(replace(action, idempotency_key=None), Outcome.OK)
         result = _result(command, Outcome.OK, "The run keys that the mirror is configured with.")
         return replace(result, response=RunKeyList(self._run_keys), text=json.dumps(self._run_keys))
 
