@@ -11,6 +11,8 @@ HEARTBEAT_INTERVAL_S = 5.0
 CERTIFICATE_WARNING_PERIOD = timedelta(days=14)
 # Longest reason of a failure that is stored.
 MAX_REASON_CHARS = 500
+# More documents than arrive between two polls.
+_CATCHING_UP_DOCUMENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,11 @@ class LinkStatus:
     reason: str | None = None
     documents_behind: int = 0
     missing: str | None = None
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether so many documents are yet to be mirrored that the machine's jobs are old."""
+        return self.documents_behind > _CATCHING_UP_DOCUMENTS
 
     def succeeded(self, at: datetime) -> "LinkStatus":
         """The status after a success."""

@@ -70,9 +70,9 @@ class Watch {
     return [...others, { key: CONNECTION_KEY, kind: "outage", text: failure.text, beganAt: failure.since }];
   }
 
-  /** Whether nothing that is known of jobs is old or incomplete. */
+  /** Whether nothing that is known of jobs is old. */
   isTrusted() {
-    return !connectionFailure() && !document.querySelector(`[data-stale~=${this.cluster}], [data-catching-up=${this.cluster}]`);
+    return !connectionFailure() && !document.querySelector(`[data-stale~=${this.cluster}]`);
   }
 
   update(isContact, at) {

@@ -178,7 +178,7 @@ def test_a_toast_goes_by_itself_and_the_page_is_updated_as_soon_as_it_is_seen_ag
 def test_it_raises_alerts_once_the_mirror_has_caught_up(toasts: Page, mirrored: MirroredCluster) -> None:
     unit, now = mirrored.filter_units[0], datetime.now(UTC)
     mirrored.beat(machines={unit: replace(LinkStatus(now), documents_behind=5000)})
-    expect(toasts.locator("[data-catching-up]")).to_be_visible()
+    expect(toasts.locator("[data-stale]")).to_contain_text("is catching up")
     of_the_past = job(RUN, "veteran", at=now - timedelta(hours=1), exit_code=-6)
     mirrored.write(unit, of_the_past, job(RUN, "newcomer", exit_code=-6), clock_at=now)
     expect(toasts.locator("[data-client=newcomer]")).to_contain_text("crashed")

@@ -13,12 +13,13 @@ from typing import Any
 from flask import Blueprint, Response, render_template, url_for
 
 from dqmsquare_cfg import Cluster, Settings
-from storage.outages import Outage, find_outages, is_stale, with_causes
+from storage.outages import Outage, Part, find_outages, is_stale, with_causes
 from storage.read_models import MachineStatus, SyncStatus
 from storage.sync_status import CERTIFICATE_WARNING_PERIOD, HEARTBEAT_INTERVAL_S, LinkStatus
 from web import databases, query_args
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
+from web.pages.formatting import number
 from web.pages.incidents import Incident, IncidentKind, find_incidents, incidents_of_data_path
 from web.responses import etag_response
 from web.staleness import expire_at_next_change, stale_limit
@@ -112,14 +113,52 @@ def read(cluster: Cluster) -> ClusterFreshness:
     now, stale_after = datetime.now(UTC), stale_limit()
     expire_at_next_change(sync, now, stale_after)
     down = [status for status in reader.cluster.machine_statuses() if status.is_down]
-    outages = with_causes(find_outages(sync, now, stale_after, databases.unavailable_since(cluster)), down)
+    outages = _outages(cluster, sync, down, now)
     return ClusterFreshness(
         cluster=cluster,
         machines=_machines(sync, down, now - stale_after),
-        outages=outages,
+        outages=[*outages, *_catch_ups(sync, outages)],
         incidents=find_incidents(reader, outages, down),
         certificate_ends_at=certificate_ends_soon(sync, now),
     )
+
+
+def read_outages(cluster: Cluster) -> list[Outage]:
+    """The outages of a cluster as its pages show them, without incidents. Raises DatabaseUnavailable."""
+    reader = databases.stale_ok_reader(cluster)
+    sync, now = reader.cluster.sync_status(), datetime.now(UTC)
+    down = [status for status in reader.cluster.machine_statuses() if status.is_down]
+    expire_at_next_change(sync, now, stale_limit())
+    outages = _outages(cluster, sync, down, now)
+    return [*outages, *_catch_ups(sync, outages)]
+
+
+def _outages(
+    cluster: Cluster, sync: SyncStatus | None, down: Iterable[MachineStatus], now: datetime
+) -> list[Outage]:
+    found = find_outages(sync, now, stale_limit(), databases.unavailable_since(cluster))
+    return with_causes(found, down)
+
+
+def _catch_ups(sync: SyncStatus | None, outages: Sequence[Outage]) -> list[Outage]:
+    """The machines that are catching up, as outages: until they are done, their jobs are old.
+
+    They are no incidents, because the mirror recovers by itself. An outage of a machine or of all hides them.
+    """
+    if sync is None or any(outage.makes_jobs_stale and outage.machine is None for outage in outages):
+        return []
+    failing = {outage.machine for outage in outages}
+    return [
+        Outage(
+            Part.MACHINE,
+            f"{machine} is catching up",
+            since=None,
+            reason=f"{number(link.documents_behind)} documents are still to be mirrored",
+            machine=machine,
+        )
+        for machine, link in sync.machines
+        if link.is_catching_up and machine not in failing
+    ]
 
 
 def _read_or_outage(cluster: Cluster) -> ClusterFreshness:

@@ -1,15 +1,18 @@
 """The playback report: a test run of the playback cluster, client by client, against a reference run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from flask import url_for
 
 from dqmsquare_cfg import Cluster
+from storage.outages import Outage
 from storage.playback_comparison import ClientPerformance
 from storage.read_models import Playback, Run
 from web.pages.external_links import pull_request_url, pull_requests
 from web.pages.formatting import DASH, counted, gibibytes, number, rate
+from web.pages.reports import old_data
 from web.pages.reports.document import NOTHING, Cell, Column, Level, Report, Section, number_cell
 from web.pages.reports.playback_comparison import (
     DURATION,
@@ -47,6 +50,12 @@ class TestedRun:
     clients: Sequence[ClientPerformance]
 
     @property
+    def reported_until(self) -> datetime:
+        """The time up to which its clients are expected to have reported."""
+        ended_at = None if self.run.is_ongoing else self.run.updated_at
+        return ended_at or datetime.now(UTC)
+
+    @property
     def source_run(self) -> int | None:
         """The run that was played."""
         return (self.playback.source_run if self.playback else None) or self.run.cmssw_run
@@ -57,15 +66,18 @@ class TestedRun:
         return pull_requests(self.run.cmssw_version or "")
 
 
-def build(tested: TestedRun, reference: TestedRun | None, url: str) -> Report:
-    """The report; without a reference only the figures of the run, without judgement on differences."""
+def build(tested: TestedRun, reference: TestedRun | None, outages: Iterable[Outage], url: str) -> Report:
+    """The report; without a reference only the figures of the run, without judgement on differences.
+
+    `outages` are those of the present.
+    """
     clients = compare(tested.clients, None if reference is None else reference.clients)
     level = min((each.level for each in clients), key=SEVERITY.index, default=None)
     return Report(
         title=_title(tested),
         url=url,
         summary=_summary(tested, reference, clients, level),
-        facts=_facts(tested, reference),
+        facts=[*old_data.facts(outages, tested.reported_until), *_facts(tested, reference)],
         sections=(_runs(tested, reference), _clients(clients, has_reference=reference is not None), _rules()),
         level=level,
     )

@@ -49,7 +49,7 @@ def csv_file() -> Response:
 
 def _report(tested: TestedRun, reference: TestedRun | None) -> Report:
     url = url_for("playback_report.show", **_query(tested, reference))
-    return playback.build(tested, reference, url)
+    return playback.build(tested, reference, freshness.read_outages(_CLUSTER), url)
 
 
 def _query(tested: TestedRun, reference: TestedRun | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from storage.transitions import TransitionKind
 from web.action_text import describe_done
 from web.pages import crash_text
 from web.pages.formatting import DASH, counted
+from web.pages.reports import old_data
 from web.pages.reports.document import (
     NOTHING,
     Cell,
@@ -69,7 +70,7 @@ def build(cluster: Cluster, period: ShiftPeriod, data: ShiftData, url: str, *, w
         title=f"DQM shift report of the {cluster} cluster, {_span(period)}",
         url=url,
         summary=_summary(data, crashes, sections),
-        facts=(),
+        facts=list(old_data.facts(data.outages, period.until)),
         sections=sections,
     )
 

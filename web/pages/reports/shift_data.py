@@ -13,6 +13,7 @@ from storage.client_rows import is_starting
 from storage.crash_reader import CrashOccurrences
 from storage.job_state import JobState
 from storage.mutes import Mute
+from storage.outages import Outage
 from storage.read_models import Job, Run, StateChange
 from storage.reader import MirrorReader
 from storage.shift_reader import ProblemInterval
@@ -20,6 +21,7 @@ from web import databases
 from web.action_text import MUTE, UNMUTE
 from web.cache import dependencies
 from web.errors import DatabaseUnavailable
+from web.pages import freshness
 from web.pages.reports.shift_period import ShiftPeriod
 
 # More than in a week of many short runs.
@@ -33,7 +35,8 @@ class ShiftData:
 
     `missing`: the names of the clients that a run lacks, without runs of which that is not known.
     `until`: the end of what is reported, which is the present time unless the period `is_over`.
-    `has_transitions`: transitions were recorded in all of it. `commands` is `None` if they can't be read.
+    `has_transitions`: transitions were recorded in all of it. `outages` are those of the present. `commands`
+    is `None` if they can't be read.
     """
 
     until: datetime
@@ -47,6 +50,7 @@ class ShiftData:
     mutes: Sequence[Mute]
     state_changes: Sequence[StateChange]
     stale: Sequence[ProblemInterval]
+    outages: Sequence[Outage]
     commands: Sequence[AuditEntry] | None
 
 
@@ -75,6 +79,7 @@ def read(cluster: Cluster, period: ShiftPeriod, now: datetime) -> ShiftData:
         mutes=mutes,
         state_changes=reader.cluster.state_changes_between(since, period.until),
         stale=reader.shifts.data_path_problems(since, period.until),
+        outages=freshness.read_outages(cluster),
         commands=_read_commands(cluster, period),
     )
 
