@@ -5,10 +5,10 @@ so that processes share it and an interrupted import continues.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from uuid import UUID
 
 import psycopg2.errors
@@ -37,7 +37,7 @@ _NO_RUN = "without a run, such as dqm-stats: they hold nothing to import"
 _INVALID_STATE = "machine states without a valid host, time or state"
 # One or two seconds of work. The documents of one run are never split.
 _DOCUMENTS_PER_BATCH = 500
-_DOCUMENTS_PER_WRITE = 200
+_RowsByMachine = Mapping[int, Sequence[DocumentRow]]
 _REJECTIONS = (sa.exc.DataError, sa.exc.IntegrityError, ValueError)
 
 
@@ -152,8 +152,10 @@ class Importer:
             if batch.first_run is None or batch.last_run is None:
                 self._import_without_run(connection, skipped)
             else:
-                for documents in self._read(connection, RunRange(batch.first_run, batch.last_run)):
-                    dropped_fields += self._write(connection, documents, dictionary, skipped)
+                documents = self._read(connection, RunRange(batch.first_run, batch.last_run))
+                by_machine, dropped_fields = self._convert(documents, dictionary, skipped)
+                # Only now: others that write the same rows wait until the end of the batch.
+                notify(connection, _write_valid(connection, by_machine, skipped))
             _complete_batch(connection, batch, skipped)
             # Last, since other batches wait for these rows.
             count_dropped_fields(connection, dropped_fields)
@@ -170,21 +172,18 @@ class Importer:
             invalid = machine_states.count_invalid(connection, legacy_tables.RENAMED)
             skipped.add(_INVALID_STATE, None, invalid)
 
-    def _read(self, connection: sa.Connection, runs: RunRange) -> Iterator[list[LegacyJob | LegacyDelivery]]:
+    def _read(self, connection: sa.Connection, runs: RunRange) -> Iterator[LegacyJob | LegacyDelivery]:
         logs_since = None if self._log_retention is None else datetime.now(UTC) - self._log_retention
         reader = LegacyReader(connection, legacy_tables.RENAMED, logs_since)
-        documents: Iterator[LegacyJob | LegacyDelivery] = chain(reader.jobs(runs), reader.deliveries(runs))
-        while chunk := list(islice(documents, _DOCUMENTS_PER_WRITE)):
-            yield chunk
+        return chain(reader.jobs(runs), reader.deliveries(runs))
 
-    def _write(
+    def _convert(
         self,
-        connection: sa.Connection,
         documents: Iterable[LegacyJob | LegacyDelivery],
         dictionary: ZstdDictionary | None,
         skipped: SkippedRows,
-    ) -> Counter[str]:
-        """Write documents, grouped by machine, and count the invalid ones; returns the dropped fields."""
+    ) -> tuple[_RowsByMachine, Counter[str]]:
+        """The rows of documents by machine, and the dropped fields; counts the invalid ones."""
         now = datetime.now(UTC)
         by_machine: dict[int, list[DocumentRow]] = {}
         dropped_fields = Counter[str]()
@@ -196,9 +195,7 @@ class Importer:
             else:
                 by_machine.setdefault(self._machine_id(document.host or ""), []).append(row)
                 dropped_fields.update(dropped)
-        for machine_id, rows in by_machine.items():
-            notify(connection, _write_valid(connection, machine_id, rows, skipped))
-        return dropped_fields
+        return by_machine, dropped_fields
 
     def _machine_id(self, host: str) -> int:
         return self._machine_ids[self._pseudonymizer.for_machine(host)]
@@ -210,16 +207,21 @@ def _read_machine_ids(connection: sa.Connection) -> dict[UUID, int]:
 
 
 def _write_valid(
-    connection: sa.Connection, machine_id: int, rows: Sequence[DocumentRow], skipped: SkippedRows
+    connection: sa.Connection, by_machine: _RowsByMachine, skipped: SkippedRows
 ) -> Sequence[DocumentRow]:
     """Write rows together, or one by one if the database rejects any; returns those that were written."""
+    rows = [(machine_id, row) for machine_id, of_machine in by_machine.items() for row in of_machine]
     try:
         with connection.begin_nested():
-            write_documents(connection, machine_id, FIRST_EPOCH, rows)
+            write_documents(connection, FIRST_EPOCH, by_machine)
     except _REJECTIONS as error:
         if len(rows) == 1:
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            skipped.add(f"rejected by the database: {type(cause).__name__}", rows[0].run)
+            skipped.add(f"rejected by the database: {type(cause).__name__}", rows[0][1].run)
             return []
-        return [row for one in rows for row in _write_valid(connection, machine_id, [one], skipped)]
-    return rows
+        return [
+            written
+            for machine_id, row in rows
+            for written in _write_valid(connection, {machine_id: [row]}, skipped)
+        ]
+    return [row for _, row in rows]

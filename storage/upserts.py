@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +34,7 @@ _TABLES: Mapping[DocumentType, sa.Table] = {
 def write_batch(connection: sa.Connection, batch: Batch) -> None:
     """Write the documents of a batch, move the machine's checkpoint, and notify listeners."""
     checkpoint = batch.checkpoint
-    write_documents(connection, batch.machine_id, checkpoint.epoch, batch.rows)
+    write_documents(connection, checkpoint.epoch, {batch.machine_id: batch.rows})
     write_quarantined(connection, batch.machine_id, checkpoint.epoch, batch.quarantined)
     delete_from_quarantine(connection, batch.machine_id, [row.document.identity for row in batch.rows])
     count_dropped_fields(connection, Counter(batch.dropped_fields))
@@ -43,19 +44,25 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
 
 
 def write_documents(
-    connection: sa.Connection, machine_id: int, epoch: int, rows: Sequence[DocumentRow]
+    connection: sa.Connection, epoch: int, by_machine: Mapping[int, Sequence[DocumentRow]]
 ) -> None:
-    """Write documents of an epoch of a machine, their metadata of runs, and groups of crashes."""
+    """Write documents of an epoch of machines, their metadata of runs, and groups of crashes.
+
+    Transactions share groups, runs and templates of logs. They write each kind once and in one order, so that
+    no two wait for each other.
+    """
     by_table: dict[sa.Table, list[dict[str, Any]]] = {}
-    for row in rows:
-        version = {
-            "identity": row.document.identity,
-            "machine_id": machine_id,
-            "epoch": epoch,
-            "revision": row.document.revision,
-            "updated_at": row.document.updated_at,
-        }
-        by_table.setdefault(_TABLES[row.type], []).append({**version, **row.columns})
+    for machine_id, of_machine in by_machine.items():
+        for row in of_machine:
+            version = {
+                "identity": row.document.identity,
+                "machine_id": machine_id,
+                "epoch": epoch,
+                "revision": row.document.revision,
+                "updated_at": row.document.updated_at,
+            }
+            by_table.setdefault(_TABLES[row.type], []).append({**version, **row.columns})
+    rows = [row for of_machine in by_machine.values() for row in of_machine]
     crash_group_writer.write(connection, [row.crash_group for row in rows if row.crash_group is not None])
     # First, since crashes are stored with the metadata of their run.
     _write_run_metadata(connection, rows)
@@ -211,7 +218,7 @@ def _write_run_metadata(connection: sa.Connection, rows: Sequence[DocumentRow]) 
         },
         where=is_newer,
     ).returning(runs.run)
-    connection.execute(upsert, list(by_run.values()))
+    connection.execute(upsert, sorted(by_run.values(), key=itemgetter("run")))
 
 
 def delete_from_quarantine(connection: sa.Connection, machine_id: int, identities: Collection[UUID]) -> None:

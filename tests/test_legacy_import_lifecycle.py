@@ -14,11 +14,16 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
+from sqlalchemy.dialects.postgresql import insert
 
 import db
 import dqmsquare_cfg
+from dqm2.pseudonyms import Pseudonymizer
 from dqmsquare_cfg import Cluster, Settings
+from legacy_import import lifecycle
+from legacy_import.importer import Importer
 from server import create_app
 from storage import import_progress
 from tests.grabber_runner import (
@@ -125,6 +130,34 @@ def test_it_continues_after_being_killed_while_it_writes(
     progress = rf"documents=\d+ total={runs * (JOBS_A_RUN + 1)} per_s=\d+ remaining_s=\d+"
     assert re.search(rf"import_progress database=\S+ {progress}", output)
     assert contents(settings) == expected
+
+
+def test_others_write_the_same_run_while_a_batch_is_converted(
+    legacy: LegacyMirror, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converting takes most of the time of a batch, for which a grabber is not to wait."""
+    legacy.write("runs", *(job(number) for number in range(10, 300)))
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    lifecycle.start(database, Pseudonymizer(settings.pseudonym_secret))
+    converted = 0
+
+    def to_row(importer: Importer, *arguments: Any) -> Any:
+        nonlocal converted
+        converted += 1
+        if converted == 299:
+            with database.begin() as other:
+                other.execute(sa.text("SET LOCAL lock_timeout = 1"))
+                other.execute(insert(db.runs).values(run=RUN).on_conflict_do_nothing())
+        return convert(importer, *arguments)
+
+    convert = Importer.to_row
+    monkeypatch.setattr(Importer, "to_row", to_row)
+    importer = Importer(database, settings)
+    while importer.import_next_batch():
+        pass
+    database.dispose()
+    assert converted == 300
+    assert count_rows(settings, db.jobs) == 299
 
 
 @pytest.mark.long

@@ -106,7 +106,7 @@ class JobHistory:
         self._written += records
         database = db.engine(self._settings, Cluster.PRODUCTION, "tests")
         with database.begin() as connection:
-            write_documents(connection, self._machine, 0, [to_row(record) for record in records])
+            write_documents(connection, 0, {self._machine: [to_row(record) for record in records]})
         database.dispose()
 
 
@@ -283,7 +283,7 @@ def test_many_jobs_of_a_transaction_write_the_row_of_their_runs_once(settings: S
     )
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
-        write_documents(connection, 1, 0, written)
+        write_documents(connection, 0, {1: written})
         connection.execute(sa.text("SET CONSTRAINTS ALL IMMEDIATE"))
         assert connection.execute(writes).one() == (1, 0)
     assert marked(settings) == ran(settings) != set()
