@@ -185,6 +185,13 @@ class MirroredCluster:
         self._on_change()
 
 
+def write_jobs(settings: Settings, *jobs: JobRecord) -> None:
+    """Write jobs of a filter unit of the production cluster, and a heartbeat."""
+    cluster = MirroredCluster(settings)
+    cluster.write(cluster.filter_units[0], *jobs)
+    cluster.beat()
+
+
 def beating_cluster(settings: Settings) -> MirroredCluster:
     """The production cluster, empty, with a current heartbeat."""
     cluster = MirroredCluster(settings)
@@ -198,10 +205,14 @@ def crashed_job(
     """A job that crashed, as the parser makes its record."""
     log = JobLog("began\n", crash.variation(variation))
     findings = analyze(log, crash.exit_code)
-    record = job(
-        run, client, exit_code=crash.exit_code, log=log, crash=findings.crash, errors=findings.errors
-    )
-    return replace(record, **fields)
+    found = {"exit_code": crash.exit_code, "log": log, "crash": findings.crash, "errors": findings.errors}
+    return job(run, client, **{**found, **fields})
+
+
+def ended_job(run: int, *lines: str, client: str = "csc", **fields: Any) -> JobRecord:
+    """A job that finished, with lines at the end of its log."""
+    tail = "\n".join(("began processing", *lines, "-- process exit: 0 --\n"))
+    return job(run, client, **{"exit_code": 0, "log": JobLog(tail=tail), **fields})
 
 
 def job(run: int, client: str, *, at: datetime | None = None, **fields: Any) -> JobRecord:

@@ -17,7 +17,7 @@ from storage.crash_reader import CrashReader
 from storage.log_backfill import analyze_outdated
 from storage.mutes import MuteSubject, MuteWriter
 from tests.grabber_runner import count_rows, execute, is_waited_for, reader, rows
-from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job, write_jobs
 from tests.waiting import until
 
 RUN = 358_788
@@ -31,8 +31,7 @@ def groups(settings: Settings) -> dict[UUID, str | None]:
 
 def write(settings: Settings, *jobs: JobRecord) -> list[str | None]:
     """Write jobs; returns their groups."""
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], *jobs)
+    write_jobs(settings, *jobs)
     by_job = groups(settings)
     return [by_job[record.document.identity] for record in jobs]
 

@@ -15,16 +15,11 @@ from dqmsquare_cfg import Cluster, Settings
 from storage import log_findings
 from storage.log_backfill import analyze_outdated
 from tests.grabber_runner import reader, rows, running_grabber
-from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.mirrored_cluster import crashed_job, job, write_jobs
 from tests.waiting import until
 
 RUN = 358_788
 ERRORS = (ErrorGroup("TooManyErrors", "SiStripRawToDigi", 97, 12), ErrorGroup("NoMap", "", 1, 3))
-
-
-def write(settings: Settings, *jobs: JobRecord) -> None:
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], *jobs)
 
 
 def stored_crash(settings: Settings, record: JobRecord) -> CrashReason | None:
@@ -52,13 +47,13 @@ def analyze_all(settings: Settings) -> list[int]:
 
 def test_it_keeps_crashes_of_all_kinds(settings: Settings) -> None:
     records = [crashed_job(RUN, crash) for crash in CRASH_LOGS]
-    write(settings, *records)
+    write_jobs(settings, *records)
     assert [stored_crash(settings, record) for record in records] == [record.crash for record in records]
 
 
 def test_it_keeps_the_errors_of_a_job(settings: Settings) -> None:
     good = job(RUN, "csc", exit_code=0, errors=ERRORS)
-    write(settings, good)
+    write_jobs(settings, good)
     details = reader(settings).jobs.details(good.document.identity)
     assert details is not None
     assert (details.errors, details.job.crash) == (ERRORS, None)
@@ -77,7 +72,7 @@ def test_it_reads_a_kind_of_a_newer_program_as_unknown() -> None:
 
 def test_it_analyzes_jobs_that_were_stored_before(settings: Settings) -> None:
     records = [crashed_job(RUN + at, CRASH_LOGS[at % len(CRASH_LOGS)], variation=at) for at in range(60)]
-    write(settings, *records)
+    write_jobs(settings, *records)
     before = rows(settings, db.jobs)
     forget(settings)
     assert analyze_all(settings) == [50, 10]
@@ -87,7 +82,7 @@ def test_it_analyzes_jobs_that_were_stored_before(settings: Settings) -> None:
 
 def test_it_analyzes_a_job_without_its_log(settings: Settings) -> None:
     record = crashed_job(RUN, CRASH_LOGS[0])
-    write(settings, record)
+    write_jobs(settings, record)
     forget(settings)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
@@ -99,7 +94,7 @@ def test_it_analyzes_a_job_without_its_log(settings: Settings) -> None:
 
 def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
     records = [crashed_job(RUN, CRASH_LOGS[0]), crashed_job(RUN + 1, CRASH_LOGS[1])]
-    write(settings, *records)
+    write_jobs(settings, *records)
     forget(settings)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     with database.begin() as connection:
@@ -113,7 +108,7 @@ def test_it_goes_on_with_a_damaged_log(settings: Settings) -> None:
 def test_it_is_run_by_an_idle_grabber(simulated_environment: dict[str, str]) -> None:
     settings = dqmsquare_cfg.load(simulated_environment)
     record = crashed_job(RUN, CRASH_LOGS[0])
-    write(settings, record)
+    write_jobs(settings, record)
     forget(settings)
     with running_grabber(settings):
         until(lambda: stored_crash(settings, record) == record.crash)
@@ -154,5 +149,5 @@ def test_it_knows_the_errors_of_the_last_good_run(
     usual: tuple[ErrorGroup, ...] | None,
 ) -> None:
     now = job(RUN, "csc", exit_code=-11)
-    write(settings, now, *(make() for make in earlier))
+    write_jobs(settings, now, *(make() for make in earlier))
     assert reader(settings).jobs.usual_errors(RUN, "pp_run", now.client) == usual

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 import db
 from dqm2 import log_templates
-from dqm2.records import ErrorGroup, JobLog, JobRecord
+from dqm2.records import ErrorGroup, JobLog
 from dqmsquare_cfg import Cluster, Settings
 from storage import log_index
 from storage.log_backfill import analyze_outdated
@@ -17,24 +17,13 @@ from storage.log_search import FoundLogs
 from storage.retention import prune
 from storage.run_queries import RunFilter
 from tests.grabber_runner import execute, is_waited_for, reader, rows
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.mirrored_cluster import MirroredCluster, ended_job, job, write_jobs
 from tests.waiting import until
 from web.databases import ClusterDatabase
 
 RUN = 358_788
 LINE = "NULL pointer to FEDRawData for FED id 134"
 OLD = datetime.now(UTC) - timedelta(days=400)
-
-
-def ended(run: int, *lines: str, client: str = "csc", **fields: Any) -> JobRecord:
-    """A job that has ended, with lines at the end of its log."""
-    tail = "\n".join(("began processing", *lines, "-- process exit: 0 --\n"))
-    return job(run, client, **{"exit_code": 0, "log": JobLog("a head\n", tail), **fields})
-
-
-def write(settings: Settings, *jobs: JobRecord) -> None:
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], *jobs)
 
 
 def search(settings: Settings, text: str, *, with_numbers: bool = True, **given: Any) -> FoundLogs:
@@ -50,7 +39,9 @@ def runs(found: FoundLogs) -> list[int]:
 
 
 def test_it_finds_a_line_in_all_logs_newest_first(settings: Settings) -> None:
-    write(settings, ended(RUN, LINE), ended(RUN + 2, LINE, "", LINE), ended(RUN + 1, "another line"))
+    write_jobs(
+        settings, ended_job(RUN, LINE), ended_job(RUN + 2, LINE, "", LINE), ended_job(RUN + 1, "another line")
+    )
     found = search(settings, "fedrawdata null")
     assert runs(found) == [RUN + 2, RUN]
     assert (found.has_more, found.is_partial) == (False, False)
@@ -62,20 +53,22 @@ def test_it_finds_a_line_in_all_logs_newest_first(settings: Settings) -> None:
 
 
 def test_it_compares_numbers_unless_they_may_differ(settings: Settings) -> None:
-    write(settings, ended(RUN, LINE), ended(RUN + 1, LINE.replace("134", "135")))
+    write_jobs(settings, ended_job(RUN, LINE), ended_job(RUN + 1, LINE.replace("134", "135")))
     assert runs(search(settings, LINE)) == [RUN]
     assert runs(search(settings, LINE, with_numbers=False)) == [RUN + 1, RUN]
 
 
 def test_it_searches_a_range_of_runs_of_a_client(settings: Settings) -> None:
-    write(settings, *(ended(RUN + at, LINE) for at in range(5)), ended(RUN + 1, LINE, client="dt"))
+    write_jobs(
+        settings, *(ended_job(RUN + at, LINE) for at in range(5)), ended_job(RUN + 1, LINE, client="dt")
+    )
     assert runs(search(settings, LINE, first=RUN + 1, last=RUN + 3)) == [RUN + 3, RUN + 2, RUN + 1, RUN + 1]
     assert runs(search(settings, LINE, clients=("dt",))) == [RUN + 1]
     assert runs(search(settings, LINE, run_keys=("no_run",))) == []
 
 
 def test_it_gives_a_page_at_a_time(settings: Settings) -> None:
-    write(settings, *(ended(RUN + at, LINE) for at in range(5)))
+    write_jobs(settings, *(ended_job(RUN + at, LINE) for at in range(5)))
     first, last = (search(settings, LINE, skip=skip, limit=3) for skip in (0, 3))
     assert (runs(first), first.has_more) == ([RUN + 4, RUN + 3, RUN + 2], True)
     assert (runs(last), last.has_more) == ([RUN + 1, RUN], False)
@@ -83,23 +76,23 @@ def test_it_gives_a_page_at_a_time(settings: Settings) -> None:
 
 def test_it_finds_errors_of_the_head(settings: Settings) -> None:
     log = JobLog("one\nCannot open the geometry\nthree\n", "\n".join(f"line {at}" for at in range(9)))
-    write(settings, ended(RUN, log=log, errors=(ErrorGroup("Geometry", "", 1, 2),)))
+    write_jobs(settings, ended_job(RUN, log=log, errors=(ErrorGroup("Geometry", "", 1, 2),)))
     [found] = search(settings, "geometry").logs
     assert found.lines == ((2, "Cannot open the geometry"),)
 
 
 def test_it_finds_a_job_once_it_has_ended(settings: Settings) -> None:
-    running = ended(RUN, LINE, exit_code=None)
-    write(settings, running)
+    running = ended_job(RUN, LINE, exit_code=None)
+    write_jobs(settings, running)
     assert runs(search(settings, LINE)) == []
     cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], running, ended(RUN, LINE, document=running.document))
+    cluster.write(cluster.filter_units[0], running, ended_job(RUN, LINE, document=running.document))
     assert runs(search(settings, LINE)) == [RUN]
 
 
 def test_it_finds_what_the_newest_report_has(settings: Settings) -> None:
-    first = ended(RUN, LINE)
-    second = ended(RUN, "another line", document=first.document)
+    first = ended_job(RUN, LINE)
+    second = ended_job(RUN, "another line", document=first.document)
     cluster = MirroredCluster(settings)
     for report in (first, second):
         cluster.write(cluster.filter_units[0], report)
@@ -108,7 +101,7 @@ def test_it_finds_what_the_newest_report_has(settings: Settings) -> None:
 
 
 def test_it_finds_jobs_that_an_earlier_program_has_stored(settings: Settings) -> None:
-    write(settings, ended(RUN, LINE), ended(RUN, LINE, client="dt", exit_code=None))
+    write_jobs(settings, ended_job(RUN, LINE), ended_job(RUN, LINE, client="dt", exit_code=None))
     execute(
         settings,
         sa.delete(db.log_index),
@@ -123,10 +116,10 @@ def test_it_finds_jobs_that_an_earlier_program_has_stored(settings: Settings) ->
 
 
 def test_it_forgets_a_log_and_its_lines_with_the_log(settings: Settings) -> None:
-    old = ended(RUN, LINE)
+    old = ended_job(RUN, LINE)
     old = job(RUN, "csc", at=OLD, exit_code=0, log=old.log)
-    write(settings, old)
-    write(settings, ended(RUN + 1, "another line"))
+    write_jobs(settings, old)
+    write_jobs(settings, ended_job(RUN + 1, "another line"))
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     assert sum(prune(database, timedelta(days=100))) == 1
     database.dispose()
@@ -138,8 +131,8 @@ def test_it_forgets_a_log_and_its_lines_with_the_log(settings: Settings) -> None
 
 
 def test_it_keeps_the_lines_of_a_log_that_is_being_written(settings: Settings) -> None:
-    record = ended(RUN, LINE)
-    write(settings, record)
+    record = ended_job(RUN, LINE)
+    write_jobs(settings, record)
     execute(settings, sa.delete(db.log_index))
     templates = log_templates.templates(record.log, record.errors, record.crash)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
@@ -155,7 +148,7 @@ def test_it_keeps_the_lines_of_a_log_that_is_being_written(settings: Settings) -
 
 @pytest.mark.parametrize("text", ["Ünïcode wörds", "' OR 1=1 --", "a&b | !words", "select words"])
 def test_it_takes_any_text_for_words(settings: Settings, text: str) -> None:
-    write(settings, ended(RUN, text), ended(RUN + 1, LINE))
+    write_jobs(settings, ended_job(RUN, text), ended_job(RUN + 1, LINE))
     assert runs(search(settings, text)) == [RUN]
 
 
@@ -181,6 +174,6 @@ def test_it_limits_its_statements_in_the_database_of_a_server(
 
 def test_it_says_when_words_are_too_common(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.log_search._MAX_TEMPLATES", 2)
-    write(settings, ended(RUN, *(f"line {word}" for word in ("one", "two", "three"))))
+    write_jobs(settings, ended_job(RUN, *(f"line {word}" for word in ("one", "two", "three"))))
     assert search(settings, "line").is_partial
     assert not search(settings, "line two").is_partial

@@ -8,26 +8,19 @@ import pytest
 from flask.testing import FlaskClient
 
 import db
-from benchmarks.crash_corpus import CRASH_LOGS, CrashLog
-from dqm2.crash_reasons import analyze
-from dqm2.records import JobLog, JobRecord
+from benchmarks.crash_corpus import CRASH_LOGS
+from dqm2.records import JobRecord
 from dqmsquare_cfg import Cluster, Settings
 from storage import crash_groups
 from storage.mutes import MuteReader, MuteSubject, MuteWriter
 from tests.grabber_runner import reader
-from tests.mirrored_cluster import MirroredCluster, job
+from tests.live_page import elog_of, summary_of
+from tests.mirrored_cluster import MirroredCluster, crashed_job, job
 
 RUN = 358_791
 NOW = datetime.now(UTC)
-KNOWN, OTHER = CRASH_LOGS[:2]
+OTHER = CRASH_LOGS[1]
 CSC = "csc_dqm_sourceclient-live"
-
-
-def crashed(crash: CrashLog = KNOWN, *, run: int = RUN, client: str = "csc", **fields: Any) -> JobRecord:
-    """A job that crashed, as the parser makes its record."""
-    log = JobLog("began\n", crash.variation(0))
-    reason = analyze(log, crash.exit_code).crash
-    return job(run, client, exit_code=crash.exit_code, log=log, crash=reason, **fields)
 
 
 def subject_of(record: JobRecord) -> MuteSubject:
@@ -38,14 +31,14 @@ def subject_of(record: JobRecord) -> MuteSubject:
 
 @pytest.fixture
 def unit(mirrored: MirroredCluster) -> str:
-    """A machine of a cluster in which `KNOWN` of csc is muted."""
+    """A machine of a cluster in which the known crash of csc is muted."""
     return mirrored.filter_units[0]
 
 
 @pytest.fixture(autouse=True)
 def muted(settings: Settings, mirrored: MirroredCluster) -> MuteSubject:
     """The known crash of csc, which has occurred before and is muted."""
-    known = crashed(run=RUN - 1, at=NOW - timedelta(hours=2), started_at=NOW - timedelta(hours=3))
+    known = crashed_job(RUN - 1, at=NOW - timedelta(hours=2), started_at=NOW - timedelta(hours=3))
     mirrored.write(mirrored.filter_units[0], known)
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     MuteWriter(database).mute(subject_of(known), "known <crash>", "alice", timedelta(hours=1))
@@ -57,34 +50,25 @@ def live(client: FlaskClient) -> str:
     return client.get("/live/run").text
 
 
-def elog(client: FlaskClient) -> str:
-    return live(client).partition('<pre id="elog"')[2].partition("</pre>")[0]
-
-
 def silent_incidents(client: FlaskClient) -> list[bool]:
     """Of each crash that raises an alert, whether it is muted."""
     items = re.findall(r'<li data-key="crashed[^>]*>', client.get("/live/freshness").text)
     return ["data-muted" in item for item in items]
 
 
-def summary(client: FlaskClient) -> str:
-    html = live(client).partition('id="summary"')[2].partition("</section>")[0]
-    return " ".join(re.sub(r"<[^>]*>", " ", html.partition('<pre id="elog"')[0]).split())
-
-
 def test_the_known_crash_raises_no_alert(client: FlaskClient, mirrored: MirroredCluster, unit: str) -> None:
-    mirrored.write(unit, job(RUN, "beam"), crashed())
-    assert "No new problems 1 muted problem in 2 clients" in summary(client)
+    mirrored.write(unit, job(RUN, "beam"), crashed_job(RUN))
+    assert "No new problems 1 muted problem in 2 clients" in summary_of(client)
     assert "this crash is muted by alice until" in live(client)
-    assert "Its last crash is muted by alice until" in elog(client)
+    assert "Its last crash is muted by alice until" in elog_of(client)
     assert silent_incidents(client) == [True]
 
 
 def test_another_crash_of_the_client_raises_an_alert(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:
-    mirrored.write(unit, job(RUN, "beam"), crashed(OTHER))
-    assert "1 problem in 2 clients" in summary(client)
+    mirrored.write(unit, job(RUN, "beam"), crashed_job(RUN, OTHER))
+    assert "1 problem in 2 clients" in summary_of(client)
     assert "muted by" not in live(client)
     assert silent_incidents(client) == [False]
 
@@ -93,7 +77,7 @@ def test_another_crash_of_the_client_raises_an_alert(
     "other",
     [
         job(RUN, "csc", at=NOW - timedelta(hours=1), started_at=NOW - timedelta(hours=2)),
-        crashed(client="beam"),
+        crashed_job(RUN, client="beam"),
         job(RUN, "csc", exit_code=-11),
     ],
     ids=["stuck", "of another client", "without a log"],
@@ -103,7 +87,7 @@ def test_nothing_but_the_crash_is_muted(
 ) -> None:
     on_time = job(RUN, "dt"), *([job(RUN, "csc")] if other.client != CSC else [])
     mirrored.write(unit, *on_time, other)
-    assert "1 problem in " in summary(client)
+    assert "1 problem in " in summary_of(client)
     assert "data-muted" not in live(client)
 
 
@@ -115,24 +99,26 @@ def test_a_muted_crash_hides_no_earlier_one(
         "started_at": NOW - timedelta(hours=1),
         "lumisection": 7,
     }
-    mirrored.write(unit, crashed(OTHER, **earlier), crashed(started_at=NOW - timedelta(minutes=29)))
-    assert "1 crash, restarted csc at LS 7" in summary(client)
-    assert "An earlier, different crash is new in this run" in elog(client)
+    mirrored.write(
+        unit, crashed_job(RUN, OTHER, **earlier), crashed_job(RUN, started_at=NOW - timedelta(minutes=29))
+    )
+    assert "1 crash, restarted csc at LS 7" in summary_of(client)
+    assert "An earlier, different crash is new in this run" in elog_of(client)
 
 
 def test_a_restart_after_the_known_crash_raises_no_alert(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:
     earlier: dict[str, Any] = {"at": NOW - timedelta(minutes=30), "started_at": NOW - timedelta(hours=1)}
-    mirrored.write(unit, crashed(**earlier), job(RUN, "csc", started_at=NOW - timedelta(minutes=29)))
-    assert "All OK" in summary(client)
+    mirrored.write(unit, crashed_job(RUN, **earlier), job(RUN, "csc", started_at=NOW - timedelta(minutes=29)))
+    assert "All OK" in summary_of(client)
     assert "csc" not in client.get("/live/wall").text.partition("wall-problems")[2].partition("</ul>")[0]
 
 
 def test_the_summary_of_the_night_counts_other_crashes_only(
     client: FlaskClient, mirrored: MirroredCluster, unit: str
 ) -> None:
-    mirrored.write(unit, crashed(), crashed(OTHER))
+    mirrored.write(unit, crashed_job(RUN), crashed_job(RUN, OTHER))
     since = round((NOW - timedelta(hours=1)).timestamp() * 1000)
     assert client.get(f"/live/missed?since={since}").get_json()["text"] == "1 crash (csc)"
 
@@ -145,7 +131,7 @@ def test_pages_of_crashes_show_the_mute(client: FlaskClient, muted: MuteSubject)
 
 
 def test_the_page_of_a_job_shows_the_mute(client: FlaskClient, mirrored: MirroredCluster, unit: str) -> None:
-    known, other = crashed(), crashed(OTHER)
+    known, other = crashed_job(RUN), crashed_job(RUN, OTHER)
     mirrored.write(unit, known, other)
     assert "This crash is muted by alice" in client.get(f"/job/{known.document.identity}").text
     assert "uted by alice" not in client.get(f"/job/{other.document.identity}").text

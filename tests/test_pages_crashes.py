@@ -18,7 +18,7 @@ from storage.crash_marks import CrashMark
 from storage.crash_reader import CrashFilter
 from storage.run_queries import RunFilter
 from tests.grabber_runner import reader
-from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.mirrored_cluster import crashed_job, job, write_jobs
 from web.pages import crash_issue
 
 RUN = 358_788
@@ -28,12 +28,6 @@ HOSTILE = "<script>alert(1)</script> ](http://evil.example/) ```"
 
 def good(run: int, **fields: Any) -> JobRecord:
     return job(run, "csc", exit_code=0, **fields)
-
-
-def write(settings: Settings, *jobs: JobRecord) -> None:
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], *jobs)
-    cluster.beat()
 
 
 def titles(client: FlaskClient, query: str = "") -> list[str]:
@@ -58,7 +52,9 @@ def marks(settings: Settings) -> list[tuple[CrashMark, ...]]:
 
 
 def test_it_lists_the_last_crash_first(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed_job(RUN), crashed_job(RUN + 2, client="dt"), crashed_job(RUN + 1), good(RUN + 3))
+    write_jobs(
+        settings, crashed_job(RUN), crashed_job(RUN + 2, client="dt"), crashed_job(RUN + 1), good(RUN + 3)
+    )
     assert [title.partition(":")[0] for title in titles(client)] == ["dt", "csc"]
     text = client.get("/crashes/").text
     assert "2 of 2 different crashes" in text
@@ -66,7 +62,7 @@ def test_it_lists_the_last_crash_first(client: FlaskClient, settings: Settings) 
 
 
 def test_it_counts_runs_and_jobs(settings: Settings) -> None:
-    write(
+    write_jobs(
         settings,
         crashed_job(RUN),
         crashed_job(RUN),
@@ -102,7 +98,7 @@ def test_it_filters(client: FlaskClient, settings: Settings, query: str, clients
     first = replace(
         first, document=replace(first.document, updated_at=at), started_at=at - timedelta(hours=2)
     )
-    write(settings, first, job(RUN + 1, "dt", exit_code=-11, **later))
+    write_jobs(settings, first, job(RUN + 1, "dt", exit_code=-11, **later))
     assert [title.partition(":")[0] for title in titles(client, query)] == clients
 
 
@@ -112,7 +108,7 @@ def test_it_refuses_invalid_filters(client: FlaskClient, query: str) -> None:
 
 
 def test_it_says_that_nothing_crashed(client: FlaskClient, settings: Settings) -> None:
-    write(settings, good(RUN))
+    write_jobs(settings, good(RUN))
     assert "No job of the production cluster has crashed." in client.get("/crashes/").text
     assert "No crash of the production cluster matches" in client.get("/crashes/?kind=timeout").text
     assert "No job of the playback cluster has crashed." in client.get("/crashes/?db=playback").text
@@ -151,7 +147,7 @@ def in_release(release: str, make: Callable[..., JobRecord], *runs: int) -> list
     ],
 )
 def test_it_marks_groups(settings: Settings, jobs: list[JobRecord], expected: tuple[CrashMark, ...]) -> None:
-    write(settings, *jobs)
+    write_jobs(settings, *jobs)
     assert marks(settings) == [expected]
 
 
@@ -160,12 +156,12 @@ def test_it_marks_each_group_by_its_own_runs(settings: Settings) -> None:
         *in_release(NEW, good, 10, 11),
         job(RUN + 11, "dt", exit_code=-11, lumisection=0, cmssw_version=NEW),
     ]
-    write(
+    write_jobs(
         settings, *in_release(OLD, crashed_job, *range(10)), crashed_job(RUN, OTHER, cmssw_version=OLD), *last
     )
     # The ten runs of csc are not the ten of dt, and its good job reached a lumisection in the last one.
     assert marks(settings) == [(CrashMark.NEW,), (), ()]
-    write(settings, job(RUN + 12, "ecal", exit_code=-11, lumisection=0, cmssw_version=NEW))
+    write_jobs(settings, job(RUN + 12, "ecal", exit_code=-11, lumisection=0, cmssw_version=NEW))
     assert marks(settings)[0] == (CrashMark.NEW, CrashMark.EXPECTED)
 
 
@@ -176,12 +172,12 @@ def test_it_marks_crashes_of_runs_without_lumisections(
     settings: Settings, reached: tuple[int | None, int | None], *, is_expected: bool
 ) -> None:
     failed, other = reached
-    write(settings, crashed_job(RUN, lumisection=failed), job(RUN, "dt", exit_code=0, lumisection=other))
+    write_jobs(settings, crashed_job(RUN, lumisection=failed), job(RUN, "dt", exit_code=0, lumisection=other))
     assert (CrashMark.EXPECTED in marks(settings)[0]) is is_expected
 
 
 def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
-    write(
+    write_jobs(
         settings,
         crashed_job(RUN),
         crashed_job(RUN, OTHER),
@@ -201,7 +197,7 @@ def test_it_shows_a_group(client: FlaskClient, settings: Settings) -> None:
 def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) -> None:
     first, same = crashed_job(RUN), crashed_job(RUN + 1)
     last = crashed_job(RUN + 2, cmssw_version="12_4_9")
-    write(settings, first, same, last)
+    write_jobs(settings, first, same, last)
     url = group_url(client)
     for record, is_new, runs in ((first, True, 1), (same, True, 2), (last, False, 3)):
         for path in (f"/?run={record.run}", f"/job/{record.document.identity}"):
@@ -213,14 +209,14 @@ def test_other_pages_lead_to_the_group(client: FlaskClient, settings: Settings) 
 
 def test_a_job_page_words_an_unknown_release_alike(client: FlaskClient, settings: Settings) -> None:
     first, last = (crashed_job(run, cmssw_version=None) for run in (RUN, RUN + 1))
-    write(settings, first, last)
+    write_jobs(settings, first, last)
     page = client.get(f"/job/{last.document.identity}").text
     assert page.count("unknown release") == 4
     assert "CMSSW unknown" not in page
 
 
 def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed_job(RUN), crashed_job(RUN + 1), crashed_job(RUN + 2, cmssw_version="12_4_9"))
+    write_jobs(settings, crashed_job(RUN), crashed_job(RUN + 1), crashed_job(RUN + 2, cmssw_version="12_4_9"))
     texts = [client.get(f"/?run={run}").text for run in range(RUN, RUN + 3)]
     title = "(csc: ProductNotFound"
     assert f"This crash is new in this run {title}" in texts[0]
@@ -230,12 +226,12 @@ def test_the_text_for_the_elog_names_the_group(client: FlaskClient, settings: Se
 
 @pytest.mark.parametrize("signature", ["0" * 16, "x", "fragments", "0" * 17, "%00"])
 def test_it_knows_no_other_group(client: FlaskClient, settings: Settings, signature: str) -> None:
-    write(settings, crashed_job(RUN))
+    write_jobs(settings, crashed_job(RUN))
     assert client.get(f"/crashes/{signature}").status_code == 404
 
 
 def test_it_gives_a_text_for_an_issue(client: FlaskClient, settings: Settings) -> None:
-    write(settings, crashed_job(RUN), good(RUN + 1), crashed_job(RUN + 2))
+    write_jobs(settings, crashed_job(RUN), good(RUN + 1), crashed_job(RUN + 2))
     found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", client.get(group_url(client)).text, re.DOTALL)
     assert found is not None
     text = html.unescape(found[1])
@@ -252,7 +248,7 @@ def test_it_escapes_what_logs_contain(client: FlaskClient, settings: Settings) -
     message = f"----- Begin Fatal Exception -----\nAn exception of category 'Hostile' occurred\n{HOSTILE}\n"
     log = JobLog("began\n", f"{message}Exception Message:\n{HOSTILE}\n----- End Fatal Exception -----\n")
     findings = analyze(log, 65)
-    write(settings, job(RUN, "csc", exit_code=65, log=log, crash=findings.crash))
+    write_jobs(settings, job(RUN, "csc", exit_code=65, log=log, crash=findings.crash))
     for page in (client.get("/crashes/").text, client.get(group_url(client)).text):
         assert "<script>alert" not in page
     escaped = r"\<script\>alert(1)\</script\> \](http://evil.example/) \`\`\`"

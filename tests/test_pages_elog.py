@@ -1,6 +1,5 @@
 """The text for the e-log: complete sentences about a run, its problems, crashes and mutes."""
 
-import html
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,6 +9,7 @@ import db
 from dqm2.records import CrashKind, CrashReason
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteSubject, MuteWriter
+from tests.live_page import elog_of
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -25,10 +25,7 @@ def shown(at: datetime) -> str:
 
 def elog(client: FlaskClient, query: str = "") -> list[str]:
     """The lines of the text."""
-    page = client.get(f"/live/run{query}").text
-    return html.unescape(page.partition('<pre id="elog"')[2].partition(">")[2].partition("</pre>")[0]).split(
-        "\n"
-    )
+    return elog_of(client, query).split("\n")
 
 
 def test_it_introduces_the_run(client: FlaskClient, mirrored: MirroredCluster) -> None:

@@ -2,7 +2,6 @@
 
 import html
 import re
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,27 +9,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from benchmarks.crash_corpus import CRASH_LOGS
-from dqm2.records import JobLog, JobRecord
 from dqmsquare_cfg import Settings
-from tests.mirrored_cluster import MirroredCluster, crashed_job, job
+from tests.mirrored_cluster import crashed_job, ended_job, write_jobs
 from tests.test_pages_crashes import group_url
 from web.pages import log_search
 
 RUN = 358_788
 LINE = "NULL <pointer> to FEDRawData for FED id 134"
 EXCEPTION = CRASH_LOGS[0]
-
-
-def ended(run: int, *lines: str, client: str = "csc", **fields: Any) -> JobRecord:
-    """A job that has ended, with lines at the end of its log."""
-    tail = "\n".join(("began processing", *lines, "-- process exit: 0 --\n"))
-    return job(run, client, exit_code=0, log=JobLog(tail=tail), **fields)
-
-
-def write(settings: Settings, *jobs: JobRecord) -> None:
-    cluster = MirroredCluster(settings)
-    cluster.write(cluster.filter_units[0], *jobs)
-    cluster.beat()
 
 
 def search(visitor: FlaskClient, text: str, **params: str | int) -> TestResponse:
@@ -45,8 +31,8 @@ def found(response: TestResponse) -> list[tuple[int, str]]:
 
 
 def test_it_leads_to_the_lines(client: FlaskClient, settings: Settings) -> None:
-    record = ended(RUN, LINE)
-    write(settings, record, ended(RUN + 1, "another line"))
+    record = ended_job(RUN, LINE)
+    write_jobs(settings, record, ended_job(RUN + 1, "another line"))
     response = search(client, "fedrawdata pointer")
     assert found(response) == [(2, LINE)]
     assert f"/job/{record.document.identity}?db=production#L2" in response.text
@@ -54,7 +40,7 @@ def test_it_leads_to_the_lines(client: FlaskClient, settings: Settings) -> None:
 
 
 def test_it_finds_a_line_of_which_the_numbers_differ(client: FlaskClient, settings: Settings) -> None:
-    write(settings, ended(RUN, LINE))
+    write_jobs(settings, ended_job(RUN, LINE))
     other = LINE.replace("134", "7")
     response = search(client, other)
     assert found(response) == []
@@ -63,7 +49,9 @@ def test_it_finds_a_line_of_which_the_numbers_differ(client: FlaskClient, settin
 
 
 def test_it_filters(client: FlaskClient, settings: Settings) -> None:
-    write(settings, ended(RUN, f"{LINE} a"), ended(RUN + 1, LINE, client="dt", cmssw_version="15_0_0"))
+    write_jobs(
+        settings, ended_job(RUN, f"{LINE} a"), ended_job(RUN + 1, LINE, client="dt", cmssw_version="15_0_0")
+    )
     assert [text for _, text in found(search(client, LINE, to=RUN))] == [f"{LINE} a"]
     for params in ({"client": "dt"}, {"version": "15_0"}, {"from": str(RUN + 1)}):
         assert found(search(client, LINE, **params)) == [(2, LINE)]
@@ -74,7 +62,7 @@ def test_it_gives_a_page_at_a_time(
     client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_search, "_LOGS_PER_PAGE", 2)
-    write(settings, *(ended(RUN + at, LINE) for at in range(3)))
+    write_jobs(settings, *(ended_job(RUN + at, LINE) for at in range(3)))
     first = search(client, LINE)
     [older] = re.findall(r'href="(\?[^"]*)">Older logs', first.text)
     last = client.get(f"/crashes/search{html.unescape(older)}")
@@ -94,7 +82,7 @@ def test_it_gives_a_page_at_a_time(
 def test_it_says_why_nothing_is_found(
     client: FlaskClient, settings: Settings, text: str, sentence: str
 ) -> None:
-    write(settings, ended(RUN, LINE))
+    write_jobs(settings, ended_job(RUN, LINE))
     response = search(client, text)
     assert found(response) == []
     assert sentence in response.text
@@ -111,7 +99,7 @@ def test_it_refuses_invalid_parameters(client: FlaskClient, query: dict[str, str
 def test_it_says_that_a_search_took_too_long(
     client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(settings, ended(RUN, LINE))
+    write_jobs(settings, ended_job(RUN, LINE))
     endless = sa.select(sa.func.pg_sleep(600))
     monkeypatch.setattr("storage.log_search._select_templates", lambda _query: endless)
     response = search(client, LINE)
@@ -121,7 +109,7 @@ def test_it_says_that_a_search_took_too_long(
 
 def test_crashes_lead_to_the_same_line_in_other_logs(client: FlaskClient, settings: Settings) -> None:
     jobs = [crashed_job(RUN + at, EXCEPTION, variation=at) for at in range(2)]
-    write(settings, *jobs)
+    write_jobs(settings, *jobs)
     for path in (f"/job/{jobs[0].document.identity}", group_url(client)):
         [link] = re.findall(r'href="(/crashes/search[^"]*)"', client.get(path).text)
         assert len(found(client.get(html.unescape(link)))) == 2

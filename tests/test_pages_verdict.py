@@ -13,6 +13,7 @@ import db
 from dqm2.records import InputStatus, InputStatuses
 from dqmsquare_cfg import Cluster, Settings
 from storage.mutes import MuteSubject, MuteWriter
+from tests.live_page import elog_of, summary_of
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
@@ -39,18 +40,6 @@ def restarted(mirrored: MirroredCluster) -> MirroredCluster:
     return mirrored
 
 
-def summary(client: FlaskClient) -> str:
-    """The text of the summary."""
-    html = client.get("/live/run").text.partition('id="summary"')[2].partition("</section>")[0]
-    return " ".join(re.sub(r"<[^>]*>", " ", html.partition('<pre id="elog"')[0]).split())
-
-
-def elog(client: FlaskClient) -> str:
-    return (
-        client.get("/live/run").text.partition('<pre id="elog"')[2].partition(">")[2].partition("</pre>")[0]
-    )
-
-
 def crashed_in_statistics(client: FlaskClient) -> str:
     [line] = csv.DictReader(client.get("/statistics/runs.csv").data.decode("utf-8-sig").splitlines())
     return line["crashed"]
@@ -66,18 +55,18 @@ def mute(settings: Settings, client: str) -> None:
 
 @pytest.mark.usefixtures("restarted")
 def test_it_reports_a_crash_after_the_restart(client: FlaskClient) -> None:
-    assert "1 crash, restarted csc at LS 120" in summary(client)
-    assert "0 crashed +1 restarted" in summary(client)
-    assert "All OK" not in summary(client)
+    assert "1 crash, restarted csc at LS 120" in summary_of(client)
+    assert "0 crashed +1 restarted" in summary_of(client)
+    assert "All OK" not in summary_of(client)
     assert 'class="summary has-warnings"' in client.get("/live/run").text
 
 
 @pytest.mark.usefixtures("restarted")
 def test_it_reports_the_same_crash_everywhere(client: FlaskClient) -> None:
-    assert "1 job crashed and was restarted." in elog(client)
-    assert "- csc crashed on " in elog(client)
-    assert " It was restarted and is running." in elog(client)
-    assert "- dt" not in elog(client)
+    assert "1 job crashed and was restarted." in elog_of(client)
+    assert "- csc crashed on " in elog_of(client)
+    assert " It was restarted and is running." in elog_of(client)
+    assert "- dt" not in elog_of(client)
     assert crashed_in_statistics(client) == "1"
     timeline = client.get("/timeline/").text
     links = re.findall(r'class="cell state-(\w+)" href="([^"]*)"', timeline)
@@ -89,22 +78,22 @@ def test_it_reports_the_same_crash_everywhere(client: FlaskClient) -> None:
 def test_it_reports_a_restarted_crash_after_the_run(client: FlaskClient, mirrored: MirroredCluster) -> None:
     crashed = job(RUN, "csc", at=NOW - timedelta(minutes=30), exit_code=-11, lumisection=120)
     mirrored.write(mirrored.filter_units[0], crashed, job(RUN, "csc", at=NOW, started_at=NOW, exit_code=0))
-    assert "1 crash, restarted csc at LS 120" in summary(client)
-    assert "All finished" not in summary(client)
+    assert "1 crash, restarted csc at LS 120" in summary_of(client)
+    assert "All finished" not in summary_of(client)
 
 
 def test_it_names_the_restarted_crashes_next_to_the_problems(
     client: FlaskClient, restarted: MirroredCluster
 ) -> None:
     restarted.write(restarted.filter_units[0], job(RUN, "ecal", at=NOW, exit_code=65))
-    assert "1 problem in 4 clients, 1 crash restarted" in summary(client)
+    assert "1 problem in 4 clients, 1 crash restarted" in summary_of(client)
 
 
 def test_it_counts_the_crashes_of_several_clients(client: FlaskClient, restarted: MirroredCluster) -> None:
     for hours in (4, 3):
         at = NOW - timedelta(hours=hours)
         restarted.write(restarted.filter_units[0], job(RUN, "beam", at=at, started_at=at, exit_code=-6))
-    assert "3 crashes, restarted in 2 of 3 clients" in summary(client)
+    assert "3 crashes, restarted in 2 of 3 clients" in summary_of(client)
     assert crashed_in_statistics(client) == "3"
 
 
@@ -115,7 +104,7 @@ def test_a_mute_does_not_change_a_run_that_ended_before(
     mirrored.write(mirrored.filter_units[0], job(RUN - 1, "csc", at=hour_ago, exit_code=-11))
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"), job(RUN, "csc", exit_code=-11))
     mute(settings, "csc")
-    assert "No new problems 1 muted problem in 2 clients" in summary(client)
+    assert "No new problems 1 muted problem in 2 clients" in summary_of(client)
     ended = client.get(f"/live/run?run={RUN - 1}").text
     assert "1 problem<" in ended
     assert "muted by" not in ended
