@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -14,7 +15,7 @@ from runtime import version
 from storage.mutes import MuteSubject, MuteWriter
 from storage.schema import head_revision
 from tests.mirrored_cluster import MirroredCluster, job
-from tests.served import ServerProcess, free_port, server_process, workers_of
+from tests.served import COMMAND, ServerProcess, free_port, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.deploy_check import exported_metrics
 from web.databases import ClusterDatabase
@@ -51,6 +52,25 @@ def crashes(settings: Settings) -> dict[str, float]:
     ]
     assert all(sample.labels["cluster"] == "production" for sample in family.samples)
     return {sample.labels["client"]: sample.value for sample in family.samples}
+
+
+def test_a_full_disk_ends_no_worker_that_counts(server: ServerProcess) -> None:
+    """A file that is written through memory must have no holes."""
+    server.get("/api?what=get_info&db=production")
+    files = list(Path(server.environment["TMP_DIR"]).glob("server-metrics-*/*.db"))
+    assert len(files) >= 4
+    for file in files:
+        state = file.stat()
+        assert state.st_blocks * 512 >= state.st_size
+
+
+def test_it_serves_pages_without_space_for_counts(shared_environment: dict[str, str]) -> None:
+    """A file may not be larger than 200 kB here, as on a disk that is nearly full."""
+    environment = {**shared_environment, "SERVER_METRICS_PORT": free_port()}
+    with server_process(environment, "prlimit", "--fsize=200000", *COMMAND) as server:
+        assert server.get("/api?what=get_info&db=production").ok
+        assert 'dqmsquare_database_up{cluster="production"}' in server.samples()
+        assert "metrics_incomplete reason=" in server.logged()
 
 
 def test_it_counts_requests_of_all_workers_by_route_and_status(server: ServerProcess) -> None:

@@ -120,6 +120,8 @@ class _Server(BaseApplication):
     def load(self) -> MirrorApplication:
         """Make a worker's application. A database that is too new to be read ends the whole server."""
         databases.enforce_response_timeouts()
+        if self._metrics_directory is not None:
+            metrics.reserve(self._metrics_directory)
         app = self._make_app()
         _quiet_uvicorn()
         _freeze_objects()

@@ -5,6 +5,7 @@ them. A metric must have labels: only labelled ones choose where they count at f
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from dqmsquare_cfg import Cluster
-from runtime import version
+from runtime import logging_setup, version
 from storage import job_state
 from storage.job_state import JobState
 from storage.reader import MirrorReader
@@ -35,6 +36,8 @@ from web.responses import SECURITY_HEADERS
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+log = logging.getLogger(__name__)
+
 PATH = "/metrics"
 
 _DIRECTORY_PREFIX = "server-metrics-"
@@ -45,6 +48,9 @@ _MAX_CRASHED_CLIENTS = 100
 _OTHER_CLIENTS = "(other)"
 # Until a directory is locked it has another name, so that another server's start doesn't remove it.
 _UNLOCKED = "new-"
+# The library has a file for each type of metric of each process, whose size it doubles beyond this one.
+_KINDS = ("counter", "histogram")
+_FILE_BYTES = 512 * 1024
 
 http_requests = Counter("dqmsquare_http_requests_total", "HTTP requests", ["route", "status"])
 http_request_duration = Histogram(
@@ -99,6 +105,20 @@ def share(parent: Path) -> Path:
     os.register_at_fork(after_in_child=process.cache_clear)
     values.ValueClass = values.MultiProcessValue(process)  # type: ignore[no-untyped-call]
     return shared
+
+
+def reserve(directory: Path) -> None:
+    """Reserve space on the disk for what this process counts; without space it counts for itself alone.
+
+    The library's files have holes, and are written through memory: a full disk would end the process by
+    SIGBUS when it counts its first request, and the one that is started in its place.
+    """
+    try:
+        for kind in _KINDS:
+            _reserve(directory / f"{kind}_{os.getpid()}.db")
+    except OSError as error:
+        log.warning("metrics_incomplete reason=%s", logging_setup.quote_value(error.strerror))
+        values.ValueClass = values.MutexValue
 
 
 class MetricsEndpoint:
@@ -191,6 +211,18 @@ def _build_info() -> GaugeMetricFamily:
     )
     family.add_metric([build.number, build.commit, head_revision()], 1)
     return family
+
+
+def _reserve(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _FILE_BYTES)
+    except OSError:
+        # Readers take it for one with counts.
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_unlocked(directory: Path) -> None:
