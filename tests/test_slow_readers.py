@@ -20,8 +20,9 @@ from tests.served import ServerProcess, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 
 THREADS = 4
-# More than the system keeps for a connection.
-LUMISECTIONS, RUNS = 20_000, 3000
+# More than the system keeps for a connection. Few jobs with long names are as much as many with short ones.
+LUMISECTIONS, RUNS = 20_000, 700
+LONG_NAMES = [f"{client}{'x' * 300}" for client in ALL_CLIENTS]
 OLD_RUN, FIRST_RUN = 1, 300_000
 GRAPH = f"/api?what=get_graph&db=production&run={OLD_RUN}"
 RANGE = "/api?what=get_runs&db=production&from=0&to=999999"
@@ -34,7 +35,7 @@ INFO = "/api?what=get_info&db=production"
 def server(shared_settings: Settings, shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
     """A server with many runs and a long file delivery."""
     cluster = MirroredCluster(shared_settings)
-    cluster.write(cluster.filter_units[0], *(job(FIRST_RUN, client) for client in ALL_CLIENTS))
+    cluster.write(cluster.filter_units[0], *(job(FIRST_RUN, client) for client in LONG_NAMES))
     copy_run(shared_settings, RUNS - 1)
     start = datetime.now(UTC) - timedelta(days=3000)
     cluster.write(cluster.builder_unit, delivery(OLD_RUN, start, LUMISECTIONS))
