@@ -188,44 +188,40 @@ def test_it_refuses_other_runs(client: FlaskClient, playback: MirroredCluster, q
 ONE, OTHER = CRASH_LOGS[:2]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "expected", "remark"),
-    [
-        ([played(RUN - 1)], [crashing(RUN, ONE)], "bad", "crashes"),
-        ([crashing(RUN - 1, ONE)], [crashing(RUN, ONE)], "warning", "crashes as in the reference"),
-        (
-            [crashing(RUN - 1, ONE)],
-            [crashing(RUN, OTHER)],
-            "bad",
-            "crashes in another way than in the reference",
-        ),
-        ([crashing(RUN - 1, ONE)], [played(RUN)], "good", "no longer crashes"),
-        ([played(RUN - 1)], [played(RUN, "dt")], "bad", "has no job"),
-        ([played(RUN - 1, "dt")], [played(RUN), played(RUN, "dt")], "good", "not in the reference"),
-        ([played(RUN - 1)], [replace(played(RUN), exit_code=None)], "bad", "is lost"),
-        ([played(RUN - 1)], [played(RUN)], "good", "good"),
-        ([played(RUN - 1)], [replace(played(RUN), events_total=94 * LS)], "warning", "events per LS"),
-        ([played(RUN - 1)], [replace(played(RUN), events_total=50 * LS)], "bad", "events per LS; events/s"),
-        ([played(RUN - 1)], [replace(played(RUN), rss_kb=1_150_000)], "warning", "peak memory"),
-        ([played(RUN - 1)], [played(RUN, growth_kb=400)], "warning", "growth of memory"),
-        ([played(RUN - 1)], [played(RUN, growth_kb=2000)], "bad", "growth of memory"),
-        ([played(RUN - 1, growth_kb=2000)], [played(RUN)], "good", "good"),
-    ],
-)
-def test_it_judges_a_client(
-    client: FlaskClient,
-    playback: MirroredCluster,
-    before: Sequence[JobRecord],
-    after: Sequence[JobRecord],
-    expected: str,
-    remark: str,
-) -> None:
-    write(playback, *(replace(record, cmssw_version=OLD, run_key="pp_run") for record in before))
-    write(playback, *(replace(record, cmssw_version=NEW, run_key="pp_run") for record in after))
-    assert reference(client, f"{REPORT}&reference={RUN - 1}") == [str(RUN - 1)]
-    path = f"{REPORT}&reference={RUN - 1}"
-    assert verdict(client, path=path) == expected
-    assert remark in copied(client, "text", path)
+# Jobs of the reference and of the run, the verdict, and a word of the report.
+JUDGED: list[tuple[list[JobRecord], list[JobRecord], str, str]] = [
+    ([played(RUN - 1)], [crashing(RUN, ONE)], "bad", "crashes"),
+    ([crashing(RUN - 1, ONE)], [crashing(RUN, ONE)], "warning", "crashes as in the reference"),
+    (
+        [crashing(RUN - 1, ONE)],
+        [crashing(RUN, OTHER)],
+        "bad",
+        "crashes in another way than in the reference",
+    ),
+    ([crashing(RUN - 1, ONE)], [played(RUN)], "good", "no longer crashes"),
+    ([played(RUN - 1)], [played(RUN, "dt")], "bad", "has no job"),
+    ([played(RUN - 1, "dt")], [played(RUN), played(RUN, "dt")], "good", "not in the reference"),
+    ([played(RUN - 1)], [replace(played(RUN), exit_code=None)], "bad", "is lost"),
+    ([played(RUN - 1)], [played(RUN)], "good", "good"),
+    ([played(RUN - 1)], [replace(played(RUN), events_total=94 * LS)], "warning", "events per LS"),
+    ([played(RUN - 1)], [replace(played(RUN), events_total=50 * LS)], "bad", "events per LS; events/s"),
+    ([played(RUN - 1)], [replace(played(RUN), rss_kb=1_150_000)], "warning", "peak memory"),
+    ([played(RUN - 1)], [played(RUN, growth_kb=400)], "warning", "growth of memory"),
+    ([played(RUN - 1)], [played(RUN, growth_kb=2000)], "bad", "growth of memory"),
+    ([played(RUN - 1, growth_kb=2000)], [played(RUN)], "good", "good"),
+]
+
+
+def test_it_judges_a_client(client: FlaskClient, playback: MirroredCluster) -> None:
+    for number, (before, after, expected, remark) in enumerate(JUDGED):
+        run = RUN + 10 * number
+        for release, records in ((OLD, before), (NEW, after)):
+            shifted = (replace(record, run=record.run - RUN + run) for record in records)
+            write(playback, *(replace(record, cmssw_version=release, run_key="pp_run") for record in shifted))
+        path = f"/report/playback?run={run}&reference={run - 1}"
+        assert reference(client, path) == [str(run - 1)]
+        assert verdict(client, path=path) == expected, remark
+        assert remark in copied(client, "text", path)
 
 
 def test_it_takes_two_tags_with_one_name_for_one_client(
