@@ -15,7 +15,7 @@ from tests.processes import command_line, pids, with_environment, working_direct
 ROOT = Path(__file__).resolve().parent.parent
 # A lumisection takes half a second, and jobs report about once per second.
 _SPEED = "40"
-_PAST_RUNS = "3"
+_PAST_RUNS = "1"
 PORTS = (
     "SERVER_PORT",
     "POSTGRES_PORT",
