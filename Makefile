@@ -33,6 +33,8 @@ test-setup:
 
 # Without bytecode every process of the tests would compile all modules. An empty value is that of an unset variable.
 test test-all: export PYTHONDONTWRITEBYTECODE =
+# Hypothesis would import trio in every worker for its plugin.
+test test-all: export HYPOTHESIS_NO_PLUGINS = 1
 
 test: test-setup lint deploy-check ## run all checks and tests; as root it installs missing Debian packages
 	$(VENV)/pytest -n 3 --dist worksteal -m "not long"
