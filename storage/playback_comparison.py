@@ -221,33 +221,57 @@ def _performances(
     reached = _reached(run)
     for name, of_client in groupby(run.jobs, attrgetter("name")):
         jobs = sorted(of_client, key=attrgetter("first_seen_at", "id"))
-        # A client without a lumisection in either run has nothing to be compared.
-        compared = min(reached[name], until.get(name) or reached[name])
-        series = [_job_series(job, details.get(job.id)).until(compared) for job in jobs]
-        counted = [(each.event_count, each.seconds) for each in series]
-        events = [count for count, _ in counted if count is not None]
-        timed = [(count, seconds) for count, seconds in counted if count is not None and seconds]
-        stored = [each for each in series if each.job.id in details]
-        has_inputs = bool(stored) and not any("input" in details[each.job.id].damaged for each in stored)
-        growth, error = _growth(series)
-        yield ClientPerformance(
-            name=name,
-            state=jobs[-1].state,
-            jobs=len(jobs),
-            crashes=sum(job.state is JobState.CRASHED for job in jobs),
-            crash_groups=tuple(dict.fromkeys(job.crash_group for job in jobs if job.crash_group is not None)),
-            lumisections=reached[name],
-            compared=compared if any(each.is_cut for each in series) else reached[name],
-            events=sum(events) if events else None,
-            events_per_s=sum(count for count, _ in timed) / sum(seconds for _, seconds in timed)
-            if timed
-            else None,
-            peak_rss_kb=max((kilobytes for each in series for kilobytes in each.rss_kb), default=None),
-            growth_kb_per_ls=growth,
-            growth_error_kb_per_ls=error,
-            ls_duration_ms=_duration([each.events for each in series]),
-            skipped=count_skipped(each.inputs for each in stored) if has_inputs else None,
-        )
+        # A client that reached no lumisection of the other run is not cut.
+        yield _performance(jobs, details, reached[name], until.get(name) or reached[name])
+
+
+def _performance(
+    jobs: Sequence[Job], details: Mapping[UUID, JobSeries], reached: int, until: int
+) -> ClientPerformance:
+    """The performance of a client's jobs, which reached a lumisection and are compared `until` another."""
+    compared = min(reached, until)
+    series = [_job_series(job, details.get(job.id)).until(compared) for job in jobs]
+    growth, error = _growth(series)
+    return ClientPerformance(
+        name=jobs[-1].name,
+        state=jobs[-1].state,
+        jobs=len(jobs),
+        crashes=sum(job.state is JobState.CRASHED for job in jobs),
+        crash_groups=tuple(dict.fromkeys(job.crash_group for job in jobs if job.crash_group is not None)),
+        lumisections=reached,
+        compared=compared if any(each.is_cut for each in series) else reached,
+        events=_events(series),
+        events_per_s=_event_rate(series),
+        peak_rss_kb=max((kilobytes for each in series for kilobytes in each.rss_kb), default=None),
+        growth_kb_per_ls=growth,
+        growth_error_kb_per_ls=error,
+        ls_duration_ms=_duration([each.events for each in series]),
+        skipped=_skipped(series, details),
+    )
+
+
+def _events(series: Iterable[_JobSeries]) -> float | None:
+    """Events of all jobs of which they are known."""
+    known = [count for each in series if (count := each.event_count) is not None]
+    return sum(known) if known else None
+
+
+def _event_rate(series: Iterable[_JobSeries]) -> float | None:
+    """Events per second of the jobs of which both are known."""
+    timed = [
+        (count, seconds)
+        for each in series
+        if (count := each.event_count) is not None and (seconds := each.seconds)
+    ]
+    return sum(count for count, _ in timed) / sum(seconds for _, seconds in timed) if timed else None
+
+
+def _skipped(series: Iterable[_JobSeries], details: Mapping[UUID, JobSeries]) -> int | None:
+    """The number of lumisections that no job saw; `None` if inputs are damaged or none are stored."""
+    stored = [each for each in series if each.job.id in details]
+    if not stored or any("input" in details[each.job.id].damaged for each in stored):
+        return None
+    return count_skipped(each.inputs for each in stored)
 
 
 def _job_series(job: Job, series: JobSeries | None) -> _JobSeries:
