@@ -81,6 +81,8 @@ _GC_THRESHOLD = 10_000
 _MAX_STATEMENTS = 1000
 _TESTS = Path(__file__).parent
 _FASTER_PLAYWRIGHT = _TESTS / "browser" / "faster_playwright.cjs"
+# Without memory for what it draws, Chromium makes every frame and shows it blank. Nobody looks at it.
+_BLANK_FRAMES = "--force-gpu-mem-available-mb=0"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -378,14 +380,16 @@ def demo(open_folder: Path) -> Iterator[DemoProcess]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; without one the test is skipped."""
+    """A headless Chromium that draws nothing but canvases; without one the test is skipped."""
     executable = skips.require(chromium.PACKAGE)
     with pytest.MonkeyPatch.context() as patched:
         # Playwright's Node.js uses only /tmp, which may not be writable; Python finds another folder.
         patched.setenv("TMPDIR", tempfile.gettempdir())
         patched.setenv("NODE_OPTIONS", f'--require="{_FASTER_PLAYWRIGHT}"')
         with sync_playwright() as playwright:
-            running = playwright.chromium.launch(executable_path=executable, args=list(chromium.OPTIONS))
+            running = playwright.chromium.launch(
+                executable_path=executable, args=[*chromium.OPTIONS, _BLANK_FRAMES]
+            )
             yield running
             running.close()
 
