@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from dqm2.errors import Dqm2InvalidResponse
+from dqm2.errors import Dqm2InvalidResponse, Dqm2ResponseTooLarge
 
 ResponseBody = bytes | bytearray
 Document = Mapping[str, object]
@@ -22,6 +22,12 @@ Document = Mapping[str, object]
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 # Ten times the size of any cluster of the online DQM.
 _MAX_MACHINES = 200
+# Memory of parsed values, of the 0.75 GB that a grabber has in Kubernetes: of a number or a short text in a
+# list, and what an object or a list takes beyond that. A byte takes at most `_MAX_EXPANSION`.
+_MAX_PARSED_BYTES = 256 * 1024 * 1024
+_VALUE_BYTES = 64
+_CONTAINER_BYTES = 200
+_MAX_EXPANSION = 32
 # White space may precede a page.
 _HTML_BEGINS_WITHIN = 100
 NO_MESSAGES = "the response has no list of messages"
@@ -50,6 +56,7 @@ def parse_documents(body: ResponseBody, requested_ids: Collection[str]) -> dict[
     An invalid or unrequested entry invalidates the whole response: it may replace a requested document, which
     would then be taken for deleted. So does a response without messages: DQM² sends one even if all are gone.
     """
+    _check_memory(body)
     documents: dict[str, Document] = {}
     for message in _messages(body, "update_documents"):
         for entry in message_entries(message, "documents"):
@@ -132,6 +139,19 @@ def _reachability(name: str, state: object) -> MachineReachability | None:
             reason = rest.get("msg")
             return MachineReachability(name, is_up, reason) if isinstance(reason, str | None) else None
     return None
+
+
+def _check_memory(body: ResponseBody) -> None:
+    """Raise Dqm2ResponseTooLarge for a response that takes too much memory once it is parsed.
+
+    An object takes thirty times its length. The count is that of the texts in it as well, so that it is high.
+    """
+    if len(body) * _MAX_EXPANSION <= _MAX_PARSED_BYTES:
+        return
+    values, containers = body.count(b","), body.count(b"{") + body.count(b"[")
+    if _VALUE_BYTES * values + _CONTAINER_BYTES * containers > _MAX_PARSED_BYTES:
+        limit = f"{_MAX_PARSED_BYTES // 1024**2} MB"
+        raise Dqm2ResponseTooLarge(f"the response would take more than {limit} of memory")
 
 
 def _messages(body: ResponseBody, event: str) -> Iterator[Mapping[str, object]]:

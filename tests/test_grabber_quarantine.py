@@ -35,6 +35,21 @@ def test_it_quarantines_a_document_without_a_time_and_reports_it(
     assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
+def test_it_quarantines_a_document_that_would_take_too_much_memory(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    machine = simulator.machine(FILTER_UNIT)
+    machine.upload(job_document(run=1))
+    # 11 MB, which would take 0.3 GB.
+    machine.upload(job_document(run=2, extra={"objects": [{"a": 1}] * 1_100_000}))
+    machine.upload(job_document(run=3))
+    machine.cache_json()
+    assert mirror_once(simulated_settings)
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
+    (quarantined,) = rows(simulated_settings, db.quarantined_documents)
+    assert quarantined["reason"] == "no valid response: the response would take more than 256 MB of memory"
+
+
 def test_it_mirrors_a_quarantined_document_once_it_is_valid(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
