@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 Word = TypeVar("Word", bound=StrEnum)
 
+# Highest values of PostgreSQL's integers; the first is that of the number of a run.
 INT4_MAX = 2**31 - 1
 INT8_MAX = 2**63 - 1
 BYTES_PER_KB = 1024

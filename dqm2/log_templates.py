@@ -92,7 +92,7 @@ def templates(log: JobLog, errors: Iterable[ErrorGroup], crash: CrashReason | No
 
 
 def _fold(text: str) -> bytes:
-    """Text with one digit for all, but for the prefix of addresses, and in lower case.
+    """Text in lower case and with the same digit for all, except in the prefix of addresses.
 
     Lines that differ in their digits only have the same template: no rule distinguishes digits.
     """

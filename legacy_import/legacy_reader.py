@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dqm2.field_parsers import INT4_MAX
 from dqm2.records import DocumentType
 from legacy_import import legacy_tables, repr_parser
 from legacy_import.legacy_tables import LegacyTables
@@ -117,7 +118,7 @@ class RunRange:
         return table.c.run.between(self.first, self.last)
 
 
-ALL_RUNS = RunRange(0, 2**31 - 1)
+ALL_RUNS = RunRange(0, INT4_MAX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 import db
+from dqm2.field_parsers import INT4_MAX
 from dqm2.records import CrashKind, CrashReason
 from storage import client_runs, crash_groups, crash_marks, log_findings, run_queries
 from storage.client_names import client_tags
@@ -30,7 +31,6 @@ from storage.run_queries import RunFilter
 _RECENT_RUNS = 50
 # Newest runs of a group of which the releases and run keys are read.
 _DESCRIBED_RUNS = 100
-_MAX_RUN = 2**31 - 1
 # Between names, which have none (`dqm2/field_parsers.py`); many names are a text rather than an array, which
 # takes PostgreSQL and its driver several times as long.
 _BLANK = " "
@@ -134,7 +134,7 @@ class CrashReader(DatabaseReader):
         """A group with all its crashes; empty if no job has this signature."""
         parameters = {"signature": signature, "skip": 0, "limit": 1}
         with self._database.connect() as connection:
-            recent_runs = _recent_runs(connection, _MAX_RUN)
+            recent_runs = _recent_runs(connection, INT4_MAX)
             found = connection.execute(_select_described(frozenset(parameters)), parameters).all()
             groups = tuple(_summaries(connection, found, recent_runs))
         return FoundCrashGroups(groups, len(found), recent_runs)
@@ -173,7 +173,7 @@ class CrashReader(DatabaseReader):
     def client_run_count(self, client: str, first: int) -> int:
         """The number of runs from `first` on that have a job of a client (tag)."""
         with self._database.connect() as connection:
-            return client_runs.find_span(connection, (client,), first=first, last=_MAX_RUN).count
+            return client_runs.find_span(connection, (client,), first=first, last=INT4_MAX).count
 
     def occurrences_in(self, run: int) -> dict[str, CrashOccurrences]:
         """Occurrences of the groups of a run up to that run, by signature."""

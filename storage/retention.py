@@ -12,18 +12,18 @@ from uuid import UUID
 import sqlalchemy as sa
 
 import db
+from dqm2.field_parsers import INT4_MAX
 from storage import log_index, upserts
 
 # About 700 jobs, deleted within some 10 ms.
 _RUNS_PER_BATCH = 20
-_MAX_RUN = 2**31 - 1
 
 
 def prune(database: sa.Engine, retention: timedelta) -> Iterator[int]:
     """Delete logs and series of jobs that last reported longer ago; yields the jobs of each step."""
     before = datetime.now(UTC) - retention
     first = 0
-    while first <= _MAX_RUN:
+    while first <= INT4_MAX:
         with database.begin() as connection:
             last = _end_of_batch(connection, first)
             pruned = connection.scalars(_prune(first, last, before)).all()
@@ -40,7 +40,7 @@ def _end_of_batch(connection: sa.Connection, first: int) -> int:
     end: int | None = connection.scalar(
         sa.select(run).where(run >= first).order_by(run).offset(_RUNS_PER_BATCH - 1).limit(1)
     )
-    return _MAX_RUN if end is None else end
+    return INT4_MAX if end is None else end
 
 
 def _prune(first: int, last: int, before: datetime) -> sa.Executable:

@@ -12,12 +12,13 @@ from flask import Flask, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import IntegerConverter, Map
 
+from dqm2.field_parsers import INT4_MAX
 from dqmsquare_cfg import Cluster
 
 # Condition on the query parameters of a request.
 QueryCondition = Callable[[Mapping[str, str]], bool]
 # PostgreSQL's `integer`, the type of run numbers.
-INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+INT_MIN, INT_MAX = -INT4_MAX - 1, INT4_MAX
 
 # Behind an address in prose: the end of the sentence, a bracket around it, a quote.
 AFTER_ADDRESS = ".,;:!?)]}>'\"*`"
