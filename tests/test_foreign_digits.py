@@ -5,16 +5,19 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
+from dqmsquare_cfg import Settings
+from server import create_app
 from tests.mirrored_cluster import MirroredCluster
 
 _DIGITS = {"Arabic": "٣", "Devanagari": "३", "fullwidth": "３"}
 _API = "/api/v1/clusters/production"
 
 
-@pytest.fixture(autouse=True)
-def _mirrored(mirrored: MirroredCluster) -> None:
-    """Heartbeat of the production cluster."""
-    mirrored.beat()
+@pytest.fixture(scope="module")
+def client(shared_settings: Settings) -> FlaskClient:
+    """A client of the application; the production cluster has a heartbeat."""
+    MirroredCluster(shared_settings).beat()
+    return create_app(shared_settings).test_client()
 
 
 @pytest.mark.parametrize("script", _DIGITS)

@@ -29,7 +29,25 @@ def write_job(mirrored: MirroredCluster, settings: Settings, host: str) -> str:
     return str(identity)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def settings(shared_settings: Settings) -> Settings:
+    """The settings of all tests of this module, whose jobs do not disturb each other."""
+    return shared_settings
+
+
+@pytest.fixture(scope="module")
+def mirrored(settings: Settings) -> MirroredCluster:
+    """The production cluster."""
+    return MirroredCluster(settings)
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> FlaskClient:
+    """A client of the application."""
+    return create_app(settings).test_client()
+
+
+@pytest.fixture(scope="module")
 def moved(settings: Settings) -> FlaskClient:
     """A client of a server that has moved from one prefix to another."""
     return create_app(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from dqmsquare_cfg import Settings
+from server import create_app
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.waiting import until
 
@@ -15,9 +17,15 @@ RUN = 358_791
 TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
+@pytest.fixture(scope="module")
+def without_data(shared_settings: Settings) -> FlaskClient:
+    """A client of an application with empty databases."""
+    return create_app(shared_settings).test_client()
+
+
 @pytest.mark.parametrize("path", ["/", "/live/run", "/live/freshness", "/live/delivery?run=1", "/cluster/"])
-def test_it_responds_before_anything_is_mirrored(client: FlaskClient, path: str) -> None:
-    assert client.get(path).status_code == 200
+def test_it_responds_before_anything_is_mirrored(without_data: FlaskClient, path: str) -> None:
+    assert without_data.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -35,8 +43,10 @@ def test_it_responds_before_anything_is_mirrored(client: FlaskClient, path: str)
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/live/run"])
-def test_it_rejects_invalid_parameters(client: FlaskClient, path: str, query: str, message: str) -> None:
-    response = client.get(f"{path}?{query}")
+def test_it_rejects_invalid_parameters(
+    without_data: FlaskClient, path: str, query: str, message: str
+) -> None:
+    response = without_data.get(f"{path}?{query}")
     assert response.status_code == 400
     assert message in response.text
 
@@ -107,13 +117,13 @@ def test_it_returns_the_delivery_of_all_streams_on_one_axis(
     assert not delivery["start_is_guess"]
 
 
-def test_it_has_no_page_for_an_unknown_job(client: FlaskClient) -> None:
+def test_it_has_no_page_for_an_unknown_job(without_data: FlaskClient) -> None:
     for path in (
         "/job/4f1c2e1a-0000-4000-8000-000000000000",
         "/job/x",
         "/job/4f1c2e1a-0000-4000-8000-000000000000/log.txt",
     ):
-        assert client.get(path).status_code == 404
+        assert without_data.get(path).status_code == 404
 
 
 def test_it_has_its_own_message_for_an_unknown_url(client: FlaskClient) -> None:

@@ -7,6 +7,8 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
+from dqmsquare_cfg import Settings
+from server import create_app
 from tests.examples import core_of
 
 # Parameters of all addresses.
@@ -23,10 +25,16 @@ def fail() -> str:
     raise RuntimeError("at dqmfu-c2b03-45-01 with password=sesame")
 
 
-@pytest.fixture
-def app(app: Flask) -> Flask:
-    """The application with a view that fails and one with a trailing slash."""
+def read_form() -> dict[str, str]:
+    return dict(request.form)
+
+
+@pytest.fixture(scope="module")
+def app(shared_settings: Settings) -> Flask:
+    """The application with a view that fails, one that reads a form, and one with a trailing slash."""
+    app = create_app(shared_settings)
     app.add_url_rule("/fails", view_func=fail)
+    app.add_url_rule("/form", view_func=read_form, methods=["POST"], endpoint="form")
     app.add_url_rule("/folder/", view_func=lambda: "in it", endpoint="folder")
     return app
 
@@ -140,14 +148,9 @@ def test_it_never_redirects_to_another_host(client: FlaskClient) -> None:
         assert location[1:2] not in ("/", "\\")
 
 
-def test_it_rejects_a_large_body(client: FlaskClient, app: Flask) -> None:
-    app.add_url_rule("/form", view_func=read_form, methods=["POST"], endpoint="form")
+def test_it_rejects_a_large_body(client: FlaskClient) -> None:
     assert client.post("/form", data={"username": "shifter"}).status_code == 200
     assert client.post("/form", data={"username": "x" * 100_000}).status_code == 413
-
-
-def read_form() -> dict[str, str]:
-    return dict(request.form)
 
 
 @pytest.mark.parametrize("value", core_of(["1", "shift", "%00%ff"], "1", "%00%ff"))
