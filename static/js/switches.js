@@ -35,14 +35,15 @@ function setPending(form) {
   });
 }
 
-/** Reads the machine's clients and returns the form of the same client, `null` if DQM² does not list it. */
+/** Reads the machine's clients; returns the form of the same client, `null` if that is not known or not listed. */
 async function readSwitch(form) {
   const fields = new FormData(form);
   const body = new URLSearchParams({ what: "get_dqm_clients", host: fields.get("host"), playback: fields.get("playback") });
   const headers = { "HX-Request": "true", "X-CSRF-Token": token };
   const response = await fetch(form.getAttribute("hx-post"), { method: "POST", body, headers }).catch(() => null);
-  if (!response?.ok) return null;
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const html = response?.ok ? await response.text().catch(() => null) : null;
+  if (html === null) return null;
+  const page = new DOMParser().parseFromString(html, "text/html");
   const input = page.querySelector(`input[name=client][value="${CSS.escape(fields.get("client"))}"]`);
   return input?.form ?? null;
 }

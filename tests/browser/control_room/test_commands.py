@@ -222,6 +222,19 @@ def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulat
     assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
 
 
+@pytest.mark.clock
+def test_a_switch_can_be_used_again_though_its_state_can_not_be_read(signed_in: Page) -> None:
+    section = item(signed_in, UNIT)
+    switch = press(section, "Clients").get_by_role("switch", name=BEAM)
+    signed_in.clock.pause_at(datetime.now(UTC) + timedelta(minutes=5))
+    # As if each response broke off.
+    signed_in.evaluate("() => { Response.prototype.text = () => Promise.reject(new TypeError()); }")
+    switch.click()
+    expect(section.locator("form[data-pending]")).to_be_visible()
+    pass_time(signed_in, section.get_by_text(f"The state of {BEAM} could not be read.").is_visible)
+    expect(switch).to_be_enabled()
+
+
 def test_it_searches_and_downloads_logs(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, UNIT)
     output = press(section, "HLTD logs")
