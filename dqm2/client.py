@@ -155,7 +155,11 @@ class Dqm2Client:
         return response
 
     def _read(self, response: requests.Response, timeout_s: float, max_bytes: int) -> ResponseBody:
-        return b"".join(self._chunks(response, timeout_s, max_bytes))
+        # Joined at once: kept apart, chunks of a byte or two would take twenty times their size.
+        body = bytearray()
+        for chunk in self._chunks(response, timeout_s, max_bytes):
+            body += chunk
+        return body
 
     def _chunks(
         self, response: requests.Response, timeout_s: float, max_bytes: int

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+import tracemalloc
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import cycle, pairwise
@@ -257,6 +258,21 @@ def test_it_says_in_words_what_is_wrong_with_a_response(
             client.get_headers(FILTER_UNIT, None)
         client.close()
     assert str(raised.value) == reason
+
+
+def test_small_chunks_take_no_more_memory_than_large_ones(
+    simulator: Simulator, simulated_settings: Settings
+) -> None:
+    chunks = 50_000
+    response = _OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"2\r\nab\r\n" * chunks + b"0\r\n\r\n"
+    with front_end(simulator, simulated_settings, answering(response)) as settings:
+        client = Dqm2Client(settings)
+        tracemalloc.start()
+        assert len(client.get_documents(FILTER_UNIT, ["an id"])) == 2 * chunks
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        client.close()
+    assert peak_bytes < 10 * 2 * chunks
 
 
 @pytest.mark.parametrize("begun", PARTIAL_RESPONSES)
