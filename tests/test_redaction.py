@@ -456,6 +456,8 @@ SECRETS_OF_COMMANDS = {
     "MDAxY2xvY2F0aW9uIGNtcwowMDM0aWRlbnRpZmllciA": "[secret]",
     "Password is hunter2, using password hunter2.": "Password is [secret], using password [secret].",
     "setenv x; set PASSWORD hunter2": "setenv x; set PASSWORD [secret]",
+    "--password = hunter2 \\n--password 'x y'": "--password = [secret] \\n--password '[secret]'",
+    "--token-password 'hun ter2'": "--token-password '[secret]'",
     "mysql -u jdoe -phunter dqm": "mysql -u [user] -p[secret] dqm",
     "mysqldump -h x -pSuperPw dqm > x": "mysqldump -h x -p[secret] dqm > x",
     'mysql -e "SELECT 1; SELECT 2" -pabcd x': 'mysql -e "SELECT 1; SELECT 2" -p[secret] x',

@@ -4,7 +4,6 @@ import base64
 import binascii
 import re
 
-from dqm2.linear_patterns import compile_linear
 from dqm2.redaction.rules_base import (
     ALPHANUMERIC,
     Placeholder,
@@ -28,7 +27,6 @@ from dqm2.redaction.value_spans import (
 )
 
 _NAME = ALPHANUMERIC + b"_.-"
-_SECRET_WORD = compile_linear(rb"(?i:" + NAMES + rb")")
 # `name: X`, whose value may be in the next line.
 _NAME_KEY = re.compile(rb"(?i)name[\"']?[ \t]*[:=][ \t]*[\"']?$")
 _NAME_KEY_WINDOW = 16
@@ -71,17 +69,18 @@ _FRAMEWORK_CALL = re.compile(
     rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
 )
 
-# An option of a command, or a variable that a shell sets: `--password x`, `setenv DB_PASSWORD x`.
-_OPTION = (
-    rb"(?:-|setenv[ \t]{1,8})[A-Za-z0-9_-]{0,40}(?i:"
-    + NAMES
-    + rb")[A-Za-z0-9_-]{0,16}(?:\\{0,16}[\"'][ \t]{0,8},[ \t]{0,8}|[ \t]{1,8})"
-)
-_SETENV = b"setenv"
-_MAX_DASHES = 2
+# A word with a blank behind it: of an option of a command, `--password x`, of a variable that a shell sets,
+# `setenv DB_PASSWORD x`, or of a sentence. What is in front of it is looked at each time: counted characters
+# in front of a word would make more states than the automaton's memory holds.
+_BLANKS_BEHIND = rb"(?i:" + NAMES + rb")[A-Za-z0-9_-]{0,16}[ \t]{1,8}"
+_OPTION_NAME = ALPHANUMERIC + b"_-"
+_MAX_PREFIX = 42
+_DASHES = re.compile(rb"(?:\A|(?<=_))--?(?!-)")
+_SETENV = re.compile(rb"(?<![A-Za-z0-9])setenv[ \t]{1,8}\Z")
+_SETENV_WINDOW = 16
 
 # The run's key goes by two names in one log, `runUniqueKey=…` and `Configured frontierKey …`.
-_RUN_KEY = rb"(?i:(?:unique|frontier)[_-]?key[ \t]{1,8})"
+_RUN_KEY = re.compile(rb"(?:unique|frontier)[_-]?key")
 
 # Also where source code joins two texts: `"Bearer " + "…"`.
 _BEARER = rb"(?i:bearer[ \t]{1,8}(?:[\"'][ \t]{0,4}\+[ \t]{0,4}[bBrRuUfF]{0,2}[\"'])?)"
@@ -95,14 +94,13 @@ _BASIC = rb"(?i:basic[ \t]{1,8}|[\"']auth\\{0,16}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{6,512}={0,2}")
 _CREDENTIALS = re.compile(rb"[!-~]{0,256}:[ -~]{0,256}")
 
+_PASSWORDS = (b"password", b"passwd", b"passphrase")
 # A password that a sentence quotes: `wrong password 'x'`.
-_QUOTED_PASSWORD = rb"(?i:passw(?:or)?d|passphrase)[ \t]{1,4}[\"'`]"
+_TO_QUOTED = re.compile(rb"[ \t]{1,4}[\"'`]")
 _QUOTED_WORD = re.compile(rb"[^\s\"'`]{1,128}[\"'`]")
 
 # A password that a sentence gives without quotes, `password is x1y2z3`: a word with letters and digits.
-_PLAIN_PASSWORD = (
-    rb"(?i:(?:passw(?:or)?d|passphrase)[ \t]{1,4}(?:(?:is|was|to)[ \t]{1,4})?[a-z0-9!@#$%^&*+~])"
-)
+_TO_PLAIN = re.compile(rb"(?i)[ \t]{1,4}(?:(?:is|was|to)[ \t]{1,4})?(?=[a-z0-9!@#$%^&*+~])")
 _PLAIN_WORD = re.compile(
     rb"(?=[^\s\"'`]*[0-9])(?=[^\s\"'`]*[A-Za-z])[^\s\"'`\[\]()<>/=]{6,128}(?![\[\]()<>/=])"
 )
@@ -168,7 +166,7 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     name, offset = text[name_start:name_end], start - name_start
     separator = text[name_end:end].rstrip()
     if not is_secret_name(name, offset) or not _is_key(text, min_start, name_start, separator, end):
-        return ()
+        return _option(text, min_start, start, end) if separator.endswith(b",") else ()
     word = name[offset:].lower()
     if word.startswith(b"claimid") and (claim := _CLAIM.match(text, end)):
         return span(*claim.span(1), Placeholder.SECRET)
@@ -226,26 +224,37 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
     return is_weak(word) and bool(_NUMBER.match(text, at) or _FRAMEWORK_CALL.match(text, at))
 
 
+def _behind_blanks(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    if option := _option(text, min_start, start, end):
+        return option
+    word = text[start:end].rstrip(b" \t").lower()
+    if word in _PASSWORDS:
+        return _password_in_sentence(text, start + len(word))
+    return span(*value_span(text, end), Placeholder.SECRET) if _RUN_KEY.fullmatch(word) else ()
+
+
 def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
-    dashes_start = start + len(_SETENV) if text.startswith(_SETENV, start) else start
-    name_start = run_end(text, dashes_start, b"- \t", _MAX_DASHES + 1)
-    name = text[name_start : run_end(text, name_start, _NAME, end - name_start)]
-    word = _SECRET_WORD.search(name)
-    before = text[max(min_start, start - 1) : start]
-    is_option = (
-        name_start - dashes_start <= _MAX_DASHES
-        and before != b"-"
-        and not follows_word(text, min_start, start)
-    )
-    if not is_option or not word or not is_secret_name(name, word.start()):
+    """The value at `end` of an option, or of a variable of `setenv`, whose name has a word at `start`."""
+    first = _option_start(text, min_start, start)
+    if first < 0:
+        return ()
+    name = text[first : run_end(text, first, _NAME, end - first)]
+    # The beginning of a PEM block may follow a word directly.
+    if b"----" in name or not is_secret_name(name, start - first):
         return ()
     if text[end : end + 1] == b"-" or is_sentence(text, end):
         return ()
     return span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _run_key(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    return span(*value_span(text, end), Placeholder.SECRET)
+def _option_start(text: bytes, min_start: int, at: int) -> int:
+    """Start of the name in front of `at`, if it is an option or a variable of `setenv`; else -1."""
+    first = run_start(text, min_start, at, _OPTION_NAME, _MAX_PREFIX)
+    if at - first == _MAX_PREFIX:
+        return -1
+    if first < at and (dashes := _DASHES.search(text[first:at])):
+        return first + dashes.end()
+    return first if _SETENV.search(text, max(min_start, first - _SETENV_WINDOW), first) else -1
 
 
 def _bearer(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
@@ -267,16 +276,17 @@ def _basic(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, .
     return span(*encoded.span(), Placeholder.SECRET) if _CREDENTIALS.fullmatch(decoded) else ()
 
 
-def _quoted_password(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    password = _QUOTED_WORD.match(text, end)
-    if not password or is_state(password[0][:-1], 0):
-        return ()
-    return span(end, password.end() - 1, Placeholder.SECRET)
-
-
-def _plain_password(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    word = _PLAIN_WORD.match(text, end - 1)
-    return span(*value_span(text, end - 1), Placeholder.SECRET) if word else ()
+def _password_in_sentence(text: bytes, at: int) -> tuple[Span, ...]:
+    """The password that a sentence gives behind the word for it: in quotes, or with letters and digits."""
+    if quote := _TO_QUOTED.match(text, at):
+        password = _QUOTED_WORD.match(text, quote.end())
+        if not password or is_state(password[0][:-1], 0):
+            return ()
+        return span(quote.end(), password.end() - 1, Placeholder.SECRET)
+    verb = _TO_PLAIN.match(text, at)
+    if verb and _PLAIN_WORD.match(text, verb.end()):
+        return span(*value_span(text, verb.end()), Placeholder.SECRET)
+    return ()
 
 
 def _encoded(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
@@ -321,12 +331,9 @@ def _ticket(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ..
 
 SECRET_RULES = (
     Rule(_NAMED_VALUE, _named_value, resume_within),
-    Rule(_OPTION, _option, resume_within),
-    Rule(_RUN_KEY, _run_key),
+    Rule(_BLANKS_BEHIND, _behind_blanks, resume_within),
     Rule(_BEARER, _bearer),
     Rule(_BASIC, _basic),
-    Rule(_QUOTED_PASSWORD, _quoted_password, resume_within),
-    Rule(_PLAIN_PASSWORD, _plain_password, resume_within),
     Rule(_WELL_KNOWN, _well_known, resume_within),
     Rule(_ENCODED, _encoded, resume_within),
     Rule(_LONG, _long, resume_within),

@@ -90,7 +90,7 @@ _SU_USERS = re.compile(
 )
 # The account as an argument of a command: `chown jdoe:zh x`, `kinit jdoe`, `condor_q jdoe`.
 _ARGUMENT = (
-    rb"(?:chown|kinit|getent[ \t]passwd|passwd[ \t]--stdin|condor_(?:q|rm|hold|release))"
+    rb"(?:chown|kinit|getent[ \t]passwd|condor_(?:q|rm|hold|release))"
     rb"(?:[ \t]{1,4}-[A-Za-z]{1,4}){0,3}[ \t]{1,4}[A-Za-z_]"
 )
 _OWNER_END = re.compile(rb":|[ \t]+[/~.$*]")

@@ -73,7 +73,8 @@ _ECHOED = re.compile(
     rb"(?:-[neE]{1,3}[ \t]{1,4}){0,2}(?:(?P<quote>[\"']?)%s(?:\\{1,2}n)?(?P=quote)[ \t]{1,4})?"
     rb"(?P<word>" + _SHELL_WORD + rb")[ \t]{0,4}\|[ \t]{0,4}(?:[a-z/]{1,32}/)?"
     rb"(?:sudo[ \t](?:[^\n|;&]{0,64}[ \t])?(?:-[A-Za-z]{0,4}S|--stdin)\b|kinit\b|su\b|chpasswd\b"
-    rb"|passwd[ \t]{1,4}--stdin|(?:docker|podman)[ \t]{1,4}login[ \t][^\n|;&]{0,128}--password-stdin)"
+    rb"|passwd[ \t]{1,4}--stdin(?:[ \t]+(?P<account>[A-Za-z_][A-Za-z0-9_.-]{0,31}))?"
+    rb"|(?:docker|podman)[ \t]{1,4}login[ \t][^\n|;&]{0,128}--password-stdin)"
 )
 _ACCOUNT_AND_PASSWORD = re.compile(rb"([A-Za-z0-9_.-]{1,64}):(.+)")
 
@@ -180,7 +181,8 @@ def _echo(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
     if word.startswith((b"$", b"[")):  # a variable, or what an earlier pass replaced
         return ()
     pair = _ACCOUNT_AND_PASSWORD.fullmatch(word) if echoed[0].endswith(b"chpasswd") else None
-    return _pair(first, first + len(pair[1]), last) if pair else span(first, last, Placeholder.SECRET)
+    secret = _pair(first, first + len(pair[1]), last) if pair else span(first, last, Placeholder.SECRET)
+    return (*secret, *span(*echoed.span("account"), Placeholder.USER)) if echoed["account"] else secret
 
 
 def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
