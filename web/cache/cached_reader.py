@@ -332,6 +332,7 @@ class CachedReader(MirrorReader):
 
     def _cached(self, method: Callable[..., Any], policy: _Policy | None) -> Callable[..., Any]:
         """A method of a reader by way of the cache."""
+        name = method.__qualname__
 
         @wraps(method)
         def cached(*arguments: Any, **options: Any) -> Any:
@@ -339,17 +340,13 @@ class CachedReader(MirrorReader):
                 self._require_available()
                 return method(*arguments, **options)
             key = policy.key(*arguments, **options)
-            return self._look_up(_Call(method, arguments, options, policy, key))
+            result = None if key is None else self._cache.get(name, key)
+            if result is None or not result.dependency.is_valid(time.monotonic()):
+                result = self._renew(result, _Call(method, arguments, options, policy, key))
+            dependencies.depend_on(result.dependency)
+            return result.value
 
         return cached
-
-    def _look_up(self, call: _Call) -> Any:
-        """Cached result of a call if it is valid, else a new one."""
-        result = None if call.key is None else self._cache.get(call.name, call.key)
-        if result is None or not result.dependency.is_valid(time.monotonic()):
-            result = self._renew(result, call)
-        dependencies.depend_on(result.dependency)
-        return result.value
 
     def _renew(self, kept: CachedRead | None, call: _Call) -> CachedRead:
         """Read again, or use what is kept if the database is unavailable or too slow."""
