@@ -117,13 +117,14 @@ def server_thread(application: "WSGIApplication", port: int = 0) -> Iterator[str
 def with_fast_passwords(settings: Settings) -> Settings:
     """Settings with the same users, whose passwords are hashed at no cost."""
     users = {
-        user: password if password.startswith(("scrypt:", "pbkdf2:")) else _cheap_hash(password)
+        user: password if password.startswith(("scrypt:", "pbkdf2:")) else cheap_hash(password)
         for user, password in settings.dqm_cr_usernames.items()
     }
     return replace(settings, dqm_cr_usernames=users)
 
 
-def _cheap_hash(password: str) -> str:
+def cheap_hash(password: str) -> str:
+    """A password as a setting of users may have it, hashed at no cost."""
     # Sessions are bound to the hash, so it must not change.
     salt = "salt"
     return f"pbkdf2:sha256:1${salt}${pbkdf2_hmac('sha256', password.encode(), salt.encode(), 1).hex()}"

@@ -22,9 +22,12 @@ from simulator.simulator import Simulator
 from storage.audit_log import Outcome
 from storage.command_queue import CommandQueue, QueueTimeout, QueueUnavailable
 from tests.control_room import BEAM, OTHER_UNIT, UNIT, Visitor, commands_sent, control_room_database
-from tests.served import ServerProcess, frozen, served, server_process, workers_of
+from tests.served import ServerProcess, cheap_hash, frozen, served, server_process, workers_of
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
+
+# A user of a server as a process.
+SHIFTER = f"shifter:{cheap_hash('first')}"
 
 
 @contextmanager
@@ -203,7 +206,7 @@ def test_it_sends_nothing_for_a_sender_that_left_the_queue(
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
-    environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first"}
+    environment = {**simulated_environment, "DQM_CR_USERNAMES": SHIFTER}
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         # With the token, whose page would leave a connection that counts below.
         visitor = Visitor(server.url).sign_in("shifter", "first").load_token()
@@ -245,7 +248,7 @@ def test_it_serves_pages_with_20_commands_in_the_queue(
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
-    environment = {**simulated_environment, "SERVER_THREADS": "2", "DQM_CR_USERNAMES": "shifter:first"}
+    environment = {**simulated_environment, "SERVER_THREADS": "2", "DQM_CR_USERNAMES": SHIFTER}
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         visitor = Visitor(server.url).sign_in("shifter", "first")
         responses = [pool.submit(visitor.get_command, "get_dqm_machines") for _ in range(20)]
@@ -271,7 +274,7 @@ def test_it_does_not_wait_for_a_server_that_was_killed(
     simulator: Simulator,
     pool: ThreadPoolExecutor,
 ) -> None:
-    environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first,expert:second"}
+    environment = {**simulated_environment, "DQM_CR_USERNAMES": f"{SHIFTER},expert:{cheap_hash('second')}"}
     with served(two_user_settings) as url, blocked_gateway(simulator) as release:
         expert = Visitor(url).sign_in("expert", "second")
         with server_process(environment) as doomed:
@@ -455,7 +458,7 @@ def test_it_waits_long_for_its_turn_but_not_for_a_hanging_database(
     postgres: EmbeddedPostgres,
     pool: ThreadPoolExecutor,
 ) -> None:
-    environment = {**simulated_environment, "DQM_CR_USERNAMES": "shifter:first"}
+    environment = {**simulated_environment, "DQM_CR_USERNAMES": SHIFTER}
     with server_process(environment) as server, blocked_gateway(simulator) as release:
         visitor = Visitor(server.url).sign_in("shifter", "first")
         with control_room_database(two_user_settings).connect() as connection:
