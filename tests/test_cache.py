@@ -92,34 +92,36 @@ def made(server: ServerProcess) -> int:
     return int(server.samples().get('dqmsquare_response_cache_requests_total{result="miss"}', 0))
 
 
-def renders(server: ServerProcess, path: str) -> bool:
-    """Whether a response is rendered, and not from the cache."""
-    before = made(server)
-    server.get(path)
-    return made(server) > before
-
-
 def let_hear(server: ServerProcess, mirrored: MirroredCluster) -> None:
     """Wait until the server was notified of everything that was written.
 
     PostgreSQL delivers notifications in order, some time after the commit: the last one has arrived once the
     response that depends on it alone is rendered again.
     """
-    marked = Run(_MARKER).graph
-    until(lambda: not renders(server, marked))
+    # /metrics takes longer than a response.
+    counted = [made(server)]
+
+    def is_rendered() -> bool:
+        """Whether the response is rendered, and not from the cache."""
+        server.get(Run(_MARKER).graph)
+        counted.append(made(server))
+        return counted[-1] > counted[-2]
+
+    until(lambda: not is_rendered())
     mirrored.notify(_MARKER)
-    until(lambda: renders(server, marked))
+    until(is_rendered)
 
 
 def settled_tags(server: ServerProcess, mirrored: MirroredCluster, paths: Sequence[str]) -> dict[str, str]:
     """The entity tags of responses once they show everything that was written, and are cached."""
     let_hear(server, mirrored)
     known: dict[str, str] = {}
+    counted = [made(server)]
 
     def are_kept() -> bool:
-        before = made(server)
         known.update({path: server.get(path).headers["ETag"] for path in paths})
-        return made(server) == before
+        counted.append(made(server))
+        return counted[-1] == counted[-2]
 
     until(are_kept)
     return known

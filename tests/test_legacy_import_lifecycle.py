@@ -268,7 +268,7 @@ def test_it_names_objects_that_depend_on_the_legacy_tables(
     assert "Traceback" not in output
 
 
-def test_it_drops_nothing_before_the_import_is_complete(
+def test_before_it_is_complete_it_drops_nothing_and_continues_only_with_the_same_secret(
     legacy: LegacyMirror, environment: dict[str, str]
 ) -> None:
     assert run_adopt(environment)[0] == 0
@@ -279,6 +279,9 @@ def test_it_drops_nothing_before_the_import_is_complete(
     assert status == 1
     assert "not dropped: an earlier mirror's tables are being imported, 0 of 10 documents" in output
     assert legacy.execute("SELECT count(*) FROM legacy_runs") == [(9,)]
+    status, output = run_adopt({**environment, "PSEUDONYM_SECRET": "another-mirror-secret-of-the-tests"})
+    assert status == 1
+    assert "PSEUDONYM_SECRET differs from the one at the start of the import" in output
 
 
 def test_undo_restores_the_database(legacy: LegacyMirror, environment: dict[str, str]) -> None:
@@ -312,14 +315,6 @@ def test_it_needs_no_superuser_and_hides_legacy_rows_from_its_own_role(
     for table in ("runs", "graphs", "meta", "hostnames", "hoststatuses"):
         assert legacy.execute(f"SET ROLE ordinary; SELECT count(*) FROM legacy_{table}") == [(0,)]
     assert run_adopt({**environment, **ordinary}, "--drop", "--yes")[0] == 0
-
-
-def test_it_continues_only_with_the_same_secret(legacy: LegacyMirror, environment: dict[str, str]) -> None:
-    assert run_adopt(environment)[0] == 0
-    legacy.execute("UPDATE import_batches SET completed_at = NULL")
-    status, output = run_adopt({**environment, "PSEUDONYM_SECRET": "another-mirror-secret-of-the-tests"})
-    assert status == 1
-    assert "PSEUDONYM_SECRET differs from the one at the start of the import" in output
 
 
 def test_it_imports_no_logs_older_than_the_retention_period(
