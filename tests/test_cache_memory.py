@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from inspect import getmembers, isfunction
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import db
 from dqm2.records import JobRecord
 from dqmsquare_cfg import Settings
 from storage.change_listener import ChangeTracker
+from storage.database_reader import DatabaseReader
 from storage.job_state import LOST_AFTER, JobState, StateRules
 from storage.log_dictionaries import DictionaryStore
 from storage.run_queries import RunFilter
@@ -37,6 +39,21 @@ def remembering(database: sa.Engine, changes: ChangeTracker) -> CachedReader:
     return CachedReader(
         database, rules, DictionaryStore(database), ReadCache(changes), lambda: None, stale_ok=False
     )
+
+
+def test_each_query_is_cached_but_for_those_made_of_others(database: sa.Engine) -> None:
+    readers = [
+        each
+        for each in vars(remembering(database, ChangeTracker())).values()
+        if isinstance(each, DatabaseReader)
+    ]
+    uncached = {
+        f"{type(reader).__name__}.{name}"
+        for reader in readers
+        for name, _ in getmembers(type(reader), isfunction)
+        if not name.startswith("_") and name not in vars(reader)
+    }
+    assert uncached == {"RunFiguresReader.iter_found", "RunReader.iter_found", "RunReader.read_all"}
 
 
 def test_it_looks_itself_while_changes_can_not_be_heard(
