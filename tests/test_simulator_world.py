@@ -319,7 +319,7 @@ def test_it_deletes_the_documents_of_old_runs(tmp_path: Path) -> None:
 
 
 def test_it_continues_after_the_last_run_of_an_earlier_simulator(tmp_path: Path) -> None:
-    first = Simulator(tmp_path, history=7, now=NOW, run_length=(40, 40))
+    first = Simulator(tmp_path, history=7, now=NOW, run_length=(40, 40), clients=CLIENTS)
     run = first.world.start_run("production")
     first.world.advance(30 * LUMISECTION_S)
     last = StoppedRun(run.number, run.started_at, first.world.now)
@@ -328,6 +328,7 @@ def test_it_continues_after_the_last_run_of_an_earlier_simulator(tmp_path: Path)
         history=5,
         now=NOW + 12 * 3600,
         run_length=(40, 40),
+        clients=CLIENTS,
         resume_after={Cluster.PRODUCTION: last},
     )
     assert runs(second) == [run.number]
