@@ -11,20 +11,25 @@ from tests.browser.conftest import wait_for_first_update
 from tests.mirrored_cluster import MirroredCluster, job
 
 RUN = 358_791
-RUNS = 200
+RUNS = 60
 CLIENTS = ("beam", "csc", "dt")
 
 
-@pytest.fixture(autouse=True)
-def runs(mirrored: MirroredCluster) -> None:
-    """200 runs of three clients; a job of every tenth run crashed and was restarted."""
+def write_runs(mirrored: MirroredCluster, numbers: range) -> None:
+    """Write runs of three clients; a job of every tenth run crashed and was restarted."""
     jobs = []
-    for number in range(RUN - RUNS + 1, RUN + 1):
+    for number in numbers:
         at = datetime.now(UTC) - (RUN - number) * timedelta(hours=1)
         jobs += [job(number, client, at=at, exit_code=0, events_total=12_345) for client in CLIENTS]
         if number % 10 == 0:
             jobs.append(job(number, "csc", at=at - timedelta(minutes=9), exit_code=-9, lumisection=0))
     mirrored.write(mirrored.filter_units[0], *jobs)
+
+
+@pytest.fixture(autouse=True)
+def runs(mirrored: MirroredCluster) -> None:
+    """60 runs, more than the timeline shows at first."""
+    write_runs(mirrored, range(RUN - RUNS + 1, RUN + 1))
 
 
 def cell(run: int, client: str) -> str:
@@ -85,6 +90,7 @@ def test_it_shows_the_worst_state_of_each_client_and_its_jobs_on_hover_and_on_fo
 def test_it_loads_more_rows_on_scrolling_and_keeps_them_when_a_run_begins(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
+    write_runs(mirrored, range(RUN - 199, RUN - RUNS + 1))
     page.goto(f"{url}/timeline/")
     expect(page.locator("#rows-shown")).to_have_text("40")
     page.locator(".load-more").scroll_into_view_if_needed()
@@ -93,7 +99,7 @@ def test_it_loads_more_rows_on_scrolling_and_keeps_them_when_a_run_begins(
     expect(page.locator("#rows-shown")).to_have_text("200")
     expect(page.locator(".load-more")).to_have_count(0)
     numbers = page.locator("tbody th a").all_inner_texts()
-    assert numbers == [str(number) for number in range(RUN, RUN - RUNS, -1)]
+    assert numbers == [str(number) for number in range(RUN, RUN - 200, -1)]
     head = page.locator("thead th").first
     expect(head).to_be_in_viewport()
     mirrored.write(mirrored.filter_units[0], job(RUN + 1, "beam"))
