@@ -210,6 +210,13 @@ def laptop(browser: Browser, current: CurrentApplication) -> Iterator[ReusedPage
 
 
 @pytest.fixture(scope="session")
+def laptop_with_clock(browser: Browser, current: CurrentApplication) -> Iterator[ReusedPage]:
+    """The page on a laptop of all tests marked `clock`."""
+    with ReusedPage(browser, current.url, has_clock=True, viewport=LAPTOP) as reused:
+        yield reused
+
+
+@pytest.fixture(scope="session")
 def smartphone(browser: Browser, current: CurrentApplication) -> Iterator[ReusedPage]:
     """The page on a phone of all tests."""
     with ReusedPage(browser, current.url, viewport=PHONE, has_touch=True, is_mobile=True) as reused:
@@ -217,20 +224,20 @@ def smartphone(browser: Browser, current: CurrentApplication) -> Iterator[Reused
 
 
 @pytest.fixture
-def page(
-    request: pytest.FixtureRequest, laptop: ReusedPage, url: str, console_errors: ConsoleErrors
-) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, url: str, console_errors: ConsoleErrors) -> Iterator[Page]:
     """A page on a laptop, without cookies.
 
-    That of a test marked `own_page` has a browser context of its own: the test may add scripts and listeners.
-    So has that of a test marked `clock`, which may move the clock. All these would stay for the next test.
+    A test marked `clock` may move the page's clock. The page of a test marked `own_page` has a browser
+    context of its own: the test may add scripts and listeners, or open pages of other servers. All these
+    would stay for the next test.
 
     It depends on `url` so that the page is left before the database is dropped.
     """
     del url
     has_clock = request.node.get_closest_marker("clock")
-    if not has_clock and not request.node.get_closest_marker("own_page"):
-        with laptop.lend() as page, console_errors.of(page):
+    if not request.node.get_closest_marker("own_page"):
+        reused: ReusedPage = request.getfixturevalue("laptop_with_clock" if has_clock else "laptop")
+        with reused.lend() as page, console_errors.of(page):
             yield page
         return
     page = request.getfixturevalue("open_page")(viewport=LAPTOP)

@@ -53,12 +53,14 @@ def current_application() -> Iterator[CurrentApplication]:
 class ReusedPage:
     """A page in a browser context with `options`, which are those of Playwright's `new_context`.
 
-    A test may not add a clock, scripts or listeners to it, which would stay.
+    A test may not add a clock, scripts or listeners to it, which would stay. If `has_clock`, it has a clock,
+    which is right and runs at the start of each test.
     """
 
-    def __init__(self, browser: Browser, origin: str, **options: Any) -> None:
+    def __init__(self, browser: Browser, origin: str, *, has_clock: bool = False, **options: Any) -> None:
         self._browser = browser
         self._origin = origin
+        self._has_clock = has_clock
         self._options = options
         self._context: BrowserContext | None = None
 
@@ -76,6 +78,9 @@ class ReusedPage:
             self._context.set_default_timeout(TIMEOUT_S * 1000)
             self._context.new_page()
         page = self._context.pages[0]
+        if self._has_clock:
+            page.clock.install()
+            page.clock.resume()
         try:
             yield page
             self._reset(page)
@@ -95,7 +100,8 @@ class ReusedPage:
             other.close()
         page.unroute_all()
         page.goto(f"{self._origin}{_BLANK_PATH}")
-        assert not page.evaluate(_CLEAR_STORAGE), "a test that installs a clock needs a page of its own"
+        has_clock = page.evaluate(_CLEAR_STORAGE)
+        assert has_clock == self._has_clock, "a test that installs a clock needs a page of its own"
         context.clear_cookies()
         context.clear_permissions()
         # The defaults of a new context.

@@ -143,6 +143,7 @@ def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
 
 
 @pytest.mark.clock
+@pytest.mark.own_page
 def test_it_claims_nothing_while_the_server_is_unreachable_and_recovers(
     page: Page, settings: Settings, mirrored: MirroredCluster, console_errors: ConsoleErrors
 ) -> None:

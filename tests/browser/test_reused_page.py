@@ -1,5 +1,7 @@
 """The page that all tests share is as new for each of them."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.browser.conftest import LAPTOP
@@ -36,3 +38,15 @@ def test_a_clock_that_would_stay_is_an_error(laptop: ReusedPage) -> None:
         page.clock.install()
     with laptop.lend() as page:
         assert not page.evaluate("'__pwClock' in window")
+
+
+def test_a_clock_is_right_and_runs_again(laptop_with_clock: ReusedPage, url: str) -> None:
+    with laptop_with_clock.lend() as page:
+        page.goto(f"{url}/healthz")
+        page.clock.pause_at(datetime.now(UTC) + timedelta(days=1))
+        page.clock.run_for("01:00")
+    with laptop_with_clock.lend() as page:
+        page.goto(f"{url}/healthz")
+        shown = datetime.fromtimestamp(page.evaluate("Date.now()") / 1000, UTC)
+        assert abs(datetime.now(UTC) - shown) < timedelta(hours=1)
+        page.wait_for_function("(start) => Date.now() > start", arg=page.evaluate("Date.now()"))

@@ -197,6 +197,7 @@ def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
 
 
 @pytest.mark.clock
+@pytest.mark.own_page
 def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     page: Page, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
