@@ -143,6 +143,7 @@ tcp LISTEN 0 128 *:22 *:*, ESTABLISHED connection 5, CLOSE file 12 - done, LISTE
 the Exp decay, INFO | main | 2022-09-15 13:07:01 | x, CANCELLED by 12, of user 12, cancelled by scheduler
 zip code 5, unzip -p x.zip y, 7z l x.7z, htpasswd -c file x, htpasswd -b
 x.zip -Px, echo hello | grep x, echo $PASSWORD | sudo -S ls, echo x | tee sudo, echo done | sudo tee x, echo a b | kinit
+[Warning][File] [0x7f2b1c@root://eoscms:1094//eos/cms/x.root?xrdcl.requuid=0123-4567] File has a recovery procedure
 condor_q 1234567.0, condor_rm 123, condor_q -better-analyze 1, squeue -l, sacct -j 123
 """  # noqa: E501 - lines as they are
 

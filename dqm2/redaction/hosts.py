@@ -147,7 +147,8 @@ class _HostNames:
             return ()
         first = start + 1
         last = first + len(text[first : run_end(text, end, _NAME)].rstrip(_JOINTS))
-        if last - first < _MIN_HOST:
+        # XRootD's clients write the number of a file in front of its URL: `[0x7f2b@root://…]`.
+        if last - first < _MIN_HOST or text.startswith(b"://", last):
             return ()
         if account := oracle_account(text, min_start, start):
             return account
