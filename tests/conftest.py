@@ -304,6 +304,12 @@ def shared_settings(shared_environment: Mapping[str, str]) -> dqmsquare_cfg.Sett
     return dqmsquare_cfg.load(shared_environment)
 
 
+@pytest.fixture(scope="module")
+def without_data(shared_settings: dqmsquare_cfg.Settings) -> FlaskClient:
+    """A client of an application with `shared_settings`, in whose databases the module writes nothing."""
+    return create_app(shared_settings).test_client()
+
+
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     """A DQM² without documents or activity of its own; requests to dead machines time out quickly."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import uuid4
 
+import pytest
 from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
@@ -31,6 +32,12 @@ NO_INTEGERS = (
     "9" * 400,
 )
 NO_CLUSTERS = ("", "Production", "lookarea", "production ", "production'--", "%00")
+
+
+@pytest.fixture
+def client(without_data: FlaskClient) -> FlaskClient:
+    """A client of an application with empty databases."""
+    return without_data
 
 
 def refusal(client: FlaskClient, query: str, status: int = 400) -> str:

@@ -227,15 +227,15 @@ def test_it_bounds_what_it_counts(
     assert f"Runs {RUN + 1} to {RUN + 2}." in text
 
 
-def test_it_is_complete_without_anything(client: FlaskClient) -> None:
-    text = shown(client, REPORT)
+def test_it_is_complete_without_anything(without_data: FlaskClient) -> None:
+    text = shown(without_data, REPORT)
     assert "0 runs; no client has ended in any of them." in text
     assert "Nothing to compare: there are fewer than two releases." in text
 
 
 @pytest.mark.parametrize("query", ["group=week", "group=month&group=key", "from=x", "db=x"])
-def test_it_refuses_invalid_parameters(client: FlaskClient, query: str) -> None:
-    assert client.get(f"/report/efficiency?{query}").status_code == 400
+def test_it_refuses_invalid_parameters(without_data: FlaskClient, query: str) -> None:
+    assert without_data.get(f"/report/efficiency?{query}").status_code == 400
 
 
 def test_it_has_texts_to_copy(client: FlaskClient, mirrored: MirroredCluster) -> None:

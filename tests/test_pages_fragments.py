@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from dqmsquare_cfg import Settings
-from server import create_app
 from tests.mirrored_cluster import MirroredCluster, job, write_run
 from tests.waiting import until
 
 RUN = 358_791
 TEMPLATES = Path(__file__).parent.parent / "templates"
-
-
-@pytest.fixture(scope="module")
-def without_data(shared_settings: Settings) -> FlaskClient:
-    """A client of an application with empty databases."""
-    return create_app(shared_settings).test_client()
 
 
 @pytest.mark.parametrize("path", ["/", "/live/run", "/live/freshness", "/live/delivery?run=1", "/cluster/"])

@@ -92,8 +92,8 @@ def test_it_says_why_nothing_is_found(
     "query",
     [{"q": "x" * 401}, {"q": "word\0"}, {"numbers": "some"}, {"skip": "x"}, {"db": "x"}, {"from": "x"}],
 )
-def test_it_refuses_invalid_parameters(client: FlaskClient, query: dict[str, str]) -> None:
-    assert client.get("/crashes/search", query_string=query).status_code == 400
+def test_it_refuses_invalid_parameters(without_data: FlaskClient, query: dict[str, str]) -> None:
+    assert without_data.get("/crashes/search", query_string=query).status_code == 400
 
 
 def test_it_says_that_a_search_took_too_long(

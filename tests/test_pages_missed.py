@@ -86,6 +86,6 @@ def test_it_has_the_last_seven_days_of_a_longer_time(client: FlaskClient, mirror
 
 @pytest.mark.parametrize("since", ["", "yesterday", "1e99", "9" * 30])
 @pytest.mark.usefixtures("mirrored")
-def test_it_refuses_what_is_no_time(client: FlaskClient, since: str) -> None:
-    response = client.get("/live/missed", query_string={"since": since})
+def test_it_refuses_what_is_no_time(without_data: FlaskClient, since: str) -> None:
+    response = without_data.get("/live/missed", query_string={"since": since})
     assert (response.status_code, response.text) == (400, "since must be a unix time in milliseconds")

@@ -144,8 +144,8 @@ def test_it_shows_the_current_shift_by_default(
         ("from=2022-10-24&to=2022-10-30", "2022-10-24T00:00", "2022-10-31T00:00"),
     ],
 )
-def test_it_takes_times_and_days(client: FlaskClient, query: str, begin: str, end: str) -> None:
-    response = client.get(f"/report/shift?{query}")
+def test_it_takes_times_and_days(without_data: FlaskClient, query: str, begin: str, end: str) -> None:
+    response = without_data.get(f"/report/shift?{query}")
     if begin == end:
         assert response.status_code == 400
         return
@@ -167,13 +167,13 @@ def test_it_takes_times_and_days(client: FlaskClient, query: str, begin: str, en
         "db=lookarea",
     ],
 )
-def test_it_refuses_other_periods(client: FlaskClient, query: str) -> None:
-    assert client.get(f"/report/shift?{query}").status_code == 400
-    assert client.get(f"/report/shift.csv?table=runs&{query}").status_code == 400
+def test_it_refuses_other_periods(without_data: FlaskClient, query: str) -> None:
+    assert without_data.get(f"/report/shift?{query}").status_code == 400
+    assert without_data.get(f"/report/shift.csv?table=runs&{query}").status_code == 400
 
 
-def test_it_refuses_an_unknown_table(client: FlaskClient) -> None:
-    assert client.get("/report/shift.csv?table=secrets").status_code == 404
+def test_it_refuses_an_unknown_table(without_data: FlaskClient) -> None:
+    assert without_data.get("/report/shift.csv?table=secrets").status_code == 404
 
 
 @pytest.mark.usefixtures("runs")
