@@ -28,6 +28,10 @@ _MAX_PARSED_BYTES = 256 * 1024 * 1024
 _VALUE_BYTES = 64
 _CONTAINER_BYTES = 200
 _MAX_EXPANSION = 32
+# A character beyond 16 bits, as it is or escaped, makes each of its text take four bytes. A text is in a
+# message, which is a text as well.
+_WIDE_CHARACTER = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+_WIDE_TEXT_BYTES = 8
 # White space may precede a page.
 _HTML_BEGINS_WITHIN = 100
 NO_MESSAGES = "the response has no list of messages"
@@ -149,7 +153,8 @@ def _check_memory(body: ResponseBody) -> None:
     if len(body) * _MAX_EXPANSION <= _MAX_PARSED_BYTES:
         return
     values, containers = body.count(b","), body.count(b"{") + body.count(b"[")
-    if _VALUE_BYTES * values + _CONTAINER_BYTES * containers > _MAX_PARSED_BYTES:
+    text_bytes = _WIDE_TEXT_BYTES * len(body) if _WIDE_CHARACTER.search(body) else 0
+    if _VALUE_BYTES * values + _CONTAINER_BYTES * containers + text_bytes > _MAX_PARSED_BYTES:
         limit = f"{_MAX_PARSED_BYTES // 1024**2} MB"
         raise Dqm2ResponseTooLarge(f"the response would take more than {limit} of memory")
 

@@ -35,13 +35,14 @@ def test_it_quarantines_a_document_without_a_time_and_reports_it(
     assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
+@pytest.mark.parametrize(("unit", "times"), [([{"a": 1}], 1_100_000), ("\U0001f600", 2_600_000)])
 def test_it_quarantines_a_document_that_would_take_too_much_memory(
-    simulator: Simulator, simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, unit: list[object] | str, times: int
 ) -> None:
+    """Objects of 11 MB, or a text of 34 MB with characters of four bytes, would take 0.3 GB."""
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
-    # 11 MB, which would take 0.3 GB.
-    machine.upload(job_document(run=2, extra={"objects": [{"a": 1}] * 1_100_000}))
+    machine.upload(job_document(run=2, extra={"value": unit * times}))
     machine.upload(job_document(run=3))
     machine.cache_json()
     assert mirror_once(simulated_settings)
