@@ -225,9 +225,13 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
 
 
 def _behind_blanks(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    word = text[start:end].rstrip(b" \t")
+    # `Passed`, which logs are full of: no secret whatever is in front of it.
+    if not is_secret_name(word, 0):
+        return ()
     if option := _option(text, min_start, start, end):
         return option
-    word = text[start:end].rstrip(b" \t").lower()
+    word = word.lower()
     if word in _PASSWORDS:
         return _password_in_sentence(text, start + len(word))
     return span(*value_span(text, end), Placeholder.SECRET) if _RUN_KEY.fullmatch(word) else ()
