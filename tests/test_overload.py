@@ -47,11 +47,24 @@ def settings(shared_settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def server(settings: Settings, shared_environment: dict[str, str]) -> Iterator[ServerProcess]:
-    """It answers one page at a time, and two ranges."""
-    del settings
+def server(
+    settings: Settings, shared_environment: dict[str, str], postgres: EmbeddedPostgres
+) -> Iterator[ServerProcess]:
+    """It answers one page at a time, and two ranges. What it has read before it is notified does not last."""
     with server_process({**shared_environment, "SERVER_THREADS": "1"}) as server:
+        until(lambda: is_notified(postgres, settings))
         yield server
+
+
+def is_notified(postgres: EmbeddedPostgres, settings: Settings) -> bool:
+    """Whether a server has polled the heartbeat, the last step before it relies on notifications."""
+    with closing(postgres.connect("template1")) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'idle'"
+            " AND application_name = 'dqmsquare-mirror listener' AND query LIKE '%%heartbeat%%'",
+            (settings.database(Cluster.PRODUCTION),),
+        )
+        return cursor.fetchone() == (1,)
 
 
 @contextmanager
