@@ -9,7 +9,7 @@ import re2  # type: ignore[import-untyped]
 # of redaction grow by 3 MB; with a limit of 8 MB they make it grow by 5 MB, and are searched a fifth faster.
 # If the limit is too low for a pattern, RE2 reports it at each search, and searches a hundred times slower.
 _MAX_MEMORY_BYTES = 5 << 20
-# What a byte of a literal adds to it, at most.
+# Memory that each byte of a literal may add to that limit.
 _LITERAL_BYTES = 640
 _AT_START = re2._Anchor.ANCHOR_START  # noqa: SLF001
 _ANYWHERE = re2._Anchor.UNANCHORED  # noqa: SLF001

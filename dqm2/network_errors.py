@@ -14,7 +14,7 @@ _IN_WORDS: Mapping[type[BaseException], str] = {
     http.client.IncompleteRead: "incomplete",
     http.client.LineTooLong: "a line is too long",
     http.client.HTTPException: "not valid HTTP",
-    # Such as of a length or a status that is no number.
+    # Such as for a length or a status that is not a number.
     ValueError: "not valid HTTP",
     urllib3.exceptions.HTTPError: "not valid HTTP",
 }

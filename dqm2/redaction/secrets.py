@@ -226,7 +226,7 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
 
 def _behind_blanks(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     word = text[start:end].rstrip(b" \t")
-    # `Passed`, which logs are full of: no secret whatever is in front of it.
+    # `Passed`, which is frequent in logs, is no name of a secret with any prefix.
     if not is_secret_name(word, 0):
         return ()
     if option := _option(text, min_start, start, end):

@@ -120,7 +120,7 @@ _FRONTIER_USER = re.compile(
 )
 # `Job submitted by jdoe at 13:07`, `Requested by: John Doe`, Slurm's `CANCELLED by 51234`.
 _BY = rb"(?i:ed[ ]by(?::[ \t]+|[ ])[a-z0-9])"
-# What is done by persons; with a colon behind it, more than without.
+# Verbs whose agent is a person. Those of the second line count only if a colon follows `by`.
 _DONE = re.compile(
     rb"(?i)\b(?:(?P<by_persons>submitt|last modifi|committ|approv|review|author|cancell)"
     rb"|request|report|modifi|lock|start|upload|creat)\Z"

@@ -17,12 +17,12 @@ from dqm2.redaction.rules_base import (
     span,
 )
 
-# A folder of one's own, with something in it, in a folder that everyone may write to: `/tmp/jdoe/x.root`,
+# A user's folder, with a file in it, in a folder that everyone may write to: `/tmp/jdoe/x.root`,
 # `/build/jdoe/CMSSW_12_4_8/`. Four letters to eight, as accounts at CERN have, perhaps with a digit.
 _FOLDER = rb"/(?:tmp|build|scratch)\\?/+[a-z]{4}"
 _FIRST_LETTERS = 4
 _ACCOUNT = re.compile(rb"([a-z]{4,8})[0-9]?(?=\\?/)")
-# Characters in front of a slash that make it part of a path.
+# A slash behind one of these characters is within a path.
 _PATH = ALPHANUMERIC + b"_.+~/})]-"
 _SCHEME = b"://"
 _VAR = b"/var"
@@ -79,7 +79,7 @@ def _is_within_path(text: bytes, min_start: int, at: int) -> bool:
 # software are as public as it is: https://github.com/nlohmann/json.
 _HUB = (
     rb"(?:(?i:git(?:hub|lab)\.(?:com|cern\.ch)(?::[0-9]{1,5})?[:/\\])"
-    # What the rule of `user@host` leaves of it.
+    # `git@github.com:` once the rule of `user@host` has replaced it.
     rb"|(?:\[email\]|\]@\[host\]):(?:[0-9]{1,5}/)?)"
 )
 _FORK = re.compile(

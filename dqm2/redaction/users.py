@@ -75,7 +75,7 @@ _STAT_OWNER = re.compile(rb"\([ ]{0,8}([0-9]{1,10})/[ ]{0,16}([A-Za-z0-9_.-]{1,3
 _NAME = compile_linear(rb"[A-Za-z0-9_.\x80-\xfd\xff][A-Za-z0-9_.@\\\x80-\xfd\xff-]*(?:\([^()\s]{1,64}\))?")
 # Groups in a line of `id`, in which a user may have one of the same name: `gid=1399(zh) groups=1399(zh),…`.
 _GROUPS = re.compile(rb" gid=[0-9]{1,10}\([^()\s]{1,64}\)(?: groups=[^\s]{1,1024})?")
-# As EOS goes on behind `uid=51234`.
+# The text that EOS writes behind `uid=51234`.
 _NAME_BEHIND_UID = re.compile(rb"(?: gid=[0-9]{1,10})? name=([A-Za-z0-9_.-]{1,64})")
 
 # Common name of an X.509 subject: /DC=ch/CN=John Doe, or CN = John Doe, OU = Users; curl writes it out. The

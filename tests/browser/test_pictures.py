@@ -16,7 +16,7 @@ from tools.screenshots.running_demo import RunningDemo
 def test_it_takes_every_picture(demo: DemoProcess, browser: Browser, tmp_path: Path) -> None:
     _, user, password = demo.control_room
     executable = skips.require(chromium.PACKAGE)
-    # That of the other tests draws nothing.
+    # The Chromium of the other tests draws nothing.
     with browser.browser_type.launch(executable_path=executable, args=list(chromium.OPTIONS)) as drawing:
         pictures.take_all(drawing, RunningDemo(demo.page.rstrip("/"), user, password), tmp_path)
     taken = {path.name for path in tmp_path.iterdir()}
