@@ -8,6 +8,7 @@ gateway_queue        DQM² requests, one at a time; stop_event: the stop of the 
 document_pipeline    responses parsed into rows; parser_pool, parser_process: in processes of their own
 heartbeat, health    status for the pages; liveness and readiness for supervisors; metrics
 maintenance          work on stored data while the grabber is idle; certificate_monitor
-notifier             notifications; receiver_queue: when each is due; notification_message: its text
+notifier             notifications; dispatcher: those of one receiver
+                     receiver_queue: when each is due; notification_message: its text
                      sender_process, apprise_sender: its delivery; notify_test: a test message
 """

@@ -21,7 +21,7 @@ from prometheus_client import REGISTRY
 import db
 import dqmsquare_cfg
 from dqmsquare_cfg import Cluster, Settings
-from grabbing import notifier, receiver_queue, sender_process
+from grabbing import dispatcher, notifier, receiver_queue, sender_process
 from grabbing.notification_message import compose
 from grabbing.notifier import Notifier
 from storage import receiver_store, transitions
@@ -75,8 +75,8 @@ def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the intervals of the notifier."""
     monkeypatch.setattr(receiver_queue, "WINDOW", timedelta(seconds=0.1))
     monkeypatch.setattr(notifier, "_POLL_S", 0.05)
-    monkeypatch.setattr(notifier, "_MUTES_S", 0.1)
-    monkeypatch.setattr(notifier, "_RETRY_S", 0.1)
+    monkeypatch.setattr(dispatcher, "_MUTES_S", 0.1)
+    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.1)
 
 
 class Notes:
