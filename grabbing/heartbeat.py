@@ -14,13 +14,13 @@ class Heartbeat:
     def __init__(self, writer: MirrorWriter) -> None:
         self.links = ClusterLinks(gateway=LinkStatus(), machines={}, status=LinkStatus())
         self._writer = writer
-        self._written_at_s = 0.0
+        self._due_at_s = time.monotonic()
 
     def start(self, links: ClusterLinks, machine_ids: list[int]) -> None:
         """Continue from the stored status of the gateway, the cluster status and these machines."""
         machines = {id_: links.machines.get(id_, LinkStatus()) for id_ in machine_ids}
         self.links = replace(links, machines=machines)
-        self._written_at_s = 0.0
+        self._due_at_s = time.monotonic()
 
     def gateway_succeeded(self) -> None:
         """Record that the gateway answered."""
@@ -53,13 +53,13 @@ class Heartbeat:
 
     def beat_if_due(self) -> None:
         """Write the status if that is due. Raises LeadershipLost and SQLAlchemyError."""
-        if time.monotonic() - self._written_at_s >= HEARTBEAT_INTERVAL_S:
+        if time.monotonic() >= self._due_at_s:
             self.beat()
 
     def beat(self) -> None:
         """Write the status. Raises LeadershipLost and SQLAlchemyError."""
         self._writer.write_heartbeat(self.links)
-        self._written_at_s = time.monotonic()
+        self._due_at_s = time.monotonic() + HEARTBEAT_INTERVAL_S
 
     def _set_gateway(self, link: LinkStatus) -> None:
         self._expedite_if_changed(self.links.gateway, link)
@@ -71,7 +71,7 @@ class Heartbeat:
 
     def _expedite_if_changed(self, before: LinkStatus, after: LinkStatus) -> None:
         if _condition(before) != _condition(after):
-            self._written_at_s = 0.0
+            self._due_at_s = time.monotonic()
 
 
 def _condition(link: LinkStatus) -> tuple[bool, bool, bool, str | None]:

@@ -53,12 +53,12 @@ class TransitionWatch:
         self._started_at = datetime.now(UTC)
         self._caught_up: set[int] = set()
         self._mirrored: frozenset[int] | None = None
-        self._compared_at_s = 0.0
+        self._compare_at_s = time.monotonic()
 
     def take_over(self, connection: sa.Connection, heartbeat_at: datetime | None) -> None:
         """Begin to watch as the new leader; `heartbeat_at` is the last heartbeat of the one before."""
         self._started_at = datetime.now(UTC)
-        self._caught_up, self._mirrored, self._compared_at_s = set(), None, 0.0
+        self._caught_up, self._mirrored, self._compare_at_s = set(), None, time.monotonic()
         if heartbeat_at is not None and self._started_at - heartbeat_at > self._stale_after:
             known = transitions.read_conditions(connection)
             found = _change(
@@ -105,7 +105,7 @@ class TransitionWatch:
         caught_up = {id_ for id_, link in links.machines.items() if self._is_caught_up(link)}
         has_more = not caught_up <= self._caught_up
         self._caught_up, self._mirrored = caught_up, frozenset(links.machines)
-        if has_more or time.monotonic() - self._compared_at_s > _COMPARE_INTERVAL_S:
+        if has_more or time.monotonic() >= self._compare_at_s:
             self._compare(connection)
         labels = {row.id: row.label for row in _select_machines(connection)}
         known = transitions.read_conditions(connection)
@@ -122,7 +122,7 @@ class TransitionWatch:
 
     def _compare(self, connection: sa.Connection) -> None:
         """Compare clients and quarantine with the conditions recorded so far."""
-        self._compared_at_s = time.monotonic()
+        self._compare_at_s = time.monotonic() + _COMPARE_INTERVAL_S
         known = transitions.read_conditions(connection)
         rows = [row for row in _select_machines(connection) if row.id in self._caught_up]
         machines = {
