@@ -26,6 +26,7 @@ from tests.control_room import (
     UNIT,
     Visitor,
     commands_sent,
+    control_room_database,
     execute_statement,
 )
 from tests.examples import core_of
@@ -380,6 +381,15 @@ def test_the_form_for_a_run_begins_with_the_configuration(visitor: Visitor) -> N
     assert re.findall(r'<option value="(run\d+)"[^>]* selected>', form) == [last_run]
     assert re.findall(r"<option selected>(\w+)<", form) == ["pp_run"]
     assert 'name="number_of_ls" type="number" min="1" max="10000" value="33"' in form
+
+
+def test_the_form_for_a_run_does_without_a_configuration_that_can_t_be_recorded(
+    visitor: Visitor, simulated_settings: Settings
+) -> None:
+    refused = "CHECK (command <> 'get_simulator_config')"
+    with control_room_database(simulated_settings).begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE audit_log ADD CONSTRAINT refused {refused}"))
+    assert "could not be read" in form_for_a_run(visitor)
 
 
 def test_the_form_for_a_run_does_without_a_configuration(visitor: Visitor, simulator: Simulator) -> None:

@@ -1,5 +1,6 @@
 """`/cr/`: DQM² commands, given by experts on the page and by scripts at `/cr/exe?what=…`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,6 +8,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from flask import Blueprint, Response, render_template, request
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqm2.command_responses import (
@@ -34,6 +36,8 @@ from web.control_room.services import services
 from web.control_room.sessions import Expert
 from web.limits import RequestKind, limited_as
 from web.responses import FRAGMENT_HEADER, etag_response
+
+log = logging.getLogger(__name__)
 
 bp = Blueprint("control_room", __name__)
 guards.protect(bp)
@@ -175,7 +179,12 @@ def _simulator_configuration(result: CommandResult, expert: Expert) -> Simulator
     command = ValidatedCommand(
         COMMANDS["get_simulator_config"], result.command.parameters, result.command.cluster
     )
-    response = services().executor.execute(command, expert, None).response
+    try:
+        response = services().executor.execute(command, expert, None).response
+    except SQLAlchemyError as error:
+        # It is not sent if it can't be recorded. The runs are shown all the same.
+        log.warning("audit_write_failed command=%s reason=%s", command.spec.what, type(error).__name__)
+        return None
     return response if isinstance(response, SimulatorConfiguration) else None
 
 
