@@ -19,6 +19,8 @@ OTHER_ACTIONS = {
     PAGE: "open a page",
     UNKNOWN_COMMAND: "unknown command",
 }
+# Actions that change something, of DQM² or of the mirror.
+CHANGES = frozenset((MUTE, UNMUTE, *(name for name, command in COMMANDS.items() if command.is_change)))
 _CLIENT_FILE_SUFFIX = "_cfg.py"
 
 

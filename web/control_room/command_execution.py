@@ -118,11 +118,8 @@ class CommandExecutor:
         self, command: ValidatedCommand, expert: Expert, idempotency_key: UUID | None = None
     ) -> AuditedAction:
         """A command as the audit records it, with the machine's label instead of its name."""
-        return AuditedAction(
-            command.spec.what,
-            username=expert.username,
-            cmsweb_login=expert.cmsweb_login,
-            is_change=command.spec.is_change,
+        return replace(
+            expert.action(command.spec.what),
             cluster=command.cluster,
             machine=None if command.host is None else self._machine_label(command.host),
             parameters={

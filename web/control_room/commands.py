@@ -27,7 +27,7 @@ from dqm2.command_responses import (
 from dqm2.commands import COMMANDS
 from dqm2.sync_messages import ClusterStatus
 from dqmsquare_cfg import Cluster
-from storage.audit_log import AuditedAction, Outcome
+from storage.audit_log import Outcome
 from web.action_text import UNKNOWN_COMMAND
 from web.control_room import audit, cluster_state, command_validation, csrf, guards, login
 from web.control_room.command_execution import CommandResult, commands_by_outcome
@@ -156,7 +156,7 @@ def _idempotency_key() -> UUID | None:
 
 def _record_rejection(expert: Expert, rejected: CommandRejected) -> None:
     if rejected.command is None:
-        action = AuditedAction(UNKNOWN_COMMAND, username=expert.username, cmsweb_login=expert.cmsweb_login)
+        action = expert.action(UNKNOWN_COMMAND)
     else:
         action = services().executor.action(rejected.command, expert)
     services().audit.record(action, Outcome.REFUSED, rejected.message)

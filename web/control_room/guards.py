@@ -11,11 +11,10 @@ from flask import Blueprint, Response, g, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Forbidden, HTTPException, RequestEntityTooLarge, Unauthorized
 
-from dqm2.commands import COMMANDS
 from runtime import logging_setup
 from storage.audit_log import AuditedAction, Outcome
 from web import errors
-from web.action_text import MUTE, PAGE, SIGN_IN, SIGN_OUT, UNMUTE
+from web.action_text import CHANGES, MUTE, PAGE, SIGN_IN, SIGN_OUT, UNMUTE
 from web.control_room import client_identity, command_validation
 from web.control_room.services import services
 from web.control_room.sessions import Expert
@@ -28,7 +27,6 @@ _ACTION_OF_ENDPOINT = {
     "mutes.mute": MUTE,
     "mutes.unmute": UNMUTE,
 }
-_CHANGES = {MUTE, UNMUTE, *(name for name, command in COMMANDS.items() if command.is_change)}
 
 
 def protect(bp: Blueprint) -> None:
@@ -62,9 +60,10 @@ def require_expert() -> Expert:
 
 def record_anonymous_refusal(message: str, username: str | None = None) -> None:
     """Record in the audit that a request without a session, which named a user, was refused."""
+    command = _requested_command()
     address = client_identity.client_address(request, services().settings.trusted_proxies)
     services().anonymous_refusals.record(
-        _requested_action(username, _known_login()),
+        AuditedAction(command, username=username, cmsweb_login=_known_login(), is_change=command in CHANGES),
         services().sessions.keyed_hash("address", address),
         message,
     )
@@ -93,8 +92,7 @@ def _record_and_answer(error: HTTPException) -> Response:
         if expert is None:
             record_anonymous_refusal(message)
         else:
-            action = _requested_action(expert.username, expert.cmsweb_login)
-            services().audit.record(action, Outcome.REFUSED, message)
+            services().audit.record(expert.action(_requested_command()), Outcome.REFUSED, message)
     except SQLAlchemyError:
         # The request is refused whether or not that can be recorded.
         log.warning(
@@ -104,11 +102,6 @@ def _record_and_answer(error: HTTPException) -> Response:
             logging_setup.quote_value(message),
         )
     return errors.http_error_response(error)
-
-
-def _requested_action(username: str | None, cmsweb_login: str | None) -> AuditedAction:
-    command = _requested_command()
-    return AuditedAction(command, username=username, cmsweb_login=cmsweb_login, is_change=command in _CHANGES)
 
 
 def _requested_command() -> str:

@@ -120,7 +120,8 @@ def sign_out() -> BaseResponse:
     csrf.require_token(expert)
     everywhere = "everywhere" in request.form
     services().sessions.end(response, expert, everywhere=everywhere)
-    _record(SIGN_OUT_EVERYWHERE if everywhere else SIGN_OUT, expert.username)
+    action = expert.action(SIGN_OUT_EVERYWHERE if everywhere else SIGN_OUT)
+    services().audit.record(action, Outcome.OK)
     return response
 
 
@@ -134,11 +135,13 @@ def redirect_to_login(wanted_page: str = "") -> BaseResponse:
 
 
 def _start_session(username: str, target: RedirectTarget, *, by_password: bool) -> BaseResponse:
+    cmsweb_login = guards.cmsweb_login()
     # Recorded first, so that every session is in the audit log.
-    _record(SIGN_IN, username)
+    action = AuditedAction(SIGN_IN, username=username, cmsweb_login=cmsweb_login)
+    services().audit.record(action, Outcome.OK)
     response = redirect(target.url)
     services().sessions.start(
-        response, username, guards.cmsweb_login(), guards.current_expert(), by_password=by_password
+        response, username, cmsweb_login, guards.current_expert(), by_password=by_password
     )
     return response
 
@@ -174,9 +177,3 @@ def _form(error: str | None, status: int) -> Response:
         target=RedirectTarget.of_login_request(),
     )
     return Response(page, status)
-
-
-def _record(action: str, username: str) -> None:
-    services().audit.record(
-        AuditedAction(action, username=username, cmsweb_login=guards.cmsweb_login()), Outcome.OK
-    )

@@ -6,7 +6,7 @@ that leaves P5. Every mute, and every mute that is ended early, is in the audit.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from dqmsquare_cfg import Cluster
-from storage.audit_log import AuditedAction, Outcome
+from storage.audit_log import Outcome
 from storage.mutes import Mute, MuteSubject
 from web import databases, query_args
 from web.action_text import MUTE, UNMUTE
@@ -184,10 +184,7 @@ def _invalid_form_recorded(expert: Expert, command: str) -> Iterator[None]:
     try:
         yield
     except (BadRequest, NotFound) as refusal:
-        action = AuditedAction(
-            command, username=expert.username, cmsweb_login=expert.cmsweb_login, is_change=True
-        )
-        services().audit.record(action, Outcome.REFUSED, refusal.description)
+        services().audit.record(expert.action(command), Outcome.REFUSED, refusal.description)
         raise
 
 
@@ -196,14 +193,7 @@ def _recorded(
     expert: Expert, command: str, cluster: Cluster, parameters: Mapping[str, str]
 ) -> Iterator[None]:
     """Record an action in the audit before it is done, and its success after it."""
-    action = AuditedAction(
-        command,
-        username=expert.username,
-        cmsweb_login=expert.cmsweb_login,
-        is_change=True,
-        cluster=cluster,
-        parameters=parameters,
-    )
+    action = replace(expert.action(command), cluster=cluster, parameters=parameters)
     entry = services().audit.begin(action, worker_id=None)
     services().audit.mark_sent(entry)
     yield

@@ -17,7 +17,9 @@ from itsdangerous import BadData, BadSignature, URLSafeSerializer, URLSafeTimedS
 from werkzeug.wrappers import Response
 
 from dqmsquare_cfg import Settings
+from storage.audit_log import AuditedAction
 from storage.login_store import Session, SessionStore
+from web.action_text import CHANGES
 
 _SESSION_LIFETIME = timedelta(hours=12)
 _TOKEN_BYTES = 32
@@ -33,6 +35,15 @@ class Expert:
     cmsweb_login: str | None
     session_key: bytes = field(repr=False)
     csrf_token: str = field(repr=False)
+
+    def action(self, command: str) -> AuditedAction:
+        """An action of this expert, as the audit records it."""
+        return AuditedAction(
+            command,
+            username=self.username,
+            cmsweb_login=self.cmsweb_login,
+            is_change=command in CHANGES,
+        )
 
 
 class Sessions:
