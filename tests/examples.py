@@ -8,13 +8,13 @@ from _pytest.mark import ParameterSet
 from hypothesis import settings
 
 ALL_EXAMPLES = "new-examples"
-_SHARE = 4
+_SHARE = 10
 
 T = TypeVar("T")
 
 
 def examples(number: int) -> int:
-    """`number` in `make test-all`, else a quarter."""
+    """`number` in `make test-all`, else a tenth."""
     return number if settings.get_current_profile_name() == ALL_EXAMPLES else number // _SHARE
 
 

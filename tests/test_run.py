@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from _pytest.mark import ParameterSet
 
 from tests.processes import command_line, with_environment
 from tests.served import free_port
@@ -25,12 +24,7 @@ def port() -> str:
 
 
 MAKE_RUN = pytest.param(["make", "--silent", "--old-file=install", "run"], id="make run")
-ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all")
-
-
-def long(way: ParameterSet) -> ParameterSet:
-    """A way to start all programs, for `make test-all` only."""
-    return pytest.param(*way.values, id=way.id, marks=pytest.mark.long)
+ALL = pytest.param([sys.executable, "dqmsquare_mirror.py", "all"], id="all", marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -67,16 +61,8 @@ def processes_of(folder: Path) -> dict[str, int]:
     return {command_line(pid): pid for pid in with_environment(str(folder))}
 
 
-@pytest.mark.parametrize("running", [MAKE_RUN, long(ALL)], indirect=True)
-def test_it_runs_until_it_is_stopped(running: "subprocess.Popen[str]", port: str, tmp_path: Path) -> None:
-    until(lambda: is_ready(port))
-    running.terminate()
-    running.communicate()
-    assert processes_of(tmp_path) == {}
-
-
-@pytest.mark.parametrize("running", [long(MAKE_RUN), ALL], indirect=True)
-def test_it_runs_both_grabbers_and_the_server_until_one_of_them_exits(
+@pytest.mark.parametrize("running", [MAKE_RUN, ALL], indirect=True)
+def test_it_runs_both_grabbers_and_the_server_until_it_is_stopped(
     running: "subprocess.Popen[str]", port: str, tmp_path: Path
 ) -> None:
     until(lambda: is_ready(port))
@@ -84,6 +70,18 @@ def test_it_runs_both_grabbers_and_the_server_until_one_of_them_exits(
     assert all(
         program in commands for program in ("grabber.py production", "grabber.py playback", "server.py")
     )
+    running.terminate()
+    running.communicate()
+    assert processes_of(tmp_path) == {}
+
+
+# Long: the demo is supervised by the same code, and ends in the same way when one of its programs exits.
+@pytest.mark.long
+@pytest.mark.parametrize("running", [MAKE_RUN, ALL], indirect=True)
+def test_it_runs_until_one_of_its_programs_exits(
+    running: "subprocess.Popen[str]", port: str, tmp_path: Path
+) -> None:
+    until(lambda: is_ready(port))
     [grabber] = [
         number for command, number in processes_of(tmp_path).items() if "grabber.py playback" in command
     ]

@@ -26,7 +26,7 @@ def admin(simulator: Simulator, tmp_path: Path) -> Iterator[AdminClient]:
         yield admin
 
 
-def start(folder: Path, *options: str, secret: str | None = None) -> tuple[subprocess.Popen[str], str]:
+def start(folder: Path, *options: str, secret: str) -> tuple[subprocess.Popen[str], str]:
     """Start the command line; returns the process and the first line of its output."""
     process = subprocess.Popen(
         [sys.executable, "-m", "simulator", "--folder", str(folder), "--history", "1", *options],
@@ -39,9 +39,8 @@ def start(folder: Path, *options: str, secret: str | None = None) -> tuple[subpr
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    if secret is not None:
-        process.stdin.write(f"{secret}\n")
-        process.stdin.close()
+    process.stdin.write(f"{secret}\n")
+    process.stdin.close()
     return process, process.stdout.readline().strip()
 
 
@@ -134,24 +133,23 @@ def test_it_rejects_invalid_commands(
 
 
 @pytest.mark.parametrize("number", core_of([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
-def test_it_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    process, base_url = start(tmp_path, "--clients", "beam,csc", "--mode", "released")
-    with process, AdminClient(base_url, tmp_path) as admin:
+def test_it_serves_with_a_secret_from_standard_input_until_a_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    options = ("--secret-file", "-", "--clients", "beam,csc", "--mode", "released")
+    process, base_url = start(tmp_path, *options, secret="a-secret")
+    with (
+        process,
+        AdminClient(base_url, tmp_path) as admin,
+        Simulator(tmp_path, secret="a-secret").session() as session,
+    ):
+        asked = f"{base_url}/cr/exe?what=get_dqm_machines"
+        assert session.get(asked, timeout=TIMEOUT_S, allow_redirects=False).status_code == 200
         status = admin.call("status")
         assert status["mode"] == "released"
         assert status["clusters"]["playback"]["run"] is not None
         process.send_signal(number)
         assert process.wait(timeout=TIMEOUT_S) == 0
-
-
-def test_it_reads_the_secret_from_standard_input(tmp_path: Path) -> None:
-    process, base_url = start(tmp_path, "--secret-file", "-", "--paused", secret="a-secret")
-    with process, Simulator(tmp_path, secret="a-secret").session() as session:
-        response = session.get(
-            f"{base_url}/cr/exe?what=get_dqm_machines", timeout=TIMEOUT_S, allow_redirects=False
-        )
-        process.terminate()
-    assert response.status_code == 200
 
 
 def test_it_reports_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from storage.rows import to_row
 from storage.run_queries import RunFilter
 from storage.schema import migrate
 from storage.upserts import write_documents
+from tests.databases import kept_engine
 from tests.examples import core_of
 from tests.grabber_runner import execute, rows
 from tests.mirrored_cluster import MirroredCluster, crashed_job, job
@@ -70,9 +71,7 @@ class JobHistory:
         self._set_version(self._rng.randrange(1000, 1003))
         run = self._rng.choice(RUNS)
         execute(self._settings, sa.update(db.jobs).where(db.jobs.c.run == run).values(log_rules=1))
-        database = db.engine(self._settings, Cluster.PRODUCTION, "tests")
-        list(analyze_outdated(database))
-        database.dispose()
+        list(analyze_outdated(kept_engine(self._settings, Cluster.PRODUCTION)))
 
     def _delete(self) -> None:
         identities = {record.document.identity for record in self._rng.sample(self._written, 1)}
@@ -104,10 +103,8 @@ class JobHistory:
 
     def _store(self, records: list[JobRecord]) -> None:
         self._written += records
-        database = db.engine(self._settings, Cluster.PRODUCTION, "tests")
-        with database.begin() as connection:
+        with kept_engine(self._settings, Cluster.PRODUCTION).begin() as connection:
             write_documents(connection, 0, {self._machine: [to_row(record) for record in records]})
-        database.dispose()
 
 
 def counted(settings: Settings) -> set[tuple[object, ...]]:
@@ -124,11 +121,8 @@ def of_jobs(settings: Settings) -> set[tuple[object, ...]]:
         .where(jobs.crash_group.is_not(None))
         .group_by(jobs.run, jobs.crash_group, runs.run_key, runs.cmssw_version)
     )
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
-    with database.connect() as connection:
-        found = {tuple(row) for row in connection.execute(statement)}
-    database.dispose()
-    return found
+    with kept_engine(settings, Cluster.PRODUCTION).connect() as connection:
+        return {tuple(row) for row in connection.execute(statement)}
 
 
 def marked(settings: Settings) -> set[tuple[str, int]]:
@@ -178,12 +172,9 @@ def test_they_are_those_of_the_jobs_whatever_is_written_and_deleted(
 
 def is_lock_waited_for(settings: Settings, lock: str) -> bool:
     """Whether a transaction waits for a lock of a type of another's: its end, or an advisory lock."""
-    database = db.engine(settings, Cluster.PRODUCTION, "tests")
     waiting = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = :lock)")
-    with database.connect() as connection:
-        found = bool(connection.scalar(waiting.bindparams(lock=lock)))
-    database.dispose()
-    return found
+    with kept_engine(settings, Cluster.PRODUCTION).connect() as connection:
+        return bool(connection.scalar(waiting.bindparams(lock=lock)))
 
 
 def crash_of(run: int) -> JobRecord:
