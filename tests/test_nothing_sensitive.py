@@ -94,7 +94,7 @@ def assert_absent(
     settings: Settings,
     postgres: EmbeddedPostgres,
     *,
-    shown_jobs: int = 4,
+    shown_jobs: int = 2,
 ) -> None:
     """Fail with the canaries that were found, and where: in the database, and on pages of some jobs."""
     # Logs with many canaries, and documents with one elsewhere.
