@@ -28,6 +28,7 @@ _PREDICATES: Mapping[str, str] = {
     TransitionState.ABSENT: "is not part of the newest run",
     TransitionState.UP: "is up again",
     TransitionState.CURRENT: "is up to date again",
+    TransitionState.REMOVED: "was removed from the settings",
     TransitionState.VALID: "is valid again",
     TransitionState.EMPTY: "could all be stored",
     TransitionState.CRASHED: "crashed",
@@ -39,7 +40,7 @@ _PREDICATES: Mapping[str, str] = {
     TransitionState.EXPIRING: "expires soon",
     TransitionState.QUARANTINED: "could not be stored",
 }
-_PLURALS = {"is": "are", "runs": "run", "has": "have"}
+_PLURALS = {"is": "are", "runs": "run", "has": "have", "was": "were"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,11 @@ class TransitionWatch:
         now = datetime.now(UTC)
         transitions.write(
             connection,
-            [*self._data_path(known, links, labels, now), *_certificate(known, links, now)],
+            [
+                *self._data_path(known, links, labels, now),
+                *_removed(known, {labels[id_] for id_ in links.machines}, now),
+                *_certificate(known, links, now),
+            ],
         )
 
     def _is_caught_up(self, link: LinkStatus) -> bool:
@@ -163,7 +167,8 @@ class TransitionWatch:
             return
         working = {labels[id_] for id_ in self._caught_up}
         for thing, condition in known.items():
-            if condition.is_problem and thing not in outages and self._is_back(thing, links, working):
+            was_away = condition.is_problem or condition.state == TransitionState.REMOVED
+            if was_away and thing not in outages and self._is_back(thing, links, working):
                 yield from _change(known, thing, _WORKING[thing.kind], now, is_problem=False)
 
     def _outage(
@@ -202,6 +207,15 @@ def _thing_of(outage: Outage) -> Thing | None:
         case Part.MACHINE:
             return Thing(TransitionKind.MIRROR, outage.machine or "")
     return None
+
+
+def _removed(known: _Conditions, mirrored: set[str], now: datetime) -> Iterator[Transition]:
+    """Machines with old data that are not mirrored any more: nothing else would end their problem."""
+    for thing, condition in known.items():
+        is_gone = thing.kind is TransitionKind.MIRROR and thing.subject and thing.subject not in mirrored
+        if is_gone and condition.is_problem:
+            state, machine = TransitionState.REMOVED, thing.subject
+            yield from _change(known, thing, state, now, is_problem=False, machine=machine)
 
 
 def _certificate(known: _Conditions, links: ClusterLinks, now: datetime) -> Iterator[Transition]:

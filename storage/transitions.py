@@ -55,6 +55,8 @@ class TransitionState(StrEnum):
     UP = "up"
     STALE = "stale"
     CURRENT = "current"
+    # The settings do not name the machine any more.
+    REMOVED = "removed"
     EXPIRING = "expiring"
     VALID = "valid"
     QUARANTINED = "quarantined"
@@ -70,7 +72,7 @@ STATES: Mapping[TransitionKind, Sequence[TransitionState]] = {
     ),
     TransitionKind.MACHINE: _DOWN_OR_UP,
     TransitionKind.GATEWAY: _DOWN_OR_UP,
-    TransitionKind.MIRROR: (TransitionState.STALE, TransitionState.CURRENT),
+    TransitionKind.MIRROR: (TransitionState.STALE, TransitionState.CURRENT, TransitionState.REMOVED),
     TransitionKind.CERTIFICATE: (TransitionState.EXPIRING, TransitionState.VALID),
     TransitionKind.QUARANTINE: (TransitionState.QUARANTINED, TransitionState.EMPTY),
     TransitionKind.CRASH_GROUP: (TransitionState.NEW,),

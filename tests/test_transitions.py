@@ -57,10 +57,13 @@ class Transitions:
 
 
 @pytest.fixture
-def watched(settings: Settings) -> Callable[[], MirroredCluster]:
-    """A function that takes a cluster over with a new leader, whose links stay as they are."""
+def watched(settings: Settings) -> Callable[..., MirroredCluster]:
+    """A function that takes a cluster over with a new leader, whose links stay as they are.
 
-    def take_over() -> MirroredCluster:
+    It takes other settings for the leader, if that has any.
+    """
+
+    def take_over(settings: Settings = settings) -> MirroredCluster:
         rules = StateRules.for_cluster(settings, Cluster.PRODUCTION)
         watch = TransitionWatch(rules, missing_after=timedelta(minutes=5), stale_after=STALE_AFTER)
         return MirroredCluster(settings, watch=watch)
@@ -365,6 +368,24 @@ def test_a_machine_that_is_not_mirrored_makes_the_mirror_stale(
     assert transitions.states() == [f"mirror {label} stale"]
     mirrored.beat(later_at, machines={host: replace(FAILING, last_success_at=later_at, failing_since=None)})
     assert transitions.states() == [f"mirror {label} current"]
+
+
+def test_old_data_of_a_machine_end_with_its_removal_from_the_settings(
+    settings: Settings,
+    mirrored: MirroredCluster,
+    transitions: Transitions,
+    watched: Callable[..., MirroredCluster],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host, *others = settings.fff_production_machines
+    label = mirrored.label(host)
+    later_at = _pass(monkeypatch, 2 * STALE_AFTER)
+    mirrored.beat(later_at, machines={host: FAILING})
+    assert transitions.states() == [f"mirror {label} stale"]
+    watched(replace(settings, fff_production_machines=tuple(others))).beat(later_at)
+    assert f"mirror {label} removed" in transitions.states()
+    watched().beat(later_at)
+    assert f"mirror {label} current" in transitions.states()
 
 
 def test_an_outage_of_the_grabber_is_noted_by_the_next(
