@@ -70,19 +70,20 @@ class ClusterReader(DatabaseReader):
         `until`: only the changes before it.
         """
         with self._database.connect() as connection:
-            links = _links(connection)
-            machines = None
-            if links is not None and links.status.last_success_at is not None:
-                machines = {*links.machines, *links.status_machines}
-            return _state_changes(connection, machines, since, until)
+            return _state_changes(connection, _present_machines(connection), since, until)
 
     def state_changes_between(self, since: datetime, until: datetime) -> list[StateChange]:
         """Changes of all machines' states in a period, and each machine's last before it; oldest first.
 
-        Also of machines that are not mirrored any more.
+        Also of machines that are not mirrored any more, but for those whose state has not changed since: they
+        are gone, and it is not known from when on.
         """
         with self._database.connect() as connection:
-            return _state_changes(connection, None, since, until)
+            machines = _present_machines(connection)
+            if machines is not None:
+                latest = connection.execute(select_latest_states())
+                machines |= {row.machine_id for row in latest if row.since >= since}
+            return _state_changes(connection, machines, since, until)
 
     def machines(self) -> list[Machine]:
         """The mirrored machines with their resources, by label."""
@@ -125,6 +126,14 @@ class ClusterReader(DatabaseReader):
         return SyncStatus(
             row.heartbeat_at, links.gateway, links.status, tuple(machines), links.certificate_expires_at
         )
+
+
+def _present_machines(connection: sa.Connection) -> set[int] | None:
+    """The machines that are mirrored or in the latest cluster status; `None` before there is one."""
+    links = _links(connection)
+    if links is None or links.status.last_success_at is None:
+        return None
+    return {*links.machines, *links.status_machines}
 
 
 def _state_changes(

@@ -313,6 +313,19 @@ def test_it_lists_machines_that_were_down(client: FlaskClient, mirrored: Mirrore
     assert (second["machine"], second["to"]) == (mirrored.label(other), "still at the end")
 
 
+def test_it_does_not_list_machines_that_are_gone_as_still_down(
+    client: FlaskClient, settings: Settings, mirrored: MirroredCluster
+) -> None:
+    gone, *others = settings.fff_production_machines
+    mirrored.set_machine_state(gone, BEGIN - timedelta(days=30), down_reason="no route")
+    assert [row["machine"] for row in rows_of(client, "machines")] == [mirrored.label(gone)]
+    MirroredCluster(replace(settings, fff_production_machines=tuple(others))).beat()
+    assert rows_of(client, "machines") == []
+    # The report of the shift in which it went down keeps it.
+    began = "/report/shift?from=2022-08-16T07:00&to=2022-08-16T15:00"
+    assert [row["machine"] for row in rows_of(client, "machines", began)] == [mirrored.label(gone)]
+
+
 def test_it_lists_mutes_that_were_set_or_ended(client: FlaskClient, settings: Settings) -> None:
     writer = MuteWriter(db.engine(settings, Cluster.PRODUCTION, "tests"))
     writer.mute(MuteSubject("csc_dqm_sourceclient-live"), HOSTILE, "shifter", timedelta(hours=1))
