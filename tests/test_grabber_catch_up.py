@@ -14,6 +14,7 @@ import db
 from dqmsquare_cfg import Settings
 from simulator.documents import job_document
 from simulator.fault_injection import FaultKind
+from simulator.http_types import Request
 from simulator.simulator import Simulator
 from tests.examples import core_of
 from tests.grabber_runner import (
@@ -26,7 +27,6 @@ from tests.grabber_runner import (
     mirror_once,
     mirrored_runs,
     running_grabber,
-    wait_for_log,
 )
 from tests.processes import children_of, command_line, is_alive, threads_that_take
 from tests.waiting import TIMEOUT_S, until
@@ -61,9 +61,9 @@ def parser_processes(grabber: int) -> list[int]:
 def test_it_mirrors_many_documents_exactly_as_it_mirrors_few(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
-    simulator.fill(FILTER_UNIT, 280, small=True)
-    simulator.fill(FILTER_UNIT, 20)
-    simulator.fill(OTHER_FILTER_UNIT, 20)
+    simulator.fill(FILTER_UNIT, 240, small=True)
+    simulator.fill(FILTER_UNIT, 5)
+    simulator.fill(OTHER_FILTER_UNIT, 5)
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []
 
@@ -75,18 +75,19 @@ def test_it_mirrors_ten_thousand_small_documents(simulator: Simulator, simulated
     assert differences(simulated_settings, simulator) == []
 
 
+@pytest.mark.usefixtures("_early_parser_processes")
 def test_it_loses_nothing_when_its_parser_processes_are_killed(
-    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+    simulator: Simulator, simulated_settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    simulator.fill(FILTER_UNIT, 1100, small=True)
-    simulator.faults.add(FaultKind.LATENCY, 0.2)
-    with grabber_process(simulated_environment, "production", "--once") as grabber:
-        until(lambda: parser_processes(grabber.pid))
-        for pid in parser_processes(grabber.pid):
+    simulator.fill(FILTER_UNIT, 240, small=True)
+
+    def kill(_request: Request) -> None:
+        for pid in parser_processes(os.getpid()):
             os.kill(pid, signal.SIGKILL)
-        wait_for_log(grabber, "parser_process_died")
-        output, _ = grabber.communicate(timeout=TIMEOUT_S)
-    assert grabber.returncode == 0, output
+
+    simulator.on_request = kill
+    assert mirror_once(simulated_settings)
+    assert "parser_process_died" in caplog.text
     assert differences(simulated_settings, simulator) == []
 
 

@@ -134,14 +134,14 @@ def test_it_reports_a_failure_of_the_database_once(
 def test_it_loses_and_duplicates_nothing_when_its_connections_are_terminated(
     simulator: Simulator, brisk_settings: Settings, database: Production
 ) -> None:
-    simulator.fill(FILTER_UNIT, 400, small=True)
+    simulator.fill(FILTER_UNIT, 160, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.2)
     with running_grabber(brisk_settings):
-        for count in (1, 100):
+        for count in (1, 80):
             until(lambda count=count: count_rows(brisk_settings, db.jobs) >= count)  # type: ignore[misc]
             database.cut_connections()
         simulator.faults.clear()
-        until(lambda: count_rows(brisk_settings, db.jobs) == 400)
+        until(lambda: count_rows(brisk_settings, db.jobs) == 160)
     assert differences(brisk_settings, simulator) == []
 
 

@@ -12,6 +12,7 @@ from dqmsquare_cfg import Settings
 from simulator.fault_injection import FaultKind
 from simulator.http_types import Request
 from simulator.simulator import Simulator
+from tests.examples import core_of
 from tests.grabber_runner import (
     FILTER_UNIT,
     OTHER_FILTER_UNIT,
@@ -25,8 +26,8 @@ from tests.grabber_runner import (
 )
 from tests.waiting import TIMEOUT_S
 
-# Enough for parser processes.
-DOCUMENTS = 1050
+# Few are parsed by the grabber itself, many by parser processes.
+FEW, DOCUMENTS = 200, 1050
 
 
 def interrupt_at_random(
@@ -66,9 +67,9 @@ def revision(settings: Settings) -> int:
     return max((machine["revision"] or 0 for machine in rows(settings, db.machines)), default=0)
 
 
-def fill(simulator: Simulator) -> None:
-    """Upload documents to two machines."""
-    simulator.fill(FILTER_UNIT, DOCUMENTS, small=True)
+def fill(simulator: Simulator, documents: int = DOCUMENTS) -> None:
+    """Upload small documents to a machine, and large ones to another."""
+    simulator.fill(FILTER_UNIT, documents, small=True)
     simulator.fill(OTHER_FILTER_UNIT, 10)
 
 
@@ -78,18 +79,22 @@ def kill_if_stored(jobs: int, grabber: GrabberProcess, settings: Settings, _requ
         grabber.kill()
 
 
+@pytest.mark.parametrize("documents", core_of([FEW, DOCUMENTS], FEW))
 def test_it_loses_and_duplicates_nothing_when_killed_during_a_catch_up(
-    simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
+    simulator: Simulator,
+    simulated_environment: dict[str, str],
+    simulated_settings: Settings,
+    documents: int,
 ) -> None:
-    fill(simulator)
-    simulator.faults.add(FaultKind.LATENCY, 0.2)
-
-    for stored in (200, 600):
+    fill(simulator, documents)
+    simulator.faults.add(FaultKind.LATENCY, 0.2, machine=FILTER_UNIT)
+    first, second = documents // 5, documents // 2
+    for stored in (first, second):
         with grabber_process(simulated_environment, "production") as grabber:
             simulator.on_request = partial(kill_if_stored, stored, grabber, simulated_settings)
             grabber.wait(timeout=TIMEOUT_S)
     simulator.on_request = lambda _request: None
-    assert 600 <= count_rows(simulated_settings, db.jobs) < DOCUMENTS
+    assert second <= count_rows(simulated_settings, db.jobs) < documents
     simulator.faults.clear()
     assert mirror_once(simulated_settings)
     assert differences(simulated_settings, simulator) == []

@@ -42,7 +42,7 @@ def test_it_is_replaced_when_its_connections_are_terminated(
     databases: Mapping[Cluster, str],
 ) -> None:
     """SIGSTOP suspends the first grabber, like a machine that sleeps, and its connections are terminated."""
-    simulator.fill(FILTER_UNIT, 400, small=True)
+    simulator.fill(FILTER_UNIT, 120, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.3)
     with grabber_process(brisk_environment, "production") as first:
         until(lambda: count_rows(brisk_settings, db.jobs))
@@ -59,7 +59,7 @@ def test_it_is_replaced_when_its_connections_are_terminated(
             first.send_signal(signal.SIGCONT)
             wait_for_log(first, "another grabber holds the lock")
             simulator.faults.clear()
-            until(lambda: count_rows(brisk_settings, db.jobs) == 400)
+            until(lambda: count_rows(brisk_settings, db.jobs) == 120)
             assert leader(brisk_settings) == second_id
             # The first one takes over again.
             second.kill()
@@ -96,11 +96,11 @@ def test_it_writes_nothing_once_another_grabber_is_the_leader(
     databases: Mapping[Cluster, str],
     number: int,
 ) -> None:
-    simulator.fill(FILTER_UNIT, 600, small=True)
+    simulator.fill(FILTER_UNIT, 200, small=True)
     simulator.faults.add(FaultKind.LATENCY, 0.2)
     other = UUID(int=number + 1)
     with grabber_process(brisk_environment, "production") as grabber:
-        until(lambda: count_rows(brisk_settings, db.jobs) >= 200 * number)
+        until(lambda: count_rows(brisk_settings, db.jobs) >= 40 * number)
         until(lambda: leader(brisk_settings))
         with closing(postgres.connect(databases[Cluster.PRODUCTION])) as connection:
             connection.cursor().execute("UPDATE heartbeat SET leader_id = %s", (str(other),))

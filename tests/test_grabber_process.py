@@ -19,31 +19,28 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
-# Enough for parser processes.
-DOCUMENTS = 1100
-# Both have one handler; Kubernetes and systemd send the first.
-SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
-# Prints what becomes of SIGHUP, which is ignored under nohup.
-IGNORES = """
-import signal
+# Few are parsed by the grabber itself, many by parser processes.
+FEW, MANY = 200, 1100
+# Lets a thread take each signal, as one that starts a process does for a moment, each in a forked process.
+# Prints the exit status of these, and what becomes of SIGHUP under nohup.
+STOPPED = """
+import os, signal, threading
 import grabber
+def stop_by(number):
+    def take():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.pthread_kill(threading.get_ident(), number)
+    signal.signal(number, signal.SIG_DFL)
+    stop = grabber.stop_on_signals()
+    threading.Thread(target=take).start()
+    return stop.wait(100)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    if not (pid := os.fork()):
+        os._exit(0 if stop_by(number) else 1)
+    print(number.name, os.waitpid(pid, 0)[1])
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 grabber.stop_on_signals()
 print(signal.getsignal(signal.SIGHUP).name)
-"""
-# Lets a thread take a signal, as one that starts a process does for a moment.
-TAKEN_BY_A_THREAD = """
-import signal, sys, threading
-import grabber
-number = signal.Signals[sys.argv[1]]
-signal.signal(number, signal.SIG_DFL)
-def take():
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    signal.pthread_kill(threading.get_ident(), number)
-stop = grabber.stop_on_signals()
-threading.Thread(target=take).start()
-while not stop.wait(1):
-    pass
 """
 
 
@@ -87,14 +84,23 @@ def test_it_mirrors_both_clusters_without_an_argument(
     assert requested_hosts == others
 
 
-@pytest.mark.parametrize("end", SIGNALS)
+# Both signals have one handler; Kubernetes and systemd send the first.
+@pytest.mark.parametrize(
+    ("end", "documents"),
+    [
+        (signal.SIGTERM, FEW),
+        pytest.param(signal.SIGINT, FEW, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, MANY, marks=pytest.mark.long),
+    ],
+)
 def test_it_finishes_the_current_batch_on_a_signal(
     simulator: Simulator,
     simulated_environment: dict[str, str],
     simulated_settings: Settings,
     end: signal.Signals,
+    documents: int,
 ) -> None:
-    simulator.fill(FILTER_UNIT, DOCUMENTS, small=True)
+    simulator.fill(FILTER_UNIT, documents, small=True)
     with grabber_process(simulated_environment, "production") as grabber:
 
         def end_once_stored(_request: Request) -> None:
@@ -105,19 +111,13 @@ def test_it_finishes_the_current_batch_on_a_signal(
         simulator.on_request = end_once_stored
         assert grabber.wait(timeout=TIMEOUT_S) == 0
     (machine,) = (row for row in rows(simulated_settings, db.machines) if row["revision"])
-    assert count_rows(simulated_settings, db.jobs) == machine["revision"] < DOCUMENTS
+    assert count_rows(simulated_settings, db.jobs) == machine["revision"] < documents
 
 
-@pytest.mark.parametrize("end", [*SIGNALS, signal.SIGHUP])
-def test_it_stops_on_a_signal_that_any_thread_takes(end: signal.Signals) -> None:
-    command = [sys.executable, "-c", TAKEN_BY_A_THREAD, end.name]
-    assert subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=False).returncode == 0
-
-
-def test_it_goes_on_under_nohup_when_the_terminal_ends() -> None:
-    command = [sys.executable, "-c", IGNORES]
-    output = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=True, capture_output=True, text=True)
-    assert output.stdout == "SIG_IGN\n"
+def test_it_stops_on_a_signal_that_any_thread_takes_and_goes_on_under_nohup() -> None:
+    command = [sys.executable, "-c", STOPPED]
+    done = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["SIGTERM 0", "SIGINT 0", "SIGHUP 0", "SIG_IGN"]
 
 
 def test_it_exits_while_the_gateway_hangs(
