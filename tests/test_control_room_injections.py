@@ -79,14 +79,14 @@ def test_it_rejects_every_injection_in_every_parameter_of_every_command(
 
 
 def test_it_rejects_injections_over_the_network(visitor: Visitor, simulator: Simulator) -> None:
-    for text in injections(Parameter.HOST)[::5]:
+    for text in injections(Parameter.HOST)[::25]:
         assert visitor.get_command("get_hltd_logs", host=text).status_code in REFUSED, text
         assert visitor.post_command("restart_hltd", host=text).status_code in REFUSED, text
     assert commands_sent(simulator) == []
 
 
 def test_it_rejects_injections_in_place_of_a_command(visitor: Visitor, simulator: Simulator) -> None:
-    for text in injections(Parameter.RUN_KEY)[::5]:
+    for text in injections(Parameter.RUN_KEY)[::25]:
         assert visitor.post_command(text, host=UNIT).status_code in REFUSED, text
     for what in ("get_dqm_machines ", "GET_DQM_MACHINES", "restart_hltd;", "exec", "__class__", ""):
         assert visitor.post_command(what).status_code == 400

@@ -112,9 +112,9 @@ def test_it_continues_after_being_killed_while_it_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An import that was interrupted before its first batch precedes it."""
-    runs = 6
+    runs = 4
     expected = imported_at_once(postgres, environment, settings, runs)
-    monkeypatch.setattr("legacy_import.importer._DOCUMENTS_PER_BATCH", 2 * JOBS_A_RUN)
+    monkeypatch.setattr("legacy_import.importer._DOCUMENTS_PER_BATCH", JOBS_A_RUN)
     mirror = filled(postgres, settings, runs)
     with (
         patch("legacy_import.workers.import_newest", side_effect=KeyboardInterrupt),
@@ -204,8 +204,12 @@ def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(
 
 
 def test_it_waits_only_briefly_for_a_transaction_that_uses_the_tables(
-    legacy: LegacyMirror, environment: dict[str, str], postgres: EmbeddedPostgres
+    legacy: LegacyMirror,
+    environment: dict[str, str],
+    postgres: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(lifecycle, "_START_LOCK_TIMEOUT", "50ms")
     with closing(postgres.connect(legacy.name)) as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN; SELECT count(*) FROM runs")
         status, output = run_adopt(environment)

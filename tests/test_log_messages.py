@@ -20,6 +20,7 @@ from dqm2.log_messages import (
 )
 from dqm2.records import ErrorGroup, JobLog
 from simulator.crash_log import fatal_signal
+from tests.examples import core_of
 
 WARNING = "%MSG-w Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nhot module\n%MSG\n"
 ERROR = "%MSG-e Pixel:  PixelDQM 15-Sep-2022 13:45:40 CEST\nlost module\n%MSG\n"
@@ -299,7 +300,7 @@ def test_it_takes_a_log_cut_anywhere(crash: CrashLog, start: int, end: int) -> N
     check_places(JobLog(cut[: end % len(text)], cut))
 
 
-@pytest.mark.parametrize("size", [25_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("size", core_of([12_500, 100_000], 12_500))
 def test_it_judges_a_bounded_part_of_a_text(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = 0
 
