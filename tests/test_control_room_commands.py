@@ -281,6 +281,15 @@ def test_it_shows_invalid_entries_separately(
     assert f"{GATEWAY}.cms: Permission denied" in strange
 
 
+def test_it_shows_which_machines_have_another_version(visitor: Visitor) -> None:
+    page = visitor.post_command_with({"HX-Request": "true"}, "get_fff_versions").text
+    assert "The machines have different versions." in page
+    rows = dict(re.findall(r'<th scope="row">(\S+?)(?:\.cms)?</th>(.*?)</tr>', page, re.DOTALL))
+    assert " differs<" in rows[OTHER_UNIT]
+    assert "differs" not in rows[UNIT]
+    assert "no version: ssh:" in rows["dqmfu-c2b05-45-01"]
+
+
 def test_it_does_not_make_up_the_tested_dqm2_release(visitor: Visitor) -> None:
     page = visitor.post_command_with({"HX-Request": "true"}, "get_fff_versions").text
     assert "The DQM² release that the mirror was tested with is not configured" in page
