@@ -14,11 +14,12 @@ from tests.browser.engines import firefox
 from tests.browser.engines.chromium import ChromiumTab
 from tests.browser.engines.error_recorder import record_errors
 from tests.browser.engines.tab import Tab
+from tests.examples import core_of
 from tests.mirrored_cluster import MirroredCluster, beating_cluster
 from tests.served import server_thread
 
-# The other browser tests use Chromium anyway.
-ENGINES = (pytest.param("chromium", marks=pytest.mark.long), "firefox", "webkit")
+# The other browser tests use Chromium anyway. An engine takes seconds to start.
+ENGINES = core_of(("chromium", "firefox", "webkit"), "firefox")
 
 
 @pytest.fixture
