@@ -41,6 +41,7 @@ def open_always(page: Page, url: str) -> None:
     wait_for_scripts(page)
 
 
+@pytest.mark.long
 @in_each_theme
 @pytest.mark.usefixtures("crashes")
 def test_it_is_accessible(page: Page, url: str, theme: Theme) -> None:
@@ -52,6 +53,7 @@ def test_it_is_accessible(page: Page, url: str, theme: Theme) -> None:
     assert violations(page, theme, within="#main") == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("crashes")
 def test_it_fits_a_phone_and_a_laptop(page: Page, url: str) -> None:
     page.goto(f"{url}/crashes/")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.accessibility import violations, violations_by_theme
+from tests.browser.accessibility import violations_by_theme
 from tests.browser.conftest import PHONE, refresh
 from tests.browser.control_room import sign_in
 from tests.control_room import USER, Visitor
@@ -65,7 +65,6 @@ def muted(page: Page, url: str, mirrored: MirroredCluster) -> Page:
 
 
 def test_it_says_that_all_problems_are_muted_until_an_expert_ends_it(muted: Page, url: str) -> None:
-    assert violations(muted, "light", within="#main") == []
     muted.goto(url)
     expect(muted.locator(".verdict")).to_contain_text("No new problems")
     expect(muted.locator(".verdict")).to_contain_text("1 muted problem in 2 clients")

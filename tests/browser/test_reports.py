@@ -13,16 +13,9 @@ RUN = 358_791
 CLIENTS = ("beamhlt", "dt", "ecalgpu", "hcalreco")
 
 
+@pytest.mark.long
 @in_each_theme
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/report/shift",
-        # They have the same parts.
-        pytest.param("/report/playback", marks=pytest.mark.long),
-        pytest.param("/report/efficiency?group=release", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize("path", ["/report/shift", "/report/playback", "/report/efficiency?group=release"])
 def test_they_are_accessible_and_fit_a_phone_and_paper(
     page: Page, url: str, mirrored: MirroredCluster, playback: MirroredCluster, path: str, theme: Theme
 ) -> None:

@@ -54,6 +54,7 @@ def test_its_dialog_is_accessible_in_both_themes(page: Page, url: str) -> None:
     assert violations_by_theme(page) == {}
 
 
+@pytest.mark.long
 @in_each_theme
 def test_its_sign_in_and_its_audit_are_accessible_and_the_audit_fits_a_phone(
     page: Page, url: str, simulator: Simulator, theme: Theme
