@@ -158,6 +158,7 @@ def test_a_machine_that_is_down_for_more_than_a_moment_and_not_mirrored_is_one_i
     expect(toast).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.clock
 def test_a_toast_goes_by_itself_and_the_page_is_updated_as_soon_as_it_is_seen_again(
     toasts: Page, mirrored: MirroredCluster
@@ -205,6 +206,7 @@ def test_it_shows_one_toast_and_how_many_more_there_are(toasts: Page, mirrored: 
     expect(toasts.locator("#no-alerts")).to_be_visible()
 
 
+@pytest.mark.long
 def test_the_bell_counts_on_other_pages_as_well(toasts: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "newcomer", exit_code=-6))
     count = toasts.locator("#alert-count")
@@ -261,6 +263,7 @@ BACK_FROM_OTHER_PAGES = """(crash) => {
 }"""
 
 
+@pytest.mark.long
 @pytest.mark.clock
 def test_it_raises_no_alert_again_that_another_page_of_the_tab_has_raised(
     toasts: Page, mirrored: MirroredCluster
@@ -347,6 +350,7 @@ def test_a_way_to_alert_that_is_denied_or_fails_does_not_stop_the_others(
     expect(toasts.locator("#sound-problem")).to_have_text("This browser cannot play sounds.")
 
 
+@pytest.mark.long
 def test_it_asks_for_a_click_before_it_can_play_sounds(toasts: Page) -> None:
     toasts.evaluate("localStorage['dqm2-mirror sound'] = 'on'")
     toasts.reload()
@@ -379,6 +383,7 @@ def test_it_alerts_and_takes_choices_where_the_browser_denies_storage(
     expect(toasts.locator("html[data-zone=UTC]")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_values_of_other_sites_of_the_host_do_no_harm(toasts: Page, mirrored: MirroredCluster) -> None:
     toasts.evaluate(
         """localStorage.theme = "dark";

@@ -106,6 +106,7 @@ def expect_to_fit(page: Page) -> None:
         assert widths(page) == (width, width), page.url
 
 
+@pytest.mark.long
 def test_the_longest_names_hide_nothing_else(page: Page, url: str, long_named: JobRecord) -> None:
     page.goto(f"{url}/?run={RUN - 1}")
     facts = page.locator(".run .fact dd")

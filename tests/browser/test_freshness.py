@@ -61,6 +61,7 @@ def test_it_computes_ages_from_the_servers_clock(page: Page, url: str, mirrored:
     expect(page.locator(".machine-freshness dd").first).to_have_text(re.compile(r"^([1-3] min )?\d+ s ago"))
 
 
+@pytest.mark.long
 def test_it_says_which_part_is_at_fault(page: Page, url: str, mirrored: MirroredCluster) -> None:
     unit = mirrored.filter_units[1]
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
@@ -120,6 +121,7 @@ def test_old_data_are_grey_and_their_verdict_is_unknown(
     expect(verdict).to_contain_text("All OK", use_inner_text=True)
 
 
+@pytest.mark.long
 def test_the_verdict_on_a_run_that_is_over_holds_in_an_outage(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -211,6 +213,7 @@ def test_an_error_page_reloads_by_itself(
     expect(page.locator("tbody th a")).to_have_text(str(RUN))
 
 
+@pytest.mark.long
 @pytest.mark.clock
 def test_it_recovers_from_a_failure_of_a_part_that_loads_once(
     page: Page, url: str, mirrored: MirroredCluster, console_errors: ConsoleErrors

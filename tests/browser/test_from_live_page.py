@@ -68,6 +68,7 @@ def test_it_expands_a_job_by_a_touch(phone: Page, url: str) -> None:
     expect(phone.locator("[data-client=ecalgpu] .expanded")).to_contain_text("SIGSEGV")
 
 
+@pytest.mark.long
 def test_it_links_to_the_statistics_of_the_run(live: Page) -> None:
     live.get_by_role("link", name="statistics", exact=True).click()
     row = live.locator(".statistics-table tbody tr")

@@ -175,6 +175,7 @@ HOLD_NEXT_BODY = """() => {
 }"""
 
 
+@pytest.mark.long
 def test_it_shows_the_run_that_the_reader_has_opened_whatever_arrives_last(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -211,6 +212,7 @@ HANG_NEXT_REQUEST = """() => {
 }"""
 
 
+@pytest.mark.long
 def test_it_requests_a_delivery_again_that_does_not_arrive(graphs: Page, mirrored: MirroredCluster) -> None:
     graphs.evaluate(HANG_NEXT_REQUEST)
     start = datetime.now(UTC) - timedelta(seconds=2 * LUMISECTIONS * LUMISECTION_S)
@@ -233,6 +235,7 @@ COUNT_LISTENERS = """
 """
 
 
+@pytest.mark.long
 def test_it_forgets_the_graphs_of_a_job_that_is_collapsed(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:

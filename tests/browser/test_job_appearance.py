@@ -122,6 +122,7 @@ def test_it_prints_the_whole_graphs_and_log(page: Page, url: str, mirrored: Mirr
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
 
 
+@pytest.mark.long
 def test_it_prints_all_columns_of_the_job_table(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job_in("crashed"))
     page.set_viewport_size(PAPER)

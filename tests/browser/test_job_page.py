@@ -36,6 +36,7 @@ def in_view(page: Page, line: str) -> None:
     expect(page.locator(line)).to_be_in_viewport()
 
 
+@pytest.mark.long
 def test_it_is_two_clicks_from_the_live_page_to_the_log_and_the_graphs(
     page: Page, url: str, crashed: JobRecord
 ) -> None:
@@ -52,6 +53,7 @@ def test_it_is_two_clicks_from_the_live_page_to_the_log_and_the_graphs(
     expect(page.locator(".job-graphs output").first).to_contain_text("GiB")
 
 
+@pytest.mark.long
 def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, crashed: JobRecord) -> None:
     held: list[Route] = []
     page.route("**/series*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright sets attributes on the handler
@@ -66,6 +68,7 @@ def test_the_log_does_not_move_when_the_graphs_are_drawn(page: Page, url: str, c
     assert page.locator("#log").bounding_box() == undrawn
 
 
+@pytest.mark.long
 def test_it_draws_graphs_once_if_the_job_reports_while_they_load(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -191,6 +194,7 @@ def test_it_searches_without_highlights(page: Page, url: str, crashed: JobRecord
     expect(page.locator("#log-matches")).to_have_text("1 found")
 
 
+@pytest.mark.long
 def test_it_leaves_the_link_to_a_line_in_the_address_bar_without_a_clipboard(
     page: Page, url: str, crashed: JobRecord
 ) -> None:
@@ -201,6 +205,7 @@ def test_it_leaves_the_link_to_a_line_in_the_address_bar_without_a_clipboard(
     assert page.url.endswith("#L90")
 
 
+@pytest.mark.long
 def test_it_speaks_the_number_of_matches_once(page: Page, url: str, mirrored: MirroredCluster) -> None:
     running = replace(job(RUN, "beam"), log=JobLog(HEAD, TAIL, redactions=0))
     mirrored.write(mirrored.filter_units[0], running)

@@ -67,6 +67,7 @@ def test_it_filters_and_expands_a_job(live: Page) -> None:
     expect(live.locator(".expanded")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_it_expands_and_collapses_rows_before_the_server_responds(live: Page) -> None:
     first, second, third = (live.locator("tbody").nth(number) for number in range(3))
     first.locator(".expander").press("Enter")
@@ -133,6 +134,7 @@ def test_it_explains_a_term_to_a_finger_and_to_the_keyboard(phone: Page, url: st
     expect(phone.get_by_role("button", name="clients")).to_be_focused()
 
 
+@pytest.mark.long
 def test_it_has_help_and_theme_on_each_kind_of_page(page: Page, url: str, mirrored: MirroredCluster) -> None:
     mirrored.write(mirrored.filter_units[0], job(RUN, "beam"))
     for path in ("/", "/timeline/", "/help/shifter"):

@@ -83,6 +83,7 @@ def test_it_is_two_steps_to_a_run_of_a_month_ago(live: Page, text: str) -> None:
     expect(live.locator(".run-number")).to_contain_text(str(RUN - 3000))
 
 
+@pytest.mark.long
 def test_it_says_that_a_run_is_on_the_other_cluster(live: Page, settings: Settings) -> None:
     playback = MirroredCluster(settings, Cluster.PLAYBACK)
     playback.write(playback.filter_units[0], job(9001, "beam"))

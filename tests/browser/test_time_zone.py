@@ -58,6 +58,7 @@ def test_it_shows_utc_on_every_page_once_the_reader_has_chosen_it(page: Page, ur
     expect(toggle).to_have_attribute("aria-checked", "false")
 
 
+@pytest.mark.long
 def test_it_takes_the_readers_choice_on_the_page_that_a_reader_returns_from(
     page: Page, url: str, old_run: int
 ) -> None:
@@ -101,6 +102,7 @@ def test_graphs_are_in_the_same_time_zone(page: Page, url: str, mirrored: Mirror
     expect(shown).to_contain_text(re.compile(r"\d\d:\d\d CES?T: "))
 
 
+@pytest.mark.long
 def test_graphs_have_round_times_in_the_night_of_the_change_whatever_zone_the_computer_has(
     open_page: OpenPage, url: str, mirrored: MirroredCluster
 ) -> None:
@@ -121,6 +123,7 @@ def test_graphs_have_round_times_in_the_night_of_the_change_whatever_zone_the_co
     assert {"30 Oct 2022 CEST", "CET"} <= set(drawn)
 
 
+@pytest.mark.long
 def test_its_tooltip_has_both_zones_and_the_age_as_soon_as_the_page_knows_the_time(
     page: Page, url: str, old_run: int
 ) -> None:

@@ -122,6 +122,7 @@ def test_it_leads_to_the_log_of_a_job_that_crashed_or_to_the_client_in_its_run(p
     expect(page.locator("tbody:visible")).to_have_attribute("data-client", "beam")
 
 
+@pytest.mark.long
 def test_it_filters_runs(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/?from={RUN - 50}&run_key=hi_run")
     expect(page.locator(".empty-state")).to_contain_text("No run")
@@ -132,6 +133,7 @@ def test_it_filters_runs(page: Page, url: str) -> None:
     assert "bad_only=1" in page.url
 
 
+@pytest.mark.long
 def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
     page.goto(f"{url}/timeline/?from={RUN - 1}&to={RUN}")
     with page.expect_download() as download:
@@ -149,6 +151,7 @@ def test_it_downloads_the_jobs_as_csv(page: Page, url: str) -> None:
     ]
 
 
+@pytest.mark.long
 def test_details_that_arrive_after_escape_stay_hidden(page: Page, url: str) -> None:
     open_timeline(page, url)
     # Held until the route is removed.

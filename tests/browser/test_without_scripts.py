@@ -28,6 +28,7 @@ def runs(mirrored: MirroredCluster) -> None:
     write_run(mirrored, RUN, clients=("beam", "csc", "ecalgpu", "hcalreco"), lumisections=40)
 
 
+@pytest.mark.long
 def test_it_shows_the_newest_run_and_goes_from_run_to_run(page: Page, url: str) -> None:
     page.goto(url)
     expect(page.locator(".run-number")).to_contain_text(str(RUN))
@@ -61,6 +62,7 @@ def test_it_sorts_filters_expands_and_shows_a_log(page: Page, url: str) -> None:
     assert "sort=client" in page.url
 
 
+@pytest.mark.long
 def test_it_says_when_the_page_was_made_and_shows_no_empty_parentheses_for_ages(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:

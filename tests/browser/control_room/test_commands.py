@@ -62,6 +62,7 @@ def signed_in(page: Page, url: str) -> Page:
     return page
 
 
+@pytest.mark.long
 def test_it_shows_machines_versions_and_releases(signed_in: Page) -> None:
     all_ = item(signed_in, "Whole cluster")
     expect(press(all_, "Machines known")).to_contain_text(f"{OTHER_UNIT}.cms")
@@ -222,6 +223,7 @@ def test_it_switches_clients_and_reads_their_state_back(signed_in: Page, simulat
     assert [command["what"] for command in commands_sent(simulator)][-3:] == ["get_dqm_clients"] * 3
 
 
+@pytest.mark.long
 @pytest.mark.clock
 def test_a_switch_can_be_used_again_though_its_state_can_not_be_read(signed_in: Page) -> None:
     section = item(signed_in, UNIT)
@@ -252,6 +254,7 @@ def test_it_searches_and_downloads_logs(signed_in: Page, simulator: Simulator) -
     expect(press(section, "DQM² logs")).to_contain_text("This looks like an ssh error, not like a log.")
 
 
+@pytest.mark.long
 def test_it_reports_what_dqm2_can_t_do(signed_in: Page, simulator: Simulator) -> None:
     section = item(signed_in, "Production runs", cluster=PRODUCTION)
     for field in section.get_by_label("Run").all():

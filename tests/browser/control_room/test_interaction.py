@@ -166,6 +166,7 @@ def test_it_says_that_it_needs_a_cookie(page: Page, url: str) -> None:
     expect(page.get_by_role("alert")).to_contain_text("This browser refuses cookies")
 
 
+@pytest.mark.long
 def test_it_shows_changes_in_words_and_folds_reads(page: Page, url: str) -> None:
     visitor = Visitor(url).sign_in()
     visitor.post_command("change_dqm_client", host=UNIT, playback=1, client=BEAM, state=0)
@@ -182,6 +183,7 @@ def test_it_shows_changes_in_words_and_folds_reads(page: Page, url: str) -> None
     expect(last_hour.get_by_text("show Simulator run keys")).to_be_visible()
 
 
+@pytest.mark.long
 def test_it_signs_out_here_and_everywhere(page: Page, url: str) -> None:
     elsewhere = Visitor(url).sign_in()
     sign_in(page, url)
@@ -213,6 +215,7 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_does_not_respond(
     expect(page.locator("#connection")).to_contain_text("This browser can’t reach the mirror")
 
 
+@pytest.mark.long
 def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
     page: Page, url: str, settings: Settings, console_errors: ConsoleErrors
 ) -> None:
@@ -225,6 +228,7 @@ def test_it_reports_an_unknown_outcome_if_the_mirror_fails(
     expect(output).to_contain_text("Whether the command was sent is unknown: check the audit first.")
 
 
+@pytest.mark.long
 def test_it_shows_and_filters_the_audit(page: Page, url: str) -> None:
     Visitor(url).sign_in().get_command("get_cmssw_info")
     sign_in(page, url)
