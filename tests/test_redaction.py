@@ -430,6 +430,24 @@ def test_it_replaces_users_in_every_line_of_a_table(redact: Redactor) -> None:
         assert redact(f"before\n{line}\n{line}\nafter") == f"before\n{expected}\n{expected}\nafter"
 
 
+VALUES_LIKE_CODE = {
+    "password = config.get('password', 'hunter2')": "password = config.get('password', '[secret]')",
+    'password = decrypt("hunter2")': 'password = decrypt("[secret]")',
+    "password == hunter2, token == 'a1b2c3'": "password == [secret], token == '[secret]'",
+    'Owner == "jdoe", user == jdoe': 'Owner == "[user]", user == [user]',
+    "password=$ecret1 PWD={hunter} password=$ecret": "password=[secret] PWD=[secret] password=[secret]",
+    "self.token = tokens.abc; password = password1": "self.token = [secret]; password = [secret]",
+    "user=user.jdoe, login=logins.jdoe": "user=[user], login=[user]",
+    "ALTER USER x IDENTIFIED BY Secret DEFAULT y": "ALTER USER [user] IDENTIFIED BY [secret] DEFAULT y",
+    "approved by John Doe, Requested by: Jane Poole": "approved by [user], Requested by: [user]",
+    "/tmp/redwards/x /tmp/ptoole/x /tmp/storey/x": "/tmp/[user]/x /tmp/[user]/x /tmp/[user]/x",
+}
+
+
+def test_it_replaces_values_that_resemble_code_or_ordinary_words(redact: Redactor) -> None:
+    assert {text: redact(text) for text in VALUES_LIKE_CODE} == VALUES_LIKE_CODE
+
+
 KEY_DATA = "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSUlFb3dJQkFBS0NBUUVB"
 BASIC = "amRvZTpodW50ZXIy"
 

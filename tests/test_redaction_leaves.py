@@ -144,6 +144,11 @@ the Exp decay, INFO | main | 2022-09-15 13:07:01 | x, CANCELLED by 12, of user 1
 zip code 5, unzip -p x.zip y, 7z l x.7z, htpasswd -c file x, htpasswd -b
 x.zip -Px, echo hello | grep x, echo $PASSWORD | sudo -S ls, echo x | tee sudo, echo done | sudo tee x, echo a b | kinit
 [Warning][File] [0x7f2b1c@root://eoscms:1094//eos/cms/x.root?xrdcl.requuid=0123-4567] File has a recovery procedure
+        self.post_token = post_token, self._username = handler.username, token = request.access_token, (user=user)
+        password: typing.Optional[bytes], token: Union[str, None] = None, self._key = key[:16], secret=$SECRET
+    client_secret = kwargs.pop('client_secret', None), lambda user: user.name, assert owner == expected_owner
+    cmd = "--user=" + user, headers['Authorization'] = ', '.join(header), 'OAuth': ('sign', 'encode')
+objects that can be identified by small integers, end-user authentication, End-User consent.
 condor_q 1234567.0, condor_rm 123, condor_q -better-analyze 1, squeue -l, sacct -j 123
 """  # noqa: E501 - lines as they are
 

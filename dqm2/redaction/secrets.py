@@ -21,6 +21,8 @@ from dqm2.redaction.value_spans import (
     SEPARATOR,
     header_span,
     is_code,
+    is_framework_call,
+    is_named_alike,
     is_sentence,
     is_state,
     value_span,
@@ -35,6 +37,8 @@ _NAME_KEY_WINDOW = 16
 _VALUE_BEHIND_NAME = (
     rb"(?:\\*[\"'][ \t]*,\s*\\*[\"']?|[\"']?[ \t]*\n[ \t]*[\"']?)(?i:value)(?:\\*[\"'])?[ \t]*[:=][ \t]*"
 )
+# The word of a name that says that its value is a secret.
+_KIND = re.compile(rb"(?i)" + NAMES)
 # A key and what leads to its value: `x = `, `"x": `, `['x'] = `, `x">`, `"x" value=`, `"x", `.
 _NAMED_VALUE = (
     rb"(?i:"
@@ -58,16 +62,19 @@ _SLASH = ord("/")
 _PAIR_KEY = re.compile(rb"(?i)(?:user(?:[_-]?(?:name|id))?|login|account)/$")
 _PAIR_KEY_WINDOW = 16
 _PAIR = re.compile(rb"[\"']?([A-Za-z0-9_.$#-]{1,64})/([^\s@\"'/]{1,128})")
-# In place of a token: a count or index, a pointer, and calls that take or give a handle of CMSSW's event.
-_NUMBER = re.compile(rb"(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|0x[0-9A-Fa-f]{1,16})(?:[\s,;.:)\]}]|\Z)")
+# In place of a token: a count or index, one that is not set, a pointer.
+_NUMBER = re.compile(
+    rb"[\"']?(?:[0-9]{1,4}(?:[/.][0-9]{1,4})?%?|4294967295|18446744073709551615|0x[0-9A-Fa-f]{1,16})"
+    rb"(?:[\s,;.:)\]}\"']|\Z)"
+)
+# A comparison of words, and what a parser reads: `token == "lambda"`, `unexpected token: identifier`.
+_PLAIN = re.compile(rb"[\"']?[A-Za-z_]{1,32}[\"']?(?=[\s,;:)]|\Z)")
+_PARSED = re.compile(rb"(?i)\b(?:(?:un)?expected|before)[ ]\Z")
+_PARSED_WINDOW = 12
 # Names that number things as well: a session of the database, the cookie in a header of raw data.
 _NUMBERED = (b"session", b"cookie")
 # Ways of XRootD to authenticate: `[authz:krb5]`.
 _WAY = re.compile(rb"(?:krb5|gsi|sss|unix|host|pwd|ztn|https?|grpc|oauth2)(?:[\s,;.)\]}\"']|\Z)")
-_FRAMEWORK_CALL = re.compile(
-    rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
-    rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
-)
 
 # A word with a blank behind it: of an option of a command, `--password x`, of a variable that a shell sets,
 # `setenv DB_PASSWORD x`, or of a sentence. What is in front of it is looked at each time: counted characters
@@ -177,7 +184,9 @@ def _named_value(text: bytes, min_start: int, start: int, end: int) -> tuple[Spa
     is_colon = separator.endswith(b":")
     if is_colon and word.endswith(_HEADERS) and (word.endswith(b"authorization") or _COOKIE.match(text, end)):
         return span(*header_span(text, end), Placeholder.SECRET)
-    if _is_not_secret(text, end, word, is_colon=is_colon):
+    if _is_not_secret(text, end, word, is_colon=is_colon) or _is_variable(text, end, name, offset):
+        return ()
+    if is_weak(word) and _is_of_syntax(text, name_start, separator, end):
         return ()
     spans = span(*value_span(text, end), Placeholder.SECRET)
     joined = _JOINED.match(text, spans[-1].end) if spans else None
@@ -221,7 +230,21 @@ def _is_not_secret(text: bytes, at: int, word: bytes, *, is_colon: bool) -> bool
         return True
     if word.startswith(b"pwd") and text[at : at + 1] in (b"/", b".", b"~"):  # the working directory
         return True
-    return is_weak(word) and bool(_NUMBER.match(text, at) or _FRAMEWORK_CALL.match(text, at))
+    return is_weak(word) and (_NUMBER.match(text, at) is not None or is_framework_call(text, at))
+
+
+def _is_variable(text: bytes, at: int, name: bytes, offset: int) -> bool:
+    """Whether a variable is in place of a secret that is named as its key: `self.secret = secret`."""
+    kind = _KIND.match(name, offset)
+    return kind is not None and is_named_alike(text, at, name, kind[0].lower())
+
+
+def _is_of_syntax(text: bytes, name_start: int, separator: bytes, at: int) -> bool:
+    """Whether a token is one of a language: it is compared with a word, or read by a parser."""
+    if separator == b"==":
+        return _PLAIN.match(text, at) is not None
+    before = text[max(0, name_start - _PARSED_WINDOW) : name_start]
+    return separator == b":" and _PARSED.search(before) is not None
 
 
 def _behind_blanks(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:

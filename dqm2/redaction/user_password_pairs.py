@@ -185,7 +185,9 @@ def _echo(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]
     return (*secret, *span(*echoed.span("account"), Placeholder.USER)) if echoed["account"] else secret
 
 
-def _call(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+def _call(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    if follows_word(text, min_start, start):  # `OAuth: (…)`
+        return ()
     user = _CALL_USER.search(text, text.index(b"(", start), end)
     password = _CALL_PASSWORD.match(text, end)
     if not user or not password:
@@ -213,7 +215,10 @@ def _login(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...
     return Span(*user.span(1), Placeholder.USER), *span(*value_span(text, end), Placeholder.SECRET)
 
 
-def _identified_by(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
+def _identified_by(text: bytes, _min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    # SQL is written in capitals mostly, a sentence never.
+    if text[start : start + 1] == b"i" and is_sentence(text, end):
+        return ()
     return span(*value_span(text, end), Placeholder.SECRET)
 
 

@@ -19,7 +19,16 @@ from dqm2.redaction.rules_base import (
     run_start,
     span,
 )
-from dqm2.redaction.value_spans import KEY_QUOTE, SEPARATOR, is_code, is_sentence, is_state, quoted_span
+from dqm2.redaction.value_spans import (
+    KEY_QUOTE,
+    SEPARATOR,
+    is_code,
+    is_framework_call,
+    is_named_alike,
+    is_sentence,
+    is_state,
+    quoted_span,
+)
 
 # Characters before the @ of an address.
 LOCAL_PART = WORD + b".%+-"
@@ -84,10 +93,12 @@ _COMMON_NAME = rb"(?:CN[ \t]?=|dn:[ \t]cn=|(?i:common name|cms-authn-(?:name|log
 _COMMON_NAME_STARTS = b" \t\n/,;:=\"'(<"
 # Counts, addresses and times, which no user is named by: `user=0.52`, `owner = 0x7f12`, `user=0m0.5s`.
 _MEASURE = re.compile(
-    rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]]|\Z)"
+    rb"(?:0x[0-9A-Fa-f]+|[0-9]{1,4}|[0-9]+\.[0-9]+%?|(?:[0-9]+m)?[0-9.]+m?s)(?:[\s,;)\]<]|\Z)"
 )
+_NO_PERSON = re.compile(rb"(?i:default|framework|module|process|system)(?![A-Za-z0-9_-])")
 # `user: jdoe (uid 51234)`, and `UserId=jdoe(51234)` as Slurm writes it.
 _UID_BEHIND = re.compile(rb"[A-Za-z0-9_.-]{1,64}(?: \(uid\b|\([0-9]{3,10}\))")
+_COMPARED = re.compile(rb"([A-Za-z_][A-Za-z0-9_]{0,63})(?=[\s,;:)\]]|\Z)")
 # `NAME:PASSWORD` as one value.
 _PASSWORD_BEHIND = re.compile(rb":((?![0-9]{1,5}(?:\W|\Z))[^\s:;,/\"'<>()\[\]{}]{3,128})")
 # Login of a client of XRootD in front of its host, `dqmpro.12345:67@…`: user, process and connection.
@@ -176,21 +187,33 @@ def _is_no_user(text: bytes, min_start: int, start: int, end: int) -> bool:
                 return True
             if text[end : end + 1] in DIGITS and not key.endswith(b"id"):
                 return True
-        if is_sentence(text, end) and not _UID_BEHIND.match(text, end):
+        if _NO_PERSON.match(text, end) or (is_sentence(text, end) and not _UID_BEHIND.match(text, end)):
             return True
     if text[end - 1 : end] in (b" ", b"\t") and _NEXT_KEY.match(text, end):  # `logname= uid=0`
         return True
     if not key.endswith(b"id") and _MEASURE.match(text, end):
         return True
-    return is_state(text, end) or (is_code(text, end) and not _UID_BEHIND.match(text, end))
+    if is_state(text, end) or (is_code(text, end) and not _UID_BEHIND.match(text, end)):
+        return True
+    return is_framework_call(text, end) or _is_variable(text, end, trigger, key)
+
+
+def _is_variable(text: bytes, at: int, trigger: bytes, key: bytes) -> bool:
+    """Whether a variable is in place of a user: `user=user`, `owner == expected_owner`, `'user' == 'x'`."""
+    word = key.strip(b"\"'")
+    if trigger.endswith(b"=="):
+        variable = _COMPARED.match(text, at)
+        return word != key or (variable is not None and variable[1].lower().endswith(b"_" + word))
+    return is_named_alike(text, at, word, word)
 
 
 def _element(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    return _name(text, end)
+    return () if _MEASURE.match(text, end) else _name(text, end)
 
 
-def _option(text: bytes, _min_start: int, _start: int, end: int) -> tuple[Span, ...]:
-    return () if is_sentence(text, end) else _name(text, end)
+def _option(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
+    # The end-user is no option.
+    return () if follows_word(text, min_start, start) or is_sentence(text, end) else _name(text, end)
 
 
 def _command(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:

@@ -49,17 +49,45 @@ _MULTILINE_WINDOW = 512
 # word follows begins a sentence, unless that is the next key.
 _SENTENCE = re.compile(rb"[A-Za-z][a-z]{0,32}(?:'[a-z]{1,2})?[ \t]+[\"'(<\[]?[A-Za-z]")
 _NEXT_KEY = re.compile(rb"[A-Za-z'-]{1,36}[ \t]+[A-Za-z_.-]{1,32}[\"']?[ \t]{0,8}[=:]")
-_STATE = re.compile(
+_STATES = (
     rb"(?i:none|null|nil|true|false|yes|no|ok|unknown|undefined|empty|unset|missing|required|invalid|incorrect"
     rb"|wrong|expired|denied|rejected|refused|accepted|failed|failure|enabled|disabled|present|absent|found)"
-    rb"(?:[\s.,;)\]}!]|\Z)"
+)
+# The same in quotes, and quotes with nothing but a few signs in them, such as `', '`.
+_STATE = re.compile(
+    _STATES
+    + rb"(?:[\s.,;)\]}!]|\Z)|"
+    + _OPENING_QUOTE.pattern
+    + rb"(?:"
+    + _STATES
+    + rb"|[ !#-&(-/:-@[\]-_{-~]{1,3})\\{0,16}[\"']"
 )
 # Source code in place of a value: a call or template, a subscript, an attribute, a type with its default.
 _CODE = re.compile(
     rb"[A-Za-z_][A-Za-z0-9_.:]{0,80}(?:<[A-Za-z]|\((?:[^\"'`\\ bruf]|\Z|[bruf][^\"'])|\[\\{0,16}[\"'])"
-    rb"|(?:self|args|cfg|config|settings|options|opts|params|this)(?:\.|->)[A-Za-z_]"
-    rb"|(?:str|bytes)(?:[ \t]{0,4}\|[ \t]{0,4}None)?[ \t]{0,4}[=,)]"
+    rb"|(?:self|args|cfg|config|settings|options|opts|params|this|typing)(?:\.|->)[A-Za-z_]"
+    rb"|(?:str|bytes)(?:[ \t]{0,4}\|[ \t]{0,4}None)?[ \t]{0,4}[=,)]|(?:Dict|List|Optional|Sequence|Union)\["
+    # The argument of these is the name of the value: get("password"), prompt("Password: ").
+    rb"|(?:[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.|->|::)){0,4}(?:get[A-Za-z]{0,12}|pop|prompt|input)\([\"']"
+    # A part of a text, `key[16:]`, and the closing quote of a text that another follows, `"user=" + user`.
+    rb"|[A-Za-z_][A-Za-z0-9_]{0,40}\[-?[0-9]{0,4}:?-?[0-9]{0,4}\](?=[\s,;)]|\Z)"
+    rb"|\\{0,16}[\"'][ \t]{0,4}[+,;%)](?=[\s,;)]|\Z)"
+    # Variables of a shell and places of a format: $PASSWORD, ${PASSWORD}, %s, {}.
+    rb"|\$(?:[A-Z_]{3,}|\{[A-Za-z_]{3,}\})(?=[\s,;)\"'&]|\Z)|(?:%s|\{\})(?=[\s,;)\"'&]|\Z)"
 )
+# A call that takes the name of a module or product of CMSSW, or gives a handle of its event.
+_FRAMEWORK_CALL = re.compile(
+    rb"(?:[A-Za-z_]{1,20}(?:\.|::|->)){0,4}(?:V?InputTag|ESInputTag|(?:es)?[cC]onsumes[A-Za-z]*|mayConsume"
+    rb"|(?:es)?[pP]roduces|E[DS](?:Get|Put)Token\w*)[ \t]{0,4}[<(]"
+)
+# A variable or attribute in place of a value, in braces within a text: `token`, `request.user`, `{user!r}`.
+_VARIABLE = re.compile(
+    rb"\{?((?:[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.|->|::)){0,4})([A-Za-z_][A-Za-z0-9_]{0,63})(?:![rsa])?\}?"
+    rb"(?=[\s,;)\]}\"']|\Z)"
+)
+# Attributes of a user or token: `lambda user: user.name`.
+_PARTS = (b"name", b"id", b"email", b"value")
+_NAME_JOINTS = re.compile(rb"[^A-Za-z0-9_]+")
 
 
 def value_span(text: bytes, at: int) -> tuple[int, int]:
@@ -117,6 +145,27 @@ def is_sentence(text: bytes, at: int) -> bool:
 def is_code(text: bytes, at: int) -> bool:
     """Whether source code is at `at` in place of a value, as in the lines of a traceback."""
     return _CODE.match(text, at) is not None
+
+
+def is_framework_call(text: bytes, at: int) -> bool:
+    """Whether a call of CMSSW that involves no value is at `at`, such as `cms.InputTag("x")`."""
+    return _FRAMEWORK_CALL.match(text, at) is not None
+
+
+def is_named_alike(text: bytes, at: int, name: bytes, word: bytes) -> bool:
+    """Whether a variable is at `at` that is named after the key `name`, as in `self.token = token`.
+
+    `word` is the part of the key that says what the value is. An attribute needs no more in common with it:
+    `token = request.access_token`.
+    """
+    variable = _VARIABLE.match(text, at)
+    if not variable:
+        return False
+    key = _NAME_JOINTS.split(name)[-1].strip(b"_").lower()
+    path, last = variable[1].lower(), variable[2].strip(b"_").lower()
+    if last == key:
+        return True
+    return path != b"" and (last.endswith(word) or (path == key + b"." and last in _PARTS))
 
 
 def is_state(text: bytes, at: int) -> bool:
