@@ -30,35 +30,67 @@ _VAR = b"/var"
 _SERVICES = (b"cms", b"dqm", b"fff", b"tmp")
 _ORDINARY_FOLDERS = frozenset(
     (
-        b"alca analysis apache archive archives backup backups bash batch beam bins build builds bundle "
-        b"cache cached caches calib calo castor clang client clients cling clone cluster cmake code common "
-        b"conda condor conf config configs core cores crab crash crashes cron cuda curl cvmfs daemon daemons "
-        b"data dataset debian debug default demo deploy devel develop disk docker docs download dump dumps "
-        b"ecal error errors event events example examples export exports express external fedora file files "
-        b"fill fills filter folder frontier geant geometry github gitlab glidein global grafana graph graphs "
-        b"grid group groups hadoop hcal heap hist histo histos home html httpd image images import include "
-        b"input inputs install items java jenkins jobs json jupyter kafka kernel lcov library libs lists "
-        b"local lock locks logging logs lumi machine mail main maven media memory merge merged metrics misc "
-        b"mock model models module modules mount mpich muon music mysql name names nginx node nodes none "
-        b"ntuple ntuples nvidia object objects offline online openmpi oracle other output outputs package "
-        b"packages panda parallel patch patches perf pilot pipe pipes pixel pkgs playback plot plots plugin "
-        b"plugins podman postgres prefix private process prod product profile profiles program project "
-        b"projects prompt proxy public pytest python queue ramdisk random redis release releases remote repo "
-        b"report reports repos result results root rpms rucio runner runs sample samples sandbox scan scram "
-        b"scratch script scripts secret server servers service session shared shell shots site sites skim "
-        b"skims slurm snapshot socket sockets source sources spack spool squid stage staging state states "
-        b"stats stderr stdout storage store stream streams strip support swap sync system systemd table "
-        b"tables target task tasks temp temps test testing tests thread threads tool toolbox tools torch "
-        b"trace traces track tracks transfer trash trees trigger triton tune unit units unpack update "
-        b"updates upload uploads user users valgrind value values vendor venv version video volume vscode "
-        b"wget wheel wheels work workdir worker workers works world wrapper xrdcp xrootd yarn zookeep"
+        b"abrt airflow alca alias alpaka analysis ansible apache archive archives area array auth auto "
+        b"backup backups base bash batch bazel beam beams bench binary bins blob block board book boost "
+        b"boot branch buffer bugs bundle bundles byte cached caches call calo cargo castor cernbox certify "
+        b"certs channel chart check chunk clang class client clients cling clone cloud cluster cmake code "
+        b"collectd column command comment commit common compare compile conda condor copy core cores count "
+        b"cover coverage crab crls cron cupy curl cycle daemon daemons daily dasgo dask debian debug "
+        b"default delta demo demos design detector devel develop device diff digest digis disk display docs "
+        b"draft drive driver dump dumps easy edit eigen empty entry epoch error errors etcd evtgen example "
+        b"examples export exports express external extra fast fastjet fedora field files fill fills final "
+        b"find first fixed flag flow fluka folder foreman form format fortran fresh frontier full game "
+        b"ganglia gate gdml geant gfal github gitlab glibc glidein global golang golden grab grafana green "
+        b"group groups guide hadoop hand hash hcal head header health heap hello helm hepmc herwig high "
+        b"hist hold home hook hour html icon ideas import include influx init inner install intel issue "
+        b"item items java jenk jenkins jobs journal julia jupyter kafka keras kernel kill koji kubectl "
+        b"kubelet label lapack large last layer layout lcov legacy lemon level lhapdf light line link "
+        b"linker linux lists live llvm loader local lock locks logging logs loki lone loop lumi lumis "
+        b"machine macro magic mail main make manual marker mask massif match math mathlib maven media "
+        b"memory merge merged mesh meta metrics minio minor mirror misc mkfit mock mode model models mono "
+        b"month mount mover mpich mpirun multi music nagios name names need nest next nfsd nginx night "
+        b"nightly node nodes none note notebook notes ntuple ntuples null numba number numpy nvcc nvidia "
+        b"offline offset online onnx open opencl opengl openmpi openssl option oracle orbit order other "
+        b"outer package packages page panda panel panic parallel part pass patch patches path pause perf "
+        b"perfmon perl phase phedex photo photos phys pickle picture pictures pieces pileup pilot pipe "
+        b"pipeline pipes pkgs place plain play playback plots podman point pool port post postgres prefix "
+        b"press print private probe process prod product profiles program project projects prompt proof "
+        b"public puppet purge push qemu quick quiet quota rack ramdisk random range rate ratio read ready "
+        b"recent recipe record recover redis region reject release releases relval remote render repair "
+        b"replay repo repos request rereco rerun reset result results retry review right ring rivet rocm "
+        b"rotate route rpms ruby rucio rule runner runs rust rustc safe sample samples save saved scale "
+        b"scan scipy scitags scope scratch screen screens search secret section seed select selenium send "
+        b"series service setup shared shell sherpa shift shifts short shots show side signal silent simple "
+        b"single site sites size skim skims sleep slice slim slot slurm small smoke snap snapshot soft "
+        b"solid sort sosrep source sources space spack spare spark split squid stack stage staged staging "
+        b"stamp start stat state states static stats status stderr stdout step stop storage store stores "
+        b"stream streamer streams string study style submit suite summary super support swan swap swift "
+        b"switch symbol syslog sysroot system systemd table tables tail take tarball target task tasks "
+        b"tcmalloc telegraf temp temper template temps tensorfl tensors terminal testing tests text theano "
+        b"theme thread threads thrift tick ticket tidy tile time timer token tomcat tool toolbox tools "
+        b"torch tower trace traces tracing track tracker tracking tracks train transfer transit trees "
+        b"trigger triton tune tuning tuple turn type unit units unix unpack user users valgrind value "
+        b"values vault vector velero vendor venv verify version video view virtual visual volume voms "
+        b"vscode vtune wait walk warm warn watch wave webdav week wget wheel wheels wide window wire wizard "
+        b"wlcg wmcore word work workdir works world wrap wrapper write xerces xray xrootd yaml yarn year "
+        b"zero zlib zone zookeep"
     ).split()
+)
+# Parts of words for programs and data; surnames with one of them are rare.
+_TECHNICAL = re.compile(
+    rb"build|calib|config|crash|deploy|docker|download|event|filter|geom|graph|histo|http|image|index|input|json"
+    rb"|matrix|module|muon|object|output|pixel|plugin|proxy|queue|report|sandbox|schema|scram|script|server"
+    rb"|session|socket|spool|sql|squash|strip|sync|timing|trash|update|upload|ython"
+    rb"|^(?:beamsp|conf|cud[an]|data[bs]|ecal|grid|hlt|lib[bcdfghjklmnpqrstvwxz]|py[bcdfghjklmnpqrstvwxz]"
+    rb"|root|torchr|worke|xrd)|(?:cache|conf|data|db|file|fs|hep|load|plot|prof|test)$"
 )
 
 
 def _folder(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     account = _ACCOUNT.match(text, end - _FIRST_LETTERS)
     if not account or account[1].startswith(_SERVICES) or account[1] in _ORDINARY_FOLDERS:
+        return ()
+    if _TECHNICAL.search(account[1]):
         return ()
     root = start - len(_VAR) if text.endswith(_VAR, min_start, start) else start
     if _is_within_path(text, min_start, root):
