@@ -42,15 +42,24 @@ _AFTER_NAME = re.compile(
 # Words behind `user` that name no user.
 _NO_NAMES = frozenset(
     (
-        b"a abort account accounts action actions agent allocator an analysis analyzer analyzers and area "
-        b"branches callback categories code codes config configuration confirmation convenience cpu cut "
-        b"cuts data defined described error errors events exception exceptions expected extensions file "
-        b"files flags follows function functions guide has hook hooks id ids input interface interrupt "
-        b"intervention is job jobs level libraries library list manager manual mode module modules name "
-        b"names needed not of options or output parameter parameters plugin plugins process processes "
-        b"profile provided record request requests required root script selection session sessions "
-        b"settings signal slice space steering supplied that the this thread threads time times type "
-        b"types user usual was"
+        b"a abort accepts account accounts action actions agent allocator an analysis analyzer analyzers "
+        b"and area authentication authorization block branches cache callback can categories client clients "
+        b"code codes command comment config configuration confirmation consent content context control "
+        b"convenience counter cpu credentials cut cuts data defined described device directory "
+        b"documentation error errors events exception exceptions expected expects experience extensions "
+        b"field fields file files flag flags folder follows format friendly function functions group groups "
+        b"guide has header headers home hook hooks id ids image index information input inputs install "
+        b"interaction interface interrupt intervention is job jobs key keys layer level libraries library "
+        b"lines list load macro manager manual map mask may memory message messages mode model module "
+        b"modules must name names namespace namespaces needed not note number numbers object objects of "
+        b"optional options or output outside package packages page parameter parameters password path paths "
+        b"permission permissions plugin plugins policy pool preference preferences prefix process processes "
+        b"profile program programs prompt property provided queries query range record request requests "
+        b"required response rights role roles root scope script selection service services session sessions "
+        b"settings shell should side signal slice space specific specified stack state status steering "
+        b"string style supplied switch system table tag tags task terminal text that the this thread "
+        b"threads time times token tokens tool tools tree type types units user usual utilities value "
+        b"values variable variables view was who will with word words work would"
     ).split()
 )
 # `login as jdoe`, `logged in as 'jdoe'`, `Authenticating to [host]:22 as 'jdoe'`.
@@ -135,10 +144,24 @@ _AGENTS = _NO_NAMES | frozenset(
         b"machine mail many master most multiple nightly nobody none number one only operator operators "
         b"other others our parent people pilot production queue release request root run runner scheduler "
         b"script scripts server servers service services several shift shifter shifters signal slurm some "
-        b"someone source specifying submit system systemd task tasks team their them themselves two using "
-        b"via wmagent worker workers workflow you"
+        b"someone source specifying submit system systemd task tasks team their them themselves thread "
+        b"threads transaction transactions two using via wmagent worker workers workflow you"
     ).split()
 )
+# Words in the names of groups, projects and programs, which are written like those of persons.
+_OF_GROUP = frozenset(
+    (
+        b"alliance analyser analysis analyzer association beam board bot calorimeter center centre client "
+        b"clients committee commons consortium control core council data department detector display "
+        b"downtime ecal event events experiment expert experts express forum framework free global group "
+        b"groups hcal heavy hlt host initiative institute ion job jobs loop luminosity manager managers "
+        b"management monitor monitoring muon network object objects office offline online open operations "
+        b"physics pixel pool processing processor program project prompt quality queue run script server "
+        b"service services shift shifter source spot stream strip system systems task team tier tool tools "
+        b"tracker tracking trigger university version worker workflow workspace"
+    ).split()
+)
+_OF_GROUP_ENDS = (b"tion", b"tions", b"ware", b"ology")
 _ACCOUNT_OF_AGENT = re.compile(rb"(?:[a-z][a-z0-9_]{2,31}|[0-9]{4,10})(?![A-Za-z0-9_:/-])")
 _BEHIND_AGENT = re.compile(rb"[ ](?:at|on|from|[0-9])|[ ]{2}")
 _FULL_NAME = re.compile(
@@ -180,12 +203,17 @@ def _by(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
     if not done or not (is_key or done["by_persons"]):
         return ()
     if person := _FULL_NAME.match(text, end - 1):
-        return span(*person.span(), Placeholder.USER)
+        return () if _is_group(person[0]) else span(*person.span(), Placeholder.USER)
     account = _ACCOUNT_OF_AGENT.match(text, end - 1)
     if not account or account[0] in _AGENTS or is_state(text, end - 1):
         return ()
     is_end = _END.match(text, account.end()) or _BEHIND_AGENT.match(text, account.end())
     return span(*account.span(), Placeholder.USER) if is_end else ()
+
+
+def _is_group(name: bytes) -> bool:
+    """Whether a name with capitals is that of a group or program rather than of a person."""
+    return any(word in _OF_GROUP or word.endswith(_OF_GROUP_ENDS) for word in name.lower().split())
 
 
 def _login_as(text: bytes, min_start: int, start: int, end: int) -> tuple[Span, ...]:
