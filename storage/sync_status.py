@@ -12,7 +12,7 @@ CERTIFICATE_WARNING_PERIOD = timedelta(days=14)
 # Longest reason of a failure that is stored.
 MAX_REASON_CHARS = 500
 # More documents than arrive between two polls.
-_CATCHING_UP_DOCUMENTS = 200
+CATCHING_UP_DOCUMENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class LinkStatus:
     @property
     def is_catching_up(self) -> bool:
         """Whether so many documents are yet to be mirrored that the machine's jobs are old."""
-        return self.documents_behind > _CATCHING_UP_DOCUMENTS
+        return self.documents_behind > CATCHING_UP_DOCUMENTS
 
     def succeeded(self, at: datetime) -> "LinkStatus":
         """The status after a success."""

@@ -124,14 +124,17 @@ def freshness(
         )
         for outage in found
     ]
+    links = () if sync is None else sync.machines
     return resources.Freshness(
         is_fresh=not shown,
+        has_old_data=any(outage.makes_jobs_stale for outage in shown)
+        or any(link.is_catching_up for _, link in links),
         stale_after_s=stale_after_s,
         heartbeat_at=None if sync is None else sync.heartbeat_at,
         certificate_expires_at=None if sync is None else sync.certificate_expires_at,
         gateway=None if sync is None else _link(sync.gateway),
         cluster_status=None if sync is None else _link(sync.status),
-        machines=[] if sync is None else [_named_link(*of_machine, oldest) for of_machine in sync.machines],
+        machines=[_named_link(*of_machine, oldest) for of_machine in links],
         outages=shown,
     )
 

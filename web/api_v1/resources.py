@@ -15,6 +15,7 @@ from dqmsquare_cfg import Cluster
 from storage.crash_marks import CrashMark
 from storage.job_state import JobState
 from storage.stored_series import SeriesName
+from storage.sync_status import CATCHING_UP_DOCUMENTS
 from storage.transitions import STATES, TransitionKind
 from web.api_v1.queries import RunState
 
@@ -243,6 +244,14 @@ class Freshness(Resource):
     """Age of the mirrored data of a cluster."""
 
     is_fresh: Annotated[bool, Meta(description="Whether there is no outage.")]
+    has_old_data: Annotated[
+        bool,
+        Meta(
+            description="Whether runs, jobs and deliveries may be out of date: because of an outage with"
+            " `makes_jobs_stale`, or because a machine is catching up, with more than"
+            f" {CATCHING_UP_DOCUMENTS} documents behind."
+        ),
+    ]
     stale_after_s: Annotated[
         float, Meta(description="Time without success after which a part is out of order.")
     ]
