@@ -20,7 +20,7 @@ from web.api_v1.operations import operations
 if TYPE_CHECKING:
     from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-FEW, MANY = 6, 400
+FEW, MANY = 3, 400
 EXISTING = {"cluster": "production", "run": RUN, "job": str(CRASHED_JOB), "signature": signature()}
 
 

@@ -33,7 +33,17 @@ def rows_of(server: EmbeddedPostgres, statement: str) -> list[tuple[object, ...]
         return cursor.fetchall() if cursor.description else []
 
 
-def test_it_keeps_committed_data_through_a_stop_a_crash_and_its_end(folder: Path) -> None:
+def test_it_keeps_committed_data_and_starts_over_or_says_why_it_does_not(
+    folder: Path, postgres: EmbeddedPostgres
+) -> None:
+    """One server: each initialization costs as much as ten other tests."""
+
+    def interrupt(_seconds: float) -> None:
+        raise InterruptedError
+
+    # The next one starts over.
+    with pytest.raises(InterruptedError):
+        EmbeddedPostgres(folder, durable=False, pause=interrupt).start()
     with EmbeddedPostgres(folder, durable=False) as server:
         port = server.port
         rows_of(server, "CREATE TABLE kept AS SELECT 1 AS number")
@@ -48,6 +58,8 @@ def test_it_keeps_committed_data_through_a_stop_a_crash_and_its_end(folder: Path
     with EmbeddedPostgres(folder, durable=False) as server:
         assert rows_of(server, "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
         server.connect("kept").close()
+    with pytest.raises(ProcessError, match="Address already in use"):
+        EmbeddedPostgres(folder, port=postgres.port, durable=False).start()
 
 
 def test_it_accepts_connections_from_localhost_by_tcp_only(postgres: EmbeddedPostgres) -> None:
@@ -75,22 +87,6 @@ def test_it_makes_its_password_readable_by_its_user_only(postgres: EmbeddedPostg
 def test_it_uses_utf_8_and_utc_on_every_machine(postgres: EmbeddedPostgres) -> None:
     assert rows_of(postgres, "SHOW server_encoding") == [("UTF8",)]
     assert rows_of(postgres, "SHOW timezone") == [("UTC",)]
-
-
-def test_it_reports_why_it_does_not_start(folder: Path, postgres: EmbeddedPostgres) -> None:
-    second = EmbeddedPostgres(folder, port=postgres.port, durable=False)
-    with pytest.raises(ProcessError, match="Address already in use"):
-        second.start()
-
-
-def test_it_starts_over_after_an_interrupted_initialization(folder: Path) -> None:
-    def interrupt(_seconds: float) -> None:
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        EmbeddedPostgres(folder, durable=False, pause=interrupt).start()
-    with EmbeddedPostgres(folder, durable=False) as server:
-        assert rows_of(server, "SELECT 1") == [(1,)]
 
 
 def test_it_refuses_a_folder_that_others_can_write_to(folder: Path) -> None:

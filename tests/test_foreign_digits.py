@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 
 from dqmsquare_cfg import Settings
 from server import create_app
+from tests.examples import core_of
 from tests.mirrored_cluster import MirroredCluster
 
 _DIGITS = {"Arabic": "٣", "Devanagari": "३", "fullwidth": "３"}
@@ -20,7 +21,7 @@ def client(shared_settings: Settings) -> FlaskClient:
     return create_app(shared_settings).test_client()
 
 
-@pytest.mark.parametrize("script", _DIGITS)
+@pytest.mark.parametrize("script", core_of(_DIGITS, "fullwidth"))
 @pytest.mark.parametrize(
     "url",
     [
