@@ -27,7 +27,7 @@ from storage.read_models import (
 from storage.sync_status import ClusterLinks
 
 # Quarantined documents are counted up to this number.
-_MAX_COUNTED = 1000
+MAX_COUNTED = 1000
 
 _LINKS = prepared(sa.select(db.heartbeat.c.links))
 _LABELS = sa.select(sa.func.json_object_agg(db.machines.c.id, db.machines.c.label)).scalar_subquery()
@@ -194,7 +194,7 @@ def _select_quarantine() -> sa.Select[Any]:
         sa.select(table)
         .where(table.c.machine_id == machines.c.id, table.c.epoch == machines.c.epoch)
         .order_by(table.c.updated_at.desc())
-        .limit(_MAX_COUNTED + 1)
+        .limit(MAX_COUNTED + 1)
         .lateral()
     )
     count = sa.func.count().over(partition_by=of_machine.c.machine_id)
@@ -210,8 +210,8 @@ def _quarantine(row: Any) -> QuarantineSummary | None:
     if row is None:
         return None
     return QuarantineSummary(
-        count=min(row.documents, _MAX_COUNTED),
-        has_more=row.documents > _MAX_COUNTED,
+        count=min(row.documents, MAX_COUNTED),
+        has_more=row.documents > MAX_COUNTED,
         latest_at=row.updated_at,
         latest_type=row.document_type,
         reason=row.reason,

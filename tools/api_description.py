@@ -16,6 +16,7 @@ import msgspec
 from apispec import APISpec
 from msgspec import Meta
 
+from dqm2 import crash_signatures
 from dqmsquare_cfg import Cluster
 from web.api_v1 import views  # noqa: F401 - defines the operations
 from web.api_v1.openapi import PATH
@@ -38,7 +39,9 @@ _PATH_PARAMETERS: Mapping[str, Any] = {
     "cluster": Annotated[Cluster, Meta(description="Name of the cluster.")],
     "run": Annotated[Run, Meta(description="Number of the run.")],
     "job": Annotated[UUID, Meta(description="Id of the job.")],
-    "signature": Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="Signature of the group.")],
+    "signature": Annotated[
+        str, Meta(pattern=f"^{crash_signatures.KEY.pattern}$", description="Signature of the group.")
+    ],
 }
 _REF = "#/components/schemas/{name}"
 _RETRY_AFTER = {"description": "Seconds to wait.", "schema": {"type": "integer"}}

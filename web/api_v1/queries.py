@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -20,6 +20,7 @@ QueryT = TypeVar("QueryT", bound="Query")
 
 # Times beyond these are none of a run, and would overflow in computations.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+DEFAULT_UPTIME, MAX_UPTIME = timedelta(hours=24), timedelta(days=366)
 _ERROR = re.compile(r"(.+?)(?: - at `\$\.(\w+)`)?")
 
 
@@ -96,9 +97,15 @@ class TransitionsQuery(Query):
 
 
 class MachinesQuery(Query):
-    """Times between which uptime is listed; by default the last 24 hours, to the minute."""
+    """Times between which uptime is listed; by default the last `DEFAULT_UPTIME`, to the minute."""
 
-    since: Annotated[Time | UnsetType, Meta(description="By default 24 hours before `until`.")] = UNSET
+    since: Annotated[
+        Time | UnsetType,
+        Meta(
+            description=f"By default {DEFAULT_UPTIME // timedelta(hours=1)} hours before `until`, at most"
+            f" {MAX_UPTIME.days} days before it."
+        ),
+    ] = UNSET
     until: Annotated[Time | UnsetType, Meta(description="By default the last full minute.")] = UNSET
 
 

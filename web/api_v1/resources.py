@@ -3,7 +3,6 @@
 Sizes are in bytes, durations in seconds, times in UTC; `null` is a value that is not known.
 """
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -12,14 +11,15 @@ from msgspec import Meta
 
 from dqm2.records import CrashKind, InputStatus
 from dqmsquare_cfg import Cluster
+from storage.cluster_reader import MAX_COUNTED
 from storage.crash_marks import CrashMark
 from storage.job_state import JobState
 from storage.stored_series import SeriesName
 from storage.sync_status import CATCHING_UP_DOCUMENTS
-from storage.transitions import STATES, TransitionKind
-from web.api_v1.queries import RunState
+from storage.transitions import RETENTION, STATES, TransitionKind
+from web.api_v1.queries import RunState, Time
 
-Time = Annotated[datetime, Meta(tz=True)]
+MAX_CRASHED_JOBS = 200
 Bytes = Annotated[int, Meta(ge=0)]
 _STATES = "; ".join(f"`{kind}`: `{'`, `'.join(states)}`" for kind, states in STATES.items())
 Cursor = Annotated[str | None, Meta(description="`cursor` of the next page; `null` if this is the last one.")]
@@ -308,8 +308,8 @@ class TransitionPage(Resource):
         bool,
         Meta(
             description="Whether all transitions after `cursor` are still stored. False if `cursor` is older"
-            " than the 90 days for which they are kept, so that some before the first of `items` may be"
-            " missing, or is of a database that has been replaced."
+            f" than the {RETENTION.days} days for which they are kept, so that some before the first of"
+            " `items` may be missing, or is of a database that has been replaced."
         ),
     ]
 
@@ -354,7 +354,8 @@ class Machine(Resource):
     memory: Memory | None
     disks: list[Disk]
     quarantined_documents: Annotated[
-        int | None, Meta(description="Documents that could not be stored, at most 1000 are counted.")
+        int | None,
+        Meta(description=f"Documents that could not be stored, at most {MAX_COUNTED} are counted."),
     ]
     uptime: Annotated[list[UptimeInterval], Meta(description="Oldest first, without gaps.")]
 
@@ -416,4 +417,4 @@ class CrashedJob(Resource):
 class CrashGroupWithJobs(CrashGroup):
     """A group of crashes with its newest jobs."""
 
-    newest_jobs: Annotated[list[CrashedJob], Meta(description="At most 200, newest first.")]
+    newest_jobs: Annotated[list[CrashedJob], Meta(description=f"At most {MAX_CRASHED_JOBS}, newest first.")]

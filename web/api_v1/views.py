@@ -8,6 +8,7 @@ from flask import Blueprint
 from msgspec import UNSET
 from werkzeug.exceptions import NotFound
 
+from dqm2 import crash_signatures
 from dqm2.log_messages import full_text
 from dqmsquare_cfg import Cluster
 from storage import job_state, outages, read_models
@@ -21,6 +22,8 @@ from web import databases
 from web.api_v1 import mapping, resources
 from web.api_v1.operations import operation
 from web.api_v1.queries import (
+    DEFAULT_UPTIME,
+    MAX_UPTIME,
     CrashGroupsQuery,
     JobsQuery,
     MachinesQuery,
@@ -48,8 +51,6 @@ _RELEASE_PREFIX = "CMSSW_"
 _RUNS_PER_PIECE = 25
 _MAX_PIECES = 20
 _MINUTE = timedelta(minutes=1)
-_DEFAULT_UPTIME, _MAX_UPTIME = timedelta(hours=24), timedelta(days=366)
-_MAX_CRASHED_JOBS = 200
 
 
 @operation(bp, "/clusters")
@@ -147,7 +148,7 @@ def log(cluster: Cluster, job: UUID) -> str:
 def machines(cluster: Cluster, query: MachinesQuery) -> resources.Machines:
     """Machines with their state, resources and uptime.
 
-    Uptime is listed for at most 366 days before `until`, and never for the future.
+    Uptime is never listed for the future.
     """
     reader = databases.cached_reader(cluster)
     now, stale_after = datetime.now(UTC), stale_limit()
@@ -183,18 +184,19 @@ def crash_groups(cluster: Cluster, query: CrashGroupsQuery) -> resources.CrashGr
 def crash_group(cluster: Cluster, signature: str) -> resources.CrashGroupWithJobs:
     """A group of crashes with its newest jobs."""
     reader = databases.cached_reader(cluster)
-    found = reader.crashes.group(signature) if "\0" not in signature else None
+    found = reader.crashes.group(signature) if crash_signatures.KEY.fullmatch(signature) else None
     if found is None or not found.groups:
         raise NotFound(_NO_CRASH_GROUP)
-    return mapping.crash_group_with_jobs(found.groups[0], reader.crashes.jobs(signature, _MAX_CRASHED_JOBS))
+    return mapping.crash_group_with_jobs(
+        found.groups[0], reader.crashes.jobs(signature, resources.MAX_CRASHED_JOBS)
+    )
 
 
 @operation(bp, "/clusters/<cluster>/transitions")
 def transitions(cluster: Cluster, query: TransitionsQuery) -> resources.TransitionPage:
     """Changes of states, in the order in which the mirror recorded them, for scripts that follow a cluster.
 
-    Without `cursor` there are none: `next_cursor` is that of what happens from now on. They are kept for 90
-    days; `is_complete` of the page after an earlier `cursor` is false.
+    Without `cursor` there are none: `next_cursor` is that of what happens from now on.
     """
     reader = databases.cached_reader(cluster)
     cursor = optional(query.position)
@@ -334,5 +336,5 @@ def _uptime_span(query: MachinesQuery, now: datetime) -> tuple[datetime, datetim
     if until is None or until > now:
         until = latest
         dependencies.expire_at(latest + _MINUTE)
-    since = optional_time(query.since) or until - _DEFAULT_UPTIME
-    return min(max(since, until - _MAX_UPTIME), until), until
+    since = optional_time(query.since) or until - DEFAULT_UPTIME
+    return min(max(since, until - MAX_UPTIME), until), until

@@ -1,6 +1,5 @@
 """The page of a group of crashes, `/crashes/<signature>`: what its jobs have in common, its runs, a log."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, render_template
 from werkzeug.exceptions import NotFound
 
-from dqm2 import log_messages
+from dqm2 import crash_signatures, log_messages
 from storage.client_names import client_name
 from storage.crash_groups import CrashGroup
 from storage.crash_reader import CrashedJob, CrashGroupOutline
@@ -22,7 +21,6 @@ from web.responses import etag_response
 
 bp = Blueprint("crash_group", __name__, url_prefix="/crashes")
 
-_SIGNATURE = re.compile(r"[0-9a-f]{16}")
 # Newest jobs that are compared with each other.
 _MAX_JOBS = 200
 # Newest jobs whose logs are searched.
@@ -50,7 +48,7 @@ def page(signature: str) -> Response:
     """The complete page."""
     cluster = query_args.page_cluster()
     reader = databases.stale_ok_reader(cluster)
-    found = reader.crashes.group(signature) if _SIGNATURE.fullmatch(signature) else None
+    found = reader.crashes.group(signature) if crash_signatures.KEY.fullmatch(signature) else None
     if found is None or not found.groups:
         raise NotFound(f"The {cluster} cluster has no crash with this id.")
     [summary] = found.groups
