@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
@@ -56,6 +56,7 @@ def import_all(settings: Settings, cluster: Cluster, database: sa.Engine, proces
             _train_first_dictionary(dictionaries)
             running[0].join(_PROGRESS_INTERVAL_S)
             progress.log()
+        _report_killed(workers, settings.database(cluster))
     _analyze(database)
 
 
@@ -73,6 +74,16 @@ def _workers(settings: Settings, cluster: Cluster, number: int) -> Iterator[Sequ
             if worker.pid is not None:
                 worker.terminate()
                 worker.join()
+
+
+def _report_killed(workers: Iterable[SpawnProcess], database: str) -> None:
+    """Log the workers that could not do so: the kernel kills what takes too much memory."""
+    for worker in workers:
+        if worker.exitcode is not None and worker.exitcode < 0:
+            reason = f"killed by signal {-worker.exitcode}"
+            log.error(
+                "import_worker_failed database=%s reason=%s", database, logging_setup.quote_value(reason)
+            )
 
 
 def _work(settings: Settings, cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Start, interruption and end of a legacy import: nothing is lost or duplicated."""
 
+import multiprocessing
 import os
 import random
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -130,6 +132,31 @@ def test_it_continues_after_being_killed_while_it_writes(
     progress = rf"documents=\d+ total={runs * (JOBS_A_RUN + 1)} per_s=\d+ remaining_s=\d+"
     assert re.search(rf"import_progress database=\S+ {progress}", output)
     assert contents(settings) == expected
+
+
+def test_it_reports_a_worker_that_is_killed(
+    legacy: LegacyMirror, postgres: EmbeddedPostgres, environment: dict[str, str], settings: Settings
+) -> None:
+    """As by the kernel, which ends what takes too much memory."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    lifecycle.start(database, Pseudonymizer(settings.pseudonym_secret))
+    database.dispose()
+    others = multiprocessing.active_children()
+    with (
+        patch("legacy_import.workers.import_newest"),
+        ThreadPoolExecutor(1) as pool,
+        closing(postgres.connect(legacy.name)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("BEGIN; LOCK TABLE job_details IN SHARE MODE")
+        adopted = pool.submit(run_adopt, environment, "--processes", "1")
+        until(lambda: is_waited_for(settings, db.job_details))
+        [worker] = set(multiprocessing.active_children()).difference(others)
+        worker.kill()
+        cursor.execute("ROLLBACK")
+        status, output = adopted.result(TIMEOUT_S)
+    assert status == 1
+    assert f'import_worker_failed database={legacy.name} reason="killed by signal 9"' in output
 
 
 def test_others_write_the_same_run_while_a_batch_is_converted(
