@@ -1,6 +1,7 @@
 """The grabber's parts: from requests to DQM² to rows in the database. `grabber.py` is the daemon.
 
 scheduler            which machine is mirrored when; backoff: the pauses
+                     cluster_status_writer: states of the machines
 machine_sync         one machine, in time slices; change_feed: its new headers, resets of its revisions
                      header_fetcher, document_fetcher: requests; machine_writer: rows and checkpoint
                      quarantine_retry: documents that could not be parsed or stored

@@ -7,16 +7,13 @@ machine's responses only look like a failing gateway.
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqm2.pseudonyms import Pseudonymizer, default_label
-from dqm2.records import MachineState
-from dqm2.sync_messages import ClusterStatus
-from grabbing import metrics
 from grabbing.backoff import Backoff
+from grabbing.cluster_status_writer import ClusterStatusWriter
 from grabbing.document_pipeline import DocumentProcessor
 from grabbing.gateway_queue import GatewayQueue
 from grabbing.heartbeat import Heartbeat
@@ -30,8 +27,6 @@ log = logging.getLogger(__name__)
 _MAX_MACHINE_PAUSE_S = 60.0
 _MAX_GATEWAY_PAUSE_S = 15.0
 _MAX_DATABASE_PAUSE_S = 15.0
-# A cluster gets a few new machines a year. Statuses that name others each time add no more than this.
-_MAX_MACHINES = 1000
 
 
 class ClusterScheduler:
@@ -54,6 +49,7 @@ class ClusterScheduler:
         self._processor = processor
         self._pseudonyms = pseudonyms
         self._heartbeat = heartbeat
+        self._status_writer = ClusterStatusWriter(writer, processor, pseudonyms, gateway.cluster)
         self._cluster = gateway.cluster.value
         self._machine_backoff = {
             host: Backoff(interval_s, interval_s, _MAX_MACHINE_PAUSE_S) for host in hosts
@@ -207,31 +203,8 @@ class ClusterScheduler:
             self._heartbeat.status_failed(reason)
             return
         self._status_backoff.succeeded()
-        self._store_status(status)
-
-    def _store_status(self, status: ClusterStatus) -> None:
-        checked_at = datetime.now(UTC)
-        pseudonyms = {state.name: self._pseudonyms.for_machine(state.name) for state in status.machines}
-        machines = self._writer.register_machines(
-            {identity: default_label(name) for name, identity in pseudonyms.items()}, limit=_MAX_MACHINES
-        )
-        known = [state for state in status.machines if pseudonyms[state.name] in machines]
-        states = {
-            machines[pseudonyms[state.name]].id: MachineState(
-                state.is_up, None if state.reason is None else self._redact(state.reason)
-            )
-            for state in known
-        }
-        self._writer.write_machine_states(states, checked_at)
-        self._heartbeat.status_succeeded(tuple(states), checked_at)
-        skipped = len(status.invalid_entries) + len(status.machines) - len(known)
-        if skipped:
-            log.warning("status_entries_skipped cluster=%s entries=%d", self._cluster, skipped)
-            metrics.fields_dropped.labels(self._cluster, "status").inc(skipped)
+        self._heartbeat.status_succeeded(*self._status_writer.write(status))
 
     def _reason(self, error: Dqm2Error) -> str:
-        return self._redact(str(error)) or type(error).__name__
-
-    def _redact(self, text: str) -> str:
-        """Text from P5, redacted and short enough to be stored and shown."""
-        return self._processor.redact(text)[:MAX_REASON_CHARS]
+        """The reason for a failure, redacted and short enough to be stored and shown."""
+        return self._processor.redact(str(error))[:MAX_REASON_CHARS] or type(error).__name__

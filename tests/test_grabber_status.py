@@ -112,7 +112,7 @@ def test_it_limits_the_machines_that_status_responses_can_add(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("grabbing.scheduler._MAX_MACHINES", 5)
+    monkeypatch.setattr("grabbing.cluster_status_writer._MAX_MACHINES", 5)
     for number in range(3):
         answers({f"{FILTER_UNIT}.cms": UP, f"a-{number}-1.cms": UP, f"a-{number}-2.cms": UP})
         assert mirror_once(simulated_settings)
