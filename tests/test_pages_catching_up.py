@@ -70,7 +70,7 @@ def test_the_api_has_old_data_when_pages_say_so(
 @pytest.mark.usefixtures("unit")
 def test_the_wall_does_not_claim_to_know_the_verdict(client: FlaskClient) -> None:
     wall = client.get("/live/wall?db=production").text
-    assert "is-outdated" in wall.partition(">")[0]
+    assert "is-stale" in wall.partition(">")[0]
     assert BANNER in wall
 
 
@@ -85,7 +85,7 @@ def test_documents_that_have_just_arrived_make_nothing_old(
 ) -> None:
     mirrored.beat(machines={unit: behind(documents)})
     assert "data-stale=" not in client.get("/live/freshness?db=production").text
-    assert "is-outdated" not in client.get("/live/wall?db=production").text.partition(">")[0]
+    assert "is-stale" not in client.get("/live/wall?db=production").text.partition(">")[0]
     assert "Old data" not in current_shift(client).partition("\n\nRuns")[0]
 
 

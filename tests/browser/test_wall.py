@@ -110,7 +110,7 @@ def test_it_claims_nothing_while_the_server_fails(wall: Page, console_errors: Co
     pass_time(wall, connection.is_visible)
     expect(connection).to_contain_text("The mirror responds with an error (500)")
     for cluster in ("production", "playback"):
-        expect(wall.locator(f"#wall-{cluster} .wall-outdated")).to_be_visible()
+        expect(wall.locator(f"#wall-{cluster} .wall-stale")).to_be_visible()
         expect(wall.locator(f"#wall-{cluster} .wall-current")).to_be_hidden()
     wall.unroute("**/live/**")
     update(wall)

@@ -1,4 +1,8 @@
-"""The verdict on a run: the large field of the live page, which says whether somebody has to act."""
+"""The verdict on a run: the large field of the live page, which says whether somebody has to act.
+
+The page also has "Unknown" in its place, which CSS shows while the data are stale (`makes_jobs_stale` of an
+outage), or once a script finds that the server does not respond.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
