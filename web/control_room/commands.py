@@ -30,7 +30,8 @@ from dqmsquare_cfg import Cluster
 from storage.audit_log import Outcome
 from web.action_text import UNKNOWN_COMMAND
 from web.control_room import audit, cluster_state, command_validation, csrf, guards, login
-from web.control_room.command_execution import CommandResult, commands_by_outcome
+from web.control_room.command_execution import commands_by_outcome
+from web.control_room.command_result import CommandResult
 from web.control_room.command_validation import CommandRejected, ValidatedCommand
 from web.control_room.services import services
 from web.control_room.sessions import Expert
