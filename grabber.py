@@ -9,8 +9,6 @@ mirrored.
 import argparse
 import logging
 import multiprocessing
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -36,7 +34,7 @@ from grabbing.maintenance import Maintenance
 from grabbing.notifier import Notifier
 from grabbing.scheduler import ClusterScheduler
 from grabbing.sender_process import refused_receivers
-from grabbing.stop_event import StopEvent, Stopped, complete
+from grabbing.stop_event import StopEvent, Stopped, complete, stop_on_signals
 from runtime import logging_setup, systemd_notify
 from storage.job_state import StateRules
 from storage.leader_lock import LeaderLock, LeadershipLost
@@ -320,35 +318,6 @@ def _set_up_logging(settings: Settings, clusters: Sequence[Cluster]) -> None:
     logging_setup.install_excepthooks()
     for warning in settings.warnings:
         log.warning("%s", warning)
-
-
-def stop_on_signals() -> StopEvent:
-    """Stop event that SIGTERM, SIGINT and SIGHUP set; a thread waits for them: no code is interrupted.
-
-    The other threads block them. The wake-up descriptor also receives a signal that another thread takes:
-    one that starts a process unblocks both for a moment (`runtime/spawn.py`).
-    """
-    signals = [signal.SIGTERM, signal.SIGINT]
-    # The terminal has ended. Under nohup it is ignored.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    received, wake_up = socket.socketpair()
-    # As set_wakeup_fd requires.
-    wake_up.settimeout(0)
-    signal.set_wakeup_fd(wake_up.detach())
-    for number in signals:
-        signal.signal(number, lambda *_: None)
-    stop = StopEvent()
-
-    def wait_for_signal() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        [number] = received.recv(1)
-        log.info("stop_requested signal=%s", signal.Signals(number).name)
-        stop.set()
-
-    threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()
-    return stop
 
 
 def _serve_health(settings: Settings, livenesses: Sequence[Liveness]) -> None:

@@ -1,11 +1,16 @@
-"""Stop request of the program, and futures that threads complete."""
+"""Stop request of the program, by a signal or by itself, and futures that threads complete."""
 
+import logging
+import signal
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
@@ -38,6 +43,35 @@ class StopEvent:
         """Wait until `future` is done, the stop is requested, or `timeout_s` has passed."""
         either: list[Future[Any]] = [self._requested, future]
         wait(either, timeout_s, return_when=FIRST_COMPLETED)
+
+
+def stop_on_signals() -> StopEvent:
+    """Stop event that SIGTERM, SIGINT and SIGHUP set; a thread waits for them: no code is interrupted.
+
+    The other threads block them. The wake-up descriptor also receives a signal that another thread takes:
+    one that starts a process unblocks both for a moment (`runtime/spawn.py`).
+    """
+    signals = [signal.SIGTERM, signal.SIGINT]
+    # The terminal has ended. Under nohup it is ignored.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    received, wake_up = socket.socketpair()
+    # As set_wakeup_fd requires.
+    wake_up.settimeout(0)
+    signal.set_wakeup_fd(wake_up.detach())
+    for number in signals:
+        signal.signal(number, lambda *_: None)
+    stop = StopEvent()
+
+    def wait_for_signal() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        [number] = received.recv(1)
+        log.info("stop_requested signal=%s", signal.Signals(number).name)
+        stop.set()
+
+    threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()
+    return stop
 
 
 def complete(future: "Future[T]", work: Callable[[], T]) -> None:

@@ -25,13 +25,13 @@ FEW, MANY = 200, 1100
 # Prints the exit status of these, and what becomes of SIGHUP under nohup.
 STOPPED = """
 import os, signal, threading
-import grabber
+from grabbing import stop_event
 def stop_by(number):
     def take():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_kill(threading.get_ident(), number)
     signal.signal(number, signal.SIG_DFL)
-    stop = grabber.stop_on_signals()
+    stop = stop_event.stop_on_signals()
     threading.Thread(target=take).start()
     return stop.wait(100)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -39,7 +39,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os._exit(0 if stop_by(number) else 1)
     print(number.name, os.waitpid(pid, 0)[1])
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-grabber.stop_on_signals()
+stop_event.stop_on_signals()
 print(signal.getsignal(signal.SIGHUP).name)
 """
 
