@@ -15,7 +15,7 @@ from dqm2.crash_reasons import analyze
 from dqm2.records import JobLog, JobRecord
 from dqmsquare_cfg import Settings
 from storage.crash_marks import CrashMark
-from storage.crash_reader import CrashFilter
+from storage.crash_queries import CrashFilter
 from storage.run_queries import RunFilter
 from tests.grabber_runner import reader
 from tests.mirrored_cluster import crashed_job, job, write_jobs

@@ -15,7 +15,8 @@ from dqm2 import log_templates
 from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster, Settings
 from storage import machines
-from storage.crash_reader import CrashFilter, FoundCrashGroups
+from storage.crash_queries import CrashFilter
+from storage.crash_reader import FoundCrashGroups
 from storage.delivery_backfill import summarize_outdated
 from storage.efficiency_reader import Grouping
 from storage.job_state import StateRules

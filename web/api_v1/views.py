@@ -12,7 +12,7 @@ from dqm2 import crash_signatures
 from dqm2.log_messages import full_text
 from dqmsquare_cfg import Cluster
 from storage import job_state, outages, read_models
-from storage.crash_reader import CrashFilter
+from storage.crash_queries import CrashFilter
 from storage.job_state import JobState
 from storage.machine_rows import machine_rows
 from storage.reader import MirrorReader

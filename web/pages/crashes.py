@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest
 
 from dqm2.records import CrashKind
 from dqmsquare_cfg import Cluster
-from storage.crash_reader import CrashFilter
+from storage.crash_queries import CrashFilter
 from web import databases, query_args
 from web.cache import dependencies
 from web.pages import active_mutes, crash_text, freshness, run_filter
