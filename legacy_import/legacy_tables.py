@@ -1,8 +1,8 @@
 """Tables of the earlier mirror: their columns, renaming, and access to their rows.
 
 They are renamed to `legacy_…`. They contain unredacted host names, ids and logs, so a row security policy
-hides their rows from every role that is not exempt from policies, the owner included, unless a transaction
-calls `allow_reads`.
+hides their rows, from their owner as well, except in transactions that call `allow_reads`. Roles that are
+exempt from policies, such as superusers, see them.
 """
 
 from collections.abc import Mapping, Sequence

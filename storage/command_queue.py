@@ -2,9 +2,9 @@
 
 The command that may run holds an advisory lock of the playback cluster's database. Each server process queues
 its own commands in memory, and has one connection while that queue is not empty. The first command in the
-queue requests the lock on it, so that PostgreSQL's order decides among the processes, and releases it when
-done, so that all processes take turns. The connection also holds a lock that represents the process itself,
-by which the audit log knows which of its open entries belong to a running process.
+queue requests the lock on it: PostgreSQL's order decides among the processes. It releases the lock when it is
+done, so that the processes take turns. The connection also holds a lock for the process itself. The audit log
+learns from it which open entries belong to a running process.
 """
 
 import secrets

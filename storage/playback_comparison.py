@@ -79,8 +79,9 @@ class PlaybackComparisonReader(DatabaseReader):
     def reference_run(self, run: int) -> int | None:
         """The run with which a run is compared by default; `None` if there is none.
 
-        The last run before it that played the same source run with the same run key and another release;
-        else the last one with the same run key that reached a lumisection and in which no job crashed.
+        It is the last one before that played the same source run with the same run key and another release.
+        If there is none, it is the last one with the same run key that reached a lumisection and in which no
+        job crashed.
         """
         with self._database.connect() as connection:
             described = connection.execute(

@@ -1,7 +1,8 @@
 """Deletion of old logs and series, with their index. All other data of a job is kept.
 
-Rows are deleted a few runs at a time. Old documents may arrive at any time, from a machine that is mirrored
-again from the start, so each pass begins at the first run; where nothing is left to delete it is almost free.
+Rows are deleted a few runs at a time. Each pass begins at the first run: a machine that is mirrored again
+from the start may bring old documents at any time. Runs in which nothing is left to delete cost almost
+nothing.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """Schema of a database: its revision, whether this program can use it, and its migration.
 
-Within a release migrations only add, so that old and new programs can run side by side;
-`mirror_metadata.readable_from` names the oldest schema revision whose programs can still use the database.
+Within a release migrations only add, so that old and new programs can run side by side. The oldest schema
+revision whose programs can still use the database is in `mirror_metadata.readable_from`.
 """
 
 import logging
@@ -88,8 +88,8 @@ def read_schema(connection: sa.Connection) -> Schema:
 def migrate(database: sa.Engine) -> Schema:
     """Migrate a database to the latest schema; concurrent calls wait for the one that migrates.
 
-    A schema that is newer than this program is left alone, and so are the tables of an earlier mirror and of
-    other programs, and a database of another encoding than UTF-8.
+    Only a schema that is too old is changed. One that is newer than this program is left alone, as are the
+    tables of an earlier mirror or of other programs, and databases with another encoding than UTF-8.
     """
     with migration_lock(database) as connection:
         before = read_schema(connection)

@@ -1,9 +1,8 @@
 """`/healthz` and `/readyz`: whether the process is alive, and whether it can serve requests.
 
-A server is ready if it reaches a database whose schema it knows. One of the two is enough: if it were taken
-out of service because of the playback cluster's database, production's wall screens would go dark as well,
-while pages of an unavailable cluster say so themselves. Freshness is reported but not required: old data
-that are marked as old are better than none.
+A server is ready if it reaches a database whose schema it knows. One of the two is enough: without playback's
+database it still serves production's wall screens, and the pages of an unavailable cluster say so. Freshness
+is reported but not required: old data that are marked as old are better than none.
 """
 
 from dataclasses import dataclass

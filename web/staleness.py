@@ -1,4 +1,4 @@
-"""When the data path is stale, and until when a response that depends on that is valid."""
+"""Staleness of the data path, and validity of responses that depend on it."""
 
 from datetime import datetime, timedelta
 

@@ -1,9 +1,10 @@
 """Protection against cross-site request forgery.
 
-Two checks: the browser's own statement of where a request started (`Sec-Fetch-Site`, or `Origin` where a
-browser sends only that; a script sends neither), and a token that only a page of this site can have read. The
-token is a keyed hash of the session's secret, so it is valid for one session only. `Referer` is not used, and
-`Origin` is also compared with `PUBLIC_ORIGIN`, because CMSWEB's front end overwrites `Referer` and `Host`.
+There are two checks. The first is of the site that a request comes from, which browsers state in
+`Sec-Fetch-Site`, some only in `Origin`; scripts send neither. The second is of a token that only a page of
+this site can have read. It is a keyed hash of the session's secret, so it is valid for one session only.
+`Referer` is not used, and `Origin` is also compared with `PUBLIC_ORIGIN`, because CMSWEB's front end
+overwrites `Referer` and `Host`.
 """
 
 import hmac

@@ -1,9 +1,9 @@
 """Sessions and cookies of the Control Room.
 
-A session is a signed cookie with a random token. The session store, which all servers share, has the token's
-hash, so that its contents sign nobody in, and an end by the database's clock, so that servers' clocks need
-not agree. A session is valid only while the user's password, or place in the settings, is unchanged and the
-front end vouches for the same login as when it started.
+A session is a signed cookie with a random token. All servers share the session store. It has only a hash of
+the token, so that nobody can sign in with its contents. A session expires by the database's clock: servers'
+clocks need not agree. It is valid only while the user's password, or place in the settings, is unchanged and
+the front end vouches for the same login as when it started.
 """
 
 import hashlib

@@ -2,8 +2,8 @@
 
 A cell is a client in a run, coloured by its worst state. It links to the log of its last job that crashed,
 else to the client in its run. Its text is the number of events of its job or, if it has several, how many of
-them did not crash and how many did: `1/2`. The cells are as short as possible, with no white space between
-them; the style sheet names the state, and the scripts know run and client by row and column.
+them did not crash and how many did: `1/2`. The cells are as short as possible, without white space between
+them. The style sheet names the state. The scripts know run and client by row and column.
 """
 
 from collections.abc import Callable, Sequence

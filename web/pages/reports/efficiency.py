@@ -142,7 +142,10 @@ def _periods(rows: Sequence[ClientEfficiency]) -> list[str | None]:
 def _worse(
     rows: Sequence[ClientEfficiency], releases: Sequence[str]
 ) -> Iterator[tuple[float, _Figure, ClientEfficiency, ClientEfficiency]]:
-    """What is worse in the newest release than in the one before, with its severity; the worst first."""
+    """Figures that are worse in the newest release than in the one before, the worst first.
+
+    Each has its severity, and the client in both releases.
+    """
     if len(releases) < 2:
         return
     before, now = (
