@@ -8,9 +8,10 @@ from threading import Event
 
 import pytest
 import requests
+import sqlalchemy as sa
 
 import db
-from dqmsquare_cfg import Settings
+from dqmsquare_cfg import Cluster, Settings
 from storage.change_listener import ChangeTracker
 from storage.job_state import StateRules
 from storage.log_dictionaries import DictionaryStore
@@ -174,3 +175,44 @@ def test_the_other_cluster_goes_on(server: ServerProcess, postgres: EmbeddedPost
             cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         connection.close()
     until(lambda: OLD not in shown(server, "/"))
+
+
+@contextmanager
+def unreadable_jobs(settings: Settings, code: str) -> Iterator[None]:
+    """Let each query of jobs fail with an error code of PostgreSQL."""
+    database = db.engine(settings, Cluster.PRODUCTION, "tests")
+    fail = f"BEGIN RAISE EXCEPTION 'block 7' USING ERRCODE = '{code}'; END"
+    break_it = (
+        f"CREATE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql AS $${fail}$$",
+        "ALTER TABLE jobs RENAME TO jobs_that_are_there",
+        "CREATE VIEW jobs AS SELECT * FROM jobs_that_are_there WHERE fail()",
+    )
+    mend_it = ("DROP VIEW jobs", "DROP FUNCTION fail", "ALTER TABLE jobs_that_are_there RENAME TO jobs")
+    try:
+        with database.begin() as connection:
+            for statement in break_it:
+                connection.execute(sa.text(statement))
+        yield
+    finally:
+        with database.begin() as connection:
+            for statement in mend_it:
+                connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("code", ["XX000", "XX001", "XX002", "42501"])
+def test_pages_of_a_table_that_cannot_be_read_say_so(
+    server: ServerProcess, shared_settings: Settings, mirrored: MirroredCluster, code: str
+) -> None:
+    sentence = "can't read some of its data"
+    page = f"/?run={RUN}"
+    until(lambda: OLD not in shown(server, page))
+    with unreadable_jobs(shared_settings, code):
+        mirrored.notify(RUN)
+        until(lambda: f"The database {sentence}, so data on this page are as of" in shown(server, page))
+        assert "ecalgpu" in shown(server, page)
+        refused = ask(server, f"/timeline/?to={RUN + 1}{code[-1]}")
+        assert refused.status_code == 503
+        assert f"The database of the production cluster {sentence}." in unescape(refused.text)
+        assert ask(server, "/readyz").ok
+    until(lambda: sentence not in shown(server, page))
+    assert "data_unreadable cluster=production reason=" in server.logged()

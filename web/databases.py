@@ -35,7 +35,7 @@ from storage.statement_timeout import longer_timeout
 from web import limits
 from web.cache import dependencies
 from web.cache.cached_reader import CachedReader, ReadCache
-from web.errors import DatabaseTooSlow, DatabaseUnavailable
+from web.errors import DatabaseTooSlow, DatabaseUnavailable, DataUnreadable
 from web.limits import RequestKind
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,13 @@ _CANCELLED_EARLIER_S = 0.2
 _TIMEOUT_OPTION = "response_timeout_s"
 # Execution option of an engine whose errors become DatabaseUnavailable.
 _TRANSLATE_OPTION = "raises_database_unavailable"
+# Of a table or an index; others can still be read.
+_UNREADABLE = (
+    psycopg2.errors.DataCorrupted,
+    psycopg2.errors.IndexCorrupted,
+    psycopg2.errors.InternalError_,
+    psycopg2.errors.InsufficientPrivilege,
+)
 _POLL_EVENTS = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
@@ -177,7 +184,11 @@ class ClusterDatabase:
             return
         if isinstance(error, psycopg2.errors.QueryCanceled):
             log.warning("query_too_slow cluster=%s", self.cluster)
-            raise DatabaseTooSlow(f"The database of the {self.cluster} cluster took too long.") from error
+            raise DatabaseTooSlow(self.cluster) from error
+        if isinstance(error, _UNREADABLE):
+            reason = logging_setup.quote_value(db.error_message(error))
+            log.error("data_unreadable cluster=%s reason=%s", self.cluster, reason)
+            raise DataUnreadable(self.cluster) from error
         if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
             self._refuse(
                 f"The database of the {self.cluster} cluster can't be reached.", db.error_message(error)

@@ -5,7 +5,7 @@ that is not a file, get an HTML page with links to go on.
 """
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from flask import Flask, Response, current_app, render_template, request
@@ -20,7 +20,6 @@ from web.responses import FRAGMENT_HEADER
 log = logging.getLogger(__name__)
 
 INTERNAL_ERROR = "The mirror failed to process this request. Its log has the reason under {request_id}."
-_TOO_SLOW_HINT = "Try again, or choose a smaller range of runs."
 LOG_DELETED = "The log of this job is no longer kept."
 LOG_DAMAGED = "The stored log of this job is damaged and can't be read."
 DELIVERY_DAMAGED = "The stored file delivery of this run is damaged and can't be read."
@@ -36,8 +35,31 @@ class DatabaseUnavailable(sa.exc.SQLAlchemyError):
     """Raised when a cluster's database is unavailable; the message is a sentence for the client."""
 
 
-class DatabaseTooSlow(DatabaseUnavailable):
-    """Raised when a query of a cluster's database took too long."""
+class QueryFailed(DatabaseUnavailable):
+    """Raised when a query of a cluster's database failed, though others may succeed.
+
+    `predicate` says of the database what happened, and `hint` what the reader can do.
+    """
+
+    predicate: ClassVar[str]
+    hint: ClassVar[str]
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(f"The database of the {cluster} cluster {self.predicate}.")
+
+
+class DatabaseTooSlow(QueryFailed):
+    """Raised when a query took too long."""
+
+    predicate = "took too long"
+    hint = "Try again, or choose a smaller range of runs."
+
+
+class DataUnreadable(QueryFailed):
+    """Raised when a query needs data that are damaged, or that the mirror may not read."""
+
+    predicate = "can't read some of its data"
+    hint = "Call the DQM expert, who calls the operator."
 
 
 class RunItemNotFound(NotFound):
@@ -75,10 +97,11 @@ def http_error_response(error: HTTPException) -> Response:
 
 
 def database_unavailable(error: DatabaseUnavailable) -> Response:
-    """Response for a request that needs a database which is unavailable, or too slow."""
+    """Response for a request that needs a database which is unavailable, or whose query failed."""
     # A part of a page repeats its request.
-    has_hint = isinstance(error, DatabaseTooSlow) and FRAGMENT_HEADER not in request.headers
-    return _try_again(f"{error} {_TOO_SLOW_HINT}" if has_hint else str(error))
+    if isinstance(error, QueryFailed) and FRAGMENT_HEADER not in request.headers:
+        return _try_again(f"{error} {error.hint}")
+    return _try_again(str(error))
 
 
 def _pool_exhausted(_error: sa.exc.TimeoutError) -> Response:

@@ -1,4 +1,4 @@
-"""Kept data in place of a query that took too long: only a response that says so, a whole page, may use them.
+"""Kept data in place of a query that failed: only a response that says so, a whole page, may use them.
 
 A part of a page is refused: it stays as it is in the browser, which says so (`static/js/connection.js`).
 """
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from flask import Flask, Response, g, has_request_context, request
 
-from web.errors import DatabaseTooSlow, database_unavailable
+from web.errors import QueryFailed, database_unavailable
 
 _KEY = "outdated"
 
@@ -17,7 +17,7 @@ _KEY = "outdated"
 class _Outdated:
     """Kept data that a response uses: the error that led to it, and when the oldest of them were read."""
 
-    error: DatabaseTooSlow
+    error: QueryFailed
     read_at: datetime
     is_stated: bool = False
 
@@ -25,16 +25,17 @@ class _Outdated:
 def init_app(app: Flask) -> None:
     """Give pages the time of kept data, and refuse responses that use such data without saying so."""
     app.jinja_env.globals["outdated_since"] = _since
+    app.jinja_env.globals["outdated_reason"] = reason
     app.after_request(_refuse_unless_stated)
 
 
-def reason() -> DatabaseTooSlow | None:
+def reason() -> QueryFailed | None:
     """The reason for which the current response uses kept data; `None` if it does not."""
     outdated: _Outdated | None = g.get(_KEY) if has_request_context() else None
     return None if outdated is None else outdated.error
 
 
-def use(error: DatabaseTooSlow, age_s: float) -> None:
+def use(error: QueryFailed, age_s: float) -> None:
     """Note that kept data of this age are used. Raises the error where a response could not say so."""
     if not has_request_context() or request.method not in ("GET", "HEAD"):
         raise error

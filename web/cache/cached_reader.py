@@ -39,7 +39,7 @@ from storage.transitions import TransitionReader
 from web import outdated
 from web.cache import dependencies
 from web.cache.dependencies import ReadDependency
-from web.errors import DatabaseTooSlow, DatabaseUnavailable
+from web.errors import DatabaseUnavailable, QueryFailed
 
 T = TypeVar("T")
 # Results kept per method; fewer of those that are large.
@@ -306,7 +306,7 @@ class _Call:
 class CachedReader(MirrorReader):
     """Reader of a cluster by way of a cache; `require_available` raises DatabaseUnavailable.
 
-    `stale_ok`: during an outage, and if a query takes too long, the last known data are better than none.
+    `stale_ok`: during an outage, and if a query fails, the last known data are better than none.
     Pages report both.
     """
 
@@ -349,20 +349,20 @@ class CachedReader(MirrorReader):
         return cached
 
     def _renew(self, kept: CachedRead | None, call: _Call) -> CachedRead:
-        """Read again, or use what is kept if the database is unavailable or too slow."""
+        """Read again, or use what is kept if the database is unavailable or the query fails."""
         if kept is None or not self._stale_ok:
             return self._refresh(call)
         # The page takes the time of one slow query, not of several.
-        too_slow = outdated.reason()
-        if too_slow is None:
+        failure = outdated.reason()
+        if failure is None:
             try:
                 return self._refresh(call)
-            except DatabaseTooSlow as error:
-                too_slow = error
+            except QueryFailed as error:
+                failure = error
             except DatabaseUnavailable:
                 pass
-        if too_slow is not None:
-            outdated.use(too_slow, time.monotonic() - kept.dependency.read_at_s)
+        if failure is not None:
+            outdated.use(failure, time.monotonic() - kept.dependency.read_at_s)
         dependencies.expire_soon()
         return kept
 
