@@ -192,9 +192,9 @@ def test_it_is_filtered_by_user_command_and_outcome(shifter: Visitor, expert: Vi
     assert "No entries match." in expert.get("/cr/audit/", params={"outcome": "denied"}).text
 
 
-@pytest.mark.parametrize("query", ["outcome=nothing", "before=x", "username=a&username=b", "username=%00"])
-def test_it_rejects_invalid_filters(shifter: Visitor, query: str) -> None:
-    assert shifter.get(f"/cr/audit/?{query}").status_code == 400
+def test_it_rejects_invalid_filters(shifter: Visitor) -> None:
+    for query in ("outcome=nothing", "before=x", "username=a&username=b", "username=%00"):
+        assert shifter.get(f"/cr/audit/?{query}").status_code == 400, query
 
 
 def test_it_is_paginated(shifter: Visitor, two_user_settings: Settings) -> None:

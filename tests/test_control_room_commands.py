@@ -65,35 +65,28 @@ def test_it_knows_every_command() -> None:
     assert {what for what, command in COMMANDS.items() if command.is_change} == CHANGES.keys()
 
 
-def test_it_reads_by_get_and_post(visitor: Visitor) -> None:
-    responses = [
-        visitor.get_command(what, **parameters)
-        for what, parameters in READS.items()
-        if what not in ("get_production_runs", "get_cluster_status")
-    ]
-    for response in (*responses, visitor.post_command("get_hltd_logs", host=UNIT)):
-        assert response.status_code == 200, response.url
-        assert outcome(response) == Outcome.OK
-        assert response.headers["Content-Type"].partition(";")[0] in ("application/json", "text/plain")
-
-
 def test_it_returns_dqm2_s_response_to_scripts(visitor: Visitor) -> None:
-    assert visitor.get_command("get_dqm_machines", kind="production").json()[1] == f"{PRODUCTION_UNIT}.cms"
-    assert set(visitor.get_command("get_dqm_machines").json()) == {
-        "production_c2a06",
-        "playback_c2a06",
-        "lookarea_c2a06",
+    responses = {
+        what: visitor.get_command(what, **parameters)
+        for what, parameters in READS.items()
+        if what != "get_production_runs"
     }
-    assert visitor.get_command("get_cluster_status", cluster="playback").json()[f"{UNIT}.cms"]["up"] is True
-    assert (
-        visitor.get_command("get_hltd_versions").json()["playback_c2a06"][f"{UNIT}.cms"].startswith("hltd-")
-    )
-    assert "<strong>" in visitor.get_command("get_cmssw_info").text
-    assert visitor.get_command("get_simulator_config").json()["run_key"] == "pp_run"
-    assert RUN in visitor.get_command("get_simulator_runs").json()
-    assert visitor.get_command("get_simulator_run_keys").json() == ["cosmic_run", "pp_run", "hi_run"]
-    assert len(visitor.get_command("get_hltd_logs", host=UNIT).json()) == 2
-    assert [BEAM, True] in visitor.get_command("get_dqm_clients", host=UNIT, playback=1).json()
+    by_post = visitor.post_command("get_dqm_machines", kind="production")
+    for what, response in (*responses.items(), ("by post", by_post)):
+        assert (response.status_code, outcome(response)) == (200, Outcome.OK), what
+        kind = "text/plain" if what == "get_cmssw_info" else "application/json"
+        assert response.headers["Content-Type"].partition(";")[0] == kind, what
+    assert "<strong>" in responses.pop("get_cmssw_info").text
+    assert by_post.json()[1] == f"{PRODUCTION_UNIT}.cms"
+    read = {what: response.json() for what, response in responses.items()}
+    assert set(read["get_dqm_machines"]) == {"production_c2a06", "playback_c2a06", "lookarea_c2a06"}
+    assert read["get_cluster_status"][f"{UNIT}.cms"]["up"] is True
+    assert read["get_hltd_versions"]["playback_c2a06"][f"{UNIT}.cms"].startswith("hltd-")
+    assert read["get_simulator_config"]["run_key"] == "pp_run"
+    assert RUN in read["get_simulator_runs"]
+    assert read["get_simulator_run_keys"] == ["cosmic_run", "pp_run", "hi_run"]
+    assert (len(read["get_hltd_logs"]), len(read["get_fff_logs"])) == (2, 1)
+    assert [BEAM, True] in read["get_dqm_clients"]
 
 
 def test_it_starts_a_playback_run(visitor: Visitor, simulator: Simulator) -> None:
@@ -326,16 +319,14 @@ def test_it_does_not_ask_for_an_opposite_change_or_one_that_was_not_sent(
         assert "nothing was sent" in text
 
 
-@pytest.mark.parametrize(
-    ("command", "parameters"), [("restart_fff", {"host": UNIT}), ("get_simulator_run_keys", {})]
-)
-def test_it_counts_commands_by_outcome(visitor: Visitor, command: str, parameters: dict[str, str]) -> None:
+def test_it_counts_commands_by_outcome(visitor: Visitor) -> None:
     from prometheus_client import REGISTRY
 
-    labels = {"command": command, "outcome": "ok"}
-    before = REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) or 0
-    visitor.post_command(command, **parameters)
-    assert REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) == before + 1
+    for command in ("restart_fff", "get_simulator_run_keys"):
+        labels = {"command": command, "outcome": "ok"}
+        before = REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) or 0
+        visitor.post_command(command, **(CHANGES | READS)[command])
+        assert REGISTRY.get_sample_value("dqmsquare_control_commands_total", labels) == before + 1
 
 
 def test_it_does_not_change_production_if_disabled(

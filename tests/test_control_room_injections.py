@@ -55,7 +55,7 @@ def test_it_tries_200_injections_for_each_parameter() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(30, id="one in thirty"), pytest.param(1, id="all", marks=pytest.mark.long)]
+    "step", [pytest.param(60, id="one in sixty"), pytest.param(1, id="all", marks=pytest.mark.long)]
 )
 def test_it_rejects_every_injection_in_every_parameter_of_every_command(
     simulated_settings: Settings, simulator: Simulator, step: int
@@ -100,8 +100,9 @@ def test_it_rejects_unknown_missing_and_repeated_parameters(visitor: Visitor, si
         for name, value in good:
             twice = visitor.post("/cr/exe", [*good, (name, value)], headers=headers)
             assert twice.status_code == 400, (what, name)
-        for name, value in (("x", "1"), ("Host", UNIT), ("host[]", UNIT), ("csrf_token", visitor.token)):
-            assert visitor.post("/cr/exe", [*good, (name, value)], headers=headers).status_code == 400
+        others = {"x": "1", "Host": UNIT, "host[]": UNIT, "csrf_token": visitor.token}
+        for one in others.items() if what == "restart_hltd" else [("x", "1")]:
+            assert visitor.post("/cr/exe", [*good, one], headers=headers).status_code == 400
         for missing in command.required:
             less = [pair for pair in good if pair[0] != missing]
             assert visitor.post("/cr/exe", less, headers=headers).status_code == 400, (what, missing)

@@ -261,7 +261,7 @@ def test_it_says_in_words_what_is_wrong_with_a_response(
 def test_small_chunks_take_no_more_memory_than_large_ones(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
-    chunks = 50_000
+    chunks = 15_000
     response = _OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"2\r\nab\r\n" * chunks + b"0\r\n\r\n"
     with front_end(simulator, simulated_settings, answering(response)) as settings:
         client = Dqm2Client(settings)

@@ -35,11 +35,16 @@ def test_it_quarantines_a_document_without_a_time_and_reports_it(
     assert f"document_quarantined host={LABEL} type=dqm-source-state revision=2" in caplog.text
 
 
-@pytest.mark.parametrize(("unit", "times"), [([{"a": 1}], 1_100_000), ("\U0001f600", 2_600_000)])
+@pytest.mark.parametrize(("unit", "times"), [([{"a": 1}], 75_000), ("\U0001f600", 180_000)])
 def test_it_quarantines_a_document_that_would_take_too_much_memory(
-    simulator: Simulator, simulated_settings: Settings, unit: list[object] | str, times: int
+    simulator: Simulator,
+    simulated_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    unit: list[object] | str,
+    times: int,
 ) -> None:
-    """Objects of 11 MB, or a text of 34 MB with characters of four bytes, would take 0.3 GB."""
+    """Objects of 0.7 MB, or a text of 2 MB with characters of four bytes, would take 20 MB."""
+    monkeypatch.setattr("dqm2.sync_messages._MAX_PARSED_BYTES", 16 * 1024**2)
     machine = simulator.machine(FILTER_UNIT)
     machine.upload(job_document(run=1))
     machine.upload(job_document(run=2, extra={"value": unit * times}))
@@ -48,7 +53,7 @@ def test_it_quarantines_a_document_that_would_take_too_much_memory(
     assert mirror_once(simulated_settings)
     assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {1, 3}
     (quarantined,) = rows(simulated_settings, db.quarantined_documents)
-    assert quarantined["reason"] == "no valid response: the response would take more than 256 MB of memory"
+    assert quarantined["reason"] == "no valid response: the response would take more than 16 MB of memory"
 
 
 def test_it_mirrors_a_quarantined_document_once_it_is_valid(
@@ -265,21 +270,21 @@ def test_it_advances_and_counts_as_failing_when_most_documents_are_bad(
     simulator: Simulator, simulated_settings: Settings
 ) -> None:
     machine = simulator.machine(FILTER_UNIT)
-    for run in range(1, 41):
+    for run in range(1, 31):
         machine.upload(job_document(run=run, lumisections=1))
     for stored in machine.stored()[:-1]:
         stored.cached_json = "{half a document"
     advanced = [0]
-    while advanced[-1] < 40:
+    while advanced[-1] < 30:
         before = len(simulator.requests)
         is_whole = mirror_once(simulated_settings)
         advanced.append(revision(simulated_settings))
         assert advanced[-1] > advanced[-2]
-        assert is_whole == (advanced[-1] == 40)
+        assert is_whole == (advanced[-1] == 30)
         # Two attempts with few requests each, and the requests to other machines.
         assert len(simulator.requests) - before < 100
-    assert count_rows(simulated_settings, db.quarantined_documents) == 39
-    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {40}
+    assert count_rows(simulated_settings, db.quarantined_documents) == 29
+    assert {job["run"] for job in rows(simulated_settings, db.jobs)} == {30}
 
 
 def revision(settings: Settings) -> int:

@@ -21,7 +21,7 @@ from tests.waiting import TIMEOUT_S
 
 MACHINE = "dqmfu-c2b03-.."
 # Headers that the simulated machine can send in time.
-MAX_HEADERS = 100
+MAX_HEADERS = 50
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def upload(simulator: Simulator, first: int, last: int) -> None:
 def test_it_mirrors_the_newest_and_reports_what_is_missing(
     simulator: Simulator, simulated_environment: dict[str, str], simulated_settings: Settings
 ) -> None:
-    upload(simulator, 1, 250)
+    upload(simulator, 1, 120)
     with grabber_process(simulated_environment, "production", "--once") as grabber:
         output, _ = grabber.communicate(timeout=TIMEOUT_S)
     assert grabber.returncode == 0
     mirrored = mirrored_runs(simulated_settings)
-    assert mirrored == set(range(min(mirrored), 251))
+    assert mirrored == set(range(min(mirrored), 121))
     assert 0 < len(mirrored) <= MAX_HEADERS
     missing = f"documents of revisions 0 to {min(mirrored) - 1}: the response that lists them is too long"
     assert missing in output
@@ -58,12 +58,12 @@ def test_it_mirrors_the_newest_and_reports_what_is_missing(
 
 
 def test_it_continues_behind_missing_revisions(simulator: Simulator, simulated_settings: Settings) -> None:
-    upload(simulator, 1, 250)
+    upload(simulator, 1, 120)
     assert mirror_once(simulated_settings)
     upload(simulator, 1, 1)
-    upload(simulator, 251, 252)
+    upload(simulator, 121, 122)
     assert mirror_once(simulated_settings)
-    assert {1, 251, 252} <= mirrored_runs(simulated_settings)
+    assert {1, 121, 122} <= mirrored_runs(simulated_settings)
     assert metric("revisions_unavailable", MACHINE) == min(mirrored_runs(simulated_settings) - {1})
     # It is still reported.
     assert "too long" in (machine_links(simulated_settings)[MACHINE].missing or "")
@@ -74,6 +74,6 @@ def test_it_mirrors_the_newest_after_a_long_downtime(
 ) -> None:
     upload(simulator, 1, 20)
     assert mirror_once(simulated_settings)
-    upload(simulator, 21, 270)
+    upload(simulator, 21, 140)
     assert mirror_once(simulated_settings)
-    assert max(mirrored_runs(simulated_settings)) == 270
+    assert max(mirrored_runs(simulated_settings)) == 140

@@ -163,7 +163,7 @@ def test_others_write_the_same_run_while_a_batch_is_converted(
     legacy: LegacyMirror, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Converting takes most of the time of a batch, for which a grabber is not to wait."""
-    legacy.write("runs", *(job(number) for number in range(10, 300)))
+    legacy.write("runs", *(job(number) for number in range(10, 60)))
     database = db.engine(settings, Cluster.PRODUCTION, "tests")
     lifecycle.start(database, Pseudonymizer(settings.pseudonym_secret))
     converted = 0
@@ -171,7 +171,7 @@ def test_others_write_the_same_run_while_a_batch_is_converted(
     def to_row(importer: Importer, *arguments: Any) -> Any:
         nonlocal converted
         converted += 1
-        if converted == 299:
+        if converted == 59:
             with database.begin() as other:
                 other.execute(sa.text("SET LOCAL lock_timeout = 1"))
                 other.execute(insert(db.runs).values(run=RUN).on_conflict_do_nothing())
@@ -183,8 +183,8 @@ def test_others_write_the_same_run_while_a_batch_is_converted(
     while importer.import_next_batch():
         pass
     database.dispose()
-    assert converted == 300
-    assert count_rows(settings, db.jobs) == 299
+    assert converted == 60
+    assert count_rows(settings, db.jobs) == 59
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ from tests.grabber_runner import FILTER_UNIT, reader, rows, running_grabber
 from tests.mirrored_cluster import MirroredCluster
 from tests.waiting import until
 
-TRAINING_LOGS = 100
+TRAINING_LOGS = 50
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def jobs() -> list[JobRecord]:
 def _dictionaries_trained_once() -> Iterator[None]:
     """Keep dictionaries: most tests train theirs on the same logs, which takes most of their time.
 
-    A third of the logs suffices to train one.
+    A sixth of the logs suffices to train one.
     """
     train = cache(log_compression.train_dictionary)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(log_dictionaries, "_TRAINING_LOGS", TRAINING_LOGS)
-        patched.setattr(log_dictionaries, "_MIN_TRAINING_BYTES", log_dictionaries._MIN_TRAINING_BYTES // 3)
+        patched.setattr(log_dictionaries, "_MIN_TRAINING_BYTES", log_dictionaries._MIN_TRAINING_BYTES // 6)
         patched.setattr(
             log_compression, "train_dictionary", lambda logs, version: train(tuple(logs), version)
         )
