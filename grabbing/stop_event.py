@@ -66,9 +66,11 @@ def stop_on_signals() -> StopEvent:
 
     def wait_for_signal() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        [number] = received.recv(1)
-        log.info("stop_requested signal=%s", signal.Signals(number).name)
-        stop.set()
+        # Also those that follow: a wake-up descriptor that nobody reads makes Python print a traceback.
+        while True:
+            [number] = received.recv(1)
+            log.info("stop_requested signal=%s", signal.Signals(number).name)
+            stop.set()
 
     threading.Thread(target=wait_for_signal, name="signals", daemon=True).start()
     return stop

@@ -19,6 +19,20 @@ from tests.served import free_port
 from tests.waiting import TIMEOUT_S, until
 from tools.demo.postgres import EmbeddedPostgres
 
+# Ctrl-C that is pressed again while the first one is being obeyed.
+STOPPED_TWICE = f"""
+import logging, os, signal, threading
+from grabbing import stop_event
+taken = threading.Semaphore(0)
+logging.basicConfig(level=logging.INFO, handlers=[logging.NullHandler()])
+logging.getLogger().handlers[0].handle = lambda record: taken.release()
+stop_event.stop_on_signals()
+for _ in range(2):
+    os.kill(os.getpid(), signal.SIGINT)
+    if not taken.acquire(timeout={TIMEOUT_S}):
+        os._exit(1)
+os._exit(0)
+"""
 # Few are parsed by the grabber itself, many by parser processes.
 FEW, MANY = 200, 1100
 # Lets a thread take each signal, as one that starts a process does for a moment, each in a forked process.
@@ -118,6 +132,13 @@ def test_it_stops_on_a_signal_that_any_thread_takes_and_goes_on_under_nohup() ->
     command = [sys.executable, "-c", STOPPED]
     done = subprocess.run(command, cwd=ROOT, timeout=TIMEOUT_S, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["SIGTERM 0", "SIGINT 0", "SIGHUP 0", "SIG_IGN"]
+
+
+def test_it_takes_further_signals_without_a_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_TWICE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_exits_while_the_gateway_hangs(
