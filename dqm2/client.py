@@ -30,7 +30,7 @@ from dqm2.errors import (
     status_error,
 )
 from dqm2.headers import Headers, parse_headers
-from dqm2.network_errors import cause
+from dqm2.network_errors import cause, rejects_certificate
 from dqm2.sync_messages import ClusterStatus, ResponseBody, parse_cluster_status
 from dqmsquare_cfg import Cluster, Settings
 
@@ -145,10 +145,10 @@ class Dqm2Client:
             )
         except requests.exceptions.SSLError as error:
             self.close()
-            raise Dqm2Refused(self._with_expiry(_tls_failure(cause(error)))) from error
+            raise Dqm2Refused(self._explained(f"TLS failed: {cause(error)}")) from error
         except (requests.exceptions.RequestException, OSError) as error:
             self.close()
-            raise Dqm2Unreachable(self._with_expiry(f"{NO_RESPONSE}{cause(error)}")) from error
+            raise Dqm2Unreachable(self._explained(f"{NO_RESPONSE}{cause(error)}")) from error
         if response.status_code != requests.codes.ok:
             response.close()
             raise status_error(response.status_code)
@@ -211,10 +211,16 @@ class Dqm2Client:
             self._session_fingerprints = fingerprints
         return self._session
 
-    def _with_expiry(self, reason: str) -> str:
-        """A reason for a failed connection. A front end that closes it may have rejected the certificate."""
-        is_expired = certificate.has_expired(self._certificate[0])
-        return f"{reason}; the grid certificate has expired" if is_expired else reason
+    def _explained(self, reason: str) -> str:
+        """A reason for a failed connection, with the certificate or the setting that leads to it."""
+        # A front end that only closes the connection may have rejected the certificate.
+        if certificate.has_expired(self._certificate[0]):
+            return f"{reason}; the grid certificate has expired"
+        if rejects_certificate(reason):
+            return f"{reason}; the front end does not accept the certificate in SERVER_GRID_CERT_PATH"
+        if "certificate verify failed" in reason:
+            return f"{reason}; set CMSWEB_CA_PATH to the front end's certificate authorities"
+        return reason
 
     def _tls_context(self) -> DeadlineSSLContext:
         """A context with the files of the settings; `requests` loads them again, and does not name them."""
@@ -245,10 +251,3 @@ class _SingleConnectionAdapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         """Create the pool with the TLS context."""
         super().init_poolmanager(*arguments, **options, ssl_context=self._tls)
-
-
-def _tls_failure(reason: str) -> str:
-    """Message about a failed TLS handshake; one that can be helped by a setting names it."""
-    if "certificate verify failed" in reason:
-        return f"TLS failed: {reason}; set CMSWEB_CA_PATH to the front end's certificate authorities"
-    return f"TLS failed: {reason}"

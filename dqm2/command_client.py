@@ -20,22 +20,13 @@ from dqm2 import credentials, deadline_tls
 from dqm2.credentials import COOKIE_NAME, UnreadableFile
 from dqm2.deadline_tls import DeadlineSSLContext
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable, status_error
-from dqm2.network_errors import cause
+from dqm2.network_errors import cause, rejects_certificate
 from dqmsquare_cfg import Settings
 
 _CONNECT_S = 5.0
 _CHUNK_BYTES = 64 * 1024
 # Value of CMSWEB_CA_PATH: file or directory, True for the default, False not to verify.
 _CaPath = Path | bool
-
-# OpenSSL's names of the TLS alerts that reject a client certificate.
-_CERTIFICATE_ALERTS = (
-    "ALERT_CERTIFICATE",
-    "ALERT_BAD_CERTIFICATE",
-    "ALERT_UNSUPPORTED_CERTIFICATE",
-    "ALERT_UNKNOWN_CA",
-    "ALERT_ACCESS_DENIED",
-)
 
 
 class NotSent(Dqm2Error):
@@ -87,7 +78,7 @@ class CommandClient:
         try:
             return self._exchange(connection, query, limits)
         except ssl.SSLError as error:
-            raise _tls_error(error.reason or "") from error
+            raise _tls_error(cause(error)) from error
         except TimeoutError as error:
             raise OutcomeUnknown(f"no complete response within {limits.timeout_s:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
@@ -182,7 +173,7 @@ def _verifying_context(ca_path: _CaPath) -> DeadlineSSLContext:
 
 def _tls_error(reason: str) -> Dqm2Error:
     """Error for a TLS failure. Only an alert about the certificate proves that the request was not read."""
-    if any(alert in reason for alert in _CERTIFICATE_ALERTS):
+    if rejects_certificate(reason):
         return Dqm2Refused(f"the grid certificate is not accepted: {reason}")
     return OutcomeUnknown(f"TLS failed: {reason}")
 

@@ -89,6 +89,7 @@ def _fingerprint(setting: str, path: Path) -> Fingerprint:
 
 def _reason(error: OSError | ValueError) -> str:
     """OpenSSL's reason in its words, else the system's."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
+    if isinstance(error, ssl.SSLError):
+        # Without a reason, no block of the file begins as it should.
+        return error.reason.replace("_", " ").lower() if error.reason else "not in PEM format"
     return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

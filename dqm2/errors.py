@@ -52,4 +52,6 @@ def status_error(status: int) -> Dqm2Error:
         return Dqm2Unreachable(f"the front end answered with status {status}: too many requests")
     if status in _GATEWAY_UNREACHABLE:
         return Dqm2Unreachable(f"the front end answered with status {status}: no response from the gateway")
+    if status == HTTPStatus.NOT_FOUND:
+        return Dqm2Failed(f"answered with status {status}: CMSWEB_FRONTEND_PROXY_URL may not be that of DQM²")
     return Dqm2Failed(f"answered with status {status}")

@@ -19,6 +19,20 @@ _IN_WORDS: Mapping[type[BaseException], str] = {
     urllib3.exceptions.HTTPError: "not valid HTTP",
 }
 
+# TLS alerts that reject a client certificate, in OpenSSL's words.
+_CERTIFICATE_ALERTS = (
+    "alert certificate",
+    "alert bad certificate",
+    "alert unsupported certificate",
+    "alert unknown ca",
+    "alert access denied",
+)
+
+
+def rejects_certificate(reason: str) -> bool:
+    """Whether the cause of a TLS error, in words, is that the front end rejects the client certificate."""
+    return any(alert in reason for alert in _CERTIFICATE_ALERTS)
+
 
 def cause(error: BaseException) -> str:
     """Innermost cause of a network error, in few words and without the URL."""

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+import ssl
 import tracemalloc
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,6 +15,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 
 import db
+from dqm2 import network_errors
 from dqm2.client import Dqm2Client
 from dqm2.errors import Dqm2Error, Dqm2Refused, Dqm2Unreachable
 from dqmsquare_cfg import Settings, load
@@ -546,7 +548,10 @@ def test_it_reports_the_setting_whose_file_holds_something_else(
     simulated_environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "notes.pem").write_text("ask Jane for the certificate\n")
-    no_pair = "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH must be a certificate and its"
+    no_pair = (
+        "SERVER_GRID_CERT_PATH and SERVER_GRID_KEY_PATH must be a certificate and its key "
+        "without a passphrase (OpenSSL: not in PEM format)"
+    )
     for setting, reason in (
         ("SERVER_GRID_CERT_PATH", no_pair),
         ("CMSWEB_CA_PATH", "CMSWEB_CA_PATH has no certificate: no certificate or crl found"),
@@ -554,7 +559,7 @@ def test_it_reports_the_setting_whose_file_holds_something_else(
     ):
         settings = load({**simulated_environment, setting: str(tmp_path / "notes.pem")})
         assert not mirror_once(settings)
-        assert (gateway_link(settings).reason or "").startswith(reason), setting
+        assert gateway_link(settings).reason == reason, setting
 
 
 def test_it_says_why_a_key_does_not_fit(simulated_environment: dict[str, str], simulator: Simulator) -> None:
@@ -604,6 +609,29 @@ def test_it_uses_a_renewed_certificate_without_a_restart(
         shutil.copy(simulator.client_cert_path, renewed)
         renewed.replace(certificate)
         until(lambda: mirrored_runs(settings) == {1})
+
+
+def test_it_names_the_setting_that_may_lead_to_no_dqm2(simulated_environment: dict[str, str]) -> None:
+    url = simulated_environment["CMSWEB_FRONTEND_PROXY_URL"]
+    client = Dqm2Client(load({**simulated_environment, "CMSWEB_FRONTEND_PROXY_URL": f"{url}-elsewhere"}))
+    with pytest.raises(Dqm2Error, match=r"^answered with status 404: CMSWEB_FRONTEND_PROXY_URL may not be"):
+        client.get_headers(FILTER_UNIT, None)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_rejected"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", True),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", True),
+        ("TLSV1_ALERT_INTERNAL_ERROR", False),
+    ],
+)
+def test_it_knows_alerts_that_reject_its_certificate(reason: str, *, is_rejected: bool) -> None:
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    assert network_errors.rejects_certificate(network_errors.cause(error)) is is_rejected
 
 
 def test_it_says_that_its_certificate_has_expired(
