@@ -99,6 +99,7 @@ DRAWN_FOR_PAPER = (
 )
 
 
+@pytest.mark.long
 def test_it_draws_graphs_that_come_near_or_are_printed_and_nothing_moves(
     page: Page, url: str, mirrored: MirroredCluster
 ) -> None:

@@ -138,6 +138,7 @@ def test_it_alerts_and_names_the_run_that_a_command_may_end_in_its_question(
     dialog.get_by_role("button", name="Cancel").click()
 
 
+@pytest.mark.long
 def test_it_restarts_a_service_offers_its_logs_and_asks_before_it_repeats_a_change(
     signed_in: Page, simulator: Simulator
 ) -> None:
