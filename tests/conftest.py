@@ -8,6 +8,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from tests.examples import ALL_EXAMPLES
 from tests.skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks of pytest
@@ -27,10 +29,21 @@ for profile, derandomize, max_examples in (("same-examples", True, 25), (ALL_EXA
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
 hypothesis.settings.load_profile("same-examples")
+_find_constants = providers._get_local_constants
+
+
+def _constants_to_try() -> Constants:
+    """Constants of the program, of which Hypothesis makes examples: none if the same are tried each time.
+
+    It parses all modules for them, for a second of CPU in each worker.
+    """
+    is_same = hypothesis.settings.get_current_profile_name() == "same-examples"
+    return Constants() if is_same else _find_constants()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures, except in a process that leaves all tests to workers: they start after it."""
+    providers._get_local_constants = _constants_to_try
     if config.getoption("dist", "no") == "no":
         pytest.register_assert_rewrite("tests.fixtures")
         config.pluginmanager.import_plugin("tests.fixtures")

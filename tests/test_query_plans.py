@@ -46,7 +46,7 @@ SMALL = {
     "dropped_fields",
     "pg_database",
 }
-SOME_YEARS = Size(runs=1200, runs_with_details=120, states=15_000, samples=30)
+SOME_YEARS = Size(runs=900, runs_with_details=90, states=10_000, samples=15)
 
 
 @dataclass(frozen=True)
