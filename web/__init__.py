@@ -5,7 +5,7 @@ shared     staleness: of the data path; action_text: names of the Control Room's
 requests   query_args: query parameters; databases: readers of the clusters
 responses  responses; markdown; errors; problems: those of api_v1; outdated: of kept data
 caches     cache: of reads and of responses
-serving    gunicorn_app: processes; asgi: application around Flask
+serving    gunicorn_app: processes; asgi: application around Flask; rendering: of cached responses
            http_protocol, request_head, client_connection, limits, spool: limits for each client
            access_log, metrics
 """

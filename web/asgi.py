@@ -7,7 +7,6 @@ them. A response that its client reads slowly is buffered (`web/spool.py`) and o
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,31 +17,35 @@ from werkzeug.exceptions import HTTPException
 
 from dqmsquare_cfg import Settings
 from runtime import logging_setup
-from web import limits, metrics, problems, request_head
+from web import limits, problems, request_head
 from web.access_log import RECORD, RequestDescriber, RequestRecord
 from web.cache import dependencies
 from web.cache.response_cache import (
-    CacheKey,
     RenderedResponse,
-    ResponseCache,
     accepts_gzip,
-    rendered_response,
 )
-from web.client_connection import Client, ClientDisconnected, Headers, Message, Receive, Response, Scope, Send
+from web.client_connection import (
+    AsgiApplication,
+    Client,
+    ClientDisconnected,
+    Headers,
+    Message,
+    Receive,
+    Response,
+    Scope,
+    Send,
+)
 from web.errors import INTERNAL_ERROR, DatabaseUnavailable
 from web.health import ALIVE
 from web.http_protocol import TRANSPORT
 from web.limits import Overloaded, Refusal, RequestKind, RequestQueue, RequestRefused, ShedCounter
+from web.rendering import Renderer
 from web.request_head import RequestHead
 from web.responses import SECURITY_HEADERS, SERVER_TIME_HEADER, server_time
 from web.spool import Spool, SpoolSpace
 
 log = logging.getLogger(__name__)
 
-AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
-
-# Headers of a client that do not decide how a response for everyone is rendered.
-_OF_ONE_CLIENT = (b"if-none-match", b"if-modified-since", b"accept-encoding")
 _SERVER_TIME = SERVER_TIME_HEADER.lower().encode()
 _ALIVE_HEADERS: Headers = [
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -66,8 +69,7 @@ class MirrorApplication:
         self._api_root = problems.api_root(settings)
         self._queues = limits.queues(settings)
         self._shed = ShedCounter()
-        self._cache = ResponseCache()
-        self._renderings: dict[CacheKey, _Rendering] = {}
+        self._renderer = Renderer(self._flask, self._queues)
         self._space = SpoolSpace(settings.tmp_dir)
         # Requests that Flask processes; the event loop keeps only weak references.
         self._running: set[asyncio.Task[None]] = set()
@@ -122,9 +124,8 @@ class MirrorApplication:
             await response.send(200, _ALIVE_HEADERS, ALIVE)
             return
         key = (head.path, head.query, accepts_gzip(head.fields.get(b"accept-encoding", b"")))
-        cached = self._cache.get(key) if is_plain_get else None
+        cached = self._renderer.cached(key) if is_plain_get else None
         if cached is not None:
-            metrics.cache_result("hit").inc()
             await self._send_rendered(cached, head, response)
             return
         kind, is_cached = self._classify(head)
@@ -135,8 +136,8 @@ class MirrorApplication:
             await client.read_body(head)
         scope = _scope_for_flask(scope, response.record)
         if is_plain_get and is_cached:
-            scope = _scope_for_everyone(scope, key)
-            await self._send_rendered(await self._rendered(key, kind, scope, client), head, response)
+            rendered = await self._renderer.render(key, kind, scope, client)
+            await self._send_rendered(rendered, head, response)
         else:
             await self._forward(self._flask, kind, scope, client, response)
 
@@ -162,51 +163,6 @@ class MirrorApplication:
             await response.send(rendered.status, [*rendered.headers, now], rendered.body)
         finally:
             self._space.memory.give_back(len(rendered.body))
-
-    async def _rendered(
-        self, key: CacheKey, kind: RequestKind, scope: Scope, client: Client
-    ) -> RenderedResponse:
-        """Response to a cached view; a rendering that is in progress is shared."""
-        is_new_enough = False
-        while (rendering := self._renderings.get(key)) is not None and not rendering.is_given_up:
-            rendered = await rendering.wait(client)
-            if not rendered.is_cacheable:
-                # The response is for that client only.
-                return await _Rendering(self._render, kind, scope).wait(client)
-            if is_new_enough or rendered.dependencies.are_valid():
-                metrics.cache_result("hit").inc()
-                return rendered
-            # The next rendering starts after this request arrived, so its result is new enough.
-            is_new_enough = True
-        return await self._start_rendering(key, kind, scope).wait(client)
-
-    def _start_rendering(self, key: CacheKey, kind: RequestKind, scope: Scope) -> "_Rendering":
-        async def render(rendering: "_Rendering") -> RenderedResponse:
-            try:
-                rendered = await self._render(rendering)
-                if rendered.is_cacheable:
-                    self._cache.put(key, rendered)
-                return rendered
-            finally:
-                if self._renderings.get(key) is rendering:
-                    del self._renderings[key]
-
-        rendering = self._renderings[key] = _Rendering(render, kind, scope)
-        return rendering
-
-    async def _render(self, rendering: "_Rendering") -> RenderedResponse:
-        queue = self._queues[rendering.kind]
-        await queue.acquire()
-        rendering.has_started = True
-        metrics.cache_result("miss").inc()
-        whole = _WholeResponse()
-        with dependencies.collected() as collected:
-            try:
-                await self._flask(rendering.scope, _no_body, whole.send)
-            finally:
-                queue.release()
-        route = rendering.scope[RECORD].route
-        return rendered_response(whole.status, whole.headers, whole.body, route, collected)
 
     async def _forward(
         self, wsgi: AsgiApplication, kind: RequestKind, scope: Scope, client: Client, response: Response
@@ -260,64 +216,6 @@ class _WsgiCall:
             self.started.set_result(response)
 
 
-class _Rendering:
-    """Rendering of a response for all requests that wait for it."""
-
-    def __init__(
-        self,
-        render: Callable[["_Rendering"], Coroutine[Any, Any, RenderedResponse]],
-        kind: RequestKind,
-        scope: Scope,
-    ) -> None:
-        self.kind = kind
-        # A record of its own: the client of the first request may disconnect before the others.
-        record = RequestRecord(scope["method"], scope["path"], "")
-        record.id = scope[RECORD].id
-        self.scope: Scope = {**scope, RECORD: record}
-        self.has_started = False
-        self._waiting = 0
-        self._task = asyncio.create_task(render(self))
-
-    @property
-    def is_given_up(self) -> bool:
-        """Whether all clients disconnected before it had started."""
-        return self._task.cancelling() > 0
-
-    async def wait(self, client: Client) -> RenderedResponse:
-        """Wait for the response. A rendering without clients is cancelled unless it has started.
-
-        Raises ClientDisconnected.
-        """
-        self._waiting += 1
-        try:
-            return await client.wait_for(self._task)
-        finally:
-            self._waiting -= 1
-            if not self._waiting and not self.has_started:
-                self._task.cancel()
-
-
-class _WholeResponse:
-    """Collected response of the application."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: Headers = []
-        self._chunks: list[bytes] = []
-
-    @property
-    def body(self) -> bytes:
-        """The body; usually one chunk, which is not copied."""
-        return b"".join(self._chunks)
-
-    async def send(self, message: Message) -> None:
-        """ASGI's `send`."""
-        if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], message["headers"]
-        else:
-            self._chunks.append(message["body"])
-
-
 async def _take_slot(queue: RequestQueue, client: Client) -> None:
     """Wait for a slot. Raises RequestRefused or ClientDisconnected."""
     turn = asyncio.ensure_future(queue.acquire())
@@ -328,22 +226,10 @@ async def _take_slot(queue: RequestQueue, client: Client) -> None:
         raise
 
 
-async def _no_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}
-
-
 def _scope_for_flask(scope: Scope, record: RequestRecord) -> Scope:
     # WSGI can't distinguish an underscore in a header's name from a hyphen: X_Y would pose as X-Y.
     headers = [field for field in scope["headers"] if b"_" not in field[0]]
     return {**scope, "headers": headers, RECORD: record}
-
-
-def _scope_for_everyone(scope: Scope, key: CacheKey) -> Scope:
-    """Scope of a response that is cached: of the headers in which clients differ, it has what the key has."""
-    _, _, is_compressed = key
-    headers = [field for field in scope["headers"] if field[0] not in _OF_ONE_CLIENT]
-    encoding = (b"accept-encoding", b"gzip" if is_compressed else b"identity")
-    return {**scope, "headers": [*headers, encoding]}
 
 
 def _internal_error(request_id: str) -> Refusal:
