@@ -62,6 +62,16 @@ class _Figure:
         return change / self.worse_from if change >= self.worse_from else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Worsening:
+    """A figure of a client that is worse than before; `severity` as in `_Figure.worsening`."""
+
+    severity: float
+    figure: _Figure
+    before: ClientEfficiency
+    now: ClientEfficiency
+
+
 def percent(share: float) -> str:
     """A share in percent with one decimal, which is 100.0 only if it is complete and 0.0 only if it is 0."""
     value = round(100 * share, 1)
@@ -100,7 +110,7 @@ class EfficiencyData:
 def build(cluster: Cluster, data: EfficiencyData, url: str) -> Report:
     """The report."""
     releases = [period for period in _periods(data.by_release) if period is not None]
-    worse = list(_worse(data.by_release, releases))
+    worse = _find_worse(data.by_release, releases)
     return Report(
         title=f"Efficiency of the DQM clients of the {cluster} cluster",
         url=url,
@@ -139,37 +149,28 @@ def _periods(rows: Sequence[ClientEfficiency]) -> list[str | None]:
     return sorted(last, key=lambda period: last[period])
 
 
-def _worse(
-    rows: Sequence[ClientEfficiency], releases: Sequence[str]
-) -> Iterator[tuple[float, _Figure, ClientEfficiency, ClientEfficiency]]:
-    """Figures that are worse in the newest release than in the one before, the worst first.
-
-    Each has its severity, and the client in both releases.
-    """
+def _find_worse(rows: Sequence[ClientEfficiency], releases: Sequence[str]) -> list[_Worsening]:
+    """Figures that are worse in the newest release than in the one before, the worst first."""
     if len(releases) < 2:
-        return
+        return []
     before, now = (
         {row.client: row for row in rows if row.period == release and row.runs >= _MIN_RUNS}
         for release in releases[-2:]
     )
     found = [
-        (severity, figure, before[client], now[client])
+        _Worsening(severity, figure, before[client], now[client])
         for client in before.keys() & now.keys()
         for figure in _FIGURES
         if (severity := figure.worsening(before[client], now[client])) is not None
     ]
-    yield from sorted(found, key=lambda each: (-each[0], each[2].client, each[1].name))
+    return sorted(found, key=lambda each: (-each.severity, each.now.client, each.figure.name))
 
 
 def _client_cell(cluster: Cluster, each: ClientEfficiency) -> Cell:
     return Cell(each.name, url=url_for("timeline.page", db=cluster, client=each.name))
 
 
-def _worse_section(
-    cluster: Cluster,
-    worse: Sequence[tuple[float, _Figure, ClientEfficiency, ClientEfficiency]],
-    releases: Sequence[str],
-) -> Section:
+def _worse_section(cluster: Cluster, worse: Sequence[_Worsening], releases: Sequence[str]) -> Section:
     columns = (
         Column("client", "Client"),
         Column("figure", "Figure"),
@@ -177,16 +178,6 @@ def _worse_section(
         Column("now", "Now", "numeric", phrase="is {}"),
         Column("runs", "Runs", "numeric", "Runs of the newest release", "in {} runs", "in 1 run"),
     )
-    rows = [
-        (
-            _client_cell(cluster, now),
-            Cell(figure.name),
-            Cell(_text(figure, before)),
-            Cell(_text(figure, now), level=Level.BAD if severity >= 2 else Level.WARNING),
-            number_cell(now.runs),
-        )
-        for severity, figure, before, now in worse
-    ]
     if len(releases) < 2:
         return Section(
             "worse",
@@ -195,6 +186,16 @@ def _worse_section(
             (),
             "Nothing to compare: there are fewer than two releases.",
         )
+    rows = [
+        (
+            _client_cell(cluster, each.now),
+            Cell(each.figure.name),
+            Cell(_text(each.figure, each.before)),
+            Cell(_text(each.figure, each.now), level=Level.BAD if each.severity >= 2 else Level.WARNING),
+            number_cell(each.now.runs),
+        )
+        for each in worse
+    ]
     *limits, last_limit = (f"{figure.name} by {figure.limit}" for figure in _FIGURES)
     changes = f"{', '.join(limits)} or {last_limit}, in at least {_MIN_RUNS} runs of both releases"
     return Section(
